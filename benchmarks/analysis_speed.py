@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.prediction import RoiConfig
-from napari_melanoma.imaging.masks import contours, draw_overlay, extract_roi
-from napari_melanoma.imaging.measurements import measure
+from napari_melanoma.core.prediction_config import RoiConfig
+from napari_melanoma.imaging.masks import draw_overlay, extract_roi, trace_contours
+from napari_melanoma.imaging.measurements import measure_lesion
 from napari_melanoma.imaging.refinement import RefinementConfig, refine_mask, smooth_probability
-from napari_melanoma.imaging.scribbles import INSIDE, redraw
-from napari_melanoma.slides.stain import USUAL_STAINS, StainConfig, StainMethod, fit_stain, normalise
+from napari_melanoma.imaging.scribbles import INSIDE, redraw_border
+from napari_melanoma.slides.stain import DEFAULT_STAINS, StainConfig, StainMethod, fit_stain, normalize_stain
 
 SIZES = ((384, 512), (2000, 3000))
 TILES, TILE = 50, 224  # of a slide, in a batch and in pixels
@@ -59,21 +59,21 @@ def steps(shown: Scene) -> dict[str, Callable[[], object]]:
     return {
         "smooth_probability": lambda: smooth_probability(shown.probability, refinement),
         "refine_mask": lambda: refine_mask(shown.lesion, refinement),
-        "contours": lambda: contours(shown.lesion),
+        "contours": lambda: trace_contours(shown.lesion),
         "draw_overlay": lambda: draw_overlay(shown.rgb, shown.lesion),
         "extract_roi": lambda: extract_roi(shown.rgb, shown.lesion, roi),
-        "measure": lambda: measure(shown.lesion, shown.rgb, size),
-        "redraw": lambda: redraw(shown.probability, shown.rgb, shown.found, shown.scribbles),
+        "measure": lambda: measure_lesion(shown.lesion, shown.rgb, size),
+        "redraw": lambda: redraw_border(shown.probability, shown.rgb, shown.found, shown.scribbles),
     }
 
 
 def stain_steps() -> dict[str, Callable[[], object]]:
     """Normalisation of a batch of tiles, by method; colours of haematoxylin and eosin in any amount."""
     amounts = np.random.default_rng(0).gamma(2, 0.4, (TILES, TILE, TILE, 2))
-    tiles = np.rint(255 * np.exp(-amounts @ np.array(USUAL_STAINS))).astype(np.uint8)
+    tiles = np.rint(255 * np.exp(-amounts @ np.array(DEFAULT_STAINS))).astype(np.uint8)
     methods: tuple[StainMethod, ...] = ("macenko", "reinhard", "histogram", "standardise")
     fits = {method: fit_stain(tiles, StainConfig(method=method)) for method in methods}
-    return {method: partial(normalise, tiles, fit) for method, fit in fits.items()}
+    return {method: partial(normalize_stain, tiles, fit) for method, fit in fits.items()}
 
 
 def best_ms(step: Callable[[], object], repeats: int) -> tuple[float, float]:

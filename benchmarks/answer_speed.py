@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from napari_melanoma.classification.classify import answer_again, look_at
+from napari_melanoma.classification.classify import classify_encoded, encode_lesion
 from napari_melanoma.classification.prediction import ClassifyOptions
 from napari_melanoma.classification.predictor import Classifier
 from napari_melanoma.io.photographs import Photograph
@@ -38,11 +38,11 @@ def main() -> None:
     photograph = Photograph(random.integers(0, 255, (*SHAPE, 3), np.uint8), "noise")
     rows, columns = np.indices(SHAPE)
     mask = np.hypot(rows - SHAPE[0] / 2, columns - SHAPE[1] / 2) < 0.3 * SHAPE[0]
-    seen = look_at(photograph, mask, model)
-    form = median_seconds(lambda: answer_again(seen, {"age": "54", "sex": "male"}, model, ClassifyOptions()))
+    seen = encode_lesion(photograph, mask, model)
+    form = median_seconds(lambda: classify_encoded(seen, {"age": "54", "sex": "male"}, model, ClassifyOptions()))
 
     def moved() -> None:
-        answer_again(look_at(photograph, mask, model, seen.looks), {}, model, ClassifyOptions())
+        classify_encoded(encode_lesion(photograph, mask, model, seen.recognized), {}, model, ClassifyOptions())
 
     print(f"form {form:.3f} s, mask {median_seconds(moved):.3f} s on {SHAPE[1]} x {SHAPE[0]}, {model.device}")
 

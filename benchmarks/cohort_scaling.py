@@ -28,8 +28,8 @@ import psutil
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 from napari_melanoma.phantoms.slide.files import write_slide
-from napari_melanoma.slides.cluster import DaskCluster, Job, started
-from napari_melanoma.slides.cohort import Cohort, CohortSettings, Entry, Manifest, Records
+from napari_melanoma.slides.cluster import CohortJob, DaskCluster, start_cluster
+from napari_melanoma.slides.cohort import CohortEntry, CohortManifest, CohortRecords, CohortScheduler, CohortSettings
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.table import SlideTable
 
@@ -50,11 +50,13 @@ def copies(folder: Path, side: int, count: int) -> list[Path]:
 
 def analysed(cluster: DaskCluster, paths: list[Path], out: Path) -> float:
     """Analyse slides, and say how many seconds that took."""
-    jobs = [Job(path, out / path.stem, OPTIONS) for path in paths]
-    manifest = Manifest(out / "cohort.json", CohortSettings({}, {}), {})
-    manifest.begin(Entry(job.folder.name, job.slide.name) for job in jobs)
+    jobs = [CohortJob(path, out / path.stem, OPTIONS) for path in paths]
+    manifest = CohortManifest(out / "cohort.json", CohortSettings({}, {}), {})
+    manifest.start_entries(CohortEntry(job.folder.name, job.slide.name) for job in jobs)
     began = time.perf_counter()
-    Cohort(cluster, Records(manifest, SlideTable(out / "slides.csv")), RunContext(), tries=1).work(jobs)
+    CohortScheduler(cluster, CohortRecords(manifest, SlideTable(out / "slides.csv")), RunContext(), tries=1).run_jobs(
+        jobs
+    )
     seconds = time.perf_counter() - began
     states = {entry.state for entry in manifest.entries.values()}
     if states != {"done"}:
@@ -67,7 +69,7 @@ def part(asked: argparse.Namespace) -> None:
     if BOUND:
         psutil.Process().cpu_affinity(asked.cores)
     paths = sorted((asked.folder / "slides").glob("*.tif"))
-    with tempfile.TemporaryDirectory(dir=asked.folder) as out, started(asked.workers) as cluster:
+    with tempfile.TemporaryDirectory(dir=asked.folder) as out, start_cluster(asked.workers) as cluster:
         while len(cluster.workers()) < asked.workers:
             time.sleep(0.1)
         analysed(cluster, paths[: asked.workers], Path(out) / "warm")

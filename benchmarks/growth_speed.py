@@ -19,12 +19,12 @@ import numpy as np
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.corrections import COLUMNS, Correction, Corrections
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.duplicates import BANDS, Duplicate, close_pairs
-from napari_melanoma.data.splits import Parts
-from napari_melanoma.data.table_file import Record, TableFile
+from napari_melanoma.data.duplicates import BANDS, Duplicate, find_close_pairs
+from napari_melanoma.data.splits import TrainingSplit
+from napari_melanoma.data.table_file import TableFile, TableRecord
 from napari_melanoma.runs.runs import read_run
-from napari_melanoma.training.survey import Chosen, without_leaks
-from napari_melanoma.ui.body_map.widget import spread
+from napari_melanoma.training.data_selection import SelectedSamples, remove_leaks
+from napari_melanoma.ui.body_map.widget import spread_points
 
 Work = Callable[[], object]
 
@@ -33,7 +33,7 @@ def add_correction(rows: int, folder: Path) -> Work:
     """Add a photograph to a corrections table of so many rows, which has been read."""
     empty, draw = TableFile.empty(COLUMNS), np.random.default_rng(0)
     cells = [[f"i{n}", f"images/i{n}.png", f"masks/i{n}.png", *[""] * 12, f"{n:064x}"] for n in range(rows)]
-    replace(empty, records=tuple(Record(",".join(one), one) for one in cells)).write(folder / "dataset.csv")
+    replace(empty, records=tuple(TableRecord(",".join(one), one) for one in cells)).write(folder / "dataset.csv")
     corrections, mask = Corrections(folder), np.ones((24, 32), bool)
 
     def add() -> None:
@@ -47,20 +47,20 @@ def add_correction(rows: int, folder: Path) -> Work:
 def compare_pictures(images: int, folder: Path) -> Work:
     """Find close pairs among so many hashes drawn by chance."""
     codes = np.random.default_rng(0).integers(0, 256, (images, BANDS), dtype=np.uint8)
-    return lambda: list(close_pairs(codes))
+    return lambda: list(find_close_pairs(codes))
 
 
 def leave_out_the_same(images: int, folder: Path) -> Work:
     """Leave out of so many images one that is held out under another name."""
     samples = [Sample(f"i{n}", Path(f"i{n}"), Path("m"), f"g{n}", "", "a") for n in range(images)]
-    chosen = Chosen(Parts(samples[:-2], samples[-2:-1], samples[-1:]))
-    return lambda: without_leaks(chosen, [Duplicate(samples[0], samples[-1], 1.0)])
+    chosen = SelectedSamples(TrainingSplit(samples[:-2], samples[-2:-1], samples[-1:]))
+    return lambda: remove_leaks(chosen, [Duplicate(samples[0], samples[-1], 1.0)])
 
 
 def read_long_run(events: int, folder: Path) -> Work:
     """Read a run that has told so many events."""
     run = RunFolder(folder)
-    run.tell("started")
+    run.append_event("started")
     line = json.dumps({"time": 1e9, "kind": "step", "epoch": 3, "loss": 0.1, "text": "x" * 100})
     with run.events.open("a", encoding="utf-8") as file:
         file.write(f"{line}\n" * events)
@@ -70,7 +70,7 @@ def read_long_run(events: int, folder: Path) -> Work:
 def spread_marks(lesions: int, folder: Path) -> Work:
     """Spread the numbers of so many lesions at 35 places of the body map."""
     places = [(float(n % 7) * 30, float(n % 5) * 40) for n in range(lesions)]
-    return lambda: spread(places, 15.0)
+    return lambda: spread_points(places, 15.0)
 
 
 MEASURES: tuple[tuple[Callable[[int, Path], Work], int, int], ...] = (

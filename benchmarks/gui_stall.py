@@ -188,7 +188,7 @@ class Stalls:
 
 def photograph(rows: int, columns: int) -> np.ndarray:
     """A drawn lesion that the shipped models find and answer about, uint8 (row, column, channel)."""
-    from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
     from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
     return lesion_phantom(LesionPhantomConfig(size=(rows, columns), seed=1)).rgb

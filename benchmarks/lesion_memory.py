@@ -114,10 +114,10 @@ class Dock:
     def cycle(self, rgb: np.ndarray) -> None:
         """Open, analyze and close one photograph."""
         self._viewer.add_image(rgb, name="photograph", rgb=True)
-        settle(lambda: self._dock.analyse.isEnabled())
-        self._dock.analyse.click()
+        settle(lambda: self._dock.analyze_button.isEnabled())
+        self._dock.analyze_button.click()
         settle(lambda: not self._dock.busy)
-        if not self._dock.work.book.lesions:
+        if not self._dock.controller.store.lesions:
             raise SystemExit("the photograph was not analyzed.")
         for layer in list(reversed(self._viewer.layers)):
             self._viewer.layers.remove(layer)

@@ -24,12 +24,12 @@ from PIL import Image
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.lesion.batch import BatchOptions, analyse_files, find_inputs
+from napari_melanoma.lesion.batch import BatchOptions, analyze_files, find_inputs
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, load_network, write_bundle
 from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
 from napari_melanoma.models.zoo import build_network
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantoms
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantoms
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 
@@ -103,7 +103,7 @@ def plain_rate(network: torch.nn.Module, side: int, count: int, batch_size: int)
 def files_rate(segmenter: Segmenter, paths: list[Path], out: Path, batch_size: int) -> float:
     """Photographs a second from files to result files."""
     started = time.perf_counter()
-    summary = analyse_files(paths, out, BatchOptions(batch_size=batch_size), run=RunContext(), segmenter=segmenter)
+    summary = analyze_files(paths, out, BatchOptions(batch_size=batch_size), run=RunContext(), segmenter=segmenter)
     if summary.failed:
         raise SystemExit(f"{summary.failed} photographs failed: see {summary.table}")
     return len(paths) / (time.perf_counter() - started)

@@ -66,10 +66,10 @@ def _tissue(random: np.random.Generator) -> np.ndarray:
 
 def open_ours(path: Path) -> Sequence[Any]:
     """Levels as this package gives them to napari."""
-    from napari_melanoma.slides.reading.layers import slide_layers
+    from napari_melanoma.slides.reading.layers import make_slide_layers
     from napari_melanoma.slides.reading.opening import open_slide
 
-    return slide_layers(open_slide(path))[0][0]
+    return make_slide_layers(open_slide(path))[0][0]
 
 
 def open_tifffile(path: Path) -> Sequence[Any]:

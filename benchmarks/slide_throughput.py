@@ -46,8 +46,8 @@ from torch import nn
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.io.slide_store import SlideResult
-from napari_melanoma.slides.analysis import analyse_slide
-from napari_melanoma.slides.engine import SlideTiles
+from napari_melanoma.slides.analysis import analyze_slide
+from napari_melanoma.slides.engine import TileReader
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.tile_models import TileModel, TileModelInfo
@@ -168,7 +168,7 @@ class Contest:
     def run_slide(self) -> tuple[int, float]:
         """Analyse the file, from its opening to the last result."""
         with tempfile.TemporaryDirectory(dir=self.folder) as out, self._timed() as seconds:
-            found = analyse_slide(self.slide, Path(out), self.options, RunContext(), load=lambda: self.model)
+            found = analyze_slide(self.slide, Path(out), self.options, RunContext(), load=lambda: self.model)
         return found.content["tiles_done"], seconds()
 
     def run_loop(self, network: nn.Module) -> tuple[int, float]:
@@ -198,12 +198,12 @@ class Contest:
             stopped = RunContext()
             stopped.report = lambda progress: stopped.cancel() if progress.total else None
             with suppress(Cancelled):
-                analyse_slide(self.slide, Path(out), self.options, stopped, load=lambda: self.model)
+                analyze_slide(self.slide, Path(out), self.options, stopped, load=lambda: self.model)
             order = SlideResult.open(Path(out)).order
         with open_slide(self.slide) as slide:
             from napari_melanoma.slides.plan import plan_slide
 
-            tiles = SlideTiles(slide, plan_slide(slide, self.model.info, self.options).grid)
+            tiles = TileReader(slide, plan_slide(slide, self.model.info, self.options).grid)
             cuts = range(0, len(order) - self.asked.batch_size + 1, self.asked.batch_size)
             mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
             kind = torch.bfloat16 if self.model.precision == "bf16" else torch.float32
@@ -348,7 +348,7 @@ def _peak_of(asked: argparse.Namespace, slide: Path, folder: Path) -> dict[str, 
     run.report = report
     watching.start()
     with tempfile.TemporaryDirectory(dir=folder) as out, suppress(Cancelled):
-        analyse_slide(slide, Path(out), contest.options, run, load=lambda: contest.model)
+        analyze_slide(slide, Path(out), contest.options, run, load=lambda: contest.model)
     done.set()
     watching.join()
     return {

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.data.harmonize import HarmoniseOptions, harmonise_table
+from napari_melanoma.data.harmonize import HarmonizeOptions, harmonize_table
 
 WORDS = {
     "sex": ("male", "female", ""),
@@ -48,7 +48,7 @@ def main() -> None:
         table = Path(folder, "table.csv")
         write(table, rows)
         wall, processor = time.perf_counter(), time.process_time()
-        report = harmonise_table(table, Path(folder, "out.csv"), HarmoniseOptions(source="isic2024"), run=RunContext())
+        report = harmonize_table(table, Path(folder, "out.csv"), HarmonizeOptions(source="isic2024"), run=RunContext())
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{report.rows} rows: {wall:.1f} s, of one core {processor:.1f} s, {memory:.0f} MB")

@@ -37,8 +37,8 @@ from qtpy.QtCore import QSettings, Qt, QTimer
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from vispy.scene import SceneCanvas
 
-from napari_melanoma.core.processes import ask
-from napari_melanoma.runs.runs import launch, new_run, read_run
+from napari_melanoma.core.processes import send_command
+from napari_melanoma.runs.runs import create_run_folder, launch, read_run
 from napari_melanoma.ui.train.dock import TrainDock
 
 TICK_MS, PAN_MS = 5, 33
@@ -176,7 +176,7 @@ def canvas_of(viewer: napari.Viewer) -> QOpenGLWidget:
 def write_phantoms(folder: Path) -> Path:
     """Write a data set of phantom lesions."""
     from napari_melanoma.io.results import write_mask, write_rgb, write_table
-    from napari_melanoma.phantoms.lesion.lesion import lesion_phantoms
+    from napari_melanoma.phantoms.lesion.phantom import lesion_phantoms
     from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
     rows = []
@@ -240,17 +240,17 @@ def measure_all(
     )
     for what, moves in phases:
         measure(f"{what}, no training", gaps, frames, arguments.seconds, *moves)
-    run = new_run("stall", home / "runs")
+    run = create_run_folder("stall", home / "runs")
     os.environ["XDG_CACHE_HOME"] = str(home)  # of the child; napari has its own icons there
     try:
         start_training(data, run)
-        dock.desk.look_at(run)
+        dock.run_controller.show_run(run)
         wait(lambda: learning(run), STARTED_S)
-        wait(lambda: bool(dock.page.run.curves.plots), STARTED_S)
+        wait(lambda: bool(dock.run_page.run_view.curves.plots), STARTED_S)
         found = {what: measure(f"{what}, training", gaps, frames, arguments.seconds, *moves) for what, moves in phases}
         learning(run)  # that it was there to the end
     finally:
-        ask(run, "cancel")
+        send_command(run, "cancel")
         wait(lambda: not read_run(run).state.active, ENDED_S)
     print(f"the training went on at {read_run(run).step.get('images_per_second')} images/s")
     return found

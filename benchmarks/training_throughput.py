@@ -35,16 +35,16 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.zoo import build_network
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantoms
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantoms
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.augment.batch import BatchAugmentation
 from napari_melanoma.training.engine import accelerator, choose_precision
-from napari_melanoma.training.loader import TuningBatches
+from napari_melanoma.training.loader import ValidationBatches
 from napari_melanoma.training.losses import make_loss
-from napari_melanoma.training.prepare import Prepared, prepare_data
+from napari_melanoma.training.prepare import PreparedData, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.tasks.task import OPTIMISERS, schedule_of
+from napari_melanoma.training.tasks.task import OPTIMIZERS, make_schedule
 
 TUNING_SHARE = 0.1
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -53,14 +53,14 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 class PlainLoop:
     """What one writes to train a network on tensors in RAM, and nothing else."""
 
-    def __init__(self, recipe: TrainRecipe, prepared: Prepared, clock: Callable[[], float]) -> None:
+    def __init__(self, recipe: TrainRecipe, prepared: PreparedData, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.batch_size = int(recipe.batch_size)
         self.steps = len(prepared.learn) // self.batch_size
         self._recipe = recipe
         self._device = torch.device(accelerator(recipe))
         self._images, self._masks = (torch.from_numpy(part) for part in prepared.learn.read(range(len(prepared.learn))))
-        self._tuning = TuningBatches(prepared.tuning, recipe.model.input_size)[np.arange(len(prepared.tuning))][:2]
+        self._tuning = ValidationBatches(prepared.tuning, recipe.model.input_size)[np.arange(len(prepared.tuning))][:2]
         torch.manual_seed(recipe.seed)
         network = build_network(recipe.model.architecture, recipe.model.options)
         self._network = network.to(self._device, memory_format=torch.channels_last)
@@ -71,8 +71,8 @@ class PlainLoop:
         self._augment = BatchAugmentation(recipe.augmentation, recipe.model.input_size, recipe.seed)
         self._loss = make_loss(recipe.loss)
         groups = [{"params": list(network.parameters()), "lr": recipe.learning_rate}]
-        self._optimiser = OPTIMISERS[recipe.optimiser](groups, recipe.weight_decay)
-        self._schedule = schedule_of(recipe, self._optimiser, recipe.epochs * self.steps)
+        self._optimiser = OPTIMIZERS[recipe.optimiser](groups, recipe.weight_decay)
+        self._schedule = make_schedule(recipe, self._optimiser, recipe.epochs * self.steps)
 
     def epoch(self, number: int) -> float:
         """Learn from all images once and judge the tuning images; give the seconds that it took."""

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from napari_melanoma.data.dataset import read_dataset, with_masks
+from napari_melanoma.data.dataset import read_dataset, select_for_split
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, derive
-from napari_melanoma.lesion.review import HOWS, score_pixels
+from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, derive_result
+from napari_melanoma.lesion.review import UNCERTAINTY_MEASURES, score_pixels
 from napari_melanoma.lesion.segmentation import Segmenter
-from napari_melanoma.metrics.overlap import overlap
+from napari_melanoma.metrics.overlap import overlap_metrics
 from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
 
 DRAWS = 10_000
@@ -31,18 +31,18 @@ def main() -> None:
     """Rate, compare and print."""
     asked = arguments()
     model = Segmenter.load(find_bundle(asked.model))
-    samples = with_masks(read_dataset(asked.data), asked.split)[: asked.count]
-    dice, scores = np.zeros(len(samples)), {how: np.zeros(len(samples)) for how in HOWS}
+    samples = select_for_split(read_dataset(asked.data), asked.split)[: asked.count]
+    dice, scores = np.zeros(len(samples)), {how: np.zeros(len(samples)) for how in UNCERTAINTY_MEASURES}
     for number, sample in enumerate(samples):
         photograph = read_photograph(sample.image)
-        result = derive(photograph, model.probability(photograph.rgb), LesionOptions(), ModelStamp.of(model))
-        dice[number] = overlap(result.mask, read_mask(sample.mask))["DI"]
-        for how in HOWS:
+        result = derive_result(photograph, model.probability(photograph.rgb), LesionOptions(), ModelStamp.of(model))
+        dice[number] = overlap_metrics(result.mask, read_mask(sample.mask))["DI"]
+        for how in UNCERTAINTY_MEASURES:
             scores[how][number] = score_pixels(model, photograph.rgb, how)[0]
     print(
         f"{model.info.name} on {asked.data.name} {asked.split or ''}: {len(dice)} images, mean Dice {dice.mean():.3f}"
     )
-    found = {how: figures(scores[how], dice, asked.first) for how in HOWS}
+    found = {how: figures(scores[how], dice, asked.first) for how in UNCERTAINTY_MEASURES}
     for how, one in found.items():
         low, high = one["random_interval"]
         print(

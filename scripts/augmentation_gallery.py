@@ -12,11 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from napari_melanoma.imaging.color import shades_of_grey
+from napari_melanoma.imaging.color import shades_of_gray
 from napari_melanoma.imaging.hair import hair_mask, remove_hair
 from napari_melanoma.imaging.masks import draw_overlay
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
-from napari_melanoma.phantoms.lesion.traits import ArtefactOptions, CameraOptions, LesionOptions, LesionPhantomConfig
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import (
+    ArtifactOptions,
+    CameraOptions,
+    LesionPhantomConfig,
+    PhantomLesionOptions,
+)
 from napari_melanoma.training.recipe import AugmentationConfig
 
 if TYPE_CHECKING:
@@ -34,7 +39,7 @@ PHANTOMS = (
 )  # fmt: skip
 FIELD_MM = {"dermoscopic": 15.0, "macroscopic": 32.0}
 FILLED = 0.48  # diameter of a lesion, of the field
-CLEAN = ArtefactOptions(hairs=0, ruler=False, bubbles=0, ink=False)
+CLEAN = ArtifactOptions(hairs=0, ruler=False, bubbles=0, ink=False)
 STUDIO = CameraOptions(aperture=False, vignette=0.0, noise=0.0, blur_mm=0.0)
 NOTHING: dict[str, Any] = {
     "scale": (1, 1), "aspect": 1, "shift": 0, "rotation": 0, "flip": False,
@@ -105,7 +110,7 @@ def preprocessing_gallery() -> Image.Image:
         seed=24,
         size=(512, 512),
         skin_type=2,
-        artefacts=ArtefactOptions(hairs=22, ruler=False, bubbles=0, ink=False),
+        artefacts=ArtifactOptions(hairs=22, ruler=False, bubbles=0, ink=False),
         camera=CameraOptions(aperture=False, vignette=0.0, noise=0.0, cast=1.0),
     )
     rgb = lesion_phantom(config).rgb
@@ -115,7 +120,7 @@ def preprocessing_gallery() -> Image.Image:
         "Photograph": rgb,
         "Hairs that are found": found,
         "Without hair": bald,
-        "Shades of grey": shades_of_grey(bald),
+        "Shades of grey": shades_of_gray(bald),
     }
     tile = (SHOWN * TILE) // 2
     parts = [_titled(_strip([_small(picture, tile)]), title, "") for title, picture in steps.items()]
@@ -132,7 +137,7 @@ def _phantoms() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
                 skin_type=skin,
                 size=(SIDE, SIDE),
                 field_mm=FIELD_MM[kind],
-                lesion=LesionOptions(diameter_mm=FILLED * FIELD_MM[kind], irregularity=0.3, centre=(0.5, 0.5)),
+                lesion=PhantomLesionOptions(diameter_mm=FILLED * FIELD_MM[kind], irregularity=0.3, centre=(0.5, 0.5)),
                 artefacts=CLEAN,
                 camera=STUDIO,
             )
@@ -147,12 +152,12 @@ def _panel(panel: Panel, images: NDArray[np.uint8], masks: NDArray[np.uint8]) ->
     import torch
 
     from napari_melanoma.training.augment.batch import BatchAugmentation
-    from napari_melanoma.training.augment.chances import Partners
+    from napari_melanoma.training.augment.random_numbers import PartnerSampler
 
     off = {name: 0.0 for name in AugmentationConfig.model_fields if name.endswith("_probability")}
     config = AugmentationConfig(**{**NOTHING, **off, **panel.values})
     keys = np.stack([np.full(SHOWN, panel.seed), np.arange(SHOWN)], axis=1)
-    places = np.concatenate([np.arange(SHOWN), Partners(config, 0, len(images)).of(keys)])
+    places = np.concatenate([np.arange(SHOWN), PartnerSampler(config, 0, len(images)).sample(keys)])
     pixels = torch.from_numpy(images[places]).permute(0, 3, 1, 2).contiguous()
     varied, moved = BatchAugmentation(config, SIDE, 0)(pixels, torch.from_numpy(masks[places])[:, None], keys)
     photographs = varied.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()

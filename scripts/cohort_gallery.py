@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_melanoma.phantoms.cohort.cohort import Patch, draw_patch
-from napari_melanoma.phantoms.cohort.law import CohortConfig, Patient, draw_patients
+from napari_melanoma.phantoms.cohort.cohort import CohortPatch, draw_patch
+from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, Patient, draw_patients
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "cohort-phantom.jpg"
 GAP, WIDTH = 6, 1236
@@ -50,12 +50,12 @@ def chosen(patients: tuple[Patient, ...]) -> list[Patient]:
     return found
 
 
-def outlined(patch: Patch) -> Rgb:
+def outlined(patch: CohortPatch) -> Rgb:
     """A patch with the outlines of tumour and necrosis, two pixels wide."""
     from scipy.ndimage import binary_dilation, binary_erosion
 
     rgb = patch.rgb.copy()
-    for mask, colour in ((patch.tumour, TUMOUR), (patch.necrosis, NECROSIS)):
+    for mask, colour in ((patch.tumor, TUMOUR), (patch.necrosis, NECROSIS)):
         rgb[binary_dilation(mask) & ~binary_erosion(mask)] = colour
     return rgb
 

@@ -22,20 +22,20 @@ from napari_melanoma.classification.predictor import Classifier
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
-from napari_melanoma.data.dataset import Entry, Sample, each_entry, owner_of, read_dataset
-from napari_melanoma.data.splits import folds
-from napari_melanoma.evaluation.class_values import Told
+from napari_melanoma.data.dataset import DatasetEntry, Sample, get_group_id, iter_entries, read_dataset
+from napari_melanoma.data.splits import assign_folds
+from napari_melanoma.evaluation.class_metrics import ClassPredictions
 from napari_melanoma.evaluation.evaluate_classes import class_subgroups
-from napari_melanoma.evaluation.model_card import Group
-from napari_melanoma.evaluation.tabular_baseline import cross_validated
+from napari_melanoma.evaluation.model_card import CardSubgroup
+from napari_melanoma.evaluation.tabular_baseline import cross_validate_trees
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table, write_table
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
 from napari_melanoma.models.bundle import read_bundle
-from napari_melanoma.reproduction.predictions import Pooled, changes, estimates
+from napari_melanoma.reproduction.predictions import PooledPredictions, estimate_changes, estimate_metrics
 from napari_melanoma.runs.train import train
+from napari_melanoma.training.data_selection import OTHER
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
-from napari_melanoma.training.survey import OTHER
 
 log = logging.getLogger(__name__)
 SETS = ("held", "cannot_tell")
@@ -63,9 +63,12 @@ def main() -> int:
 
     recipe = read_toml(arguments.recipe, TrainRecipe)
     assert recipe.classification is not None
-    entries = [one for one in each_entry(arguments.dataset) if isinstance(one, Entry) and one.image]
+    entries = [one for one in iter_entries(arguments.dataset) if isinstance(one, DatasetEntry) and one.image]
     labels = [_class(one.row[recipe.classification.target], recipe.classification.positive) for one in entries]
-    dealt = [fold + 1 for fold in folds([owner_of(one.row) for one in entries], labels, arguments.folds, recipe.seed)]
+    dealt = [
+        fold + 1
+        for fold in assign_folds([get_group_id(one.row) for one in entries], labels, arguments.folds, recipe.seed)
+    ]
     for fold in range(1, arguments.folds + 1):
         place = arguments.out / f"fold-{fold}"
         if not (place / "answers.csv").exists():
@@ -99,7 +102,7 @@ def _class(cell: str, positive: str) -> str:
     return {"1": positive, "0": OTHER}.get(cell, cell)
 
 
-def _write(entries: Sequence[Entry], judged: Sequence[bool], folder: Path) -> None:
+def _write(entries: Sequence[DatasetEntry], judged: Sequence[bool], folder: Path) -> None:
     """Write the table of a fold, over the files where they are."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
@@ -124,11 +127,11 @@ def _learn(recipe: TrainRecipe, data: Path, out: Path) -> None:
         out,
         resume=(out / "config.toml").exists(),
         run=RunContext(lambda progress: log.info("%s: %s", out.parent.name, progress.message)),
-        judge=False,
+        evaluate=False,
     )
 
 
-def _answers(asked: Sequence[tuple[Entry, str]], model: Classifier) -> Iterable[dict[str, object]]:
+def _answers(asked: Sequence[tuple[DatasetEntry, str]], model: Classifier) -> Iterable[dict[str, object]]:
     """Ask about images that the network never saw, with their form and with an empty one."""
     config, classes = model.config, model.info.config.classes
     place = classes.index(config.positive)
@@ -139,10 +142,10 @@ def _answers(asked: Sequence[tuple[Entry, str]], model: Classifier) -> Iterable[
         for entry, _ in part:
             assert entry.image is not None
             views.append(model.view(read_photograph(entry.image).rgb, read_mask(entry.mask) if entry.mask else None))
-        looked = model.look(views)
+        looked = model.run_encoder(views)
         forms = [entry.row for entry, _ in part], empty[: len(part)]
-        said = [model.judge.probabilities(model.decide(looked, rows)) for rows in forms]
-        sets = model.judge.possible(said[0])
+        said = [model.calibration.probabilities(model.run_head(looked, rows)) for rows in forms]
+        sets = model.calibration.prediction_sets(said[0])
         for number, (entry, label) in enumerate(part):
             yield {
                 "image_id": entry.image_id,
@@ -152,26 +155,26 @@ def _answers(asked: Sequence[tuple[Entry, str]], model: Classifier) -> Iterable[
                 "held": int(sets[number, classes.index(label)]),
                 "cannot_tell": int(sets[number].sum() != 1),
                 "cut": config.operating_point.cut if config.operating_point else 0.5,
-                "unlike": int((model.judge.distance(looked[number].embedding) or 0) > (config.unlike or np.inf)),
+                "unlike": int((model.calibration.distance(looked[number].embedding) or 0) > (config.unlike or np.inf)),
             }
 
 
 def _figures(
-    asked: ClassificationConfig, entries: Sequence[Entry], dealt: Sequence[int], rows: Sequence[dict[str, str]]
+    asked: ClassificationConfig, entries: Sequence[DatasetEntry], dealt: Sequence[int], rows: Sequence[dict[str, str]]
 ) -> dict[str, dict[str, Estimate]]:
     """Pool the answers: whose they are, to figures with intervals."""
     of = {entry.image_id: (entry.row, fold) for entry, fold in zip(entries, dealt, strict=True)}
     table, where = zip(*(of[row["image_id"]] for row in rows), strict=True)
-    groups = [owner_of(row) for row in table]
+    groups = [get_group_id(row) for row in table]
     image, both = (_pooled(asked, rows, name) for name in ("image", "both"))
-    found = {name: _named(estimates(one, groups)) for name, one in (("both", both), ("image", image))}
+    found = {name: _named(estimate_metrics(one, groups)) for name, one in (("both", both), ("image", image))}
     found["sets"] = {name: found["both"].pop(name) for name in SETS}
     if asked.tabular is not None:
-        form = cross_validated(table, asked.tabular, where, both.truth.astype(np.intp), target=asked.target)
+        form = cross_validate_trees(table, asked.tabular, where, both.truth.astype(np.intp), target=asked.target)
         unknown = np.full(len(rows), np.nan)
-        alone = Pooled(both.truth, form[:, 1], unknown, unknown, unknown)
-        found["form"] = _named(estimates(alone, groups))
-    found["both less image"] = _named(changes(image, both, groups))
+        alone = PooledPredictions(both.truth, form[:, 1], unknown, unknown, unknown)
+        found["form"] = _named(estimate_metrics(alone, groups))
+    found["both less image"] = _named(estimate_changes(image, both, groups))
     owners = np.asarray(groups)
     held = both.covered[both.truth]
     found["sets"]["held of the positive"] = bootstrap_mean(held, owners[both.truth].tolist(), bounds=(0, 1))
@@ -180,13 +183,13 @@ def _figures(
     return found
 
 
-def _pooled(asked: ClassificationConfig, rows: Sequence[dict[str, str]], name: str) -> Pooled:
+def _pooled(asked: ClassificationConfig, rows: Sequence[dict[str, str]], name: str) -> PooledPredictions:
     """What all folds answered with a form; sets of classes were made with the whole form alone."""
     numbers = {key: np.array([float(row[key]) for row in rows]) for key in (name, "cut", *SETS)}
     truth = np.array([row["class"] == asked.positive for row in rows])
     above = (numbers[name] >= numbers["cut"]).astype(float)
     sets = [numbers[key] if name == "both" else np.full(len(rows), np.nan) for key in SETS]
-    return Pooled(truth, numbers[name], above, *sets)
+    return PooledPredictions(truth, numbers[name], above, *sets)
 
 
 def _named(estimated: Mapping[str, Estimate]) -> dict[str, Estimate]:
@@ -195,25 +198,28 @@ def _named(estimated: Mapping[str, Estimate]) -> dict[str, Estimate]:
 
 
 def _told(
-    asked: ClassificationConfig, entries: Sequence[Entry], rows: Sequence[dict[str, str]], name: str
-) -> tuple[Told, Told]:
+    asked: ClassificationConfig, entries: Sequence[DatasetEntry], rows: Sequence[dict[str, str]], name: str
+) -> tuple[ClassPredictions, ClassPredictions]:
     """What was said of the positive class, and on which side of the cut of its own fold that is."""
     of = {entry.image_id: entry.row for entry in entries}
     labels = np.array([row["class"] == asked.positive for row in rows], np.intp)
-    groups = np.array([owner_of(of[row["image_id"]]) for row in rows])
+    groups = np.array([get_group_id(of[row["image_id"]]) for row in rows])
     scores = np.array([float(row[name]) for row in rows])
     said = (scores >= np.array([float(row["cut"]) for row in rows])).astype(float)
     classes, everywhere = (OTHER, asked.positive), np.full(len(rows), "all")
     scored, cut = (
-        Told(np.stack([1 - one, one], axis=1), labels, groups, classes, asked.positive, domains=everywhere)
+        ClassPredictions(np.stack([1 - one, one], axis=1), labels, groups, classes, asked.positive, domains=everywhere)
         for one in (scores, said)
     )
     return scored, cut
 
 
 def _groups(
-    asked: ClassificationConfig, entries: Sequence[Entry], samples: Sequence[Sample], rows: Sequence[dict[str, str]]
-) -> Iterator[Group]:
+    asked: ClassificationConfig,
+    entries: Sequence[DatasetEntry],
+    samples: Sequence[Sample],
+    rows: Sequence[dict[str, str]],
+) -> Iterator[CardSubgroup]:
     """How it does on groups of images, with photograph and form."""
     of = {sample.image_id: replace(sample, domain="all") for sample in samples}
     samples = [of[row["image_id"]] for row in rows]
@@ -221,7 +227,7 @@ def _groups(
     scored, cut = (list(class_subgroups(told, samples, table)) for told in _told(asked, entries, rows, "both"))
     for one, other in zip(scored, cut, strict=True):
         figures = {**_of(one.metrics, ("AUC",)), **_of(other.metrics, ("sensitivity", "specificity"))}
-        yield Group(f"{one.by}: {one.value}", one.count, one.positives, figures)
+        yield CardSubgroup(f"{one.by}: {one.value}", one.count, one.positives, figures)
 
 
 def _of(estimates: dict[str, Estimate], names: Iterable[str]) -> dict[str, Estimate]:

@@ -27,12 +27,12 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.results import read_content, write_rgb, write_table
-from napari_melanoma.metrics.agreement import Depths, depth_figures
+from napari_melanoma.io.results import read_slide_result, write_rgb, write_table
+from napari_melanoma.metrics.agreement import DepthIntervals, depth_metrics
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
 from napari_melanoma.risk.figures import draw_depths
-from napari_melanoma.risk.inputs import known_of_slide, slide_pictures
+from napari_melanoma.risk.inputs import case_of_slide, cut_slide_patches
 from napari_melanoma.risk.prediction import RiskOptions
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -62,7 +62,7 @@ class Judged(NamedTuple):
 
     names: list[str]
     true_mm: NDArray[np.float64]
-    told: dict[str, Depths]
+    told: dict[str, DepthIntervals]
 
 
 def main() -> int:
@@ -129,7 +129,7 @@ def of_slides(out: Path, bundles: Iterable[BundleInfo]) -> Judged:
         rows = [row for row in csv.DictReader(file) if row["part"] == "test" and row["mm"]]
     measured = (np.array([float(row[name] or "nan") for row in rows]) for name in ("mm", "low_mm", "high_mm"))
     patches = [patch_of(out, row["slide"]) for row in rows]
-    told = {"geometry": Depths(*measured), **{one.name: asked(one, patches) for one in bundles}}
+    told = {"geometry": DepthIntervals(*measured), **{one.name: asked(one, patches) for one in bundles}}
     return Judged([row["slide"] for row in rows], np.array([float(row["true_mm"]) for row in rows]), told)
 
 
@@ -151,8 +151,8 @@ def patch_of(out: Path, slide: str) -> Path:
     path, folder = out / "cnn" / "patches" / f"{slide}.png", out / "results" / slide
     if not path.is_file():
         options = RiskOptions(model=NETWORKS[0], patches=1)
-        lines = known_of_slide(folder, {}, None).lines
-        (picture,) = slide_pictures(out / "slides" / f"{slide}.tif", lines, read_content(folder), options)
+        lines = case_of_slide(folder, {}, None).lines
+        (picture,) = cut_slide_patches(out / "slides" / f"{slide}.tif", lines, read_slide_result(folder), options)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_rgb(path, picture.rgb)
     return path
@@ -180,7 +180,7 @@ def of_cohort(cohort: Path, bundles: Iterable[BundleInfo]) -> Judged:
     return Judged([row["image_id"] for row in rows], true, {one.name: asked(one, patches) for one in bundles})
 
 
-def asked(bundle: BundleInfo, patches: list[Path]) -> Depths:
+def asked(bundle: BundleInfo, patches: list[Path]) -> DepthIntervals:
     """Ask a network how deep melanomas go.
 
     Parameters
@@ -201,10 +201,10 @@ def asked(bundle: BundleInfo, patches: list[Path]) -> Depths:
     parts = []
     for first in range(0, len(patches), BATCH):
         views = [model.view(read_photograph(path).rgb, None) for path in patches[first : first + BATCH]]
-        told = model.depths(model.look(views))
+        told = model.depths(model.run_encoder(views))
         assert told is not None  # the recipes have a depth module
         parts.append(told)
-    return Depths(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+    return DepthIntervals(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
 def rows_of(judged: Judged) -> list[dict[str, object]]:
@@ -253,7 +253,7 @@ def judged(found: Judged) -> Parts:
         there = (found.true_mm > low) & (found.true_mm <= high)
         names = [name for name, chosen in zip(found.names, there, strict=True) if chosen]
         figures[part] = {
-            method: depth_figures(Depths(*(each[there] for each in told)), found.true_mm[there], names)
+            method: depth_metrics(DepthIntervals(*(each[there] for each in told)), found.true_mm[there], names)
             for method, told in found.told.items()
         }
     return figures

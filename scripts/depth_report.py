@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.files import atomic_file, write_json
-from napari_melanoma.depth.candidates import DepthFeatures, IntervalLaw, calibrate
+from napari_melanoma.depth.candidates import DepthFeatures, DepthIntervalModel, calibrate_intervals
 from napari_melanoma.depth.category import t_category
-from napari_melanoma.figures.evaluation import draw_bland_altman
+from napari_melanoma.figures.evaluation import plot_bland_altman
 from napari_melanoma.metrics.agreement import bland_altman
-from napari_melanoma.metrics.calibration import wilson
+from napari_melanoma.metrics.calibration import wilson_interval
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ REACH_UM = 300  # of the histogram of errors
 BLUE, GREY, ORANGE = "#3b6fa0", "#8a9097", "#d08000"
 
 
-def fitted(rows: Sequence[Row], model: str) -> IntervalLaw:
+def fitted(rows: Sequence[Row], model: str) -> DepthIntervalModel:
     """Make the law of intervals from the calibration slides.
 
     Parameters
@@ -47,10 +47,10 @@ def fitted(rows: Sequence[Row], model: str) -> IntervalLaw:
     """
     known = [row for row in rows if row["part"] == "calibration" and row["mm"]]
     words = f"{len(known)} phantom slides, {model}"
-    return calibrate([row["true_mm"] for row in known], [_features(row) for row in known], COVERAGE, words)
+    return calibrate_intervals([row["true_mm"] for row in known], [_features(row) for row in known], COVERAGE, words)
 
 
-def with_law(rows: Sequence[Row], law: IntervalLaw) -> list[Row]:
+def with_law(rows: Sequence[Row], law: DepthIntervalModel) -> list[Row]:
     """Give each measured slide the interval of a law.
 
     Parameters
@@ -123,7 +123,7 @@ def _share(right: Sequence[bool]) -> Estimate | None:
     """Share of slides with Wilson's interval; None where there is none."""
     if not right:
         return None
-    low, high = wilson(sum(right), len(right))
+    low, high = wilson_interval(sum(right), len(right))
     return Estimate(float(np.mean(right)), float(low), float(high), len(right))
 
 
@@ -168,7 +168,7 @@ def draw_figures(known: Sequence[Row], folder: Path) -> None:
         Gets three PNG.
     """
     true, found = (np.array([row[name] for row in known], float) for name in ("true_mm", "mm"))
-    draw_bland_altman(bland_altman(true, found), ("truth", "measurement"), folder / "bland_altman.png")
+    plot_bland_altman(bland_altman(true, found), ("truth", "measurement"), folder / "bland_altman.png")
     _drawn(lambda axis: _scatter(axis, known), folder / "scatter.png")
     _drawn(lambda axis: _histogram(axis, 1000 * (found - true)), folder / "errors.png")
 

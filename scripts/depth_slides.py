@@ -10,7 +10,7 @@ import numpy as np
 from napari_melanoma.phantoms.slide.config import (
     LookFamily,
     SectionOptions,
-    SlideArtefactOptions,
+    SlideArtifactOptions,
     SlideLesionOptions,
     SlidePhantomConfig,
 )
@@ -74,7 +74,7 @@ def depth_config(family: LookFamily, seed: int, spread: Spread) -> SlidePhantomC
             ulceration=bool(random.random() < spread.ulcer),
         ),
         section=SectionOptions(oblique_deg=float(random.random() < 0.5) * random.uniform(0, spread.oblique_deg)),
-        artefacts=SlideArtefactOptions(folds=int(random.integers(0, 3)), defocus=int(random.random() < 0.3)),
+        artefacts=SlideArtifactOptions(folds=int(random.integers(0, 3)), defocus=int(random.random() < 0.3)),
     )
 
 

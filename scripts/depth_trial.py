@@ -32,8 +32,8 @@ from depth_slides import Spread, depth_config, hard_parts
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.depth.candidates import to_json
-from napari_melanoma.io.results import RESULT, read_content, write_table
+from napari_melanoma.depth.candidates import interval_models_to_json
+from napari_melanoma.io.results import RESULT, read_slide_result, write_table
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.phantoms.slide.files import write_slide
 
@@ -97,7 +97,7 @@ def main() -> int:
     if arguments.fit:
         law = fitted(rows, arguments.model)
         weights = find_bundle(arguments.model).fingerprint
-        (arguments.out / "law.json").write_text(to_json({weights: law}), encoding="utf-8")
+        (arguments.out / "law.json").write_text(interval_models_to_json({weights: law}), encoding="utf-8")
         rows = with_law(rows, law)
     write_table(arguments.out / "depth.csv", rows)
     sys.stdout.write(report(rows, arguments.out))
@@ -141,29 +141,29 @@ def done(job: Job) -> dict[str, Any]:
 
 def _analysed(job: Job) -> dict[str, Any]:
     """Analyse a slide; give what ``result.json`` says."""
-    from napari_melanoma.slides.analysis import analyse_slide
+    from napari_melanoma.slides.analysis import analyze_slide
     from napari_melanoma.slides.options import SlideOptions
 
     if job.again and (job.folder / RESULT).is_file():
         return _measured_again(job)
     options = SlideOptions(model=job.model, batch_size=16, workers=1)
-    return analyse_slide(job.slide, job.folder, options, RunContext(), load=lambda: _model(job.model)).content
+    return analyze_slide(job.slide, job.folder, options, RunContext(), load=lambda: _model(job.model)).content
 
 
 def _measured_again(job: Job) -> dict[str, Any]:
     """Measure on the map that the network drew."""
-    from napari_melanoma.io.results import validity_in
+    from napari_melanoma.io.results import read_slide_validity
     from napari_melanoma.io.slide_store import SlideResult
-    from napari_melanoma.slides.depth import DepthMap, slide_depth
-    from napari_melanoma.slides.findings import read_maps
+    from napari_melanoma.slides.depth import DepthMap, measure_slide_depth
     from napari_melanoma.slides.maps import SlideMaps
+    from napari_melanoma.slides.saved_results import read_lesion_maps
 
-    content, result = read_content(job.folder), SlideResult.open(job.folder)
+    content, result = read_slide_result(job.folder), SlideResult.open(job.folder)
     values, classes = result.array("map"), result.spec.classes
-    place = read_maps(job.folder, content["target"]).place
+    place = read_lesion_maps(job.folder, content["target"]).placement
     small = SlideMaps(np.asarray(values[:], np.float32) / np.float32(255), place)
-    found = DepthMap.of(values, small, classes, content["model"]["fingerprint"])
-    content |= slide_depth(found, (), RunContext(), validity_in(content))
+    found = DepthMap.from_store(values, small, classes, content["model"]["fingerprint"])
+    content |= measure_slide_depth(found, (), RunContext(), read_slide_validity(content))
     write_json(job.folder / RESULT, content)
     return content
 

@@ -21,10 +21,17 @@ from scipy.optimize import minimize
 
 from napari_melanoma.core.files import write_json
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.imaging.modality import COEFFICIENTS, FARTHEST, KINDS, SURE, appearance, recognise
-from napari_melanoma.io.finding import find_photographs
+from napari_melanoma.imaging.modality import (
+    CERTAIN_FROM,
+    COEFFICIENTS,
+    MAX_DEVIATIONS,
+    MODALITY_KINDS,
+    appearance_features,
+    recognize_modality,
+)
+from napari_melanoma.io.discovery import find_photographs
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 VARIANTS = {"dermoscopic": 1, "macroscopic": 3, "neither": 4}  # beside each picture itself
@@ -56,9 +63,9 @@ def rows(kind: str, pictures: Iterable[Image], seed: int) -> Iterator[list[float
     """
     rng = np.random.default_rng(seed)
     for picture in pictures:
-        yield list(appearance(picture).values())
+        yield list(appearance_features(picture).values())
         for _ in range(VARIANTS[kind]):
-            yield list(appearance(varied(picture, LEAST_SIDE[kind], rng)).values())
+            yield list(appearance_features(varied(picture, LEAST_SIDE[kind], rng)).values())
 
 
 def varied(rgb: Image, least: float, rng: np.random.Generator) -> Image:
@@ -101,8 +108,8 @@ def fit(values: NDArray[np.float64], kinds: NDArray[np.intp]) -> tuple[NDArray[n
     offset : numpy.ndarray
         float64 (kind,).
     """
-    count, wanted = values.shape[1], np.eye(len(KINDS))[kinds]
-    weight = (1 / (len(KINDS) * np.bincount(kinds)))[kinds][:, None]
+    count, wanted = values.shape[1], np.eye(len(MODALITY_KINDS))[kinds]
+    weight = (1 / (len(MODALITY_KINDS) * np.bincount(kinds)))[kinds][:, None]
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weights, offset = flat[:-3].reshape(count, -1), flat[-3:]
@@ -186,15 +193,15 @@ def confusion(pictures: dict[str, list[Path]]) -> str:
     str
         A Markdown table: counts, and those of which the check is sure in brackets.
     """
-    lines = [f"| true | {' | '.join(KINDS)} | n |", "|---|" + "---|" * (len(KINDS) + 1)]
+    lines = [f"| true | {' | '.join(MODALITY_KINDS)} | n |", "|---|" + "---|" * (len(MODALITY_KINDS) + 1)]
     for kind, paths in pictures.items():
-        found = [recognise(rgb) for rgb in read(paths)]
+        found = [recognize_modality(rgb) for rgb in read(paths)]
         cells = [
-            f"{sum(f.kind == other for f in found)} ({sum(f.kind == other and f.sure for f in found)})"
-            for other in KINDS
+            f"{sum(f.kind == other for f in found)} ({sum(f.kind == other and f.is_certain for f in found)})"
+            for other in MODALITY_KINDS
         ]
         lines.append(f"| {kind} | {' | '.join(cells)} | {len(found)} |")
-    return "\n".join([*lines, f"In brackets: with a probability of at least {SURE}."])
+    return "\n".join([*lines, f"In brackets: with a probability of at least {CERTAIN_FROM}."])
 
 
 def main() -> None:
@@ -205,20 +212,24 @@ def main() -> None:
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     datasets = {"dermoscopic": given.dermoscopic, "macroscopic": given.macroscopic}
-    values, kinds, names = [], [], list(appearance(np.zeros((8, 8, 3), np.uint8)))
-    for index, kind in enumerate(KINDS):
+    values, kinds, names = [], [], list(appearance_features(np.zeros((8, 8, 3), np.uint8)))
+    for index, kind in enumerate(MODALITY_KINDS):
         paths = of_split(datasets[kind], "train") if kind in datasets else find_photographs(given.other)
         found = list(rows(kind, read(paths), index))
         if kind in datasets:
-            found += [list(appearance(phantom).values()) for phantom in phantoms(kind, range(PHANTOMS))]
+            found += [list(appearance_features(phantom).values()) for phantom in phantoms(kind, range(PHANTOMS))]
         log.info("%s: %d pictures, %d rows", kind, len(paths), len(found))
         values += found
         kinds += [index] * len(found)
     table = np.array(values)
     mean, deviation = table.mean(axis=0), table.std(axis=0) + 1e-6
-    weights, offset = fit(np.clip((table - mean) / deviation, -FARTHEST, FARTHEST), np.array(kinds))
+    weights, offset = fit(np.clip((table - mean) / deviation, -MAX_DEVIATIONS, MAX_DEVIATIONS), np.array(kinds))
     numbers = np.round(np.column_stack([mean, deviation, weights]), 5).tolist()
-    fitted = {"kinds": KINDS, "columns": ["mean", "deviation", *KINDS], "offset": np.round(offset, 5).tolist()}
+    fitted = {
+        "kinds": MODALITY_KINDS,
+        "columns": ["mean", "deviation", *MODALITY_KINDS],
+        "offset": np.round(offset, 5).tolist(),
+    }
     write_json(COEFFICIENTS, {**fitted, "values": dict(zip(names, numbers, strict=True))})
     held_out = {kind: of_split(folders, "val") for kind, folders in datasets.items()}
     log.info("%s", confusion({**held_out, "neither": find_photographs(given.other_held_out)}))

@@ -19,10 +19,10 @@ from pathlib import Path
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.data.dataset import Sample, read_datasets
-from napari_melanoma.data.training_images import FILE, PUBLIC, TrainingImages, hash_images, list_images
+from napari_melanoma.data.training_images import FILE_NAME, PUBLIC, TrainingImages, hash_images, make_training_images
 from napari_melanoma.models.bundle import CONFIG
-from napari_melanoma.models.registry import SHIPPED, find_bundle
-from napari_melanoma.training.run_data import inherited, statement
+from napari_melanoma.models.registry import SHIPPED_FOLDER, find_bundle
+from napari_melanoma.training.run_data import inherited_training_images, training_images_statement
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ def main() -> int:
     listed = TrainingImages(unlisted=asked.unlisted, note=asked.note)
     listed |= _listed(asked, [arguments.data / name for name in asked.data])
     if asked.start:
-        listed |= inherited(asked.start)
-    bundle = find_bundle(str(SHIPPED / arguments.model))
-    listed.write(bundle.path / FILE)
+        listed |= inherited_training_images(asked.start)
+    bundle = find_bundle(str(SHIPPED_FOLDER / arguments.model))
+    listed.write(bundle.path / FILE_NAME)
     values = json.loads((bundle.path / CONFIG).read_text(encoding="utf-8"))
-    values["provenance"] |= statement(bundle.path / FILE)
+    values["provenance"] |= training_images_statement(bundle.path / FILE_NAME)
     write_json(bundle.path / CONFIG, values)
     sys.stdout.write(f"{arguments.model}: {listed.counts}, not listed: {listed.unlisted}, {listed.note}\n")
     return 0
@@ -84,9 +84,9 @@ def main() -> int:
 def _listed(asked: Trained, folders: list[Path]) -> TrainingImages:
     """List the images of a split; tiles are known by their pixels alone, patients of photographs are published."""
     samples = [sample for sample in read_datasets(folders) if _is_of(sample, asked.split)] if folders else []
-    hashed = hash_images(samples, RunContext(), looks=not asked.tiles)
-    found = list_images(hashed, key=PUBLIC)
-    return TrainingImages(found.pixels, found.looks) if asked.tiles else found
+    hashed = hash_images(samples, RunContext(), perceptual=not asked.tiles)
+    found = make_training_images(hashed, key=PUBLIC)
+    return TrainingImages(found.pixels, found.perceptual_hashes) if asked.tiles else found
 
 
 def _is_of(sample: Sample, split: str) -> bool:

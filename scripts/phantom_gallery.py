@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_melanoma.imaging.masks import draw_overlay
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import CameraOptions, LesionPhantomConfig, PhantomModality
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "phantom-gallery.png"

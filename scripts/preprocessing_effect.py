@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_melanoma.core.prediction import PreprocessingConfig
-from napari_melanoma.data.dataset import Sample, read_dataset, with_masks
-from napari_melanoma.imaging.preprocessing import network_input
+from napari_melanoma.core.prediction_config import PreprocessingConfig
+from napari_melanoma.data.dataset import Sample, read_dataset, select_for_split
+from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.segmentation import Segmenter
-from napari_melanoma.metrics.overlap import overlap
+from napari_melanoma.metrics.overlap import overlap_metrics
 from napari_melanoma.metrics.statistics import bootstrap_mean, paired_difference
 from napari_melanoma.models.inference import restore_size
 from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
@@ -44,7 +44,7 @@ def main() -> None:
     model = Segmenter.load(find_bundle(asked.model), device="cpu")
     found = {}
     for folder in asked.data:
-        samples = with_masks(read_dataset(folder), asked.split)[:: asked.every][: asked.count]
+        samples = select_for_split(read_dataset(folder), asked.split)[:: asked.every][: asked.count]
         found[folder.name] = figures(samples, *measure(samples, model))
         lines = [f"{model.info.name} on {folder.name} {asked.split or ''}: {len(samples)} images"]
         for name, one in found[folder.name].items():
@@ -62,13 +62,13 @@ def measure(samples: list[Sample], model: Segmenter) -> tuple[np.ndarray, np.nda
         inputs = []
         for option, config in enumerate(OPTIONS.values()):
             began = time.process_time()
-            inputs.append(network_input(rgb, model.info.config.input_size, config))
+            inputs.append(prepare_network_input(rgb, model.info.config.input_size, config))
             seconds[number, option] = time.process_time() - began
         plain, bald = (inputs[list(OPTIONS).index(name)].astype(int) for name in (USUAL, HAIR))
         hairy[number] = np.abs(bald - plain).max() > VISIBLE
         for option, logits in enumerate(model.logits(inputs)):
             found = restore_size(logits, truth.shape) >= model.info.config.threshold
-            dice[number, option] = overlap(found, truth)["DI"]
+            dice[number, option] = overlap_metrics(found, truth)["DI"]
     return dice, seconds, hairy
 
 

@@ -21,11 +21,11 @@ from screenshots import narrow, picture, show_part, wait_until
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 from napari_melanoma.phantoms.slide.files import write_slide
-from napari_melanoma.slides.regions import DEFAULT_CLASSES, RegionMap, drawn_region
+from napari_melanoma.slides.regions import DEFAULT_CLASSES, RegionMap, region_from_vertices
 from napari_melanoma.ui.viewer.docking import show_dock
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def truth(slide: Path) -> NDArray[np.uint8]:
         read_geojson(slide.with_suffix(".geojson")).annotations, {name: place + 1 for name, place in CLASSES.items()}
     )
     cells = SIDE // STEP
-    return regions.labels(MapPlace(0.0, 0.0, float(STEP), float(STEP)), Box(0, 0, cells, cells))
+    return regions.labels(MapPlacement(0.0, 0.0, float(STEP), float(STEP)), Box(0, 0, cells, cells))
 
 
 def patch(labels: NDArray[np.uint8], where: NDArray[np.bool_], seed: int) -> tuple[int, int]:
@@ -111,16 +111,16 @@ def draw(dock: SlideDock, labels: NDArray[np.uint8], cells: list[tuple[int, int]
         radius = reach * (1 + 0.08 * np.sin(3 * turns + number))
         middle = (np.array(cell) + 0.5) * STEP
         ring = middle + np.stack([radius * np.sin(turns), radius * np.cos(turns)], axis=1)
-        made.append(drawn_region(ring, DEFAULT_CLASSES[int(value) - 1], "Reader A"))
-    dock.regions.keeper.change(lambda regions: (*regions, *made))
+        made.append(region_from_vertices(ring, DEFAULT_CLASSES[int(value) - 1], "Reader A"))
+    dock.regions.store.apply_edit(lambda regions: (*regions, *made))
     wait_until(lambda: not dock.busy)
 
 
 def faults(dock: SlideDock, labels: NDArray[np.uint8]) -> list[tuple[int, int]]:
     """Cells that are melanoma to the model and are none, and the other way round, far from each other."""
-    heat = dock.heatmap.heat
+    heat = dock.heatmap_layer.heatmap
     rows, columns = heat.values.shape
-    step = round(heat.place.step_y / STEP)
+    step = round(heat.placement.step_y / STEP)
     grid = labels[step // 2 :: step, step // 2 :: step][:rows, :columns]
     values = np.nan_to_num(heat.values[: grid.shape[0], : grid.shape[1]], nan=0.0)
     wrong = np.abs((grid == 1) - values) * (grid > 0)
@@ -135,13 +135,13 @@ def faults(dock: SlideDock, labels: NDArray[np.uint8]) -> list[tuple[int, int]]:
 
 def trained(folder: Path, name: str, slide: Path, dock: SlideDock) -> Path:
     """Cut tiles of all that is drawn, train on them, and give the bundle."""
-    from napari_melanoma.runs.shipped_recipes import shipped_recipe
+    from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 
     command = (sys.executable, "-m", "napari_melanoma")
     tiles, recipe, run = folder / f"{name}-tiles", folder / f"{name}.toml", folder / f"{name}-run"
-    cut = ("data", "tiles", str(slide), "--regions", str(dock.desk.root), "--out", str(tiles))
+    cut = ("data", "tiles", str(slide), "--regions", str(dock.run_manager.root), "--out", str(tiles))
     subprocess.run([*command, *cut, "--mpp", "1", "--tile-px", "64"], check=True)
-    asked = shipped_recipe("classify-tiles").recipe((str(tiles),), "tissue-demo")
+    asked = find_shipped_recipe("classify-tiles").complete((str(tiles),), "tissue-demo")
     write_toml(recipe, asked.model_copy(update={"epochs": EPOCHS, "samples": 0, "name": name}))
     subprocess.run([*command, "train", "--config", str(recipe), "--out", str(run)], check=True)
     return run / "bundle"
@@ -153,13 +153,13 @@ def run_model(dock: SlideDock, bundle: Path, name: str) -> None:
 
     shutil.copytree(bundle, Path(os.environ["XDG_DATA_HOME"]) / "napari-melanoma" / "models" / name)
     for part in ("result.zarr", "result.json", "lesions.geojson", "lesions.csv"):
-        path = dock.place.folder / part
+        path = dock.result_location.folder / part
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    dock.model.refresh()
-    dock.model.model = name
-    dock.model.changed.emit()
-    wait_until(lambda: dock.analyse.isEnabled())
-    dock.analyse.click()
+    dock.model_picker.refresh()
+    dock.model_picker.model = name
+    dock.model_picker.changed.emit()
+    wait_until(lambda: dock.analyze_button.isEnabled())
+    dock.analyze_button.click()
     wait_until(lambda: dock.run_panel.active)
     wait_until(lambda: not dock.run_panel.active and bool(dock.results.content) and not dock.busy)
 

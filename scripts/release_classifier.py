@@ -19,10 +19,10 @@ from typing import Any
 from napari_melanoma.classification.predictor import Classifier
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.data.training_images import FILE
+from napari_melanoma.data.training_images import FILE_NAME
+from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
 from napari_melanoma.evaluation.evaluate_classes import evaluate_classifier
-from napari_melanoma.evaluation.measuring_classes import ClassEvaluationOptions
-from napari_melanoma.evaluation.model_card import CrossValidated, Group, age_groups, full_class_card
+from napari_melanoma.evaluation.model_card import CardSubgroup, CrossValidationMetrics, age_groups, full_class_card
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference, write_bundle
 
@@ -79,8 +79,8 @@ def main() -> int:
     assert draft.config.classifier is not None
     judged = draft.config.classifier.model_copy(update={"ages": age_groups(found.groups)})
     config = draft.config.model_copy(update={"classifier": judged})
-    beside = [*draft.path.glob(FILE)]
-    write_bundle(arguments.out, config, load_network(draft), card, reference=read_reference(draft), beside=beside)
+    beside = [*draft.path.glob(FILE_NAME)]
+    write_bundle(arguments.out, config, load_network(draft), card, reference=read_reference(draft), extra_files=beside)
     sys.stdout.write(card)
     return 0
 
@@ -92,14 +92,14 @@ def _measure(model: Classifier, data: Path) -> dict[str, Estimate]:
         return evaluate_classifier(model, [data], Path(out), options, run=RunContext()).parts["all"]
 
 
-def _read(found: Mapping[str, Any], folds: int) -> CrossValidated:
+def _read(found: Mapping[str, Any], folds: int) -> CrossValidationMetrics:
     """Read the figures of a cross-validation."""
-    groups = [Group(**{**one, "figures": _estimates(one["figures"])}) for one in found["groups"]]
+    groups = [CardSubgroup(**{**one, "figures": _estimates(one["figures"])}) for one in found["groups"]]
     images = sum(group.count for group in groups if group.name.startswith("diagnosis"))
     positives = sum(group.positives for group in groups if group.name.startswith("diagnosis"))
     asked = {words: _estimates(found[name]) for name, words in ASKED.items()}
     gain = Estimate(**found["both less image"]["AUC"])
-    return CrossValidated(folds, positives / images, asked, gain, _estimates(found["sets"]), groups)
+    return CrossValidationMetrics(folds, positives / images, asked, gain, _estimates(found["sets"]), groups)
 
 
 def _estimates(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:

@@ -14,10 +14,10 @@ from tempfile import TemporaryDirectory
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.data.training_images import FILE
+from napari_melanoma.data.training_images import FILE_NAME
 from napari_melanoma.evaluation.evaluate import evaluate
 from napari_melanoma.evaluation.model_card import full_card
-from napari_melanoma.evaluation.values import Evaluation, EvaluationOptions
+from napari_melanoma.evaluation.results import Evaluation, EvaluationOptions
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, write_bundle
 
@@ -64,7 +64,7 @@ def main() -> int:
     named = {"title": arguments.title, "licence": arguments.licence}
     config = draft.config.model_copy(update={key: value for key, value in named.items() if value})
     card = full_card(config, {name: found.parts["all"] for name, found in stored.items()}, DATA_NOTES)
-    write_bundle(arguments.out, config, load_network(draft), card, beside=[*draft.path.glob(FILE)])
+    write_bundle(arguments.out, config, load_network(draft), card, extra_files=[*draft.path.glob(FILE_NAME)])
     return 0
 
 

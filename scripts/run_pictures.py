@@ -16,12 +16,12 @@ from qtpy.QtCore import QSettings, Qt
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from napari_melanoma.runs.runs import list_runs
-from napari_melanoma.ui.demo import let_qt_work
+from napari_melanoma.ui.demo import process_events
 from napari_melanoma.ui.train.gate import GateView
-from napari_melanoma.ui.train.run_list import RunsList
+from napari_melanoma.ui.train.run_list import RunList
 from napari_melanoma.ui.train.run_view import RunView
-from napari_melanoma.ui.widgets.look import Connections, ThemedIcons
-from napari_melanoma.ui.widgets.settings import Settings
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
 
 WIDTH_PX = 340
 
@@ -40,7 +40,7 @@ def picture(viewer: napari.Viewer, make: Callable[[ThemedIcons], QWidget], path:
     scroll.setWidget(page)
     scroll.setFixedWidth(WIDTH_PX)
     viewer.window.add_dock_widget(scroll, name=path.stem, area="right")
-    let_qt_work(6.0)  # for the plots to be imported and the pictures to be read
+    process_events(6.0)  # for the plots to be imported and the pictures to be read
     if not page.grab().save(str(path)):
         raise SystemExit(f"cannot write {path}")
     viewer.window.remove_dock_widget(scroll)
@@ -66,7 +66,7 @@ def main() -> int:
         QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, folder)
 
         def run(icons: ThemedIcons) -> QWidget:
-            view = RunView(icons, Settings())
+            view = RunView(icons, DockSettings())
             view.set_run(found[0].path)
             return view
 
@@ -76,7 +76,7 @@ def main() -> int:
             return view
 
         def runs(icons: ThemedIcons) -> QWidget:
-            view = RunsList(icons, arguments.runs)
+            view = RunList(icons, arguments.runs)
             view.listed.connect(lambda reports: view.select(found[0].path))
             return view
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QPoint, QSettings, Qt
 from qtpy.QtWidgets import QComboBox, QScrollArea, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.demo import let_qt_work, open_and_analyse
-from napari_melanoma.ui.open import viewer_with_dock
+from napari_melanoma.ui.demo import open_and_analyze, process_events
+from napari_melanoma.ui.launch import create_viewer_with_dock
 from napari_melanoma.ui.viewer.docking import show_dock
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ PHANTOMS, EPOCHS = 24, 4
 
 def picture(widget: QWidget, path: Path) -> None:
     """Write what a widget shows as PNG."""
-    let_qt_work(0.6)
+    process_events(0.6)
     if not widget.grab().save(str(path)):
         raise SystemExit(f"cannot write {path}")
 
@@ -85,16 +85,16 @@ def main() -> int:
 
 def lesion_pictures(photograph: Path | None, out: Path, theme: str) -> None:
     """Picture the Lesion dock: empty, and with an analysed photograph."""
-    viewer, dock = viewer_with_dock()
+    viewer, dock = create_viewer_with_dock()
     viewer.theme = theme
     window = dock.window()
     window.resize(1400, 900)
     narrow(dock)
     picture(dock, out / "lesion-dock-empty.png")
-    open_and_analyse(dock, photograph)
-    dock.analyse.click()  # once more, for a picture of what a user sees from the second photograph on
+    open_and_analyze(dock, photograph)
+    dock.analyze_button.click()  # once more, for a picture of what a user sees from the second photograph on
     while dock.busy:
-        let_qt_work(0.05)
+        process_events(0.05)
     picture(window, out / "lesion-dock.png")
     picture(dock, out / "lesion-dock-controls.png")
     viewer.close()
@@ -102,12 +102,12 @@ def lesion_pictures(photograph: Path | None, out: Path, theme: str) -> None:
 
 def answer_pictures(out: Path, theme: str) -> None:
     """Picture the answer about phantoms of a melanoma and of a nevus, and about something that is no lesion."""
-    from napari_melanoma.models.registry import default_classifier
+    from napari_melanoma.models.registry import find_default_classifier
 
-    if default_classifier() is None:
+    if find_default_classifier() is None:
         logging.getLogger(__name__).warning("no classifier is installed: no pictures of answers")
         return
-    viewer, dock = viewer_with_dock()
+    viewer, dock = create_viewer_with_dock()
     viewer.theme = theme
     window = dock.window()
     window.resize(1400, 900)
@@ -115,7 +115,7 @@ def answer_pictures(out: Path, theme: str) -> None:
     dock.heatmap.check.setChecked(True)
     for name, rgb, age in subjects():
         viewer.add_image(rgb, name=name, rgb=True)
-        dock.analyse.click()
+        dock.analyze_button.click()
         wait_until(lambda: not dock.busy)
         field = dock.patient.fields.get("age")
         if field is not None and age:
@@ -131,7 +131,7 @@ def subjects() -> list[tuple[str, NDArray[np.uint8], str]]:
     """Name, pixels, and age of the patient: a melanoma and a nevus as phantoms have them, and a cat."""
     from skimage.data import cat
 
-    from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
     from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
     ragged = {"irregularity": 0.9, "asymmetry": 0.9, "variegation": 1.0}
@@ -205,7 +205,7 @@ def body_pictures(folder: Path, out: Path, theme: str) -> None:
     import napari
 
     from napari_melanoma.ui.body_map.widget import BodyMap, BodyMark
-    from napari_melanoma.ui.widgets.look import Connections, ThemedIcons
+    from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
 
     viewer = napari.Viewer()
     viewer.theme = theme
@@ -390,26 +390,28 @@ def depth_pictures(folder: Path, out: Path, theme: str) -> None:
 
 def measure_twice(dock: SlideDock) -> None:
     """Let one reader take the model's line and another move its end, as somebody would with mouse and keys."""
-    page = dock.around.depth
+    page = dock.sections.depth
     view, fields = page.view, page.view.fields
-    view.lines.itemClicked.emit(view.lines.item(0))
+    view.proposal_list.itemClicked.emit(view.proposal_list.item(0))
     for name in ("A. Meyer", "B. Kaya"):
-        view.reader.setText(name)
-        view.reader.editingFinished.emit()
-        view.take.click()
+        view.reader_field.setText(name)
+        view.reader_field.editingFinished.emit()
+        view.accept_button.click()
         fields.clark.setCurrentIndex(4)
         fields.clark.activated.emit(4)
-    surface, deepest = page.keeper.reading.line
-    page.keeper.draw((surface, tuple(deep + 0.06 * (deep - top) for top, deep in zip(surface, deepest, strict=True))))
+    surface, deepest = page.store.reading.line
+    page.store.set_line(
+        (surface, tuple(deep + 0.06 * (deep - top) for top, deep in zip(surface, deepest, strict=True)))
+    )
     fields.ulceration.setCurrentIndex(2)
     fields.ulceration.activated.emit(2)
-    view.move_ends.click()
+    view.move_button.click()
     wait_until(lambda: not dock.busy)
 
 
 def show_part(dock: QWidget, name: str) -> None:
     """Scroll a fold of the Slide dock to the top, as far as that goes."""
-    let_qt_work(0.3)
+    process_events(0.3)
     bar = dock.findChild(QScrollArea, "slide_scroll").verticalScrollBar()
     page = dock.findChild(QWidget, "slide_scroll_page")
     bar.setValue(dock.findChild(QWidget, name).mapTo(page, QPoint(0, 0)).y() - 4)
@@ -420,19 +422,19 @@ def draw_lesions(dock: SlideDock) -> None:
     import numpy as np
 
     from napari_melanoma.core.polygons import Polygon, as_ring
-    from napari_melanoma.ui.slide.lesions import drawn
+    from napari_melanoma.ui.slide.lesions import make_draw_edit
 
-    box, known = dock.table.rows.lesions[0].box, len(dock.table.rows.lesions)
+    box, known = dock.lesion_table.table_model.lesions[0].box, len(dock.lesion_table.table_model.lesions)
     turns = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     for row, column, label in ((1.45, 0.75, "malignant"), (1.2, 0.05, "benign")):
         radius = 0.2 * box.width * (1 + 0.12 * np.sin(3 * turns + row))
         centre = np.array((box.top + row * box.height, box.left + column * box.width))
         ring = centre + np.stack([0.7 * radius * np.sin(turns), radius * np.cos(turns)], axis=1)
-        dock.lesions.edit(drawn(Polygon(as_ring(ring)), label))
-    wait_until(lambda: len(dock.table.rows.lesions) == known + 2 and not dock.busy)
-    dock.edits["draw"].click()
-    dock.relation_fold.expand(animate=False)
-    dock.table.pick(known + 1)
+        dock.lesions.edit(make_draw_edit(Polygon(as_ring(ring)), label))
+    wait_until(lambda: len(dock.lesion_table.table_model.lesions) == known + 2 and not dock.busy)
+    dock.edit_buttons["draw"].click()
+    dock.correlation_section.expand(animate=False)
+    dock.lesion_table.select_lesion(known + 1)
     wait_until(lambda: not dock.busy)
 
 
@@ -440,17 +442,17 @@ def draw_regions(dock: SlideDock) -> None:
     """Draw regions of three classes in the middle of the slide, and take the lasso in hand."""
     import numpy as np
 
-    from napari_melanoma.slides.regions import DEFAULT_CLASSES, drawn_region
+    from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
 
-    dock.regions_fold.expand(animate=False)
+    dock.regions_section.expand(animate=False)
     height, width = dock.slide.size
     turns = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     drawn = []
     for row, column, number in ((0.35, 0.4, 0), (0.55, 0.62, 3), (0.3, 0.7, 1)):
         radius = 0.09 * height * (1 + 0.15 * np.sin(3 * turns + number))
         ring = np.stack([row * height + 0.7 * radius * np.sin(turns), column * width + radius * np.cos(turns)], axis=1)
-        drawn.append(drawn_region(ring, DEFAULT_CLASSES[number], "Reader A"))
-    dock.regions.keeper.change(lambda regions: (*regions, *drawn))
+        drawn.append(region_from_vertices(ring, DEFAULT_CLASSES[number], "Reader A"))
+    dock.regions.store.apply_edit(lambda regions: (*regions, *drawn))
     wait_until(lambda: not dock.busy)
     dock.regions.controls.tools["add_polygon_lasso"].click()
 
@@ -458,7 +460,7 @@ def draw_regions(dock: SlideDock) -> None:
 def phantoms(folder: Path) -> Path:
     """Write a data set of phantom lesions."""
     from napari_melanoma.io.results import write_mask, write_rgb, write_table
-    from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
     from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
     rows = []
@@ -473,7 +475,7 @@ def phantoms(folder: Path) -> Path:
 
 def quick(dock: TrainDock) -> TrainRecipe:
     """The recipe that is shown, with images so small that it ends soon."""
-    recipe = dock.recipe()
+    recipe = dock.build_recipe()
     model = recipe.model.model_copy(update={"input_size": 96})
     data = recipe.data.model_copy(update={"cache_size": 96})
     return recipe.model_copy(update={"epochs": EPOCHS, "model": model, "data": data})
@@ -485,7 +487,7 @@ def wait_until(condition: Callable[[], bool], minutes: float = 10.0) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise SystemExit(f"waited {minutes:g} minutes in vain")
-        let_qt_work(0.1)
+        process_events(0.1)
 
 
 if __name__ == "__main__":

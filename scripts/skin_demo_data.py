@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from slide_demo_data import DrawnSlide, Labels, Tile, coarse_labels, near_tissue, shrunk, tile_box, write_data_set
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.phantoms.slide.config import CLASS_OF, LESION, Kind
+from napari_melanoma.phantoms.slide.config import CLASS_OF, FIRST_LESION_LABEL, TissueKind
 from napari_melanoma.phantoms.slide.ground import label_pixels
-from napari_melanoma.phantoms.slide.plan import SlidePlan, plan_slide
-from napari_melanoma.phantoms.slide.render import draw
+from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan, plan_slide
+from napari_melanoma.phantoms.slide.render import draw_region
 
 SKIN = ("background", "dermis", "epidermis", "naevus", "melanoma")
 NAEVUS, MELANOMA = SKIN.index("naevus"), SKIN.index("melanoma")
@@ -36,7 +36,15 @@ SPREAD = {
     "train": Spread((0.5, 1.4), (0.2, 1.0), naevus=0.75, ulcer=0.35, without_melanoma=0.12),
     "test": Spread(naevus=0.75, without_melanoma=0.1),
 }
-HARD = (Kind.STROMA, Kind.SHEATH, Kind.SEBACEOUS, Kind.ECCRINE, Kind.INFILTRATE, Kind.MUSCLE, Kind.NERVE)
+HARD = (
+    TissueKind.STROMA,
+    TissueKind.SHEATH,
+    TissueKind.SEBACEOUS,
+    TissueKind.ECCRINE,
+    TissueKind.INFILTRATE,
+    TissueKind.MUSCLE,
+    TissueKind.NERVE,
+)
 Places = NDArray[np.floating | np.integer]
 
 
@@ -68,7 +76,7 @@ def _slides() -> Iterator[DrawnSlide]:
             yield DrawnSlide(f"{family}-{number:03}", plan, tiles_of_skin(plan, TILES[family]))
 
 
-def skin_plan(family: str, number: int) -> SlidePlan:
+def skin_plan(family: str, number: int) -> PhantomSlidePlan:
     """Plan a slide to learn from, in a stain of its own; or one to judge by, in the stain of its look.
 
     Parameters
@@ -91,7 +99,7 @@ def skin_plan(family: str, number: int) -> SlidePlan:
     return _stained_anew(plan) if family == "train" else plan
 
 
-def _stained_anew(plan: SlidePlan) -> SlidePlan:
+def _stained_anew(plan: PhantomSlidePlan) -> PhantomSlidePlan:
     """Stain a slide as no look does: four looks are few, and what is learnt shall not hang on their colours."""
     random = np.random.default_rng(plan.config.seed + 2)
     strength = np.linalg.norm(plan.stains, axis=1, keepdims=True)
@@ -100,7 +108,7 @@ def _stained_anew(plan: SlidePlan) -> SlidePlan:
     return replace(plan, stains=(vectors * strength * np.exp(0.1 * random.standard_normal((4, 1)))).astype(np.float32))
 
 
-def tiles_of_skin(plan: SlidePlan, count: int) -> Iterator[Tile]:
+def tiles_of_skin(plan: PhantomSlidePlan, count: int) -> Iterator[Tile]:
     """Draw tiles of a slide with their label images: what decides a thickness, and what is taken for a melanoma.
 
     Parameters
@@ -124,10 +132,10 @@ def tiles_of_skin(plan: SlidePlan, count: int) -> Iterator[Tile]:
         wanted = places[number % len(places)]
         box = tile_box(wanted[random.integers(len(wanted))], step, (side, SKIN_PX), random, plan)
         labels = skin_truth(plan, scale, Box(round(box.top / scale), round(box.left / scale), SKIN_PX, SKIN_PX))
-        yield Tile(shrunk(draw(plan, box), SKIN_PX), labels, "")
+        yield Tile(shrunk(draw_region(plan, box), SKIN_PX), labels, "")
 
 
-def skin_truth(plan: SlidePlan, downsample: float, box: Box) -> Labels:
+def skin_truth(plan: PhantomSlidePlan, downsample: float, box: Box) -> Labels:
     """Say what is true of a part of the slide, lesions told apart.
 
     Parameters
@@ -147,14 +155,14 @@ def skin_truth(plan: SlidePlan, downsample: float, box: Box) -> Labels:
     classes = np.zeros((box.height, box.width), np.uint8)
     for section in plan.sections:
         told = CLASS_OF.copy()
-        told[Kind.NECROSIS] = MELANOMA  # naevi have none
+        told[TissueKind.NECROSIS] = MELANOMA  # naevi have none
         for lesion in section.lesions:
-            told[LESION + lesion.request.index] = MELANOMA if lesion.request.kind == "malignant" else NAEVUS
+            told[FIRST_LESION_LABEL + lesion.request.index] = MELANOMA if lesion.request.kind == "malignant" else NAEVUS
         classes = np.maximum(classes, told[label_pixels(section, box, downsample)])
     return classes
 
 
-def _places(plan: SlidePlan, coarse: Labels, step: float) -> list[Places]:
+def _places(plan: PhantomSlidePlan, coarse: Labels, step: float) -> list[Places]:
     """Give the places of each kind on the coarse map, in the order in which tiles are cut: those that decide twice."""
     um = step * plan.config.mpp
     lesions: dict[str, list[int]] = {"malignant": [], "benign": []}
@@ -162,14 +170,14 @@ def _places(plan: SlidePlan, coarse: Labels, step: float) -> list[Places]:
     for section in plan.sections:
         folds += list(section.folds)
         for lesion in section.lesions:
-            lesions[lesion.request.kind].append(LESION + lesion.request.index)
-            ends += [section.frame.to_slide(*np.array(lesion.measure).T)] if lesion.measure else []
+            lesions[lesion.request.kind].append(FIRST_LESION_LABEL + lesion.request.index)
+            ends += [section.frame.to_slide(*np.array(lesion.depth_line).T)] if lesion.depth_line else []
             if lesion.ulcer:
                 along = np.linspace(*lesion.ulcer, 9)
-                ulcers.append(section.frame.to_slide(along, section.layers.at(section.layers.granular, along)))
+                ulcers.append(section.frame.to_slide(along, section.layers.depth_at(section.layers.granular, along)))
     melanoma, naevus = (np.argwhere(np.isin(coarse, labels)) for labels in lesions.values())
     surface, deepest = (_on_map([line[[end]] for line in ends], um) for end in (0, 1))
-    epidermis, hard = np.argwhere(coarse == Kind.EPIDERMIS), np.argwhere(np.isin(coarse, HARD))
+    epidermis, hard = np.argwhere(coarse == TissueKind.EPIDERMIS), np.argwhere(np.isin(coarse, HARD))
     glass = np.argwhere(near_tissue(CLASS_OF[coarse]))
     ulcer, fold = _on_map(ulcers, um), _on_map(folds, um)
     return [deepest, naevus, hard, surface, ulcer, melanoma, epidermis, fold, deepest, naevus, hard, glass]

@@ -21,15 +21,15 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.io.results import write_labels, write_rgb, write_table
 from napari_melanoma.phantoms.slide.config import (
     CLASS_OF,
-    LESION,
+    FIRST_LESION_LABEL,
     SectionOptions,
-    SlideArtefactOptions,
+    SlideArtifactOptions,
     SlideLesionOptions,
     SlidePhantomConfig,
 )
 from napari_melanoma.phantoms.slide.ground import label_pixels
-from napari_melanoma.phantoms.slide.plan import SlidePlan, plan_slide
-from napari_melanoma.phantoms.slide.render import draw, truth
+from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan, plan_slide
+from napari_melanoma.phantoms.slide.render import draw_region, render_truth
 
 Labels = NDArray[np.uint8]
 TISSUES = ("background", "dermis", "epidermis", "tumour")  # as ``truth`` numbers them
@@ -58,7 +58,7 @@ class DrawnSlide:
     """A slide, and tiles that are cut from it as they are asked for."""
 
     name: str
-    plan: SlidePlan
+    plan: PhantomSlidePlan
     tiles: Iterable[Tile]
 
 
@@ -155,13 +155,13 @@ def slide_config(family: str, number: int, *, tells: bool) -> SlidePhantomConfig
             breslow_mm=float(random.uniform(0.3, 1.6)),
         ),
         section=SectionOptions(oblique_deg=float(random.choice([0, 0, 25]))),
-        artefacts=SlideArtefactOptions(
+        artefacts=SlideArtifactOptions(
             pens=int(random.random() < 0.15), folds=int(random.random() < 0.3), defocus=int(random.random() < 0.3)
         ),
     )
 
 
-def tiles_to_label(plan: SlidePlan, count: int) -> Iterator[Tile]:
+def tiles_to_label(plan: PhantomSlidePlan, count: int) -> Iterator[Tile]:
     """Draw tiles of a slide with their label images: tumour, epidermis, dermis and glass in turn.
 
     Parameters
@@ -187,11 +187,11 @@ def tiles_to_label(plan: SlidePlan, count: int) -> Iterator[Tile]:
         places = wanted if len(wanted) else around
         box = tile_box(places[random.integers(len(places))], step, (side, SIDE_PX), random, plan)
         scale = side / SIDE_PX
-        labels = truth(plan, scale, Box(round(box.top / scale), round(box.left / scale), SIDE_PX, SIDE_PX))
-        yield Tile(shrunk(draw(plan, box), SIDE_PX), labels, "")
+        labels = render_truth(plan, scale, Box(round(box.top / scale), round(box.left / scale), SIDE_PX, SIDE_PX))
+        yield Tile(shrunk(draw_region(plan, box), SIDE_PX), labels, "")
 
 
-def tiles_to_tell(plan: SlidePlan, count: int) -> Iterator[Tile]:
+def tiles_to_tell(plan: PhantomSlidePlan, count: int) -> Iterator[Tile]:
     """Draw tiles of a slide with what they show: of each lesion, of dermis and epidermis in turn, borders among them.
 
     Parameters
@@ -216,10 +216,10 @@ def tiles_to_tell(plan: SlidePlan, count: int) -> Iterator[Tile]:
     for number in range(count):
         places = where[number % len(where)]
         box = tile_box(places[random.integers(len(places))], step, (side, SIDE_PX), random, plan)
-        yield Tile(shrunk(draw(plan, box), SIDE_PX), np.zeros((0, 0), np.uint8), _answer(plan, box, answers))
+        yield Tile(shrunk(draw_region(plan, box), SIDE_PX), np.zeros((0, 0), np.uint8), _answer(plan, box, answers))
 
 
-def coarse_labels(plan: SlidePlan) -> tuple[Labels, float]:
+def coarse_labels(plan: PhantomSlidePlan) -> tuple[Labels, float]:
     """Give kinds and lesions of the whole slide at 16 micrometres a pixel, and the pixels of level 0 in one.
 
     Parameters
@@ -240,15 +240,17 @@ def coarse_labels(plan: SlidePlan) -> tuple[Labels, float]:
     return labels, step
 
 
-def _answers(plan: SlidePlan) -> dict[int, str]:
+def _answers(plan: PhantomSlidePlan) -> dict[int, str]:
     """Say which label is a nest of what."""
     words = {"malignant": "melanoma", "benign": "naevus"}
     return {
-        LESION + lesion.request.index: words[lesion.request.kind] for part in plan.sections for lesion in part.lesions
+        FIRST_LESION_LABEL + lesion.request.index: words[lesion.request.kind]
+        for part in plan.sections
+        for lesion in part.lesions
     }
 
 
-def _answer(plan: SlidePlan, box: Box, answers: dict[int, str]) -> str:
+def _answer(plan: PhantomSlidePlan, box: Box, answers: dict[int, str]) -> str:
     """Say what a tile shows: the lesion that covers most of it, if that is enough."""
     scale = box.height / 32
     small = Box(round(box.top / scale), round(box.left / scale), 32, 32)
@@ -263,7 +265,7 @@ def _answer(plan: SlidePlan, box: Box, answers: dict[int, str]) -> str:
 
 
 def tile_box(
-    place: NDArray[np.int64], step: float, sides: tuple[int, int], random: np.random.Generator, plan: SlidePlan
+    place: NDArray[np.int64], step: float, sides: tuple[int, int], random: np.random.Generator, plan: PhantomSlidePlan
 ) -> Box:
     """Put a tile somewhere over a place of the coarse map, on the slide and on whole pixels of its own.
 

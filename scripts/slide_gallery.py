@@ -11,10 +11,10 @@ from PIL import Image
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
-from napari_melanoma.phantoms.slide.files import told
+from napari_melanoma.phantoms.slide.files import describe_slide_truth
 from napari_melanoma.phantoms.slide.looks import LOOKS
-from napari_melanoma.phantoms.slide.plan import SlidePlan, plan_slide
-from napari_melanoma.phantoms.slide.render import render, truth
+from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan, plan_slide
+from napari_melanoma.phantoms.slide.render import render_region, render_truth
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "slide-phantom.jpg"
 WIDTH, GAP = 1236, 6
@@ -39,8 +39,8 @@ def gallery(seed: int) -> Rgb:
     plan = slide(seed, LOOKS[1].name)
     level = 3
     whole = Box(0, 0, *plan.level_size(level))
-    overview = [render(plan, level, whole), COLOURS[truth(plan, 2**level, whole)]]
-    (section,) = told(plan)["sections"]
+    overview = [render_region(plan, level, whole), COLOURS[render_truth(plan, 2**level, whole)]]
+    (section,) = describe_slide_truth(plan)["sections"]
     melanoma, naevus = section["lesions"]
     top, bottom = melanoma["breslow_line"]
     border = (top[0] + 130, top[1])
@@ -49,7 +49,7 @@ def gallery(seed: int) -> Rgb:
     return joined([fitted(joined(row, axis=1)) for row in (overview, parts, looks)], axis=0)
 
 
-def slide(seed: int, look: str) -> SlidePlan:
+def slide(seed: int, look: str) -> PhantomSlidePlan:
     """Plan the slide in a look."""
     return plan_slide(
         SlidePhantomConfig.parse(
@@ -64,10 +64,10 @@ def middle(box: list[float]) -> tuple[float, float]:
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
-def part(plan: SlidePlan, level: int, centre: tuple[float, float], side: int) -> Rgb:
+def part(plan: PhantomSlidePlan, level: int, centre: tuple[float, float], side: int) -> Rgb:
     """Draw a square around a place (row, column) of level 0."""
     row, column = (int(at / 2**level) - side // 2 for at in centre)
-    return render(plan, level, Box(row, column, side, side))
+    return render_region(plan, level, Box(row, column, side, side))
 
 
 def fitted(row: Rgb) -> Rgb:

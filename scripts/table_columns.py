@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from napari_melanoma.data.table_schema import COLUMNS, Column
-from napari_melanoma.data.taxonomy import taxonomy
+from napari_melanoma.data.taxonomy import load_taxonomy
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "table.md"
 
@@ -29,13 +29,13 @@ def allowed(column: Column) -> str:
         return "1 or 0"
     if column.kind == "text":
         return "any text"
-    words = taxonomy(column.taxonomy).words[:-1]
+    words = load_taxonomy(column.taxonomy).words[:-1]
     return ", ".join(words) if len(words) <= 6 else f"a word of `{column.taxonomy}.csv`"
 
 
 def word_list() -> str:
     """Give the sites with the places within them as a table of Markdown."""
-    sites, places = taxonomy("site"), taxonomy("sub_site")
+    sites, places = load_taxonomy("site"), load_taxonomy("sub_site")
     lines = ["| site | places within it |", "|---|---|"]
     for site in sites.words[:-1]:
         within = [place for place in places.words if places.parent(place) == site]

@@ -17,20 +17,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from napari_melanoma.classification.explanation import PointingOptions, point
+from napari_melanoma.classification.explanation import PointingOptions, run_pointing_game
 from napari_melanoma.classification.predictor import Classifier
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.data.training_images import FILE
+from napari_melanoma.data.training_images import FILE_NAME
+from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
 from napari_melanoma.evaluation.evaluate_classes import evaluate_classifier
-from napari_melanoma.evaluation.measuring_classes import ClassEvaluationOptions
-from napari_melanoma.evaluation.model_card import head, training
+from napari_melanoma.evaluation.model_card import card_header, training_section
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference, write_bundle
 from napari_melanoma.phantoms.cohort.cohort import write_cohort
-from napari_melanoma.phantoms.cohort.law import CohortConfig
-from napari_melanoma.risk.comparators import COMPARATORS
+from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
+from napari_melanoma.risk.comparators import COMPARATORS_FILE
 from napari_melanoma.runs.runs import read_run
-from napari_melanoma.runs.shipped_recipes import shipped_recipe
+from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 from napari_melanoma.runs.train import train
 
 NAME = "risk-demo"
@@ -82,11 +82,11 @@ def main() -> int:
     config = draft.config.model_copy(
         update={"name": NAME, "title": "Risk of metastasis, phantom-trained, demonstration", "licence": "BSD-3-Clause"}
     )
-    card = "\n".join([head(config), *_table(rows), training(config), NOTES])
+    card = "\n".join([card_header(config), *_table(rows), training_section(config), NOTES])
     network, reference = load_network(draft), read_reference(draft)
     target = Path("bundles") / NAME
-    write_bundle(target, config, network, card, reference=reference, beside=[*draft.path.glob(FILE)])
-    (target / COMPARATORS).write_bytes((draft.path / COMPARATORS).read_bytes())
+    write_bundle(target, config, network, card, reference=reference, extra_files=[*draft.path.glob(FILE_NAME)])
+    (target / COMPARATORS_FILE).write_bytes((draft.path / COMPARATORS_FILE).read_bytes())
     sys.stdout.write(card)
     return 0
 
@@ -101,8 +101,8 @@ def _train(seed: int) -> None:
     folder = _folder(seed)
     if folder.bundle.is_dir():
         return
-    shipped, splits = shipped_recipe("risk-small"), {"split": "train", "held_out_split": KEPT_BACK}
-    recipe = shipped.recipe(["cohort"], shipped.start or "none", data=splits).model_copy(update={"seed": seed})
+    shipped, splits = find_shipped_recipe("risk-small"), {"split": "train", "held_out_split": KEPT_BACK}
+    recipe = shipped.complete(["cohort"], shipped.start or "none", data=splits).model_copy(update={"seed": seed})
     train(recipe, folder.path, resume=folder.config.exists(), run=RunContext())
 
 
@@ -117,15 +117,15 @@ def _measured(seed: int, name: str) -> str:
     options = ClassEvaluationOptions(target="metastasis", split=KEPT_BACK)
     found = evaluate_classifier(classifier, [Path(name)], out, options, run=RunContext())
     asked = PointingOptions(tuple(METHODS), KEPT_BACK)
-    games = point(classifier, [Path(name)], out, asked, run=RunContext())
+    games = run_pointing_game(classifier, [Path(name)], out, asked, run=RunContext())
     law = json.loads((Path(name) / "cohort.json").read_text(encoding="utf-8"))["auc_of_test"]["all"]
-    depths = found.depths.estimates(list(found.told.groups)) if found.depths else {}
+    depths = found.depths.estimates(list(found.predictions.groups)) if found.depths else {}
     hits = " | ".join(f"{games[method].share}" for method in METHODS)
     cells = [
         seed,
         f"{_tuning_loss(seed):.3f}",
         MEASURED[name],
-        len(found.told.labels),
+        len(found.predictions.labels),
         found.parts["all"]["AUC"],
         f"{law:.3f}",
         depths.get("depth_mae_mm", "-"),

@@ -29,21 +29,21 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import Sample, read_dataset
-from napari_melanoma.data.training_images import FILE
-from napari_melanoma.evaluation.class_values import class_estimates
+from napari_melanoma.data.training_images import FILE_NAME
+from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
+from napari_melanoma.evaluation.class_metrics import class_estimates
 from napari_melanoma.evaluation.evaluate_classes import evaluate_classifier
 from napari_melanoma.evaluation.evaluate_labels import LabelEvaluation, evaluate_labels
-from napari_melanoma.evaluation.measuring_classes import ClassEvaluationOptions
-from napari_melanoma.evaluation.model_card import head, training
+from napari_melanoma.evaluation.model_card import card_header, training_section
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels
-from napari_melanoma.metrics.overlap import count_pairs, estimate_label_metrics
+from napari_melanoma.metrics.overlap import count_class_pairs, estimate_label_metrics
 from napari_melanoma.metrics.ranking import area_under_roc
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle, read_reference, write_bundle
 from napari_melanoma.runs.train import train
 from napari_melanoma.slides.reading.opening import find_slides, open_slide
-from napari_melanoma.slides.tile_models import Familiar, Labeller
+from napari_melanoma.slides.tile_models import TileNoveltyDetector, TissueSegmenter
 from napari_melanoma.training.recipe import TrainRecipe
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -94,12 +94,19 @@ def main() -> int:
     for name in [arguments.only] if arguments.only else MEASURES:
         draft = _trained(name)
         data = Path(read_toml(RECIPES / f"{name}.toml", TrainRecipe).data.datasets[0])
-        parts = [head(draft.config), MEASURES[name](draft, data), _novelty(draft, data, slides), training(draft.config)]
+        parts = [
+            card_header(draft.config),
+            MEASURES[name](draft, data),
+            _novelty(draft, data, slides),
+            training_section(draft.config),
+        ]
         card = "\n".join([*parts, NOTES.format(**_counts(draft, data))])
         card += SKIN_NOTES if name == "slide-skin" else ""
         target = Path("bundles") / draft.name
-        beside = [*draft.path.glob(FILE)]
-        write_bundle(target, draft.config, load_network(draft), card, reference=read_reference(draft), beside=beside)
+        beside = [*draft.path.glob(FILE_NAME)]
+        write_bundle(
+            target, draft.config, load_network(draft), card, reference=read_reference(draft), extra_files=beside
+        )
         sys.stdout.write(card)
     return 0
 
@@ -131,12 +138,12 @@ def _measure_tiles(info: BundleInfo, data: Path) -> str:
     """Write how well tiles are told apart, and how well their colour alone would."""
     options = ClassEvaluationOptions(target="tissue", split=UNSEEN)
     told = evaluate_classifier(Classifier.load(info), [data], Path("evaluation") / info.name, options, run=RunContext())
-    found, by_colour = told.told, _colour_scores(data)
+    found, by_colour = told.predictions, _colour_scores(data)
     rows = []
     for place, name in enumerate(ANSWERS):
         truth = found.labels == place
         area = class_estimates(replace(found, positive=name))["AUC"]
-        right = bootstrap_mean((found.said == place)[truth], found.groups[truth], bounds=(0, 1))
+        right = bootstrap_mean((found.predicted == place)[truth], found.groups[truth], bounds=(0, 1))
         colour = area_under_roc(by_colour[name], truth)
         rows.append(f"| {name} | {truth.sum()} | {area} | {right} | {colour:.3f} |")
     accuracy = told.parts["all"]["class_balanced_accuracy"]
@@ -193,7 +200,7 @@ def _share(per_slide: NDArray[np.int64], place: int) -> str:
 def _drawn(info: BundleInfo, data: Path) -> LabelEvaluation:
     """Measure a model that draws tissues on the unseen looks."""
     out = Path("evaluation") / info.name
-    return evaluate_labels(Labeller.load(info), [data], out, split=UNSEEN, run=RunContext())
+    return evaluate_labels(TissueSegmenter.load(info), [data], out, split=UNSEEN, run=RunContext())
 
 
 def _drawn_well(found: LabelEvaluation, classes: Sequence[str]) -> str:
@@ -227,12 +234,14 @@ def _against_colour(found: LabelEvaluation, data: Path, label: int) -> str:
 
 def _novelty(info: BundleInfo, data: Path, slides: Path | None) -> str:
     """Write how many tiles are unlike the training: of unseen looks, and of real slides."""
-    familiar = Familiar.of(info)
+    familiar = TileNoveltyDetector.from_bundle(info)
     tile = info.config.tile
     assert familiar is not None
     assert tile is not None
     unseen = [read_photograph(sample.image).rgb for sample in _samples(data, UNSEEN)]
-    rows = [f"| phantom slides of unseen looks | {len(unseen)} | {familiar.unlike(unseen).mean():.0%} |"]
+    rows = [
+        f"| phantom slides of unseen looks | {len(unseen)} | {familiar.is_out_of_distribution(unseen).mean():.0%} |"
+    ]
     for path in find_slides([slides]) if slides else []:
         try:
             tiles = _real_tiles(path, tile.mpp, tile.side_px)
@@ -240,7 +249,9 @@ def _novelty(info: BundleInfo, data: Path, slides: Path | None) -> str:
             sys.stderr.write(f"{path.name}: {error}\n")
             continue
         if tiles:
-            rows.append(f"| {path.name} (a real slide) | {len(tiles)} | {familiar.unlike(tiles).mean():.0%} |")
+            rows.append(
+                f"| {path.name} (a real slide) | {len(tiles)} | {familiar.is_out_of_distribution(tiles).mean():.0%} |"
+            )
     return "\n".join(
         ["## What it flags as unlike its training\n", "| tiles of | tiles | flagged |", "|---|---|---|", *rows, ""]
     )
@@ -327,7 +338,7 @@ def _histograms(samples: Sequence[Sample], reach: int, label: int) -> NDArray[np
             channels = np.stack([gaussian_filter(channel, reach) for channel in channels])
         levels = np.clip((channels + 128) / 384 * LEVELS, 0, LEVELS - 1).astype(np.int64)
         there = (read_labels(sample.mask) == label).astype(np.int64)
-        found.append([count_pairs(level, there, LEVELS)[:2] for level in levels])
+        found.append([count_class_pairs(level, there, LEVELS)[:2] for level in levels])
     return np.array(found)
 
 

@@ -164,7 +164,7 @@ def trained_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def stated(info: BundleInfo) -> TrainingImages:
         return TrainingImages()
 
-    monkeypatch.setattr(overlap, "images_of", stated)
+    monkeypatch.setattr(overlap, "read_training_images", stated)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 
 from napari_melanoma import doctor
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
-from napari_melanoma.doctor import Check, judge_gpu, probe
+from napari_melanoma.doctor import DoctorCheck, check_gpu, run_probe
 
 TORCH = {
     "torch": "2.9",
@@ -26,10 +26,10 @@ TORCH = {
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], fault: str = "") -> None:
-    monkeypatch.setattr(doctor, "probe", lambda module: (answer, fault))
+    monkeypatch.setattr(doctor, "run_probe", lambda module: (answer, fault))
 
 
-def statuses(checks: list[Check]) -> dict[str, str]:
+def statuses(checks: list[DoctorCheck]) -> dict[str, str]:
     return {check.name: check.status for check in checks}
 
 
@@ -46,7 +46,7 @@ def statuses(checks: list[Check]) -> dict[str, str]:
     ids=["CUDA", "MPS", "no GPU", "CPU build on Windows", "CPU build on Linux", "old driver"],
 )
 def test_a_gpu_that_is_not_used_is_said(answer, system: str, nvidia: bool, status: str, said: str) -> None:
-    check = judge_gpu(answer, system, nvidia)
+    check = check_gpu(answer, system, nvidia)
     assert check.status == status
     assert said in check.found
     assert bool(check.fix) is (status == "warn")
@@ -134,7 +134,7 @@ def test_little_memory_and_disk_are_warnings(monkeypatch: pytest.MonkeyPatch, fr
 def test_a_probe_may_do_what_it_likes(monkeypatch: pytest.MonkeyPatch, script: str, fault: str) -> None:
     run = subprocess.run
     monkeypatch.setattr(doctor.subprocess, "run", lambda command, **given: run([sys.executable, "-c", script], **given))
-    answer, said = probe("whatever")
+    answer, said = run_probe("whatever")
     assert answer == ({} if fault else {"a": 1})
     assert said.startswith(fault)
     assert bool(said) is bool(fault)
@@ -145,7 +145,7 @@ def test_a_probe_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     run = subprocess.run
     hang = [sys.executable, "-c", "import time; time.sleep(30)"]
     monkeypatch.setattr(doctor.subprocess, "run", lambda command, **given: run(hang, **given))
-    assert probe("whatever")[1].startswith("no answer")
+    assert run_probe("whatever")[1].startswith("no answer")
 
 
 def test_torch_and_qt_are_asked_for_real_and_nothing_of_the_current_folder_runs(
@@ -154,7 +154,7 @@ def test_torch_and_qt_are_asked_for_real_and_nothing_of_the_current_folder_runs(
     (tmp_path / "json.py").write_text("raise SystemExit('not ours')", encoding="utf-8")
     (tmp_path / "torch.py").write_text("raise SystemExit('not ours')", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    answer, fault = probe("napari_melanoma.backends")
+    answer, fault = run_probe("napari_melanoma.backends")
     assert fault == ""
     assert answer["threads"] >= 1
     assert ("model" in answer) != ("model_error" in answer)
@@ -163,12 +163,12 @@ def test_torch_and_qt_are_asked_for_real_and_nothing_of_the_current_folder_runs(
 
 
 def test_all_is_looked_at_and_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "EXAMINATIONS", (doctor.check_python, doctor.check_weights))
+    monkeypatch.setattr(doctor, "CHECKS", (doctor.check_python, doctor.check_weights))
     seen: list[Progress] = []
-    found = doctor.examine(run=RunContext(seen.append))
+    found = doctor.run_checks(run=RunContext(seen.append))
     assert [check.name for check in found] == ["Python", "Packages", "ImageNet weights"]
     assert [progress.done for progress in seen] == [1, 2]
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        doctor.examine(run=run)
+        doctor.run_checks(run=run)

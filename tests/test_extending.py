@@ -12,8 +12,8 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.data import sources
-from napari_melanoma.data.harmonize import harmonise
-from napari_melanoma.data.importing import import_source
+from napari_melanoma.data.harmonize import harmonize_rows
+from napari_melanoma.data.source_import import import_source
 from napari_melanoma.io.results import read_table, write_rgb
 from napari_melanoma.models import zoo
 from napari_melanoma.models.bundle import BundleConfig
@@ -55,13 +55,13 @@ def losses_of_training(model, **values):
     import torch
 
     from napari_melanoma.training.tasks.segmentation import SegmentationTask
-    from napari_melanoma.training.tasks.task import OPTIMISERS
+    from napari_melanoma.training.tasks.task import OPTIMIZERS
 
     recipe = TrainRecipe.parse({"data": {"datasets": ["a"]}, "model": model, **values}, "the test")
     torch.manual_seed(0)
     network = zoo.build_network(recipe.model.architecture, recipe.model.options)
     task = SegmentationTask(network, recipe, BundleConfig(name="x", title="x", architecture=recipe.model.architecture))
-    optimiser = OPTIMISERS[recipe.optimiser]([{"params": list(task.parameters()), "lr": 0.01}], recipe.weight_decay)
+    optimiser = OPTIMIZERS[recipe.optimiser]([{"params": list(task.parameters()), "lr": 0.01}], recipe.weight_decay)
     masks = torch.zeros(4, 1, 32, 32, dtype=torch.uint8)
     for item, mask in enumerate(masks):
         mask[:, 4 + 2 * item : 20 + 2 * item, 6:24] = 255
@@ -79,7 +79,7 @@ def losses_of_training(model, **values):
 def test_a_network_learns(added):
     import torch
 
-    added(zoo, "models/zoo", zoo.architectures)
+    added(zoo, "models/zoo", zoo.list_architectures)
     network = zoo.build_network("fully_convolutional", {"channels": 8})
     assert network(torch.zeros(1, 3, 70, 50)).shape == (1, 1, 70, 50)
     losses_found = losses_of_training({**MODEL, "options": {"channels": 8}})
@@ -89,7 +89,7 @@ def test_a_network_learns(added):
 def test_a_loss_is_learnt_by(added):
     import torch
 
-    added(zoo, "models/zoo", zoo.architectures)
+    added(zoo, "models/zoo", zoo.list_architectures)
     added(losses, "training/losses", losses.losses)
     target = torch.ones(2, 1, 8, 8)
     right, wrong = (losses.make_loss("log_cosh_dice")(sign * 20 * target, target) for sign in (1, -1))
@@ -99,11 +99,11 @@ def test_a_loss_is_learnt_by(added):
 
 
 def test_a_data_set(added, tmp_path):
-    added(sources, "data/sources", sources.sources)
+    added(sources, "data/sources", sources.list_sources)
     for path in ("melanoma/12.jpg", "naevus/12.jpg", "naevus/7.jpg"):
         write_rgb(tmp_path / "set" / path, np.full((8, 8, 3), 90, np.uint8))
-    found = sources.sources()["med_node"].find(tmp_path / "set")
-    assert {record.image_id: harmonise([record.values]).rows[0]["diagnosis"] for record in found.taken} == {
+    found = sources.list_sources()["med_node"].read_folder(tmp_path / "set")
+    assert {record.image_id: harmonize_rows([record.values]).rows[0]["diagnosis"] for record in found.importable} == {
         "melanoma_12": "melanoma",
         "naevus_12": "nevus",
         "naevus_7": "nevus",
@@ -114,7 +114,7 @@ DERM7PT = (
     "derm7pt.py",
     '''"""The seven-point checklist set: a clinical and a dermoscopic image of each case, and a table of criteria."""
 
-from napari_melanoma.data.cells import stem_of; from napari_melanoma.data.source_tables import table_rows
+from napari_melanoma.data.table_cells import stem_of; from napari_melanoma.data.source_tables import table_rows
 from napari_melanoma.data.sources import Record, SourceSpec
 
 SPEC = SourceSpec(
@@ -145,7 +145,7 @@ def find(tree):
 
 def test_a_public_data_set_that_nobody_had_thought_of_is_one_file(added, tmp_path):
     """Derm7pt, which is not among the sources: as its archive is laid out, and its table alone."""
-    added(sources, "data/sources", sources.sources, DERM7PT)
+    added(sources, "data/sources", sources.list_sources, DERM7PT)
     meta = tmp_path / "release_v0/meta/meta.csv"
     meta.parent.mkdir(parents=True)
     meta.write_text(

@@ -85,7 +85,7 @@ def test_no_key_bindings_are_declared(manifest: PluginManifest) -> None:
 
 
 def test_every_reader_pattern_has_a_reader_for_it(manifest: PluginManifest) -> None:
-    from napari_melanoma.io.finding import SUFFIXES
+    from napari_melanoma.io.discovery import SUFFIXES
     from napari_melanoma.slides.reading.opening import FOLDER_ENDINGS, SCANNER_SUFFIXES
 
     patterns = {

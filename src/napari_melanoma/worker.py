@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError, MalformedFile, MelanomaError
-from napari_melanoma.core.parsing import parse_json, shortened
-from napari_melanoma.lesion.loaded_models import loaded_classifier, loaded_segmenter, loading
-from napari_melanoma.risk.slide import slide_biomarkers, slide_risk, slide_risk_map
+from napari_melanoma.core.parsing import parse_json, shorten
+from napari_melanoma.lesion.loaded_models import load_classifier, load_segmenter, report_loading
+from napari_melanoma.risk.slide import explain_slide_risk, find_slide_biomarkers, predict_slide_risk
 
 if TYPE_CHECKING:
-    from napari_melanoma.lesion.requests import Answering
+    from napari_melanoma.lesion.requests import ClassificationRequests
 
 
 def answer_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
@@ -28,20 +28,20 @@ def answer_case(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 
     Returns ``answers``: as ``case.predictions.CaseAnswers.from_json`` takes them.
     """
-    from napari_melanoma.case.predictions import answer_with
+    from napari_melanoma.case.predictions import predict_case_with
     from napari_melanoma.case.store import CaseStore
 
     with CaseStore.open(Path(arguments["folder"])) as store:
-        return {"answers": answer_with(store, arguments["model"], run).to_json()}
+        return {"answers": predict_case_with(store, arguments["model"], run).to_json()}
 
 
 Handler = Callable[[dict[str, Any], RunContext], dict[str, Any]]
 IDLE_MINUTES = 15.0
-MOST_CHARACTERS = 16 * 1024**2  # of a request: arrays are passed as files
+MAX_CHARACTERS = 16 * 1024**2  # of a request: arrays are passed as files
 EXPECTED = 'Expected a JSON object on one line: {"id": 1, "verb": "warm", "arguments": {}}.'
-NEEDED = ("model", "image", "out", "how", "method", "folder", "slide", "recipe")  # null is as good as not there
-TEXTS = (*NEEDED[:-1], "mask", "spread", "class", "modality", "damage")
-OBJECTS = ("recipe", "row", "options")
+REQUIRED = ("model", "image", "out", "how", "method", "folder", "slide", "recipe")  # null is as good as not there
+TEXT_ARGUMENTS = (*REQUIRED[:-1], "mask", "spread", "class", "modality", "damage")
+OBJECT_ARGUMENTS = ("recipe", "row", "options")
 log = logging.getLogger(__name__)
 
 
@@ -52,23 +52,23 @@ def serve(handlers: dict[str, Handler], requests: Iterable[str], events: TextIO)
     (``done``, ``total``, ``message``), ``succeeded`` (``answer``) or ``failed`` (``type``, ``message``).
     """
     for line in requests:
-        tell = partial(_tell, events, None)
+        tell = partial(_write_event, events, None)
         try:
-            request = _parsed(line)
-            tell = partial(_tell, events, request.get("id"))
-            handler, arguments = _handler(handlers, request.get("verb")), _arguments(request)
-            tell(kind="succeeded", answer=handler(arguments, RunContext(partial(_report, tell))))
+            request = _parse_request(line)
+            tell = partial(_write_event, events, request.get("id"))
+            handler, arguments = _find_handler(handlers, request.get("verb")), _parse_arguments(request)
+            tell(kind="succeeded", answer=handler(arguments, RunContext(partial(_write_progress, tell))))
         except MelanomaError as error:
             tell(kind="failed", type=type(error).__name__, message=str(error))
         except Exception as error:
             log.exception("a request failed")
-            tell(kind="failed", type=type(error).__name__, message=_describe(error))
+            tell(kind="failed", type=type(error).__name__, message=_describe_error(error))
 
 
-def _parsed(line: str) -> dict[str, Any]:
+def _parse_request(line: str) -> dict[str, Any]:
     """Parse a request."""
-    if len(line) > MOST_CHARACTERS:
-        raise InputError(f"a request has more than {MOST_CHARACTERS} characters. Pass large values as files.")
+    if len(line) > MAX_CHARACTERS:
+        raise InputError(f"a request has more than {MAX_CHARACTERS} characters. Pass large values as files.")
     try:
         request = parse_json(line, "a request", allow_nan=True)
     except MalformedFile as error:
@@ -78,44 +78,44 @@ def _parsed(line: str) -> dict[str, Any]:
     return request
 
 
-class _Arguments(dict[str, Any]):
+class _RequestArguments(dict[str, Any]):
     """Arguments of a request; one that is needed and not there is an error of whoever asks."""
 
     def __missing__(self, key: str) -> object:
         raise InputError(f"a request needs '{key}' among its arguments, found {', '.join(self) or 'none'}.")
 
 
-def _arguments(request: dict[str, Any]) -> dict[str, Any]:
+def _parse_arguments(request: dict[str, Any]) -> dict[str, Any]:
     arguments = request.get("arguments")
     if not isinstance(arguments, dict):
         raise InputError(f"'arguments' of a request is a {type(arguments).__name__}. {EXPECTED}")
-    for kind, keys in ((str, TEXTS), (dict, OBJECTS)):
+    for kind, keys in ((str, TEXT_ARGUMENTS), (dict, OBJECT_ARGUMENTS)):
         wrong = [key for key in keys if not isinstance(arguments.get(key), kind | None)]
         if wrong:
             found, expected = type(arguments[wrong[0]]).__name__, "text" if kind is str else "an object"
             raise InputError(f"'{wrong[0]}' of a request is a {found}, expected {expected}.")
-    given = {key: value for key, value in arguments.items() if value is not None or key not in NEEDED}
-    return _Arguments(given)
+    given = {key: value for key, value in arguments.items() if value is not None or key not in REQUIRED}
+    return _RequestArguments(given)
 
 
-def _tell(events: TextIO, request_id: object, **event: object) -> None:
+def _write_event(events: TextIO, request_id: object, **event: object) -> None:
     """Write an event of a request."""
     events.write(json.dumps({"id": request_id, **event}) + "\n")
     events.flush()
 
 
-def _report(tell: Callable[..., None], progress: Progress) -> None:
+def _write_progress(write: Callable[..., None], progress: Progress) -> None:
     """Write the progress of a request."""
-    tell(kind="progressed", **vars(progress))
+    write(kind="progressed", **vars(progress))
 
 
-def _handler(handlers: dict[str, Handler], verb: object) -> Handler:
+def _find_handler(handlers: dict[str, Handler], verb: object) -> Handler:
     if not isinstance(verb, str) or verb not in handlers:
-        raise MelanomaError(f"the worker knows no verb '{shortened(str(verb))}' (known: {', '.join(handlers)})")
+        raise MelanomaError(f"the worker knows no verb '{shorten(str(verb))}' (known: {', '.join(handlers)})")
     return handlers[verb]
 
 
-def _describe(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """Say an error that nobody foresaw, with what may help."""
     said = f"{type(error).__name__}: {error}"
     if "out of memory" in str(error).lower() or isinstance(error, MemoryError):
@@ -124,11 +124,11 @@ def _describe(error: Exception) -> str:
 
 
 @lru_cache(maxsize=1)
-def _answering() -> Answering:
+def _prediction_service() -> ClassificationRequests:
     """What remembers the lesion that was looked at last."""
-    from napari_melanoma.lesion.requests import Answering
+    from napari_melanoma.lesion.requests import ClassificationRequests
 
-    return Answering(loaded_classifier)
+    return ClassificationRequests(load_classifier)
 
 
 def warm(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
@@ -136,11 +136,11 @@ def warm(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
 
     Returns ``device``: where the model runs; ``classifier``: the name of the one that was loaded, or None.
     """
-    from napari_melanoma.models.registry import default_classifier
+    from napari_melanoma.models.registry import find_default_classifier
 
-    with loading(run):
-        device, usual = loaded_segmenter(arguments["model"]).device, default_classifier()
-        return {"device": device, "classifier": usual and loaded_classifier(usual.name).info.name}
+    with report_loading(run):
+        device, usual = load_segmenter(arguments["model"]).device, find_default_classifier()
+        return {"device": device, "classifier": usual and load_classifier(usual.name).info.name}
 
 
 def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
@@ -154,14 +154,14 @@ def segment(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     import numpy as np
 
     from napari_melanoma.io.results import read_rgb_array
-    from napari_melanoma.lesion.analysis import ModelStamp, ask
+    from napari_melanoma.lesion.analysis import ModelStamp, predict_lesion
 
-    with loading(run):
-        model = loaded_segmenter(arguments["model"])
+    with report_loading(run):
+        model = load_segmenter(arguments["model"])
     run.report(Progress(1, 2, "Finding the lesion"))
     spread: str | None = arguments.get("spread")
     rgb = read_rgb_array(Path(arguments["image"]))
-    answer = ask(model, rgb, flips=spread is not None)
+    answer = predict_lesion(model, rgb, flips=spread is not None)
     np.save(arguments["out"], answer.probability)
     told: dict[str, Any] = {"model": vars(ModelStamp.of(model, rgb))}
     if spread is not None and answer.spread is not None:
@@ -174,10 +174,10 @@ def rate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Say how unsure a model is of a photograph."""
     from napari_melanoma.lesion import review
 
-    with loading(run):
-        model = loaded_segmenter(arguments["model"])
+    with report_loading(run):
+        model = load_segmenter(arguments["model"])
     run.report(Progress(0, None, "Rating the photograph"))
-    return vars(review.rate(model, Path(arguments["image"]), arguments["how"]))
+    return vars(review.rate_photograph(model, Path(arguments["image"]), arguments["how"]))
 
 
 def classify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
@@ -189,12 +189,12 @@ def classify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     values of ``classification.prediction.ClassifyOptions``. The last four may be left out. Returns ``answer``: as
     ``classification.prediction.Answer.from_json`` takes it.
     """
-    return _answering().classify(arguments, run)
+    return _prediction_service().classify(arguments, run)
 
 
 def reclassify(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Answer again about the lesion that was looked at last: only the form is another one."""
-    return _answering().reclassify(arguments, run)
+    return _prediction_service().reclassify(arguments, run)
 
 
 def explain(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
@@ -205,23 +205,23 @@ def explain(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     default; ``out``: where the heat goes, a ``.npy`` of float32 (row, column) in [0, 1], of the photograph's size.
     Returns ``heatmap``: ``out``; ``method``; ``class``.
     """
-    return _answering().explain(arguments, run)
+    return _prediction_service().explain(arguments, run)
 
 
 def estimate(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Say how long a training would take and how much memory."""
-    from napari_melanoma.runs.estimate import estimate as forecast
+    from napari_melanoma.runs.estimate import estimate_run as forecast
     from napari_melanoma.training.recipe import TrainRecipe
 
     return vars(forecast(TrainRecipe.parse(arguments["recipe"], "the recipe"), run=run))
 
 
-OF_SLIDES: tuple[Handler, ...] = (slide_risk, slide_risk_map, slide_biomarkers)
-VERBS: tuple[Handler, ...] = (warm, segment, classify, reclassify, explain, answer_case, rate, estimate, *OF_SLIDES)
+SLIDE_VERBS: tuple[Handler, ...] = (predict_slide_risk, explain_slide_risk, find_slide_biomarkers)
+VERBS: tuple[Handler, ...] = (warm, segment, classify, reclassify, explain, answer_case, rate, estimate, *SLIDE_VERBS)
 HANDLERS: dict[str, Handler] = {verb.__name__: verb for verb in VERBS}
 
 
-def lines(source: Iterable[str], idle_s: float) -> Iterator[str]:
+def read_lines(source: Iterable[str], idle_s: float) -> Iterator[str]:
     """Pass lines on until the source ends or has been silent for long.
 
     ``idle_s``: seconds of silence after which it ends.
@@ -245,14 +245,14 @@ def lines(source: Iterable[str], idle_s: float) -> Iterator[str]:
         yield line
 
 
-def decoded_lines(source: BinaryIO) -> Iterator[str]:
+def decode_lines(source: BinaryIO) -> Iterator[str]:
     """Read lines as text, whatever their bytes; of a line that is too long only the beginning.
 
     Yields lines, of which a request that is too long has more than ``MOST_CHARACTERS``.
     """
-    while line := source.readline(MOST_CHARACTERS + 1):
+    while line := source.readline(MAX_CHARACTERS + 1):
         rest = line
-        while not rest.endswith(b"\n") and (rest := source.readline(MOST_CHARACTERS)):
+        while not rest.endswith(b"\n") and (rest := source.readline(MAX_CHARACTERS)):
             pass
         yield line.decode("utf-8", "backslashreplace")  # in JSON no escape begins so: the request is refused
 
@@ -264,7 +264,7 @@ def main(handlers: dict[str, Handler] | None = None, idle_minutes: float = IDLE_
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         serve(
             HANDLERS if handlers is None else handlers,
-            lines(decoded_lines(sys.stdin.buffer), 60.0 * idle_minutes),
+            read_lines(decode_lines(sys.stdin.buffer), 60.0 * idle_minutes),
             events,
         )
     return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.core.prediction import ClassifierConfig
+from napari_melanoma.core.prediction_config import ClassifierConfig
 from napari_melanoma.models.bundle import BundleConfig, write_bundle
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "answer_speed.py"

@@ -60,8 +60,8 @@ def test_a_frame_counts_as_drawing_until_it_is_on_the_screen(bench, monkeypatch)
 
 
 def test_the_phantoms_are_a_data_set_that_can_be_learnt(bench, tmp_path, monkeypatch):
-    from napari_melanoma.data.dataset import read_dataset, with_masks
+    from napari_melanoma.data.dataset import read_dataset, select_for_split
 
     monkeypatch.setattr(bench, "PHANTOMS", 7)
-    samples = with_masks(read_dataset(bench.write_phantoms(tmp_path / "phantoms")), None)
+    samples = select_for_split(read_dataset(bench.write_phantoms(tmp_path / "phantoms")), None)
     assert [sample.split for sample in samples] == ["val", *["train"] * 5, "val"]

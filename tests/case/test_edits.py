@@ -25,7 +25,7 @@ from napari_melanoma.case.edits import (
     set_patient,
 )
 from napari_melanoma.case.model import Case, CaseCorrection, CaseImage, CaseResult
-from napari_melanoma.case.store import case_text, parse_case
+from napari_melanoma.case.store import case_to_json, parse_case
 from napari_melanoma.core.errors import ConfigError
 
 FOLDER = Path("cases/P-0042").absolute()
@@ -53,14 +53,14 @@ def names(images: tuple[CaseImage, ...]) -> list[str]:
 def test_lesions_and_images_are_numbered_as_they_come() -> None:
     case = small_case()
     assert layout(case) == {"L1": ["a", "b"], "L2": ["c"], "": ["d"]}
-    assert [image.id for _, image in case.each_image()] == ["I1", "I2", "I3", "I4"]
+    assert [image.id for _, image in case.iterate_images()] == ["I1", "I2", "I3", "I4"]
 
 
 def test_a_number_that_the_file_does_not_say_is_not_given_again() -> None:
     written = small_case().model_copy(update={"lesions_numbered": 0, "images_numbered": 1})
     case = add_images(add_lesion(written), [picture("e")])
     assert [lesion.id for lesion in case.lesions] == ["L1", "L2", "L3"]
-    assert [image.id for _, image in case.each_image()] == ["I1", "I2", "I3", "I4", "I5"]
+    assert [image.id for _, image in case.iterate_images()] == ["I1", "I2", "I3", "I4", "I5"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def test_a_number_is_not_given_again() -> None:
     case = add_lesion(remove_lesion(small_case(), "L2"))
     case = add_images(remove_image(case, "I4"), [picture("e")], "L3")
     assert [lesion.id for lesion in case.lesions] == ["L1", "L3"]
-    assert case.lesion("L3").images[0].id == "I5"
+    assert case.find_lesion("L3").images[0].id == "I5"
 
 
 @pytest.mark.parametrize(
@@ -134,25 +134,25 @@ def test_what_no_patient_can_be_is_refused_with_what_could(values: dict[str, obj
 def test_a_guess_ends_where_a_person_sets_moves_or_confirms() -> None:
     guessed = picture("a", modality="dermoscopic", guesses={"modality": "name", "lesion": "name"})
     case = add_images(add_lesion(Case(), guesses={"site": "table"}, site="torso"), [guessed])
-    assert set_image(case, "I1", modality="macroscopic").image("I1").guesses == {"lesion": "name"}
-    assert move_image(case, "I1", "L1").image("I1").guesses == {"modality": "name"}
-    assert confirm(case, "I1", "modality").image("I1").guesses == {"lesion": "name"}
+    assert set_image(case, "I1", modality="macroscopic").find_image("I1").guesses == {"lesion": "name"}
+    assert move_image(case, "I1", "L1").find_image("I1").guesses == {"modality": "name"}
+    assert confirm(case, "I1", "modality").find_image("I1").guesses == {"lesion": "name"}
     assert confirm(case, "L1").lesions[0].guesses == {}
     assert set_lesion(case, "L1", note="x").lesions[0].guesses == {"site": "table"}
     assert confirm(case) == case
-    assert [part.guesses for part in (confirm_all(case).lesions[0], confirm_all(case).image("I1"))] == [{}, {}]
+    assert [part.guesses for part in (confirm_all(case).lesions[0], confirm_all(case).find_image("I1"))] == [{}, {}]
 
 
 def test_a_result_is_current_as_long_as_its_mask_counts() -> None:
     mask = CaseCorrection(path=FOLDER / "m.png", digest="abc")
     own, corrected = CaseResult(path=FOLDER / "r"), CaseResult(path=FOLDER / "s", correction="abc")
     case = add_result(add_result(small_case(), "I3", own), "I3", corrected)
-    assert [case.image("I3").is_current(result) for result in (own, corrected)] == [True, False]
+    assert [case.find_image("I3").is_current(result) for result in (own, corrected)] == [True, False]
     case = set_correction(case, "I3", mask)
-    assert [case.image("I3").is_current(result) for result in (own, corrected)] == [False, True]
-    assert case.image("I3").current == corrected
+    assert [case.find_image("I3").is_current(result) for result in (own, corrected)] == [False, True]
+    assert case.find_image("I3").current == corrected
     again = add_result(case, "I3", own.model_copy(update={"model": "b"}))
-    assert [result.model for result in again.image("I3").results] == ["", "b"]
+    assert [result.model for result in again.find_image("I3").results] == ["", "b"]
 
 
 @pytest.mark.parametrize("edit", [remove_lesion, remove_image, lambda case, name: set_lesion(case, name)])
@@ -166,7 +166,7 @@ STEPS = some.lists(some.tuples(some.integers(0, 5), some.integers(0, 9), some.in
 
 def step(case: Case, kind: int, which: int, other: int) -> tuple[Case, int]:
     """One edit and by how many images it changes the case."""
-    images, lesions = [image.id for _, image in case.each_image()], ["", *(lesion.id for lesion in case.lesions)]
+    images, lesions = [image.id for _, image in case.iterate_images()], ["", *(lesion.id for lesion in case.lesions)]
     lesion = lesions[other % len(lesions)]
     if kind == 0:
         return add_lesion(case), 0
@@ -188,8 +188,8 @@ def test_no_image_is_lost_or_doubled_and_the_file_holds_every_case(steps: list[t
     for kind, which, other in steps:
         case, more = step(case, kind, which, other)
         count += more
-        ids = [image.id for _, image in case.each_image()]
+        ids = [image.id for _, image in case.iterate_images()]
         assert len(ids) == len(set(ids)) == count
         seen |= set(ids)
     assert case.images_numbered >= len(seen)
-    assert parse_case(case_text(case, FOLDER), FOLDER) == case
+    assert parse_case(case_to_json(case, FOLDER), FOLDER) == case

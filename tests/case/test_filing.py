@@ -10,7 +10,14 @@ from hypothesis import settings as tries
 from hypothesis import strategies as some
 
 from napari_melanoma.case.edits import set_patient
-from napari_melanoma.case.filing import Facts, Filed, FoundImage, facts_from_name, file_images, together
+from napari_melanoma.case.image_metadata import (
+    FilingResult,
+    FoundImage,
+    ImageMetadata,
+    file_images,
+    merge_metadata,
+    parse_name_metadata,
+)
 from napari_melanoma.case.model import Case, CaseImage
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
@@ -59,16 +66,16 @@ NAMES = [
 
 @pytest.mark.parametrize(("name", "patient", "lesion", "cells"), NAMES, ids=[case[0] for case in NAMES])
 def test_what_a_name_says(name: str, patient: str, lesion: str, cells: dict[str, str]) -> None:
-    facts = facts_from_name(PurePath(name))
+    facts = parse_name_metadata(PurePath(name))
     assert (facts.patient, facts.lesion, dict(facts.cells)) == (patient, lesion, cells)
     assert set(facts.origins.values()) <= {"name"}
     assert set(facts.origins) >= set(cells)
 
 
 def test_what_is_said_first_counts_and_a_place_is_not_mixed() -> None:
-    table = Facts.said("table", {"site": "torso", "age": "54"}, patient="7")
-    name = Facts.said("name", FOREARM | LEFT | {"age": "9"}, patient="8", lesion="2")
-    both = together((table, name))
+    table = ImageMetadata.from_source("table", {"site": "torso", "age": "54"}, patient="7")
+    name = ImageMetadata.from_source("name", FOREARM | LEFT | {"age": "9"}, patient="8", lesion="2")
+    both = merge_metadata((table, name))
     assert dict(both.cells) == {"site": "torso", "age": "54", "laterality": "left"}
     assert (both.patient, both.lesion) == ("7", "2")
     assert both.origins == {
@@ -81,13 +88,13 @@ def test_what_is_said_first_counts_and_a_place_is_not_mixed() -> None:
 
 
 def test_a_day_that_no_calendar_has_is_not_said() -> None:
-    assert Facts.said("table", {"taken_on": "3.1.2026", "age": "5"}).cells == {"age": "5"}
-    assert Facts.said("dicom", {"taken_on": "2026-02-30"}).cells == {}
+    assert ImageMetadata.from_source("table", {"taken_on": "3.1.2026", "age": "5"}).cells == {"age": "5"}
+    assert ImageMetadata.from_source("dicom", {"taken_on": "2026-02-30"}).cells == {}
 
 
 def of(name: str, patient: str) -> FoundImage:
     image = CaseImage(id="", path=Path(f"/{name}.jpg"), content=name)
-    return FoundImage(image, Facts.said("name", {}, patient=patient))
+    return FoundImage(image, ImageMetadata.from_source("name", {}, patient=patient))
 
 
 @pytest.mark.parametrize(
@@ -122,10 +129,12 @@ FILES = some.lists(some.lists(WORDS, min_size=1, max_size=4).map("_".join), max_
 @given(FILES)
 def test_each_image_is_filed_once_and_filing_twice_changes_nothing(stems: list[str]) -> None:
     found = [
-        FoundImage(CaseImage(id="", path=Path(f"/{stem}.jpg"), content=stem), facts_from_name(PurePath(f"{stem}.jpg")))
+        FoundImage(
+            CaseImage(id="", path=Path(f"/{stem}.jpg"), content=stem), parse_name_metadata(PurePath(f"{stem}.jpg"))
+        )
         for stem in stems
     ]
     filed = file_images(Case(), found)
-    assert sorted(image.name for _, image in filed.case.each_image()) == sorted(set(stems))
+    assert sorted(image.name for _, image in filed.case.iterate_images()) == sorted(set(stems))
     assert all(lesion.images for lesion in filed.case.lesions)
-    assert file_images(filed.case, found) == Filed(filed.case)
+    assert file_images(filed.case, found) == FilingResult(filed.case)

@@ -14,18 +14,18 @@ from PIL import Image
 
 from napari_melanoma.case.check import check_case
 from napari_melanoma.case.edits import confirm, set_correction, set_image, set_lesion, set_patient
-from napari_melanoma.case.filing import file_images
-from napari_melanoma.case.gathering import GatheredPatient, gather, make_case
+from napari_melanoma.case.image_metadata import file_images
+from napari_melanoma.case.importing import CollectedPatient, collect_patients, import_case
 from napari_melanoma.case.model import Case
-from napari_melanoma.case.results import keep_result
+from napari_melanoma.case.results import save_result
 from napari_melanoma.case.store import CaseStore, read_correction, write_correction
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, SaveError
-from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.data.mapping import TableMapping
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, analyse_lesion, remeasure
+from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, analyze_lesion, remeasure
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
 NAMES = ("back_left_2_dermoscopy.jpg", "back_left_2_macro.jpg", "face_1_dermoscopy.jpg", "nose.jpg", "IMG_1.jpg")
@@ -55,8 +55,8 @@ def layout(case: Case) -> dict[str, list[str]]:
     return {**lesions, "": [image.path.name for image in case.images]}
 
 
-def only(folder: Path) -> GatheredPatient:
-    (patient,) = gather([folder]).patients
+def only(folder: Path) -> CollectedPatient:
+    (patient,) = collect_patients([folder]).patients
     return patient
 
 
@@ -69,15 +69,15 @@ def test_five_images_of_a_folder_become_three_lesions(photographs: Path) -> None
         "": ["IMG_1.jpg"],
     }
     assert case.lesions[0].guesses == {"site": "name", "laterality": "name"}
-    assert case.image("I2").guesses == {"modality": "name", "lesion": "name"}
+    assert case.find_image("I2").guesses == {"modality": "name", "lesion": "name"}
 
 
 def test_a_table_counts_before_the_names(photographs: Path) -> None:
     rows = "image_id,patient_id,age,sex,localization,lesion_id\nnose,77,54,f ,left ear,A\ngone,77,430,,,\n"
     (photographs / "t.csv").write_text(rows, encoding="utf-8")
-    gathered = gather([photographs])
+    gathered = collect_patients([photographs])
     (patient,) = gathered.patients
-    assert (patient.called, patient.case.patient.patient_id) == ("77", pseudonym("77"))
+    assert (patient.name, patient.case.patient.patient_id) == ("77", pseudonym("77"))
     assert (patient.case.patient.age, patient.case.patient.sex) == (54, "female")
     assert patient.case.patient.guesses == {"age": "table", "sex": "table", "patient_id": "table"}
     ear = next(lesion for lesion in patient.case.lesions if lesion.label == "A")
@@ -91,9 +91,9 @@ def test_a_table_counts_before_the_names(photographs: Path) -> None:
 def test_a_table_is_read_as_a_spreadsheet_saves_it(photographs: Path, encoding: str) -> None:
     (photographs / "t.csv").write_bytes("Bild;Alter;Lokalisation\nIMG_1;54,5;Rücken\n".encode(encoding))
     mapping = TableMapping(columns={"Bild": "image_id", "Alter": "age", "Lokalisation": "site"})
-    (patient,) = gather([photographs], mapping=mapping).patients
+    (patient,) = collect_patients([photographs], mapping=mapping).patients
     assert patient.case.patient.age == 54.5
-    assert patient.case.image("I1").name == "back_left_2_dermoscopy"
+    assert patient.case.find_image("I1").name == "back_left_2_dermoscopy"
     (own,) = [lesion for lesion in patient.case.lesions if lesion.guesses["site"] == "table"]
     assert (own.site, [image.name for image in own.images]) == ("posterior torso", ["IMG_1"])
 
@@ -102,8 +102,8 @@ def test_a_table_alone_brings_the_images_that_it_names(photographs: Path, tmp_pa
     table = tmp_path / "t.csv"
     table.write_text("path,patient,woman\nphotographs/nose.jpg,1,yes\nphotographs/IMG_1.jpg,2,\n", encoding="utf-8")
     mapping = TableMapping(columns={"patient": "patient_id", "woman": "sex"}, words={"sex": {"yes": "female"}})
-    patients = gather([table], mapping=mapping).patients
-    assert {one.called: [image.path.name for _, image in one.case.each_image()] for one in patients} == {
+    patients = collect_patients([table], mapping=mapping).patients
+    assert {one.name: [image.path.name for _, image in one.case.iterate_images()] for one in patients} == {
         "1": ["nose.jpg"],
         "2": ["IMG_1.jpg"],
     }
@@ -138,7 +138,7 @@ def test_a_row_is_not_taken_for_an_image_of_the_same_name_elsewhere(tmp_path: Pa
     (lesion,) = [one for one in only(tmp_path / "in").case.lesions if one.diagnosis]
     assert [image.path.parent.name for image in lesion.images] == ["left"]
     (tmp_path / "in" / "t.csv").write_text("image_id,diagnosis,site\nIMG_1,melanoma,nose\n", encoding="utf-8")
-    gathered = gather([tmp_path / "in"])
+    gathered = collect_patients([tmp_path / "in"])
     assert not any(one.diagnosis for one in gathered.patients[0].case.lesions)
     assert any("images of several folders are called IMG_1" in said for _, said in gathered.notes)
 
@@ -189,13 +189,13 @@ def test_a_disc_of_dicom_files_gives_a_patient_without_a_name(tmp_path: Path) ->
     }
     write_dicom(tmp_path / "disc" / "00001", **header, **seen)
     write_dicom(tmp_path / "disc" / "label.dcm", Modality="SM", ImageType=["DERIVED", "PRIMARY", "LABEL"])
-    gathered = gather([tmp_path / "disc"])
+    gathered = collect_patients([tmp_path / "disc"])
     (patient,) = gathered.patients
     case = patient.case
-    assert patient.called == pseudonym("4711")
+    assert patient.name == pseudonym("4711")
     assert (case.patient.patient_id, case.patient.age, case.patient.sex) == (pseudonym("4711"), 54, "female")
     assert (case.lesions[0].sub_site, case.lesions[0].laterality) == ("forearm", "left")
-    assert case.image("I1").guesses == {"modality": "dicom", "taken_on": "dicom", "lesion": "dicom"}
+    assert case.find_image("I1").guesses == {"modality": "dicom", "taken_on": "dicom", "lesion": "dicom"}
     assert any("shows the label of a slide" in said for _, said in gathered.notes)
     with CaseStore.create(tmp_path / "case", case) as store:
         text = (store.folder / "case.json").read_text(encoding="utf-8")
@@ -208,9 +208,9 @@ def test_images_that_are_there_are_not_added_again_and_nothing_known_is_replaced
     shutil.copy(photographs / "nose.jpg", photographs / "copy_of_nose.jpg")
     draw(photographs / "nose_left_macro.jpg")
     draw(photographs / "nose_right_macro.jpg")
-    filed = file_images(case, only(photographs).found)
-    assert filed.case.lesion("L3").laterality == "right"
-    assert [image.name for image in filed.case.lesion("L3").images] == ["nose", "nose_right_macro"]
+    filed = file_images(case, only(photographs).images)
+    assert filed.case.find_lesion("L3").laterality == "right"
+    assert [image.name for image in filed.case.find_lesion("L3").images] == ["nose", "nose_right_macro"]
     assert filed.case.images_numbered == case.images_numbered + 2
     assert any("the same as" in said for _, said in filed.notes)
 
@@ -221,13 +221,13 @@ def test_masks_and_what_this_program_wrote_are_no_images_of_the_patient(photogra
     (photographs / "case.json").write_text("{}", encoding="utf-8")
     draw(photographs / "result" / "overlay.png")
     (photographs / "result" / "result.json").write_text("{}", encoding="utf-8")
-    assert sorted(found.image.path.name for found in only(photographs).found) == sorted(NAMES)
+    assert sorted(found.image.path.name for found in only(photographs).images) == sorted(NAMES)
 
 
 def test_what_is_no_image_is_left_out_and_said(photographs: Path) -> None:
     (photographs / "nose.jpg").write_text("no image", encoding="utf-8")
-    gathered = gather([photographs])
-    assert len(gathered.patients[0].found) == 4
+    gathered = collect_patients([photographs])
+    assert len(gathered.patients[0].images) == 4
     assert ("nose.jpg", "was left out: it holds no image that can be read.") in gathered.notes
 
 
@@ -235,37 +235,37 @@ def test_what_is_no_image_is_left_out_and_said(photographs: Path) -> None:
 def test_where_nothing_is_found_it_is_said(tmp_path: Path, named: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=named):
-        gather([tmp_path / named])
+        collect_patients([tmp_path / named])
 
 
 def test_gathering_stops_when_asked(photographs: Path) -> None:
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        gather([photographs], run=run)
+        collect_patients([photographs], run=run)
 
 
 def test_a_case_is_one_patient(tmp_path: Path) -> None:
     for name in ("PAT_1_10_1.png", "PAT_1_11_2.png", "PAT_2_12_3.png"):
         draw(tmp_path / "in" / name)
     with pytest.raises(InputError, match=r"2: PAT_1, PAT_2\. Name one with --patient"):
-        make_case(tmp_path / "case", [tmp_path / "in"])
+        import_case(tmp_path / "case", [tmp_path / "in"])
     with pytest.raises(InputError, match="no patient 'PAT_3'"):
-        make_case(tmp_path / "case", [tmp_path / "in"], patient="PAT_3")
-    made = make_case(tmp_path / "case", [tmp_path / "in"], patient="PAT_1")
+        import_case(tmp_path / "case", [tmp_path / "in"], patient="PAT_3")
+    made = import_case(tmp_path / "case", [tmp_path / "in"], patient="PAT_1")
     assert (made.added, [lesion.label for lesion in made.case.lesions]) == (2, ["10", "11"])
     draw(tmp_path / "in" / "PAT_1_11_9.png")
-    again = make_case(tmp_path / "case", [tmp_path / "in"])
+    again = import_case(tmp_path / "case", [tmp_path / "in"])
     assert (again.added, len(again.case.lesions)) == (1, 2)
 
 
 def test_images_of_another_patient_are_not_put_into_a_case_without_a_word(tmp_path: Path) -> None:
     draw(tmp_path / "one" / "PAT_1_10_1.png")
     draw(tmp_path / "two" / "PAT_2_10_2.png")
-    made = make_case(tmp_path / "case", [tmp_path / "one"])
+    made = import_case(tmp_path / "case", [tmp_path / "one"])
     with pytest.raises(InputError, match=rf"is of {made.case.patient.patient_id}, and these images are of PAT_2\."):
-        make_case(tmp_path / "case", [tmp_path / "two"])
-    same = make_case(tmp_path / "case", [tmp_path / "two"], patient="PAT_2")
+        import_case(tmp_path / "case", [tmp_path / "two"])
+    same = import_case(tmp_path / "case", [tmp_path / "two"], patient="PAT_2")
     assert same.added == 1
     assert same.notes[-1] == ("patient", "1 of the images name another one: see that they belong here.")
 
@@ -273,30 +273,30 @@ def test_images_of_another_patient_are_not_put_into_a_case_without_a_word(tmp_pa
 def test_what_becomes_of_images_of_nobody_and_of_others_is_said(tmp_path: Path) -> None:
     draw(tmp_path / "in" / "PAT_1_10_1.png")
     draw(tmp_path / "in" / "nose.png")
-    assert gather([tmp_path / "in"]).notes[-1] == (
+    assert collect_patients([tmp_path / "in"]).notes[-1] == (
         "patient",
         "1 of the images name none: taken for those of the only one named.",
     )
     draw(tmp_path / "in" / "PAT_2_10_2.png")
-    made = make_case(tmp_path / "case", [tmp_path / "in"], patient="PAT_1")
+    made = import_case(tmp_path / "case", [tmp_path / "in"], patient="PAT_1")
     assert ("patient", "2 of the images are of others, or of nobody, and were left out.") in made.notes
 
 
 def test_where_no_image_can_be_read_it_is_said_why(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"no image that can be read: x\.png was left out: it holds no image"):
-        gather([tmp_path])
+        collect_patients([tmp_path])
 
 
 def test_a_case_that_somebody_has_open_is_not_added_to(photographs: Path, tmp_path: Path) -> None:
-    make_case(tmp_path / "case", [photographs])
+    import_case(tmp_path / "case", [photographs])
     with CaseStore.open(tmp_path / "case"), pytest.raises(SaveError, match="has the case open"):
-        make_case(tmp_path / "case", [photographs])
+        import_case(tmp_path / "case", [photographs])
 
 
 def corrected(folder: Path, photographs: Path) -> None:
     """A case whose image of the nose has a mask of the image's size."""
-    make_case(folder, [photographs])
+    import_case(folder, [photographs])
     with CaseStore.open(folder) as store:
         mask = np.zeros((20, 30), bool)
         mask[5:9, 5:9] = True
@@ -375,15 +375,15 @@ def test_the_documented_example_runs(
     text = (repository / "docs" / "case.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     exec(text.split("```python\n")[1].split("```")[0], {})
-    case = CaseStore.look_at(tmp_path / "P-0042").case
-    assert (case.patient.age, case.patient.sex, case.lesion("L1").laterality) == (54, "female", "left")
+    case = CaseStore.open_read_only(tmp_path / "P-0042").case
+    assert (case.patient.age, case.patient.sex, case.find_lesion("L1").laterality) == (54, "female", "left")
 
 
 def test_a_slide_is_one_of_the_images(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "back_2.svs").write_bytes(b"a slide, not looked into")
     draw(tmp_path / "in" / "back_2_dermoscopy.jpg")
-    made = make_case(tmp_path / "case", [tmp_path / "in"])
+    made = import_case(tmp_path / "case", [tmp_path / "in"])
     assert [image.modality for image in made.case.lesions[0].images] == ["wsi", "dermoscopic"]
     assert check_case(tmp_path / "case").faults == ()
     case = set_image(made.case, "I2", modality="tbp_tile")
@@ -391,8 +391,8 @@ def test_a_slide_is_one_of_the_images(tmp_path: Path) -> None:
 
 
 def test_the_patients_of_pad_ufes_become_cases(shared_data: Path) -> None:
-    gathered = gather([shared_data / "pad_ufes" / "metadata.csv"])
-    images = [image for one in gathered.patients for _, image in one.case.each_image()]
+    gathered = collect_patients([shared_data / "pad_ufes" / "metadata.csv"])
+    images = [image for one in gathered.patients for _, image in one.case.iterate_images()]
     assert len(images) >= 680
     assert all(one.case.patient.patient_id.startswith("P-") for one in gathered.patients)
     assert all(lesion.label for one in gathered.patients for lesion in one.case.lesions)
@@ -400,7 +400,7 @@ def test_the_patients_of_pad_ufes_become_cases(shared_data: Path) -> None:
 
 def test_the_mask_of_a_correction_is_read_back(photographs: Path, tmp_path: Path) -> None:
     corrected(tmp_path / "case", photographs)
-    kept = CaseStore.look_at(tmp_path / "case").case.image("I5").correction
+    kept = CaseStore.open_read_only(tmp_path / "case").case.find_image("I5").correction
     assert read_correction(kept).sum() == 16
 
 
@@ -426,27 +426,27 @@ class Darkness:
 
 
 def analysed(photograph: Photograph) -> LesionResult:
-    return analyse_lesion(photograph, Darkness(), LesionOptions(), run=RunContext())
+    return analyze_lesion(photograph, Darkness(), LesionOptions(), run=RunContext())
 
 
 def test_results_are_kept_with_the_mask_they_rest_on(tmp_path: Path) -> None:
     result = analysed(disc(tmp_path / "in", "back_1"))
-    make_case(tmp_path / "case", [tmp_path / "in"])
+    import_case(tmp_path / "case", [tmp_path / "in"])
     with CaseStore.open(tmp_path / "case") as store:
-        case = keep_result(store, store.case, "I1", result)
-        assert case.image("I1").correction is None
+        case = save_result(store, store.case, "I1", result)
+        assert case.find_image("I1").correction is None
         drawn = np.zeros(result.mask.shape, bool)
         drawn[10:30, 10:30] = True
-        case = keep_result(store, case, "I1", remeasure(result, drawn, LesionOptions()))
+        case = save_result(store, case, "I1", remeasure(result, drawn, LesionOptions()))
         store.save(case)
     with CaseStore.open(tmp_path / "case") as store:
-        image = store.case.image("I1")
+        image = store.case.find_image("I1")
         assert [image.is_current(kept) for kept in image.results] == [False, True]
         assert (read_correction(image.correction) == drawn).all()
         assert (read_mask(image.results[1].path / "mask.png") == drawn).all()
-        assert image.correction.image_digest == fingerprint(result.photograph.rgb)
+        assert image.correction.image_digest == array_fingerprint(result.photograph.rgb)
         assert [kept.model for kept in image.results] == ["darkness", "darkness"]
-        assert gather([tmp_path]).patients[0].found[0].image.path.name == "back_1.png"
+        assert collect_patients([tmp_path]).patients[0].images[0].image.path.name == "back_1.png"
     assert check_case(tmp_path / "case").faults == ()
     shutil.rmtree(image.results[0].path)
     assert [about for about, said in check_case(tmp_path / "case").faults if "missing or damaged" in said] == ["I1"]
@@ -454,14 +454,14 @@ def test_results_are_kept_with_the_mask_they_rest_on(tmp_path: Path) -> None:
 
 def test_what_an_undo_left_over_goes_with_the_window(tmp_path: Path) -> None:
     result = analysed(disc(tmp_path / "in", "back_1"))
-    make_case(tmp_path / "case", [tmp_path / "in"])
+    import_case(tmp_path / "case", [tmp_path / "in"])
     with CaseStore.open(tmp_path / "case") as store:
         before = store.case
-        store.save(keep_result(store, before, "I1", remeasure(result, ~result.mask, LesionOptions())))
+        store.save(save_result(store, before, "I1", remeasure(result, ~result.mask, LesionOptions())))
         store.save(before)
         assert list((tmp_path / "case" / "results").iterdir())
     assert list((tmp_path / "case" / "results").iterdir()) == []
     with CaseStore.open(tmp_path / "case"):
         second = CaseStore.open(tmp_path / "case")
         with pytest.raises(SaveError, match="has the case open"):
-            keep_result(second, second.case, "I1", result)
+            save_result(second, second.case, "I1", result)

@@ -11,19 +11,27 @@ import pytest
 
 from napari_melanoma.case.edits import add_images, add_lesion, set_correction, set_image, set_lesion, set_patient
 from napari_melanoma.case.model import Case, CaseImage
-from napari_melanoma.case.predictions import ANSWERS, OddOne, case_answers, fused, keep_answers, read_answers, row_of
+from napari_melanoma.case.predictions import (
+    PREDICTIONS_FILE,
+    PatientOutlier,
+    collect_metadata,
+    fuse_predictions,
+    predict_case,
+    read_predictions,
+    save_predictions,
+)
 from napari_melanoma.case.store import CaseStore, write_correction
 from napari_melanoma.classification.prediction import ClassifyOptions
-from napari_melanoma.classification.predictor import Judge, Looked
+from napari_melanoma.classification.predictor import EncoderOutput, PredictionCalibration
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, SaveError
-from napari_melanoma.core.prediction import ClassifierConfig, TabularChoices, TabularEncoding
-from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.data.features.encoding import TableValues, fit
-from napari_melanoma.imaging.preprocessing import view_of
+from napari_melanoma.core.prediction_config import ClassifierConfig, TabularConfig, TabularEncoding
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.data.features.encoding import TableValues, fit_encoding
+from napari_melanoma.imaging.preprocessing import crop_view
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_rgb
-from napari_melanoma.models.bundle import BundleConfig, BundleInfo, Reference
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases
 
 SIDE = 80
 CLASSES = ("other", "melanoma")
@@ -37,8 +45,8 @@ class Redness:
     def __init__(self, folder: Path) -> None:
         (folder / "model.safetensors").write_bytes(b"none")
         rows = [{"age": "40"}, {"age": "60"}]
-        choices = TabularChoices(words=())
-        self.encoding: TabularEncoding = fit(rows, choices)
+        choices = TabularConfig(words=())
+        self.encoding: TabularEncoding = fit_encoding(rows, choices)
         config = ClassifierConfig(unlike=3.0)
         self.info = BundleInfo(
             folder,
@@ -55,25 +63,25 @@ class Redness:
         )
         random = np.random.default_rng(0)
         scores = random.normal(size=200).astype(np.float32) * 2
-        reference = Reference(
+        reference = ReferenceCases(
             logits=np.stack([np.zeros_like(scores), scores], axis=1),
             labels=(random.random(200) < 1 / (1 + np.exp(-scores))).astype(np.int64),
             groups=np.arange(200),
             embeddings=random.normal(size=(50, 3)).astype(np.float16),
             embedded_labels=np.zeros(50, np.int64),
         )
-        self.judge = Judge(config, CLASSES, reference)
+        self.judge = PredictionCalibration(config, CLASSES, reference)
 
     def seen(self, rgb, mask):
         config = self.info.config
-        found = view_of(rgb, mask, config.classifier.view, config.input_size, config.preprocessing)
+        found = crop_view(rgb, mask, config.classifier.view, config.input_size, config.preprocessing)
         if found is None:
             raise InputError("there is no lesion to look at.")
         return found
 
     def look(self, views):
         means = [view.mean(axis=(0, 1)).astype(np.float32) / 255 for view in views]
-        return [Looked(mean[:, None, None], mean) for mean in means]
+        return [EncoderOutput(mean[:, None, None], mean) for mean in means]
 
     def decide_values(self, looked, values: TableValues) -> np.ndarray:
         age = np.nan_to_num(values.numbers[:, 0], nan=50.0)
@@ -120,7 +128,7 @@ def drawn(store: CaseStore, case: Case, image_id: str, margin: int) -> Case:
     """The case with a mask drawn by hand."""
     mask = np.zeros((SIDE, SIDE), bool)
     mask[margin:-margin, margin:-margin] = True
-    digest = fingerprint(read_photograph(case.image(image_id).path).rgb)
+    digest = array_fingerprint(read_photograph(case.find_image(image_id).path).rgb)
     return set_correction(case, image_id, write_correction(store, image_id, mask, image_digest=digest, model=""))
 
 
@@ -131,30 +139,30 @@ def chance(red: float, age: float = 60) -> float:
 
 def test_each_lesion_is_answered_over_its_images(store: CaseStore, model: Redness) -> None:
     """One image: its own answer; two: that at the mean of their logits. What is of no lesion is said."""
-    found = case_answers(store, model, RunContext())
+    found = predict_case(store, model, RunContext())
     assert [one.lesion_id for one in found.lesions] == list(LESIONS)
-    assert found.of("L2").answer.probability == pytest.approx(chance(70), abs=1e-4)
-    both = found.of("L1")
+    assert found.find_lesion("L2").prediction.probability == pytest.approx(chance(70), abs=1e-4)
+    both = found.find_lesion("L1")
     assert both.image_ids == ("I1", "I2")
-    assert both.answer.probability == pytest.approx(chance(130), abs=1e-4)
-    low, high = both.answer.interval
-    assert low < both.answer.probability < high
-    (age,) = both.answer.contributions
+    assert both.prediction.probability == pytest.approx(chance(130), abs=1e-4)
+    low, high = both.prediction.interval
+    assert low < both.prediction.probability < high
+    (age,) = both.prediction.contributions
     assert age.change == pytest.approx(chance(130) - chance(130, age=50), abs=1e-3)
-    assert both.answer.from_image == pytest.approx(chance(130, age=50), abs=1e-3)
-    assert both.answer.number.startswith(f"melanoma {chance(130):.2f} (95 % interval ")
+    assert both.prediction.from_image == pytest.approx(chance(130, age=50), abs=1e-3)
+    assert both.prediction.probability_text.startswith(f"melanoma {chance(130):.2f} (95 % interval ")
     assert found.notes == (("I6", "is of no lesion yet: file it, and answer again."),)
 
 
 def test_the_odd_one_is_found(store: CaseStore, model: Redness) -> None:
     """The lesion with a red image is least like the three that are alike."""
-    found = case_answers(store, model, RunContext())
-    odd = {one.lesion_id: one.odd for one in found.lesions}
+    found = predict_case(store, model, RunContext())
+    odd = {one.lesion_id: one.outlier for one in found.lesions}
     assert odd["L1"].rank == 1
     assert odd["L1"].lesions == 4
-    assert "among the 4 lesions of this patient" in odd["L1"].sentence
+    assert "among the 4 lesions of this patient" in odd["L1"].description
     assert sorted(one.rank for one in odd.values()) == [1, 2, 3, 4]
-    assert [name for name, one in odd.items() if one.stands_out] == ["L1"]
+    assert [name for name, one in odd.items() if one.is_outlier] == ["L1"]
 
 
 def test_two_lesions_have_no_odd_one(store: CaseStore, model: Redness) -> None:
@@ -163,40 +171,40 @@ def test_two_lesions_have_no_odd_one(store: CaseStore, model: Redness) -> None:
     for name in ("I4", "I5"):
         case = set_image(case, name, modality="macroscopic")
     store.save(case)
-    assert [one.odd for one in case_answers(store, model, RunContext()).lesions] == [None] * 4
+    assert [one.outlier for one in predict_case(store, model, RunContext()).lesions] == [None] * 4
 
 
 WORDS = [
-    (OddOne(5, 1, 0.4, 6.0), "the odd one out among the 5 lesions of this patient"),
-    (OddOne(5, 1, 0.1, 1.0), "least like the others among the 5 lesions of this patient"),
-    (OddOne(5, 3, 0.1, 0.0), "number 3 of the 5 lesions of this patient by how unlike the others it is"),
+    (PatientOutlier(5, 1, 0.4, 6.0), "the odd one out among the 5 lesions of this patient"),
+    (PatientOutlier(5, 1, 0.1, 1.0), "least like the others among the 5 lesions of this patient"),
+    (PatientOutlier(5, 3, 0.1, 0.0), "number 3 of the 5 lesions of this patient by how unlike the others it is"),
 ]
 
 
 @pytest.mark.parametrize(("odd", "words"), WORDS)
-def test_the_odd_one_in_words(odd: OddOne, words: str) -> None:
+def test_the_odd_one_in_words(odd: PatientOutlier, words: str) -> None:
     """Only what lies far out is called odd."""
-    assert odd.sentence == words
+    assert odd.description == words
 
 
 def test_an_image_without_a_mask_is_drawn_or_left_out(store: CaseStore, model: Redness) -> None:
     """With the reason; the other image of the lesion answers alone."""
     store.save(set_correction(store.case, "I1", None))
-    left_out = case_answers(store, model, RunContext())
-    assert left_out.of("L1").image_ids == ("I2",)
+    left_out = predict_case(store, model, RunContext())
+    assert left_out.find_lesion("L1").image_ids == ("I2",)
     assert ("I1", "there is no lesion to look at.") in left_out.notes
 
     def everything(photograph) -> np.ndarray:
         return np.ones(photograph.rgb.shape[:2], bool)
 
-    with_drawn = case_answers(store, model, RunContext(), draw=everything)
-    assert with_drawn.of("L1").image_ids == ("I1", "I2")
+    with_drawn = predict_case(store, model, RunContext(), segment=everything)
+    assert with_drawn.find_lesion("L1").image_ids == ("I1", "I2")
 
 
 def test_a_missing_file_costs_its_image_alone(store: CaseStore, model: Redness) -> None:
     """The others are answered."""
-    store.case.image("I3").path.unlink()
-    found = case_answers(store, model, RunContext())
+    store.case.find_image("I3").path.unlink()
+    found = predict_case(store, model, RunContext())
     assert [one.lesion_id for one in found.lesions] == ["L1", "L3", "L4"]
     assert "I3" in dict(found.notes)
 
@@ -206,20 +214,20 @@ def test_a_stop_is_a_stop(store: CaseStore, model: Redness) -> None:
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        case_answers(store, model, run)
+        predict_case(store, model, run)
 
 
 def test_answers_survive_in_the_case_folder(store: CaseStore, model: Redness) -> None:
     """Equal to what was said; there is none before."""
-    assert read_answers(store.folder) is None
-    found = case_answers(store, model, RunContext())
-    assert keep_answers(store, found) == store.folder / ANSWERS
-    assert read_answers(store.folder) == found
+    assert read_predictions(store.folder) is None
+    found = predict_case(store, model, RunContext())
+    assert save_predictions(store, found) == store.folder / PREDICTIONS_FILE
+    assert read_predictions(store.folder) == found
 
 
 def test_answers_get_old_when_the_case_changes(store: CaseStore, model: Redness) -> None:
     """By mask, by patient, by image; those of other lesions stay as they are."""
-    found = case_answers(store, model, RunContext())
+    found = predict_case(store, model, RunContext())
     case = store.case
     assert all(found.is_current(case, name) for name in LESIONS)
     redrawn = drawn(store, case, "I3", SIDE // 8)
@@ -230,7 +238,7 @@ def test_answers_get_old_when_the_case_changes(store: CaseStore, model: Redness)
 
 def test_the_truth_makes_no_answer_old(store: CaseStore, model: Redness) -> None:
     """No model looks at the diagnosis or the depth, so the answer to compare them with stays."""
-    found = case_answers(store, model, RunContext())
+    found = predict_case(store, model, RunContext())
     known = set_lesion(store.case, "L1", diagnosis="melanoma", depth_mm=0.8)
     assert found.is_current(known, "L1")
     assert not found.is_current(set_lesion(known, "L1", site="torso"), "L1")
@@ -238,43 +246,43 @@ def test_the_truth_makes_no_answer_old(store: CaseStore, model: Redness) -> None
 
 def test_nothing_is_kept_where_the_case_is_only_looked_at(store: CaseStore, model: Redness) -> None:
     """It says why."""
-    found = case_answers(store, model, RunContext())
+    found = predict_case(store, model, RunContext())
     with pytest.raises(SaveError, match="cannot save answers"):
-        keep_answers(CaseStore.look_at(store.folder), found)
-    assert not (store.folder / ANSWERS).exists()
+        save_predictions(CaseStore.open_read_only(store.folder), found)
+    assert not (store.folder / PREDICTIONS_FILE).exists()
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[1]", '{"version": 1}'])
 def test_damaged_answers_are_refused(tmp_path: Path, text: str) -> None:
     """With advice."""
-    (tmp_path / ANSWERS).write_text(text)
+    (tmp_path / PREDICTIONS_FILE).write_text(text)
     with pytest.raises(InputError, match="Answer the case again"):
-        read_answers(tmp_path)
+        read_predictions(tmp_path)
 
 
 def test_answers_of_a_newer_version_are_refused(store: CaseStore, model: Redness) -> None:
     """They may mean something else."""
-    path = keep_answers(store, case_answers(store, model, RunContext()))
+    path = save_predictions(store, predict_case(store, model, RunContext()))
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": 2}))
     with pytest.raises(InputError, match="version 2, expected 1"):
-        read_answers(store.folder)
+        read_predictions(store.folder)
 
 
 def test_a_row_has_what_the_case_knows(store: CaseStore) -> None:
     """Of patient, lesion and image, in the table's columns; no notes."""
     case = set_patient(store.case, note="private", sex="female")
-    row = row_of(case, case.lesion("L2"), case.image("I3"))
+    row = collect_metadata(case, case.find_lesion("L2"), case.find_image("I3"))
     assert (row["age"], row["sex"], row["site"], row["modality"]) == ("60", "female", "head/neck", "dermoscopic")
     assert not {"note", "images", "id", "results"} & row.keys()
-    assert "site" not in row_of(case, None, case.image("I6"))
+    assert "site" not in collect_metadata(case, None, case.find_image("I6"))
 
 
 def test_likeness_and_warnings_of_several_images(store: CaseStore, model: Redness) -> None:
     """The image most unlike the training cases counts; each warning is said once."""
-    one = case_answers(store, model, RunContext()).of("L2").answer
+    one = predict_case(store, model, RunContext()).find_lesion("L2").prediction
     far = replace(one, likeness=replace(one.likeness, distance=99.0), warnings=("look", "again"))
-    both = fused([replace(one, warnings=("look",)), far], model.judge, ClassifyOptions())
+    both = fuse_predictions([replace(one, warnings=("look",)), far], model.judge, ClassifyOptions())
     assert both.likeness.distance == 99
-    assert both.unlike
+    assert both.is_out_of_distribution
     assert both.warnings == ("look", "again")
     assert both.probability == pytest.approx(one.probability)

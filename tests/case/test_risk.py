@@ -15,7 +15,13 @@ from typer.testing import CliRunner
 from napari_melanoma.case.check import check_case
 from napari_melanoma.case.edits import add_images, add_lesion, remove_image, set_lesion, set_patient
 from napari_melanoma.case.model import Case, CaseImage, CaseLesion, CaseRisk
-from napari_melanoma.case.results import answer_of, changed_since, keep_risk, overruled, risk_of
+from napari_melanoma.case.results import (
+    find_changed_fields,
+    find_overruled_fields,
+    latest_risk,
+    risk_to_json,
+    save_risk,
+)
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.cli import app
 from napari_melanoma.core.context import RunContext
@@ -58,19 +64,19 @@ def case(tmp_path: Path) -> Case:
 def test_it_survives_saving_reopening_and_a_move(case: Case, tmp_path: Path) -> None:
     folder = tmp_path / "P-1"
     with CaseStore.create(folder, case) as store:
-        store.save(keep_risk(store, store.case, "I1", ANSWER))
+        store.save(save_risk(store, store.case, "I1", ANSWER))
         before = store.case
     with CaseStore.open(folder) as store:
         assert store.case == before
     assert json.loads((folder / "case.json").read_text())["lesions"][0]["images"][0]["risk"]["path"] == f"risk/{NAME}"
     moved = shutil.move(folder, tmp_path / "elsewhere")
     with CaseStore.open(Path(moved)) as store:
-        found = risk_of(store.case.lesions[0])
+        found = latest_risk(store.case.lesions[0])
     assert found is not None
     image, risk = found
     assert (image.id, risk.path) == ("I1", tmp_path / "elsewhere/risk" / NAME)
     assert json.loads(risk.path.read_text()) == ANSWER
-    shown = answer_of(risk)
+    shown = risk_to_json(risk)
     same = (
         "verdict",
         "probability",
@@ -95,7 +101,7 @@ def store(case: Case, tmp_path: Path) -> Iterator[CaseStore]:
 
 def asked(case: Case) -> tuple[Case, CaseLesion, CaseImage, CaseRisk]:
     """The risk of the first lesion."""
-    found = risk_of(case.lesions[0])
+    found = latest_risk(case.lesions[0])
     assert found is not None
     return (case, case.lesions[0], *found)
 
@@ -112,38 +118,41 @@ def asked(case: Case) -> tuple[Case, CaseLesion, CaseImage, CaseRisk]:
 def test_it_is_of_before_when_the_case_says_otherwise(
     store: CaseStore, edits: dict[str, object], changes: tuple[str, ...]
 ) -> None:
-    kept = set_lesion(keep_risk(store, store.case, "I1", ANSWER), "L1", **edits)
-    assert changed_since(*asked(kept)) == changes
-    assert "age" in changed_since(*asked(set_patient(kept, age=70)))
-    assert "age" in changed_since(*asked(set_patient(kept, age=None)))  # erased
+    kept = set_lesion(save_risk(store, store.case, "I1", ANSWER), "L1", **edits)
+    assert find_changed_fields(*asked(kept)) == changes
+    assert "age" in find_changed_fields(*asked(set_patient(kept, age=70)))
+    assert "age" in find_changed_fields(*asked(set_patient(kept, age=None)))  # erased
 
 
 def test_where_case_and_slide_disagree_from_the_start_the_answer_is_not_of_before(store: CaseStore) -> None:
     case = set_lesion(store.case, "L1", depth_mm=1.2, site="lower extremity")
-    kept = keep_risk(store, case, "I1", ANSWER)
-    assert changed_since(*asked(kept)) == ()
-    found = overruled(*asked(kept))
+    kept = save_risk(store, case, "I1", ANSWER)
+    assert find_changed_fields(*asked(kept)) == ()
+    found = find_overruled_fields(*asked(kept))
     assert found["depth_mm"] == ("1.2", "1.4")
     assert found["site"][1] == ""
     assert set(found) == {"depth_mm", "site"}
     mended = set_lesion(kept, "L1", depth_mm=1.4)
-    assert (changed_since(*asked(mended)), set(overruled(*asked(mended)))) == ((), {"site"})
+    assert (find_changed_fields(*asked(mended)), set(find_overruled_fields(*asked(mended)))) == ((), {"site"})
     thicker = set_lesion(kept, "L1", depth_mm=1.8)
-    assert (changed_since(*asked(thicker)), set(overruled(*asked(thicker)))) == (("depth_mm",), {"site"})
-    assert changed_since(*asked(set_lesion(kept, "L1", depth_mm=None))) == ("depth_mm",)
-    again = keep_risk(store, thicker, "I1", ANSWER)
-    assert changed_since(*asked(again)) == ()
+    assert (find_changed_fields(*asked(thicker)), set(find_overruled_fields(*asked(thicker)))) == (
+        ("depth_mm",),
+        {"site"},
+    )
+    assert find_changed_fields(*asked(set_lesion(kept, "L1", depth_mm=None))) == ("depth_mm",)
+    again = save_risk(store, thicker, "I1", ANSWER)
+    assert find_changed_fields(*asked(again)) == ()
 
 
 def test_undo_finds_the_answer_of_before_and_nothing_of_the_patient_stays(case: Case, tmp_path: Path) -> None:
     folder = tmp_path / "P-1"
     later = {**ANSWER, "probability": 0.5}
     with CaseStore.create(folder, case) as store:
-        first = keep_risk(store, store.case, "I1", ANSWER)
+        first = save_risk(store, store.case, "I1", ANSWER)
         store.save(first)
-        store.save(keep_risk(store, first, "I1", later))
+        store.save(save_risk(store, first, "I1", later))
         store.save(first)  # undone
-        keep_risk(store, first, "I1", {**ANSWER, "probability": 0.6})  # and one that nobody saved
+        save_risk(store, first, "I1", {**ANSWER, "probability": 0.6})  # and one that nobody saved
     (left,) = (folder / "risk").iterdir()
     assert json.loads(left.read_text(encoding="utf-8")) == ANSWER
     with CaseStore.open(folder) as store:  # another day
@@ -153,34 +162,34 @@ def test_undo_finds_the_answer_of_before_and_nothing_of_the_patient_stays(case: 
 
 
 def test_a_case_that_may_be_looked_at_alone_takes_no_risk(store: CaseStore) -> None:
-    looking = CaseStore.look_at(store.folder)
+    looking = CaseStore.open_read_only(store.folder)
     with pytest.raises(SaveError, match="to look at alone"):
-        keep_risk(looking, looking.case, "I1", ANSWER)
+        save_risk(looking, looking.case, "I1", ANSWER)
     assert not (store.folder / "risk").exists()
 
 
 def test_the_last_of_several_slides_counts(store: CaseStore, tmp_path: Path) -> None:
     case = add_images(store.case, [CaseImage(id="", path=tmp_path / "other.svs", modality="wsi")], "L1")
     later = {**ANSWER, "probability": 0.5, "provenance": {"created": "2026-11-22T10:00:00+00:00"}}
-    kept = keep_risk(store, keep_risk(store, case, "I3", later), "I1", ANSWER)
-    found = risk_of(kept.lesions[0])
+    kept = save_risk(store, save_risk(store, case, "I3", later), "I1", ANSWER)
+    found = latest_risk(kept.lesions[0])
     assert found is not None
     assert (found[0].id, found[1].probability) == ("I3", 0.5)
-    assert risk_of(add_lesion(case).lesions[-1]) is None
+    assert latest_risk(add_lesion(case).lesions[-1]) is None
 
 
 def test_what_does_not_fit_is_refused_and_the_case_stays(store: CaseStore) -> None:
     with pytest.raises(InputError, match="of no lesion yet"):
-        keep_risk(store, store.case, "I2", ANSWER)
+        save_risk(store, store.case, "I2", ANSWER)
     with pytest.raises(InputError, match="estimate it again"):
-        keep_risk(store, store.case, "I1", {**ANSWER, "probability": 3})
+        save_risk(store, store.case, "I1", {**ANSWER, "probability": 3})
     assert not (store.folder / "risk").exists()
 
 
 def test_the_check_misses_the_whole_answer(case: Case, tmp_path: Path) -> None:
     folder = tmp_path / "P-1"
     with CaseStore.create(folder, case) as store:
-        store.save(keep_risk(store, store.case, "I1", ANSWER))
+        store.save(save_risk(store, store.case, "I1", ANSWER))
     assert not [said for _, said in check_case(folder, run=RunContext()).faults if "risk" in said]
     (folder / "risk" / NAME).unlink()
     (fault,) = [said for _, said in check_case(folder, run=RunContext()).faults if "risk" in said]
@@ -190,12 +199,12 @@ def test_the_check_misses_the_whole_answer(case: Case, tmp_path: Path) -> None:
 def test_the_command_line_prints_it(case: Case, tmp_path: Path) -> None:
     folder = tmp_path / "P-1"
     with CaseStore.create(folder, case) as store:
-        store.save(keep_risk(store, store.case, "I1", ANSWER))
+        store.save(save_risk(store, store.case, "I1", ANSWER))
     done = CliRunner().invoke(app, ["case", str(folder)])
     assert "section.svs, wsi, risk: Not valid: says nothing about a real patient." in done.output
     assert "cannot tell" not in done.output
     valid = {**ANSWER, "warnings": []}
     with CaseStore.open(folder) as store:
-        store.save(keep_risk(store, store.case, "I1", valid))
+        store.save(save_risk(store, store.case, "I1", valid))
     done = CliRunner().invoke(app, ["case", str(folder)])
     assert f"section.svs, wsi, risk: {ANSWER['verdict']}" in done.output

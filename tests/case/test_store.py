@@ -79,7 +79,7 @@ def test_images_are_found_again_after_a_move(folder: Path, tmp_path: Path, what:
         expected = folder / "images" / "renamed.jpg"
         shutil.move(tmp_path / "work" / "photos" / "b.jpg", expected)
     with CaseStore.open(folder) as store:
-        assert [image.path for image in store.case.lesion("L1").images] == [folder / "images" / "a.jpg", expected]
+        assert [image.path for image in store.case.find_lesion("L1").images] == [folder / "images" / "a.jpg", expected]
         assert store.missing == {}
         assert set(store.found) == ({"I2"} if what != "case alone" else set())
 
@@ -94,7 +94,7 @@ def test_of_thousands_that_were_moved_each_is_read_once_and_none_that_is_there(
         photograph(folder / f"{n}.jpg", b"")
     read: list[Path] = []
     monkeypatch.setattr(moved, "content_digest", lambda path: read.append(path) or path.stem)
-    found = moved.locate(add_images(Case(), [*images, *there]), folder)
+    found = moved.locate_images(add_images(Case(), [*images, *there]), folder)
     assert [image.path.name for image in found.case.images[:count]] == [f"{n}.jpg" for n in range(count)]
     assert (len(found.found), found.missing) == (count, {})
     assert sorted(read) == sorted(folder / f"{n}.jpg" for n in range(count))
@@ -123,7 +123,7 @@ def test_missing_images_are_looked_for_where_a_person_says(folder: Path, tmp_pat
     shutil.move(tmp_path / "work" / "photos", tmp_path / "drive")
     with CaseStore.open(folder) as store:
         assert "b.jpg" in store.missing["I2"]
-        assert store.look_in([tmp_path / "drive"]).image("I2").path == tmp_path / "drive" / "b.jpg"
+        assert store.search_folders([tmp_path / "drive"]).find_image("I2").path == tmp_path / "drive" / "b.jpg"
         assert store.missing == {}
 
 
@@ -163,13 +163,13 @@ def test_another_process_has_it_and_lets_go_when_it_dies(folder: Path) -> None:
 
 def test_what_changed_behind_our_back_is_noticed_before_saving(folder: Path) -> None:
     with CaseStore.open(folder) as store:
-        assert store.changed() == ""
+        assert store.describe_outside_change() == ""
         rewrite(folder, created="2026-01-01")
-        assert store.changed() != ""
+        assert store.describe_outside_change() != ""
         with pytest.raises(CaseChanged, match="changed by another program"):
             store.save(set_patient(store.case, age=3))
         assert stored(folder)["created"] == "2026-01-01"
-        store.save(set_patient(store.case, age=3), over=True)
+        store.save(set_patient(store.case, age=3), overwrite=True)
     assert stored(folder)["patient"]["age"] == 3
 
 
@@ -257,7 +257,7 @@ def test_a_correction_comes_back_and_what_an_undo_left_is_removed(folder: Path) 
         store.save(set_correction(store.case, "I1", second))
         store.save(set_correction(store.case, "I1", first))
     with CaseStore.open(folder) as again:
-        kept = again.case.image("I1").correction
+        kept = again.case.find_image("I1").correction
         assert (kept, kept.image_digest, kept.model) == (first, "d", "m")
         assert (read_correction(kept) == MASK).all()
     assert [path.name for path in (folder / "corrections").iterdir()] == [first.path.name]
@@ -271,7 +271,7 @@ def test_a_mask_that_the_file_names_again_is_not_removed(folder: Path) -> None:
         store.save(set_correction(store.case, "I1", write_correction(store, "I1", ~MASK)))
         (folder / "case.json").write_bytes(before)  # put back from a backup, or by a program that synchronises folders
     with CaseStore.open(folder) as again:
-        assert (read_correction(again.case.image("I1").correction) == MASK).all()
+        assert (read_correction(again.case.find_image("I1").correction) == MASK).all()
 
 
 def test_a_mask_that_was_drawn_and_not_saved_stays(folder: Path) -> None:
@@ -292,7 +292,7 @@ def test_a_mask_that_another_program_changed_is_not_taken_for_ours(folder: Path)
 
 
 def test_a_large_file_is_told_apart_by_its_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_melanoma.case.store.WHOLE_UP_TO", 100)
+    monkeypatch.setattr("napari_melanoma.case.store.FULL_DIGEST_UP_TO", 100)
     monkeypatch.setattr("napari_melanoma.case.store.BLOCK", 8)
     pixels = bytearray(range(256)) * 8
     digests = set()
@@ -312,7 +312,7 @@ def test_a_folder_of_a_case_that_is_a_link_out_of_it_is_refused(part: str, tmp_p
     elsewhere.mkdir()
     CaseStore.create(tmp_path / "case").close()
     (tmp_path / "case" / part).symlink_to(elsewhere, target_is_directory=True)
-    for read in (CaseStore.open, CaseStore.look_at):
+    for read in (CaseStore.open, CaseStore.open_read_only):
         with pytest.raises(InputError, match=f"{part} is a link that leads out of the case folder"):
             read(tmp_path / "case")
 
@@ -322,4 +322,4 @@ def test_an_id_that_occurs_twice_is_refused(kind: str, tmp_path: Path) -> None:
     part = {"lesions": {"id": "L1"}, "images": {"id": "I1", "path": "a.png"}}[kind]
     (tmp_path / "case.json").write_text(json.dumps({"version": "1.0", kind: [part, part]}))
     with pytest.raises(ConfigError, match=f"two {kind} have the id '.1'"):
-        CaseStore.look_at(tmp_path)
+        CaseStore.open_read_only(tmp_path)

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from napari_melanoma.core.prediction import ClassifierConfig, FittedNumbers, FittedWords, TabularEncoding, ViewConfig
+from napari_melanoma.core.prediction_config import (
+    ClassifierConfig,
+    FittedNumbers,
+    FittedWords,
+    TabularEncoding,
+    ViewConfig,
+)
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
 
 SIDE, PATCH = 96, 20
@@ -105,7 +111,7 @@ def _reference(network, random: np.random.Generator):
     """What it answers about other pictures, and how these look to it."""
     import torch
 
-    from napari_melanoma.models.bundle import Reference
+    from napari_melanoma.models.bundle import ReferenceCases
 
     network.eval()
     images, numbers, codes, labels = _batch(random, 80)
@@ -114,4 +120,6 @@ def _reference(network, random: np.random.Generator):
         logits, embeddings = network.decide(maps, numbers, codes), network.embed(maps)
     ids = tuple(f"case-{place:02}" for place in range(len(labels)))
     truth = labels.numpy()
-    return Reference(logits.numpy(), truth, np.arange(len(truth)), embeddings.numpy().astype(np.float16), truth, ids)
+    return ReferenceCases(
+        logits.numpy(), truth, np.arange(len(truth)), embeddings.numpy().astype(np.float16), truth, ids
+    )

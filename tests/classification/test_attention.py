@@ -11,11 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.classification.explanation import METHODS, PointingOptions, explain, methods_of, point
-from napari_melanoma.classification.predictor import Classifier, Lesion
+from napari_melanoma.classification.explanation import (
+    METHODS,
+    PointingOptions,
+    explain,
+    explanation_methods,
+    run_pointing_game,
+)
+from napari_melanoma.classification.predictor import Classifier, LesionInput
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.prediction import ClassifierConfig, DepthAnswer, DepthScale, ViewConfig
+from napari_melanoma.core.prediction_config import ClassifierConfig, DepthOutputConfig, DepthScale, ViewConfig
 from napari_melanoma.io.results import write_mask, write_table
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
 
@@ -44,7 +50,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
         classifier=ClassifierConfig(
             positive="metastasis",
             view=ViewConfig(region="photograph"),
-            depth=DepthAnswer(scale=SCALE, margin=1.5),
+            depth=DepthOutputConfig(scale=SCALE, margin=1.5),
         ),
     )
     folder = tmp_path_factory.mktemp("bundles") / "deep"
@@ -60,23 +66,23 @@ def test_attention_is_shown_where_its_places_look(deep: Classifier, picture: Any
     from napari_melanoma.models.inference import to_tensor
 
     rgb = picture(np.random.default_rng(0), True).rgb
-    heat = explain(deep, Lesion(rgb), "attention")
+    heat = explain(deep, LesionInput(rgb), "attention")
     assert (heat.shape, heat.dtype) == (rgb.shape[:2], np.float32)
     assert 0 <= heat.min() < 0.01
     assert heat.max() == pytest.approx(1, abs=0.05)
     with torch.no_grad():
-        weights = deep.network.attended(to_tensor([rgb], deep.info.config))
+        weights = deep.network.compute_attention(to_tensor([rgb], deep.info.config))
     assert weights is not None
     places = weights[0, 0].numpy()
     stride = 96 / len(places)
     strongest = np.unravel_index(places.argmax(), places.shape)
-    expected = (np.array(strongest) + 0.5) * stride - 0.5 + deep.looks_beside
+    expected = (np.array(strongest) + 0.5) * stride - 0.5 + deep.view_offset
     found = np.unravel_index(heat.argmax(), heat.shape)
     assert np.abs(np.clip(expected, 0, 95) - found).max() <= stride / 2 + 1
 
 
 def test_attention_says_nothing_of_the_class(deep: Classifier, picture: Any) -> None:
-    lesion = Lesion(picture(np.random.default_rng(0), True).rgb)
+    lesion = LesionInput(picture(np.random.default_rng(0), True).rgb)
     np.testing.assert_array_equal(explain(deep, lesion, "attention", "other"), explain(deep, lesion, "attention"))
 
 
@@ -84,21 +90,21 @@ def test_a_network_without_attention_does_not_offer_it(
     deep: Classifier, classifier_bundle: BundleInfo, picture: Any
 ) -> None:
     plain = Classifier.load(classifier_bundle, "cpu")
-    assert (methods_of(deep), methods_of(plain)) == ((*METHODS, "attention"), METHODS)
+    assert (explanation_methods(deep), explanation_methods(plain)) == ((*METHODS, "attention"), METHODS)
     with pytest.raises(InputError, match="'violet' has no explanation named 'attention'"):
-        explain(plain, Lesion(picture(np.random.default_rng(0), True).rgb), "attention")
+        explain(plain, LesionInput(picture(np.random.default_rng(0), True).rgb), "attention")
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_explains_a_network_that_tells_a_depth(deep: Classifier, picture: Any, method: Any) -> None:
-    heat = explain(deep, Lesion(picture(np.random.default_rng(0), True).rgb), method)
+    heat = explain(deep, LesionInput(picture(np.random.default_rng(0), True).rgb), method)
     assert heat.shape == (96, 96)
     assert np.isfinite(heat).all()
 
 
 def test_depths_come_with_their_intervals(deep: Classifier, picture: Any) -> None:
     rng = np.random.default_rng(0)
-    looked = deep.look([picture(rng, True).rgb for _ in range(3)])
+    looked = deep.run_encoder([picture(rng, True).rgb for _ in range(3)])
     found = deep.depths(looked)
     assert found is not None
     told = np.array([one.depth for one in looked])
@@ -129,7 +135,7 @@ def draw(folder: Path, picture: Any, count: int = 12) -> Path:
 def test_heatmaps_point_at_the_patch_that_decides(classifier_bundle: BundleInfo, picture: Any, tmp_path: Path) -> None:
     model, data = Classifier.load(classifier_bundle, "cpu"), draw(tmp_path / "data", picture)
     options = PointingOptions(("grad_cam", "occlusion"), split="test", tolerance=1 / 12)  # half a place of the map
-    games = point(model, [data], tmp_path / "out", options, run=RunContext())
+    games = run_pointing_game(model, [data], tmp_path / "out", options, run=RunContext())
     assert set(games) == {"grad_cam", "occlusion"}
     for game in games.values():
         assert game.share.count == 11, "a picture without the patch has nothing to point at"
@@ -151,10 +157,10 @@ def test_other_masks_can_be_named_and_nothing_to_point_at_is_said(
     elsewhere.mkdir()
     write_mask(elsewhere / "v1.png", np.ones((96, 96), bool))
     run = RunContext()
-    games = point(model, [data], tmp_path / "out", PointingOptions(masks=elsewhere), run=run)
+    games = run_pointing_game(model, [data], tmp_path / "out", PointingOptions(masks=elsewhere), run=run)
     assert (games["grad_cam"].share.count, games["grad_cam"].share.mean, games["grad_cam"].by_chance) == (1, 1.0, 1.0)
     with pytest.raises(InputError, match="nothing to point at"):
-        point(model, [data], tmp_path / "out", PointingOptions(split="val"), run=run)
+        run_pointing_game(model, [data], tmp_path / "out", PointingOptions(split="val"), run=run)
     write_mask(elsewhere / "v2.png", np.ones((20, 96), bool))
     with pytest.raises(InputError, match="mask of 'v2' is 20 x 96 pixels"):
-        point(model, [data], tmp_path / "out", PointingOptions(masks=elsewhere), run=run)
+        run_pointing_game(model, [data], tmp_path / "out", PointingOptions(masks=elsewhere), run=run)

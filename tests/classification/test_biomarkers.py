@@ -14,7 +14,7 @@ from PIL import Image
 from napari_melanoma.classification.predictor import Classifier
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.evaluation.biomarkers import BiomarkerOptions, biomarkers
+from napari_melanoma.evaluation.biomarkers import BiomarkerOptions, find_biomarkers
 from napari_melanoma.io.results import write_table
 from napari_melanoma.models.bundle import BundleInfo
 
@@ -42,7 +42,7 @@ def draw(folder: Path, picture: Any, count: int, positives: int) -> dict[str, tu
 def test_what_decides_is_found_and_shown(classifier: Classifier, picture: Any, tmp_path: Path) -> None:
     patches = draw(tmp_path / "data", picture, 24, 12)
     out, options = tmp_path / "out", BiomarkerOptions(count=4, shown=2)
-    found = biomarkers(classifier, [tmp_path / "data"], out, options, run=RunContext())
+    found = find_biomarkers(classifier, [tmp_path / "data"], out, options, run=RunContext())
     assert len(found.features) == 4
     best = found.features[0]
     assert abs(best.marker.strength) > 0.9
@@ -51,7 +51,7 @@ def test_what_decides_is_found_and_shown(classifier: Classifier, picture: Any, t
     off = [
         np.hypot(*np.subtract(excited.place, patches[excited.sample.image_id]))
         for one in risen
-        for excited in one.excited
+        for excited in one.activated
         if patches[excited.sample.image_id] is not None
     ]
     assert len(off) >= 2
@@ -78,4 +78,4 @@ def test_what_decides_is_found_and_shown(classifier: Classifier, picture: Any, t
 def test_too_few_patients_are_told(classifier: Classifier, picture: Any, tmp_path: Path) -> None:
     draw(tmp_path / "data", picture, 8, 2)
     with pytest.raises(DataSetError, match=r"takes 3 patients of each; found 1 positive.*Name another split"):
-        biomarkers(classifier, [tmp_path / "data"], tmp_path / "out", BiomarkerOptions(), run=RunContext())
+        find_biomarkers(classifier, [tmp_path / "data"], tmp_path / "out", BiomarkerOptions(), run=RunContext())

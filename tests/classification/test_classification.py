@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_melanoma.classification.predictor import Classifier, Lesion
+from napari_melanoma.classification.predictor import Classifier, LesionInput
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
-from napari_melanoma.core.prediction import ViewConfig
-from napari_melanoma.lesion.requests import Answering
+from napari_melanoma.core.prediction_config import ViewConfig
+from napari_melanoma.lesion.requests import ClassificationRequests
 from napari_melanoma.models.bundle import BundleInfo
 
 
@@ -23,9 +23,9 @@ def classifier(classifier_bundle: BundleInfo) -> Classifier:
 def test_image_and_form_decide(classifier: Classifier, picture) -> None:
     random = np.random.default_rng(11)
     pictures = [picture(random, bool(place % 2)).rgb for place in range(12)]
-    middle = classifier.logits([Lesion(rgb, row={"age": "50"}) for rgb in pictures]).argmax(axis=1)
-    young = classifier.logits([Lesion(rgb, row={"age": "30"}) for rgb in pictures]).argmax(axis=1)
-    old = classifier.logits([Lesion(rgb, row={"age": "70"}) for rgb in pictures]).argmax(axis=1)
+    middle = classifier.logits([LesionInput(rgb, row={"age": "50"}) for rgb in pictures]).argmax(axis=1)
+    young = classifier.logits([LesionInput(rgb, row={"age": "30"}) for rgb in pictures]).argmax(axis=1)
+    old = classifier.logits([LesionInput(rgb, row={"age": "70"}) for rgb in pictures]).argmax(axis=1)
     assert (middle == np.arange(12) % 2).mean() > 0.8
     assert young.mean() < 0.2
     assert old.mean() > 0.8
@@ -33,7 +33,7 @@ def test_image_and_form_decide(classifier: Classifier, picture) -> None:
 
 def test_together_and_one_by_one_are_the_same(classifier: Classifier, picture) -> None:
     random = np.random.default_rng(12)
-    lesions = [Lesion(picture(random, True).rgb, row={"sex": word}) for word in ("male", "female", "")]
+    lesions = [LesionInput(picture(random, True).rgb, row={"sex": word}) for word in ("male", "female", "")]
     alone = np.concatenate([classifier.logits([lesion]) for lesion in lesions])
     np.testing.assert_allclose(classifier.logits(lesions), alone, atol=1e-4)
     assert classifier.logits([]).shape == (0, 2)
@@ -41,10 +41,10 @@ def test_together_and_one_by_one_are_the_same(classifier: Classifier, picture) -
 
 def test_what_was_looked_at_answers_other_forms(classifier: Classifier, picture) -> None:
     rgb = picture(np.random.default_rng(13), True).rgb
-    looked = classifier.look([classifier.view(rgb, None)])
+    looked = classifier.run_encoder([classifier.view(rgb, None)])
     for row in ({}, {"age": "70", "sex": "female"}):
-        np.testing.assert_allclose(classifier.decide(looked, [row]), classifier.logits([Lesion(rgb, row=row)]))
-    assert looked[0].embedding.shape == (classifier.judge.reference.embeddings.shape[1],)
+        np.testing.assert_allclose(classifier.run_head(looked, [row]), classifier.logits([LesionInput(rgb, row=row)]))
+    assert looked[0].embedding.shape == (classifier.calibration.reference.embeddings.shape[1],)
 
 
 def test_mirror_images_are_asked_where_the_bundle_says_so(
@@ -57,11 +57,11 @@ def test_mirror_images_are_asked_where_the_bundle_says_so(
     rgb = picture(np.random.default_rng(14), True).rgb
     turned = [np.ascontiguousarray(rgb[:: 1 - 2 * (place & 1), :: 1 - (place & 2)]) for place in range(4)]
     rows = [{"age": "70"}] * 4
-    each = classifier.logits([Lesion(view, row=row) for view, row in zip(turned, rows, strict=True)])
-    found = mirrored.logits([Lesion(view, row=row) for view, row in zip(turned, rows, strict=True)])
+    each = classifier.logits([LesionInput(view, row=row) for view, row in zip(turned, rows, strict=True)])
+    found = mirrored.logits([LesionInput(view, row=row) for view, row in zip(turned, rows, strict=True)])
     assert np.ptp(each, axis=0).max() > 1e-3  # the single looks differ, their mean does not
     np.testing.assert_allclose(found, np.repeat(each.mean(axis=0, keepdims=True), 4, axis=0), atol=1e-4)
-    embeddings = [one.embedding for one in mirrored.look(turned)]
+    embeddings = [one.embedding for one in mirrored.run_encoder(turned)]
     np.testing.assert_allclose(embeddings, np.repeat(embeddings[:1], 4, axis=0), atol=1e-4)
 
 
@@ -87,7 +87,7 @@ def test_the_worker_answers_again_and_explains(classifier: Classifier, picture, 
     image, out = tmp_path / "image.npy", tmp_path / "heat.npy"
     np.save(image, drawn.rgb)
     asked = {"model": "violet", "image": str(image), "mask": None, "row": {"age": "50"}}
-    desk = Answering(lambda name: classifier)
+    desk = ClassificationRequests(lambda name: classifier)
     with pytest.raises(InputError, match="has not looked at a lesion yet"):
         desk.reclassify({"model": "violet", "row": {}}, RunContext())
 

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from napari_melanoma.classification.classify import answer_again, classify, look_at
-from napari_melanoma.classification.prediction import Answer, ClassifyOptions
-from napari_melanoma.classification.predictor import Judge
+from napari_melanoma.classification.classify import classify, classify_encoded, encode_lesion
+from napari_melanoma.classification.prediction import ClassifyOptions, ClassPrediction
+from napari_melanoma.classification.predictor import PredictionCalibration
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.prediction import (
+from napari_melanoma.core.prediction_config import (
     AgeGroup,
     ClassifierConfig,
     FittedNumbers,
@@ -26,10 +26,10 @@ from napari_melanoma.core.prediction import (
     TabularEncoding,
     ViewConfig,
 )
-from napari_melanoma.imaging.modality import Recognised
-from napari_melanoma.imaging.preprocessing import View, view_of
+from napari_melanoma.imaging.modality import ModalityEstimate
+from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
 from napari_melanoma.io.photographs import Photograph
-from napari_melanoma.models.bundle import BundleConfig, BundleInfo, Reference
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases
 
 CLASSES = ("other", "melanoma")
 POINT = OperatingPoint(
@@ -52,7 +52,7 @@ class RedModel:
     device = "cpu"
     encoding = ENCODING
 
-    def __init__(self, folder, reference: Reference | None = None, **options) -> None:
+    def __init__(self, folder, reference: ReferenceCases | None = None, **options) -> None:
         (folder / "model.safetensors").write_bytes(b"weights")
         settings = ClassifierConfig(view=ViewConfig(margin=0.0), operating_point=POINT, **options)
         config = BundleConfig(
@@ -66,11 +66,11 @@ class RedModel:
             tabular=ENCODING,
         )
         self.info = BundleInfo(folder, config)
-        self.judge = Judge(settings, CLASSES, reference)
+        self.judge = PredictionCalibration(settings, CLASSES, reference)
         self.looked = 0
 
-    def seen(self, rgb: np.ndarray, mask: np.ndarray | None) -> View:
-        found = view_of(rgb, mask, ViewConfig(margin=0.0), 64, PreprocessingConfig())
+    def seen(self, rgb: np.ndarray, mask: np.ndarray | None) -> ClassifierView:
+        found = crop_view(rgb, mask, ViewConfig(margin=0.0), 64, PreprocessingConfig())
         if found is None:
             raise InputError("there is no lesion to look at")
         return found
@@ -87,14 +87,14 @@ class RedModel:
 
 
 @pytest.fixture
-def reference() -> Reference:
+def reference() -> ReferenceCases:
     random = np.random.default_rng(0)
     logit = random.normal(0, 2, 400)
     labels = (random.random(400) < 1 / (1 + np.exp(-logit))).astype(np.int64)
     embeddings = random.normal([0.5, 0.5], [0.1, 0.05], (60, 2)).astype(np.float16)
     ids = tuple(f"case-{place}" for place in range(60))
     logits = np.stack([np.zeros(400), logit], 1).astype(np.float32)
-    return Reference(logits, labels, np.arange(400), embeddings, (np.arange(60) % 2).astype(np.int64), ids)
+    return ReferenceCases(logits, labels, np.arange(400), embeddings, (np.arange(60) % 2).astype(np.int64), ids)
 
 
 def photograph(red: int = 128) -> tuple[Photograph, np.ndarray]:
@@ -105,12 +105,12 @@ def photograph(red: int = 128) -> tuple[Photograph, np.ndarray]:
     return Photograph(rgb, "red", modality="dermoscopic"), mask
 
 
-def ask(model: RedModel, row=None, red: int = 128, **options) -> Answer:
+def ask(model: RedModel, row=None, red: int = 128, **options) -> ClassPrediction:
     picture, mask = photograph(red)
     return classify(picture, mask, row or {}, model, ClassifyOptions(**options), run=RunContext())
 
 
-def test_an_age_that_cannot_be_is_not_known(tmp_path, reference: Reference) -> None:
+def test_an_age_that_cannot_be_is_not_known(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
     for age, found in (("540", "540"), ("old", "'old'")):
         answer = ask(model, {"age": age})
@@ -119,13 +119,13 @@ def test_an_age_that_cannot_be_is_not_known(tmp_path, reference: Reference) -> N
         assert expected in answer.warnings
 
 
-def test_a_picture_that_it_has_learnt_from_is_answered_too_well(tmp_path, reference: Reference) -> None:
+def test_a_picture_that_it_has_learnt_from_is_answered_too_well(tmp_path, reference: ReferenceCases) -> None:
     picture, mask = photograph()
     corners = np.array([[1.5, 1.5], [-0.5, 1.5], [1.5, -0.5], [-0.5, -0.5]], np.float16)  # around what it sees of red
     cases = {"embedded_labels": np.zeros(4, np.int64), "embedded_ids": ("a", "b", "c", "d")}
     far = RedModel(tmp_path, replace(reference, embeddings=corners, **cases))
     assert not any("looks the same" in said for said in ask(far).warnings)
-    corners[3] = look_at(picture, mask, far).looked.embedding
+    corners[3] = encode_lesion(picture, mask, far).encoded.embedding
     twin = RedModel(tmp_path, replace(reference, embeddings=corners, **cases))
     assert any("a picture that looks the same (d)" in said for said in ask(twin).warnings)
 
@@ -134,7 +134,7 @@ def test_where_the_likeliest_class_is_ruled_out_it_says_why(tmp_path) -> None:
     logit = np.concatenate([np.linspace(-3, -1.5, 100), np.linspace(-3, 3, 100)])  # the others are always told surely
     logits = np.stack([np.zeros(200), logit], 1).astype(np.float32)
     nobody = np.zeros((0, 2), np.float16), np.zeros(0, np.int64), ()
-    told = Reference(logits, np.repeat([0, 1], 100), np.arange(200), *nobody)
+    told = ReferenceCases(logits, np.repeat([0, 1], 100), np.arange(200), *nobody)
     unsure = ask(RedModel(tmp_path, told), red=118)
     assert unsure.probability < 0.5
     assert unsure.possible == ("melanoma",)
@@ -145,7 +145,7 @@ def test_where_the_likeliest_class_is_ruled_out_it_says_why(tmp_path) -> None:
     assert not any("ruled out" in said for said in ask(RedModel(tmp_path, told), red=60).warnings)
 
 
-def test_the_form_and_the_mask_change_the_answer(tmp_path, reference: Reference) -> None:
+def test_the_form_and_the_mask_change_the_answer(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
     assert ask(model, {"age": "70"}).probability > ask(model).probability > ask(model, {"age": "30"}).probability
     assert ask(model, red=220).probability > ask(model, red=90).probability
@@ -154,17 +154,17 @@ def test_the_form_and_the_mask_change_the_answer(tmp_path, reference: Reference)
     assert moved.probability != pytest.approx(ask(model).probability, abs=1e-3)
 
 
-def test_a_change_of_the_form_looks_at_nothing_again(tmp_path, reference: Reference) -> None:
+def test_a_change_of_the_form_looks_at_nothing_again(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
     picture, mask = photograph()
-    seen = look_at(picture, mask, model)
+    seen = encode_lesion(picture, mask, model)
     row = {"age": "70", "sex": "male"}
-    again = answer_again(seen, row, model, ClassifyOptions())
+    again = classify_encoded(seen, row, model, ClassifyOptions())
     assert model.looked == 1
     assert again.probabilities == ask(model, row).probabilities
 
 
-def test_what_each_column_adds_is_what_is_lost_without_it(tmp_path, reference: Reference) -> None:
+def test_what_each_column_adds_is_what_is_lost_without_it(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
     both = ask(model, {"age": "70", "sex": "male"})
     adds = {one.field: one.change for one in both.contributions}
@@ -174,7 +174,7 @@ def test_what_each_column_adds_is_what_is_lost_without_it(tmp_path, reference: R
     assert [one.value for one in both.contributions] == ["70", "male"]
 
 
-def test_what_the_form_lacks_or_says_in_vain_is_told(tmp_path, reference: Reference) -> None:
+def test_what_the_form_lacks_or_says_in_vain_is_told(tmp_path, reference: ReferenceCases) -> None:
     answer = ask(RedModel(tmp_path, reference), {"sex": "robot", "site": "head/neck", "image_id": "a", "clark": ""})
     assert answer.missing == ("age", "sex")
     assert answer.unused == ("site",)
@@ -186,11 +186,11 @@ def test_what_the_form_lacks_or_says_in_vain_is_told(tmp_path, reference: Refere
 def test_a_sure_answer_names_one_class_and_an_unsure_one_several(tmp_path, reference, red, possible) -> None:
     answer = ask(RedModel(tmp_path, reference), red=red, coverage=0.8)
     assert answer.possible == possible
-    assert answer.cannot_tell is (len(possible) > 1)
+    assert answer.is_inconclusive is (len(possible) > 1)
     assert answer.interval[0] <= answer.probability <= answer.interval[1]
 
 
-def test_more_coverage_leaves_more_classes(tmp_path, reference: Reference) -> None:
+def test_more_coverage_leaves_more_classes(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
     reds = range(20, 250, 10)
     sizes = [sum(len(ask(model, red=red, coverage=level).possible) for red in reds) for level in (0.6, 0.8, 0.99)]
@@ -200,27 +200,27 @@ def test_more_coverage_leaves_more_classes(tmp_path, reference: Reference) -> No
 
 @pytest.mark.parametrize("probability", [0.99, 0.55])
 def test_a_dermoscopic_model_does_not_judge_what_is_probably_a_smartphone_photograph(
-    tmp_path, reference: Reference, probability: float
+    tmp_path, reference: ReferenceCases, probability: float
 ) -> None:
     """Of 60 smartphone photographs 19 were recognized with less than the certainty that a warning asks for."""
     model = RedModel(tmp_path, reference)
     config = model.info.config.model_copy(update={"modalities": ("dermoscopic",)})
     model.info = BundleInfo(model.info.path, config)
     picture, mask = photograph()
-    seen = look_at(replace(picture, modality=None), mask, model, Recognised("macroscopic", probability))
-    answer = answer_again(seen, {}, model, ClassifyOptions())
+    seen = encode_lesion(replace(picture, modality=None), mask, model, ModalityEstimate("macroscopic", probability))
+    answer = classify_encoded(seen, {}, model, ClassifyOptions())
     assert answer.verdict.startswith("Not valid: 'red' cannot judge a macroscopic photograph.")
     assert "mask" not in " ".join((answer.verdict, *answer.warnings))
-    unsure = look_at(replace(picture, modality=None), mask, model, Recognised("dermoscopic", 0.55))
-    assert answer_again(unsure, {}, model, ClassifyOptions()).validity.codes == ("modality_uncertain",)
+    unsure = encode_lesion(replace(picture, modality=None), mask, model, ModalityEstimate("dermoscopic", 0.55))
+    assert classify_encoded(unsure, {}, model, ClassifyOptions()).validity.codes == ("modality_uncertain",)
 
 
-def test_the_verdict_is_a_sentence(tmp_path, reference: Reference) -> None:
+def test_the_verdict_is_a_sentence(tmp_path, reference: ReferenceCases) -> None:
     answer = ask(RedModel(tmp_path, reference), coverage=0.9)
     assert answer.verdict.startswith("Inconclusive: melanoma 0.5")
     assert "(95 % interval 0." in answer.verdict
-    assert answer.side.startswith("at or above the cut 0.30, which finds 91 % (85 to 96) of melanoma")
-    assert answer.above_cut is True
+    assert answer.threshold_text.startswith("at or above the cut 0.30, which finds 91 % (85 to 96) of melanoma")
+    assert answer.is_above_threshold is True
 
 
 YOUNG = AgeGroup(
@@ -243,44 +243,44 @@ OLD = YOUNG.model_copy(update={"at_least": 50.0, "below": None, "sensitivity": 0
 def test_where_the_age_is_known_its_group_s_figures_are_said(tmp_path, reference, age: str, group) -> None:
     answer = ask(RedModel(tmp_path, reference, ages=(YOUNG, OLD)), {"age": age})
     assert answer.age_group == group
-    assert ("of people aged" in answer.side) is (group is not None)
-    assert Answer.from_json(json.loads(json.dumps(answer.to_json()))) == answer
+    assert ("of people aged" in answer.threshold_text) is (group is not None)
+    assert ClassPrediction.from_json(json.loads(json.dumps(answer.to_json()))) == answer
 
 
-def test_the_sentence_says_the_figures_of_the_group(tmp_path, reference: Reference) -> None:
+def test_the_sentence_says_the_figures_of_the_group(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference, ages=(YOUNG, OLD))
-    assert ask(model, {"age": "30"}).side.endswith(
+    assert ask(model, {"age": "30"}).threshold_text.endswith(
         "; of people aged 0 to under 50, measured by cross-validation on 12 melanoma and 88 others, it finds "
         "58 % (40 to 70) and leaves 80 % (70 to 90) alone"
     )
-    assert "; of people aged from 50 on, " in ask(model, {"age": "70"}).side
+    assert "; of people aged from 50 on, " in ask(model, {"age": "70"}).threshold_text
     # Measured at the model's own cut: of another nothing is known.
     assert ask(model, {"age": "30"}, sensitivity=0.5).age_group is None
 
 
-def test_an_answer_that_was_stored_before_there_were_groups_is_read(tmp_path, reference: Reference) -> None:
+def test_an_answer_that_was_stored_before_there_were_groups_is_read(tmp_path, reference: ReferenceCases) -> None:
     answer = ask(RedModel(tmp_path, reference), {"age": "30"})
     stored = answer.to_json()
     del stored["age_group"]
-    assert Answer.from_json(stored) == answer
+    assert ClassPrediction.from_json(stored) == answer
 
 
-def test_another_sensitivity_moves_the_cut(tmp_path, reference: Reference) -> None:
+def test_another_sensitivity_moves_the_cut(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
     cuts = [ask(model, sensitivity=level).operating_point.cut for level in (0.99, 0.8, 0.5)]
     assert cuts == sorted(cuts)
     assert ask(model, sensitivity=0.9).operating_point == POINT
 
 
-def test_a_picture_of_something_else_is_unlike(tmp_path, reference: Reference) -> None:
+def test_a_picture_of_something_else_is_unlike(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference, unlike=3.0)
-    assert not ask(model).unlike
+    assert not ask(model).is_out_of_distribution
     far = ask(model, red=255)
-    assert far.unlike
+    assert far.is_out_of_distribution
     assert far.likeness.distance > 3.0
 
 
-def test_the_nearest_cases_are_named(tmp_path, reference: Reference) -> None:
+def test_the_nearest_cases_are_named(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
     found = ask(model, neighbours=4).neighbours
     assert len(found) == 4
@@ -294,16 +294,16 @@ def test_without_reference_cases_nothing_is_ruled_out(tmp_path) -> None:
     assert answer.interval is None
     assert answer.possible == CLASSES
     assert answer.verdict.startswith("Not valid: the error is unknown.")
-    assert answer.side == ""
+    assert answer.threshold_text == ""
 
 
-def test_an_answer_is_the_same_after_json(tmp_path, reference: Reference) -> None:
+def test_an_answer_is_the_same_after_json(tmp_path, reference: ReferenceCases) -> None:
     for model in (RedModel(tmp_path, reference, unlike=3.0), RedModel(tmp_path)):
         answer = ask(model, {"age": "70", "site": "back"})
-        assert Answer.from_json(json.loads(json.dumps(answer.to_json()))) == answer
+        assert ClassPrediction.from_json(json.loads(json.dumps(answer.to_json()))) == answer
 
 
-def test_an_empty_mask_is_refused_and_a_wish_to_stop_obeyed(tmp_path, reference: Reference) -> None:
+def test_an_empty_mask_is_refused_and_a_wish_to_stop_obeyed(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
     picture, mask = photograph()
     with pytest.raises(InputError, match="no lesion to look at"):
@@ -314,19 +314,19 @@ def test_an_empty_mask_is_refused_and_a_wish_to_stop_obeyed(tmp_path, reference:
         classify(picture, mask, {}, model, ClassifyOptions(), run=run)
 
 
-def test_a_kind_of_photograph_that_is_known_is_not_sought_again(tmp_path, reference: Reference) -> None:
+def test_a_kind_of_photograph_that_is_known_is_not_sought_again(tmp_path, reference: ReferenceCases) -> None:
     picture, mask = photograph()
-    known = Recognised("macroscopic", 0.99)
-    assert look_at(picture, mask, RedModel(tmp_path, reference), known).looks is known
+    known = ModalityEstimate("macroscopic", 0.99)
+    assert encode_lesion(picture, mask, RedModel(tmp_path, reference), known).recognized is known
 
 
 def test_the_view_is_the_square_around_the_lesion() -> None:
     picture, mask = photograph()
-    view = view_of(picture.rgb, mask, ViewConfig(margin=0.0), 64, PreprocessingConfig())
+    view = crop_view(picture.rgb, mask, ViewConfig(margin=0.0), 64, PreprocessingConfig())
     assert view.box == Box(20, 30, 40, 40)
     assert (view.image == (128, 60, 60)).all()
-    assert view_of(picture.rgb, None, ViewConfig(), 64, PreprocessingConfig()) is None
-    whole = view_of(picture.rgb, None, ViewConfig(region="photograph"), 64, PreprocessingConfig())
+    assert crop_view(picture.rgb, None, ViewConfig(), 64, PreprocessingConfig()) is None
+    whole = crop_view(picture.rgb, None, ViewConfig(region="photograph"), 64, PreprocessingConfig())
     assert whole.box == Box(0, 0, 80, 100)
-    hairless = view_of(picture.rgb, mask, ViewConfig(margin=0.0), 64, PreprocessingConfig(remove_hair=True))
+    hairless = crop_view(picture.rgb, mask, ViewConfig(margin=0.0), 64, PreprocessingConfig(remove_hair=True))
     assert hairless.image.shape == (64, 64, 3)

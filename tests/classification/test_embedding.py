@@ -12,7 +12,7 @@ from napari_melanoma.classification import embedding
 from napari_melanoma.classification.embedding import Embedder
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.models.zoo import architectures, build_network, encoder_of
+from napari_melanoma.models.zoo import build_network, find_encoder, list_architectures
 
 
 def test_pictures_are_embedded_each_by_itself(tiny_bundle: BundleInfo) -> None:
@@ -32,9 +32,9 @@ def test_pictures_are_embedded_each_by_itself(tiny_bundle: BundleInfo) -> None:
 @pytest.mark.parametrize("name", ["deeplabv3plus_mobilenetv2", "deeplabv3plus_xception"])
 def test_encoders_that_answer_in_another_form(name: str) -> None:
     """One gives the deepest features alone, one a pair."""
-    network = build_network(name, architectures()[name].spec.small).eval()
+    network = build_network(name, list_architectures()[name].spec.small).eval()
     config = BundleConfig(name="b", title="B", architecture=name, input_size=32)
-    encoder = encoder_of(network)
+    encoder = find_encoder(network)
     assert encoder is not None
     found = Embedder(BundleInfo(Path(), config), encoder).vectors([np.zeros((32, 32, 3), np.uint8)] * 2)
     assert found.shape == (2, {"deeplabv3plus_mobilenetv2": 112, "deeplabv3plus_xception": 256}[name])

@@ -7,13 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_melanoma.classification.explanation import METHODS, evidence_in, explain, placed, spread_out
-from napari_melanoma.classification.predictor import Classifier, Lesion
+from napari_melanoma.classification.explanation import (
+    METHODS,
+    compute_evidence,
+    explain,
+    place_in_photograph,
+    upsample_map,
+)
+from napari_melanoma.classification.predictor import Classifier, LesionInput
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.prediction import ViewConfig
-from napari_melanoma.imaging.preprocessing import View
+from napari_melanoma.core.prediction_config import ViewConfig
+from napari_melanoma.imaging.preprocessing import ClassifierView
 from napari_melanoma.models.bundle import BundleInfo
 
 OLD, NOT_OLD = {"age": "70"}, {"age": "50"}
@@ -37,7 +43,7 @@ def test_heat_falls_on_the_deciding_patch(classifier: Classifier, picture, metho
     off = []
     for _ in range(8):
         drawn = picture(random, True)
-        heat = explain(classifier, Lesion(drawn.rgb, row=NOT_OLD), method)
+        heat = explain(classifier, LesionInput(drawn.rgb, row=NOT_OLD), method)
         assert heat.shape == drawn.rgb.shape[:2]
         assert heat.dtype == np.float32
         assert heat.min() >= 0
@@ -61,20 +67,20 @@ def test_heat_lies_in_the_pixels_of_the_photograph(classifier: Classifier, pictu
     info = replace(classifier.info, config=config.model_copy(update={"classifier": around}))
     cut = Classifier(info, classifier.network)
 
-    heat = explain(cut, Lesion(rgb, mask, NOT_OLD), method)
+    heat = explain(cut, LesionInput(rgb, mask, NOT_OLD), method)
 
     assert heat.shape == (300, 400)
     inside = heat[120:216, 250:346]
     assert heat.sum() == pytest.approx(inside.sum())
-    np.testing.assert_allclose(inside, explain(classifier, Lesion(drawn.rgb, row=NOT_OLD), method), atol=1e-3)
+    np.testing.assert_allclose(inside, explain(classifier, LesionInput(drawn.rgb, row=NOT_OLD), method), atol=1e-3)
 
 
 def test_the_gradients_add_up_to_the_difference_of_log_odds(classifier: Classifier, picture) -> None:
     drawn = picture(np.random.default_rng(7), True)
-    view = classifier.seen(drawn.rgb, None)
-    found = evidence_in(classifier, view, NOT_OLD, "integrated_gradients", 1, RunContext())
+    view = classifier.make_view(drawn.rgb, None)
+    found = compute_evidence(classifier, view, NOT_OLD, "integrated_gradients", 1, RunContext())
     plain = np.broadcast_to(np.median(rim_of(drawn.rgb), axis=0).astype(np.uint8), drawn.rgb.shape)
-    odds = [np.subtract(*classifier.logits([Lesion(rgb, row=NOT_OLD)])[0][::-1]) for rgb in (drawn.rgb, plain)]
+    odds = [np.subtract(*classifier.logits([LesionInput(rgb, row=NOT_OLD)])[0][::-1]) for rgb in (drawn.rgb, plain)]
     assert found.sum() == pytest.approx(odds[0] - odds[1], rel=0.15)
 
 
@@ -85,20 +91,20 @@ def rim_of(rgb: np.ndarray) -> np.ndarray:
 
 
 def test_what_speaks_for_one_class_speaks_against_the_other(classifier: Classifier, picture) -> None:
-    view = classifier.seen(picture(np.random.default_rng(9), True).rgb, None)
+    view = classifier.make_view(picture(np.random.default_rng(9), True).rgb, None)
     for method in METHODS:
-        of = [evidence_in(classifier, view, NOT_OLD, method, place, RunContext()) for place in (0, 1)]
+        of = [compute_evidence(classifier, view, NOT_OLD, method, place, RunContext()) for place in (0, 1)]
         np.testing.assert_allclose(of[0], -of[1], atol=1e-4)
 
 
 def test_the_form_has_a_say_in_the_explanation(classifier: Classifier, picture) -> None:
-    view = classifier.seen(picture(np.random.default_rng(9), True).rgb, None)
-    found = [evidence_in(classifier, view, row, "occlusion", 1, RunContext()) for row in (OLD, {"age": "30"})]
+    view = classifier.make_view(picture(np.random.default_rng(9), True).rgb, None)
+    found = [compute_evidence(classifier, view, row, "occlusion", 1, RunContext()) for row in (OLD, {"age": "30"})]
     assert not np.allclose(*found)
 
 
 def test_a_class_or_method_that_is_not_there_is_refused(classifier: Classifier, picture) -> None:
-    lesion = Lesion(picture(np.random.default_rng(9), True).rgb)
+    lesion = LesionInput(picture(np.random.default_rng(9), True).rgb)
     with pytest.raises(InputError, match=r"knows no class 'nevus' \(known: other, melanoma\)"):
         explain(classifier, lesion, "grad_cam", "nevus")
     with pytest.raises(InputError, match="no explanation named 'guess'"):
@@ -115,7 +121,7 @@ def test_occlusion_tells_how_far_it_is_and_stops_when_asked(classifier: Classifi
 
     run = RunContext(stop)
     with pytest.raises(Cancelled):
-        explain(classifier, Lesion(picture(np.random.default_rng(9), True).rgb), "occlusion", run=run)
+        explain(classifier, LesionInput(picture(np.random.default_rng(9), True).rgb), "occlusion", run=run)
     assert reports == sorted(reports)
     assert 0 < reports[-1] < 0.5
 
@@ -123,16 +129,16 @@ def test_occlusion_tells_how_far_it_is_and_stops_when_asked(classifier: Classifi
 def test_a_map_is_spread_to_where_its_places_look() -> None:
     coarse = np.zeros((4, 4), np.float32)
     coarse[1, 2] = 1
-    wide = spread_out(coarse, 32, 0.0)
+    wide = upsample_map(coarse, 32, 0.0)
     rows, columns = np.indices(wide.shape)
     assert ((wide * rows).sum() / wide.sum(), (wide * columns).sum() / wide.sum()) == pytest.approx((11.5, 19.5))
-    moved = spread_out(coarse, 32, 3.0)
+    moved = upsample_map(coarse, 32, 3.0)
     np.testing.assert_allclose(moved[3:, 3:], wide[:-3, :-3], atol=1e-6)
 
 
 def test_a_box_that_reaches_outside_is_cut() -> None:
     heat = np.arange(16, dtype=np.float32).reshape(4, 4)
-    whole = placed(heat, Box(-1, 2, 4, 4), (5, 4))
+    whole = place_in_photograph(heat, Box(-1, 2, 4, 4), (5, 4))
     np.testing.assert_array_equal(whole[:3, 2:], heat[1:, :2])
     assert whole[3:].sum() == whole[:, :2].sum() == 0
 
@@ -142,7 +148,7 @@ def test_padding_is_seen_through(classifier: Classifier) -> None:
     import torch
     from torch import nn
 
-    from napari_melanoma.classification.explanation_networks import looks_beside
+    from napari_melanoma.classification.explanation_networks import measure_view_offset
 
     class OneConvolution(nn.Module):
         def __init__(self, padding: tuple[int, int]) -> None:
@@ -156,11 +162,11 @@ def test_padding_is_seen_through(classifier: Classifier) -> None:
 
     # Place i sees 4i - before ... 4i - before + 2, whose middle is 4i + 1 - before; that of its cell is 4i + 1.5.
     for before, after in ((0, 0), (1, 0), (1, 1)):
-        found = looks_beside(OneConvolution((before, after)), 64, "cpu")  # type: ignore[arg-type]
+        found = measure_view_offset(OneConvolution((before, after)), 64, "cpu")  # type: ignore[arg-type]
         assert found == pytest.approx(1 - before - 1.5, abs=0.3)
 
 
 def test_a_view_knows_its_box(classifier: Classifier, picture) -> None:
-    view = classifier.seen(picture(np.random.default_rng(1), True).rgb, None)
-    assert isinstance(view, View)
+    view = classifier.make_view(picture(np.random.default_rng(1), True).rgb, None)
+    assert isinstance(view, ClassifierView)
     assert view.box == Box(0, 0, 96, 96)

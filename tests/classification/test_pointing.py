@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from napari_melanoma.classification.explanation import pointed, pointing_game
+from napari_melanoma.classification.explanation import score_pointing, summarize_pointing
 
 SIDE = 32
 
@@ -41,7 +41,7 @@ def test_where_a_map_points(case: Case) -> None:
     heat = np.full((SIDE, SIDE), 0.1, np.float32)
     for peak in case.peaks:
         heat[peak] = 1.0
-    found = pointed(heat, structure(), case.tolerance)
+    found = score_pointing(heat, structure(), case.tolerance)
     assert (found.place, found.hit) == (case.place, case.hit)
     if case.place is not None:
         row, column = case.place
@@ -51,15 +51,15 @@ def test_where_a_map_points(case: Case) -> None:
 
 def test_chance_is_the_share_of_the_picture_that_would_be_a_hit() -> None:
     heat = np.random.default_rng(0).random((SIDE, SIDE))
-    assert pointed(heat, structure()).by_chance == pytest.approx(36 / SIDE**2)
-    near = pointed(heat, structure(), 3.0).by_chance
+    assert score_pointing(heat, structure()).by_chance == pytest.approx(36 / SIDE**2)
+    near = score_pointing(heat, structure(), 3.0).by_chance
     assert 36 / SIDE**2 < near < 144 / SIDE**2  # less than the square around it, whose corners are farther
 
 
 def test_random_maps_hit_as_often_as_chance() -> None:
     rng = np.random.default_rng(1)
-    found = [pointed(rng.random((SIDE, SIDE)), structure(), 2.0) for _ in range(400)]
-    game = pointing_game(found, [f"p{place // 2}" for place in range(400)])
+    found = [score_pointing(rng.random((SIDE, SIDE)), structure(), 2.0) for _ in range(400)]
+    game = summarize_pointing(found, [f"p{place // 2}" for place in range(400)])
     assert game.share.low < game.by_chance < game.share.high
     assert (game.share.count, game.share.mean) == (400, np.mean([one.hit for one in found]))
 
@@ -67,4 +67,4 @@ def test_random_maps_hit_as_often_as_chance() -> None:
 @pytest.mark.parametrize("mask", [np.zeros((SIDE, SIDE), bool), np.ones((SIDE, SIDE + 1), bool)])
 def test_nothing_to_point_at_is_refused(mask: np.ndarray) -> None:
     with pytest.raises(ValueError, match="pointing needs a mask"):
-        pointed(np.ones((SIDE, SIDE)), mask)
+        score_pointing(np.ones((SIDE, SIDE)), mask)

@@ -8,9 +8,9 @@ import pytest
 
 from napari_melanoma.classification.prediction import (
     bound_columns,
-    probabilities_in,
     probability_columns,
-    renamed,
+    read_probabilities,
+    renamed_columns,
     used_column,
 )
 from napari_melanoma.io.results import read_table, write_table
@@ -42,16 +42,16 @@ def test_the_interval_and_the_patient_have_columns() -> None:
 
 @pytest.mark.parametrize("last", ["probability_seborrheic keratosis", "probability_seborrheic_keratosis"])
 def test_rows_of_before_and_of_now_are_read(last: str) -> None:
-    assert probabilities_in({"probability_melanoma": "0.3", last: "0.7"}, CLASSES) == [0.3, 0.7]
+    assert read_probabilities({"probability_melanoma": "0.3", last: "0.7"}, CLASSES) == [0.3, 0.7]
 
 
 def test_a_table_of_before_gets_the_names_of_now(tmp_path: Path) -> None:
     path, old = tmp_path / "results.csv", "probability_seborrheic keratosis"
     write_table(path, [{"image": "one", "probability_melanoma": 0.3, old: 0.7, f"{old}_low": 0.6}])
-    names = renamed(CLASSES, "seborrheic keratosis")
+    names = renamed_columns(CLASSES, "seborrheic keratosis")
     columns = ("image", *probability_columns(CLASSES).values(), *bound_columns("seborrheic keratosis", CLASSES))
     table = ResultTable(path, columns, names)
-    table.put({"image": "two", "probability_seborrheic_keratosis": 0.1})
+    table.set_row({"image": "two", "probability_seborrheic_keratosis": 0.1})
     table.write()
     rows = read_table(path)
     assert list(rows[0]) == list(columns)

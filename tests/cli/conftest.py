@@ -52,8 +52,10 @@ def dark(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     def logits(inputs: Sequence[np.ndarray]) -> np.ndarray:
         return (110.0 - np.stack(inputs).mean(-1, dtype=np.float32)) / 8.0
 
-    monkeypatch.setattr(batch, "_find", lambda name: info)
-    monkeypatch.setattr(batch, "_load", lambda info, run: SimpleNamespace(info=info, device="cpu", logits=logits))
+    monkeypatch.setattr(batch, "_find_segmenter", lambda name: info)
+    monkeypatch.setattr(
+        batch, "_load_segmenter", lambda info, run: SimpleNamespace(info=info, device="cpu", logits=logits)
+    )
 
 
 @pytest.fixture(scope="session")

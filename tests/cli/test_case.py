@@ -93,16 +93,16 @@ def test_a_newer_case_is_refused(run, pictures: Path) -> None:
 def test_lesions_are_answered(run, pictures: Path, lines, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is answered is printed and kept; what could not be looked at is exit code 1."""
     from napari_melanoma.case import predictions
-    from napari_melanoma.case.predictions import CaseAnswers
+    from napari_melanoma.case.predictions import CasePredictions
     from napari_melanoma.classification.prediction import ClassifierStamp
 
     asked = []
 
-    def answered(store, classifier: str, context) -> CaseAnswers:
+    def answered(store, classifier: str, context) -> CasePredictions:
         asked.append((store.folder.name, classifier, store.read_only))
-        return CaseAnswers((), (("I1", "is of no lesion yet."),), ClassifierStamp("red", "red", "0", "cpu"), "now")
+        return CasePredictions((), (("I1", "is of no lesion yet."),), ClassifierStamp("red", "red", "0", "cpu"), "now")
 
-    monkeypatch.setattr(predictions, "answer_with", answered)
+    monkeypatch.setattr(predictions, "predict_case_with", answered)
     run("case", "K", "--from", "pictures")
     result = run("case", "K", "--answer", "--classifier", "red", "--json")
     assert result.exit_code == 1

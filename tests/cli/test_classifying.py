@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.core.prediction import (
+from napari_melanoma.core.prediction_config import (
     ClassifierConfig,
     FittedNumbers,
     FittedWords,
@@ -23,8 +23,8 @@ from napari_melanoma.core.prediction import (
     ViewConfig,
 )
 from napari_melanoma.io.results import read_mask, write_mask, write_rgb, write_table
-from napari_melanoma.models.bundle import BundleConfig, Reference, write_bundle
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.models.bundle import BundleConfig, ReferenceCases, write_bundle
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 SIDE = 64
@@ -74,7 +74,7 @@ def bundle(folder: Path, name: str, seed: int) -> Path:
         tabular=ENCODING,
     )
     names = tuple(f"case-{number}" for number in range(40))
-    reference = Reference(logits, labels, np.arange(40), embeddings, labels, names)
+    reference = ReferenceCases(logits, labels, np.arange(40), embeddings, labels, names)
     return write_bundle(folder / name, config, network, f"# {name}\n", reference).path
 
 

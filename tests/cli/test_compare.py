@@ -13,12 +13,12 @@ from typer.testing import Result
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.processes import PROCESS, ProcessStamp
+from napari_melanoma.core.processes import PROCESS_FILE, ProcessStamp
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import CONFIG, BundleInfo
-from napari_melanoma.models.registry import user_folder
+from napari_melanoma.models.registry import user_models_folder
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, write_data
 
@@ -135,7 +135,7 @@ def test_a_command_line_that_names_too_little(words: tuple[str, ...], said: str,
 
 
 def test_a_run_at_work_is_left_alone(run: Run, finished: Path) -> None:
-    ProcessStamp.of().write(finished / PROCESS)
+    ProcessStamp.create().write(finished / PROCESS_FILE)
     done = run("compare", finished)
     assert done.exit_code == 2
     assert "run-01 is at work; it compares by itself when it ends." in done.stderr
@@ -144,7 +144,7 @@ def test_a_run_at_work_is_left_alone(run: Run, finished: Path) -> None:
 def test_a_bundle_is_imported_under_a_name(run: Run, tiny_bundle: BundleInfo) -> None:
     done = run("models", "import", tiny_bundle.path, "--name", "our-clinic")
     assert done.exit_code == 0, done.output
-    assert done.stdout.splitlines()[-1].startswith(f"'our-clinic' is in {user_folder() / 'our-clinic'}; use it:")
+    assert done.stdout.splitlines()[-1].startswith(f"'our-clinic' is in {user_models_folder() / 'our-clinic'}; use it:")
     assert "our-clinic" in run("models", "list").stdout
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from napari_melanoma.data import report_page as workflow
-from napari_melanoma.data.domain_shift import Auc, DomainShift
+from napari_melanoma.data.domain_shift import AucInterval, DomainShift
 from napari_melanoma.io.results import read_table, write_mask
 
 
@@ -55,9 +55,9 @@ def test_a_folder_is_imported_split_reported_and_merged(run, folder: Path, tmp_p
 
 
 def test_machines_are_told_how_sources_differ(run, tmp_path: Path, lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    shift = DomainShift("red", "blue", (20, 20), {"table": Auc(0.9, 0.8, 0.95)}, (("age", 0.9),))
+    shift = DomainShift("red", "blue", (20, 20), {"table": AucInterval(0.9, 0.8, 0.95)}, (("age", 0.9),))
     found = SimpleNamespace(shifts=[shift], whole=SimpleNamespace(rows=40), sources={"red": 20, "blue": 20})
-    monkeypatch.setattr(workflow, "data_report", lambda *_, **__: found)
+    monkeypatch.setattr(workflow, "make_data_report", lambda *_, **__: found)
     monkeypatch.setattr(workflow, "write_report", lambda report, out: out / "report.html")
     told, summary = lines(run("data", "report", "red", "blue", "--out", "page", "--json").stdout)
     assert (told["event"], told["first"], told["second"], told["auc"]["table"]["low"]) == ("shift", "red", "blue", 0.8)

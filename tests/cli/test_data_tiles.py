@@ -8,7 +8,7 @@ import tifffile
 
 from napari_melanoma.io.geojson import write_geojson
 from napari_melanoma.io.results import read_table
-from napari_melanoma.slides.regions import RegionClass, drawn_region
+from napari_melanoma.slides.regions import RegionClass, region_from_vertices
 
 SIDE = 256
 
@@ -25,8 +25,8 @@ def slides(tmp_path):
             folder / f"{name}.tif", rgb, tile=(128, 128), photometric="rgb", resolution=(2e4, 2e4), resolutionunit=3
         )
         if name != "bare":
-            drawn = [drawn_region(corners, RegionClass("Tumor", (200, 0, 0)))]
-            drawn += [drawn_region(corners + np.array((SIDE / 2, 0)), RegionClass("Skin", (0, 200, 0)))]
+            drawn = [region_from_vertices(corners, RegionClass("Tumor", (200, 0, 0)))]
+            drawn += [region_from_vertices(corners + np.array((SIDE / 2, 0)), RegionClass("Skin", (0, 200, 0)))]
             write_geojson(folder / f"{name}.geojson", drawn)
     return folder
 

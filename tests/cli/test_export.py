@@ -10,7 +10,7 @@ import pytest
 from fake_slides import FakeAnalysis, draw_slide
 from typer.testing import Result
 
-from napari_melanoma.depth.readings import Reading, SlideDepth, write_depth
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
 
 
 @pytest.fixture
@@ -46,6 +46,8 @@ def test_readings_of_the_depth_are_written_where_there_are_some(run: Callable[..
     told = run("export", "results", "--out", "out", "--to", "depth")
     assert told.exit_code == 1
     assert "holds no depth.json" in told.output
-    write_depth(analysed / "results" / "section", SlideDepth(readings=(Reading(reader="A", when="2026", mm=1.25),)))
+    write_depth(
+        analysed / "results" / "section", SlideDepthReadings(readings=(DepthReading(reader="A", when="2026", mm=1.25),))
+    )
     assert run("export", "results", "--out", "out", "--to", "depth").exit_code == 0
     assert "section,A,1.25," in (analysed / "out" / "section" / "readings.csv").read_text()

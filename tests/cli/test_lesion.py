@@ -201,7 +201,7 @@ def test_a_folder_that_refuses_to_be_listed(run, photographs: Path, monkeypatch:
         onerror(PermissionError(errno.EACCES, "Permission denied", str(folder)))
         return iter(())
 
-    monkeypatch.setattr("napari_melanoma.io.finding.os.walk", refuse)
+    monkeypatch.setattr("napari_melanoma.io.discovery.os.walk", refuse)
     result = run("lesion", photographs, "--out", "out")
     assert result.exit_code == 2
     assert "cannot be read: Permission denied" in result.stderr

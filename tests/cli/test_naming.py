@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.cli.naming import in_options
-from napari_melanoma.core.errors import ConfigError, Fault, InputError
+from napari_melanoma.cli.option_errors import explain_by_options
+from napari_melanoma.core.errors import ConfigError, ConfigFault, InputError
 
 SAID = [
     ("lesion a.png --out o --coverage 2", "--coverage is 2: expected above 0 and below 1."),
@@ -26,6 +26,6 @@ def test_a_value_out_of_range_is_said_by_its_option(run, line: str, said: str) -
 
 
 def test_what_is_no_option_keeps_its_own_words() -> None:
-    assert in_options(InputError("there is no such file")) == "there is no such file"
-    fault = Fault("classify.coverage", 2.0, "expected below 1")
-    assert in_options(ConfigError("recipe.toml is not valid", (fault,))) == "recipe.toml is not valid"
+    assert explain_by_options(InputError("there is no such file")) == "there is no such file"
+    fault = ConfigFault("classify.coverage", 2.0, "expected below 1")
+    assert explain_by_options(ConfigError("recipe.toml is not valid", (fault,))) == "recipe.toml is not valid"

@@ -9,7 +9,7 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.phantoms.cohort import cohort
-from napari_melanoma.phantoms.cohort.law import CohortConfig
+from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
 
 
 def test_options_reach_the_cohort(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

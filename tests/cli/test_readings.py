@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from napari_melanoma.depth.readings import Reading, SlideDepth, write_depth
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """Results of four slides that two readers measured."""
     for number in range(4):
-        both = tuple(Reading(reader=name, when="2026", mm=1 + number + off) for name, off in (("A", 0), ("B. C.", 0.1)))
-        write_depth(tmp_path / "results" / f"slide{number}", SlideDepth(readings=both))
+        both = tuple(
+            DepthReading(reader=name, when="2026", mm=1 + number + off) for name, off in (("A", 0), ("B. C.", 0.1))
+        )
+        write_depth(tmp_path / "results" / f"slide{number}", SlideDepthReadings(readings=both))
     return tmp_path / "results"
 
 

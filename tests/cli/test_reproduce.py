@@ -10,13 +10,13 @@ import pytest
 
 from napari_melanoma.reproduction import run as workflow
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.plan import Plan, PlannedRow
-from napari_melanoma.reproduction.run import Missing, Reproduction
+from napari_melanoma.reproduction.plan import PlannedRow, ReproductionPlan
+from napari_melanoma.reproduction.run import MissingRows, Reproduction
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
 PLANNED = PlannedRow(name="unet", epochs=9, fixed_s=20, epoch_s=10, image_ms=25, parameters=489_000)
-PLAN = Plan(
+PLAN = ReproductionPlan(
     paper="P4",
     budget="small",
     minutes=40,
@@ -61,7 +61,7 @@ def test_what_is_wrong_is_said(run, tmp_path: Path, words: tuple[str, ...], said
 
 def test_the_last_line_names_what_there_is(run, lines, monkeypatch: pytest.MonkeyPatch) -> None:
     done = Reproduction(
-        read_paper("P4"), PLAN, [], Missing({}, {"unet": "time: it would have ended after the 40 min."})
+        read_paper("P4"), PLAN, [], MissingRows({}, {"unet": "time: it would have ended after the 40 min."})
     )
     places: list[Path] = []
     monkeypatch.setattr(workflow, "reproduce", lambda options, out, *, run: places.append(out) or done)
@@ -92,7 +92,7 @@ def test_the_list_of_recipes_names_the_rows_of_papers(run, lines) -> None:
 
 
 def test_a_row_that_failed_is_an_exit_code(run, lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = Reproduction(read_paper("P4"), PLAN, [], Missing({"unet": "no room"}))
+    done = Reproduction(read_paper("P4"), PLAN, [], MissingRows({"unet": "no room"}))
     monkeypatch.setattr(workflow, "reproduce", lambda options, out, *, run: done)
     result = run("reproduce", "P4", "--out", "p4", "--json")
     assert result.exit_code == 1

@@ -12,19 +12,28 @@ from PIL import Image
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.risk import batch
-from napari_melanoma.risk.prediction import Beside, DepthUsed, PatchAnswer, RiskAnswer, RiskOptions
+from napari_melanoma.risk.prediction import (
+    ComparatorPrediction,
+    PatchPrediction,
+    RiskDepth,
+    RiskOptions,
+    RiskPrediction,
+)
 
-ANSWER = RiskAnswer(
+ANSWER = RiskPrediction(
     positive="metastasis",
     probability=0.314,
     interval=(0.2, 0.44),
     possible=("other", "metastasis"),
     coverage=0.9,
-    depth=DepthUsed(1.8, "reader", (1.6, 2.0), reader="A"),
-    patches=(PatchAnswer("deepest place", (0, 0, 600, 600), 0.314, 1.7),),
+    depth=RiskDepth(1.8, "reader", (1.6, 2.0), reader="A"),
+    patches=(PatchPrediction("deepest place", (0, 0, 600, 600), 0.314, 1.7),),
     shares={"image": 0.05, "depth": -0.2, "patient": 0.0},
     without=0.464,
-    beside={"breslow": Beside("Breslow thickness alone", 0.42), "clark": Beside("Clark level alone", None, "unknown")},
+    beside={
+        "breslow": ComparatorPrediction("Breslow thickness alone", 0.42),
+        "clark": ComparatorPrediction("Clark level alone", None, "unknown"),
+    },
     known={"age": "64"},
     missing=("sex",),
     warnings=("drawn patients alone",),
@@ -37,12 +46,12 @@ ANSWER = RiskAnswer(
 def patch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A patch, and a model that always gives the same answer, but to what is called bad."""
 
-    def assess(pictures: object, known: SimpleNamespace, model: object, options: object) -> RiskAnswer:
+    def assess(pictures: object, known: SimpleNamespace, model: object, options: object) -> RiskPrediction:
         if known.row.get("sex") == "female":
             raise InputError("nothing to look at")
         return ANSWER
 
-    monkeypatch.setattr(batch, "assess", assess)
+    monkeypatch.setattr(batch, "predict_risk", assess)
     monkeypatch.setattr(batch, "load_risk_model", lambda name: SimpleNamespace())
     Image.fromarray(np.full((30, 30, 3), 200, np.uint8)).save(tmp_path / "p.png")
     return tmp_path / "p.png"

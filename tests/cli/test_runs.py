@@ -9,7 +9,7 @@ import pytest
 from typer.testing import Result
 
 from napari_melanoma.core.config import read_toml, write_toml
-from napari_melanoma.core.processes import PROCESS, ProcessStamp
+from napari_melanoma.core.processes import PROCESS_FILE, ProcessStamp
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -24,11 +24,11 @@ def folder(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "runs" / "lesion-01")
     folder.path.mkdir(parents=True)
     write_toml(folder.config, TrainRecipe.parse({"epochs": 20, "data": {"datasets": ["x"]}}, "the test"))
-    folder.tell("started")
-    folder.tell("step", epoch=2, loss=0.3)
+    folder.append_event("started")
+    folder.append_event("step", epoch=2, loss=0.3)
     for epoch in range(2):
         folder.add_metrics({"epoch": epoch, "tuning_jaccard": 0.7 + epoch / 10})
-    ProcessStamp.of().write(folder.path / PROCESS)
+    ProcessStamp.create().write(folder.path / PROCESS_FILE)
     return folder
 
 
@@ -49,18 +49,18 @@ def test_no_runs_yet(run: Run) -> None:
 
 @pytest.mark.parametrize(("verb", "wish"), [("pause", "pause"), ("unpause", "run"), ("cancel", "cancel")])
 def test_a_run_at_work_is_told(verb: str, wish: str, run: Run, folder: RunFolder) -> None:
-    folder.ask("run" if wish != "run" else "pause")
+    folder.write_command("run" if wish != "run" else "pause")
     done = run("runs", verb, folder.path)
     assert done.exit_code == 0, done.output
-    assert folder.wish() == wish
+    assert folder.read_command() == wish
 
 
 def test_a_run_that_has_ended_is_told_nothing(run: Run, folder: RunFolder) -> None:
-    folder.tell("finished", threshold=0.5)
+    folder.append_event("finished", threshold=0.5)
     done = run("runs", "cancel", folder.path)
     assert done.exit_code == 2
     assert "is finished, not at work. Finished after 2 epochs" in done.stderr
-    assert folder.wish() == "run"
+    assert folder.read_command() == "run"
 
 
 def test_recipes_are_listed(run: Run) -> None:

@@ -9,8 +9,8 @@ import sys
 import pytest
 import typer
 
-from napari_melanoma.cli import reports
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli import console
+from napari_melanoma.cli.session import command_session
 from napari_melanoma.core.context import Cancelled, Progress
 from napari_melanoma.core.errors import ConfigError, MelanomaError, SaveError
 
@@ -18,11 +18,11 @@ from napari_melanoma.core.errors import ConfigError, MelanomaError, SaveError
 def end(error: BaseException | None, *, as_json: bool = False, debug: bool = False) -> int:
     """Run a verb that ends so, and give its exit code."""
     try:
-        with session(as_json, debug) as current:
+        with command_session(as_json, debug) as current:
             current.report.progress(Progress(2, 5, "counting"))
             if error is not None:
                 raise error
-            current.done("Written to out.", out="out", nothing=float("nan"))
+            current.finish("Written to out.", out="out", nothing=float("nan"))
     except typer.Exit as ended:
         return ended.exit_code
     return 0
@@ -90,7 +90,7 @@ def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_asks_to_stop_and_the_second_insists(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(number)
-    with pytest.raises(typer.Exit) as ended, session(False, False) as current:
+    with pytest.raises(typer.Exit) as ended, command_session(False, False) as current:
         signal.raise_signal(number)
         assert current.run.cancelled
         with pytest.raises(KeyboardInterrupt):
@@ -103,8 +103,8 @@ def test_a_signal_asks_to_stop_and_the_second_insists(number: int, capsys: pytes
 
 def test_a_log_gets_few_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     clock = iter([100.0, 102.0, 112.0, 113.0])
-    monkeypatch.setattr(reports.time, "monotonic", lambda: next(clock))
-    report = reports.choose_report(as_json=False)
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    report = console.create_report(as_json=False)
     for done in range(1, 5):
         report.progress(Progress(done, 4, "x"))
     assert capsys.readouterr().err.splitlines() == ["1/4  x", "3/4, 6 s left  x", "4/4  x"]
@@ -114,18 +114,18 @@ def test_what_is_left_of_a_new_stretch_of_work_is_judged_by_itself(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter([100.0, 400.0, 500.0, 520.0])
-    monkeypatch.setattr(reports.time, "monotonic", lambda: next(clock))
-    report = reports.choose_report(as_json=False)
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    report = console.create_report(as_json=False)
     for done, total in ((1, 2), (2, 2), (10, 100), (20, 100)):
         report.progress(Progress(done, total, "x"))
     assert capsys.readouterr().err.splitlines()[-2:] == ["10/100  x", "20/100, 160 s left  x"]
 
 
 def test_a_terminal_gets_a_bar_and_lines_above_it(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(reports.sys.stderr, "isatty", lambda: True)
-    report = reports.choose_report(as_json=False)
+    monkeypatch.setattr(console.sys.stderr, "isatty", lambda: True)
+    report = console.create_report(as_json=False)
     report.progress(Progress(1, 4, "x.png"))
-    report.tell("failed", "failed: [red]y.png[/red]: why")
+    report.emit("failed", "failed: [red]y.png[/red]: why")
     report.progress(Progress(4, 4, "z.png"))
     report.finish("done", "The end.")
     said = capsys.readouterr()

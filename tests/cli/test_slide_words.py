@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.cli.slide import _tell
+from napari_melanoma.cli.slide import _report_slide
 from napari_melanoma.slides.table import SlideStatus
 
 TOLD = {"candidates": [], "notes": [], "at_least": False, "clark_estimate": None, "ulceration": False}
@@ -38,5 +38,5 @@ CASES = [
 def test_the_thickness_is_said(content: dict[str, Any], said: list[str]) -> None:
     heard: list[tuple[str, str]] = []
     current: Any = SimpleNamespace(report=SimpleNamespace(tell=lambda kind, text, **values: heard.append((kind, text))))
-    _tell(current, SlideStatus(Path("section.tif"), Path("out/section"), "done", {"warnings": [], **content}))
+    _report_slide(current, SlideStatus(Path("section.tif"), Path("out/section"), "done", {"warnings": [], **content}))
     assert [line for kind, line in heard if kind == "depth"] == said

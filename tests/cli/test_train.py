@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.cli.reports import choose_report
+from napari_melanoma.cli.console import create_report
 from napari_melanoma.core.context import Milestone, Progress
 from napari_melanoma.evaluation.comparison import Advice, ComparedModel, Comparison
 from napari_melanoma.metrics import statistics
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 from napari_melanoma.runs import estimate as estimates
 from napari_melanoma.runs import train as workflow
-from napari_melanoma.runs.estimate import Estimate
+from napari_melanoma.runs.estimate import RunEstimate
 
 RECIPE = """
 epochs = 3
@@ -32,7 +32,7 @@ start = "none"
 input_size = 32
 options = { encoder = "mobilenetv3_small_050", decoder_channels = 16 }
 """
-NEEDED = Estimate(7300.0, 900.0, 12, 18, 3, "cpu", "32-true", "a step measured here")
+NEEDED = RunEstimate(7300.0, 900.0, 12, 18, 3, "cpu", "32-true", "a step measured here")
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -58,7 +58,7 @@ def blobs(tmp_path: Path) -> Path:
 @pytest.fixture
 def known_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure no step."""
-    monkeypatch.setattr(estimates, "estimate", lambda recipe, *, run: NEEDED)
+    monkeypatch.setattr(estimates, "estimate_run", lambda recipe, *, run: NEEDED)
 
 
 @pytest.mark.usefixtures("known_cost", "blobs")
@@ -117,7 +117,7 @@ def test_a_run_needs_a_folder(run) -> None:
 
 
 def test_a_log_has_a_line_for_each_epoch(capsys: pytest.CaptureFixture[str]) -> None:
-    report = choose_report(as_json=False)
+    report = create_report(as_json=False)
     for done in range(1, 6):
         kind = Milestone if done in (2, 4) else Progress
         report.progress(kind(done, 9, f"number {done}"))

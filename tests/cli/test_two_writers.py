@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_melanoma.core.ownership import output
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantom, save_lesion_phantom
+from napari_melanoma.core.locks import hold_output_lock
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom, save_lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 pytestmark = pytest.mark.usefixtures("dark")
@@ -46,7 +46,7 @@ VERBS = [
 def test_the_second_is_refused_and_changes_nothing(run, words, photographs, dataset, tiny, tmp_path) -> None:
     out = tmp_path / "results"
     named = {"photographs": photographs, "dataset": dataset, "model": tiny, "out": out}
-    with output(out):
+    with hold_output_lock(out):
         before = sorted(out.iterdir())
         done = run(*(word.format(**named) for word in words))
         assert sorted(out.iterdir()) == before

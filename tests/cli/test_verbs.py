@@ -235,9 +235,9 @@ def test_an_evaluation_names_what_failed(run, tiny: Path, photographs: Path, tmp
 
 
 CHECKS = {
-    "ok": doctor.Check("Python", "ok", "3.14"),
-    "warn": doctor.Check("Qt", "warn", "none", "Install one."),
-    "fail": doctor.Check("Torch", "fail", "missing", "Install it."),
+    "ok": doctor.DoctorCheck("Python", "ok", "3.14"),
+    "warn": doctor.DoctorCheck("Qt", "warn", "none", "Install one."),
+    "fail": doctor.DoctorCheck("Torch", "fail", "missing", "Install it."),
 }
 
 
@@ -251,7 +251,7 @@ CHECKS = {
     ids=["all well", "a warning", "a failure"],
 )
 def test_doctor_fails_only_for_what_is_essential(run, monkeypatch, lines, found, code: int, last: str) -> None:
-    monkeypatch.setattr(doctor, "examine", lambda run: [CHECKS[status] for status in found])
+    monkeypatch.setattr(doctor, "run_checks", lambda run: [CHECKS[status] for status in found])
     result = run("doctor")
     assert result.exit_code == code
     assert last in result.stdout.splitlines()[-1]

@@ -2,12 +2,12 @@
 
 import pytest
 
-from napari_melanoma.core.wording import counted, first_few
+from napari_melanoma.core.formatting import format_count, format_names
 
 
 def test_things_are_counted() -> None:
-    assert [counted(count, "image") for count in (0, 1, 2000)] == ["0 images", "1 image", "2,000 images"]
-    assert counted(2, "class") == "2 classes"
+    assert [format_count(count, "image") for count in (0, 1, 2000)] == ["0 images", "1 image", "2,000 images"]
+    assert format_count(2, "class") == "2 classes"
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ def test_things_are_counted() -> None:
     ],
 )
 def test_the_first_few_of_many_are_named(names, most, said) -> None:
-    assert first_few(names, most) == said
+    assert format_names(names, most) == said

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import napari_melanoma
-from napari_melanoma.core.csv_files import CsvReader, CsvWriter, csv_dicts, plain_cell, safe_cell
+from napari_melanoma.core.csv_files import CsvReader, CsvWriter, escape_cell, read_csv_dicts, unescape_cell
 from napari_melanoma.data.table_file import TableFile
 from napari_melanoma.io.results import read_table, write_table
 
@@ -31,7 +31,7 @@ texts = st.one_of(
 
 def written(rows: list[list[object]], separator: str = ",") -> str:
     file = io.StringIO(newline="")
-    CsvWriter(file, separator).rows(rows)
+    CsvWriter(file, separator).write_rows(rows)
     return file.getvalue()
 
 
@@ -41,13 +41,13 @@ def raw(text: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("text", FORMULAS)
 def test_a_formula_is_written_as_text(text: str) -> None:
-    assert safe_cell(text) == "'" + text
+    assert escape_cell(text) == "'" + text
     assert raw(written([[text, 1]])) == [["'" + text, "1"]]
 
 
 @pytest.mark.parametrize("text", AS_THEY_ARE)
 def test_other_texts_and_numbers_are_written_as_they_are(text: str) -> None:
-    assert safe_cell(text) == text == plain_cell(text)
+    assert escape_cell(text) == text == unescape_cell(text)
 
 
 @given(texts)
@@ -56,8 +56,8 @@ def test_other_texts_and_numbers_are_written_as_they_are(text: str) -> None:
 @example("'-1")
 @example("'\t")
 def test_each_text_comes_back_and_none_that_is_written_is_a_formula(text: str) -> None:
-    cell = safe_cell(text)
-    assert plain_cell(cell) == text
+    cell = escape_cell(text)
+    assert unescape_cell(cell) == text
     assert cell[:1] not in ("\t", "\r", "\n")
     first = cell.lstrip(" \u00a0\ufeff\u200b")[:1]
     assert not (first and first in "=+-@＝＋－＠") or re.fullmatch(r"[+-][\d.,e+-]*|[+-](inf|nan)", cell, re.I)
@@ -90,13 +90,13 @@ def test_a_row_with_a_formula_is_made_safe_when_its_table_is_written_again(tmp_p
     assert [row["remark"] for row in table.rows()] == ["=1+1", "fine", "=2"]
     table.write(path)
     assert path.read_text() == "image_id,remark,x\na,'=1+1,-5\n\"b\",fine,'Tis\nc,'=2,3\n"
-    table.put(1, {"remark": "@x"}).write(path)
+    table.update_row(1, {"remark": "@x"}).write(path)
     assert path.read_text().splitlines()[2] == "b,'@x,'Tis"
 
 
 def test_a_header_is_read_as_it_was_written() -> None:
     text = written([["=a", "-b"], ["1", "'=2"]])
-    assert list(csv_dicts(io.StringIO(text, newline=""))) == [{"=a": "1", "-b": "'=2"}]
+    assert list(read_csv_dicts(io.StringIO(text, newline=""))) == [{"=a": "1", "-b": "'=2"}]
 
 
 def test_no_other_module_writes_or_reads_csv() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.core.wording import duration
+from napari_melanoma.core.formatting import format_duration
 
 CASES = [(0.2, "0 s"), (89.4, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h"), (90_000, "25.0 h")]
 
 
 @pytest.mark.parametrize(("seconds", "said"), CASES)
 def test_a_time_is_said_in_the_unit_that_a_person_would_take(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+    assert format_duration(seconds) == said

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.core.files import plain_name
+from napari_melanoma.core.files import normalize_name
 from napari_melanoma.core.paths import (
-    LONGEST,
-    LONGEST_KEPT_BYTES,
-    file_name,
-    file_names,
+    MAX_NAME_BYTES,
+    MAX_NAME_LENGTH,
+    describe_invalid_id,
     free_name,
-    is_device,
+    id_to_file_name,
+    ids_to_file_names,
+    is_device_name,
     safe_name,
-    unfit_for_id,
 )
 
 NAMES = [
@@ -33,7 +33,7 @@ NAMES = [
     ("LPT1.old", "image-LPT1.old"),
     ("皮膚", "image"),
     ("", "image"),
-    ("a" * 300, "a" * LONGEST),
+    ("a" * 300, "a" * MAX_NAME_LENGTH),
 ]
 
 
@@ -45,7 +45,7 @@ def test_safe_name(name: str, expected: str) -> None:
 @given(st.text(max_size=100))
 def test_a_safe_name_is_safe_and_stays_what_it_is(name: str) -> None:
     safe = safe_name(name)
-    assert 0 < len(safe) <= LONGEST + len("image-")
+    assert 0 < len(safe) <= MAX_NAME_LENGTH + len("image-")
     assert safe.isascii()
     assert not set(safe) & set('<>:"/\\|?*@ ')
     assert not {safe[0], safe[-1]} & set(".-_")
@@ -97,27 +97,27 @@ names = st.one_of(
 
 @pytest.mark.parametrize(("text", "said"), UNFIT)
 def test_an_id_that_names_a_path_or_cannot_be_shown_is_none(text: str, said: str) -> None:
-    assert said in unfit_for_id(text)
+    assert said in describe_invalid_id(text)
 
 
 @pytest.mark.parametrize("text", KEPT)
 def test_an_id_that_is_a_file_name_stays(text: str) -> None:
-    assert file_name(text) == text
-    assert not unfit_for_id(text)
+    assert id_to_file_name(text) == text
+    assert not describe_invalid_id(text)
 
 
 @pytest.mark.parametrize("text", MAPPED, ids=ascii)
 def test_another_id_is_mapped(text: str) -> None:
-    assert file_name(text) != text
-    assert re.fullmatch(r"[A-Za-z0-9._-]{1,70}~[0-9a-f]{24}", file_name(text))
+    assert id_to_file_name(text) != text
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,70}~[0-9a-f]{24}", id_to_file_name(text))
 
 
 @given(names)
 def test_a_file_name_is_one_everywhere(text: str) -> None:
-    name = file_name(text)
-    assert 0 < len(name.encode()) <= LONGEST_KEPT_BYTES
+    name = id_to_file_name(text)
+    assert 0 < len(name.encode()) <= MAX_NAME_BYTES
     assert not set(name) & set('<>:"/\\|?*\0\n\r\t')
-    assert not is_device(name)
+    assert not is_device_name(name)
     assert name[0] not in ".- "
     assert name[-1] not in ". "
     assert not any(unicodedata.category(character) in ("Cc", "Cf", "Cs") for character in name)
@@ -127,11 +127,11 @@ def test_a_file_name_is_one_everywhere(text: str) -> None:
 
 @given(names, names)
 def test_different_ids_have_different_file_names(one: str, two: str) -> None:
-    assert (file_name(one) == file_name(two)) == (one == two)
+    assert (id_to_file_name(one) == id_to_file_name(two)) == (one == two)
 
 
 @given(st.lists(names | st.sampled_from(["a", "A", "é", "e\u0301", "É", "ß", "ss", "SS"]), max_size=12))
 def test_the_ids_of_a_set_have_names_that_no_file_system_takes_for_one(texts: list[str]) -> None:
-    found = file_names(texts)
+    found = ids_to_file_names(texts)
     assert found.keys() == set(texts)
-    assert len({plain_name(name) for name in found.values()}) == len(found)
+    assert len({normalize_name(name) for name in found.values()}) == len(found)

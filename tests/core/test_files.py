@@ -285,7 +285,7 @@ def test_a_folder_that_is_being_read_is_replaced_a_moment_later(tmp_path, monkey
 
 @pytest.mark.parametrize(("number", "least"), [(5, 2), (None, 1)])
 def test_what_stays_closed_is_refused_with_the_reason(tmp_path, monkeypatch, number, least):
-    monkeypatch.setattr("napari_melanoma.core.files.PATIENCE_S", 0.05)
+    monkeypatch.setattr("napari_melanoma.core.files.RENAME_TIMEOUT_S", 0.05)
     target = tmp_path / "control.json"
     target.write_text("old")
     calls = failing("replace", monkeypatch, in_use(number), 1000)

@@ -13,7 +13,7 @@ import pytest
 
 from napari_melanoma.core import files
 from napari_melanoma.core.files import (
-    REPLACED,
+    REPLACED_SUFFIX,
     atomic_file,
     atomic_folder,
     has_ended,
@@ -25,7 +25,7 @@ from napari_melanoma.core.files import (
 )
 
 KILLED = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-LONG_AGO = time.time() - 2 * files.OLD_S
+LONG_AGO = time.time() - 2 * files.MIN_AGE_S
 
 
 def names(folder: Path) -> list[str]:
@@ -116,7 +116,7 @@ def owned(machine: str, pid: int, start: float, suffix: str = ".json") -> str:
 
 
 def test_whose_a_name_is_decides(tmp_path: Path) -> None:
-    here, now, me = files._machine(), time.time(), os.getpid()
+    here, now, me = files._machine_mark(), time.time(), os.getpid()
     dead, other = ended(), "0" * 16
     goes = [
         made(tmp_path / owned(here, dead, now), now),
@@ -167,7 +167,7 @@ def test_names_of_earlier_versions_go_after_a_day(tmp_path: Path) -> None:
 def test_a_link_is_removed_and_what_it_leads_to_stays(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     made(tmp_path / "photos" / "IMD002.jpg", LONG_AGO)
-    (tmp_path / owned(files._machine(), ended(), time.time())).symlink_to(tmp_path / "photos")
+    (tmp_path / owned(files._machine_mark(), ended(), time.time())).symlink_to(tmp_path / "photos")
     remove_leftovers(tmp_path)
     assert names(tmp_path) == ["photos"]
     assert names(tmp_path / "photos") == ["IMD002.jpg"]
@@ -176,7 +176,7 @@ def test_a_link_is_removed_and_what_it_leads_to_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["a", "ä" * 120, "\U0001f52c" * 60, "x" * 255, b"n\xe9vus".decode("utf-8", "surrogateescape")]
 )
-@pytest.mark.parametrize("suffix", ["", REPLACED, ".json"])
+@pytest.mark.parametrize("suffix", ["", REPLACED_SUFFIX, ".json"])
 def test_every_name_is_recognized(tmp_path: Path, name: str, suffix: str) -> None:
     path = temporary_name(tmp_path / name, suffix)
     assert len(os.fsencode(path.name)) < 255

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.core.config import listed
+from napari_melanoma.core.config import import_submodules
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.data import sources
 from napari_melanoma.models import zoo
@@ -39,7 +39,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def names(folder: Path) -> list[str]:
     found = import_module(folder.name)
-    return [module.SPEC for module in listed(found.__name__, found.__path__, "SPEC", "build")]
+    return [module.SPEC for module in import_submodules(found.__name__, found.__path__, "SPEC", "build")]
 
 
 def test_files_are_found_in_order_and_shared_ones_passed_over(package: Path) -> None:
@@ -56,10 +56,10 @@ def test_a_file_that_lacks_something_is_named(package: Path) -> None:
 @pytest.mark.parametrize(
     ("package", "listing"),
     [
-        (zoo, zoo.architectures),
+        (zoo, zoo.list_architectures),
         (losses, losses.losses),
         (schedules, schedules.schedules),
-        (sources, sources.sources),
+        (sources, sources.list_sources),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -10,47 +10,47 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.core import ownership
+from napari_melanoma.core import locks
 from napari_melanoma.core.errors import RunError, SaveError
-from napari_melanoma.core.ownership import beating, holder, is_locked, locked
+from napari_melanoma.core.locks import heartbeat, hold_lock, is_locked, lock_holder
 
 
 def test_a_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "folder" / ".lock"
     assert not is_locked(path)
-    with locked(path):
+    with hold_lock(path):
         assert is_locked(path)
         with (
             pytest.raises(RunError, match=rf"folder \(process {os.getpid()} of .* on .*, since 20.*\)\. Wait until"),
-            locked(path),
+            hold_lock(path),
         ):
             pass
         assert is_locked(path)
         (path.parent / ".lock.owner.json").write_text("[]")
-        with pytest.raises(RunError, match=r"folder \(which one is not known\)"), locked(path):
+        with pytest.raises(RunError, match=r"folder \(which one is not known\)"), hold_lock(path):
             pass
     assert not is_locked(path)
-    assert holder(path) == {}
+    assert lock_holder(path) == {}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_the_lock_of_a_killed_process_holds_nobody_up(tmp_path: Path) -> None:
-    code = "import sys, time, pathlib\nfrom napari_melanoma.core.ownership import locked\n"
+    code = "import sys, time, pathlib\nfrom napari_melanoma.core.locks import locked\n"
     code += "with locked(pathlib.Path(sys.argv[1]) / '.lock'):\n    print('held', flush=True)\n    time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        with pytest.raises(RunError, match=f"process {process.pid} of"), locked(tmp_path / ".lock"):
+        with pytest.raises(RunError, match=f"process {process.pid} of"), hold_lock(tmp_path / ".lock"):
             pass
         process.kill()
-    assert holder(tmp_path / ".lock")["pid"] == process.pid
-    with locked(tmp_path / ".lock"):
-        assert holder(tmp_path / ".lock")["pid"] == os.getpid()
+    assert lock_holder(tmp_path / ".lock")["pid"] == process.pid
+    with hold_lock(tmp_path / ".lock"):
+        assert lock_holder(tmp_path / ".lock")["pid"] == os.getpid()
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SaveError), locked(tmp_path / "file" / ".lock"):
+    with pytest.raises(SaveError), hold_lock(tmp_path / "file" / ".lock"):
         pass
     assert not is_locked(tmp_path / "file" / ".lock")
 
@@ -60,10 +60,10 @@ def test_what_cannot_be_opened_as_a_lock_is_held_by_nobody(tmp_path: Path) -> No
 
 
 def test_a_file_is_touched_while_its_owner_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ownership, "BEAT_S", 0.01)
+    monkeypatch.setattr(locks, "HEARTBEAT_S", 0.01)
     path = tmp_path / "events.jsonl"
     path.touch()
-    with beating(path), beating(tmp_path / "none"):
+    with heartbeat(path), heartbeat(tmp_path / "none"):
         os.utime(path, (0, 0))
         end = time.monotonic() + 30
         while path.stat().st_mtime == 0:

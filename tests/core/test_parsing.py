@@ -15,7 +15,7 @@ import pytest
 from napari_melanoma.core import config
 from napari_melanoma.core.config import Config, read_toml
 from napari_melanoma.core.errors import ConfigError, InputError, MalformedFile
-from napari_melanoma.core.parsing import DEEPEST, parse_json, parse_toml, read_json, read_object, read_toml_table
+from napari_melanoma.core.parsing import MAX_DEPTH, parse_json, parse_toml, read_json, read_object, read_toml_table
 
 SOURCES = Path(__file__).parents[2] / "src" / "napari_melanoma"
 
@@ -23,7 +23,7 @@ BAD_JSON = [
     ("deep lists", b"[" * 100_000, "nested more than 100 levels"),
     ("deep lists that are closed", b"[" * 100_000 + b"]" * 100_000, "nested more than 100 levels"),
     ("deep objects", b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "nested more than 100 levels"),
-    ("a level too deep", b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1), "nested more than 100 levels"),
+    ("a level too deep", b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "nested more than 100 levels"),
     ("a number of 5,000 digits", b'{"a": ' + b"9" * 5000 + b"}", "more than 64 bits"),
     ("a number of 400 digits", b"[" + b"9" * 400 + b"]", "more than 64 bits"),
     ("2 to the power of 64", b"[18446744073709551616]", "more than 64 bits"),
@@ -46,7 +46,7 @@ BAD_JSON = [
 
 GOOD_JSON = [
     ("a byte order mark", b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
-    ("the deepest", b"[" * DEEPEST + b"]" * DEEPEST, None),
+    ("the deepest", b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, None),
     ("a pair of surrogates", b'["\\ud83d\\ude00"]', ["\U0001f600"]),
     ("the name of a file that is no UTF-8", b'["n\\udce9vus"]', ["n\udce9vus"]),
     ("64 bits", b"[18446744073709551615, -9223372036854775808]", [2**64 - 1, -(2**63)]),
@@ -108,7 +108,7 @@ def test_an_object_is_expected_where_keys_are_read(tmp_path):
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(tmp_path):
-    assert "too large" in refusal(tmp_path / "some.json", b" " * 100, lambda path: read_json(path, most_bytes=99))
+    assert "too large" in refusal(tmp_path / "some.json", b" " * 100, lambda path: read_json(path, max_bytes=99))
 
 
 def test_the_error_survives_another_process():
@@ -142,16 +142,18 @@ def calls(function: Callable[[], object]) -> int:
 @pytest.mark.parametrize(("line", "size"), [("k{} = 1", 20_000), ("[t{}]", 20_000), ("'a key {}' = 1", 15_000)])
 def test_a_recipe_of_twenty_thousand_keys_takes_work_in_proportion_to_its_size(tmp_path, monkeypatch, line, size):
     described = []
-    monkeypatch.setattr(config, "_describe", lambda *given: described.append(given) or ("unknown key", "known: size"))
+    monkeypatch.setattr(
+        config, "_describe_fault", lambda *given: described.append(given) or ("unknown key", "known: size")
+    )
 
     def refuse(keys: int) -> None:
         path = tmp_path / "recipe.toml"
         path.write_text("\n".join(line.format(number) for number in range(keys)), encoding="utf-8")
-        with pytest.raises(ConfigError, match=rf"and {keys - config.MOST_FAULTS} more$"):
+        with pytest.raises(ConfigError, match=rf"and {keys - config.MAX_FAULTS} more$"):
             read_toml(path, Small)
 
     few, many = (calls(lambda keys=keys: refuse(keys)) for keys in (size // 20, size))
-    assert len(described) == 2 * config.MOST_FAULTS  # not one description for each key
+    assert len(described) == 2 * config.MAX_FAULTS  # not one description for each key
     assert many < 25 * few  # 20 times the keys; a search of all keys for each of them takes 400 times the calls
 
 

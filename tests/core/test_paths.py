@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.core.paths import NamedPaths, Outside, UnsafePath, also_in, is_inside, outside_allowed
+from napari_melanoma.core.paths import (
+    OutsidePaths,
+    PathResolver,
+    UnsafePath,
+    allow_folders,
+    allow_outside_files,
+    is_inside,
+)
 
 REFUSED = (
     *("/etc/passwd", "//server/share/a.png", "\\\\server\\share\\a.png", "\\a.png", "images\\a.png", "C:\\a.png"),
@@ -53,25 +60,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("text", REFUSED, ids=ascii)
 def test_a_path_that_leaves_is_refused(folder: Path, text: str) -> None:
     with pytest.raises(UnsafePath):
-        NamedPaths(folder).follow(text)
+        PathResolver(folder).resolve(text)
 
 
 @pytest.mark.parametrize("text", INSIDE, ids=ascii)
 def test_a_path_inside_is_followed(folder: Path, text: str) -> None:
-    assert NamedPaths(folder).follow(text) == folder / text
+    assert PathResolver(folder).resolve(text) == folder / text
 
 
 def test_the_folder_itself_may_be_a_link(folder: Path, tmp_path: Path) -> None:
     linked = tmp_path / "linked"
     linked.symlink_to(folder, target_is_directory=True)
-    assert NamedPaths(linked).follow("images/a.png").is_file()
+    assert PathResolver(linked).resolve("images/a.png").is_file()
     assert is_inside(linked / "images" / "a.png", linked)
 
 
 @given(st.lists(parts, min_size=1, max_size=5).map("/".join) | st.text(max_size=12))
 def test_whatever_is_followed_lies_inside(folder: Path, text: str) -> None:
     try:
-        found = NamedPaths(folder).follow(text)
+        found = PathResolver(folder).resolve(text)
     except UnsafePath:
         return
     real = Path(os.path.realpath(found))
@@ -80,32 +87,32 @@ def test_whatever_is_followed_lies_inside(folder: Path, text: str) -> None:
 
 def test_what_lies_outside_is_listed_where_it_is_allowed(folder: Path) -> None:
     told: list[str] = []
-    with outside_allowed(lambda outside: told.append(str(outside))):
-        paths = NamedPaths(folder)
-        assert paths.follow("../a.png").is_file()
-        assert paths.follow(str(folder / "images" / "a.png")).is_file()  # absolute, and inside
+    with allow_outside_files(lambda outside: told.append(str(outside))):
+        paths = PathResolver(folder)
+        assert paths.resolve("../a.png").is_file()
+        assert paths.resolve(str(folder / "images" / "a.png")).is_file()  # absolute, and inside
         for _ in range(4):
-            paths.follow("images/link.png")
+            paths.resolve("images/link.png")
         with pytest.raises(UnsafePath):
-            paths.follow("a\0b")
-        paths.report()
+            paths.resolve("a\0b")
+        paths.report_outside()
     assert len(told) == 1
     assert told[0].startswith(f"5 files lie outside {folder}: ")
     assert told[0].endswith(" and 2 more")
     with pytest.raises(UnsafePath):
-        NamedPaths(folder).follow("../a.png")
+        PathResolver(folder).resolve("../a.png")
 
 
 def test_other_folders_that_the_user_named_are_open_and_nothing_else(folder: Path) -> None:
-    with also_in([folder.parent / "victim"]):
-        paths = NamedPaths(folder)
-        assert paths.follow("../victim/a.png").is_file()
-        assert paths.follow("images/link.png").is_file()
+    with allow_folders([folder.parent / "victim"]):
+        paths = PathResolver(folder)
+        assert paths.resolve("../victim/a.png").is_file()
+        assert paths.resolve("images/link.png").is_file()
         with pytest.raises(UnsafePath):
-            paths.follow("../a.png")
+            paths.resolve("../a.png")
 
 
 def test_one_file_is_named_in_the_singular(tmp_path: Path) -> None:
-    outside = Outside(tmp_path)
+    outside = OutsidePaths(tmp_path)
     outside.add("/a.png")
     assert str(outside) == f"1 file lies outside {tmp_path}: /a.png"

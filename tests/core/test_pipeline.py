@@ -11,15 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.context import Cancelled, RunContext
-from napari_melanoma.core.pipeline import Room, ahead
+from napari_melanoma.core.pipeline import StageLimit, map_ahead
 
 
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 5), st.integers(1, 4))
 def test_two_stages_are_a_map_in_order(items: list[int], room: int, workers: int) -> None:
     run = RunContext()
     with ThreadPoolExecutor(workers) as pool:
-        first = ahead(pool, lambda item: item + 1, items, Room(room), run)
-        assert list(ahead(pool, lambda item: item * 2, first, Room(room), run)) == [2 * (i + 1) for i in items]
+        first = map_ahead(pool, lambda item: item + 1, items, StageLimit(room), run)
+        assert list(map_ahead(pool, lambda item: item * 2, first, StageLimit(room), run)) == [
+            2 * (i + 1) for i in items
+        ]
 
 
 def test_no_more_is_under_way_than_there_is_room_for() -> None:
@@ -36,13 +38,13 @@ def test_no_more_is_under_way_than_there_is_room_for() -> None:
         return item
 
     with ThreadPoolExecutor(8) as pool:
-        assert list(ahead(pool, count, range(50), Room(3), RunContext())) == list(range(50))
+        assert list(map_ahead(pool, count, range(50), StageLimit(3), RunContext())) == list(range(50))
     assert 1 < most <= 3
 
 
 def test_an_error_comes_out_where_the_result_is_asked_for() -> None:
     with ThreadPoolExecutor(2) as pool:
-        results = ahead(pool, lambda item: 1 // item, [2, 1, 0, 3], Room(2), RunContext())
+        results = map_ahead(pool, lambda item: 1 // item, [2, 1, 0, 3], StageLimit(2), RunContext())
         assert [next(results), next(results)] == [0, 1]
         with pytest.raises(ZeroDivisionError):
             next(results)
@@ -54,7 +56,7 @@ def test_a_stop_is_seen_while_waiting() -> None:
     with ThreadPoolExecutor(1) as pool:
         started = time.monotonic()
         with pytest.raises(Cancelled):
-            next(ahead(pool, lambda item: free.wait(30), [1], Room(1), run))
+            next(map_ahead(pool, lambda item: free.wait(30), [1], StageLimit(1), run))
         assert time.monotonic() - started < 5
         free.set()
 
@@ -83,7 +85,7 @@ def test_a_stop_is_seen_while_waiting() -> None:
     ],
 )
 def test_large_photographs_leave_room_for_few(size: int, held: list[int], expected: bool) -> None:
-    assert Room(most=16, limit_bytes=1000).takes(size, held) is expected
+    assert StageLimit(max_items=16, limit_bytes=1000).has_room(size, held) is expected
 
 
 @given(st.lists(st.integers(1, 20), max_size=40))
@@ -103,5 +105,5 @@ def test_memory_is_bounded_from_the_first_item_on(sizes: list[int]) -> None:
         return size
 
     with ThreadPoolExecutor(8) as pool:
-        assert list(ahead(pool, take, sizes, Room(8, 10, lambda size: size), RunContext())) == sizes
+        assert list(map_ahead(pool, take, sizes, StageLimit(8, 10, lambda size: size), RunContext())) == sizes
     assert most <= 10

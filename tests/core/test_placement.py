@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 
-PLACE = MapPlace(100.0, 200.0, 448.0, 224.0, PixelSize(0.25, 0.5))
+PLACE = MapPlacement(100.0, 200.0, 448.0, 224.0, PixelSize(0.25, 0.5))
 
 
 def test_points_go_from_cells_to_the_slide() -> None:
@@ -29,7 +29,7 @@ def test_areas_take_both_axes_by_themselves() -> None:
 
 
 def test_napari_puts_a_map_of_single_pixels_on_the_slides_own() -> None:
-    place = MapPlace(0, 0, 1, 1, PixelSize(0.25, 0.5))
+    place = MapPlacement(0, 0, 1, 1, PixelSize(0.25, 0.5))
     assert (place.scale, place.translate) == ((0.25, 0.5), (0.0, 0.0))
 
 
@@ -39,11 +39,11 @@ def test_napari_gets_the_centre_of_the_first_cell() -> None:
 
 
 def test_without_a_scale_there_are_pixels_and_no_millimetres() -> None:
-    place = MapPlace(0, 0, 8, 4)
+    place = MapPlacement(0, 0, 8, 4)
     assert (place.cell_um, place.cell_area_mm2) == (None, None)
     assert (place.scale, place.translate) == ((8, 4), (3.5, 1.5))
 
 
 def test_a_thumbnail_covers_its_slide() -> None:
-    place = MapPlace.of_thumbnail((100, 50, 3), (1001, 499), PixelSize(0.5, 0.5))
+    place = MapPlacement.from_thumbnail((100, 50, 3), (1001, 499), PixelSize(0.5, 0.5))
     np.testing.assert_allclose(place.to_slide((100, 50)), (1001, 499))

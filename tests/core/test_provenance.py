@@ -16,11 +16,11 @@ import pytest
 
 import napari_melanoma
 from napari_melanoma.core import provenance as module
-from napari_melanoma.core.provenance import fingerprint, provenance
+from napari_melanoma.core.provenance import array_fingerprint, collect_provenance
 
 
 def test_provenance_says_what_ran_and_when() -> None:
-    said = provenance()
+    said = collect_provenance()
     assert said["program"] == "napari-melanoma"
     assert said["version"] == napari_melanoma.__version__
     assert said["packages"]["numpy"] == np.__version__
@@ -30,7 +30,7 @@ def test_provenance_says_what_ran_and_when() -> None:
 
 
 def test_provenance_names_no_person_and_no_path() -> None:
-    said = json.dumps(provenance())
+    said = json.dumps(collect_provenance())
     assert str(Path.home()) not in said
     assert platform.node() not in re.findall(r"[\w.-]+", said)
     if len(getpass.getuser()) > 4:  # a shorter name may well be a part of a word
@@ -39,7 +39,7 @@ def test_provenance_names_no_person_and_no_path() -> None:
 
 def test_a_package_that_is_not_there_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PACKAGES", ("numpy", "no-such-package"))
-    assert list(provenance()["packages"]) == ["numpy"]
+    assert list(collect_provenance()["packages"]) == ["numpy"]
 
 
 def test_a_source_tree_that_was_never_installed_has_a_version_all_the_same(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_fingerprint_changes_with(change: str) -> None:
     array = np.arange(12, dtype=np.int64).reshape(3, 4)
-    assert fingerprint(CHANGES[change](array)) != fingerprint(array)
+    assert array_fingerprint(CHANGES[change](array)) != array_fingerprint(array)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_fingerprint_changes_with(change: str) -> None:
 )
 def test_a_fingerprint_does_not_depend_on_the_layout_in_memory(array: np.ndarray) -> None:
     array = np.asarray(array)
-    expected = fingerprint(array)
+    expected = array_fingerprint(array)
     assert re.fullmatch(r"[0-9a-f]{64}", expected)
-    assert fingerprint(np.array(array, order="F")) == expected
-    assert fingerprint(array.copy()) == expected
+    assert array_fingerprint(np.array(array, order="F")) == expected
+    assert array_fingerprint(array.copy()) == expected

@@ -15,7 +15,7 @@ from napari_melanoma.core import run_folder
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import RunError, SaveError
 from napari_melanoma.core.files import temporary_name
-from napari_melanoma.core.run_folder import HelpingContext, ListeningContext, RunFolder
+from napari_melanoma.core.run_folder import RunFolder, RunFolderContext, SecondaryRunContext
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def test_names_are_those_of_the_contract(folder: RunFolder) -> None:
 
 
 def test_events_are_lines_that_any_json_reader_reads(folder: RunFolder) -> None:
-    folder.tell("started", device="cpu")
-    folder.tell("epoch", epoch=0, loss=math.nan)
+    folder.append_event("started", device="cpu")
+    folder.append_event("epoch", epoch=0, loss=math.nan)
 
     def refuse(constant: str) -> None:
         raise ValueError(constant)
@@ -67,7 +67,7 @@ def test_a_resumed_run_repeats_no_row(folder: RunFolder, before: str | None, aft
     path = folder.path / "metrics.csv"
     if before is not None:
         path.write_text(before, encoding="utf-8")
-    folder.keep_metrics_before(2)
+    folder.drop_metrics_from(2)
     assert (table(folder) if path.exists() else None) == after
 
 
@@ -79,15 +79,15 @@ def test_a_table_without_a_header_gets_one(folder: RunFolder) -> None:
 
 @pytest.mark.parametrize("wish", ["run", "pause", "cancel"])
 def test_a_wish_reaches_the_run(folder: RunFolder, wish: str) -> None:
-    folder.ask(wish)
-    assert folder.wish() == wish
+    folder.write_command(wish)
+    assert folder.read_command() == wish
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"wish": "dance"}', '{"wish": null}'])
 def test_without_a_clear_wish_the_run_goes_on(folder: RunFolder, content: str | None) -> None:
     if content is not None:
         (folder.path / "control.json").write_text(content)
-    assert folder.wish() == "run"
+    assert folder.read_command() == "run"
 
 
 def kinds(folder: RunFolder) -> list[object]:
@@ -95,7 +95,7 @@ def kinds(folder: RunFolder) -> list[object]:
 
 
 def test_what_a_kill_left_is_cut_off(folder: RunFolder) -> None:
-    folder.tell("started")
+    folder.append_event("started")
     folder.add_metrics({"epoch": 0, "loss": 0.5})
     for name in ("events.jsonl", "metrics.csv"):
         with (folder.path / name).open("ab") as file:
@@ -107,8 +107,8 @@ def test_what_a_kill_left_is_cut_off(folder: RunFolder) -> None:
     (folder.path / left[2]).mkdir(parents=True)
     wish = temporary_name(folder.path / "control.json", ".json")
     wish.write_text("{")
-    folder.mend()
-    folder.tell("epoch")
+    folder.repair()
+    folder.append_event("epoch")
     assert kinds(folder) == ["started", "epoch"]
     assert table(folder) == "epoch,loss\n0,0.5\n"
     assert not [name for name in left if (folder.path / name).exists()]
@@ -118,19 +118,19 @@ def test_what_a_kill_left_is_cut_off(folder: RunFolder) -> None:
 @pytest.mark.parametrize("content", [b"", b"half", b"\n", b"a\nb"])
 def test_mending_twice_is_mending_once(folder: RunFolder, content: bytes) -> None:
     folder.events.write_bytes(content)
-    folder.mend()
+    folder.repair()
     once = folder.events.read_bytes()
-    folder.mend()
+    folder.repair()
     assert folder.events.read_bytes() == once == content[: content.rfind(b"\n") + 1]
 
 
 def test_a_folder_is_owned_by_one(folder: RunFolder) -> None:
-    with folder.owned():
-        assert (folder.path / ".reserve").stat().st_size == run_folder.RESERVE_BYTES
-        with pytest.raises(RunError, match="another process works"), folder.owned():
+    with folder.locked():
+        assert (folder.path / ".reserve").stat().st_size == run_folder.RESERVED_BYTES
+        with pytest.raises(RunError, match="another process works"), folder.locked():
             pytest.fail("owned twice")
-    with folder.owned():
-        folder.tell_last("cancelled")
+    with folder.locked():
+        folder.append_final_event("cancelled")
         assert not (folder.path / ".reserve").exists()  # its room went to the last words
     assert kinds(folder) == ["cancelled"]
 
@@ -156,13 +156,13 @@ def test_half_a_line_is_taken_back_where_the_disk_is_full(folder: RunFolder, mon
         def __getattr__(self, name: str) -> Any:
             return getattr(self._file, name)
 
-    folder.tell("started")
+    folder.append_event("started")
     before = folder.events.read_bytes()
     real = Path.open
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", lambda path, *args, **kwargs: FullDisk(real(path, *args, **kwargs)))
         with pytest.raises(SaveError, match="the disk is full"):
-            folder.tell("step")
+            folder.append_event("step")
     assert folder.events.read_bytes() == before
 
 
@@ -172,11 +172,11 @@ def test_a_pause_holds_until_another_wish(folder: RunFolder, monkeypatch: pytest
     def sleep(seconds: float) -> None:
         naps.append(seconds)
         if len(naps) == 3:
-            folder.ask("run")
+            folder.write_command("run")
 
     monkeypatch.setattr(run_folder.time, "sleep", sleep)
-    folder.ask("pause")
-    ListeningContext(RunContext(), folder).check()
+    folder.write_command("pause")
+    RunFolderContext(RunContext(), folder).check()
     assert len(naps) == 3
     assert kinds(folder) == ["paused", "continued"]
 
@@ -184,21 +184,21 @@ def test_a_pause_holds_until_another_wish(folder: RunFolder, monkeypatch: pytest
 @pytest.mark.parametrize("how", ["through the folder", "by the program"])
 def test_a_paused_run_can_be_cancelled(how: str, folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     outer = RunContext()
-    cancel = outer.cancel if how == "by the program" else lambda: folder.ask("cancel")
+    cancel = outer.cancel if how == "by the program" else lambda: folder.write_command("cancel")
     monkeypatch.setattr(run_folder.time, "sleep", lambda seconds: cancel())
-    folder.ask("pause")
+    folder.write_command("pause")
     with pytest.raises(Cancelled):
-        ListeningContext(outer, folder).check()
+        RunFolderContext(outer, folder).check()
     assert kinds(folder) == ["paused"]
 
 
 def test_a_helper_hears_its_program_alone(folder: RunFolder) -> None:
     outer = RunContext()
-    helping = HelpingContext(outer, folder)
-    folder.ask("cancel")
-    assert helping.wish() == "run"
+    helping = SecondaryRunContext(outer, folder)
+    folder.write_command("cancel")
+    assert helping.read_command() == "run"
     outer.cancel()
-    assert helping.wish() == "cancel"
+    assert helping.read_command() == "cancel"
 
 
 @pytest.mark.parametrize(
@@ -214,5 +214,5 @@ def test_a_helper_hears_its_program_alone(folder: RunFolder) -> None:
 )
 def test_a_run_is_launched_until_it_has_begun(kinds: list[str], launched: bool, folder: RunFolder) -> None:
     for kind in kinds:
-        folder.tell(kind)
-    assert folder.launched is launched
+        folder.append_event(kind)
+    assert folder.is_launching is launched

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.prediction import FittedNumbers, FittedWords, TabularEncoding, TabularShape
+from napari_melanoma.core.prediction_config import FittedNumbers, FittedWords, TabularEncoding, TabularShape
 
 AGE = FittedNumbers(name="age", missing="unknown")  # the number, and whether it is known
 SIZE = FittedNumbers(name="size", encoding="one_hot", edges=(2.0, 6.0))  # three bins
@@ -50,14 +50,14 @@ def test_what_does_not_go_together_is_refused(values: dict[str, Any], said: str)
 def test_a_network_is_built_for_an_encoding_and_takes_its_inputs() -> None:
     import torch
 
-    from napari_melanoma.data.features.encoding import encode
-    from napari_melanoma.models.zoo import architectures, build_network
+    from napari_melanoma.data.features.encoding import encode_rows
+    from napari_melanoma.models.zoo import build_network, list_architectures
 
     encoding = TabularEncoding(numbers=(AGE, SIZE), words=(SEX, SOURCE, SITE))
-    small = architectures()["image_tabular"].spec.small
+    small = list_architectures()["image_tabular"].spec.small
     network = build_network("image_tabular", {**small, "tabular": encoding.shape.model_dump(mode="json")}).eval()
     rows = [{"age": "50", "sex": "male", "site": "torso", "size": "7", "source": "b"}, {}]
-    inputs = encode(rows, encoding)
+    inputs = encode_rows(rows, encoding)
     with torch.inference_mode():
         images = torch.zeros(2, 3, 64, 64)
         logits = network(images, torch.from_numpy(inputs.continuous), torch.from_numpy(inputs.categories))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.core.validity import PredictionFacts, ScaleMatch, Validity, is_scale_hopeless
+from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, is_scale_refused
 
 REASSURING = "Nevus at 90 % coverage: melanoma 0.02"
 DERMOSCOPIC: dict[str, Any] = {
@@ -77,7 +77,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_the_policy_decides_alike_for_every_modality(name: str) -> None:
     facts, invalid, cautions = CASES[name]
-    found = PredictionFacts(**facts).validity()
+    found = ValidityInputs(**facts).check()
     assert [one.code for one in found.reasons if one.severity == "invalid"] == invalid
     assert [one.code for one in found.reasons if one.severity == "caution"] == cautions
     headline = found.headline(REASSURING)
@@ -88,25 +88,25 @@ def test_the_policy_decides_alike_for_every_modality(name: str) -> None:
     else:
         assert found.valid
         assert headline.endswith(REASSURING)
-    assert len(found.also) == len(found.reasons) - bool(invalid)
+    assert len(found.other_reasons) == len(found.reasons) - bool(invalid)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_validity_survives_a_file(name: str) -> None:
-    found = PredictionFacts(**CASES[name][0]).validity()
+    found = ValidityInputs(**CASES[name][0]).check()
     assert Validity.from_json(found.to_json()) == found
-    assert found.cells()["valid"] == str(found.valid).lower()
+    assert found.to_columns()["valid"] == str(found.valid).lower()
 
 
 def test_a_demonstration_on_a_synthetic_slide_says_so() -> None:
-    found = PredictionFacts(**{**DEMO, "synthetic_input": True}).validity()
+    found = ValidityInputs(**{**DEMO, "synthetic_input": True}).check()
     assert found.headline("3 lesions") == "Demonstration model: 3 lesions"
     assert found.headline("") == ""
 
 
 def test_reasons_of_several_inputs_are_joined_once() -> None:
-    first = PredictionFacts(**{**DERMOSCOPIC, "damage": "half of it"}).validity()
-    second = PredictionFacts(**{**DERMOSCOPIC, "distance": 9}).validity()
+    first = ValidityInputs(**{**DERMOSCOPIC, "damage": "half of it"}).check()
+    second = ValidityInputs(**{**DERMOSCOPIC, "distance": 9}).check()
     joined = Validity().with_reasons(second, first, second)
     assert [one.code for one in joined.reasons] == ["damaged", "out_of_distribution"]
     assert not joined.valid
@@ -115,7 +115,7 @@ def test_reasons_of_several_inputs_are_joined_once() -> None:
 def test_what_cannot_be_read_is_unknown_and_not_valid_by_accident() -> None:
     assert Validity.from_json(None) is None
     assert Validity.from_json({"reasons": [{"severity": "soon"}]}) is None
-    stored = PredictionFacts(**{**DERMOSCOPIC, "damage": "half"}).validity().to_json() | {"valid": True}
+    stored = ValidityInputs(**{**DERMOSCOPIC, "damage": "half"}).check().to_json() | {"valid": True}
     read = Validity.from_json(stored)
     assert read is not None
     assert not read.valid  # follows from the reasons, whatever a file claims
@@ -123,6 +123,6 @@ def test_what_cannot_be_read_is_unknown_and_not_valid_by_accident() -> None:
 
 @pytest.mark.parametrize(("found", "hopeless"), [(0.5, False), (2.0, False), (2.1, True), (16.8, True), (0.1, True)])
 def test_a_scale_that_is_far_off_is_hopeless_unless_accepted(found: float, hopeless: bool) -> None:
-    assert is_scale_hopeless(ScaleMatch(found, 0.5)) is hopeless
-    assert not is_scale_hopeless(ScaleMatch(found, 0.5, accepted=True))
-    assert not is_scale_hopeless(ScaleMatch(None, 0.5))
+    assert is_scale_refused(ScaleMatch(found, 0.5)) is hopeless
+    assert not is_scale_refused(ScaleMatch(found, 0.5, accepted=True))
+    assert not is_scale_refused(ScaleMatch(None, 0.5))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.data.harmonize import harmonise
+from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.sources import find_source
-from napari_melanoma.data.sources._clinical import facts_of, plain_name, spread_of
-from napari_melanoma.data.table_schema import check_value, column_named
+from napari_melanoma.data.sources._clinical import classify_spread, extract_columns, strip_table_name
+from napari_melanoma.data.table_schema import check_value, find_column
 
 UUID = "0A1B2C3D-0000-4000-8000-00000000AB0"
 
@@ -108,8 +108,8 @@ def laid_out(files: dict[str, str], folder: Path) -> Path:
 
 
 def rows_of(source: str, folder: Path) -> dict[str, dict[str, str]]:
-    found = find_source(source).find(folder)
-    rows = harmonise([record.values for record in found.records], source).rows
+    found = find_source(source).read_folder(folder)
+    rows = harmonize_rows([record.values for record in found.records], source).rows
     return {record.image_id: row for record, row in zip(found.records, rows, strict=True)}
 
 
@@ -125,7 +125,7 @@ def test_each_form_says_the_same_of_each_patient(form: str, tmp_path: Path) -> N
     assert said["4"] == ("70", "female", "torso", "1.5", "0", "3", "1")
     for row in rows.values():
         for name, text in row.items():
-            column = column_named(name)
+            column = find_column(name)
             assert column is None or check_value(column, text) == ""
 
 
@@ -164,7 +164,7 @@ def test_each_form_says_the_same_of_each_patient(form: str, tmp_path: Path) -> N
     ],
 )
 def test_when_a_melanoma_has_spread_and_when_nobody_knows(said: dict[str, str], verdict: str, by: str | None) -> None:
-    found = spread_of([said])
+    found = classify_spread([said])
     assert found[0] == verdict
     assert by is None or found[1] == by
 
@@ -173,7 +173,7 @@ def test_when_a_melanoma_has_spread_and_when_nobody_knows(said: dict[str, str], 
     ("text", "age"), [("22500", "61.6"), ("61", "61"), (">=90", "90"), ("61.5", "61.5"), ("", None), ("old", None)]
 )
 def test_ages_are_in_years(text: str, age: str | None) -> None:
-    assert facts_of([{"age_at_diagnosis": text}]).get("age") == age
+    assert extract_columns([{"age_at_diagnosis": text}]).get("age") == age
 
 
 @pytest.mark.parametrize(
@@ -188,14 +188,14 @@ def test_ages_are_in_years(text: str, age: str | None) -> None:
     ],
 )
 def test_columns_are_known_without_their_table(column: str, plain: str) -> None:
-    assert plain_name(column) == plain
+    assert strip_table_name(column) == plain
 
 
 def test_slides_of_metastases_and_frozen_sections_are_left_out_and_said(tmp_path: Path) -> None:
     names = ["0002-01Z-00-DX1", "0003-06Z-00-DX1", "0003-01Z-00-DX1", "0004-01A-01-TS1", "0009-01Z-00-DX1"]
     slides = {f"{number}/TCGA-ZZ-{name}.{UUID}{number}.svs": "" for number, name in enumerate(names)}
     folder = laid_out(FORMS["gdc"] | slides, tmp_path)
-    found = find_source("tcga-skcm").find(folder)
+    found = find_source("tcga-skcm").read_folder(folder)
     kept = {record.image_id[8:15]: record.values for record in found.records}
     assert sorted(kept) == ["0002-01", "0003-01", "0009-01"]
     assert kept["0003-01"]["metastasis_by"] == "slide of a metastasis"
@@ -230,11 +230,11 @@ def test_slides_of_cptac_are_those_of_the_tumour(tmp_path: Path) -> None:
 
 
 def test_columns_of_ones_own_are_brought_in_by_a_mapping(tmp_path: Path) -> None:
-    from napari_melanoma.data.mapping import TableMapping
+    from napari_melanoma.data.table_mapping import TableMapping
 
     folder = laid_out({"notes.csv": "case_id,thick\nC3L-99001,1.25\n"}, tmp_path)
     mapping = TableMapping(columns={"thick": "breslow_thickness"})
-    (record,) = find_source("cptac-cm").find(folder, mapping).records
+    (record,) = find_source("cptac-cm").read_folder(folder, mapping).records
     assert record.values["depth_mm"] == "1.25"
 
 
@@ -244,11 +244,11 @@ def test_a_table_of_ones_own_names_slides_and_patients(tmp_path: Path) -> None:
         "S17.svs;P1;61;w;2,3;ja;IV;ja\nS18.svs;P2;44;m;0,7;nein;II;nein\n",
         "S17.svs": "",
     }
-    from napari_melanoma.data.mapping import TableMapping
+    from napari_melanoma.data.table_mapping import TableMapping
 
-    found = find_source("table").find(laid_out(files, tmp_path), TableMapping(columns={"slide": "image_id"}))
+    found = find_source("table").read_folder(laid_out(files, tmp_path), TableMapping(columns={"slide": "image_id"}))
     assert [(record.image_id, record.image) for record in found.records] == [("S17", None), ("S18", None)]
-    (first, second) = harmonise([record.values for record in found.records]).rows
+    (first, second) = harmonize_rows([record.values for record in found.records]).rows
     known = ("patient_id", "age", "sex", "depth_mm", "ulceration", "clark", "metastasis")
     assert tuple(first[name] for name in known) == ("P1", "61", "female", "2.3", "1", "4", "1")
     assert tuple(second[name] for name in known) == ("P2", "44", "male", "0.7", "0", "2", "0")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.data.corrections import Correction, Corrections, SplitChoice
+from napari_melanoma.data.corrections import Correction, Corrections, PatientSplits
 
 
 def drawn(seed: int, **values: object) -> Correction:
@@ -93,9 +93,9 @@ def test_rows_of_an_older_table_stay_without(corrections: Corrections, tmp_path:
 @given(st.lists(st.sampled_from(["train", "test", ""]), max_size=60))
 def test_many_patients_to_learn_from_do_not_make_all_new_ones_judge(given_splits: list[str]) -> None:
     rows = [{"image_id": f"i{n}", "split": split} for n, split in enumerate(given_splits)]
-    choice, found = SplitChoice(rows), []
+    choice, found = PatientSplits(rows), []
     for number in range(10):
         row = {"image_id": f"new{number}"}
-        found.append(choice.of(row, None))
-        choice.note({**row, "split": found[-1]})
+        found.append(choice.choose_split(row, None))
+        choice.add_row({**row, "split": found[-1]})
     assert found.count("val") == 2

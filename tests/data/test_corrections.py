@@ -17,12 +17,12 @@ from PIL import Image
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, SaveError
-from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data import corrections as module
 from napari_melanoma.data import corrections as split_choice
 from napari_melanoma.data.corrections import COLUMNS, Correction, Corrections, corrections_folder
-from napari_melanoma.data.dataset import read_dataset, usable, with_masks
-from napari_melanoma.data.table_file import Layout, Record, SharedTable, TableFile
+from napari_melanoma.data.dataset import read_dataset, select_for_split, select_trainable
+from napari_melanoma.data.table_file import SharedTable, TableFile, TableLayout, TableRecord
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 
@@ -83,7 +83,7 @@ def test_a_correction_is_a_row_with_its_files(corrections: Corrections, folder: 
         "source": "Photo 0.JPG",
         "review": "corrected",
         "reviewed_at": row["reviewed_at"],
-        "image_sha256": fingerprint(one.rgb),
+        "image_sha256": array_fingerprint(one.rgb),
         "damage": "",
     }
     with Image.open(folder / row["path"]) as image:
@@ -91,21 +91,21 @@ def test_a_correction_is_a_row_with_its_files(corrections: Corrections, folder: 
         assert image.info == {}
     assert np.array_equal(read_mask(folder / row["mask_path"]), one.mask)
     assert np.array_equal(read_mask(folder / row["prediction_path"]), one.prediction)
-    assert corrections.find(fingerprint(one.rgb)) == row
-    assert corrections.find("0" * 64) is None
+    assert corrections.find_row(array_fingerprint(one.rgb)) == row
+    assert corrections.find_row("0" * 64) is None
 
 
 def test_training_reads_it_and_learns_from_what_was_reviewed(corrections: Corrections, folder: Path) -> None:
     reviews = ("unreviewed", "accepted", "corrected", "rejected")
     for seed, review in enumerate(reviews):
         corrections.add(drawn(seed, review=review, patient_id=f"p{seed}"))
-    assert corrections.count() == dict.fromkeys(reviews, 1)
+    assert corrections.count_reviews() == dict.fromkeys(reviews, 1)
     samples = read_dataset(folder)
     assert [sample.review for sample in samples] == list(reviews)
-    assert [sample.image_id for sample in usable(samples)] == ["photo_1", "photo_2"]
-    assert [sample.group for sample in with_masks(samples)] == ["corrections/p1", "corrections/p2"]
+    assert [sample.image_id for sample in select_trainable(samples)] == ["photo_1", "photo_2"]
+    assert [sample.group for sample in select_for_split(samples)] == ["corrections/p1", "corrections/p2"]
     with pytest.raises(DataSetError, match=r"1 rows, splits train, 1 masks not reviewed or rejected"):
-        with_masks(samples[:1])
+        select_for_split(samples[:1])
 
 
 def test_the_same_pixels_are_one_row(corrections: Corrections, folder: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_table_that_is_open_elsewhere(corrections: Corrections, monkeypatch) -
 def test_a_crash_between_files_and_table_leaves_a_usable_folder(folder: Path, monkeypatch) -> None:
     Corrections(folder).add(drawn(0))
     with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
-        patch.setattr(module, "removed_on_error", lambda fresh: _Kept(fresh))
+        patch.setattr(module, "remove_on_error", lambda fresh: _Kept(fresh))
         patch.setattr(TableFile, "write", _killed)
         Corrections(folder).add(drawn(1))
     with (folder / "history.jsonl").open("a", encoding="utf-8") as log:
@@ -328,7 +328,7 @@ def test_two_windows_adding_at_once_lose_nothing(folder: Path) -> None:
     assert [window.wait(120) for window in windows] == [0, 0]
     rows = Corrections(folder).rows()
     assert len(rows) == len({row["image_sha256"] for row in rows}) == 25
-    assert len(with_masks(read_dataset(folder))) == 25
+    assert len(select_for_split(read_dataset(folder))) == 25
     taken_back = 0
     while Corrections(folder).undo():
         taken_back += 1
@@ -358,7 +358,7 @@ def test_killed_at_any_moment_the_folder_is_whole_and_can_be_taken_back(folder: 
             window.kill()
         rows = Corrections(folder).rows()
         assert len({row["image_id"] for row in rows}) == len(rows) > 0
-        for sample in with_masks(read_dataset(folder)):
+        for sample in select_for_split(read_dataset(folder)):
             assert read_mask(sample.mask).shape == read_photograph(sample.image).rgb.shape[:2] == (20, 20)
         Corrections(folder).add(drawn(moment))
         assert Corrections(folder).undo() == f"photo_{moment}"
@@ -370,7 +370,7 @@ def test_killed_at_any_moment_the_folder_is_whole_and_can_be_taken_back(folder: 
 def test_somebody_who_writes_for_long_is_named(corrections: Corrections, folder: Path, monkeypatch) -> None:
     from filelock import FileLock
 
-    monkeypatch.setattr("napari_melanoma.data.table_file.PATIENCE_S", 0.05)
+    monkeypatch.setattr("napari_melanoma.data.table_file.LOCK_TIMEOUT_S", 0.05)
     folder.mkdir()
     with FileLock(folder / ".lock"), pytest.raises(SaveError, match="another window has been writing"):
         corrections.add(drawn())
@@ -395,7 +395,7 @@ def test_many_at_once_keep_what_was_added_before_a_stop(corrections: Corrections
 def test_others_can_write_while_photographs_are_read(
     corrections: Corrections, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_melanoma.data.table_file.PATIENCE_S", 0.05)
+    monkeypatch.setattr("napari_melanoma.data.table_file.LOCK_TIMEOUT_S", 0.05)
 
     def reads_slowly():
         for seed in range(3):
@@ -456,14 +456,14 @@ def test_a_row_of_a_long_table_costs_no_reading_and_one_look_at_the_others(
         ]
         for n in range(1_000)
     ]
-    replace(table, records=tuple(Record(",".join(cells), cells) for cells in rows)).write(folder / "dataset.csv")
+    replace(table, records=tuple(TableRecord(",".join(cells), cells) for cells in rows)).write(folder / "dataset.csv")
     asked: Counter[str] = Counter()
 
     def counted(owner: object, name: str) -> None:
         real = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *given: asked.update([name]) or real(*given))
 
-    for owner, name in ((TableFile, "read"), (TableFile, "write"), (Layout, "line"), (split_choice, "owner_of")):
+    for owner, name in ((TableFile, "read"), (TableFile, "write"), (TableLayout, "line"), (split_choice, "owner_of")):
         counted(owner, name)
     costs = []
     for seed in range(4):
@@ -474,7 +474,7 @@ def test_a_row_of_a_long_table_costs_no_reading_and_one_look_at_the_others(
     assert {cost["write"] for cost in costs} == {1}
     assert max(cost["line"] for cost in costs) <= 2  # the others stay as the text that they are
     assert max(cost["owner_of"] for cost in costs) <= 1_000 + 10
-    assert sum(corrections.count().values()) == 1_004
+    assert sum(corrections.count_reviews().values()) == 1_004
 
 
 FAULTS = [

@@ -10,10 +10,10 @@ import pytest
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data import harmonize
-from napari_melanoma.data.harmonize import HarmoniseOptions, harmonise_table
-from napari_melanoma.data.mapping import TableMapping
-from napari_melanoma.data.table_schema import NAMES
-from napari_melanoma.io.tables import each_row
+from napari_melanoma.data.harmonize import HarmonizeOptions, harmonize_table
+from napari_melanoma.data.table_mapping import TableMapping
+from napari_melanoma.data.table_schema import COLUMN_NAMES
+from napari_melanoma.io.tables import iterate_rows
 
 CLINIC = (
     "Bild;Patientennummer;Alter;Geschlecht;Lokalisation;Durchmesser;Bemerkung\r\n"
@@ -25,8 +25,8 @@ MAPPING = TableMapping(columns={"Durchmesser": "diameter_1_mm"}, words={"site": 
 
 
 def harmonise(table: Path, out: Path, **options: object) -> list[dict[str, str]]:
-    harmonise_table(table, out, HarmoniseOptions.parse(options, "the test"), run=RunContext())
-    return [{column: text for column, text in row.items() if text} for row in each_row(out)]
+    harmonize_table(table, out, HarmonizeOptions.parse(options, "the test"), run=RunContext())
+    return [{column: text for column, text in row.items() if text} for row in iterate_rows(out)]
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def table(tmp_path: Path) -> Path:
 
 def test_a_table_of_a_clinic(table: Path) -> None:
     out = table.with_name("out.csv")
-    report = harmonise_table(table, out, HarmoniseOptions(mapping=MAPPING), run=RunContext())
+    report = harmonize_table(table, out, HarmonizeOptions(mapping=MAPPING), run=RunContext())
     assert harmonise(out, table.with_name("again.csv")) == [
         {
             "image_id": "IMG_1",
@@ -59,7 +59,7 @@ def test_a_table_of_a_clinic(table: Path) -> None:
         {"image_id": "IMG_2", "patient_id": "18"},
     ]
     assert out.read_bytes() == table.with_name("again.csv").read_bytes()
-    assert tuple(next(each_row(out)))[: len(NAMES)] == NAMES
+    assert tuple(next(iterate_rows(out)))[: len(COLUMN_NAMES)] == COLUMN_NAMES
     assert (report.rows, report.duplicates, report.impossible) == (3, {"IMG_2": 2}, {"age": {"430": 1}})
 
 
@@ -81,7 +81,7 @@ def test_a_column_that_a_later_row_adds(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image_id,sex\na,f\nb,x\nc,m\n")
     harmonise(tmp_path / "t.csv", tmp_path / "out.csv")
     lines = (tmp_path / "out.csv").read_text().splitlines()
-    assert {line.count(",") for line in lines} == {len(NAMES)}
+    assert {line.count(",") for line in lines} == {len(COLUMN_NAMES)}
     assert lines[0].endswith(",sex_as_given")
     assert lines[2].endswith(",x")
 
@@ -99,11 +99,11 @@ def test_a_table_without_rows(tmp_path: Path) -> None:
 
 
 def test_it_stops_when_asked(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harmonize, "STEP", 1)
+    monkeypatch.setattr(harmonize, "ROWS_PER_REPORT", 1)
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        harmonise_table(table, table.with_name("out.csv"), HarmoniseOptions(), run=run)
+        harmonize_table(table, table.with_name("out.csv"), HarmonizeOptions(), run=run)
     assert not table.with_name("out.csv").exists()
 
 
@@ -113,5 +113,5 @@ def test_the_table_of_the_benchmark_is_understood(tmp_path: Path) -> None:
     bench = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(bench)
     bench.write(tmp_path / "t.csv", 4000)
-    report = harmonise_table(tmp_path / "t.csv", tmp_path / "out.csv", HarmoniseOptions(), run=RunContext())
+    report = harmonize_table(tmp_path / "t.csv", tmp_path / "out.csv", HarmonizeOptions(), run=RunContext())
     assert (report.rows, report.unmapped) == (4000, {})

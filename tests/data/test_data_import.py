@@ -13,10 +13,10 @@ from PIL import Image
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.data.importing import SourceOptions, SourceReport, import_source
-from napari_melanoma.data.mapping import TableMapping
-from napari_melanoma.data.source_files import Archive
+from napari_melanoma.data.source_files import ZipArchive
+from napari_melanoma.data.source_import import SourceImportOptions, SourceImportReport, import_source
 from napari_melanoma.data.sources import find_source
+from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.io.results import read_mask, read_table
 
 COUNT = 6
@@ -41,7 +41,7 @@ def downloaded(tmp_path: Path) -> Path:
     return folder
 
 
-def imported(folder: Path, out: Path, run: RunContext | None = None) -> SourceReport:
+def imported(folder: Path, out: Path, run: RunContext | None = None) -> SourceImportReport:
     return import_source(find_source("ph2"), folder, out, run=run or RunContext())
 
 
@@ -123,13 +123,13 @@ def test_an_import_leaves_no_archive_open(downloaded: Path, tmp_path: Path, monk
     packed.mkdir()
     (tmp_path / "downloads.zip").rename(packed / "PH2.zip")
     closed = []
-    close = Archive.close
+    close = ZipArchive.close
 
-    def closing(archive: Archive) -> None:
+    def closing(archive: ZipArchive) -> None:
         close(archive)
         closed.append(archive.path.name)
 
-    monkeypatch.setattr(Archive, "close", closing)
+    monkeypatch.setattr(ZipArchive, "close", closing)
     assert imported(packed, tmp_path / "ph2").images == COUNT
     assert closed == ["PH2.zip"] * 2  # once it is found, once it is copied
 
@@ -180,7 +180,7 @@ def test_a_table_of_ones_own_follows_a_mapping(tmp_path: Path) -> None:
         columns={"Datei": "image_id", "Befund": "diagnosis"}, words={"diagnosis": {"böse": "melanoma"}}
     )
     out = tmp_path / "clinic"
-    options = SourceOptions(mapping, no_patients=True)
+    options = SourceImportOptions(mapping, no_patients=True)
     report = import_source(find_source("table"), tmp_path / "clinic.csv", out, options, run=RunContext())
     rows = read_table(out / "dataset.csv")
     assert [(row["image_id"], row["diagnosis"], row["age"]) for row in rows] == [

@@ -11,13 +11,13 @@ from PIL import Image
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError
-from napari_melanoma.data.dataset import Entry, Sample, each_entry, read_dataset
-from napari_melanoma.data.importing import import_source
+from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries, read_dataset
+from napari_melanoma.data.dataset_report import describe_dataset, format_markdown
 from napari_melanoma.data.merging import MergeOptions, MergeReport, merge_datasets
-from napari_melanoma.data.report import describe, written
+from napari_melanoma.data.source_import import import_source
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.data.splits import SplitOptions, choose_splits, split_dataset
-from napari_melanoma.data.table_schema import check_value, column_named
+from napari_melanoma.data.table_schema import check_value, find_column
 from napari_melanoma.io.results import read_table, write_mask, write_table
 
 
@@ -151,11 +151,11 @@ def test_too_few_patients_and_too_large_shares_are_refused() -> None:
 
 
 def test_a_report_says_what_is_in_a_data_set(two: list[Path]) -> None:
-    report = describe(two[0], run=RunContext())
+    report = describe_dataset(two[0], run=RunContext())
     assert (report.images, report.masks, report.patients, report.groups, report.largest_group) == (3, 3, 1, 3, 1)
     assert report.counts["diagnosis"] == {"melanoma": 1}
     assert (report.missing["diagnosis"], report.age, report.by_split["val"]) == (2, (50, 50, 50), {"(not known)": 1})
-    text = written(report)
+    text = format_markdown(report)
     assert "the largest has 1 image." in text
     assert "| melanoma | 1 | 33.3 |\n| (not known) | 2 | 66.7 |" in text
     assert "| (not known) | 1 | 1 |" in text
@@ -163,9 +163,9 @@ def test_a_report_says_what_is_in_a_data_set(two: list[Path]) -> None:
 
 def test_a_patient_with_rows_without_split_is_in_one_split_alone(tmp_path: Path) -> None:
     rows = [{"image_id": split or "x", "patient_id": "p", "split": split} for split in ("train", "")]
-    assert describe(table(tmp_path / "set", *rows), run=RunContext()).in_two_splits == ()
+    assert describe_dataset(table(tmp_path / "set", *rows), run=RunContext()).in_two_splits == ()
     more = [*rows, {"image_id": "y", "patient_id": "p", "split": "test"}]
-    assert describe(table(tmp_path / "more", *more), run=RunContext()).in_two_splits == ("more/p",)
+    assert describe_dataset(table(tmp_path / "more", *more), run=RunContext()).in_two_splits == ("more/p",)
 
 
 def table(folder: Path, *rows: dict[str, str]) -> Path:
@@ -202,7 +202,9 @@ def test_rows_about_one_image_become_one(tmp_path: Path) -> None:
     (conflict,) = read_table(tmp_path / "all/conflicts.csv")
     assert list(conflict.values()) == [one, "age", "50", "shown", "55", "told"]
     assert [(about, "nowhere" in said) for about, said in report.notes] == [("more/site", True)]
-    entries = {entry.image_id: entry.image for entry in each_entry(tmp_path / "all") if isinstance(entry, Entry)}
+    entries = {
+        entry.image_id: entry.image for entry in iter_entries(tmp_path / "all") if isinstance(entry, DatasetEntry)
+    }
     assert {name: image is not None for name, image in entries.items()} == {one: True, two: False, three: False}
     assert {name: row["path"] for name, row in rows.items()} == {one: f"images/{one}.png", two: "", three: ""}
 
@@ -223,7 +225,7 @@ def test_real_tables_make_one_valid_table(shared_data: Path, tmp_path: Path) -> 
     assert sum(report.rows.values()) == 1295 + 103 + 2298
     assert (report.joined, report.conflicts, report.images) == (1, [], {"pad": 1})
     found = read_table(tmp_path / "all/dataset.csv")
-    columns = {name: column for name in found[0] if (column := column_named(name))}
+    columns = {name: column for name in found[0] if (column := find_column(name))}
     assert not [said for row in found for name, column in columns.items() if (said := check_value(column, row[name]))]
     (shown,) = (row for row in found if row["image_id"] == "PAT_1516_1765_530")
     assert (shown["diagnosis"], shown["site"], shown["age"]) == ("nevus", "upper extremity", "8")

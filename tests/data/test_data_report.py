@@ -11,7 +11,7 @@ from PIL import Image
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.report_page import DataReport, DataReportOptions, data_report, write_report
+from napari_melanoma.data.report_page import DataReportOptions, DataSourcesReport, make_data_report, write_report
 from napari_melanoma.io.results import write_table
 from napari_melanoma.privacy.audit import audit
 
@@ -37,14 +37,14 @@ def dataset(folder: Path, tint: tuple[int, int, int], count: int = 24, **columns
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> DataReport:
+def found(tmp_path_factory: pytest.TempPathFactory) -> DataSourcesReport:
     home = tmp_path_factory.mktemp("report")
     red = dataset(home / "red", (200, 120, 110), split=lambda number: "train" if number < 12 else "val", sex="female")
     blue = dataset(home / "blue", (140, 130, 190), split=lambda number: "train" if number % 2 else "test")
-    return data_report([red, blue], DataReportOptions(images=20), run=RunContext())
+    return make_data_report([red, blue], DataReportOptions(images=20), run=RunContext())
 
 
-def test_sources_are_described_and_told_apart(found: DataReport) -> None:
+def test_sources_are_described_and_told_apart(found: DataSourcesReport) -> None:
     assert {name: (one.rows, one.images, one.patients) for name, one in found.sources.items()} == {
         "red": (24, 24, 12),
         "blue": (24, 24, 12),
@@ -53,7 +53,7 @@ def test_sources_are_described_and_told_apart(found: DataReport) -> None:
     assert found.whole.counts["target"] == {"0": 32, "1": 16}
     assert found.sources["red"].missing["sex"] == 0
     assert found.sources["blue"].missing["sex"] == 24
-    assert len(found.looked_at) == 40
+    assert len(found.sampled_rows) == 40
     (shift,) = found.shifts
     assert shift.images == (20, 20)
     assert shift.auc["colours and structure"].low > 0.9
@@ -62,12 +62,12 @@ def test_sources_are_described_and_told_apart(found: DataReport) -> None:
     assert dict(shift.rests_on)["age"] < 0.75
 
 
-def test_patients_in_two_splits_are_warned_of(found: DataReport) -> None:
+def test_patients_in_two_splits_are_warned_of(found: DataSourcesReport) -> None:
     assert found.whole.in_two_splits == tuple(sorted(f"blue/p{number}" for number in range(12)))
     assert found.sources["red"].in_two_splits == ()
 
 
-def test_the_page_says_it_all_and_needs_no_other_file(found: DataReport, tmp_path: Path) -> None:
+def test_the_page_says_it_all_and_needs_no_other_file(found: DataSourcesReport, tmp_path: Path) -> None:
     page = write_report(found, tmp_path / "out").read_text(encoding="utf-8")
     assert "red and blue are told apart with an AUC of 1.00" in page
     assert "12 of the patients, lesions or pictures are in several splits, such as blue/p0" in page
@@ -86,7 +86,7 @@ def test_a_table_alone_and_columns_of_others(tmp_path: Path) -> None:
     rows = [{"image_id": f"x{n}", "path": "", "dx": "mel" if n % 2 else "nv", "age": n} for n in range(24)]
     (tmp_path / "table").mkdir()
     write_table(tmp_path / "table/dataset.csv", [*rows, {"image_id": "y", "path": "", "dx": "mel", "age": 430}])
-    found = data_report([tmp_path / "table"], DataReportOptions(), run=RunContext())
+    found = make_data_report([tmp_path / "table"], DataReportOptions(), run=RunContext())
     assert (found.whole.rows, found.whole.images, found.shifts) == (25, 0, [])
     assert found.whole.counts["diagnosis"] == {"melanoma": 13, "nevus": 12}
     assert found.whole.age == (0, 11.5, 23)
@@ -101,7 +101,7 @@ def test_cells_that_are_html_are_shown_as_they_are(tmp_path: Path) -> None:
         {"image_id": f"i{n}", "path": "", "source": "<script>s</script>", "split": "<u>", "sex": "<i>"} for n in "ab"
     ]
     write_table(tmp_path / "a&b/dataset.csv", [{**row, "diagnosis": "<script>d</script>"} for row in rows])
-    found = data_report([tmp_path / "a&b"], DataReportOptions(), run=RunContext())
+    found = make_data_report([tmp_path / "a&b"], DataReportOptions(), run=RunContext())
     page = write_report(found, tmp_path / "out").read_text(encoding="utf-8")
     assert "&lt;script&gt;s&lt;/script&gt;" in page
     assert not any(mark in page for mark in ("<script", "a&b", "<u>", "<i>"))
@@ -112,7 +112,7 @@ def test_a_damaged_image_and_a_missing_one_stop_nothing(tmp_path: Path) -> None:
     (folder / "images/i0.png").write_bytes(b"no image")
     rows = [{"image_id": f"i{n}", "path": f"images/i{n}.png", "source": "ab"[n % 2]} for n in range(5)]
     write_table(folder / "dataset.csv", rows)
-    found = data_report([folder], DataReportOptions(), run=RunContext())
+    found = make_data_report([folder], DataReportOptions(), run=RunContext())
     assert (list(found.sources), found.whole.rows, len(found.whole.faults)) == (["a", "b"], 4, 1)
     assert len(found.too_small) == 2
     page = write_report(found, tmp_path / "out").read_text(encoding="utf-8")
@@ -122,8 +122,8 @@ def test_a_damaged_image_and_a_missing_one_stop_nothing(tmp_path: Path) -> None:
 
 def test_what_is_no_data_set_and_a_wish_to_stop(tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match="is no data set"):
-        data_report([tmp_path], DataReportOptions(), run=RunContext())
+        make_data_report([tmp_path], DataReportOptions(), run=RunContext())
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        data_report([dataset(tmp_path / "one", (9, 9, 9), count=2)], DataReportOptions(), run=run)
+        make_data_report([dataset(tmp_path / "one", (9, 9, 9), count=2)], DataReportOptions(), run=run)

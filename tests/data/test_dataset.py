@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.dataset import Entry, Sample, each_entry, read_dataset, with_masks
+from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries, read_dataset, select_for_split
 from napari_melanoma.data.splits import hold_out
 from napari_melanoma.io.results import write_mask, write_rgb
 
@@ -86,9 +86,9 @@ def test_an_image_without_mask_is_kept_until_masks_are_needed(tmp_path: Path) ->
     (folder / "masks/b.png").unlink()
     samples = read_dataset(folder)
     assert len(samples) == 2
-    assert [sample.image_id for sample in with_masks(samples, "train")] == ["a"]
+    assert [sample.image_id for sample in select_for_split(samples, "train")] == ["a"]
     with pytest.raises(DataSetError, match=r"split 'val': 2 rows, splits train"):
-        with_masks(samples, "val")
+        select_for_split(samples, "val")
 
 
 def _samples(count: int) -> list[Sample]:
@@ -119,14 +119,14 @@ def test_adding_images_moves_few_others() -> None:
 
 
 def test_the_real_sets_are_read(shared_data: Path) -> None:
-    sizes = {name: len(with_masks(read_dataset(shared_data / name))) for name in ("isic2017", "pad_ufes", "ph2")}
+    sizes = {name: len(select_for_split(read_dataset(shared_data / name))) for name in ("isic2017", "pad_ufes", "ph2")}
     assert sizes == {"isic2017": 1990, "pad_ufes": 687, "ph2": 120}
 
 
 def test_rows_without_an_image_are_entries_and_no_samples(tmp_path: Path) -> None:
     folder = _dataset(tmp_path, "image_id,path,age\na,,40\nalone,,50\nlost,images/lost.png,60\na,,70\n")
-    found = list(each_entry(folder))
-    entries = [entry for entry in found if isinstance(entry, Entry)]
+    found = list(iter_entries(folder))
+    entries = [entry for entry in found if isinstance(entry, DatasetEntry)]
     assert [(entry.image_id, entry.image and entry.image.name) for entry in entries] == [
         ("a", "a.png"),
         ("alone", None),
@@ -148,4 +148,4 @@ def test_phantoms_are_known_by_their_source_or_by_the_law_beside_them(
     folder = _dataset(tmp_path, "image_id,source\na,Phantom-cohort\nb,clinic of phantoms\n")
     if cohort:
         (folder / "cohort.json").write_text(cohort, encoding="utf-8")
-    assert [sample.drawn for sample in read_dataset(folder)] == drawn
+    assert [sample.synthetic for sample in read_dataset(folder)] == drawn

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.data.domain_shift import EVERYTHING, OTHERS, domain_shifts, grouped_auc
+from napari_melanoma.data.domain_shift import ALL_FEATURES, ALL_OTHERS, bootstrap_auc, measure_domain_shifts
 
 EACH = 60
 
@@ -26,7 +26,7 @@ def drawn(shift: float, sources: int = 2) -> tuple[dict, list[str], list[str]]:
 
 
 def test_the_same_cannot_be_told_apart() -> None:
-    (shift,), left_out = domain_shifts(*drawn(0.0))
+    (shift,), left_out = measure_domain_shifts(*drawn(0.0))
     for found in shift.auc.values():
         assert found.low < 0.55
         assert found.value < 0.65
@@ -34,12 +34,12 @@ def test_the_same_cannot_be_told_apart() -> None:
 
 
 def test_what_differs_is_told_apart_by_the_feature_that_does() -> None:
-    (shift,), _ = domain_shifts(*drawn(2.0))
+    (shift,), _ = measure_domain_shifts(*drawn(2.0))
     assert (shift.first, shift.second, shift.images, shift.family) == ("s0", "s1", (EACH, EACH), "looks")
     assert shift.auc["looks"].low > 0.8
     assert shift.auc["looks"].value == pytest.approx(0.92, abs=0.05)  # of two normal distributions two deviations apart
     assert shift.auc["table"].value < 0.65
-    assert shift.auc[EVERYTHING].value > 0.85
+    assert shift.auc[ALL_FEATURES].value > 0.85
     assert shift.rests_on[0][0] == "tint"
     assert "never known" not in dict(shift.rests_on)
 
@@ -51,7 +51,7 @@ def test_images_of_one_patient_do_not_judge_each_other() -> None:
     groups = [f"{name}{place // 4}" for place, name in enumerate(names)]
     own = {group: rng.normal() for group in groups}
     features = {"looks": {"patient": np.array([own[group] for group in groups])}}
-    (shift,), _ = domain_shifts(features, names, groups)
+    (shift,), _ = measure_domain_shifts(features, names, groups)
     assert shift.auc["looks"].low < 0.5 < shift.auc["looks"].high
 
 
@@ -61,7 +61,7 @@ def test_a_patient_in_both_sources_is_not_learnt_from_and_judged_on() -> None:
     own = rng.normal(size=EACH)
     names = ["a"] * EACH + ["b"] * EACH
     groups = [f"p{place}" for place in range(EACH)] * 2
-    (shift,), _ = domain_shifts({"looks": {"patient": np.concatenate([own, own])}}, names, groups)
+    (shift,), _ = measure_domain_shifts({"looks": {"patient": np.concatenate([own, own])}}, names, groups)
     assert shift.auc["looks"].value == pytest.approx(0.5, abs=0.05)
 
 
@@ -71,22 +71,22 @@ def test_what_few_patients_have_is_no_feature_however_many_images(patients: int)
     groups[:20] = [f"s0/p{place % patients}" for place in range(20)]
     age = families["table"]["age"]
     age[20:EACH] = np.nan
-    (shift,), _ = domain_shifts(families, names, groups)
+    (shift,), _ = measure_domain_shifts(families, names, groups)
     assert "table" not in shift.auc
     assert "age" not in dict(shift.rests_on)
 
 
 def test_many_sources_are_each_compared_with_all_others() -> None:
-    shifts, _ = domain_shifts(*drawn(3.0, sources=6))
+    shifts, _ = measure_domain_shifts(*drawn(3.0, sources=6))
     assert len(shifts) == 6
-    assert {shift.second for shift in shifts} == {OTHERS}
+    assert {shift.second for shift in shifts} == {ALL_OTHERS}
     assert all(sum(shift.images) == 6 * EACH for shift in shifts)
 
 
 def test_a_source_of_few_patients_is_named() -> None:
     families, names, groups = drawn(1.0)
     names[:4] = ["rare"] * 4
-    shifts, left_out = domain_shifts(families, names, groups)
+    shifts, left_out = measure_domain_shifts(families, names, groups)
     assert len(shifts) == 1
     assert left_out == ["rare (2 patients, lesions or images)"]
 
@@ -94,14 +94,14 @@ def test_a_source_of_few_patients_is_named() -> None:
 def test_features_that_only_one_source_has_are_left_out() -> None:
     families, names, groups = drawn(1.0)
     families["table"]["age"][:EACH] = np.nan
-    (shift,), _ = domain_shifts(families, names, groups)
-    assert set(shift.auc) == {"looks", EVERYTHING}
+    (shift,), _ = measure_domain_shifts(families, names, groups)
+    assert set(shift.auc) == {"looks", ALL_FEATURES}
 
 
 def test_nothing_in_common_is_a_guess() -> None:
     _, names, groups = drawn(1.0)
-    (shift,), _ = domain_shifts({"looks": {"x": np.full(len(names), np.nan)}}, names, groups)
-    assert shift.auc[EVERYTHING].value == 0.5
+    (shift,), _ = measure_domain_shifts({"looks": {"x": np.full(len(names), np.nan)}}, names, groups)
+    assert shift.auc[ALL_FEATURES].value == 0.5
     assert shift.rests_on == ()
 
 
@@ -112,10 +112,10 @@ def test_the_area_is_that_of_scikit_learn(pairs: list[tuple[int, bool]]) -> None
 
     pairs += [(1, True), (2, False)]
     scores, truth = np.array([float(score) for score, _ in pairs]), np.array([true for _, true in pairs])
-    found = grouped_auc(scores, truth, np.arange(len(pairs)))
+    found = bootstrap_auc(scores, truth, np.arange(len(pairs)))
     assert found.value == pytest.approx(roc_auc_score(truth, scores))
     assert 0 <= found.low <= found.high <= 1
-    turned = grouped_auc(-scores, truth, np.arange(len(pairs)))
+    turned = bootstrap_auc(-scores, truth, np.arange(len(pairs)))
     assert turned.value == pytest.approx(1 - found.value)
 
 
@@ -123,5 +123,5 @@ def test_images_that_are_not_there_tell_nothing() -> None:
     families, names, groups = drawn(0.0)
     for values in families["looks"].values():
         values[EACH // 2 : EACH] = np.nan  # half of the images of the first source
-    (shift,), _ = domain_shifts(families, names, groups)
+    (shift,), _ = measure_domain_shifts(families, names, groups)
     assert shift.auc["looks"].low < 0.5 < shift.auc["looks"].high

@@ -20,14 +20,14 @@ from napari_melanoma.data import duplicates
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.data.duplicates import (
     Duplicate,
-    close_pairs,
+    compute_hashes,
+    find_close_pairs,
     find_duplicates,
-    hashes,
-    joined_groups,
-    read_looks,
-    same_pictures,
+    find_similar_pairs,
+    load_hash_thumbnails,
+    merge_groups,
 )
-from napari_melanoma.training import store
+from napari_melanoma.training import pixel_store
 
 COUNT = 12
 
@@ -72,20 +72,20 @@ def thumbnails(images: list[Image.Image]) -> np.ndarray:
 @pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
 def test_a_changed_picture_is_found_and_no_other(change: Change) -> None:
     images = [skin(seed) for seed in range(COUNT)]
-    found = list(same_pictures(thumbnails([*images, change(images[3])])))
+    found = list(find_similar_pairs(thumbnails([*images, change(images[3])])))
     assert [(one.first, one.second) for one in found] == [(3, COUNT)]
-    assert duplicates.LIKE <= found[0].likeness <= 1
+    assert duplicates.MIN_LIKENESS <= found[0].likeness <= 1
 
 
 def test_pictures_without_anything_to_see_are_not_the_same() -> None:
-    assert list(same_pictures(np.full((3, 32, 32), 7, np.uint8))) == []
-    assert list(same_pictures(np.empty((0, 32, 32), np.uint8))) == []
+    assert list(find_similar_pairs(np.full((3, 32, 32), 7, np.uint8))) == []
+    assert list(find_similar_pairs(np.empty((0, 32, 32), np.uint8))) == []
 
 
 def test_drawings_of_a_spot_on_even_ground_say_nothing() -> None:
     rows, columns = np.mgrid[:32, :32]
     drawn = [np.where(np.hypot(rows - 16, columns - 16) < radius, 60, 200) for radius in (8, 9)]
-    assert list(same_pictures(np.asarray(drawn, np.uint8))) == []
+    assert list(find_similar_pairs(np.asarray(drawn, np.uint8))) == []
 
 
 def planted(codes: np.ndarray, bits: int, rng: np.random.Generator) -> np.ndarray:
@@ -96,33 +96,33 @@ def planted(codes: np.ndarray, bits: int, rng: np.random.Generator) -> np.ndarra
     return np.packbits(spread, axis=1)
 
 
-@pytest.mark.parametrize(("bits", "found"), [(0, 1.0), (14, 1.0), (duplicates.RADIUS, 0.9)])
+@pytest.mark.parametrize(("bits", "found"), [(0, 1.0), (14, 1.0), (duplicates.MAX_HAMMING_DISTANCE, 0.9)])
 def test_pairs_within_the_radius_are_found(bits: int, found: float, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 256, (300, duplicates.BANDS), dtype=np.uint8)
-    pairs = np.concatenate(list(close_pairs(np.concatenate((codes, planted(codes, bits, rng))))))
+    pairs = np.concatenate(list(find_close_pairs(np.concatenate((codes, planted(codes, bits, rng))))))
     assert (pairs[:, 1] - pairs[:, 0] == 300).all()
     assert found * 300 <= len(pairs) <= 300
     assert len(np.unique(pairs, axis=0)) == len(pairs)
     if hasattr(np, "bitwise_count"):
         monkeypatch.delattr(np, "bitwise_count")
-        again = np.concatenate(list(close_pairs(np.concatenate((codes, planted(codes, 0, rng))))))
+        again = np.concatenate(list(find_close_pairs(np.concatenate((codes, planted(codes, 0, rng))))))
         assert len(again) == 300
 
 
 def test_of_many_hashes_only_those_that_agree_in_a_band_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = np.random.default_rng(0).integers(0, 256, (4_000, duplicates.BANDS), dtype=np.uint8)
     codes[-1] = codes[0]
-    compared, bits = [], duplicates._bits
-    monkeypatch.setattr(duplicates, "_bits", lambda words: compared.append(words.size) or bits(words))
-    pairs = np.concatenate(list(close_pairs(codes)))
+    compared, bits = [], duplicates._count_bits
+    monkeypatch.setattr(duplicates, "_count_bits", lambda words: compared.append(words.size) or bits(words))
+    pairs = np.concatenate(list(find_close_pairs(codes)))
     assert pairs.tolist() == [[0, 3_999]]
     assert 0 < sum(compared) < 0.2 * len(codes) ** 2 / 2
 
 
 def test_a_mirror_image_is_another_picture() -> None:
     images = thumbnails([skin(0)])
-    assert (hashes(images) != hashes(images[:, :, ::-1])).any()
+    assert (compute_hashes(images) != compute_hashes(images[:, :, ::-1])).any()
 
 
 @pytest.fixture
@@ -149,15 +149,15 @@ def test_files_are_compared_and_read_once(samples: list[Sample], user_folders: P
         stat = sample.image.stat()
         sample.image.write_bytes(b"x" * stat.st_size)
         os.utime(sample.image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert len(find_duplicates(samples, RunContext(), keep=False)) == 1
+    assert len(find_duplicates(samples, RunContext(), use_cache=False)) == 1
     samples[0].image.write_bytes(b"text")
-    found = read_looks([sample.image for sample in samples], RunContext())
+    found = load_hash_thumbnails([sample.image for sample in samples], RunContext())
     assert list(found.faults) == [samples[0].image]
     assert "holds text" in found.faults[samples[0].image]
 
 
 def test_nothing_is_kept_where_nothing_is_to_be(samples: list[Sample], user_folders: Path) -> None:
-    assert len(find_duplicates(samples, RunContext(), keep=False)) == 1
+    assert len(find_duplicates(samples, RunContext(), use_cache=False)) == 1
     assert list(user_folders.rglob("looks.sqlite")) == []
 
 
@@ -165,7 +165,7 @@ def test_a_damaged_cache_is_begun_anew(samples: list[Sample], user_folders: Path
     find_duplicates(samples, RunContext())
     (cache,) = user_folders.rglob("looks.sqlite")
     cache.write_bytes(b"no database" * 1000)
-    assert len(find_duplicates(samples, RunContext(), keep=False)) == 1
+    assert len(find_duplicates(samples, RunContext(), use_cache=False)) == 1
     assert len(find_duplicates(samples, RunContext())) == 1
 
 
@@ -180,12 +180,12 @@ def cache(samples: list[Sample], user_folders: Path) -> Path:
 def test_a_cache_that_another_process_locks_is_left_alone(
     samples: list[Sample], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(duplicates, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(duplicates, "LOCK_TIMEOUT_S", 0.01)
     before = cache.stat().st_ino
     with closing(sqlite3.connect(cache, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         for keep in (True, False):
-            assert len(find_duplicates(samples, RunContext(), keep=keep)) == 1
+            assert len(find_duplicates(samples, RunContext(), use_cache=keep)) == 1
         other.execute("COMMIT")
     assert cache.stat().st_ino == before
     assert rows_of(cache) == 4
@@ -196,7 +196,7 @@ def test_a_damaged_page_is_no_reason_to_stop(samples: list[Sample], cache: Path,
     content = bytearray(cache.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)  # the first page, with the tables' names, is sound
     cache.write_bytes(content)
-    assert len(find_duplicates(samples, RunContext(), keep=keep)) == 1
+    assert len(find_duplicates(samples, RunContext(), use_cache=keep)) == 1
     assert cache.exists() != keep
 
 
@@ -204,13 +204,13 @@ def test_the_cache_tells_no_path_and_forgets_what_is_not_used(
     samples: list[Sample], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert str(samples[0].image.parent).encode() not in cache.read_bytes()
-    assert duplicates.KEEP_DAYS == store.KEEP_DAYS
+    assert duplicates.KEEP_DAYS == pixel_store.RETENTION_DAYS
     later = time.time() + (duplicates.KEEP_DAYS - 1) * duplicates.DAY_S
     monkeypatch.setattr(duplicates.time, "time", lambda: later)
     find_duplicates(samples[:2], RunContext())
     assert rows_of(cache) == 4
     monkeypatch.setattr(duplicates.time, "time", lambda: later + 2 * duplicates.DAY_S)
-    read_looks([], RunContext())
+    load_hash_thumbnails([], RunContext())
     assert rows_of(cache) == 2
 
 
@@ -219,7 +219,7 @@ def test_a_cache_of_an_older_format_is_emptied(samples: list[Sample], cache: Pat
         connection.executescript("DROP TABLE looks; CREATE TABLE looks (path TEXT); PRAGMA user_version = 0;")
         connection.execute("INSERT INTO looks VALUES ('a patient.jpg')")
         connection.commit()
-    assert len(find_duplicates(samples, RunContext(), keep=False)) == 1
+    assert len(find_duplicates(samples, RunContext(), use_cache=False)) == 1
     find_duplicates(samples, RunContext())
     assert rows_of(cache) == 4
     assert b"a patient.jpg" not in cache.read_bytes()
@@ -245,7 +245,7 @@ def test_it_can_be_stopped(samples: list[Sample]) -> None:
 def test_comparing_can_be_stopped() -> None:
     codes = np.zeros((600, duplicates.BANDS), np.uint8)  # all in one bucket
     run = RunContext()
-    found = close_pairs(codes, run=run)
+    found = find_close_pairs(codes, run=run)
     next(found)
     run.cancel()
     with pytest.raises(Cancelled):
@@ -257,18 +257,20 @@ def test_hashes_of_different_parts_alone_are_compared(monkeypatch: pytest.Monkey
     rng = np.random.default_rng(1)
     codes = rng.integers(0, 4, (40, duplicates.BANDS), dtype=np.uint8)
     part = rng.integers(0, 3, 40)
-    every = {(int(one), int(two)) for pairs in close_pairs(codes, 18) for one, two in pairs}
-    found = [(int(one), int(two)) for pairs in close_pairs(codes, 18, part=part) for one, two in pairs]
+    every = {(int(one), int(two)) for pairs in find_close_pairs(codes, 18) for one, two in pairs}
+    found = [(int(one), int(two)) for pairs in find_close_pairs(codes, 18, part=part) for one, two in pairs]
     assert len(found) == len(set(found))
     assert set(found) == {(one, two) for one, two in every if part[one] != part[two]}
     assert 0 < len(found) < len(every)
-    compared = [{*part[rows], -1, *part[columns]} for rows, columns in duplicates._tiles(np.arange(40), part)]
+    compared = [
+        {*part[rows], -1, *part[columns]} for rows, columns in duplicates._comparison_blocks(np.arange(40), part)
+    ]
     assert all(len(parts) > 2 for parts in compared)
 
 
 def test_groups_of_the_same_pictures_are_joined(samples: list[Sample]) -> None:
     pairs = [Duplicate(samples[3], samples[0], 1.0), Duplicate(samples[1], samples[3], 1.0)]
-    assert joined_groups(samples, pairs) == ["set/0", "set/0", "set/2", "set/0"]
+    assert merge_groups(samples, pairs) == ["set/0", "set/0", "set/2", "set/0"]
 
 
 # Looked at by eye: of 22 pairs that the table of the shared ISIC 2017 names, these 12 show the same picture.

@@ -12,22 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import ConfigError, DataSetError
-from napari_melanoma.core.prediction import UNKNOWN, NumberColumn, TabularChoices, TabularEncoding, WordColumn
+from napari_melanoma.core.prediction_config import UNKNOWN, NumberColumn, TabularConfig, TabularEncoding, WordColumn
 from napari_melanoma.data import taxonomy
 from napari_melanoma.data.features.encoding import (
-    BINS,
-    as_matrix,
-    choices_for,
-    eligible,
-    encode,
-    fit,
-    network_inputs,
-    understand,
-    unlearnt,
-    why_not,
-    without_each,
+    BIN_EDGES,
+    choose_encodings,
+    drop_each_column,
+    encode_rows,
+    explain_ineligible,
+    find_untrained_columns,
+    fit_encoding,
+    list_eligible_columns,
+    make_network_inputs,
+    read_table_values,
+    to_matrix,
 )
-from napari_melanoma.data.harmonize import harmonise
+from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.data.table_file import TableFile
 from napari_melanoma.models.bundle import BundleConfig
 
@@ -97,8 +97,8 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_an_encoding(case: Case) -> None:
     kind = "numbers" if isinstance(case.column, NumberColumn) else "words"
-    encoding = fit(ROWS, TabularChoices(**{"numbers": (), "words": (), kind: (case.column,)}))
-    found = encode([*ROWS, {"age": "60", "sex": "other"}], encoding)
+    encoding = fit_encoding(ROWS, TabularConfig(**{"numbers": (), "words": (), kind: (case.column,)}))
+    found = encode_rows([*ROWS, {"age": "60", "sex": "other"}], encoding)
     assert encoding.continuous == tuple((case.column.name, title) for title in case.titles)
     np.testing.assert_allclose(found.continuous, np.reshape(case.expected, (5, len(case.titles))), rtol=1e-6)
     assert found.continuous.dtype == np.float32
@@ -106,18 +106,18 @@ def test_an_encoding(case: Case) -> None:
 
 
 def test_p1_gives_indices_for_words_and_the_average_of_a_category_for_numbers() -> None:
-    choices = TabularChoices(numbers=(age(missing="category_average", by="site"),))
+    choices = TabularConfig(numbers=(age(missing="category_average", by="site"),))
     rows = [*ROWS, {"age": "60", "sex": "male", "site": "head/neck"}, {"age": "70", "sex": "male", "site": "head/neck"}]
-    encoding = fit(rows, choices)
+    encoding = fit_encoding(rows, choices)
     assert encoding.numbers[0].averages == {"head/neck": 65.0, "torso": 45.0}
-    values = understand([{"site": "torso"}, {"site": "Head/Neck "}, {"site": "palms/soles"}, {}], encoding)
-    found = network_inputs(values, encoding)
+    values = read_table_values([{"site": "torso"}, {"site": "Head/Neck "}, {"site": "palms/soles"}, {}], encoding)
+    found = make_network_inputs(values, encoding)
     expected = (np.array([45, 65, 60, 60]) - 60) / encoding.numbers[0].std
     np.testing.assert_allclose(found.continuous[:, 0], expected, rtol=1e-6)
     assert found.categories.tolist() == [[0, 2], [0, 1], [0, 0], [0, 0]]
     assert [(column.name, column.cardinality) for column in encoding.embedded] == [("sex", 3), ("site", 3)]
     assert values.unseen == {"site": {"palms/soles": 1}}
-    gone = network_inputs(values.without(np.array([False, False, True])), encoding)
+    gone = make_network_inputs(values.drop_columns(np.array([False, False, True])), encoding)
     np.testing.assert_array_equal(gone.continuous, 0)  # without the site there is no category to take the average of
 
 
@@ -130,28 +130,30 @@ def test_p1_gives_indices_for_words_and_the_average_of_a_category_for_numbers() 
     ],
 )
 def test_a_standardised_number_stays_in_bounds(known: list[str], asked: str, expected: float) -> None:
-    choices = TabularChoices(numbers=(NumberColumn(name="naevi"),), words=())
-    encoding = fit([{"naevi": text} for text in known], choices)
-    assert encode([{"naevi": asked}], encoding).continuous.tolist() == [[expected]]
+    choices = TabularConfig(numbers=(NumberColumn(name="naevi"),), words=())
+    encoding = fit_encoding([{"naevi": text} for text in known], choices)
+    assert encode_rows([{"naevi": asked}], encoding).continuous.tolist() == [[expected]]
 
 
 @pytest.mark.parametrize("age", ["540", "-1", "old"])
 def test_what_cannot_be_is_not_known(age: str) -> None:
-    encoding = fit([{"age": "40"}, {"age": "60"}], TabularChoices(words=()))
-    values = understand([{"age": age}, {"age": "120"}], encoding)
+    encoding = fit_encoding([{"age": "40"}, {"age": "60"}], TabularConfig(words=()))
+    values = read_table_values([{"age": age}, {"age": "120"}], encoding)
     assert values.known[:, 0].tolist() == [False, True]
     assert values.unseen == {"age": {age: 1}}
 
 
 def test_suggested_widths_are_those_of_fastai() -> None:
-    encoding = fit([{"x": str(n)} for n in range(99)], TabularChoices(numbers=(), words=(WordColumn(name="x"),)))
+    encoding = fit_encoding(
+        [{"x": str(n)} for n in range(99)], TabularConfig(numbers=(), words=(WordColumn(name="x"),))
+    )
     assert (encoding.embedded[0].cardinality, encoding.embedded[0].width) == (100, 21)
 
 
 cells = st.sampled_from(["", "unknown", "1", "2.5", "70", "nan", "inf", "x", "y"])
 tables = st.lists(st.fixed_dictionaries({}, optional={"a": cells, "b": cells, "c": cells}), max_size=8)
 choices_drawn = st.builds(
-    lambda first, by, second, third: TabularChoices(
+    lambda first, by, second, third: TabularConfig(
         numbers=(NumberColumn.parse({"name": "a", **first, **by}, "drawn"),),
         words=(WordColumn(name="b", encoding=second), WordColumn(name="c", encoding=third, indicator=True)),
     ),
@@ -166,30 +168,32 @@ choices_drawn = st.builds(
 
 @settings(max_examples=60)
 @given(tables, tables, choices_drawn)
-def test_laws(train: list[dict[str, str]], others: list[dict[str, str]], choices: TabularChoices) -> None:
+def test_laws(train: list[dict[str, str]], others: list[dict[str, str]], choices: TabularConfig) -> None:
     """Each row by itself; always finite; an empty form is a row with nothing known; taken away is as never there."""
     train = [*train, {"a": "3", "b": "x", "c": "y"}]
-    encoding = fit(train, choices)
+    encoding = fit_encoding(train, choices)
     rows = [*train, *others, {}]
-    values = understand(rows, encoding)
-    whole = network_inputs(values, encoding)
+    values = read_table_values(rows, encoding)
+    whole = make_network_inputs(values, encoding)
     assert whole.continuous.shape == (len(rows), len(encoding.continuous))
     assert np.isfinite(whole.continuous).all()
     assert np.abs(whole.continuous).max(initial=0) <= 10
     for place, row in enumerate(rows):
-        alone = encode([row], encoding)
+        alone = encode_rows([row], encoding)
         np.testing.assert_array_equal(alone.continuous[0], whole.continuous[place])
         np.testing.assert_array_equal(alone.categories[0], whole.categories[place])
     assert not whole.known[-1].any()
     assert (whole.categories < [column.cardinality for column in encoding.embedded]).all()
-    for name, fewer in without_each(values, encoding).items():
-        there = encode([{key: cell for key, cell in row.items() if key != name} for row in rows], encoding)
-        found = network_inputs(fewer, encoding)
+    for name, fewer in drop_each_column(values, encoding).items():
+        there = encode_rows([{key: cell for key, cell in row.items() if key != name} for row in rows], encoding)
+        found = make_network_inputs(fewer, encoding)
         np.testing.assert_array_equal(found.continuous, there.continuous)
         np.testing.assert_array_equal(found.categories, there.categories)
         np.testing.assert_array_equal(found.known, there.known)
     some = np.arange(len(rows))[::-2]
-    np.testing.assert_array_equal(network_inputs(values.take(some), encoding).continuous, whole.continuous[some])
+    np.testing.assert_array_equal(
+        make_network_inputs(values.select_rows(some), encoding).continuous, whole.continuous[some]
+    )
 
 
 @settings(max_examples=30)
@@ -197,18 +201,18 @@ def test_laws(train: list[dict[str, str]], others: list[dict[str, str]], choices
 def test_what_is_not_learnt_from_has_no_say(train: list[dict[str, str]], others: list[dict[str, str]]) -> None:
     """Fitted on the rows of the training split of a table, whatever the other rows are and wherever they stand."""
     table = [*({**row, "split": "val"} for row in others), *({**row, "split": "train"} for row in train)]
-    choices = choices_for(["age", "sex", "site"], ROWS, "integer")
-    assert fit([row for row in table if row["split"] == "train"], choices) == fit(ROWS, choices)
+    choices = choose_encodings(["age", "sex", "site"], ROWS, "integer")
+    assert fit_encoding([row for row in table if row["split"] == "train"], choices) == fit_encoding(ROWS, choices)
 
 
 def test_a_column_of_which_nothing_is_known_says_nothing() -> None:
-    encoding = fit([{"age": "", "sex": "unknown", "site": "torso"}] * 3, TabularChoices())
-    assert unlearnt(encoding) == ("age", "sex")
-    found = encode([{"age": "50", "sex": "male"}, {}], encoding)
+    encoding = fit_encoding([{"age": "", "sex": "unknown", "site": "torso"}] * 3, TabularConfig())
+    assert find_untrained_columns(encoding) == ("age", "sex")
+    found = encode_rows([{"age": "50", "sex": "male"}, {}], encoding)
     assert found.categories.tolist() == [[0, 0], [0, 0]]
     assert found.continuous[1, 0] == 0
-    integer = fit([{"age": ""}], TabularChoices(numbers=(age(encoding="integer"),), words=()))
-    assert encode([{"age": "50"}], integer).continuous.tolist() == [[0]]
+    integer = fit_encoding([{"age": ""}], TabularConfig(numbers=(age(encoding="integer"),), words=()))
+    assert encode_rows([{"age": "50"}], integer).continuous.tolist() == [[0]]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +225,7 @@ def test_a_column_of_which_nothing_is_known_says_nothing() -> None:
 )
 def test_what_gives_the_answer_away_is_refused(name: str) -> None:
     with pytest.raises(DataSetError, match=f"the column '{name}' .* Take it off the list"):
-        fit([{name: "x"}], TabularChoices(numbers=(), words=(WordColumn(name=name),)))
+        fit_encoding([{name: "x"}], TabularConfig(numbers=(), words=(WordColumn(name=name),)))
 
 
 @pytest.mark.parametrize(
@@ -242,7 +246,7 @@ def test_what_gives_the_answer_away_is_refused(name: str) -> None:
     ],
 )
 def test_what_is_refused_depends_on_what_is_to_be_told(name: str, target: str, refused: bool) -> None:
-    assert bool(why_not(name, target)) == refused
+    assert bool(explain_ineligible(name, target)) == refused
 
 
 @pytest.mark.parametrize(
@@ -250,8 +254,8 @@ def test_what_is_refused_depends_on_what_is_to_be_told(name: str, target: str, r
 )
 def test_depths_are_parted_where_stages_are(depth: str, stage: int) -> None:
     rows = [{"depth_mm": "1"}, {"depth_mm": "3"}]
-    encoding = fit(rows, choices_for(["depth_mm"], rows, "one_hot"), target="metastasis")
-    assert encode([{"depth_mm": depth}], encoding).continuous.argmax() == stage
+    encoding = fit_encoding(rows, choose_encodings(["depth_mm"], rows, "one_hot"), target="metastasis")
+    assert encode_rows([{"depth_mm": depth}], encoding).continuous.argmax() == stage
 
 
 def test_columns_that_can_be_ticked() -> None:
@@ -261,7 +265,7 @@ def test_columns_that_can_be_ticked() -> None:
         | {"notes": f"seen on day {n}", "diagnosis": f"d{n % 2}", "patient_distance": f"{n}.5"}
         for n in range(120)
     ]
-    assert eligible(rows) == ("age", "itch", "patient_distance")
+    assert list_eligible_columns(rows) == ("age", "itch", "patient_distance")
 
 
 @pytest.mark.parametrize(
@@ -273,7 +277,7 @@ def test_columns_that_can_be_ticked() -> None:
 )
 def test_what_cannot_be_fitted_says_why(rows: list[dict[str, str]], said: str) -> None:
     with pytest.raises(DataSetError, match=said):
-        fit(rows, TabularChoices())
+        fit_encoding(rows, TabularConfig())
 
 
 @pytest.mark.parametrize(
@@ -288,25 +292,25 @@ def test_what_cannot_be_fitted_says_why(rows: list[dict[str, str]], said: str) -
 )
 def test_choices_that_do_not_fit_together(given: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        TabularChoices.parse(given, "a recipe")
+        TabularConfig.parse(given, "a recipe")
 
 
 def test_choices_follow_the_schema_and_the_style() -> None:
     rows = [{"age": "50", "patient_rank": str(n), "itch": str(n % 2)} for n in range(12)]
     names = ["age", "fitzpatrick", "family_history", "patient_rank", "itch"]
     for style, encodings in (("embedding", "standardised"), ("one_hot", "one_hot"), ("integer", "integer")):
-        found = choices_for(names, rows, style)
+        found = choose_encodings(names, rows, style)
         assert [column.name for column in found.numbers] == ["age", "patient_rank"]
         assert {column.encoding for column in found.numbers} == {encodings}
         assert {column.encoding for column in found.words} == {style}
-    bins = choices_for(["age", "patient_rank"], rows, "one_hot").numbers
-    assert [column.edges for column in bins] == [BINS["age"], (2.75, 5.5, 8.25)]
+    bins = choose_encodings(["age", "patient_rank"], rows, "one_hot").numbers
+    assert [column.edges for column in bins] == [BIN_EDGES["age"], (2.75, 5.5, 8.25)]
     with pytest.raises(DataSetError, match="no column was named"):
-        choices_for([], rows)
+        choose_encodings([], rows)
 
 
 def test_a_table_for_what_deals_with_gaps_itself() -> None:
-    matrix, categorical = as_matrix(understand([*ROWS, {}], fit(ROWS, TabularChoices())))
+    matrix, categorical = to_matrix(read_table_values([*ROWS, {}], fit_encoding(ROWS, TabularConfig())))
     gap = np.nan
     np.testing.assert_array_equal(
         matrix, [[40, 1, 1], [50, 2, 1], [gap, 1, 2], [80, gap, gap], [gap, gap, gap]], strict=True
@@ -315,7 +319,7 @@ def test_a_table_for_what_deals_with_gaps_itself() -> None:
 
 
 def test_a_bundle_carries_the_encoding_and_refuses_a_newer_one() -> None:
-    config = BundleConfig(name="b", title="B", architecture="none", tabular=fit(ROWS, TabularChoices()))
+    config = BundleConfig(name="b", title="B", architecture="none", tabular=fit_encoding(ROWS, TabularConfig()))
     kept = json.loads(config.model_dump_json())
     assert BundleConfig.parse(kept, "config.json") == config
     kept["tabular"]["version"] = 2
@@ -329,15 +333,15 @@ def test_unknown_is_one_word() -> None:
 
 @pytest.mark.parametrize(("name", "source"), [("isic2017", "isic2017"), ("pad_ufes", "pad-ufes-20")])
 def test_real_tables_become_inputs(shared_data: Path, name: str, source: str) -> None:
-    rows = harmonise(TableFile.read(shared_data / name / "metadata.csv").rows(), source).rows
+    rows = harmonize_rows(TableFile.read(shared_data / name / "metadata.csv").rows(), source).rows
     train = [row for row in rows if row["split"] == "train"]
-    names = eligible(train, "melanoma")
+    names = list_eligible_columns(train, "melanoma")
     assert {"age", "sex", "site"} <= set(names)
     assert not {"melanoma", "target", "diagnosis", "diagnostic", "biopsed", "split", "image_id"} & set(names)
     for style in ("embedding", "one_hot", "integer"):
-        encoding = fit(train, choices_for(names, train, style), "melanoma")
-        values = understand(rows, encoding)
-        found = network_inputs(values, encoding)
+        encoding = fit_encoding(train, choose_encodings(names, train, style), "melanoma")
+        values = read_table_values(rows, encoding)
+        found = make_network_inputs(values, encoding)
         assert np.isfinite(found.continuous).all()
         assert len(found.continuous) == len(rows)
         assert values.known[:, encoding.fields.index("age")].mean() > 0.85

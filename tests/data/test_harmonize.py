@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.data.cells import known_names
-from napari_melanoma.data.harmonize import harmonise
-from napari_melanoma.data.table_schema import COLUMNS, NAMES, check_value, column_named
-from napari_melanoma.data.taxonomy import taxonomy
-from napari_melanoma.io.tables import each_row
+from napari_melanoma.data.harmonize import harmonize_rows
+from napari_melanoma.data.table_cells import list_known_names
+from napari_melanoma.data.table_schema import COLUMN_NAMES, COLUMNS, check_value, find_column
+from napari_melanoma.data.taxonomy import load_taxonomy
+from napari_melanoma.io.tables import iterate_rows
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_rows(case: Case) -> None:
-    found = harmonise([case.row], case.source)
+    found = harmonize_rows([case.row], case.source)
     assert found.rows == [case.expected]
     assert found.report.unmapped == case.unmapped
     assert found.report.impossible == case.impossible
@@ -234,12 +234,12 @@ def test_the_report_says_what_to_look_at() -> None:
         {"image": "a.jpg", "sex": "x", "note": "", "region": "leg"},
         {"image": "b", "sex": "o", "note": "", "region": "leg"},
     ]
-    report = harmonise(rows).report
+    report = harmonize_rows(rows).report
     assert report.rows == 3
     assert report.columns == {"image": ("image_id",), "sex": ("sex",), "region": ("site",)}
     assert report.own == ("note",)
     assert report.known["site"] == 3
-    assert list(report.findings()) == [
+    assert list(report.describe_findings()) == [
         ("sex", "3 cells are not understood and kept in sex_as_given: 'x' (2), 'o' (1); rows a, a, b"),
         ("image_id", "1 id stands in several rows: 'a' (2)"),
         ("note", "no row says anything in this column"),
@@ -248,24 +248,24 @@ def test_the_report_says_what_to_look_at() -> None:
 
 def test_an_id_that_names_a_place_outside_is_reported_when_it_is_changed() -> None:
     given = ("../../evil", "/etc/passwd.png", "C:\\x\\y.jpg", "a/b.jpg", "c.jpg", "d")
-    found = harmonise([{"image": name} for name in given])
+    found = harmonize_rows([{"image": name} for name in given])
     assert [row["image_id"] for row in found.rows] == ["evil", "passwd", "y", "b", "c", "d"]
     assert found.report.renamed == {"../../evil": "evil", "/etc/passwd.png": "passwd", "C:\\x\\y.jpg": "y"}
-    ((about, said),) = found.report.findings()
+    ((about, said),) = found.report.describe_findings()
     assert about == "image_id"
     assert said.startswith("3 ids were changed, because an id must not name a path")
     assert "'../../evil' is now 'evil'" in said
 
 
 def test_where_a_file_lies_is_no_id_that_was_changed() -> None:
-    found = harmonise([{"image_id": "a", "path": "/data/a.png", "notes": "../b/a.png"}])
+    found = harmonize_rows([{"image_id": "a", "path": "/data/a.png", "notes": "../b/a.png"}])
     assert (found.rows[0]["image_id"], found.report.renamed) == ("a", {})
 
 
 def test_rows_without_an_id_are_named_by_their_number() -> None:
-    report = harmonise([{"age": age} for age in ("40", "430", "-1", "999", "555")]).report
+    report = harmonize_rows([{"age": age} for age in ("40", "430", "-1", "999", "555")]).report
     assert report.rows_of == {"unmapped": {}, "impossible": {"age": ("2", "3", "4")}}
-    ((_, said), *_) = report.findings()
+    ((_, said), *_) = report.describe_findings()
     assert said.endswith("; rows 2, 3, 4 and 1 more")
 
 
@@ -278,8 +278,8 @@ TEXTS = st.sampled_from(
     ]
 )
 HEADERS = [
-    *(name for names in known_names().values() for name in names),
-    *(*NAMES, *(f"{name}_as_given" for name in NAMES), "depth_mm_reader_1", "itch"),
+    *(name for names in list_known_names().values() for name in names),
+    *(*COLUMN_NAMES, *(f"{name}_as_given" for name in COLUMN_NAMES), "depth_mm_reader_1", "itch"),
     *("Age (months)", "Diameter_1 [cm]", "Ulceration (y)"),
 ]
 TABLES = st.lists(st.dictionaries(st.sampled_from(sorted(set(HEADERS))), TEXTS, max_size=8), max_size=6)
@@ -289,18 +289,18 @@ SOURCES = st.sampled_from(["", "pad-ufes-20", "lesion-size-2020", "fitzpatrick17
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(TABLES, SOURCES)
 def test_harmonising_twice_changes_nothing_and_no_row_is_lost(rows: list[dict[str, str]], source: str) -> None:
-    once = harmonise(rows, source)
+    once = harmonize_rows(rows, source)
     assert len(once.rows) == len(rows) == once.report.rows
-    assert harmonise(once.rows, source).rows == once.rows
-    assert harmonise(once.rows).rows == once.rows
+    assert harmonize_rows(once.rows, source).rows == once.rows
+    assert harmonize_rows(once.rows).rows == once.rows
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(st.dictionaries(st.sampled_from(sorted(set(HEADERS))), TEXTS, max_size=8), SOURCES)
 def test_every_cell_is_one_of_ours_or_was_kept(row: dict[str, str], source: str) -> None:
-    found = harmonise([row], source)
+    found = harmonize_rows([row], source)
     for name, text in found.rows[0].items():
-        column = column_named(name)
+        column = find_column(name)
         assert column is None or check_value(column, text) == ""
     kept = "; ".join(found.rows[0].values())
     for words in (*found.report.unmapped.values(), *found.report.impossible.values()):
@@ -309,7 +309,7 @@ def test_every_cell_is_one_of_ours_or_was_kept(row: dict[str, str], source: str)
 
 def test_a_row_is_understood_by_itself() -> None:
     rows = [case.row for case in CASES]
-    assert harmonise(rows).rows == [harmonise([row]).rows[0] for row in rows]
+    assert harmonize_rows(rows).rows == [harmonize_rows([row]).rows[0] for row in rows]
 
 
 REAL = {
@@ -329,16 +329,16 @@ REAL = {
 @pytest.mark.parametrize("name", REAL)
 def test_real_tables(shared_data, name: str) -> None:
     source, count = REAL[name]
-    rows = list(each_row(shared_data / "metadata" / name))
+    rows = list(iterate_rows(shared_data / "metadata" / name))
     some = rows[:: max(1, count // 4000)]
-    found = harmonise(some, source)
+    found = harmonize_rows(some, source)
     assert len(rows) == count
     assert set(found.report.unmapped) <= {"mitoses_per_mm2"}  # some are bounds, such as <1
     assert set(found.report.impossible) <= {"diameter_1_mm", "diameter_2_mm"}  # some are 0
-    assert harmonise(found.rows[:300], source).rows == found.rows[:300]
+    assert harmonize_rows(found.rows[:300], source).rows == found.rows[:300]
 
 
 def test_the_schema_has_every_word_that_it_needs() -> None:
     for column in COLUMNS:
         if column.kind == "word":
-            assert len(taxonomy(column.taxonomy).words) > 2
+            assert len(load_taxonomy(column.taxonomy).words) > 2

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.data.harmonize import harmonise
-from napari_melanoma.data.mapping import TableMapping, read_mapping, suggest_mapping, write_mapping
+from napari_melanoma.data.harmonize import harmonize_rows
+from napari_melanoma.data.table_mapping import TableMapping, read_mapping, suggest_mapping, write_mapping
 
 MINE = TableMapping(
     columns={"Bild": "image_id", "Befund": "diagnosis", "Notiz": ""}, words={"diagnosis": {"MM": "melanoma"}}
@@ -42,7 +42,7 @@ def test_of_two_columns_that_become_one_the_first_that_says_something_counts() -
 )
 def test_a_mapped_column_keeps_the_unit_of_its_name(theirs: str, ours: str, text: str, expected: str) -> None:
     mapped = TableMapping(columns={theirs: ours}).apply({theirs: text})
-    assert harmonise([mapped]).rows[0] == {ours: expected}
+    assert harmonize_rows([mapped]).rows[0] == {ours: expected}
 
 
 def test_a_mapping_is_kept_as_toml(tmp_path: Path) -> None:

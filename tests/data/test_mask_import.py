@@ -13,12 +13,12 @@ from PIL import Image
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data.corrections import Corrections
-from napari_melanoma.data.dataset import read_dataset, with_masks
-from napari_melanoma.data.mask_import import ImportOptions, ImportReport, import_masks
+from napari_melanoma.data.dataset import read_dataset, select_for_split
+from napari_melanoma.data.mask_import import MaskImportOptions, MaskImportReport, import_masks
 from napari_melanoma.io.results import read_mask, write_mask
 
 SHAPE = (40, 60)
-Import = Callable[..., ImportReport]
+Import = Callable[..., MaskImportReport]
 
 
 def square(side: int, shape: tuple[int, int] = SHAPE) -> np.ndarray:
@@ -42,8 +42,8 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bring(tmp_path: Path, images: Path) -> Import:
-    def bring(masks: Path, **options: object) -> ImportReport:
-        parsed = ImportOptions.parse({"no_patients": "metadata" not in options, **options}, "the test")
+    def bring(masks: Path, **options: object) -> MaskImportReport:
+        parsed = MaskImportOptions.parse({"no_patients": "metadata" not in options, **options}, "the test")
         return import_masks(masks, images, tmp_path / "out", parsed, run=RunContext())
 
     return bring
@@ -81,7 +81,7 @@ def test_a_folder_of_pictures(bring: Import, tmp_path: Path) -> None:
     assert report.added == ["one", "two"]
     assert report.faults == [("four.png", "belongs to no photograph: none of that name was found")]
     assert report.without_mask == ["three.png"]
-    samples = with_masks(read_dataset(tmp_path / "out"))
+    samples = select_for_split(read_dataset(tmp_path / "out"))
     assert [(s.image_id, s.review, s.modality) for s in samples] == [
         ("one", "accepted", "dermoscopic"),
         ("two", "accepted", "dermoscopic"),
@@ -98,7 +98,7 @@ def test_again_is_no_change_and_a_reviewed_mask_is_kept(bring: Import, tmp_path:
     assert (again.added, again.kept) == ([], ["one.png", "two.jpg"])
     assert (tmp_path / "out/dataset.csv").read_bytes() == table
     assert bring(masks, replace=True).added == ["one", "two"]
-    assert np.count_nonzero(read_mask(with_masks(read_dataset(tmp_path / "out"))[0].mask)) == 400
+    assert np.count_nonzero(read_mask(select_for_split(read_dataset(tmp_path / "out"))[0].mask)) == 400
     assert Corrections(tmp_path / "out").undo() == "two"
 
 
@@ -106,7 +106,7 @@ def test_what_nobody_reviewed_is_taken_anew(bring: Import, tmp_path: Path) -> No
     masks = masks_of(tmp_path / "masks", one=square(9))
     bring(masks, review="unreviewed")
     assert bring(masks).added == ["one"]
-    assert Corrections(tmp_path / "out").count()["accepted"] == 1
+    assert Corrections(tmp_path / "out").count_reviews()["accepted"] == 1
 
 
 def test_objects_of_an_image_are_united_or_chosen_by_class(bring: Import, tmp_path: Path) -> None:
@@ -119,11 +119,11 @@ def test_objects_of_an_image_are_united_or_chosen_by_class(bring: Import, tmp_pa
     report = bring(masks, classes=["nevus"], class_is_diagnosis=True)
     assert report.added == ["one"]
     assert report.left_out == {"objects of other classes": 2}
-    (sample,) = with_masks(read_dataset(tmp_path / "out"))
+    (sample,) = select_for_split(read_dataset(tmp_path / "out"))
     assert sample.diagnosis == "nevus"
     assert np.count_nonzero(read_mask(sample.mask)) == 100
     assert bring(masks, replace=True).added == ["one", "two"]
-    assert np.count_nonzero(read_mask(with_masks(read_dataset(tmp_path / "out"))[0].mask)) == 300
+    assert np.count_nonzero(read_mask(select_for_split(read_dataset(tmp_path / "out"))[0].mask)) == 300
     with pytest.raises(InputError, match="no object is of the class mole: found the classes nevus, ruler"):
         bring(masks, classes=["mole"])
 
@@ -139,7 +139,7 @@ def test_a_table_says_whose_photographs_they_are(bring: Import, tmp_path: Path) 
     table.write_text("patient_id,age,image_id,diagnosis\np7,60,one,melanoma\np7,60,two,\n", encoding="utf-8")
     masks = coco(tmp_path / "c.json", ("one.png", "nevus", outline(0, 5)), ("two.jpg", "nevus", outline(0, 9)))
     bring(masks, metadata=table, class_is_diagnosis=True)
-    first, second = with_masks(read_dataset(tmp_path / "out"))
+    first, second = select_for_split(read_dataset(tmp_path / "out"))
     assert first.group == second.group == "out/p7"
     assert [first.diagnosis, second.diagnosis] == ["melanoma", "nevus"]
     table.write_text("name\none\n", encoding="utf-8")
@@ -151,7 +151,7 @@ def test_a_table_in_the_words_of_others(bring: Import, tmp_path: Path) -> None:
     table = tmp_path / "known.csv"
     table.write_bytes("Patient;Bild;Diagnose\np7;one.png;Nävus\np8;two.jpg;Muttermal\n".encode("cp1252"))
     bring(coco(tmp_path / "c.json", ("one.png", "x", outline(0, 5)), ("two.jpg", "x", outline(0, 9))), metadata=table)
-    first, second = with_masks(read_dataset(tmp_path / "out"))
+    first, second = select_for_split(read_dataset(tmp_path / "out"))
     assert [first.diagnosis, second.diagnosis] == ["nevus", "Muttermal"]
     assert second.group == "out/p8"
 
@@ -183,14 +183,14 @@ def test_a_mask_of_another_size(bring: Import, tmp_path: Path) -> None:
     assert faults["three.png"].endswith("(turned by its EXIF orientation?)")
     report = bring(masks, resize=True)
     assert (report.added, report.resized, len(report.faults)) == (["one"], 1, 2)
-    (sample,) = with_masks(read_dataset(tmp_path / "out"))
+    (sample,) = select_for_split(read_dataset(tmp_path / "out"))
     assert np.array_equal(read_mask(sample.mask), square(20))
 
 
 def test_polygons_are_scaled_before_they_are_drawn(bring: Import, tmp_path: Path) -> None:
     masks = coco(tmp_path / "c.json", ("one.png", "lesion", [0, 0, 41, 0, 41, 21, 0, 21]), height=80, width=120)
     assert bring(masks, resize=True).resized == 1
-    mask = read_mask(with_masks(read_dataset(tmp_path / "out"))[0].mask)
+    mask = read_mask(select_for_split(read_dataset(tmp_path / "out"))[0].mask)
     assert mask.sum() == 20 * 10  # edges at 20.5 and 10.5: the next centres lie on them
     assert mask[:10, :20].all()
 
@@ -271,5 +271,5 @@ def test_a_stop_keeps_what_was_stored(tmp_path: Path, images: Path) -> None:
 
     run = RunContext(stop)
     with pytest.raises(Cancelled):
-        import_masks(masks, images, tmp_path / "out", ImportOptions(no_patients=True), run=run)
+        import_masks(masks, images, tmp_path / "out", MaskImportOptions(no_patients=True), run=run)
     assert len(Corrections(tmp_path / "out").rows()) == 2

@@ -12,10 +12,10 @@ from PIL import Image
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError, UnreadableImage
-from napari_melanoma.data.dataset import read_dataset, with_masks
-from napari_melanoma.data.importing import SourceOptions, import_source
-from napari_melanoma.data.mask_import import ImportOptions, import_masks
-from napari_melanoma.data.masks.values import lesion_mask, nnunet_labels, parse_values
+from napari_melanoma.data.dataset import read_dataset, select_for_split
+from napari_melanoma.data.mask_import import MaskImportOptions, import_masks
+from napari_melanoma.data.masks.label_values import parse_values, read_lesion_mask, read_nnunet_labels
+from napari_melanoma.data.source_import import SourceImportOptions, import_source
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.io.results import read_labels, read_mask, read_table
 
@@ -56,7 +56,7 @@ PLAIN = [
 
 @pytest.mark.parametrize(("name", "values"), PLAIN, ids=[f"{n} {v.dtype} {v.max()}" for n, v in PLAIN])
 def test_a_mask_of_one_lesion_in_any_form(tmp_path: Path, name: str, values: np.ndarray) -> None:
-    found = lesion_mask(save(tmp_path / name, values), name)
+    found = read_lesion_mask(save(tmp_path / name, values), name)
     assert found.dtype == bool
     assert np.count_nonzero(found != LESION) == 0
 
@@ -65,31 +65,31 @@ def test_a_picture_with_a_palette(tmp_path: Path) -> None:
     picture = Image.fromarray(TWO.astype(np.uint8), mode="P")
     picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
     picture.save(tmp_path / "m.png")
-    assert np.array_equal(lesion_mask(tmp_path / "m.png", "m.png", "all"), TWO > 0)
+    assert np.array_equal(read_lesion_mask(tmp_path / "m.png", "m.png", "all"), TWO > 0)
 
 
 def test_a_label_image_is_refused_until_its_values_are_explained(tmp_path: Path) -> None:
     path = save(tmp_path / "m.png", TWO.astype(np.uint8))
     with pytest.raises(DataSetError, match=r"label image with the values 0, 1, 2: .*--values 1,2"):
-        lesion_mask(path, path.name)
-    assert np.array_equal(lesion_mask(path, path.name, ("1",)), TWO == 1)
-    assert np.array_equal(lesion_mask(path, path.name, "all"), TWO > 0)
-    assert np.array_equal(lesion_mask(path, path.name, "keep"), TWO)
-    assert np.array_equal(lesion_mask(path, path.name, ("mole",), {"mole": 2}), TWO == 2)
+        read_lesion_mask(path, path.name)
+    assert np.array_equal(read_lesion_mask(path, path.name, ("1",)), TWO == 1)
+    assert np.array_equal(read_lesion_mask(path, path.name, "all"), TWO > 0)
+    assert np.array_equal(read_lesion_mask(path, path.name, "keep"), TWO)
+    assert np.array_equal(read_lesion_mask(path, path.name, ("mole",), {"mole": 2}), TWO == 2)
     with pytest.raises(DataSetError, match="'wart' is no value of a mask"):
-        lesion_mask(path, path.name, ("wart",), {"mole": 2})
+        read_lesion_mask(path, path.name, ("wart",), {"mole": 2})
 
 
 def test_numbered_objects_of_cellpose_are_lesions(tmp_path: Path) -> None:
     assert np.array_equal(
-        lesion_mask(save(tmp_path / "x_cp_masks.tif", TWO.astype(np.uint16)), "x_cp_masks.tif"), TWO > 0
+        read_lesion_mask(save(tmp_path / "x_cp_masks.tif", TWO.astype(np.uint16)), "x_cp_masks.tif"), TWO > 0
     )
 
 
 @pytest.mark.parametrize("values", [np.full(SHAPE, 0.5, np.float32), np.where(LESION, -1, 0).astype(np.int16)])
 def test_probabilities_and_negative_values_are_no_mask(tmp_path: Path, values: np.ndarray) -> None:
     with pytest.raises(UnreadableImage, match="cannot be read as a mask"):
-        lesion_mask(save(tmp_path / "m.tif", values), "m.tif")
+        read_lesion_mask(save(tmp_path / "m.tif", values), "m.tif")
 
 
 @pytest.mark.parametrize(("text", "expected"), [(None, None), ("all", "all"), ("keep", "keep"), ("1, 2", ("1", "2"))])
@@ -109,18 +109,18 @@ def nnunet(tmp_path: Path) -> Path:
 
 
 def test_an_nnunet_data_set_is_imported(nnunet: Path, tmp_path: Path) -> None:
-    options = SourceOptions(no_patients=True)
+    options = SourceImportOptions(no_patients=True)
     report = import_source(find_source("folder"), nnunet, tmp_path / "set", options, run=RunContext())
     assert (report.images, report.masks, report.faults) == (4, 3, [])
     rows = {row["image_id"]: row["split"] for row in read_table(tmp_path / "set/dataset.csv")}
     assert rows == {"a": "", "b": "", "c": "", "d": "test"}
-    assert all(np.array_equal(read_mask(one.mask), LESION) for one in with_masks(read_dataset(tmp_path / "set")))
+    assert all(np.array_equal(read_mask(one.mask), LESION) for one in select_for_split(read_dataset(tmp_path / "set")))
 
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_masks_of_nnunet_are_matched_with_their_images(nnunet: Path, tmp_path: Path, whole: bool) -> None:
     masks, images = (nnunet, nnunet) if whole else (nnunet / "labelsTr", nnunet / "imagesTr")
-    report = import_masks(masks, images, tmp_path / "set", ImportOptions(no_patients=True), run=RunContext())
+    report = import_masks(masks, images, tmp_path / "set", MaskImportOptions(no_patients=True), run=RunContext())
     assert (sorted(report.added), report.faults) == (["a_0000", "b_0000", "c_0000"], [])
 
 
@@ -133,7 +133,7 @@ def test_a_table_may_name_a_case_of_nnunet_or_its_file(tmp_path: Path, name: str
         save(masks / f"{case}.png", LESION.astype(np.uint8))
     table = tmp_path / "all/metadata.csv"
     table.write_text("image_id,patient_id\n" + "".join(f"{name.format(case)},p{case}\n" for case in "ab"))
-    options = ImportOptions.parse({"metadata": table}, "the test")
+    options = MaskImportOptions.parse({"metadata": table}, "the test")
     assert import_masks(masks, images, tmp_path / "c", options, run=RunContext()).notes == []
     report = import_source(find_source("folder"), tmp_path / "all", tmp_path / "set", run=RunContext())
     assert (report.images, report.masks, report.left) == (2, 2, 0)
@@ -143,7 +143,7 @@ def test_a_table_may_name_a_case_of_nnunet_or_its_file(tmp_path: Path, name: str
 
 def test_a_table_of_other_images_is_refused_as_that(nnunet: Path, tmp_path: Path) -> None:
     (nnunet / "metadata.csv").write_text("image_id,patient_id\nq1,p1\nq2,p2\n")
-    options = ImportOptions.parse({"metadata": nnunet / "metadata.csv"}, "the test")
+    options = MaskImportOptions.parse({"metadata": nnunet / "metadata.csv"}, "the test")
     with pytest.raises(
         InputError, match="rows for q1, q2, but for none of the 3 photographs with a mask, such as a_0000"
     ):
@@ -155,13 +155,13 @@ def test_a_table_of_other_images_is_refused_as_that(nnunet: Path, tmp_path: Path
 def test_several_classes_of_nnunet_are_named_in_the_refusal(nnunet: Path, tmp_path: Path) -> None:
     save(nnunet / "labelsTr/b.png", TWO.astype(np.uint8))
     (nnunet / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "lesion": 1, "hair": 2}}))
-    assert nnunet_labels(nnunet / "labelsTr") == {"lesion": 1, "hair": 2}
-    options = SourceOptions(no_patients=True)
+    assert read_nnunet_labels(nnunet / "labelsTr") == {"lesion": 1, "hair": 2}
+    options = SourceImportOptions(no_patients=True)
     with pytest.raises(DataSetError, match=r"1 of 3 masks is .*b\.png.* 0, 1 \(lesion\), 2 \(hair\): name"):
         import_source(find_source("folder"), nnunet, tmp_path / "set", options, run=RunContext())
-    lesion = SourceOptions(no_patients=True, values=("lesion",))
+    lesion = SourceImportOptions(no_patients=True, values=("lesion",))
     assert import_source(find_source("folder"), nnunet, tmp_path / "two", lesion, run=RunContext()).faults == []
-    kept = SourceOptions(no_patients=True, values="keep")
+    kept = SourceImportOptions(no_patients=True, values="keep")
     import_source(find_source("folder"), nnunet, tmp_path / "three", kept, run=RunContext())
     assert np.array_equal(read_labels(tmp_path / "three/masks/b.png"), TWO)
 
@@ -179,7 +179,7 @@ def test_refused_label_images_leave_nothing_and_do_not_block_the_next_try(labels
     out = tmp_path / "set"
 
     def bring(values: object) -> list[str]:
-        options = ImportOptions.parse({"no_patients": True, "values": values}, "the test")
+        options = MaskImportOptions.parse({"no_patients": True, "values": values}, "the test")
         return import_masks(labels / "masks", labels / "images", out, options, run=RunContext()).added
 
     with pytest.raises(DataSetError, match=r"2 of 3 masks are .*\(b\.png, c\.png\).* 0, 1, 2, 4: name") as e:
@@ -189,7 +189,7 @@ def test_refused_label_images_leave_nothing_and_do_not_block_the_next_try(labels
         bring(["wart"])
     assert not out.exists()
     assert bring(["1"]) == ["a", "b", "c"]
-    masks = [read_mask(one.mask) for one in with_masks(read_dataset(out)) if one.mask]
+    masks = [read_mask(one.mask) for one in select_for_split(read_dataset(out)) if one.mask]
     assert all(np.array_equal(mask, LESION) for mask in masks)
 
 
@@ -197,18 +197,18 @@ def test_refused_label_images_leave_nothing_and_do_not_block_the_next_try(labels
 def test_an_import_of_a_folder_with_label_images_leaves_nothing(
     labels: Path, tmp_path: Path, values: tuple[str, ...] | None
 ) -> None:
-    options = SourceOptions(no_patients=True, values=values)
+    options = SourceImportOptions(no_patients=True, values=values)
     with pytest.raises(DataSetError, match=r"2 of 3 masks are label images .* 0, 1, 2, 4: name|no value of a mask"):
         import_source(find_source("folder"), labels, tmp_path / "set", options, run=RunContext())
     assert [path.name for path in tmp_path.iterdir()] == ["all"]
-    named = SourceOptions(no_patients=True, values=("1",))
+    named = SourceImportOptions(no_patients=True, values=("1",))
     assert import_source(find_source("folder"), labels, tmp_path / "set", named, run=RunContext()).masks == 3
 
 
 def test_an_earlier_stopped_import_survives_a_refusal(labels: Path, tmp_path: Path) -> None:
     (tmp_path / ".set.gathering/images").mkdir(parents=True)
     save(tmp_path / ".set.gathering/images/a.png", TWO.astype(np.uint8))
-    options = SourceOptions(no_patients=True)
+    options = SourceImportOptions(no_patients=True)
     with pytest.raises(DataSetError, match="label images"):
         import_source(find_source("folder"), labels, tmp_path / "set", options, run=RunContext())
     assert (tmp_path / ".set.gathering/images").exists()
@@ -223,7 +223,7 @@ def test_channels_in_several_files_are_refused(nnunet: Path, tmp_path: Path) -> 
     photograph(nnunet / "imagesTr/a_0001.png")
     with pytest.raises(DataSetError, match="one channel of an nnU-Net case"):
         import_source(
-            find_source("folder"), nnunet, tmp_path / "set", SourceOptions(no_patients=True), run=RunContext()
+            find_source("folder"), nnunet, tmp_path / "set", SourceImportOptions(no_patients=True), run=RunContext()
         )
 
 
@@ -231,11 +231,11 @@ def test_channels_in_several_files_are_refused(nnunet: Path, tmp_path: Path) -> 
 def test_masks_beside_a_photograph_are_no_photographs(tmp_path: Path, name: str) -> None:
     photograph(tmp_path / "all/x.png")
     save(tmp_path / "all" / name, TWO.astype(np.uint16) if "cp" in name else LESION.astype(np.uint8))
-    options = SourceOptions(no_patients=True)
+    options = SourceImportOptions(no_patients=True)
     report = import_source(find_source("folder"), tmp_path / "all", tmp_path / "set", options, run=RunContext())
     assert (report.images, report.masks, report.faults) == (1, 1, [])
     found = import_masks(
-        tmp_path / "all", tmp_path / "all", tmp_path / "c", ImportOptions(no_patients=True), run=RunContext()
+        tmp_path / "all", tmp_path / "all", tmp_path / "c", MaskImportOptions(no_patients=True), run=RunContext()
     )
     assert (found.added, found.faults, found.without_mask) == (["x"], [], [])
 
@@ -243,7 +243,7 @@ def test_masks_beside_a_photograph_are_no_photographs(tmp_path: Path, name: str)
 def test_a_mask_that_claims_to_be_huge_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch) -> None:
     photograph(tmp_path / "all/x.png")
     save(tmp_path / "all/masks/x.png", np.zeros((80, 120), np.uint8))
-    monkeypatch.setattr("napari_melanoma.data.importing.lesion_mask", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr("napari_melanoma.data.source_import.lesion_mask", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(DataSetError, match="its mask 120 x 80"):
-        options = SourceOptions(no_patients=True)
+        options = SourceImportOptions(no_patients=True)
         import_source(find_source("folder"), tmp_path / "all", tmp_path / "set", options, run=RunContext())

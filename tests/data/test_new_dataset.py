@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from napari_melanoma.core.ownership import is_locked
-from napari_melanoma.data.dataset import gathered
+from napari_melanoma.core.locks import is_locked
+from napari_melanoma.data.dataset import assemble_folder
 
 
 def test_what_is_discarded_is_gone_before_another_command_can_gather_there(tmp_path: Path, monkeypatch) -> None:
@@ -20,7 +20,7 @@ def test_what_is_discarded_is_gone_before_another_command_can_gather_there(tmp_p
 
     real = shutil.rmtree
     monkeypatch.setattr(shutil, "rmtree", removed)
-    with pytest.raises(KeyError), gathered(tmp_path / "new", discard_on=KeyError) as place:
+    with pytest.raises(KeyError), assemble_folder(tmp_path / "new", discard_on=KeyError) as place:
         (place / "images" / "a.png").touch()
         raise KeyError
     assert seen == [True]
@@ -29,7 +29,7 @@ def test_what_is_discarded_is_gone_before_another_command_can_gather_there(tmp_p
 
 def test_what_an_earlier_try_left_is_not_discarded(tmp_path: Path) -> None:
     for error in (ValueError, KeyError):
-        with pytest.raises(error), gathered(tmp_path / "new", discard_on=KeyError) as place:
+        with pytest.raises(error), assemble_folder(tmp_path / "new", discard_on=KeyError) as place:
             (place / "images" / "a.png").touch()
             raise error
     assert (place / "images" / "a.png").exists()

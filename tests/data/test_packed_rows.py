@@ -6,18 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.data.packed_rows import PackedRow, as_dict
+from napari_melanoma.data.packed_rows import PackedRow, unpack_row
 
 ROWS = st.dictionaries(st.text(max_size=3), st.text(st.characters(exclude_characters="\x1f"), max_size=4), max_size=4)
 
 
 @given(ROWS, ROWS, ROWS)
 def test_it_is_what_it_was_made_of(own: dict[str, str], below: dict[str, str], deepest: dict[str, str]) -> None:
-    row = PackedRow(own).over(below).over(deepest)
+    row = PackedRow(own).with_defaults(below).with_defaults(deepest)
     expected = {**deepest, **below, **own}
-    assert as_dict(row) == dict(row.items()) == expected
+    assert unpack_row(row) == dict(row.items()) == expected
     assert len(row) == len(expected)
-    assert as_dict(expected) == expected
+    assert unpack_row(expected) == expected
 
 
 def test_a_cell_that_is_not_there() -> None:
@@ -29,4 +29,4 @@ def test_a_cell_that_is_not_there() -> None:
 
 def test_the_separator_itself_is_a_blank() -> None:
     for values in ({"a": "x\x1fy"}, {"a": "\x1f", "b": "z"}):
-        assert as_dict(PackedRow(values)) == {name: text.replace("\x1f", " ") for name, text in values.items()}
+        assert unpack_row(PackedRow(values)) == {name: text.replace("\x1f", " ") for name, text in values.items()}

@@ -10,11 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.data.features.patient_relative import (
-    DISTANCE,
-    EMBEDDING,
-    LIMIT,
-    patient_columns,
-    patient_relative,
+    DISTANCE_COLUMN,
+    EMBEDDING_COLUMNS,
+    MAX_ROBUST_Z,
+    list_patient_columns,
+    measure_patient_relative,
     robust_z,
 )
 
@@ -29,19 +29,19 @@ ALIKE = [(0.10, 4.0), (0.12, 4.4), (0.11, 3.9), (0.09, 4.1)]
 
 
 def test_the_odd_one_is_far_from_the_others_and_first_in_rank() -> None:
-    found = patient_relative(patient("p", [*ALIKE, (0.4, 12.0)]), MEASURED)
+    found = measure_patient_relative(patient("p", [*ALIKE, (0.4, 12.0)]), MEASURED)
     assert [row["patient_rank"] for row in found].index(1) == 4
-    assert found[4][DISTANCE] > 2 * max(row[DISTANCE] for row in found[:4])
-    assert found[4]["patient_z_asymmetry"] == LIMIT
+    assert found[4][DISTANCE_COLUMN] > 2 * max(row[DISTANCE_COLUMN] for row in found[:4])
+    assert found[4]["patient_z_asymmetry"] == MAX_ROBUST_Z
     assert found[0]["patient_lesions"] == 5
     assert sorted(row["patient_rank"] for row in found) == [1, 2, 3, 4, 5]
 
 
 def test_figures_are_those_that_the_definition_gives() -> None:
-    found = patient_relative(patient("p", [(1, ""), (2, ""), (4, ""), (7, "")]), MEASURED)
+    found = measure_patient_relative(patient("p", [(1, ""), (2, ""), (4, ""), (7, "")]), MEASURED)
     scale = 1.4826 * 1.5  # the median is 3, the deviations 2, 1, 1 and 4
     assert [row["patient_z_asymmetry"] for row in found] == pytest.approx([x / scale for x in (-2, -1, 1, 4)])
-    assert found[3][DISTANCE] == pytest.approx((6 + 5 + 3) / 3 / scale)
+    assert found[3][DISTANCE_COLUMN] == pytest.approx((6 + 5 + 3) / 3 / scale)
     assert all(math.isnan(row["patient_z_area_mm2"]) for row in found)
 
 
@@ -69,7 +69,7 @@ def test_robust_z(values: list[float], expected: list[float]) -> None:
     ],
 )
 def test_fewer_than_three_lesions_say_nothing(rows: list[dict[str, object]]) -> None:
-    for row in patient_relative(rows, MEASURED, np.ones((len(rows), 2))):
+    for row in measure_patient_relative(rows, MEASURED, np.ones((len(rows), 2))):
         row.pop("patient_lesions")
         assert all(math.isnan(value) for value in row.values())
 
@@ -79,20 +79,20 @@ def test_images_of_a_lesion_count_once_and_get_the_same() -> None:
     rows = patient("p", [*ALIKE[:3], (0.4, 12.0), (0.41, 12.1), (0.39, "")])
     for number, row in enumerate(rows):
         row["lesion_id"] = f"l{min(number, 3)}"
-    found = patient_relative(rows, MEASURED)
+    found = measure_patient_relative(rows, MEASURED)
     assert found[3] == found[4] == found[5]
     assert (found[3]["patient_lesions"], found[3]["patient_rank"]) == (4, 1)
 
 
 def test_an_embedding_that_points_elsewhere_is_the_odd_one() -> None:
     embeddings = np.array([[1, 0.1], [1, 0], [1, -0.1], [0, 1], [np.nan, np.nan]])
-    found = patient_relative(patient("p", [*ALIKE, ALIKE[0]]), MEASURED, embeddings)
-    distance, z, rank = EMBEDDING
+    found = measure_patient_relative(patient("p", [*ALIKE, ALIKE[0]]), MEASURED, embeddings)
+    distance, z, rank = EMBEDDING_COLUMNS
     cosine = (1 - 0.1 / math.hypot(1, 0.1) + 1 + 1 + 0.1 / math.hypot(1, 0.1)) / 3
     assert found[3][distance] == pytest.approx(cosine)
-    assert (found[3][rank], found[3][z]) == (1, LIMIT)
+    assert (found[3][rank], found[3][z]) == (1, MAX_ROBUST_Z)
     assert math.isnan(found[4][distance])
-    assert tuple(found[0]) == patient_columns(MEASURED, embedded=True)
+    assert tuple(found[0]) == list_patient_columns(MEASURED, embedded=True)
 
 
 cells = st.one_of(st.just(""), st.floats(-1e6, 1e6))
@@ -107,17 +107,17 @@ def test_other_patients_and_the_order_say_nothing(drawn: list[tuple[str, str, fl
         {"patient_id": who, "lesion_id": lesion, "asymmetry": first, "area_mm2": second}
         for who, lesion, first, second in drawn
     ]
-    whole = patient_relative(rows, MEASURED)
+    whole = measure_patient_relative(rows, MEASURED)
     for who in "abc":
         places = [place for place, row in enumerate(rows) if row["patient_id"] == who][::-1]
-        alone = patient_relative([rows[place] for place in places], MEASURED)
+        alone = measure_patient_relative([rows[place] for place in places], MEASURED)
         for place, row in zip(places, alone, strict=True):
             assert list(row.values()) == pytest.approx(list(whole[place].values()), nan_ok=True)
 
 
 def test_a_patient_with_thousands_of_tiles_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = patient("p", [(float(n % 7), float(n % 5)) for n in range(60)])
-    whole = patient_relative(rows, MEASURED)
-    monkeypatch.setattr("napari_melanoma.data.features.patient_relative.AT_ONCE", 500)
-    for one, other in zip(whole, patient_relative(rows, MEASURED), strict=True):
+    whole = measure_patient_relative(rows, MEASURED)
+    monkeypatch.setattr("napari_melanoma.data.features.patient_relative.MAX_VALUES_AT_ONCE", 500)
+    for one, other in zip(whole, measure_patient_relative(rows, MEASURED), strict=True):
         assert list(one.values()) == pytest.approx(list(other.values()))

@@ -11,8 +11,8 @@ from PIL import Image
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.check import check_data
-from napari_melanoma.data.importing import SourceOptions, SourceReport, import_source
-from napari_melanoma.data.mask_import import ImportOptions, ImportReport, import_masks
+from napari_melanoma.data.mask_import import MaskImportOptions, MaskImportReport, import_masks
+from napari_melanoma.data.source_import import SourceImportOptions, SourceImportReport, import_source
 from napari_melanoma.data.sources import find_source
 from napari_melanoma.data.splits import SplitOptions, split_dataset
 from napari_melanoma.io.results import read_table, write_mask
@@ -51,15 +51,17 @@ def table(path: Path, header: str) -> Path:
     return path
 
 
-def masks_in(photographs: Path, **options: object) -> ImportReport:
+def masks_in(photographs: Path, **options: object) -> MaskImportReport:
     out = photographs.parent / "set"
-    parsed = ImportOptions.parse(options, "the test")
+    parsed = MaskImportOptions.parse(options, "the test")
     return import_masks(photographs.parent / "masks", photographs, out, parsed, run=RunContext())
 
 
-def folder_in(photographs: Path, **options: bool) -> SourceReport:
+def folder_in(photographs: Path, **options: bool) -> SourceImportReport:
     out = photographs.parent / "set"
-    return import_source(find_source("folder"), photographs.parent, out, SourceOptions(**options), run=RunContext())
+    return import_source(
+        find_source("folder"), photographs.parent, out, SourceImportOptions(**options), run=RunContext()
+    )
 
 
 @pytest.mark.parametrize("header", HEADERS)

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.data.merging import Conflict, Origin, groups_of, identity, united
+from napari_melanoma.data.merging import DatasetRow, MergeConflict, group_by_image, identify_image, merge_rows
 from napari_melanoma.data.packed_rows import PackedRow
-from napari_melanoma.data.taxonomy import taxonomy
+from napari_melanoma.data.taxonomy import load_taxonomy
 
 
-def origins(*rows: dict[str, str], image_id: str = "ISIC_0000001") -> list[Origin]:
-    return [Origin(PackedRow(row), f"set{n}", image_id, (-n,)) for n, row in enumerate(rows)]
+def origins(*rows: dict[str, str], image_id: str = "ISIC_0000001") -> list[DatasetRow]:
+    return [DatasetRow(PackedRow(row), f"set{n}", image_id, (-n,)) for n, row in enumerate(rows)]
 
 
 SAME = {
@@ -29,7 +29,7 @@ SAME = {
 
 @pytest.mark.parametrize(("one", "other", "same"), SAME.values(), ids=list(SAME))
 def test_which_rows_are_about_one_image(one: tuple[str, str], other: tuple[str, str], same: bool) -> None:
-    assert (identity(*one) == identity(*other)) is same
+    assert (identify_image(*one) == identify_image(*other)) is same
 
 
 UNITED = {
@@ -68,24 +68,24 @@ UNITED = {
 
 @pytest.mark.parametrize(("rows", "expected", "columns"), UNITED.values(), ids=list(UNITED))
 def test_rows_are_united(rows: list[dict[str, str]], expected: dict[str, str], columns: list[str]) -> None:
-    row, conflicts = united(origins(*rows))
+    row, conflicts = merge_rows(origins(*rows))
     assert row == {**rows[0], **expected, "also_in": "set1"}
     assert [one.column for one in conflicts] == columns
 
 
 def test_a_conflict_says_who_said_what() -> None:
-    _, conflicts = united(origins({}, {"age": "50"}, {"age": "55"}))
-    assert conflicts == [Conflict("ISIC_0000001", "age", "50", "set1", "55", "set2")]
+    _, conflicts = merge_rows(origins({}, {"age": "50"}, {"age": "55"}))
+    assert conflicts == [MergeConflict("ISIC_0000001", "age", "50", "set1", "55", "set2")]
 
 
 def test_rows_of_one_data_set_stay_apart() -> None:
-    rows = [Origin(PackedRow({}), "mine", name, (0,)) for name in ("ISIC_0000001", "ISIC_0000001_downsampled")]
-    assert [len(group) for group in groups_of(rows)] == [1, 1]
+    rows = [DatasetRow(PackedRow({}), "mine", name, (0,)) for name in ("ISIC_0000001", "ISIC_0000001_downsampled")]
+    assert [len(group) for group in group_by_image(rows)] == [1, 1]
 
 
 WORDS = {
     "age": st.sampled_from(["40", "40.0", "41"]),
-    "site": st.sampled_from(taxonomy("site").words),
+    "site": st.sampled_from(load_taxonomy("site").words),
     "diagnosis": st.sampled_from(["nevus", "melanoma", "unknown"]),
     "target": st.sampled_from(["0", "1"]),
     "camera": st.sampled_from(["X", "Y"]),
@@ -95,17 +95,17 @@ ROWS = st.lists(st.fixed_dictionaries({}, optional=WORDS), min_size=1, max_size=
 
 @given(ROWS)
 def test_nothing_that_is_known_is_lost(rows: list[dict[str, str]]) -> None:
-    row, conflicts = united(origins(*rows))
+    row, conflicts = merge_rows(origins(*rows))
     for number, member in enumerate(rows):
         for column, text in member.items():
             listed = any((one.column, one.other, one.other_from) == (column, text, f"set{number}") for one in conflicts)
-            below = column == "site" and taxonomy("site").within(row[column], text)
+            below = column == "site" and load_taxonomy("site").is_within(row[column], text)
             same = column == "age" and float(row[column]) == float(text)
             assert row.get(column) == text or text == "unknown" or listed or below or same
 
 
 @given(st.fixed_dictionaries({}, optional=WORDS))
 def test_a_row_united_with_itself_stays_as_it_is(row: dict[str, str]) -> None:
-    again, conflicts = united(origins(row, row))
+    again, conflicts = merge_rows(origins(row, row))
     assert not conflicts
     assert {column: text for column, text in again.items() if column != "also_in"} == row

@@ -25,7 +25,7 @@ def laid_out(files: Mapping[str, bytes], folder: Path) -> Path:
 
 def test_images_of_one_name_in_two_folders_keep_their_own_masks(tmp_path: Path) -> None:
     files = dict.fromkeys(("a/images/x.jpg", "a/masks/x.png", "b/images/x.jpg", "b/images/lesion.jpg"), PICTURE)
-    records = find_source("folder").find(laid_out(files, tmp_path)).records
+    records = find_source("folder").read_folder(laid_out(files, tmp_path)).records
     found = {record.image_id: record.mask and record.mask.name for record in records}
     assert found == {"a_x": "a/masks/x.png", "b_x": None, "lesion": None}
 
@@ -42,14 +42,14 @@ INNERMOST = {
 @pytest.mark.parametrize("names", INNERMOST.values(), ids=list(INNERMOST))
 def test_an_outer_folder_does_not_make_everything_a_mask(names: tuple[str, str], outer: str, tmp_path: Path) -> None:
     files = {f"{outer}/{name}": PICTURE for name in names}
-    (record,) = find_source("folder").find(laid_out(files, tmp_path)).records
+    (record,) = find_source("folder").read_folder(laid_out(files, tmp_path)).records
     assert (record.image and record.image.name, record.mask and record.mask.name) == tuple(files)
 
 
 def test_masks_alone_are_no_images(tmp_path: Path) -> None:
     folder = laid_out(dict.fromkeys(("masks/x.png", "masks/y.png"), PICTURE), tmp_path)
     with pytest.raises(DataSetError, match="does not hold"):
-        find_source("folder").find(folder)
+        find_source("folder").read_folder(folder)
 
 
 def patched(path: Path, local: int, central: int, value: int) -> None:
@@ -65,7 +65,7 @@ def test_an_archive_that_cannot_be_read_here_is_said(fields: tuple[int, int, int
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         archive.writestr("x.jpg", PICTURE)
     patched(tmp_path / "images.zip", *fields)
-    (record,) = find_source("folder").find(tmp_path).records
+    (record,) = find_source("folder").read_folder(tmp_path).records
     assert record.image is not None
     with pytest.raises(InputError, match=rf"images\.zip cannot be read here: .*{said}.*Unpack it into a folder"):
         record.image.read()
@@ -83,7 +83,7 @@ def test_archives_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         archive.writestr("x.jpg", PICTURE)
         archive.writestr("labels.csv", "image,dx\nx.jpg,nv\n")
     monkeypatch.setattr(zipfile, "ZipFile", Noted)
-    (record,) = find_source("folder").find(tmp_path).records
+    (record,) = find_source("folder").read_folder(tmp_path).records
     assert [archive.fp for archive in opened] == [None, None]  # the list of members, the table
     assert record.image is not None
     assert record.image.read() == record.image.read() == PICTURE

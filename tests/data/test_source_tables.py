@@ -12,28 +12,28 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.data.cells import stem_of
-from napari_melanoma.data.mapping import TableMapping
-from napari_melanoma.data.source_tables import one_hot
+from napari_melanoma.data.source_tables import parse_one_hot
 from napari_melanoma.data.sources import find_source
+from napari_melanoma.data.table_cells import strip_image_suffix
+from napari_melanoma.data.table_mapping import TableMapping
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
 
 def test_a_table_alone_gives_rows_without_images(tmp_path: Path) -> None:
     (tmp_path / "ISIC_2019_Training_Metadata.csv").write_text("image,age_approx\nISIC_0000002,50\nISIC_0000001,\n")
-    found = find_source("isic2019").find(tmp_path)
-    assert [(record.image_id, record.image) for record in found.taken] == [
+    found = find_source("isic2019").read_folder(tmp_path)
+    assert [(record.image_id, record.image) for record in found.importable] == [
         ("ISIC_0000001", None),
         ("ISIC_0000002", None),
     ]
-    assert found.taken[1].values == {"modality": "dermoscopic", "age_approx": "50", "split": "train"}
+    assert found.importable[1].values == {"modality": "dermoscopic", "age_approx": "50", "split": "train"}
 
 
 def test_where_images_are_there_rows_without_one_are_left(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("image_id,age\na,50\nb,40\n")
     (tmp_path / "a.jpg").write_bytes(b"picture")
-    found = find_source("table").find(tmp_path)
-    assert [record.image_id for record in found.taken] == ["a"]
+    found = find_source("table").read_folder(tmp_path)
+    assert [record.image_id for record in found.importable] == ["a"]
     assert [record.image_id for record in found.records] == ["a", "b"]
 
 
@@ -47,14 +47,14 @@ def test_a_table_may_be_packed_and_named_itself(name: str, tmp_path: Path) -> No
     else:
         path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
     for place in (tmp_path, path):
-        (record,) = find_source("fitzpatrick17k").find(place).taken
+        (record,) = find_source("fitzpatrick17k").read_folder(place).importable
         assert record.values["label"] == "melanoma"
 
 
 def test_what_two_rows_say_of_one_image_is_kept(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("image_id,age,dx\nx,50,nv\nx,51,\ny,60,mel\n")
     (tmp_path / "b.csv").write_text("filename,sex,dx\nx.jpg,f,mel\nx.jpg,f,bcc\nx.jpg,,mel\n")
-    found = find_source("table").find(tmp_path)
+    found = find_source("table").read_folder(tmp_path)
     assert {record.image_id: record.values for record in found.records} == {
         "x": {"age": "50", "dx": "nv", "other_age": "51", "sex": "f", "other_dx": "bcc // mel"},
         "y": {"age": "60", "dx": "mel"},
@@ -66,21 +66,21 @@ def test_what_two_rows_say_of_one_image_is_kept(tmp_path: Path) -> None:
 
 def test_rows_that_name_no_image_are_said(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("image_id,age\nx,50\n,60\n , \n")
-    found = find_source("table").find(tmp_path)
+    found = find_source("table").read_folder(tmp_path)
     assert [record.image_id for record in found.records] == ["x"]
     assert found.notes == [("image_id", "1 row names no image: left out")]
 
 
 def test_a_split_that_somebody_drew_is_none_of_the_set(tmp_path: Path) -> None:
     (tmp_path / "ISIC_2024_label_list_2.csv").write_text("image,binary_label,split\nISIC_0000001.jpg,0,test\n")
-    (record,) = find_source("isic2024").find(tmp_path).records
+    (record,) = find_source("isic2024").read_folder(tmp_path).records
     assert record.values == {"modality": "tbp_tile", "binary_label": "0", "split_of_the_list": "test"}
 
 
 def test_a_case_may_have_several_biopsies(tmp_path: Path) -> None:
     table = tmp_path / "pathology.csv"
     table.write_text("case_id,diagnosis,mrn\n7,nevus,1\n7,melanoma,1\n,scar,2\n,,3\n")
-    found = find_source("isic2024-pathology").find(table)
+    found = find_source("isic2024-pathology").read_folder(table)
     assert {one.image_id: one.values for one in found.records} == {
         "case_7": {"case_id": "7", "diagnosis": "nevus", "lesion_id": "7"},
         "case_7-2": {"case_id": "7", "diagnosis": "melanoma", "lesion_id": "7"},
@@ -93,7 +93,7 @@ def test_a_mapping_is_followed(tmp_path: Path) -> None:
     mapping = TableMapping(
         columns={"Datei": "image_id", "Befund": "diagnosis", "Raum": ""}, words={"diagnosis": {"böse": "melanoma"}}
     )
-    (record,) = find_source("table").find(tmp_path / "klinik.csv", mapping).taken
+    (record,) = find_source("table").read_folder(tmp_path / "klinik.csv", mapping).importable
     assert (record.image_id, record.values) == ("x", {"diagnosis": "melanoma"})
 
 
@@ -101,20 +101,20 @@ def test_a_text_is_a_table_only_where_it_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("image_id\nx\n")
     (tmp_path / "read me.txt").write_text("Images\nof moles, taken, in 2020\n")
     (tmp_path / "b.txt").write_text("image_id\tage\ny\t40\n")
-    assert [record.image_id for record in find_source("table").find(tmp_path).records] == ["x"]
-    assert [record.image_id for record in find_source("table").find(tmp_path / "b.txt").records] == ["y"]
+    assert [record.image_id for record in find_source("table").read_folder(tmp_path).records] == ["x"]
+    assert [record.image_id for record in find_source("table").read_folder(tmp_path / "b.txt").records] == ["y"]
 
 
 def test_a_table_that_names_no_image_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("age\n50\n")
     with pytest.raises(DataSetError, match="where it has another name, say so with --map"):
-        find_source("table").find(tmp_path)
+        find_source("table").read_folder(tmp_path)
 
 
 def test_a_damaged_table_is_said(tmp_path: Path) -> None:
     (tmp_path / "fitzpatrick17k.csv.gz").write_bytes(gzip.compress(b"md5hash\n" * 99)[:-20])
     with pytest.raises(InputError, match=r"cannot read .*fitzpatrick17k\.csv\.gz"):
-        find_source("fitzpatrick17k").find(tmp_path)
+        find_source("fitzpatrick17k").read_folder(tmp_path)
 
 
 STEMS = {
@@ -130,7 +130,7 @@ STEMS = {
 
 @pytest.mark.parametrize(("name", "stem"), STEMS.items())
 def test_the_name_of_an_image_is_that_of_its_file(name: str, stem: str) -> None:
-    assert stem_of(name) == stem
+    assert strip_image_suffix(name) == stem
 
 
 HOT = {"1": "melanoma", "1.0": "melanoma", "1e0": "melanoma", "0.0": "", "": "", "yes": ""}
@@ -139,8 +139,8 @@ HOT = {"1": "melanoma", "1.0": "melanoma", "1e0": "melanoma", "0.0": "", "": "",
 @pytest.mark.parametrize(("cell", "word"), HOT.items())
 def test_a_class_with_a_column_of_its_own(cell: str, word: str) -> None:
     classes = {"MEL": "melanoma", "NV": "nevus"}
-    assert one_hot({"MEL": cell, "NV": "0.0", "UNK": "1"}, classes) == word
-    assert one_hot({"MEL": cell, "NV": "1.0"}, classes) == ("" if word else "nevus")
+    assert parse_one_hot({"MEL": cell, "NV": "0.0", "UNK": "1"}, classes) == word
+    assert parse_one_hot({"MEL": cell, "NV": "1.0"}, classes) == ("" if word else "nevus")
 
 
 def dicom(path: Path, **elements: object) -> None:
@@ -161,7 +161,7 @@ def test_dicom_headers_become_rows_that_name_nobody(tmp_path: Path) -> None:
     dicom(tmp_path / "in/report.dcm")
     (tmp_path / "in/notes").write_text("Doe")
     (tmp_path / "in/broken.dcm").write_bytes(b"no header")
-    found = find_source("dicom").find(tmp_path / "in")
+    found = find_source("dicom").read_folder(tmp_path / "in")
     assert all(record.image is None for record in found.records)
     first, second = sorted((record.values for record in found.records), key=lambda values: "mpp_x" in values)
     assert first["patient_id"] == second["patient_id"] == pseudonym("4711")
@@ -179,7 +179,7 @@ def test_dicom_headers_become_rows_that_name_nobody(tmp_path: Path) -> None:
 
 def test_an_id_that_leads_out_is_changed_and_reported(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("image_id,age\n../../evil,50\nb,40\n")
-    found = find_source("table").find(tmp_path)
+    found = find_source("table").read_folder(tmp_path)
     assert [record.image_id for record in found.records] == ["b", "evil"]
     ((about, said),) = found.notes
     assert (about, "'../../evil' is now 'evil'" in said) == ("image_id", True)

@@ -15,8 +15,8 @@ from PIL import Image
 
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import MODALITY_WORDS
-from napari_melanoma.data.harmonize import harmonise
-from napari_melanoma.data.sources import Record, find_source, source_of, sources, where_to_get
+from napari_melanoma.data.harmonize import harmonize_rows
+from napari_melanoma.data.sources import SourceRecord, describe_access, find_source, guess_source, list_sources
 
 PICTURE = b"picture"
 
@@ -442,13 +442,13 @@ def zipped(layout: Layout, folder: Path) -> Path:
     return folder
 
 
-def harmonised(source: str, record: Record) -> dict[str, str]:
-    (row,) = harmonise([record.values], source if find_source(source).spec.public else "").rows
+def harmonised(source: str, record: SourceRecord) -> dict[str, str]:
+    (row,) = harmonize_rows([record.values], source if find_source(source).spec.public else "").rows
     return row
 
 
 def test_every_source_has_a_layout_here() -> None:
-    assert sorted([*BY_NAME, "dicom"]) == list(sources())  # dicom: test_source_tables
+    assert sorted([*BY_NAME, "dicom"]) == list(list_sources())  # dicom: test_source_tables
 
 
 @pytest.mark.parametrize("lay", [laid_out, zipped])
@@ -456,12 +456,12 @@ def test_every_source_has_a_layout_here() -> None:
 def test_a_set_is_found_in_its_official_layout(
     layout: Layout, lay: Callable[[Layout, Path], Path], tmp_path: Path
 ) -> None:
-    found = find_source(layout.source).find(lay(layout, tmp_path))
+    found = find_source(layout.source).read_folder(lay(layout, tmp_path))
     assert not found.notes
-    assert [record.image_id for record in found.taken] == layout.ids
-    assert [record.image_id for record in found.taken if record.mask is not None] == layout.masked
+    assert [record.image_id for record in found.importable] == layout.ids
+    assert [record.image_id for record in found.importable if record.mask is not None] == layout.masked
     image_id, known = layout.known
-    record = next(record for record in found.taken if record.image_id == image_id)
+    record = next(record for record in found.importable if record.image_id == image_id)
     assert {column: harmonised(layout.source, record).get(column) for column in known} == known
     assert record.image is None or record.image.read() == PICTURE
 
@@ -471,7 +471,7 @@ def test_a_missing_set_is_named_with_where_to_get_it(name: str, tmp_path: Path) 
     (tmp_path / "notes.txt").write_text("nothing")
     spec = find_source(name).spec
     with pytest.raises(DataSetError) as caught:
-        find_source(name).find(tmp_path)
+        find_source(name).read_folder(tmp_path)
     said = str(caught.value)
     for part in (spec.title, spec.layout.splitlines()[0], "notes.txt (1 files)", spec.url, spec.licence):
         assert part in said
@@ -479,9 +479,9 @@ def test_a_missing_set_is_named_with_where_to_get_it(name: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", list(BY_NAME))
 def test_what_a_set_says_of_itself_is_complete(name: str) -> None:
-    spec = sources()[name].spec
+    spec = list_sources()[name].spec
     assert spec.name == name
-    assert spec.url in where_to_get(spec)
+    assert spec.url in describe_access(spec)
     assert spec.modality in ("", *MODALITY_WORDS)
     assert all((spec.title, spec.licence, spec.url, spec.layout))
     assert not spec.public or (spec.reference and (spec.images or name in UNCOUNTED))
@@ -490,34 +490,36 @@ def test_what_a_set_says_of_itself_is_complete(name: str) -> None:
 def test_a_part_of_a_set_is_enough(tmp_path: Path) -> None:
     folder = laid_out(BY_NAME["isic2017"], tmp_path)
     shutil.rmtree(folder / "ISIC-2017_Training_Data")
-    found = find_source("isic2017").find(folder)
-    assert [record.image_id for record in found.taken] == ["ISIC_0000004", "ISIC_0000005"]
+    found = find_source("isic2017").read_folder(folder)
+    assert [record.image_id for record in found.importable] == ["ISIC_0000004", "ISIC_0000005"]
     assert [record.image_id for record in found.records if record.image is None] == ["ISIC_0000001"]
 
 
 def test_a_damaged_archive_and_an_unknown_name_are_said(tmp_path: Path) -> None:
     (tmp_path / "ISIC2018_Task1-2_Training_Input.zip").write_bytes(b"half a download")
     with pytest.raises(InputError, match=r"Training_Input\.zip cannot be read.*Download it again"):
-        find_source("isic2018").find(tmp_path)
+        find_source("isic2018").read_folder(tmp_path)
     with pytest.raises(InputError, match=r"no source named 'isic' \(known: cptac-cm, dermofit, dicom"):
         find_source("isic")
     with pytest.raises(InputError, match="is no folder"):
-        find_source("ph2").find(tmp_path / "nowhere")
+        find_source("ph2").read_folder(tmp_path / "nowhere")
 
 
 def test_blank_lines_in_a_table_are_passed_over(tmp_path: Path) -> None:
     folder = laid_out(BY_NAME["isic2016"], tmp_path)
     table = rows("ISIC_0000000,benign", "", "ISIC_0000002,malignant", " ", "")
     (folder / "ISBI2016_ISIC_Part3_Training_GroundTruth.csv").write_bytes(table)
-    found = {record.image_id: record.values["melanoma"] for record in find_source("isic2016").find(folder).records}
+    found = {
+        record.image_id: record.values["melanoma"] for record in find_source("isic2016").read_folder(folder).records
+    }
     assert found == {"ISIC_0000000": "0", "ISIC_0000002": "1", "ISIC_0000003": "1"}
 
 
 def test_a_record_is_what_its_finder_says(tmp_path: Path) -> None:
     image = Image.fromarray(np.zeros((20, 30, 3), np.uint8))
     image.save(tmp_path / "only.png")
-    (record,) = find_source("folder").find(tmp_path).records
-    assert record == Record("only", record.image, None, {})
+    (record,) = find_source("folder").read_folder(tmp_path).records
+    assert record == SourceRecord("only", record.image, None, {})
 
 
 @pytest.mark.parametrize(
@@ -535,10 +537,10 @@ def test_a_record_is_what_its_finder_says(tmp_path: Path) -> None:
     ],
 )
 def test_public_sets_are_known_by_whole_words(name: str, source: str | None) -> None:
-    assert source_of(name) == source
+    assert guess_source(name) == source
 
 
 def test_a_set_that_is_known_by_its_folder_is_known_by_its_own_name() -> None:
-    known = [source.spec for source in sources().values() if source.spec.folders]
-    assert [spec.name for spec in known if source_of(spec.name) != spec.name] == []
+    known = [source.spec for source in list_sources().values() if source.spec.folders]
+    assert [spec.name for spec in known if guess_source(spec.name) != spec.name] == []
     assert {spec.name for spec in known} >= {"dermofit", "ham10000", "isic2016", "isic2018", "ph2", "smartskins"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.splits import _held_out, folds, hold_out, split_parts
+from napari_melanoma.data.splits import _choose_test_groups_of_set, assign_folds, hold_out, split_trainable
 
 
 @dataclass(frozen=True)
@@ -36,29 +36,29 @@ def groups(part: Iterable[Sample]) -> set[str]:
 
 def test_rows_with_a_split_go_where_it_says() -> None:
     found = samples(20, "train") + samples(7, "val", domain="b") + samples(5, "test", domain="c")
-    parts = split_parts(found, Rules(), 0)
-    assert groups(parts.held_out) == {f"b/p{n}" for n in range(7)}
-    assert groups(parts.learn) | groups(parts.tuning) == {f"a/p{n}" for n in range(20)}
-    assert len(parts.tuning) == 2
+    parts = split_trainable(found, Rules(), 0)
+    assert groups(parts.test) == {f"b/p{n}" for n in range(7)}
+    assert groups(parts.training) | groups(parts.validation) == {f"a/p{n}" for n in range(20)}
+    assert len(parts.validation) == 2
 
 
 def test_all_learns_from_everything() -> None:
     found = samples(10, "val") + samples(10, "", domain="b")
-    parts = split_parts(found, Rules(split="all"), 0)
-    assert (len(parts.learn), len(parts.tuning), parts.held_out) == (18, 2, [])
+    parts = split_trainable(found, Rules(split="all"), 0)
+    assert (len(parts.training), len(parts.validation), parts.test) == (18, 2, [])
 
 
 @pytest.mark.parametrize("count", range(3, 12))
 def test_a_few_corrections_serve_every_part(count: int) -> None:
-    parts = split_parts(samples(count), Rules(), 0)
-    assert min(len(parts.learn), len(parts.tuning), len(parts.held_out)) >= 1
-    assert len(parts.learn) + len(parts.tuning) + len(parts.held_out) == count
+    parts = split_trainable(samples(count), Rules(), 0)
+    assert min(len(parts.training), len(parts.validation), len(parts.test)) >= 1
+    assert len(parts.training) + len(parts.validation) + len(parts.test) == count
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(0, (0, 0, 0)), (1, (1, 0, 0)), (2, (1, 1, 0))])
 def test_too_few_groups_leave_parts_empty(count: int, sizes: tuple[int, int, int]) -> None:
-    parts = split_parts(samples(count), Rules(), 0)
-    assert (len(parts.learn), len(parts.tuning), len(parts.held_out)) == sizes
+    parts = split_trainable(samples(count), Rules(), 0)
+    assert (len(parts.training), len(parts.validation), len(parts.test)) == sizes
 
 
 @given(st.integers(3, 60), st.data(), st.integers(0, 5), st.integers(0, 5))
@@ -71,12 +71,12 @@ def test_who_comes_goes_or_is_rejected_moves_nobody_else(
         data.draw(st.lists(st.sampled_from(everyone), unique=True), label=when) for when in ("then", "now")
     )
     rejected = [replace(sample, review="rejected") for sample in everyone if sample not in after]
-    first, then = split_parts(before, Rules(), seed), split_parts([*rejected, *after], Rules(), later)
-    by_hash = {group for group in groups(everyone) if len(_held_out([group], 0.2))}
-    learnt, judged = groups(first.learn + first.tuning), groups(then.held_out)
+    first, then = split_trainable(before, Rules(), seed), split_trainable([*rejected, *after], Rules(), later)
+    by_hash = {group for group in groups(everyone) if len(_choose_test_groups_of_set([group], 0.2))}
+    learnt, judged = groups(first.training + first.validation), groups(then.test)
     if groups(before) & by_hash and groups(after) & by_hash:
         assert not learnt & judged, "a later model must not be judged on what its parent has learnt"
-        assert not groups(first.held_out) & groups(then.learn + then.tuning)
+        assert not groups(first.test) & groups(then.training + then.validation)
     else:
         assert len(learnt & judged) <= 1, "only where the hash holds nobody out, one group stands in"
 
@@ -90,47 +90,47 @@ def test_a_patient_with_images_in_two_splits_is_not_learnt() -> None:
         *samples(20, "", domain="b"),
         *samples(20, "train", domain="b"),
     ]
-    parts = split_parts(found, Rules(), 0)
-    assert not groups(parts.learn + parts.tuning) & groups(parts.held_out)
-    assert "a/p2" in groups(parts.held_out) & groups(parts.left_out)
-    assert len(parts.learn + parts.tuning + parts.held_out) + len(parts.left_out) == len(found)
+    parts = split_trainable(found, Rules(), 0)
+    assert not groups(parts.training + parts.validation) & groups(parts.test)
+    assert "a/p2" in groups(parts.test) & groups(parts.left_out)
+    assert len(parts.training + parts.validation + parts.test) + len(parts.left_out) == len(found)
 
 
 @given(st.integers(0, 60), st.integers(1, 3), st.floats(0, 0.8), st.floats(0.01, 0.49), st.integers(0, 3))
 def test_no_patient_is_on_two_sides(count: int, each: int, held_out: float, tuning: float, seed: int) -> None:
     found = samples(count, images_a_patient=each)
     rules = Rules(held_out_fraction=held_out, tuning_fraction=tuning)
-    parts = split_parts(found, rules, seed)
-    sides = [groups(parts.learn), groups(parts.tuning), groups(parts.held_out)]
+    parts = split_trainable(found, rules, seed)
+    sides = [groups(parts.training), groups(parts.validation), groups(parts.test)]
     assert sum(map(len, sides)) == len(set.union(*sides))
-    assert sorted(s.image_id for part in (parts.learn, parts.tuning, parts.held_out) for s in part) == sorted(
+    assert sorted(s.image_id for part in (parts.training, parts.validation, parts.test) for s in part) == sorted(
         s.image_id for s in found
     )
 
 
 def test_the_share_held_out_is_near_the_one_asked_for() -> None:
-    assert len(split_parts(samples(2000), Rules(held_out_fraction=0.3), 0).held_out) == pytest.approx(600, abs=60)
+    assert len(split_trainable(samples(2000), Rules(held_out_fraction=0.3), 0).test) == pytest.approx(600, abs=60)
 
 
 def test_of_three_groups_one_is_held_out_whatever_their_names() -> None:
     """A fraction of one in a thousand draws none of them."""
     rules = Rules(held_out_fraction=0.001)
-    assert [len(split_parts(samples(n), rules, 0).held_out) for n in range(1, 6)] == [0, 0, 1, 1, 1]
+    assert [len(split_trainable(samples(n), rules, 0).test) for n in range(1, 6)] == [0, 0, 1, 1, 1]
 
 
 def test_the_order_of_the_table_says_nothing() -> None:
     found = samples(40)
-    assert groups(split_parts(found, Rules(), 0).held_out) == groups(split_parts(found[::-1], Rules(), 0).held_out)
+    assert groups(split_trainable(found, Rules(), 0).test) == groups(split_trainable(found[::-1], Rules(), 0).test)
 
 
 def test_nothing_asked_for_holds_nothing_out() -> None:
-    assert split_parts(samples(50), Rules(held_out_fraction=0.0), 0).held_out == []
+    assert split_trainable(samples(50), Rules(held_out_fraction=0.0), 0).test == []
 
 
 def test_what_has_no_mask_is_left_out() -> None:
     without = [Sample(f"n{n}", Path("x"), None, f"n{n}", "train", "a") for n in range(5)]
-    parts = split_parts(samples(10, "train") + without, Rules(), 0)
-    assert len(parts.learn) + len(parts.tuning) == 10
+    parts = split_trainable(samples(10, "train") + without, Rules(), 0)
+    assert len(parts.training) + len(parts.validation) == 10
 
 
 def test_small_strata_are_not_all_rounded_away() -> None:
@@ -150,19 +150,19 @@ def test_every_group_is_in_one_fold_whatever_the_order(drawn: list[tuple[int, st
     groups, classes = [f"p{number}" for number, _ in drawn], [name for _, name in drawn]
     if len(set(groups)) < count:
         with pytest.raises(DataSetError, match=f"{count} folds need as many patients"):
-            folds(groups, classes, count, seed)
+            assign_folds(groups, classes, count, seed)
         return
-    found = folds(groups, classes, count, seed)
+    found = assign_folds(groups, classes, count, seed)
     of_group = dict(zip(groups, found, strict=True))
     assert [of_group[group] for group in groups] == found
     assert set(found) <= set(range(count))
-    assert folds(groups[::-1], classes[::-1], count, seed) == found[::-1]
+    assert assign_folds(groups[::-1], classes[::-1], count, seed) == found[::-1]
 
 
 @settings(max_examples=40)
 @given(st.lists(st.sampled_from("abc"), min_size=5, max_size=80))
 def test_folds_of_single_images_are_as_even_as_can_be(classes: list[str]) -> None:
-    found = folds([f"i{n}" for n in range(len(classes))], classes, 5, 0)
+    found = assign_folds([f"i{n}" for n in range(len(classes))], classes, 5, 0)
     for wanted in ("a", "b", "c", "abc"):
         sizes = [sum(f == fold and c in wanted for f, c in zip(found, classes, strict=True)) for fold in range(5)]
         assert max(sizes) - min(sizes) <= 1
@@ -172,17 +172,17 @@ def test_patients_with_many_images_are_dealt_first_and_the_rare_class_reaches_ev
     """Fifty patients with 1 to 6 images; every tenth has one melanoma among them."""
     groups = [f"p{n}" for n in range(50) for _ in range(1 + n % 6)]
     classes = ["melanoma" if n % 10 == 0 and k == 0 else "nevus" for n in range(50) for k in range(1 + n % 6)]
-    found = folds(groups, classes, 5, 0)
+    found = assign_folds(groups, classes, 5, 0)
     sizes = [found.count(fold) for fold in range(5)]
     assert max(sizes) - min(sizes) <= 1
     assert sorted(f for f, c in zip(found, classes, strict=True) if c == "melanoma") == [0, 1, 2, 3, 4]
-    assert folds(groups, classes, 5, 1) != found
+    assert assign_folds(groups, classes, 5, 1) != found
 
 
 def test_who_has_a_fold_keeps_it_when_others_come() -> None:
     groups, classes = [f"p{n}" for n in range(20)], ["a"] * 20
-    kept = dict(zip(groups, folds(groups, classes, 4, 0), strict=True))
+    kept = dict(zip(groups, assign_folds(groups, classes, 4, 0), strict=True))
     more = [*groups, *(f"q{n}" for n in range(8))]
-    found = dict(zip(more, folds(more, ["a"] * 28, 4, 0, kept), strict=True))
+    found = dict(zip(more, assign_folds(more, ["a"] * 28, 4, 0, kept), strict=True))
     assert {group: found[group] for group in groups} == kept
     assert [list(found.values()).count(fold) for fold in range(4)] == [7, 7, 7, 7]

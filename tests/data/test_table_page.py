@@ -7,8 +7,8 @@ import re
 import tomllib
 from pathlib import Path
 
-from napari_melanoma.data.mapping import TableMapping
-from napari_melanoma.data.table_schema import NAMES
+from napari_melanoma.data.table_mapping import TableMapping
+from napari_melanoma.data.table_schema import COLUMN_NAMES
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -19,7 +19,7 @@ def test_the_page_is_up_to_date() -> None:
     spec.loader.exec_module(script)
     page = script.PAGE.read_text(encoding="utf-8")
     assert script.written(page) == page, "run python scripts/table_columns.py"
-    assert all(f"| `{name}` |" in page for name in NAMES)
+    assert all(f"| `{name}` |" in page for name in COLUMN_NAMES)
 
 
 def test_the_examples_run() -> None:

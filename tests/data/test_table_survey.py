@@ -6,8 +6,8 @@ import pytest
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.data.check import AT_ONCE, LOOKED_AT, SAMPLES, preview_table, survey_table
-from napari_melanoma.data.mapping import TableMapping
+from napari_melanoma.data.check import MAX_SAMPLES, PREVIEW_ROWS, ROWS_PER_UPDATE, preview_table, survey_table
+from napari_melanoma.data.table_mapping import TableMapping
 
 
 def written(path, lines):
@@ -21,27 +21,27 @@ def test_the_preview_shows_different_values_of_each_column(tmp_path):
     assert list(found.samples) == ["name", "Gender", "empty", "no"]
     assert found.samples["Gender"] == ("f", "m")
     assert found.samples["empty"] == ()
-    assert len(found.samples["no"]) == SAMPLES
+    assert len(found.samples["no"]) == MAX_SAMPLES
     assert found.guess.columns["Gender"] == "sex"
 
 
 def test_the_survey_reads_every_row(tmp_path):
     """A word that comes after what the preview looks at is counted too."""
-    lines = ["image_id,place"] + [f"i{n},{'elbow' if n < LOOKED_AT else 'dolphin'}" for n in range(LOOKED_AT + 3)]
+    lines = ["image_id,place"] + [f"i{n},{'elbow' if n < PREVIEW_ROWS else 'dolphin'}" for n in range(PREVIEW_ROWS + 3)]
     path = written(tmp_path / "t.csv", lines)
     report = survey_table(path, TableMapping(columns={"place": "site"}), run=RunContext())
-    assert report.rows == LOOKED_AT + 3
+    assert report.rows == PREVIEW_ROWS + 3
     assert report.unmapped == {"site": {"dolphin": 3}}
     words = TableMapping(columns={"place": "site"}, words={"site": {"dolphin": "knee"}})
     assert not survey_table(path, words, run=RunContext()).unmapped
 
 
 def test_the_survey_reports_and_can_be_cancelled(tmp_path):
-    path = written(tmp_path / "t.csv", ["image_id", *(f"i{n}" for n in range(3 * AT_ONCE))])
+    path = written(tmp_path / "t.csv", ["image_id", *(f"i{n}" for n in range(3 * ROWS_PER_UPDATE))])
     seen = []
     run = RunContext(seen.append)
-    assert survey_table(path, TableMapping(), run=run).rows == 3 * AT_ONCE
-    assert [progress.done for progress in seen] == [AT_ONCE, 2 * AT_ONCE, 3 * AT_ONCE]
+    assert survey_table(path, TableMapping(), run=run).rows == 3 * ROWS_PER_UPDATE
+    assert [progress.done for progress in seen] == [ROWS_PER_UPDATE, 2 * ROWS_PER_UPDATE, 3 * ROWS_PER_UPDATE]
     run.cancel()
     with pytest.raises(Cancelled):
         survey_table(path, TableMapping(), run=run)

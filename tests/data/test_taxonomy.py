@@ -4,11 +4,19 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.data import taxonomy as module
-from napari_melanoma.data.cells import Diagnosis, Place, diagnosis_word, joined, nearest, place, told
-from napari_melanoma.data.sources import sources
-from napari_melanoma.data.table_schema import COLUMNS, NAMES, check_value, column_named
-from napari_melanoma.data.taxonomy import HERE, UNKNOWN, names, read_rows, taxonomy
-from napari_melanoma.data.taxonomy.wording import plain, spellings
+from napari_melanoma.data.sources import list_sources
+from napari_melanoma.data.table_cells import (
+    BodySite,
+    Diagnosis,
+    expand_diagnosis,
+    merge_body_sites,
+    parse_body_site,
+    suggest_column,
+    translate_diagnosis,
+)
+from napari_melanoma.data.table_schema import COLUMN_NAMES, COLUMNS, check_value, find_column
+from napari_melanoma.data.taxonomy import TAXONOMY_FOLDER, UNKNOWN, list_taxonomies, load_taxonomy, read_taxonomy_rows
+from napari_melanoma.data.taxonomy.wording import normalize_wording, normalized_spellings
 
 TRANSLATIONS = [
     ("diagnosis", "NV", "nevus"),
@@ -48,12 +56,12 @@ TRANSLATIONS = [
 
 @pytest.mark.parametrize(("name", "theirs", "ours"), TRANSLATIONS, ids=[f"{n} {t}" for n, t, _ in TRANSLATIONS])
 def test_words_of_others(name: str, theirs: str, ours: str | None) -> None:
-    assert taxonomy(name).translate(theirs) == ours
+    assert load_taxonomy(name).translate(theirs) == ours
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", list_taxonomies())
 def test_every_word_means_itself_and_has_a_title(name: str) -> None:
-    words = taxonomy(name)
+    words = load_taxonomy(name)
     assert words.words[-1] == UNKNOWN
     for word in words.words:
         assert words.translate(word) == word
@@ -61,29 +69,34 @@ def test_every_word_means_itself_and_has_a_title(name: str) -> None:
 
 
 def test_columns_name_taxonomies_that_are_there() -> None:
-    assert {column.taxonomy for column in COLUMNS} - {""} <= set(names())
+    assert {column.taxonomy for column in COLUMNS} - {""} <= set(list_taxonomies())
     assert all(column.title and column.description.endswith(".") for column in COLUMNS)
 
 
 def test_sources_may_mean_their_own() -> None:
-    words = taxonomy("diagnosis_by")
+    words = load_taxonomy("diagnosis_by")
     assert words.translate("True", "pad-ufes-20") == "histopathology"
     assert words.translate("True") is None
     assert words.translate("biopsy", "pad-ufes-20") == "histopathology"
 
 
 def test_a_word_lies_below_another() -> None:
-    words = taxonomy("diagnosis")
-    assert words.within("lentigo maligna", "melanoma")
-    assert list(words.line("lentigo maligna")) == ["lentigo maligna", "melanoma in situ", "melanoma", "malignant"]
-    assert not words.within("melanoma", "lentigo maligna")
-    sites = taxonomy("sub_site")
-    assert {sites.parent(word) for word in sites.words[:-1]} <= set(taxonomy("site").words)
+    words = load_taxonomy("diagnosis")
+    assert words.is_within("lentigo maligna", "melanoma")
+    assert list(words.iter_ancestors("lentigo maligna")) == [
+        "lentigo maligna",
+        "melanoma in situ",
+        "melanoma",
+        "malignant",
+    ]
+    assert not words.is_within("melanoma", "lentigo maligna")
+    sites = load_taxonomy("sub_site")
+    assert {sites.parent(word) for word in sites.words[:-1]} <= set(load_taxonomy("site").words)
 
 
 def test_a_taxonomy_that_is_not_there() -> None:
     with pytest.raises(InputError, match=r"no taxonomy named 'colour' \(known: clark, diagnosis"):
-        taxonomy("colour")
+        load_taxonomy("colour")
 
 
 @pytest.mark.parametrize(
@@ -97,62 +110,62 @@ def test_tables_that_contradict_themselves(tmp_path, monkeypatch, words: str, sa
     (tmp_path / "side.csv").write_text("word,parent,title\nleft,,\nright,,\n")
     (tmp_path / "side_words.csv").write_text(words)
     (tmp_path / "unknown_words.csv").write_text("theirs,ours,source,language\nunk,unknown,,\n")
-    monkeypatch.setattr(module, "HERE", tmp_path)
-    monkeypatch.setattr(module, "names", lambda: ("side",))
+    monkeypatch.setattr(module, "TAXONOMY_FOLDER", tmp_path)
+    monkeypatch.setattr(module, "list_taxonomies", lambda: ("side",))
     with pytest.raises(InputError, match=said):
-        module.taxonomy.__wrapped__("side")
+        module.load_taxonomy.__wrapped__("side")
 
 
 def test_how_words_are_compared() -> None:
-    assert plain(" Melanoma, in-situ (NOS)") == "melanoma in situ nos"
-    assert plain("Außenknöchel") == "aussenknochel"
-    assert spellings("Rücken") == ("rucken", "ruecken")
+    assert normalize_wording(" Melanoma, in-situ (NOS)") == "melanoma in situ nos"
+    assert normalize_wording("Außenknöchel") == "aussenknochel"
+    assert normalized_spellings("Rücken") == ("rucken", "ruecken")
 
 
 PLACES = [
-    ("left forearm", Place("upper extremity", "forearm", "left")),
-    ("Left Leg - Upper", Place("lower extremity", "thigh", "left")),
-    ("Torso Back Top Third", Place("posterior torso", "upper back", "")),
-    ("Head & Neck", Place("head/neck")),
-    ("linker Unterarm", Place("upper extremity", "forearm", "left")),
-    ("pierna izquierda", Place("lower extremity", "", "left")),
-    ("antebraço direito", Place("upper extremity", "forearm", "right")),
-    ("l'aine droite", Place("anterior torso", "groin", "right")),
-    ("gamba sinistra", Place("lower extremity", "", "left")),
-    ("rechter voet", Place("lower extremity", "foot", "right")),
-    ("back of the left hand", Place("upper extremity", "hand", "left")),
-    ("right", Place(laterality="right")),
-    ("unknown", Place()),
+    ("left forearm", BodySite("upper extremity", "forearm", "left")),
+    ("Left Leg - Upper", BodySite("lower extremity", "thigh", "left")),
+    ("Torso Back Top Third", BodySite("posterior torso", "upper back", "")),
+    ("Head & Neck", BodySite("head/neck")),
+    ("linker Unterarm", BodySite("upper extremity", "forearm", "left")),
+    ("pierna izquierda", BodySite("lower extremity", "", "left")),
+    ("antebraço direito", BodySite("upper extremity", "forearm", "right")),
+    ("l'aine droite", BodySite("anterior torso", "groin", "right")),
+    ("gamba sinistra", BodySite("lower extremity", "", "left")),
+    ("rechter voet", BodySite("lower extremity", "foot", "right")),
+    ("back of the left hand", BodySite("upper extremity", "hand", "left")),
+    ("right", BodySite(laterality="right")),
+    ("unknown", BodySite()),
     ("left or right arm", None),
-    ("left middle finger", Place("upper extremity", "finger", "left")),
-    ("mid back", Place("posterior torso")),
+    ("left middle finger", BodySite("upper extremity", "finger", "left")),
+    ("mid back", BodySite("posterior torso")),
     ("medial thigh", None),
-    ("left side", Place(laterality="left")),
-    ("línea media", Place(laterality="midline")),
-    ("center", Place(laterality="midline")),
-    ("midline chest", Place("anterior torso", "chest", "midline")),
+    ("left side", BodySite(laterality="left")),
+    ("línea media", BodySite(laterality="midline")),
+    ("center", BodySite(laterality="midline")),
+    ("midline chest", BodySite("anterior torso", "chest", "midline")),
     ("glabella", None),
 ]
 
 
 @pytest.mark.parametrize(("text", "expected"), PLACES, ids=[text for text, _ in PLACES])
-def test_places(text: str, expected: Place | None) -> None:
-    assert place(text) == expected
+def test_places(text: str, expected: BodySite | None) -> None:
+    assert parse_body_site(text) == expected
 
 
 JOINED = [
-    (Place("torso"), Place("anterior torso", "chest"), Place("anterior torso", "chest")),
-    (Place("anterior torso", "chest"), Place("torso", "", "left"), Place("anterior torso", "chest", "left")),
-    (Place("lower extremity"), Place("", "", "left"), Place("lower extremity", "", "left")),
-    (Place("lower extremity"), Place("head/neck", "ear"), None),
-    (Place("", "", "left"), Place("", "", "right"), None),
-    (Place("upper extremity", "hand"), Place("upper extremity", "wrist"), None),
+    (BodySite("torso"), BodySite("anterior torso", "chest"), BodySite("anterior torso", "chest")),
+    (BodySite("anterior torso", "chest"), BodySite("torso", "", "left"), BodySite("anterior torso", "chest", "left")),
+    (BodySite("lower extremity"), BodySite("", "", "left"), BodySite("lower extremity", "", "left")),
+    (BodySite("lower extremity"), BodySite("head/neck", "ear"), None),
+    (BodySite("", "", "left"), BodySite("", "", "right"), None),
+    (BodySite("upper extremity", "hand"), BodySite("upper extremity", "wrist"), None),
 ]
 
 
 @pytest.mark.parametrize(("first", "second", "expected"), JOINED)
-def test_places_that_several_columns_say(first: Place, second: Place, expected: Place | None) -> None:
-    assert joined(first, second) == expected
+def test_places_that_several_columns_say(first: BodySite, second: BodySite, expected: BodySite | None) -> None:
+    assert merge_body_sites(first, second) == expected
 
 
 TOLD = [
@@ -175,7 +188,7 @@ TOLD = [
 
 @pytest.mark.parametrize(("text", "expected"), TOLD, ids=[text for text, _ in TOLD])
 def test_what_follows_from_a_diagnosis(text: str, expected: Diagnosis) -> None:
-    assert told(diagnosis_word(text) or "") == expected
+    assert expand_diagnosis(translate_diagnosis(text) or "") == expected
 
 
 VALUES = [
@@ -193,33 +206,33 @@ VALUES = [
 
 @pytest.mark.parametrize(("name", "text", "said"), VALUES)
 def test_what_may_stand_in_a_cell(name: str, text: str, said: str) -> None:
-    column = column_named(name)
+    column = find_column(name)
     assert column is not None
     assert check_value(column, text) == said
 
 
 def test_columns_of_others_are_none_of_ours() -> None:
-    assert column_named("itch") is None
-    assert column_named("depth_mm_reader_0") is None
+    assert find_column("itch") is None
+    assert find_column("depth_mm_reader_0") is None
 
 
 def test_tables_name_columns_and_sources_that_are_there() -> None:
-    known = {*sources(), ""}
-    for path in HERE.glob("*.csv"):
-        rows = read_rows(path)
+    known = {*list_sources(), ""}
+    for path in TAXONOMY_FOLDER.glob("*.csv"):
+        rows = read_taxonomy_rows(path)
         assert {row.get("source", "") for row in rows} <= known, path.name
         assert {row.get("language", "") for row in rows} <= {"", "en", "de", "es", "pt", "fr", "it", "nl"}, path.name
-    columns = read_rows(HERE / "columns.csv")
-    assert {row["ours"] for row in columns} <= set(NAMES)
+    columns = read_taxonomy_rows(TAXONOMY_FOLDER / "columns.csv")
+    assert {row["ours"] for row in columns} <= set(COLUMN_NAMES)
     assert {row["rule"] for row in columns} <= {"", "keep", "only"}
-    levels = {row["level"] for row in read_rows(HERE / "diagnosis.csv")}
+    levels = {row["level"] for row in read_taxonomy_rows(TAXONOMY_FOLDER / "diagnosis.csv")}
     assert levels == {"group", "diagnosis", "detail"}
 
 
 def test_every_subtype_lies_below_a_diagnosis() -> None:
-    words = taxonomy("diagnosis")
+    words = load_taxonomy("diagnosis")
     for word in words.words[:-1]:
-        meant = told(diagnosis_word(word) or "")
+        meant = expand_diagnosis(translate_diagnosis(word) or "")
         assert meant.diagnosis or meant.group
         assert meant.detail in ("", word)
 
@@ -242,7 +255,7 @@ def test_every_subtype_lies_below_a_diagnosis() -> None:
     ],
 )
 def test_diagnoses_in_other_languages(word: str, ours: str | None) -> None:
-    assert taxonomy("diagnosis").translate(word) == ours
+    assert load_taxonomy("diagnosis").translate(word) == ours
 
 
 @pytest.mark.parametrize(
@@ -259,4 +272,4 @@ def test_diagnoses_in_other_languages(word: str, ours: str | None) -> None:
     ],
 )
 def test_the_nearest_column(name: str, ours: str) -> None:
-    assert nearest(name) == ours
+    assert suggest_column(name) == ours

@@ -14,15 +14,15 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.training_images import (
-    FILE,
+    FILE_NAME,
     PUBLIC,
     TrainingImages,
-    are_listed,
-    are_of_listed_groups,
+    find_trained_groups,
+    find_trained_images,
     hash_images,
-    list_images,
+    make_training_images,
 )
-from napari_melanoma.privacy.pseudonyms import key_file, key_id
+from napari_melanoma.privacy.pseudonyms import find_key_file, key_id
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -40,12 +40,12 @@ def photograph(path: Path, seed: int, side: int = 240) -> Sample:
 
 
 def listed(samples: list[Sample], **more: str) -> TrainingImages:
-    return list_images(hash_images(samples, RunContext()), **more)
+    return make_training_images(hash_images(samples, RunContext()), **more)
 
 
 def seen(samples: list[Sample], images: TrainingImages, *, tiles: bool = False) -> list[bool]:
-    hashed = hash_images(samples, RunContext(), looks=not tiles)
-    return are_listed(hashed, images, tiles=tiles).tolist()
+    hashed = hash_images(samples, RunContext(), perceptual=not tiles)
+    return find_trained_images(hashed, images, tiles=tiles).tolist()
 
 
 def copied(sample: Sample, path: Path, change: str) -> Sample:
@@ -78,11 +78,11 @@ def test_a_copy_is_recognized_and_another_picture_is_not(tmp_path: Path, change:
 def test_the_list_survives_its_file_and_holds_no_name(tmp_path: Path) -> None:
     known = [photograph(tmp_path / f"known/mole-of-Smith-{n}.png", n) for n in range(3)]
     found = listed(known)
-    found.write(tmp_path / FILE)
-    back = TrainingImages.read(tmp_path / FILE)
+    found.write(tmp_path / FILE_NAME)
+    back = TrainingImages.read(tmp_path / FILE_NAME)
     assert back.counts == found.counts == {"images": 3, "patients": 3}
     assert seen(known, back) == [True] * 3
-    content = (tmp_path / FILE).read_bytes()
+    content = (tmp_path / FILE_NAME).read_bytes()
     assert not any(word in content for word in (b"Smith", b"clinic", b"P1"))
     assert len(content) < 1000
 
@@ -91,14 +91,14 @@ def test_patients_are_recognized_with_the_key_of_the_project_alone(tmp_path: Pat
     known = [photograph(tmp_path / f"known/{n}.png", n) for n in range(3)]
     others = [Sample("x", tmp_path / "x.png", None, f"clinic/P{n}", "", "clinic") for n in (1, 7)]
     found = listed(known)
-    assert are_of_listed_groups(others, found).tolist() == [True, False]
+    assert find_trained_groups(others, found).tolist() == [True, False]
     assert list(found.groups) == [key_id()]
-    key_file().unlink()
+    find_key_file().unlink()
     from napari_melanoma.privacy import pseudonyms
 
     pseudonyms._read_key.cache_clear()
-    assert are_of_listed_groups(others, found).tolist() == [False, False]
-    assert not key_file().exists(), "looking for patients makes no key"
+    assert find_trained_groups(others, found).tolist() == [False, False]
+    assert not find_key_file().exists(), "looking for patients makes no key"
 
 
 def test_patients_of_published_data_are_recognized_everywhere(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_patients_of_published_data_are_recognized_everywhere(tmp_path: Path) ->
     others = [Sample("x", tmp_path / "x.png", None, "clinic/P2", "", "clinic")]
     found = listed(known, key=PUBLIC)
     assert list(found.groups) == [PUBLIC]
-    assert are_of_listed_groups(others, found).tolist() == [True]
+    assert find_trained_groups(others, found).tolist() == [True]
 
 
 def test_two_lists_become_one(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_slide_is_recognized_by_half_of_its_tiles_and_not_by_bare_glass(tmp_pa
     known = [tile("a", 0, 1), tile("a", 1, 2), tile("a", 2, 3), tile("a", 3, 0)]  # seed 0: glass
     copy = [tile("b", 0, 1), tile("b", 1, 2), tile("b", 2, 9)]
     other = [tile("c", 0, 0), tile("c", 1, 0), tile("c", 2, 11), tile("c", 3, 12)]
-    images = list_images(hash_images(known, RunContext(), looks=False))
+    images = make_training_images(hash_images(known, RunContext(), perceptual=False))
     assert seen([*copy, *other], images, tiles=True) == [True, True, False, False, False, False, False]
 
 
@@ -140,7 +140,7 @@ def test_a_slide_is_recognized_by_half_of_its_tiles_and_not_by_bare_glass(tmp_pa
 def test_a_damaged_list_is_refused(tmp_path: Path, content: bytes | None, said: str) -> None:
     from safetensors.numpy import save
 
-    path = tmp_path / FILE
+    path = tmp_path / FILE_NAME
     path.write_bytes(save({"pixels": np.zeros(1, np.uint64)}, {"format": "2"}) if content is None else content)
     with pytest.raises(BundleError, match=said):
         TrainingImages.read(path)

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.depth.candidates import breslow_candidates, measure_depth
 from napari_melanoma.depth.maps import TissueMaps
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
-from napari_melanoma.phantoms.slide.files import told
+from napari_melanoma.phantoms.slide.files import describe_slide_truth
 from napari_melanoma.phantoms.slide.plan import plan_slide
-from napari_melanoma.phantoms.slide.render import truth
+from napari_melanoma.phantoms.slide.render import render_truth
 
 CLASSES = ("background", "dermis", "epidermis", "tumour")
 GLASS, DERMIS, EPIDERMIS, TUMOUR = range(4)
@@ -27,9 +27,9 @@ CELL_UM = 4.0
 Labels = NDArray[np.uint8]
 
 
-def place(cell_um: float = CELL_UM, across: float | None = None) -> MapPlace:
+def place(cell_um: float = CELL_UM, across: float | None = None) -> MapPlacement:
     """Cells of one pixel of the slide each."""
-    return MapPlace(0, 0, 1, 1, PixelSize(cell_um, across or cell_um))
+    return MapPlacement(0, 0, 1, 1, PixelSize(cell_um, across or cell_um))
 
 
 def skin(rows: int = 300, columns: int = 500) -> Labels:
@@ -48,7 +48,7 @@ def with_tumour(bottom: int = 160, columns: slice = slice(200, 300)) -> Labels:
 
 
 def maps_of(labels: Labels) -> TissueMaps:
-    return TissueMaps.of_labels(labels, CLASSES)
+    return TissueMaps.from_labels(labels, CLASSES)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Phantom:
     """A phantom's map of classes, where it lies, and its truth."""
 
     labels: Labels
-    place: MapPlace
+    place: MapPlacement
     mm: float
     ulcerated: bool
     line: NDArray[np.float64]
@@ -75,10 +75,14 @@ def drawn_phantom(mm: float, ulcerated: bool = False, rotation: float = 0.0, obl
         ),
     )
     plan = plan_slide(config)
-    (lesion,) = told(plan)["sections"][0]["lesions"]
-    labels = truth(plan, 3, Box(0, 0, *(side // 3 for side in config.size)))
+    (lesion,) = describe_slide_truth(plan)["sections"][0]["lesions"]
+    labels = render_truth(plan, 3, Box(0, 0, *(side // 3 for side in config.size)))
     return Phantom(
-        labels, MapPlace(0, 0, 3, 3, PixelSize(1, 1)), lesion["breslow_mm"], ulcerated, np.array(lesion["breslow_line"])
+        labels,
+        MapPlacement(0, 0, 3, 3, PixelSize(1, 1)),
+        lesion["breslow_mm"],
+        ulcerated,
+        np.array(lesion["breslow_line"]),
     )
 
 
@@ -139,7 +143,7 @@ def test_a_larger_pixel_size_makes_it_thicker(factor: float) -> None:
 def test_pixel_sizes_of_rows_and_columns_are_taken_apart() -> None:
     drawn = drawn_phantom(0.9, rotation=130.0)
     before = breslow_candidates(maps_of(drawn.labels), drawn.place)[0]
-    wide = MapPlace(0, 0, 3, 1.5, PixelSize(1, 1))
+    wide = MapPlacement(0, 0, 3, 1.5, PixelSize(1, 1))
     after = breslow_candidates(maps_of(np.repeat(drawn.labels, 2, axis=1)), wide)[0]
     assert after.mm == pytest.approx(before.mm, abs=0.004)
     assert after.deepest == pytest.approx(before.deepest, abs=6)
@@ -148,7 +152,7 @@ def test_pixel_sizes_of_rows_and_columns_are_taken_apart() -> None:
 def test_a_map_that_lies_elsewhere_moves_the_ends_alone() -> None:
     maps = maps_of(with_tumour())
     here = breslow_candidates(maps, place())[0]
-    there = breslow_candidates(maps, MapPlace(1000, 2000, 1, 1, place().pixel_size))[0]
+    there = breslow_candidates(maps, MapPlacement(1000, 2000, 1, 1, place().pixel_size))[0]
     assert there.mm == here.mm
     assert np.subtract(there.deepest, here.deepest) == pytest.approx((1000, 2000))
 
@@ -197,7 +201,7 @@ def test_where_the_epidermis_is_missing_the_ulcers_base_counts() -> None:
     assert (cut.ulcerated, cut.ulcer_share) == (None, None)
     over = 100  # columns of the tumour, of which 60 lie bare
     assert best.ulcer_share == pytest.approx(60 / over, abs=0.04)
-    assert best.as_json()["ulcer_share"] == pytest.approx(best.ulcer_share, abs=1e-4)
+    assert best.to_json()["ulcer_share"] == pytest.approx(best.ulcer_share, abs=1e-4)
     labels[150:160, 200:225] = labels[150:160, 275:300] = DERMIS
     best = breslow_candidates(maps_of(labels), place())[0]
     assert best.mm == pytest.approx(90 * CELL_UM / 1000, abs=2e-3)  # at its sides
@@ -208,7 +212,7 @@ def test_a_naevus_is_not_measured_where_the_model_knows_it() -> None:
     labels = with_tumour(bottom=120, columns=slice(100, 200))
     labels[labels == TUMOUR] = 4
     labels[80:200, 350:430] = 3
-    found = breslow_candidates(TissueMaps.of_labels(labels, classes), place())
+    found = breslow_candidates(TissueMaps.from_labels(labels, classes), place())
     assert [one.mm for one in found] == pytest.approx([60 * CELL_UM / 1000], abs=1e-3)
 
 
@@ -217,7 +221,7 @@ def test_cells_of_a_melanoma_that_look_like_a_naevus_are_part_of_it() -> None:
     labels = with_tumour(bottom=160)
     labels[labels == TUMOUR] = 4
     labels[155:160, 230:250] = 3
-    (best,) = breslow_candidates(TissueMaps.of_labels(labels, classes), place())
+    (best,) = breslow_candidates(TissueMaps.from_labels(labels, classes), place())
     assert best.mm == pytest.approx(100 * CELL_UM / 1000, abs=1e-3)
 
 
@@ -319,7 +323,7 @@ SCALES = [
 @pytest.mark.parametrize(("size", "reason"), SCALES, ids=str)
 def test_a_scale_that_is_missing_or_cannot_be_true_is_refused(size: PixelSize | None, reason: str) -> None:
     with pytest.raises(ScaleMissing, match=reason):
-        breslow_candidates(maps_of(with_tumour()), MapPlace(0, 0, 8, 8, size))
+        breslow_candidates(maps_of(with_tumour()), MapPlacement(0, 0, 8, 8, size))
 
 
 def test_a_map_without_the_classes_is_refused() -> None:
@@ -329,7 +333,7 @@ def test_a_map_without_the_classes_is_refused() -> None:
 
 
 def test_probabilities_tell_what_is_certain_and_what_is_possible() -> None:
-    sure = TissueMaps.of_labels(with_tumour(bottom=160), CLASSES).probability.astype(np.float32) / 255
+    sure = TissueMaps.from_labels(with_tumour(bottom=160), CLASSES).probability.astype(np.float32) / 255
     sure[:, 160:165, 200:300] = np.array([0, 0.6, 0, 0.4])[:, None, None]
     sure[:, 150:160, 200:300] = np.array([0, 0.4, 0, 0.6])[:, None, None]
     sure[:, :10] = np.nan

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from napari_melanoma.depth.candidates import (
-    FEWEST,
+    MIN_CASES,
     DepthFeatures,
-    IntervalLaw,
-    calibrate,
-    clark_estimate,
-    known_laws,
-    to_json,
+    DepthIntervalModel,
+    calibrate_intervals,
+    estimate_clark_level,
+    interval_models_to_json,
+    load_interval_models,
 )
-from napari_melanoma.depth.category import rounded_mm, straddles, t_category
-from napari_melanoma.depth.geometry import Arc, fit_arc
+from napari_melanoma.depth.category import categories_in_interval, round_thickness, t_category
+from napari_melanoma.depth.geometry import SurfaceArc, fit_arc
 
 BENDS = [1e-9, 1e-4, -1e-4, 3e-4]
 TURNS = [0.0, 1.0, 2.5, -2.0]
@@ -27,7 +27,7 @@ TURNS = [0.0, 1.0, 2.5, -2.0]
 @pytest.mark.parametrize("bend", BENDS)
 @pytest.mark.parametrize("turn", TURNS)
 def test_an_arc_leads_there_and_back(bend: float, turn: float) -> None:
-    arc = Arc(1000.0, 500.0, (math.cos(turn), math.sin(turn)), bend)
+    arc = SurfaceArc(1000.0, 500.0, (math.cos(turn), math.sin(turn)), bend)
     along, depth = np.linspace(-3000, 3000, 40), np.linspace(-300, 2500, 40)
     found = arc.to_section(*arc.to_slide(along, depth))
     assert found[0] == pytest.approx(along, abs=1e-4)
@@ -38,7 +38,7 @@ def test_an_arc_leads_there_and_back(bend: float, turn: float) -> None:
 @pytest.mark.parametrize("turn", TURNS)
 def test_an_arc_is_found_again_with_furrows_and_bumps_on_it(bend: float, turn: float) -> None:
     random = np.random.default_rng(3)
-    arc = Arc(1000.0, 500.0, (math.cos(turn), math.sin(turn)), bend)
+    arc = SurfaceArc(1000.0, 500.0, (math.cos(turn), math.sin(turn)), bend)
     along, depth = np.linspace(-3000, 3000, 800), 8 * random.standard_normal(800)
     depth[300:400] -= 400  # lifted skin
     surface, deeper = (np.stack(arc.to_slide(along, depth + down), axis=1) for down in (0, 10))
@@ -51,7 +51,7 @@ def test_an_arc_is_found_again_with_furrows_and_bumps_on_it(bend: float, turn: f
     ("mm", "rounded"), [(0.74, 0.7), (0.75, 0.8), (0.84, 0.8), (0.95, 1.0), (1.04, 1.0), (1.05, 1.1), (2.05, 2.1)]
 )
 def test_thickness_is_rounded_to_a_tenth_halves_up(mm: float, rounded: float) -> None:
-    assert rounded_mm(mm) == rounded
+    assert round_thickness(mm) == rounded
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_no_category_of_what_is_no_thickness(mm: float) -> None:
 def test_an_interval_reaches_categories(
     interval: tuple[float, float], ulcerated: bool | None, reached: tuple[str, ...]
 ) -> None:
-    assert straddles(interval, ulcerated) == reached
+    assert categories_in_interval(interval, ulcerated) == reached
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_an_interval_reaches_categories(
     [(100, False, 2), (200, False, 3), (600, False, 4), (2000, False, None), (100, True, None)],
 )
 def test_a_clark_level_is_told_with_its_reason(below: float, at_least: bool, level: int | None) -> None:
-    found = clark_estimate(below, at_least)
+    found = estimate_clark_level(below, at_least)
     assert found.level == level
     assert f"{below / 1000:.2f} mm below the epidermis" in found.reason
 
@@ -123,7 +123,7 @@ def test_intervals_cover_as_often_as_asked() -> None:
     random = np.random.default_rng(5)
     shares, widths = [], []
     for _ in range(40):
-        law = calibrate(*measured(random, 120))
+        law = calibrate_intervals(*measured(random, 120))
         truth, features = measured(random, 200)
         found = np.array([law.interval(one) for one in features])
         shares.append(((found[:, 0] <= truth) & (truth <= found[:, 1])).mean())
@@ -133,23 +133,23 @@ def test_intervals_cover_as_often_as_asked() -> None:
 
 
 def test_an_interval_ends_at_nothing_and_holds_what_was_measured() -> None:
-    low, high = IntervalLaw(0.9, (0.05, 0.1, 1.0), 2.0, 1.5, 100, "").interval(DepthFeatures(0.1, 0.1, 0.3))
+    low, high = DepthIntervalModel(0.9, (0.05, 0.1, 1.0), 2.0, 1.5, 100, "").interval(DepthFeatures(0.1, 0.1, 0.3))
     assert low == 0.0
     assert high == pytest.approx(0.1 + 1.5 * (0.05 + 0.01 + 0.2))
 
 
 def test_few_slides_make_no_law() -> None:
-    truth, features = measured(np.random.default_rng(0), FEWEST)
-    assert calibrate(truth, features).cases == FEWEST
-    with pytest.raises(ValueError, match=f"needs {FEWEST} slides"):
-        calibrate(truth[1:], features[1:])
+    truth, features = measured(np.random.default_rng(0), MIN_CASES)
+    assert calibrate_intervals(truth, features).cases == MIN_CASES
+    with pytest.raises(ValueError, match=f"needs {MIN_CASES} slides"):
+        calibrate_intervals(truth[1:], features[1:])
 
 
 def test_laws_are_written_as_they_are_read() -> None:
-    truth, features = measured(np.random.default_rng(0), FEWEST)
-    law = calibrate(truth, features, made_of="drawn cases")
-    read = json.loads(to_json({"hash": law}))["hash"]
-    assert IntervalLaw(**{**read, "scale": tuple(read["scale"])}) == law
-    for known in known_laws().values():
-        assert known.cases >= FEWEST
+    truth, features = measured(np.random.default_rng(0), MIN_CASES)
+    law = calibrate_intervals(truth, features, made_of="drawn cases")
+    read = json.loads(interval_models_to_json({"hash": law}))["hash"]
+    assert DepthIntervalModel(**{**read, "scale": tuple(read["scale"])}) == law
+    for known in load_interval_models().values():
+        assert known.cases >= MIN_CASES
         assert known.interval(DepthFeatures(1.0, 0.95, 1.05))[0] < 1.0

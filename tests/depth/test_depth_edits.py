@@ -8,59 +8,62 @@ from napari_melanoma.core.errors import ConfigError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.depth import readings
 from napari_melanoma.depth.readings import (
-    Margins,
-    Proposal,
-    Proposed,
-    Reading,
-    SlideDepth,
-    current,
-    drawn_line,
-    overridden,
-    restated,
+    DepthProposal,
+    DepthReading,
+    ExcisionMargins,
+    SlideDepthProposals,
+    SlideDepthReadings,
+    current_reading,
+    restore_values,
+    set_values,
+    values_for_line,
 )
 
 SIZE = PixelSize(0.5, 0.25)  # micrometres along rows and columns
 LINE = ((100.0, 200.0), (1700.0, 2600.0))  # 800 µm down and 600 µm along: 1 mm
-FOUND = Proposed(
-    proposals=(Proposal(line=LINE, mm=1.0, interval_mm=(0.9, 1.1), ulcerated=True), Proposal(line=LINE, mm=0.7)),
+FOUND = SlideDepthProposals(
+    proposals=(
+        DepthProposal(line=LINE, mm=1.0, interval_mm=(0.9, 1.1), ulcerated=True),
+        DepthProposal(line=LINE, mm=0.7),
+    ),
     ulcerated=False,
     clark=4,
 )
-NONE, EMPTY = SlideDepth(), Reading()
+NONE, EMPTY = SlideDepthReadings(), DepthReading()
 FIRST, SECOND = "2026-01-02T10:00:00+00:00", "2026-01-02T10:05:00+00:00"
 
 
-def record(depth: SlideDepth, reader: str) -> list[tuple[object, ...]]:
-    reading = depth.of(reader)
+def record(depth: SlideDepthReadings, reader: str) -> list[tuple[object, ...]]:
+    reading = depth.reading_by(reader)
     assert reading is not None
     return [(one.field, one.before, one.after, one.reader) for one in reading.history]
 
 
 def test_rows_and_columns_have_sizes_of_their_own() -> None:
-    assert readings.length_mm(LINE, SIZE) == pytest.approx(1.0)
-    assert readings.length_mm(LINE[::-1], SIZE) == pytest.approx(1.0)
+    assert readings.line_length_mm(LINE, SIZE) == pytest.approx(1.0)
+    assert readings.line_length_mm(LINE[::-1], SIZE) == pytest.approx(1.0)
     with pytest.raises(ScaleMissing, match="Set the scale"):
-        readings.length_mm(LINE, None)
+        readings.line_length_mm(LINE, None)
 
 
 def test_what_the_analysis_says_is_nobodys_until_somebody_takes_it() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
     assert (base.method, base.mm, base.ulcerated, base.clark, base.clark_by) == ("automatic", 1.0, True, 4, "estimate")
     assert readings.automatic_reading(FOUND, 1).ulcerated is False
-    assert readings.automatic_reading(Proposed(), 0) == EMPTY
-    assert current(NONE, base, "A").mm == 1.0
-    taken = overridden(NONE, base, "A", FIRST)
+    assert readings.automatic_reading(SlideDepthProposals(), 0) == EMPTY
+    assert current_reading(NONE, base, "A").mm == 1.0
+    taken = set_values(NONE, base, "A", FIRST)
     assert ("mm", None, 1.0, "model") in record(taken, "A")
     assert taken.readings[0].when == FIRST
-    assert overridden(taken, base, "A", SECOND) is taken
-    assert overridden(NONE, EMPTY, "A", FIRST) is NONE
+    assert set_values(taken, base, "A", SECOND) is taken
+    assert set_values(NONE, EMPTY, "A", FIRST) is NONE
 
 
 def test_each_override_says_what_was_before_and_who_did_it() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
     moved = (LINE[0], (1700.0, 200.0))
-    depth = overridden(NONE, base, "A", FIRST, **drawn_line(base, moved, SIZE))
-    depth = overridden(depth, base, "A", SECOND, ulcerated=None, margins=Margins(deep_mm=2.5))
+    depth = set_values(NONE, base, "A", FIRST, **values_for_line(base, moved, SIZE))
+    depth = set_values(depth, base, "A", SECOND, ulcerated=None, margins=ExcisionMargins(deep_mm=2.5))
     reading = depth.readings[0]
     assert (reading.method, reading.mm, reading.interval_mm) == ("corrected", pytest.approx(0.8), None)
     told = record(depth, "A")
@@ -68,65 +71,65 @@ def test_each_override_says_what_was_before_and_who_did_it() -> None:
     assert ("ulcerated", True, None, "A") in told
     assert ("method", "automatic", "corrected", "A") in told
     assert [one.when for one in reading.history if one.field == "margins"] == [SECOND]
-    assert overridden(depth, base, "A", SECOND, notes="") is depth
+    assert set_values(depth, base, "A", SECOND, notes="") is depth
     with pytest.raises(ConfigError):
-        overridden(depth, base, "A", SECOND, clark=6)
+        set_values(depth, base, "A", SECOND, clark=6)
 
 
 def test_a_line_by_hand_needs_no_model_and_stays_by_hand() -> None:
-    depth = overridden(NONE, EMPTY, "", FIRST, **drawn_line(EMPTY, LINE, SIZE))
-    again = overridden(depth, EMPTY, "", SECOND, **drawn_line(depth.readings[0], LINE[::-1], SIZE))
+    depth = set_values(NONE, EMPTY, "", FIRST, **values_for_line(EMPTY, LINE, SIZE))
+    again = set_values(depth, EMPTY, "", SECOND, **values_for_line(depth.readings[0], LINE[::-1], SIZE))
     assert (again.readings[0].method, again.readings[0].mm) == ("hand", pytest.approx(1.0))
     assert [one[0] for one in record(again, "")] == ["line", "mm", "line"]
 
 
 def test_readers_stay_apart() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
-    depth = overridden(overridden(NONE, base, "A", FIRST), base, "B", SECOND, clark=3, clark_by="hand")
+    depth = set_values(set_values(NONE, base, "A", FIRST), base, "B", SECOND, clark=3, clark_by="hand")
     assert [(one.reader, one.clark) for one in depth.readings] == [("A", 4), ("B", 3)]
-    assert current(depth, base, "C").clark_by == "estimate"
+    assert current_reading(depth, base, "C").clark_by == "estimate"
 
 
 def test_what_was_done_is_never_unsaid() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
-    one = overridden(NONE, base, "A", FIRST)
-    two = overridden(one, base, "A", SECOND, ulcerated=False)
-    back = restated(two, one, "A", "later")
-    assert current(back, base, "A").ulcerated is True
+    one = set_values(NONE, base, "A", FIRST)
+    two = set_values(one, base, "A", SECOND, ulcerated=False)
+    back = restore_values(two, one, "A", "later")
+    assert current_reading(back, base, "A").ulcerated is True
     assert record(back, "A")[-2:] == [("ulcerated", True, False, "A"), ("ulcerated", False, True, "A")]
-    gone = restated(back, NONE, "A", "later")
-    assert current(gone, base, "A").method == "automatic"
+    gone = restore_values(back, NONE, "A", "later")
+    assert current_reading(gone, base, "A").method == "automatic"
     assert gone.readings[0].when == ""
     assert len(gone.readings[0].history) > len(back.readings[0].history)
-    again = restated(gone, one, "A", "later")
+    again = restore_values(gone, one, "A", "later")
     assert (again.readings[0].mm, again.readings[0].when) == (1.0, "later")
-    assert restated(one, one, "A", "later") is one
+    assert restore_values(one, one, "A", "later") is one
 
 
 def test_mitoses_count_within_the_area_alone() -> None:
     square = ((0.0, 0.0), (0.0, 4000.0), (2000.0, 4000.0), (2000.0, 0.0))  # 1 mm² at 0.5 x 0.25 µm
     points = ((10.0, 10.0), (1990.0, 3990.0), (2500.0, 10.0))
-    found = readings.counted_mitoses(points, (square,), SIZE)
+    found = readings.count_mitoses(points, (square,), SIZE)
     assert (found.counted, found.mm2, found.per_mm2) == (2, pytest.approx(1.0), pytest.approx(2.0))
     assert len(found.points) == 3
-    bare = readings.counted_mitoses(points, (), SIZE)
+    bare = readings.count_mitoses(points, (), SIZE)
     assert (bare.counted, bare.mm2, bare.per_mm2) == (3, None, None)
-    assert readings.counted_mitoses(points, (square,), None).per_mm2 is None
-    depth = overridden(NONE, EMPTY, "A", FIRST, mitoses=found)
+    assert readings.count_mitoses(points, (square,), None).per_mm2 is None
+    depth = set_values(NONE, EMPTY, "A", FIRST, mitoses=found)
     assert record(depth, "A")[0][2] == {"counted": 2, "mm2": 1.0, "per_mm2": 2.0}
 
 
 def test_areas_over_each_other_are_counted_once() -> None:
     square = ((0.0, 0.0), (0.0, 4000.0), (2000.0, 4000.0), (2000.0, 0.0))  # 1 mm² at 0.5 x 0.25 µm
     beside = tuple((row, column + 2000.0) for row, column in square)
-    found = readings.counted_mitoses(((10.0, 3000.0), (10.0, 10.0)), (square, beside), SIZE)
+    found = readings.count_mitoses(((10.0, 3000.0), (10.0, 10.0)), (square, beside), SIZE)
     assert (found.counted, found.mm2, found.per_mm2) == (2, pytest.approx(1.5), pytest.approx(4 / 3))
 
 
 def test_another_scale_reaches_what_was_measured() -> None:
     base = readings.automatic_reading(FOUND, 0, SIZE)
-    depth = overridden(NONE, base, "A", FIRST)
-    twice = readings.rescaled(depth, PixelSize(1.0, 0.5), "A", SECOND)
+    depth = set_values(NONE, base, "A", FIRST)
+    twice = readings.rescale_readings(depth, PixelSize(1.0, 0.5), "A", SECOND)
     assert (twice.readings[0].mm, twice.readings[0].interval_mm) == (pytest.approx(2.0), pytest.approx((1.8, 2.2)))
     assert ("mm", 1.0, pytest.approx(2.0), "A") in record(twice, "A")
-    assert readings.rescaled(twice, PixelSize(1.0, 0.5), "A", SECOND) is twice
+    assert readings.rescale_readings(twice, PixelSize(1.0, 0.5), "A", SECOND) is twice

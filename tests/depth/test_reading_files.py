@@ -9,19 +9,19 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.depth.readings import (
-    DEPTH,
-    Change,
-    Margins,
-    Mitoses,
-    Proposed,
-    Reading,
-    SlideDepth,
-    proposed,
+    DEPTH_FILE,
+    DepthReading,
+    ExcisionMargins,
+    MitosisCount,
+    ReadingChange,
+    SlideDepthProposals,
+    SlideDepthReadings,
+    parse_proposals,
     read_depth,
     write_depth,
 )
 
-READING = Reading(
+READING = DepthReading(
     reader="Reader A",
     when="2026-01-02T10:00:00+00:00",
     method="corrected",
@@ -31,28 +31,28 @@ READING = Reading(
     ulcerated=False,
     clark=4,
     clark_by="hand",
-    margins=Margins(lateral_mm=3.0),
-    mitoses=Mitoses(
+    margins=ExcisionMargins(lateral_mm=3.0),
+    mitoses=MitosisCount(
         points=((1.0, 2.0),), areas=(((0.0, 0.0), (0.0, 9.0), (9.0, 9.0)),), counted=1, mm2=1.0, per_mm2=1.0
     ),
     notes="ulcer at the left",
-    history=(Change(field="mm", before=1.2, after=1.34, reader="Reader A", when="2026-01-02T10:00:00+00:00"),),
+    history=(ReadingChange(field="mm", before=1.2, after=1.34, reader="Reader A", when="2026-01-02T10:00:00+00:00"),),
 )
 
 
 def test_readings_come_back_as_they_were(tmp_path: Path) -> None:
-    depth = SlideDepth(fingerprint="abc", readings=(READING, Reading()))
+    depth = SlideDepthReadings(fingerprint="abc", readings=(READING, DepthReading()))
     write_depth(tmp_path / "slide", depth)
     assert read_depth(tmp_path / "slide") == depth
-    told = json.loads((tmp_path / "slide" / DEPTH).read_text(encoding="utf-8"))
+    told = json.loads((tmp_path / "slide" / DEPTH_FILE).read_text(encoding="utf-8"))
     assert told["format_version"] == 1
     assert told["readings"][0]["margins"] == {"lateral_mm": 3.0, "deep_mm": None}
-    assert read_depth(tmp_path) == SlideDepth()
+    assert read_depth(tmp_path) == SlideDepthReadings()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format_version": 2}', '{"readings": [{"mm": -1}]}'])
 def test_what_is_no_reading_is_said(tmp_path: Path, text: str) -> None:
-    (tmp_path / DEPTH).write_text(text)
+    (tmp_path / DEPTH_FILE).write_text(text)
     with pytest.raises(InputError, match="cannot be read as readings"):
         read_depth(tmp_path)
 
@@ -61,7 +61,7 @@ def test_an_analysis_says_where_to_measure() -> None:
     line = {"surface": [10.0, 20.0], "deepest": [500, 20]}
     good = {**line, "mm": 1.2, "interval_mm": [1.0, 1.4], "at_least": True, "section": 0, "notes": ["a"], "new": 1}
     told = {"depth": {"candidates": [good, {"mm": 1}, 7], "clark_estimate": 4, "ulceration": True, "notes": ["b"]}}
-    found = proposed(told)
+    found = parse_proposals(told)
     assert len(found.proposals) == 1
     assert found.proposals[0].line == ((10.0, 20.0), (500.0, 20.0))
     assert (found.proposals[0].interval_mm, found.proposals[0].at_least) == ((1.0, 1.4), True)
@@ -70,4 +70,4 @@ def test_an_analysis_says_where_to_measure() -> None:
 
 @pytest.mark.parametrize("content", [{}, {"depth": None}, {"depth": {"candidates": 3, "clark_estimate": "x"}}])
 def test_an_analysis_without_depth_says_nothing(content: dict[str, object]) -> None:
-    assert proposed(content) == Proposed()
+    assert parse_proposals(content) == SlideDepthProposals()

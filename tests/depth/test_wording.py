@@ -5,15 +5,21 @@ from __future__ import annotations
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.depth import wording as words
-from napari_melanoma.depth.readings import Mitoses, Proposal, Proposed, Reading, SlideDepth
+from napari_melanoma.depth import formatting as words
+from napari_melanoma.depth.readings import (
+    DepthProposal,
+    DepthReading,
+    MitosisCount,
+    SlideDepthProposals,
+    SlideDepthReadings,
+)
 
 LINE = ((0.0, 0.0), (100.0, 0.0))
 SIZE = PixelSize(0.5, 0.5)
 
 
-def reading(mm: float | None, **values: object) -> Reading:
-    return Reading(mm=mm, line=LINE, when="2026-01-02T10:00:00+00:00", **values)
+def reading(mm: float | None, **values: object) -> DepthReading:
+    return DepthReading(mm=mm, line=LINE, when="2026-01-02T10:00:00+00:00", **values)
 
 
 @pytest.mark.parametrize(
@@ -27,8 +33,8 @@ def reading(mm: float | None, **values: object) -> Reading:
     ],
     ids=["none", "interval", "edge", "T1b needs no ulceration", "no letter"],
 )
-def test_thickness_and_category_stand_in_a_line(given: Reading, head: str) -> None:
-    assert words.said_head(given) == head
+def test_thickness_and_category_stand_in_a_line(given: DepthReading, head: str) -> None:
+    assert words.format_headline(given) == head
 
 
 @pytest.mark.parametrize(
@@ -42,61 +48,63 @@ def test_thickness_and_category_stand_in_a_line(given: Reading, head: str) -> No
     ],
     ids=["straddles", "near a border", "no ulceration", "edge", "scale"],
 )
-def test_what_to_know_is_said(given: Reading, said: str) -> None:
-    assert said in " ".join(words.warnings(given, SIZE))
+def test_what_to_know_is_said(given: DepthReading, said: str) -> None:
+    assert said in " ".join(words.reading_warnings(given, SIZE))
 
 
 def test_what_is_certain_needs_no_warning() -> None:
-    assert words.warnings(reading(3.0, interval_mm=(2.8, 3.2), ulcerated=False, um_per_px=(0.5, 0.5)), SIZE) == ()
+    assert (
+        words.reading_warnings(reading(3.0, interval_mm=(2.8, 3.2), ulcerated=False, um_per_px=(0.5, 0.5)), SIZE) == ()
+    )
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (Mitoses(), "None counted yet."),
-        (Mitoses(points=((1, 1),), counted=1), "1 counted: draw the area for a number per mm²."),
+        (MitosisCount(), "None counted yet."),
+        (MitosisCount(points=((1, 1),), counted=1), "1 counted: draw the area for a number per mm²."),
         (
-            Mitoses(points=((1, 1), (2, 2)), areas=(((0, 0), (0, 9), (9, 9)),), counted=1, mm2=0.5, per_mm2=2.0),
+            MitosisCount(points=((1, 1), (2, 2)), areas=(((0, 0), (0, 9), (9, 9)),), counted=1, mm2=0.5, per_mm2=2.0),
             "1 counted in 0.50 mm²: 2.0 per mm² (less than 1 mm²: a small area says little); 1 beside the area are not "
             "counted.",
         ),
     ],
     ids=["none", "no area", "small area"],
 )
-def test_mitoses_say_over_what_they_were_counted(given: Mitoses, said: str) -> None:
-    assert words.said_mitoses(given) == said
+def test_mitoses_say_over_what_they_were_counted(given: MitosisCount, said: str) -> None:
+    assert words.format_mitoses(given) == said
 
 
 def test_other_readers_come_when_the_own_reading_is_there() -> None:
     other = reading(1.5).model_copy(update={"reader": "B"})
-    model = Reading(mm=1.4, method="automatic")
-    depth = SlideDepth(readings=(other, Reading(reader="A", when="2026", clark=3)))
+    model = DepthReading(mm=1.4, method="automatic")
+    depth = SlideDepthReadings(readings=(other, DepthReading(reader="A", when="2026", clark=3)))
     assert words.reader_rows(depth, "A", model) == []
-    assert "1 other reader measured this slide" in words.said_others(depth, "A")
-    depth = SlideDepth(readings=(other, reading(1.0).model_copy(update={"reader": "A"})))
+    assert "1 other reader measured this slide" in words.describe_other_readings(depth, "A")
+    depth = SlideDepthReadings(readings=(other, reading(1.0).model_copy(update={"reader": "A"})))
     assert [row[:2] for row in words.reader_rows(depth, "A", model)] == [
         ("A", "1.00"),
         ("B", "1.50"),
         ("model", "1.40"),
     ]
-    assert words.said_others(depth, "A") == "-0.50 mm against B."
+    assert words.describe_other_readings(depth, "A") == "-0.50 mm against B."
 
 
 def test_what_a_model_found_is_said_with_its_notes() -> None:
-    one = Proposal(line=LINE, mm=0.6, section=0, lesion=2, notes=("lies apart from the surface",))
-    found = Proposed(proposals=(one,), clark=4, notes=("no interval: not tried",))
-    said = words.said_found(found, Reading())
+    one = DepthProposal(line=LINE, mm=0.6, section=0, lesion=2, notes=("lies apart from the surface",))
+    found = SlideDepthProposals(proposals=(one,), clark=4, notes=("no interval: not tried",))
+    said = words.describe_proposals(found, DepthReading())
     assert said.startswith("1 line found by the model. Lies apart from the surface. Clark IV is an")
     assert said.endswith("No interval: not tried.")
-    assert words.said_proposal(1, one) == "1   0.60 mm   section 1, lesion 2"
+    assert words.format_proposal(1, one) == "1   0.60 mm   section 1, lesion 2"
 
 
 @pytest.mark.parametrize(("text", "value"), [("2,5", 2.5), (" 3 mm ", 3.0), ("", None), ("0", 0.0)])
 def test_lengths_are_read_as_people_write_them(text: str, value: float | None) -> None:
-    assert words.read_length(text) == value
+    assert words.parse_length(text) == value
 
 
 @pytest.mark.parametrize("text", ["much", "-1", "1e9", "nan", "2.5 cm"])
 def test_what_is_no_length_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        words.read_length(text)
+        words.parse_length(text)

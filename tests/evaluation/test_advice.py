@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.evaluation.comparison import DomainChange, advise, images_to_tell
+from napari_melanoma.evaluation.comparison import DomainChange, advise, count_images_needed
 from napari_melanoma.metrics.statistics import Estimate
 
 
@@ -57,7 +57,7 @@ def test_what_was_not_looked_at_is_said() -> None:
     ],
 )
 def test_images_to_tell(found: Estimate, limit: float, more: int | None) -> None:
-    assert images_to_tell(found, limit) == more
+    assert count_images_needed(found, limit) == more
 
 
 def test_the_reason_says_how_many_images_would_tell() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, DiskFull, InputError, MelanomaError, RunError, SaveError
-from napari_melanoma.evaluation.biomarkers import MEASURES, ranked_measures, tissue_model, ulceration_shares
+from napari_melanoma.evaluation.biomarkers import MEASURES, check_tissue_model, measure_ulceration, rank_measures
 from napari_melanoma.slides import analysis as analysing
 
 SHARES: dict[str, Any] = {"a": 0.4, "b": None, "c": "no tissue", "d": 0.0}
@@ -28,18 +28,18 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             raise InputError("there is no tissue")
         return SimpleNamespace(content={"depth": None if share is None else {"ulcer_share": share}})
 
-    monkeypatch.setattr(analysing, "analyse_slide", analyse_slide)
+    monkeypatch.setattr(analysing, "analyze_slide", analyse_slide)
     samples = [SimpleNamespace(image=Path(f"{name}.png"), image_id=name, domain="set") for name in "abcde"]
     rows = {("set", name): {"mpp_x": "4"} for name in "abcd"}
     return SimpleNamespace(samples=samples, rows=rows)
 
 
 def test_what_cannot_be_measured_stays_empty(judged: Any, tmp_path: Path) -> None:
-    found, why = ulceration_shares(judged, "skin-demo", tmp_path, RunContext())
+    found, why = measure_ulceration(judged, "skin-demo", tmp_path, RunContext())
     np.testing.assert_array_equal(found, [0.4, np.nan, np.nan, 0.0, np.nan])
     assert why == "b: no surface is seen over a tumour"
     assert sorted(one.name for one in (tmp_path / "tissue").iterdir()) == ["set-a", "set-b", "set-c", "set-d"]
-    found, why = ulceration_shares(judged, None, tmp_path, RunContext())
+    found, why = measure_ulceration(judged, None, tmp_path, RunContext())
     assert np.isnan(found).all()
     assert "there is no map of the tissue" in why
 
@@ -49,7 +49,7 @@ def test_what_cannot_be_measured_stays_empty(judged: Any, tmp_path: Path) -> Non
 )
 def test_a_scale_that_cannot_be_is_told_and_the_others_go_on(judged: Any, tmp_path: Path, cell: str, said: str) -> None:
     judged.rows["set", "a"] = {"mpp_x": cell}
-    found, why = ulceration_shares(judged, "skin-demo", tmp_path, RunContext())
+    found, why = measure_ulceration(judged, "skin-demo", tmp_path, RunContext())
     np.testing.assert_array_equal(found, [np.nan, np.nan, np.nan, 0.0, np.nan])
     assert why.startswith("a: ")
     assert said in why
@@ -62,16 +62,16 @@ def test_what_would_ail_every_picture_ends_it(
     def fails(*arguments: object) -> None:
         raise error("it is not the picture")
 
-    monkeypatch.setattr(analysing, "analyse_slide", fails)
+    monkeypatch.setattr(analysing, "analyze_slide", fails)
     with pytest.raises(error, match="it is not the picture"):
-        ulceration_shares(judged, "skin-demo", tmp_path, RunContext())
+        measure_ulceration(judged, "skin-demo", tmp_path, RunContext())
 
 
 def test_a_model_that_draws_no_epidermis_is_refused() -> None:
-    assert tissue_model("skin-demo") == "skin-demo"
-    assert tissue_model("") is None
+    assert check_tissue_model("skin-demo") == "skin-demo"
+    assert check_tissue_model("") is None
     with pytest.raises(BundleError, match=r"'lesion-small' draws lesion: .* epidermis and tumour"):
-        tissue_model("lesion-small")
+        check_tissue_model("lesion-small")
 
 
 def test_measures_are_ranked_on_the_pictures_that_have_them() -> None:
@@ -83,12 +83,12 @@ def test_measures_are_ranked_on_the_pictures_that_have_them() -> None:
     table[:, 2] = 0.3  # the same in all
     table[:, -1] = positive + draw.normal(0, 0.3, 40)
     table[::5, -1] = np.nan
-    found, without = ranked_measures(table, positive, groups)
+    found, without = rank_measures(table, positive, groups)
     names = list(MEASURES)
     assert names[-1] == "ulceration_share"
     assert list(found) == ["ulceration_share", names[0]]
     assert found["ulceration_share"].auc.mean > 0.9
-    assert found["ulceration_share"].place == len(names) - 1
+    assert found["ulceration_share"].rank == len(names) - 1
     assert found["ulceration_share"].q == pytest.approx(2 * found["ulceration_share"].p)
     assert without[names[2]] == "it is the same in all pictures"
     assert without[names[1]] == "it could be taken in 0 of 40 pictures: too few of a class"

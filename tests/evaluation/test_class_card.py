@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.core.prediction import ClassifierConfig, OperatingPoint
-from napari_melanoma.evaluation.model_card import CrossValidated, Group, age_groups, draft_card, full_class_card
+from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint
+from napari_melanoma.evaluation.model_card import (
+    CardSubgroup,
+    CrossValidationMetrics,
+    age_groups,
+    draft_card,
+    full_class_card,
+)
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.models.registry import find_classifier
@@ -38,13 +44,15 @@ def estimate(mean: float, half: float = 0.02) -> Estimate:
     return Estimate(mean, mean - half, mean + half, 500)
 
 
-def found(gain: Estimate) -> CrossValidated:
+def found(gain: Estimate) -> CrossValidationMetrics:
     asked = {
         "photograph and form": {"AUC": estimate(0.83), "sensitivity": estimate(0.91), "ECE": estimate(0.03)},
         "form alone": {"AUC": estimate(0.69)},
     }
     sets = {name: estimate(0.8 - 0.1 * place) for place, name in enumerate(SETS)}
-    return CrossValidated(5, 0.19, asked, gain, sets, [Group("age: 0 to 29", 40, 4, {"sensitivity": estimate(0.4)})])
+    return CrossValidationMetrics(
+        5, 0.19, asked, gain, sets, [CardSubgroup("age: 0 to 29", 40, 4, {"sensitivity": estimate(0.4)})]
+    )
 
 
 SETS = ("held", "held of the positive", "cannot_tell", "unlike")
@@ -83,11 +91,11 @@ def test_groups_by_age_become_what_a_bundle_says_beside_its_answers() -> None:
     sides = {"sensitivity": estimate(0.6, 0.1), "specificity": estimate(0.8)}
     found = age_groups(
         [
-            Group("age: 70 and over", 50, 20, sides),
-            Group("age: 30 to 49", 90, 9, sides),
-            Group("age: 0 to 29", 40, 0, {"specificity": estimate(0.9)}),  # no melanoma: nothing to find
-            Group("age: not known", 10, 3, sides),
-            Group("sex: male", 70, 10, sides),
+            CardSubgroup("age: 70 and over", 50, 20, sides),
+            CardSubgroup("age: 30 to 49", 90, 9, sides),
+            CardSubgroup("age: 0 to 29", 40, 0, {"specificity": estimate(0.9)}),  # no melanoma: nothing to find
+            CardSubgroup("age: not known", 10, 3, sides),
+            CardSubgroup("sex: male", 70, 10, sides),
         ]
     )
     assert [(group.at_least, group.below, group.images, group.positives) for group in found] == [

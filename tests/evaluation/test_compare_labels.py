@@ -16,7 +16,7 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.evaluation.compare import ComparisonOptions
-from napari_melanoma.evaluation.compare_labels import compare_label_models, compare_labellers
+from napari_melanoma.evaluation.compare_labels import compare_label_models, compare_loaded_label_models
 from napari_melanoma.evaluation.comparison import Comparison, read_comparison
 from napari_melanoma.io.results import read_table, write_labels, write_rgb, write_table
 from napari_melanoma.metrics.overlap import estimate_label_metrics, label_differences, label_metrics
@@ -39,7 +39,7 @@ class Misreading:
         self.info: Any = SimpleNamespace(name=name, fingerprint=name * 8, config=config)
         self._wrong = wrong
 
-    def labels(self, rgb: np.ndarray) -> np.ndarray:
+    def predict_labels(self, rgb: np.ndarray) -> np.ndarray:
         truth = rgb[..., 0] // 50
         found = truth.copy()
         for label, share in self._wrong.items():
@@ -61,7 +61,7 @@ def tiles(folder: Path, count: int = 8, each: int = 1) -> list[Sample]:
 def compared(
     samples: list[Sample], out: Path, old: Misreading, new: Misreading, options: ComparisonOptions | None = None
 ) -> Comparison:
-    return compare_labellers([old, new], samples, out, options or ComparisonOptions(), run=RunContext())
+    return compare_loaded_label_models([old, new], samples, out, options or ComparisonOptions(), run=RunContext())
 
 
 OLD = Misreading("old", {1: 0.5})  # half of the dermis is taken for tumour
@@ -134,8 +134,8 @@ def test_base_data_may_not_lose(tmp_path: Path) -> None:
         write_rgb(sample.image, np.stack([50 * labels, 50 * labels, labels * 0 + 9], axis=2))
 
     class Forgetting(Misreading):
-        def labels(self, rgb: np.ndarray) -> np.ndarray:
-            return super().labels(rgb) if rgb[0, 0, 2] != 9 else np.zeros(rgb.shape[:2], np.uint8)
+        def predict_labels(self, rgb: np.ndarray) -> np.ndarray:
+            return super().predict_labels(rgb) if rgb[0, 0, 2] != 9 else np.zeros(rgb.shape[:2], np.uint8)
 
     options = ComparisonOptions(base=("known",), notes=("A note.",))
     samples = [*tiles(tmp_path / "slides"), *kept]
@@ -161,7 +161,9 @@ def test_stopped_it_writes_nothing(tmp_path: Path) -> None:
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        compare_labellers([OLD, BETTER], tiles(tmp_path / "slides"), tmp_path / "out", ComparisonOptions(), run=run)
+        compare_loaded_label_models(
+            [OLD, BETTER], tiles(tmp_path / "slides"), tmp_path / "out", ComparisonOptions(), run=run
+        )
     assert not (tmp_path / "out").exists()
 
 

@@ -15,18 +15,18 @@ from markupsafe import escape
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.evaluation import measuring
+from napari_melanoma.evaluation import mask_measurement
 from napari_melanoma.evaluation.compare_several import (
-    SeveralCompared,
+    ModelsComparison,
     compare_evaluations,
     compare_several,
     compare_several_loaded,
-    table_of,
+    comparison_table,
 )
 from napari_melanoma.evaluation.evaluate import evaluate
 from napari_melanoma.evaluation.files import is_evaluation, read_evaluation
-from napari_melanoma.evaluation.measuring import measure_models
-from napari_melanoma.evaluation.values import EvaluationOptions
+from napari_melanoma.evaluation.mask_measurement import measure_models
+from napari_melanoma.evaluation.results import EvaluationOptions
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 
 pytestmark = pytest.mark.usefixtures("trained_on_nothing")
@@ -70,7 +70,7 @@ def squares(folder: Path, count: int) -> Path:
     return folder
 
 
-def compared(folder: Path, out: Path) -> SeveralCompared:
+def compared(folder: Path, out: Path) -> ModelsComparison:
     return compare_several_loaded(MODELS, read_dataset(folder), out, EXACT, run=RunContext())
 
 
@@ -86,7 +86,11 @@ def test_each_model_against_the_first(clinic: Path, tmp_path: Path) -> None:
         pytest.approx((0.5,) * 3), pytest.approx((0.25,) * 3), (0.0, 0.0, 0.0),
     ]  # fmt: skip
     assert part.standings[1].difference["HD95_px"].mean == pytest.approx(-10)
-    assert table_of(found)[2][2:5] == ("most", "0.750, +0.750 (+0.750 to +0.750)", "0.750, +0.250 (+0.250 to +0.250)")
+    assert comparison_table(found)[2][2:5] == (
+        "most",
+        "0.750, +0.750 (+0.750 to +0.750)",
+        "0.750, +0.250 (+0.250 to +0.250)",
+    )
 
 
 def test_files(clinic: Path, tmp_path: Path) -> None:
@@ -193,7 +197,7 @@ def test_images_of_another_kind_are_told(clinic: Path, tmp_path: Path) -> None:
 def test_a_comparison_goes_on_where_it_was_and_measures_no_difficulty(
     clinic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring, "difficulty", None)
+    monkeypatch.setattr(mask_measurement, "measure_difficulty", None)
 
     class Counting(Reader):
         asked = 0

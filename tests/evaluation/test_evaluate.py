@@ -13,13 +13,13 @@ from markupsafe import escape
 
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.prediction import PreprocessingConfig
+from napari_melanoma.core.prediction_config import PreprocessingConfig
 from napari_melanoma.data import partial_results
-from napari_melanoma.data.dataset import Sample, read_dataset, with_masks
-from napari_melanoma.evaluation import measuring
+from napari_melanoma.data.dataset import Sample, read_dataset, select_for_split
+from napari_melanoma.evaluation import mask_measurement
 from napari_melanoma.evaluation.evaluate import _cases, evaluate
-from napari_melanoma.evaluation.measuring import measure_models
-from napari_melanoma.evaluation.values import EvaluationOptions, Figures, estimates, subgroups
+from napari_melanoma.evaluation.mask_measurement import measure_models
+from napari_melanoma.evaluation.results import EvaluationOptions, ImageMetrics, divide_into_subgroups, estimate_metrics
 from napari_melanoma.figures.evaluation import comparison_image, overlay_image
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.metrics import statistics
@@ -135,7 +135,7 @@ def test_flips_say_how_wide_the_band_is_and_what_it_holds(squares: Path, tmp_pat
     [(1, (0, 0, 1)), (2, (0, 1, 1)), (3, (1, 1, 1)), (40, (6, 6, 6))],
 )
 def test_best_median_and_worst_are_different_images(count: int, expected: tuple[int, int, int]) -> None:
-    figures = Figures(("DI",))
+    figures = ImageMetrics(("DI",))
     for index in range(count):
         figures.add(SimpleNamespace(image_id=str(index)), {"DI": index / 40})
     cases = _cases(figures)
@@ -149,15 +149,15 @@ def test_best_median_and_worst_are_different_images(count: int, expected: tuple[
 
 def test_many_images_take_little_memory_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Images of 9,000 patients, figures and intervals of all of them and of each subgroup."""
-    monkeypatch.setattr(statistics, "MANY", 500)
-    random, figures = np.random.default_rng(0), Figures()
+    monkeypatch.setattr(statistics, "MAX_BOOTSTRAP_GROUPS", 500)
+    random, figures = np.random.default_rng(0), ImageMetrics()
     for number, row in enumerate(random.random((18_000, len(figures.names))).tolist()):
         about = {"group": f"p{number // 2}", "split": "", "domain": "clinic", "diagnosis": f"d{number % 40}"}
         figures.add(Sample(str(number), Path("i"), None, **about), dict(zip(figures.names, row, strict=True)))
-    found = {(by, value): places for _, by, value, places in subgroups(figures, {})}
+    found = {(by, value): places for _, by, value, places in divide_into_subgroups(figures, {})}
     assert len([value for by, value in found if by == "diagnosis"]) == 13  # the 12 most frequent, and the others
     assert sum(len(places) for (by, _), places in found.items() if by == "diagnosis") == 18_000
-    part = estimates(figures, found["diagnosis", "others"])
+    part = estimate_metrics(figures, found["diagnosis", "others"])
     assert part["DI"].low < 0.5 < part["DI"].high
     assert part["DI"].count == 18_000 * 28 // 40
     assert figures.table.nbytes == 18_000 * 8 * len(figures.names)
@@ -241,13 +241,13 @@ class Counting(Darkness):
 
 def half_done(squares: Path, out: Path) -> None:
     """An evaluation that has come as far as two of four images."""
-    measure_models([Darkness()], with_masks(read_dataset(squares))[:2], EXACT, out, run=RunContext())
+    measure_models([Darkness()], select_for_split(read_dataset(squares))[:2], EXACT, out, run=RunContext())
 
 
 def asked_again(squares: Path, out: Path, options: EvaluationOptions = EXACT) -> int:
     """How many images are asked for when it goes on."""
     model = Counting()
-    (figures,) = measure_models([model], with_masks(read_dataset(squares)), options, out, run=RunContext())
+    (figures,) = measure_models([model], select_for_split(read_dataset(squares)), options, out, run=RunContext())
     assert len(figures.samples) == 4
     return model.asked
 
@@ -315,10 +315,10 @@ def test_figures_are_written_while_others_are_measured(
     squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody comes to tidy up after a kill."""
-    monkeypatch.setattr(partial_results, "CHUNK", 2)
+    monkeypatch.setattr(partial_results, "LINES_PER_WRITE", 2)
     written: list[int] = []
     run = RunContext(lambda _: written.append(sum(path.stat().st_size > 0 for path in tmp_path.glob("unfinished-*"))))
-    measure_models([Darkness()], with_masks(read_dataset(squares)), EXACT, tmp_path, run=run)
+    measure_models([Darkness()], select_for_split(read_dataset(squares)), EXACT, tmp_path, run=run)
     assert written == [0, 1, 1, 1]
     assert asked_again(squares, tmp_path) == 0
 
@@ -329,7 +329,7 @@ def test_difficulty_is_measured_where_it_is_asked_for(
     def refused(*_: object) -> dict[str, float]:
         raise AssertionError("nobody asked for it")
 
-    monkeypatch.setattr(measuring, "difficulty", refused)
+    monkeypatch.setattr(mask_measurement, "measure_difficulty", refused)
     found = evaluate(Darkness(), [squares], tmp_path, EXACT.model_copy(update={"difficulty": False}), run=RunContext())
     assert {group.by for group in found.subgroups} == {"diagnosis"}
     assert "Measured with the reference" not in (tmp_path / "summary.html").read_text(encoding="utf-8")

@@ -10,21 +10,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.classification.predictor import Judge, Looked
+from napari_melanoma.classification.predictor import EncoderOutput, PredictionCalibration
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError, InputError
-from napari_melanoma.core.prediction import ClassifierConfig, FittedNumbers, OperatingPoint, TabularEncoding, ViewConfig
-from napari_melanoma.data.features.encoding import TableValues, network_inputs
+from napari_melanoma.core.prediction_config import (
+    ClassifierConfig,
+    FittedNumbers,
+    OperatingPoint,
+    TabularEncoding,
+    ViewConfig,
+)
+from napari_melanoma.data.features.encoding import TableValues, make_network_inputs
+from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
 from napari_melanoma.evaluation.evaluate_classes import (
     ClassEvaluation,
     evaluate_classifier,
     is_class_evaluation,
     read_class_evaluation,
 )
-from napari_melanoma.evaluation.measuring_classes import ClassEvaluationOptions
-from napari_melanoma.imaging.preprocessing import View, view_of
+from napari_melanoma.imaging.preprocessing import ClassifierView, crop_view
 from napari_melanoma.io.results import read_table, write_mask, write_rgb, write_table
-from napari_melanoma.models.bundle import BundleConfig, BundleInfo, Reference
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases
 
 SIDE = 32
 POINT = OperatingPoint(
@@ -49,30 +55,34 @@ class Darkness:
     encoding: TabularEncoding = AGE
 
     @property
-    def judge(self) -> Judge:
+    def judge(self) -> PredictionCalibration:
         random = np.random.default_rng(0)
         labels = np.repeat([0, 1], 40)
         logits = np.stack([np.zeros(80), 4.0 * labels - 2 + random.normal(size=80)], axis=1).astype(np.float32)
-        reference = Reference(logits, labels, np.arange(80), np.zeros((0, 1), np.float16), np.zeros(0, np.int64), ())
+        reference = ReferenceCases(
+            logits, labels, np.arange(80), np.zeros((0, 1), np.float16), np.zeros(0, np.int64), ()
+        )
         assert self.info.config.classifier is not None
-        return Judge(self.info.config.classifier, self.info.config.classes, reference)
+        return PredictionCalibration(self.info.config.classifier, self.info.config.classes, reference)
 
-    def seen(self, rgb: np.ndarray, mask: np.ndarray | None) -> View:
+    def seen(self, rgb: np.ndarray, mask: np.ndarray | None) -> ClassifierView:
         config = self.info.config
         assert config.classifier is not None
-        found = view_of(rgb, mask, config.classifier.view, SIDE, config.preprocessing)
+        found = crop_view(rgb, mask, config.classifier.view, SIDE, config.preprocessing)
         if found is None:
             raise InputError("there is no lesion to look at")
         return found
 
-    def look(self, views) -> list[Looked]:
+    def look(self, views) -> list[EncoderOutput]:
         self.asked += len(views)
         if self.asked > self.fail_after:
             raise Cancelled
-        return [Looked(np.zeros((1, 1, 1), np.float32), np.array([128 - one.mean()], np.float32)) for one in views]
+        return [
+            EncoderOutput(np.zeros((1, 1, 1), np.float32), np.array([128 - one.mean()], np.float32)) for one in views
+        ]
 
     def decide_values(self, looked, values: TableValues) -> np.ndarray:
-        age = network_inputs(values, self.encoding).continuous[:, 0]
+        age = make_network_inputs(values, self.encoding).continuous[:, 0]
         dark = np.array([one.embedding[0] for one in looked]) / 32
         return np.stack([np.zeros(len(dark)), dark + age], axis=1).astype(np.float32)
 
@@ -125,8 +135,8 @@ def test_figures(model: Darkness, tmp_path: Path) -> None:
     assert whole["AUC"].mean > 0.75
     assert whole["AUC"].low < whole["AUC"].mean < whole["AUC"].high
     assert 0 <= whole["coverage"].mean <= 1
-    assert set(found.without or {}) == {"without_age", "empty"}
-    assert (found.without or {})["without_age"].mean < 0  # age helps, so without it the area is smaller
+    assert set(found.auc_changes or {}) == {"without_age", "empty"}
+    assert (found.auc_changes or {})["without_age"].mean < 0  # age helps, so without it the area is smaller
     ways = {(group.by, group.value) for group in found.subgroups}
     assert {("sex", "male"), ("diagnosis", "nevus"), ("age", "30 to 49")} <= ways
 
@@ -138,7 +148,7 @@ def test_files_say_what_was_said(model: Darkness, tmp_path: Path) -> None:
     assert (about["task"], about["images"], about["cut"]) == ("classification", 40, 0.5)
     rows = list(csv.DictReader((out / "per_image.csv").read_text().splitlines()))
     assert len(rows) == 40
-    assert float(rows[0]["probability_melanoma"]) == pytest.approx(found.told.scores[0], abs=1e-5)
+    assert float(rows[0]["probability_melanoma"]) == pytest.approx(found.predictions.scores[0], abs=1e-5)
     assert {row["label"] for row in rows} == {"other", "melanoma"}
     names = {path.name for path in (out / "figures").iterdir()}
     assert {"roc.png", "precision_recall.png", "reliability.png", "confusion.png", "contributions.png"} <= names
@@ -153,9 +163,9 @@ def test_what_was_said_is_read_back(model: Darkness, tmp_path: Path) -> None:
     found = run_it(model, tmp_path / "out", make(tmp_path / "set"))
     read = read_class_evaluation(tmp_path / "out")
     assert is_class_evaluation(tmp_path / "out")
-    assert np.allclose(read.told.probabilities, found.told.probabilities, atol=1e-5)
-    assert (read.told.labels == found.told.labels).all()
-    assert (read.name, read.told.cut) == ("darkness", 0.5)
+    assert np.allclose(read.predictions.probabilities, found.predictions.probabilities, atol=1e-5)
+    assert (read.predictions.labels == found.predictions.labels).all()
+    assert (read.name, read.predictions.threshold) == ("darkness", 0.5)
     (tmp_path / "out/metrics.json").write_text("{}")
     assert not is_class_evaluation(tmp_path / "out")
     with pytest.raises(InputError, match="no evaluation of a classifier"):
@@ -171,7 +181,7 @@ def test_it_goes_on_where_it_was(model: Darkness, tmp_path: Path) -> None:
     model.asked, model.fail_after = 0, 10**9
     again = run_it(model, out, data)
     assert model.asked == 48 - 16
-    assert np.allclose(again.told.probabilities, whole.told.probabilities)
+    assert np.allclose(again.predictions.probabilities, whole.predictions.probabilities)
 
 
 def test_another_row_is_asked_again(model: Darkness, tmp_path: Path) -> None:
@@ -203,7 +213,7 @@ def test_an_image_without_a_lesion_fails_by_itself(model: Darkness, tmp_path: Pa
     write_mask(data / "masks/i3.png", np.zeros((48, 60), bool))
     found = run_it(model, tmp_path / "out", data)
     assert [(item.sample.image_id, item.error) for item in found.failed] == [("i3", "there is no lesion to look at")]
-    assert len(found.told.labels) == 47
+    assert len(found.predictions.labels) == 47
     rows = list(csv.DictReader((tmp_path / "out/per_image.csv").read_text().splitlines()))
     assert [row["status"] for row in rows].count("failed") == 1
 
@@ -236,16 +246,16 @@ class ThreeAnswers(Darkness):
     """The same, of three classes: what is not dark is one of two others."""
 
     @property
-    def judge(self) -> Judge:
+    def judge(self) -> PredictionCalibration:
         assert self.info.config.classifier is not None
         two = super().judge.reference
         assert two is not None
         logits = np.concatenate([two.logits, two.logits[:, :1]], axis=1)
         nobody = np.zeros((0, 1), np.float16), np.zeros(0, np.int64), ()
-        return Judge(
+        return PredictionCalibration(
             self.info.config.classifier,
             self.info.config.classes,
-            Reference(logits, two.labels, two.groups, *nobody),
+            ReferenceCases(logits, two.labels, two.groups, *nobody),
         )
 
     def decide_values(self, looked, values: TableValues) -> np.ndarray:
@@ -258,10 +268,10 @@ def test_a_model_of_three_classes_is_judged_by_a_yes_or_no_as_well(model: Darkne
     config = model.info.config.model_copy(update={"classes": classes})
     three = ThreeAnswers(BundleInfo(model.info.path, config))
     by_word = run_it(three, tmp_path / "word", make(tmp_path / "set"))  # the diagnoses are its classes
-    assert by_word.told.classes == classes
+    assert by_word.predictions.classes == classes
     assert "coverage" in by_word.parts["all"]
     by_answer = run_it(three, tmp_path / "answer", tmp_path / "set", target="melanoma")
-    assert by_answer.told.classes == ("other", "melanoma")
+    assert by_answer.predictions.classes == ("other", "melanoma")
     assert by_answer.parts["all"]["AUC"] == by_word.parts["all"]["AUC"]
     assert by_answer.parts["all"]["specificity"] == by_word.parts["all"]["specificity"]
     assert "coverage" not in by_answer.parts["all"]
@@ -269,7 +279,7 @@ def test_a_model_of_three_classes_is_judged_by_a_yes_or_no_as_well(model: Darkne
     rows = read_table(tmp_path / "set/dataset.csv")
     words = {"nevus": "atypical nevus"}  # of which it knows none: its answer can only be right or wrong about melanoma
     write_table(tmp_path / "set/dataset.csv", [r | {"diagnosis": words.get(r["diagnosis"], "melanoma")} for r in rows])
-    assert run_it(three, tmp_path / "usual", tmp_path / "set").told.classes == ("other", "melanoma")
+    assert run_it(three, tmp_path / "usual", tmp_path / "set").predictions.classes == ("other", "melanoma")
 
 
 def test_without_reference_cases_no_coverage_is_claimed(
@@ -277,7 +287,7 @@ def test_without_reference_cases_no_coverage_is_claimed(
 ) -> None:
     config = model.info.config
     assert config.classifier is not None
-    monkeypatch.setattr(Darkness, "judge", Judge(config.classifier, config.classes, None))
+    monkeypatch.setattr(Darkness, "judge", PredictionCalibration(config.classifier, config.classes, None))
     found = run_it(model, tmp_path / "out", make(tmp_path / "set"))
     assert found.parts["all"]["AUC"].mean > 0.75
     assert not {"coverage", "cannot_tell"} & set(found.parts["all"])

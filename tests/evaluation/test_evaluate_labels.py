@@ -14,19 +14,19 @@ from typer.testing import CliRunner
 from napari_melanoma.cli import app
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError
-from napari_melanoma.core.prediction import TileConfig
+from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.evaluation.evaluate_labels import evaluate_labels
 from napari_melanoma.io.results import read_labels, write_labels, write_rgb, write_table
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
 from napari_melanoma.models.registry import (
-    adopt,
-    default_classifier,
-    fitting_photographs,
-    for_photographs,
+    find_default_classifier,
+    install_bundle,
     list_bundles,
+    list_photograph_models,
+    require_photograph_model,
 )
-from napari_melanoma.slides.tile_models import Labeller
+from napari_melanoma.slides.tile_models import TissueSegmenter
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -47,7 +47,7 @@ class ByGrey:
         )
         self.info = BundleInfo(folder, config)
 
-    def labels(self, rgb: np.ndarray) -> np.ndarray:
+    def predict_labels(self, rgb: np.ndarray) -> np.ndarray:
         found = np.abs(rgb[..., :1].astype(int) - GREYS).argmin(-1).astype(np.uint8)
         return np.where(rgb[..., 2] == 1, np.minimum(found, 1), found).astype(np.uint8)
 
@@ -157,28 +157,28 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
 
 
 def test_the_most_probable_class_counts_whatever_the_size(several: BundleInfo) -> None:
-    model = Labeller.load(several, "cpu")
+    model = TissueSegmenter.load(several, "cpu")
     rgb = np.random.default_rng(0).integers(0, 256, (50, 70, 3)).astype(np.uint8)
     probability = model.probabilities(rgb)
     assert probability.shape == (3, 50, 70)
     assert np.allclose(probability.sum(0), 1, atol=1e-5)
-    assert np.array_equal(model.labels(rgb), probability.argmax(0))
+    assert np.array_equal(model.predict_labels(rgb), probability.argmax(0))
 
 
 def test_photographs_keep_clear_of_it(several: BundleInfo) -> None:
-    assert adopt(several).name in [bundle.name for bundle in list_bundles()]
-    assert "three" not in [bundle.name for bundle in fitting_photographs("segmentation")]
+    assert install_bundle(several).name in [bundle.name for bundle in list_bundles()]
+    assert "three" not in [bundle.name for bundle in list_photograph_models("segmentation")]
     with pytest.raises(BundleError, match=r"'three' is a model of slides \(glass, stroma, nest\).*lesion-small"):
-        for_photographs(several, "segmentation")
+        require_photograph_model(several, "segmentation")
     with pytest.raises(BundleError, match="expected a model that draws one lesion"):
         Segmenter.load(several)
-    usual = default_classifier()
-    assert usual is None or not usual.config.is_of_slides
+    usual = find_default_classifier()
+    assert usual is None or not usual.config.is_slide_model
 
 
 def test_a_model_of_one_lesion_is_no_labeller(tiny_bundle: BundleInfo) -> None:
     with pytest.raises(BundleError, match="does not draw several classes"):
-        Labeller.load(tiny_bundle)
+        TissueSegmenter.load(tiny_bundle)
 
 
 def test_the_verbs_say_so(several: BundleInfo, data: Path, tmp_path: Path) -> None:

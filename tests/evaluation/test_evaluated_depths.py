@@ -11,11 +11,11 @@ import pytest
 
 from napari_melanoma.classification.predictor import Classifier
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.prediction import ClassifierConfig, DepthAnswer, DepthScale, ViewConfig
+from napari_melanoma.core.prediction_config import ClassifierConfig, DepthOutputConfig, DepthScale, ViewConfig
+from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
 from napari_melanoma.evaluation.evaluate_classes import evaluate_classifier, read_class_evaluation
-from napari_melanoma.evaluation.measuring_classes import ClassEvaluationOptions
 from napari_melanoma.io.results import write_rgb, write_table
-from napari_melanoma.metrics.agreement import MEASURES
+from napari_melanoma.metrics.agreement import DEPTH_METRICS
 from napari_melanoma.models.bundle import BundleConfig, write_bundle
 
 SIDE, COUNT = 64, 12
@@ -41,7 +41,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
         classifier=ClassifierConfig(
             positive="metastasis",
             view=ViewConfig(region="photograph"),
-            depth=DepthAnswer(scale=scale, margin=0.5),
+            depth=DepthOutputConfig(scale=scale, margin=0.5),
         ),
     )
     network = build_network("biomarker", options).eval()
@@ -55,7 +55,7 @@ def make(folder: Path, model: Classifier, errors: list[float | None]) -> Path:
     for index, error in enumerate(errors):
         rgb = np.kron(rng.integers(0, 255, (8, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
         write_rgb(folder / f"images/d{index}.png", rgb)
-        told = model.depths(model.look([rgb]))
+        told = model.depths(model.run_encoder([rgb]))
         assert told is not None
         depth = "" if error is None else float(told.mm[0]) - error
         row = {"image_id": f"d{index}", "patient_id": f"p{index}", "depth_mm": depth}
@@ -69,7 +69,7 @@ def test_depths_are_measured_where_the_table_knows_them(deep: Classifier, tmp_pa
     data, out = make(tmp_path / "data", deep, errors), tmp_path / "out"
     found = evaluate_classifier(deep, [data], out, ClassEvaluationOptions(), run=RunContext())
     whole = found.parts["all"]
-    assert set(MEASURES) <= set(whole)
+    assert set(DEPTH_METRICS) <= set(whole)
     assert whole["depth_mae_mm"].mean == pytest.approx(0.3, abs=1e-3)
     assert whole["depth_bias_mm"].mean == pytest.approx(0.1, abs=1e-3)
     assert whole["depth_coverage"].mean == 1.0
@@ -86,11 +86,11 @@ def test_depths_are_measured_where_the_table_knows_them(deep: Classifier, tmp_pa
     assert all(float(row["depth_low"]) < float(row["depth_said"]) < float(row["depth_high"]) for row in rows)
     assert (out / "figures" / "depth.png").is_file()
     assert "mean absolute error of the depth" in (out / "summary.html").read_text()
-    assert len(read_class_evaluation(out).told.labels) == COUNT
+    assert len(read_class_evaluation(out).predictions.labels) == COUNT
 
 
 def test_a_table_without_depths_is_evaluated_as_ever(deep: Classifier, tmp_path: Path) -> None:
     data, out = make(tmp_path / "data", deep, [None] * COUNT), tmp_path / "out"
     found = evaluate_classifier(deep, [data], out, ClassEvaluationOptions(), run=RunContext())
-    assert not set(MEASURES) & set(found.parts["all"])
+    assert not set(DEPTH_METRICS) & set(found.parts["all"])
     assert not (out / "figures" / "depth.png").exists()

@@ -8,27 +8,31 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from napari_melanoma.evaluation.class_values import (
+from napari_melanoma.evaluation.class_metrics import (
     METRICS,
-    Told,
+    ClassPredictions,
     class_differences,
     class_estimates,
-    knowing_the_domain,
+    domain_auc,
 )
 from napari_melanoma.metrics.calibration import expected_calibration_error
-from napari_melanoma.metrics.ranking import Drawn
+from napari_melanoma.metrics.ranking import ResampledScores
 
 
-def told(count: int = 300, seed: int = 0, strength: float = 1.5, per_patient: int = 2, digits: int = 2) -> Told:
+def told(
+    count: int = 300, seed: int = 0, strength: float = 1.5, per_patient: int = 2, digits: int = 2
+) -> ClassPredictions:
     """Calibrated answers of a model that sees something, with ties."""
     random = np.random.default_rng(seed)
     scores = np.round(1 / (1 + np.exp(-(strength * random.normal(size=count) - 1))), digits)
     labels = (random.random(count) < scores).astype(int)
     groups = np.array([f"p{index // per_patient}" for index in range(count)])
-    return Told(np.stack([1 - scores, scores], axis=1), labels, groups, ("other", "melanoma"), "melanoma", 0.3)
+    return ClassPredictions(
+        np.stack([1 - scores, scores], axis=1), labels, groups, ("other", "melanoma"), "melanoma", 0.3
+    )
 
 
-def partial_area(given: Told) -> float:
+def partial_area(given: ClassPredictions) -> float:
     """As the challenge's code has it: the standardised area of the flipped problem, the standardising taken back."""
     scaled = metrics.roc_auc_score(~given.truth, 1 - given.scores, max_fpr=0.2)
     return 0.5 * 0.2**2 + (0.2 - 0.5 * 0.2**2) / 0.5 * (scaled - 0.5)
@@ -60,22 +64,22 @@ def test_partial_area_is_that_of_isic_2024(digits: int, seed: int) -> None:
     given = told(seed=seed, digits=digits)
     assert class_estimates(given)["pAUC"].mean == pytest.approx(partial_area(given))
     labels, alike = np.array([0, 0, 1, 1]), np.ones((1, 4))
-    assert Drawn(labels.astype(float), labels == 1, alike).partial_auc() == pytest.approx(0.2)
-    assert Drawn(np.zeros(4), labels == 1, alike).partial_auc() == pytest.approx(0.02)
+    assert ResampledScores(labels.astype(float), labels == 1, alike).partial_auc() == pytest.approx(0.2)
+    assert ResampledScores(np.zeros(4), labels == 1, alike).partial_auc() == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize("count", [7, 15, 100, 307])
 def test_calibration_error_is_that_of_every_other_page(count: int) -> None:
     """Also where images do not divide evenly into bins."""
     given = told(count, digits=6)
-    found = Drawn(given.scores, given.truth, np.ones((1, count))).calibration_error()
+    found = ResampledScores(given.scores, given.truth, np.ones((1, count))).calibration_error()
     assert found == pytest.approx(expected_calibration_error(given.scores, given.truth))
 
 
 def test_a_weighted_draw_is_the_images_repeated() -> None:
     given = told(60)
     times = np.random.default_rng(1).integers(0, 4, size=(3, 60))
-    drawn = Drawn(given.scores, given.truth, times.astype(float))
+    drawn = ResampledScores(given.scores, given.truth, times.astype(float))
     for row, area, precision in zip(times, drawn.auc(), drawn.average_precision(), strict=True):
         scores, truth = np.repeat(given.scores, row), np.repeat(given.truth, row)
         assert area == pytest.approx(metrics.roc_auc_score(truth, scores))
@@ -85,7 +89,7 @@ def test_a_weighted_draw_is_the_images_repeated() -> None:
 def test_several_classes() -> None:
     random = np.random.default_rng(2)
     probabilities, labels = random.dirichlet(np.ones(3), 200), random.integers(0, 3, 200)
-    given = Told(probabilities, labels, np.arange(200), ("a", "b", "c"), "b", 0.4)
+    given = ClassPredictions(probabilities, labels, np.arange(200), ("a", "b", "c"), "b", 0.4)
     found = class_estimates(given)
     assert found["macro_AUC"].mean == pytest.approx(metrics.roc_auc_score(labels, probabilities, multi_class="ovr"))
     said = probabilities.argmax(1)
@@ -110,7 +114,9 @@ def test_counts_are_those_that_a_metric_is_about() -> None:
 
 def test_few_images_that_are_all_right_say_little() -> None:
     scores = np.array([0.1, 0.2, 0.8, 0.9])
-    given = Told(np.stack([1 - scores, scores], 1), np.array([0, 0, 1, 1]), np.arange(4), ("o", "m"), "m", 0.5)
+    given = ClassPredictions(
+        np.stack([1 - scores, scores], 1), np.array([0, 0, 1, 1]), np.arange(4), ("o", "m"), "m", 0.5
+    )
     found = class_estimates(given)
     assert (found["AUC"].mean, found["AUC"].high) == (1.0, 1.0)
     assert found["AUC"].low == pytest.approx(0.025**0.5)
@@ -119,11 +125,11 @@ def test_few_images_that_are_all_right_say_little() -> None:
 
 def test_one_class_has_no_area() -> None:
     given = told()
-    found = class_estimates(given.take(~given.truth))
+    found = class_estimates(given.subset(~given.truth))
     assert {"AUC", "AP", "pAUC", "sensitivity"}.isdisjoint(found)
     assert {"specificity", "accuracy", "ECE"} <= set(found)
     with pytest.raises(ValueError, match="at least one image"):
-        class_estimates(given.take(np.zeros(300, bool)))
+        class_estimates(given.subset(np.zeros(300, bool)))
 
 
 def test_one_patient_has_no_interval() -> None:
@@ -150,8 +156,8 @@ def test_knowing_the_data_set_is_rewarded_by_the_pooled_area_alone() -> None:
     labels = np.r_[random.random(300) < 0.7, random.random(300) < 0.1].astype(int)
     scores = np.repeat([0.7, 0.1], 300)
     domains = np.repeat(["a", "b"], 300)
-    given = Told(np.stack([1 - scores, scores], 1), labels, np.arange(600), ("o", "m"), "m", 0.5, domains)
+    given = ClassPredictions(np.stack([1 - scores, scores], 1), labels, np.arange(600), ("o", "m"), "m", 0.5, domains)
     found = class_estimates(given)
     assert found["AUC"].mean > 0.75
     assert found["AUC_within"].mean == 0.5
-    assert knowing_the_domain(given) == pytest.approx(found["AUC"].mean)
+    assert domain_auc(given) == pytest.approx(found["AUC"].mean)

@@ -14,19 +14,19 @@ from PIL import Image
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.data.training_images import FILE, TrainingImages, hash_images, list_images
+from napari_melanoma.data.training_images import FILE_NAME, TrainingImages, hash_images, make_training_images
 from napari_melanoma.evaluation.compare import ComparisonOptions, compare_loaded
 from napari_melanoma.evaluation.compare_several import compare_evaluations, compare_several_loaded
 from napari_melanoma.evaluation.evaluate import evaluate
 from napari_melanoma.evaluation.overlap import find_overlap
-from napari_melanoma.evaluation.values import EvaluationOptions
+from napari_melanoma.evaluation.results import EvaluationOptions
 from napari_melanoma.imaging.refinement import RefinementConfig
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
-from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, analyse_lesion, describe
-from napari_melanoma.lesion.batch import row_of
+from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, analyze_lesion, describe_result
+from napari_melanoma.lesion.batch import result_row
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.training.run_data import statement, was_trained_on
+from napari_melanoma.training.run_data import training_images_statement, was_trained_on
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 EXACT = RefinementConfig(smoothing=0)
@@ -54,8 +54,8 @@ def bundle(folder: Path, name: str, listed: TrainingImages | None) -> BundleInfo
     (path / "model.safetensors").write_bytes(name.encode())
     about = {}
     if listed is not None:
-        listed.write(path / FILE)
-        about = statement(path / FILE)
+        listed.write(path / FILE_NAME)
+        about = training_images_statement(path / FILE_NAME)
     return BundleInfo(path, BundleConfig(name=name, title=name, architecture="none", input_size=32, provenance=about))
 
 
@@ -75,7 +75,7 @@ def data_set(folder: Path, seeds: range, patients: dict[int, str] | None = None)
 
 
 def listed(folder: Path) -> TrainingImages:
-    return list_images(hash_images(read_dataset(folder), RUN))
+    return make_training_images(hash_images(read_dataset(folder), RUN))
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_a_model_that_was_trained_on_others_says_so(thirty: Path, tmp_path: Path
 
 
 def test_a_list_that_was_exchanged_is_not_believed(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
-    TrainingImages().write(trained.path / FILE)
+    TrainingImages().write(trained.path / FILE_NAME)
     (warning,) = evaluate(Dark(trained), [thirty], tmp_path / "out", OPTIONS, run=RUN).warnings
     assert "is not the list that 'trained' was written with" in warning
 
@@ -213,23 +213,23 @@ def test_a_result_states_that_the_model_was_trained_on_the_photograph(
 ) -> None:
     with Image.open(thirty / f"images/i{number}.png") as image:
         rgb = np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS))
-    found = analyse_lesion(Photograph(rgb, f"i{number}.png"), Dark(trained), LesionOptions(), run=RUN)
+    found = analyze_lesion(Photograph(rgb, f"i{number}.png"), Dark(trained), LesionOptions(), run=RUN)
     said = "The model was trained on this photograph: the prediction is no independent one."
     assert (said in found.warning) is known
-    assert (said in str(row_of("i", "i.png", json.loads(json.dumps(describe(found))))["warning"])) is known
-    stored = json.loads(json.dumps(describe(found)))
+    assert (said in str(result_row("i", "i.png", json.loads(json.dumps(describe_result(found))))["warning"])) is known
+    stored = json.loads(json.dumps(describe_result(found)))
     told = {"classes": ["other", "melanoma"], "probabilities": [0.5, 0.5], "positive": "melanoma", "interval": None}
     told |= {"operating_point": None, "contributions": [], "missing": [], "possible": [], "verdict": "", "side": ""}
     told |= {"cannot_tell": False, "unlike": False, "model": {"name": "another"}}
     # The classifier was trained on it as well.
     stored["answer"] = {**told, "warnings": [said.removesuffix("."), "another"]}
-    both = str(row_of("i", "i.png", stored)["warning"])
+    both = str(result_row("i", "i.png", stored)["warning"])
     assert both == (f"{said}; another" if known else f"{said.removesuffix('.')}; another")
     assert ModelStamp(**json.loads(json.dumps(vars(found.model)))) == found.model  # as the worker sends it
 
 
 def test_a_damaged_list_leaves_open_what_the_model_was_trained_on(thirty: Path, trained: BundleInfo) -> None:
-    (trained.path / FILE).write_bytes(b"damaged")
+    (trained.path / FILE_NAME).write_bytes(b"damaged")
     with Image.open(thirty / "images/i3.png") as image:
         assert not was_trained_on(trained, np.asarray(image.convert("RGB")))
 
@@ -237,7 +237,7 @@ def test_a_damaged_list_leaves_open_what_the_model_was_trained_on(thirty: Path, 
 def test_models_that_share_their_training_images_share_a_sentence(
     thirty: Path, trained: BundleInfo, tmp_path: Path
 ) -> None:
-    child = bundle(tmp_path, "child", TrainingImages.read(trained.path / FILE))
+    child = bundle(tmp_path, "child", TrainingImages.read(trained.path / FILE_NAME))
     overlap = find_overlap([trained, child], read_dataset(thirty), run=RUN)
     said = "Left out: 5 of 30 images (5 patients or lesions), because 'trained' and 'child' were trained on them."
     assert overlap.warnings == (said,)
@@ -247,7 +247,7 @@ def test_models_that_share_their_training_images_share_a_sentence(
 def test_too_few_images_are_stated_once_with_what_to_do(thirty: Path, trained: BundleInfo, tmp_path: Path) -> None:
     samples = [sample for sample in read_dataset(thirty) if sample.image_id in {"i0", "i1", "i20", "i21", "i22"}]
     overlap = find_overlap([trained], samples, run=RUN)
-    (remedy,) = overlap.more_needed(0.2)
+    (remedy,) = overlap.more_images_notice(0.2)
     options = ComparisonOptions(refinement=EXACT, remedy=remedy)
     found = compare_loaded([Dark(trained, 4), Dark(trained)], samples, tmp_path / "out", options, run=RUN)
     everything = " ".join([found.reason, *found.facts["warnings"], found.facts["training_overlap"]["summary"]])

@@ -9,8 +9,8 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.evaluation.class_values import class_estimates
-from napari_melanoma.evaluation.tabular_baseline import Baseline, baseline
+from napari_melanoma.evaluation.class_metrics import class_estimates
+from napari_melanoma.evaluation.tabular_baseline import TabularBaseline, evaluate_baseline
 from napari_melanoma.io.results import read_table, write_table
 
 
@@ -35,12 +35,12 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "old"
 
 
-def measured(folder: Path, columns: tuple[str, ...], target: str = "melanoma", count: int = 4) -> Baseline:
-    return baseline(folder, target, columns, count=count, run=RunContext())
+def measured(folder: Path, columns: tuple[str, ...], target: str = "melanoma", count: int = 4) -> TabularBaseline:
+    return evaluate_baseline(folder, target, columns, count=count, run=RunContext())
 
 
 def test_a_column_that_decides_is_found_and_another_is_not(table: Path) -> None:
-    age, site = (class_estimates(measured(table, (name,)).told)["AUC"] for name in ("age", "site"))
+    age, site = (class_estimates(measured(table, (name,)).predictions)["AUC"] for name in ("age", "site"))
     assert age.mean > 0.9
     assert site.low < 0.55 < age.low
     assert age.count == 239
@@ -49,8 +49,12 @@ def test_a_column_that_decides_is_found_and_another_is_not(table: Path) -> None:
 def test_rows_without_an_answer_are_counted_and_words_will_do(table: Path) -> None:
     assert measured(table, ("age",)).left_out == 1
     by_words = measured(table, ("age", "site"), "diagnosis")
-    assert (by_words.told.positive, by_words.told.classes, by_words.left_out) == ("melanoma", ("melanoma", "nevus"), 0)
-    assert by_words.told.probabilities.sum(axis=1) == pytest.approx(1)
+    assert (by_words.predictions.positive, by_words.predictions.classes, by_words.left_out) == (
+        "melanoma",
+        ("melanoma", "nevus"),
+        0,
+    )
+    assert by_words.predictions.probabilities.sum(axis=1) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +84,7 @@ def test_faulty_rows_and_impossible_cells_are_reported(table: Path) -> None:
     rows[1]["age"], rows[2]["age"], rows[3]["image_id"] = "430", "old", rows[4]["image_id"]
     write_table(path, rows)
     found = measured(table, ("age",))
-    assert (found.left_out, found.faulty, len(found.told.labels)) == (1, 1, 238)
+    assert (found.left_out, found.faulty, len(found.predictions.labels)) == (1, 1, 238)
     faulty, cells = found.notes
     assert "repeats image_id i4" in faulty
     assert cells == (

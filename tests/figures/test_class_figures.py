@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from napari_melanoma.figures.classification import FEW, draw_bins, draw_reliability
-from napari_melanoma.metrics.calibration import Reliability, reliability
+from napari_melanoma.figures.classification import FEW_IMAGES, plot_bins, plot_reliability
+from napari_melanoma.metrics.calibration import Reliability, reliability_curve
 
 
 def bins_of(*counts: int) -> Reliability:
@@ -18,8 +18,8 @@ def bins_of(*counts: int) -> Reliability:
 
 def test_points_of_few_images_are_faint_and_not_joined() -> None:
     axes = Figure().subplots()
-    bins = bins_of(30, FEW, 2, 40, FEW - 1)
-    draw_bins(axes, bins, "blue")
+    bins = bins_of(30, FEW_IMAGES, 2, 40, FEW_IMAGES - 1)
+    plot_bins(axes, bins, "blue")
     strong, faint, line = axes.lines
     np.testing.assert_allclose(strong.get_xdata(), bins.predicted[[0, 1, 3]])
     np.testing.assert_allclose(faint.get_xdata(), bins.predicted[[2, 4]])
@@ -33,7 +33,7 @@ def test_points_of_few_images_are_faint_and_not_joined() -> None:
 def test_a_figure_of_twenty_images_joins_nothing(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     said = random.random(20)
-    bins = reliability(said, random.random(20) < said)
+    bins = reliability_curve(said, random.random(20) < said)
     assert bins.count.max() == 2
-    draw_reliability(bins, said, tmp_path / "reliability.png")
+    plot_reliability(bins, said, tmp_path / "reliability.png")
     assert (tmp_path / "reliability.png").stat().st_size > 1000

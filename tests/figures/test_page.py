@@ -9,7 +9,7 @@ import pytest
 from napari_melanoma.evaluation.pages import ADVICE, ComparisonPage, Page, write_evaluation_page
 from napari_melanoma.evaluation.pages import write_comparison_page as write_comparison
 from napari_melanoma.figures.page import data_uri, png_uri, write_html
-from napari_melanoma.reproduction.page import Picture, ReproductionPage, Step
+from napari_melanoma.reproduction.page import NextStep, ReportPicture, ReproductionPage
 from napari_melanoma.reproduction.page import write_page as write_reproduction
 
 
@@ -40,7 +40,7 @@ def test_each_page_has_the_style_and_its_figures(kind: str, tmp_path: Path) -> N
         table = ("Metrics", ("JA",), [("0.9",)])
         write_evaluation_page(Page("A & B", "2 images", "well", [table], figures, [], ["note"], ["beware"]), path)
     else:
-        pictures = [Picture(title, figure) for title, figure in figures.items()]
+        pictures = [ReportPicture(title, figure) for title, figure in figures.items()]
         write_reproduction(ReproductionPage("A & B", ["about"], [], pictures, []), path)
     page = path.read_text(encoding="utf-8")
     assert "<title>A &amp; B</title>" in page
@@ -56,9 +56,9 @@ def test_an_evaluation_says_what_comes_next(tmp_path: Path) -> None:
 
 def test_a_reproduction_says_what_its_pictures_leave_out_and_what_comes_next(tmp_path: Path) -> None:
     (tmp_path / "dot.png").write_bytes(b"dot")
-    picture = Picture("Dots", tmp_path / "dot.png", "Not drawn: A & B.")
+    picture = ReportPicture("Dots", tmp_path / "dot.png", "Not drawn: A & B.")
     write_reproduction(
-        ReproductionPage("A", [], [], [picture], [Step("Train <it>", "train a")]), tmp_path / "page.html"
+        ReproductionPage("A", [], [], [picture], [NextStep("Train <it>", "train a")]), tmp_path / "page.html"
     )
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert '<p class="quiet">Not drawn: A &amp; B.</p>' in page

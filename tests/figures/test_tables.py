@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.figures.page import Table, html_table
+from napari_melanoma.figures.page import ReportTable, html_table
 
-TABLE = Table("A <b> table", ("Row", "n"), (("one | two", "3"), ("<script>", "")), ("A note.",))
+TABLE = ReportTable("A <b> table", ("Row", "n"), (("one | two", "3"), ("<script>", "")), ("A note.",))
 
 
 def test_markdown_keeps_cells_apart() -> None:
-    assert TABLE.markdown().splitlines()[2:] == [
+    assert TABLE.to_markdown().splitlines()[2:] == [
         "| Row | n |",
         "| --- | --- |",
         "| one \\| two | 3 |",
@@ -21,26 +21,26 @@ def test_markdown_keeps_cells_apart() -> None:
 
 
 def test_html_shows_text_as_text() -> None:
-    page = TABLE.html()
+    page = TABLE.to_html()
     assert "<h2>A &lt;b&gt; table</h2>" in page
     assert '<tr><td>&lt;script&gt;</td><td class="number">–</td></tr>' in page
     assert "<script>" not in page
 
 
-PAIRS = Table(
-    "t", ("Row", "paper", "ours"), (("U-Net", "80.80", "55.0"),), groups=("", "JA", "JA"), above=("Of <all>.",)
+PAIRS = ReportTable(
+    "t", ("Row", "paper", "ours"), (("U-Net", "80.80", "55.0"),), groups=("", "JA", "JA"), introduction=("Of <all>.",)
 )
 
 
 def test_a_heading_over_two_columns_says_whose_each_is() -> None:
-    assert "| Row | JA, paper | JA, ours |" in PAIRS.markdown()
+    assert "| Row | JA, paper | JA, ours |" in PAIRS.to_markdown()
     head = '<tr><th rowspan="2">Row</th><th class="group" colspan="2">JA</th></tr>'
-    assert f'{head}<tr><th class="number">paper</th><th class="number">ours</th></tr>' in PAIRS.html()
+    assert f'{head}<tr><th class="number">paper</th><th class="number">ours</th></tr>' in PAIRS.to_html()
 
 
 def test_what_holds_for_all_rows_stands_above_them() -> None:
-    assert PAIRS.markdown().splitlines()[2:4] == ["Of <all>.", ""]
-    assert PAIRS.html().startswith('<h2>t</h2>\n<p class="quiet">Of &lt;all&gt;.</p>\n<div class="wide">')
+    assert PAIRS.to_markdown().splitlines()[2:4] == ["Of <all>.", ""]
+    assert PAIRS.to_html().startswith('<h2>t</h2>\n<p class="quiet">Of &lt;all&gt;.</p>\n<div class="wide">')
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_the_line_does_not_break_within_an_interval() -> None:
 
 def test_a_row_needs_a_text_for_each_column() -> None:
     with pytest.raises(ValueError, match="has 2 columns, a row has 1"):
-        Table("t", ("a", "b"), (("one",),))
+        ReportTable("t", ("a", "b"), (("one",),))

@@ -54,7 +54,7 @@ def read(folder: Path) -> Callable[[], Any]:
     def act() -> Any:
         from napari_melanoma.case.store import CaseStore
 
-        return CaseStore.look_at(folder).case
+        return CaseStore.open_read_only(folder).case
 
     return act
 

@@ -108,11 +108,13 @@ def tangled(rng: Generator, box: Sandbox) -> Case:
     path = stored(box, collection(feature([[*points, points[0]]])))
 
     def act() -> Any:
-        from napari_melanoma.core.polygons import signed_area, untangled
+        from napari_melanoma.core.polygons import signed_area, untangle_polygon
         from napari_melanoma.io.geojson import read_geojson
 
         polygons = [p for one in read_geojson(path).annotations for p in one.polygons]
-        return [part for polygon in polygons for part in untangled(polygon)], [signed_area(p.outer) for p in polygons]
+        return [part for polygon in polygons for part in untangle_polygon(polygon)], [
+            signed_area(p.outer) for p in polygons
+        ]
 
     return Case(act, path.name, anything, seconds=5)
 

@@ -17,7 +17,7 @@ import tifffile
 
 from napari_melanoma.core.errors import DamagedImage, UnreadableImage
 from napari_melanoma.io.photographs import Photograph, read_photograph
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 SEEN = 8  # levels of 255; more than what another decoder, or another encoding, makes of the same picture

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from skimage.draw import polygon2mask
 from skimage.measure import find_contours, points_in_poly
 
-from napari_melanoma.imaging.masks import TOLERANCE_PX, YELLOW, contours, draw_overlay
+from napari_melanoma.imaging.masks import TOLERANCE_PX, YELLOW, draw_overlay, trace_contours
 
 
 def blob(shape: tuple[int, int], radius: float) -> np.ndarray:
@@ -24,19 +24,19 @@ def enclosed(polygon: np.ndarray) -> float:
 
 
 def test_no_lesion_no_contour() -> None:
-    assert contours(np.zeros((5, 5), bool)) == []
+    assert trace_contours(np.zeros((5, 5), bool)) == []
 
 
 def test_one_pixel_is_a_diamond_around_its_centre() -> None:
     mask = np.zeros((5, 6), bool)
     mask[2, 3] = True
-    (polygon,) = contours(mask)
+    (polygon,) = trace_contours(mask)
     assert polygon.dtype == np.float32
     assert {tuple(vertex) for vertex in polygon.tolist()} == {(1.5, 3), (2.5, 3), (2, 2.5), (2, 3.5)}
 
 
 def test_a_lesion_that_fills_the_image_is_closed_at_its_edge() -> None:
-    (polygon,) = contours(np.ones((20, 30), bool))
+    (polygon,) = trace_contours(np.ones((20, 30), bool))
     assert polygon.min(axis=0).tolist() == [-0.5, -0.5]
     assert polygon.max(axis=0).tolist() == [19.5, 29.5]
     assert enclosed(polygon) == pytest.approx(600, rel=0.01)
@@ -46,14 +46,14 @@ def test_holes_have_contours_of_their_own() -> None:
     mask = np.zeros((40, 40), bool)
     mask[5:35, 5:35] = True
     mask[15:25, 15:25] = False
-    outer, hole = contours(mask)
+    outer, hole = trace_contours(mask)
     assert enclosed(outer) == pytest.approx(900, rel=0.01)
     assert enclosed(hole) == pytest.approx(100, rel=0.02)
 
 
 @given(arrays(bool, st.tuples(st.integers(1, 14), st.integers(1, 14))))
 def test_every_polygon_is_closed_and_the_centres_lie_on_the_right_side(mask: np.ndarray) -> None:
-    found = contours(mask)
+    found = trace_contours(mask)
     assert all(np.array_equal(polygon[0], polygon[-1]) and len(polygon) >= 4 for polygon in found)
     centres = np.argwhere(np.ones_like(mask))
     crossings = sum((points_in_poly(centres, polygon).astype(int) for polygon in found), np.zeros(len(centres), int))
@@ -63,7 +63,7 @@ def test_every_polygon_is_closed_and_the_centres_lie_on_the_right_side(mask: np.
 @pytest.mark.parametrize("radius", [5, 30, 140])
 def test_the_simplified_border_stays_within_the_tolerance_with_far_fewer_vertices(radius: int) -> None:
     mask = blob((400, 420), radius)
-    exact, (polygon,) = find_contours(mask.astype(float), 0.5)[0], contours(mask)
+    exact, (polygon,) = find_contours(mask.astype(float), 0.5)[0], trace_contours(mask)
     start, chord = polygon[:-1, None].astype(float), np.diff(polygon.astype(float), axis=0)[:, None]
     along = np.clip(((exact - start) * chord).sum(-1) / (chord**2).sum(-1), 0, 1)
     distance = np.linalg.norm(exact - start - along[..., None] * chord, axis=-1).min(axis=0)

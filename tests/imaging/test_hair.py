@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_melanoma.imaging.hair import fill_from_around, fill_hair, hair_mask, remove_hair
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
-from napari_melanoma.phantoms.lesion.traits import ArtefactOptions, CameraOptions, LesionPhantomConfig
+from napari_melanoma.imaging.hair import fill_holes_from_surroundings, hair_mask, inpaint_hair, remove_hair
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import ArtifactOptions, CameraOptions, LesionPhantomConfig
 
 SIDE = 256
 SKIN, DARK = (200, 160, 140), (30, 24, 20)
@@ -66,7 +66,7 @@ def test_a_phantom_without_its_hairs_looks_like_one_drawn_without() -> None:
                 size=(SIDE, SIDE),
                 skin_type=2,
                 field_mm=6,
-                artefacts=ArtefactOptions(hairs=hairs, ruler=False, bubbles=0, ink=False),
+                artefacts=ArtifactOptions(hairs=hairs, ruler=False, bubbles=0, ink=False),
                 camera=CameraOptions(aperture=False, noise=0.0, blur_mm=0.0),
             )
         ).rgb.astype(int)
@@ -82,7 +82,7 @@ def test_a_hole_is_filled_with_what_lies_around_it() -> None:
     ramp = np.broadcast_to(np.linspace(0, 255, 64)[None, :, None], (64, 64, 3)).astype(np.uint8)
     hole = np.zeros((64, 64), bool)
     hole[20:44, 20:44] = True
-    filled = fill_from_around(np.where(hole[..., None], 0, ramp).astype(np.uint8), hole)
+    filled = fill_holes_from_surroundings(np.where(hole[..., None], 0, ramp).astype(np.uint8), hole)
     assert np.array_equal(filled[~hole], ramp[~hole])
     assert np.abs(filled[hole].astype(int) - ramp[hole]).max() < 50
 
@@ -100,12 +100,12 @@ def test_a_hole_that_is_nearly_everything_is_filled_from_the_corner_that_is_left
     hole = np.ones((200, 200), bool)
     hole[:20, :20] = False
     rgb = np.where(hole[..., None], 0, SKIN).astype(np.uint8)
-    assert (fill_from_around(rgb, hole) == SKIN).all()
+    assert (fill_holes_from_surroundings(rgb, hole) == SKIN).all()
 
 
 def test_where_nothing_is_known_nothing_is_filled() -> None:
     rgb = np.full((40, 50, 3), 7, np.uint8)
-    assert np.array_equal(fill_from_around(rgb, np.ones((40, 50), bool)), rgb)
+    assert np.array_equal(fill_holes_from_surroundings(rgb, np.ones((40, 50), bool)), rgb)
 
 
 def test_hairs_found_in_a_small_copy_are_taken_out_of_the_picture() -> None:
@@ -113,4 +113,4 @@ def test_hairs_found_in_a_small_copy_are_taken_out_of_the_picture() -> None:
     small = hair_mask(rgb[::2, ::2])
     inside = LINES["slanting"].copy()
     inside[:8] = inside[-8:] = inside[:, :8] = inside[:, -8:] = False
-    assert np.abs(fill_hair(rgb, small)[inside].astype(int) - SKIN).max() <= 12
+    assert np.abs(inpaint_hair(rgb, small)[inside].astype(int) - SKIN).max() <= 12

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_melanoma.imaging.color import lit_circle
-from napari_melanoma.imaging.modality import inside_circle, recognise
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.imaging.color import illuminated_rectangle
+from napari_melanoma.imaging.modality import crop_to_circle, recognize_modality
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 SIDE = 64
@@ -62,25 +62,25 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_circles_are_found_and_no_bars_or_windows(case: Case) -> None:
-    found = lit_circle(lit_where(case.lit))
+    found = illuminated_rectangle(lit_where(case.lit))
     sides = None if found is None else tuple((part.stop - part.start) / SIDE for part in found)
     assert sides == (None if case.sides is None else pytest.approx(case.sides, abs=0.06))
 
 
 def test_what_is_inside_has_no_black_in_it_whatever_the_shape_of_the_photograph() -> None:
     rgb = in_circle(np.full((300, 451, 3), 180, np.uint8), 0.9)
-    inside = inside_circle(rgb)
+    inside = crop_to_circle(rgb)
     assert inside is not None
     assert (inside == 180).mean() > 0.9
     assert inside.shape[0] == pytest.approx(inside.shape[1], rel=0.1)
-    assert inside_circle(rgb[::8, ::8]) is None  # of so few pixels nothing would be left to judge
+    assert crop_to_circle(rgb[::8, ::8]) is None  # of so few pixels nothing would be left to judge
 
 
 @pytest.mark.parametrize("seed", [1000, 1001, 1002])
 @pytest.mark.parametrize("radius", RADII)
 def test_a_lesion_in_a_circle_on_black_is_a_dermoscopic_photograph(seed: int, radius: float) -> None:
     rgb = in_circle(lesion_phantom(LesionPhantomConfig(seed=seed, modality="dermoscopic")).rgb, radius)
-    assert recognise(rgb).kind == "dermoscopic"
+    assert recognize_modality(rgb).kind == "dermoscopic"
 
 
 @pytest.mark.parametrize("name", ["rocket", "coins", "hubble_deep_field"])
@@ -89,13 +89,13 @@ def test_other_things_in_a_circle_are_still_no_skin(name: str, radius: float) ->
     from skimage import data
 
     rgb = np.asarray(Image.fromarray(getattr(data, name)()).convert("RGB"))
-    assert recognise(in_circle(rgb, radius)).kind == "neither"
+    assert recognize_modality(in_circle(rgb, radius)).kind == "neither"
 
 
 @pytest.mark.parametrize("name", ["ISIC_0000004", "ISIC_0000036", "ISIC_0000290"])
 def test_melanomas_in_a_circle_look_dermoscopic(shared_data: Path, name: str) -> None:
     path = shared_data / "isic2017" / "images" / f"{name}.jpg"
-    assert recognise(np.asarray(Image.open(path).convert("RGB"))).kind == "dermoscopic"
+    assert recognize_modality(np.asarray(Image.open(path).convert("RGB"))).kind == "dermoscopic"
 
 
 @pytest.mark.parametrize(("folder", "step"), [("isic2017", 20), ("ph2", 2), ("pad_ufes", 8)])
@@ -107,7 +107,7 @@ def test_few_real_photographs_are_taken_for_something_else(shared_data: Path, fo
         picture.thumbnail((256, 256))
         rgb = np.asarray(picture)
         for radius in wrong:
-            found = recognise(rgb if radius is None else in_circle(rgb, radius))
-            wrong[radius] += found.kind == "neither" and found.sure
+            found = recognize_modality(rgb if radius is None else in_circle(rgb, radius))
+            wrong[radius] += found.kind == "neither" and found.is_certain
     assert wrong[None] <= 0.01 * len(paths)
     assert max(wrong.values()) <= 0.03 * len(paths)

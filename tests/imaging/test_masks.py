@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import binary_fill_holes
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.imaging.masks import bounding_box, components, filled, grown
+from napari_melanoma.imaging.masks import bounding_box, fill_mask_holes, grow_box, label_components
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
@@ -37,17 +37,17 @@ GROWN = [
 
 @pytest.mark.parametrize(("name", "box", "margin", "expected"), GROWN, ids=[case[0] for case in GROWN])
 def test_grown(name: str, box: Box, margin: int, expected: Box) -> None:
-    assert grown(box, margin, (50, 60)) == expected
+    assert grow_box(box, margin, (50, 60)) == expected
 
 
 @given(MASKS)
 def test_filling_agrees_with_scipy(mask: np.ndarray) -> None:
-    np.testing.assert_array_equal(filled(mask), binary_fill_holes(mask))
+    np.testing.assert_array_equal(fill_mask_holes(mask), binary_fill_holes(mask))
 
 
 def test_parts_that_touch_at_a_corner_are_one() -> None:
     mask = np.zeros((6, 6), bool)
     mask[0, 0] = mask[1, 1] = mask[4, 4] = True
-    labels, count = components(mask)
+    labels, count = label_components(mask)
     assert count == 2
     assert labels[0, 0] == labels[1, 1] != labels[4, 4]

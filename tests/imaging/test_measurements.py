@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS, measure
+from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS, measure_lesion
 
 MAY_BE_NAN = {"fractal_dimension", "color_difference"}
 IN_MM = [column for column in MEASUREMENT_COLUMNS if column.endswith(("_mm", "_mm2"))]
@@ -30,13 +30,13 @@ def photograph(mask: np.ndarray) -> np.ndarray:
 
 
 def test_an_empty_mask_has_no_measurements() -> None:
-    assert measure(np.zeros((5, 5), bool), np.zeros((5, 5, 3), np.uint8), PixelSize(10, 10)) == {}
+    assert measure_lesion(np.zeros((5, 5), bool), np.zeros((5, 5, 3), np.uint8), PixelSize(10, 10)) == {}
 
 
 def test_the_columns_are_in_order_and_pixels_come_first() -> None:
     mask = disk(60)
-    assert tuple(measure(mask, photograph(mask), PixelSize(10, 10))) == MEASUREMENT_COLUMNS
-    assert tuple(measure(mask, photograph(mask), None)) == tuple(IN_PIXELS)
+    assert tuple(measure_lesion(mask, photograph(mask), PixelSize(10, 10))) == MEASUREMENT_COLUMNS
+    assert tuple(measure_lesion(mask, photograph(mask), None)) == tuple(IN_PIXELS)
     assert MEASUREMENT_COLUMNS[-len(IN_MM) :] == tuple(IN_MM)
 
 
@@ -51,7 +51,7 @@ def test_every_measurement_is_explained_and_named_with_its_unit() -> None:
 
 def test_a_disk_in_millimetres() -> None:
     mask = disk(100)
-    found = measure(mask, photograph(mask), PixelSize(20, 20))
+    found = measure_lesion(mask, photograph(mask), PixelSize(20, 20))
     assert found["area_mm2"] == pytest.approx(math.pi * 4, rel=0.01)
     assert found["perimeter_mm"] == pytest.approx(4 * math.pi, rel=0.02)
     for name in ("equivalent_diameter_mm", "max_diameter_mm", "min_diameter_mm"):
@@ -65,7 +65,7 @@ def test_a_disk_in_millimetres() -> None:
 def test_pixels_that_are_not_square_are_measured_in_physical_space() -> None:
     rows, columns = np.mgrid[:220, :260]
     mask = np.hypot((rows - 110) * 0.5, columns - 130) < 45
-    found = measure(mask, photograph(mask), PixelSize(10, 20))
+    found = measure_lesion(mask, photograph(mask), PixelSize(10, 20))
     assert found["max_diameter_px"] == pytest.approx(180, abs=1.5)
     assert found["max_diameter_mm"] == pytest.approx(1.8, abs=0.03)
     assert found["min_diameter_mm"] == pytest.approx(1.8, abs=0.03)
@@ -77,7 +77,7 @@ def test_pixels_that_are_not_square_are_measured_in_physical_space() -> None:
 def test_several_parts_are_measured_as_one_lesion() -> None:
     mask = np.zeros((100, 200), bool)
     mask[40:60, 20:40] = mask[40:60, 160:180] = True
-    found = measure(mask, photograph(mask), None)
+    found = measure_lesion(mask, photograph(mask), None)
     assert found["parts"] == 2
     assert found["area_px"] == 800
     assert found["perimeter_px"] == pytest.approx(160, rel=0.05)
@@ -88,7 +88,9 @@ def test_several_parts_are_measured_as_one_lesion() -> None:
 def test_notches_raise_irregularity_and_lower_solidity() -> None:
     rows, columns = np.mgrid[:300, :300] - 150
     angle, away = np.arctan2(rows, columns), np.hypot(rows, columns)
-    smooth, ragged = (measure(mask, photograph(mask), None) for mask in (away < 90, away < 90 + 20 * np.sin(9 * angle)))
+    smooth, ragged = (
+        measure_lesion(mask, photograph(mask), None) for mask in (away < 90, away < 90 + 20 * np.sin(9 * angle))
+    )
     for name in ("compactness", "border_irregularity"):
         assert ragged[name] > smooth[name] + 0.2
     assert ragged["solidity"] < smooth["solidity"] - 0.1
@@ -96,7 +98,7 @@ def test_notches_raise_irregularity_and_lower_solidity() -> None:
 
 @given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))).filter(np.any), st.booleans())
 def test_whatever_the_mask_the_numbers_are_finite_or_say_why(mask: np.ndarray, scaled: bool) -> None:
-    found = measure(mask, photograph(mask), PixelSize(10, 15) if scaled else None)
+    found = measure_lesion(mask, photograph(mask), PixelSize(10, 15) if scaled else None)
     unknown = {name for name, value in found.items() if not math.isfinite(value)}
     assert unknown <= MAY_BE_NAN
     assert all(type(value) is float for value in found.values())
@@ -114,7 +116,7 @@ def test_turning_the_lesion_changes_little(degrees: float) -> None:
             rows * math.cos(turn) - columns * math.sin(turn),
         )
         mask = (along / 140) ** 2 + (across / (80 + 0.25 * along)) ** 2 < 1
-        return measure(mask, photograph(mask), None)
+        return measure_lesion(mask, photograph(mask), None)
 
     straight, oblique = turned(0), turned(degrees)
     for name in (

@@ -11,8 +11,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_melanoma.imaging.modality import COEFFICIENTS, KINDS, SURE, Recognised, appearance, recognise, warning_for
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.imaging.modality import (
+    CERTAIN_FROM,
+    COEFFICIENTS,
+    MODALITY_KINDS,
+    ModalityEstimate,
+    appearance_features,
+    modality_warning,
+    recognize_modality,
+)
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 BOTH = ("dermoscopic", "macroscopic")
@@ -25,29 +33,33 @@ class Case:
     """What a photograph looks like, the model's kinds, the kind stated in its file, and what is said."""
 
     name: str
-    looks: Recognised
+    looks: ModalityEstimate
     modalities: tuple[str, ...]
     stated: str | None
     said: str
 
 
 CASES = [
-    Case("they match", Recognised("macroscopic", 0.99), BOTH, None, ""),
-    Case("another kind", Recognised("macroscopic", 0.99), ("dermoscopic",), None, MISMATCH_SAID),
-    Case("another kind, unsure", Recognised("macroscopic", 0.6), ("dermoscopic",), None, ""),
-    Case("no photograph of skin", Recognised("neither", 0.95), BOTH, None, NEITHER_SAID),
-    Case("no photograph of skin, unsure", Recognised("neither", 0.6), BOTH, None, ""),
-    Case("the model does not say", Recognised("macroscopic", 0.99), (), None, ""),
-    Case("the file says that they match", Recognised("neither", 0.99), BOTH, "dermoscopic", ""),
+    Case("they match", ModalityEstimate("macroscopic", 0.99), BOTH, None, ""),
+    Case("another kind", ModalityEstimate("macroscopic", 0.99), ("dermoscopic",), None, MISMATCH_SAID),
+    Case("another kind, unsure", ModalityEstimate("macroscopic", 0.6), ("dermoscopic",), None, ""),
+    Case("no photograph of skin", ModalityEstimate("neither", 0.95), BOTH, None, NEITHER_SAID),
+    Case("no photograph of skin, unsure", ModalityEstimate("neither", 0.6), BOTH, None, ""),
+    Case("the model does not say", ModalityEstimate("macroscopic", 0.99), (), None, ""),
+    Case("the file says that they match", ModalityEstimate("neither", 0.99), BOTH, "dermoscopic", ""),
     Case(
-        "the file says another kind", Recognised("dermoscopic", 0.5), BOTH, "tbp_tile", "This is a tbp tile photograph"
+        "the file says another kind",
+        ModalityEstimate("dermoscopic", 0.5),
+        BOTH,
+        "tbp_tile",
+        "This is a tbp tile photograph",
     ),
 ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_warning(case: Case) -> None:
-    warning = warning_for(case.looks, case.modalities, case.stated)
+    warning = modality_warning(case.looks, case.modalities, case.stated)
     assert case.said in warning
     assert bool(warning) == bool(case.said)
 
@@ -68,44 +80,44 @@ def stripes() -> NDArray[np.uint8]:
     ids=["noise", "black", "white", "stripes"],
 )
 def test_what_is_no_photograph_is_neither(picture: NDArray[np.uint8]) -> None:
-    found = recognise(picture)
-    assert (found.kind, found.sure) == ("neither", True)
+    found = recognize_modality(picture)
+    assert (found.kind, found.is_certain) == ("neither", True)
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "rocket"])
 def test_other_photographs_are_neither(name: str) -> None:
     from skimage import data
 
-    found = recognise(getattr(data, name)())
-    assert (found.kind, found.sure) == ("neither", True)
+    found = recognize_modality(getattr(data, name)())
+    assert (found.kind, found.is_certain) == ("neither", True)
 
 
 @pytest.mark.parametrize("modality", BOTH)
 @pytest.mark.parametrize("seed", [1000, 1001])
 def test_nobody_is_warned_of_the_sample_lesions(modality: str, seed: int) -> None:
-    found = recognise(lesion_phantom(LesionPhantomConfig(seed=seed, modality=modality)).rgb)
-    assert warning_for(found, BOTH) == ""
+    found = recognize_modality(lesion_phantom(LesionPhantomConfig(seed=seed, modality=modality)).rgb)
+    assert modality_warning(found, BOTH) == ""
 
 
 def test_it_does_not_matter_which_way_up_a_photograph_is() -> None:
     rgb = lesion_phantom(LesionPhantomConfig(seed=3, size=(240, 240))).rgb
-    upright = recognise(rgb)
+    upright = recognize_modality(rgb)
     for turned in (rgb[::-1], rgb[:, ::-1], rgb.transpose(1, 0, 2)):
-        found = recognise(np.ascontiguousarray(turned))
+        found = recognize_modality(np.ascontiguousarray(turned))
         assert (found.kind, found.probability) == (upright.kind, pytest.approx(upright.probability, abs=0.01))
 
 
 def test_it_hardly_matters_how_large_a_photograph_is() -> None:
     rgb = lesion_phantom(LesionPhantomConfig(seed=3, size=(300, 400))).rgb
     large = np.asarray(Image.fromarray(rgb).resize((1600, 1200), Image.Resampling.BICUBIC))
-    small, found = recognise(rgb), recognise(large)
+    small, found = recognize_modality(rgb), recognize_modality(large)
     assert (found.kind, found.probability) == (small.kind, pytest.approx(small.probability, abs=0.1))
 
 
 def test_the_coefficients_are_those_of_the_values() -> None:
     fitted = json.loads(COEFFICIENTS.read_text(encoding="utf-8"))
-    assert list(fitted["values"]) == list(appearance(noise(8)))
-    assert (tuple(fitted["kinds"]), fitted["columns"]) == (KINDS, ["mean", "deviation", *KINDS])
+    assert list(fitted["values"]) == list(appearance_features(noise(8)))
+    assert (tuple(fitted["kinds"]), fitted["columns"]) == (MODALITY_KINDS, ["mean", "deviation", *MODALITY_KINDS])
 
 
 @pytest.mark.parametrize(
@@ -115,6 +127,6 @@ def test_real_photographs_that_were_not_fitted_to(shared_data: Path, folder: str
     from napari_melanoma.data.dataset import read_dataset
 
     held_out = [sample.image for sample in read_dataset(shared_data / folder) if sample.split == "val"][:24]
-    found = [recognise(np.asarray(Image.open(path).convert("RGB"))) for path in held_out]
+    found = [recognize_modality(np.asarray(Image.open(path).convert("RGB"))) for path in held_out]
     assert sum(item.kind == kind for item in found) >= 0.85 * len(found)
-    assert sum(item.kind != kind and item.probability >= SURE for item in found) <= 1
+    assert sum(item.kind != kind and item.probability >= CERTAIN_FROM for item in found) <= 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_melanoma.core.prediction import PreprocessingConfig
-from napari_melanoma.imaging.preprocessing import network_input
+from napari_melanoma.core.prediction_config import PreprocessingConfig
+from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.thumbnails import fit_input
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
-from napari_melanoma.phantoms.lesion.traits import ArtefactOptions, LesionPhantomConfig
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
+from napari_melanoma.phantoms.lesion.traits import ArtifactOptions, LesionPhantomConfig
 
 BOTH = PreprocessingConfig(remove_hair=True, color_constancy=True, working_size=256)
 
@@ -16,15 +16,15 @@ BOTH = PreprocessingConfig(remove_hair=True, color_constancy=True, working_size=
 def test_nothing_is_done_by_default() -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8)
     config = PreprocessingConfig()
-    assert (config.is_on, config.mark, config.words) == (False, "", "")
-    assert np.array_equal(network_input(rgb, 64, config), fit_input(rgb, 64))
+    assert (config.is_on, config.cache_key, config.description) == (False, "", "")
+    assert np.array_equal(prepare_network_input(rgb, 64, config), fit_input(rgb, 64))
 
 
 def test_images_kept_at_another_size_are_treated_alike() -> None:
     """Training keeps images at its own size and shrinks them again; use goes straight to the network's."""
-    artefacts = ArtefactOptions(hairs=15, ruler=False, bubbles=0, ink=False)
+    artefacts = ArtifactOptions(hairs=15, ruler=False, bubbles=0, ink=False)
     rgb = lesion_phantom(LesionPhantomConfig(seed=1, size=(300, 400), artefacts=artefacts)).rgb
-    used, kept = network_input(rgb, 96, BOTH), fit_input(network_input(rgb, 160, BOTH), 96)
+    used, kept = prepare_network_input(rgb, 96, BOTH), fit_input(prepare_network_input(rgb, 160, BOTH), 96)
     assert used.shape == (96, 96, 3)
     assert np.abs(used.astype(int) - kept).mean() < 1.5
     assert np.abs(used.astype(int) - fit_input(rgb, 96)).mean() > 4
@@ -33,16 +33,16 @@ def test_images_kept_at_another_size_are_treated_alike() -> None:
 def test_a_mark_tells_apart_what_is_done_and_nothing_else() -> None:
     hair = PreprocessingConfig(remove_hair=True)
     marks = {
-        hair.mark,
-        PreprocessingConfig(color_constancy=True).mark,
-        PreprocessingConfig(remove_hair=True, color_constancy=True).mark,
-        PreprocessingConfig(remove_hair=True, working_size=256).mark,
-        PreprocessingConfig(color_constancy=True, grey_power=1).mark,
-        PreprocessingConfig(color_constancy=True, working_size=256).mark,
+        hair.cache_key,
+        PreprocessingConfig(color_constancy=True).cache_key,
+        PreprocessingConfig(remove_hair=True, color_constancy=True).cache_key,
+        PreprocessingConfig(remove_hair=True, working_size=256).cache_key,
+        PreprocessingConfig(color_constancy=True, grey_power=1).cache_key,
+        PreprocessingConfig(color_constancy=True, working_size=256).cache_key,
     }
     assert len(marks) == 6
-    assert PreprocessingConfig(remove_hair=True, grey_power=3).mark == hair.mark  # no light is corrected
-    assert BOTH.words == "dark hairs removed, light corrected by shades of grey with power 6"
+    assert PreprocessingConfig(remove_hair=True, grey_power=3).cache_key == hair.cache_key  # no light is corrected
+    assert BOTH.description == "dark hairs removed, light corrected by shades of grey with power 6"
 
 
 def test_no_detail_is_lost_where_the_network_sees_more_than_the_working_size() -> None:
@@ -50,7 +50,7 @@ def test_no_detail_is_lost_where_the_network_sees_more_than_the_working_size() -
     rgb = np.stack([100 + 80 * checks, 90 + 70 * checks, 80 + 60 * checks], axis=-1).astype(np.uint8)
     plain = fit_input(rgb, 512).astype(float).std()
     for what in ({"color_constancy": True}, {"remove_hair": True}):
-        prepared = network_input(rgb, 512, PreprocessingConfig(**what, working_size=128))
+        prepared = prepare_network_input(rgb, 512, PreprocessingConfig(**what, working_size=128))
         assert prepared.astype(float).std() > 0.8 * plain, what
 
 
@@ -58,7 +58,7 @@ def test_the_light_is_judged_at_the_working_size() -> None:
     rgb = np.full((256, 256, 3), (150, 110, 90), np.uint8)
     rgb[::16, ::16] = (120, 180, 240)  # sparkles that a small copy blurs away
     small, large = (
-        network_input(rgb, 64, PreprocessingConfig(color_constancy=True, grey_power=64, working_size=size))
+        prepare_network_input(rgb, 64, PreprocessingConfig(color_constancy=True, grey_power=64, working_size=size))
         for size in (128, 256)
     )
     assert np.abs(small.astype(int) - large).max() > 3

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_melanoma.imaging.scribbles import edge_weights, walk
+from napari_melanoma.imaging.scribbles import edge_weights, random_walk
 
 
 def ones(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -19,12 +19,12 @@ def test_between_two_seeds_the_probability_falls_evenly() -> None:
     prior, strength = np.zeros((1, 11), np.float32), np.full((1, 11), 1e-7, np.float32)
     prior[0, 0] = 1
     strength[0, [0, -1]] = 1e6
-    np.testing.assert_allclose(walk(*ones(1, 11), prior, strength)[0], np.linspace(1, 0, 11), atol=1e-3)
+    np.testing.assert_allclose(random_walk(*ones(1, 11), prior, strength)[0], np.linspace(1, 0, 11), atol=1e-3)
 
 
 def test_a_firm_prior_is_kept() -> None:
     prior = np.random.default_rng(0).random((9, 7), dtype=np.float32)
-    np.testing.assert_allclose(walk(*ones(9, 7), prior, np.full((9, 7), 1e6, np.float32)), prior, atol=1e-4)
+    np.testing.assert_allclose(random_walk(*ones(9, 7), prior, np.full((9, 7), 1e6, np.float32)), prior, atol=1e-4)
 
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 1000))
@@ -39,7 +39,7 @@ def test_it_minimises_the_energy(rows: int, columns: int, seed: int) -> None:
         steps = (down * np.diff(x, axis=0) ** 2).sum() + (right * np.diff(x, axis=1) ** 2).sum()
         return float(steps + (strength * (x - prior) ** 2).sum())
 
-    found = walk(down, right, prior, strength).astype(float)
+    found = random_walk(down, right, prior, strength).astype(float)
     best = energy(found)
     assert all(energy(found + random.normal(0, 0.01, found.shape)) >= best - 1e-9 for _ in range(5))
 

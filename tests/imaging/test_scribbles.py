@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_melanoma.imaging.scribbles import INSIDE, OUTSIDE, redraw
-from napari_melanoma.metrics.overlap import overlap
+from napari_melanoma.imaging.scribbles import INSIDE, OUTSIDE, redraw_border
+from napari_melanoma.metrics.overlap import overlap_metrics
 
 SHAPE = (240, 320)
 BROWN, SKIN = np.array((115, 78, 58)), np.array((218, 178, 158))
 
 
 def dice(mask: np.ndarray, reference: np.ndarray) -> float:
-    return overlap(mask, reference)["DI"]
+    return overlap_metrics(mask, reference)["DI"]
 
 
 def disk(row: float, column: float, radius: float, shape: tuple[int, int] = SHAPE) -> np.ndarray:
@@ -90,7 +90,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_few_strokes_repair_the_border(case: Case) -> None:
-    redrawn = redraw(believed(case.start), photograph(case.seen, case.noise), case.start, case.scribbles)
+    redrawn = redraw_border(believed(case.start), photograph(case.seen, case.noise), case.start, case.scribbles)
     before, after = dice(case.start, case.truth), dice(redrawn, case.truth)
     assert after > max(before, case.reached)
 
@@ -102,13 +102,13 @@ def test_the_missed_lobe_is_a_real_miss() -> None:
 def test_far_from_the_strokes_nothing_changes() -> None:
     far = disk(200, 40, 25)
     start = ONE_LOBE | far
-    redrawn = redraw(believed(start), photograph(LOBES | far), start, IN_LOBE)
+    redrawn = redraw_border(believed(start), photograph(LOBES | far), start, IN_LOBE)
     np.testing.assert_array_equal(redrawn[165:, :90], start[165:, :90])
     np.testing.assert_array_equal(redrawn[:, :60], start[:, :60])
 
 
 def test_another_lesion_of_the_same_colour_is_not_added() -> None:
-    redrawn = redraw(believed(ONE_LOBE), photograph(LOBES | MOLE), ONE_LOBE, IN_LOBE)
+    redrawn = redraw_border(believed(ONE_LOBE), photograph(LOBES | MOLE), ONE_LOBE, IN_LOBE)
     assert not (redrawn & MOLE).any()
 
 
@@ -117,7 +117,7 @@ def test_a_large_photograph_gets_the_same_border() -> None:
         return np.repeat(np.repeat(values, 8, axis=0), 8, axis=1)
 
     start, scribbles = enlarged(ONE_LOBE), enlarged(IN_LOBE)
-    redrawn = redraw(believed(start), enlarged(photograph(LOBES)), start, scribbles)
+    redrawn = redraw_border(believed(start), enlarged(photograph(LOBES)), start, scribbles)
     assert dice(redrawn, enlarged(LOBES)) > 0.93
 
 
@@ -130,7 +130,7 @@ AGREEING = [
 
 @pytest.mark.parametrize(("name", "scribbles"), AGREEING, ids=[case[0] for case in AGREEING])
 def test_strokes_that_agree_with_the_mask_change_nothing(name: str, scribbles: np.ndarray) -> None:
-    redrawn = redraw(believed(ONE_LOBE), photograph(LOBES), ONE_LOBE, scribbles)
+    redrawn = redraw_border(believed(ONE_LOBE), photograph(LOBES), ONE_LOBE, scribbles)
     assert redrawn is not ONE_LOBE
     np.testing.assert_array_equal(redrawn, ONE_LOBE)
 
@@ -138,7 +138,9 @@ def test_strokes_that_agree_with_the_mask_change_nothing(name: str, scribbles: n
 def test_an_inside_stroke_guards_against_an_outside_one() -> None:
     outside = stroke(OUTSIDE, slice(100, 140), slice(196, 214))
     guarded = outside | stroke(INSIDE, slice(112, 128), slice(150, 180))
-    plain, defended = (redraw(believed(LOBES), photograph(LOBES), LOBES, scribbles) for scribbles in (outside, guarded))
+    plain, defended = (
+        redraw_border(believed(LOBES), photograph(LOBES), LOBES, scribbles) for scribbles in (outside, guarded)
+    )
     assert plain.sum() < LOBES.sum()
     assert defended.sum() >= plain.sum()
     assert defended[112:128, 150:180].all()
@@ -152,7 +154,7 @@ def test_every_stroke_is_honoured_to_the_pixel(data: st.DataObject) -> None:
     mask = data.draw(arrays(bool, shape))
     probability = data.draw(arrays(np.float32, shape, elements=st.floats(0, 1, width=32)))
     before = mask.copy()
-    redrawn = redraw(probability, photograph(mask), mask, scribbles)
+    redrawn = redraw_border(probability, photograph(mask), mask, scribbles)
     assert redrawn[scribbles == INSIDE].all()
     assert not redrawn[scribbles == OUTSIDE].any()
     np.testing.assert_array_equal(mask, before)
@@ -163,7 +165,7 @@ def test_contradicting_strokes_side_by_side_in_a_large_photograph() -> None:
     mask = disk(600, 700, 300, shape)
     scribbles = stroke(INSIDE, slice(200, 1000), slice(900, 901), shape)
     scribbles[200:1000, 901] = OUTSIDE
-    redrawn = redraw(believed(mask), photograph(mask), mask, scribbles)
+    redrawn = redraw_border(believed(mask), photograph(mask), mask, scribbles)
     assert redrawn[200:1000, 900].all()
     assert not redrawn[200:1000, 901].any()
 
@@ -186,6 +188,6 @@ def test_one_stroke_repairs_real_photographs(shared_data, folder: str) -> None:
         scribbles[row - 2 : row + 3, middle : int(np.percentile(columns, 95))] = INSIDE
         scribbles[~truth] = 0
         before.append(dice(start, truth))
-        after.append(dice(redraw(believed(start), rgb, start, scribbles), truth))
+        after.append(dice(redraw_border(believed(start), rgb, start, scribbles), truth))
     assert np.mean(before) < 0.7
     assert np.mean(after) > 0.82

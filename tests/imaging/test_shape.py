@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
 
-from napari_melanoma.imaging.measurements import asymmetry, axes, fractal_dimension, lengths, perimeter
+from napari_melanoma.imaging.measurements import (
+    asymmetry,
+    crofton_perimeter,
+    fractal_dimension,
+    measure_lengths,
+    principal_axes,
+)
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 10), st.integers(1, 10))).filter(np.any)
 
@@ -73,7 +79,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_lengths_of_known_shapes(case: Case) -> None:
-    found = lengths(case.mask)
+    found = measure_lengths(case.mask)
     assert found.area == pytest.approx(case.area, rel=0.015)
     assert found.perimeter == pytest.approx(case.perimeter, rel=0.02)
     assert found.max_diameter == pytest.approx(case.longest, abs=1.2)
@@ -87,7 +93,7 @@ def test_lengths_of_known_shapes(case: Case) -> None:
 @pytest.mark.parametrize("degrees", [0, 35, 90])
 def test_pixels_that_are_not_square_measure_the_same_ellipse(spacing: tuple[float, float], degrees: float) -> None:
     scale = 60 * min(spacing)
-    found = lengths(ellipse(2 * scale, scale, degrees, spacing), spacing)
+    found = measure_lengths(ellipse(2 * scale, scale, degrees, spacing), spacing)
     assert found.area == pytest.approx(2 * math.pi * scale**2, rel=0.02)
     assert found.perimeter == pytest.approx(round_the_ellipse(2 * scale, scale), rel=0.035)
     assert found.max_diameter == pytest.approx(4 * scale, abs=1.5 * max(spacing))
@@ -96,7 +102,7 @@ def test_pixels_that_are_not_square_measure_the_same_ellipse(spacing: tuple[floa
 
 @given(MASKS, st.floats(0.01, 100))
 def test_lengths_scale_with_the_pixel(mask: np.ndarray, size: float) -> None:
-    plain, scaled = lengths(mask), lengths(mask, (size, size))
+    plain, scaled = measure_lengths(mask), measure_lengths(mask, (size, size))
     assert scaled.area == pytest.approx(plain.area * size**2)
     assert scaled.hull_area == pytest.approx(plain.hull_area * size**2)
     for name in ("perimeter", "equivalent_diameter", "max_diameter", "min_diameter", "hull_perimeter"):
@@ -106,25 +112,25 @@ def test_lengths_scale_with_the_pixel(mask: np.ndarray, size: float) -> None:
 @given(MASKS, st.integers(0, 3), st.booleans())
 def test_quarter_turns_and_mirrors_change_no_length(mask: np.ndarray, turns: int, mirror: bool) -> None:
     moved = np.rot90(mask[:, ::-1] if mirror else mask, turns)
-    for name, value in vars(lengths(mask)).items():
-        assert getattr(lengths(moved), name) == pytest.approx(value), name
+    for name, value in vars(measure_lengths(mask)).items():
+        assert getattr(measure_lengths(moved), name) == pytest.approx(value), name
 
 
 def test_the_border_of_a_hole_counts() -> None:
     ring = ellipse(100, 100)
     ring[70:130, 70:130] = False
-    assert perimeter(ring) == pytest.approx(2 * math.pi * 100 + 4 * 60, rel=0.02)
+    assert crofton_perimeter(ring) == pytest.approx(2 * math.pi * 100 + 4 * 60, rel=0.02)
 
 
 def test_lines_of_every_direction_come_out_alike() -> None:
-    errors = [perimeter(rectangle(400, 200, degrees)) / 1200 - 1 for degrees in range(0, 90, 5)]
+    errors = [crofton_perimeter(rectangle(400, 200, degrees)) / 1200 - 1 for degrees in range(0, 90, 5)]
     assert max(np.abs(errors)) < 0.016
 
 
 @pytest.mark.parametrize("degrees", [0, 20, 45, 100, 160])
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 1.0)])
 def test_axes_of_an_ellipse(degrees: float, spacing: tuple[float, float]) -> None:
-    found = axes(ellipse(100, 60, degrees, spacing), spacing)
+    found = principal_axes(ellipse(100, 60, degrees, spacing), spacing)
     assert found.axis_ratio == pytest.approx(0.6, abs=0.005)
     assert found.eccentricity == pytest.approx(0.8, abs=0.005)
     turn = math.radians(degrees)
@@ -134,15 +140,15 @@ def test_axes_of_an_ellipse(degrees: float, spacing: tuple[float, float]) -> Non
 def test_a_single_pixel_is_round() -> None:
     mask = np.zeros((3, 3), bool)
     mask[1, 1] = True
-    found = axes(mask)
+    found = principal_axes(mask)
     assert (found.axis_ratio, found.eccentricity) == (1, 0)
-    assert lengths(mask).max_diameter == pytest.approx(1)
+    assert measure_lengths(mask).max_diameter == pytest.approx(1)
     assert asymmetry(mask, found.major, found) == 0
 
 
 def folded(mask: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)) -> tuple[float, float]:
     """Asymmetry along the long and the short axis."""
-    found = axes(mask, spacing)
+    found = principal_axes(mask, spacing)
     minor = np.array([found.major[1], -found.major[0]])
     return asymmetry(mask, found.major, found, spacing), asymmetry(mask, minor, found, spacing)
 
@@ -181,8 +187,8 @@ def test_folding_happens_in_physical_space() -> None:
     assert max(folded(ellipse(120, 70, 30, spacing), spacing)) < 0.02
     # The same pixels taken as square are another ellipse, which folds as well; the axes would be wrong, not the fold.
     sheared = ellipse(120, 70, 30, spacing)
-    assert axes(sheared, spacing).axis_ratio == pytest.approx(70 / 120, abs=0.01)
-    assert axes(sheared).axis_ratio != pytest.approx(70 / 120, abs=0.05)
+    assert principal_axes(sheared, spacing).axis_ratio == pytest.approx(70 / 120, abs=0.01)
+    assert principal_axes(sheared).axis_ratio != pytest.approx(70 / 120, abs=0.05)
 
 
 def snowflake(side: float, order: int) -> np.ndarray:

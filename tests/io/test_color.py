@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.color import eight_bit, srgb, upright
+from napari_melanoma.io.color import apply_orientation, to_eight_bit, to_srgb8
 
 DISPLAY_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
 ADOBE_RGB = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
@@ -33,7 +33,7 @@ DEPTHS = [
 
 @pytest.mark.parametrize(("samples", "bits", "expected"), [case[1:] for case in DEPTHS], ids=[c[0] for c in DEPTHS])
 def test_eight_bit(samples, bits, expected) -> None:
-    found = eight_bit(samples, bits)
+    found = to_eight_bit(samples, bits)
     assert found.dtype == np.uint8
     assert found.tolist() == expected
 
@@ -51,7 +51,7 @@ REFUSED = [
 @pytest.mark.parametrize(("samples", "message"), REFUSED, ids=[case[1] for case in REFUSED])
 def test_eight_bit_refuses(samples, message) -> None:
     with pytest.raises(UnreadableImage) as caught:
-        eight_bit(samples)
+        to_eight_bit(samples)
     assert message in str(caught.value)
 
 
@@ -75,7 +75,7 @@ def stored(image: np.ndarray, orientation: int) -> np.ndarray:
 @given(st.integers(0, 9), st.integers(1, 7), st.integers(1, 7), st.integers(0, 99))
 def test_upright_undoes_what_the_camera_did(orientation, height, width, seed) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    found = upright(stored(image, orientation), orientation)
+    found = apply_orientation(stored(image, orientation), orientation)
     np.testing.assert_array_equal(found, image)
     assert found.flags.c_contiguous
 
@@ -89,26 +89,26 @@ def in_srgb(colours: np.ndarray, primaries, gamma: float) -> np.ndarray:
 
 @pytest.mark.parametrize("primaries", [DISPLAY_P3, ADOBE_RGB], ids=["Display P3", "Adobe RGB"])
 def test_wide_gamuts_are_converted(primaries, scene, matrix_profile) -> None:
-    found = srgb(Image.fromarray(scene), matrix_profile(primaries, 2.2))
+    found = to_srgb8(Image.fromarray(scene), matrix_profile(primaries, 2.2))
     assert np.abs(found - in_srgb(scene, primaries, 2.2)).max() <= 2
     assert np.abs(found.astype(int) - scene).max() > 10
 
 
 def test_srgb_under_its_own_profile_stays_exactly(scene) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    np.testing.assert_array_equal(srgb(Image.fromarray(scene), profile), scene)
+    np.testing.assert_array_equal(to_srgb8(Image.fromarray(scene), profile), scene)
 
 
 def test_grey_follows_its_profile(old_grey_profile) -> None:
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    found = srgb(Image.fromarray(grey), old_grey_profile)
+    found = to_srgb8(Image.fromarray(grey), old_grey_profile)
     expected = in_srgb(np.repeat(grey[..., None], 3, axis=-1), SRGB, 1.8)
     assert np.abs(found - expected).max() <= 2
 
 
 def test_grey_with_the_profile_of_colours_follows_it_too(matrix_profile) -> None:
     grey = np.full((16, 16), 128, np.uint8)
-    found = srgb(Image.fromarray(grey), matrix_profile(SRGB, 1.0))
+    found = to_srgb8(Image.fromarray(grey), matrix_profile(SRGB, 1.0))
     assert np.abs(found.astype(int) - 188).max() <= 2
 
 
@@ -117,36 +117,36 @@ def test_cmyk_goes_through_its_profile(key_only_profile) -> None:
     inks[:8, :, 0] = 255
     inks[8:, :, 3] = 255
     image = Image.frombytes("CMYK", (16, 16), inks.tobytes())
-    found = srgb(image, key_only_profile)
+    found = to_srgb8(image, key_only_profile)
     assert found[:8].min() >= 253
     assert found[8:].max() <= 2
 
 
 def test_cmyk_without_profile_is_converted_by_formula() -> None:
     image = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
-    assert np.unique(srgb(image, None).reshape(-1, 3), axis=0).tolist() == [[0, 255, 255]]
+    assert np.unique(to_srgb8(image, None).reshape(-1, 3), axis=0).tolist() == [[0, 255, 255]]
 
 
 def test_a_profile_that_does_not_fit_is_passed_over(scene, key_only_profile, caplog) -> None:
     for fault, profile in {"damaged": b"no profile", "of other colours": key_only_profile}.items():
         with caplog.at_level(logging.INFO):
-            np.testing.assert_array_equal(srgb(Image.fromarray(scene), profile), scene, err_msg=fault)
+            np.testing.assert_array_equal(to_srgb8(Image.fromarray(scene), profile), scene, err_msg=fault)
     assert [record.message.startswith("An ICC profile is passed over") for record in caplog.records] == [True, True]
 
 
 def test_transparency_is_laid_over_white(scene) -> None:
     alpha = np.full((*scene.shape[:2], 1), 51, np.uint8)
-    found = srgb(Image.fromarray(np.concatenate([scene, alpha], axis=-1)), None)
+    found = to_srgb8(Image.fromarray(np.concatenate([scene, alpha], axis=-1)), None)
     assert np.abs(found - (0.2 * scene + 0.8 * 255)).max() <= 1
 
 
 def test_the_profile_applies_below_transparency(scene, matrix_profile) -> None:
     alpha = np.full((*scene.shape[:2], 1), 255, np.uint8)
-    found = srgb(Image.fromarray(np.concatenate([scene, alpha], axis=-1)), matrix_profile(DISPLAY_P3, 2.2))
+    found = to_srgb8(Image.fromarray(np.concatenate([scene, alpha], axis=-1)), matrix_profile(DISPLAY_P3, 2.2))
     assert np.abs(found - in_srgb(scene, DISPLAY_P3, 2.2)).max() <= 2
 
 
 def test_a_png_with_one_transparent_grey() -> None:
     buffer = BytesIO()
     Image.fromarray(np.array([[10, 20]] * 2, np.uint8)).save(buffer, "PNG", transparency=10)
-    assert srgb(Image.open(buffer), None)[0].tolist() == [[255] * 3, [20] * 3]
+    assert to_srgb8(Image.open(buffer), None)[0].tolist() == [[255] * 3, [20] * 3]

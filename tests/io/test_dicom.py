@@ -15,8 +15,8 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8B
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.dicom import is_for_others
-from napari_melanoma.io.photographs import Photograph, read_photograph, stored_size
+from napari_melanoma.io.dicom import is_not_for_this_reader
+from napari_melanoma.io.photographs import Photograph, read_image_size, read_photograph
 
 PHOTOGRAPHIC = "1.2.840.10008.5.1.4.1.1.77.1.4"
 DERMOSCOPIC = "1.2.840.10008.5.1.4.1.1.77.1.7"
@@ -115,9 +115,9 @@ def test_reads(case: Case, scene, tmp_path) -> None:
     found = read_photograph(path).rgb
     assert found.shape == scene.shape
     assert np.abs(found.astype(int) - case.expected(scene)).max() <= case.tolerance
-    assert stored_size(path) == (scene.shape[1], scene.shape[0])
+    assert read_image_size(path) == (scene.shape[1], scene.shape[0])
     with path.open("rb") as file:
-        assert not is_for_others(file)
+        assert not is_not_for_this_reader(file)
 
 
 def test_an_embedded_profile_is_used(scene, matrix_profile, tmp_path) -> None:
@@ -171,7 +171,7 @@ FOR_OTHERS = [({"SOPClassUID": SLIDE}, "is a whole slide (DICOM)"), ({"NumberOfF
 def test_slides_and_stacks_are_for_others(elements, message, scene, tmp_path) -> None:
     path = write_dicom(tmp_path / "photo.dcm", scene, **elements)
     with path.open("rb") as file:
-        assert is_for_others(file)
+        assert is_not_for_this_reader(file)
     with pytest.raises(UnreadableImage) as caught:
         read_photograph(path)
     assert message in str(caught.value)
@@ -214,4 +214,4 @@ def test_a_damaged_file_is_not_for_others(scene, tmp_path) -> None:
     path = write_dicom(tmp_path / "damaged.dcm", scene, NumberOfFrames=1)
     path.write_bytes(path.read_bytes().replace(b"\x28\0\x08\0IS\x02\0001 ", b"\x28\0\x08\0IS\x02\0one"[:-1]))
     with path.open("rb") as file:
-        assert not is_for_others(file)
+        assert not is_not_for_this_reader(file)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.io.finding import SUFFIXES, find_photographs
+from napari_melanoma.io.discovery import SUFFIXES, find_photographs
 
 FILES = [
     *("img10.jpg", "img2.JPG", "b/a.png", "b/c/deep.dcm", "b/notes.txt", "b/slide.ome.tif", "b/plain.tif"),

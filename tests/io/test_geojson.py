@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.io.geojson import Annotation, feature, read_geojson, write_geojson
+from napari_melanoma.io.geojson import Annotation, annotation_to_feature, read_geojson, write_geojson
 
 SQUARE = ((0.0, 0.0), (0.0, 10.0), (10.0, 10.0), (10.0, 0.0))
 HOLE = ((2.0, 2.0), (4.0, 2.0), (4.0, 4.0), (2.0, 4.0))
@@ -48,7 +48,7 @@ def test_what_is_written_is_read_back_exactly(
     path = tmp_path_factory.mktemp("geojson") / "lesions.geojson"
     write_geojson(path, annotations)
     assert read_geojson(path).annotations == tuple(annotations)
-    assert read_geojson(path).left_out == ()
+    assert read_geojson(path).omitted == ()
 
 
 def test_the_file_has_the_form_of_qupath(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_file_has_the_form_of_qupath(tmp_path: Path) -> None:
 
 
 def test_several_polygons_are_a_multipolygon() -> None:
-    geometry = feature(Annotation((Polygon(SQUARE), Polygon(HOLE))))["geometry"]
+    geometry = annotation_to_feature(Annotation((Polygon(SQUARE), Polygon(HOLE))))["geometry"]
     assert geometry["type"] == "MultiPolygon"
     assert [len(polygon) for polygon in geometry["coordinates"]] == [1, 1]
 
@@ -115,7 +115,7 @@ UNDERSTOOD = [
             (200, 0, 0),
             measurements={"Area": 100.0},
             id="PathAnnotationObject",
-            other={"isLocked": False},
+            properties={"isLocked": False},
         ),
     ),
     (
@@ -166,7 +166,7 @@ def test_what_encloses_nothing_is_left_out_and_named(tmp_path: Path) -> None:
     ]
     found = read_geojson(written(tmp_path, content))
     assert len(found.annotations) == 1
-    assert [line.split(":")[0] for line in found.left_out] == ["feature 1", "feature 2", "feature 3"]
+    assert [line.split(":")[0] for line in found.omitted] == ["feature 1", "feature 2", "feature 3"]
 
 
 def one(geometry: Any) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 def test_nothing_half_written_is_left(tmp_path: Path) -> None:
     path = tmp_path / "a.geojson"
     with pytest.raises(TypeError):
-        write_geojson(path, [Annotation((Polygon(SQUARE),), other={"odd": object()})])
+        write_geojson(path, [Annotation((Polygon(SQUARE),), properties={"odd": object()})])
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(SaveError):

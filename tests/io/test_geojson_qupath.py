@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.io.geojson import Annotation, GeoJson, fitted, read_geojson, write_geojson
+from napari_melanoma.io.geojson import Annotation, GeoJsonContent, fit_to_slide, read_geojson, write_geojson
 
 SCHEMA = json.loads(Path(__file__).with_name("qupath.schema.json").read_text(encoding="utf-8"))
 BOX = [[100.25, 40], [180.5, 40], [180.5, 90.75], [100.25, 90.75], [100.25, 40]]
@@ -89,7 +89,7 @@ def test_what_we_write_has_the_documented_form(tmp_path: Path) -> None:
     jsonschema.validate(json.loads((tmp_path / "a.geojson").read_text()), SCHEMA)
 
 
-def read(tmp_path: Path, text: str) -> GeoJson:
+def read(tmp_path: Path, text: str) -> GeoJsonContent:
     (tmp_path / "given.geojson").write_text(text, encoding="utf-8")
     return read_geojson(tmp_path / "given.geojson")
 
@@ -99,12 +99,12 @@ def test_objects_within_objects_are_read_as_objects(tmp_path: Path) -> None:
     outer = an_object(11, polygon(BOX), {"objectType": "annotation", "childObjects": [inner]})
     found = read(tmp_path, json.dumps(outer))
     assert [one.kind for one in found.annotations] == ["annotation", "detection", "cell"]
-    assert [dict(one.other) for one in found.annotations] == [{}, {}, {}]
+    assert [dict(one.properties) for one in found.annotations] == [{}, {}, {}]
 
 
 def test_an_object_without_a_place_is_left_out_and_named(tmp_path: Path) -> None:
     found = read(tmp_path, '[{"type": "Feature", "geometry": null, "properties": {"objectType": "root"}}]')
-    assert found == GeoJson((), ("feature 1: it has no geometry",))
+    assert found == GeoJsonContent((), ("feature 1: it has no geometry",))
 
 
 def test_points_and_lines_are_left_out_and_named(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_points_and_lines_are_left_out_and_named(tmp_path: Path) -> None:
     jsonschema.validate({"type": "FeatureCollection", "features": content}, SCHEMA)
     found = read(tmp_path, json.dumps([*content, QUPATH["a cell"]]))
     assert len(found.annotations) == 1
-    assert [kind in said for kind, said in zip(shapes, found.left_out, strict=True)] == [True] * 4
+    assert [kind in said for kind, said in zip(shapes, found.omitted, strict=True)] == [True] * 4
 
 
 def test_numbers_that_json_does_not_have_are_left_out(tmp_path: Path) -> None:
@@ -142,10 +142,10 @@ def test_areas_of_any_origin_are_made_to_fit_the_slide(tmp_path: Path) -> None:
         an_object(number, polygon(ring), {"name": name})
         for number, (name, ring) in enumerate({"eight": eight, "beyond": beyond, "far": FAR, "sound": HOLE}.items())
     ]
-    found = fitted(read(tmp_path, json.dumps(given)), (200, 100))
+    found = fit_to_slide(read(tmp_path, json.dumps(given)), (200, 100))
     assert [one.name for one in found.annotations] == ["eight", "beyond"]
     assert [sum(part.area for part in one.polygons) for one in found.annotations] == [50, 100]
     assert [line.split(":")[0] for line in found.changed] == ["eight", "beyond", "far", "sound"]
-    whole = fitted(read(tmp_path, json.dumps(given)), (400, 400))
+    whole = fit_to_slide(read(tmp_path, json.dumps(given)), (400, 400))
     assert [one.name for one in whole.annotations] == ["eight", "beyond", "far", "sound"]
     assert len(whole.changed) == 1

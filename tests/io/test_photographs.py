@@ -16,7 +16,7 @@ import tifffile
 from PIL import Image
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.photographs import Photograph, read_photograph, stored_size
+from napari_melanoma.io.photographs import Photograph, read_image_size, read_photograph
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def test_reads(case: Case, scene, tmp_path) -> None:
     assert photograph.name == "naevus.1"
     assert photograph.pixel_size is None
     assert photograph.modality is None
-    assert stored_size(path) == (48, 32)
+    assert read_image_size(path) == (48, 32)
 
 
 def test_deep_grey_rounds_instead_of_cutting(tmp_path) -> None:
@@ -310,14 +310,14 @@ def test_a_bad_file_has_no_size(content: bytes | None, tmp_path) -> None:
     path = tmp_path / "bad.img"
     if content is not None:
         path.write_bytes(content)
-    assert stored_size(path) is None
+    assert read_image_size(path) is None
 
 
 def test_a_size_is_read_without_decoding(tmp_path) -> None:
     path = tmp_path / "large.jpg"
     Image.new("RGB", (4000, 3000)).save(path)
     tracemalloc.start()
-    assert stored_size(path) == (4000, 3000)
+    assert read_image_size(path) == (4000, 3000)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1_000_000

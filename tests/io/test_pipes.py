@@ -8,8 +8,8 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import open_regular
-from napari_melanoma.io.finding import find_photographs
-from napari_melanoma.io.photographs import read_photograph, stored_size
+from napari_melanoma.io.discovery import find_photographs
+from napari_melanoma.io.photographs import read_image_size, read_photograph
 from napari_melanoma.io.results import read_labels, read_mask
 from napari_melanoma.slides.reading.opening import find_slides, is_slide, open_slide
 
@@ -30,7 +30,7 @@ def test_a_pipe_is_refused(read, pipe: Path) -> None:
 
 def test_a_folder_with_a_pipe_is_searched(pipe: Path) -> None:
     assert not is_slide(pipe)
-    assert stored_size(pipe) is None
+    assert read_image_size(pipe) is None
     for find in (find_photographs, find_slides):
         with suppress(InputError):  # there is nothing else in it
             assert set(find([pipe.parent])) <= {pipe}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.io.tables import each_row, rows_of_text, unique_names
+from napari_melanoma.io.tables import iterate_rows, parse_table_text, unique_names
 
 TEXT = "image_id,site\na,Rücken\nb,\n"
 EXPECTED = [{"image_id": "a", "site": "Rücken"}, {"image_id": "b", "site": ""}]
@@ -33,16 +33,16 @@ WRITTEN: dict[str, bytes] = {
 @pytest.mark.parametrize("name", WRITTEN)
 def test_every_way_to_write_a_table(tmp_path: Path, name: str) -> None:
     (tmp_path / "t.csv").write_bytes(WRITTEN[name])
-    assert list(each_row(tmp_path / "t.csv")) == EXPECTED
+    assert list(iterate_rows(tmp_path / "t.csv")) == EXPECTED
 
 
 def test_bytes_that_windows_has_not(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"image_id,site\na,R\xfccken \x81\n")
-    assert next(each_row(tmp_path / "t.csv"))["site"].startswith("Rücken")
+    assert next(iterate_rows(tmp_path / "t.csv"))["site"].startswith("Rücken")
 
 
 def test_cells_with_separators_and_line_ends() -> None:
-    rows = list(rows_of_text('image_id;note;size\na;"red; itchy\nsince May";2,5\n'))
+    rows = list(parse_table_text('image_id;note;size\na;"red; itchy\nsince May";2,5\n'))
     assert rows == [{"image_id": "a", "note": "red; itchy\nsince May", "size": "2,5"}]
 
 
@@ -63,14 +63,14 @@ def test_what_is_no_table(tmp_path: Path, name: str) -> None:
     text, said = REFUSED[name]
     (tmp_path / "t.csv").write_bytes(text)
     with pytest.raises(DataSetError, match=said):
-        list(each_row(tmp_path / "t.csv"))
+        list(iterate_rows(tmp_path / "t.csv"))
 
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match="No such file"):
-        list(each_row(tmp_path / "none.csv"))
+        list(iterate_rows(tmp_path / "none.csv"))
 
 
 def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
     (tmp_path / "t.csv").touch()
-    assert list(each_row(tmp_path / "t.csv")) == []
+    assert list(iterate_rows(tmp_path / "t.csv")) == []

@@ -10,8 +10,8 @@ import tifffile
 from PIL import Image
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.photographs import read_photograph, stored_size
-from napari_melanoma.io.tiff import is_for_others
+from napari_melanoma.io.photographs import read_image_size, read_photograph
+from napari_melanoma.io.tiff import is_not_for_this_reader
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ def test_reads(case: Case, scene, tmp_path) -> None:
     found = read_photograph(path).rgb
     assert found.shape == scene.shape
     assert np.abs(found - case.expected(scene).astype(float)).max() <= case.tolerance
-    assert stored_size(path) == (scene.shape[1], scene.shape[0])
+    assert read_image_size(path) == (scene.shape[1], scene.shape[0])
     with path.open("rb") as file:
-        assert not is_for_others(file)
+        assert not is_not_for_this_reader(file)
 
 
 @pytest.mark.parametrize("scale", [257, 1], ids=["16-bit palette", "8-bit palette"])
@@ -166,7 +166,7 @@ def test_stacks_and_slides_are_for_others(write, message, tmp_path) -> None:
     path = tmp_path / "slide.tif"
     write(path)
     with path.open("rb") as file:
-        assert is_for_others(file)
+        assert is_not_for_this_reader(file)
     with pytest.raises(UnreadableImage) as caught:
         read_photograph(path)
     assert message in str(caught.value)
@@ -213,7 +213,7 @@ def test_a_damaged_tiff_is_not_for_others(tmp_path) -> None:
     path = tmp_path / "damaged.tif"
     path.write_bytes(b"II*\0\x08\0\0\0\xff\xff")
     with path.open("rb") as file:
-        assert not is_for_others(file)
+        assert not is_not_for_this_reader(file)
 
 
 def test_a_page_that_lists_few_of_the_parts_that_its_size_asks_for_is_refused_before_memory_is_taken(tmp_path) -> None:

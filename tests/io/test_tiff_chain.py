@@ -12,8 +12,8 @@ import tifffile
 
 from napari_melanoma.core.errors import MelanomaError, UnreadableImage
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.io.tiff import is_cut_off
-from napari_melanoma.privacy.images import tiff_entries
+from napari_melanoma.io.tiff import is_truncated
+from napari_melanoma.privacy.images import read_tiff_entries
 from napari_melanoma.slides.reading.opening import is_slide, open_slide
 
 
@@ -42,5 +42,5 @@ def test_an_endless_chain_of_pages_is_refused(endless: Path, read: Callable[[Pat
 def test_an_endless_chain_is_no_slide_and_ends_an_audit(endless: Path) -> None:
     assert not is_slide(endless)
     with endless.open("rb") as file, pytest.raises((ValueError, MelanomaError)):
-        list(tiff_entries(file))
-    assert not is_cut_off(endless)
+        list(read_tiff_entries(file))
+    assert not is_truncated(endless)

@@ -13,10 +13,17 @@ import pytest
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.prediction import PreprocessingConfig
+from napari_melanoma.core.prediction_config import PreprocessingConfig
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, analyse_lesion, derive, remeasure, save_lesion
+from napari_melanoma.lesion.analysis import (
+    LesionOptions,
+    ModelStamp,
+    analyze_lesion,
+    derive_result,
+    remeasure,
+    save_lesion,
+)
 from napari_melanoma.models.inference import restore_size
 
 FILES = {"mask.png", "probability.png", "overlay.png", "roi.png", "result.json"}
@@ -43,7 +50,7 @@ def _photograph(*disks: tuple[int, int, int], pixel_size: PixelSize | None = Non
 
 
 def _analyse(photograph: Photograph, options: LesionOptions | None = None):
-    return analyse_lesion(photograph, Darkness(), options or LesionOptions(), run=RunContext())
+    return analyze_lesion(photograph, Darkness(), options or LesionOptions(), run=RunContext())
 
 
 def test_a_disk_is_found_and_measured() -> None:
@@ -58,7 +65,7 @@ def test_a_disk_is_found_and_measured() -> None:
 def test_a_click_chooses_another_lesion() -> None:
     photograph = _photograph((100, 80, 40), (100, 230, 20))
     largest = _analyse(photograph)
-    chosen = derive(photograph, largest.probability, largest.options, largest.model, chosen=(100, 230))
+    chosen = derive_result(photograph, largest.probability, largest.options, largest.model, selected_point=(100, 230))
     assert largest.mask[100, 80]
     assert not largest.mask[100, 230]
     assert chosen.mask[100, 230]
@@ -119,7 +126,7 @@ def test_cancelled_between_the_steps() -> None:
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        analyse_lesion(_photograph((100, 150, 40)), Darkness(), LesionOptions(), run=run)
+        analyze_lesion(_photograph((100, 150, 40)), Darkness(), LesionOptions(), run=run)
 
 
 def test_result_folder(tmp_path: Path) -> None:
@@ -189,7 +196,7 @@ FLIPS = LesionOptions(flips=True)
 
 def test_flips_give_a_steadier_mask_and_a_band_along_its_border(tmp_path: Path) -> None:
     photograph = blurred(_photograph((100, 230, 40)))
-    result = analyse_lesion(photograph, Leaning(), FLIPS, run=RunContext())
+    result = analyze_lesion(photograph, Leaning(), FLIPS, run=RunContext())
     rows, columns = np.nonzero(result.mask)
     assert (rows.mean(), columns.mean()) == pytest.approx((100, 230), abs=0.5)
     away = np.hypot(*(np.indices(result.mask.shape) - np.array([100, 230])[:, None, None]))
@@ -203,8 +210,10 @@ def test_flips_give_a_steadier_mask_and_a_band_along_its_border(tmp_path: Path) 
 
 
 def test_the_band_follows_the_threshold_without_asking_again() -> None:
-    result = analyse_lesion(blurred(_photograph((100, 230, 40))), Leaning(), FLIPS, run=RunContext())
-    stricter = derive(result.photograph, result.answer, FLIPS.model_copy(update={"threshold": 0.9}), result.model)
+    result = analyze_lesion(blurred(_photograph((100, 230, 40))), Leaning(), FLIPS, run=RunContext())
+    stricter = derive_result(
+        result.photograph, result.prediction, FLIPS.model_copy(update={"threshold": 0.9}), result.model
+    )
     assert stricter.band is not None
     assert (stricter.band != result.band).any()
     assert not (stricter.band & (restored(result, 1) < 0.85)).any()

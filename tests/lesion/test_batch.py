@@ -22,7 +22,7 @@ from napari_melanoma.io import photographs as photographs_module
 from napari_melanoma.lesion import batch
 from napari_melanoma.lesion import batch as lesions
 from napari_melanoma.lesion.analysis import LesionOptions
-from napari_melanoma.lesion.batch import BatchOptions, BatchSummary, analyse_files, find_inputs
+from napari_melanoma.lesion.batch import BatchOptions, BatchSummary, analyze_files, find_inputs
 from napari_melanoma.lesion.results import SALT
 
 Draw = Callable[..., Path]
@@ -35,7 +35,7 @@ def rows(out: Path) -> dict[str, dict[str, str]]:
 
 
 def analyse(paths: list[Path], out: Path, model: object, **options: object) -> BatchSummary:
-    return analyse_files(paths, out, BatchOptions(**options), run=RunContext(), segmenter=model)
+    return analyze_files(paths, out, BatchOptions(**options), run=RunContext(), segmenter=model)
 
 
 def counts(summary: BatchSummary) -> tuple[int, int, int]:
@@ -65,10 +65,10 @@ def test_each_photograph_gets_its_folder_and_row(photographs, tmp_path: Path, mo
 def test_a_picture_of_something_else_is_done_with_a_warning(photographs, tmp_path: Path, model) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (80, 100, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "in" / "noise.png")
-    told: list[batch.Outcome] = []
+    told: list[batch.PhotographOutcome] = []
     paths = [photographs[0], tmp_path / "in" / "noise.png"]
-    summary = analyse_files(
-        paths, tmp_path / "out", BatchOptions(), run=RunContext(), segmenter=model, tell=told.append
+    summary = analyze_files(
+        paths, tmp_path / "out", BatchOptions(), run=RunContext(), segmenter=model, on_outcome=told.append
     )
     row = rows(tmp_path / "out")["noise"]
     assert (row["status"], row["looks_like"]) == ("done", "neither")
@@ -104,9 +104,9 @@ def test_what_is_done_is_skipped_and_the_model_not_even_loaded(
 ) -> None:
     analyse(photographs, tmp_path / "out", model)
     before = (tmp_path / "out" / "results.csv").read_text(encoding="utf-8")
-    monkeypatch.setattr(lesions, "_find", lambda name: model.info)
-    monkeypatch.setattr(lesions, "_load", lambda info, run: pytest.fail("loaded"))
-    again = analyse_files(photographs, tmp_path / "out", BatchOptions(), run=RunContext())
+    monkeypatch.setattr(lesions, "_find_segmenter", lambda name: model.info)
+    monkeypatch.setattr(lesions, "_load_segmenter", lambda info, run: pytest.fail("loaded"))
+    again = analyze_files(photographs, tmp_path / "out", BatchOptions(), run=RunContext())
     assert counts(again) == (0, 5, 0)
     assert (tmp_path / "out" / "results.csv").read_text(encoding="utf-8") == before
 
@@ -301,9 +301,9 @@ def test_results_name_no_folder(photographs, tmp_path: Path, model) -> None:
 def test_a_bad_photograph_is_reported_and_the_others_go_on(photographs, tmp_path: Path, model) -> None:
     photographs[1].write_bytes(photographs[1].read_bytes()[:60])
     photographs[3].unlink()
-    told: list[batch.Outcome] = []
+    told: list[batch.PhotographOutcome] = []
     out = tmp_path / "out"
-    summary = analyse_files(photographs, out, BatchOptions(), run=RunContext(), segmenter=model, tell=told.append)
+    summary = analyze_files(photographs, out, BatchOptions(), run=RunContext(), segmenter=model, on_outcome=told.append)
     assert counts(summary) == (3, 0, 2)
     failed = {outcome.image: outcome.error for outcome in told if outcome.status == "failed"}
     assert failed.keys() == {"p1", "p3"}
@@ -320,8 +320,8 @@ def test_a_stage_that_breaks_fails_its_photograph_alone(
             raise ZeroDivisionError("nobody foresaw this")
         return sound(photograph, *arguments)
 
-    sound = batch.derive
-    monkeypatch.setattr(batch, "derive", derive)
+    sound = batch.derive_result
+    monkeypatch.setattr(batch, "derive_result", derive)
     assert counts(analyse(photographs, tmp_path / "out", model)) == (4, 0, 1)
     assert rows(tmp_path / "out")["p2"]["error"] == "unexpected ZeroDivisionError: nobody foresaw this"
 
@@ -384,7 +384,7 @@ def test_photographs_are_in_memory_as_far_as_there_is_room(
 def test_a_photograph_whose_size_cannot_be_told_is_tried(
     photographs, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(photographs_module, "stored_size", lambda path: 1 // 0)
+    monkeypatch.setattr(photographs_module, "read_image_size", lambda path: 1 // 0)
     assert counts(analyse(photographs, tmp_path / "out", model)) == (5, 0, 0)
 
 
@@ -413,7 +413,7 @@ def test_a_stop_keeps_what_is_done_and_nothing_half_written(tmp_path: Path, draw
     run = RunContext(lambda progress: run.cancel() if progress.done == 5 else None)
     out = tmp_path / "out"
     with pytest.raises(Cancelled):
-        analyse_files(paths, out, BatchOptions(batch_size=4), run=run, segmenter=model)
+        analyze_files(paths, out, BatchOptions(batch_size=4), run=run, segmenter=model)
     done = {path.name for path in out.iterdir() if path.is_dir()}
     assert 5 <= len(done) < 40
     assert set(rows(out)) == done
@@ -425,7 +425,7 @@ def test_a_stop_keeps_what_is_done_and_nothing_half_written(tmp_path: Path, draw
 def test_progress_counts_to_the_end(photographs, tmp_path: Path, model) -> None:
     seen: list[Progress] = []
     analyse(photographs[:2], tmp_path / "out", model)
-    analyse_files(photographs, tmp_path / "out", BatchOptions(), run=RunContext(seen.append), segmenter=model)
+    analyze_files(photographs, tmp_path / "out", BatchOptions(), run=RunContext(seen.append), segmenter=model)
     assert [(progress.done, progress.total) for progress in seen] == [(done, 5) for done in range(1, 6)]
 
 
@@ -438,5 +438,5 @@ def test_a_table_that_is_none_of_ours_is_refused(photographs, tmp_path: Path, mo
 
 def test_an_unknown_model_is_said_before_anything_is_written(photographs, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no model named 'none'"):
-        analyse_files(photographs, tmp_path / "out", BatchOptions(lesion=LesionOptions(model="none")), run=RunContext())
+        analyze_files(photographs, tmp_path / "out", BatchOptions(lesion=LesionOptions(model="none")), run=RunContext())
     assert not (tmp_path / "out").exists()

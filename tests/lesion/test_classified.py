@@ -11,12 +11,18 @@ import numpy as np
 import pytest
 import safetensors
 
-from napari_melanoma.classification.prediction import Answer, ClassifierStamp, ClassifyOptions, Contribution, Likeness
+from napari_melanoma.classification.prediction import (
+    ClassifierStamp,
+    ClassifyOptions,
+    ClassPrediction,
+    Contribution,
+    NoveltyDistance,
+)
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.core.prediction import ViewConfig
+from napari_melanoma.core.prediction_config import ViewConfig
 from napari_melanoma.lesion import analysis
-from napari_melanoma.lesion.batch import BatchOptions, analyse_files, find_inputs
+from napari_melanoma.lesion.batch import BatchOptions, analyze_files, find_inputs
 
 CONFIG = {
     "name": "teller",
@@ -38,10 +44,10 @@ def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     (folder / "model.safetensors").write_bytes(safetensors.serialize({}, None))
     told = SimpleNamespace(folder=folder, asked=[])
 
-    def answer(photograph, mask, form, model, options, *, run) -> Answer:
+    def answer(photograph, mask, form, model, options, *, run) -> ClassPrediction:
         told.asked.append(photograph.name)
         share = float(form.get("age", 50)) / 100
-        return Answer(
+        return ClassPrediction(
             classes=("other", "melanoma"),
             positive="melanoma",
             probabilities=(1 - share, share),
@@ -49,7 +55,7 @@ def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             possible=("other", "melanoma") if 0.3 < share < 0.7 else ("melanoma",),
             coverage=0.9,
             operating_point=None,
-            likeness=Likeness(2.0, 1.0) if share > 0.8 else None,
+            likeness=NoveltyDistance(2.0, 1.0) if share > 0.8 else None,
             contributions=(Contribution("age", str(form.get("age")), 0.1),),
             from_image=0.5,
             neighbours=(),
@@ -60,11 +66,11 @@ def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             options=options,
         )
 
-    def loaded(asking: analysis.Classifying) -> SimpleNamespace:
+    def loaded(asking: analysis.BatchClassifier) -> SimpleNamespace:
         return SimpleNamespace(config=SimpleNamespace(view=ViewConfig()), info=asking.info)
 
     monkeypatch.setattr(analysis, "classify", answer)
-    monkeypatch.setattr(analysis.Classifying, "_loaded", loaded)
+    monkeypatch.setattr(analysis.BatchClassifier, "_loaded", loaded)
     return told
 
 
@@ -85,7 +91,7 @@ def test_the_table_says_what_each_lesion_may_be(tmp_path: Path, model, draw, tel
 
     def go(options: BatchOptions):
         run = RunContext(lambda progress: heard.append(progress.message))
-        return analyse_files(find_inputs([tmp_path / "photos"]), tmp_path / "out", options, run=run, segmenter=model)
+        return analyze_files(find_inputs([tmp_path / "photos"]), tmp_path / "out", options, run=run, segmenter=model)
 
     go(options)
     assert any("the table says nothing of 2 of 3 photographs (none, two). Its column image_id" in one for one in heard)
@@ -122,10 +128,10 @@ def test_a_segmentation_model_is_no_classifier_nor_the_reverse(tmp_path: Path, m
     path = draw(tmp_path / "one.png")
     wrong = BatchOptions(classify=ClassifyOptions(model="lesion-small"))
     with pytest.raises(BundleError, match="'lesion-small' is a model for segmentation"):
-        analyse_files([path], tmp_path / "out", wrong, run=RunContext(), segmenter=model)
+        analyze_files([path], tmp_path / "out", wrong, run=RunContext(), segmenter=model)
     reverse = BatchOptions.parse({"lesion": {"model": str(teller.folder)}}, "here")
     with pytest.raises(BundleError, match="'teller' is a model for classification: it tells a diagnosis"):
-        analyse_files([path], tmp_path / "out", reverse, run=RunContext())
+        analyze_files([path], tmp_path / "out", reverse, run=RunContext())
 
 
 def test_heat_is_drawn_over_the_photograph() -> None:

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from napari_melanoma.core.prediction import PreprocessingConfig
-from napari_melanoma.lesion.segmentation import VIEWS, flipped_answer, flipped_logits
+from napari_melanoma.core.prediction_config import PreprocessingConfig
+from napari_melanoma.lesion.segmentation import FLIP_AXES, predict_flipped_logits, predict_with_flips
 
 SIDE = 8
 CONFIG = SimpleNamespace(input_size=SIDE, preprocessing=PreprocessingConfig())
@@ -37,7 +37,7 @@ def photographs() -> list[np.ndarray]:
 
 
 def test_a_network_that_knows_no_side_answers_alike(photographs: list[np.ndarray]) -> None:
-    found = flipped_logits(Even(), photographs)
+    found = predict_flipped_logits(Even(), photographs)
     alone = Even().logits(photographs)
     np.testing.assert_array_equal(found.low, alone)
     np.testing.assert_array_equal(found.high, alone)
@@ -46,7 +46,7 @@ def test_a_network_that_knows_no_side_answers_alike(photographs: list[np.ndarray
 
 def test_what_leans_to_one_side_is_evened_out_and_shown(photographs: list[np.ndarray]) -> None:
     """The column of a pixel and that of its mirror image add up to 7 everywhere."""
-    found, plain = flipped_logits(Leaning(), photographs), Even().logits(photographs)
+    found, plain = predict_flipped_logits(Leaning(), photographs), Even().logits(photographs)
     columns = np.arange(SIDE)
     np.testing.assert_allclose(found.mean, plain + 3.5, atol=1e-5)
     np.testing.assert_allclose(found.low, plain + np.minimum(columns, 7 - columns), atol=1e-5)
@@ -55,12 +55,12 @@ def test_what_leans_to_one_side_is_evened_out_and_shown(photographs: list[np.nda
 
 def test_the_answer_has_the_size_of_the_photograph(photographs: list[np.ndarray]) -> None:
     wide = np.repeat(photographs[0], 3, axis=1)
-    answer = flipped_answer(Leaning(), wide)
+    answer = predict_with_flips(Leaning(), wide)
     assert (answer.probability.shape, answer.spread.shape) == ((SIDE, 3 * SIDE), (2, SIDE, SIDE))
     assert (answer.spread[0] <= answer.spread[1]).all()
 
 
 def test_every_view_is_its_own_inverse(photographs: list[np.ndarray]) -> None:
-    assert len(VIEWS) == len(set(VIEWS)) == 4
-    for axes in VIEWS:
+    assert len(FLIP_AXES) == len(set(FLIP_AXES)) == 4
+    for axes in FLIP_AXES:
         np.testing.assert_array_equal(np.flip(np.flip(photographs[0], axes), axes), photographs[0])

@@ -5,39 +5,39 @@ from __future__ import annotations
 import pytest
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.lesion.patient_data import Forms
+from napari_melanoma.lesion.patient_data import PatientTable
 
 
 def test_words_of_people_become_those_of_the_table() -> None:
-    assert Forms({"age": "54", "sex": "F", "site": "upper back"}).of("any") == {
+    assert PatientTable({"age": "54", "sex": "F", "site": "upper back"}).patient_data("any") == {
         "age": "54",
         "sex": "female",
         "site": "posterior torso",
         "sub_site": "upper back",
     }
-    assert Forms({}).of("any") == {}
+    assert PatientTable({}).patient_data("any") == {}
 
 
 def test_what_is_not_understood_stays_as_it_was_said() -> None:
-    assert Forms({"sex": "robot"}).of("any") == {"sex": "robot"}
+    assert PatientTable({"sex": "robot"}).patient_data("any") == {"sex": "robot"}
 
 
 def test_a_row_counts_more_and_what_it_leaves_open_is_filled(tmp_path) -> None:
     table = tmp_path / "patients.csv"
     table.write_text("sex,image_id,age_approx\nmale,one.jpg,70\n,two,\n", encoding="utf-8")
-    forms = Forms({"age": "50", "sex": "female"}, table)
-    assert forms.of("one") == {"age": "70", "sex": "male"}
-    assert forms.of("two") == forms.of("three") == {"age": "50", "sex": "female"}
+    forms = PatientTable({"age": "50", "sex": "female"}, table)
+    assert forms.patient_data("one") == {"age": "70", "sex": "male"}
+    assert forms.patient_data("two") == forms.patient_data("three") == {"age": "50", "sex": "female"}
     assert len(forms) == 2
 
 
 def test_a_table_that_is_none_is_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="there is no file"):
-        Forms({}, tmp_path / "missing.csv")
+        PatientTable({}, tmp_path / "missing.csv")
     table = tmp_path / "patients.csv"
     table.write_text("image_id;age\none;70\n", encoding="utf-8")
     with pytest.raises(InputError, match="separated by semicolons: save it as CSV with commas"):
-        Forms({}, table)
+        PatientTable({}, table)
 
 
 @pytest.mark.parametrize("text", ["patient,age,sex\np1,70,male\n", "image_id,age\n,70\n", "image_id,age\n"])
@@ -45,4 +45,4 @@ def test_a_table_that_names_no_photograph_is_refused(tmp_path, text: str) -> Non
     """Else every form would stay empty, and nobody would know."""
     (tmp_path / "patients.csv").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"names no photograph|has no row"):
-        Forms({}, tmp_path / "patients.csv")
+        PatientTable({}, tmp_path / "patients.csv")

@@ -12,11 +12,11 @@ from PIL import Image
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError
-from napari_melanoma.data.features.encoding import choices_for, encode, fit, with_features
+from napari_melanoma.data.features.encoding import choose_encodings, encode_rows, fit_encoding, join_features
 from napari_melanoma.io.results import read_table, write_mask, write_table
-from napari_melanoma.lesion.patient_features import FeatureOptions, make_features
+from napari_melanoma.lesion.patient_features import FeatureOptions, compute_features
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 SMALL = {"size": (96, 128), "field_mm": 12.0, "skin_type": 2, "artefacts": {"hairs": 0, "bubbles": 0, "ruler": False}}
@@ -59,7 +59,7 @@ class Contrast:
 
 def test_the_odd_lesion_is_found(patient: Path, tmp_path: Path) -> None:
     model, out = Contrast(tmp_path), tmp_path / "features.csv"
-    report = make_features(patient, out, FeatureOptions(), run=RunContext(), model=model)
+    report = compute_features(patient, out, FeatureOptions(), run=RunContext(), model=model)
     assert (report.images, report.measured, report.patients, report.faults) == (7, 7, 1, ())
     rows = read_table(out)
     assert [row["patient_rank"] for row in rows].index("1") == 3
@@ -72,15 +72,15 @@ def test_the_odd_lesion_is_found(patient: Path, tmp_path: Path) -> None:
 
 
 def test_the_table_feeds_a_network(patient: Path, tmp_path: Path) -> None:
-    make_features(patient, tmp_path / "features.csv", FeatureOptions(), run=RunContext())
-    rows = with_features(read_table(patient / "dataset.csv"), tmp_path / "features.csv")
+    compute_features(patient, tmp_path / "features.csv", FeatureOptions(), run=RunContext())
+    rows = join_features(read_table(patient / "dataset.csv"), tmp_path / "features.csv")
     assert [row["target"] for row in rows] == ["0", "0", "0", "1", "0", "0", "0"]
-    encoding = fit(rows, choices_for(["patient_distance", "solidity"], rows))
-    found = encode(rows, encoding)
+    encoding = fit_encoding(rows, choose_encodings(["patient_distance", "solidity"], rows))
+    found = encode_rows(rows, encoding)
     assert found.continuous[:, 0].argmax() == 3
     assert found.known.tolist() == [[True, True]] * 6 + [[False, True]]
     with pytest.raises(DataSetError, match=r"napari-melanoma data features"):
-        with_features(rows, tmp_path / "nothing.csv")
+        join_features(rows, tmp_path / "nothing.csv")
 
 
 def test_after_a_stop_only_the_others_are_measured(patient: Path, tmp_path: Path) -> None:
@@ -94,13 +94,13 @@ def test_after_a_stop_only_the_others_are_measured(patient: Path, tmp_path: Path
     impatient = Impatient()
     impatient.report = impatient.stop  # type: ignore[method-assign]
     with pytest.raises(Cancelled):
-        make_features(patient, out, FeatureOptions(), run=impatient, model=model)
+        compute_features(patient, out, FeatureOptions(), run=impatient, model=model)
     assert not out.exists()
     again = Contrast(tmp_path)
-    make_features(patient, out, FeatureOptions(), run=RunContext(), model=again)
+    compute_features(patient, out, FeatureOptions(), run=RunContext(), model=again)
     assert (model.asked, again.asked) == (7, 0)
     stopped = out.read_bytes()
-    make_features(patient, out, FeatureOptions(), run=RunContext(), model=again)
+    compute_features(patient, out, FeatureOptions(), run=RunContext(), model=again)
     assert again.asked == 7
     assert out.read_bytes() == stopped
     assert not list(tmp_path.glob("*.unfinished"))
@@ -116,7 +116,7 @@ def test_what_cannot_be_measured_is_named_and_the_others_are(tmp_path: Path) -> 
     write_mask(folder / "masks" / "broken.png", np.ones((48, 64), bool))
     rows = [{"image_id": name, "path": ""} for name in ("small", "bare", "broken", "nowhere")]
     write_table(folder / "dataset.csv", [*rows, {"image_id": "lost", "path": "images/lost.png"}])
-    report = make_features(folder, folder / "features.csv", FeatureOptions(), run=RunContext())
+    report = compute_features(folder, folder / "features.csv", FeatureOptions(), run=RunContext())
     assert (report.images, report.measured, report.without_mask, report.without_image) == (4, 0, 1, 1)
     faults = dict(report.faults)
     assert set(faults) == {"set", "small", "broken"}
@@ -125,15 +125,15 @@ def test_what_cannot_be_measured_is_named_and_the_others_are(tmp_path: Path) -> 
     assert [row["image_id"] for row in read_table(folder / "features.csv")] == ["small", "bare", "broken"]
     (folder / "images" / "bare.png").unlink()
     with pytest.raises(DataSetError, match="none of 2 images could be measured; 'small': the mask has 8 x 8 pixels"):
-        make_features(folder, folder / "features.csv", FeatureOptions(), run=RunContext())
+        compute_features(folder, folder / "features.csv", FeatureOptions(), run=RunContext())
 
 
 def test_a_table_without_images_has_nothing_to_measure(tmp_path: Path) -> None:
     write_table(tmp_path / "dataset.csv", [{"image_id": "a"}])
     with pytest.raises(DataSetError, match="has 1 rows and none of their images"):
-        make_features(tmp_path, tmp_path / "features.csv", FeatureOptions(), run=RunContext())
+        compute_features(tmp_path, tmp_path / "features.csv", FeatureOptions(), run=RunContext())
 
 
 def test_no_such_model(patient: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="nothing-of-that-name"):
-        make_features(patient, tmp_path / "f.csv", FeatureOptions(model="nothing-of-that-name"), run=RunContext())
+        compute_features(patient, tmp_path / "f.csv", FeatureOptions(model="nothing-of-that-name"), run=RunContext())

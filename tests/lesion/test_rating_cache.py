@@ -8,9 +8,9 @@ import pytest
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.lesion.review import Known, RatingCache
+from napari_melanoma.lesion.review import CachedRating, RatingCache
 
-KNOWN = Known(0.25, True, "f" * 64)
+KNOWN = CachedRating(0.25, True, "f" * 64)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_damaged_database_is_begun_anew(cache, photograph):
 def test_where_nothing_can_be_written_everything_is_unknown(tmp_path, photograph):
     (tmp_path / "a file").write_text("in the way")
     cache = RatingCache(tmp_path / "a file" / "ratings.sqlite")
-    cache.keep(photograph, "model", "entropy", KNOWN)
+    cache.save(photograph, "model", "entropy", KNOWN)
     assert cache.find(photograph, "model", "entropy") is None
 
 

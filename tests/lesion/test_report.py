@@ -9,7 +9,7 @@ import pytest
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.io.photographs import Photograph
-from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, derive, describe
+from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, derive_result, describe_result
 from napari_melanoma.lesion.report import write_lesion_report
 
 STAMP = ModelStamp("lesion-small", "a" * 64, "cpu", 0.5)
@@ -20,8 +20,8 @@ def report(tmp_path, name="mole", lesion=True, size=None):
     probability = np.zeros((60, 80), np.float32)
     if lesion:
         rgb[20:40, 30:60], probability[20:40, 30:60] = 60, 1
-    result = derive(Photograph(rgb, name, size, "dermoscopic"), probability, LesionOptions(), STAMP)
-    path = write_lesion_report(tmp_path / "report.html", result.photograph, describe(result), rgb, result.roi)
+    result = derive_result(Photograph(rgb, name, size, "dermoscopic"), probability, LesionOptions(), STAMP)
+    path = write_lesion_report(tmp_path / "report.html", result.photograph, describe_result(result), rgb, result.roi)
     return path.read_text(encoding="utf-8"), result
 
 
@@ -50,6 +50,6 @@ def test_names_cannot_bring_markup_along(tmp_path):
 @pytest.mark.parametrize("corrected", [True, False])
 def test_it_says_whether_the_border_was_corrected(tmp_path, corrected):
     _, result = report(tmp_path)
-    about = {**describe(result), "corrected_by_hand": corrected}
+    about = {**describe_result(result), "corrected_by_hand": corrected}
     path = write_lesion_report(tmp_path / "two.html", result.photograph, about, result.photograph.rgb, result.roi)
     assert ("corrected by hand" in path.read_text(encoding="utf-8")) is corrected

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.lesion.results import Folders, read_result
+from napari_melanoma.lesion.results import ResultFolders, read_result
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_a_result_with_values_of_another_kind_is_left_alone(change: dict[str, An
     photograph.write_bytes(b"x")
     (out / "photo").mkdir(parents=True)
     (out / "photo" / "result.json").write_text(json.dumps({"image": "photo", **change}))
-    place = Folders(out).place(photograph)
+    place = ResultFolders(out).assign(photograph)
     assert place.stored is None
     assert place.folder.name.startswith("photo-")
 

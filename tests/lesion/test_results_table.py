@@ -18,9 +18,9 @@ COLUMNS = ("image", "status", "area_px")
 
 def test_rows_are_sorted_and_replaced(tmp_path: Path) -> None:
     table = ResultTable(tmp_path / "t.csv", COLUMNS)
-    table.put({"image": "b", "status": "failed"})
-    table.put({"image": "a", "area_px": 1.5, "status": 'odd, "quoted"\nlines', "unknown": 1})
-    table.put({"image": "b", "status": "done", "area_px": float("nan")})
+    table.set_row({"image": "b", "status": "failed"})
+    table.set_row({"image": "a", "area_px": 1.5, "status": 'odd, "quoted"\nlines', "unknown": 1})
+    table.set_row({"image": "b", "status": "done", "area_px": float("nan")})
     table.write()
     assert read_table(tmp_path / "t.csv") == [
         {"image": "a", "status": 'odd, "quoted"\nlines', "area_px": "1.5"},
@@ -31,18 +31,18 @@ def test_rows_are_sorted_and_replaced(tmp_path: Path) -> None:
 
 def test_two_runs_do_not_drop_each_others_rows(tmp_path: Path) -> None:
     first, second = (ResultTable(tmp_path / "t.csv", COLUMNS) for _ in range(2))
-    first.put({"image": "a", "status": "first"})
+    first.set_row({"image": "a", "status": "first"})
     first.write()
-    second.put({"image": "b", "status": "second"})
+    second.set_row({"image": "b", "status": "second"})
     second.write()
-    first.put({"image": "a", "status": "again"})
+    first.set_row({"image": "a", "status": "again"})
     first.write()
     assert {row["image"]: row["status"] for row in read_table(tmp_path / "t.csv")} == {"a": "again", "b": "second"}
 
 
 def test_columns_that_appear_meanwhile_are_kept(tmp_path: Path) -> None:
     table = ResultTable(tmp_path / "t.csv", COLUMNS)
-    table.put({"image": "a", "status": "done"})
+    table.set_row({"image": "a", "status": "done"})
     (tmp_path / "t.csv").write_text("\ufeffimage,mine\nb,yes\n", encoding="utf-8")
     table.write()
     assert [row["mine"] for row in read_table(tmp_path / "t.csv")] == ["", "yes"]
@@ -54,8 +54,8 @@ def test_a_long_run_writes_now_and_then(tmp_path: Path, monkeypatch: pytest.Monk
     table = ResultTable(tmp_path / "t.csv", COLUMNS)
     found = []
     for name in "abc":
-        table.put({"image": name})
-        table.write_now_and_then()
+        table.set_row({"image": name})
+        table.write_periodically()
         found.append([row["image"] for row in read_table(tmp_path / "t.csv")])
     assert found == [["a"], ["a"], ["a", "b", "c"]]
 
@@ -86,13 +86,13 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
 def test_a_table_that_is_open_elsewhere_is_tried_again(tmp_path: Path, held: Held, caplog) -> None:
     table = ResultTable(tmp_path / "t.csv", COLUMNS)
     held.number = errno.EACCES
-    table.put({"image": "a"})
+    table.set_row({"image": "a"})
     with caplog.at_level(logging.WARNING):
-        table.write_now_and_then()
+        table.write_periodically()
     assert "open in another program" in caplog.text
     held.number = 0
-    table.put({"image": "b"})
-    table.write_now_and_then()
+    table.set_row({"image": "b"})
+    table.write_periodically()
     assert [row["image"] for row in read_table(tmp_path / "t.csv")] == ["a", "b"]
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
@@ -109,13 +109,13 @@ def test_a_disk_that_takes_nothing_is_said_at_once(tmp_path: Path, held: Held, n
     table = ResultTable(tmp_path / "t.csv", COLUMNS)
     held.number = number
     with pytest.raises(SaveError, match=r"cannot write .*t\.csv"):
-        table.write_now_and_then()
+        table.write_periodically()
 
 
 def test_a_table_that_is_spoilt_meanwhile_stops_nothing_before_the_end(tmp_path: Path, held: Held) -> None:
     table = ResultTable(tmp_path / "t.csv", COLUMNS)
     (tmp_path / "t.csv").write_text("image;status\na;done\n", encoding="utf-8")
-    table.write_now_and_then()
+    table.write_periodically()
     with pytest.raises(InputError, match="no table of results"):
         table.write()
 

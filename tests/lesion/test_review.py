@@ -12,12 +12,12 @@ from PIL import Image
 from napari_melanoma import worker
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, UnreadableImage
-from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.data.dataset import read_dataset, with_masks
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.data.dataset import read_dataset, select_for_split
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.lesion.review import HOWS, rate, score_pixels
-from napari_melanoma.metrics.overlap import overlap
+from napari_melanoma.lesion.review import UNCERTAINTY_MEASURES, rate_photograph, score_pixels
+from napari_melanoma.metrics.overlap import overlap_metrics
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
 
 SIDE = 32
@@ -65,40 +65,40 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_rating_says_who_rated_what(tmp_path: Path, path: Path) -> None:
     model = Model(tmp_path, dark)
-    found = rate(model, path)
+    found = rate_photograph(model, path)
     assert (found.how, found.lesion_found, found.model) == ("entropy", True, "fake")
     assert found.model_fingerprint == model.info.fingerprint
-    assert found.image_sha256 == fingerprint(read_photograph(path).rgb)
+    assert found.image_sha256 == array_fingerprint(read_photograph(path).rgb)
     assert 0 < found.score < 0.2
     assert [image.shape for image in model.asked] == [(SIDE, SIDE, 3)]
 
 
 def test_disagreement_asks_eight_different_views(tmp_path: Path, path: Path) -> None:
     model = Model(tmp_path, dark)
-    assert rate(model, path, "disagreement").score == 0.0
+    assert rate_photograph(model, path, "disagreement").score == 0.0
     assert len({image.tobytes() for image in model.asked}) == 8
-    assert rate(Model(tmp_path, upper), path, "disagreement").score > 0.5
+    assert rate_photograph(Model(tmp_path, upper), path, "disagreement").score > 0.5
 
 
-@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("how", UNCERTAINTY_MEASURES)
 def test_finding_nothing_is_as_unsure_as_can_be(tmp_path: Path, path: Path, how: str) -> None:
-    found = rate(Model(tmp_path, nothing), path, how)
+    found = rate_photograph(Model(tmp_path, nothing), path, how)
     assert (found.score, found.lesion_found) == (1.0, False)
 
 
 def test_what_cannot_be_rated(tmp_path: Path, path: Path) -> None:
     model = Model(tmp_path, dark)
     with pytest.raises(InputError, match="'guess' is no way to rate"):
-        rate(model, path, "guess")
+        rate_photograph(model, path, "guess")
     with pytest.raises(UnreadableImage):
-        rate(model, tmp_path / "none.png")
+        rate_photograph(model, tmp_path / "none.png")
 
 
 def test_the_worker_rates(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "loaded_segmenter", lambda name: Model(tmp_path, dark))
+    monkeypatch.setattr(worker, "load_segmenter", lambda name: Model(tmp_path, dark))
     arguments = {"model": "fake", "image": str(path), "how": "entropy"}
     answer = worker.HANDLERS["rate"](arguments, RunContext())
-    assert answer == vars(rate(Model(tmp_path, dark), path))
+    assert answer == vars(rate_photograph(Model(tmp_path, dark), path))
 
 
 def test_the_order_helps_on_real_photographs(shared_data: Path) -> None:
@@ -109,9 +109,9 @@ def test_the_order_helps_on_real_photographs(shared_data: Path) -> None:
 
     model = Segmenter.load(find_bundle(DEFAULT_BUNDLE), "cpu")
     scores, errors = [], []
-    for sample in with_masks(read_dataset(shared_data / "pad_ufes"), "val")[::5]:
+    for sample in select_for_split(read_dataset(shared_data / "pad_ufes"), "val")[::5]:
         rgb = read_photograph(sample.image).rgb
         mask = model.probability(rgb) >= model.info.config.threshold
-        errors.append(1 - overlap(mask, read_mask(sample.mask))["DI"])
+        errors.append(1 - overlap_metrics(mask, read_mask(sample.mask))["DI"])
         scores.append(score_pixels(model, rgb, "entropy")[0])
     assert spearmanr(scores, errors).statistic > 0.5  # 0.80 over all 141

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.metrics.overlap import border, boundary_f1, boundary_metrics, hausdorff
+from napari_melanoma.metrics.overlap import border_pixels, boundary_f1, boundary_metrics, hausdorff_distance
 
 SHAPE = (30, 40)
 DIAGONAL = 50.0
@@ -50,14 +50,14 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_counted_by_hand(case: Case) -> None:
-    assert hausdorff(case.mask, case.reference) == pytest.approx(case.distance)
+    assert hausdorff_distance(case.mask, case.reference) == pytest.approx(case.distance)
     assert boundary_f1(case.mask, case.reference, tolerance=1.0) == pytest.approx(case.agreement)
 
 
 def test_the_border_of_a_square_and_of_a_hole() -> None:
-    assert np.count_nonzero(border(SQUARE)) == 36
+    assert np.count_nonzero(border_pixels(SQUARE)) == 36
     ring = SQUARE & ~rectangle(14, 14, 16, 16)
-    assert np.count_nonzero(border(ring)) == 36 + 8
+    assert np.count_nonzero(border_pixels(ring)) == 36 + 8
 
 
 def test_one_far_pixel_counts_for_the_maximum_alone() -> None:
@@ -66,8 +66,8 @@ def test_one_far_pixel_counts_for_the_maximum_alone() -> None:
     wide[20:171, 20:171] = True
     speck = wide.copy()
     speck[195, 195] = True
-    assert hausdorff(speck, wide) == 0.0
-    assert hausdorff(speck, wide, percentile=100) == pytest.approx(25 * math.sqrt(2))
+    assert hausdorff_distance(speck, wide) == 0.0
+    assert hausdorff_distance(speck, wide, percentile=100) == pytest.approx(25 * math.sqrt(2))
 
 
 def test_columns() -> None:
@@ -89,7 +89,7 @@ def test_pixels_that_are_not_square() -> None:
 
 def test_shapes_that_differ_are_refused() -> None:
     with pytest.raises(ValueError, match="differ in shape"):
-        hausdorff(EMPTY, EMPTY[1:])
+        hausdorff_distance(EMPTY, EMPTY[1:])
 
 
 masks = arrays.arrays(bool, (9, 11), elements=st.booleans())
@@ -103,29 +103,29 @@ def test_scipy_finds_the_same_distances(mask: np.ndarray, reference: np.ndarray)
 
     if not mask.any() or not reference.any():
         return
-    ours, theirs = np.argwhere(border(mask)).astype(float), np.argwhere(border(reference)).astype(float)
+    ours, theirs = np.argwhere(border_pixels(mask)).astype(float), np.argwhere(border_pixels(reference)).astype(float)
     pairs = cdist(ours, theirs)
     expected = max(np.percentile(pairs.min(0), 95), np.percentile(pairs.min(1), 95))
-    assert hausdorff(mask, reference) == pytest.approx(expected)
+    assert hausdorff_distance(mask, reference) == pytest.approx(expected)
     greatest = max(directed_hausdorff(ours, theirs)[0], directed_hausdorff(theirs, ours)[0])
-    assert hausdorff(mask, reference, percentile=100) == pytest.approx(greatest)
+    assert hausdorff_distance(mask, reference, percentile=100) == pytest.approx(greatest)
 
 
 @settings(deadline=None, max_examples=40)
 @given(masks, masks)
 def test_both_ways_are_alike(mask: np.ndarray, reference: np.ndarray) -> None:
-    assert hausdorff(mask, reference) == hausdorff(reference, mask)
+    assert hausdorff_distance(mask, reference) == hausdorff_distance(reference, mask)
     assert boundary_f1(mask, reference) == pytest.approx(boundary_f1(reference, mask))
-    assert (boundary_f1(mask, reference, 0.0) == 1.0) == bool((border(mask) == border(reference)).all())
+    assert (boundary_f1(mask, reference, 0.0) == 1.0) == bool((border_pixels(mask) == border_pixels(reference)).all())
 
 
 def test_torchmetrics_finds_the_same() -> None:
     torch = pytest.importorskip("torch")
-    from torchmetrics.functional.segmentation import hausdorff_distance
+    from torchmetrics.functional.segmentation import hausdorff_distance as torchmetrics_distance
 
     random = np.random.default_rng(0)
     for _ in range(5):
         mask, reference = (random.random((2, 24, 24)) > 0.7)[:, None]
         both = [torch.from_numpy(item.astype(np.int64))[None] for item in (mask, reference)]
-        given = hausdorff_distance(*both, num_classes=1, include_background=True, input_format="one-hot")
-        assert hausdorff(mask[0], reference[0], percentile=100) == pytest.approx(float(given))
+        given = torchmetrics_distance(*both, num_classes=1, include_background=True, input_format="one-hot")
+        assert hausdorff_distance(mask[0], reference[0], percentile=100) == pytest.approx(float(given))

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.core.prediction import ClassifierConfig
+from napari_melanoma.core.prediction_config import ClassifierConfig
 from napari_melanoma.metrics.calibration import (
-    calibrated,
+    calibrate_logits,
     calibration_error_by_chance,
     expected_calibration_error,
     fit_calibration,
     fit_temperature,
     log_loss,
-    reliability,
+    reliability_curve,
     softmax,
-    wilson,
+    wilson_interval,
 )
 
 MANY = 20_000
@@ -95,7 +95,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 def test_what_a_bundle_says_is_applied() -> None:
     """Temperature first, then the bias."""
     config = ClassifierConfig(temperature=2.0, bias=(0.5, -0.5))
-    np.testing.assert_allclose(calibrated([[2.0, 4.0]], config), softmax([[1.5, 1.5]]))
+    np.testing.assert_allclose(calibrate_logits([[2.0, 4.0]], config), softmax([[1.5, 1.5]]))
 
 
 def test_right_probabilities_have_an_error_of_chance() -> None:
@@ -136,7 +136,7 @@ def test_log_loss_equals_that_of_scikit_learn() -> None:
 def test_reliability_of_right_probabilities_holds_the_diagonal() -> None:
     """About 19 of 20 intervals hold what was predicted; bins are equally filled and ascend."""
     logits, labels = drawn(2, count=4000, seed=2)
-    points = reliability(softmax(logits)[:, 1], labels == 1, bins=20)
+    points = reliability_curve(softmax(logits)[:, 1], labels == 1, bins=20)
     assert np.mean((points.low <= points.predicted) & (points.predicted <= points.high)) >= 0.85
     assert (np.diff(points.predicted) > 0).all()
     assert set(points.count) == {200}
@@ -144,13 +144,13 @@ def test_reliability_of_right_probabilities_holds_the_diagonal() -> None:
 
 def test_more_bins_than_images_are_no_empty_bins() -> None:
     """Three images make three bins at most."""
-    points = reliability([0.2, 0.5, 0.8], [False, True, True], bins=10)
+    points = reliability_curve([0.2, 0.5, 0.8], [False, True, True], bins=10)
     assert points.count.tolist() == [1, 1, 1]
     assert points.observed.tolist() == [0, 1, 1]
 
 
 def test_wilson_interval_of_known_shares() -> None:
     """Of 10, none: 0 to 0.278; all: 0.722 to 1 (Newcombe 1998, doi:10.1002/(SICI)1097-0258(19980430)17:8<857)."""
-    low, high = wilson([0, 10], [10, 10])
+    low, high = wilson_interval([0, 10], [10, 10])
     np.testing.assert_allclose(low, [0, 0.7225], atol=1e-3)
     np.testing.assert_allclose(high, [0.2775, 1], atol=1e-3)

@@ -5,8 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.core.prediction import DepthAnswer, DepthScale
-from napari_melanoma.metrics.agreement import depth_figures, depths_told, in_mm, margin, on_scale, weighted_pearson
+from napari_melanoma.core.prediction_config import DepthOutputConfig, DepthScale
+from napari_melanoma.metrics.agreement import (
+    conformal_margin,
+    decode_depths,
+    depth_metrics,
+    depth_to_mm,
+    standardize_depth,
+    weighted_pearson,
+)
 
 SCALES = {"mm": DepthScale(mean=2.0, std=1.5), "log": DepthScale(log=True, mean=0.9, std=0.4)}
 each_scale = pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES.keys())
@@ -17,7 +24,7 @@ def cases(scale: DepthScale, count: int, seed: int, own_spread: bool) -> tuple[n
     rng = np.random.default_rng(seed)
     true = rng.uniform(0.2, 6.0, count)
     spread = rng.uniform(0.1, 0.6, count)
-    told = on_scale(true, scale) + rng.normal(0, spread)
+    told = standardize_depth(true, scale) + rng.normal(0, spread)
     columns = [told, 2 * np.log(spread)] if own_spread else [told]
     return np.stack(columns, axis=1), true
 
@@ -25,18 +32,18 @@ def cases(scale: DepthScale, count: int, seed: int, own_spread: bool) -> tuple[n
 @each_scale
 def test_millimetres_come_back(scale: DepthScale) -> None:
     mm = np.array([0.0, 0.2, 1.0, 6.0, np.nan])
-    np.testing.assert_allclose(in_mm(on_scale(mm, scale), scale), mm, atol=1e-12)
-    assert in_mm(-99.0, scale) == 0
+    np.testing.assert_allclose(depth_to_mm(standardize_depth(mm, scale), scale), mm, atol=1e-12)
+    assert depth_to_mm(-99.0, scale) == 0
 
 
 @each_scale
 @pytest.mark.parametrize("own_spread", [False, True])
 @pytest.mark.parametrize("coverage", [0.8, 0.9])
 def test_intervals_hold_new_depths_as_often_as_asked(scale: DepthScale, own_spread: bool, coverage: float) -> None:
-    half = margin(*cases(scale, 8000, 2, own_spread), scale, coverage)
+    half = conformal_margin(*cases(scale, 8000, 2, own_spread), scale, coverage)
     assert half is not None
     told, true = cases(scale, 4000, 1, own_spread)
-    found = depths_told(told, DepthAnswer(scale=scale, margin=half, coverage=coverage))
+    found = decode_depths(told, DepthOutputConfig(scale=scale, margin=half, coverage=coverage))
     assert np.mean((found.low <= true) & (true <= found.high)) == pytest.approx(coverage, abs=0.02)
     assert ((found.low <= found.mm) & (found.mm <= found.high)).all()
     if own_spread:
@@ -46,9 +53,9 @@ def test_intervals_hold_new_depths_as_often_as_asked(scale: DepthScale, own_spre
 def test_too_few_cases_give_no_interval_or_the_widest() -> None:
     scale = DepthScale()
     told = np.array([[1.0], [2.0], [3.0], [4.0]])
-    assert margin(told, [1.0, 2.5, np.nan, np.nan], scale, 0.9) is None
-    assert margin(told, [1.1, 2.5, 3.2, np.nan], scale, 0.9) == pytest.approx(0.5)
-    found = depths_told(told, DepthAnswer(scale=scale))
+    assert conformal_margin(told, [1.0, 2.5, np.nan, np.nan], scale, 0.9) is None
+    assert conformal_margin(told, [1.1, 2.5, 3.2, np.nan], scale, 0.9) == pytest.approx(0.5)
+    found = decode_depths(told, DepthOutputConfig(scale=scale))
     assert found.mm.tolist() == [1.0, 2.0, 3.0, 4.0]
     assert np.isnan(found.low).all()
 
@@ -56,7 +63,7 @@ def test_too_few_cases_give_no_interval_or_the_widest() -> None:
 def test_figures_of_known_errors() -> None:
     true = np.array([1.0, 2.0, 3.0, 4.0, np.nan])
     told = np.array([[1.5], [2.5], [3.5], [4.5], [9.0]])
-    found = depth_figures(depths_told(told, DepthAnswer(margin=0.6)), true, list("abcde"))
+    found = depth_metrics(decode_depths(told, DepthOutputConfig(margin=0.6)), true, list("abcde"))
     means = {name: one.mean for name, one in found.items()}
     assert means == pytest.approx(
         {
@@ -69,7 +76,7 @@ def test_figures_of_known_errors() -> None:
         }
     )
     assert found["depth_mae_mm"].count == 4
-    assert depth_figures(depths_told(told[:2], DepthAnswer()), true[:2], ["a", "b"]) == {}
+    assert depth_metrics(decode_depths(told[:2], DepthOutputConfig()), true[:2], ["a", "b"]) == {}
 
 
 def test_weights_are_repetitions() -> None:

@@ -9,8 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_melanoma.metrics.difficulty import TRAITS, difficulty, edge_share, other_spots
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.metrics.difficulty import (
+    DIFFICULTY_TRAITS,
+    count_other_spots,
+    measure_difficulty,
+    measure_edge_share,
+)
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 PLAIN: dict[str, Any] = {
@@ -41,7 +46,7 @@ def measured(name: str, seed: int) -> dict[str, float]:
     values = {key: {**old, **changes.get(key, {})} if isinstance(old, dict) else old for key, old in PLAIN.items()}
     values |= {key: value for key, value in changes.items() if not isinstance(value, dict)}
     phantom = lesion_phantom(LesionPhantomConfig.parse({**values, "seed": seed}, "the test"))
-    return difficulty(phantom.rgb, one_lesion(phantom.mask))
+    return measure_difficulty(phantom.rgb, one_lesion(phantom.mask))
 
 
 def one_lesion(mask: np.ndarray) -> np.ndarray:
@@ -56,7 +61,9 @@ def one_lesion(mask: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_phantom_has_what_it_was_drawn_with_and_nothing_else(name: str, seed: int) -> None:
     values = measured(name, seed)
-    assert [trait.name for trait in TRAITS if trait.has(values[trait.name])] == [DRAWN[name][0]] * (name != "plain")
+    assert [trait.name for trait in DIFFICULTY_TRAITS if trait.applies_to(values[trait.name])] == [DRAWN[name][0]] * (
+        name != "plain"
+    )
 
 
 @pytest.mark.parametrize(("name", "expected"), [("plain", 0), ("two more moles", 2)])
@@ -73,17 +80,17 @@ def test_redness_is_that_of_the_skin_around(skin: tuple[int, int, int], red: boo
     from skimage.color import rgb2lab
 
     rgb = np.where(disc()[..., None], (80, 50, 40), skin).astype(np.uint8)
-    found = difficulty(rgb, disc())
+    found = measure_difficulty(rgb, disc())
     lab = rgb2lab(np.array([[skin, (80, 50, 40)]], np.uint8))[0]
     assert found["skin_redness"] == pytest.approx(lab[0, 1], abs=0.05)
     assert found["contrast"] == pytest.approx(float(np.linalg.norm(lab[0] - lab[1])), abs=0.1)
-    assert TRAITS[2].has(found["skin_redness"]) is red
+    assert DIFFICULTY_TRAITS[2].applies_to(found["skin_redness"]) is red
 
 
 def test_a_quarter_of_a_square_on_the_edge() -> None:
     mask = np.zeros((40, 40), bool)
     mask[10:20, :10] = True
-    assert edge_share(mask) == pytest.approx(10 / 36)
+    assert measure_edge_share(mask) == pytest.approx(10 / 36)
 
 
 def test_uneven_light_and_a_dark_corner_are_no_spots() -> None:
@@ -92,16 +99,16 @@ def test_uneven_light_and_a_dark_corner_are_no_spots() -> None:
     rgb[np.hypot(rows, columns) < 30] = 5
     rgb[np.hypot(rows - 60, columns - 60) < 15] = 40
     lesion = np.hypot(rows - 60, columns - 60) < 15
-    assert other_spots(rgb.astype(np.uint8), lesion) == 0
+    assert count_other_spots(rgb.astype(np.uint8), lesion) == 0
     rgb[np.hypot(rows - 60, columns - 100) < 5] = 40
-    assert other_spots(rgb.astype(np.uint8), lesion) == 1
+    assert count_other_spots(rgb.astype(np.uint8), lesion) == 1
 
 
 @pytest.mark.parametrize("mask", [np.zeros((60, 60), bool), np.ones((60, 60), bool)], ids=["empty", "everything"])
 def test_what_cannot_be_said_is_not_a_number_and_no_trait(mask: np.ndarray) -> None:
-    found = difficulty(np.full((60, 60, 3), 200, np.uint8), mask)
+    found = measure_difficulty(np.full((60, 60, 3), 200, np.uint8), mask)
     assert math.isnan(found["contrast"])
     assert math.isnan(found["skin_redness"])
-    assert [trait.label for trait in TRAITS if trait.has(found[trait.name])] == (
+    assert [trait.label for trait in DIFFICULTY_TRAITS if trait.applies_to(found[trait.name])] == (
         ["touching the image's edge"] if mask.all() else []
     )

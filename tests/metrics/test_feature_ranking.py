@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.metrics.features import by_patient, discriminative, false_discovery
+from napari_melanoma.metrics.feature_ranking import adjust_p_values, average_by_patient, rank_features
 from napari_melanoma.metrics.ranking import area_under_roc
 
 
@@ -16,9 +16,9 @@ def test_the_strongest_comes_first_whichever_way_it_points() -> None:
     values[:, 2] += 1.0 * positive
     values[:, 4] -= 2.5 * positive
     values[:, 5] = 7.0  # says nothing
-    found = discriminative(values, positive, np.array([f"p{place}" for place in range(80)]), 10)
-    assert [one.place for one in found][:2] == [4, 2]
-    assert 5 not in [one.place for one in found]
+    found = rank_features(values, positive, np.array([f"p{place}" for place in range(80)]), 10)
+    assert [one.rank for one in found][:2] == [4, 2]
+    assert 5 not in [one.rank for one in found]
     assert len(found) == 5
     first, second = found[:2]
     assert first.auc.mean == pytest.approx(area_under_roc(values[:, 4], positive))
@@ -34,8 +34,8 @@ def test_images_of_a_patient_count_as_one() -> None:
     values, positive = rng.normal(size=(20, 3)), np.arange(20) % 2 == 0
     names = np.array([f"p{place}" for place in range(20)])
     again = (np.repeat(values, 5, axis=0), np.repeat(positive, 5), np.repeat(names, 5))
-    for one, other in zip(discriminative(values, positive, names, 3), discriminative(*again, 3), strict=True):
-        assert one.place == other.place
+    for one, other in zip(rank_features(values, positive, names, 3), rank_features(*again, 3), strict=True):
+        assert one.rank == other.rank
         assert (one.p, one.q, one.strength) == pytest.approx((other.p, other.q, other.strength))
         assert (one.auc.mean, one.auc.low, one.auc.high) == pytest.approx(
             (other.auc.mean, other.auc.low, other.auc.high)
@@ -44,7 +44,9 @@ def test_images_of_a_patient_count_as_one() -> None:
 
 def test_a_patient_of_both_classes_has_a_mean_of_each() -> None:
     values = np.array([[1.0], [3.0], [10.0], [5.0]])
-    rows, positive, names = by_patient(values, np.array([True, True, False, False]), np.array(["a", "a", "a", "b"]))
+    rows, positive, names = average_by_patient(
+        values, np.array([True, True, False, False]), np.array(["a", "a", "a", "b"])
+    )
     assert sorted(zip(names, positive.tolist(), rows[:, 0].tolist(), strict=True)) == [
         ("a", False, 10.0),
         ("a", True, 2.0),
@@ -55,17 +57,17 @@ def test_a_patient_of_both_classes_has_a_mean_of_each() -> None:
 def test_noise_is_no_biomarker() -> None:
     rng = np.random.default_rng(2)
     positive = np.arange(60) % 2 == 0
-    found = discriminative(rng.normal(size=(60, 300)), positive, np.arange(60).astype(str), 15)
+    found = rank_features(rng.normal(size=(60, 300)), positive, np.arange(60).astype(str), 15)
     assert min(one.p for one in found) < 0.05, "of three hundred some look good by chance"
     assert min(one.q for one in found) > 0.2
 
 
 def test_false_discovery_by_hand() -> None:
     p = np.array([0.01, 0.04, 0.03, 0.005, 0.8])
-    np.testing.assert_allclose(false_discovery(p), [0.025, 0.05, 0.05, 0.025, 0.8])
+    np.testing.assert_allclose(adjust_p_values(p), [0.025, 0.05, 0.05, 0.025, 0.8])
 
 
 def test_too_few_patients_are_refused() -> None:
     positive = np.array([True, True, False, False, False])
     with pytest.raises(ValueError, match="takes 3 patients of each; found 2 positive and 3 others"):
-        discriminative(np.random.default_rng(0).random((5, 2)), positive, np.arange(5).astype(str), 2)
+        rank_features(np.random.default_rng(0).random((5, 2)), positive, np.arange(5).astype(str), 2)

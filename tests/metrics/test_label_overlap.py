@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from napari_melanoma.metrics.overlap import (
-    count_pairs,
-    dice_of,
+    count_class_pairs,
+    dice_per_class,
     estimate_label_metrics,
-    jaccard_of,
+    jaccard_per_class,
     label_metrics,
     mean_over_classes,
 )
@@ -20,13 +20,13 @@ CLASSES = ("glass", "dermis", "tumour")
 def test_counts_by_hand() -> None:
     truth = [[0, 0, 1], [1, 2, 2]]
     found = [[0, 1, 1], [1, 2, 0]]
-    assert count_pairs(found, truth, 3).tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 1]]
+    assert count_class_pairs(found, truth, 3).tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 1]]
 
 
 def test_indices_by_hand() -> None:
     counts = np.array([[1, 1, 0], [0, 2, 0], [1, 0, 1]])
-    assert dice_of(counts) == pytest.approx([2 / 4, 4 / 5, 2 / 3])
-    assert jaccard_of(counts) == pytest.approx([1 / 3, 2 / 3, 1 / 2])
+    assert dice_per_class(counts) == pytest.approx([2 / 4, 4 / 5, 2 / 3])
+    assert jaccard_per_class(counts) == pytest.approx([1 / 3, 2 / 3, 1 / 2])
     found = label_metrics(counts, CLASSES)
     assert float(found["AC"]) == pytest.approx(4 / 6)
     assert float(found["DI"]) == pytest.approx(np.mean([2 / 4, 4 / 5, 2 / 3]))
@@ -36,9 +36,9 @@ def test_indices_by_hand() -> None:
 def test_a_class_that_neither_is_nor_was_found_is_left_out() -> None:
     counts = np.zeros((3, 3), int)
     counts[0, 0] = 5
-    assert np.isnan(dice_of(counts)).tolist() == [False, True, True]
-    assert float(mean_over_classes(dice_of(counts))) == 1
-    assert np.isnan(mean_over_classes(dice_of(np.zeros((3, 3)))))
+    assert np.isnan(dice_per_class(counts)).tolist() == [False, True, True]
+    assert float(mean_over_classes(dice_per_class(counts))) == 1
+    assert np.isnan(mean_over_classes(dice_per_class(np.zeros((3, 3)))))
     assert "DI tumour" not in estimate_label_metrics(counts[None], ["a"], CLASSES)
 
 
@@ -47,11 +47,11 @@ def test_laws(seed: int) -> None:
     """Turning truth and answer around changes nothing; J = D / (2 - D); the same labels agree wholly."""
     random = np.random.default_rng(seed)
     truth, found = random.integers(0, 3, (2, 40, 40))
-    counts = count_pairs(found, truth, 3)
-    assert np.array_equal(count_pairs(truth, found, 3), counts.T)
-    assert dice_of(counts.T) == pytest.approx(dice_of(counts))
-    assert jaccard_of(counts) == pytest.approx(dice_of(counts) / (2 - dice_of(counts)))
-    assert dice_of(count_pairs(truth, truth, 3)) == pytest.approx(np.ones(3))
+    counts = count_class_pairs(found, truth, 3)
+    assert np.array_equal(count_class_pairs(truth, found, 3), counts.T)
+    assert dice_per_class(counts.T) == pytest.approx(dice_per_class(counts))
+    assert jaccard_per_class(counts) == pytest.approx(dice_per_class(counts) / (2 - dice_per_class(counts)))
+    assert dice_per_class(count_class_pairs(truth, truth, 3)) == pytest.approx(np.ones(3))
     assert counts.sum() == truth.size
 
 
@@ -60,7 +60,7 @@ def test_pixels_of_all_images_are_counted_together() -> None:
     counts = random.integers(0, 50, (12, 3, 3)) + 200 * np.eye(3, dtype=int)
     groups = [f"slide {index // 2}" for index in range(12)]
     found = estimate_label_metrics(counts, groups, CLASSES)
-    assert found["DI"].mean == pytest.approx(float(mean_over_classes(dice_of(counts.sum(0)))))
+    assert found["DI"].mean == pytest.approx(float(mean_over_classes(dice_per_class(counts.sum(0)))))
     assert found["DI"].count == 12
     for estimate in found.values():
         assert 0 <= estimate.low <= estimate.mean <= estimate.high <= 1

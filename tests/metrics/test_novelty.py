@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.metrics.novelty import Novelty, threshold
+from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector, choose_distance_threshold
 
 
 def embeddings(count: int, width: int = 40, seed: int = 0) -> np.ndarray:
@@ -20,13 +20,13 @@ def test_distance_is_that_of_mahalanobis_with_the_covariance_of_ledoit_and_wolf(
 
     known, asked = embeddings(60), embeddings(30, seed=1)
     expected = np.sqrt(LedoitWolf().fit(known).mahalanobis(asked) / 40)
-    np.testing.assert_allclose(Novelty.fit(known).distance(asked), expected, rtol=1e-3)
+    np.testing.assert_allclose(MahalanobisDetector.fit(known).distance(asked), expected, rtol=1e-3)
 
 
 def test_others_lie_beyond_the_limit_and_their_like_within() -> None:
     """About one of a hundred of their like is called unlike; nearly all that scatter otherwise are."""
-    novelty = Novelty.fit(embeddings(800))
-    limit = threshold(novelty.distance(embeddings(1000, seed=1)))
+    novelty = MahalanobisDetector.fit(embeddings(800))
+    limit = choose_distance_threshold(novelty.distance(embeddings(1000, seed=1)))
     assert np.mean(novelty.distance(embeddings(2000, seed=2)) > limit) == pytest.approx(0.01, abs=0.015)
     others = np.random.default_rng(3).normal(size=(200, 40)) * 8
     assert np.mean(novelty.distance(others) > limit) > 0.95
@@ -36,46 +36,46 @@ def test_others_lie_beyond_the_limit_and_their_like_within() -> None:
 def test_a_direction_in_which_little_scatters_tells_most() -> None:
     """Of two pictures that lie equally far from the mean, the one that differs where training cases agree is odder."""
     known = np.random.default_rng(0).normal(size=(2000, 5)) * [0.05, 1, 1, 1, 1]
-    odd, usual = Novelty.fit(known).distance([[1.0, 0, 0, 0, 0], [0, 1.0, 0, 0, 0]])
+    odd, usual = MahalanobisDetector.fit(known).distance([[1.0, 0, 0, 0, 0], [0, 1.0, 0, 0, 0]])
     assert odd > 5 * usual
 
 
 @pytest.mark.parametrize("known", [np.ones((5, 4)), np.arange(8.0).reshape(2, 4)], ids=["all alike", "two"])
 def test_few_or_equal_cases_still_give_distances(known: np.ndarray) -> None:
     """Finite ones."""
-    assert np.isfinite(Novelty.fit(known).distance(np.zeros((3, 4)))).all()
+    assert np.isfinite(MahalanobisDetector.fit(known).distance(np.zeros((3, 4)))).all()
 
 
 def test_one_case_is_no_spread() -> None:
     """It says how many are needed."""
     with pytest.raises(ValueError, match="2 training cases or more; found 1"):
-        Novelty.fit(np.ones((1, 4)))
+        MahalanobisDetector.fit(np.ones((1, 4)))
     with pytest.raises(ValueError, match="at least one case"):
-        threshold([])
+        choose_distance_threshold([])
 
 
 def test_nearest_cases_are_those_that_are_nearest() -> None:
     """A training case is nearest to itself, the rest in the order of cosine distances from the mean."""
     known = embeddings(50)
     asked = np.concatenate([known[7:8], embeddings(3, seed=5)])
-    found = Novelty.fit(known.astype(np.float16)).nearest(asked, 5)
+    found = MahalanobisDetector.fit(known.astype(np.float16)).find_nearest(asked, 5)
     away, others = asked - known.mean(axis=0), known - known.mean(axis=0)
     cosine = 1 - away @ others.T / np.linalg.norm(away, axis=1)[:, None] / np.linalg.norm(others, axis=1)
-    np.testing.assert_array_equal(found.places, np.argsort(cosine, axis=1)[:, :5])
+    np.testing.assert_array_equal(found.indices, np.argsort(cosine, axis=1)[:, :5])
     np.testing.assert_allclose(found.distances, np.sort(cosine, axis=1)[:, :5], atol=2e-3)
-    assert found.places[0, 0] == 7
+    assert found.indices[0, 0] == 7
 
 
 def test_fewer_cases_than_asked_are_all_of_them() -> None:
     """And no image has no neighbours."""
-    novelty = Novelty.fit(embeddings(3))
-    assert novelty.nearest(embeddings(2), 10).places.shape == (2, 3)
-    assert novelty.nearest(np.zeros((0, 40)), 2).distances.shape == (0, 2)
+    novelty = MahalanobisDetector.fit(embeddings(3))
+    assert novelty.find_nearest(embeddings(2), 10).indices.shape == (2, 3)
+    assert novelty.find_nearest(np.zeros((0, 40)), 2).distances.shape == (0, 2)
 
 
 def test_many_images_are_asked_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the same answer."""
-    novelty, asked = Novelty.fit(embeddings(50)), embeddings(20, seed=1)
-    whole = novelty.nearest(asked, 3)
-    monkeypatch.setattr("napari_melanoma.metrics.novelty.AT_ONCE", 100)
-    np.testing.assert_array_equal(novelty.nearest(asked, 3).places, whole.places)
+    novelty, asked = MahalanobisDetector.fit(embeddings(50)), embeddings(20, seed=1)
+    whole = novelty.find_nearest(asked, 3)
+    monkeypatch.setattr("napari_melanoma.metrics.out_of_distribution.MAX_VALUES_AT_ONCE", 100)
+    np.testing.assert_array_equal(novelty.find_nearest(asked, 3).indices, whole.indices)

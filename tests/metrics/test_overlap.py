@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_melanoma.metrics.overlap import METRICS, choose_best, jaccard_by_threshold, overlap
+from napari_melanoma.metrics.overlap import METRICS, choose_best_setting, jaccard_by_threshold, overlap_metrics
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,21 @@ def _mask(text: str) -> np.ndarray:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_metrics(case: Case) -> None:
-    found = overlap(_mask(case.mask), _mask(case.reference))
+    found = overlap_metrics(_mask(case.mask), _mask(case.reference))
     assert [found[name] for name in METRICS] == pytest.approx(list(case.expected))
 
 
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="differ in shape"):
-        overlap(np.zeros((2, 2), bool), np.zeros((2, 3), bool))
+        overlap_metrics(np.zeros((2, 2), bool), np.zeros((2, 3), bool))
 
 
 @given(arrays(np.bool_, (5, 6)), arrays(np.bool_, (5, 6)))
 def test_dice_and_jaccard_say_the_same(mask: np.ndarray, reference: np.ndarray) -> None:
-    found = overlap(mask, reference)
+    found = overlap_metrics(mask, reference)
     assert found["DI"] == pytest.approx(2 * found["JA"] / (1 + found["JA"]))
     assert all(0 <= value <= 1 for value in found.values())
-    assert overlap(reference, mask)["JA"] == found["JA"]
+    assert overlap_metrics(reference, mask)["JA"] == found["JA"]
 
 
 @given(
@@ -63,7 +63,7 @@ def test_dice_and_jaccard_say_the_same(mask: np.ndarray, reference: np.ndarray) 
 )
 def test_one_pass_equals_many(probability: np.ndarray, reference: np.ndarray) -> None:
     thresholds = np.linspace(0.1, 0.9, 9)
-    plain = [overlap(probability >= threshold, reference)["JA"] for threshold in thresholds]
+    plain = [overlap_metrics(probability >= threshold, reference)["JA"] for threshold in thresholds]
     assert jaccard_by_threshold(probability, reference, thresholds) == pytest.approx(plain)
 
 
@@ -89,4 +89,4 @@ CHOICES = [
 
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.name)
 def test_another_setting_than_the_usual_one_needs_more_than_chance(choice: Choice) -> None:
-    assert choose_best(np.array(choice.curves), choice.usual) == choice.expected
+    assert choose_best_setting(np.array(choice.curves), choice.usual) == choice.expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.metrics.overlap import TJA_LIMIT, overlap
+from napari_melanoma.metrics.overlap import TJA_LIMIT, overlap_metrics
 
 SHAPE = (9, 11)
 
@@ -37,7 +37,7 @@ def test_torchmetrics_says_the_same_of_each_image() -> None:
         "SE": classification.binary_recall(masks, references, **given).numpy(),
         "SP": classification.binary_specificity(masks, references, **given).numpy(),
     }
-    found = [overlap(mask, reference) for mask, reference in pairs()]
+    found = [overlap_metrics(mask, reference) for mask, reference in pairs()]
     assert {name: np.array([item[name] for item in found]) for name in found[0]} == {
         name: pytest.approx(values, abs=1e-6) for name, values in expected.items()
     }

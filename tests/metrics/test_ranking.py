@@ -8,13 +8,13 @@ import pytest
 from napari_melanoma.metrics.ranking import (
     area_under_roc,
     average_precision,
-    choose_cut,
-    confusion,
-    operating_point,
-    precision_recall,
+    choose_decision_threshold,
+    choose_operating_point,
+    confusion_matrix,
+    precision_recall_curve,
     roc_curve,
 )
-from napari_melanoma.metrics.statistics import Estimate, bootstrap_figure
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic
 
 
 def drawn(count: int = 300, ties: bool = False, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +28,9 @@ def drawn(count: int = 300, ties: bool = False, seed: int = 0) -> tuple[np.ndarr
 def area(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None, rounds: int = 300) -> Estimate:
     """The area with its interval, of images that stand alone by default."""
     of = np.arange(len(scores)) if groups is None else groups
-    return bootstrap_figure(lambda weights: area_under_roc(scores, labels, weights), of, rounds=rounds, bounds=(0, 1))
+    return bootstrap_statistic(
+        lambda weights: area_under_roc(scores, labels, weights), of, rounds=rounds, bounds=(0, 1)
+    )
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -47,7 +49,7 @@ def test_figures_equal_those_of_scikit_learn(ties: bool, weighted: bool) -> None
     )
     curve = roc_curve(scores, labels, weights)
     false, true, cuts = metrics.roc_curve(labels, scores, sample_weight=weights, drop_intermediate=False)
-    np.testing.assert_allclose(curve.cuts, cuts)
+    np.testing.assert_allclose(curve.thresholds, cuts)
     np.testing.assert_allclose(curve.false_positive_rate, false)
     np.testing.assert_allclose(curve.true_positive_rate, true)
 
@@ -57,7 +59,7 @@ def test_precision_and_recall_equal_those_of_scikit_learn() -> None:
     from sklearn import metrics
 
     scores, labels = drawn(ties=True)
-    curve = precision_recall(scores, labels)
+    curve = precision_recall_curve(scores, labels)
     precision, recall, cuts = metrics.precision_recall_curve(labels, scores)
     np.testing.assert_allclose(curve.precision[: len(cuts)], precision[:-1][::-1])
     np.testing.assert_allclose(curve.recall[: len(cuts)], recall[:-1][::-1])
@@ -99,29 +101,34 @@ def test_a_cut_finds_as_many_as_asked(sensitivity: float, expected: float) -> No
     """Of positives with the scores 1 to 10; rounding makes no eleventh of them."""
     scores = np.concatenate([np.arange(1.0, 11), np.full(20, 5.5)])
     labels = np.arange(30) < 10
-    cut = choose_cut(scores, labels, sensitivity)
+    cut = choose_decision_threshold(scores, labels, sensitivity)
     assert cut == expected
     assert (scores[labels] >= cut).mean() >= sensitivity
 
 
 def test_confusion_has_true_classes_in_rows() -> None:
     """As scikit-learn has them, with classes that nobody has too."""
-    assert confusion([0, 0, 1, 2], [0, 1, 1, 1], 4).tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0], [0] * 4]
+    assert confusion_matrix([0, 0, 1, 2], [0, 1, 1, 1], 4).tolist() == [
+        [1, 1, 0, 0],
+        [0, 1, 0, 0],
+        [0, 1, 0, 0],
+        [0] * 4,
+    ]
 
 
 def test_an_operating_point_says_what_is_found_there() -> None:
     """Its sensitivity is at least that asked for; images of one class have none."""
     scores, labels = drawn()
     chances = 1 / (1 + np.exp(-scores))
-    point = operating_point(chances, labels, 0.9)
+    point = choose_operating_point(chances, labels, 0.9)
     assert point.sensitivity == pytest.approx((chances[labels] >= point.cut).mean())
     assert point.specificity == pytest.approx((chances[~labels] < point.cut).mean())
     assert 0.9 <= point.sensitivity < 0.93
     assert point.specificity_interval[0] < point.specificity < point.specificity_interval[1]
     with pytest.raises(ValueError, match="both classes"):
-        operating_point(chances[labels], labels[labels], 0.9)
+        choose_operating_point(chances[labels], labels[labels], 0.9)
     with pytest.raises(ValueError, match="positive"):
-        choose_cut([0.1], [0], 0.9)
+        choose_decision_threshold([0.1], [0], 0.9)
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
@@ -145,9 +152,9 @@ def test_a_mean_has_the_interval_that_means_have(monkeypatch: pytest.MonkeyPatch
 
     values = np.random.default_rng(0).random(80)
     groups = np.arange(80) // 2
-    found = bootstrap_figure(lambda weights: float(np.average(values, weights=weights)), groups)
+    found = bootstrap_statistic(lambda weights: float(np.average(values, weights=weights)), groups)
     expected = bootstrap_mean(values, groups)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.01)
-    monkeypatch.setattr("napari_melanoma.metrics.statistics.MANY", 10)
-    normal = bootstrap_figure(lambda weights: float(np.average(values, weights=weights)), groups)
+    monkeypatch.setattr("napari_melanoma.metrics.statistics.MAX_BOOTSTRAP_GROUPS", 10)
+    normal = bootstrap_statistic(lambda weights: float(np.average(values, weights=weights)), groups)
     assert (normal.low, normal.high) == pytest.approx((expected.low, expected.high), abs=0.02)

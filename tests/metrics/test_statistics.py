@@ -51,7 +51,7 @@ def test_intervals_of_few_patients_hold_the_truth_as_often_as_they_say(patients:
 
 
 def test_many_patients_are_as_certain_as_ever() -> None:
-    assert [round(statistics.stretch(n), 3) for n in (2, 5, 30, 401)] == [9.168, 1.584, 1.061, 1.004]
+    assert [round(statistics.few_groups_factor(n), 3) for n in (2, 5, 30, 401)] == [9.168, 1.584, 1.061, 1.004]
 
 
 def test_one_patient_says_nothing_of_others() -> None:
@@ -60,7 +60,7 @@ def test_one_patient_says_nothing_of_others() -> None:
         assert not found.has_interval
         assert found.count == 2
         assert str(found).endswith("(no interval: one patient or lesion)")
-    assert paired_difference([0.5], [0.7]).interval() == "no interval: one patient or lesion"
+    assert paired_difference([0.5], [0.7]).format_interval() == "no interval: one patient or lesion"
     assert bootstrap_mean([0.8, 0.6]).has_interval
 
 
@@ -97,7 +97,7 @@ def test_many_patients_get_the_interval_that_drawing_them_gives(monkeypatch: pyt
     groups = np.repeat(np.arange(900), images)
     values = np.repeat(random.normal(0.8, 0.1, 900), images) + random.normal(0, 0.05, len(groups))
     drawn = bootstrap_mean(values, groups)
-    monkeypatch.setattr(statistics, "MANY", 900)
+    monkeypatch.setattr(statistics, "MAX_BOOTSTRAP_GROUPS", 900)
     found = bootstrap_mean(values, groups)
     assert found.mean == pytest.approx(drawn.mean)
     assert found.high - found.low == pytest.approx(drawn.high - drawn.low, rel=0.06)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_melanoma.imaging.refinement import RefinementConfig
-from napari_melanoma.metrics.uncertainty import disagreement, entropy, uncertain_band
+from napari_melanoma.metrics.uncertainty import mask_disagreement, mean_entropy, uncertain_band
 
 
 def disc(side: int, radius: float, blur: float) -> np.ndarray:
@@ -37,20 +37,20 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_entropy(case: Case) -> None:
-    assert entropy(case.probability) == pytest.approx(case.expected, abs=1e-6)
+    assert mean_entropy(case.probability) == pytest.approx(case.expected, abs=1e-6)
 
 
 def test_neither_a_large_image_nor_a_large_lesion_wins() -> None:
     lesion = disc(101, 25, 1.5)
-    assert entropy(np.kron(lesion, np.ones((3, 3), np.float32))) == pytest.approx(entropy(lesion), rel=1e-6)
-    assert entropy(np.pad(lesion, 300)) == pytest.approx(entropy(lesion), rel=1e-6)
-    assert entropy(disc(202, 50, 3.0)) == pytest.approx(entropy(lesion), rel=0.02)
-    assert entropy(disc(202, 60, 1.5)) < entropy(lesion)
+    assert mean_entropy(np.kron(lesion, np.ones((3, 3), np.float32))) == pytest.approx(mean_entropy(lesion), rel=1e-6)
+    assert mean_entropy(np.pad(lesion, 300)) == pytest.approx(mean_entropy(lesion), rel=1e-6)
+    assert mean_entropy(disc(202, 50, 3.0)) == pytest.approx(mean_entropy(lesion), rel=0.02)
+    assert mean_entropy(disc(202, 60, 1.5)) < mean_entropy(lesion)
 
 
 def test_a_blurred_border_is_less_sure_and_nothing_found_least() -> None:
-    scores = [entropy(disc(101, 25, blur)) for blur in (0.5, 1, 2, 4, 8)]
-    faint = [entropy(np.full((64, 64), p, np.float32)) for p in (0.1, 0.01, 1e-4)]
+    scores = [mean_entropy(disc(101, 25, blur)) for blur in (0.5, 1, 2, 4, 8)]
+    faint = [mean_entropy(np.full((64, 64), p, np.float32)) for p in (0.1, 0.01, 1e-4)]
     assert scores == sorted(scores)
     assert faint == sorted(faint)
     assert max(scores) < min(faint)
@@ -58,7 +58,7 @@ def test_a_blurred_border_is_less_sure_and_nothing_found_least() -> None:
 
 @given(arrays(np.float32, (6, 7), elements=st.floats(0, 1, width=32)))
 def test_entropy_is_a_share(probability: np.ndarray) -> None:
-    assert 0.0 <= entropy(probability) <= 1.0
+    assert 0.0 <= mean_entropy(probability) <= 1.0
 
 
 def half(rows: slice) -> np.ndarray:
@@ -80,15 +80,15 @@ PAIRS = [
 
 @pytest.mark.parametrize(("masks", "expected"), [pair[1:] for pair in PAIRS], ids=[pair[0] for pair in PAIRS])
 def test_disagreement(masks: list[np.ndarray], expected: float) -> None:
-    assert disagreement(masks) == pytest.approx(expected)
-    assert disagreement(masks[::-1]) == pytest.approx(expected)
+    assert mask_disagreement(masks) == pytest.approx(expected)
+    assert mask_disagreement(masks[::-1]) == pytest.approx(expected)
 
 
 @given(arrays(bool, (3, 5, 4)), st.randoms())
 def test_disagreement_is_a_share_and_knows_no_order(masks: np.ndarray, random) -> None:
     shuffled = random.sample(list(masks), 3)
-    assert 0.0 <= disagreement(list(masks)) <= 1.0
-    assert disagreement(shuffled) == pytest.approx(disagreement(list(masks)), abs=1e-12)
+    assert 0.0 <= mask_disagreement(list(masks)) <= 1.0
+    assert mask_disagreement(shuffled) == pytest.approx(mask_disagreement(list(masks)), abs=1e-12)
 
 
 BELT = RefinementConfig(smoothing=0.0)

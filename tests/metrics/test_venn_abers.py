@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.metrics.calibration import MOST, ProbabilityBand, VennAbers
+from napari_melanoma.metrics.calibration import MAX_BINS, ProbabilityBand, VennAbers
 
 
 def by_definition(scores: np.ndarray, labels: np.ndarray, asked: float) -> list[float]:
@@ -29,7 +29,7 @@ def test_equals_isotonic_regression_with_one_case_more(seed: int) -> None:
     scores = random.integers(0, places, int(random.integers(1, 40))).astype(float)
     labels = random.random(len(scores)) < random.choice([0.0, 0.2, 0.5, 1.0])
     asked = np.concatenate([scores, random.uniform(-1, places + 1, 10)])
-    found = VennAbers.fit(scores, labels).of(asked)
+    found = VennAbers.fit(scores, labels).predict(asked)
     expected = np.array([by_definition(scores, labels, one) for one in asked])
     np.testing.assert_allclose(np.stack([found.low, found.high], axis=1), expected, atol=1e-12)
 
@@ -38,7 +38,7 @@ def test_merged_lies_between() -> None:
     """And equals both where they are one."""
     random = np.random.default_rng(0)
     scores = random.normal(size=300)
-    found = VennAbers.fit(scores, random.random(300) < 1 / (1 + np.exp(-scores))).of(np.linspace(-4, 4, 50))
+    found = VennAbers.fit(scores, random.random(300) < 1 / (1 + np.exp(-scores))).predict(np.linspace(-4, 4, 50))
     assert (found.low <= found.merged).all()
     assert (found.merged <= found.high).all()
     assert (np.diff(found.merged) >= -1e-12).all()
@@ -50,7 +50,7 @@ def test_a_case_of_weight_two_is_two_cases() -> None:
     weighted = VennAbers.fit(scores, labels, [2, 1, 0, 1])
     repeated = VennAbers.fit([0.0, 0.0, 1.0, 3.0], [0, 0, 1, 1])
     asked = np.linspace(-1, 4, 21)
-    np.testing.assert_array_equal(weighted.of(asked), repeated.of(asked))
+    np.testing.assert_array_equal(weighted.predict(asked), repeated.predict(asked))
 
 
 def test_merged_probabilities_are_calibrated() -> None:
@@ -60,7 +60,7 @@ def test_merged_probabilities_are_calibrated() -> None:
     random = np.random.default_rng(1)
     scores = random.exponential(size=12_000)
     labels = random.random(12_000) < 1 / (1 + np.exp(4 - 3 * scores))
-    found = VennAbers.fit(scores[:4000], labels[:4000]).of(scores[4000:])
+    found = VennAbers.fit(scores[:4000], labels[:4000]).predict(scores[4000:])
     assert expected_calibration_error(found.merged, labels[4000:]) < 0.02
 
 
@@ -80,9 +80,9 @@ def test_the_band_holds_the_truth(curve: str, cases: int) -> None:
         scores = random.normal(size=cases + 200) * 1.5
         truth = CURVES[curve](scores)
         labels = random.random(len(scores)) < truth
-        low, high = ProbabilityBand.fit(scores[:cases], labels[:cases]).of(scores[cases:])
+        low, high = ProbabilityBand.fit(scores[:cases], labels[:cases]).predict(scores[cases:])
         band.append(np.mean((low <= truth[cases:]) & (truth[cases:] <= high)))
-        both = VennAbers.fit(scores[:cases], labels[:cases]).of(scores[cases:])
+        both = VennAbers.fit(scores[:cases], labels[:cases]).predict(scores[cases:])
         alone.append(np.mean((both.low <= truth[cases:]) & (truth[cases:] <= both.high)))
     assert np.mean(band) >= 0.9
     assert np.mean(alone) < 0.65
@@ -95,13 +95,13 @@ def test_the_band_narrows_with_cases_and_widens_with_patients() -> None:
     labels = random.random(1000) < CURVES["logistic"](scores)
 
     def width(cases: int, groups: np.ndarray | None = None) -> float:
-        low, high = ProbabilityBand.fit(scores[:cases], labels[:cases], groups).of(np.linspace(-1, 1, 50))
+        low, high = ProbabilityBand.fit(scores[:cases], labels[:cases], groups).predict(np.linspace(-1, 1, 50))
         return float(np.mean(high - low))
 
     assert width(1000) < width(300) < width(100)
     few, repeated = np.tile(scores[:100], 10), np.tile(labels[:100], 10)
-    by_patient = ProbabilityBand.fit(few, repeated, np.tile(np.arange(100), 10)).of([0.0])
-    by_image = ProbabilityBand.fit(few, repeated).of([0.0])
+    by_patient = ProbabilityBand.fit(few, repeated, np.tile(np.arange(100), 10)).predict([0.0])
+    by_image = ProbabilityBand.fit(few, repeated).predict([0.0])
     assert by_patient[1] - by_patient[0] > by_image[1] - by_image[0]
 
 
@@ -109,9 +109,9 @@ def test_thousands_of_cases_share_places() -> None:
     """So that they take no longer; each score still finds its place."""
     scores = np.random.default_rng(0).permutation(5000) / 5000
     band = ProbabilityBand.fit(scores, scores > 0.5)
-    assert len(band.low) == MOST
+    assert len(band.low) == MAX_BINS
     assert (band.bottoms[1:] > band.tops[:-1]).all()
-    low, high = band.of([-1.0, 0.1, 0.9, 2.0])
+    low, high = band.predict([-1.0, 0.1, 0.9, 2.0])
     assert low[0] == 0
     assert high[1] < 0.05
     assert low[2] > 0.95

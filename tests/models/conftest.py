@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from napari_melanoma.models.export import trace
-from napari_melanoma.models.zoo import architectures, build_network
+from napari_melanoma.models.export import trace_network
+from napari_melanoma.models.zoo import build_network, list_architectures
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,7 +45,7 @@ class Learnt:
     @cached_property
     def program(self) -> ExportedProgram:
         """What ``torch.export`` records of it."""
-        return trace(self.network, SIDE)
+        return trace_network(self.network, SIDE)
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def four_images() -> FourImages:
     return FourImages(0.2 * noise + 2 * masks - 1, masks)
 
 
-SEGMENTING = [name for name, known in architectures().items() if known.spec.task == "segmentation"]
+SEGMENTING = [name for name, known in list_architectures().items() if known.spec.task == "segmentation"]
 
 
 @pytest.fixture(scope="module", params=SEGMENTING)
@@ -69,7 +69,7 @@ def learnt(request: pytest.FixtureRequest, four_images: FourImages) -> Learnt:
     import torch
 
     torch.manual_seed(0)
-    network = build_network(request.param, architectures()[request.param].spec.small)
+    network = build_network(request.param, list_architectures()[request.param].spec.small)
     share_right = learn(network, four_images)
     network.eval().half().float()  # the precision that bundles keep
     return Learnt(request.param, network, share_right)

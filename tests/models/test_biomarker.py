@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.models.zoo import architectures, build_network, encoder_of, parameter_count
+from napari_melanoma.models.zoo import build_network, count_parameters, find_encoder, list_architectures
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SPEC = architectures()["biomarker"].spec
+SPEC = list_architectures()["biomarker"].spec
 TABLE = {"continuous": 4}
 MEASURED = {"place": 1, "mean": 2.0, "std": 1.5}  # with its indicator the second and third of four inputs
 
@@ -117,20 +117,20 @@ def test_sizes_follow_the_rule_of_the_paper(
 ) -> None:
     import torch
 
-    from napari_melanoma.models.blocks.biomarker import output_size
+    from napari_melanoma.models.blocks.biomarker import conv_output_size
 
-    assert output_size(size, filter_size, stride, padding) == expected
+    assert conv_output_size(size, filter_size, stride, padding) == expected
     layer = torch.nn.Conv2d(1, 1, filter_size, stride, padding)
     assert layer(torch.zeros(1, 1, size, size)).shape[-1] == expected
 
 
 def test_three_layers_leave_as_many_places_as_the_rule_says(images: Tensor) -> None:
-    from napari_melanoma.models.blocks.biomarker import places_left
+    from napari_melanoma.models.blocks.biomarker import remaining_positions
 
-    assert (places_left(512, 3), places_left(97, 3)) == (64, 12)
+    assert (remaining_positions(512, 3), remaining_positions(97, 3)) == (64, 12)
     layers = built().depth.layers
     assert [type(layer).__name__ for layer in layers] == ["Conv2d", "MaxPool2d", "ReLU"] * 3
-    assert layers(images).shape[-1] == places_left(64, 3)
+    assert layers(images).shape[-1] == remaining_positions(64, 3)
 
 
 @pytest.mark.parametrize("module", ["convolutions", "attention"])
@@ -211,7 +211,7 @@ def test_a_network_of_depth_alone_has_no_encoder_that_nobody_asks(images: Tensor
     convolutions, attention = (
         built(use_image=False, use_table=False, depth_module=module) for module in ("convolutions", "attention")
     )
-    assert encoder_of(convolutions) is not None
+    assert find_encoder(convolutions) is not None
     assert not list(convolutions.encoder.parameters())
     assert list(attention.encoder.parameters())
     assert SPEC.config.parse({"use_image": False, "use_table": False}, "x").imagenet is None  # type: ignore[attr-defined]
@@ -220,7 +220,7 @@ def test_a_network_of_depth_alone_has_no_encoder_that_nobody_asks(images: Tensor
 
 @pytest.mark.parametrize(("encoder", "millions"), [("resnet50", 23.8), ("tf_efficientnet_lite0", 3.05)])
 def test_the_size_is_as_documented(encoder: str, millions: float) -> None:
-    assert parameter_count("biomarker", {"encoder": encoder}) == pytest.approx(millions * 1e6, rel=0.02)
+    assert count_parameters("biomarker", {"encoder": encoder}) == pytest.approx(millions * 1e6, rel=0.02)
 
 
 @pytest.mark.parametrize("encoder", ["test_efficientnet", "resnet18", "test_convnext"])

@@ -121,20 +121,20 @@ def test_failed_write_leaves_the_old_bundle(copied: Path, monkeypatch: pytest.Mo
 
 
 def test_registry_finds_by_name_and_path(copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(registry, "user_folder", lambda: tmp_path)
+    monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path)
     assert registry.find_bundle("tiny").path == copied
     assert registry.find_bundle(str(copied)).name == "tiny"
     assert "tiny" in [bundle.name for bundle in registry.list_bundles()]
 
 
 def test_registry_passes_over_a_broken_bundle(copied: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(registry, "user_folder", lambda: tmp_path)
+    monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path)
     (copied / "config.json").write_text("{")
     assert "tiny" not in [bundle.name for bundle in registry.list_bundles()]
 
 
 def test_registry_names_the_known(monkeypatch: pytest.MonkeyPatch, copied: Path, tmp_path: Path) -> None:
-    monkeypatch.setattr(registry, "user_folder", lambda: tmp_path)
+    monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path)
     with pytest.raises(BundleError, match=r"no model named 'big' \(known: .*tiny"):
         registry.find_bundle("big")
 

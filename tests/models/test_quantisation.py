@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.models.export import export_int8, export_network, load_exported, read_about
+from napari_melanoma.models.export import export_int8, export_network, load_exported, read_metadata
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_the_integers_are_small_and_near(network, tmp_path: Path) -> None:
         expected, found = network(images), load_exported(integers)(images)
     assert float((found - expected).abs().max()) < 0.1 * float(expected.max() - expected.min())
     assert integers.stat().st_size < 0.45 * whole.stat().st_size
-    assert read_about(integers) == '{"threshold": 0.4}'
+    assert read_metadata(integers) == '{"threshold": 0.4}'
 
 
 def test_without_photographs_there_is_nothing_to_fit_to(network, tmp_path: Path) -> None:

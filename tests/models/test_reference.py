@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import BundleError, SaveError
-from napari_melanoma.core.prediction import ClassifierConfig
+from napari_melanoma.core.prediction_config import ClassifierConfig
 from napari_melanoma.models import registry
 from napari_melanoma.models.bundle import (
-    REFERENCE,
+    REFERENCE_FILE,
     BundleConfig,
     BundleInfo,
-    Reference,
-    numbered,
+    ReferenceCases,
+    choose_training_cases,
+    number_groups,
     read_bundle,
     read_reference,
-    remembered,
     write_bundle,
     write_reference,
 )
@@ -37,10 +37,10 @@ CONFIG = BundleConfig(
 
 
 @pytest.fixture
-def reference() -> Reference:
+def reference() -> ReferenceCases:
     """Five held-back cases and three training cases."""
     random = np.random.default_rng(0)
-    return Reference(
+    return ReferenceCases(
         logits=random.normal(size=(5, 2)).astype(np.float32),
         labels=np.array([0, 1, 0, 0, 1]),
         groups=np.array([0, 0, 1, 2, 3]),
@@ -51,20 +51,20 @@ def reference() -> Reference:
 
 
 @pytest.fixture
-def bundle(tmp_path: Path, reference: Reference) -> BundleInfo:
+def bundle(tmp_path: Path, reference: ReferenceCases) -> BundleInfo:
     """A bundle with them, whose network is a single layer."""
     from torch import nn
 
     return write_bundle(tmp_path / "asked", CONFIG, nn.Linear(2, 2), "# asked\n", reference)
 
 
-def same(one: Reference | None, other: Reference) -> bool:
+def same(one: ReferenceCases | None, other: ReferenceCases) -> bool:
     """Whether all that is remembered is the same."""
     assert one is not None
     return all(np.array_equal(value, getattr(other, name)) for name, value in vars(one).items())
 
 
-def test_a_reference_survives(bundle: BundleInfo, reference: Reference) -> None:
+def test_a_reference_survives(bundle: BundleInfo, reference: ReferenceCases) -> None:
     """Types and ids too."""
     found = read_reference(read_bundle(bundle.path))
     assert same(found, reference)
@@ -78,25 +78,25 @@ def test_a_bundle_need_not_have_one(tmp_path: Path) -> None:
 
     info = write_bundle(tmp_path / "asked", CONFIG, nn.Linear(2, 2), "")
     assert read_reference(info) is None
-    assert not (info.path / REFERENCE).exists()
+    assert not (info.path / REFERENCE_FILE).exists()
 
 
-def test_ids_are_there_only_where_they_were_given(tmp_path: Path, reference: Reference) -> None:
+def test_ids_are_there_only_where_they_were_given(tmp_path: Path, reference: ReferenceCases) -> None:
     """No id of an image is in the file otherwise."""
     write_reference(tmp_path, replace(reference, embedded_ids=()))
-    assert b"ISIC" not in (tmp_path / REFERENCE).read_bytes()
+    assert b"ISIC" not in (tmp_path / REFERENCE_FILE).read_bytes()
     assert read_reference(BundleInfo(tmp_path, CONFIG)).embedded_ids == ()
 
 
 def test_an_adopted_bundle_takes_it_along(
-    bundle: BundleInfo, reference: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: BundleInfo, reference: ReferenceCases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under another name too."""
-    monkeypatch.setattr(registry, "user_folder", lambda: tmp_path / "mine")
-    assert same(read_reference(registry.adopt(bundle, "another")), reference)
+    monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path / "mine")
+    assert same(read_reference(registry.install_bundle(bundle, "another")), reference)
 
 
-def test_a_failed_write_leaves_the_bundle_as_it_was(bundle: BundleInfo, reference: Reference) -> None:
+def test_a_failed_write_leaves_the_bundle_as_it_was(bundle: BundleInfo, reference: ReferenceCases) -> None:
     """Values that are not finite are refused, and nothing half-written is left."""
     from torch import nn
 
@@ -107,7 +107,7 @@ def test_a_failed_write_leaves_the_bundle_as_it_was(bundle: BundleInfo, referenc
     assert [path.name for path in bundle.path.parent.iterdir()] == ["asked"]
 
 
-def test_cases_that_do_not_fit_each_other_are_refused(reference: Reference) -> None:
+def test_cases_that_do_not_fit_each_other_are_refused(reference: ReferenceCases) -> None:
     """By count."""
     with pytest.raises(ValueError, match="5 logits, 4 labels"):
         replace(reference, labels=np.zeros(4, np.int64))
@@ -125,7 +125,7 @@ DAMAGE = {
 def test_a_damaged_file_is_refused(bundle: BundleInfo, damage: str) -> None:
     """With advice."""
     break_it, message = DAMAGE[damage]
-    break_it(bundle.path / REFERENCE)
+    break_it(bundle.path / REFERENCE_FILE)
     with pytest.raises(BundleError, match=message) as caught:
         read_reference(bundle)
     assert "Get the bundle again" in str(caught.value)
@@ -139,7 +139,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_arrays_that_do_not_fit_the_bundle_are_refused(bundle: BundleInfo, reference: Reference, wrong: str) -> None:
+def test_arrays_that_do_not_fit_the_bundle_are_refused(
+    bundle: BundleInfo, reference: ReferenceCases, wrong: str
+) -> None:
     """They would make answers that mean nothing."""
     change, message = WRONG[wrong]
     write_reference(bundle.path, replace(reference, **change))
@@ -159,14 +161,14 @@ def test_reading_needs_no_torch(bundle: BundleInfo) -> None:
 
 def test_patients_are_numbers_that_say_nothing() -> None:
     """In the order in which they occur first."""
-    assert numbered(["P9", "P1", "P9", "P3"]).tolist() == [0, 1, 0, 2]
+    assert number_groups(["P9", "P1", "P9", "P3"]).tolist() == [0, 1, 0, 2]
 
 
 def test_what_is_remembered_keeps_the_shares_of_classes() -> None:
     """Of many at random, of few all; the rarest class keeps one."""
     labels = np.repeat([0, 1, 2], [9000, 999, 1])
-    chosen = remembered(labels, most=1000)
+    chosen = choose_training_cases(labels, most=1000)
     assert np.bincount(labels[chosen]).tolist() == [900, 100, 1]
     assert len(set(chosen)) == len(chosen)
     assert (np.diff(chosen) > 0).all()
-    assert remembered(labels[:500]).tolist() == list(range(500))
+    assert choose_training_cases(labels[:500]).tolist() == list(range(500))

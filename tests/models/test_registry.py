@@ -14,7 +14,14 @@ from napari_melanoma.core.errors import BundleError, SaveError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.models import registry
 from napari_melanoma.models.bundle import CONFIG, WEIGHTS, BundleInfo, read_bundle
-from napari_melanoma.models.registry import adopt, find_bundle, list_bundles, unusable_bundles, usable, user_folder
+from napari_melanoma.models.registry import (
+    check_usable,
+    find_bundle,
+    install_bundle,
+    list_bundles,
+    list_unusable_bundles,
+    user_models_folder,
+)
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -29,8 +36,8 @@ def another(bundle: BundleInfo, folder: Path, **provenance: object) -> BundleInf
 
 
 def test_an_adopted_bundle_is_listed_and_found(tiny_bundle: BundleInfo) -> None:
-    adopted = adopt(tiny_bundle)
-    assert adopted.path == user_folder() / "tiny"
+    adopted = install_bundle(tiny_bundle)
+    assert adopted.path == user_models_folder() / "tiny"
     assert find_bundle("tiny") == adopted
     assert adopted.fingerprint == tiny_bundle.fingerprint
     assert adopted.card == tiny_bundle.card
@@ -38,47 +45,47 @@ def test_an_adopted_bundle_is_listed_and_found(tiny_bundle: BundleInfo) -> None:
 
 
 def test_a_name_that_is_taken_gets_a_number(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
-    names = [adopt(tiny_bundle).name, adopt(another(tiny_bundle, tmp_path / "new")).name]
+    names = [install_bundle(tiny_bundle).name, install_bundle(another(tiny_bundle, tmp_path / "new")).name]
     assert names == ["tiny", "tiny-2"]
-    assert [info.name for info in list_bundles() if info.path.parent == user_folder()] == ["tiny", "tiny-2"]
+    assert [info.name for info in list_bundles() if info.path.parent == user_models_folder()] == ["tiny", "tiny-2"]
     assert find_bundle("tiny").fingerprint == tiny_bundle.fingerprint
 
 
 def test_twice_is_once(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
     other = another(tiny_bundle, tmp_path / "new")
-    adopt(tiny_bundle)
-    assert adopt(other) == adopt(other) == adopt(adopt(other))
-    assert len(list(user_folder().iterdir())) == 2
+    install_bundle(tiny_bundle)
+    assert install_bundle(other) == install_bundle(other) == install_bundle(install_bundle(other))
+    assert len(list(user_models_folder().iterdir())) == 2
 
 
 def test_the_shipped_model_keeps_its_name(tiny_bundle: BundleInfo) -> None:
-    assert adopt(tiny_bundle, "lesion-small").name == "lesion-small-2"
+    assert install_bundle(tiny_bundle, "lesion-small").name == "lesion-small-2"
 
 
 @pytest.mark.parametrize(
     ("wished", "given"), [("our clinic/2026", "our-clinic-2026"), ("../..", "model"), (" ü ", "ü")]
 )
 def test_a_name_is_one_folder(wished: str, given: str, tiny_bundle: BundleInfo) -> None:
-    adopted = adopt(tiny_bundle, wished)
-    assert (adopted.name, adopted.path.parent) == (given, user_folder())
+    adopted = install_bundle(tiny_bundle, wished)
+    assert (adopted.name, adopted.path.parent) == (given, user_models_folder())
     assert read_bundle(adopted.path).config.name == given
 
 
 def test_descent_is_kept(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
     parent = {"name": "lesion-small", "fingerprint": "ab"}
-    assert adopt(another(tiny_bundle, tmp_path / "new", parent=parent)).config.provenance["parent"] == parent
+    assert install_bundle(another(tiny_bundle, tmp_path / "new", parent=parent)).config.provenance["parent"] == parent
 
 
 def test_a_folder_that_cannot_be_written(tiny_bundle: BundleInfo) -> None:
-    user_folder().parent.mkdir(parents=True)
-    user_folder().touch()
+    user_models_folder().parent.mkdir(parents=True)
+    user_models_folder().touch()
     with pytest.raises(SaveError, match="cannot write"):
-        adopt(tiny_bundle)
+        install_bundle(tiny_bundle)
 
 
 def _put(bundle: BundleInfo, name: str, **changes: object) -> Path:
     """A bundle in the user's model folder, as somebody would copy it there."""
-    folder = user_folder() / name
+    folder = user_models_folder() / name
     shutil.copytree(bundle.path, folder)
     values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     write_json(folder / "config.json", {**values, "name": name, **changes})
@@ -101,27 +108,27 @@ def test_a_model_that_cannot_be_built_is_refused_and_listed_apart(
 ) -> None:
     folder = _put(tiny_bundle, "tomorrow", provenance=MADE, **changes)
     assert "tomorrow" not in {bundle.name for bundle in list_bundles()}
-    ((path, reason),) = unusable_bundles().items()
+    ((path, reason),) = list_unusable_bundles().items()
     assert path == folder
     assert said in reason
     assert "It was made with napari-melanoma 9.1, timm 2.7: install these versions or later ones." in reason
     with pytest.raises(BundleError, match="cannot be used"):
-        adopt(read_bundle(folder), "other")
+        install_bundle(read_bundle(folder), "other")
     with pytest.raises(BundleError, match="cannot be used"):
         find_bundle("tomorrow")
-    assert not (user_folder() / "other").exists()
+    assert not (user_models_folder() / "other").exists()
 
 
 def test_a_missing_package_is_named(tiny_bundle: BundleInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "find_spec", lambda name: None)
-    registry.why_not_built.cache_clear()
+    registry.explain_not_buildable.cache_clear()
     with pytest.raises(BundleError, match="pip install timm segmentation-models-pytorch"):
-        adopt(tiny_bundle)
-    registry.why_not_built.cache_clear()
+        install_bundle(tiny_bundle)
+    registry.explain_not_buildable.cache_clear()
 
 
 def test_all_shipped_models_can_be_built() -> None:
-    assert all(usable(bundle) for bundle in list_bundles())
+    assert all(check_usable(bundle) for bundle in list_bundles())
 
 
 def cut(path: Path) -> None:
@@ -144,10 +151,10 @@ def longer(path: Path) -> None:
 def test_a_bundle_with_damaged_weights_is_listed_as_not_usable(
     tiny_bundle: BundleInfo, damage: Callable[[Path], None]
 ) -> None:
-    adopted = adopt(tiny_bundle)
+    adopted = install_bundle(tiny_bundle)
     damage(adopted.path / WEIGHTS)
     assert adopted.name not in [info.name for info in list_bundles()]
-    assert "incomplete or corrupt" in unusable_bundles()[adopted.path]
+    assert "incomplete or corrupt" in list_unusable_bundles()[adopted.path]
     for name in (adopted.name, str(adopted.path)):
         with pytest.raises(BundleError, match=r"incomplete or corrupt .* Get the bundle again"):
             find_bundle(name)

@@ -8,12 +8,12 @@ from typing import Any, get_args
 import pytest
 
 from napari_melanoma.core.errors import BundleError, ConfigError
-from napari_melanoma.models.published_encoders import imagenet_name, load_imagenet
+from napari_melanoma.models.published_encoders import find_imagenet_name, load_imagenet_weights
 from napari_melanoma.models.published_weights import read_weights
-from napari_melanoma.models.smp_networks import encoder_name
-from napari_melanoma.models.weights_location import fingerprint, weights_file
-from napari_melanoma.models.zoo import architectures, build_network, encoder_of, parameter_count
-from napari_melanoma.models.zoo.smp import Network
+from napari_melanoma.models.smp_networks import find_encoder_name
+from napari_melanoma.models.weights_location import find_weights_file, fingerprint_weights
+from napari_melanoma.models.zoo import build_network, count_parameters, find_encoder, list_architectures
+from napari_melanoma.models.zoo.smp import SmpArchitecture
 from napari_melanoma.training.recipe import TrainRecipe
 
 PAPERS = [
@@ -27,7 +27,7 @@ PAPERS = [
 
 @pytest.mark.parametrize(("name", "options", "expected"), PAPERS)
 def test_as_many_weights_as_the_paper_says(name: str, options: dict[str, Any], expected: float) -> None:
-    assert parameter_count(name, options) == pytest.approx(expected, rel=0.1)
+    assert count_parameters(name, options) == pytest.approx(expected, rel=0.1)
 
 
 @pytest.mark.parametrize("stride", [8, 16])
@@ -39,7 +39,7 @@ def test_the_output_stride_is_that_of_the_deepest_features(stride: int) -> None:
             ("deeplabv3plus_xception", {"width": 0.03, "middle": 1}),
             ("deeplabv3plus_mobilenetv2", {}),
         ):
-            encoder = encoder_of(build_network(name, {**options, "output_stride": stride}))
+            encoder = find_encoder(build_network(name, {**options, "output_stride": stride}))
             assert encoder is not None
             answer = encoder(torch.zeros(1, 3, 64, 64))
             low, deep = answer if isinstance(answer, tuple) else (None, answer)
@@ -51,10 +51,10 @@ def test_every_network_of_the_library_is_offered() -> None:
     import segmentation_models_pytorch
 
     known = segmentation_models_pytorch.MODEL_ARCHITECTURES_MAPPING.values()
-    assert set(get_args(Network)) == {network.__name__ for network in known}
+    assert set(get_args(SmpArchitecture)) == {network.__name__ for network in known}
 
 
-@pytest.mark.parametrize("network", get_args(Network))
+@pytest.mark.parametrize("network", get_args(SmpArchitecture))
 def test_each_network_of_the_library_answers(network: str) -> None:
     import torch
 
@@ -93,7 +93,7 @@ NAMES = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_encoders_have_the_names_of_either_library(name: str) -> None:
-    assert encoder_name(name) == NAMES[name]
+    assert find_encoder_name(name) == NAMES[name]
 
 
 FAULTS: list[tuple[dict[str, Any], str]] = [
@@ -134,25 +134,25 @@ def test_published_encoders_fit_in_their_order(
 
     monkeypatch.setattr(timm, "create_model", published_one)
     with torch.device("meta"):
-        encoder = encoder_of(build_network(name, options))
-        published = imagenet_name(architectures()[name].spec.config.parse(options, "options"))
+        encoder = find_encoder(build_network(name, options))
+        published = find_imagenet_name(list_architectures()[name].spec.config.parse(options, "options"))
         assert encoder is not None
         assert published is not None
-        load_imagenet(encoder, published)  # raises where a shape differs
+        load_imagenet_weights(encoder, published)  # raises where a shape differs
     assert asked == [(published, True)]
 
 
 @pytest.mark.parametrize("options", [{"width": 0.35}, {"width": 0.5}])
 def test_unusual_widths_have_no_published_weights(options: dict[str, Any]) -> None:
-    spec = architectures()["deeplabv3plus_mobilenetv2"].spec
-    assert imagenet_name(spec.config.parse(options, "options")) is None
+    spec = list_architectures()["deeplabv3plus_mobilenetv2"].spec
+    assert find_imagenet_name(spec.config.parse(options, "options")) is None
 
 
 def test_an_encoder_of_the_library_is_fetched_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     from segmentation_models_pytorch import encoders
 
     make = encoders.get_encoder
-    encoder = encoder_of(build_network("smp", {"encoder": "mobilenet_v2"}))
+    encoder = find_encoder(build_network("smp", {"encoder": "mobilenet_v2"}))
     assert encoder is not None
     asked = []
 
@@ -162,27 +162,27 @@ def test_an_encoder_of_the_library_is_fetched_by_its_name(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(encoders, "get_encoder", published)
     before = encoder.state_dict()["features.3.conv.0.0.weight"].clone()
-    load_imagenet(encoder, "mobilenet_v2")
+    load_imagenet_weights(encoder, "mobilenet_v2")
     assert asked == [("mobilenet_v2", "imagenet")]
     assert not bool((encoder.state_dict()["features.3.conv.0.0.weight"] == before).any())
     monkeypatch.setattr(encoders, "get_encoder", lambda *_, **__: (_ for _ in ()).throw(ConnectionError()))
     with pytest.raises(BundleError, match=r"mobilenet_v2 could not be fetched \(ConnectionError\)"):
-        load_imagenet(encoder, "mobilenet_v2")
+        load_imagenet_weights(encoder, "mobilenet_v2")
 
 
 @pytest.mark.parametrize("start", ["imagenet", "none", "lesion-small", "my.model-2"])
 def test_words_and_names_are_no_files(start: str) -> None:
-    assert weights_file(start) is None
+    assert find_weights_file(start) is None
 
 
 def test_a_file_that_is_called_as_a_model_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("lesion-small", "lesion-small.index", "imagenet", "mine"):
         Path(name).write_bytes(b"anything")
-    assert weights_file("lesion-small") is None
-    assert weights_file("imagenet") is None
-    assert weights_file("./lesion-small") == Path("lesion-small.index")
-    assert weights_file("mine") == Path("mine")
+    assert find_weights_file("lesion-small") is None
+    assert find_weights_file("imagenet") is None
+    assert find_weights_file("./lesion-small") == Path("lesion-small.index")
+    assert find_weights_file("mine") == Path("mine")
 
 
 NOTES = {
@@ -201,7 +201,7 @@ def test_of_several_checkpoints_the_latest_is_taken_where_it_is_known(note: str,
         (tmp_path / f"model.ckpt-{step}.index").write_bytes(b"")
     if said is not None:
         (tmp_path / "checkpoint").write_text(said, encoding="latin-1")
-    found = weights_file(str(tmp_path))
+    found = find_weights_file(str(tmp_path))
     assert found == (tmp_path if expected == "." else tmp_path / f"model.ckpt-{expected}.index")
     if found == tmp_path:
         with pytest.raises(BundleError, match=r"several checkpoints .*ckpt-100\.index, .*200\.index\. Name one"):
@@ -209,8 +209,8 @@ def test_of_several_checkpoints_the_latest_is_taken_where_it_is_known(note: str,
 
 
 def test_a_bundle_is_no_file_and_its_weights_are(tiny_folder: Path) -> None:
-    assert weights_file(str(tiny_folder)) is None
-    assert weights_file(str(tiny_folder / "model.safetensors")) == tiny_folder / "model.safetensors"
+    assert find_weights_file(str(tiny_folder)) is None
+    assert find_weights_file(str(tiny_folder / "model.safetensors")) == tiny_folder / "model.safetensors"
 
 
 @pytest.fixture
@@ -225,6 +225,6 @@ def test_a_file_is_known_again_by_what_is_in_it(tmp_path: Path) -> None:
     index, numbers = tmp_path / "model.ckpt.index", tmp_path / "model.ckpt.data-00000-of-00001"
     index.write_bytes(b"index")
     numbers.write_bytes(b"one")
-    before = fingerprint(index)
+    before = fingerprint_weights(index)
     numbers.write_bytes(b"two")
-    assert fingerprint(index) != before
+    assert fingerprint_weights(index) != before

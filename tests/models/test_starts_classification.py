@@ -11,9 +11,9 @@ import pytest
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models import published_encoders
-from napari_melanoma.models.published_encoders import imagenet_name, imagenet_normalisation, load_imagenet
-from napari_melanoma.models.published_weights import load_file
-from napari_melanoma.models.zoo import architectures, build_network, encoder_of
+from napari_melanoma.models.published_encoders import find_imagenet_name, imagenet_normalization, load_imagenet_weights
+from napari_melanoma.models.published_weights import load_weights_file
+from napari_melanoma.models.zoo import build_network, find_encoder, list_architectures
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -102,7 +102,7 @@ def test_an_official_file_gives_the_maps_of_its_network(case: Published, tmp_pat
         torch.save({"model": state, "opt": {"state": [], "hypers": [{"lr": 1e-3}]}} if case.wrapped else state, path)
     torch.manual_seed(4)
     network: Any = build_network("image_tabular", {"encoder": case.name}).eval()
-    said = load_file(network, path)
+    said = load_weights_file(network, path)
     assert said.startswith(
         f"start: {case.taken} of the network's {case.taken + 2} tensors come from model{case.suffix}"
     )
@@ -117,7 +117,9 @@ def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
 
     torch.save(of_torchvision("resnet18").state_dict(), tmp_path / "resnet18.pth")
     with pytest.raises(BundleError, match=r"resnet18\.pth does not fit this network: of the encoder's tensors"):
-        load_file(build_network("image_tabular", {"encoder": "tf_efficientnet_lite0"}), tmp_path / "resnet18.pth")
+        load_weights_file(
+            build_network("image_tabular", {"encoder": "tf_efficientnet_lite0"}), tmp_path / "resnet18.pth"
+        )
 
 
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "tf_efficientnet_lite2"])
@@ -126,9 +128,9 @@ def test_the_packages_weights_are_those_of_the_published_network(name: str) -> N
     import torch
 
     network: Any = build_network("image_tabular", {"encoder": name}).eval()
-    load_imagenet(network.encoder, name)
+    load_imagenet_weights(network.encoder, name)
     whole: Any = timm.create_model(name).eval()
-    load_imagenet(whole, name)
+    load_imagenet_weights(whole, name)
     images = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = whole.blocks(whole.bn1(whole.conv_stem(images)))
@@ -149,7 +151,7 @@ def test_where_a_hub_is_allowed_its_weights_come_from_there(monkeypatch: pytest.
 
     network: Any = build_network("image_tabular", {"encoder": "efficientformerv2_s0"}).eval()
     monkeypatch.setattr(timm, "create_model", create)
-    load_imagenet(network.encoder, "efficientformerv2_s0")
+    load_imagenet_weights(network.encoder, "efficientformerv2_s0")
     assert asked == [("efficientformerv2_s0", {"pretrained": True})]
     images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -160,7 +162,7 @@ def test_without_a_hub_it_says_which_weights_can_be_had(monkeypatch: pytest.Monk
     import timm
 
     network = build_network("image_tabular", {"encoder": "resnet18"})
-    encoder = encoder_of(network)
+    encoder = find_encoder(network)
     assert encoder is not None
 
     def offline(*_: object, **__: object) -> None:
@@ -168,20 +170,20 @@ def test_without_a_hub_it_says_which_weights_can_be_had(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(BundleError, match=r"resnet18 could not be fetched .*with a package: tf_efficientnet_lite0"):
-        load_imagenet(encoder, "resnet18")
+        load_imagenet_weights(encoder, "resnet18")
 
 
 @pytest.mark.parametrize("name", published_encoders.PACKAGED)
 def test_packaged_weights_want_images_between_minus_one_and_one(name: str) -> None:
-    assert imagenet_normalisation(name) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert imagenet_normalization(name) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 @pytest.mark.parametrize("name", ["resnet50", "efficientformerv2_s2", "tu-resnet50", "mit_b0"])
 def test_the_papers_encoders_want_images_as_imagenet_has_them(name: str) -> None:
-    assert imagenet_normalisation(name) == IMAGENET
+    assert imagenet_normalization(name) == IMAGENET
 
 
 def test_the_table_alone_has_no_published_weights() -> None:
-    spec = architectures()["image_tabular"].spec
-    assert imagenet_name(spec.config.parse({"fusion": "tabular"}, "options")) is None
-    assert imagenet_name(spec.config.parse({}, "options")) == "tf_efficientnet_lite0"
+    spec = list_architectures()["image_tabular"].spec
+    assert find_imagenet_name(spec.config.parse({"fusion": "tabular"}, "options")) is None
+    assert find_imagenet_name(spec.config.parse({}, "options")) == "tf_efficientnet_lite0"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.models.published_encoders import load_imagenet
-from napari_melanoma.models.published_weights import load_file, read_weights
-from napari_melanoma.models.zoo import build_network, encoder_of
+from napari_melanoma.models.published_encoders import load_imagenet_weights
+from napari_melanoma.models.published_weights import load_weights_file, read_weights
+from napari_melanoma.models.zoo import build_network, find_encoder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -175,7 +175,7 @@ def test_a_port_reaches_what_it_has_in_common_with_the_original(port: str, tmp_p
     truth = known_values(name, options)
     torch.save(write(truth), tmp_path / "published.pth")
     network = build_network(name, options)
-    told = load_file(network, tmp_path / "published.pth")
+    told = load_weights_file(network, tmp_path / "published.pth")
     found = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
     expected = {key: value * trunk_factor(key, truth) for key, value in truth.items()}
     other = [key for key, value in found.items() if not torch.allclose(value, expected[key], rtol=1e-6)]
@@ -192,8 +192,8 @@ def test_the_encoder_computes_what_torchvision_computes(tmp_path: Path) -> None:
     theirs = learnt_norms(mobilenet_v2(width_mult=0.25).eval())
     torch.save(theirs.state_dict(), tmp_path / "mobilenet.pth")
     network = build_network("deeplabv3plus_mobilenetv2", {**MOBILENET, "output_stride": 32}).eval()
-    load_file(network, tmp_path / "mobilenet.pth")
-    encoder = encoder_of(network)
+    load_weights_file(network, tmp_path / "mobilenet.pth")
+    encoder = find_encoder(network)
     assert encoder is not None
     images = torch.randn(1, 3, 65, 65)
     with torch.inference_mode():
@@ -220,9 +220,9 @@ def test_imagenet_weights_compute_what_they_did(monkeypatch: pytest.MonkeyPatch)
     torch.manual_seed(0)
     theirs = learnt_norms(timm.create_model("mobilenetv2_050").eval())
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: theirs)
-    encoder = encoder_of(build_network("deeplabv3plus_mobilenetv2", {**MOBILENET, "width": 0.5, "output_stride": 32}))
+    encoder = find_encoder(build_network("deeplabv3plus_mobilenetv2", {**MOBILENET, "width": 0.5, "output_stride": 32}))
     assert encoder is not None
-    load_imagenet(encoder.eval(), "mobilenetv2_050")
+    load_imagenet_weights(encoder.eval(), "mobilenetv2_050")
     images = torch.randn(1, 3, 65, 65)
     with torch.inference_mode():
         expected = theirs.blocks(theirs.bn1(theirs.conv_stem(images)))
@@ -243,7 +243,7 @@ def test_our_own_networks_start_from_each_others_files(form: str, tmp_path: Path
     else:
         torch.save({"model": truth} if form == "wrapped" else truth, path)
     network = build_network("deeplabv3plus_mobilenetv2", MOBILENET)
-    told = load_file(network, path)
+    told = load_weights_file(network, path)
     if form == "an encoder alone":
         assert "random because it is not in the file: aspp.image.conv.weight" in told
     else:
@@ -330,4 +330,4 @@ def test_another_width_is_refused_with_what_differs(tmp_path: Path) -> None:
     torch.save(known_values("deeplabv3plus_mobilenetv2", {**MOBILENET, "width": 0.5}), tmp_path / "wide.pth")
     network = build_network("deeplabv3plus_mobilenetv2", MOBILENET)
     with pytest.raises(BundleError, match=r"wide\.pth does not fit.*encoder.*another shape.*Choose the architecture"):
-        load_file(network, tmp_path / "wide.pth")
+        load_weights_file(network, tmp_path / "wide.pth")

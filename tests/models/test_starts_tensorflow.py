@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.models.published_weights import MAGIC, load_file, read_tensorflow, read_weights
-from napari_melanoma.models.weights_location import weights_file
+from napari_melanoma.models.published_weights import MAGIC, load_weights_file, read_tensorflow, read_weights
+from napari_melanoma.models.weights_location import find_weights_file
 from napari_melanoma.models.zoo import build_network
 
 KINDS = {"float32": 1, "float64": 2, "int64": 9, "float16": 19}
@@ -139,7 +139,7 @@ def test_convolutions_are_turned_to_the_order_of_pytorch(tmp_path: Path) -> None
 @pytest.mark.parametrize("named", ["model.ckpt", "model.ckpt.index", "model.ckpt.data-00000-of-00001", "."])
 def test_prefix_parts_and_folder_name_the_checkpoint(named: str, tmp_path: Path) -> None:
     index = write_checkpoint(tmp_path / "model.ckpt", TENSORS)
-    assert weights_file(str(tmp_path / named)) == index
+    assert find_weights_file(str(tmp_path / named)) == index
 
 
 FAULTS = {
@@ -347,7 +347,7 @@ def test_official_files_reach_every_tensor_but_the_classes(name: str, tmp_path: 
     }
     index = write_checkpoint(tmp_path / "model.ckpt", official_tensors(truth, names))
     network = build_network(name, options)
-    told = load_file(network, index)
+    told = load_weights_file(network, index)
     found = network.state_dict()
     other = [
         key

@@ -14,13 +14,13 @@ from safetensors.numpy import load_file, save_file
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models import registry
 from napari_melanoma.models.bundle import CARD, WEIGHTS, check_weights, load_network, read_bundle
-from napari_melanoma.models.registry import SHIPPED, adopt
+from napari_melanoma.models.registry import SHIPPED_FOLDER, install_bundle
 
 
 @pytest.fixture
 def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(registry, "user_folder", lambda: tmp_path / "models")
-    return Path(shutil.copytree(SHIPPED / "lesion-small", tmp_path / "bundle"))
+    monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path / "models")
+    return Path(shutil.copytree(SHIPPED_FOLDER / "lesion-small", tmp_path / "bundle"))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -30,10 +30,10 @@ def test_weights_that_are_not_finite_are_refused_on_import_and_on_load(bundle: P
     tensors[name] = tensors[name].copy()
     tensors[name].flat[2] = value
     save_file(tensors, bundle / WEIGHTS)
-    for use in (adopt, load_network):
+    for use in (install_bundle, load_network):
         with pytest.raises(BundleError, match=f"value 3 of .* in tensor '{name}' is NaN or infinite"):
             use(read_bundle(bundle))
-    assert not registry.user_folder().exists()
+    assert not registry.user_models_folder().exists()
 
 
 def raw(dtype: str, content: bytes, shape: list[int]) -> bytes:
@@ -89,7 +89,7 @@ LYING = [
 @pytest.mark.parametrize("content", [case[1] for case in LYING], ids=[case[0] for case in LYING])
 def test_a_file_that_is_not_what_its_header_says_is_refused(bundle: Path, content: bytes) -> None:
     (bundle / WEIGHTS).write_bytes(content)
-    for use in (adopt, load_network):
+    for use in (install_bundle, load_network):
         with pytest.raises(BundleError, match=WEIGHTS):
             use(read_bundle(bundle))
 

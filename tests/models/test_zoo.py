@@ -14,15 +14,21 @@ import pytest
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.models.bundle import BundleConfig, load_network, write_bundle
-from napari_melanoma.models.export import FORMATS, SUFFIXES, load_exported, save_onnx, save_torchscript, trace
-from napari_melanoma.models.zoo import Spec, architectures, build_network, encoder_of, parameter_count
+from napari_melanoma.models.export import FORMATS, SUFFIXES, load_exported, save_onnx, save_torchscript, trace_network
+from napari_melanoma.models.zoo import (
+    ArchitectureSpec,
+    build_network,
+    count_parameters,
+    find_encoder,
+    list_architectures,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     StepsOf = Callable[[Any], set[str]]
 
-SPECS = [known.spec for known in architectures().values()]
+SPECS = [known.spec for known in list_architectures().values()]
 each_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 each_segmenting = pytest.mark.parametrize(
     "spec", [spec for spec in SPECS if spec.task == "segmentation"], ids=lambda spec: spec.name
@@ -64,7 +70,7 @@ def assert_same_answer(found: Tensor, expected: Tensor) -> None:
 
 
 @each_spec
-def test_says_what_it_is(spec: Spec) -> None:
+def test_says_what_it_is(spec: ArchitectureSpec) -> None:
     assert spec.title
     assert any(mark in spec.reference for mark in ("doi:", "arXiv:", "https://", " Melanoma Diagnosis ")), (
         spec.reference
@@ -75,26 +81,26 @@ def test_says_what_it_is(spec: Spec) -> None:
 
 
 @each_spec
-def test_an_unknown_option_is_refused(spec: Spec) -> None:
+def test_an_unknown_option_is_refused(spec: ArchitectureSpec) -> None:
     with pytest.raises(ConfigError, match=f"options of '{spec.name}'.*unknown key 'flavour'"):
         build_network(spec.name, {"flavour": "vanilla"})
 
 
 @each_spec
-def test_weights_are_counted_without_room_for_them(spec: Spec) -> None:
+def test_weights_are_counted_without_room_for_them(spec: ArchitectureSpec) -> None:
     network = build_network(spec.name, spec.small)
-    assert parameter_count(spec.name, spec.small) == sum(parameter.numel() for parameter in network.parameters())
+    assert count_parameters(spec.name, spec.small) == sum(parameter.numel() for parameter in network.parameters())
 
 
 @each_segmenting
-def test_gives_as_many_maps_as_asked_for(spec: Spec) -> None:
+def test_gives_as_many_maps_as_asked_for(spec: ArchitectureSpec) -> None:
     import torch
 
     network = build_network(spec.name, {**spec.small, "classes": 3}).eval()
     with torch.inference_mode():
         assert network(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 32, 32)
     if "encoder" in spec.config.model_fields:
-        assert encoder_of(network) is not None
+        assert find_encoder(network) is not None
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(32, 32), (33, 47), (50, 101)])
@@ -147,7 +153,7 @@ def test_an_onnx_file_gives_the_same_answer_or_has_no_step_that_another_has_not(
     network, program = learnt.network, learnt.program
     if learnt.name == "deeplabv3plus_mobilenetv2":
         network = with_one_way_past(network)
-        program = trace(network, 64)
+        program = trace_network(network, 64)
     assert tried <= steps_of(program)
     path = tmp_path / "network.onnx"
     save_onnx(program, path)
@@ -170,6 +176,6 @@ def test_an_unknown_architecture_names_the_known_ones() -> None:
         build_network("vgg", {})
 
 
-def spec_of(learnt: Any) -> Spec:
+def spec_of(learnt: Any) -> ArchitectureSpec:
     """What its architecture says of itself."""
-    return architectures()[learnt.name].spec
+    return list_architectures()[learnt.name].spec

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from napari_melanoma.core.prediction import ClassifierConfig, TabularShape
+from napari_melanoma.core.prediction_config import ClassifierConfig, TabularShape
 from napari_melanoma.models.bundle import BundleConfig, load_network, write_bundle
 from napari_melanoma.models.export import (
     FORMATS,
     SUFFIXES,
     load_exported,
-    read_about,
+    read_metadata,
     save_onnx,
     save_program,
     save_torchscript,
-    trace,
+    trace_network,
 )
-from napari_melanoma.models.zoo import Spec, architectures, build_network, encoder_of
+from napari_melanoma.models.zoo import ArchitectureSpec, build_network, find_encoder, list_architectures
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SIDE = 64
 TABLE = TabularShape(continuous=2, cardinalities=(3, 5), widths=(2, 3))
 NUMBERS_ALONE = TabularShape(continuous=2)
-SPECS = [known.spec for known in architectures().values() if known.spec.task == "classification"]
+SPECS = [known.spec for known in list_architectures().values() if known.spec.task == "classification"]
 USUAL = "image_tabular"  # of the shipped classifier: its file is written whatever its table
 each_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 
@@ -64,7 +64,7 @@ def lesions() -> Lesions:
     )
 
 
-def built(spec: Spec, table: TabularShape = TABLE, **options: Any) -> nn.Module:
+def built(spec: ArchitectureSpec, table: TabularShape = TABLE, **options: Any) -> nn.Module:
     """A small one with weights that depend on nothing else, its statistics not those of a new one."""
     import torch
 
@@ -78,14 +78,14 @@ def built(spec: Spec, table: TabularShape = TABLE, **options: Any) -> nn.Module:
 
 @each_spec
 @pytest.mark.parametrize("classes", [2, 3, 7])
-def test_gives_a_logit_for_each_class(spec: Spec, classes: int, lesions: Lesions) -> None:
+def test_gives_a_logit_for_each_class(spec: ArchitectureSpec, classes: int, lesions: Lesions) -> None:
     logits = built(spec, classes=classes)(*lesions.inputs)
     assert logits.shape == (5, classes)
     assert bool(logits.isfinite().all())
 
 
 @each_spec
-def test_to_decide_on_what_was_encoded_is_to_answer(spec: Spec, lesions: Lesions) -> None:
+def test_to_decide_on_what_was_encoded_is_to_answer(spec: ArchitectureSpec, lesions: Lesions) -> None:
     import torch
 
     network: Any = built(spec)
@@ -100,7 +100,7 @@ def test_to_decide_on_what_was_encoded_is_to_answer(spec: Spec, lesions: Lesions
 
 @each_spec
 @pytest.mark.parametrize(("rows", "columns"), [(64, 64), (65, 97), (130, 80)])
-def test_takes_images_of_any_size(spec: Spec, rows: int, columns: int, lesions: Lesions) -> None:
+def test_takes_images_of_any_size(spec: ArchitectureSpec, rows: int, columns: int, lesions: Lesions) -> None:
     import torch
 
     with torch.inference_mode():
@@ -110,14 +110,14 @@ def test_takes_images_of_any_size(spec: Spec, rows: int, columns: int, lesions: 
 
 
 @each_spec
-def test_has_an_encoder_that_weights_can_be_loaded_into(spec: Spec) -> None:
-    encoder = encoder_of(built(spec))
+def test_has_an_encoder_that_weights_can_be_loaded_into(spec: ArchitectureSpec) -> None:
+    encoder = find_encoder(built(spec))
     assert encoder is not None
     assert sum(parameter.numel() for parameter in encoder.parameters()) > 0
 
 
 @each_spec
-def test_each_lesion_is_answered_by_itself(spec: Spec, lesions: Lesions) -> None:
+def test_each_lesion_is_answered_by_itself(spec: ArchitectureSpec, lesions: Lesions) -> None:
     import torch
 
     network = built(spec)
@@ -128,7 +128,7 @@ def test_each_lesion_is_answered_by_itself(spec: Spec, lesions: Lesions) -> None
 
 
 @each_spec
-def test_image_and_table_both_have_a_say(spec: Spec, lesions: Lesions) -> None:
+def test_image_and_table_both_have_a_say(spec: ArchitectureSpec, lesions: Lesions) -> None:
     import torch
 
     network = built(spec)
@@ -142,7 +142,7 @@ def test_image_and_table_both_have_a_say(spec: Spec, lesions: Lesions) -> None:
 
 
 @each_spec
-def test_without_a_table_the_image_is_enough(spec: Spec, lesions: Lesions) -> None:
+def test_without_a_table_the_image_is_enough(spec: ArchitectureSpec, lesions: Lesions) -> None:
     import torch
 
     network: Any = built(spec, TabularShape())
@@ -152,7 +152,7 @@ def test_without_a_table_the_image_is_enough(spec: Spec, lesions: Lesions) -> No
 
 
 @each_spec
-def test_a_single_lesion_can_be_learnt_from(spec: Spec, lesions: Lesions) -> None:
+def test_a_single_lesion_can_be_learnt_from(spec: ArchitectureSpec, lesions: Lesions) -> None:
     network = built(spec).train()
     network(*(given[:1] for given in lesions.inputs)).square().sum().backward()
     changed = [name for name, value in network.named_parameters() if value.grad is not None and bool(value.grad.any())]
@@ -161,7 +161,7 @@ def test_a_single_lesion_can_be_learnt_from(spec: Spec, lesions: Lesions) -> Non
 
 
 @each_spec
-def test_every_weight_learns(spec: Spec, lesions: Lesions) -> None:
+def test_every_weight_learns(spec: ArchitectureSpec, lesions: Lesions) -> None:
     """A weight without a gradient would stop training on several devices."""
     network = built(spec).train()
     network(*lesions.inputs).square().sum().backward()
@@ -169,7 +169,7 @@ def test_every_weight_learns(spec: Spec, lesions: Lesions) -> None:
 
 
 @each_spec
-def test_survives_save_and_load_bit_for_bit(spec: Spec, lesions: Lesions, tmp_path: Path) -> None:
+def test_survives_save_and_load_bit_for_bit(spec: ArchitectureSpec, lesions: Lesions, tmp_path: Path) -> None:
     import torch
 
     network = built(spec)
@@ -191,7 +191,7 @@ def test_survives_save_and_load_bit_for_bit(spec: Spec, lesions: Lesions, tmp_pa
 @each_spec
 @pytest.mark.parametrize("table", [TABLE, NUMBERS_ALONE, TabularShape()], ids=["table", "numbers", "image"])
 def test_an_exported_network_gives_the_same_answer(
-    spec: Spec, table: TabularShape, lesions: Lesions, steps_of: Callable[[Any], set[str]], tmp_path: Path
+    spec: ArchitectureSpec, table: TabularShape, lesions: Lesions, steps_of: Callable[[Any], set[str]], tmp_path: Path
 ) -> None:
     import torch
 
@@ -200,7 +200,7 @@ def test_an_exported_network_gives_the_same_answer(
     given |= {"categories": lesions.categories} if table.cardinalities else {}
     with torch.inference_mode():
         expected = network(lesions.images, **given)
-    program = trace(network, SIDE)  # once for both formats that are made of it
+    program = trace_network(network, SIDE)  # once for both formats that are made of it
     usual = table is TABLE or spec.name == USUAL
     known = not usual and steps_of(program) <= steps_of(traced_with_the_table(spec.name))
     for form in FORMATS:
@@ -214,10 +214,10 @@ def test_an_exported_network_gives_the_same_answer(
         with torch.inference_mode():
             found = load_exported(path)(lesions.images, **given)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, msg=lambda said, form=form: f"{form}: {said}")
-        assert read_about(path) == about
+        assert read_metadata(path) == about
 
 
 @cache
 def traced_with_the_table(name: str) -> ExportedProgram:
     """What is recorded of an architecture that takes numbers and words."""
-    return trace(built(architectures()[name].spec, TABLE), SIDE)
+    return trace_network(built(list_architectures()[name].spec, TABLE), SIDE)

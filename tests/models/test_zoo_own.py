@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_melanoma.models.zoo import build_network, encoder_of, parameter_count
+from napari_melanoma.models.zoo import build_network, count_parameters, find_encoder
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ SIZES = [
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size.name}-{size.options}")
 def test_has_the_size_that_the_paper_gives(size: Size) -> None:
-    assert parameter_count(size.name, size.options) == pytest.approx(size.millions * 1e6, rel=0.1)
+    assert count_parameters(size.name, size.options) == pytest.approx(size.millions * 1e6, rel=0.1)
 
 
 @pytest.mark.parametrize("size", SIZES[:5], ids=lambda size: size.name)
 def test_the_papers_size_is_that_of_the_defaults(size: Size) -> None:
     known = {key: value for key, value in size.options.items() if key == "channels"}
-    assert parameter_count(size.name, {}) == parameter_count(size.name, known)
+    assert count_parameters(size.name, {}) == count_parameters(size.name, known)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
@@ -112,7 +112,7 @@ def test_a_state_does_not_show_that_sizes_are_made_to_fit() -> None:
 
 
 def test_a_network_of_one_piece_has_no_encoder_for_pretrained_weights() -> None:
-    assert encoder_of(build_network("unet_p4", {"channels": 4})) is None
+    assert find_encoder(build_network("unet_p4", {"channels": 4})) is None
 
 
 def test_the_coin_is_fair_uniform_and_of_each_image_its_own() -> None:

@@ -15,7 +15,7 @@ from skimage.color import rgb2lab
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.phantoms.lesion.lesion import LesionPhantom, lesion_phantom, lesion_phantoms
+from napari_melanoma.phantoms.lesion.phantom import LesionPhantom, lesion_phantom, lesion_phantoms
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 MODALITIES = ["dermoscopic", "macroscopic"]

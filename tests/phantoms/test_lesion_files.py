@@ -11,7 +11,7 @@ import pytest
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantom, save_lesion_phantom
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom, save_lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 

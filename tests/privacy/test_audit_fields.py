@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.data.table_schema import NAMES
+from napari_melanoma.data.table_schema import COLUMN_NAMES
 from napari_melanoma.privacy.audit import audit
-from napari_melanoma.privacy.rules import Finding, field_kind
+from napari_melanoma.privacy.rules import PrivacyFinding, classify_field
 
 NAME, RECORD = "Anna Miller", "4711823"
 
 
-def looked(path: Path) -> list[Finding]:
+def looked(path: Path) -> list[PrivacyFinding]:
     """What is found in a file or folder."""
-    findings: list[Finding] = []
-    assert not audit([path], findings.append, run=RunContext()).passed_over
+    findings: list[PrivacyFinding] = []
+    assert not audit([path], findings.append, run=RunContext()).skipped
     return findings
 
 
@@ -72,7 +72,7 @@ def test_columns_of_other_languages_and_remarks_are_found(column: str, said: tup
 
 def test_the_columns_of_our_tables_and_of_public_sets_name_nobody() -> None:
     public = "attribution image_type concomitant_biopsy anatom_site_general dx_type benign_malignant nickname pathology"
-    assert [name for name in (*NAMES, *public.split()) if name != "patient_id" and field_kind(name)] == []
+    assert [name for name in (*COLUMN_NAMES, *public.split()) if name != "patient_id" and classify_field(name)] == []
 
 
 def small_dicom(values: dict[str, object], *, overlay: bool = False) -> bytes:

@@ -16,19 +16,19 @@ import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.privacy.audit import PIECE, audit
-from napari_melanoma.privacy.rules import KINDS, Finding
+from napari_melanoma.privacy.audit import CHUNK_BYTES, audit
+from napari_melanoma.privacy.rules import KINDS, PrivacyFinding
 
 HOME = "/".join(("", "home", "amiller"))
 NAME, BORN, RECORD = "Anna Miller", "1970-03-04", "4711823"
 SECRETS = (NAME, "Miller", BORN, RECORD, "48.1", "anna@clinic.example", "amiller")
 
 
-def looked(path: Path) -> list[Finding]:
+def looked(path: Path) -> list[PrivacyFinding]:
     """What is found in a file or folder."""
-    findings: list[Finding] = []
+    findings: list[PrivacyFinding] = []
     result = audit([path], findings.append, run=RunContext())
-    assert not result.passed_over
+    assert not result.skipped
     assert sum(result.counts.values()) == len(findings)
     return findings
 
@@ -244,7 +244,7 @@ CASES = [
     Case("notes.txt", lambda: f"Patient: {NAME}, born {BORN}, seen by us".encode(), {"person", "birth"}),
     Case("letter.txt", lambda: b"Frau M., geb. 3.4.70, kam", {"birth"}),
     Case("log", lambda: f"read file://{HOME}/x.jpg\nexcised on 04.03.2021 at noon".encode(), {"path", "user", "date"}),
-    Case("long.bin", lambda: bytes(PIECE - 9) + HOME.encode() + b"/model\0", {"path", "user"}),
+    Case("long.bin", lambda: bytes(CHUNK_BYTES - 9) + HOME.encode() + b"/model\0", {"path", "user"}),
     Case("weights.bin", lambda: b"\0\1\2\xff" + HOME.encode() + b"/model\0\0\xfe", {"path", "user"}),
     Case("all.zip", lambda: packed(a__jpg=jpeg(exif=exif()), b__zip=packed(c__csv=TABLE.encode())), CAMERA | {"birth"}),
     Case("behind.jpg", lambda: jpeg() + b"Patient: " + NAME.encode(), {"text"}),
@@ -321,10 +321,10 @@ def test_what_names_nobody_is_let_pass(name: str, content: Callable[[], bytes], 
 
 def test_what_follows_a_file_in_an_archive_that_is_not_understood_is_looked_into(tmp_path: Path) -> None:
     (tmp_path / "all.zip").write_bytes(packed(a__pdf=b"%PDF-1.4", b__csv=TABLE.encode(), c__pdf=b"%PDF-1.4"))
-    findings: list[Finding] = []
+    findings: list[PrivacyFinding] = []
     result = audit([tmp_path], findings.append, run=RunContext())
     assert {"birth", "record", "person"} <= {finding.kind for finding in findings}
-    assert result.passed_over == {
+    assert result.skipped == {
         "all.zip": "a.pdf inside: its kind is not understood here, and 1 more like it",
     }
 
@@ -334,15 +334,15 @@ def test_a_damaged_sheet_hides_no_other_file_of_the_workbook(tmp_path: Path) -> 
     (tmp_path / "a.xlsx").write_bytes(
         packed(**{"xl/worksheets/sheet1.xml": sheet, "xl/media/1.jpg": jpeg(exif=exif())})
     )
-    findings: list[Finding] = []
+    findings: list[PrivacyFinding] = []
     result = audit([tmp_path], findings.append, run=RunContext())
     assert {finding.kind for finding in findings} == CAMERA
-    assert list(result.passed_over) == ["a.xlsx"]
+    assert list(result.skipped) == ["a.xlsx"]
 
 
 @pytest.mark.parametrize("name", ["table.parquet", "table.sqlite", "film.gif", "table.h5"])
 def test_kinds_that_are_not_understood_are_never_called_clean(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"\0\1\2" + NAME.encode())
     result = audit([tmp_path], lambda finding: None, run=RunContext())
-    assert list(result.passed_over) == [name]
+    assert list(result.skipped) == [name]
     assert not result.clean

@@ -11,15 +11,15 @@ import pytest
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.privacy.audit import PIECE, Audited, audit
-from napari_melanoma.privacy.rules import Finding
+from napari_melanoma.privacy.audit import CHUNK_BYTES, AuditResult, audit
+from napari_melanoma.privacy.rules import PrivacyFinding
 
 HOME = "/".join(("", "home", "amiller"))
 
 
-def looked(path: Path) -> tuple[Audited, list[Finding]]:
+def looked(path: Path) -> tuple[AuditResult, list[PrivacyFinding]]:
     """What an audit comes to."""
-    findings: list[Finding] = []
+    findings: list[PrivacyFinding] = []
     return audit([path], findings.append, run=RunContext()), findings
 
 
@@ -65,7 +65,7 @@ def test_what_cannot_be_looked_into_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(DAMAGED[name])
     (tmp_path / "later.txt").write_text("to anna@clinic.example")
     result, findings = looked(tmp_path)
-    assert list(result.passed_over) == [name]
+    assert list(result.skipped) == [name]
     assert len(findings) == 1
     assert not result.clean
 
@@ -86,11 +86,11 @@ def test_archives_within_archives_have_a_bound(depth: int, seen: bool, tmp_path:
     (tmp_path / "a.zip").write_bytes(nested(depth))
     result, findings = looked(tmp_path)
     assert bool(findings) == seen
-    assert bool(result.passed_over) != seen
+    assert bool(result.skipped) != seen
 
 
 def test_a_long_text_is_read_in_pieces_and_the_line_is_told(tmp_path: Path) -> None:
-    lines = PIECE // 10
+    lines = CHUNK_BYTES // 10
     (tmp_path / "log.txt").write_text("nine char\n" * lines + f"at {HOME}/a\n" + "nine char\n")
     found = looked(tmp_path)[1]
     assert {(finding.kind, finding.where) for finding in found} == {(k, f"line {lines + 1}") for k in ("path", "user")}

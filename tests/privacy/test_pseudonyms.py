@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import ConfigError, SaveError
 from napari_melanoma.privacy import pseudonyms
-from napari_melanoma.privacy.pseudonyms import PROJECT_VARIABLE, SHAPE, is_pseudonym, key_file, project_name, pseudonym
+from napari_melanoma.privacy.pseudonyms import (
+    PROJECT_VARIABLE,
+    SHAPE,
+    find_key_file,
+    is_pseudonym,
+    project_name,
+    pseudonym,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -84,12 +91,12 @@ def test_another_process_gives_the_same_and_only_the_user_reads_the_key() -> Non
     told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, env=os.environ)
     assert told.stdout == name
     if sys.platform != "win32":
-        assert key_file().stat().st_mode & 0o077 == 0
+        assert find_key_file().stat().st_mode & 0o077 == 0
 
 
 def test_a_lost_key_gives_other_names() -> None:
     before = pseudonym("1")
-    key_file().unlink()
+    find_key_file().unlink()
     pseudonyms._read_key.cache_clear()
     assert pseudonym("1") != before
 
@@ -97,14 +104,14 @@ def test_a_lost_key_gives_other_names() -> None:
 def test_the_project_is_chosen_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert project_name() == "default"
     monkeypatch.setenv(PROJECT_VARIABLE, "depth study")
-    assert key_file().name == "depth study.key"
+    assert find_key_file().name == "depth study.key"
     assert pseudonym("1") == pseudonym("1", project="depth study") != pseudonym("1", project="default")
 
 
 @pytest.mark.parametrize("name", ["../other", "", "a/b", "x" * 65, "CON", "nul.txt", "com1"])
 def test_a_project_must_have_a_name_for_a_file(name: str) -> None:
     with pytest.raises(ConfigError, match=PROJECT_VARIABLE):
-        key_file(name)
+        find_key_file(name)
 
 
 def test_an_unknown_kind_is_refused() -> None:
@@ -114,15 +121,15 @@ def test_an_unknown_kind_is_refused() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"12ab\n", b"no key\n", b"\xff\xfe"])
 def test_a_damaged_key_is_never_replaced(content: bytes) -> None:
-    key_file().parent.mkdir(parents=True)
-    key_file().write_bytes(content)
+    find_key_file().parent.mkdir(parents=True)
+    find_key_file().write_bytes(content)
     with pytest.raises(ConfigError, match="64 hexadecimal digits"):
         pseudonym("1")
-    assert key_file().read_bytes() == content
+    assert find_key_file().read_bytes() == content
 
 
 def test_no_place_for_a_key() -> None:
-    key_file().parent.parent.mkdir(parents=True)
-    key_file().parent.write_text("a file in the way")
+    find_key_file().parent.parent.mkdir(parents=True)
+    find_key_file().parent.write_text("a file in the way")
     with pytest.raises(SaveError, match="cannot write"):
         pseudonym("1")

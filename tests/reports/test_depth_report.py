@@ -12,19 +12,25 @@ from fake_slides import MPP, draw_slide
 from napari_melanoma.case.edits import add_images, add_lesion
 from napari_melanoma.case.model import Case, CaseImage
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.depth.readings import Change, Margins, Mitoses, Reading, SlideDepth
+from napari_melanoma.depth.readings import (
+    DepthReading,
+    ExcisionMargins,
+    MitosisCount,
+    ReadingChange,
+    SlideDepthReadings,
+)
 from napari_melanoma.reports.slide import (
-    COLOUR,
-    depth_picture,
-    image_in,
-    keep_in_case,
-    with_reading,
+    LINE_COLOR,
+    find_case_image,
+    read_depth_picture,
+    save_readings_to_case,
+    set_lesion_reading,
     write_depth_report,
 )
 from napari_melanoma.slides.reading.opening import open_slide
 
 LINE = ((60.0, 100.0), (460.0, 100.0))
-READING = Reading(
+READING = DepthReading(
     reader="A <b>",
     when="2026-01-02T10:00:00+00:00",
     line=LINE,
@@ -32,13 +38,17 @@ READING = Reading(
     mm=0.2,
     clark=4,
     clark_by="hand",
-    margins=Margins(deep_mm=2.5),
-    mitoses=Mitoses(counted=3, mm2=1.0, per_mm2=3.0),
+    margins=ExcisionMargins(deep_mm=2.5),
+    mitoses=MitosisCount(counted=3, mm2=1.0, per_mm2=3.0),
     notes="two levels",
     history=(
-        Change(field="line", after=[[60.2, 100.0], [460.0, 100.0]], reader="A <b>", when="2026-01-02T10:00:00+00:00"),
-        Change(field="margins", before={"lateral_mm": None}, after={"lateral_mm": 2.5}, reader="A <b>", when="2026"),
-        Change(field="ulcerated", before=True, reader="model", when="2026-01-02T10:00:00+00:00"),
+        ReadingChange(
+            field="line", after=[[60.2, 100.0], [460.0, 100.0]], reader="A <b>", when="2026-01-02T10:00:00+00:00"
+        ),
+        ReadingChange(
+            field="margins", before={"lateral_mm": None}, after={"lateral_mm": 2.5}, reader="A <b>", when="2026"
+        ),
+        ReadingChange(field="ulcerated", before=True, reader="model", when="2026-01-02T10:00:00+00:00"),
     ),
 )
 
@@ -53,9 +63,9 @@ def slide(tmp_path: Path) -> Path:
 
 def test_the_picture_shows_the_line_where_it_is(slide: Path) -> None:
     with open_slide(slide) as opened:
-        picture = depth_picture(opened, LINE)
+        picture = read_depth_picture(opened, LINE)
     assert picture is not None
-    rows, columns = np.nonzero((np.abs(picture.astype(int) - COLOUR) < 3).all(axis=2))
+    rows, columns = np.nonzero((np.abs(picture.astype(int) - LINE_COLOR) < 3).all(axis=2))
     assert abs(rows.max() - rows.min() - 400) < 6
     assert abs(columns.mean() - picture.shape[1] / 2) < 2
 
@@ -63,7 +73,9 @@ def test_the_picture_shows_the_line_where_it_is(slide: Path) -> None:
 def test_the_page_says_the_fields_and_the_record(slide: Path, tmp_path: Path) -> None:
     with open_slide(slide) as opened:
         info = opened.info
-    page = write_depth_report(tmp_path / "page.html", info, SlideDepth(readings=(READING,)), READING, Reading())
+    page = write_depth_report(
+        tmp_path / "page.html", info, SlideDepthReadings(readings=(READING,)), READING, DepthReading()
+    )
     text = page.read_text(encoding="utf-8")
     for said in (
         "0.20 mm   T1",
@@ -78,23 +90,23 @@ def test_the_page_says_the_fields_and_the_record(slide: Path, tmp_path: Path) ->
         assert said in text
     assert "not for diagnosis" in text
     slide.unlink()
-    assert "image/jpeg" not in write_depth_report(page, info, SlideDepth(), READING, Reading()).read_text()
+    assert "image/jpeg" not in write_depth_report(page, info, SlideDepthReadings(), READING, DepthReading()).read_text()
     with pytest.raises(InputError, match="nothing is measured"):
-        write_depth_report(page, info, SlideDepth(), Reading(), Reading())
+        write_depth_report(page, info, SlideDepthReadings(), DepthReading(), DepthReading())
 
 
 def test_a_case_gets_what_is_known_and_keeps_the_rest(slide: Path, tmp_path: Path) -> None:
     case = add_images(add_lesion(Case(), ulceration=True), [CaseImage(id="", path=slide, modality="wsi")], "L1")
-    assert image_in(case, tmp_path / "other.tif") is None
-    image = image_in(case, tmp_path / "." / "section.tif")
+    assert find_case_image(case, tmp_path / "other.tif") is None
+    image = find_case_image(case, tmp_path / "." / "section.tif")
     assert image is not None
-    lesion = with_reading(case, image.id, READING).lesions[0]
+    lesion = set_lesion_reading(case, image.id, READING).lesions[0]
     assert (lesion.depth_mm, lesion.clark, lesion.mitoses_per_mm2, lesion.ulceration) == (0.2, 4, 3.0, True)
-    path = keep_in_case(tmp_path / "case", image.id, SlideDepth(readings=(READING,)))
+    path = save_readings_to_case(tmp_path / "case", image.id, SlideDepthReadings(readings=(READING,)))
     assert json.loads(path.read_text(encoding="utf-8"))["readings"][0]["mm"] == 0.2
 
 
 def test_a_slide_of_no_lesion_is_refused(slide: Path) -> None:
     case = add_images(Case(), [CaseImage(id="", path=slide, modality="wsi")])
     with pytest.raises(InputError, match="of no lesion yet"):
-        with_reading(case, case.images[0].id, READING)
+        set_lesion_reading(case, case.images[0].id, READING)

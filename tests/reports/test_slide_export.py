@@ -13,11 +13,11 @@ from fake_slides import LESION, TILE, FakeAnalysis, draw_slide, truth
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.validity import PredictionFacts
+from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.io.geojson import read_geojson
-from napari_melanoma.io.results import read_content, read_table
-from napari_melanoma.reports.slide_export import FORMATS, export_results, exported, result_folders_in
-from napari_melanoma.slides.export_formats import decoded
+from napari_melanoma.io.results import read_slide_result, read_table
+from napari_melanoma.reports.slide_export import FORMATS, export_results, find_result_folders, read_exported_slide
+from napari_melanoma.slides.export_formats import decode_probability
 from napari_melanoma.slides.lesion_files import read_lesions, save_lesions
 from napari_melanoma.slides.lesions import LesionConfig
 
@@ -33,7 +33,7 @@ def results(tmp_path: Path) -> Path:
 
 def out_of(results: Path, name: str, tmp_path: Path) -> Path:
     path = tmp_path / "out" / FORMATS[name].name
-    FORMATS[name].write(path, exported(results / "section"), RunContext())
+    FORMATS[name].write(path, read_exported_slide(results / "section"), RunContext())
     return path
 
 
@@ -51,14 +51,14 @@ def test_outlines_and_labels_carry_why_their_predictions_are_not_valid(results: 
     import zarr
 
     folder = results / "section"
-    content = read_content(folder)
-    validity = PredictionFacts("a", demonstration=True).validity()
+    content = read_slide_result(folder)
+    validity = ValidityInputs("a", demonstration=True).check()
     write_json(folder / "result.json", {**content, "validity": validity.to_json()})
     save_lesions(folder, read_lesions(folder), LesionConfig())
     outlines = read_geojson(out_of(results, "geojson", tmp_path)).annotations
     labels = zarr.open_group(out_of(results, "zarr", tmp_path), mode="r")["labels/lesions"]
     properties = labels.attrs["ome"]["image-label"]["properties"]
-    said = [*(one.other["metadata"]["validity"] for one in outlines), *(one["validity"] for one in properties)]
+    said = [*(one.properties["metadata"]["validity"] for one in outlines), *(one["validity"] for one in properties)]
     assert said == [validity.headline("")] * 4
     assert said[0].startswith("Not valid: ")
 
@@ -78,7 +78,7 @@ def test_the_heatmap_carries_the_lesions_as_labels(results: Path, tmp_path: Path
 
     group = zarr.open_group(out_of(results, "zarr", tmp_path), mode="r")
     known = slice(None, 14)  # the rest is glass
-    heat = decoded(np.asarray(group["0"]))
+    heat = decode_probability(np.asarray(group["0"]))
     np.testing.assert_allclose(heat[:, :, known], np.moveaxis(truth(), 2, 0)[:, :, known], atol=2e-5)
     assert np.isnan(heat[:, :, 14:]).all()
     labels = np.asarray(group["labels/lesions/0"])[0]
@@ -119,7 +119,7 @@ def test_a_slide_that_is_no_dicom_gets_no_dicom_segmentation(results: Path, tmp_
 
 
 def test_what_cannot_be_written_is_told_and_the_rest_goes_on(results: Path, tmp_path: Path) -> None:
-    folders = result_folders_in([results, results / "section"])
+    folders = find_result_folders([results, results / "section"])
     assert [folder.name for folder in folders] == ["section", "stopped"]
     told = export_results(folders, tmp_path / "out", ["geojson", "tif", "zarr"], run=RunContext())
     failed = {(one.folder.name, one.format): one.error for one in told if one.error}
@@ -132,15 +132,17 @@ def test_a_slide_that_was_moved_can_be_named(results: Path, tmp_path: Path) -> N
     (tmp_path / "section.tif").rename(tmp_path / "elsewhere.tif")
     with pytest.raises(InputError, match="do not say where it is: name its file with --slide"):
         out_of(results, "mask", tmp_path)
-    FORMATS["mask"].write(tmp_path / "m.tif", exported(results / "section", tmp_path / "elsewhere.tif"), RunContext())
+    FORMATS["mask"].write(
+        tmp_path / "m.tif", read_exported_slide(results / "section", tmp_path / "elsewhere.tif"), RunContext()
+    )
     assert (tmp_path / "m.tif").is_file()
 
 
 def test_nonsense_is_refused(results: Path, tmp_path: Path) -> None:
-    folders = result_folders_in([results])
+    folders = find_result_folders([results])
     with pytest.raises(ConfigError, match=r"format 'xml' is not known\. Known are geojson"):
         export_results(folders, tmp_path, ["geojson", "xml"], run=RunContext())
     with pytest.raises(ConfigError, match="--slide names one slide, but there are 2 results"):
         export_results(folders, tmp_path, ["mask"], slide=tmp_path / "section.tif", run=RunContext())
     with pytest.raises(InputError, match="holds no results of slides"):
-        result_folders_in([tmp_path / "results" / "section" / "result.zarr"])
+        find_result_folders([tmp_path / "results" / "section" / "result.zarr"])

@@ -12,28 +12,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_melanoma.cli.risk import _tell_answer
-from napari_melanoma.cli.slide import _tell
+from napari_melanoma.cli.risk import _report_risk
+from napari_melanoma.cli.slide import _report_slide
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.validity import PredictionFacts, Validity
-from napari_melanoma.depth.readings import proposed
+from napari_melanoma.core.validity import Validity, ValidityInputs
+from napari_melanoma.depth.readings import parse_proposals
 from napari_melanoma.io.photographs import Photograph
-from napari_melanoma.io.results import risk_validity_in, validity_in
-from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, derive, describe
-from napari_melanoma.lesion.batch import row_of as photograph_row
+from napari_melanoma.io.results import read_risk_validity, read_slide_validity
+from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, derive_result, describe_result
+from napari_melanoma.lesion.batch import result_row as photograph_row
 from napari_melanoma.lesion.report import write_lesion_report
-from napari_melanoma.phantoms.mark import is_phantom
+from napari_melanoma.phantoms.markers import is_phantom
 from napari_melanoma.reports.slide import write_slide_report
 from napari_melanoma.risk.batch import RiskOutcome
-from napari_melanoma.risk.batch import _row as risk_row
-from napari_melanoma.risk.inputs import slide_pictures
-from napari_melanoma.risk.prediction import DepthUsed, PatchAnswer, RiskAnswer, RiskOptions
-from napari_melanoma.slides.depth import depth_in_words
-from napari_melanoma.slides.options import SlideOptions, refuse_scale, scale_match
-from napari_melanoma.slides.reading.slide import Level, SlideInfo
-from napari_melanoma.slides.table import SlideStatus, row_of
+from napari_melanoma.risk.batch import _result_row as risk_row
+from napari_melanoma.risk.inputs import cut_slide_patches
+from napari_melanoma.risk.prediction import PatchPrediction, RiskDepth, RiskOptions, RiskPrediction
+from napari_melanoma.slides.depth import describe_depth
+from napari_melanoma.slides.options import SlideOptions, check_scale, match_scale
+from napari_melanoma.slides.reading.slide import LevelInfo, SlideInfo
+from napari_melanoma.slides.table import SlideStatus, status_to_row
 from napari_melanoma.slides.tile_models import TileModelInfo
 from napari_melanoma.slides.tiling import TilingConfig, plan_tiles
 
@@ -42,7 +42,7 @@ REASSURING = re.compile(
     r"at \d+ % coverage|below the cut|nevus|0\.08|Clark level [1-5I]",
     re.IGNORECASE,
 )
-DEMO = PredictionFacts("skin-demo", demonstration=True, distance=0.9, limit=0.1).validity()
+DEMO = ValidityInputs("skin-demo", demonstration=True, distance=0.9, limit=0.1).check()
 NOTHING_FOUND: dict[str, Any] = {
     "slide": "puma",
     "validity": DEMO.to_json(),
@@ -69,14 +69,14 @@ THIN: dict[str, Any] = {
     "t_category": "T1a",
     "depth": {**NOTHING_FOUND["depth"], "candidates": [LINE], "notes": [], "clark_estimate": 2, "at_least": False},
 }
-RISK = RiskAnswer(
+RISK = RiskPrediction(
     positive="metastasis",
     probability=0.08,
     interval=(0.0, 0.25),
     possible=("other",),
     coverage=0.9,
-    depth=DepthUsed(None, "unknown"),
-    patches=(PatchAnswer("lesion", (0, 0, 9, 9), 0.08),),
+    depth=RiskDepth(None, "unknown"),
+    patches=(PatchPrediction("lesion", (0, 0, 9, 9), 0.08),),
     shares=None,
     without=None,
     beside={},
@@ -85,7 +85,7 @@ RISK = RiskAnswer(
     warnings=(),
     model={"name": "risk-demo", "title": "", "fingerprint": "0"},
     options=RiskOptions(model="risk-demo"),
-    validity=PredictionFacts("risk-demo", demonstration=True, field_mm=0.24, model_field_mm=3).validity(),
+    validity=ValidityInputs("risk-demo", demonstration=True, field_mm=0.24, model_field_mm=3).check(),
 )
 
 
@@ -98,21 +98,23 @@ def lines_of(tell: Any) -> list[str]:
 
 @pytest.mark.parametrize("content", [NOTHING_FOUND, THIN], ids=["nothing found", "a thin one"])
 def test_the_command_line_about_a_slide(content: dict[str, Any]) -> None:
-    said = lines_of(lambda current: _tell(current, SlideStatus(Path("puma.tif"), Path("puma"), "done", content)))
+    said = lines_of(
+        lambda current: _report_slide(current, SlideStatus(Path("puma.tif"), Path("puma"), "done", content))
+    )
     assert said[0].startswith("puma: Not valid: ")
     assert not [one for one in said if REASSURING.search(one)], said
-    assert depth_in_words(content).startswith("Not valid: ")
+    assert describe_depth(content).startswith("Not valid: ")
 
 
 def test_the_command_line_about_a_valid_slide_says_what_was_found() -> None:
     content = {**THIN, "validity": Validity().to_json(), "depth": {**THIN["depth"], "validity": Validity().to_json()}}
-    said = lines_of(lambda current: _tell(current, SlideStatus(Path("a.tif"), Path("a"), "done", content)))
+    said = lines_of(lambda current: _report_slide(current, SlideStatus(Path("a.tif"), Path("a"), "done", content)))
     assert said[0] == "a: melanoma 0.08; 1 lesion"
     assert "T1a" in said[1]
 
 
 def test_the_table_of_slides() -> None:
-    row = row_of(SlideStatus(Path("puma.tif"), Path("puma"), "done", NOTHING_FOUND))
+    row = status_to_row(SlideStatus(Path("puma.tif"), Path("puma"), "done", NOTHING_FOUND))
     assert row["valid"] == "false"
     assert "demonstration" in row["validity"]
     assert row["probability"] == 0.08
@@ -120,13 +122,13 @@ def test_the_table_of_slides() -> None:
 
 def test_a_result_from_before_is_judged_by_what_it_says() -> None:
     told = {"mpp": [16.8, 16.8], "tile_mpp": [16.8, 16.8], "model": {"name": "m", "mpp": 0.5}}
-    assert validity_in(told).codes == ("scale",)
+    assert read_slide_validity(told).codes == ("scale",)
     warned = {"warnings": ["'tile-demo' is a demonstration: it means nothing", "out of distribution: 90 %"]}
-    assert validity_in(warned).codes == ("demonstration", "out_of_distribution")
-    assert validity_in({}).valid
-    assert not proposed({**warned, "depth": {"notes": ["no invasive tumour"]}}).validity.valid
+    assert read_slide_validity(warned).codes == ("demonstration", "out_of_distribution")
+    assert read_slide_validity({}).valid
+    assert not parse_proposals({**warned, "depth": {"notes": ["no invasive tumour"]}}).validity.valid
     old = {"verdict": "metastasis 0.08: no metastasis", "interval": None, "warnings": ["from drawn patients alone"]}
-    assert risk_validity_in(old).codes == ("demonstration", "uncalibrated")
+    assert read_risk_validity(old).codes == ("demonstration", "uncalibrated")
 
 
 @pytest.mark.parametrize("content", [NOTHING_FOUND, THIN], ids=["nothing found", "a thin one"])
@@ -154,12 +156,12 @@ def test_a_risk_without_a_place_does_not_say_that_nothing_was_found(tmp_path: Pa
 
     tifffile.imwrite(tmp_path / "puma.tif", np.full((64, 64, 3), 200, np.uint8), photometric="rgb", tile=(32, 32))
     with pytest.raises(InputError, match=r"puma.tif: Not valid: .* Measure the thickness by hand") as refused:
-        slide_pictures(tmp_path / "puma.tif", (), NOTHING_FOUND, RiskOptions(model="risk-demo", mpp=0.23))
+        cut_slide_patches(tmp_path / "puma.tif", (), NOTHING_FOUND, RiskOptions(model="risk-demo", mpp=0.23))
     assert not REASSURING.search(str(refused.value))
 
 
 def test_the_risk_in_words_table_and_json() -> None:
-    said = lines_of(lambda current: _tell_answer(current, f"puma: {RISK.verdict}", RISK, {"case": "puma"}))
+    said = lines_of(lambda current: _report_risk(current, f"puma: {RISK.headline}", RISK, {"case": "puma"}))
     assert said[0].startswith("puma: Not valid: ")
     assert not [one for one in said if REASSURING.search(one)], said
     row = risk_row(RiskOutcome("puma", Path("puma.tif"), RISK))
@@ -170,20 +172,20 @@ def test_the_risk_in_words_table_and_json() -> None:
     assert not REASSURING.search(stored["verdict"])
     assert [one["code"] for one in stored["validity"]["reasons"]] == ["demonstration", "field_of_view"]
     valid = replace(RISK, validity=Validity())
-    assert valid.verdict == "No metastasis at 90 % coverage: risk of metastasis 0.08 (95 % interval 0.00–0.25)"
+    assert valid.headline == "No metastasis at 90 % coverage: risk of metastasis 0.08 (95 % interval 0.00–0.25)"
 
 
 def test_a_photograph_without_a_lesion(tmp_path: Path) -> None:
     stamp = ModelStamp("lesion-small", "f" * 8, "cpu", 0.5, ("dermoscopic",))
     rgb = np.full((60, 80, 3), 200, np.uint8)
     empty = np.zeros((60, 80), np.float32)
-    result = derive(Photograph(rgb, "phone", modality="macroscopic"), empty, LesionOptions(), stamp)
-    about = json.loads(json.dumps(describe(result)))
+    result = derive_result(Photograph(rgb, "phone", modality="macroscopic"), empty, LesionOptions(), stamp)
+    about = json.loads(json.dumps(describe_result(result)))
     row = photograph_row("phone", "phone.jpg", about)
     assert str(row["note"]).startswith("Not valid: ")
     assert not REASSURING.search(str(row["note"]))
     assert row["valid"] == "false"
-    page = write_lesion_report(tmp_path / "page.html", result.photograph, describe(result), rgb, None)
+    page = write_lesion_report(tmp_path / "page.html", result.photograph, describe_result(result), rgb, None)
     text = page.read_text(encoding="utf-8")
     assert "Not valid: " in text
     assert "No lesion" not in text
@@ -191,16 +193,16 @@ def test_a_photograph_without_a_lesion(tmp_path: Path) -> None:
 
 def test_a_scale_that_is_far_off_is_refused_with_what_to_do() -> None:
     size = PixelSize(16.8, 16.8)
-    levels = (Level(800, 800, 1.0),)
+    levels = (LevelInfo(800, 800, 1.0),)
     model = TileModelInfo("own", "classification", ("benign", "melanoma"), 128, 0.5)
     slide = SlideInfo(Path("bone.dcm"), "bone", "", levels, pixel_size=size)
     grid = plan_tiles(levels, size, TilingConfig(side_px=128, mpp=0.5))
     with pytest.raises(InputError, match=r"off by a factor of 33\.6.*--mpp.*--accept-scale"):
-        refuse_scale(slide, grid, model, SlideOptions())
+        check_scale(slide, grid, model, SlideOptions())
     accepted = SlideOptions(accept_scale=True)
-    refuse_scale(slide, grid, model, accepted)
-    assert PredictionFacts("own", scale=scale_match(grid, model, accepted)).validity().codes == ("scale",)
-    assert SlideOptions(accept_scale=True).decisive == SlideOptions().decisive
+    check_scale(slide, grid, model, accepted)
+    assert ValidityInputs("own", scale=match_scale(grid, model, accepted)).check().codes == ("scale",)
+    assert SlideOptions(accept_scale=True).tile_settings == SlideOptions().tile_settings
 
 
 def test_the_mark_of_a_phantom(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.config import write_toml
-from napari_melanoma.core.prediction import ClassifierConfig, OperatingPoint, TabularEncoding
+from napari_melanoma.core.prediction_config import ClassifierConfig, OperatingPoint, TabularEncoding
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
-from napari_melanoma.models.bundle import BundleConfig, Reference, write_bundle
+from napari_melanoma.models.bundle import BundleConfig, ReferenceCases, write_bundle
 from napari_melanoma.models.zoo import build_network
 from napari_melanoma.reproduction import planner, row_steps
-from napari_melanoma.reproduction.planner import Size
+from napari_melanoma.reproduction.planner import BudgetSize
 from napari_melanoma.training import batch_size
 from napari_melanoma.training.batch_size import StepCost
 from napari_melanoma.training.recipe import TrainRecipe
@@ -61,7 +61,7 @@ def two_steps() -> Callable[[pytest.MonkeyPatch], None]:
 
     def patch(monkeypatch: pytest.MonkeyPatch, steps: int = 2) -> None:
         monkeypatch.setattr(batch_size, "measure_step", lambda recipe: COST)
-        monkeypatch.setattr(planner, "choose_size", lambda *of: Size(steps, None))
+        monkeypatch.setattr(planner, "choose_size", lambda *of: BudgetSize(steps, None))
 
     return patch
 
@@ -117,7 +117,7 @@ def write_classifier(recipe: TrainRecipe, out: Path) -> None:
     for epoch in range(2):
         folder.add_metrics({"epoch": epoch, "loss": 1 / (epoch + 1), "tuning_auc": 0.5 + epoch / 4})
     labels = np.arange(40) % 2
-    reference = Reference(
+    reference = ReferenceCases(
         logits=draw.normal(0, 1, (40, 2)).astype(np.float32),
         labels=labels,
         groups=np.arange(40),

@@ -12,18 +12,18 @@ from napari_melanoma.io.results import write_table
 from napari_melanoma.metrics.overlap import METRICS
 from napari_melanoma.reproduction import figures
 from napari_melanoma.reproduction.figures import draw_figures
-from napari_melanoma.reproduction.found import Found
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.plan import Place, Plan, PlannedRow, Work
+from napari_melanoma.reproduction.plan import PlannedRow, ReproductionContext, ReproductionFolder, ReproductionPlan
+from napari_melanoma.reproduction.row_results import RowResult
 from napari_melanoma.reproduction.split import RoleData
-from napari_melanoma.reproduction.tables import about, next_steps
+from napari_melanoma.reproduction.tables import next_steps, page_notes
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Work:
+def work(tmp_path: Path) -> ReproductionContext:
     """P2 on a set of somebody's, just begun."""
     sets = tmp_path / "somebody" / "isic2017"
-    plan = Plan(
+    plan = ReproductionPlan(
         paper="P2",
         budget="small",
         minutes=40,
@@ -31,30 +31,30 @@ def work(tmp_path: Path) -> Work:
         notices=(f"ph2 is left out; take it with --data ROLE={sets.parent / 'ph2'}.",),
     )
     data = {"HAM10000": RoleData("HAM10000", (tmp_path / "out/data/isic2017",), 8, 2)}
-    return Work(read_paper("P2"), plan, data, Place(tmp_path / "out"))
+    return ReproductionContext(read_paper("P2"), plan, data, ReproductionFolder(tmp_path / "out"))
 
 
-def learnt(name: str, value: float) -> Found:
+def learnt(name: str, value: float) -> RowResult:
     image = {"image_id": "a", "domain": "isic2017", "group": "a", "found": "1"} | dict.fromkeys(METRICS, str(value))
-    return Found(read_paper("P2").rows[name], 0.5, [image, {**image, "group": "b"}], 1000, ())
+    return RowResult(read_paper("P2").rows[name], 0.5, [image, {**image, "group": "b"}], 1000, ())
 
 
-def test_no_sentence_says_where_a_file_lies(work: Work, tmp_path: Path) -> None:
-    failed = {"unet": f"cannot read {tmp_path / 'somebody' / 'isic2017' / 'a.jpg'}, nor {work.place.out / 'rows'}"}
-    said = " ".join(about(work, failed, []))
+def test_no_sentence_says_where_a_file_lies(work: ReproductionContext, tmp_path: Path) -> None:
+    failed = {"unet": f"cannot read {tmp_path / 'somebody' / 'isic2017' / 'a.jpg'}, nor {work.folder.out / 'rows'}"}
+    said = " ".join(page_notes(work, failed, []))
     assert str(tmp_path) not in said
     assert "--data ROLE=ph2." in said
     assert f"cannot read isic2017{os.sep}a.jpg, nor out{os.sep}rows" in said
 
 
-def test_rows_that_had_to_wait_are_named_until_they_are_done(work: Work) -> None:
+def test_rows_that_had_to_wait_are_named_until_they_are_done(work: ReproductionContext) -> None:
     plan = work.plan.model_copy(update={"rows": (PlannedRow(name="unet", waits=True),), "late": ("unet waits.",)})
     waiting = replace(work, plan=plan)
-    assert "unet waits." in about(waiting, {}, [learnt("simple-cnn", 0.9)])
-    assert "unet waits." not in about(waiting, {}, [learnt("unet", 0.9)])
+    assert "unet waits." in page_notes(waiting, {}, [learnt("simple-cnn", 0.9)])
+    assert "unet waits." not in page_notes(waiting, {}, [learnt("unet", 0.9)])
 
 
-def test_the_best_model_and_the_rows_that_are_missing_are_next(work: Work) -> None:
+def test_the_best_model_and_the_rows_that_are_missing_are_next(work: ReproductionContext) -> None:
     steps = [
         step.command for step in next_steps(work, {"unetpp": "time"}, [learnt("simple-cnn", 0.9), learnt("unet", 0.5)])
     ]
@@ -64,17 +64,19 @@ def test_the_best_model_and_the_rows_that_are_missing_are_next(work: Work) -> No
         "napari-melanoma train --config recipes/simple-cnn.toml --out RUN",
         "napari-melanoma reproduce P2 --data HAM10000=isic2017 --budget full --out NEW_FOLDER",
     ]
-    assert not any(str(work.place.out) in step for step in steps)
+    assert not any(str(work.folder.out) in step for step in steps)
 
 
-def test_a_row_of_one_epoch_has_no_curve_and_is_named(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_of_one_epoch_has_no_curve_and_is_named(
+    work: ReproductionContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn: list[str] = []
     monkeypatch.setattr(figures, "draw_curves", lambda curves, *of: drawn.extend(curves))
     monkeypatch.setattr(figures, "draw_size", lambda *of: None)
-    monkeypatch.setattr(figures, "_answers", lambda *of: {})
+    monkeypatch.setattr(figures, "_sample_pictures", lambda *of: {})
     for name, epochs in (("simple-cnn", 2), ("random", 1)):
         rows = [{"epoch": epoch, "loss": 0.5, "tuning_jaccard": 0.6} for epoch in range(epochs)]
-        write_table(work.place.row(name).run.path / "metrics.csv", rows)
+        write_table(work.folder.row(name).run.path / "metrics.csv", rows)
     pictures = {
         picture.title: picture.about
         for picture in draw_figures(work, [learnt("simple-cnn", 0.9), learnt("random", 0.1)])
@@ -83,9 +85,11 @@ def test_a_row_of_one_epoch_has_no_curve_and_is_named(work: Work, monkeypatch: p
     assert pictures["Curves of learning"].endswith(" Not drawn, as they learn for a single epoch: Random.")
 
 
-def test_sample_outputs_are_named_by_the_set_that_they_show(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sample_outputs_are_named_by_the_set_that_they_show(
+    work: ReproductionContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     named: list[str] = []
-    monkeypatch.setattr(figures, "_answers", lambda *of: {"Photograph": {}})
+    monkeypatch.setattr(figures, "_sample_pictures", lambda *of: {"Photograph": {}})
     monkeypatch.setattr(figures, "draw_samples", lambda answers, names, path: named.append(names))
     assert [picture.title for picture in draw_figures(work, [])] == [
         "Sample outputs on isic2017, in the role of HAM10000"

@@ -5,27 +5,27 @@ from __future__ import annotations
 import pytest
 
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.plan import Plan, PlannedRow
+from napari_melanoma.reproduction.plan import PlannedRow, ReproductionPlan
 from napari_melanoma.reproduction.planner import (
-    LEAST_EPOCHS,
-    LEAST_STEPS,
-    Candidate,
-    Pace,
+    MIN_EPOCHS,
+    MIN_STEPS,
+    RowCandidate,
     RowCost,
+    TrainingPace,
     choose_size,
     steps_that_fit,
 )
 from napari_melanoma.training.batch_size import StepCost
 
 
-def candidates(learn: int, slow: dict[str, float] | None = None) -> list[Candidate]:
+def candidates(learn: int, slow: dict[str, float] | None = None) -> list[RowCandidate]:
     """The rows of P4's tables that learn, each from so many images."""
     paper, found = read_paper("P4"), []
     for row in paper.select(()):
         if row.file.learn:
             recipe = row.recipe("small", data={"datasets": ["m"]}, model={"start": "none"})
             cost = StepCost((slow or {}).get(row.name, 0.01), 0.001, 0.005, 1, 1, "cpu", "32-true")
-            found.append(Candidate(row, 20, learn, learn // 10, recipe, Pace(cost, 8)))
+            found.append(RowCandidate(row, 20, learn, learn // 10, recipe, TrainingPace(cost, 8)))
     return found
 
 
@@ -40,8 +40,8 @@ def test_no_plan_has_fewer_steps_than_learning_takes(images: int) -> None:
     for seconds in (100, 400, 1800, 1e6):
         found = choose_size(rows, seconds)
         if found is not None:
-            assert found.steps >= LEAST_STEPS
-            assert min(row.cost(found.images).epochs(found.steps) for row in rows) >= LEAST_EPOCHS
+            assert found.steps >= MIN_STEPS
+            assert min(row.cost(found.images).epochs(found.steps) for row in rows) >= MIN_EPOCHS
     assert choose_size(candidates(60), 10) is None
 
 
@@ -49,7 +49,7 @@ def test_the_costliest_rows_wait_with_those_that_need_them() -> None:
     found = choose_size(candidates(500, {"deeplab-xception": 1.0, "transfer-d": 0.5}), 500)
     assert found is not None
     assert found.waiting == ("deeplab-xception", "transfer-d", "transfer-d-then-m")
-    plan = Plan(
+    plan = ReproductionPlan(
         paper="P4",
         budget="small",
         data={},
@@ -58,5 +58,5 @@ def test_the_costliest_rows_wait_with_those_that_need_them() -> None:
             for name, seconds in (("deeplab-xception", 50), ("unet", 5), ("transfer-d", 40), ("transfer-d-then-m", 5))
         ),
     )
-    names = [row.name for row in plan.in_turn(read_paper("P4"))]
+    names = [row.name for row in plan.ordered_rows(read_paper("P4"))]
     assert names == ["unet", "transfer-d", "transfer-d-then-m", "deeplab-xception"]

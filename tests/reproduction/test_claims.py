@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.reproduction.found import Found
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.tables import claims
+from napari_melanoma.reproduction.row_results import RowResult
+from napari_melanoma.reproduction.tables import describe_claims
 
 PAPER = read_paper("P1")
 TABLE = "Its own table says otherwise: SE 92.35 against 67.05, AUC 77.21 against 70.95."
 
 
-def found(name: str, skill: float) -> Found:
+def found(name: str, skill: float) -> RowResult:
     """A row that is right about so many images in ten."""
     draw = np.random.default_rng(0).random(200)
     images = [
         {"group": str(n), "label": str(n % 2), "probability": str(0.9 if (n % 2 == 1) == (draw[n] < skill) else 0.1)}
         for n in range(200)
     ]
-    return Found(PAPER.rows[name], 0.5, images, None, ())
+    return RowResult(PAPER.rows[name], 0.5, images, None, ())
 
 
 @pytest.mark.parametrize(
@@ -32,12 +32,12 @@ def found(name: str, skill: float) -> Found:
 )
 def test_a_claim_is_held_against_both_tables(skills: tuple[float, ...], said: str) -> None:
     rows = [found(name, skill) for name, skill in zip(("a-only", "b-only", "adapted"), skills, strict=True)]
-    (sentence,) = claims(PAPER, rows)
+    (sentence,) = describe_claims(PAPER, rows)
     assert TABLE in sentence
     assert said in sentence
 
 
 def test_without_all_rows_of_ours_only_the_papers_table_is_looked_at() -> None:
-    (sentence,) = claims(PAPER, [found("a-only", 0.6)])
+    (sentence,) = describe_claims(PAPER, [found("a-only", 0.6)])
     assert sentence.endswith(TABLE)
-    assert claims(read_paper("P4"), []) == []
+    assert describe_claims(read_paper("P4"), []) == []

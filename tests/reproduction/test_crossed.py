@@ -11,11 +11,11 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.paths import outside_allowed
+from napari_melanoma.core.paths import allow_outside_files
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.reproduction.papers import Role
-from napari_melanoma.reproduction.split import Crossing, answer_of, read_crossed, write_crossed
+from napari_melanoma.reproduction.split import CrossValidationSetup, read_folds, row_label, write_folds
 
 ROLES = {"A": Role(title="photographs", modality="dermoscopic", sources=(), used="others")}
 
@@ -24,7 +24,7 @@ ROLES = {"A": Role(title="photographs", modality="dermoscopic", sources=(), used
 def dealt(tmp_path: Path, moles: Callable[..., Path]) -> Path:
     """Three folds of a set of 24 images."""
     folders = {"A": (moles(tmp_path / "moles", 24),)}
-    write_crossed(folders, Crossing(ROLES, 3, tmp_path / "folds"), RunContext())
+    write_folds(folders, CrossValidationSetup(ROLES, 3, tmp_path / "folds"), RunContext())
     return tmp_path
 
 
@@ -45,12 +45,12 @@ def test_melanomas_are_dealt_out_evenly(dealt: Path) -> None:
     counts = [sum(row["melanoma"] == "1" for row in rows if row["split"] == "test") for rows in tables(dealt).values()]
     assert sum(counts) == 8
     assert max(counts) - min(counts) <= 2  # two images a patient
-    role = read_crossed({"A": (dealt / "moles",)}, Crossing(ROLES, 3, dealt / "folds"))["A"]
+    role = read_folds({"A": (dealt / "moles",)}, CrossValidationSetup(ROLES, 3, dealt / "folds"))["A"]
     assert (role.images, role.positives, role.groups, role.unanswered) == (24, 8, 12, 0)
 
 
 def test_the_tables_name_files_that_are_there_and_keep_the_columns(dealt: Path) -> None:
-    with outside_allowed():
+    with allow_outside_files():
         samples = read_dataset(dealt / "folds/fold-2/moles")
     assert all(sample.image.is_file() and sample.mask and sample.mask.is_file() for sample in samples)
     row = tables(dealt)[2][0]
@@ -74,9 +74,9 @@ def test_images_without_an_answer_and_copies_are_in_no_fold(tmp_path: Path, mole
     rows[0] |= {"melanoma": "", "diagnosis": ""}
     (folder / "images/m5.png").write_bytes((folder / "images/m2.png").read_bytes())
     write_table(folder / "dataset.csv", rows)
-    how = Crossing(ROLES, 3, tmp_path / "folds")
-    write_crossed({"A": (folder,)}, how, RunContext())
-    role = read_crossed({"A": (folder,)}, how)["A"]
+    how = CrossValidationSetup(ROLES, 3, tmp_path / "folds")
+    write_folds({"A": (folder,)}, how, RunContext())
+    role = read_folds({"A": (folder,)}, how)["A"]
     assert (role.images, role.unanswered, role.duplicates) == (22, 1, 1)
     assert {row["split"] for row in tables(tmp_path)[1] if not row["fold"]} == {"no answer", "duplicate"}
 
@@ -86,7 +86,7 @@ def test_one_class_alone_is_refused(tmp_path: Path, moles: Callable[..., Path]) 
     rows = [{**row, "melanoma": "0"} for row in read_table(folder / "dataset.csv")]
     write_table(folder / "dataset.csv", rows)
     with pytest.raises(InputError, match=r"A: 0 melanomas and 12 others.*3 folds need 3 of both"):
-        write_crossed({"A": (folder,)}, Crossing(ROLES, 3, tmp_path / "folds"), RunContext())
+        write_folds({"A": (folder,)}, CrossValidationSetup(ROLES, 3, tmp_path / "folds"), RunContext())
 
 
 @pytest.mark.parametrize(
@@ -102,4 +102,4 @@ def test_one_class_alone_is_refused(tmp_path: Path, moles: Callable[..., Path]) 
     ],
 )
 def test_the_answer_is_the_column_or_else_the_diagnosis(row: dict[str, str], answer: str) -> None:
-    assert answer_of(row) == answer
+    assert row_label(row) == answer

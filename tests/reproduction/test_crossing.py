@@ -17,9 +17,9 @@ import pytest
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.paths import outside_allowed
+from napari_melanoma.core.paths import allow_outside_files
 from napari_melanoma.data.dataset import read_dataset, read_datasets
-from napari_melanoma.data.splits import split_parts
+from napari_melanoma.data.splits import split_trainable
 from napari_melanoma.io.results import read_table
 from napari_melanoma.reproduction import row_steps
 from napari_melanoma.reproduction.request import ReproduceOptions
@@ -68,7 +68,7 @@ def test_every_image_is_answered_once_by_a_network_that_has_not_seen_its_patient
     for row in answers:
         recipe = read_toml(out / f"rows/adapted/fold-{row['fold']}/config.toml", TrainRecipe)
         for folder in recipe.data.datasets:
-            with outside_allowed():
+            with allow_outside_files():
                 learnt = {sample.group for sample in read_dataset(Path(folder)) if sample.split == recipe.data.split}
             assert row["group"] not in learnt
 
@@ -97,9 +97,9 @@ def test_each_fold_is_calibrated_by_images_of_its_own_draw(done: tuple[Reproduct
     drawn = []
     for fold in range(1, FOLDS + 1):
         recipe = read_toml(done[1] / f"rows/a-only/fold-{fold}/config.toml", TrainRecipe)
-        with outside_allowed():
-            parts = split_parts(read_datasets(map(Path, recipe.data.datasets)), recipe.data, recipe.seed)
-        drawn.append({sample.image_id for sample in parts.tuning})
+        with allow_outside_files():
+            parts = split_trainable(read_datasets(map(Path, recipe.data.datasets)), recipe.data, recipe.seed)
+        drawn.append({sample.image_id for sample in parts.validation})
     every = set().union(*drawn)
     assert len(every) > 0.6 * sum(map(len, drawn))  # of one and the same draw it would be little more than one of them
 
@@ -110,7 +110,7 @@ def test_adaptation_sees_the_other_set_without_its_answers(done: tuple[Reproduct
     (to,) = recipe.classification.adaptation.to
     assert [Path(folder).name for folder in recipe.data.datasets] == ["one"]
     assert Path(to).parts[-3:] == ("fold-2", "unlabelled", "other")
-    with outside_allowed():
+    with allow_outside_files():
         assert {sample.diagnosis for sample in read_dataset(Path(to))} == {None}
 
 
@@ -146,7 +146,7 @@ def test_a_stop_keeps_the_folds_that_are_done(sets: Path, tmp_path: Path, patche
     with patched():
         found = reproduce(options(sets, "b-only"), tmp_path / "out", run=RunContext())
     assert found.missing.all == {}
-    assert [item.row.name for item in found.found] == ["b-only"]
+    assert [item.row.name for item in found.results] == ["b-only"]
 
 
 def test_killed_between_folds_it_ends_as_if_nothing_had_happened(sets: Path, tmp_path: Path, patched: Patched) -> None:
@@ -187,7 +187,7 @@ def test_a_row_whose_start_failed_is_named_and_the_others_go_on(sets: Path, tmp_
         "a-only": "no network today",
         "adapted": "it needs the row 'a-only', which failed.",
     }
-    assert [item.row.name for item in found.found] == ["b-only"]
+    assert [item.row.name for item in found.results] == ["b-only"]
 
 
 def test_predicted_regions_are_drawn_by_a_model_and_a_lesion_that_is_not_found_is_said(
@@ -200,7 +200,7 @@ def test_predicted_regions_are_drawn_by_a_model_and_a_lesion_that_is_not_found_i
     monkeypatch.setattr(Segmenter, "probability", lambda self, rgb: np.zeros(rgb.shape[:2], np.float32))
     with patched():
         found = reproduce(options(sets, "cls-lite0-predicted", paper="P2"), tmp_path / "out", run=RunContext())
-    remarks = {item.row.name: item.remark for item in found.found}
+    remarks = {item.row.name: item.remark for item in found.results}
     assert remarks["cls-lite0"] == ""
     assert remarks["cls-lite0-predicted"] == "no lesion found in 60 of 60: the whole photograph was taken"
     judgement = json.loads((tmp_path / "out/judged/cls-lite0-predicted/judgement.json").read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from napari_melanoma.reproduction import figures
-from napari_melanoma.reproduction.figures import APART, SizePoint, apart, draw_curves, draw_size
+from napari_melanoma.reproduction.figures import MIN_DISTANCE, SizePoint, draw_curves, draw_size, spread_sizes
 
 
 @pytest.fixture
@@ -34,17 +34,17 @@ class _NoFile:
 
 @pytest.mark.parametrize(
     ("sizes", "moved"),
-    [((1e5, 1e6, 1e7), (1e5, 1e6, 1e7)), ((1e6, 1e6), (1e6, 10 ** (6 + APART**2))), ((5e6,), (5e6,)), ((), ())],
+    [((1e5, 1e6, 1e7), (1e5, 1e6, 1e7)), ((1e6, 1e6), (1e6, 10 ** (6 + MIN_DISTANCE**2))), ((5e6,), (5e6,)), ((), ())],
 )
 def test_points_have_room(sizes: tuple[float, ...], moved: tuple[float, ...]) -> None:
-    assert apart(sizes) == pytest.approx(list(moved))
+    assert spread_sizes(sizes) == pytest.approx(list(moved))
 
 
 def test_points_of_one_size_stand_apart_in_their_order() -> None:
-    placed = apart([4e5, 1e8, 4e5, 3.9e5])
+    placed = spread_sizes([4e5, 1e8, 4e5, 3.9e5])
     assert placed[3] == 3.9e5
     assert placed[3] < placed[0] < placed[2] < placed[1]
-    assert math.log10(placed[2] / placed[0]) == pytest.approx(APART * math.log10(1e8 / 3.9e5))
+    assert math.log10(placed[2] / placed[0]) == pytest.approx(MIN_DISTANCE * math.log10(1e8 / 3.9e5))
 
 
 def test_the_paper_has_a_panel_only_where_it_has_points(figure: list[Figure]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.plan import Place, Plan, PlannedRow, Work
+from napari_melanoma.reproduction.plan import PlannedRow, ReproductionContext, ReproductionFolder, ReproductionPlan
 from napari_melanoma.reproduction.request import ReproduceOptions
 from napari_melanoma.reproduction.row_steps import complete_recipe
 from napari_melanoma.reproduction.run import check
@@ -23,11 +23,11 @@ def test_weights_that_a_user_has_are_started_from(sets: Path, tmp_path: Path) ->
     options = ReproduceOptions(
         paper="P4", data=(str(sets),), rows=("deeplab-mobilenetv2",), weights=(f"{name}={file}",)
     )
-    plan, place = check(options, run=RunContext()).plan, Place(tmp_path)
+    plan, place = check(options, run=RunContext()).plan, ReproductionFolder(tmp_path)
     data = {"M": RoleData("M", (sets / "dermofit",), 10, 2)}
-    work = Work(read_paper("P4"), plan, data, place)
+    work = ReproductionContext(read_paper("P4"), plan, data, place)
     assert complete_recipe(work, read_paper("P4").rows["deeplab-mobilenetv2"]).model.start == str(file)
-    without = Work(read_paper("P4"), plan.model_copy(update={"weights": {}}), data, place)
+    without = ReproductionContext(read_paper("P4"), plan.model_copy(update={"weights": {}}), data, place)
     assert complete_recipe(without, read_paper("P4").rows["deeplab-mobilenetv2"]).model.start == "none"
     for wrong, said in (
         (f"{name}=nowhere.tar.gz", "no file of weights.*http"),
@@ -40,8 +40,8 @@ def test_weights_that_a_user_has_are_started_from(sets: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(("epochs", "first"), [(124, 4), (3, 3), (11, 11), (12, 4), (20, 20 / 3)])
 def test_restarts_end_with_a_cycle(tmp_path: Path, epochs: int, first: float) -> None:
     paper = read_paper("P4")
-    plan = Plan(paper="P4", budget="full", data={}, rows=(PlannedRow(name="unet", epochs=epochs),))
-    work = Work(paper, plan, {"M": RoleData("M", (tmp_path,), 10, 2)}, Place(tmp_path))
+    plan = ReproductionPlan(paper="P4", budget="full", data={}, rows=(PlannedRow(name="unet", epochs=epochs),))
+    work = ReproductionContext(paper, plan, {"M": RoleData("M", (tmp_path,), 10, 2)}, ReproductionFolder(tmp_path))
     recipe = complete_recipe(work, paper.rows["unet"])
     assert (recipe.schedule, recipe.epochs) == ("cosine_restarts", epochs)
     assert recipe.cycle_epochs == pytest.approx(first)

@@ -6,7 +6,7 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.planner import computing_with, measure_paces
+from napari_melanoma.reproduction.planner import measure_paces, use_threads
 from napari_melanoma.training import batch_size
 from napari_melanoma.training.batch_size import StepCost
 from napari_melanoma.training.recipe import TrainRecipe
@@ -25,7 +25,7 @@ def test_a_busy_moment_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_size, "measure_step", measured)
     rows = [read_paper("P4").rows[name] for name in ("transfer-d", "transfer-d-then-m", "deeplab-mobilenetv2-035")]
     alike = {row.name: row.recipe("small", data={"datasets": ["m"]}, model={"start": "none"}) for row in rows}
-    with computing_with(2):
+    with use_threads(2):
         paces, faults = measure_paces(alike, 1e6, RunContext())
         assert torch.get_num_threads() == 2
     assert sorted(seen) == [1, 1, 1, 2, 2, 2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.data.sources import sources
+from napari_melanoma.data.sources import list_sources
 from napari_melanoma.reproduction.papers import kinds, papers, read_paper
 
 # Typed from the papers' tables, in the order of their columns.
@@ -115,7 +115,7 @@ def test_every_row_is_a_recipe(budget: str) -> None:
                 assert recipe.task == ("classification" if row.kind.crossed else "segmentation")
                 assert row.file.learn in paper.file.roles
         for role in paper.file.roles.values():
-            assert {*role.sources, *role.others} <= set(sources())
+            assert {*role.sources, *role.others} <= set(list_sources())
 
 
 def test_the_rows_that_a_row_needs_come_with_it() -> None:

@@ -10,25 +10,25 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.reproduction import planner
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.plan import Plan
-from napari_melanoma.reproduction.planner import LEAST_STEPS, Images, complete_plan
+from napari_melanoma.reproduction.plan import ReproductionPlan
+from napari_melanoma.reproduction.planner import MIN_STEPS, ReproductionImages, complete_plan
 from napari_melanoma.reproduction.split import RoleData
 from napari_melanoma.training import batch_size
 
 
 def test_a_plan_has_steps_enough_or_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_size, "_seconds", lambda work, device, clock: 0.05)
-    monkeypatch.setattr(batch_size, "MOST_IMAGES", 2)
+    monkeypatch.setattr(batch_size, "_fastest_seconds", lambda work, device, clock: 0.05)
+    monkeypatch.setattr(batch_size, "MAX_PROBE_IMAGES", 2)
     monkeypatch.setattr(planner, "ROUNDS", 1)
     rows = read_paper("P2").select(("unet", "unetpp"))
-    data = Images({"HAM10000": RoleData("HAM10000", (Path("ham"),), 60, 20)})
+    data = ReproductionImages({"HAM10000": RoleData("HAM10000", (Path("ham"),), 60, 20)})
 
-    def planned(minutes: float) -> Plan:
-        draft = Plan(paper="P2", budget="small", minutes=minutes, data={"HAM10000": ("ham",)})
+    def planned(minutes: float) -> ReproductionPlan:
+        draft = ReproductionPlan(paper="P2", budget="small", minutes=minutes, data={"HAM10000": ("ham",)})
         return complete_plan(draft, rows, data, RunContext())
 
     plan = planned(40)
-    assert {row.steps * row.epochs >= LEAST_STEPS for row in plan.rows if row.steps and row.epochs} == {True}
+    assert {row.steps * row.epochs >= MIN_STEPS for row in plan.rows if row.steps and row.epochs} == {True}
     assert len({row.epochs for row in plan.rows}) == 1
     assert plan.notices == plan.late == ()
     assert plan.seconds is not None

@@ -7,16 +7,16 @@ import pytest
 from sklearn import metrics
 
 from napari_melanoma.metrics.calibration import expected_calibration_error
-from napari_melanoma.reproduction.predictions import Pooled, changes, estimates
+from napari_melanoma.reproduction.predictions import PooledPredictions, estimate_changes, estimate_metrics
 
 
-def drawn(count: int = 200, seed: int = 0, decimals: int = 1, shift: float = 0.3) -> Pooled:
+def drawn(count: int = 200, seed: int = 0, decimals: int = 1, shift: float = 0.3) -> PooledPredictions:
     """Answers with many equal probabilities."""
     rng = np.random.default_rng(seed)
     truth = rng.random(count) < 0.3
     probability = np.clip(rng.normal(0.35 + shift * truth, 0.2), 0, 1).round(decimals)
     above, covered, several = (rng.random((3, count)) < 0.8).astype(float)
-    return Pooled(truth, probability, above, covered, several)
+    return PooledPredictions(truth, probability, above, covered, several)
 
 
 def alone(count: int = 200) -> list[str]:
@@ -25,7 +25,7 @@ def alone(count: int = 200) -> list[str]:
 
 def test_figures_are_those_of_scikit_learn() -> None:
     pooled = drawn()
-    found = {name: estimate.mean for name, estimate in estimates(pooled, alone()).items()}
+    found = {name: estimate.mean for name, estimate in estimate_metrics(pooled, alone()).items()}
     truth, said = pooled.truth, pooled.probability >= 0.5
     assert found["AUC"] == pytest.approx(metrics.roc_auc_score(truth, pooled.probability))
     assert found["AP"] == pytest.approx(metrics.average_precision_score(truth, pooled.probability))
@@ -43,7 +43,7 @@ def test_figures_are_those_of_scikit_learn() -> None:
 def test_calibration_error_is_that_of_every_other_page() -> None:
     pooled = drawn(197, decimals=6)
     error = expected_calibration_error(pooled.probability, pooled.truth)
-    found = estimates(pooled, alone(197))["ECE"]
+    found = estimate_metrics(pooled, alone(197))["ECE"]
     assert found.mean == pytest.approx(error)
     assert found.low <= found.mean <= found.high
 
@@ -52,40 +52,47 @@ def test_a_weight_is_an_image_drawn_so_often() -> None:
     pooled = drawn(60)
     times = np.random.default_rng(1).integers(0, 4, 60)
     again = [np.repeat(values, times) for values in (pooled.truth, pooled.probability, *np.ones((3, 60)))]
-    weighted, repeated = pooled.figures(times[None].astype(float)), Pooled(*again).figures(np.ones((1, times.sum())))
+    weighted, repeated = (
+        pooled.figures(times[None].astype(float)),
+        PooledPredictions(*again).figures(np.ones((1, times.sum()))),
+    )
     for name in ("AC", "PR", "SE", "SP", "F1", "AUC", "AP"):
         assert weighted[name] == pytest.approx(repeated[name])
 
 
 def test_images_of_one_patient_are_no_independent_witnesses() -> None:
     one = drawn(100)
-    thrice = Pooled(*(np.tile(v, 3) for v in (one.truth, one.probability, one.above, one.covered, one.several)))
-    apart = estimates(thrice, alone(300))["AUC"]
-    together = estimates(thrice, alone(100) * 3)["AUC"]
+    thrice = PooledPredictions(
+        *(np.tile(v, 3) for v in (one.truth, one.probability, one.above, one.covered, one.several))
+    )
+    apart = estimate_metrics(thrice, alone(300))["AUC"]
+    together = estimate_metrics(thrice, alone(100) * 3)["AUC"]
     assert together.high - together.low > 1.5 * (apart.high - apart.low)
-    nothing = estimates(one, ["the only one"] * 100)["AUC"]
+    nothing = estimate_metrics(one, ["the only one"] * 100)["AUC"]
     assert not nothing.has_interval
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     truth = metrics.roc_auc_score(drawn(20000, 1).truth, drawn(20000, 1).probability)
-    found = [estimates(drawn(150, seed), alone(150))["AUC"] for seed in range(40)]
+    found = [estimate_metrics(drawn(150, seed), alone(150))["AUC"] for seed in range(40)]
     assert sum(one.low <= truth <= one.high for one in found) >= 34
 
 
 def test_a_better_row_is_better_and_a_row_is_not_better_than_itself() -> None:
     less = drawn(300, shift=0.1)
-    more = Pooled(less.truth, np.clip(less.probability + 0.4 * less.truth, 0, 1), *(np.full((3, 300), np.nan)))
-    found = changes(less, more, alone(300))
+    more = PooledPredictions(
+        less.truth, np.clip(less.probability + 0.4 * less.truth, 0, 1), *(np.full((3, 300), np.nan))
+    )
+    found = estimate_changes(less, more, alone(300))
     assert found["AUC"].low > 0
     assert "COV" not in found  # one of them has no sets
-    same = changes(less, less, alone(300))["AUC"]
+    same = estimate_changes(less, less, alone(300))["AUC"]
     assert (same.mean, same.low, same.high) == (0, 0, 0)
 
 
 def test_constant_answers_have_an_area_of_one_half_and_no_hit() -> None:
     one = drawn()
-    never = Pooled(one.truth, np.zeros(200), *np.full((3, 200), np.nan))
-    found = estimates(never, alone())
+    never = PooledPredictions(one.truth, np.zeros(200), *np.full((3, 200), np.nan))
+    found = estimate_metrics(never, alone())
     assert (found["AUC"].mean, found["F1"].mean, found["PR"].mean, found["SP"].mean) == (0.5, 0, 0, 1)
     assert {"SE90", "SP90", "COV", "CT"}.isdisjoint(found)

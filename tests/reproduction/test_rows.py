@@ -9,7 +9,7 @@ import pytest
 
 from napari_melanoma.models.bundle import CONFIG
 from napari_melanoma.reproduction.papers import read_paper
-from napari_melanoma.reproduction.plan import Place, Plan, PlannedRow, Work
+from napari_melanoma.reproduction.plan import PlannedRow, ReproductionContext, ReproductionFolder, ReproductionPlan
 from napari_melanoma.reproduction.run import has_time
 
 
@@ -17,10 +17,10 @@ from napari_melanoma.reproduction.run import has_time
 def test_a_row_begins_where_it_ends_in_time_at_the_pace_of_those_before(
     tmp_path: Path, took_s: int, time: bool
 ) -> None:
-    place = Place(tmp_path)
+    place = ReproductionFolder(tmp_path)
     rows = tuple(PlannedRow(name=name, epochs=10, fixed_s=0, epoch_s=10) for name in ("unet", "attention-unet"))
-    plan = Plan(paper="P4", budget="small", minutes=5, data={}, rows=rows)
-    work = Work(read_paper("P4"), plan, {}, place)
+    plan = ReproductionPlan(paper="P4", budget="small", minutes=5, data={}, rows=rows)
+    work = ReproductionContext(read_paper("P4"), plan, {}, place)
     assert has_time(work, "unet")
     folder = place.row("unet").run
     folder.bundle.mkdir(parents=True)

@@ -36,8 +36,8 @@ def test_a_row_learns(
     )
     found = reproduce(options, tmp_path / "out", run=RunContext())
     assert found.missing.failed == {}
-    assert found.found[0].estimates["JA"].mean > 0.5
-    assert found.found[0].remark == ""
+    assert found.results[0].estimates["JA"].mean > 0.5
+    assert found.results[0].remark == ""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def table_of(out: Path) -> list[dict[str, str]]:
 
 def test_all_rows_learn_and_are_judged_alike(done: tuple[Reproduction, Path]) -> None:
     found, out = done
-    assert [item.row.name for item in found.found] == list(TRANSFER)
+    assert [item.row.name for item in found.results] == list(TRANSFER)
     assert found.missing.failed == {}
     assert found.plan.left_out == {}
     judged = {name: [row["image_id"] for row in read_table(out / f"judged/{name}/per_image.csv")] for name in TRANSFER}
@@ -144,7 +144,7 @@ def test_a_row_that_fails_is_named_and_the_others_go_on(
         paper="P2", data=(f"D={sets / 'isic2017'}",), rows=("unet", "unetpp-refined"), budget="small"
     )
     found = reproduce(options, tmp_path / "out", run=RunContext())
-    assert found.found == []
+    assert found.results == []
     assert found.missing.failed == {
         "unet": "MemoryError: no room",
         "unetpp": "this one too",

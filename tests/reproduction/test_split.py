@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.paths import outside_allowed
+from napari_melanoma.core.paths import allow_outside_files
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.reproduction.papers import read_paper
@@ -22,7 +22,7 @@ def test_one_split_without_patients_or_pictures_on_both_sides(tmp_path: Path, sp
     folder, paper = spots(tmp_path / "isic2016", 40), read_paper("P4")
     shutil.copy(folder / "images/s0.png", folder / "images/s39.png")
     write_split({"D": (folder,)}, paper.file.roles, None, tmp_path / "out", RunContext())
-    with outside_allowed():
+    with allow_outside_files():
         samples = read_dataset(tmp_path / "out/isic2016")
     sides = {side: {s.group for s in samples if s.split == side} for side in ("train", "test")}
     assert not sides["train"] & sides["test"]
@@ -41,6 +41,6 @@ def test_a_named_split_is_kept(tmp_path: Path, spots: Callable[..., Path]) -> No
         row["split"] = ("train", "val", "test", "train")[number // 2]
     write_table(folder / "dataset.csv", rows)
     write_split({"D": (folder,)}, read_paper("P4").file.roles, None, tmp_path / "out", RunContext())
-    with outside_allowed():
+    with allow_outside_files():
         judged = [sample.image_id for sample in read_dataset(tmp_path / "out/isic2016") if sample.split == "test"]
     assert judged == ["s4", "s5"]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from napari_melanoma.metrics.overlap import METRICS
-from napari_melanoma.metrics.statistics import NO_INTERVAL
-from napari_melanoma.reproduction.found import Found
+from napari_melanoma.metrics.statistics import NO_INTERVAL_TEXT
 from napari_melanoma.reproduction.papers import read_paper
+from napari_melanoma.reproduction.row_results import RowResult
 from napari_melanoma.reproduction.tables import paper_tables
 
 
@@ -19,15 +19,15 @@ def judged(row: str, domain: str, value: float, count: int = 3, found: str = "1"
     return [{**image, **dict.fromkeys(METRICS, str(value))} for image in about]
 
 
-def found(row: str, images: list[dict[str, str]], *less: str, parameters: int | None = 1000) -> Found:
-    return Found(read_paper("P4").rows[row], 0.5, images, parameters, less)
+def found(row: str, images: list[dict[str, str]], *less: str, parameters: int | None = 1000) -> RowResult:
+    return RowResult(read_paper("P4").rows[row], 0.5, images, parameters, less)
 
 
-def noted(rows: list[Found]) -> tuple[str, ...]:
+def noted(rows: list[RowResult]) -> tuple[str, ...]:
     return paper_tables(read_paper("P4"), rows)[0].notes
 
 
-def written(row: Found) -> tuple[str, ...]:
+def written(row: RowResult) -> tuple[str, ...]:
     return paper_tables(read_paper("P4"), [row, found("r2-unet", judged("", "dermofit", 0.5), "other")])[0].rows[0]
 
 
@@ -53,7 +53,7 @@ def test_a_row_that_finds_nothing_is_no_result(images: list[dict[str, str]], rem
 
 def test_one_patient_gives_no_interval() -> None:
     one = found("unet", judged("", "dermofit", 0.7, 1))
-    assert f"70.0 ({NO_INTERVAL})" in written(one)
+    assert f"70.0 ({NO_INTERVAL_TEXT})" in written(one)
     assert np.isnan(one.estimates["JA"].low)
 
 
@@ -66,10 +66,10 @@ def test_what_all_rows_have_in_common_is_said_once() -> None:
     ]
     baseline = replace(rows[2], parameters=None)
     table = paper_tables(read_paper("P4"), [*rows[:2], baseline])[0]
-    assert table.above == ("Not as in the paper, in every row that learns: 128 px.",)
+    assert table.introduction == ("Not as in the paper, in every row that learns: 128 px.",)
     assert [row[-1] for row in table.rows[:2]] == ["8 channels", ""]
     alone = paper_tables(read_paper("P4"), rows[:1])[0]
-    assert alone.above == ("Not as in the paper, in every row: 128 px; 8 channels.",)
+    assert alone.introduction == ("Not as in the paper, in every row: 128 px; 8 channels.",)
     assert "Remarks" not in alone.columns
 
 

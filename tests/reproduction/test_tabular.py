@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.prediction import NumberColumn, TabularChoices, WordColumn
+from napari_melanoma.core.prediction_config import NumberColumn, TabularConfig, WordColumn
 from napari_melanoma.io.results import write_table
-from napari_melanoma.reproduction.predictions import tabular_answers
+from napari_melanoma.reproduction.predictions import predict_with_trees
 
-CHOICES = TabularChoices(numbers=(NumberColumn(name="age"),), words=(WordColumn(name="site"),))
+CHOICES = TabularConfig(numbers=(NumberColumn(name="age"),), words=(WordColumn(name="site"),))
 
 
 def rows(seed: int, told_by_age: bool) -> list[dict[str, str]]:
@@ -33,7 +33,7 @@ def test_it_tells_what_the_table_tells(tmp_path: Path, told_by_age: bool, least:
 
     write_table(tmp_path / "set/dataset.csv", rows(0, told_by_age))
     asked = rows(1, told_by_age)
-    found = tabular_answers((tmp_path / "set",), {("set", row["image_id"]): row for row in asked}, CHOICES)
+    found = predict_with_trees((tmp_path / "set",), {("set", row["image_id"]): row for row in asked}, CHOICES)
     scores = [found["set", row["image_id"]] for row in asked]
     assert least <= area_under_roc(scores, [row["melanoma"] == "1" for row in asked]) <= most
 
@@ -42,17 +42,17 @@ def test_rows_that_are_judged_have_no_say(tmp_path: Path) -> None:
     learnt, judged = rows(0, True), [{**row, "split": "test", "melanoma": "1", "age": "20"} for row in rows(2, True)]
     asked = {("set", "young"): {"image_id": "young", "age": "20", "site": ""}}
     write_table(tmp_path / "set/dataset.csv", [*learnt, *judged])
-    assert tabular_answers((tmp_path / "set",), asked, CHOICES)["set", "young"] < 0.3
+    assert predict_with_trees((tmp_path / "set",), asked, CHOICES)["set", "young"] < 0.3
 
 
 def test_a_column_that_gives_the_answer_away_is_refused(tmp_path: Path) -> None:
     write_table(tmp_path / "set/dataset.csv", [{**row, "diagnosis": "melanoma"} for row in rows(0, True)])
-    leaking = TabularChoices(numbers=(), words=(WordColumn(name="diagnosis"),))
+    leaking = TabularConfig(numbers=(), words=(WordColumn(name="diagnosis"),))
     with pytest.raises(DataSetError, match="diagnosis"):
-        tabular_answers((tmp_path / "set",), {}, leaking)
+        predict_with_trees((tmp_path / "set",), {}, leaking)
 
 
 def test_one_class_alone_is_refused(tmp_path: Path) -> None:
     write_table(tmp_path / "set/dataset.csv", [{**row, "melanoma": "0"} for row in rows(0, True)])
     with pytest.raises(DataSetError, match="one class alone"):
-        tabular_answers((tmp_path / "set",), {("set", "0-0"): rows(0, True)[0]}, CHOICES)
+        predict_with_trees((tmp_path / "set",), {("set", "0-0"): rows(0, True)[0]}, CHOICES)

@@ -8,22 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_melanoma.core.prediction import (
+from napari_melanoma.core.prediction_config import (
     ClassifierConfig,
-    DepthAnswer,
+    DepthOutputConfig,
     DepthScale,
     NumberColumn,
-    TabularChoices,
+    TabularConfig,
     ViewConfig,
     WordColumn,
 )
-from napari_melanoma.data.features.encoding import fit
+from napari_melanoma.data.features.encoding import fit_encoding
 from napari_melanoma.io.results import write_rgb
-from napari_melanoma.models.bundle import BundleConfig, BundleInfo, Reference, write_bundle
+from napari_melanoma.models.bundle import BundleConfig, BundleInfo, ReferenceCases, write_bundle
 from napari_melanoma.models.zoo import build_network
-from napari_melanoma.risk.comparators import Cases, fit_comparators, write_comparators
+from napari_melanoma.risk.comparators import ComparatorCases, fit_comparators, write_comparators
 
-CHOICES = TabularChoices(
+CHOICES = TabularConfig(
     numbers=(NumberColumn(name="age", missing="unknown"), NumberColumn(name="depth_mm", missing="unknown")),
     words=(WordColumn(name="sex", encoding="one_hot"),),
 )
@@ -50,7 +50,7 @@ def write_model(
 
     torch.manual_seed(0)
     told, labels = rows()
-    encoding = fit(told, CHOICES, "metastasis")
+    encoding = fit_encoding(told, CHOICES, "metastasis")
     place = [one.field for one in encoding.continuous].index("depth_mm")
     number = encoding.numbers[1]
     options = {
@@ -80,12 +80,12 @@ def write_model(
             positive=positive,
             view=ViewConfig(region="photograph"),
             prevalence=0.5,
-            depth=DepthAnswer(scale=DepthScale(mean=1.5), margin=0.5),
+            depth=DepthOutputConfig(scale=DepthScale(mean=1.5), margin=0.5),
         ),
         tabular=encoding,
         modalities=("slide",),
     )
-    remembered = Reference(
+    remembered = ReferenceCases(
         logits=draw.normal(0, 0.3, (CASES, 2)).astype(np.float32),
         labels=labels.astype(np.int64),
         groups=np.arange(CASES),
@@ -95,7 +95,7 @@ def write_model(
     write_bundle(folder, config, network, "", reference=remembered if reference else None)
     if comparators:
         odds = np.where(labels, 0.5, -0.5) + draw.normal(0, 1, CASES)
-        write_comparators(folder, fit_comparators(Cases(told, labels), (odds, labels)))
+        write_comparators(folder, fit_comparators(ComparatorCases(told, labels), (odds, labels)))
     return folder
 
 

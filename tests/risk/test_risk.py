@@ -14,25 +14,25 @@ from napari_melanoma.classification.predictor import Classifier
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.validity import PredictionFacts
-from napari_melanoma.depth.readings import Reading, SlideDepth, write_depth
+from napari_melanoma.core.validity import ValidityInputs
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
-from napari_melanoma.lesion.patient_data import Forms
+from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.risk.batch import assess_files
+from napari_melanoma.risk.batch import assess_risk_of_files
 from napari_melanoma.risk.comparators import read_comparators
 from napari_melanoma.risk.inputs import (
-    KnownCase,
-    PatchPicture,
-    known_of_patch,
-    known_of_slide,
-    patch_picture,
-    slide_pictures,
+    PatchImage,
+    RiskCase,
+    case_of_patch,
+    case_of_slide,
+    cut_slide_patches,
+    read_patch_image,
 )
-from napari_melanoma.risk.prediction import PARTS, DepthUsed, RiskAnswer, RiskOptions
-from napari_melanoma.risk.predictor import assess, risk_model
-from napari_melanoma.slides.result_folder import note_slide
+from napari_melanoma.risk.prediction import PARTS, RiskDepth, RiskOptions, RiskPrediction
+from napari_melanoma.risk.predictor import find_risk_model, predict_risk
+from napari_melanoma.slides.result_folder import record_slide
 
 FORM = {"age": "64", "sex": "male", "depth_mm": "2.4", "clark": "4"}
 
@@ -43,39 +43,39 @@ def loaded(info: BundleInfo) -> Classifier:
 
 
 @pytest.fixture
-def picture(patches: Path) -> PatchPicture:
-    return PatchPicture(read_photograph(patches / "p0.png").rgb, "patch", wide_mm=3.0)
+def picture(patches: Path) -> PatchImage:
+    return PatchImage(read_photograph(patches / "p0.png").rgb, "patch", width_mm=3.0)
 
 
 def options(model: Path, **more: object) -> RiskOptions:
     return RiskOptions.model_validate({"model": str(model), **more})
 
 
-def asked(picture: PatchPicture, form: dict[str, str], loaded: Classifier, **more: object) -> RiskAnswer:
-    return assess([picture], known_of_patch(form), loaded, options(loaded.info.path, **more))
+def asked(picture: PatchImage, form: dict[str, str], loaded: Classifier, **more: object) -> RiskPrediction:
+    return predict_risk([picture], case_of_patch(form), loaded, options(loaded.info.path, **more))
 
 
-def test_the_answer_is_the_networks_and_lies_in_its_interval(picture: PatchPicture, loaded: Classifier) -> None:
+def test_the_answer_is_the_networks_and_lies_in_its_interval(picture: PatchImage, loaded: Classifier) -> None:
     answer = asked(picture, FORM, loaded)
-    looked = loaded.look([loaded.view(picture.rgb, None)])
-    expected = loaded.judge.probabilities(loaded.decide(looked, [FORM]))[0, 1]
+    looked = loaded.run_encoder([loaded.view(picture.rgb, None)])
+    expected = loaded.calibration.probabilities(loaded.run_head(looked, [FORM]))[0, 1]
     assert answer.probability == pytest.approx(float(expected))
     assert answer.interval is not None
     assert answer.interval[0] <= answer.probability <= answer.interval[1]
-    assert answer.number.startswith(f"risk of metastasis {answer.probability:.2f} (95 % interval ")
+    assert answer.risk_text.startswith(f"risk of metastasis {answer.probability:.2f} (95 % interval ")
 
 
-def test_what_is_sure_is_said_of_metastasis(picture: PatchPicture, loaded: Classifier) -> None:
+def test_what_is_sure_is_said_of_metastasis(picture: PatchImage, loaded: Classifier) -> None:
     answer = asked(picture, FORM, loaded)
     for possible, said in {
         (loaded.info.config.classes[0],): "No metastasis at",
         ("metastasis",): "Metastasis at",
         tuple(loaded.info.config.classes): "Inconclusive: risk of metastasis",
     }.items():
-        assert replace(answer, possible=possible).verdict.startswith(said)
+        assert replace(answer, possible=possible).headline.startswith(said)
 
 
-def test_shares_add_up_to_the_answer(picture: PatchPicture, loaded: Classifier) -> None:
+def test_shares_add_up_to_the_answer(picture: PatchImage, loaded: Classifier) -> None:
     answer = asked(picture, FORM, loaded)
     assert answer.shares is not None
     assert answer.without is not None
@@ -84,7 +84,7 @@ def test_shares_add_up_to_the_answer(picture: PatchPicture, loaded: Classifier) 
     assert min(abs(share) for share in answer.shares.values()) > 1e-6
 
 
-def test_who_says_nothing_has_a_patient_without_a_share(picture: PatchPicture, loaded: Classifier) -> None:
+def test_who_says_nothing_has_a_patient_without_a_share(picture: PatchImage, loaded: Classifier) -> None:
     answer = asked(picture, {}, loaded)
     assert answer.shares is not None
     assert answer.shares["patient"] == pytest.approx(0, abs=1e-7)
@@ -93,33 +93,35 @@ def test_who_says_nothing_has_a_patient_without_a_share(picture: PatchPicture, l
     assert answer.depth.mm == pytest.approx(answer.patches[0].depth_mm)
     assert answer.depth.interval_mm is not None
     assert answer.depth.interval_mm[0] <= answer.depth.mm <= answer.depth.interval_mm[1]
-    assert "told by the network from the image" in answer.depth.words
+    assert "told by the network from the image" in answer.depth.description
 
 
-def test_a_measured_depth_moves_the_answer_and_is_named(picture: PatchPicture, loaded: Classifier) -> None:
+def test_a_measured_depth_moves_the_answer_and_is_named(picture: PatchImage, loaded: Classifier) -> None:
     thin, thick = (asked(picture, {**FORM, "depth_mm": mm}, loaded) for mm in ("0.3", "5"))
     assert thin.probability != pytest.approx(thick.probability, abs=1e-4)
-    assert thick.depth == DepthUsed(5.0, "metadata")
-    assert thick.depth.words == "depth 5.00 mm, from the table of patients"
+    assert thick.depth == RiskDepth(5.0, "metadata")
+    assert thick.depth.description == "depth 5.00 mm, from the table of patients"
 
 
-def test_depth_clark_and_image_alone_stand_beside(picture: PatchPicture, loaded: Classifier) -> None:
+def test_depth_clark_and_image_alone_stand_beside(picture: PatchImage, loaded: Classifier) -> None:
     thin, thick = (asked(picture, {**FORM, "depth_mm": mm}, loaded) for mm in ("0.3", "5"))
     low, high = (one.beside["breslow"].probability for one in (thin, thick))
     assert low is not None
     assert high is not None
     assert low < 0.4 < 0.8 < high
     assert thin.beside["image"].probability == thick.beside["image"].probability
-    assert "Breslow thickness alone" in thin.compared
+    assert "Breslow thickness alone" in thin.comparisons_text
     without = asked(picture, {"age": "64"}, loaded)
     assert (without.beside["breslow"].probability, without.beside["breslow"].why) == (None, "depth_mm is not known")
     assert without.beside["clark"].why == "clark is not known"
 
 
 def test_patches_are_averaged_or_the_worst_counts(patches: Path, loaded: Classifier) -> None:
-    pictures = [PatchPicture(read_photograph(patches / f"p{n}.png").rgb, "patch") for n in range(3)]
-    known = known_of_patch(FORM)
-    mean, most = (assess(pictures, known, loaded, options(loaded.info.path, pool=how)) for how in ("mean", "maximum"))
+    pictures = [PatchImage(read_photograph(patches / f"p{n}.png").rgb, "patch") for n in range(3)]
+    known = case_of_patch(FORM)
+    mean, most = (
+        predict_risk(pictures, known, loaded, options(loaded.info.path, pool=how)) for how in ("mean", "maximum")
+    )
     each = [one.probability for one in mean.patches]
     assert mean.probability == pytest.approx(np.mean(each))
     assert most.probability == pytest.approx(max(each))
@@ -130,23 +132,23 @@ def test_patches_are_averaged_or_the_worst_counts(patches: Path, loaded: Classif
 
 
 def test_without_reference_cases_nothing_is_claimed(
-    picture: PatchPicture, tmp_path: Path, write_model: Callable[..., Path]
+    picture: PatchImage, tmp_path: Path, write_model: Callable[..., Path]
 ) -> None:
-    info = risk_model(str(write_model(tmp_path / "bare", reference=False, comparators=False)))
+    info = find_risk_model(str(write_model(tmp_path / "bare", reference=False, comparators=False)))
     answer = asked(picture, FORM, Classifier.load(info, "cpu"))
-    assert (answer.interval, answer.shares, answer.because, answer.compared) == (None, None, "", "")
-    assert answer.verdict.startswith("Not valid: the error is unknown.")
+    assert (answer.interval, answer.shares, answer.contributions_text, answer.comparisons_text) == (None, None, "", "")
+    assert answer.headline.startswith("Not valid: the error is unknown.")
 
 
 def test_a_model_of_something_else_is_refused(tmp_path: Path, write_model: Callable[..., Path]) -> None:
     folder = write_model(tmp_path / "other", positive="melanoma")
     with pytest.raises(BundleError, match=r"tells melanoma: a risk needs .* metastasis.*risk-small"):
-        risk_model(str(folder))
+        find_risk_model(str(folder))
     with pytest.raises(BundleError, match="tells segmentation"):
-        risk_model("lesion-small")
+        find_risk_model("lesion-small")
 
 
-def test_what_is_told_can_be_read_by_machines_and_names_no_folder(picture: PatchPicture, loaded: Classifier) -> None:
+def test_what_is_told_can_be_read_by_machines_and_names_no_folder(picture: PatchImage, loaded: Classifier) -> None:
     told = json.loads(json.dumps(asked(picture, FORM, loaded).to_json()))
     assert told["notice"].startswith("Research use only")
     assert told["options"]["model"] == "tiny-risk"
@@ -155,7 +157,7 @@ def test_what_is_told_can_be_read_by_machines_and_names_no_folder(picture: Patch
     assert told["beside"]["clark"]["probability"] is not None
 
 
-def test_a_word_that_the_model_does_not_know_is_said(picture: PatchPicture, loaded: Classifier) -> None:
+def test_a_word_that_the_model_does_not_know_is_said(picture: PatchImage, loaded: Classifier) -> None:
     answer = asked(picture, {**FORM, "sex": "x"}, loaded)
     assert any("sex: the model does not understand 'x'" in one for one in answer.warnings)
     assert "sex" in answer.missing
@@ -163,13 +165,13 @@ def test_a_word_that_the_model_does_not_know_is_said(picture: PatchPicture, load
 
 def test_a_patch_of_another_width_is_refused(patches: Path, model: Path) -> None:
     with pytest.raises(InputError, match=r"p0.png shows 0.10 mm, as mpp_y or --mpp says.*3 mm"):
-        patch_picture(patches / "p0.png", {"mpp_x": "1", "mpp_y": "1"}, options(model))
-    assert patch_picture(patches / "p0.png", {"mpp_x": "31", "mpp_y": "31"}, options(model)).box is None
+        read_patch_image(patches / "p0.png", {"mpp_x": "1", "mpp_y": "1"}, options(model))
+    assert read_patch_image(patches / "p0.png", {"mpp_x": "31", "mpp_y": "31"}, options(model)).box is None
 
 
-def reading(mm: float, reader: str, when: str, **more: object) -> Reading:
+def reading(mm: float, reader: str, when: str, **more: object) -> DepthReading:
     line = ((200.0, 700.0), (500.0, 700.0))
-    return Reading.model_validate({"mm": mm, "reader": reader, "when": when, "line": line, **more})
+    return DepthReading.model_validate({"mm": mm, "reader": reader, "when": when, "line": line, **more})
 
 
 def result(folder: Path, **more: object) -> Path:
@@ -181,19 +183,19 @@ def result(folder: Path, **more: object) -> Path:
 
 def test_a_readers_depth_counts_before_the_analysis_and_that_before_the_table(tmp_path: Path) -> None:
     own = result(tmp_path / "section")
-    assert known_of_slide(tmp_path / "none", FORM, None).depth == DepthUsed(2.4, "metadata")
-    found = known_of_slide(own, FORM, None)
-    assert found.depth == DepthUsed(1.2, "automatic", (1.0, 1.4))
+    assert case_of_slide(tmp_path / "none", FORM, None).depth == RiskDepth(2.4, "metadata")
+    found = case_of_slide(own, FORM, None)
+    assert found.depth == RiskDepth(1.2, "automatic", (1.0, 1.4))
     assert (found.row["depth_mm"], found.row["ulceration"], found.row["clark"]) == ("1.2", "1", "4")
     readings = (reading(1.8, "A", "2026-01-01T10:00:00", ulcerated=False), reading(2.0, "B", "2026-02-01T10:00:00"))
-    write_depth(own, SlideDepth(readings=readings))
-    latest = known_of_slide(own, FORM, None)
+    write_depth(own, SlideDepthReadings(readings=readings))
+    latest = case_of_slide(own, FORM, None)
     assert (latest.depth.mm, latest.depth.reader, latest.row["ulceration"]) == (2.0, "B", "1")
-    first = known_of_slide(own, FORM, "A")
-    assert (first.depth.words, first.row["ulceration"]) == ("depth 1.80 mm, measured by A", "0")
+    first = case_of_slide(own, FORM, "A")
+    assert (first.depth.description, first.row["ulceration"]) == ("depth 1.80 mm, measured by A", "0")
     assert first.lines[0] == readings[0].line
     with pytest.raises(InputError, match=r"'C' has measured nothing there \(readings by 'A', 'B'\)"):
-        known_of_slide(own, FORM, "C")
+        case_of_slide(own, FORM, "C")
 
 
 def test_beside_a_reading_nothing_counts_of_an_analysis_that_is_not_valid(tmp_path: Path) -> None:
@@ -203,37 +205,37 @@ def test_beside_a_reading_nothing_counts_of_an_analysis_that_is_not_valid(tmp_pa
         "ulceration": True,
         "clark_estimate": 3,
     }
-    demo = PredictionFacts("skin-demo", demonstration=True).validity().to_json()
+    demo = ValidityInputs("skin-demo", demonstration=True).check().to_json()
     own = result(tmp_path / "section", breslow_mm=None, depth={**found, "validity": demo}, validity=demo)
-    write_depth(own, SlideDepth(readings=(reading(0.4, "A", "2026-01-01T10:00:00"),)))
-    known = known_of_slide(own, {}, None)
+    write_depth(own, SlideDepthReadings(readings=(reading(0.4, "A", "2026-01-01T10:00:00"),)))
+    known = case_of_slide(own, {}, None)
     assert (known.depth.mm, known.notes, known.row, known.validity.valid) == (0.4, (), {"depth_mm": "0.4"}, True)
 
 
 def test_patches_of_a_slide_are_cut_where_it_is_deep(slide: Path, tmp_path: Path, model: Path) -> None:
     own = result(tmp_path / "section")
-    known = known_of_slide(own, {}, None)
-    (patch,) = slide_pictures(slide, known.lines, {}, options(model))
+    known = case_of_slide(own, {}, None)
+    (patch,) = cut_slide_patches(slide, known.lines, {}, options(model))
     assert patch.box is not None
     assert (patch.box.top, patch.box.left) == (200 - 40, 700 - 300)  # 0.2 mm above the surface, 3 mm wide
     assert (patch.box.height, patch.box.width, patch.rgb.shape) == (600, 600, (600, 600, 3))
     content = {"lesions": [{"label": "benign", "seed_row_px": 900, "seed_column_px": 300}]}
     with pytest.raises(InputError, match="there is no tumour to look at"):
-        slide_pictures(slide, (), content, options(model))
+        cut_slide_patches(slide, (), content, options(model))
     content["lesions"][0]["label"] = "melanoma"
-    assert [one.what for one in slide_pictures(slide, (), content, options(model))] == ["lesion"]
+    assert [one.description for one in cut_slide_patches(slide, (), content, options(model))] == ["lesion"]
 
 
 def test_many_files_become_a_table_and_a_bad_one_stops_nothing(
     patches: Path, slide: Path, model: Path, tmp_path: Path
 ) -> None:
-    note_slide(result(tmp_path / "out" / "section"), slide)
+    record_slide(result(tmp_path / "out" / "section"), slide)
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
     table = tmp_path / "patients.csv"
     table.write_text("image_id,age,sex,depth_mm,clark\np0,64,male,2.4,IV\nsection,50,female,,\n", encoding="utf-8")
     paths = [patches / "p0.png", bad, slide]
-    done = assess_files(paths, tmp_path / "out", options(model), Forms({}, table), run=RunContext())
+    done = assess_risk_of_files(paths, tmp_path / "out", options(model), PatientTable({}, table), run=RunContext())
     assert (done.done, done.failed) == (2, 1)
     rows = {row["case"]: row for row in read_table(done.table)}
     assert rows["bad"]["status"] == "failed"
@@ -258,5 +260,5 @@ def test_comparators_survive_the_file_and_a_damaged_one_is_told(
         read_comparators(folder)
 
 
-def test_a_case_without_any_depth_says_so(picture: PatchPicture) -> None:
-    assert KnownCase({}, DepthUsed(None, "unknown")).depth.words == "depth not known"
+def test_a_case_without_any_depth_says_so(picture: PatchImage) -> None:
+    assert RiskCase({}, RiskDepth(None, "unknown")).depth.description == "depth not known"

@@ -9,23 +9,23 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from napari_melanoma.classification.explanation import explain, pointed
-from napari_melanoma.classification.predictor import Lesion
+from napari_melanoma.classification.explanation import explain, score_pointing
+from napari_melanoma.classification.predictor import LesionInput
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.phantoms.cohort.cohort import Patch, draw_patch
-from napari_melanoma.phantoms.cohort.law import CohortConfig, draw_patients
+from napari_melanoma.phantoms.cohort.cohort import CohortPatch, draw_patch
+from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, draw_patients
 from napari_melanoma.risk.comparators import read_comparators
-from napari_melanoma.risk.inputs import PatchPicture, known_of_patch
-from napari_melanoma.risk.prediction import RiskAnswer, RiskOptions
-from napari_melanoma.risk.predictor import assess, load_risk_model
+from napari_melanoma.risk.inputs import PatchImage, case_of_patch
+from napari_melanoma.risk.prediction import RiskOptions, RiskPrediction
+from napari_melanoma.risk.predictor import load_risk_model, predict_risk
 
 NAME = "risk-demo"
 FORM = {"age": "60", "sex": "female", "site": "lower extremity"}
 
 
 @pytest.fixture(scope="module")
-def patches() -> tuple[Patch, Patch]:
+def patches() -> tuple[CohortPatch, CohortPatch]:
     """The patch of a patient in looks that no training had, with necrosis, and the same without."""
     config = CohortConfig(seed=5, count=30)
     kept = (one for one in draw_patients(config) if one.split == "test" and one.necrosis and 1 < one.depth_mm < 2)
@@ -34,7 +34,7 @@ def patches() -> tuple[Patch, Patch]:
 
 
 @pytest.fixture(scope="module")
-def thin() -> list[Patch]:
+def thin() -> list[CohortPatch]:
     """Six patches of thin melanomas with necrosis, in looks that no training had: chance finds it in one of eight."""
     config = CohortConfig(seed=5, count=200)
     kept = (one for one in draw_patients(config) if one.split == "test" and one.necrosis and one.depth_mm < 1.5)
@@ -42,20 +42,20 @@ def thin() -> list[Patch]:
     return list(islice((patch for patch in patches if patch.necrosis.any()), 6))
 
 
-def told(patch: Patch, **form: str) -> RiskAnswer:
-    known = known_of_patch({**FORM, **form})
-    return assess([PatchPicture(patch.rgb, "patch")], known, load_risk_model(NAME), RiskOptions(model=NAME))
+def told(patch: CohortPatch, **form: str) -> RiskPrediction:
+    known = case_of_patch({**FORM, **form})
+    return predict_risk([PatchImage(patch.rgb, "patch")], known, load_risk_model(NAME), RiskOptions(model=NAME))
 
 
 def test_it_says_what_it_is() -> None:
     info = find_bundle(NAME)
     assert "phantom-trained, demonstration" in info.config.title
     assert "**A demonstration, trained on drawn patients alone.**" in info.card
-    assert info.config.drawn_share == 1
+    assert info.config.synthetic_share == 1
     assert read_comparators(info.path).phantom
 
 
-def test_what_the_law_looks_at_moves_its_answer(patches: tuple[Patch, Patch]) -> None:
+def test_what_the_law_looks_at_moves_its_answer(patches: tuple[CohortPatch, CohortPatch]) -> None:
     with_necrosis, without = patches
     usual = told(without, depth_mm="1.5").probability
     assert told(with_necrosis, depth_mm="1.5").probability > usual
@@ -63,19 +63,19 @@ def test_what_the_law_looks_at_moves_its_answer(patches: tuple[Patch, Patch]) ->
     assert told(without, depth_mm="1.5", age="85", sex="male", site="palms/soles").probability > usual + 0.1
 
 
-def test_an_empty_form_is_answered(patches: tuple[Patch, Patch]) -> None:
-    answer = assess(
-        [PatchPicture(patches[0].rgb, "patch")], known_of_patch({}), load_risk_model(NAME), RiskOptions(model=NAME)
+def test_an_empty_form_is_answered(patches: tuple[CohortPatch, CohortPatch]) -> None:
+    answer = predict_risk(
+        [PatchImage(patches[0].rgb, "patch")], case_of_patch({}), load_risk_model(NAME), RiskOptions(model=NAME)
     )
     assert 0 < answer.probability < 1
     assert answer.depth.mm is not None
 
 
 @pytest.mark.parametrize("method", ["grad_cam", "attention"])
-def test_its_maps_point_at_necrosis(thin: list[Patch], method: Literal["grad_cam", "attention"]) -> None:
+def test_its_maps_point_at_necrosis(thin: list[CohortPatch], method: Literal["grad_cam", "attention"]) -> None:
     model = load_risk_model(NAME)
     hits = []
     for patch in thin:
-        lesion = Lesion(patch.rgb, np.ones(patch.rgb.shape[:2], bool), {**FORM, "depth_mm": "1.5"})
-        hits.append(pointed(explain(model, lesion, method, None, RunContext()), patch.necrosis, 16).hit)
+        lesion = LesionInput(patch.rgb, np.ones(patch.rgb.shape[:2], bool), {**FORM, "depth_mm": "1.5"})
+        hits.append(score_pointing(explain(model, lesion, method, None, RunContext()), patch.necrosis, 16).hit)
     assert sum(hits) >= len(thin) - 1, hits

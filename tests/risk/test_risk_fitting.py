@@ -16,7 +16,7 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.models.bundle import read_bundle
-from napari_melanoma.risk.comparators import fit_beside, fit_if_asked, read_comparators
+from napari_melanoma.risk.comparators import fit_comparators_if_metastasis, fit_run_comparators, read_comparators
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data, write_data
 
@@ -46,10 +46,10 @@ def ended(tmp_path: Path, write_model: Callable[..., Path]) -> RunFolder:
 
 
 def test_depth_and_image_are_fitted_and_a_column_that_nobody_filled_in_is_not(ended: RunFolder) -> None:
-    found = fit_beside(ended, read_bundle(ended.bundle), RunContext())
+    found = fit_run_comparators(ended, read_bundle(ended.bundle), RunContext())
     assert read_comparators(ended.bundle) == found
     assert {*found.table} == {"breslow"}
-    thin, thick = found.table["breslow"].of([{"depth_mm": "0.5"}, {"depth_mm": "2.5"}])
+    thin, thick = found.table["breslow"].predict([{"depth_mm": "0.5"}, {"depth_mm": "2.5"}])
     assert thin < 0.15
     assert thick > 0.85
     assert found.table["breslow"].cases == COUNT
@@ -66,12 +66,12 @@ def test_drawn_patients_are_known_by_their_rows_without_the_file_of_their_law(
         replace(row, sample=replace(row.sample, drawn=place < drawn)) for place, row in enumerate(read_data(ended.data))
     ]
     write_data(ended.data, rows)
-    assert fit_beside(ended, read_bundle(ended.bundle), RunContext()).phantom == marked
+    assert fit_run_comparators(ended, read_bundle(ended.bundle), RunContext()).phantom == marked
 
 
 def test_cases_that_were_drawn_are_marked(ended: RunFolder) -> None:
     (ended.path.parent / "set/cohort.json").write_text(json.dumps({"law": {}}), encoding="utf-8")
-    assert fit_beside(ended, read_bundle(ended.bundle), RunContext()).phantom
+    assert fit_run_comparators(ended, read_bundle(ended.bundle), RunContext()).phantom
 
 
 def test_what_is_left_out_is_said_in_the_result_and_in_the_log(ended: RunFolder) -> None:
@@ -82,14 +82,14 @@ def test_what_is_left_out_is_said_in_the_result_and_in_the_log(ended: RunFolder)
     (ended.path.parent / "set/images/p2.png").unlink()
     bundle, recipe = read_bundle(ended.bundle), read_toml(ended.config, TrainRecipe)
     write_data(ended.data, [row for row in read_data(ended.data) if row.sample.image_id != "p2"])
-    found = fit_beside(ended, bundle, RunContext())
+    found = fit_run_comparators(ended, bundle, RunContext())
     faulty, depth, answers = found.left_out
     assert "1 faulty rows of set" in faulty
     assert "../p2" in faulty
     assert "'999' (1); row p0" in depth
     assert answers == "1 of 23 cases have no answer in 'metastasis'."
     assert read_comparators(ended.bundle).left_out == found.left_out
-    assert answers in fit_if_asked(recipe, ended, bundle, RunContext())
+    assert answers in fit_comparators_if_metastasis(recipe, ended, bundle, RunContext())
 
 
 def test_a_run_about_something_else_gets_nothing_and_a_fault_is_told(ended: RunFolder) -> None:
@@ -97,9 +97,9 @@ def test_a_run_about_something_else_gets_nothing_and_a_fault_is_told(ended: RunF
         {"task": "classification", "data": {"datasets": ["any"]}, "classification": {"target": "melanoma"}}
     )
     bundle = read_bundle(ended.bundle)
-    assert fit_if_asked(recipe, ended, bundle, RunContext()) == ""
+    assert fit_comparators_if_metastasis(recipe, ended, bundle, RunContext()) == ""
     assert read_comparators(ended.bundle).table == {}
     about = {"target": "metastasis", "positive": "metastasis"}
     asked = TrainRecipe.model_validate({**recipe.model_dump(), "classification": about})
     (ended.path.parent / "set/images/p0.png").write_bytes(b"gone")
-    assert "nothing stands beside its answers" in fit_if_asked(asked, ended, bundle, RunContext())
+    assert "nothing stands beside its answers" in fit_comparators_if_metastasis(asked, ended, bundle, RunContext())

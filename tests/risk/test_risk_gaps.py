@@ -13,16 +13,16 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table, write_rgb
-from napari_melanoma.lesion.patient_data import Forms
+from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 from napari_melanoma.risk import batch
-from napari_melanoma.risk.batch import assess_files
-from napari_melanoma.risk.inputs import PatchPicture, known_of_patch, patch_picture
-from napari_melanoma.risk.prediction import GapsUnknown, RiskAnswer, RiskOptions, never_empty
-from napari_melanoma.risk.predictor import assess
-from napari_melanoma.risk.slide_files import kept_risk
+from napari_melanoma.risk.batch import assess_risk_of_files
+from napari_melanoma.risk.inputs import PatchImage, case_of_patch, read_patch_image
+from napari_melanoma.risk.prediction import MissingValuesError, RiskOptions, RiskPrediction, never_missing_columns
+from napari_melanoma.risk.predictor import predict_risk
+from napari_melanoma.risk.slide_files import read_risk
 
 WHOLE = {"age": "64", "sex": "male", "depth_mm": "2.4"}
 NEVER = {"drop_form": 0.0, "drop_field": 0.0}
@@ -48,10 +48,10 @@ def learnt(loaded: Classifier, classification: dict[str, float], **known: int) -
     return Classifier(replace(loaded.info, config=config), loaded.network, "cpu")
 
 
-def asked(patches: Path, form: dict[str, str], model: Classifier) -> RiskAnswer:
+def asked(patches: Path, form: dict[str, str], model: Classifier) -> RiskPrediction:
     """Its answer to the first patch."""
-    picture = PatchPicture(read_photograph(patches / "p0.png").rgb, "patch", wide_mm=3.0)
-    return assess([picture], known_of_patch(form), model, RiskOptions(model=model.info.name))
+    picture = PatchImage(read_photograph(patches / "p0.png").rgb, "patch", width_mm=3.0)
+    return predict_risk([picture], case_of_patch(form), model, RiskOptions(model=model.info.name))
 
 
 def test_a_model_that_never_saw_an_empty_cell_answers_whole_rows_alone(patches: Path, loaded: Classifier) -> None:
@@ -60,24 +60,24 @@ def test_a_model_that_never_saw_an_empty_cell_answers_whole_rows_alone(patches: 
     assert answer.shares is None
     assert any("never seen an empty cell" in one for one in answer.warnings)
     with pytest.raises(
-        GapsUnknown, match=r"age, sex are empty: 'tiny-risk' .*no case lacked one, drop_form = 0"
+        MissingValuesError, match=r"age, sex are empty: 'tiny-risk' .*no case lacked one, drop_form = 0"
     ) as said:
         asked(patches, {"depth_mm": "2.4"}, model)
     assert "Breslow thickness alone 0." in str(said.value)
-    with pytest.raises(GapsUnknown, match=r"age \('400' is not understood\) is empty"):
+    with pytest.raises(MissingValuesError, match=r"age \('400' is not understood\) is empty"):
         asked(patches, {**WHOLE, "age": "400"}, model)
     assert said.value.depth.mm == 2.4
-    assert said.value.beside["breslow"].probability is not None
+    assert said.value.comparisons["breslow"].probability is not None
     assert asked(patches, {}, loaded).missing == ("age", "depth_mm", "sex")  # this one has learnt what that means
 
 
 def test_a_column_that_was_empty_in_training_often_enough_may_be_empty(patches: Path, loaded: Classifier) -> None:
     model = learnt(loaded, NEVER, age=40)  # of 60
-    assert {*never_empty(model.info.config)} == {"depth_mm", "sex"}
+    assert {*never_missing_columns(model.info.config)} == {"depth_mm", "sex"}
     assert asked(patches, {"sex": "male", "depth_mm": "2.4"}, model).missing == ("age",)
-    with pytest.raises(GapsUnknown, match="sex is empty"):
+    with pytest.raises(MissingValuesError, match="sex is empty"):
         asked(patches, {"depth_mm": "2.4"}, model)
-    assert never_empty(learnt(loaded, {"drop_form": 0.0, "drop_field": 0.1}).info.config) == {}
+    assert never_missing_columns(learnt(loaded, {"drop_form": 0.0, "drop_field": 0.1}).info.config) == {}
 
 
 def test_what_is_refused_keeps_its_row_and_what_needs_less(
@@ -87,7 +87,9 @@ def test_what_is_refused_keeps_its_row_and_what_needs_less(
     table = tmp_path / "patients.csv"
     table.write_text("image_id,age,sex,depth_mm,clark\np0,64,male,2.4,4\np1,,,1.2,3\n", encoding="utf-8")
     paths = [patches / "p0.png", patches / "p1.png"]
-    done = assess_files(paths, tmp_path / "out", RiskOptions(model=str(model)), Forms({}, table), run=RunContext())
+    done = assess_risk_of_files(
+        paths, tmp_path / "out", RiskOptions(model=str(model)), PatientTable({}, table), run=RunContext()
+    )
     first, second = read_table(done.table)
     assert (done.done, done.failed) == (1, 1)
     assert first["probability"] != ""
@@ -102,11 +104,11 @@ def test_an_answer_of_before_is_none_to_what_is_refused_now(
 ) -> None:
     monkeypatch.setattr(batch, "load_risk_model", lambda name: learnt(loaded, NEVER))
     path, out, options = patches / "p0.png", tmp_path / "out", RiskOptions(model=str(model))
-    assert assess_files([path], out, options, Forms(WHOLE), run=RunContext()).done == 1
+    assert assess_risk_of_files([path], out, options, PatientTable(WHOLE), run=RunContext()).done == 1
     before = (out / "p0/risk.json").read_text(encoding="utf-8")
-    done = assess_files([path], out, options, Forms({"depth_mm": "2.4"}), run=RunContext())
+    done = assess_risk_of_files([path], out, options, PatientTable({"depth_mm": "2.4"}), run=RunContext())
     assert done.failed == 1
-    assert not kept_risk(out / "p0").answer
+    assert not read_risk(out / "p0").prediction
     (aside,) = (out / "p0").glob("risk-*.json")
     assert aside.read_text(encoding="utf-8") == before
     assert f"it is kept as {aside.name}" in read_table(done.table)[0]["warnings"]
@@ -118,7 +120,7 @@ def test_an_answer_of_before_is_none_to_what_is_refused_now(
 )
 def test_a_thickness_that_cannot_be_is_refused_and_not_passed_over(cell: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        known_of_patch({"depth_mm": cell})
+        case_of_patch({"depth_mm": cell})
 
 
 def test_numbers_and_patches_far_from_the_training_are_warned_of(patches: Path, loaded: Classifier) -> None:
@@ -133,7 +135,7 @@ def test_numbers_and_patches_far_from_the_training_are_warned_of(patches: Path, 
     config = loaded.info.config.model_copy(update={"classifier": classifier.model_copy(update={"unlike": 1e-6})})
     strange = asked(patches, WHOLE, Classifier(replace(loaded.info, config=config), loaded.network, "cpu"))
     assert strange.patches[0].unlike
-    assert strange.verdict.startswith("Not valid: the image is out of distribution.")
+    assert strange.headline.startswith("Not valid: the image is out of distribution.")
     assert not usual.patches[0].unlike
 
 
@@ -147,26 +149,26 @@ def test_numbers_and_patches_far_from_the_training_are_warned_of(patches: Path, 
 def test_a_photograph_is_no_patch(tmp_path: Path, shape: tuple[int, int, int], form: dict[str, str], said: str) -> None:
     write_rgb(tmp_path / "skin.png", np.full(shape, 180, np.uint8))
     with pytest.raises(InputError, match=said):
-        patch_picture(tmp_path / "skin.png", form, RiskOptions(model="any"))
+        read_patch_image(tmp_path / "skin.png", form, RiskOptions(model="any"))
 
 
 def test_a_square_photograph_of_skin_is_said_to_look_like_one(tmp_path: Path, patches: Path) -> None:
     phantom = lesion_phantom(LesionPhantomConfig(seed=2, modality="dermoscopic", size=(300, 300)))
     write_rgb(tmp_path / "skin.png", phantom.rgb)
     options = RiskOptions(model="any")
-    assert "dermoscopic photograph of skin" in patch_picture(tmp_path / "skin.png", {}, options).notes[0]
-    assert not any("skin" in one for one in patch_picture(patches / "p0.png", {}, options).notes)
+    assert "dermoscopic photograph of skin" in read_patch_image(tmp_path / "skin.png", {}, options).notes[0]
+    assert not any("skin" in one for one in read_patch_image(patches / "p0.png", {}, options).notes)
 
 
 def test_a_patch_of_unknown_width_is_said(patches: Path, loaded: Classifier) -> None:
-    picture = patch_picture(patches / "p0.png", {}, RiskOptions(model="any"))
-    answer = assess([picture, picture], known_of_patch(WHOLE), loaded, RiskOptions(model="any"))
+    picture = read_patch_image(patches / "p0.png", {}, RiskOptions(model="any"))
+    answer = predict_risk([picture, picture], case_of_patch(WHOLE), loaded, RiskOptions(model="any"))
     assert sum("how wide the patch is: taken for 3 mm" in one for one in answer.warnings) == 1
 
 
 def test_one_model_answers() -> None:
-    from napari_melanoma.cli.risk import _one
+    from napari_melanoma.cli.risk import _single_model
 
-    assert _one(["a"]) == "a"
+    assert _single_model(["a"]) == "a"
     with pytest.raises(InputError, match="found 2: a, b"):
-        _one(["a", "b"])
+        _single_model(["a", "b"])

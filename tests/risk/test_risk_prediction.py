@@ -5,8 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.risk.comparators import Logistic, expit
-from napari_melanoma.risk.prediction import answers_of, centre_below, coalitions, patch_places, pooled, shares
+from napari_melanoma.risk.comparators import LogisticRegression, expit
+from napari_melanoma.risk.prediction import (
+    choose_patch_positions,
+    coalitions,
+    patch_center,
+    pool_predictions,
+    predict_coalitions,
+    shapley_shares,
+)
 
 PARTS = ("image", "depth", "patient")
 UM = (0.5, 0.5)
@@ -14,20 +21,20 @@ UM = (0.5, 0.5)
 
 def test_shares_of_a_sum_are_its_terms_and_of_a_product_are_even() -> None:
     terms = {"image": 0.2, "depth": -0.1, "patient": 0.05}
-    found = shares(answers_of(PARTS, lambda known: sum(terms[part] for part in known)), PARTS)
+    found = shapley_shares(predict_coalitions(PARTS, lambda known: sum(terms[part] for part in known)), PARTS)
     assert found == pytest.approx(terms)
-    together = shares(answers_of(PARTS, lambda known: float(len(known) == 3)), PARTS)
+    together = shapley_shares(predict_coalitions(PARTS, lambda known: float(len(known) == 3)), PARTS)
     assert together == pytest.approx(dict.fromkeys(PARTS, 1 / 3))
 
 
 def test_shares_add_up_to_what_knowing_all_changes() -> None:
     answers = dict(zip(coalitions(PARTS), np.random.default_rng(0).random(8), strict=True))
-    found = shares(answers, PARTS)
+    found = shapley_shares(answers, PARTS)
     assert sum(found.values()) == pytest.approx(answers[frozenset(PARTS)] - answers[frozenset()])
 
 
 def test_a_part_that_changes_nothing_has_no_share() -> None:
-    found = shares(answers_of(PARTS, lambda known: 0.3 + 0.4 * ("image" in known)), PARTS)
+    found = shapley_shares(predict_coalitions(PARTS, lambda known: 0.3 + 0.4 * ("image" in known)), PARTS)
     assert found == pytest.approx({"image": 0.4, "depth": 0, "patient": 0})
 
 
@@ -35,57 +42,57 @@ def test_a_logistic_regression_finds_the_law_that_made_its_cases() -> None:
     draw = np.random.default_rng(0)
     inputs = draw.normal(size=(4000, 2))
     labels = draw.random(4000) < expit(inputs @ (1.5, -0.7) + 0.4)
-    found = Logistic.fit(inputs, labels)
+    found = LogisticRegression.fit(inputs, labels)
     assert found.weights == pytest.approx([1.5, -0.7], abs=0.15)
     assert found.intercept == pytest.approx(0.4, abs=0.12)
-    assert found.of(inputs).mean() == pytest.approx(labels.mean(), abs=1e-6)  # the score equation of the intercept
+    assert found.predict(inputs).mean() == pytest.approx(labels.mean(), abs=1e-6)  # the score equation of the intercept
 
 
 def test_a_logistic_regression_agrees_with_scikit_learn() -> None:
-    from sklearn.linear_model import LogisticRegression
+    from sklearn import linear_model
 
     draw = np.random.default_rng(1)
     inputs, labels = draw.normal(size=(60, 3)), draw.random(60) < 0.4
-    theirs = LogisticRegression(C=1.0, tol=1e-10, max_iter=1000).fit(inputs, labels)
-    ours = Logistic.fit(inputs, labels)
+    theirs = linear_model.LogisticRegression(C=1.0, tol=1e-10, max_iter=1000).fit(inputs, labels)
+    ours = LogisticRegression.fit(inputs, labels)
     assert [*ours.weights, ours.intercept] == pytest.approx([*theirs.coef_[0], *theirs.intercept_], abs=1e-4)
 
 
 @pytest.mark.parametrize("truth", [True, False])
 def test_cases_that_are_all_alike_give_their_share(truth: bool) -> None:
-    found = Logistic.fit(np.ones((9, 2)), np.full(9, truth))
-    assert found.of([[5.0, -5.0]])[0] == pytest.approx(0.95 if truth else 0.05)
+    found = LogisticRegression.fit(np.ones((9, 2)), np.full(9, truth))
+    assert found.predict([[5.0, -5.0]])[0] == pytest.approx(0.95 if truth else 0.05)
 
 
 def test_separable_cases_do_not_run_away() -> None:
-    found = Logistic.fit([[-1.0], [1.0]] * 20, [False, True] * 20)
-    assert 0.9 < found.of([[1.0]])[0] < 1
+    found = LogisticRegression.fit([[-1.0], [1.0]] * 20, [False, True] * 20)
+    assert 0.9 < found.predict([[1.0]])[0] < 1
 
 
 def test_a_patch_looks_down_from_a_little_above_the_surface() -> None:
-    row, column = centre_below((1000, 500), (3000, 500), UM, 3.0)
+    row, column = patch_center((1000, 500), (3000, 500), UM, 3.0)
     assert (row, column) == (1000 + 1300 / 0.5, 500)  # 3 mm high, 0.2 mm of it above: its middle 1.3 mm below
-    (place,) = patch_places([((1000, 500), (3000, 500))], [], UM, 3.0, 3)
+    (place,) = choose_patch_positions([((1000, 500), (3000, 500))], [], UM, 3.0, 3)
     box = place.box(UM)
     assert (box.top, box.height, box.width) == (1000 - 400, 6000, 6000)
-    assert centre_below((10, 10), (10, 10), UM, 3.0) == (10 + 2600, 10)
+    assert patch_center((10, 10), (10, 10), UM, 3.0) == (10 + 2600, 10)
 
 
 def test_a_slanted_line_and_unequal_pixels_are_followed_in_mm() -> None:
-    row, column = centre_below((0, 0), (0, 1000), (0.5, 0.25), 3.0)
+    row, column = patch_center((0, 0), (0, 1000), (0.5, 0.25), 3.0)
     assert (row, column) == pytest.approx((0, 1300 / 0.25))
 
 
 def test_places_that_show_the_same_are_taken_once_and_lesions_come_last() -> None:
     line = ((1000, 5000), (2000, 5000))
     far, near = (20000, 5000), (3700, 5100)
-    found = patch_places([line, ((1100, 5000), (2000, 5000))], [near, far], UM, 3.0, 5)
-    assert [one.what for one in found] == ["deepest place", "lesion"]
-    assert found[1].centre == far
-    assert len(patch_places([line], [far], UM, 3.0, 1)) == 1
-    assert patch_places([], [], UM, 3.0, 3) == ()
+    found = choose_patch_positions([line, ((1100, 5000), (2000, 5000))], [near, far], UM, 3.0, 5)
+    assert [one.description for one in found] == ["deepest place", "lesion"]
+    assert found[1].center == far
+    assert len(choose_patch_positions([line], [far], UM, 3.0, 1)) == 1
+    assert choose_patch_positions([], [], UM, 3.0, 3) == ()
 
 
 def test_answers_become_one() -> None:
-    assert pooled([0.2, 0.4], "mean") == pytest.approx(0.3)
-    assert pooled([0.2, 0.4], "maximum") == pytest.approx(0.4)
+    assert pool_predictions([0.2, 0.4], "mean") == pytest.approx(0.3)
+    assert pool_predictions([0.2, 0.4], "maximum") == pytest.approx(0.4)

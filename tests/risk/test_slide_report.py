@@ -13,18 +13,18 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.validity import PredictionFacts
-from napari_melanoma.depth.readings import Margins, Mitoses, Reading, SlideDepth, write_depth
+from napari_melanoma.core.validity import ValidityInputs
+from napari_melanoma.depth.readings import DepthReading, ExcisionMargins, MitosisCount, SlideDepthReadings, write_depth
 from napari_melanoma.io.results import read_table
-from napari_melanoma.lesion.patient_data import Forms
+from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.reports.slide import write_slide_report
-from napari_melanoma.reports.slide_export import export_results, result_folders_in
-from napari_melanoma.reports.slide_page import risk_of
-from napari_melanoma.risk.batch import assess_files
+from napari_melanoma.reports.slide_export import export_results, find_result_folders
+from napari_melanoma.reports.slide_page import read_risk_part
+from napari_melanoma.risk.batch import assess_risk_of_files
 from napari_melanoma.risk.prediction import RiskOptions
-from napari_melanoma.risk.slide import slide_risk, slide_risk_map
-from napari_melanoma.risk.slide_files import kept_risk
-from napari_melanoma.slides.result_folder import note_slide
+from napari_melanoma.risk.slide import explain_slide_risk, predict_slide_risk
+from napari_melanoma.risk.slide_files import read_risk
+from napari_melanoma.slides.result_folder import record_slide
 
 LINE = {"surface": [400, 500], "deepest": [680, 500], "mm": 1.4, "interval_mm": [1.2, 1.6], "section": 0}
 PHANTOM = "phantom-trained, demonstration"
@@ -38,8 +38,8 @@ def told(slide: Path, tmp_path: Path, model: Path) -> Path:
     write_json(folder / "result.json", content)
     asked = {"slide": str(slide), "folder": str(folder), "model": str(model)}
     row = {"age": "64", "sex": "male"}
-    slide_risk({**asked, "row": row, "options": {"model": str(model)}}, RunContext())
-    slide_risk_map({**asked, "method": "attention"}, RunContext())
+    predict_slide_risk({**asked, "row": row, "options": {"model": str(model)}}, RunContext())
+    explain_slide_risk({**asked, "method": "attention"}, RunContext())
     return folder
 
 
@@ -81,11 +81,11 @@ def test_the_page_says_the_risk_and_all_that_it_rests_on(told: Path, tmp_path: P
 
 def test_a_depth_that_is_not_valid_is_named_with_the_reason(slide: Path, tmp_path: Path, model: Path) -> None:
     folder = tmp_path / "results" / "section"
-    validity = PredictionFacts("tiny", distance=2.0, limit=1.0).validity()
+    validity = ValidityInputs("tiny", distance=2.0, limit=1.0).check()
     depth = {"candidates": [{**LINE, "at_least": True}], "notes": [], "validity": validity.to_json()}
     write_json(folder / "result.json", {"breslow_mm": 1.4, "breslow_interval_mm": [1.2, 1.6], "depth": depth})
     asked = {"slide": str(slide), "folder": str(folder), "row": {}, "options": {"model": str(model)}}
-    slide_risk(asked, RunContext())
+    predict_slide_risk(asked, RunContext())
     text = html.unescape(text_of(write_slide_report(tmp_path / "page.html", folder)))
     assert f"Depth that was used {validity.headline('')} (depth measured by the analysis of the slide)." in text
     answer = json.loads((folder / "risk.json").read_text())
@@ -96,7 +96,7 @@ def test_a_depth_that_is_not_valid_is_named_with_the_reason(slide: Path, tmp_pat
 
 def test_what_a_reader_set_stands_beside_it_and_makes_the_risk_one_of_before(told: Path, tmp_path: Path) -> None:
     line = ((400.0, 500.0), (760.0, 500.0))
-    reading = Reading(
+    reading = DepthReading(
         reader="A",
         when="2026-01-02T10:00:00+00:00",
         line=line,
@@ -105,10 +105,10 @@ def test_what_a_reader_set_stands_beside_it_and_makes_the_risk_one_of_before(tol
         ulcerated=True,
         clark=4,
         clark_by="hand",
-        margins=Margins(lateral_mm=3.0, deep_mm=2.5),
-        mitoses=Mitoses(counted=3, mm2=1.0, per_mm2=3.0),
+        margins=ExcisionMargins(lateral_mm=3.0, deep_mm=2.5),
+        mitoses=MitosisCount(counted=3, mm2=1.0, per_mm2=3.0),
     )
-    write_depth(told, SlideDepth(readings=(reading,)))
+    write_depth(told, SlideDepthReadings(readings=(reading,)))
     text = text_of(write_slide_report(tmp_path / "page.html", told))
     for words in ("1.80 mm T2b", "present", "3.0 per mm²", "Clark level IV", "lateral 3 mm", "deep 2.5 mm"):
         assert words in text
@@ -122,14 +122,14 @@ def test_a_scale_that_a_person_set_counts_more_than_that_of_the_file(told: Path,
     assert "2.5 x 2 µm per pixel" in text_of(write_slide_report(page, told, slide, scale=PixelSize(2.5, 2.0)))
     same = write_slide_report(page, told, slide, scale=PixelSize(5.0 + 1e-9, 5.0))
     assert "5 x 5 µm per pixel (file)" in text_of(same)
-    reading = Reading(reader="A", when="2026-01-02T10:00:00+00:00", line=((4.0, 5.0), (7.0, 5.0)), mm=1.8)
+    reading = DepthReading(reader="A", when="2026-01-02T10:00:00+00:00", line=((4.0, 5.0), (7.0, 5.0)), mm=1.8)
     measured = reading.model_copy(update={"um_per_px": (3.0, 4.0)})
-    write_depth(told, SlideDepth(readings=(measured,)))
+    write_depth(told, SlideDepthReadings(readings=(measured,)))
     assert "4 x 3 µm per pixel" in text_of(write_slide_report(page, told, slide, scale=PixelSize(2.5, 2.0)))
 
 
 def test_without_the_slide_there_are_no_pictures_and_all_else_stays(told: Path, tmp_path: Path) -> None:
-    found = risk_of(told, tmp_path / "gone.svs")
+    found = read_risk_part(told, tmp_path / "gone.svs")
     assert found is not None
     assert (found.pictures, "cannot be read any more" in found.note) == ([], True)
     source = json.loads((told / "slide.json").read_text())
@@ -137,11 +137,11 @@ def test_without_the_slide_there_are_no_pictures_and_all_else_stays(told: Path, 
     text = text_of(write_slide_report(tmp_path / "page.html", told))
     assert "Risk of metastasis" in text
     assert "1.40 mm" in text
-    assert risk_of(tmp_path / "nothing", None) is None
+    assert read_risk_part(tmp_path / "nothing", None) is None
 
 
 def test_the_page_and_the_risk_go_out_with_the_results(told: Path, tmp_path: Path) -> None:
-    folders = result_folders_in([told.parent])  # no store: it was asked for its risk alone
+    folders = find_result_folders([told.parent])  # no store: it was asked for its risk alone
     assert folders == [told]
     written = export_results(folders, tmp_path / "out", ["risk", "report", "tiles"], run=RunContext())
     assert [one.error != "" for one in written] == [False, False, True]
@@ -155,15 +155,15 @@ def analysed(slide: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "out" / "section"
     notes = ["the slide is unlike those that the model learnt from"]
     write_json(folder / "result.json", {"breslow_mm": 1.4, "depth": {"candidates": [LINE], "notes": notes}})
-    note_slide(folder, slide)
+    record_slide(folder, slide)
     return folder
 
 
 def test_the_command_line_draws_the_maps_for_the_page(analysed: Path, slide: Path, tmp_path: Path, model: Path) -> None:
     options = RiskOptions(model=str(model), maps=True)
-    done = assess_files([slide], analysed.parent, options, Forms({"age": "64"}), run=RunContext())
+    done = assess_risk_of_files([slide], analysed.parent, options, PatientTable({"age": "64"}), run=RunContext())
     assert done.failed == 0
-    found = risk_of(analysed, slide)
+    found = read_risk_part(analysed, slide)
     assert found is not None
     titles = [caption.rpartition(", ")[2] for caption, _ in found.pictures]
     assert titles[1:] == ["attention", "Grad-CAM"]
@@ -173,12 +173,12 @@ def test_the_command_line_draws_the_maps_for_the_page(analysed: Path, slide: Pat
 def test_an_answer_stands_where_its_maps_cannot_be_written(analysed: Path, slide: Path, model: Path) -> None:
     (analysed / "risk").write_text("a file where the folder of the maps would be", encoding="utf-8")
     options = RiskOptions(model=str(model), maps=True)
-    done = assess_files([slide], analysed.parent, options, Forms({"age": "64"}), run=RunContext())
+    done = assess_risk_of_files([slide], analysed.parent, options, PatientTable({"age": "64"}), run=RunContext())
     assert (done.done, done.failed) == (1, 0)
     (row,) = read_table(done.table)
     assert row["status"] == "done"
     assert "the maps could not be drawn: " in row["warnings"]
-    assert kept_risk(analysed).answer["probability"] == pytest.approx(float(row["probability"]))
+    assert read_risk(analysed).prediction["probability"] == pytest.approx(float(row["probability"]))
 
 
 def test_of_nothing_there_is_no_page(tmp_path: Path) -> None:

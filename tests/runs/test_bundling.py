@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_melanoma.runs.bundling import kinds_of
+from napari_melanoma.runs.bundling import choose_modalities
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ from napari_melanoma.runs.bundling import kinds_of
 def test_a_model_is_said_to_be_for_no_less_than_it_has_learnt_from(
     named: tuple[str, ...], seen: list[str | None], kinds: tuple[str, ...]
 ) -> None:
-    assert kinds_of(named, seen) == kinds
+    assert choose_modalities(named, seen) == kinds

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.runs.start import check_start, describe_start, fed_as, parent_of, start_network
+from napari_melanoma.runs.start import check_start, create_network, describe_start, find_normalization, find_parent
 from napari_melanoma.training.recipe import TrainRecipe
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -29,27 +29,27 @@ CASES = [
 @pytest.mark.parametrize(("model", "expected"), CASES)
 def test_images_are_fed_as_the_weights_know_them(model: dict[str, Any], expected: dict[str, Any]) -> None:
     recipe = recipe_of(**model)
-    assert fed_as(recipe, parent_of(recipe)) == expected
+    assert find_normalization(recipe, find_parent(recipe)) == expected
 
 
 def test_a_segmentation_is_fed_as_before() -> None:
-    assert fed_as(recipe_of("segmentation", options={"encoder": "resnet34"}), None) == {}
+    assert find_normalization(recipe_of("segmentation", options={"encoder": "resnet34"}), None) == {}
 
 
 def test_a_classifier_begins_with_the_encoder_of_the_shipped_segmentation_model() -> None:
     from napari_melanoma.models.bundle import load_network
     from napari_melanoma.models.registry import find_bundle
-    from napari_melanoma.models.zoo import encoder_of
+    from napari_melanoma.models.zoo import find_encoder
 
     recipe, said = recipe_of(start="lesion-small", options={"output_stride": 16}), []
     check_start(recipe)
     ours, theirs = (
-        encoder_of(network)
-        for network in (start_network(recipe, tell=said.append), load_network(find_bundle("lesion-small")))
+        find_encoder(network)
+        for network in (create_network(recipe, notify=said.append), load_network(find_bundle("lesion-small")))
     )
     assert ours is not None
     assert theirs is not None
     state = theirs.state_dict()
     assert all(bool((value == state[name]).all()) for name, value in ours.state_dict().items())
     assert said == ["start: the encoder, 240 tensors, comes from 'lesion-small'; the rest is random."]
-    assert describe_start(recipe, parent_of(recipe)).startswith("encoder of lesion-small, weights ")
+    assert describe_start(recipe, find_parent(recipe)).startswith("encoder of lesion-small, weights ")

@@ -15,12 +15,14 @@ from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.runs import estimate as module
-from napari_melanoma.runs.estimate import MB, Estimate, Plan, estimate, plan_of, scaled
+from napari_melanoma.runs.estimate import MB, RunEstimate, RunWorkload, count_workload, estimate_run, scale_cost
 from napari_melanoma.training.batch_size import StepCost, measure_step
 from napari_melanoma.training.recipe import TrainRecipe
 
 COST = StepCost(0.5, 0.1, 0.05, 50 * MB, 60 * MB, "cpu", "32-true")
-PLAN = Plan(learn=100, tuning=20, held_out=10, batch=8, piece=8, processes=1, steps=12, epochs=5)
+PLAN = RunWorkload(
+    training_images=100, validation_images=20, test_images=10, batch=8, device_batch=8, processes=1, steps=12, epochs=5
+)
 NOTHING = dict.fromkeys(("START_S", "READ_S", "JUDGE_S"), 0.0)
 
 
@@ -53,13 +55,13 @@ def recipe(folder: Path) -> TrainRecipe:
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_known", {})
+    monkeypatch.setattr(module, "_cost_cache", {})
 
 
 def test_time_is_steps_times_their_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in NOTHING.items():
         monkeypatch.setattr(module, name, value)
-    found = scaled(COST, PLAN)
+    found = scale_cost(COST, PLAN)
     learning, answering, judging = 60 * (8 * 0.5 + 0.1), 20 * 6 * 0.05, 2 * 10 * 0.05
     assert found.seconds == pytest.approx(learning + answering + judging)
     assert (found.steps, found.epochs, found.images) == (60, 5, 100)
@@ -67,19 +69,21 @@ def test_time_is_steps_times_their_cost(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_start_and_reading_count_too() -> None:
-    assert scaled(COST, replace(PLAN, steps=0, tuning=0, held_out=0)).seconds == module.START_S + 100 * module.READ_S
+    assert (
+        scale_cost(COST, replace(PLAN, steps=0, tuning=0, held_out=0)).seconds == module.START_S + 100 * module.READ_S
+    )
 
 
 def test_memory_is_that_of_what_is_computed_at_once() -> None:
-    whole, pieces = scaled(COST, PLAN).memory_mb, scaled(COST, replace(PLAN, piece=2)).memory_mb
+    whole, pieces = scale_cost(COST, PLAN).memory_mb, scale_cost(COST, replace(PLAN, piece=2)).memory_mb
     assert whole - pieces == pytest.approx(module.WORKSPACE * 6 * 50)
     assert pieces == pytest.approx(module.PROGRAM_MB["cpu"] + 60 + module.WORKSPACE * 2 * 50)
 
 
 def test_two_devices_share_the_images_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "START_S", 0.0)
-    alone = scaled(COST, replace(PLAN, tuning=0, held_out=0, learn=0))
-    together = scaled(COST, replace(PLAN, tuning=0, held_out=0, learn=0, processes=2))
+    alone = scale_cost(COST, replace(PLAN, tuning=0, held_out=0, learn=0))
+    together = scale_cost(COST, replace(PLAN, tuning=0, held_out=0, learn=0, processes=2))
     assert alone.seconds - together.seconds == pytest.approx(60 * 4 * 0.5)
 
 
@@ -93,15 +97,15 @@ PLANS = [
 
 @pytest.mark.parametrize(("change", "expected"), [case[1:] for case in PLANS], ids=[case[0] for case in PLANS])
 def test_plan(change: dict[str, object], expected: dict[str, int], recipe: TrainRecipe) -> None:
-    plan = plan_of(recipe.model_copy(update=change))
-    assert plan.learn + plan.tuning + plan.held_out == 40
+    plan = count_workload(recipe.model_copy(update=change))
+    assert plan.training_images + plan.validation_images + plan.test_images == 40
     assert {name: getattr(plan, name) for name in expected} == expected
 
 
 def test_base_data_take_their_share_of_each_step(folder: Path, recipe: TrainRecipe) -> None:
     data = recipe.data.model_copy(update={"base": (str(folder),), "base_share": 0.5})
-    plan = plan_of(recipe.model_copy(update={"data": data}))
-    assert (plan.batch, plan.steps) == (4, plan_of(recipe).learn // 2)
+    plan = count_workload(recipe.model_copy(update={"data": data}))
+    assert (plan.batch, plan.steps) == (4, count_workload(recipe).training_images // 2)
 
 
 def test_the_cost_of_a_step_is_what_the_clock_says(recipe: TrainRecipe) -> None:
@@ -140,17 +144,17 @@ def test_it_is_measured_once(recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatc
     said: list[str] = []
     monkeypatch.setattr("napari_melanoma.training.batch_size.measure_step", lambda recipe: COST)
     run = RunContext(lambda progress: said.append(progress.message))
-    first = estimate(recipe, run=run)
-    again = estimate(recipe.model_copy(update={"epochs": 6, "batch_size": 8, "learning_rate": 1e-4}), run=run)
+    first = estimate_run(recipe, run=run)
+    again = estimate_run(recipe.model_copy(update={"epochs": 6, "batch_size": 8, "learning_rate": 1e-4}), run=run)
     assert (first.epochs, again.epochs) == (3, 6)
-    estimate(recipe.model_copy(update={"precision": "fp32"}), run=run)
+    estimate_run(recipe.model_copy(update={"precision": "fp32"}), run=run)
     assert said == ["Measuring a step"] * 2
 
 
 def test_the_worker_answers(recipe: TrainRecipe) -> None:
     said: list[Progress] = []
     answer = worker.HANDLERS["estimate"]({"recipe": recipe.model_dump(mode="json")}, RunContext(said.append))
-    assert Estimate(**answer).device == "cpu"
+    assert RunEstimate(**answer).device == "cpu"
     assert answer["seconds"] > 0
     assert answer["memory_mb"] > 100
     with pytest.raises(ConfigError, match="the recipe is not a valid TrainRecipe"):
@@ -161,22 +165,22 @@ def test_what_cannot_be_estimated(recipe: TrainRecipe, tmp_path: Path) -> None:
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        estimate(recipe, run=run)
+        estimate_run(recipe, run=run)
     gone = recipe.data.model_copy(update={"datasets": (str(tmp_path / "gone"),)})
     with pytest.raises(DataSetError, match="is no data set"):
-        estimate(recipe.model_copy(update={"data": gone}), run=RunContext())
+        estimate_run(recipe.model_copy(update={"data": gone}), run=RunContext())
 
 
 def test_memory_of_a_gpu_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from napari_melanoma.training.batch_size import let_go
+    from napari_melanoma.training.batch_size import release_memory
 
     given_back: list[str] = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append("cuda"))
     monkeypatch.setattr(torch.mps, "empty_cache", lambda: given_back.append("mps"))
     for device in ("cpu", "cuda", "mps"):
-        let_go(device)
+        release_memory(device)
     assert given_back == ["cuda", "mps"]
 
 
@@ -191,8 +195,8 @@ def test_memory_is_given_back_however_measuring_ends(fails: bool, monkeypatch: p
         if fails:
             raise MemoryError
 
-    monkeypatch.setattr(batch_size, "_measured", measured)
-    monkeypatch.setattr(batch_size, "let_go", given_back.append)
+    monkeypatch.setattr(batch_size, "_measure_step", measured)
+    monkeypatch.setattr(batch_size, "release_memory", given_back.append)
     recipe = TrainRecipe.parse({"device": "cpu", "data": {"datasets": ["somewhere"]}}, "the test")
     with pytest.raises(MemoryError) if fails else nullcontext():
         batch_size.measure_step(recipe)

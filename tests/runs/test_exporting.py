@@ -13,7 +13,7 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.models.export import read_about
+from napari_melanoma.models.export import read_metadata
 from napari_melanoma.runs import exporting
 from napari_melanoma.runs.exporting import Int8Options, export_bundle, export_int8_bundle
 
@@ -26,7 +26,7 @@ def two_layers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1)).eval()
-    monkeypatch.setattr(exporting, "_network", lambda info: network)
+    monkeypatch.setattr(exporting, "_load_export_network", lambda info: network)
 
 
 def data_set(folder: Path, count: int) -> Path:
@@ -61,7 +61,7 @@ def test_integers_come_with_their_figures(tiny_bundle: BundleInfo, tmp_path: Pat
 
 @pytest.mark.usefixtures("two_layers")
 def test_a_file_carries_the_configuration_of_its_bundle(tiny_bundle: BundleInfo, tmp_path: Path) -> None:
-    about = json.loads(read_about(export_bundle(tiny_bundle, tmp_path / "tiny.pt", "torchscript")))
+    about = json.loads(read_metadata(export_bundle(tiny_bundle, tmp_path / "tiny.pt", "torchscript")))
     assert about.pop("fingerprint") == tiny_bundle.fingerprint
     assert about == tiny_bundle.config.model_dump(mode="json")
 

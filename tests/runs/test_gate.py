@@ -15,12 +15,18 @@ from napari_melanoma.core.errors import BundleError, DataSetError, RunError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.data.splits import split_parts
+from napari_melanoma.data.splits import split_trainable
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
-from napari_melanoma.models.registry import list_bundles, user_folder
+from napari_melanoma.models.registry import list_bundles, user_models_folder
 from napari_melanoma.runs import gate as module
-from napari_melanoma.runs.gate import discard, gate, held_out, may_have_learnt, take_over
+from napari_melanoma.runs.gate import (
+    activate_model,
+    compare_run,
+    discard_model,
+    find_test_images,
+    warn_of_training_images,
+)
 from napari_melanoma.runs.runs import read_run
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data, write_data
@@ -54,20 +60,20 @@ def finished(tmp_path: Path, recipe: TrainRecipe, tiny_bundle: BundleInfo) -> Ru
     folder = RunFolder(tmp_path / "run-01")
     folder.path.mkdir()
     write_toml(folder.config, recipe)
-    parts = split_parts(read_dataset(Path(recipe.data.datasets[0])), recipe.data, recipe.seed)
-    by_part = {"learn": parts.learn, "tuning": parts.tuning, "held_out": parts.held_out}
+    parts = split_trainable(read_dataset(Path(recipe.data.datasets[0])), recipe.data, recipe.seed)
+    by_part = {"learn": parts.training, "tuning": parts.validation, "held_out": parts.test}
     write_data(folder.data, [DataRow(part, sample, "", "") for part, found in by_part.items() for sample in found])
     shutil.copytree(tiny_bundle.path, folder.bundle)
-    folder.tell("started")
-    folder.tell("finished", threshold=0.5)
+    folder.append_event("started")
+    folder.append_event("finished", threshold=0.5)
     return folder
 
 
 def test_held_out_images_of_the_run_and_of_its_base(finished: RunFolder, recipe: TrainRecipe) -> None:
-    found = held_out(recipe, finished)
+    found = find_test_images(recipe, finished)
     samples, base = found.samples, found.base
     assert found.notes == ()
-    of_run = split_parts(read_dataset(Path(recipe.data.datasets[0])), recipe.data, 0).held_out
+    of_run = split_trainable(read_dataset(Path(recipe.data.datasets[0])), recipe.data, 0).test
     assert [sample.image_id for sample in samples if sample.domain == "corrections"] == [s.image_id for s in of_run]
     assert [sample.image_id for sample in samples if sample.domain == "known"] == [f"known{n}" for n in range(6)]
     assert base == ("known",)
@@ -77,12 +83,12 @@ def test_what_the_run_learnt_of_the_base_does_not_judge_it(finished: RunFolder, 
     learnt = read_dataset(Path(recipe.data.base[0]))[0]
     with finished.data.open("a") as table:
         table.write(f"base,{learnt.image_id},known,{learnt.group},,,,,{learnt.image},{learnt.mask},,\n")
-    assert "known0" not in {sample.image_id for sample in held_out(recipe, finished).samples}
+    assert "known0" not in {sample.image_id for sample in find_test_images(recipe, finished).samples}
 
 
 def test_the_gate_of_a_run(finished: RunFolder, tiny_bundle: BundleInfo) -> None:
     said: list[str] = []
-    found = gate(finished.path, run=RunContext(lambda progress: said.append(progress.message)))
+    found = compare_run(finished.path, run=RunContext(lambda progress: said.append(progress.message)))
     assert (found.old.name, found.new.name) == ("tiny", "tiny")
     assert found.old.fingerprint == found.new.fingerprint == tiny_bundle.fingerprint
     assert found.difference["JA"].mean == 0
@@ -96,7 +102,7 @@ def test_the_gate_of_a_run(finished: RunFolder, tiny_bundle: BundleInfo) -> None
 
 def test_a_run_from_nothing_is_judged_against_the_shipped_model(finished: RunFolder, recipe: TrainRecipe) -> None:
     write_toml(finished.config, recipe.model_copy(update={"model": recipe.model.model_copy(update={"start": "none"})}))
-    assert gate(finished.path, run=RunContext()).old.name == "lesion-small"
+    assert compare_run(finished.path, run=RunContext()).old.name == "lesion-small"
 
 
 def settled(folder: RunFolder, fingerprint: str) -> None:
@@ -116,22 +122,22 @@ def renewed(bundle: BundleInfo, folder: Path, name: str, provenance: dict[str, o
 def test_another_model_by_the_old_name_is_not_taken_for_it(finished: RunFolder, tiny_bundle: BundleInfo) -> None:
     settled(finished, "0" * 64)
     with pytest.raises(BundleError, match=r"'tiny' is another model than the one that run-01 started from \(weights"):
-        gate(finished.path, run=RunContext())
+        compare_run(finished.path, run=RunContext())
     assert not finished.comparison.exists()
     settled(finished, tiny_bundle.fingerprint)
-    assert gate(finished.path, run=RunContext()).old.fingerprint == tiny_bundle.fingerprint
+    assert compare_run(finished.path, run=RunContext()).old.fingerprint == tiny_bundle.fingerprint
 
 
 def test_the_old_model_is_found_by_its_weights(
     finished: RunFolder, recipe: TrainRecipe, tiny_bundle: BundleInfo
 ) -> None:
     """Its name has gone to the shipped model's; the weights are installed under another one."""
-    renewed(tiny_bundle, user_folder() / "kept", "kept", {})
+    renewed(tiny_bundle, user_models_folder() / "kept", "kept", {})
     settled(finished, tiny_bundle.fingerprint)
     for start in ("lesion-small", "gone"):
         model = recipe.model.model_copy(update={"start": start})
         write_toml(finished.config, recipe.model_copy(update={"model": model}))
-        assert gate(finished.path, run=RunContext()).old.name == "kept"
+        assert compare_run(finished.path, run=RunContext()).old.name == "kept"
 
 
 @pytest.mark.parametrize(
@@ -151,21 +157,21 @@ def test_what_the_old_model_may_have_learnt_is_said(
 ) -> None:
     """By itself, or the model that it was fine-tuned from."""
     data = {"datasets": ["corrections"], "base": ["known"], **values}
-    samples = held_out(recipe, finished).samples
-    itself = renewed(tiny_bundle, user_folder() / "itself", "itself", {"recipe": {"data": data}})
+    samples = find_test_images(recipe, finished).samples
+    itself = renewed(tiny_bundle, user_models_folder() / "itself", "itself", {"recipe": {"data": data}})
     child = {"parent": {"name": "itself", "fingerprint": itself.fingerprint}, "recipe": {"data": {"datasets": ["x"]}}}
-    for old in (itself, renewed(tiny_bundle, user_folder().parent / "child", "child", child)):
-        found = " ".join(may_have_learnt(old, samples, recipe.data))
+    for old in (itself, renewed(tiny_bundle, user_models_folder().parent / "child", "child", child)):
+        found = " ".join(warn_of_training_images(old, samples, recipe.data))
         assert found.startswith("The old model may have learnt some of these images") is bool(said)
         assert said in found
 
 
 def test_a_note_follows_the_reason(finished: RunFolder, recipe: TrainRecipe, tiny_bundle: BundleInfo) -> None:
     everything = {"recipe": {"data": {"datasets": ["corrections"], "split": "all"}}}
-    old = renewed(tiny_bundle, user_folder() / "old", "old", everything)
+    old = renewed(tiny_bundle, user_models_folder() / "old", "old", everything)
     model = recipe.model.model_copy(update={"start": old.name})
     write_toml(finished.config, recipe.model_copy(update={"model": model}))
-    assert "The old model may have learnt some of these images" in gate(finished.path, run=RunContext()).reason
+    assert "The old model may have learnt some of these images" in compare_run(finished.path, run=RunContext()).reason
 
 
 def test_masks_that_a_model_drew_and_a_person_accepted_are_counted(finished: RunFolder) -> None:
@@ -177,37 +183,37 @@ def test_masks_that_a_model_drew_and_a_person_accepted_are_counted(finished: Run
     total = len(held) + 6
     assert (
         f"Of the {total} reference masks, 1 were accepted without a correction"
-        in gate(finished.path, run=RunContext()).reason
+        in compare_run(finished.path, run=RunContext()).reason
     )
 
 
 def test_base_data_that_have_moved_stop_nothing(finished: RunFolder, recipe: TrainRecipe) -> None:
     base = Path(recipe.data.base[0])
     base.rename(base.parent / "moved")
-    found = gate(finished.path, run=RunContext())
+    found = compare_run(finished.path, run=RunContext())
     assert {domain.name for domain in found.domains} == {"corrections"}
     assert "The base data (known) cannot be read any more" in found.reason
     write_data(finished.data, [])
     with pytest.raises(DataSetError):
-        held_out(recipe, finished)
+        find_test_images(recipe, finished)
 
 
 def test_of_many_base_images_some_judge(
     finished: RunFolder, recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_OF_BASE", 4)
-    found = held_out(recipe, finished)
+    monkeypatch.setattr(module, "MAX_BASE_IMAGES", 4)
+    found = find_test_images(recipe, finished)
     assert sum(sample.domain == "known" for sample in found.samples) == 4
-    assert found == held_out(recipe, finished)
+    assert found == find_test_images(recipe, finished)
     assert found.notes == ("Of the 6 images that the base data hold out, 4 were compared, chosen by their names.",)
 
 
 def test_cancelled_keeps_an_earlier_comparison(finished: RunFolder) -> None:
-    first = gate(finished.path, run=RunContext())
+    first = compare_run(finished.path, run=RunContext())
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        gate(finished.path, run=run)
+        compare_run(finished.path, run=run)
     assert read_run(finished.path).comparison == first
     assert not list(finished.path.glob(".comparison*"))
 
@@ -216,57 +222,57 @@ def test_what_cannot_be_judged(finished: RunFolder, recipe: TrainRecipe) -> None
     alone = recipe.model_copy(update={"data": recipe.data.model_copy(update={"base": ()})})
     write_data(finished.data, [])
     with pytest.raises(RunError, match=r"run-01 held no image out.*Set data\.held_out_fraction"):
-        held_out(alone, finished)
+        find_test_images(alone, finished)
     finished.data.unlink()
     with pytest.raises(RunError, match="the list of the run's images, cannot be read"):
-        held_out(alone, finished)
+        find_test_images(alone, finished)
 
 
 def test_models_that_are_not_there(finished: RunFolder, recipe: TrainRecipe) -> None:
     shutil.rmtree(finished.bundle)
     with pytest.raises(RunError, match=r"expected a run folder, found no config\.toml"):
-        gate(finished.path / "nowhere", run=RunContext())
+        compare_run(finished.path / "nowhere", run=RunContext())
     with pytest.raises(RunError, match="run-01 has no model yet"):
-        gate(finished.path, run=RunContext())
+        compare_run(finished.path, run=RunContext())
     gone = recipe.model.model_copy(update={"start": "thrown-away"})
     write_toml(finished.config, recipe.model_copy(update={"model": gone}))
     with pytest.raises(BundleError, match="the model that run-01 started from has gone"):
-        gate(finished.path, run=RunContext())
+        compare_run(finished.path, run=RunContext())
 
 
 def test_taken_over_twice_is_once(finished: RunFolder) -> None:
-    first, second = take_over(finished.path, "our-clinic"), take_over(finished.path, "our-clinic")
+    first, second = activate_model(finished.path, "our-clinic"), activate_model(finished.path, "our-clinic")
     assert first == second
-    assert first.path == user_folder() / "our-clinic"
-    assert read_run(finished.path).adopted == "our-clinic"
-    assert [info.name for info in list_bundles() if info.path.parent == user_folder()] == ["our-clinic"]
+    assert first.path == user_models_folder() / "our-clinic"
+    assert read_run(finished.path).activated_as == "our-clinic"
+    assert [info.name for info in list_bundles() if info.path.parent == user_models_folder()] == ["our-clinic"]
 
 
 def test_taken_over_again_after_it_was_removed(finished: RunFolder) -> None:
-    shutil.rmtree(take_over(finished.path).path)
-    assert take_over(finished.path).path.is_dir()
+    shutil.rmtree(activate_model(finished.path).path)
+    assert activate_model(finished.path).path.is_dir()
 
 
 def test_discarded_then_taken_over_after_all(finished: RunFolder) -> None:
-    discard(finished.path)
-    discard(finished.path)
-    assert (read_run(finished.path).discarded, read_run(finished.path).adopted) == (True, None)
-    take_over(finished.path)
+    discard_model(finished.path)
+    discard_model(finished.path)
+    assert (read_run(finished.path).discarded, read_run(finished.path).activated_as) == (True, None)
+    activate_model(finished.path)
     report = read_run(finished.path)
-    assert (report.discarded, report.adopted) == (False, "tiny")
-    discard(finished.path)
+    assert (report.discarded, report.activated_as) == (False, "tiny")
+    discard_model(finished.path)
     assert not read_run(finished.path).discarded, "a model in use is not thrown away by a click beside it"
 
 
 def test_no_model_to_take_over(finished: RunFolder) -> None:
     shutil.rmtree(finished.bundle)
     with pytest.raises(BundleError, match="is no model bundle"):
-        take_over(finished.path)
-    assert read_run(finished.path).adopted is None
+        activate_model(finished.path)
+    assert read_run(finished.path).activated_as is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"path": 3}'])
 def test_a_note_that_cannot_be_read_is_none(text: str, finished: RunFolder) -> None:
     (finished.path / "adopted.json").write_text(text)
-    assert read_run(finished.path).adopted is None
-    assert take_over(finished.path).name == "tiny"
+    assert read_run(finished.path).activated_as is None
+    assert activate_model(finished.path).name == "tiny"

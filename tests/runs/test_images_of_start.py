@@ -11,14 +11,14 @@ from PIL import Image
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.data.training_images import FILE, hash_images, list_images
+from napari_melanoma.data.training_images import FILE_NAME, hash_images, make_training_images
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
-from napari_melanoma.models.registry import adopt
+from napari_melanoma.models.registry import install_bundle
 from napari_melanoma.runs.train import check_held_out
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import statement
-from napari_melanoma.ui.train.forecast import check
+from napari_melanoma.training.run_data import training_images_statement
+from napari_melanoma.ui.train.forecast import check_recipe_data
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
@@ -36,17 +36,17 @@ def corrections(folder: Path) -> Path:
 @pytest.mark.parametrize("known", [True, False])
 def test_held_out_images_that_the_start_was_trained_on(tmp_path: Path, tiny_bundle: BundleInfo, known: bool) -> None:
     data = corrections(tmp_path / "corrections")
-    start = adopt(tiny_bundle)
+    start = install_bundle(tiny_bundle)
     samples = read_dataset(data) if known else []
-    list_images(hash_images(samples, RunContext())).write(start.path / FILE)
-    values = {**start.config.model_dump(mode="json"), "provenance": statement(start.path / FILE)}
+    make_training_images(hash_images(samples, RunContext())).write(start.path / FILE_NAME)
+    values = {**start.config.model_dump(mode="json"), "provenance": training_images_statement(start.path / FILE_NAME)}
     write_json(start.path / "config.json", values)
     start = read_bundle(start.path)
     model = {"start": start.name, "options": start.config.options, "input_size": 64}
     recipe = TrainRecipe.parse({"data": {"datasets": [str(data)]}, "model": model}, "the test")
-    parts = check(recipe, RunContext())
-    assert parts.words.startswith("14 images with masks: ")
-    assert parts.learn + parts.tuning + parts.held_out == 14
+    parts = check_recipe_data(recipe, RunContext())
+    assert parts.summary.startswith("14 images with masks: ")
+    assert parts.training + parts.validation + parts.held_out == 14
     assert check_held_out(recipe, RunContext()) == parts.warning
     count = parts.held_out
     if known:

@@ -17,19 +17,19 @@ import pytest
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import RunError, SaveError
 from napari_melanoma.core.processes import (
-    PROCESS,
+    PROCESS_FILE,
     ProcessStamp,
-    alive,
     draw_ticket,
     end_process,
+    is_run_alive,
     queue_folder,
-    request,
+    send_command_or_stop,
     wait_for_turn,
 )
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.run_state import RunState
 from napari_melanoma.runs import runs as launching
-from napari_melanoma.runs.runs import RunReport, command, launch, new_run, read_run, runs_folder
+from napari_melanoma.runs.runs import RunReport, build_command, create_run_folder, launch, read_run, runs_folder
 from napari_melanoma.training.recipe import TrainRecipe
 
 RECIPE = TrainRecipe.parse({"data": {"datasets": ["somewhere"]}}, "the test")
@@ -43,7 +43,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Let a launched run be another program."""
 
     def program(code: str, interpreter: str = sys.executable) -> None:
-        monkeypatch.setattr(launching, "command", lambda out, **options: [interpreter, "-c", code, str(out)])
+        monkeypatch.setattr(launching, "build_command", lambda out, **options: [interpreter, "-c", code, str(out)])
 
     return program
 
@@ -61,16 +61,16 @@ def settled(out: Path) -> RunReport:
 
 
 def test_names_of_runs_are_free(tmp_path: Path) -> None:
-    made = [new_run("Lesion, fine/tuned", tmp_path).name for _ in range(3)]
+    made = [create_run_folder("Lesion, fine/tuned", tmp_path).name for _ in range(3)]
     assert made == ["Lesion-fine-tuned-01", "Lesion-fine-tuned-02", "Lesion-fine-tuned-03"]
-    assert new_run("", tmp_path).name == "run-01"
-    assert new_run("x").parent == runs_folder()
+    assert create_run_folder("", tmp_path).name == "run-01"
+    assert create_run_folder("x").parent == runs_folder()
 
 
 def test_no_folder_can_be_made_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SaveError, match="cannot write"):
-        new_run("x", tmp_path / "file")
+        create_run_folder("x", tmp_path / "file")
 
 
 def test_a_run_outlives_whoever_started_it(tmp_path: Path) -> None:
@@ -85,10 +85,10 @@ launching.command = lambda out, **options: [sys.executable, "-c", "import time; 
 launching.launch(TrainRecipe.parse({{"data": {{"datasets": ["x"]}}}}, "here"), Path({str(out)!r}))
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-    stamp = ProcessStamp.read(out / PROCESS)
+    stamp = ProcessStamp.read(out / PROCESS_FILE)
     assert stamp is not None
     try:
-        assert alive(out)
+        assert is_run_alive(out)
         assert read_run(out).state is RunState.starting
         with pytest.raises(RunError, match="at work already"):
             launch(RECIPE, out)
@@ -118,7 +118,7 @@ def test_an_interpreter_that_is_not_there(tmp_path: Path, pretend: Callable[...,
 def test_our_dead_children_are_taken_leave_of(tmp_path: Path, pretend: Callable[..., None]) -> None:
     pretend("pass")
     launch(RECIPE, tmp_path / "run-01")
-    stamp = ProcessStamp.read(tmp_path / "run-01" / PROCESS)
+    stamp = ProcessStamp.read(tmp_path / "run-01" / PROCESS_FILE)
     settled(tmp_path / "run-01")
     assert stamp is not None
     until(lambda: read_run(tmp_path / "run-01") is not None and not psutil.pid_exists(stamp.pid))
@@ -129,7 +129,7 @@ def test_a_run_that_has_not_begun_to_train_is_cancelled_at_once(tmp_path: Path, 
     pretend("import time; time.sleep(60)")  # as one that loads torch
     launch(RECIPE, out)
     began = time.monotonic()
-    request(out, "cancel")
+    send_command_or_stop(out, "cancel")
     report = settled(out)
     assert report.state is RunState.cancelled
     assert time.monotonic() - began < 5
@@ -142,8 +142,8 @@ def test_a_run_that_trains_is_cancelled_by_its_folder_alone(tmp_path: Path, pret
     out = tmp_path / "run-01"
     pretend("import time; time.sleep(60)")
     launch(RECIPE, out)
-    RunFolder(out).tell("started")
-    request(out, "cancel")
+    RunFolder(out).append_event("started")
+    send_command_or_stop(out, "cancel")
     assert read_run(out).state is RunState.cancelling
     assert end_process(out)
     assert settled(out).state is RunState.lost
@@ -161,7 +161,7 @@ def test_a_run_that_cannot_be_killed_is_not_called_cancelled(
     launch(RECIPE, out)
     with monkeypatch.context() as patch:
         patch.setattr(psutil.Process, "kill", refuse)
-        request(out, "cancel")
+        send_command_or_stop(out, "cancel")
     assert read_run(out).state is RunState.cancelling  # it reads the wish itself
     assert end_process(out)
 
@@ -172,31 +172,31 @@ def test_a_run_is_launched_again_after_its_end(tmp_path: Path, pretend: Callable
     launch(RECIPE, out)
     assert settled(out).message == "first"
     pretend("raise SystemExit('second')")
-    RunFolder(out).ask("cancel")
+    RunFolder(out).write_command("cancel")
     launch(RECIPE, out, resume=True)
-    assert RunFolder(out).wish() == "run"
+    assert RunFolder(out).read_command() == "run"
     assert settled(out).message == "second"
 
 
 def test_a_run_that_only_looks_dead_is_left_alone(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run-01")
-    with folder.owned():
-        folder.tell("paused")
-        folder.ask("pause")
-        ProcessStamp(1, 1.0, "elsewhere", "", "another machine").write(folder.path / PROCESS)
+    with folder.locked():
+        folder.append_event("paused")
+        folder.write_command("pause")
+        ProcessStamp(1, 1.0, "elsewhere", "", "another machine").write(folder.path / PROCESS_FILE)
         os.utime(folder.events, (0, 0))
-        assert not alive(folder.path)
+        assert not is_run_alive(folder.path)
         with pytest.raises(RunError, match="at work already"):
             launch(RECIPE, folder.path)
-    assert folder.wish() == "pause"
-    assert (folder.path / PROCESS).is_file()
+    assert folder.read_command() == "pause"
+    assert (folder.path / PROCESS_FILE).is_file()
     assert [event["kind"] for event in folder.read_events()] == ["paused"]
     assert not folder.is_owned
 
 
 def test_the_command_of_a_run(tmp_path: Path) -> None:
-    assert "--allow-outside" in command(tmp_path, resume=False, queue=False, allow_outside=True)
-    first, again = (command(tmp_path, resume=resume, queue=not resume) for resume in (False, True))
+    assert "--allow-outside" in build_command(tmp_path, resume=False, queue=False, allow_outside=True)
+    first, again = (build_command(tmp_path, resume=resume, queue=not resume) for resume in (False, True))
     assert first[1:] == [
         "-P", "-m", "napari_melanoma", "train", "--config", str(tmp_path / "recipe.toml"), "--out", str(tmp_path),
         "--queue", "--nice",
@@ -234,7 +234,7 @@ def queue(tmp_path: Path) -> Queue:
 
 def test_first_come_first_served(queue: Queue) -> None:
     """The third run waits for two, then for one, then it is its turn."""
-    first, second = (draw_ticket(queue.folder / name, ProcessStamp.of()) for name in ("first", "second"))
+    first, second = (draw_ticket(queue.folder / name, ProcessStamp.create()) for name in ("first", "second"))
 
     def nap(seconds: float) -> None:
         queue.naps += 1
@@ -251,13 +251,13 @@ def test_first_come_first_served(queue: Queue) -> None:
 
 def test_whoever_waits_for_a_paused_run_is_told_which(queue: Queue) -> None:
     first, turns = RunFolder(queue.folder / "first"), iter(["pause", "run"])
-    draw_ticket(first.path, ProcessStamp.of())
+    draw_ticket(first.path, ProcessStamp.create())
     first.path.mkdir()
 
     def nap(seconds: float) -> None:
         if (wish := next(turns, None)) is None:
             raise Cancelled
-        first.ask("pause" if wish == "pause" else "run")
+        first.write_command("pause" if wish == "pause" else "run")
 
     with pytest.raises(Cancelled), wait_for_turn(queue.folder / "next", run=queue.run, sleep=nap):
         pytest.fail("it was not its turn")
@@ -267,9 +267,9 @@ def test_whoever_waits_for_a_paused_run_is_told_which(queue: Queue) -> None:
 
 
 def test_whoever_died_is_skipped(queue: Queue) -> None:
-    ticket = draw_ticket(queue.folder / "dead", ProcessStamp.of())
+    ticket = draw_ticket(queue.folder / "dead", ProcessStamp.create())
     child = subprocess.Popen([sys.executable, "-c", "pass"])
-    stamp = ProcessStamp.of(child.pid)
+    stamp = ProcessStamp.create(child.pid)
     child.wait()
     ticket.path.write_text(json.dumps({"run": "dead", **vars(stamp)}))
     with wait_for_turn(queue.folder / "next", run=queue.run, sleep=pytest.fail):
@@ -280,14 +280,14 @@ def test_whoever_was_launched_first_goes_first(tmp_path: Path, pretend: Callable
     """The ticket is drawn at the launch, for a child may take long to get as far as waiting."""
     pretend("import sys; sys.stdin.close(); import time; time.sleep(60)")
     launch(RECIPE, tmp_path / "slow")
-    slow = ProcessStamp.read(tmp_path / "slow" / PROCESS)
+    slow = ProcessStamp.read(tmp_path / "slow" / PROCESS_FILE)
     assert slow is not None
     naps: list[float] = []
 
     def nap(seconds: float) -> None:
         naps.append(seconds)
         psutil.Process(slow.pid).kill()
-        until(lambda: not alive(tmp_path / "slow"))
+        until(lambda: not is_run_alive(tmp_path / "slow"))
 
     with wait_for_turn(tmp_path / "quick", run=RunContext(), sleep=nap):
         assert len(naps) == 1
@@ -295,18 +295,18 @@ def test_whoever_was_launched_first_goes_first(tmp_path: Path, pretend: Callable
 
 
 def test_a_ticket_drawn_at_the_launch_is_that_of_the_child(tmp_path: Path) -> None:
-    first = draw_ticket(tmp_path / "run", ProcessStamp.of())
-    draw_ticket(tmp_path / "later", ProcessStamp.of())
+    first = draw_ticket(tmp_path / "run", ProcessStamp.create())
+    draw_ticket(tmp_path / "later", ProcessStamp.create())
     with wait_for_turn(tmp_path / "run", run=RunContext(), sleep=pytest.fail):
-        assert draw_ticket(tmp_path / "run", ProcessStamp.of()).number == first.number
+        assert draw_ticket(tmp_path / "run", ProcessStamp.create()).number == first.number
 
 
 def test_a_run_that_died_in_the_queue_goes_to_its_end(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", "pass"])
-    dead = draw_ticket(tmp_path / "run", ProcessStamp.of(child.pid))
+    dead = draw_ticket(tmp_path / "run", ProcessStamp.create(child.pid))
     child.wait()
-    later = draw_ticket(tmp_path / "later", ProcessStamp.of())
-    assert dead.number < later.number < draw_ticket(tmp_path / "run", ProcessStamp.of()).number
+    later = draw_ticket(tmp_path / "later", ProcessStamp.create())
+    assert dead.number < later.number < draw_ticket(tmp_path / "run", ProcessStamp.create()).number
 
 
 @pytest.mark.parametrize("by", ["folder", "program"])
@@ -315,7 +315,7 @@ def test_cancelled_while_it_waits(by: str, queue: Queue) -> None:
 
     def nap(seconds: float) -> None:
         if by == "folder":
-            folder.ask("cancel")
+            folder.write_command("cancel")
         else:
             queue.run.cancel()
 

@@ -13,24 +13,24 @@ from typer.testing import CliRunner
 from napari_melanoma.cli import app
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.errors import BundleError, ConfigError, RunError
-from napari_melanoma.core.prediction import TileConfig
+from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.splits import Parts
+from napari_melanoma.data.splits import TrainingSplit
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.runs.shipped_recipes import ShippedRecipe, shipped_recipe, shipped_recipes
-from napari_melanoma.runs.start import describe_start, parent_of, start_network
+from napari_melanoma.runs.shipped_recipes import ShippedRecipe, find_shipped_recipe, list_shipped_recipes
+from napari_melanoma.runs.start import create_network, describe_start, find_parent
 from napari_melanoma.runs.train import _check_classes
 from napari_melanoma.slides.tile_sets import TileSet, write_tile_set
+from napari_melanoma.training.data_selection import ClassTable, SelectedSamples, keep_labeled
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.survey import Chosen, ClassTable, with_answers
 
-SHIPPED = shipped_recipes()
+SHIPPED = list_shipped_recipes()
 
 
 @pytest.mark.parametrize("shipped", [one for one in SHIPPED if not one.is_of_whole_slides], ids=lambda one: one.name)
 @pytest.mark.parametrize("start", ["none", "imagenet", "lesion-small"])
 def test_each_is_complete_with_data_and_a_start(shipped: ShippedRecipe, start: str) -> None:
-    recipe = shipped.recipe(["corrections"], start)
+    recipe = shipped.complete(["corrections"], start)
     assert (recipe.data.datasets, recipe.model.start) == (("corrections",), start)
     assert TrainRecipe.parse(recipe.model_dump(mode="json", exclude_none=True), "again") == recipe
 
@@ -63,16 +63,16 @@ def test_the_one_for_corrections_stands_first() -> None:
 
 
 def test_the_one_for_whole_slides_starts_from_nothing() -> None:
-    shipped = shipped_recipe("slide-mil")
+    shipped = find_shipped_recipe("slide-mil")
     assert shipped.start == "none"
-    recipe = shipped.recipe(["embeddings"], shipped.start)
+    recipe = shipped.complete(["embeddings"], shipped.start)
     assert (recipe.model.architecture, recipe.bags is not None) == ("attention_mil", True)
     with pytest.raises(ConfigError, match=r"model\.start = 'imagenet'.*embeddings"):
-        shipped.recipe(["embeddings"], "imagenet")
+        shipped.complete(["embeddings"], "imagenet")
 
 
 def test_fine_tuning_is_gentle() -> None:
-    recipe = shipped_recipe("fine-tune").recipe(["corrections"], "lesion-small", data={"base": ["known"]})
+    recipe = find_shipped_recipe("fine-tune").complete(["corrections"], "lesion-small", data={"base": ["known"]})
     first = TrainRecipe.parse({"data": {"datasets": ["x"]}}, "the defaults")
     assert recipe.learning_rate < first.learning_rate
     assert recipe.model.freeze_normalisation
@@ -82,21 +82,21 @@ def test_fine_tuning_is_gentle() -> None:
 
 
 def test_the_network_is_that_of_the_bundle(tiny_bundle: BundleInfo) -> None:
-    recipe = shipped_recipe("from-imagenet").recipe(["x"], str(tiny_bundle.path))
+    recipe = find_shipped_recipe("from-imagenet").complete(["x"], str(tiny_bundle.path))
     assert recipe.model.options == tiny_bundle.config.options
     assert recipe.name == "tiny-tuned"
-    again = shipped_recipe("fine-tune").recipe(["x"], str(tiny_bundle.path))
+    again = find_shipped_recipe("fine-tune").complete(["x"], str(tiny_bundle.path))
     assert again.model.input_size == 64
 
 
 def test_a_classifier_takes_the_encoder_of_another_model(tiny_bundle: BundleInfo) -> None:
-    recipe = shipped_recipe("classify").recipe(["x"], str(tiny_bundle.path))
+    recipe = find_shipped_recipe("classify").complete(["x"], str(tiny_bundle.path))
     assert (recipe.name, recipe.model.architecture, recipe.model.input_size) == ("melanoma", "image_tabular", 160)
     assert recipe.model.start == str(tiny_bundle.path)
 
 
 def test_overrides_win(tiny_bundle: BundleInfo) -> None:
-    recipe = shipped_recipe("fine-tune").recipe(
+    recipe = find_shipped_recipe("fine-tune").complete(
         ["x"], str(tiny_bundle.path), name="mine", epochs=3, data={"tuning_fraction": 0.3}, model={"input_size": 96}
     )
     assert (recipe.name, recipe.epochs, recipe.data.tuning_fraction, recipe.model.input_size) == ("mine", 3, 0.3, 96)
@@ -105,17 +105,17 @@ def test_overrides_win(tiny_bundle: BundleInfo) -> None:
 
 def test_what_is_not_allowed_is_said() -> None:
     with pytest.raises(ConfigError, match="there is no recipe 'fast'"):
-        shipped_recipe("fast")
+        find_shipped_recipe("fast")
     with pytest.raises(ConfigError, match="unknown key 'speed'"):
-        SHIPPED[0].recipe(["x"], "none", speed=3)
+        SHIPPED[0].complete(["x"], "none", speed=3)
     with pytest.raises(ConfigError, match=r"data\.datasets"):
-        SHIPPED[0].recipe([], "none")
+        SHIPPED[0].complete([], "none")
     with pytest.raises(BundleError, match="no model named 'gone'"):
-        SHIPPED[0].recipe(["x"], "gone")
+        SHIPPED[0].complete(["x"], "gone")
 
 
 def test_the_risk_is_learnt_as_the_paper_says() -> None:
-    recipe = shipped_recipe("risk").recipe(["cohort"], "imagenet")
+    recipe = find_shipped_recipe("risk").complete(["cohort"], "imagenet")
     assert (recipe.optimiser, recipe.learning_rate, recipe.batch_size) == ("adam", 1e-3, 32)
     assert (recipe.epochs, recipe.patience, recipe.model.input_size) == (50, 10, 512)
     assert (recipe.model.options["encoder"], recipe.model.pixels, recipe.data.sampling) == (
@@ -131,9 +131,9 @@ def test_the_risk_is_learnt_as_the_paper_says() -> None:
 
 @pytest.mark.parametrize("name", ["risk", "risk-small"])
 def test_patches_with_a_patient_are_a_data_set_like_any_other(name: str) -> None:
-    shipped = shipped_recipe(name)
+    shipped = find_shipped_recipe(name)
     assert not shipped.is_of_slides, "no tiles that were cut from regions"
-    recipe = shipped.recipe(["cohort"], "none")
+    recipe = shipped.complete(["cohort"], "none")
     assert recipe.modalities == ("slide",), "so that no photograph is shown to it"
     assert recipe.classification is not None
     assert recipe.classification.depth is not None
@@ -159,13 +159,13 @@ def tiles(tmp_path: Path) -> Path:
 def test_a_model_keeps_its_classes_or_gives_its_encoder_for_others(
     tiles: Path, take: str, classes: tuple[str, ...], name: str
 ) -> None:
-    recipe = shipped_recipe("classify-tiles").recipe([tiles], "tile-demo", take)
+    recipe = find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo", take)
     assert recipe.classification is not None
     assert (recipe.classification.classes, recipe.name, recipe.model.take) == (classes, name, take)
     assert recipe.model.architecture == "image_tabular"
     assert recipe.model.options["encoder"] == "tf_efficientnet_lite0"
     assert recipe.tile == TileConfig(mpp=1.0, side_px=128)
-    parent = parent_of(recipe)
+    parent = find_parent(recipe)
     assert parent is not None
     assert (parent.part, parent.name) == (take, "tile-demo")
     assert ("classes" in recipe.model.options) == (take == "all")
@@ -174,12 +174,12 @@ def test_a_model_keeps_its_classes_or_gives_its_encoder_for_others(
 def test_the_encoder_comes_along_and_the_head_is_new(tiles: Path) -> None:
     from napari_melanoma.models.bundle import load_network
     from napari_melanoma.models.registry import find_bundle
-    from napari_melanoma.models.zoo import encoder_of
+    from napari_melanoma.models.zoo import find_encoder
 
-    recipe = shipped_recipe("classify-tiles").recipe([tiles], "tile-demo", "encoder")
+    recipe = find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo", "encoder")
     said: list[str] = []
-    network = start_network(recipe, {**recipe.model.options, "classes": 4, "tabular": {}}, tell=said.append)
-    ours, theirs = (encoder_of(one) for one in (network, load_network(find_bundle("tile-demo"))))
+    network = create_network(recipe, {**recipe.model.options, "classes": 4, "tabular": {}}, notify=said.append)
+    ours, theirs = (find_encoder(one) for one in (network, load_network(find_bundle("tile-demo"))))
     assert ours is not None
     assert theirs is not None
     known = theirs.state_dict()
@@ -187,21 +187,21 @@ def test_the_encoder_comes_along_and_the_head_is_new(tiles: Path) -> None:
     heads = [value.shape[0] for name, value in network.state_dict().items() if name.startswith("head") and value.ndim]
     assert heads[-1] == 4
     assert "comes from 'tile-demo'; the rest is random" in said[0]
-    assert describe_start(recipe, parent_of(recipe)).startswith("encoder of tile-demo, weights ")
+    assert describe_start(recipe, find_parent(recipe)).startswith("encoder of tile-demo, weights ")
 
 
 def test_a_segmentation_of_other_classes_takes_network_and_encoder_of_the_model(tiles: Path) -> None:
-    recipe = shipped_recipe("segment-tiles").recipe([tiles], "skin-demo")
+    recipe = find_shipped_recipe("segment-tiles").complete([tiles], "skin-demo")
     assert recipe.model.options == {
         "encoder": "tf_efficientnet_lite0",
         "output_stride": 16,
         "decoder_channels": 96,
         "classes": 5,
     }
-    parent = parent_of(recipe)
+    parent = find_parent(recipe)
     assert parent is not None
     assert parent.part == "encoder"
-    assert start_network(recipe) is not None
+    assert create_network(recipe) is not None
 
 
 def test_the_command_line_writes_which_part_is_taken(tiles: Path, tmp_path: Path) -> None:
@@ -217,15 +217,15 @@ def test_images_of_a_class_that_is_not_learnt_are_named_with_what_to_do() -> Non
     told = dict(zip((("set", one.image_id) for one in samples), ("a", "b", "new", "new"), strict=True))
     known = {key: answer for key, answer in told.items() if answer != "new"}
     table = ClassTable(("a", "b"), known, {}, {key: answer for key, answer in told.items() if answer == "new"})
-    chosen, (notice,) = with_answers(Chosen(Parts(samples, [], [])), table)
-    assert [one.image_id for one in chosen.parts.learn] == ["i0", "i1"]
+    chosen, (notice,) = keep_labeled(SelectedSamples(TrainingSplit(samples, [], [])), table)
+    assert [one.image_id for one in chosen.parts.training] == ["i0", "i1"]
     assert notice.startswith("2 of 4 images are new, which is not among the classes that are learnt,")
     assert "model.take = 'encoder'" in notice
 
 
 def test_going_on_with_other_classes_is_refused_and_a_new_head_is_not(tiles: Path) -> None:
     prepared: Any = SimpleNamespace(classes=SimpleNamespace(names=("benign tissue", "melanoma", "naevus", "necrosis")))
-    whole = shipped_recipe("classify-tiles").recipe([tiles], "tile-demo")
+    whole = find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo")
     with pytest.raises(RunError, match=r"or model.take to 'encoder'"):
         _check_classes(whole, prepared)
-    _check_classes(shipped_recipe("classify-tiles").recipe([tiles], "tile-demo", "encoder"), prepared)
+    _check_classes(find_shipped_recipe("classify-tiles").complete([tiles], "tile-demo", "encoder"), prepared)

@@ -14,12 +14,12 @@ from typing import Any
 import psutil
 import pytest
 
-from napari_melanoma.core import ownership
+from napari_melanoma.core import locks
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.processes import PROCESS, ProcessStamp, alive
+from napari_melanoma.core.processes import PROCESS_FILE, ProcessStamp, is_run_alive
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.run_state import RunState, RunTail
+from napari_melanoma.core.run_state import RunEventReader, RunState
 from napari_melanoma.runs.runs import RunReport, list_runs, read_run
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> RunFolder:
 def gone() -> ProcessStamp:
     """A process that has ended."""
     child = subprocess.Popen([sys.executable, "-c", "pass"])
-    stamp = ProcessStamp.of(child.pid)
+    stamp = ProcessStamp.create(child.pid)
     child.wait()
     return stamp
 
@@ -89,7 +89,7 @@ FACTS: dict[str, dict[str, object]] = {
 
 def tell(folder: RunFolder, kinds: list[str]) -> None:
     for kind in kinds:
-        folder.tell(kind, **FACTS.get(kind, {}))
+        folder.append_event(kind, **FACTS.get(kind, {}))
     for epoch in range(2):
         folder.add_metrics({"epoch": epoch, "loss": 0.5, "tuning_jaccard": 0.7 + epoch / 10})
 
@@ -99,8 +99,8 @@ def tell(folder: RunFolder, kinds: list[str]) -> None:
 )
 def test_a_run_whose_process_lives(kinds, wish, state, message, folder: RunFolder) -> None:
     tell(folder, kinds)
-    folder.ask(wish)
-    ProcessStamp.of().write(folder.path / PROCESS)
+    folder.write_command(wish)
+    ProcessStamp.create().write(folder.path / PROCESS_FILE)
     report = read_run(folder.path)
     assert (report.state, report.message[: len(message)]) == (state, message)
     assert report.ended is None
@@ -111,7 +111,7 @@ def test_a_run_whose_process_lives(kinds, wish, state, message, folder: RunFolde
 )
 def test_a_run_whose_process_has_gone(kinds, state, message, folder: RunFolder, gone: ProcessStamp) -> None:
     tell(folder, kinds)
-    gone.write(folder.path / PROCESS)
+    gone.write(folder.path / PROCESS_FILE)
     report = read_run(folder.path)
     assert (report.state, report.message[: len(message)]) == (state, message)
     assert report.ended is not None
@@ -119,19 +119,19 @@ def test_a_run_whose_process_has_gone(kinds, state, message, folder: RunFolder, 
 
 def test_what_a_report_says(folder: RunFolder) -> None:
     tell(folder, ["started", "step", "step"])
-    ProcessStamp.of().write(folder.path / PROCESS)
+    ProcessStamp.create().write(folder.path / PROCESS_FILE)
     report = read_run(folder.path)
     assert (report.name, report.epoch, report.epochs, report.best) == ("run-01", 2, 20, 0.8)
     assert report.recipe == RECIPE
     assert report.step["images_per_second"] == 58.0
     assert [row["epoch"] for row in report.metrics] == [0, 1]
     assert report.started == pytest.approx(time.time(), abs=60)
-    assert (report.bundle, report.comparison, report.adopted, report.discarded) == (None, None, None, False)
+    assert (report.bundle, report.comparison, report.activated_as, report.discarded) == (None, None, None, False)
 
 
 def test_last_words_of_a_child_that_never_began(folder: RunFolder, gone: ProcessStamp) -> None:
-    folder.tell("launched")
-    gone.write(folder.path / PROCESS)
+    folder.append_event("launched")
+    gone.write(folder.path / PROCESS_FILE)
     (folder.path / "output.txt").write_text(
         "--- earlier\nan old error\n--- now\nTraceback\n  line\nImportError: no torch\n"
     )
@@ -141,15 +141,15 @@ def test_last_words_of_a_child_that_never_began(folder: RunFolder, gone: Process
 
 
 def test_what_a_killed_child_said_last_is_told(folder: RunFolder, gone: ProcessStamp) -> None:
-    folder.tell("started")
-    gone.write(folder.path / PROCESS)
+    folder.append_event("started")
+    gone.write(folder.path / PROCESS_FILE)
     (folder.path / "output.txt").write_text("--- now\nCUDA error: device lost\n")
     assert read_run(folder.path).message.endswith("Resume begins it again. It said last: CUDA error: device lost")
 
 
 def test_half_written_lines_are_not_there_yet(folder: RunFolder) -> None:
     tell(folder, ["started", "step"])
-    ProcessStamp.of().write(folder.path / PROCESS)
+    ProcessStamp.create().write(folder.path / PROCESS_FILE)
     with folder.events.open("a") as events:
         events.write('not json\n[1]\n{"kind": 3}\n{"time": 1, "kind": "fail')
     with (folder.path / "metrics.csv").open("a") as table:
@@ -166,10 +166,10 @@ def test_a_recipe_of_another_version_is_none(folder: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(os.urandom(999))])
-@pytest.mark.parametrize("name", ["events.jsonl", "metrics.csv", "config.toml", PROCESS])
+@pytest.mark.parametrize("name", ["events.jsonl", "metrics.csv", "config.toml", PROCESS_FILE])
 def test_no_missing_or_foreign_file_raises(spoil, name: str, folder: RunFolder) -> None:
     tell(folder, ["started", "step"])
-    ProcessStamp.of().write(folder.path / PROCESS)
+    ProcessStamp.create().write(folder.path / PROCESS_FILE)
     spoil(folder.path / name)
     assert isinstance(read_run(folder.path), RunReport)
 
@@ -180,11 +180,11 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
 
 
 def test_a_long_run_is_read_from_its_end(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder.tell("started")
+    folder.append_event("started")
     line = json.dumps({"time": 1e9, "kind": "step", "epoch": 3, "loss": 0.1, "text": "x" * 100})
     with folder.events.open("a") as events:
         events.write(f"{line}\n" * 5_000)
-    ProcessStamp.of().write(folder.path / PROCESS)
+    ProcessStamp.create().write(folder.path / PROCESS_FILE)
     taken, parsed, opened, loads = [], [], Path.open, json.loads
 
     def counting(path: Path, *given: Any, **named: Any) -> Any:
@@ -216,67 +216,67 @@ def test_runs_are_listed_newest_first(tmp_path: Path) -> None:
 
 
 def test_a_tail_gives_each_event_once(folder: RunFolder) -> None:
-    tail = RunTail(folder.path)
+    tail = RunEventReader(folder.path)
     assert tail.poll() == []
-    folder.tell("started")
+    folder.append_event("started")
     with folder.events.open("a") as events:
         events.write('{"kind": "st')
     assert [event["kind"] for event in tail.poll()] == ["started"]
     assert tail.poll() == []
     with folder.events.open("a") as events:
         events.write('ep"}\n')
-    folder.tell("epoch")
+    folder.append_event("epoch")
     assert [event["kind"] for event in tail.poll()] == ["step", "epoch"]
     folder.events.write_text('{"kind": "started"}\n')
     assert [event["kind"] for event in tail.poll()] == ["started"]
 
 
 def test_alive_is_this_very_process(tmp_path: Path, gone: ProcessStamp) -> None:
-    assert not alive(tmp_path)
-    here = ProcessStamp.of()
-    here.write(tmp_path / PROCESS)
-    assert alive(tmp_path)
-    write_json(tmp_path / PROCESS, {**vars(here), "created": here.created - 60})
-    assert not alive(tmp_path), "another process has got the number since"
-    gone.write(tmp_path / PROCESS)
-    assert not alive(tmp_path)
+    assert not is_run_alive(tmp_path)
+    here = ProcessStamp.create()
+    here.write(tmp_path / PROCESS_FILE)
+    assert is_run_alive(tmp_path)
+    write_json(tmp_path / PROCESS_FILE, {**vars(here), "created": here.created - 60})
+    assert not is_run_alive(tmp_path), "another process has got the number since"
+    gone.write(tmp_path / PROCESS_FILE)
+    assert not is_run_alive(tmp_path)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no zombies")
 def test_a_zombie_is_not_alive(tmp_path: Path, zombie: int) -> None:
-    ProcessStamp.of(zombie).write(tmp_path / PROCESS)
-    assert not alive(tmp_path)
+    ProcessStamp.create(zombie).write(tmp_path / PROCESS_FILE)
+    assert not is_run_alive(tmp_path)
 
 
 def test_on_another_machine_alive_is_a_recent_event(folder: RunFolder) -> None:
-    write_json(folder.path / PROCESS, {**vars(ProcessStamp.of()), "host": "elsewhere", "machine": "another"})
-    assert not alive(folder.path)
-    folder.tell("step")
-    assert alive(folder.path)
+    write_json(folder.path / PROCESS_FILE, {**vars(ProcessStamp.create()), "host": "elsewhere", "machine": "another"})
+    assert not is_run_alive(folder.path)
+    folder.append_event("step")
+    assert is_run_alive(folder.path)
     os.utime(folder.events, (time.time() - 3600,) * 2)
-    assert not alive(folder.path)
+    assert not is_run_alive(folder.path)
 
 
 def test_a_run_lives_on_when_its_machine_gets_another_name(folder: RunFolder) -> None:
-    write_json(folder.path / PROCESS, {**vars(ProcessStamp.of()), "host": "before"})
-    assert alive(folder.path)
+    write_json(folder.path / PROCESS_FILE, {**vars(ProcessStamp.create()), "host": "before"})
+    assert is_run_alive(folder.path)
 
 
 def test_of_two_machines_with_one_mark_the_other_one_is_judged_by_its_signs(
     folder: RunFolder, gone: ProcessStamp
 ) -> None:
-    write_json(folder.path / PROCESS, {**vars(gone), "host": "its copy"})
-    assert not alive(folder.path)
-    folder.tell("paused")
-    assert alive(folder.path)
+    write_json(folder.path / PROCESS_FILE, {**vars(gone), "host": "its copy"})
+    assert not is_run_alive(folder.path)
+    folder.append_event("paused")
+    assert is_run_alive(folder.path)
 
 
 def test_a_run_that_says_nothing_gives_signs_of_life(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ownership, "BEAT_S", 0.01)
-    folder.tell("paused")
+    monkeypatch.setattr(locks, "HEARTBEAT_S", 0.01)
+    folder.append_event("paused")
     size = folder.events.stat().st_size
     os.utime(folder.events, (time.time() - 3600,) * 2)
-    with folder.owned():
+    with folder.locked():
         deadline = time.monotonic() + 30
         while time.time() - folder.events.stat().st_mtime > 60 and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -285,8 +285,8 @@ def test_a_run_that_says_nothing_gives_signs_of_life(folder: RunFolder, monkeypa
 
 
 def test_a_run_that_waits_behind_a_paused_one_says_so(folder: RunFolder) -> None:
-    folder.tell("queued", position=1, paused="lesion-01")
-    ProcessStamp.of().write(folder.path / PROCESS)
+    folder.append_event("queued", position=1, paused="lesion-01")
+    ProcessStamp.create().write(folder.path / PROCESS_FILE)
     assert read_run(folder.path).message == "Waits for 1 other run to end. lesion-01 is paused: continue or cancel it."
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
-from napari_melanoma.core.errors import DataSetError, Diverged, RunError, SaveError, TrainingError
-from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.errors import DataSetError, RunError, SaveError, TrainingDiverged, TrainingError
+from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.runs import search as workflow
 from napari_melanoma.runs.search import SearchRecipe, search
@@ -47,20 +47,20 @@ class Trainer:
         self.asked.append((out.name, resume))
         out.mkdir(parents=True, exist_ok=True)
         write_toml(folder.config, recipe)
-        folder.tell("started")
+        folder.append_event("started")
         folder.checkpoints.mkdir(exist_ok=True)
         folder.last_checkpoint.write_bytes(b"weights")
         run.check()
         try:
             jaccard = self.learn(recipe)
         except Exception as error:
-            folder.tell("failed", type=type(error).__name__, message=str(error))
+            folder.append_event("failed", type=type(error).__name__, message=str(error))
             raise
         for epoch, best in ((0, True), (1, True), (2, False)):
-            folder.tell("epoch", epoch=epoch, best=best, seconds=2.5)
+            folder.append_event("epoch", epoch=epoch, best=best, seconds=2.5)
             run.report(Progress((1 + epoch) * 1000 // 3, 1000, f"Epoch {epoch + 1} of 3"))
         folder.bundle.mkdir()
-        folder.tell("finished", threshold=0.52, tuning_jaccard=jaccard)
+        folder.append_event("finished", threshold=0.52, tuning_jaccard=jaccard)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
 @pytest.fixture
 def no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw nothing, which takes longer than all else here."""
-    monkeypatch.setattr(workflow, "draw_search", lambda *_: None)
+    monkeypatch.setattr(workflow, "plot_search", lambda *_: None)
 
 
 def table(out: Path) -> list[dict[str, str]]:
@@ -178,9 +178,9 @@ def test_draws_are_read_while_nobody_else_writes_them(
     def late(path: Path) -> AbstractContextManager[None]:
         draws = json.loads((tmp_path / "draws.json").read_text())
         (tmp_path / "draws.json").write_text(json.dumps([*draws, extra]))
-        return locked(path)
+        return hold_lock(path)
 
-    monkeypatch.setattr(workflow, "locked", late)
+    monkeypatch.setattr(workflow, "hold_lock", late)
     assert search(with_trials(recipe, 2), tmp_path, run=RunContext()).trials[2].options == extra
     assert len(json.loads((tmp_path / "draws.json").read_text())) == 3
 
@@ -191,7 +191,7 @@ def test_a_trial_that_fails_is_a_row(recipe: SearchRecipe, trainer: Trainer, tmp
 
     def failing(each: TrainRecipe) -> float:
         if each.name.endswith("-002"):
-            raise Diverged("the loss is no number")
+            raise TrainingDiverged("the loss is no number")
         if each.name.endswith("-003") and lost:
             lost.clear()
             raise RuntimeError("the GPU was lost")
@@ -222,7 +222,7 @@ def test_what_every_trial_would_meet_ends_the_search(
 
 def test_nothing_came_to_an_end(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path) -> None:
     def failing(each: TrainRecipe) -> float:
-        raise Diverged("the loss is no number")
+        raise TrainingDiverged("the loss is no number")
 
     trainer.learn = failing
     for _ in range(2):
@@ -240,7 +240,7 @@ def test_whom_it_refuses(recipe: SearchRecipe, trainer: Trainer, tmp_path: Path)
     (tmp_path / "run" / "config.toml").touch()
     with pytest.raises(RunError, match="holds a run"):
         search(recipe, tmp_path / "run", run=RunContext())
-    with locked(tmp_path / "busy" / ".lock"), pytest.raises(RunError, match="another process"):
+    with hold_lock(tmp_path / "busy" / ".lock"), pytest.raises(RunError, match="another process"):
         search(recipe, tmp_path / "busy", run=RunContext())
     search(recipe, tmp_path / "out", run=RunContext())
     with pytest.raises(RunError, match="another recipe"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from napari_melanoma.runs.search import Drawn, draw_search
+from napari_melanoma.runs.search import FinishedTrial, plot_search
 
 
 def test_what_was_drawn_is_read_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,10 +15,10 @@ def test_what_was_drawn_is_read_as_it_is_written(tmp_path: Path, monkeypatch: py
     save = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", lambda figure, *at, **how: (drawn.append(figure), save(figure, *at, **how)))
     trials = [
-        Drawn(number, result, {"learning_rate": rate, "side": side})
+        FinishedTrial(number, result, {"learning_rate": rate, "side": side})
         for number, (result, rate, side) in enumerate([(0.6, 0.0028, "96"), (0.7, 0.014, "128"), (0.5, 0.003, "64")])
     ]
-    draw_search(trials, tmp_path / "search.png", ["learning_rate"])
+    plot_search(trials, tmp_path / "search.png", ["learning_rate"])
     rates, sides = drawn[0].axes[1:3]
     assert [label.get_text() for label in sides.get_xticklabels()] == ["64", "96", "128"]
     low, high = rates.get_xlim()

@@ -10,7 +10,7 @@ import pytest
 
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.runs.search import SearchConfig, SearchRecipe, draw_trials, label, recipes_of
+from napari_melanoma.runs.search import SearchConfig, SearchRecipe, create_recipes, draw_trials, format_value
 
 TEXT = """
 name = "lesion"
@@ -81,13 +81,13 @@ def test_what_was_drawn_before_stays(tmp_path: Path) -> None:
 def test_no_two_trials_are_alike_and_there_may_be_no_more() -> None:
     draws = drawn(trials=50, options={"loss": ["ce", "bce"], "samples": {"low": 0, "high": 2}})
     assert len(draws) == 6
-    assert len({label(draw) for draw in draws}) == 6
+    assert len({format_value(draw) for draw in draws}) == 6
 
 
 def test_the_recipe_of_each_trial(tmp_path: Path) -> None:
     recipe = written(tmp_path)
     draws = draw_trials(recipe.search)
-    recipes = recipes_of(recipe, draws)
+    recipes = create_recipes(recipe, draws)
     assert [each.name for each in recipes][:2] == ["lesion-001", "lesion-002"]
     for draw, each in zip(draws, recipes, strict=True):
         assert type(each) is type(recipe.base)
@@ -108,7 +108,7 @@ model.input_size = [64]
     with pytest.raises(ConfigError, match="TOML"):
         written(tmp_path, text + networks)  # TOML itself knows no list with keys below
     recipe = written(tmp_path, text + networks.replace("model.input_size", '"model.input_size"'))
-    found = {each.model.architecture: each.model for each in recipes_of(recipe, draw_trials(recipe.search))}
+    found = {each.model.architecture: each.model for each in create_recipes(recipe, draw_trials(recipe.search))}
     assert found["deeplabv3plus"].options == {}
     assert found["unet"].options == {"encoder": "mobilenetv3_small_050"}
     assert {model.input_size for model in found.values()} == {64}
@@ -151,12 +151,12 @@ def test_a_draw_that_is_no_recipe(options: dict[str, Any], said: str, tmp_path: 
     recipe = written(tmp_path)
     search = SearchConfig.parse({"trials": 4, "options": options}, "the test")
     with pytest.raises(ConfigError, match=said):
-        recipes_of(recipe, draw_trials(search))
+        create_recipes(recipe, draw_trials(search))
 
 
 @pytest.mark.parametrize(("value", "text"), [("ce", "ce"), (0.5, "0.5"), (True, "true"), ({"a": 1}, '{"a": 1}')])
 def test_label(value: object, text: str) -> None:
-    assert label(value) == text
+    assert format_value(value) == text
 
 
 def test_whole_numbers_are_drawn_where_both_ends_are_whole() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.config import read_toml
-from napari_melanoma.data.dataset import Entry
-from napari_melanoma.reproduction.predictions import Pooled, estimates
+from napari_melanoma.data.dataset import DatasetEntry
+from napari_melanoma.reproduction.predictions import PooledPredictions, estimate_metrics
 from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 
 
@@ -49,12 +49,12 @@ def test_answers_are_pooled_as_the_reproduction_of_a_paper_pools_them(script: Mo
         for n in range(60)
     ]
     entries = [
-        Entry({"image_id": f"i{n}", "patient_id": f"p{n // 2}"}, tmp_path / f"i{n}.png", None) for n in range(60)
+        DatasetEntry({"image_id": f"i{n}", "patient_id": f"p{n // 2}"}, tmp_path / f"i{n}.png", None) for n in range(60)
     ]
     found = script._figures(ClassificationConfig(), entries, [1 + n % 5 for n in range(60)], rows)
     held, several = (np.array([float(row[name]) for row in rows]) for name in ("held", "cannot_tell"))
-    pooled = Pooled(truth, said, (said >= cuts).astype(float), held, several)
-    expected = estimates(pooled, [f"p{n // 2}" for n in range(60)])
+    pooled = PooledPredictions(truth, said, (said >= cuts).astype(float), held, several)
+    expected = estimate_metrics(pooled, [f"p{n // 2}" for n in range(60)])
     assert found["both"] == {script.NAMES[key]: expected[key] for key in ("AUC", "AP", "SE90", "SP90", "ECE")}
     assert found["sets"]["held"] == expected["COV"]
     assert found["both less image"]["AUC"].mean == pytest.approx(expected["AUC"].mean - 0.5)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.config import read_toml
-from napari_melanoma.metrics.agreement import Depths
+from napari_melanoma.metrics.agreement import DepthIntervals
 from napari_melanoma.training.recipe import TrainRecipe
 
 TRUE = np.array([0.3, 0.6, 0.9, 1.2, 1.8, 2.4, 3.0, 4.0, 5.0])
@@ -28,12 +28,12 @@ def cnn(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTyp
     sys.modules.pop("depth_cnn")
 
 
-def off_by(mm: float) -> Depths:
-    return Depths(TRUE + mm, TRUE + mm - 0.2, TRUE + mm + 0.2)
+def off_by(mm: float) -> DepthIntervals:
+    return DepthIntervals(TRUE + mm, TRUE + mm - 0.2, TRUE + mm + 0.2)
 
 
 def test_networks_are_judged_on_what_a_patch_shows_too(cnn: ModuleType) -> None:
-    cut = Depths(np.minimum(TRUE, cnn.IN_VIEW_MM), *(np.full(len(TRUE), np.nan) for _ in range(2)))
+    cut = DepthIntervals(np.minimum(TRUE, cnn.IN_VIEW_MM), *(np.full(len(TRUE), np.nan) for _ in range(2)))
     found = cnn.Judged([f"test-{place:03}" for place in range(len(TRUE))], TRUE, {"geometry": off_by(0.1), "cnn": cut})
     figures = cnn.judged(found)
     assert figures["all"]["geometry"]["depth_mae_mm"].mean == pytest.approx(0.1)

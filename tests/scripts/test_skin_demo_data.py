@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.phantoms.slide.config import Kind, SectionOptions, SlideLesionOptions, SlidePhantomConfig
+from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig, TissueKind
 from napari_melanoma.phantoms.slide.ground import label_pixels
 from napari_melanoma.phantoms.slide.plan import plan_slide
 
@@ -37,7 +37,7 @@ def test_dead_tumour_is_melanoma_and_no_naevus(skin: ModuleType) -> None:
         )
     )
     box = Box(0, 0, 256, 384)
-    dead = label_pixels(plan.sections[0], box, 8.0) == Kind.NECROSIS
+    dead = label_pixels(plan.sections[0], box, 8.0) == TissueKind.NECROSIS
     labels = skin.skin_truth(plan, 8.0, box)
     assert dead.sum() > 100
     assert (labels[dead] == skin.MELANOMA).all()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_melanoma.core.prediction import TileConfig
+from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.io.results import write_mask
 from napari_melanoma.slides.options import SlideOptions
 
@@ -116,7 +116,7 @@ def tile_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
     """A classifier of tiles with random weights."""
     import torch
 
-    from napari_melanoma.core.prediction import ClassifierConfig
+    from napari_melanoma.core.prediction_config import ClassifierConfig
     from napari_melanoma.models.bundle import BundleConfig, write_bundle
     from napari_melanoma.models.zoo import build_network
 

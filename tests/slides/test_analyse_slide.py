@@ -20,10 +20,10 @@ from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE
 from napari_melanoma.io.slide_store import SlideResult
-from napari_melanoma.slides.analysis import SlideOutcome, analyse_slide
-from napari_melanoma.slides.findings import read_maps
+from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
 from napari_melanoma.slides.lesion_files import read_lesions
 from napari_melanoma.slides.options import SlideOptions
+from napari_melanoma.slides.saved_results import read_lesion_maps
 from napari_melanoma.slides.tile_models import TileModel
 
 LoadModel = Callable[..., TileModel]
@@ -33,7 +33,7 @@ Draw = Callable[..., Path]
 def analysed(
     path: Path, folder: Path, options: SlideOptions, model: TileModel, run: RunContext | None = None, **how: Any
 ) -> SlideOutcome:
-    return analyse_slide(path, folder, options, run or RunContext(), load=lambda: model, **how)
+    return analyze_slide(path, folder, options, run or RunContext(), load=lambda: model, **how)
 
 
 def test_the_lesion_that_was_drawn_is_found(
@@ -90,7 +90,7 @@ def test_dense_maps_are_stitched_and_measured_finely(
     saved = read_lesions(outcome.folder)
     assert saved is not None
     assert [one.label for one in saved] == ["tumour"]
-    assert read_maps(outcome.folder, "tumour").label == "tumour"
+    assert read_lesion_maps(outcome.folder, "tumour").label == "tumour"
     result = SlideResult.open(outcome.folder)
     assert (result.spec.dense_px, result.spec.step) == (8, (28, 28))  # an eighth of overlap
     stitched = np.asarray(result.array("map")[1]).astype(float) / 255
@@ -323,21 +323,21 @@ def test_a_folder_that_may_not_be_written(
 def test_a_full_disk_keeps_what_is_done(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_melanoma.io.slide_store import ResultWriter
+    from napari_melanoma.io.slide_store import SlideResultWriter
     from napari_melanoma.slides import engine
 
     monkeypatch.setattr(engine, "FLUSH_S", 0.0)
-    monkeypatch.setattr(engine, "SLOW_DISK", 0.0)
-    plain, flushed = ResultWriter._write_chunks, []
+    monkeypatch.setattr(engine, "FLUSH_TIME_FACTOR", 0.0)
+    plain, flushed = SlideResultWriter._write_chunks, []
 
-    def full_after_a_while(self: ResultWriter, name: str, values: np.ndarray) -> None:
+    def full_after_a_while(self: SlideResultWriter, name: str, values: np.ndarray) -> None:
         flushed.append(name)
         if len(flushed) > 8:
             raise OSError(errno.ENOSPC, "No space left on device")
         plain(self, name, values)
 
     with monkeypatch.context() as full:
-        full.setattr(ResultWriter, "_write_chunks", full_after_a_while)
+        full.setattr(SlideResultWriter, "_write_chunks", full_after_a_while)
         with pytest.raises(SaveError, match="the disk is full"):
             analysed(slide_path, tmp_path / "out", options, tile_model())
     done = int((SlideResult.open(tmp_path / "out").state == DONE).sum())
@@ -348,11 +348,11 @@ def test_a_full_disk_keeps_what_is_done(
 def test_a_slide_that_goes_away_meanwhile_can_be_gone_on_with(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_melanoma.slides.engine import SlideTiles
+    from napari_melanoma.slides.engine import TileReader
 
-    plain, kept, asked = SlideTiles._region, tmp_path / "kept.tif", []
+    plain, kept, asked = TileReader._read_region, tmp_path / "kept.tif", []
 
-    def gone(self: SlideTiles, box: Any) -> np.ndarray:
+    def gone(self: TileReader, box: Any) -> np.ndarray:
         asked.append(box)
         if len(asked) == 60:
             slide_path.rename(kept)
@@ -361,7 +361,7 @@ def test_a_slide_that_goes_away_meanwhile_can_be_gone_on_with(
         return plain(self, box)
 
     with monkeypatch.context() as removed:
-        removed.setattr(SlideTiles, "_region", gone)
+        removed.setattr(TileReader, "_region", gone)
         with pytest.raises(InputError, match=r"section\.tif has gone: it was removed"):
             analysed(slide_path, tmp_path / "out", options, tile_model())
     kept.rename(slide_path)
@@ -372,7 +372,7 @@ def test_a_folder_that_somebody_works_in(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
-    with RunFolder(tmp_path / "out").owned(), pytest.raises(RunError, match="another process works in"):
+    with RunFolder(tmp_path / "out").locked(), pytest.raises(RunError, match="another process works in"):
         analysed(slide_path, tmp_path / "out", options, tile_model())
 
 
@@ -387,7 +387,7 @@ def test_a_slide_unlike_what_the_model_learnt_from_is_said(shared_data: Path, tm
     path = shared_data / "slides" / "CMU-1-Small-Region.svs"
     if not path.exists():
         pytest.skip("needs CMU-1-Small-Region.svs")
-    outcome = analyse_slide(path, tmp_path / "out", SlideOptions(model="tile-demo"), RunContext())
+    outcome = analyze_slide(path, tmp_path / "out", SlideOptions(model="tile-demo"), RunContext())
     codes = [one["code"] for one in outcome.content["validity"]["reasons"]]
     assert codes == ["demonstration", "out_of_distribution"]
     assert outcome.content["validity"]["headline"].startswith("Not valid: says nothing about a real patient.")

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.core.polygons import Polygon, signed_area
-from napari_melanoma.slides.cell_polygons import cell_polygons, cells_within
+from napari_melanoma.slides.cell_polygons import cell_polygons, rasterize_polygons
 
-PLACE = MapPlace(100.0, -40.0, 2.0, 4.0)
+PLACE = MapPlacement(100.0, -40.0, 2.0, 4.0)
 MASKS = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
 
@@ -20,7 +20,7 @@ MASKS = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 def test_the_polygons_have_the_area_of_the_mask_and_give_it_back(mask: np.ndarray) -> None:
     polygons = cell_polygons(mask, PLACE)
     assert sum(polygon.area for polygon in polygons) == mask.sum() * 8
-    np.testing.assert_array_equal(cells_within(polygons, PLACE, Box(0, 0, *mask.shape)), mask)
+    np.testing.assert_array_equal(rasterize_polygons(polygons, PLACE, Box(0, 0, *mask.shape)), mask)
     areas = [polygon.area for polygon in polygons]
     assert areas == sorted(areas, reverse=True)
 
@@ -37,24 +37,24 @@ def test_no_ring_meets_itself_and_they_run_as_they_should(mask: np.ndarray) -> N
 def test_a_window_shows_its_part() -> None:
     mask = np.random.default_rng(0).random((20, 30)) < 0.5
     window = Box(3, 7, 9, 11)
-    np.testing.assert_array_equal(cells_within(cell_polygons(mask, PLACE), PLACE, window), mask[window.slices])
+    np.testing.assert_array_equal(rasterize_polygons(cell_polygons(mask, PLACE), PLACE, window), mask[window.slices])
 
 
 def test_a_square_has_four_corners_and_its_hole_too() -> None:
     mask = np.ones((5, 5), bool)
     mask[2, 2] = False
-    (polygon,) = cell_polygons(mask, MapPlace(0, 0, 1, 1))
+    (polygon,) = cell_polygons(mask, MapPlacement(0, 0, 1, 1))
     assert sorted(polygon.outer) == [(0, 0), (0, 5), (5, 0), (5, 5)]
     assert [sorted(hole) for hole in polygon.holes] == [[(2, 2), (2, 3), (3, 2), (3, 3)]]
 
 
 def test_cells_at_a_corner_are_two_polygons() -> None:
-    assert [polygon.area for polygon in cell_polygons(np.eye(2, dtype=bool), MapPlace(0, 0, 1, 1))] == [1, 1]
+    assert [polygon.area for polygon in cell_polygons(np.eye(2, dtype=bool), MapPlacement(0, 0, 1, 1))] == [1, 1]
 
 
 def test_a_ring_that_closes_over_a_corner_has_a_hole() -> None:
     mask = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 0]], bool)
-    (polygon,) = cell_polygons(mask, MapPlace(0, 0, 1, 1))
+    (polygon,) = cell_polygons(mask, MapPlacement(0, 0, 1, 1))
     assert (polygon.area, len(polygon.holes)) == (7, 1)
 
 
@@ -71,7 +71,7 @@ def test_nothing_has_no_polygon() -> None:
 
 def test_what_was_drawn_takes_the_cells_whose_centres_it_holds() -> None:
     drawn = Polygon(((0.4, 0.4), (0.4, 2.6), (2.6, 2.6), (2.6, 0.4)))
-    found = cells_within([drawn], MapPlace(0, 0, 1, 1), Box(0, 0, 4, 4))
+    found = rasterize_polygons([drawn], MapPlacement(0, 0, 1, 1), Box(0, 0, 4, 4))
     np.testing.assert_array_equal(
         np.argwhere(found), [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
     )

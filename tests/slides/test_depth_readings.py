@@ -9,17 +9,17 @@ import pytest
 
 from napari_melanoma.core import files
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.depth.readings import DEPTH, Reading, SlideDepth, read_depth, write_depth
+from napari_melanoma.depth.readings import DEPTH_FILE, DepthReading, SlideDepthReadings, read_depth, write_depth
 from napari_melanoma.slides.depth_readings import (
-    NOBODY,
-    analysis_folder,
+    UNNAMED_READER,
+    collect_readings,
     compare_readers,
-    depth_models,
-    gather_readings,
-    keep_depth,
+    depth_analysis_folder,
+    list_depth_models,
+    list_readers,
     load_depth,
-    proposed_in,
-    readers_of,
+    read_proposals,
+    save_depth,
     write_readings,
 )
 
@@ -27,8 +27,8 @@ WHEN = "2026-01-02T10:00:00+00:00"
 DEPTHS = {"one": (0.5, 0.6, 0.55), "two": (1.3, 1.2, 1.4), "three": (2.6, 2.9, 2.7), "four": (4.4, 4.3, 4.2)}
 
 
-def reading(name: str, mm: float | None, **values: object) -> Reading:
-    return Reading(reader=name, when=WHEN, mm=mm, **values)
+def reading(name: str, mm: float | None, **values: object) -> DepthReading:
+    return DepthReading(reader=name, when=WHEN, mm=mm, **values)
 
 
 def candidates(*depths: float) -> dict[str, object]:
@@ -42,7 +42,7 @@ def results(tmp_path: Path) -> Path:
     for name, (first, second, model) in DEPTHS.items():
         folder = tmp_path / "results" / name
         both = (reading("A", first, ulcerated=True), reading("B", second, ulcerated=first > 1))
-        write_depth(folder, SlideDepth(fingerprint=name, readings=both))
+        write_depth(folder, SlideDepthReadings(fingerprint=name, readings=both))
         (folder / "result.json").write_text(json.dumps(candidates(model)))
     return tmp_path / "results"
 
@@ -51,16 +51,16 @@ def test_what_another_window_wrote_is_put_aside_and_said(tmp_path: Path) -> None
     slide = tmp_path / "slide.tif"
     slide.write_bytes(b"x")
     folder = tmp_path / "results" / "slide"
-    first = keep_depth(folder, slide, SlideDepth(readings=(reading("A", 1.0),)), None)
+    first = save_depth(folder, slide, SlideDepthReadings(readings=(reading("A", 1.0),)), None)
     assert first.notes == ()
     assert load_depth(folder).stamp == first.stamp
     assert load_depth(folder).depth.fingerprint
-    write_depth(folder, SlideDepth(readings=(reading("B", 2.0), reading("C", 3.0))))
-    second = keep_depth(folder, slide, first.depth, first.stamp)
+    write_depth(folder, SlideDepthReadings(readings=(reading("B", 2.0), reading("C", 3.0))))
+    second = save_depth(folder, slide, first.depth, first.stamp)
     assert "written by somebody else" in second.notes[0]
     (aside,) = folder.glob("depth-*.json")
     assert [one["reader"] for one in json.loads(aside.read_text())["readings"]] == ["B", "C"]
-    assert read_depth(folder).of("A").mm == 1.0
+    assert read_depth(folder).reading_by("A").mm == 1.0
 
 
 def test_what_is_put_aside_within_a_second_is_all_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,48 +68,48 @@ def test_what_is_put_aside_within_a_second_is_all_kept(tmp_path: Path, monkeypat
     path = tmp_path / "depth.json"
     for text in ("first", "second", "third"):
         path.write_text(text)
-        files.put_others_aside(path, None)
+        files.back_up_if_changed(path, None)
     found = {one.name: one.read_text() for one in tmp_path.iterdir()}
     same = "depth-20260102-100000"
     assert found == {f"{same}.json": "first", f"{same}-2.json": "second", f"{same}-3.json": "third"}
 
 
 def test_a_damaged_file_is_said_and_not_lost(tmp_path: Path) -> None:
-    (tmp_path / DEPTH).write_text("{")
+    (tmp_path / DEPTH_FILE).write_text("{")
     found = load_depth(tmp_path)
-    assert found.depth == SlideDepth()
+    assert found.depth == SlideDepthReadings()
     assert "put aside" in found.notes[0]
-    keep_depth(tmp_path, tmp_path / "slide.tif", SlideDepth(readings=(reading("A", 1.0),)), found.stamp)
+    save_depth(tmp_path, tmp_path / "slide.tif", SlideDepthReadings(readings=(reading("A", 1.0),)), found.stamp)
     assert [path.read_text() for path in tmp_path.glob("depth-*.json")] == ["{"]
 
 
 def test_the_slides_own_analysis_counts_before_the_one_for_the_depth(tmp_path: Path) -> None:
-    beside = analysis_folder(tmp_path / "section", tmp_path / "section.tif")
+    beside = depth_analysis_folder(tmp_path / "section", tmp_path / "section.tif")
     assert beside == tmp_path / "section" / "depth" / "section"
     beside.mkdir(parents=True)
     (beside / "result.json").write_text(json.dumps(candidates(1.5, 0.7)))
     own = tmp_path / "section" / "result.json"
     own.write_text(json.dumps({"depth": {"candidates": [], "notes": ["this model does not draw the epidermis"]}}))
-    assert [one.mm for one in proposed_in(tmp_path / "section").proposals] == [1.5, 0.7]
+    assert [one.mm for one in read_proposals(tmp_path / "section").proposals] == [1.5, 0.7]
     own.write_text(json.dumps(candidates(2.5)))
-    assert [one.mm for one in proposed_in(tmp_path / "section").proposals] == [2.5]
+    assert [one.mm for one in read_proposals(tmp_path / "section").proposals] == [2.5]
     (beside / "result.json").unlink()
     own.write_text(json.dumps({"depth": {"notes": ["no epidermis"]}}))
-    assert proposed_in(tmp_path / "section").notes == ("no epidermis",)
+    assert read_proposals(tmp_path / "section").notes == ("no epidermis",)
 
 
 def test_models_that_draw_the_epidermis_can_measure() -> None:
-    assert "tissue-demo" in depth_models()
-    assert "tile-demo" not in depth_models()
+    assert "tissue-demo" in list_depth_models()
+    assert "tile-demo" not in list_depth_models()
 
 
 def test_two_readers_are_compared_and_written(results: Path, tmp_path: Path) -> None:
-    gathered = gather_readings([results])
-    assert readers_of(gathered) == ("A", "B")
+    gathered = collect_readings([results])
+    assert list_readers(gathered) == ("A", "B")
     agreement = compare_readers(gathered, ["A", "B"])
     assert (agreement.slides, agreement.same_category, agreement.same_ulceration) == (4, 3, (3, 4))
-    assert agreement.found is not None
-    assert agreement.found.bias.mean == pytest.approx(0.05)
+    assert agreement.bland_altman is not None
+    assert agreement.bland_altman.bias.mean == pytest.approx(0.05)
     written = write_readings(gathered, agreement, tmp_path / "out")
     assert [path.name for path in written] == ["readings.csv", "agreement.json", "bland_altman.png"]
     lines = (tmp_path / "out" / "readings.csv").read_text().splitlines()
@@ -121,35 +121,40 @@ def test_two_readers_are_compared_and_written(results: Path, tmp_path: Path) -> 
 
 
 def test_a_reader_is_compared_with_the_analysis(results: Path) -> None:
-    agreement = compare_readers(gather_readings([results]), ["A", "model"])
-    assert agreement.found is not None
-    assert agreement.found.bias.mean == pytest.approx(0.0125)
+    agreement = compare_readers(collect_readings([results]), ["A", "model"])
+    assert agreement.bland_altman is not None
+    assert agreement.bland_altman.bias.mean == pytest.approx(0.0125)
 
 
 def test_readers_who_took_the_same_line_are_said_to_agree_for_that(results: Path) -> None:
     for name in ("one", "two"):
         both = tuple(reading(who, 1.0, method="automatic") for who in ("A", "B"))
-        write_depth(results / name, SlideDepth(readings=both))
-    agreement = compare_readers(gather_readings([results]), ["A", "B"])
+        write_depth(results / name, SlideDepthReadings(readings=both))
+    agreement = compare_readers(collect_readings([results]), ["A", "B"])
     assert agreement.notes == ("on 2 slides both took the model's line as it was, which makes them agree",)
 
 
 def test_readers_with_folders_of_their_own_come_together(tmp_path: Path) -> None:
     for who, mm in (("A", 1.0), ("", 2.0)):
-        write_depth(tmp_path / f"reader-{who}" / "section", SlideDepth(fingerprint="x", readings=(reading(who, mm),)))
-    late = Reading(reader="A", when="2027-01-01T00:00:00+00:00", mm=1.5)
-    write_depth(tmp_path / "again" / "renamed", SlideDepth(fingerprint="x", readings=(late, Reading(reader="undone"))))
-    gathered = gather_readings([tmp_path / "reader-A", tmp_path / "reader-", tmp_path / "again"])
+        write_depth(
+            tmp_path / f"reader-{who}" / "section", SlideDepthReadings(fingerprint="x", readings=(reading(who, mm),))
+        )
+    late = DepthReading(reader="A", when="2027-01-01T00:00:00+00:00", mm=1.5)
+    write_depth(
+        tmp_path / "again" / "renamed",
+        SlideDepthReadings(fingerprint="x", readings=(late, DepthReading(reader="undone"))),
+    )
+    gathered = collect_readings([tmp_path / "reader-A", tmp_path / "reader-", tmp_path / "again"])
     assert len(gathered.slides) == 1
     assert {name: one.mm for name, one in gathered.slides[0].readings.items()} == {"A": 1.5, "": 2.0}
-    assert readers_of(gathered) == (NOBODY, "A")
+    assert list_readers(gathered) == (UNNAMED_READER, "A")
     assert "several readings" in gathered.notes[0]
-    few = compare_readers(gathered, ["A", NOBODY])
-    assert (few.slides, few.found) == (1, None)
+    few = compare_readers(gathered, ["A", UNNAMED_READER])
+    assert (few.slides, few.bland_altman) == (1, None)
 
 
 def test_what_cannot_be_compared_is_refused(results: Path, tmp_path: Path) -> None:
-    gathered = gather_readings([results])
+    gathered = collect_readings([results])
     for readers in (["A"], ["A", "A"], ["A", "B", "C"]):
         with pytest.raises(InputError, match="name two of A, B, model"):
             compare_readers(gathered, readers)
@@ -157,6 +162,6 @@ def test_what_cannot_be_compared_is_refused(results: Path, tmp_path: Path) -> No
         compare_readers(gathered, ["A", "C"])
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match=r"holds no depth\.json"):
-        gather_readings([tmp_path / "nothing"])
+        collect_readings([tmp_path / "nothing"])
     with pytest.raises(InputError, match="is no folder"):
-        gather_readings([tmp_path / "gone"])
+        collect_readings([tmp_path / "gone"])

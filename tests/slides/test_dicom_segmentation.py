@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from napari_melanoma.core.errors import ConfigError, InputError
-from napari_melanoma.slides.export_formats import Segment, find_level, write_segmentation
+from napari_melanoma.slides.export_formats import LesionSegment, find_dicom_level, write_dicom_segmentation
 
 STUDY, SERIES, FRAME = (generate_uid() for _ in range(3))
 
@@ -97,9 +97,9 @@ def labels() -> np.ndarray:
 
 def test_what_is_written_is_read_back_pixel_by_pixel(tmp_path: Path) -> None:
     highdicom = pytest.importorskip("highdicom")
-    level = find_level(write_level(tmp_path / "slide.dcm", 100, 70, 0.001))
-    segments = [Segment(3, "lesion 3, malignant"), Segment(8, "lesion 8, benign", by_hand=True)]
-    write_segmentation(tmp_path / "out" / "seg.dcm", level, labels(), segments, "tiny")
+    level = find_dicom_level(write_level(tmp_path / "slide.dcm", 100, 70, 0.001))
+    segments = [LesionSegment(3, "lesion 3, malignant"), LesionSegment(8, "lesion 8, benign", is_manual=True)]
+    write_dicom_segmentation(tmp_path / "out" / "seg.dcm", level, labels(), segments, "tiny")
     read = highdicom.seg.segread(tmp_path / "out" / "seg.dcm")
     matrix = read.get_total_pixel_matrix(combine_segments=True)
     np.testing.assert_array_equal(matrix, np.select([labels() == 3, labels() == 8], [1, 2], 0))
@@ -114,9 +114,9 @@ def test_what_is_written_is_read_back_pixel_by_pixel(tmp_path: Path) -> None:
 
 def test_a_segmentation_of_predictions_that_are_not_valid_says_so(tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
-    level = find_level(write_level(tmp_path / "slide.dcm", 100, 70, 0.001))
+    level = find_dicom_level(write_level(tmp_path / "slide.dcm", 100, 70, 0.001))
     invalid = "Not valid: the model is a demonstration"
-    write_segmentation(tmp_path / "seg.dcm", level, labels(), [Segment(3, "lesion 3")], "tiny", invalid)
+    write_dicom_segmentation(tmp_path / "seg.dcm", level, labels(), [LesionSegment(3, "lesion 3")], "tiny", invalid)
     read = pydicom.dcmread(tmp_path / "seg.dcm")
     assert read.ContentDescription == "Not valid. Lesions, for research only"
     assert [one.SegmentDescription for one in read.SegmentSequence] == [invalid]
@@ -128,37 +128,37 @@ def test_the_finest_level_that_is_not_too_large_is_taken(tmp_path: Path, monkeyp
     write_level(tmp_path / "c.dcm", 25, 18, 0.016)
     write_level(tmp_path / "label.dcm", 900, 900, 0.01, kind="LABEL")
     (tmp_path / "notes.txt").write_text("not DICOM")
-    assert find_level(tmp_path).height == 400
-    monkeypatch.setattr("napari_melanoma.slides.export_formats.LARGEST", 128)
-    assert find_level(tmp_path / "a.dcm").height == 100
-    monkeypatch.setattr("napari_melanoma.slides.export_formats.LARGEST", 4)
-    assert find_level(tmp_path).height == 25
+    assert find_dicom_level(tmp_path).height == 400
+    monkeypatch.setattr("napari_melanoma.slides.export_formats.MAX_SIDE_PX", 128)
+    assert find_dicom_level(tmp_path / "a.dcm").height == 100
+    monkeypatch.setattr("napari_melanoma.slides.export_formats.MAX_SIDE_PX", 4)
+    assert find_dicom_level(tmp_path).height == 25
 
 
 def test_what_is_no_dicom_slide_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "slide.svs").write_bytes(b"II*\0")
     with pytest.raises(InputError, match=r"slide\.svs is no DICOM slide: a DICOM segmentation refers to"):
-        find_level(tmp_path / "slide.svs")
+        find_dicom_level(tmp_path / "slide.svs")
     with pytest.raises(InputError, match="is no DICOM slide"):
-        find_level(tmp_path)
+        find_dicom_level(tmp_path)
     write_level(tmp_path / "a.dcm", 100, 70, 0.001, ConcatenationUID=generate_uid())
     with pytest.raises(InputError, match="keeps a level in several files"):
-        find_level(tmp_path)
+        find_dicom_level(tmp_path)
 
 
 def test_a_slide_without_lesions_and_a_poor_header_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("highdicom")
-    level = find_level(write_level(tmp_path / "slide.dcm", 100, 70, 0.001))
+    level = find_dicom_level(write_level(tmp_path / "slide.dcm", 100, 70, 0.001))
     with pytest.raises(InputError, match="there is no lesion"):
-        write_segmentation(tmp_path / "seg.dcm", level, np.zeros((100, 70), np.uint16), [], "tiny")
+        write_dicom_segmentation(tmp_path / "seg.dcm", level, np.zeros((100, 70), np.uint16), [], "tiny")
     del level.header.FrameOfReferenceUID
     with pytest.raises(InputError, match="the header of the slide lacks what"):
-        write_segmentation(tmp_path / "seg.dcm", level, labels(), [Segment(3, "lesion 3")], "tiny")
+        write_dicom_segmentation(tmp_path / "seg.dcm", level, labels(), [LesionSegment(3, "lesion 3")], "tiny")
     assert not (tmp_path / "seg.dcm").exists()
 
 
 def test_without_highdicom_the_way_to_get_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    level = find_level(write_level(tmp_path / "slide.dcm", 100, 70, 0.001))
+    level = find_dicom_level(write_level(tmp_path / "slide.dcm", 100, 70, 0.001))
     monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(ConfigError, match=r"pip install 'napari-melanoma\[dicom\]'"):
-        write_segmentation(tmp_path / "seg.dcm", level, labels(), [Segment(3, "lesion 3")], "tiny")
+        write_dicom_segmentation(tmp_path / "seg.dcm", level, labels(), [LesionSegment(3, "lesion 3")], "tiny")

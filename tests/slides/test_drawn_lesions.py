@@ -9,13 +9,13 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.slides.lesion_edits import measure_drawn
+from napari_melanoma.slides.lesion_edits import measure_drawn_lesion
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps
 
 # Cells of 100 x 100 pixels; a pixel is 2 micrometres high and 1 wide.
-PLACE = MapPlace(0.0, 0.0, 100.0, 100.0, PixelSize(2.0, 1.0))
+PLACE = MapPlacement(0.0, 0.0, 100.0, 100.0, PixelSize(2.0, 1.0))
 CONFIG = LesionConfig()
 
 
@@ -31,7 +31,7 @@ def box(top: float, left: float, bottom: float, right: float) -> Polygon:
 
 
 def drawn(*polygons: Polygon, label=None):
-    return measure_drawn(polygons, maps(), CONFIG, index=7, label=label)
+    return measure_drawn_lesion(polygons, maps(), CONFIG, index=7, label=label)
 
 
 def test_a_box_is_measured_as_it_was_drawn() -> None:
@@ -82,10 +82,10 @@ def test_where_the_model_sees_no_lesion_its_share_of_malignant_ones_is_not_told(
     presence[:, 10:] = 0.8
     shares = LesionMaps(presence, PLACE, malignancy=np.full((10, 20), 0.7, np.float32))
     inside, aside = box(200, 1200, 500, 1500), box(200, 300, 500, 600)
-    assert measure_drawn([inside], shares, CONFIG, index=1).probability == pytest.approx(0.56)
+    assert measure_drawn_lesion([inside], shares, CONFIG, index=1).probability == pytest.approx(0.56)
     with pytest.raises(InputError, match=r"sees no lesion where you drew .*: 0\.02"):
-        measure_drawn([aside], shares, CONFIG, index=1)
-    lesion = measure_drawn([aside], shares, CONFIG, index=1, label="malignant")
+        measure_drawn_lesion([aside], shares, CONFIG, index=1)
+    lesion = measure_drawn_lesion([aside], shares, CONFIG, index=1, label="malignant")
     assert (lesion.probability, lesion.presence) == (pytest.approx(0.014), pytest.approx(0.02))
 
 

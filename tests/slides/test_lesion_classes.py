@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.slides.lesions import LesionConfig, find_lesions, lesion_maps
+from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.slides.lesions import LesionConfig, build_lesion_maps, find_lesions
 
 
 class Case(NamedTuple):
@@ -59,6 +59,8 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_lesion_is_called_what_the_model_can_tell(case: Case) -> None:
     maps = np.broadcast_to(np.array(case.values, np.float32)[:, None, None], (len(case.values), 4, 4))
-    place = MapPlace(0, 0, 10, 10, PixelSize(1, 1))
-    (lesion,) = find_lesions(lesion_maps(maps, place, case.classes, case.target, draws=case.draws), LesionConfig())
+    place = MapPlacement(0, 0, 10, 10, PixelSize(1, 1))
+    (lesion,) = find_lesions(
+        build_lesion_maps(maps, place, case.classes, case.target, is_dense=case.draws), LesionConfig()
+    )
     assert (lesion.label, lesion.probability) == (case.label, pytest.approx(case.probability, abs=1e-6))

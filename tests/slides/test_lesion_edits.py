@@ -9,19 +9,19 @@ from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.slides.lesion_edits import (
-    History,
+    EditHistory,
     add_lesion,
-    class_lesion,
     merge_lesions,
     remove_lesion,
+    set_lesion_class,
     split_lesion,
 )
-from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions, region_of
+from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions, region_from_polygons
 
-PLACE = MapPlace(0.0, 0.0, 10.0, 10.0, PixelSize(10.0, 10.0))
+PLACE = MapPlacement(0.0, 0.0, 10.0, 10.0, PixelSize(10.0, 10.0))
 CONFIG = LesionConfig()
 
 
@@ -103,14 +103,14 @@ def test_no_cell_is_lost_or_gained_by_a_split(ends: tuple[float, float, float, f
         return
     covered = np.zeros(MAPS.presence.shape, int)
     for lesion in split:
-        region = region_of(lesion.polygons, MAPS)
+        region = region_from_polygons(lesion.polygons, MAPS)
         covered[region.slices] += region.mask
     np.testing.assert_array_equal(covered, MAPS.presence > 0)
     assert len({lesion.index for lesion in split}) == len(split) > 3
 
 
 def test_a_class_by_hand_leaves_the_probability() -> None:
-    classed = class_lesion(FOUND, 2, "benign")
+    classed = set_lesion_class(FOUND, 2, "benign")
     assert (classed[1].label, classed[1].probability, classed[1].origin) == ("benign", FOUND[1].probability, "classed")
     assert classed[0] is FOUND[0]
 
@@ -129,11 +129,11 @@ def test_a_lesion_is_removed_and_one_is_drawn() -> None:
 
 def test_steps_are_undone_and_redone() -> None:
     merged = merge_lesions(FOUND, [1, 2], MAPS, CONFIG)
-    history = History(FOUND).then(merged).then(remove_lesion(merged, 3))
+    history = EditHistory(FOUND).push(merged).push(remove_lesion(merged, 3))
     back = history.undo().undo()
-    assert back.now == FOUND
+    assert back.current == FOUND
     assert back.undo() is back
-    assert back.redo().now == merged
+    assert back.redo().current == merged
     assert back.redo().redo() == history
     assert history.redo() is history
-    assert back.then(()).undone == ()
+    assert back.push(()).undone == ()

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, SlideLesion, find_lesions
-from napari_melanoma.slides.scores import area_and_probability, spearman, with_both
+from napari_melanoma.slides.scores import correlate_area_and_probability, spearman, with_area_and_probability
 
 VALUES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=20)
 
@@ -37,7 +37,7 @@ def test_a_weight_is_as_many_copies(pairs: list[tuple[int, int]], seed: int) -> 
 def lesions(pairs: list[tuple[float, float]], pixel_size: PixelSize | None = None) -> list[SlideLesion]:
     presence = np.zeros((3, 3), np.float32)
     presence[1, 1] = 0.9
-    (one,) = find_lesions(LesionMaps(presence, MapPlace(0, 0, 1, 1, pixel_size)), LesionConfig())
+    (one,) = find_lesions(LesionMaps(presence, MapPlacement(0, 0, 1, 1, pixel_size)), LesionConfig())
     in_mm = pixel_size is not None
     return [replace(one, area_px=a, area_mm2=a if in_mm else None, probability=p) for a, p in pairs]
 
@@ -45,7 +45,9 @@ def lesions(pairs: list[tuple[float, float]], pixel_size: PixelSize | None = Non
 def test_a_relation_has_its_interval() -> None:
     rng = np.random.default_rng(0)
     area = rng.gamma(2, 1, 60)
-    found = area_and_probability(lesions(list(zip(area, area + rng.normal(0, 1, 60), strict=True)), PixelSize(1, 1)))
+    found = correlate_area_and_probability(
+        lesions(list(zip(area, area + rng.normal(0, 1, 60), strict=True)), PixelSize(1, 1))
+    )
     assert found is not None
     assert 0.5 < found.low < found.mean < found.high < 1
     assert found.count == 60
@@ -53,7 +55,7 @@ def test_a_relation_has_its_interval() -> None:
 
 def test_no_relation_has_zero_in_its_interval() -> None:
     pairs = np.random.default_rng(1).random((50, 2)).tolist()
-    found = area_and_probability(lesions(pairs))
+    found = correlate_area_and_probability(lesions(pairs))
     assert found is not None
     assert found.low < 0 < found.high
 
@@ -63,7 +65,10 @@ def test_slides_are_drawn_as_a_whole() -> None:
     base = rng.random((6, 1, 2)) * (1, 1)
     pairs = (base[:, :, :1] + 0.01 * rng.random((6, 10, 2))).reshape(-1, 2).tolist()
     slides = [f"slide {number // 10}" for number in range(60)]
-    alone, grouped = area_and_probability(lesions(pairs)), area_and_probability(lesions(pairs), slides)
+    alone, grouped = (
+        correlate_area_and_probability(lesions(pairs)),
+        correlate_area_and_probability(lesions(pairs), slides),
+    )
     assert alone is not None
     assert grouped is not None
     assert grouped.mean == alone.mean
@@ -71,8 +76,8 @@ def test_slides_are_drawn_as_a_whole() -> None:
 
 
 def test_few_lesions_have_none_and_equal_ones_no_number() -> None:
-    assert area_and_probability(lesions([(1, 0.5), (2, 0.7)])) is None
-    found = area_and_probability(lesions([(1, 0.5), (1, 0.7), (1, 0.9)]))
+    assert correlate_area_and_probability(lesions([(1, 0.5), (2, 0.7)])) is None
+    found = correlate_area_and_probability(lesions([(1, 0.5), (1, 0.7), (1, 0.9)]))
     assert found is not None
     assert np.isnan(found.mean)
 
@@ -80,6 +85,6 @@ def test_few_lesions_have_none_and_equal_ones_no_number() -> None:
 def test_lesions_without_a_probability_do_not_count() -> None:
     pairs = [(1.0, 0.1), (2.0, 0.3), (3.0, 0.2), (4.0, 0.9)]
     known, more = lesions(pairs), lesions([*pairs[:2], (9.0, float("nan")), *pairs[2:]])
-    assert len(with_both(more)) == 4
-    assert area_and_probability(more) == area_and_probability(known)
-    assert area_and_probability(more[:3]) is None
+    assert len(with_area_and_probability(more)) == 4
+    assert correlate_area_and_probability(more) == correlate_area_and_probability(known)
+    assert correlate_area_and_probability(more[:3]) is None

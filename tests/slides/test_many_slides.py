@@ -17,7 +17,7 @@ from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import DiskFull, SaveError
 from napari_melanoma.io.results import read_table
 from napari_melanoma.io.zarr import write_durably
-from napari_melanoma.slides.batch import analyse_slides
+from napari_melanoma.slides.batch import analyze_slides
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.table import SlideStatus
 
@@ -47,7 +47,7 @@ def test_a_folder_that_cannot_be_written_fails_its_slide_alone(
     monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
     refusing(tmp_path / "out" / "a", errno.EACCES, monkeypatch)
     told: list[SlideStatus] = []
-    summary = analyse_slides(two, tmp_path / "out", options, run=RunContext(), tell=told.append)
+    summary = analyze_slides(two, tmp_path / "out", options, run=RunContext(), on_status=told.append)
     assert [status.status for status in told] == ["failed", "done"]
     assert "no permission to write there" in told[0].error
     assert (summary.done, summary.failed) == (1, 1)
@@ -61,7 +61,7 @@ def test_a_full_disk_stops_all_slides(
     refusing(tmp_path / "out" / "a", errno.ENOSPC, monkeypatch)
     told: list[SlideStatus] = []
     with pytest.raises(DiskFull, match="the disk is full"):
-        analyse_slides(two, tmp_path / "out", options, run=RunContext(), tell=told.append)
+        analyze_slides(two, tmp_path / "out", options, run=RunContext(), on_status=told.append)
     assert not told
     assert issubclass(DiskFull, SaveError)
 
@@ -117,7 +117,7 @@ def test_whatever_a_library_raises_fails_its_slide_alone(
 
     monkeypatch.setattr(place, fail_once)
     told: list[SlideStatus] = []
-    summary = analyse_slides(two, tmp_path / "out", options, run=RunContext(), tell=told.append)
+    summary = analyze_slides(two, tmp_path / "out", options, run=RunContext(), on_status=told.append)
     assert [status.status for status in told] == ["failed", "done"]
     assert [row["status"] for row in read_table(summary.table)] == ["failed", "done"]
     said = read_table(summary.table)[0]["error"]
@@ -135,4 +135,4 @@ def test_what_stops_all_is_no_fault_of_a_slide(
     monkeypatch.setattr("napari_melanoma.slides.batch.analyse_slide", end)
     monkeypatch.setattr("napari_melanoma.slides.batch.analyse_slide", lambda *_, **__: end())
     with pytest.raises(stop):
-        analyse_slides(two, tmp_path / "out", options, run=RunContext())
+        analyze_slides(two, tmp_path / "out", options, run=RunContext())

@@ -14,14 +14,14 @@ from torch import nn
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.io.slide_store import SlideResult
-from napari_melanoma.metrics.novelty import Novelty
+from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.models.zoo import encoder_of
+from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.slides import analysis as workflow
 from napari_melanoma.slides import batch
-from napari_melanoma.slides.analysis import SlideOutcome, analyse_slide
+from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.tile_models import Familiar, MemoryFull, TileModel
+from napari_melanoma.slides.tile_models import OutOfMemory, TileModel, TileNoveltyDetector
 
 LoadModel = Callable[..., TileModel]
 FAULTS = {
@@ -50,7 +50,7 @@ class Hungry(nn.Module):
 
 
 def analysed(path: Path, folder: Path, options: SlideOptions, model: TileModel) -> SlideOutcome:
-    return analyse_slide(path, folder, options, RunContext(), load=lambda: model)
+    return analyze_slide(path, folder, options, RunContext(), load=lambda: model)
 
 
 def notices(folder: Path) -> list[str]:
@@ -68,7 +68,7 @@ def test_smaller_passes_give_the_same_result(
     expected = analysed(slide_path, tmp_path / "expected", options, plain)
     hungry = Hungry(plain._network, most=2**62, fault=FAULTS[fault])
     model = tile_model(kind, network=hungry)
-    store = workflow._store
+    store = workflow._open_or_create_store
 
     def then_memory_runs_out(*given: Any) -> SlideResult:
         made = store(*given)
@@ -77,7 +77,7 @@ def test_smaller_passes_give_the_same_result(
         return made
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workflow, "_store", then_memory_runs_out)
+        patch.setattr(workflow, "_open_or_create_store", then_memory_runs_out)
         found = analysed(slide_path, tmp_path / "found", options, model)
     assert hungry.asked[:3] == [8, 4, 2]
     assert set(hungry.asked[2:]) == {2}  # the larger passes are not tried again
@@ -97,7 +97,7 @@ def test_memory_for_not_one_tile_ends_with_what_to_do(
 ) -> None:
     hungry = Hungry(tile_model()._network, most=2**62, fault=FAULTS[fault])
     model, seen = tile_model(network=hungry), list[batch.SlideStatus]()
-    store = workflow._store
+    store = workflow._open_or_create_store
 
     def then_memory_is_gone(*given: Any) -> SlideResult:
         made = store(*given)
@@ -106,9 +106,9 @@ def test_memory_for_not_one_tile_ends_with_what_to_do(
         return made
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workflow, "_store", then_memory_is_gone)
+        patch.setattr(workflow, "_open_or_create_store", then_memory_is_gone)
         patch.setattr(batch, "load_model", lambda options: model)
-        batch.analyse_slides([slide_path], tmp_path / "out", options, run=RunContext(), tell=seen.append)
+        batch.analyze_slides([slide_path], tmp_path / "out", options, run=RunContext(), on_status=seen.append)
     assert hungry.asked == [8, 4, 2, 1]
     assert seen[0].status == "failed"
     assert "too small for one tile of 'darkness'. Close what else uses it" in seen[0].error
@@ -120,16 +120,16 @@ def test_memory_for_not_one_tile_ends_with_what_to_do(
 def test_looking_for_what_is_unlike_takes_smaller_parts_too(fault: str, demo_tiles: BundleInfo) -> None:
     from napari_melanoma.models.bundle import load_network
 
-    encoder = encoder_of(load_network(demo_tiles))
+    encoder = find_encoder(load_network(demo_tiles))
     assert encoder is not None
     tiles = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8)
     hungry = Hungry(encoder, most=2**62, fault=FAULTS[fault])
-    familiar = Familiar(demo_tiles, hungry, _novelty(demo_tiles))
+    familiar = TileNoveltyDetector(demo_tiles, hungry, _novelty(demo_tiles))
     expected = familiar.distances(tiles)
     hungry.most = 2
     np.testing.assert_allclose(familiar.distances(tiles), expected, rtol=1e-4)
     hungry.most = 0
-    with pytest.raises(MemoryFull, match="too small for one tile"):
+    with pytest.raises(OutOfMemory, match="too small for one tile"):
         familiar.distances(tiles)
 
 
@@ -141,11 +141,11 @@ def demo_tiles() -> BundleInfo:
     return find_bundle("tile-demo")
 
 
-def _novelty(info: BundleInfo) -> Novelty:
+def _novelty(info: BundleInfo) -> MahalanobisDetector:
     """What a bundle remembers."""
     from napari_melanoma.models.bundle import read_reference
 
     reference = read_reference(info)
     assert reference is not None
     assert reference.textures is not None
-    return Novelty.fit(reference.textures)
+    return MahalanobisDetector.fit(reference.textures)

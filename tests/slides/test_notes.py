@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.slides.notes import NOTES, Bookmark, Measure, SlideNotes, read_notes, write_notes
+from napari_melanoma.slides.notes import NOTES, Bookmark, SlideMeasurement, SlideNotes, read_notes, write_notes
 
-MEASURES = (Measure("line", ((1.5, 2.0), (3.0, 4.25))), Measure("area", ((0.0, 0.0), (0.0, 9.0), (9.0, 9.0))))
+MEASURES = (
+    SlideMeasurement("line", ((1.5, 2.0), (3.0, 4.25))),
+    SlideMeasurement("area", ((0.0, 0.0), (0.0, 9.0), (9.0, 9.0))),
+)
 
 
 def test_notes_come_back_as_they_were(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import zarr
 
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.slides.export_formats import Labels, decoded, encoded, write_ome_zarr
+from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.slides.export_formats import LabelLayer, decode_probability, encode_probability, write_ome_zarr
 from napari_melanoma.slides.reading.opening import open_slide
 
-PLACE = MapPlace(64.0, 32.0, 16.0, 8.0, PixelSize(0.5, 0.25))
+PLACE = MapPlacement(64.0, 32.0, 16.0, 8.0, PixelSize(0.5, 0.25))
 
 
 def maps(rows: int = 300, columns: int = 520) -> np.ndarray:
@@ -25,10 +25,10 @@ def maps(rows: int = 300, columns: int = 520) -> np.ndarray:
 
 def test_probabilities_come_back_and_the_unknown_stays_unknown() -> None:
     values = np.array([np.nan, 0.0, 0.25, 0.5, 1.0], np.float32)
-    back = decoded(encoded(values))
+    back = decode_probability(encode_probability(values))
     assert np.isnan(back[0])
     np.testing.assert_allclose(back[1:], values[1:], atol=1 / 65534)
-    assert encoded(values)[[0, 1, -1]].tolist() == [0, 1, 65535]
+    assert encode_probability(values)[[0, 1, -1]].tolist() == [0, 1, 65535]
 
 
 def test_the_folder_has_the_form_of_version_0_5(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_the_folder_has_the_form_of_version_0_5(tmp_path: Path) -> None:
     labels[100:120, 100:150] = 7
     path = tmp_path / "heat.ome.zarr"
     about = [{"label-value": 7, "label": "malignant"}]
-    write_ome_zarr(path, maps(), ("benign", "melanoma"), PLACE, Labels("lesions", labels, {7: (200, 0, 0)}, about))
+    write_ome_zarr(path, maps(), ("benign", "melanoma"), PLACE, LabelLayer("lesions", labels, {7: (200, 0, 0)}, about))
     group = zarr.open_group(path, mode="r")
     said = group.attrs["ome"]
     assert said["version"] == "0.5"
@@ -46,7 +46,7 @@ def test_the_folder_has_the_form_of_version_0_5(tmp_path: Path) -> None:
     assert [one["path"] for one in scales["datasets"]] == ["0", "1", "2"]
     scale, translation = scales["datasets"][1]["coordinateTransformations"]
     assert (scale["scale"], translation["type"]) == ([1.0, 16.0, 4.0], "translation")
-    assert translation["translation"] == [0.0, *MapPlace(64.0, 32.0, 32.0, 16.0, PLACE.pixel_size).translate]
+    assert translation["translation"] == [0.0, *MapPlacement(64.0, 32.0, 32.0, 16.0, PLACE.pixel_size).translate]
     assert [channel["label"] for channel in said["omero"]["channels"]] == ["benign", "melanoma"]
     assert [group[name].shape for name in "012"] == [(2, 300, 520), (2, 150, 260), (2, 75, 130)]
     assert group["labels"].attrs["ome"]["labels"] == ["lesions"]
@@ -61,7 +61,7 @@ def test_levels_are_means_of_what_is_known(tmp_path: Path) -> None:
     values = np.full((1, 300, 300), 0.5, np.float32)
     values[0, 1::2] = np.nan
     write_ome_zarr(tmp_path / "a.ome.zarr", values, ("p",), PLACE)
-    second = decoded(np.asarray(zarr.open_group(tmp_path / "a.ome.zarr", mode="r")["1"]))
+    second = decode_probability(np.asarray(zarr.open_group(tmp_path / "a.ome.zarr", mode="r")["1"]))
     np.testing.assert_allclose(second, 0.5, atol=1e-4)
 
 
@@ -75,7 +75,7 @@ def test_our_own_reader_opens_it(tmp_path: Path) -> None:
 
 
 def test_without_a_scale_no_unit_is_claimed(tmp_path: Path) -> None:
-    write_ome_zarr(tmp_path / "a.ome.zarr", maps(), ("a", "b"), MapPlace(0.0, 0.0, 16.0, 16.0))
+    write_ome_zarr(tmp_path / "a.ome.zarr", maps(), ("a", "b"), MapPlacement(0.0, 0.0, 16.0, 16.0))
     (scales,) = zarr.open_group(tmp_path / "a.ome.zarr", mode="r").attrs["ome"]["multiscales"]
     assert all("unit" not in axis for axis in scales["axes"])
 

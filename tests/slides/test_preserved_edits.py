@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.core.polygons import Polygon, as_ring
 from napari_melanoma.slides.lesion_edits import (
     add_lesion,
-    class_lesion,
-    keep_edits,
+    apply_edits,
     remove_lesion,
-    removed,
+    removed_lesions,
+    set_lesion_class,
     split_lesion,
 )
-from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions, region_of
+from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions, region_from_polygons
 
-PLACE = MapPlace(0.0, 0.0, 10.0, 10.0, PixelSize(10.0, 10.0))
+PLACE = MapPlacement(0.0, 0.0, 10.0, 10.0, PixelSize(10.0, 10.0))
 USUAL, LOWER, HIGHER = LesionConfig(), LesionConfig(high=0.4, low=0.2), LesionConfig(high=0.85, low=0.65)
 
 
@@ -43,13 +43,13 @@ def cells(lesions: tuple) -> np.ndarray:
     """How many lesions have each cell."""
     found = np.zeros(MAPS.shape, int)
     for lesion in lesions:
-        region = region_of(lesion.polygons, MAPS)
+        region = region_from_polygons(lesion.polygons, MAPS)
         found[region.slices] += region.mask
     return found
 
 
 def again(corrected: tuple, config: LesionConfig, gone: tuple = ()) -> tuple:
-    return keep_edits(find_lesions(MAPS, config), corrected, gone, MAPS, config)
+    return apply_edits(find_lesions(MAPS, config), corrected, gone, MAPS, config)
 
 
 def test_the_slide() -> None:
@@ -62,7 +62,7 @@ def test_without_corrections_lesions_are_those_that_are_found() -> None:
 
 @pytest.mark.parametrize("config", [LOWER, HIGHER], ids=["lower", "higher"])
 def test_what_was_made_by_hand_stays_as_it_is(config: LesionConfig) -> None:
-    corrected = class_lesion(FOUND, 2, "benign")
+    corrected = set_lesion_class(FOUND, 2, "benign")
     corrected = split_lesion(corrected, 1, [(0, 120), (100, 120)], MAPS, USUAL)
     corrected = add_lesion(corrected, [box(17, 33, 19, 36)], MAPS, USUAL, "malignant")
     now = again(corrected, config)
@@ -75,7 +75,7 @@ def test_what_was_made_by_hand_stays_as_it_is(config: LesionConfig) -> None:
 @pytest.mark.parametrize("config", [LOWER, USUAL, HIGHER], ids=["lower", "as before", "higher"])
 def test_what_was_removed_stays_away(config: LesionConfig) -> None:
     corrected = remove_lesion(FOUND, 1)
-    gone = removed(FOUND, corrected, MAPS)
+    gone = removed_lesions(FOUND, corrected, MAPS)
     assert gone == FOUND[:1]
     assert not cells(again(corrected, config, gone))[2:8, 2:22].any()
 
@@ -90,11 +90,11 @@ def test_a_lesion_that_is_much_larger_than_what_was_drawn_in_it_is_found_beside_
 
 def test_what_is_drawn_where_one_was_removed_is_not_removed() -> None:
     corrected = remove_lesion(FOUND, 2)
-    gone = removed(FOUND, corrected, MAPS)
+    gone = removed_lesions(FOUND, corrected, MAPS)
     drawn = add_lesion(corrected, [box(12, 2, 16, 8)], MAPS, USUAL, "malignant")
-    assert removed((*gone, *corrected), drawn, MAPS) == ()
+    assert removed_lesions((*gone, *corrected), drawn, MAPS) == ()
 
 
 def test_changing_lesions_removes_none() -> None:
-    assert removed(FOUND, class_lesion(FOUND, 1, "benign"), MAPS) == ()
-    assert removed(FOUND, split_lesion(FOUND, 1, [(0, 120), (100, 120)], MAPS, USUAL), MAPS) == ()
+    assert removed_lesions(FOUND, set_lesion_class(FOUND, 1, "benign"), MAPS) == ()
+    assert removed_lesions(FOUND, split_lesion(FOUND, 1, [(0, 120), (100, 120)], MAPS, USUAL), MAPS) == ()

@@ -9,10 +9,10 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import write_json
 from napari_melanoma.slides.notes import SlideNotes, write_notes
-from napari_melanoma.slides.reading.files import fingerprint_of
+from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.result_folder import SlideFolders, fingerprint, note_slide, slide_folder
-from napari_melanoma.ui.slide.controller import _look
+from napari_melanoma.slides.result_folder import SlideFolderNames, open_fingerprint, record_slide, slide_folder
+from napari_melanoma.ui.slide.run_manager import _find_results
 
 
 def slide(path: Path, content: bytes = b"pixels") -> Path:
@@ -24,7 +24,7 @@ def slide(path: Path, content: bytes = b"pixels") -> Path:
 
 def own(path: Path) -> str:
     """The name that a slide has from its content."""
-    return f"{path.stem}-{fingerprint_of(path)[:8]}"
+    return f"{path.stem}-{slide_fingerprint(path)[:8]}"
 
 
 def test_the_first_one_has_the_stem_and_nothing_is_written(tmp_path: Path) -> None:
@@ -36,11 +36,11 @@ def test_the_first_one_has_the_stem_and_nothing_is_written(tmp_path: Path) -> No
 
 def test_two_of_one_stem_are_told_apart_by_their_content(tmp_path: Path) -> None:
     first, second = slide(tmp_path / "a" / "x.svs", b"1"), slide(tmp_path / "b" / "X.ndpi", b"2")
-    folders = SlideFolders(tmp_path / "out")
-    placed = [folders.place(path) for path in (first, second)]
+    folders = SlideFolderNames(tmp_path / "out")
+    placed = [folders.folder_for(path) for path in (first, second)]
     assert [folder.name for folder in placed] == ["x", own(second)]
     for path, folder in zip((first, second), placed, strict=True):
-        note_slide(folder, path)
+        record_slide(folder, path)
     assert [slide_folder(tmp_path / "out", path) for path in (second, first)] == placed[::-1]
     moved = second.rename(tmp_path / "X.ndpi")
     assert slide_folder(tmp_path / "out", moved) == placed[1]
@@ -49,11 +49,11 @@ def test_two_of_one_stem_are_told_apart_by_their_content(tmp_path: Path) -> None
 def test_copies_in_one_run_do_not_share_a_folder(tmp_path: Path) -> None:
     paths = [slide(tmp_path / name / "x.svs") for name in "abc"]
     for _ in range(2):
-        folders = SlideFolders(tmp_path / "out")
-        placed = [folders.place(path) for path in paths]
+        folders = SlideFolderNames(tmp_path / "out")
+        placed = [folders.folder_for(path) for path in paths]
         assert [folder.name for folder in placed] == ["x", own(paths[0]), f"{own(paths[0])}-2"]
         for path, folder in zip(paths, placed, strict=True):
-            note_slide(folder, path)
+            record_slide(folder, path)
 
 
 @pytest.mark.parametrize("whose", ["notes", "result", "photograph"])
@@ -64,7 +64,7 @@ def test_a_folder_that_shows_something_else_is_left_alone(whose: str, tmp_path: 
     else:
         write_json(tmp_path / "out" / "x" / "result.json", {"fingerprint": "of another"} if whose == "result" else {})
     assert slide_folder(tmp_path / "out", path).name == own(path)
-    write_notes(tmp_path / "out" / "x", SlideNotes(fingerprint_of(path)))
+    write_notes(tmp_path / "out" / "x", SlideNotes(slide_fingerprint(path)))
     assert slide_folder(tmp_path / "out", path).name == "x"
 
 
@@ -88,11 +88,11 @@ def test_results_of_a_dicom_slide_are_found_by_the_dock_and_by_the_command_line(
     folder = shared_data / "slides" / "CMU-1-Small-Region_dicom"
     if not folder.is_dir():
         pytest.skip("needs a DICOM slide")
-    by_command = SlideFolders(tmp_path).place(folder)
-    note_slide(by_command, folder)
+    by_command = SlideFolderNames(tmp_path).folder_for(folder)
+    record_slide(by_command, folder)
     with open_slide(folder) as opened:
-        place = _look(tmp_path, opened.info, "identity", RunContext())
-        assert opened.info.fingerprint == fingerprint(folder) == fingerprint(opened.info.path)
+        place = _find_results(tmp_path, opened.info, "identity", RunContext())
+        assert opened.info.fingerprint == open_fingerprint(folder) == open_fingerprint(opened.info.path)
     assert place.folder == by_command == tmp_path / "CMU-1-Small-Region_dicom"
     assert place.view_folder == by_command / "view" / by_command.name
-    assert SlideFolders(tmp_path).place(folder) == by_command
+    assert SlideFolderNames(tmp_path).folder_for(folder) == by_command

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.slides.cell_polygons import windings
+from napari_melanoma.slides.cell_polygons import winding_numbers
 
 SQUARE = np.array([(1.0, 1.0), (1.0, 4.0), (3.0, 4.0), (3.0, 1.0)])
 
@@ -14,14 +14,14 @@ SQUARE = np.array([(1.0, 1.0), (1.0, 4.0), (3.0, 4.0), (3.0, 1.0)])
 def test_a_square_on_the_lattice_fills_whole_cells():
     expected = np.zeros((5, 6), int)
     expected[1:3, 1:4] = 1
-    assert np.array_equal(windings(SQUARE, (5, 6)), expected)
-    assert np.array_equal(windings(SQUARE[::-1], (5, 6)), -expected)
+    assert np.array_equal(winding_numbers(SQUARE, (5, 6)), expected)
+    assert np.array_equal(winding_numbers(SQUARE[::-1], (5, 6)), -expected)
 
 
 def test_what_lies_beyond_the_grid_is_cut_off():
     wide = SQUARE * 10 - 15
-    assert windings(wide, (5, 6)).all()
-    assert not windings(wide + 1000, (5, 6)).any()
+    assert winding_numbers(wide, (5, 6)).all()
+    assert not winding_numbers(wide + 1000, (5, 6)).any()
 
 
 @settings(max_examples=60, deadline=None)
@@ -33,4 +33,4 @@ def test_even_odd_is_what_a_point_by_point_test_says(points):
     ring = np.round(np.array(points), 3) + np.array([1e-4, 2.3e-4])
     centres = np.argwhere(np.ones((10, 10), bool)) + 0.5
     expected = points_in_poly(centres, ring).reshape(10, 10)
-    assert np.array_equal((windings(ring, (10, 10)) & 1).astype(bool), expected)
+    assert np.array_equal((winding_numbers(ring, (10, 10)) & 1).astype(bool), expected)

@@ -12,10 +12,10 @@ import pytest
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.io.results import read_content, read_table
+from napari_melanoma.io.results import read_slide_result, read_table
 from napari_melanoma.slides import lesion_files as files
-from napari_melanoma.slides.analysis import SlideOutcome, analyse_slide
-from napari_melanoma.slides.batch import SlideModels, analyse_slides
+from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
+from napari_melanoma.slides.batch import SharedTileModel, analyze_slides
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.tile_models import TileModel
@@ -31,9 +31,9 @@ def again(slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_pa
     def analysed(run: RunContext | None = None, *, asked: bool = True, **changes: Any) -> SlideOutcome:
         model, force = tile_model(), changes.pop("force", False)
         if not asked:
-            model.answer = lambda tiles: pytest.fail("a tile was asked for again")  # type: ignore[method-assign]
+            model.predict = lambda tiles: pytest.fail("a tile was asked for again")  # type: ignore[method-assign]
         now = options.model_copy(update=changes)
-        return analyse_slide(slide_path, tmp_path / "out", now, run or RunContext(), load=lambda: model, force=force)
+        return analyze_slide(slide_path, tmp_path / "out", now, run or RunContext(), load=lambda: model, force=force)
 
     return analysed
 
@@ -60,7 +60,7 @@ def test_corrections_stay_where_the_same_is_asked_for_again(again: Again, config
     mine = correct(folder, config)  # at the thresholds of the analysis, or at others that a person chose
     before = texts(folder)
     outcome = again(asked=False)
-    assert outcome.before
+    assert outcome.already_done
     assert texts(folder) == before
     assert files.read_lesions(folder) == mine
     assert outcome.content["corrected_by_hand"] is True
@@ -73,7 +73,7 @@ def test_the_command_says_so_and_the_slide_stays_in_the_table(
     monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
     told = []
     for _ in range(2):
-        summary = analyse_slides([slide_path], tmp_path / "o", options, run=RunContext(), tell=told.append)
+        summary = analyze_slides([slide_path], tmp_path / "o", options, run=RunContext(), on_status=told.append)
         assert (summary.done, summary.failed) == (1, 0)
         correct(tmp_path / "o" / "section") if len(told) == 1 else None
     assert [status.before for status in told] == [False, True]
@@ -134,24 +134,24 @@ def test_an_analysis_that_goes_on_keeps_what_was_drawn_meanwhile(again: Again, m
 def test_tiles_that_failed_are_tried_again_and_what_stays_so_is_left_alone(
     again: Again, slide_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_melanoma.slides.engine import SlideTiles
+    from napari_melanoma.slides.engine import TileReader
 
-    real = SlideTiles.read
+    real = TileReader.read
 
-    def read(self: SlideTiles, places: Any) -> Any:
+    def read(self: TileReader, places: Any) -> Any:
         tiles, good = real(self, places)
         return tiles, good & ~((places[:, 0] == 2) & (places[:, 1] < 3))
 
-    monkeypatch.setattr(SlideTiles, "read", read)
+    monkeypatch.setattr(TileReader, "read", read)
     first = again()
     assert first.content["tiles_failed"] == 3
     correct(first.folder)
     before = texts(first.folder)
-    assert again().before
+    assert again().already_done
     assert texts(first.folder) == before
-    monkeypatch.setattr(SlideTiles, "read", real)  # the network drive is there again
+    monkeypatch.setattr(TileReader, "read", real)  # the network drive is there again
     mended = again()
-    assert (mended.before, mended.content["tiles_failed"], mended.content["tiles_done"]) == (False, 0, 224)
+    assert (mended.already_done, mended.content["tiles_failed"], mended.content["tiles_done"]) == (False, 0, 224)
     assert kept(first.folder) == ["lesions-kept-1.csv", "lesions-kept-1.geojson"]
 
 
@@ -177,7 +177,7 @@ def test_killed_in_the_middle_of_saving_lesions_are_whole(
     told = again(asked=False).content
     assert [row["origin"] for row in told["lesions"]] == ["classed", "drawn"]
     assert [row["origin"] for row in read_table(folder / "lesions.csv")] == ["classed", "drawn"]
-    assert read_content(folder)["corrected_by_hand"] is True
+    assert read_slide_result(folder)["corrected_by_hand"] is True
     again(force=True)
     assert kept(folder)[-1] == "lesions-kept-1.geojson"
 
@@ -212,7 +212,7 @@ def test_table_and_outlines_of_an_older_version_belong_together_or_it_is_said(ag
 def test_the_content_says_what_was_asked_and_what_is_now(again: Again) -> None:
     folder = again().folder
     correct(folder, LesionConfig(low=0.7, high=0.9))
-    content = read_content(folder)
+    content = read_slide_result(folder)
     assert content["options"]["lesions"]["high"] == 0.9
     assert content["lesions_asked"]["high"] == 0.6
 
@@ -222,9 +222,9 @@ def test_the_model_of_many_slides_begins_each_as_asked(
 ) -> None:
     monkeypatch.setattr("napari_melanoma.slides.batch.load_model", lambda options: tile_model())
     monkeypatch.setattr("napari_melanoma.slides.tile_models.best_precision", lambda device: "bf16")
-    models = SlideModels(options)
-    models.fresh().continue_with("bf16", 2)
-    assert (models.fresh().precision, models.fresh().batch_size) == ("fp32", 8)
+    models = SharedTileModel(options)
+    models.get_reset().resume_with("bf16", 2)
+    assert (models.get_reset().precision, models.get_reset().batch_size) == ("fp32", 8)
 
 
 def test_a_result_in_two_precisions_says_so(

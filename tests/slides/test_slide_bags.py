@@ -16,17 +16,17 @@ from torch import nn
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, InputError, RunError
-from napari_melanoma.core.prediction import ClassifierConfig, EncoderConfig, TileConfig
+from napari_melanoma.core.prediction_config import ClassifierConfig, EncoderConfig, TileConfig
 from napari_melanoma.data.bags import Bag, read_attention
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo, write_bundle
 from napari_melanoma.models.zoo import build_network
-from napari_melanoma.slides.analysis import SlideOutcome, analyse_slide
-from napari_melanoma.slides.batch import analyse_slides
-from napari_melanoma.slides.findings import differs
-from napari_melanoma.slides.maps import stated
+from napari_melanoma.slides.analysis import SlideOutcome, analyze_slide
+from napari_melanoma.slides.batch import analyze_slides
+from napari_melanoma.slides.maps import adjust_to_prevalence
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.tile_models import BagModel, Loading, load_slide_model, load_tile_model
+from napari_melanoma.slides.saved_results import describe_difference
+from napari_melanoma.slides.tile_models import BagModel, LoadOptions, load_slide_model, load_tile_model
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.tile_models import TileModel
@@ -80,7 +80,7 @@ def slide_model(tile_model: LoadModel, tmp_path: Path) -> Callable[..., TileMode
 
 
 def analysed(path: Path, folder: Path, options: SlideOptions, model: TileModel, **how: Any) -> SlideOutcome:
-    return analyse_slide(path, folder, options, RunContext(), load=lambda: model, **how)
+    return analyze_slide(path, folder, options, RunContext(), load=lambda: model, **how)
 
 
 def test_the_slide_is_answered_and_attention_lies_on_the_lesion(
@@ -95,7 +95,7 @@ def test_the_slide_is_answered_and_attention_lies_on_the_lesion(
     assert attention[LESION].sum() > 0.95
     assert np.isnan(attention[:, 14:]).all()
     assert model.bags is not None
-    said = model.bags.answer([result.embedding(slice(None))])
+    said = model.bags.predict([result.embedding(slice(None))])
     assert content["probability"] == pytest.approx(said.probability[1], abs=1e-6)
     assert content["probability"] > 0.6
     assert content["scores"]["attention"]["melanoma"] == content["probability"]
@@ -111,7 +111,7 @@ def test_it_is_an_aggregation_like_the_others(tmp_path: Path) -> None:
     model = BagModel.load(write_mil(tmp_path / "mil"), "cpu")
     tiles = np.random.default_rng(0).normal(size=(20_000, 3))
     score = model(tiles, np.ones(len(tiles)))
-    answer = model.answer([tiles[::-1]])
+    answer = model.predict([tiles[::-1]])
     np.testing.assert_allclose(score.probability, answer.probability, atol=1e-6)
     np.testing.assert_allclose(score.weights, answer.weights[::-1], atol=1e-7)
     assert score.weights.sum() == pytest.approx(1, abs=1e-4)
@@ -152,8 +152,8 @@ def test_embeddings_that_are_there_are_used_again(
     assert content["probability"] > 0.6
     assert Bag.open(folder).kind == bag.kind  # what is learnt from does not change by being answered
     assert Bag.open(folder).fingerprint() == bag.fingerprint()
-    assert not differs(folder, told)
-    assert "made with" in differs(folder, told.model_copy(update={"model": "tile-demo"}))
+    assert not describe_difference(folder, told)
+    assert "made with" in describe_difference(folder, told.model_copy(update={"model": "tile-demo"}))
 
 
 def test_a_stated_prevalence_counts(
@@ -170,7 +170,7 @@ def test_a_stated_prevalence_counts(
 
 
 def test_other_classes_keep_their_shares_under_a_stated_prevalence() -> None:
-    found = stated(np.array([0.1, 0.3, 0.6]), 2, 0.5, 0.2)
+    found = adjust_to_prevalence(np.array([0.1, 0.3, 0.6]), 2, 0.5, 0.2)
     assert found.sum() == pytest.approx(1)
     assert found[1] / found[0] == pytest.approx(3)
     assert found[2] / found[:2].sum() == pytest.approx(0.6 / 0.4 * 0.25)
@@ -236,7 +236,7 @@ def test_the_table_of_slides_has_its_column(
 
     model = slide_model()
     monkeypatch.setattr(batch, "load_model", lambda _: model)
-    analyse_slides([slide_path], tmp_path / "out", options, run=RunContext())
+    analyze_slides([slide_path], tmp_path / "out", options, run=RunContext())
     (row,) = read_table(tmp_path / "out" / "slides.csv")
     assert row["model"] == "dark-slides"
     assert row["probability"] == row["probability_attention"] != ""
@@ -244,11 +244,11 @@ def test_the_table_of_slides_has_its_column(
 
 def test_a_bundle_brings_its_encoder(tile_bundle: BundleInfo, tmp_path: Path) -> None:
     name = f"encoder:{tile_bundle.path}"
-    how = Loading(batch_size=2, device="cpu", precision="fp32")
+    how = LoadOptions(batch_size=2, device="cpu", precision="fp32")
     alone = load_tile_model(name, how)
     assert alone.info.kind == "embedding"
     assert alone.info.classes == ()
-    features = alone.sizes()["features"]
+    features = alone.output_sizes()["features"]
     about = EncoderConfig(name=name, fingerprint=tile_bundle.fingerprint, features=features)
     tile = TileConfig(mpp=0.3, side_px=64)
     info = write_mil(tmp_path / "mil", encoder=about, tile=tile)
@@ -256,7 +256,7 @@ def test_a_bundle_brings_its_encoder(tile_bundle: BundleInfo, tmp_path: Path) ->
     assert model.bags is not None
     assert (model.info.kind, model.info.mpp, model.info.side_px) == ("embedding", 0.3, 64)
     tiles = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
-    assert torch.equal(model.answer(tiles)["embedding"], alone.answer(tiles)["embedding"])
+    assert torch.equal(model.predict(tiles)["embedding"], alone.predict(tiles)["embedding"])
     with pytest.raises(BundleError, match="answers whole slides from embeddings of 'encoder:"):
         load_tile_model(str(info.path), how)
 
@@ -275,4 +275,4 @@ def test_another_encoder_is_refused(
     known = {"name": f"encoder:{tile_bundle.path}", "fingerprint": tile_bundle.fingerprint, "features": 3, **encoder}
     info = write_mil(tmp_path / "mil", encoder=EncoderConfig(**known), tile=TileConfig(mpp=0.3, side_px=64))
     with pytest.raises(BundleError, match=message):
-        load_slide_model(str(info.path), Loading(device="cpu"))
+        load_slide_model(str(info.path), LoadOptions(device="cpu"))

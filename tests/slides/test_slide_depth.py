@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.core.validity import PredictionFacts
-from napari_melanoma.depth.candidates import IntervalLaw
+from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.core.validity import ValidityInputs
+from napari_melanoma.depth.candidates import DepthIntervalModel
 from napari_melanoma.slides import depth
 from napari_melanoma.slides import depth as parts
-from napari_melanoma.slides.depth import DepthMap, depth_in_words, slide_depth
+from napari_melanoma.slides.depth import DepthMap, describe_depth, measure_slide_depth
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions
 from napari_melanoma.slides.maps import SlideMaps
-from napari_melanoma.slides.table import COLUMNS, SlideStatus, row_of
+from napari_melanoma.slides.table import COLUMNS, SlideStatus, status_to_row
 
 CLASSES = ("background", "dermis", "epidermis", "tumour")
 PIXEL = PixelSize(0.5, 0.5)
@@ -57,12 +57,12 @@ def depth_map(labels: NDArray[np.uint8], step: int = 1, pixel: PixelSize | None 
     padded = np.pad(values / np.float32(255), ((0, 0), (0, below), (0, beside)), mode="edge")
     shape = len(values), padded.shape[1] // step, step, padded.shape[2] // step, step
     small = padded.reshape(shape).mean(axis=(2, 4)).astype(np.float32)
-    place = MapPlace(100, 200, STEP * step, STEP * step, pixel)
-    return DepthMap.of(Recorded(values), SlideMaps(small, place), CLASSES, "hash of weights")
+    place = MapPlacement(100, 200, STEP * step, STEP * step, pixel)
+    return DepthMap.from_store(Recorded(values), SlideMaps(small, place), CLASSES, "hash of weights")
 
 
 def measured(found: DepthMap) -> dict[str, Any]:
-    return json.loads(json.dumps(slide_depth(found, (), RunContext())))
+    return json.loads(json.dumps(measure_slide_depth(found, (), RunContext())))
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
@@ -93,7 +93,7 @@ def test_only_what_is_around_lesions_is_read() -> None:
 
 
 def test_a_large_section_is_measured_on_coarser_cells_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "MOST_CELLS", 30_000)
+    monkeypatch.setattr(parts, "MAX_CELLS", 30_000)
     told = measured(depth_map(section(250, 400, 0.5)))
     assert told["breslow_mm"] == pytest.approx(0.5, abs=0.01)
     assert "section 1 is large: measured on cells of 8.0 micrometres" in told["depth"]["notes"]
@@ -113,7 +113,7 @@ def test_without_a_true_scale_there_is_a_reason_in_place_of_a_thickness(pixel: P
     told = measured(depth_map(section(250, 400, 0.5), pixel=pixel))
     assert told["breslow_mm"] is None
     assert told["depth"]["notes"][0].startswith(reason)
-    assert depth_in_words(told).startswith(f"no Breslow thickness: {reason}")
+    assert describe_depth(told).startswith(f"no Breslow thickness: {reason}")
 
 
 def test_a_model_that_does_not_draw_what_is_needed_says_nothing() -> None:
@@ -122,19 +122,19 @@ def test_a_model_that_does_not_draw_what_is_needed_says_nothing() -> None:
 
 
 def test_an_interval_that_reaches_several_categories_warns(monkeypatch: pytest.MonkeyPatch) -> None:
-    law = IntervalLaw(0.9, (0.1, 0.0, 0.0), 1.0, 1.0, 100, "drawn cases")
-    monkeypatch.setattr(depth, "known_laws", lambda: {"hash of weights": law})
+    law = DepthIntervalModel(0.9, (0.1, 0.0, 0.0), 1.0, 1.0, 100, "drawn cases")
+    monkeypatch.setattr(depth, "load_interval_models", lambda: {"hash of weights": law})
     told = measured(depth_map(section(300, 400, 0.8)))
     assert told["breslow_interval_mm"] == pytest.approx([0.7, 0.9], abs=2e-3)
     assert told["t_category"] == "T1b"
     assert "the interval reaches T1a and T1b: the category is not sure" in told["depth"]["notes"]
-    strange = PredictionFacts("own", distance=1, limit=0.1).validity()
-    unlike = slide_depth(depth_map(section(300, 400, 0.8)), (), RunContext(), strange)
+    strange = ValidityInputs("own", distance=1, limit=0.1).check()
+    unlike = measure_slide_depth(depth_map(section(300, 400, 0.8)), (), RunContext(), strange)
     assert unlike["breslow_interval_mm"] == told["breslow_interval_mm"]
     assert any("its interval may be too narrow" in note for note in unlike["depth"]["notes"])
-    assert depth_in_words(unlike).startswith("Not valid: the image is out of distribution.")
-    assert "0.80" not in depth_in_words(unlike)
-    said = depth_in_words(told)
+    assert describe_depth(unlike).startswith("Not valid: the image is out of distribution.")
+    assert "0.80" not in describe_depth(unlike)
+    said = describe_depth(told)
     assert said.startswith("Breslow thickness 0.80 mm (90 % interval 0.70 to 0.90), T1b, Clark level 4 by estimate; ")
 
 
@@ -145,8 +145,8 @@ def test_an_interval_that_reaches_several_categories_warns(monkeypatch: pytest.M
 def test_a_lesion_that_is_cut_off_is_at_least_so_thick_and_of_that_category(
     monkeypatch: pytest.MonkeyPatch, share: float, category: str, low_mm: float, note: str
 ) -> None:
-    law = IntervalLaw(0.9, (share, 0.0, 0.0), 1.0, 1.0, 100, "drawn cases")
-    monkeypatch.setattr(depth, "known_laws", lambda: {"hash of weights": law})
+    law = DepthIntervalModel(0.9, (share, 0.0, 0.0), 1.0, 1.0, 100, "drawn cases")
+    monkeypatch.setattr(depth, "load_interval_models", lambda: {"hash of weights": law})
     labels = section(300, 400, 0.8)
     labels[60:240, 200:385] = 3
     told = measured(depth_map(labels))
@@ -154,7 +154,7 @@ def test_a_lesion_that_is_cut_off_is_at_least_so_thick_and_of_that_category(
     assert told["breslow_interval_mm"][0] == pytest.approx(low_mm, abs=6e-3)
     assert told["depth"]["notes"][-1].endswith(note)
     assert not any("is not sure" in one for one in told["depth"]["notes"])
-    said = depth_in_words(told)
+    said = describe_depth(told)
     assert said.startswith("Breslow thickness at least 0.80 mm (90 % interval of what is seen ")
     assert "), at least T1b" in said
 
@@ -164,9 +164,9 @@ def test_a_candidate_names_the_lesion_that_it_belongs_to() -> None:
     labels = section(250, 800, 0.5)
     labels[60:70, 100:120] = 3
     found = depth_map(labels)
-    maps = LesionMaps(found.small.probability[3], found.small.place, label="tumour")
+    maps = LesionMaps(found.overview.probability[3], found.overview.placement, label="tumour")
     lesions = find_lesions(maps, LesionConfig())
-    told = slide_depth(found, lesions, RunContext())
+    told = measure_slide_depth(found, lesions, RunContext())
     main = max(lesions, key=lambda one: one.area_px)
     assert told["depth"]["candidates"][0]["lesion"] == main.index
 
@@ -175,7 +175,7 @@ def test_it_stops_when_asked_to() -> None:
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        slide_depth(depth_map(section(250, 400, 0.5)), (), run)
+        measure_slide_depth(depth_map(section(250, 400, 0.5)), (), run)
 
 
 CONTENT = {
@@ -193,7 +193,9 @@ CONTENT = {
 
 def test_the_table_has_what_is_said_of_the_depth() -> None:
     told = measured(depth_map(section(250, 400, 0.5)))
-    row = row_of(SlideStatus(Path("a.tif"), Path("a"), "done", {**CONTENT, **told, "breslow_interval_mm": [0.4, 0.6]}))
+    row = status_to_row(
+        SlideStatus(Path("a.tif"), Path("a"), "done", {**CONTENT, **told, "breslow_interval_mm": [0.4, 0.6]})
+    )
     kept = {name: row[name] for name in COLUMNS if name in row}
     assert kept["breslow_mm"] == pytest.approx(0.5, abs=1e-3)
     assert (kept["breslow_low_mm"], kept["breslow_high_mm"], kept["breslow_at_least"]) == (0.4, 0.6, False)
@@ -201,6 +203,6 @@ def test_the_table_has_what_is_said_of_the_depth() -> None:
 
 
 def test_results_from_before_depth_was_measured_keep_working() -> None:
-    row = row_of(SlideStatus(Path("a.tif"), Path("a"), "done", CONTENT))
+    row = status_to_row(SlideStatus(Path("a.tif"), Path("a"), "done", CONTENT))
     assert row["breslow_mm"] is row["breslow_low_mm"] is row["ulceration"] is None
-    assert depth_in_words(CONTENT) == ""
+    assert describe_depth(CONTENT) == ""

@@ -15,9 +15,17 @@ import tifffile
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import InputError, SaveError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.io.slide_spec import DONE, FAILED, ResultSpec
+from napari_melanoma.io.slide_spec import DONE, FAILED, SlideResultSpec
 from napari_melanoma.io.slide_store import SlideResult
-from napari_melanoma.slides.engine import Batch, Pace, SlideTiles, Stages, _Writing, analyse_tiles, batches_to_do
+from napari_melanoma.slides.engine import (
+    EngineStages,
+    TileBatch,
+    TileRate,
+    TileReader,
+    _WriterThread,
+    analyze_tiles,
+    pending_batches,
+)
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import DamagedTile, Slide
 from napari_melanoma.slides.tile_models import TileModel
@@ -39,7 +47,9 @@ def grid_of(slide: Slide, **tiling: float) -> TileGrid:
 def store(folder: Path, grid: TileGrid, order: np.ndarray, **changes: object) -> SlideResult:
     values = {"slide": "s", "fingerprint": "f", "kind": "classification", "classes": ("benign", "melanoma")}
     place = {"rows": grid.rows, "columns": grid.columns, "corner": (0, 0), "step": (32, 32), "tile_px": 32}
-    return SlideResult.create(folder, ResultSpec.parse({**values, **place, "batch_size": 8, **changes}, "test"), order)
+    return SlideResult.create(
+        folder, SlideResultSpec.parse({**values, **place, "batch_size": 8, **changes}, "test"), order
+    )
 
 
 def ordered(grid: TileGrid) -> np.ndarray:
@@ -48,7 +58,7 @@ def ordered(grid: TileGrid) -> np.ndarray:
 
 def test_tiles_are_what_the_slide_shows_in_any_grouping(slide: Slide) -> None:
     grid = grid_of(slide)
-    tiles, places = SlideTiles(slide, grid), ordered(grid)
+    tiles, places = TileReader(slide, grid), ordered(grid)
     whole = slide.read_region(0, Box(0, 0, 512, 512))
     expected = np.stack([whole[grid.box(row, column).slices] for row, column in places])
     assert tiles._block > 2  # so that neighbours are read together
@@ -62,9 +72,9 @@ def test_tiles_are_what_the_slide_shows_in_any_grouping(slide: Slide) -> None:
 
 def test_tiles_of_another_scale_are_resized_alike_alone_and_together(slide: Slide) -> None:
     grid = grid_of(slide, mpp=0.8)
-    assert grid.resized
+    assert grid.is_resized
     places = np.argwhere(np.ones(grid.shape, np.bool_)).astype(np.int32)
-    tiles = SlideTiles(slide, grid)
+    tiles = TileReader(slide, grid)
     together, _ = tiles.read(places)
     alone = np.concatenate([tiles.read(place[None])[0] for place in places])
     np.testing.assert_array_equal(together, alone)
@@ -95,11 +105,11 @@ class Damaged(Slide):
 
 def test_a_damaged_tile_costs_only_those_that_show_it(slide: Slide, tile_model: LoadModel, tmp_path: Path) -> None:
     grid = grid_of(slide)
-    tiles, order = SlideTiles(Damaged(slide, Box(128, 128, 128, 128)), grid), ordered(grid)
+    tiles, order = TileReader(Damaged(slide, Box(128, 128, 128, 128)), grid), ordered(grid)
     result, counted = store(tmp_path, grid, order), []
-    batches = batches_to_do(order, result.state, 8)
-    analyse_tiles(
-        Stages(tiles.read, tile_model(), result.writer()),
+    batches = pending_batches(order, result.state, 8)
+    analyze_tiles(
+        EngineStages(tiles.read, tile_model(), result.writer()),
         batches,
         RunContext(),
         lambda n, bad: counted.append((n, bad)),
@@ -123,7 +133,7 @@ def test_one_corrupt_tile_in_the_middle_of_a_file(drawn_slide: Callable[..., Pat
         file.write(b"\0" * count)
     with open_slide(path) as opened:
         grid = grid_of(opened)
-        _, good = SlideTiles(opened, grid).read(ordered(grid))
+        _, good = TileReader(opened, grid).read(ordered(grid))
     assert (~good).sum() == 16  # one tile of the file is as large as 4 x 4 of ours
 
 
@@ -135,8 +145,8 @@ def test_batch_workers_and_order_change_nothing(
     for folder, size, threads, turned in (("a", 8, 2, False), ("b", batch_size, workers, backwards)):
         order = ordered(grid)[::-1].copy() if turned else ordered(grid)
         result = store(tmp_path / folder, grid, order, batch_size=size)
-        stages = Stages(SlideTiles(slide, grid).read, tile_model(batch_size=size), result.writer(), threads)
-        analyse_tiles(stages, batches_to_do(order, result.state, size), RunContext(), lambda tiles, failed: None)
+        stages = EngineStages(TileReader(slide, grid).read, tile_model(batch_size=size), result.writer(), threads)
+        analyze_tiles(stages, pending_batches(order, result.state, size), RunContext(), lambda tiles, failed: None)
         found.append(result.probability)
     np.testing.assert_allclose(found[1], found[0], atol=1e-5)
 
@@ -146,12 +156,12 @@ def test_a_batch_with_a_tile_that_waits_is_done_again_as_a_whole() -> None:
     state = np.zeros((4, 4), np.uint8)
     state.flat[:6] = DONE
     state.flat[7], state.flat[12:] = DONE, (FAILED, DONE, DONE, DONE)
-    assert [batch.first for batch in batches_to_do(order, state, 4)] == [4, 8, 12]  # what failed is tried again
-    assert [batch.first for batch in batches_to_do(order, state, 16)] == [0]
-    assert batches_to_do(order, np.full((4, 4), DONE, np.uint8), 4) == []
+    assert [batch.first for batch in pending_batches(order, state, 4)] == [4, 8, 12]  # what failed is tried again
+    assert [batch.first for batch in pending_batches(order, state, 16)] == [0]
+    assert pending_batches(order, np.full((4, 4), DONE, np.uint8), 4) == []
 
 
-def stages_that(tile_model: LoadModel, result: SlideResult, fault: Exception, where: str) -> Stages:
+def stages_that(tile_model: LoadModel, result: SlideResult, fault: Exception, where: str) -> EngineStages:
     model, writer = tile_model(), result.writer()
 
     def fail(*_: object) -> None:
@@ -163,10 +173,10 @@ def stages_that(tile_model: LoadModel, result: SlideResult, fault: Exception, wh
         return np.zeros((len(places), 32, 32, 3), np.uint8), np.ones(len(places), np.bool_)
 
     if where == "answer":
-        model.answer = fail  # type: ignore[method-assign]
+        model.predict = fail  # type: ignore[method-assign]
     if where == "write":
         writer.flush = fail  # type: ignore[method-assign]
-    return Stages(read, model, writer)
+    return EngineStages(read, model, writer)
 
 
 @pytest.mark.parametrize("where", ["read", "answer", "write"])
@@ -178,7 +188,7 @@ def test_a_fault_of_any_stage_arrives_and_no_thread_stays(
     result = store(tmp_path, grid, order)
     stages = stages_that(tile_model, result, SaveError(f"the fault of {where}"), where)
     with pytest.raises(SaveError, match=f"the fault of {where}"):
-        analyse_tiles(stages, batches_to_do(order, result.state, 8), RunContext(), lambda tiles, failed: None)
+        analyze_tiles(stages, pending_batches(order, result.state, 8), RunContext(), lambda tiles, failed: None)
     ours = [thread for thread in threading.enumerate() if thread.name.startswith(("tiles", "results"))]
     assert ours == []
     assert threading.active_count() <= before + 8  # those of zarr stay for all stores
@@ -194,9 +204,9 @@ def test_what_was_done_before_a_cancel_is_kept(tile_model: LoadModel, slide: Sli
         if len(done) == 3:
             run.cancel()
 
-    stages = Stages(SlideTiles(slide, grid).read, tile_model(), result.writer())
+    stages = EngineStages(TileReader(slide, grid).read, tile_model(), result.writer())
     with pytest.raises(Cancelled):
-        analyse_tiles(stages, batches_to_do(order, result.state, 8), run, stop_after_three)
+        analyze_tiles(stages, pending_batches(order, result.state, 8), run, stop_after_three)
     assert (SlideResult.open(tmp_path).state == DONE).sum() == 24
 
 
@@ -209,7 +219,7 @@ def test_a_slide_that_is_gone_is_said(slide: Slide, slide_path: Path) -> None:
         def read_region(self, level: int, box: Box) -> np.ndarray:
             raise OSError(5, "Input/output error")
 
-    tiles = SlideTiles(Gone(slide, Box(0, 0, 1, 1)), grid)
+    tiles = TileReader(Gone(slide, Box(0, 0, 1, 1)), grid)
     with pytest.raises(InputError, match=r"can be read no more .*goes on from there"):
         tiles.read(ordered(grid)[:1])
     slide_path.unlink()
@@ -232,7 +242,7 @@ def test_a_drive_that_fails_is_no_damage(slide: Slide, slide_path: Path) -> None
     """The name is there and the content is not, as on a network drive that answers from its memory of names."""
     grid = grid_of(slide)
     flaky = Flaky(slide, Box(0, 0, 1, 1))
-    tiles, places = SlideTiles(flaky, grid), ordered(grid)
+    tiles, places = TileReader(flaky, grid), ordered(grid)
     assert tiles.read(places[:4])[1].all()
     flaky.away = True
     slide_path.write_bytes(slide_path.read_bytes()[:-1000])
@@ -246,7 +256,7 @@ def test_a_slide_of_which_a_file_went_is_no_damage(slide: Slide) -> None:
     flaky = Flaky(slide, Box(0, 0, 1, 1))
     flaky.info = replace(slide.info, levels=(*slide.info.levels, slide.info.levels[-1]))
     flaky.away = True
-    tiles, places = SlideTiles(flaky, grid), ordered(grid)
+    tiles, places = TileReader(flaky, grid), ordered(grid)
     with pytest.raises(InputError, match="no longer those that were opened"):
         tiles.read(places[:16])
 
@@ -261,17 +271,17 @@ def test_a_tile_that_fails_once_is_read_again(slide: Slide) -> None:
 
     once, grid = Once(slide, Box(0, 0, 1, 1)), grid_of(slide)
     once.away = True
-    assert SlideTiles(once, grid).read(ordered(grid)[:1])[1].all()
+    assert TileReader(once, grid).read(ordered(grid)[:1])[1].all()
 
 
 def test_batches_hold_their_places() -> None:
-    batch = Batch(4, np.zeros((2, 2), np.int32))
-    assert (batch.first, len(batch.places)) == (4, 2)
+    batch = TileBatch(4, np.zeros((2, 2), np.int32))
+    assert (batch.first, len(batch.tiles)) == (4, 2)
 
 
 def test_the_pace_is_that_of_the_last_while() -> None:
     now = [0.0]
-    pace = Pace(1000, lambda: now[0])
+    pace = TileRate(1000, lambda: now[0])
     assert (pace.tiles_per_s, pace.eta_s) == (0.0, None)
     for _ in range(10):
         now[0] += 1
@@ -309,9 +319,9 @@ def until(done: Callable[[], bool]) -> None:
 def test_what_is_answered_reaches_the_disk_also_where_nothing_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_melanoma.slides.engine.FLUSH_S", 0.05)
     writer, places = Counting(), np.zeros((2, 2), np.int32)
-    with _Writing(writer) as writing:  # type: ignore[arg-type]
+    with _WriterThread(writer) as writing:  # type: ignore[arg-type]
         for number in range(3):
-            writing.put(Batch(number, places), np.ones(2, bool), {})
+            writing.put(TileBatch(number, places), np.ones(2, bool), {})
         until(lambda: writer.put_ == 3)
         until(lambda: writer.flushed == 3)  # and not only at the end
 
@@ -330,6 +340,6 @@ def test_a_pause_waits_until_all_is_on_the_disk(tile_model: LoadModel, slide: Sl
         def check(self) -> None:
             seen.append((len(seen) * 8, int((SlideResult.open(tmp_path).state == DONE).sum())))
 
-    stages = Stages(SlideTiles(slide, grid).read, tile_model(), result.writer())
-    analyse_tiles(stages, batches_to_do(order, result.state, 8)[:4], Pausing(), lambda tiles, failed: None)
+    stages = EngineStages(TileReader(slide, grid).read, tile_model(), result.writer())
+    analyze_tiles(stages, pending_batches(order, result.state, 8)[:4], Pausing(), lambda tiles, failed: None)
     assert seen == [(0, 0), (8, 8), (16, 16), (24, 24)]

@@ -10,11 +10,11 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.io.results import read_content, write_mask
-from napari_melanoma.io.slide_spec import DONE, ResultSpec
+from napari_melanoma.io.results import read_slide_result, write_mask
+from napari_melanoma.io.slide_spec import DONE, SlideResultSpec
 from napari_melanoma.io.slide_store import SlideResult
-from napari_melanoma.slides import findings
 from napari_melanoma.slides import lesion_files as files
+from napari_melanoma.slides import saved_results
 from napari_melanoma.slides.lesions import LesionConfig, SlideLesion, find_lesions
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.stain import StainConfig
@@ -23,7 +23,7 @@ from napari_melanoma.slides.stain import StainConfig
 def stored(folder: Path, classes: tuple[str, ...], values: np.ndarray, **told: Any) -> SlideResult:
     """A store with these values, float32 (row, column, class)."""
     order = np.argwhere(np.ones(values.shape[:2], bool)).astype(np.int32)
-    spec = ResultSpec(
+    spec = SlideResultSpec(
         **{"slide": "s", "fingerprint": "sha:abc", "kind": "classification", "settings": {"model": "tiny"}, **told},
         classes=classes,
         rows=values.shape[0],
@@ -57,11 +57,11 @@ def close(lesion: SlideLesion) -> dict[str, Any]:
 
 def test_lesions_come_back_as_they_were_saved(tmp_path: Path) -> None:
     stored(tmp_path, ("benign", "melanoma"), melanoma())
-    lesions = find_lesions(findings.read_maps(tmp_path, "melanoma"), LesionConfig())
+    lesions = find_lesions(saved_results.read_lesion_maps(tmp_path, "melanoma"), LesionConfig())
     write_json(tmp_path / "result.json", {"slide": "s", "options": {"model": "tiny"}})
     files.save_lesions(tmp_path, lesions, LesionConfig(high=0.65))
     assert alike(files.read_lesions(tmp_path), lesions)
-    content = read_content(tmp_path)
+    content = read_slide_result(tmp_path)
     assert content["options"]["lesions"]["high"] == 0.65
     assert content["options"]["model"] == "tiny"
     assert [row["index"] for row in content["lesions"]] == [1, 2]
@@ -79,10 +79,10 @@ def test_benign_lesions_are_lesions_too_where_the_model_tells_them_from_normal_t
     values[..., 0] = 1
     values[0, 0], values[3, 3] = (0.1, 0.1, 0.8), (0.1, 0.8, 0.1)
     stored(tmp_path, ("normal", "nevus", "melanoma"), values)
-    found = find_lesions(findings.read_maps(tmp_path, "melanoma"), LesionConfig())
+    found = find_lesions(saved_results.read_lesion_maps(tmp_path, "melanoma"), LesionConfig())
     assert [lesion.label for lesion in found] == ["malignant", "benign"]
     with pytest.raises(InputError, match="not 'dermis'"):
-        findings.read_maps(tmp_path, "dermis")
+        saved_results.read_lesion_maps(tmp_path, "dermis")
 
 
 @pytest.mark.parametrize(
@@ -97,24 +97,26 @@ def test_benign_lesions_are_lesions_too_where_the_model_tells_them_from_normal_t
     ],
 )
 def test_the_class_that_is_meant(classes: tuple[str, ...], content: dict[str, Any], expected: str) -> None:
-    assert findings.usual_target(classes, content) == expected
+    assert saved_results.default_target(classes, content) == expected
 
 
 def test_what_differs_is_said(tmp_path: Path) -> None:
     options = SlideOptions(model="tiny")
-    assert findings.differs(tmp_path, options) == ""
-    settings = {**options.decisive, "weights": "w"}
+    assert saved_results.describe_difference(tmp_path, options) == ""
+    settings = {**options.tile_settings, "weights": "w"}
     stored(tmp_path, ("benign", "melanoma"), melanoma(), settings=settings)
-    assert findings.differs(tmp_path, options) == ""
-    assert findings.differs(tmp_path, SlideOptions(model="other")) == "made with tiny"
-    assert findings.differs(tmp_path, SlideOptions(model="tiny", min_tissue=0.5)) == "another min tissue"
+    assert saved_results.describe_difference(tmp_path, options) == ""
+    assert saved_results.describe_difference(tmp_path, SlideOptions(model="other")) == "made with tiny"
+    assert (
+        saved_results.describe_difference(tmp_path, SlideOptions(model="tiny", min_tissue=0.5)) == "another min tissue"
+    )
     write_mask(tmp_path / "drawn.png", np.ones((16, 16), bool))
     drawn = SlideOptions(model="tiny", tissue_mask=tmp_path / "drawn.png")
-    assert findings.differs(tmp_path, drawn) == "the tissue was corrected"
+    assert saved_results.describe_difference(tmp_path, drawn) == "the tissue was corrected"
     unused = SlideOptions(model="tiny", stain_reference=tmp_path / "drawn.png")
-    assert findings.differs(tmp_path, unused) == ""
+    assert saved_results.describe_difference(tmp_path, unused) == ""
     stained = unused.model_copy(update={"stain": StainConfig()})
-    assert findings.differs(tmp_path, stained) == "another stain, another stain reference"
+    assert saved_results.describe_difference(tmp_path, stained) == "another stain, another stain reference"
 
 
 @pytest.mark.parametrize(
@@ -122,16 +124,18 @@ def test_what_differs_is_said(tmp_path: Path) -> None:
 )
 def test_a_stain_that_is_left_as_it_is_is_no_other_one(tmp_path: Path, kept: dict[str, Any] | None) -> None:
     options = SlideOptions(model="tiny")
-    settings = {**options.decisive, "weights": "w", **({"stain": kept} if kept else {})}
+    settings = {**options.tile_settings, "weights": "w", **({"stain": kept} if kept else {})}
     stored(tmp_path, ("benign", "melanoma"), melanoma(), settings=settings)
     asked = SlideOptions(model="tiny", stain=StainConfig(method="none"))
-    assert findings.differs(tmp_path, asked) == findings.differs(tmp_path, options) == ""
-    assert SlideResult.open(tmp_path).spec.settings.keys() >= asked.decisive.keys()
+    assert (
+        saved_results.describe_difference(tmp_path, asked) == saved_results.describe_difference(tmp_path, options) == ""
+    )
+    assert SlideResult.open(tmp_path).spec.settings.keys() >= asked.tile_settings.keys()
 
 
 def test_a_lesion_without_a_scale_stays_without_one(tmp_path: Path) -> None:
     stored(tmp_path, ("benign", "melanoma"), melanoma())
-    found = find_lesions(findings.read_maps(tmp_path, "melanoma"), LesionConfig())
+    found = find_lesions(saved_results.read_lesion_maps(tmp_path, "melanoma"), LesionConfig())
     bare = [SlideLesion(**{**vars(one), "area_mm2": None, "perimeter_mm": None}) for one in found]
     files.save_lesions(tmp_path, bare, LesionConfig())
     assert alike(files.read_lesions(tmp_path), bare)
@@ -140,10 +144,10 @@ def test_a_lesion_without_a_scale_stays_without_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("classes", [("tumour",), ("background", "tumour")])
 def test_maps_of_a_dense_model_come_back_however_few_its_classes(tmp_path: Path, classes: tuple[str, ...]) -> None:
     from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.core.placement import MapPlace
+    from napari_melanoma.core.placement import MapPlacement
     from napari_melanoma.slides.maps import SlideMaps
     from napari_melanoma.slides.outputs import write_heatmap
-    from napari_melanoma.slides.plan import grid_values
+    from napari_melanoma.slides.plan import grid_to_json
     from napari_melanoma.slides.tiling import TilingConfig, plan_tiles
 
     class Level:
@@ -153,9 +157,9 @@ def test_maps_of_a_dense_model_come_back_however_few_its_classes(tmp_path: Path,
 
     stored(tmp_path, classes, np.zeros((3, 4, len(classes)), np.float32), kind="dense", dense_px=25)
     grid = plan_tiles([Level()], PixelSize(0.5, 0.5, "file"), TilingConfig(side_px=100, mpp=0.5))
-    write_json(tmp_path / "result.json", {"slide": "s", "target": "tumour", "grid": grid_values(grid)})
+    write_json(tmp_path / "result.json", {"slide": "s", "target": "tumour", "grid": grid_to_json(grid)})
     maps = np.random.default_rng(0).random((len(classes), 75, 100)).astype(np.float32)
-    write_heatmap(tmp_path / "heatmap.ome.tif", SlideMaps(maps, MapPlace(0, 0, 4, 4, grid.pixel_size)), classes)
-    found = findings.read_maps(tmp_path, "tumour")
+    write_heatmap(tmp_path / "heatmap.ome.tif", SlideMaps(maps, MapPlacement(0, 0, 4, 4, grid.pixel_size)), classes)
+    found = saved_results.read_lesion_maps(tmp_path, "tumour")
     np.testing.assert_array_equal(found.presence, maps[-1])
-    assert found.place.step_y == 4
+    assert found.placement.step_y == 4

@@ -10,10 +10,10 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation, write_geojson
-from napari_melanoma.slides.lesion_files import annotation_of, label_of, read_outlines, take_over
+from napari_melanoma.slides.lesion_files import class_to_label, import_outlines, lesion_to_annotation, replace_lesions
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions
 
 CONFIG = LesionConfig()
@@ -28,7 +28,7 @@ def maps() -> LesionMaps:
     presence = np.full((20, 20), 0.1, np.float32)
     presence[2:6, 2:6] = 0.9
     presence[10:12, 10:12] = 0.8
-    return LesionMaps(presence, MapPlace(0.0, 0.0, 10.0, 10.0, PixelSize(0.5, 0.5)))
+    return LesionMaps(presence, MapPlacement(0.0, 0.0, 10.0, 10.0, PixelSize(0.5, 0.5)))
 
 
 @pytest.mark.parametrize(
@@ -45,16 +45,16 @@ def maps() -> LesionMaps:
     ],
 )
 def test_classes_of_other_programs_are_understood(name: str, label: str | None) -> None:
-    assert label_of(name) == label
+    assert class_to_label(name) == label
 
 
 def test_what_did_not_change_stays_and_the_rest_is_measured(maps: LesionMaps) -> None:
     lesions = find_lesions(maps, CONFIG)
-    first, second = map(annotation_of, lesions)
+    first, second = map(lesion_to_annotation, lesions)
     grown = replace(second, polygons=(square(100, 100, 40),))
     fresh = Annotation((square(20, 20, 30),), "Stroma", name="my own")
     twin = Annotation((square(150, 20, 30),), "Benign", name="lesion 1")
-    found = take_over(lesions, [first, grown, fresh, twin], maps, CONFIG)
+    found = replace_lesions(lesions, [first, grown, fresh, twin], maps, CONFIG)
     assert found[0] is lesions[0]
     assert [(one.index, one.label) for one in found] == [
         (1, "malignant"),
@@ -68,13 +68,13 @@ def test_what_did_not_change_stays_and_the_rest_is_measured(maps: LesionMaps) ->
 
 def test_a_class_that_was_changed_is_taken_over(maps: LesionMaps) -> None:
     lesions = find_lesions(maps, CONFIG)
-    told = [replace(annotation_of(lesion), class_name="benign") for lesion in lesions]
-    assert [one.label for one in take_over(lesions, told, maps, CONFIG)] == ["benign", "benign"]
+    told = [replace(lesion_to_annotation(lesion), class_name="benign") for lesion in lesions]
+    assert [one.label for one in replace_lesions(lesions, told, maps, CONFIG)] == ["benign", "benign"]
 
 
 def test_what_is_not_in_the_file_is_dropped(maps: LesionMaps) -> None:
     lesions = find_lesions(maps, CONFIG)
-    assert take_over(lesions, [annotation_of(lesions[1])], maps, CONFIG) == (lesions[1],)
+    assert replace_lesions(lesions, [lesion_to_annotation(lesions[1])], maps, CONFIG) == (lesions[1],)
 
 
 def test_a_file_without_an_area_on_the_slide_is_refused(tmp_path: Path) -> None:
@@ -82,9 +82,9 @@ def test_a_file_without_an_area_on_the_slide_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"far\.geojson holds no area on this slide \(far: left out, nothing of it lies"
     ):
-        read_outlines(tmp_path / "far.geojson", (200, 200))
+        import_outlines(tmp_path / "far.geojson", (200, 200))
     write_geojson(tmp_path / "none.geojson", [])
     with pytest.raises(InputError, match=r"none\.geojson holds no area on this slide\. Export"):
-        read_outlines(tmp_path / "none.geojson", (200, 200))
+        import_outlines(tmp_path / "none.geojson", (200, 200))
     write_geojson(tmp_path / "some.geojson", [Annotation((square(190, 190, 20),), "Tumor", name="edge")])
-    assert len(read_outlines(tmp_path / "some.geojson", (200, 200)).annotations) == 1
+    assert len(import_outlines(tmp_path / "some.geojson", (200, 200)).annotations) == 1

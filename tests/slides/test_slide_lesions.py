@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.slides.lesions import (
@@ -21,12 +21,12 @@ from napari_melanoma.slides.lesions import (
     LesionConfig,
     LesionMaps,
     find_lesions,
-    lesion_labels,
+    label_lesions,
     lesions_table,
-    region_of,
+    region_from_polygons,
 )
 
-PLACE = MapPlace(1000.0, 2000.0, 200.0, 400.0, PixelSize(0.5, 0.25))  # cells of 100 um, pixels that are not square
+PLACE = MapPlacement(1000.0, 2000.0, 200.0, 400.0, PixelSize(0.5, 0.25))  # cells of 100 um, pixels that are not square
 CONFIG = LesionConfig()
 
 
@@ -161,7 +161,7 @@ def test_smoothing_drops_single_tiles_but_not_at_the_border_of_what_is_known() -
 
 
 def test_without_a_scale_there_are_pixels_alone() -> None:
-    place = MapPlace(0, 0, 224, 224)
+    place = MapPlacement(0, 0, 224, 224)
     (lesion,) = find_lesions(
         LesionMaps(maps(r2_5_c3_9=0.8).presence, place), LesionConfig(min_area_mm2=99, join_um=99, smoothing_um=99)
     )
@@ -172,12 +172,12 @@ def test_without_a_scale_there_are_pixels_alone() -> None:
 @given(arrays(np.float32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.floats(0, 1, width=32)))
 def test_lesions_are_apart_and_hold_a_certain_cell(presence: np.ndarray) -> None:
     given_maps = LesionMaps(presence, PLACE)
-    labels = lesion_labels(given_maps, CONFIG)
+    labels = label_lesions(given_maps, CONFIG)
     lesions = find_lesions(given_maps, CONFIG)
     assert len(lesions) == labels.max(initial=0) == len(np.unique(labels[labels > 0]))
     covered = np.zeros(presence.shape, int)
     for lesion in lesions:
-        region = region_of(lesion.polygons, given_maps)
+        region = region_from_polygons(lesion.polygons, given_maps)
         covered[region.slices] += region.mask
         assert presence[region.slices][region.mask].max() >= CONFIG.high
         assert 0 <= lesion.probability <= 1
@@ -189,9 +189,9 @@ def test_lesions_are_apart_and_hold_a_certain_cell(presence: np.ndarray) -> None
 
 def test_a_region_of_a_drawing_beyond_the_map_ends_with_it() -> None:
     drawn = Polygon(((-1e5, -1e5), (-1e5, 1e5), (1e5, 1e5), (1e5, -1e5)))
-    assert region_of([drawn], maps()).mask.sum() == 600
+    assert region_from_polygons([drawn], maps()).mask.sum() == 600
     away = Polygon(((-1e5, -1e5), (-1e5, -9e4), (-9e4, -9e4)))
-    assert not region_of([away], maps()).mask.any()
+    assert not region_from_polygons([away], maps()).mask.any()
 
 
 def test_the_table_is_written_and_read(tmp_path: Path) -> None:
@@ -210,26 +210,28 @@ def test_thresholds_that_cross_are_refused() -> None:
 
 def test_lesions_of_a_phantom_slide_have_their_true_areas() -> None:
     from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
-    from napari_melanoma.phantoms.slide.files import told
+    from napari_melanoma.phantoms.slide.files import describe_slide_truth
     from napari_melanoma.phantoms.slide.plan import plan_slide
-    from napari_melanoma.phantoms.slide.render import truth
+    from napari_melanoma.phantoms.slide.render import render_truth
 
     plan = plan_slide(SlidePhantomConfig(size=(5120, 6144), mpp=1.0, seed=7, family="test"))
-    classes = truth(plan, 4.0, Box(0, 0, 1280, 1536))
+    classes = render_truth(plan, 4.0, Box(0, 0, 1280, 1536))
     tissue = (classes > 0).astype(np.float32)
-    given_maps = LesionMaps((classes == 3).astype(np.float32), MapPlace(0, 0, 4, 4, PixelSize(1, 1)), tissue=tissue)
+    given_maps = LesionMaps((classes == 3).astype(np.float32), MapPlacement(0, 0, 4, 4, PixelSize(1, 1)), tissue=tissue)
     found = find_lesions(given_maps, LesionConfig(min_area_mm2=0.02, join_um=60))
-    known = sorted(lesion["area_mm2"] for section in told(plan)["sections"] for lesion in section["lesions"])
+    known = sorted(
+        lesion["area_mm2"] for section in describe_slide_truth(plan)["sections"] for lesion in section["lesions"]
+    )
     assert sorted(lesion.area_mm2 or 0 for lesion in found) == pytest.approx(known, rel=0.05)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1.0, 1.0), (0.7, 1.0), (1.0, 0.25), (0.7, 0.25)])
 def test_a_lesion_ends_with_the_slide(rows: float, columns: float) -> None:
     """Thirty by thirty cells in the far corner, of the last of which the slide has a part."""
-    place = MapPlace(0.0, 0.0, 10.0, 10.0, PixelSize(0.5, 0.5))
+    place = MapPlacement(0.0, 0.0, 10.0, 10.0, PixelSize(0.5, 0.5))
     presence = np.zeros((60, 60), np.float32)
     presence[30:, 30:] = 1
-    maps = LesionMaps(presence, place, end=(590 + 10 * rows, 590 + 10 * columns))
+    maps = LesionMaps(presence, place, slide_end=(590 + 10 * rows, 590 + 10 * columns))
     (lesion,) = find_lesions(maps, LesionConfig(min_area_mm2=0))
     height, width = 290 + 10 * rows, 290 + 10 * columns
     assert lesion.area_px == pytest.approx(height * width)
@@ -240,5 +242,5 @@ def test_a_lesion_ends_with_the_slide(rows: float, columns: float) -> None:
     assert whole.perimeter_px - lesion.perimeter_px == pytest.approx(2 * (600 - height - width))
     (outline,) = lesion.polygons
     assert outline.area == pytest.approx(lesion.area_px)
-    again = region_of(lesion.polygons, maps)  # as it is read back from the file
+    again = region_from_polygons(lesion.polygons, maps)  # as it is read back from the file
     assert (again.top, again.left, again.mask.sum()) == (30, 30, 900)

@@ -5,23 +5,23 @@ from __future__ import annotations
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.slides.notes import Measure, measured, said_measure
+from napari_melanoma.slides.notes import SlideMeasurement, format_measurement, measure_shape
 
 SIZE = PixelSize(0.5, 0.25)
-PATH = Measure("line", ((0.0, 0.0), (600.0, 1600.0), (600.0, 2000.0)))
-SQUARE = Measure("area", ((0.0, 0.0), (0.0, 4000.0), (2000.0, 4000.0), (2000.0, 0.0)))
-EIGHT = Measure("area", ((0.0, 0.0), (10.0, 10.0), (10.0, 0.0), (0.0, 10.0)))
+PATH = SlideMeasurement("line", ((0.0, 0.0), (600.0, 1600.0), (600.0, 2000.0)))
+SQUARE = SlideMeasurement("area", ((0.0, 0.0), (0.0, 4000.0), (2000.0, 4000.0), (2000.0, 0.0)))
+EIGHT = SlideMeasurement("area", ((0.0, 0.0), (10.0, 10.0), (10.0, 0.0), (0.0, 10.0)))
 CASES = [
     ("a path", PATH, SIZE, 0.6, "0.6 mm"),
-    ("a short line", Measure("line", ((0.0, 0.0), (0.0, 100.0))), SIZE, 0.025, "25 µm"),
+    ("a short line", SlideMeasurement("line", ((0.0, 0.0), (0.0, 100.0))), SIZE, 0.025, "25 µm"),
     ("an area", SQUARE, SIZE, 1.0, "1 mm²"),
-    ("a small area", Measure("area", ((0.0, 0.0), (0.0, 40.0), (20.0, 0.0))), SIZE, 0.5e-4, "50 µm²"),
+    ("a small area", SlideMeasurement("area", ((0.0, 0.0), (0.0, 40.0), (20.0, 0.0))), SIZE, 0.5e-4, "50 µm²"),
     ("a figure of eight", EIGHT, None, 50.0, "50 px²"),
-    ("a line without a scale", Measure("line", ((0.0, 0.0), (3000.0, 4000.0))), None, 5000.0, "5,000 px"),
+    ("a line without a scale", SlideMeasurement("line", ((0.0, 0.0), (3000.0, 4000.0))), None, 5000.0, "5,000 px"),
 ]
 
 
 @pytest.mark.parametrize(("name", "measure", "size", "value", "said"), CASES, ids=[case[0] for case in CASES])
-def test_measures(name: str, measure: Measure, size: PixelSize | None, value: float, said: str) -> None:
-    assert measured(measure, size) == pytest.approx(value), name
-    assert said_measure(measure, size) == said
+def test_measures(name: str, measure: SlideMeasurement, size: PixelSize | None, value: float, said: str) -> None:
+    assert measure_shape(measure, size) == pytest.approx(value), name
+    assert format_measurement(measure, size) == said

@@ -13,10 +13,16 @@ from PIL import Image
 from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.plan import Prepare, _glass, _stain, check_slide, preparation
-from napari_melanoma.slides.reading.slide import Level
-from napari_melanoma.slides.stain import USUAL_STAINS, StainConfig, StainMethod, fit_stain
-from napari_melanoma.slides.tissue import TissueConfig, glass_colour, scanned_cells, tissue_of_overview
+from napari_melanoma.slides.plan import (
+    PixelTransform,
+    _fit_slide_stain,
+    _scanned_overview,
+    build_preprocessing,
+    check_slide,
+)
+from napari_melanoma.slides.reading.slide import LevelInfo
+from napari_melanoma.slides.stain import DEFAULT_STAINS, StainConfig, StainMethod, fit_stain
+from napari_melanoma.slides.tissue import TissueConfig, estimate_glass_color, scanned_slices, tissue_of_overview
 
 METHODS = [method for method in get_args(StainMethod) if method != "none"]
 
@@ -25,7 +31,7 @@ def drawn(glass: tuple[int, int, int], seed: int = 0) -> np.ndarray:
     """Tissue in the light that passes through this glass, with a margin of glass; uint8 (row, column, channel)."""
     amounts = np.random.default_rng(seed).gamma(3, 0.3, (128, 128, 2))
     amounts[:, 96:] = 0
-    return np.rint(np.array(glass) * np.exp(-amounts @ np.array(USUAL_STAINS))).astype(np.uint8)
+    return np.rint(np.array(glass) * np.exp(-amounts @ np.array(DEFAULT_STAINS))).astype(np.uint8)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -35,8 +41,8 @@ def test_a_reference_of_the_same_slide_changes_nothing(method: StainMethod, tmp_
     config = StainConfig(method=method)
     options = SlideOptions(stain=config, stain_reference=tmp_path / "reference.png")
     slide: Any = SimpleNamespace(info=SimpleNamespace(has_profile=False))
-    plan: Any = SimpleNamespace(stain=fit_stain(rgb, config, glass_colour(rgb)))
-    prepare = preparation(slide, plan, options)
+    plan: Any = SimpleNamespace(stain=fit_stain(rgb, config, estimate_glass_color(rgb)))
+    prepare = build_preprocessing(slide, plan, options)
     assert prepare is not None
     assert np.abs(prepare(rgb[None])[0].astype(int) - rgb).mean() < 1.5
 
@@ -46,8 +52,8 @@ def test_dim_glass_becomes_that_of_the_reference(tmp_path: Path) -> None:
     Image.fromarray(wanted).save(tmp_path / "reference.png")
     options = SlideOptions(stain=StainConfig(), stain_reference=tmp_path / "reference.png")
     slide: Any = SimpleNamespace(info=SimpleNamespace(has_profile=False))
-    plan: Any = SimpleNamespace(stain=fit_stain(slide_rgb, StainConfig(), glass_colour(slide_rgb)))
-    prepare = preparation(slide, plan, options)
+    plan: Any = SimpleNamespace(stain=fit_stain(slide_rgb, StainConfig(), estimate_glass_color(slide_rgb)))
+    prepare = build_preprocessing(slide, plan, options)
     assert prepare is not None
     found = prepare(slide_rgb[None])[0]
     np.testing.assert_allclose(found[:, 100:].reshape(-1, 3).mean(axis=0), (240, 236, 244), atol=2)
@@ -61,13 +67,13 @@ def test_stain_is_fitted_to_pixels_as_the_network_sees_them() -> None:
     def darker(pixels: np.ndarray) -> np.ndarray:
         return (pixels * 0.8).astype(np.uint8)
 
-    def fitted(seen: Prepare | None) -> tuple[float, ...]:
-        found = _stain(lambda: rgb.reshape(-1, 3), lambda: rgb, seen, SlideOptions(stain=StainConfig()))
+    def fitted(seen: PixelTransform | None) -> tuple[float, ...]:
+        found = _fit_slide_stain(lambda: rgb.reshape(-1, 3), lambda: rgb, seen, SlideOptions(stain=StainConfig()))
         assert found is not None
         return tuple(np.ravel(found.white))
 
-    assert fitted(darker) == pytest.approx(glass_colour(darker(rgb)))
-    assert fitted(None) == pytest.approx(glass_colour(rgb))
+    assert fitted(darker) == pytest.approx(estimate_glass_color(darker(rgb)))
+    assert fitted(None) == pytest.approx(estimate_glass_color(rgb))
 
 
 def overview_in(glass: tuple[int, int, int]) -> np.ndarray:
@@ -81,14 +87,16 @@ def overview_in(glass: tuple[int, int, int]) -> np.ndarray:
 def test_what_lies_beyond_the_bounds_of_a_slide_is_no_tissue_and_no_glass() -> None:
     picture = overview_in((225, 222, 232))
     picture[::7, ::5] = 254  # as JPEG leaves a filling: neither of one value nor with straight ends
-    info: Any = SimpleNamespace(levels=[Level(3000, 3000, 1.0)], bounds=Box(1000, 1000, 1000, 1000))
-    scanned = scanned_cells(info, picture.shape)
+    info: Any = SimpleNamespace(levels=[LevelInfo(3000, 3000, 1.0)], bounds=Box(1000, 1000, 1000, 1000))
+    scanned = scanned_slices(info, picture.shape)
     assert scanned == (slice(100, 200), slice(100, 200))
     mask, _ = tissue_of_overview(info, (picture, np.zeros((300, 300), bool)), TissueConfig(), PixelSize(1, 1, "file"))
     assert mask.shape == (300, 300)
     assert mask[135:165, 135:165].all()
     assert 1600 <= mask.sum() < 2000
-    np.testing.assert_allclose(glass_colour(_glass(info, lambda: (picture, mask))), (225, 222, 232), atol=2)
+    np.testing.assert_allclose(
+        estimate_glass_color(_scanned_overview(info, lambda: (picture, mask))), (225, 222, 232), atol=2
+    )
 
 
 def test_the_white_of_stain_is_glass_also_where_more_was_filled_than_scanned() -> None:
@@ -96,7 +104,7 @@ def test_the_white_of_stain_is_glass_also_where_more_was_filled_than_scanned() -
     config = SlideOptions(stain=StainConfig())
     tissue = drawn((225, 222, 232)).reshape(-1, 3)
     for seen in (None, lambda pixels: (pixels * 0.9).astype(np.uint8)):
-        found = _stain(lambda: tissue, lambda: picture, seen, config)
+        found = _fit_slide_stain(lambda: tissue, lambda: picture, seen, config)
         assert found is not None
         expected = np.array((225, 222, 232)) * (0.9 if seen else 1.0)
         np.testing.assert_allclose(np.ravel(found.white), expected, atol=2)
@@ -104,8 +112,8 @@ def test_the_white_of_stain_is_glass_also_where_more_was_filled_than_scanned() -
 
 @pytest.mark.parametrize("box", [None, Box(5000, 5000, 10, 10)])
 def test_bounds_that_say_nothing_cut_nothing(box: Box | None) -> None:
-    info: Any = SimpleNamespace(levels=[Level(3000, 3000, 1.0)], bounds=box)
-    assert scanned_cells(info, (300, 200, 3)) == (slice(0, 300), slice(0, 200))
+    info: Any = SimpleNamespace(levels=[LevelInfo(3000, 3000, 1.0)], bounds=box)
+    assert scanned_slices(info, (300, 200, 3)) == (slice(0, 300), slice(0, 200))
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.slides.analysis import CHECKED_TILES, LOOKED_AT, analyse_slide
+from napari_melanoma.slides.analysis import NOVELTY_TILES, PRECISION_CHECK_TILES, analyze_slide
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.plan import SlidePlan
-from napari_melanoma.slides.tile_models import MOST_AWAY
+from napari_melanoma.slides.plan import AnalysisPlan
+from napari_melanoma.slides.tile_models import MAX_DIFFERENCE
 from napari_melanoma.slides.tiling import coarse_to_fine
 
 LoadModel = Callable[..., Any]
@@ -46,22 +46,22 @@ def test_tiles_that_stand_for_the_tissue_lie_all_over_it() -> None:
     wanted[5:75, 10:110] = True
     passes = coarse_to_fine(wanted)
     plan: Any = SimpleNamespace(order=np.concatenate(passes), first_pass=len(passes[0]))
-    for count in (CHECKED_TILES, LOOKED_AT):
-        rows, columns = SlidePlan.sample(plan, count).T
+    for count in (PRECISION_CHECK_TILES, NOVELTY_TILES):
+        rows, columns = AnalysisPlan.sample_tiles(plan, count).T
         assert len({*zip(rows, columns, strict=True)}) == min(count, plan.first_pass)
         assert {*zip(rows >= 40, columns >= 60, strict=True)} == {(a, b) for a in (False, True) for b in (False, True)}
     few: Any = SimpleNamespace(order=plan.order[:3], first_pass=3)
-    np.testing.assert_array_equal(SlidePlan.sample(few, 8), few.order)
+    np.testing.assert_array_equal(AnalysisPlan.sample_tiles(few, 8), few.order)
 
 
 def test_half_precision_that_is_off_in_another_corner_is_given_up_and_said(
     half_black: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
     model = tile_model(network=Steep().eval(), precision="bf16")
-    analyse_slide(half_black, tmp_path / "out", options, RunContext(), load=lambda: model)
+    analyze_slide(half_black, tmp_path / "out", options, RunContext(), load=lambda: model)
     content = json.loads((tmp_path / "out" / "result.json").read_text())
     assert content["precision"] == "fp32"
-    assert content["precision_difference"] > MOST_AWAY
+    assert content["precision_difference"] > MAX_DIFFERENCE
 
 
 @pytest.mark.parametrize(("asked", "least"), [("bf16", 0.0), ("fp32", None)])
@@ -69,7 +69,7 @@ def test_the_result_says_in_which_precision_and_how_far_off(
     slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path, asked: str, least: float | None
 ) -> None:
     model = tile_model(precision=asked)
-    content = analyse_slide(slide_path, tmp_path / "out", options, RunContext(), load=lambda: model).content
+    content = analyze_slide(slide_path, tmp_path / "out", options, RunContext(), load=lambda: model).content
     assert content["precision"] == asked
     found = content["precision_difference"]
-    assert (found is None) if least is None else (least <= found <= MOST_AWAY)
+    assert (found is None) if least is None else (least <= found <= MAX_DIFFERENCE)

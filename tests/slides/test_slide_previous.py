@@ -16,11 +16,11 @@ from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.run_state import RunState
 from napari_melanoma.io.slide_spec import DONE
 from napari_melanoma.io.slide_store import SlideResult
-from napari_melanoma.reports.slide_export import exported
-from napari_melanoma.slides.analysis import PREVIOUS, UNFINISHED, analyse_slide
+from napari_melanoma.reports.slide_export import read_exported_slide
+from napari_melanoma.slides.analysis import PREVIOUS, UNFINISHED, analyze_slide
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.result_folder import note_slide, slide_noted
-from napari_melanoma.slides.runs import cancel_slide, launch_slide, read_slide_run
+from napari_melanoma.slides.result_folder import record_slide, recorded_slide
+from napari_melanoma.slides.runs import cancel_slide, launch_slide, read_slide_run_status
 from napari_melanoma.slides.tile_models import TileModel
 
 LoadModel = Callable[..., TileModel]
@@ -49,7 +49,7 @@ def each_batch_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def finished(slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path) -> Path:
-    return analyse_slide(slide_path, tmp_path / "out", options, RunContext(), load=tile_model).folder
+    return analyze_slide(slide_path, tmp_path / "out", options, RunContext(), load=tile_model).folder
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_cancelled_replacement_leaves_the_finished_result(
 ) -> None:
     before = seen(finished)
     with pytest.raises(Cancelled):
-        analyse_slide(slide_path, finished, other, cancelled_at(share), load=tile_model, force=True)
+        analyze_slide(slide_path, finished, other, cancelled_at(share), load=tile_model, force=True)
     assert seen(finished) == before
     assert (SlideResult.open(finished).state == DONE).sum() == 224
     assert not (finished / PREVIOUS).exists()
@@ -76,7 +76,7 @@ def test_a_replacement_that_fails_leaves_the_finished_result(
     before = seen(finished)
     monkeypatch.setattr("napari_melanoma.slides.analysis._run_tiles", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        analyse_slide(slide_path, finished, other, RunContext(), load=tile_model, force=True)
+        analyze_slide(slide_path, finished, other, RunContext(), load=tile_model, force=True)
     assert seen(finished) == before
 
 
@@ -84,10 +84,10 @@ def test_a_replacement_goes_on_where_it_was_cancelled_and_takes_the_place(
     slide_path: Path, finished: Path, other: SlideOptions, tile_model: LoadModel
 ) -> None:
     with pytest.raises(Cancelled):
-        analyse_slide(slide_path, finished, other, cancelled_at(0.3), load=tile_model, force=True)
+        analyze_slide(slide_path, finished, other, cancelled_at(0.3), load=tile_model, force=True)
     done = int((SlideResult.open(finished / UNFINISHED).state == DONE).sum())
     assert done > 0
-    outcome = analyse_slide(slide_path, finished, other, RunContext(), load=tile_model, force=True)
+    outcome = analyze_slide(slide_path, finished, other, RunContext(), load=tile_model, force=True)
     started = [event for event in RunFolder(finished).read_events() if event["kind"] == "started"]
     assert (started[-1]["done"], started[-1]["resumed"]) == (done, True)
     assert outcome.content["tiles_done"] > 224
@@ -100,13 +100,13 @@ def test_a_replacement_that_was_killed_goes_on(
 ) -> None:
     """What SIGKILL leaves: the result before is put by, and nothing brings it back."""
     with monkeypatch.context() as killed:
-        killed.setattr("napari_melanoma.slides.analysis.bring_back", lambda folder: False)
+        killed.setattr("napari_melanoma.slides.analysis.restore_previous", lambda folder: False)
         with pytest.raises(Cancelled):
-            analyse_slide(slide_path, finished, other, cancelled_at(0.2), load=tile_model, force=True)
+            analyze_slide(slide_path, finished, other, cancelled_at(0.2), load=tile_model, force=True)
     assert (finished / PREVIOUS / "result.json").is_file()
     before = {name: (finished / PREVIOUS / name).read_bytes() for name in SEEN}
     with pytest.raises(Cancelled):
-        analyse_slide(slide_path, finished, other, cancelled_at(0.5), load=tile_model)
+        analyze_slide(slide_path, finished, other, cancelled_at(0.5), load=tile_model)
     assert seen(finished) == before
 
 
@@ -125,13 +125,13 @@ def test_an_analysis_that_has_not_begun_is_cancelled_at_once(
     sleeper: subprocess.Popen[bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stamp = ProcessStamp.of(sleeper.pid)
+    stamp = ProcessStamp.create(sleeper.pid)
     monkeypatch.setattr("napari_melanoma.slides.runs.spawn", lambda words, output: stamp)
     folder = launch_slide(slide_path, finished.parent / "other", options)
-    assert read_slide_run(folder).state is RunState.starting
+    assert read_slide_run_status(folder).state is RunState.starting
     cancel_slide(folder)
     sleeper.wait(5)  # it was ended, or this raises
-    assert read_slide_run(folder).state is RunState.cancelled
+    assert read_slide_run_status(folder).state is RunState.cancelled
 
 
 def test_a_result_finds_its_slide_after_both_were_moved(
@@ -140,14 +140,14 @@ def test_a_result_finds_its_slide_after_both_were_moved(
     study = tmp_path / "study"
     study.mkdir()
     slide = Path(shutil.copy(slide_path, study / slide_path.name))
-    folder = analyse_slide(slide, study / "results" / slide.stem, options, RunContext(), load=tile_model).folder
+    folder = analyze_slide(slide, study / "results" / slide.stem, options, RunContext(), load=tile_model).folder
     assert str(tmp_path) not in (folder / "slide.json").read_text(encoding="utf-8")
-    assert exported(folder).slide == slide
+    assert read_exported_slide(folder).slide == slide
     moved = study.rename(tmp_path / "moved")
     found = moved / "results" / slide.stem
-    assert slide_noted(found) == moved / slide.name
+    assert recorded_slide(found) == moved / slide.name
     (moved / slide.name).write_bytes(b"another slide of that name")
-    assert slide_noted(found) is None
+    assert recorded_slide(found) is None
 
 
 def test_a_path_that_would_name_the_home_is_not_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,5 +155,5 @@ def test_a_path_that_would_name_the_home_is_not_noted(tmp_path: Path, monkeypatc
     (tmp_path / "home/ada/slides").mkdir(parents=True)
     (tmp_path / "home/ada/slides/a.svs").write_bytes(b"x")
     (tmp_path / "disk/results").mkdir(parents=True)
-    note_slide(tmp_path / "disk/results", tmp_path / "home/ada/slides/a.svs")
+    record_slide(tmp_path / "disk/results", tmp_path / "home/ada/slides/a.svs")
     assert "ada" not in (tmp_path / "disk/results/slide.json").read_text(encoding="utf-8")

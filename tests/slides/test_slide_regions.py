@@ -9,36 +9,36 @@ import pytest
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.io.geojson import Annotation, write_geojson
 from napari_melanoma.slides.region_files import (
     REGIONS,
-    annotated_slides,
-    find_regions,
+    find_annotated_slides,
+    find_region_files,
     import_regions,
-    keep_regions,
     load_regions,
+    save_regions,
 )
 from napari_melanoma.slides.regions import (
-    NOT_LEARNT,
+    IGNORED_VALUE,
     RegionClass,
     RegionMap,
-    ShapesNow,
-    drawn_region,
-    followed,
-    outline,
-    painted_regions,
-    reader_of,
-    reclassed,
-    shown,
-    with_ids,
+    ShapesState,
+    apply_shape_edits,
+    assign_ids,
+    region_from_vertices,
+    region_outlines,
+    region_reader,
+    regions_from_labels,
+    set_region_class,
+    shape_outline,
 )
 
 TUMOUR, SKIN = RegionClass("Tumour", (200, 0, 0)), RegionClass("Skin", (0, 200, 0))
 NUMBERS = {"Tumour": 1, "Skin": 2}
 SIZE = (100, 100)
-PLACE, WHOLE = MapPlace(0, 0, 1, 1), Box(0, 0, 100, 100)
+PLACE, WHOLE = MapPlacement(0, 0, 1, 1), Box(0, 0, 100, 100)
 
 
 def square(top: float, left: float, side: float) -> np.ndarray:
@@ -46,20 +46,20 @@ def square(top: float, left: float, side: float) -> np.ndarray:
 
 
 def region(top, left, side, of=TUMOUR, reader=""):
-    return drawn_region(square(top, left, side), of, reader)
+    return region_from_vertices(square(top, left, side), of, reader)
 
 
 def test_what_crosses_itself_becomes_what_it_runs_around():
-    eight = drawn_region(np.array([(0.0, 0.0), (10.0, 10.0), (10.0, 0.0), (0.0, 10.0)]), TUMOUR, "A")
+    eight = region_from_vertices(np.array([(0.0, 0.0), (10.0, 10.0), (10.0, 0.0), (0.0, 10.0)]), TUMOUR, "A")
     assert len(eight.polygons) == 2
     assert sum(polygon.area for polygon in eight.polygons) == pytest.approx(50)
-    assert reader_of(eight) == "A"
+    assert region_reader(eight) == "A"
 
 
 @pytest.mark.parametrize("vertices", [[(0, 0), (1, 1)], [(0, 0), (5, 5), (10, 10)]], ids=["two points", "a line"])
 def test_what_encloses_nothing_is_refused(vertices):
     with pytest.raises(InputError, match="encloses nothing"):
-        drawn_region(np.array(vertices, float), TUMOUR)
+        region_from_vertices(np.array(vertices, float), TUMOUR)
 
 
 def test_the_smaller_region_of_a_reader_counts():
@@ -78,7 +78,7 @@ def test_where_readers_differ_nothing_is_learnt_and_the_pair_is_named():
         0: 10_000 - 600 - 100,
         1: 300,
         2: 200,
-        NOT_LEARNT: 200,
+        IGNORED_VALUE: 200,
     }
 
 
@@ -87,13 +87,13 @@ def test_a_hole_is_no_part_and_what_is_ignored_is_not_learnt():
     holed = Annotation((Polygon(ring, (hole,)),), "Tumour")
     labels = RegionMap([holed, region(0, 60, 10, RegionClass("Ignore*", (9, 9, 9)))], NUMBERS).labels(PLACE, WHOLE)
     assert (labels == 1).sum() == 1500
-    assert (labels == NOT_LEARNT).sum() == 100
+    assert (labels == IGNORED_VALUE).sum() == 100
 
 
 @pytest.mark.parametrize("step", [1.0, 2.5, 7.0])
 def test_a_window_of_a_map_is_that_part_of_the_map(step):
     found = RegionMap([region(3, 5, 60), region(40, 20, 33, SKIN)], NUMBERS)
-    place = MapPlace(-4, 2, step, step)
+    place = MapPlacement(-4, 2, step, step)
     whole = found.labels(place, Box(0, 0, 40, 40))
     assert np.array_equal(found.labels(place, Box(5, 7, 12, 9)), whole[5:17, 7:16])
 
@@ -101,56 +101,56 @@ def test_a_window_of_a_map_is_that_part_of_the_map(step):
 def test_what_was_painted_is_found_again_cell_by_cell():
     labels = np.zeros((20, 20), np.uint8)
     labels[2:8, 3:9], labels[10:15, 10:15], labels[4, 4] = 1, 2, 0
-    place = MapPlace(10, 20, 4, 4)
-    found = painted_regions(labels, place, (TUMOUR, SKIN), "A")
+    place = MapPlacement(10, 20, 4, 4)
+    found = regions_from_labels(labels, place, (TUMOUR, SKIN), "A")
     assert [one.class_name for one in found] == ["Tumour", "Skin"]
     assert np.array_equal(RegionMap(found, NUMBERS).labels(place, Box(0, 0, 20, 20)), labels)
 
 
 def test_shapes_that_were_drawn_moved_deleted_and_pasted_are_followed():
     regions = (region(0, 0, 10), region(20, 20, 10, SKIN), region(50, 50, 10))
-    before = shown(regions, SIZE)
+    before = region_outlines(regions, SIZE)
     moved = before[1].vertices + 5
-    now = ShapesNow(
+    now = ShapesState(
         [moved, before[2].vertices, before[2].vertices + 20, square(80, 0, 9)], ["polygon"] * 4, [1, 2, 2, -1]
     )
-    found, drawn = followed(regions, before, now, SKIN, "A")
+    found, drawn = apply_shape_edits(regions, before, now, SKIN, "A")
     assert [one.id for one in found[:2]] == [regions[1].id, regions[2].id]
     assert found[0].polygons[0].outer[0] == (25.0, 25.0)
     assert found[1] == regions[2]
-    assert [(one.class_name, reader_of(one)) for one in drawn] == [("Skin", "A")] * 2
+    assert [(one.class_name, region_reader(one)) for one in drawn] == [("Skin", "A")] * 2
 
 
 def test_a_hole_that_is_deleted_is_filled_and_an_ellipse_is_round():
     ring, hole = (tuple(map(tuple, square(*at).tolist())) for at in ((0, 0, 40), (10, 10, 10)))
     regions = (Annotation((Polygon(ring, (hole,)),), "Tumour", id="x"),)
-    before = shown(regions, SIZE)
-    found, _ = followed(regions, before, ShapesNow([before[0].vertices], ["polygon"], [0]), TUMOUR)
+    before = region_outlines(regions, SIZE)
+    found, _ = apply_shape_edits(regions, before, ShapesState([before[0].vertices], ["polygon"], [0]), TUMOUR)
     assert found[0].polygons == (Polygon(ring),)
-    around = drawn_region(outline(square(0, 0, 20), "ellipse"), TUMOUR)
+    around = region_from_vertices(shape_outline(square(0, 0, 20), "ellipse"), TUMOUR)
     assert around.polygons[0].area == pytest.approx(np.pi * 100, rel=0.01)
 
 
 def test_only_some_outlines_are_shown_and_the_others_stay():
     regions = tuple(replace(region(i % 90, i // 90, 5), id=str(i)) for i in range(450))
-    before = shown(regions, SIZE)
+    before = region_outlines(regions, SIZE)
     assert len(before) == 400
-    gone = ShapesNow([one.vertices for one in before[1:]], ["polygon"] * 399, list(range(1, 400)))
-    assert len(followed(regions, before, gone, TUMOUR)[0]) == 449
+    gone = ShapesState([one.vertices for one in before[1:]], ["polygon"] * 399, list(range(1, 400)))
+    assert len(apply_shape_edits(regions, before, gone, TUMOUR)[0]) == 449
 
 
 def test_regions_are_kept_as_they_are_and_found_with_their_slide(tmp_path, slide_path):
     folder = tmp_path / "results" / "section"
-    first = keep_regions(folder, slide_path, (region(1, 2.25, 10, reader="A"),), None)
+    first = save_regions(folder, slide_path, (region(1, 2.25, 10, reader="A"),), None)
     again = load_regions(folder)
     assert again.regions == first.regions
     assert again.stamp == first.stamp
-    assert annotated_slides(tmp_path / "results") == [(slide_path, folder / REGIONS)]
-    other = replace(first.regions[0], other={**first.regions[0].other, "isLocked": True})
-    assert load_regions(folder).regions == keep_regions(folder, slide_path, again.regions, again.stamp).regions
-    keep_regions(folder, slide_path, (other,), load_regions(folder).stamp)
+    assert find_annotated_slides(tmp_path / "results") == [(slide_path, folder / REGIONS)]
+    other = replace(first.regions[0], other={**first.regions[0].properties, "isLocked": True})
+    assert load_regions(folder).regions == save_regions(folder, slide_path, again.regions, again.stamp).regions
+    save_regions(folder, slide_path, (other,), load_regions(folder).stamp)
     assert load_regions(folder).regions == (other,)
-    late = keep_regions(folder, slide_path, (), None)
+    late = save_regions(folder, slide_path, (), None)
     assert "somebody else" in late.notes[0]
     assert len(list(folder.glob("regions-*.geojson"))) == 1
 
@@ -162,7 +162,7 @@ def test_what_another_program_wrote_is_mended_named_and_taken_once(tmp_path):
     write_geojson(path, [*known, eight, region(500, 500, 10), region(90, 90, 30)])
     found = import_regions(path, SIZE, known, "B")
     assert [one.class_name for one in found.regions] == ["Other: name", "Tumour"]
-    assert {reader_of(one) for one in found.regions} == {"B"}
+    assert {region_reader(one) for one in found.regions} == {"B"}
     assert found.regions[1].polygons[0].area == pytest.approx(100)
     said = "; ".join(found.notes)
     assert "crosses itself" in said
@@ -176,20 +176,20 @@ def test_what_another_program_wrote_is_mended_named_and_taken_once(tmp_path):
 
 def test_ids_are_unique_and_classes_change_by_id():
     one = region(0, 0, 5)
-    twice = with_ids([one, one, replace(one, id="")])
+    twice = assign_ids([one, one, replace(one, id="")])
     assert len({region.id for region in twice}) == 3
     assert twice[0] == one
-    changed = reclassed(twice, [twice[1].id], SKIN)
+    changed = set_region_class(twice, [twice[1].id], SKIN)
     assert [region.class_name for region in changed] == ["Tumour", "Skin", "Tumour"]
 
 
 def test_files_of_regions_are_found_beside_slides_and_in_results(tmp_path, slide_path):
-    assert find_regions(slide_path, []) == []
+    assert find_region_files(slide_path, []) == []
     beside = slide_path.with_suffix(".geojson")
     write_geojson(beside, [region(0, 0, 5)])
-    assert find_regions(slide_path, []) == [beside]
-    keep_regions(tmp_path / "results" / slide_path.stem, slide_path, (region(0, 0, 5),), None)
+    assert find_region_files(slide_path, []) == [beside]
+    save_regions(tmp_path / "results" / slide_path.stem, slide_path, (region(0, 0, 5),), None)
     kept = tmp_path / "results" / slide_path.stem / REGIONS
-    assert find_regions(slide_path, [tmp_path / "results", beside]) == [kept, beside]
+    assert find_region_files(slide_path, [tmp_path / "results", beside]) == [kept, beside]
     with pytest.raises(InputError, match="does not exist"):
-        find_regions(slide_path, [tmp_path / "nowhere"])
+        find_region_files(slide_path, [tmp_path / "nowhere"])

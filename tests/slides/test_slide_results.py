@@ -13,16 +13,16 @@ import pytest
 from napari_melanoma.core.errors import InputError, RunError, SaveError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE, WAITING, ResultSpec
+from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE, WAITING, SlideResultSpec
 from napari_melanoma.io.slide_store import STORE, SlideResult, discard_result
 
 GRID = (70, 5)  # more rows than a chunk has
 
 
-def spec_of(**changes: object) -> ResultSpec:
+def spec_of(**changes: object) -> SlideResultSpec:
     values = {"slide": "section", "fingerprint": "f", "kind": "classification", "classes": ("a", "b")}
     place = {"rows": GRID[0], "columns": GRID[1], "corner": (0, 0), "step": (32, 32), "tile_px": 32, "batch_size": 4}
-    return ResultSpec.parse({**values, **place, "settings": {"model": "m"}, **changes}, "the test")
+    return SlideResultSpec.parse({**values, **place, "settings": {"model": "m"}, **changes}, "the test")
 
 
 @pytest.fixture
@@ -133,9 +133,9 @@ def test_results_of_something_else_are_refused(
     tmp_path: Path, order: np.ndarray, changes: dict[str, object], said: str
 ) -> None:
     created = SlideResult.create(tmp_path, spec_of(), order)
-    created.refuse_others(spec_of(precision="bf16", batch_size=64))  # how it is computed does not matter
+    created.check_same_analysis(spec_of(precision="bf16", batch_size=64))  # how it is computed does not matter
     with pytest.raises(RunError, match=said) as refused:
-        created.refuse_others(spec_of(**changes))
+        created.check_same_analysis(spec_of(**changes))
     assert "--force" in str(refused.value)
 
 
@@ -174,17 +174,17 @@ def test_a_new_store_replaces_the_old_one(tmp_path: Path, order: np.ndarray) -> 
 
 def test_the_stitched_map_is_kept(tmp_path: Path, order: np.ndarray) -> None:
     created = SlideResult.create(tmp_path, spec_of(dense_px=2), order)
-    store = created.new_map((700, 9))
+    store = created.create_map((700, 9))
     block = np.random.default_rng(0).integers(0, 256, (2, 30, 9), np.uint8)
     store.put(Box(600, 0, 30, 9), block)
     np.testing.assert_array_equal(SlideResult.open(tmp_path).array("map")[:, 600:630], block)
 
 
 def test_the_place_is_that_of_the_grid() -> None:
-    place = spec_of(corner=(3, 4), step=(8, 9), pixel_size_um=(0.5, 0.25)).place
+    place = spec_of(corner=(3, 4), step=(8, 9), pixel_size_um=(0.5, 0.25)).placement
     assert (place.top, place.left, place.step_y, place.step_x) == (3, 4, 8, 9)
     assert place.cell_um == (4.0, 2.25)
-    assert spec_of().place.pixel_size is None
+    assert spec_of().placement.pixel_size is None
 
 
 def test_a_store_that_is_begun_again_goes_as_a_whole(
@@ -204,6 +204,6 @@ def test_a_store_that_is_begun_again_goes_as_a_whole(
     assert not (tmp_path / STORE).exists()  # nothing that a resume could take for done
     assert (seen[0] / "zarr.json").is_file()
     monkeypatch.setattr("napari_melanoma.core.files.has_ended", lambda pid, start: True)
-    RunFolder(tmp_path).mend()
+    RunFolder(tmp_path).repair()
     assert not seen[0].exists()
     discard_result(tmp_path)

@@ -15,15 +15,15 @@ from typer.testing import CliRunner, Result
 from napari_melanoma.cli import app
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, RunError
-from napari_melanoma.core.processes import PROCESS, ProcessStamp, ask
+from napari_melanoma.core.processes import PROCESS_FILE, ProcessStamp, send_command
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.core.run_state import RunState
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import batch, runs
-from napari_melanoma.slides.batch import analyse_slides
+from napari_melanoma.slides.batch import analyze_slides
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.result_folder import slide_folder
-from napari_melanoma.slides.runs import SlideRun, launch_slide, read_slide_run, slide_command
+from napari_melanoma.slides.runs import SlideRunStatus, launch_slide, read_slide_run_status, slide_command
 from napari_melanoma.slides.stain import StainConfig
 from napari_melanoma.slides.tile_models import TileModel
 
@@ -73,9 +73,9 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def settled(folder: Path) -> SlideRun:
-    until(lambda: not read_slide_run(folder).state.active)
-    return read_slide_run(folder)
+def settled(folder: Path) -> SlideRunStatus:
+    until(lambda: not read_slide_run_status(folder).state.active)
+    return read_slide_run_status(folder)
 
 
 @pytest.fixture
@@ -100,17 +100,17 @@ def test_an_analysis_is_followed_paused_and_cancelled(
     assert folder == tmp_path / "out" / "section"
     with pytest.raises(RunError, match="is being analysed already"):
         launch_slide(slide_path, tmp_path / "out", SlideOptions())
-    until(lambda: read_slide_run(folder).done > 0)
-    found = read_slide_run(folder)
+    until(lambda: read_slide_run_status(folder).done > 0)
+    found = read_slide_run_status(folder)
     assert (found.state, found.total, found.failed, found.tiles_per_s) == (RunState.running, 1000, 2, 10.0)
     assert found.eta_s == pytest.approx(60, abs=5)
     assert found.fraction == found.done / 1000
     assert found.message == "section: 10 tiles/s"
     assert (found.slide, found.options) == (slide_path, SlideOptions(mpp=0.5))
-    ask(folder, "pause")
-    until(lambda: read_slide_run(folder).state is RunState.paused)
-    assert read_slide_run(folder).message.startswith("Paused: ")
-    ask(folder, "cancel")
+    send_command(folder, "pause")
+    until(lambda: read_slide_run_status(folder).state is RunState.paused)
+    assert read_slide_run_status(folder).message.startswith("Paused: ")
+    send_command(folder, "cancel")
     last = settled(folder)
     assert last.state is RunState.cancelled
     assert last.message.endswith("of 1000 tiles are done and kept.")
@@ -136,16 +136,16 @@ def test_a_slide_that_is_gone_is_not_begun(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_is_lost(tmp_path: Path) -> None:
-    found = read_slide_run(tmp_path / "nothing")
+    found = read_slide_run_status(tmp_path / "nothing")
     assert (found.state, found.done, found.total, found.fraction) == (RunState.lost, 0, 0, None)
     assert found.message == "It ended without a word: no tile was done."
     (tmp_path / "result.json").write_text("{}")
-    assert read_slide_run(tmp_path).message == "Analysed before."
+    assert read_slide_run_status(tmp_path).message == "Analysed before."
 
 
 def test_a_finished_run_and_its_notices(tmp_path: Path) -> None:
     place = RunFolder(tmp_path)
-    ProcessStamp.of(1).write(tmp_path / PROCESS)
+    ProcessStamp.create(1).write(tmp_path / PROCESS_FILE)
     for kind, values in (
         ("notice", {"message": "of the life before"}),
         ("launched", {}),
@@ -153,8 +153,8 @@ def test_a_finished_run_and_its_notices(tmp_path: Path) -> None:
         ("notice", {"message": "comes under its own licence"}),
         ("finished", {}),
     ):
-        place.tell(kind, **values)
-    found = read_slide_run(tmp_path)
+        place.append_event(kind, **values)
+    found = read_slide_run_status(tmp_path)
     assert (found.state, found.done, found.total) == (RunState.finished, 5, 10)
     assert found.notices == ("comes under its own licence",)
 
@@ -172,8 +172,8 @@ def test_many_slides_one_bad_among_them(drawn_slide: Draw, options: SlideOptions
     paths = [drawn_slide(tmp_path / f"s{number}.tif", seed=number) for number in range(2)]
     (tmp_path / "s9.tif").write_bytes(b"II*\0nothing")
     told: list[batch.SlideStatus] = []
-    summary = analyse_slides(
-        [*paths, tmp_path / "s9.tif"], tmp_path / "out", options, run=RunContext(), tell=told.append
+    summary = analyze_slides(
+        [*paths, tmp_path / "s9.tif"], tmp_path / "out", options, run=RunContext(), on_status=told.append
     )
     assert (summary.done, summary.failed) == (2, 1)
     assert [status.status for status in told] == ["done", "done", "failed"]
@@ -184,12 +184,12 @@ def test_many_slides_one_bad_among_them(drawn_slide: Draw, options: SlideOptions
     assert (rows["s0"]["lesions"], rows["s0"]["lesions_malignant"], rows["s0"]["tiles_done"]) == ("1", "1", "224")
     assert float(rows["s0"]["lesion_area_mm2"]) == pytest.approx(0.004096)
     assert float(rows["s0"]["mpp"]) == 0.5
-    again = analyse_slides(paths[:1], tmp_path / "out", options, run=RunContext())
+    again = analyze_slides(paths[:1], tmp_path / "out", options, run=RunContext())
     assert again.done == 1
     assert len((tmp_path / "out" / "slides.csv").read_text().splitlines()) == 4  # rows of others are kept
     before = (tmp_path / "out" / "slides.csv").read_bytes()
     other = options.model_copy(update={"stain": StainConfig(method="macenko")})
-    refused = analyse_slides(paths[:1], tmp_path / "out", other, run=RunContext(), tell=told.append)
+    refused = analyze_slides(paths[:1], tmp_path / "out", other, run=RunContext(), on_status=told.append)
     assert refused.failed == 1
     assert "stain was not given, now" in told[-1].error
     assert (tmp_path / "out" / "slides.csv").read_bytes() == before  # what is there stays, and so does its row
@@ -201,7 +201,7 @@ def test_malignant_lesions_are_counted_where_the_model_tells(
 ) -> None:
     path = drawn_slide(tmp_path / "s.tif")
     monkeypatch.setattr(batch, "load_model", lambda options: tile_model("dense"))
-    analyse_slides([path], tmp_path / "out", options, run=RunContext())
+    analyze_slides([path], tmp_path / "out", options, run=RunContext())
     (row,) = read_table(tmp_path / "out" / "slides.csv")
     assert (row["lesions"], row["lesions_malignant"]) == ("1", "")
 
@@ -214,13 +214,13 @@ def test_slides_of_one_stem_keep_folders_of_their_own(drawn_slide: Draw, options
     for seed, path in enumerate(paths):
         drawn_slide(path, seed=seed)
     out, told = tmp_path / "out", list[batch.SlideStatus]()
-    analyse_slides(paths, out, options, run=RunContext(), tell=told.append)
+    analyze_slides(paths, out, options, run=RunContext(), on_status=told.append)
     folders = [status.folder for status in told]
     assert folders[0] == out / "a"
     assert [folder.name[:2] for folder in folders[1:]] == ["a-", "A-"]
     assert len({folder.name.casefold() for folder in folders}) == 3
     told.clear()
-    analyse_slides(paths[::-1], out, options, run=RunContext(), tell=told.append)  # in another order
+    analyze_slides(paths[::-1], out, options, run=RunContext(), on_status=told.append)  # in another order
     assert [status.folder for status in told] == folders[::-1]
     assert all(status.status == "done" for status in told)
     assert all(_resumed(folder) for folder in folders)

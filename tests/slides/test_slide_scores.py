@@ -11,9 +11,9 @@ from napari_melanoma.slides.scores import (
     SlideScoreConfig,
     class_weights,
     correct_prevalence,
+    effective_shares,
     estimate_prevalence,
-    slide_score,
-    weighted_shares,
+    score_slide,
 )
 
 TILES = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [np.nan, np.nan]])
@@ -32,7 +32,7 @@ CASES = [
 def test_scores(
     name: str, config: SlideScoreConfig, shares: list[float] | None, expected: float, weights: list[float]
 ) -> None:
-    score = slide_score(TILES, config, shares)
+    score = score_slide(TILES, config, shares)
     assert score.probability[1] == pytest.approx(expected), name
     assert score.probability.sum() == pytest.approx(1)
     np.testing.assert_allclose(score.weights, weights)
@@ -40,14 +40,14 @@ def test_scores(
 
 @pytest.mark.parametrize("tiles", [np.empty((0, 2)), np.full((3, 2), np.nan)])
 def test_no_tile_no_score(tiles: np.ndarray) -> None:
-    score = slide_score(tiles, SlideScoreConfig())
+    score = score_slide(tiles, SlideScoreConfig())
     assert np.isnan(score.probability).all()
     assert not score.weights.any()
 
 
 def test_given_shares_are_left_alone() -> None:
     shares = np.ones(4)
-    slide_score(TILES, SlideScoreConfig(), shares)
+    score_slide(TILES, SlideScoreConfig(), shares)
     assert shares.tolist() == [1, 1, 1, 1]
 
 
@@ -111,7 +111,7 @@ def test_weights_of_classes() -> None:
 def test_a_case_weighs_one_in_the_mean(counts: list[int], method: str) -> None:
     weights = class_weights(counts, method)
     assert (weights * counts).sum() == pytest.approx(sum(counts))
-    shares = weighted_shares(counts, weights)
+    shares = effective_shares(counts, weights)
     assert shares.sum() == pytest.approx(1)
     if method == "balanced":
         np.testing.assert_allclose(shares, 1 / len(counts))

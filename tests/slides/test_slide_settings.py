@@ -13,11 +13,11 @@ from PIL import Image
 
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.io.slide_spec import ResultSpec
+from napari_melanoma.io.slide_spec import SlideResultSpec
 from napari_melanoma.io.slide_store import SlideResult
-from napari_melanoma.slides.findings import differs
-from napari_melanoma.slides.options import HOW, SlideOptions
-from napari_melanoma.slides.plan import settings_of
+from napari_melanoma.slides.options import EXECUTION_OPTIONS, SlideOptions
+from napari_melanoma.slides.plan import analysis_settings
+from napari_melanoma.slides.saved_results import describe_difference
 from napari_melanoma.slides.stain import StainConfig
 from napari_melanoma.slides.tile_models import TileModelInfo
 from napari_melanoma.slides.tissue import TissueConfig
@@ -42,10 +42,10 @@ INFO = TileModelInfo("m", "classification", ("a", "b"), 224, 0.5, fingerprint="w
 ORDER = np.array([[0, 0], [1, 1]], np.int32)
 
 
-def spec(options: SlideOptions, info: TileModelInfo = INFO) -> ResultSpec:
+def spec(options: SlideOptions, info: TileModelInfo = INFO) -> SlideResultSpec:
     place = {"rows": 4, "columns": 4, "corner": (0, 0), "step": (1, 1), "tile_px": 224}
     values = {"slide": "s", "fingerprint": "f", "kind": "classification", "classes": ("a", "b"), **place}
-    return ResultSpec.parse({**values, "settings": settings_of(info, options)}, "test")
+    return SlideResultSpec.parse({**values, "settings": analysis_settings(info, options)}, "test")
 
 
 def kept(folder: Path, options: SlideOptions, info: TileModelInfo = INFO) -> SlideResult:
@@ -70,7 +70,7 @@ def made(tmp_path: Path) -> Callable[..., SlideOptions]:
 
 
 def test_every_option_that_moves_a_value_is_tried() -> None:
-    assert {*VALUES, "model", *HOW} == {*SlideOptions.model_fields}
+    assert {*VALUES, "model", *EXECUTION_OPTIONS} == {*SlideOptions.model_fields}
 
 
 @pytest.mark.parametrize("field", list(VALUES))
@@ -84,11 +84,11 @@ def test_an_option_that_is_set_changed_or_taken_away_is_told(
     for number, (before, now) in enumerate(pairs):
         folder = tmp_path / str(number)
         result = kept(folder, before)
-        result.refuse_others(spec(before))
+        result.check_same_analysis(spec(before))
         with pytest.raises(RunError, match=rf"with other settings: .*{field} was"):
-            result.refuse_others(spec(now))
-        assert differs(folder, before) == ""
-        assert differs(folder, now) != ""
+            result.check_same_analysis(spec(now))
+        assert describe_difference(folder, before) == ""
+        assert describe_difference(folder, now) != ""
 
 
 @pytest.mark.parametrize("field", PICTURES)
@@ -99,14 +99,14 @@ def test_a_picture_counts_by_what_it_shows_and_not_by_its_name(
     result = kept(tmp_path / "out", options)
     copy = tmp_path / "copy.png"
     copy.write_bytes((tmp_path / "half.png").read_bytes())
-    result.refuse_others(spec(options.model_copy(update={field: copy})))
+    result.check_same_analysis(spec(options.model_copy(update={field: copy})))
     Image.fromarray(np.full((16, 16), 255, np.uint8)).save(tmp_path / "half.png")
     with pytest.raises(RunError, match=f"{field} was"):
-        result.refuse_others(spec(options))
+        result.check_same_analysis(spec(options))
 
 
 @pytest.mark.parametrize("changes", [{"fingerprint": "v"}, {"answers": "b"}, {"name": "n"}])
 def test_another_model_is_refused(changes: dict[str, str], tmp_path: Path) -> None:
     result = kept(tmp_path / "out", SlideOptions())
     with pytest.raises(RunError, match="with other settings"):
-        result.refuse_others(spec(SlideOptions(), replace(INFO, **changes)))
+        result.check_same_analysis(spec(SlideOptions(), replace(INFO, **changes)))

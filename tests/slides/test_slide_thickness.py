@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.depth.candidates import known_laws
+from napari_melanoma.depth.candidates import load_interval_models
 from napari_melanoma.models.bundle import read_bundle
-from napari_melanoma.models.registry import SHIPPED, find_bundle
+from napari_melanoma.models.registry import SHIPPED_FOLDER, find_bundle
 from napari_melanoma.phantoms.slide.config import SectionOptions, SlideLesionOptions, SlidePhantomConfig
 from napari_melanoma.phantoms.slide.files import write_slide
-from napari_melanoma.slides.analysis import analyse_slide
-from napari_melanoma.slides.depth import NO_LAW, depth_in_words
+from napari_melanoma.slides.analysis import analyze_slide
+from napari_melanoma.slides.depth import NO_INTERVAL, describe_depth
 from napari_melanoma.slides.options import SlideOptions
 
 OPTIONS = SlideOptions(model="skin-demo", batch_size=16, workers=1, precision="fp32")
@@ -31,7 +31,7 @@ PHANTOM = SlidePhantomConfig(
 def test_a_phantom_slide_is_as_thick_as_it_was_drawn(tmp_path: Path) -> None:
     files = write_slide(PHANTOM, tmp_path, "section")
     truth = json.loads(files.truth.read_text(encoding="utf-8"))
-    content = analyse_slide(files.image, tmp_path / "out", OPTIONS, RunContext()).content
+    content = analyze_slide(files.image, tmp_path / "out", OPTIONS, RunContext()).content
     assert content["breslow_mm"] == pytest.approx(truth["breslow_mm"], abs=0.1)
     assert content["t_category"] == "T1a"
     low, high = content["breslow_interval_mm"]
@@ -42,27 +42,27 @@ def test_a_phantom_slide_is_as_thick_as_it_was_drawn(tmp_path: Path) -> None:
     assert best["lesion"] == 1
     assert content["depth"]["ulceration"] is False
     said = f"Demonstration model: Breslow thickness {content['breslow_mm']:.2f} mm"
-    assert depth_in_words(content).startswith(said)
+    assert describe_depth(content).startswith(said)
 
 
 def test_a_model_of_ones_own_gets_no_law_of_another_by_its_name(tmp_path: Path) -> None:
     files = write_slide(PHANTOM, tmp_path, "section")
     bundle = copied(tmp_path / "skin-demo", "skin-demo")
     slightly_others(bundle / "model.safetensors")
-    content = analyse_slide(files.image, tmp_path / "out", of_bundle(bundle), RunContext()).content
+    content = analyze_slide(files.image, tmp_path / "out", of_bundle(bundle), RunContext()).content
     assert content["model"]["name"] == "skin-demo"
     assert content["breslow_mm"] == pytest.approx(0.5, abs=0.1)
     assert content["breslow_interval_mm"] is None
-    assert NO_LAW in content["depth"]["notes"]
+    assert NO_INTERVAL in content["depth"]["notes"]
 
 
 def test_a_model_under_another_name_keeps_its_law(tmp_path: Path) -> None:
-    assert find_bundle(str(copied(tmp_path / "renamed", "renamed"))).fingerprint in known_laws()
+    assert find_bundle(str(copied(tmp_path / "renamed", "renamed"))).fingerprint in load_interval_models()
 
 
 def test_each_law_is_of_a_model_that_is_shipped() -> None:
-    shipped = {path.parent.name: read_bundle(path.parent).fingerprint for path in SHIPPED.glob("*/config.json")}
-    assert set(known_laws()) == {shipped["skin-demo"]}
+    shipped = {path.parent.name: read_bundle(path.parent).fingerprint for path in SHIPPED_FOLDER.glob("*/config.json")}
+    assert set(load_interval_models()) == {shipped["skin-demo"]}
 
 
 def of_bundle(bundle: Path) -> SlideOptions:
@@ -72,7 +72,7 @@ def of_bundle(bundle: Path) -> SlideOptions:
 
 def copied(target: Path, name: str) -> Path:
     """The shipped model of skin as a bundle of the user's own."""
-    shutil.copytree(SHIPPED / "skin-demo", target)
+    shutil.copytree(SHIPPED_FOLDER / "skin-demo", target)
     config = json.loads((target / "config.json").read_text(encoding="utf-8"))
     (target / "config.json").write_text(json.dumps({**config, "name": name}), encoding="utf-8")
     return target

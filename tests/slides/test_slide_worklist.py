@@ -9,7 +9,7 @@ from fake_slides import FakeAnalysis, draw_slide
 
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.table import worklist
+from napari_melanoma.slides.table import list_work_items
 
 
 def analysis(slide: Path, out: Path) -> FakeAnalysis:
@@ -24,14 +24,14 @@ def test_each_state_is_told(tmp_path: Path) -> None:
     analysis(slides[0], out).begins().works(112)
     analysis(slides[1], out).begins().finishes()
     failed = analysis(slides[2], out).begins()
-    failed.place.tell("failed", type="InputError", message="the file is truncated")
+    failed.place.append_event("failed", type="InputError", message="the file is truncated")
     analysis(slides[3], out).begins().works(56).dies()
     cancelled = analysis(slides[4], out).begins().works(56)
-    cancelled.place.tell("cancelled")
+    cancelled.place.append_event("cancelled")
     cancelled.dies()
-    found = worklist(tmp_path / "in", out, RunContext())
+    found = list_work_items(tmp_path / "in", out, RunContext())
     assert [item.slide.name for item in found] == [f"s{n}.tif" for n in range(1, 7)]
-    assert [(item.state, item.said) for item in found] == [
+    assert [(item.state, item.description) for item in found] == [
         ("running", "running 50 %"),
         ("done", "done with tiny"),
         ("failed", "failed: the file is truncated"),
@@ -46,14 +46,14 @@ def test_a_slide_of_the_same_name_is_another_one(tmp_path: Path) -> None:
         (tmp_path / "in" / name).mkdir(parents=True)
         draw_slide(tmp_path / "in" / name / "s.tif", tint=tint)
     analysis(tmp_path / "in" / "b" / "s.tif", tmp_path / "out").begins().finishes()
-    found = worklist(tmp_path / "in", tmp_path / "out", RunContext())
+    found = list_work_items(tmp_path / "in", tmp_path / "out", RunContext())
     assert {item.slide.parent.name: item.state for item in found} == {"a": "waiting", "b": "done"}
 
 
 def test_a_folder_without_slides_is_an_empty_list_and_one_may_stop(tmp_path: Path) -> None:
-    assert worklist(tmp_path, tmp_path / "out", RunContext()) == ()
+    assert list_work_items(tmp_path, tmp_path / "out", RunContext()) == ()
     draw_slide(tmp_path / "s.tif")
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):
-        worklist(tmp_path, tmp_path / "out", run)
+        list_work_items(tmp_path, tmp_path / "out", run)

@@ -13,12 +13,12 @@ from napari_melanoma.slides.stain import (
     StainConfig,
     StainFit,
     StainMethod,
+    default_reference,
     fit_stain,
-    normalise,
-    normalise_exactly,
+    normalize_stain,
+    normalize_stain_exact,
     optical_density,
     stain_amounts,
-    usual_reference,
 )
 
 METHODS: list[StainMethod] = ["macenko", "reinhard", "histogram", "standardise"]
@@ -81,7 +81,8 @@ def test_two_slides_of_one_tissue_become_alike() -> None:
     one, other = mixed(STAINS[0], strength=(0.9, 0.6)), mixed(STAINS[2], strength=(0.6, 0.9))
     before = np.abs(one.astype(float) - other).mean()
     after = np.abs(
-        normalise(one, fit_stain(one, StainConfig())).astype(float) - normalise(other, fit_stain(other, StainConfig()))
+        normalize_stain(one, fit_stain(one, StainConfig())).astype(float)
+        - normalize_stain(other, fit_stain(other, StainConfig()))
     ).mean()
     assert after < before / 4
 
@@ -90,8 +91,8 @@ def test_two_slides_of_one_tissue_become_alike() -> None:
 def test_a_second_time_changes_nothing(method: StainMethod) -> None:
     config = StainConfig(method=method)
     source, reference = mixed(STAINS[0], 1), fit_stain(mixed(STAINS[1], 2, (0.7, 0.5)), config)
-    once = normalise(source, fit_stain(source, config), reference)
-    twice = normalise(once, fit_stain(once, config), reference)
+    once = normalize_stain(source, fit_stain(source, config), reference)
+    twice = normalize_stain(once, fit_stain(once, config), reference)
     difference = np.abs(once.astype(float) - twice)
     assert difference.mean() < 2
     assert np.abs(once.astype(float) - source).mean() > 4
@@ -101,7 +102,7 @@ def test_a_second_time_changes_nothing(method: StainMethod) -> None:
 def test_a_slide_is_its_own_reference(method: StainMethod) -> None:
     rgb = mixed(STAINS[1], 3)
     fit = fit_stain(rgb, StainConfig(method=method))
-    np.testing.assert_allclose(normalise_exactly(rgb, fit, fit), rgb, atol=1.6)
+    np.testing.assert_allclose(normalize_stain_exact(rgb, fit, fit), rgb, atol=1.6)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -110,7 +111,9 @@ def test_the_figures_of_the_reference_are_met(method: StainMethod) -> None:
     source, target = mixed(STAINS[0], 4, (0.9, 0.6)), mixed(STAINS[0], 5, (0.7, 0.5))
     source = source[(source < 200).any(axis=-1)]
     reference = fit_stain(target, config)
-    found = fit_stain(np.rint(normalise_exactly(source, fit_stain(source, config), reference)).astype(np.uint8), config)
+    found = fit_stain(
+        np.rint(normalize_stain_exact(source, fit_stain(source, config), reference)).astype(np.uint8), config
+    )
     if method == "macenko":
         np.testing.assert_allclose(found.amounts, reference.amounts, rtol=0.05)
     elif method == "histogram":
@@ -126,14 +129,14 @@ def test_glass_stays_as_it_is(method: StainMethod) -> None:
     rgb = mixed(STAINS[0])
     fit = fit_stain(rgb, StainConfig(method=method))
     glass = np.full((4, 4, 3), 255, np.uint8)
-    np.testing.assert_array_equal(normalise(glass, fit), glass)
+    np.testing.assert_array_equal(normalize_stain(glass, fit), glass)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_table_is_near_the_exact_function(method: StainMethod) -> None:
     rgb = mixed(STAINS[1], 6)
     fit = fit_stain(rgb, StainConfig(method=method))
-    off = np.abs(normalise(rgb, fit) - normalise_exactly(rgb, fit))
+    off = np.abs(normalize_stain(rgb, fit) - normalize_stain_exact(rgb, fit))
     assert off.mean() < 1.3
     assert np.percentile(off, 99) <= 4
 
@@ -142,25 +145,25 @@ def test_the_table_is_near_the_exact_function(method: StainMethod) -> None:
 def test_batches_are_normalised_tile_by_tile(method: StainMethod) -> None:
     tiles = np.stack([mixed(STAINS[0], seed, side=33) for seed in range(3)])
     fit = fit_stain(tiles, StainConfig(method=method))
-    together = normalise(tiles, fit)
+    together = normalize_stain(tiles, fit)
     assert (together.shape, together.dtype) == (tiles.shape, np.uint8)
     for tile, expected in zip(tiles, together, strict=True):
-        np.testing.assert_array_equal(normalise(tile, fit), expected)
-    np.testing.assert_array_equal(normalise(tiles[:, ::2, ::3], fit), together[:, ::2, ::3])
+        np.testing.assert_array_equal(normalize_stain(tile, fit), expected)
+    np.testing.assert_array_equal(normalize_stain(tiles[:, ::2, ::3], fit), together[:, ::2, ::3])
 
 
 def test_none_gives_the_tiles_themselves() -> None:
     tiles = mixed(STAINS[0])
     fit = fit_stain(tiles, StainConfig(method="none"))
-    assert normalise(tiles, fit) is tiles
-    np.testing.assert_allclose(normalise_exactly(tiles, fit), tiles, atol=1e-4)
+    assert normalize_stain(tiles, fit) is tiles
+    np.testing.assert_allclose(normalize_stain_exact(tiles, fit), tiles, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_fit_is_kept_as_json(method: StainMethod) -> None:
     fit = fit_stain(mixed(STAINS[0]), StainConfig(method=method))
     assert StainFit.model_validate_json(fit.model_dump_json()) == fit
-    assert usual_reference(fit).config == fit.config
+    assert default_reference(fit).config == fit.config
 
 
 def test_one_stain_alone_is_said() -> None:
@@ -179,7 +182,7 @@ def test_glass_has_no_stain_to_fit(method: StainMethod) -> None:
 def test_a_reference_of_another_method_is_refused() -> None:
     rgb = mixed(STAINS[0])
     with pytest.raises(ValueError, match="fitted by reinhard"):
-        normalise(rgb, fit_stain(rgb, StainConfig()), fit_stain(rgb, StainConfig(method="reinhard")))
+        normalize_stain(rgb, fit_stain(rgb, StainConfig()), fit_stain(rgb, StainConfig(method="reinhard")))
 
 
 @settings(max_examples=50)

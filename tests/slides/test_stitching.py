@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.slides.stitching import (
-    Mosaic,
-    Window,
+    BlendWindow,
+    TileBlender,
     blend_window,
-    map_shape,
-    pixel_of,
     stitch_block,
-    tiles_reaching,
+    stitched_shape,
+    tile_origin,
+    tiles_in_block,
 )
 from napari_melanoma.slides.tiling import TileGrid
 
@@ -38,14 +38,16 @@ KINDS = st.sampled_from(["cosine", "linear", "flat"])
 def cut(image: np.ndarray, grid: TileGrid, row: int, column: int) -> np.ndarray:
     """Give a tile of a map (channel, row, column), zero outside."""
     padded = np.pad(image, ((0, 0), (0, SIDE), (0, SIDE)))
-    top, left = pixel_of(grid, row, column)
+    top, left = tile_origin(grid, row, column)
     return padded[:, top : top + SIDE, left : left + SIDE]
 
 
 @settings(max_examples=30)
 @given(grids(), KINDS, st.integers(5, 30), st.integers(0, 2**32 - 1))
-def test_tile_then_stitch_is_the_identity_block_by_block(grid: TileGrid, kind: Window, block: int, seed: int) -> None:
-    height, width = map_shape(grid)
+def test_tile_then_stitch_is_the_identity_block_by_block(
+    grid: TileGrid, kind: BlendWindow, block: int, seed: int
+) -> None:
+    height, width = stitched_shape(grid)
     image = np.random.default_rng(seed).random((2, height, width), np.float32)
     stitched = np.full_like(image, np.nan)
     for top in range(0, height, block):
@@ -59,9 +61,9 @@ def test_tile_then_stitch_is_the_identity_block_by_block(grid: TileGrid, kind: W
 
 @settings(max_examples=20)
 @given(grids(), KINDS, st.integers(3, 17), st.integers(0, 2**32 - 1))
-def test_blocks_change_nothing_though_tiles_disagree(grid: TileGrid, kind: Window, block: int, seed: int) -> None:
+def test_blocks_change_nothing_though_tiles_disagree(grid: TileGrid, kind: BlendWindow, block: int, seed: int) -> None:
     answers = np.random.default_rng(seed).random((grid.rows, grid.columns, 1, SIDE, SIDE), np.float32)
-    height, width = map_shape(grid)
+    height, width = stitched_shape(grid)
 
     def part(box: Box) -> np.ndarray:
         return stitch_block(box, grid, lambda row, column: answers[row, column], channels=1, kind=kind)
@@ -77,11 +79,11 @@ def test_blocks_change_nothing_though_tiles_disagree(grid: TileGrid, kind: Windo
 @given(grids(), st.integers(0, 30), st.integers(0, 30))
 def test_the_tiles_that_a_block_needs_are_those_that_reach_into_it(grid: TileGrid, top: int, left: int) -> None:
     block = Box(top, left, 5, 7)
-    needed = set(tiles_reaching(block, grid))
+    needed = set(tiles_in_block(block, grid))
     for row in range(grid.rows):
         for column in range(grid.columns):
             covered = np.zeros((100, 100), bool)
-            start = pixel_of(grid, row, column)
+            start = tile_origin(grid, row, column)
             covered[start[0] : start[0] + SIDE, start[1] : start[1] + SIDE] = True
             assert ((row, column) in needed) == bool(covered[block.slices].any())
 
@@ -91,7 +93,7 @@ def test_the_order_of_tiles_hardly_matters() -> None:
     window = blend_window(SIDE, (4, 4))
     found = []
     for order in (tiles, tiles[::-1]):
-        mosaic = Mosaic(Box(0, 0, 12, 16), 3, window)
+        mosaic = TileBlender(Box(0, 0, 12, 16), 3, window)
         for values, top, left in order:
             mosaic.add(values, top, left)
         found.append(mosaic.result())
@@ -99,7 +101,7 @@ def test_the_order_of_tiles_hardly_matters() -> None:
 
 
 def test_where_no_tile_answered_there_is_nothing() -> None:
-    mosaic = Mosaic(Box(10, 10, 4, 6), 1, blend_window(SIDE, (0, 0)))
+    mosaic = TileBlender(Box(10, 10, 4, 6), 1, blend_window(SIDE, (0, 0)))
     mosaic.add(np.ones((1, SIDE, SIDE)), 100, 10)
     mosaic.add(np.ones((1, SIDE, SIDE)), 12, 4)
     expected = np.zeros((1, 4, 6))
@@ -120,7 +122,7 @@ def test_failed_tiles_leave_the_others_alone() -> None:
 
 @pytest.mark.parametrize("kind", ["cosine", "linear", "flat"])
 @pytest.mark.parametrize("overlap", [0, 3, 8])
-def test_weights_fall_towards_edges_and_never_to_nothing(kind: Window, overlap: int) -> None:
+def test_weights_fall_towards_edges_and_never_to_nothing(kind: BlendWindow, overlap: int) -> None:
     window = blend_window(SIDE, (overlap, 0), kind)
     assert window.dtype == np.float32
     assert window.min() > 0
@@ -132,5 +134,5 @@ def test_weights_fall_towards_edges_and_never_to_nothing(kind: Window, overlap: 
 
 def test_resized_tiles_are_placed_in_pixels_of_the_network() -> None:
     grid = TileGrid(1, 2.0, 224, (448, 448), (448, 448), Box(0, 0, 1000, 900), 3, 3, "pad")
-    assert pixel_of(grid, 1, 2) == (224, 448)
-    assert map_shape(grid) == (500, 450)
+    assert tile_origin(grid, 1, 2) == (224, 448)
+    assert stitched_shape(grid) == (500, 450)

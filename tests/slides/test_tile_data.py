@@ -11,22 +11,22 @@ import pytest
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.data.features.encoding import eligible
+from napari_melanoma.data.features.encoding import list_eligible_columns
 from napari_melanoma.io.geojson import write_geojson
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, read_table
-from napari_melanoma.runs.shipped_recipes import shipped_recipe
-from napari_melanoma.slides.regions import RegionClass, drawn_region
+from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
+from napari_melanoma.slides.regions import RegionClass, region_from_vertices
 from napari_melanoma.slides.tile_sets import (
     TileDataOptions,
     TileSet,
-    joint_tile_set,
     make_tile_data,
+    read_joint_tile_set,
+    read_tile_set,
     split_tiles,
-    tile_set_of,
     write_tile_set,
 )
-from napari_melanoma.training.survey import answered, check_every_answer, choose, key_of
+from napari_melanoma.training.data_selection import check_run_classes, sample_key, select_labeled, select_samples
 
 DARK = (128, 192, 256, 320)  # the lesion of the drawn slide: top, left, bottom, right
 OPTIONS = TileDataOptions(mpp=0.5, tile_px=32, share=0.75)
@@ -34,7 +34,7 @@ OPTIONS = TileDataOptions(mpp=0.5, tile_px=32, share=0.75)
 
 def box(top, left, bottom, right, name="Skin", reader=""):
     corners = np.array([(top, left), (top, right), (bottom, right), (bottom, left)], float)
-    return drawn_region(corners, RegionClass(name, (1, 2, 3)), reader)
+    return region_from_vertices(corners, RegionClass(name, (1, 2, 3)), reader)
 
 
 def usual():
@@ -63,7 +63,7 @@ def test_tiles_carry_class_place_and_labels(slide_path, tmp_path):
         labels = read_labels(sample.mask)
         assert set(np.unique(labels)) == {2 if inside else 1}
         assert (read_photograph(sample.image).rgb.mean() < 150) == inside
-    assert tile_set_of(tmp_path / "tiles").labels == ("Background", "Skin", "Tumour")
+    assert read_tile_set(tmp_path / "tiles").labels == ("Background", "Skin", "Tumour")
     assert json.loads((tmp_path / "tiles" / "source.json").read_text())["images"] == 196
 
 
@@ -111,31 +111,31 @@ def test_each_class_of_a_few_regions_is_learnt_from_and_tuned_on(tmp_path, drawn
     said = " ".join(said for _, said in report.notes)
     assert "1 patient:" in said
     assert "draw another region of Melanoma, in another place" in said
-    recipe = shipped_recipe("classify-tiles").recipe([tmp_path / "tiles"], "none")
-    chosen, table, _ = answered(choose(recipe), recipe)
+    recipe = find_shipped_recipe("classify-tiles").complete([tmp_path / "tiles"], "none")
+    chosen, table, _ = select_labeled(select_samples(recipe), recipe)
     parts = chosen.parts
-    assert [{table.answers[key_of(one)] for one in part} for part in (parts.learn, parts.tuning)] == [
+    assert [{table.labels[sample_key(one)] for one in part} for part in (parts.training, parts.validation)] == [
         {"Melanoma", "Naevus"},
         {"Melanoma", "Naevus"},
     ]
-    assert parts.held_out
-    assert not {one.group for one in parts.learn} & {one.group for one in (*parts.tuning, *parts.held_out)}
+    assert parts.test
+    assert not {one.group for one in parts.training} & {one.group for one in (*parts.validation, *parts.test)}
 
 
 def test_a_class_that_cannot_be_tuned_on_says_where_to_draw(tmp_path, drawn_slide):
     path = drawn_slide(tmp_path / "one.tif")
     made([annotated(path, [box(0, 0, 448, 160, "Naevus"), box(192, 192, 224, 224, "Melanoma")])], tmp_path / "tiles")
-    recipe = shipped_recipe("classify-tiles").recipe([tmp_path / "tiles"], "none")
-    chosen, table, _ = answered(choose(recipe), recipe)
+    recipe = find_shipped_recipe("classify-tiles").complete([tmp_path / "tiles"], "none")
+    chosen, table, _ = select_labeled(select_samples(recipe), recipe)
     with pytest.raises(
         DataSetError, match=r"tiles to .* none is of the class Melanoma. Draw another region of Melanoma"
     ):
-        check_every_answer(chosen, recipe, table)
+        check_run_classes(chosen, recipe, table)
 
 
 def test_where_a_tile_was_cut_is_nothing_to_learn_from(slide_path, tmp_path):
     made([annotated(slide_path, [*usual(), box(0, 0, 100, 100, "Fold")])], tmp_path / "tiles")
-    assert not eligible(read_table(tmp_path / "tiles" / "dataset.csv"), "tissue")
+    assert not list_eligible_columns(read_table(tmp_path / "tiles" / "dataset.csv"), "tissue")
 
 
 def test_classes_are_renamed_chosen_and_asked_for_in_vain(slide_path, tmp_path):
@@ -143,7 +143,7 @@ def test_classes_are_renamed_chosen_and_asked_for_in_vain(slide_path, tmp_path):
     options = OPTIONS.model_copy(update={"classes": ("Tumour=melanoma", "Skin=Background")})
     report = made([slide_path], tmp_path / "tiles", options)
     assert report.classes == {"Background": 179, "melanoma": 16}
-    assert tile_set_of(tmp_path / "tiles").labels == ("Background", "melanoma")
+    assert read_tile_set(tmp_path / "tiles").labels == ("Background", "melanoma")
     with pytest.raises(DataSetError, match=r"no region is of the class Naevus \(there are: .*Skin \(1\)"):
         made([slide_path], tmp_path / "none", OPTIONS.model_copy(update={"classes": ("Naevus",)}))
     assert not (tmp_path / "none").exists()
@@ -195,12 +195,12 @@ def test_recipes_take_scale_and_classes_from_tiles_and_refuse_a_mixture(slide_pa
     annotated(slide_path, usual())
     made([slide_path], tmp_path / "fine")
     made([slide_path], tmp_path / "coarse", OPTIONS.model_copy(update={"mpp": 1.0}))
-    told = shipped_recipe("classify-tiles").recipe([tmp_path / "fine"], "none")
+    told = find_shipped_recipe("classify-tiles").complete([tmp_path / "fine"], "none")
     assert (told.tile.mpp, told.model.input_size, told.classification.positive) == (0.5, 32, "Tumour")
-    drawn = shipped_recipe("segment-tiles").recipe([tmp_path / "fine"], "none")
+    drawn = find_shipped_recipe("segment-tiles").complete([tmp_path / "fine"], "none")
     assert drawn.classes == ("Background", "Skin", "Tumour")
     with pytest.raises(DataSetError, match="the tiles of fine and coarse differ"):
-        shipped_recipe("classify-tiles").recipe([tmp_path / "fine", tmp_path / "coarse"], "none")
+        find_shipped_recipe("classify-tiles").complete([tmp_path / "fine", tmp_path / "coarse"], "none")
 
 
 def test_tile_sets_that_cannot_be_understood_are_refused(tmp_path):
@@ -208,9 +208,9 @@ def test_tile_sets_that_cannot_be_understood_are_refused(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         write_tile_set(tmp_path / name, tiles)
-    assert joint_tile_set([tmp_path / "one", tmp_path / "two"]) == tiles
-    assert joint_tile_set([tmp_path / "one", tmp_path]) is None
+    assert read_joint_tile_set([tmp_path / "one", tmp_path / "two"]) == tiles
+    assert read_joint_tile_set([tmp_path / "one", tmp_path]) is None
     for text in ("{", '{"format_version": 9}', "[]"):
         (tmp_path / "one" / "tiles.json").write_text(text)
         with pytest.raises(DataSetError, match="make the data set of tiles again"):
-            tile_set_of(tmp_path / "one")
+            read_tile_set(tmp_path / "one")

@@ -13,9 +13,16 @@ from torch import nn
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models.bundle import BundleConfig, BundleInfo
-from napari_melanoma.models.inference import best_precision, folded
+from napari_melanoma.models.inference import choose_precision, fold_normalization
 from napari_melanoma.models.published_encoders import FOUNDATION_ENCODERS, build_foundation
-from napari_melanoma.slides.tile_models import MOST_AWAY, Loading, MemoryFull, TileModel, TileModelInfo, load_tile_model
+from napari_melanoma.slides.tile_models import (
+    MAX_DIFFERENCE,
+    LoadOptions,
+    OutOfMemory,
+    TileModel,
+    TileModelInfo,
+    load_tile_model,
+)
 
 LoadModel = Callable[..., TileModel]
 PUBLISHED = {  # millions of parameters, as the encoders' pages and papers say
@@ -34,7 +41,7 @@ def tiles_of(count: int, side: int = 32, seed: int = 0) -> np.ndarray:
 
 def test_a_model_says_how_dark_tiles_are(tile_model: LoadModel) -> None:
     tiles = np.stack([np.full((32, 32, 3), (215, 150, 190)), np.full((32, 32, 3), (90, 40, 110))]).astype(np.uint8)
-    found = tile_model().answer(tiles)["probability"].numpy()
+    found = tile_model().predict(tiles)["probability"].numpy()
     assert found[0, 1] < 0.01
     assert found[1, 1] > 0.98
 
@@ -46,7 +53,7 @@ def test_an_answer_does_not_depend_on_the_batch(tile_bundle: BundleInfo, tile_mo
     tiles, answers = tiles_of(13), []
     for size in (1, 4, 32):
         model = tile_model(kind, size, network.eval() if kind == "embedding" else None)
-        found = model.answer(tiles)
+        found = model.predict(tiles)
         answers.append({name: value.float().numpy() for name, value in found.items()})
     for other in answers[1:]:
         for name, values in answers[0].items():
@@ -55,41 +62,41 @@ def test_an_answer_does_not_depend_on_the_batch(tile_bundle: BundleInfo, tile_mo
 
 
 def test_a_bundle_answers_alike_in_any_company(tile_bundle: BundleInfo) -> None:
-    model = load_tile_model(str(tile_bundle.path), Loading(batch_size=8, device="cpu"))
+    model = load_tile_model(str(tile_bundle.path), LoadOptions(batch_size=8, device="cpu"))
     tiles = tiles_of(8, side=64)
-    alone = np.concatenate([model.answer(tiles[index : index + 1])["probability"] for index in range(8)])
-    moved = model.answer(tiles[::-1].copy())["probability"].numpy()[::-1]
-    np.testing.assert_array_equal(alone, model.answer(tiles)["probability"])
+    alone = np.concatenate([model.predict(tiles[index : index + 1])["probability"] for index in range(8)])
+    moved = model.predict(tiles[::-1].copy())["probability"].numpy()[::-1]
+    np.testing.assert_array_equal(alone, model.predict(tiles)["probability"])
     np.testing.assert_array_equal(alone, moved)
 
 
 def test_normalisation_is_that_of_the_bundle(tile_bundle: BundleInfo) -> None:
-    from napari_melanoma.classification.predictor import Classifier, Lesion
+    from napari_melanoma.classification.predictor import Classifier, LesionInput
 
     tiles = tiles_of(3, side=64)
-    logits = Classifier.load(tile_bundle, "cpu").logits([Lesion(tile) for tile in tiles])
-    model = load_tile_model(str(tile_bundle.path), Loading(batch_size=2, device="cpu", precision="fp32"))
+    logits = Classifier.load(tile_bundle, "cpu").logits([LesionInput(tile) for tile in tiles])
+    model = load_tile_model(str(tile_bundle.path), LoadOptions(batch_size=2, device="cpu", precision="fp32"))
     expected = torch.from_numpy(logits).softmax(1).numpy()
-    np.testing.assert_allclose(model.answer(tiles)["probability"], expected, atol=1e-5)
+    np.testing.assert_allclose(model.predict(tiles)["probability"], expected, atol=1e-5)
 
 
 def test_half_precision_stays_near(tile_bundle: BundleInfo, dense_bundle: BundleInfo) -> None:
     for bundle in (tile_bundle, dense_bundle):
-        model = load_tile_model(str(bundle.path), Loading(batch_size=4, device="cpu", precision="bf16"))
-        assert model.settle_precision(tiles_of(4, side=64)) <= MOST_AWAY
+        model = load_tile_model(str(bundle.path), LoadOptions(batch_size=4, device="cpu", precision="bf16"))
+        assert model.choose_precision(tiles_of(4, side=64)) <= MAX_DIFFERENCE
         assert model.precision == "bf16"
 
 
 def test_half_precision_that_is_too_far_off_is_given_up(tile_model: LoadModel) -> None:
     told: list[str] = []
     model = tile_model(network=Steep().eval(), precision="bf16")
-    model.hear(told.append)
+    model.set_notice_callback(told.append)
     tiles = tiles_of(8)
-    assert model.settle_precision(tiles) > MOST_AWAY
+    assert model.choose_precision(tiles) > MAX_DIFFERENCE
     assert model.precision == "fp32"
     assert "computed in float32" in told[0]
     exact = tile_model(network=Steep().eval())
-    np.testing.assert_array_equal(model.answer(tiles)["probability"], exact.answer(tiles)["probability"])
+    np.testing.assert_array_equal(model.predict(tiles)["probability"], exact.predict(tiles)["probability"])
 
 
 class Steep(nn.Module):
@@ -102,18 +109,18 @@ class Steep(nn.Module):
 def test_precision_of_one_slide_is_not_that_of_the_next(tile_model: LoadModel) -> None:
     told: list[str] = []
     model, tiles = tile_model(network=Steep().eval(), precision="bf16"), tiles_of(8)
-    model.hear(told.append)
-    quick = model.answer(tiles)["probability"].numpy()
-    assert model.settle_precision(tiles) > MOST_AWAY
-    model.begin_again(4)
+    model.set_notice_callback(told.append)
+    quick = model.predict(tiles)["probability"].numpy()
+    assert model.choose_precision(tiles) > MAX_DIFFERENCE
+    model.reset(4)
     assert (model.precision, model.batch_size) == ("bf16", 4)
-    np.testing.assert_array_equal(model.answer(tiles)["probability"], quick)
-    assert model.settle_precision(tiles) > MOST_AWAY  # each slide is looked at
+    np.testing.assert_array_equal(model.predict(tiles)["probability"], quick)
+    assert model.choose_precision(tiles) > MAX_DIFFERENCE  # each slide is looked at
     assert model.precision == "fp32"
     assert len(told) == 2
-    model.begin_again(4)
+    model.reset(4)
     black = np.zeros_like(tiles)
-    assert model.settle_precision(black) <= MOST_AWAY
+    assert model.choose_precision(black) <= MAX_DIFFERENCE
     assert model.precision == "bf16"
 
 
@@ -124,13 +131,13 @@ def test_an_analysis_goes_on_in_the_precision_in_which_it_was_begun(
     monkeypatch.setattr("napari_melanoma.slides.tile_models.best_precision", lambda device: "bf16")
     told: list[str] = []
     model, tiles = tile_model(network=Steep().eval(), precision=asked), tiles_of(8)
-    model.hear(told.append)
+    model.set_notice_callback(told.append)
     for _ in range(2):  # also after a slide that was complete
-        model.begin_again(8)
-        model.continue_with(begun, 8)
+        model.reset(8)
+        model.resume_with(begun, 8)
         assert model.precision == begun
     other = tile_model(network=Steep().eval(), precision=begun)
-    np.testing.assert_array_equal(model.answer(tiles)["probability"], other.answer(tiles)["probability"])
+    np.testing.assert_array_equal(model.predict(tiles)["probability"], other.predict(tiles)["probability"])
     assert told[0].startswith(f"begun in {begun}, goes on so")
 
 
@@ -140,8 +147,8 @@ def test_where_a_processor_lacks_a_precision_that_is_said(
     monkeypatch.setattr("napari_melanoma.slides.tile_models.best_precision", lambda device: "fp32")
     told: list[str] = []
     model = tile_model(precision=None)
-    model.hear(told.append)
-    model.continue_with("bf16", 8)
+    model.set_notice_callback(told.append)
+    model.resume_with("bf16", 8)
     assert model.precision == "fp32"
     assert told == ["begun in bf16, which this cpu lacks, goes on in fp32: answers may differ by 0.01."]
 
@@ -157,8 +164,8 @@ def test_memory_that_runs_out_halves_the_batch(tile_model: LoadModel) -> None:
 
     told: list[str] = []
     model = tile_model(network=Hungry().eval(), batch_size=32)
-    model.hear(told.append)
-    found = model.answer(tiles_of(5))["probability"]
+    model.set_notice_callback(told.append)
+    found = model.predict(tiles_of(5))["probability"]
     assert (model.batch_size, len(found), len(told)) == (2, 5, 4)
     assert told[-1] == "memory was full: 2 tiles a pass from now on."
 
@@ -170,8 +177,8 @@ def test_memory_for_not_one_tile(tile_model: LoadModel) -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             raise MemoryError
 
-    with pytest.raises(MemoryFull, match="too small for one tile of 'darkness'"):
-        tile_model(network=Starved().eval()).answer(tiles_of(5))
+    with pytest.raises(OutOfMemory, match="too small for one tile of 'darkness'"):
+        tile_model(network=Starved().eval()).predict(tiles_of(5))
 
 
 def test_other_faults_are_not_swallowed(tile_model: LoadModel) -> None:
@@ -182,7 +189,7 @@ def test_other_faults_are_not_swallowed(tile_model: LoadModel) -> None:
             raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        tile_model(network=Broken().eval()).answer(tiles_of(5))
+        tile_model(network=Broken().eval()).predict(tiles_of(5))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0", "mobilenetv3_small_050"])
@@ -195,7 +202,7 @@ def test_folding_changes_nothing_but_the_passes(name: str) -> None:
     for norm in norms:
         norm.running_mean.normal_(0, 0.1)
         norm.running_var.uniform_(0.5, 2)
-    quick, images = folded(network), torch.randn(2, 3, 64, 64)
+    quick, images = fold_normalization(network), torch.randn(2, 3, 64, 64)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
     assert len(norms) > 10
     with torch.inference_mode():
@@ -207,7 +214,7 @@ def test_what_cannot_be_traced_is_folded_in_parts(dense_bundle: BundleInfo) -> N
     from napari_melanoma.models.bundle import load_network
 
     network = load_network(dense_bundle)
-    quick, images = folded(network), torch.randn(1, 3, 64, 64)
+    quick, images = fold_normalization(network), torch.randn(1, 3, 64, 64)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
     with torch.inference_mode():
         torch.testing.assert_close(quick(images), network(images), atol=1e-3, rtol=1e-3)
@@ -226,7 +233,7 @@ def test_a_shared_convolution_is_not_folded() -> None:
             return self.first(self.convolution(images)) + self.second(self.convolution(images))
 
     network, images = Shared().eval(), torch.randn(1, 3, 4, 4)
-    torch.testing.assert_close(folded(network)(images), network(images))
+    torch.testing.assert_close(fold_normalization(network)(images), network(images))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -242,7 +249,7 @@ def test_published_encoders_are_built_as_published(name: str) -> None:
 @pytest.mark.parametrize("name", [*PUBLISHED, "timm:resnet18"])
 def test_no_weights_are_fetched_unasked(name: str) -> None:
     with pytest.raises(BundleError, match="--download") as refused:
-        load_tile_model(name, Loading())
+        load_tile_model(name, LoadOptions())
     assert "--weights FILE" in str(refused.value)
 
 
@@ -261,7 +268,7 @@ def test_an_encoder_that_is_fetched_is_known_by_the_weights_that_came(monkeypatc
     found = []
     for seed in (0, 0, 1):  # the same name, and another day other weights
         monkeypatch.setattr(timm, "create_model", published(seed))
-        found.append(load_tile_model("timm:resnet18", Loading(download=True, device="cpu")).info.fingerprint)
+        found.append(load_tile_model("timm:resnet18", LoadOptions(download=True, device="cpu")).info.fingerprint)
     assert found[0] == found[1] != found[2]
     assert {len(one) for one in found} == {64}
 
@@ -287,7 +294,7 @@ def test_the_settings_of_a_bundle_count_where_they_move_answers(
     config = tile_bundle.config.model_dump()
     config["classifier"] |= changes.pop("classifier", {})
     other = BundleInfo(tile_bundle.path, BundleConfig.parse({**config, **changes}, "test"))
-    assert (other.answering() != tile_bundle.answering()) is moves
+    assert (other.prediction_fingerprint() != tile_bundle.prediction_fingerprint()) is moves
     assert other.fingerprint == tile_bundle.fingerprint
 
 
@@ -296,8 +303,8 @@ def test_embeddings_do_not_change_with_the_calibration(tile_bundle: BundleInfo) 
     assert config.classifier is not None
     warm = config.classifier.model_copy(update={"temperature": 2.0})
     other = BundleInfo(tile_bundle.path, config.model_copy(update={"classifier": warm}))
-    assert other.answering() != tile_bundle.answering()
-    assert other.answering(calibrated=False) == tile_bundle.answering(calibrated=False)
+    assert other.prediction_fingerprint() != tile_bundle.prediction_fingerprint()
+    assert other.prediction_fingerprint(calibrated=False) == tile_bundle.prediction_fingerprint(calibrated=False)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
@@ -313,17 +320,17 @@ def test_an_encoder_from_a_local_file(tmp_path: Path, suffix: str) -> None:
     else:
         torch.save({"state_dict": network.state_dict()}, path)
     told: list[str] = []
-    model = load_tile_model("timm:resnet18", Loading(weights=path, device="cpu", precision="fp32", batch_size=2))
-    model.hear(told.append)
+    model = load_tile_model("timm:resnet18", LoadOptions(weights=path, device="cpu", precision="fp32", batch_size=2))
+    model.set_notice_callback(told.append)
     assert model.info.kind == "embedding"
-    assert model.sizes() == {"features": 512, "dense_px": 0}
+    assert model.output_sizes() == {"features": 512, "dense_px": 0}
     assert "licence" in told[0]
     tiles = tiles_of(2, side=224)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (model.info.mean, model.info.std))
     with torch.inference_mode():
         images = (torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255 - mean) / std
         expected = network.eval()(images)
-    np.testing.assert_allclose(model.answer(tiles)["embedding"].float(), expected, atol=2e-3 * float(expected.max()))
+    np.testing.assert_allclose(model.predict(tiles)["embedding"].float(), expected, atol=2e-3 * float(expected.max()))
 
 
 def test_conch_is_read_from_its_own_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,8 +345,8 @@ def test_conch_is_read_from_its_own_names(tmp_path: Path, monkeypatch: pytest.Mo
     stored: dict[str, Any] = {f"visual.{name}": value for name, value in network.state_dict().items()}
     torch.save({**stored, "text.token_embedding": torch.zeros(3)}, tmp_path / "weights.bin")
     monkeypatch.setitem(published_encoders.FOUNDATION_ENCODERS, "conch", encoder)
-    model = load_tile_model("conch", Loading(weights=tmp_path / "weights.bin", device="cpu", precision="fp32"))
-    assert model.sizes()["features"] == 16
+    model = load_tile_model("conch", LoadOptions(weights=tmp_path / "weights.bin", device="cpu", precision="fp32"))
+    assert model.output_sizes()["features"] == 16
     assert "CC-BY-NC-ND" in model.info.licence
 
 
@@ -350,28 +357,28 @@ def test_conch_is_read_from_its_own_names(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_file_that_holds_no_weights(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "weights.bin").write_bytes(content)
     with pytest.raises(BundleError, match=said):
-        load_tile_model("timm:resnet18", Loading(weights=tmp_path / "weights.bin"))
+        load_tile_model("timm:resnet18", LoadOptions(weights=tmp_path / "weights.bin"))
 
 
 def test_weights_of_another_encoder(tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(2)}, tmp_path / "weights.bin")
     with pytest.raises(BundleError, match="are of another network"):
-        load_tile_model("timm:resnet18", Loading(weights=tmp_path / "weights.bin"))
+        load_tile_model("timm:resnet18", LoadOptions(weights=tmp_path / "weights.bin"))
 
 
 def test_names_that_are_none() -> None:
     with pytest.raises(BundleError, match="Encoders of tiles: uni"):
-        load_tile_model("nonsense", Loading())
+        load_tile_model("nonsense", LoadOptions())
     with pytest.raises(BundleError, match="timm has no encoder"):
-        load_tile_model("timm:nonsense", Loading(download=True))
+        load_tile_model("timm:nonsense", LoadOptions(download=True))
 
 
 def test_a_model_of_photographs_is_refused() -> None:
     with pytest.raises(BundleError, match="is a model for photographs"):
-        load_tile_model("lesion-small", Loading())
+        load_tile_model("lesion-small", LoadOptions())
 
 
 def test_the_fastest_precision_is_one_of_two() -> None:
-    assert best_precision("cpu") in ("bf16", "fp32")
-    assert best_precision("mps") == "fp32"
+    assert choose_precision("cpu") in ("bf16", "fp32")
+    assert choose_precision("mps") == "fp32"
     assert TileModelInfo("n", "embedding", (), 32, 0.5).terms == ""

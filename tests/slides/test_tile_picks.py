@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_melanoma.slides.tiling import fill_waiting, from_threshold_on, most_suspicious
+from napari_melanoma.slides.tiling import fill_waiting, find_highest_cells, mask_below_threshold
 
 NAN = np.nan
 
@@ -37,15 +37,15 @@ def test_everything_that_waits_is_filled_whatever_the_shape(shape: tuple[int, in
 def test_nothing_known_gives_nothing() -> None:
     values = np.full((3, 3), NAN, np.float32)
     assert np.isnan(fill_waiting(values, np.ones((3, 3), bool))).all()
-    assert most_suspicious(values, 4) == []
+    assert find_highest_cells(values, 4) == []
 
 
 def test_the_most_suspicious_do_not_touch_and_come_in_order() -> None:
     values = np.zeros((5, 5), np.float32)
     values[1, 1], values[1, 2], values[4, 4], values[0, 4] = 0.9, 0.8, 0.7, NAN
-    assert most_suspicious(values, 3)[:2] == [(1, 1), (4, 4)]
+    assert find_highest_cells(values, 3)[:2] == [(1, 1), (4, 4)]
 
 
 def test_below_the_threshold_nothing_is_shown() -> None:
-    shown = from_threshold_on(np.array([[0.2, 0.5, NAN]], np.float32), 0.5)
+    shown = mask_below_threshold(np.array([[0.2, 0.5, NAN]], np.float32), 0.5)
     np.testing.assert_array_equal(shown, np.array([[NAN, 0.5, NAN]], np.float32))

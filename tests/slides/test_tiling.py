@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.slides.tiling import TileGrid, TilingConfig, plan_tiles, tissue_share
 
 
@@ -59,7 +59,7 @@ def test_the_level_and_the_size_that_is_read(case: Case) -> None:
     grid = plan_tiles(pyramid(40_000, 60_000, *case.downsamples), size, case.config)
     assert (grid.level, grid.read_px) == (case.level, case.read)
     assert grid.mpp == (None if case.seen is None else pytest.approx(case.seen, abs=1e-4))
-    assert grid.resized == (case.read != (case.config.side_px,) * 2)
+    assert grid.is_resized == (case.read != (case.config.side_px,) * 2)
 
 
 def planned(height: int, width: int, within: Box | None = None, **values: object) -> TileGrid:
@@ -82,7 +82,7 @@ def test_overlap_is_a_share_of_the_side() -> None:
     grid = planned(100, 100, overlap=0.3)
     assert grid.stride_px == (7, 7)
     assert grid.box(1, 2) == Box(7, 14, 10, 10)
-    assert grid.block((1, 3), (0, 2)) == Box(7, 0, 17, 17)
+    assert grid.block_box((1, 3), (0, 2)) == Box(7, 0, 17, 17)
 
 
 def test_a_part_is_tiled_from_its_own_corner_and_cut_at_the_slide() -> None:
@@ -145,13 +145,13 @@ def test_tiles_cover_what_the_border_promises(grid: TileGrid) -> None:
 def test_a_tile_is_found_at_the_centre_of_its_cell(grid: TileGrid) -> None:
     for row in range(grid.rows):
         for column in range(grid.columns):
-            centre = grid.place.to_slide((row + 0.5, column + 0.5))
-            assert grid.at((centre[0], centre[1])) == (row, column)
+            centre = grid.placement.to_slide((row + 0.5, column + 0.5))
+            assert grid.tile_at((centre[0], centre[1])) == (row, column)
             if grid.border != "shift":
                 top, left, height, width = grid.slide_box(row, column)
                 middle = (top + height / 2, left + width / 2)
                 np.testing.assert_allclose(centre, middle, atol=grid.downsample)
-    assert grid.at((-1e6, 0.0)) is None
+    assert grid.tile_at((-1e6, 0.0)) is None
 
 
 @given(
@@ -165,7 +165,7 @@ def test_the_share_of_tissue_is_exact_for_any_resolution_of_the_mask(
 ) -> None:
     shape = math.ceil(grid.area.height / step_y), math.ceil(grid.area.width / step_x)
     mask = np.random.default_rng(seed).random(shape) < 0.5
-    share = tissue_share(grid, mask, MapPlace(0, 0, step_y, step_x))
+    share = tissue_share(grid, mask, MapPlacement(0, 0, step_y, step_x))
     assert share.shape == grid.shape
     fine = mask.repeat(step_y, axis=0).repeat(step_x, axis=1)
     full = np.zeros((grid.area.height + 99, grid.area.width + 99))
@@ -175,12 +175,12 @@ def test_the_share_of_tissue_is_exact_for_any_resolution_of_the_mask(
 
 
 def test_a_tissue_mask_between_pixels_counts_by_its_area() -> None:
-    share = tissue_share(planned(20, 20), np.array([[True]]), MapPlace(2.5, 5.0, 10.0, 2.5))
+    share = tissue_share(planned(20, 20), np.array([[True]]), MapPlacement(2.5, 5.0, 10.0, 2.5))
     np.testing.assert_allclose(share, [[0.75 * 0.25, 0], [0.25 * 0.25, 0]], atol=1e-6)
 
 
 def test_the_map_of_pixels_lies_where_the_tiles_do() -> None:
     grid = plan_tiles(pyramid(4000, 4000), PixelSize(0.25, 0.5), TilingConfig(overlap=0.5), Box(100, 200, 2000, 2000))
-    place = grid.pixels_place
+    place = grid.pixel_placement
     assert (place.top, place.left) == (100, 200)
     assert place.cell_um == pytest.approx((0.5, 0.5))

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_melanoma.slides.tissue import (
-    USUAL_WHITE,
-    Tissue,
+    DEFAULT_WHITE,
     TissueConfig,
+    TissueDetection,
     TissueMethod,
+    estimate_glass_color,
+    find_ink,
     find_tissue,
-    glass_colour,
-    ink,
 )
 
 SHAPE, UM = (240, 320), (10.0, 10.0)
@@ -60,7 +60,7 @@ def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
 
 
-def found_on(scene: Scene, **values: object) -> Tissue:
+def found_on(scene: Scene, **values: object) -> TissueDetection:
     return find_tissue(scene.rgb(), UM, TissueConfig.model_validate(values))
 
 
@@ -177,7 +177,7 @@ def test_a_picture_cut_out_of_tissue_is_all_tissue() -> None:
     tissue = find_tissue(inside, (4.0, 4.0), TissueConfig())
     assert tissue.mask.all()
     assert "no glass is in sight" in tissue.warnings[0]
-    assert glass_colour(inside) == USUAL_WHITE
+    assert estimate_glass_color(inside) == DEFAULT_WHITE
 
 
 def test_what_was_not_scanned_is_no_tissue() -> None:
@@ -201,7 +201,7 @@ def test_white_that_was_not_scanned_does_not_make_tissue_of_glass(
     rgb[30:50, :20] = 255  # a hole between fields
     tissue = find_tissue(rgb, UM, TissueConfig())
     assert dice(tissue.mask, scene.tissue & (np.arange(SHAPE[1]) < SHAPE[1] - columns)) > 0.93
-    np.testing.assert_allclose(glass_colour(rgb), white, atol=3)
+    np.testing.assert_allclose(estimate_glass_color(rgb), white, atol=3)
 
 
 @pytest.mark.parametrize("strength", [0.3, 1.0])
@@ -217,7 +217,7 @@ def test_glass_too_bright_for_the_camera_stays_glass(square: bool, strength: flo
         rgb[40:200, 60:260] = np.resize(np.concatenate([cut] * 3), (180, 100, 3)).repeat(2, axis=1)[:160]
     tissue = find_tissue(rgb, UM, TissueConfig())
     assert dice(tissue.mask, scene.tissue) > 0.93
-    assert glass_colour(rgb) == ((255, 255, 255))
+    assert estimate_glass_color(rgb) == ((255, 255, 255))
 
 
 def test_a_dark_overview_is_said() -> None:
@@ -243,7 +243,7 @@ def test_a_threshold_of_ones_own_counts() -> None:
 
 def test_blue_counterstain_and_brown_chromogen_are_no_certain_ink() -> None:
     colours = np.array([[[0.40, 0.27, 0.14], [0.25, 0.35, 0.45], [0.6, 0.65, 0.3]]], np.float32)
-    certain, doubtful = ink(colours)
+    certain, doubtful = find_ink(colours)
     assert not certain.any()
     assert not doubtful.any()
 

@@ -37,7 +37,7 @@ def leak_after_learning(strength: float) -> tuple[float, float]:
     from torch import nn
     from torch.nn.functional import cross_entropy
 
-    from napari_melanoma.training.adaptation.alignment import DomainAdversary, ramp
+    from napari_melanoma.training.adaptation.alignment import DomainAdversary, ramp_up
 
     drawn = torch.Generator().manual_seed(0)
     domains = torch.arange(200) % 2
@@ -51,7 +51,7 @@ def leak_after_learning(strength: float) -> tuple[float, float]:
     optimiser, gaps, steps = torch.optim.Adam(parts.parameters(), lr=0.02), [], 200
     for step in range(steps):
         optimiser.zero_grad()
-        found, adversary.strength = encoder(features), strength * ramp(step / steps)
+        found, adversary.strength = encoder(features), strength * ramp_up(step / steps)
         (cross_entropy(head(found), classes) + adversary(found, domains)).backward()
         optimiser.step()
         one, other = (found[domains == domain].detach() for domain in range(2))
@@ -63,10 +63,10 @@ def leak_after_learning(strength: float) -> tuple[float, float]:
 def test_the_reversal_gives_what_it_gets_and_turns_the_gradient_round() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation.alignment import reversed_gradient
+    from napari_melanoma.training.adaptation.alignment import reverse_gradient
 
     given = torch.randn(3, 4, requires_grad=True)
-    out = reversed_gradient(given, 0.25)
+    out = reverse_gradient(given, 0.25)
     assert torch.equal(out, given)
     (out * torch.arange(12).view(3, 4)).sum().backward()
     assert given.grad is not None
@@ -74,9 +74,9 @@ def test_the_reversal_gives_what_it_gets_and_turns_the_gradient_round() -> None:
 
 
 def test_the_reversal_comes_in_by_and_by() -> None:
-    from napari_melanoma.training.adaptation.alignment import ramp
+    from napari_melanoma.training.adaptation.alignment import ramp_up
 
-    values = [ramp(progress) for progress in np.linspace(0, 1, 11)]
+    values = [ramp_up(progress) for progress in np.linspace(0, 1, 11)]
     assert values[0] == 0
     assert values == sorted(values)
     assert values[5] == pytest.approx(2 / (1 + math.exp(-5)) - 1)
@@ -208,12 +208,12 @@ def batches_of(tint: float, count: int = 4) -> list[tuple[Tensor, Tensor]]:
 def test_adabn_measures_the_domain_that_it_is_given() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation.adabn import measure_normalisation
+    from napari_melanoma.training.adaptation.adabn import update_batch_norm_statistics
 
     network, batches = classifier(), batches_of(2.0)
     weights = {name: value.clone() for name, value in network.named_parameters()}
     table = network.fusion.table.norm.running_mean.clone()
-    assert measure_normalisation(network, batches) == 4
+    assert update_batch_norm_statistics(network, batches) == 4
     assert all(torch.equal(value, weights[name]) for name, value in network.named_parameters())
     assert torch.equal(network.fusion.table.norm.running_mean, table)
     with torch.inference_mode():
@@ -226,24 +226,24 @@ def test_adabn_measures_the_domain_that_it_is_given() -> None:
 def test_after_adabn_features_lie_where_those_of_the_first_domain_did() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation.adabn import measure_normalisation
+    from napari_melanoma.training.adaptation.adabn import update_batch_norm_statistics
 
     network, (home, away) = classifier(), (batches_of(tint) for tint in (0.0, 2.0))
-    measure_normalisation(network, home)
+    update_batch_norm_statistics(network, home)
     with torch.inference_mode():
         at_home, before = (network.embed(network.encode(batch[0][0])).mean(dim=0) for batch in (home, away))
-    measure_normalisation(network, away)
+    update_batch_norm_statistics(network, away)
     with torch.inference_mode():
         after = network.embed(network.encode(away[0][0])).mean(dim=0)
     assert float((after - at_home).norm()) < 0.5 * float((before - at_home).norm())
 
 
 def test_adabn_takes_an_encoder_by_itself_and_keeps_its_mode() -> None:
-    from napari_melanoma.training.adaptation.adabn import measure_normalisation
+    from napari_melanoma.training.adaptation.adabn import update_batch_norm_statistics
 
     network = classifier().train()
     before = network.encoder.model.bn1.running_mean.clone()
-    measure_normalisation(network.encoder, [(images,) for images, _ in batches_of(2.0)])
+    update_batch_norm_statistics(network.encoder, [(images,) for images, _ in batches_of(2.0)])
     assert bool((network.encoder.model.bn1.running_mean != before).any())
     assert all(module.training for module in network.modules())
 
@@ -251,21 +251,21 @@ def test_adabn_takes_an_encoder_by_itself_and_keeps_its_mode() -> None:
 def test_adabn_without_images_leaves_all_as_it_was() -> None:
     import torch
 
-    from napari_melanoma.training.adaptation.adabn import measure_normalisation
+    from napari_melanoma.training.adaptation.adabn import update_batch_norm_statistics
 
     network = classifier()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(DataSetError, match="needs images of the domain that it goes to, found none"):
-        measure_normalisation(network, [])
+        update_batch_norm_statistics(network, [])
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 def test_adabn_needs_batch_normalisation() -> None:
-    from napari_melanoma.training.adaptation.adabn import measure_normalisation
+    from napari_melanoma.training.adaptation.adabn import update_batch_norm_statistics
 
     network = build_network("image_tabular", {"encoder": "test_convnext"})
     with pytest.raises(ConfigError, match="needs an encoder with batch normalisation, this one has none"):
-        measure_normalisation(network, batches_of(0.0))
+        update_batch_norm_statistics(network, batches_of(0.0))
 
 
 def scenes() -> tuple[Tensor, Tensor]:

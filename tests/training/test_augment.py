@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
+from napari_melanoma.training.augment.appearance import YIQ, recompress
 from napari_melanoma.training.augment.batch import BatchAugmentation
-from napari_melanoma.training.augment.chances import NAMES, Chances, chances
-from napari_melanoma.training.augment.looks import YIQ, recompress
+from napari_melanoma.training.augment.random_numbers import NAMES, BatchRandomNumbers, draw_random_numbers
 from napari_melanoma.training.recipe import AugmentationConfig
 
 SIDE = 64
@@ -185,7 +185,7 @@ def test_sharpening_is_that_of_torchvision() -> None:
 
 
 def test_chances_are_spread_evenly_and_names_do_not_share_them() -> None:
-    numbers = chances(5, [(epoch, image) for epoch in range(20) for image in range(50)]).numbers
+    numbers = draw_random_numbers(5, [(epoch, image) for epoch in range(20) for image in range(50)]).numbers
     assert numbers.shape == (1000, len(NAMES))
     np.testing.assert_allclose(numbers.mean(0), 0.5, atol=0.04)
     correlation = np.corrcoef(numbers.T) - np.eye(len(NAMES))
@@ -193,7 +193,7 @@ def test_chances_are_spread_evenly_and_names_do_not_share_them() -> None:
 
 
 def test_chosen_follows_the_probability() -> None:
-    drawn = Chances((1, 2, 3), np.tile([[0.1], [0.5], [0.9]], (1, len(NAMES))))
-    assert drawn.chosen("blur", 0.0).tolist() == []
-    assert drawn.chosen("blur", 0.6).tolist() == [0, 1]
-    assert drawn.of(np.array([2])).seeds == (3,)
+    drawn = BatchRandomNumbers((1, 2, 3), np.tile([[0.1], [0.5], [0.9]], (1, len(NAMES))))
+    assert drawn.select("blur", 0.0).tolist() == []
+    assert drawn.select("blur", 0.6).tolist() == [0, 1]
+    assert drawn.subset(np.array([2])).seeds == (3,)

@@ -15,7 +15,7 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.runs.train import train
-from napari_melanoma.training.engine import blend_with_start, keep_start, read_start
+from napari_melanoma.training.engine import interpolate_weights, read_initial_weights, save_initial_weights
 from napari_melanoma.training.recipe import TrainRecipe
 
 Change = Callable[..., TrainRecipe]
@@ -36,11 +36,11 @@ def _network(value: float) -> nn.Module:
 
 @pytest.mark.parametrize(("share", "expected"), [(1.0, 3.0), (0.5, 2.0), (0.25, 1.5)])
 def test_the_share_is_that_of_what_was_learnt(share: float, expected: float, tmp_path: Path) -> None:
-    keep_start(_network(1.0), tmp_path / "start.safetensors")
+    save_initial_weights(_network(1.0), tmp_path / "start.safetensors")
     network = _network(3.0)
-    start = read_start(tmp_path / "start.safetensors")
+    start = read_initial_weights(tmp_path / "start.safetensors")
     assert start is not None
-    blend_with_start(network, start, share)
+    interpolate_weights(network, start, share)
     assert [float(parameter.detach().max()) for parameter in network.parameters()] == pytest.approx([expected] * 4)
     assert float(network[1].running_mean) == pytest.approx(expected)
     assert int(network[1].num_batches_tracked) == 30
@@ -50,7 +50,7 @@ def test_the_share_is_that_of_what_was_learnt(share: float, expected: float, tmp
 def test_a_start_that_has_gone_or_is_damaged_is_none(content: bytes | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "start").write_bytes(content)
-    assert read_start(tmp_path / "start") is None
+    assert read_initial_weights(tmp_path / "start") is None
 
 
 @pytest.fixture

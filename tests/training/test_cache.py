@@ -19,18 +19,27 @@ from PIL import Image
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.data.dataset import Sample, read_dataset
-from napari_melanoma.training import store as decoding
-from napari_melanoma.training import store as shards
-from napari_melanoma.training.data_faults import read_contents
-from napari_melanoma.training.store import INDEX, KEEP_DAYS, Cache, CacheIndex, Kind, Pair, PixelStore, fill
-from napari_melanoma.training.survey import jobs_of
+from napari_melanoma.training import pixel_store as decoding
+from napari_melanoma.training import pixel_store as shards
+from napari_melanoma.training.data_checks import scan_files
+from napari_melanoma.training.data_selection import decode_jobs
+from napari_melanoma.training.pixel_store import (
+    INDEX,
+    RETENTION_DAYS,
+    CacheIndex,
+    ImageMaskPair,
+    PixelCache,
+    PixelKind,
+    PixelStore,
+    decode_missing,
+)
 
 SIDE = 32
-MONTHS_AGO = time.time() - (KEEP_DAYS + 1) * 86400
+MONTHS_AGO = time.time() - (RETENTION_DAYS + 1) * 86400
 
 
 class Filled(NamedTuple):
-    cache: Cache
+    cache: PixelCache
     decoded: list[str]
     faults: dict[Path, str]
 
@@ -42,7 +51,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for kind in ("_decode_image", "_decode_mask"):
         real = getattr(decoding, kind)
 
-        def counted(path: Path, *how: object, real: Callable = real) -> decoding.Decoded:
+        def counted(path: Path, *how: object, real: Callable = real) -> decoding.DecodedPixels:
             names.append(path.name)
             return real(path, *how)
 
@@ -62,20 +71,20 @@ def fill_store(folder: Path, decoded: list[str]) -> Callable[..., Filled]:
     def filled(samples: list[Sample], run: RunContext | None = None, owner: Path | None = None) -> Filled:
         run = run or RunContext()
         decoded.clear()
-        with PixelStore.locked(folder, run) as store:
+        with PixelStore.open_locked(folder, run) as store:
             files = [path for sample in samples for path in (sample.image, sample.mask)]
-            contents = read_contents(files, store.index, run)
-            jobs = [job for sample in samples for job in jobs_of(sample, contents.known, keep=True)]
-            faults = fill(store, jobs, SIDE, run)
+            contents = scan_files(files, store.index, run)
+            jobs = [job for sample in samples for job in decode_jobs(sample, contents.known, keep=True)]
+            faults = decode_missing(store, jobs, SIDE, run)
             bad = set(faults)
             pairs = [
-                Pair(contents.known[sample.image].sha, contents.known[sample.mask].sha)
+                ImageMaskPair(contents.known[sample.image].sha, contents.known[sample.mask].sha)
                 for sample in samples
                 if not bad & {sample.image, sample.mask}
             ]
             cache = store.cache(pairs, SIDE)
             if owner:
-                store.use(owner, [cache])
+                store.register_run(owner, [cache])
             store.prune()
         return Filled(cache, sorted(decoded), faults)
 
@@ -153,7 +162,7 @@ def test_unchanged_files_are_not_even_read(
     def refuse(path: Path) -> None:
         raise AssertionError(f"{path} was read")
 
-    monkeypatch.setattr("napari_melanoma.training.data_faults._read", refuse)
+    monkeypatch.setattr("napari_melanoma.training.data_checks._read_info", refuse)
     assert len(fill_store(samples).cache) == 8
 
 
@@ -206,8 +215,8 @@ from pathlib import Path
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.training import store as shards
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.store import PixelStore
-from napari_melanoma.training.survey import survey
+from napari_melanoma.training.pixel_store import PixelStore
+from napari_melanoma.training.data_selection import survey
 shards.SHARD_BYTES = 3 * 32 * 32 * 3
 
 def die(progress):
@@ -251,7 +260,11 @@ def test_waiting_for_another_process_can_be_cancelled(folder: Path) -> None:
         waiting.cancel()
 
     waiting = RunContext(stop)
-    with PixelStore.locked(folder, RunContext()), pytest.raises(Cancelled), PixelStore.locked(folder, waiting):
+    with (
+        PixelStore.open_locked(folder, RunContext()),
+        pytest.raises(Cancelled),
+        PixelStore.open_locked(folder, waiting),
+    ):
         pytest.fail("two hold the lock")
 
 
@@ -317,20 +330,20 @@ def test_files_that_are_only_looked_at_are_noted_many_at_once(
     written: list[int] = []
     real = CacheIndex.add_decoded
 
-    def counted(self: CacheIndex, kind: Kind, side: int, shard: str, found: dict, kept_as: str) -> None:
+    def counted(self: CacheIndex, kind: PixelKind, side: int, shard: str, found: dict, kept_as: str) -> None:
         written.append(len(found))
         real(self, kind, side, shard, found, kept_as)
 
     monkeypatch.setattr(CacheIndex, "add_decoded", counted)
     samples, run = read_dataset(data), RunContext()
-    with PixelStore.locked(folder, run) as store:
-        contents = read_contents([p for s in samples for p in (s.image, s.mask)], store.index, run)
-        jobs = [job for sample in samples for job in jobs_of(sample, contents.known, keep=False)]
+    with PixelStore.open_locked(folder, run) as store:
+        contents = scan_files([p for s in samples for p in (s.image, s.mask)], store.index, run)
+        jobs = [job for sample in samples for job in decode_jobs(sample, contents.known, keep=False)]
         stopped = RunContext(lambda progress: stopped.cancel() if progress.done == 7 else None)
         with pytest.raises(Cancelled):
-            fill(store, jobs, SIDE, stopped)
+            decode_missing(store, jobs, SIDE, stopped)
         assert sum(written) == 7
-        assert fill(store, jobs, SIDE, run) == {}
+        assert decode_missing(store, jobs, SIDE, run) == {}
         assert all(store.index.facts(job.kind, job.content.sha) for job in jobs)
     assert sum(written) == 16
     assert len(written) <= 8
@@ -353,8 +366,8 @@ def test_a_store_whose_index_is_lost_is_filled_again(
 def test_joined_caches_read_as_one(fill_store: Callable[..., Filled], data: Path) -> None:
     samples = read_dataset(data)
     first, second = fill_store(samples[:3]).cache, fill_store(samples[3:]).cache
-    whole, joined = fill_store(samples).cache, first.followed_by(second)
+    whole, joined = fill_store(samples).cache, first.concatenate(second)
     assert len(joined) == 8
-    assert first.followed_by(None) is first
+    assert first.concatenate(None) is first
     for part, expected in zip(joined.read(range(8)), whole.read(range(8)), strict=True):
         assert np.array_equal(part, expected)

@@ -11,7 +11,7 @@ import pytest
 
 from napari_melanoma.models.bundle import BundleConfig
 from napari_melanoma.training import monitor as clocks
-from napari_melanoma.training.monitor import Clock, Pace
+from napari_melanoma.training.monitor import EpochTimer, PausableClock
 from napari_melanoma.training.recipe import TrainRecipe
 
 Change = Callable[..., TrainRecipe]
@@ -46,14 +46,14 @@ def test_the_average_follows_the_weights_by_the_formula(warm_up: bool) -> None:
 def test_means_count_images_not_batches() -> None:
     import torch
 
-    from napari_melanoma.training.tasks.task import Means
+    from napari_melanoma.training.tasks.task import RunningMeans
 
-    means = Means("loss", "jaccard")
+    means = RunningMeans("loss", "jaccard")
     means.add(3, torch.tensor(1.0), torch.tensor(0.5))
     means.add(1, torch.tensor(5.0), torch.tensor(0.9))
-    found = means.take(torch.device("cpu"))
+    found = means.reduce(torch.device("cpu"))
     assert found == pytest.approx({"loss": 2.0, "jaccard": 0.6})
-    assert str(means.take(torch.device("cpu"))) == "{'loss': nan, 'jaccard': nan}"
+    assert str(means.reduce(torch.device("cpu"))) == "{'loss': nan, 'jaccard': nan}"
 
 
 def _task(recipe: TrainRecipe) -> Any:
@@ -107,10 +107,10 @@ class Watch:
 
 def test_a_pause_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Watch(monkeypatch)
-    clock = Clock()
+    clock = PausableClock()
     began = clock.now()
     watch.turn(2)
-    with clock.stopped():
+    with clock.pause():
         watch.turn(3600)
     watch.turn(1)
     assert clock.now() - began == pytest.approx(3)
@@ -118,7 +118,7 @@ def test_a_pause_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_done_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Watch(monkeypatch)
-    clock = Clock()
+    clock = PausableClock()
     due = []
     for _ in range(6):
         due.append(clock.is_due("step", 1.0))
@@ -129,20 +129,22 @@ def test_what_is_done_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_time_left_counts_tuning(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Watch(monkeypatch)
-    pace = Pace(Clock())
+    pace = EpochTimer(PausableClock())
     pace.begin_epoch()
     for _ in range(5):
         watch.turn(2)
         pace.count_batch()
-    assert pace.seconds_left(batches=10, tuning_batches=4, passes=0) == pytest.approx(20)
-    assert pace.seconds_left(batches=10, tuning_batches=4, passes=3) == pytest.approx(20 + 3 * 4 * 2 * 0.4)  # a guess
-    pace.begin_tuning()
+    assert pace.seconds_left(batches=10, validation_batches=4, passes=0) == pytest.approx(20)
+    assert pace.seconds_left(batches=10, validation_batches=4, passes=3) == pytest.approx(
+        20 + 3 * 4 * 2 * 0.4
+    )  # a guess
+    pace.begin_validation()
     watch.turn(7)
-    pace.end_tuning()
+    pace.end_validation()
     pace.begin_epoch()
     watch.turn(3)
     pace.count_batch()
-    assert pace.seconds_left(batches=10, tuning_batches=4, passes=2) == pytest.approx(30 + 14)
+    assert pace.seconds_left(batches=10, validation_batches=4, passes=2) == pytest.approx(30 + 14)
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -164,9 +166,9 @@ def keeper(folder: Path, patience: int = 3) -> Any:
     """What keeps the best state of a run, with nobody who listens."""
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunFolder
-    from napari_melanoma.training.callbacks import Keeper
+    from napari_melanoma.training.callbacks import BestCheckpoint
 
-    return Keeper(RunFolder(folder), RunContext(), patience, Pace(Clock()))
+    return BestCheckpoint(RunFolder(folder), RunContext(), patience, EpochTimer(PausableClock()))
 
 
 def epochs_through(keep: Any, measured: list[tuple[float, float]], first: int = 0) -> tuple[list[int], bool]:

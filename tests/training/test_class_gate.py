@@ -15,7 +15,7 @@ from napari_melanoma.core.errors import RunError
 from napari_melanoma.evaluation.comparison import DomainChange, table_rows
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.runs.gate import _advised, gate, take_over
+from napari_melanoma.runs.gate import _advise_by_auc, activate_model, compare_run
 from napari_melanoma.runs.runs import read_run
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
@@ -64,7 +64,7 @@ def test_a_classifier_is_compared_with_the_one_it_started_from(
     page = (tmp_path / "second" / "comparison" / "comparison.html").read_text(encoding="utf-8")
     assert "It gains AUC +0." in page
     assert table_rows(found)[0][2] == "AUC"
-    card = take_over(tmp_path / "second").card
+    card = activate_model(tmp_path / "second").card
     assert "**better**" in card
     assert "area under the ROC curve" in card
 
@@ -82,7 +82,7 @@ def test_a_classifier_that_started_from_none_is_judged_by_itself(
     auc = about["metrics"]["all"]["AUC"]["mean"]
     assert any(f"by itself, on {len(held_out)} images held out: AUC {auc:.3f}" in message for message in told)
     with pytest.raises(RunError, match="started from no classifier, so there is none to compare it with"):
-        gate(tmp_path / "run", run=RunContext())
+        compare_run(tmp_path / "run", run=RunContext())
 
 
 def change_of(
@@ -115,7 +115,7 @@ CASES = [
 
 @pytest.mark.parametrize(("changes", "advice", "said"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_what_is_advised(changes: list[DomainChange], advice: str, said: str) -> None:
-    found, reason = _advised(changes, 80, "")
+    found, reason = _advise_by_auc(changes, 80, "")
     assert found == advice
     assert said in reason
 
@@ -123,7 +123,7 @@ def test_what_is_advised(changes: list[DomainChange], advice: str, said: str) ->
 def test_images_of_one_class_tell_nothing() -> None:
     (whole,) = change_of((0.01, 0.05))
     alone = {"specificity": whole.new["specificity"]}
-    assert _advised([DomainChange("all", False, 60, alone, alone, alone)], 60, "") == (
+    assert _advise_by_auc([DomainChange("all", False, 60, alone, alone, alone)], 60, "") == (
         "cannot tell",
         "The 60 images held out are of one class: no AUC can be measured.",
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_melanoma.training.class_loader import LearningViews, Mixing
+from napari_melanoma.training.class_loader import MixupSampler, TrainingViews
 from napari_melanoma.training.recipe import ClassBatch, ClassPart, TrainRecipe
 from napari_melanoma.training.tasks.classification import ClassAugmentation
 
@@ -37,7 +37,7 @@ def varied(recipe: TrainRecipe, keys: np.ndarray[Any, Any]) -> ClassBatch:
     classes = SimpleNamespace(
         names=("a", "b", "c"), encoding=None, learn=part, unlabelled=np.zeros(0, np.int64), domains=("one",)
     )
-    views = LearningViews(SimpleNamespace(learn=Pixels(), classes=classes, unlabelled=None), recipe)  # type: ignore[arg-type]
+    views = TrainingViews(SimpleNamespace(learn=Pixels(), classes=classes, unlabelled=None), recipe)  # type: ignore[arg-type]
     return ClassAugmentation(recipe)(views[keys])
 
 
@@ -54,12 +54,12 @@ def test_nothing_depends_on_what_else_is_in_the_batch(how: str, asked: TrainReci
 @pytest.mark.parametrize("how", ["mixup", "cutmix"])
 def test_answers_are_mixed_in_the_shares_of_the_pixels(how: str, asked: TrainRecipe, change: Change) -> None:
     recipe = change(asked, classification={how: 0.6})
-    mixing, shares = Mixing(recipe), varied(recipe, KEYS).shares
-    chosen, partners = mixing.chosen(KEYS), mixing.partners(KEYS, COUNT)
+    mixing, shares = MixupSampler(recipe), varied(recipe, KEYS).shares
+    chosen, partners = mixing.select(KEYS), mixing.draw_partners(KEYS, COUNT)
     assert 0 < len(chosen) < len(KEYS)
     assert (partners != KEYS[chosen, 1] % COUNT).all()
     assert torch.allclose(shares.sum(1), torch.ones(8))
-    lent = mixing.cover(KEYS[chosen], SIDE).mean(axis=(1, 2))
+    lent = mixing.blend_masks(KEYS[chosen], SIDE).mean(axis=(1, 2))
     assert (lent <= 0.5).all()
     for place, partner, share in zip(chosen, partners, lent, strict=True):
         expected = np.zeros(3)
@@ -72,4 +72,4 @@ def test_answers_are_mixed_in_the_shares_of_the_pixels(how: str, asked: TrainRec
 
 def test_without_a_wish_nothing_is_mixed(asked: TrainRecipe) -> None:
     assert (varied(asked, KEYS).shares.max(1).values == 1).all()
-    assert len(Mixing(asked).partners(KEYS, COUNT)) == 0
+    assert len(MixupSampler(asked).draw_partners(KEYS, COUNT)) == 0

@@ -16,15 +16,15 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import ConfigError, DataSetError
-from napari_melanoma.core.prediction import UNTOUCHED
+from napari_melanoma.core.prediction_config import NO_PREPROCESSING
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.imaging.preprocessing import view_of
+from napari_melanoma.imaging.preprocessing import crop_view
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.lesion.segmentation import Segmenter
-from napari_melanoma.runs.bundling import draw_masks
-from napari_melanoma.training.loader import Rank, training_loader, tuning_loader
-from napari_melanoma.training.prepare import Prepared, check_data, prepare_data
+from napari_melanoma.runs.bundling import predict_masks
+from napari_melanoma.training.loader import Rank, training_loader, validation_loader
+from napari_melanoma.training.prepare import PreparedData, check_data, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
 
 pytestmark = pytest.mark.usefixtures("user_folders")
@@ -74,7 +74,7 @@ def asked(data: Path) -> TrainRecipe:
     )
 
 
-def prepare(recipe: TrainRecipe, folder: Path, *, resume: bool = False) -> Prepared:
+def prepare(recipe: TrainRecipe, folder: Path, *, resume: bool = False) -> PreparedData:
     return prepare_data(recipe, RunFolder(folder), resume=resume, run=RunContext())
 
 
@@ -87,7 +87,7 @@ def test_views_answers_and_rows_belong_together(asked: TrainRecipe, tmp_path: Pa
     assert classes.encoding.rows == len(prepared.learn)
     for batch in training_loader(prepared, asked, 4):
         for item, key in enumerate(batch.keys[:, 1] % len(prepared.learn)):
-            sample = prepared.samples.learn[key]
+            sample = prepared.samples.training[key]
             number = int(sample.image_id.removeprefix("b"))
             assert batch.shares[item].tolist() == [number % 3 != 0, number % 3 == 0]
             age = classes.encoding.numbers[0]
@@ -95,7 +95,7 @@ def test_views_answers_and_rows_belong_together(asked: TrainRecipe, tmp_path: Pa
             assert sample.mask is not None
             rgb, mask = read_photograph(sample.image).rgb, read_mask(sample.mask)
             assert asked.classification is not None
-            view = view_of(rgb, mask, asked.classification.view, 48, UNTOUCHED)
+            view = crop_view(rgb, mask, asked.classification.view, 48, NO_PREPROCESSING)
             assert view is not None
             assert np.array_equal(batch.images[item].numpy(), view.image.transpose(2, 0, 1))
 
@@ -158,7 +158,7 @@ def test_no_row_but_those_to_learn_from_has_a_say_in_the_encoding(
     asked: TrainRecipe, data: Path, tmp_path: Path
 ) -> None:
     before = prepare(asked, tmp_path / "first")
-    aside = {sample.image_id for sample in (*before.samples.tuning, *before.samples.held_out)}
+    aside = {sample.image_id for sample in (*before.samples.validation, *before.samples.test)}
     edit(data, lambda _, row: {**row, "age": 999, "sex": "other"} if row["image_id"] in aside else row)
     after = prepare(asked, tmp_path / "second")
     assert before.classes is not None
@@ -178,7 +178,7 @@ def test_rows_are_taken_away_as_often_as_asked(
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         gone += [batch.categories[:, 0] == 0 for batch in loader]
     assert np.concatenate(gone).mean() == pytest.approx(share, abs=0.06)
-    assert all((batch.categories > 0).all() for batch in tuning_loader(prepared, recipe, 4))
+    assert all((batch.categories > 0).all() for batch in validation_loader(prepared, recipe, 4))
 
 
 def test_classes_are_drawn_as_often_where_asked(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
@@ -219,15 +219,15 @@ def test_lesions_are_cut_out_by_what_a_model_draws(
     monkeypatch.setattr(Segmenter, "load", lambda info: SimpleNamespace(probability=lambda rgb: drawn))
     shutil.rmtree(data / "masks")
     recipe = change(asked, classification={"masks": "predicted"})
-    assert draw_masks(recipe, RunContext()) == 36
-    assert draw_masks(recipe, RunContext()) == 0, "drawn once"
+    assert predict_masks(recipe, RunContext()) == 36
+    assert predict_masks(recipe, RunContext()) == 0, "drawn once"
     prepared = prepare(recipe, tmp_path / "run")
     assert len(prepared.learn) + len(prepared.tuning) == 32
-    sample = prepared.samples.learn[0]
+    sample = prepared.samples.training[0]
     assert sample.mask is not None
     mask = read_mask(sample.mask)
     assert 100 < mask.sum() < 400
     assert recipe.classification is not None
-    view = view_of(read_photograph(sample.image).rgb, mask, recipe.classification.view, 48, UNTOUCHED)
+    view = crop_view(read_photograph(sample.image).rgb, mask, recipe.classification.view, 48, NO_PREPROCESSING)
     assert view is not None
     assert np.array_equal(prepared.learn.read([0])[0][0], view.image.transpose(2, 0, 1))

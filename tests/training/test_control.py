@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
-from napari_melanoma.core.errors import Diverged, RunError, TrainingError
-from napari_melanoma.core.run_folder import HelpingContext, ListeningContext, RunFolder
+from napari_melanoma.core.errors import RunError, TrainingDiverged, TrainingError
+from napari_melanoma.core.run_folder import RunFolder, RunFolderContext, SecondaryRunContext
 from napari_melanoma.runs import task_setups
 from napari_melanoma.runs import train as training_events
 from napari_melanoma.runs import train as workflow
-from napari_melanoma.runs.train import Phase, told, told_by_helper, train
+from napari_melanoma.runs.train import PhaseContext, log_helper_outcome, log_outcome, train
 from napari_melanoma.training.recipe import TrainRecipe
 
 Change = Callable[..., TrainRecipe]
@@ -33,13 +33,13 @@ def test_pause_continue_and_cancel_while_it_learns(
 
     monkeypatch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)
     folder, wishes = RunFolder(tmp_path / "run"), iter(["run", "cancel"])
-    monkeypatch.setattr(control.time, "sleep", lambda seconds: folder.ask(next(wishes)))
+    monkeypatch.setattr(control.time, "sleep", lambda seconds: folder.write_command(next(wishes)))
     reports: list[Progress] = []
 
     def report(progress: Progress) -> None:
         reports.append(progress)
         if progress.message.startswith("Epoch"):
-            folder.ask("pause")
+            folder.write_command("pause")
 
     with pytest.raises(Cancelled):
         train(alone, folder.path, resume=False, run=RunContext(report), queue=True)
@@ -87,7 +87,7 @@ def test_a_stop_while_models_are_compared_keeps_the_new_one(
         run.check()
 
     outside = run
-    monkeypatch.setattr(gate, "gate", judge)
+    monkeypatch.setattr(gate, "compare_run", judge)
     assert train(change(recipe, epochs=1, samples=0), tmp_path / "run", resume=False, run=run) is not None
     told = events(tmp_path / "run")
     assert "comparison with the old model was cancelled" in told[-2]["message"]
@@ -96,8 +96,8 @@ def test_a_stop_while_models_are_compared_keeps_the_new_one(
 
 def test_a_helper_hears_the_program_and_leaves_the_folder_to_the_first(tmp_path: Path) -> None:
     outside, folder = RunContext(), RunFolder(tmp_path)
-    helping = HelpingContext(outside, folder)
-    folder.ask("cancel")
+    helping = SecondaryRunContext(outside, folder)
+    folder.write_command("cancel")
     helping.check()
     outside.cancel()
     with pytest.raises(Cancelled):
@@ -108,14 +108,14 @@ def test_a_run_that_another_process_began_meanwhile_is_refused(
     alone: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    real = workflow.start_network
+    real = workflow.create_network
 
     def late(*arguments: Any, **named: Any) -> Any:
         folder.path.mkdir()
         folder.config.write_text("of another")
         return real(*arguments, **named)
 
-    monkeypatch.setattr(workflow, "start_network", late)
+    monkeypatch.setattr(workflow, "create_network", late)
     with pytest.raises(RunError, match="holds a run already"):
         train(alone, folder.path, resume=False, run=RunContext())
     assert folder.config.read_text() == "of another"
@@ -134,7 +134,7 @@ def test_a_phase_tells_its_progress_now_and_then(tmp_path: Path, monkeypatch: py
     now = [0.0]
     monkeypatch.setattr(training_events.time, "monotonic", lambda: now[0])
     folder, heard = RunFolder(tmp_path), []
-    phase = Phase(ListeningContext(RunContext(heard.append), folder), folder)
+    phase = PhaseContext(RunFolderContext(RunContext(heard.append), folder), folder)
     for _ in phase.track(range(10), "Decoding images"):
         now[0] += 0.3
     assert len(heard) == 10
@@ -143,28 +143,28 @@ def test_a_phase_tells_its_progress_now_and_then(tmp_path: Path, monkeypatch: py
 
 def test_the_last_word_is_the_cause_not_its_echo(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    with pytest.raises(RuntimeError), told_by_helper(folder):
+    with pytest.raises(RuntimeError), log_helper_outcome(folder):
         raise RuntimeError("CUDA error: device-side assert triggered")
-    with pytest.raises(TrainingError, match="device-side assert"), told(folder):
+    with pytest.raises(TrainingError, match="device-side assert"), log_outcome(folder):
         raise RuntimeError(PEER)
     first, last = folder.read_events()
     assert first["kind"] == last["kind"] == "failed"
     assert first["message"] == last["message"]
 
 
-@pytest.mark.parametrize("end", [Cancelled(), Diverged("the loss is no number")])
+@pytest.mark.parametrize("end", [Cancelled(), TrainingDiverged("the loss is no number")])
 def test_what_all_processes_come_to_is_told_by_the_first_alone(end: Exception, tmp_path: Path) -> None:
-    with told_by_helper(RunFolder(tmp_path)):
+    with log_helper_outcome(RunFolder(tmp_path)):
         raise end
     assert not (tmp_path / "events.jsonl").exists()
 
 
 def test_an_echo_without_a_cause_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_events, "PEER_SPEAKS_WITHIN_S", 0.0)
+    monkeypatch.setattr(training_events, "PEER_TIMEOUT_S", 0.0)
     folder = RunFolder(tmp_path)
-    with pytest.raises(RuntimeError), told_by_helper(folder):
+    with pytest.raises(RuntimeError), log_helper_outcome(folder):
         raise RuntimeError(PEER)
-    with pytest.raises(TrainingError, match="another process of this run ended"), told(folder):
+    with pytest.raises(TrainingError, match="another process of this run ended"), log_outcome(folder):
         raise RuntimeError(PEER)
     assert len(folder.read_events()) == 1
 
@@ -172,6 +172,6 @@ def test_an_echo_without_a_cause_is_told_as_such(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("end", [Cancelled(), KeyboardInterrupt(), SystemExit(1)])
 def test_every_stop_is_a_cancel(end: BaseException, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    with pytest.raises(type(end)), told(folder):
+    with pytest.raises(type(end)), log_outcome(folder):
         raise end
     assert [event["kind"] for event in folder.read_events()] == ["cancelled"]

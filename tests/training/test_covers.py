@@ -8,21 +8,29 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_melanoma.training.augment.chances import Chances, chances
-from napari_melanoma.training.augment.covers import COVER, SEEN, Bubbles, Cutout, Hair, Vignette, light_left
-from napari_melanoma.training.augment.looks import Chosen
+from napari_melanoma.training.augment.appearance import RandomAugmentation
+from napari_melanoma.training.augment.artifacts import (
+    CUTOUT_SIDE,
+    MIN_LIGHT,
+    Bubbles,
+    Cutout,
+    Hair,
+    Vignette,
+    vignette_light,
+)
+from napari_melanoma.training.augment.random_numbers import BatchRandomNumbers, draw_random_numbers
 from napari_melanoma.training.recipe import AugmentationConfig
 
 SIDE = 48
 SKIN = 200.0
-COVERS: list[type[Chosen]] = [Hair, Bubbles, Vignette, Cutout]
+COVERS: list[type[RandomAugmentation]] = [Hair, Bubbles, Vignette, Cutout]
 
 
-def chance(seed: int, count: int = 4) -> Chances:
-    return chances(seed, [(0, image) for image in range(count)])
+def chance(seed: int, count: int = 4) -> BatchRandomNumbers:
+    return draw_random_numbers(seed, [(0, image) for image in range(count)])
 
 
-def laid(cover: type[Chosen], drawn: Chances) -> tuple[torch.Tensor, torch.Tensor]:
+def laid(cover: type[RandomAugmentation], drawn: BatchRandomNumbers) -> tuple[torch.Tensor, torch.Tensor]:
     """Cover images of even skin, all of it lesion; give them and their masks."""
     images = torch.full((len(drawn), 3, SIDE, SIDE), SKIN)
     masks = torch.full((len(drawn), 1, SIDE, SIDE), 255, dtype=torch.uint8)
@@ -33,21 +41,21 @@ def laid(cover: type[Chosen], drawn: Chances) -> tuple[torch.Tensor, torch.Tenso
 @pytest.mark.parametrize("cover", COVERS)
 @settings(max_examples=8)
 @given(seed=st.integers(0, 2**32))
-def test_colors_stay_colors_and_a_mask_is_cleared_only_in_the_dark(cover: type[Chosen], seed: int) -> None:
+def test_colors_stay_colors_and_a_mask_is_cleared_only_in_the_dark(cover: type[RandomAugmentation], seed: int) -> None:
     images, masks = laid(cover, chance(seed))
     assert float(images.min()) >= 0
     assert float(images.max()) <= 255
     assert set(masks.unique().tolist()) <= {0, 255}
-    dark = images.amax(1, keepdim=True) < SEEN * SKIN
+    dark = images.amax(1, keepdim=True) < MIN_LIGHT * SKIN
     assert torch.equal(masks == 0, dark if cover is Vignette else torch.zeros_like(dark))
 
 
 @pytest.mark.parametrize("cover", COVERS)
-def test_an_image_is_covered_alike_in_any_batch(cover: type[Chosen]) -> None:
+def test_an_image_is_covered_alike_in_any_batch(cover: type[RandomAugmentation]) -> None:
     drawn = chance(3)
     together = laid(cover, drawn)[0]
     for place in range(4):
-        assert torch.equal(laid(cover, drawn.of(np.array([place])))[0][0], together[place])
+        assert torch.equal(laid(cover, drawn.subset(np.array([place])))[0][0], together[place])
     assert cover is Cutout or not torch.equal(together[0], together[1])  # the mean of even skin is even
 
 
@@ -67,7 +75,7 @@ def test_bubbles_have_a_rim_brighter_and_a_ring_darker_than_the_skin() -> None:
 
 def test_corners_are_darker_than_the_centre() -> None:
     drawn = chance(0, 32)
-    light = light_left(torch.zeros(32, 3, SIDE, SIDE), drawn)[:, 0]
+    light = vignette_light(torch.zeros(32, 3, SIDE, SIDE), drawn)[:, 0]
     assert torch.equal(light[:, SIDE // 2, SIDE // 2], torch.ones(32))
     corners = torch.stack([light[:, row, column] for row in (0, -1) for column in (0, -1)])
     assert (corners.mean(0) < 0.9).float().mean() > 0.8
@@ -82,5 +90,5 @@ def test_a_square_of_the_mean_color_is_cut_out() -> None:
     for one, (image, mean) in zip(changed, zip(images, before.mean((2, 3)), strict=True), strict=True):
         rows, columns = one.any(1).sum(), one.any(0).sum()
         assert int(one.sum()) == int(rows * columns)
-        assert max(rows, columns) <= COVER[1] * SIDE + 1
+        assert max(rows, columns) <= CUTOUT_SIDE[1] * SIDE + 1
         torch.testing.assert_close(image[:, one].mean(1), mean, atol=1e-2, rtol=0)

@@ -86,13 +86,13 @@ def test_cancel_and_resume_reach_every_process(
     recipe = change(recipe_for_two, epochs=400, patience=400)
     run = start(recipe, out)
     wait_for(out, "epoch", run)
-    RunFolder(out).ask("pause")
+    RunFolder(out).write_command("pause")
     wait_for(out, "paused", run)
-    RunFolder(out).ask("cancel")
+    RunFolder(out).write_command("cancel")
     said = run.communicate(timeout=PATIENCE_S)[0]
     assert run.returncode == 130, said
     assert events(out)[-1]["kind"] == "cancelled"
-    RunFolder(out).ask("run")
+    RunFolder(out).write_command("run")
     done = len(losses(out))
     again = live(words(recipe, out, "--resume"), output)
     end = time.monotonic() + PATIENCE_S

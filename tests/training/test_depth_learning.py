@@ -203,11 +203,11 @@ def test_cases_without_a_depth_teach_none(loss: Any) -> None:
     import torch
 
     from napari_melanoma.models.zoo import build_network
-    from napari_melanoma.training.recipe import DepthConfig
+    from napari_melanoma.training.recipe import DepthTargetConfig
     from napari_melanoma.training.tasks.classification import DepthLoss
 
     network: Any = build_network("biomarker", {**OPTIONS, "depth_mean": 1.5, "depth_std": 0.5})
-    criterion = DepthLoss(DepthConfig(loss=loss, weight=2.0))
+    criterion = DepthLoss(DepthTargetConfig(loss=loss, weight=2.0))
     told = torch.tensor([[0.2, -1.0], [3.0, 0.5], [1.0, 0.0]], requires_grad=True)
     mm = torch.tensor([1.0, torch.nan, 2.5])
     found = criterion(network, told, mm)
@@ -225,11 +225,11 @@ def test_the_gaussian_loss_is_least_where_the_spread_is_the_error() -> None:
     import torch
 
     from napari_melanoma.models.zoo import build_network
-    from napari_melanoma.training.recipe import DepthConfig
+    from napari_melanoma.training.recipe import DepthTargetConfig
     from napari_melanoma.training.tasks.classification import DepthLoss
 
     network: Any = build_network("biomarker", OPTIONS)
-    criterion = DepthLoss(DepthConfig(loss="gaussian_nll"))
+    criterion = DepthLoss(DepthTargetConfig(loss="gaussian_nll"))
     spreads = torch.linspace(-3, 3, 61)
     said = [float(criterion(network, torch.tensor([[0.5, spread]]), torch.tensor([1.0]))) for spread in spreads]
     assert float(spreads[int(np.argmin(said))]) == pytest.approx(2 * np.log(0.5), abs=0.06)

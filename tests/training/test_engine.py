@@ -13,7 +13,7 @@ from napari_melanoma.core.errors import RunError
 from napari_melanoma.training import batch_size, engine
 from napari_melanoma.training import batch_size as precision
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.seeds import RANKS, further_pieces, is_first_process
+from napari_melanoma.training.seeds import RANKS, is_first_process, next_piece_count
 
 Change = Callable[..., TrainRecipe]
 
@@ -89,7 +89,7 @@ def test_the_first_process_owns_the_folder(
     [(16, 1, 1, 2), (16, 1, 2, 4), (16, 2, 4, 8), (16, 2, 8, None), (5, 1, 1, 5), (9, 1, 1, 3), (1, 1, 1, None)],
 )
 def test_pieces_grow_until_each_is_one_image(step: int, processes: int, pieces: int, expected: int | None) -> None:
-    assert further_pieces(step, processes, pieces) == expected
+    assert next_piece_count(step, processes, pieces) == expected
 
 
 FULL = RuntimeError("CUDA out of memory")
@@ -122,7 +122,7 @@ def test_batch_size(
             raise result
         return result * size, 0
 
-    monkeypatch.setattr(batch_size, "try_steps", step)
+    monkeypatch.setattr(batch_size, "time_steps", step)
     assert batch_size.find_batch_size(nn.Conv2d(3, 1, 1), recipe, images, RunContext()) == expected
 
 
@@ -132,7 +132,7 @@ def test_a_batch_is_shared_out_evenly(
 ) -> None:
     from torch import nn
 
-    monkeypatch.setattr(batch_size, "try_steps", lambda network, recipe, size, clock: (float(size), 0))
+    monkeypatch.setattr(batch_size, "time_steps", lambda network, recipe, size, clock: (float(size), 0))
     shared, network = change(recipe, devices=devices, pieces=pieces), nn.Conv2d(3, 1, 1)
     found = [batch_size.find_batch_size(network, shared, images, RunContext()) for images in (40, 500, 10**6)]
     assert all(size % (devices * pieces) == 0 for size in found)
@@ -195,7 +195,7 @@ def test_the_quicker_precision_is_taken_on_a_processor(
         return disturbed + (bf16_s if recipe.precision == "bf16" else 1.0), 0
 
     monkeypatch.setattr(engine, "cpu_has_bf16", lambda: has_bf16)
-    monkeypatch.setattr(precision, "try_steps", steps)
+    monkeypatch.setattr(precision, "time_steps", steps)
     wished = recipe.model_copy(update={"precision": wish, "device": "cpu"})
     assert precision.find_precision(nn.Conv2d(3, 1, 1), wished) == expected
     assert tried == (["fp32", "bf16"] * 2 if wish == "auto" and has_bf16 else [])
@@ -209,7 +209,7 @@ def test_where_memory_is_short_the_smaller_numbers_are_taken(
         raise MemoryError
 
     monkeypatch.setattr(engine, "cpu_has_bf16", lambda: True)
-    monkeypatch.setattr(precision, "try_steps", steps)
+    monkeypatch.setattr(precision, "time_steps", steps)
     wished = recipe.model_copy(update={"precision": "auto", "device": "cpu"})
     assert precision.find_precision(nn.Conv2d(3, 1, 1), wished) == "bf16"
 
@@ -225,7 +225,7 @@ def test_trials_of_the_precision_stop_when_the_run_is_cancelled(
         return 1.0, 0
 
     monkeypatch.setattr(engine, "cpu_has_bf16", lambda: True)
-    monkeypatch.setattr(precision, "try_steps", steps)
+    monkeypatch.setattr(precision, "time_steps", steps)
     with pytest.raises(Cancelled):
         precision.find_precision(
             nn.Conv2d(3, 1, 1), recipe.model_copy(update={"precision": "auto", "device": "cpu"}), run

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.errors import Diverged, RunError, SaveError, TrainingError
+from napari_melanoma.core.errors import RunError, SaveError, TrainingDiverged, TrainingError
 from napari_melanoma.models.inference import is_out_of_memory
 from napari_melanoma.runs.train import train
-from napari_melanoma.training.monitor import explain, is_peer_lost
+from napari_melanoma.training.monitor import explain_error, is_peer_lost
 from napari_melanoma.training.recipe import TrainRecipe
 
 Change = Callable[..., TrainRecipe]
@@ -41,7 +41,7 @@ EXPLAINED = [
 
 @pytest.mark.parametrize(("fault", "said"), [case[1:] for case in EXPLAINED], ids=[case[0] for case in EXPLAINED])
 def test_a_fault_of_torch_becomes_a_sentence(fault: Exception, said: str) -> None:
-    found = explain(fault)
+    found = explain_error(fault)
     assert isinstance(found, TrainingError)
     with pytest.raises(TrainingError, match=said):
         raise found
@@ -51,7 +51,7 @@ def test_a_fault_of_torch_becomes_a_sentence(fault: Exception, said: str) -> Non
     "fault", [RunError("a sentence already"), RuntimeError("nobody foresaw this"), OSError(13, "no")]
 )
 def test_what_is_known_or_unknown_stays_as_it_is(fault: Exception) -> None:
-    assert explain(fault) is fault
+    assert explain_error(fault) is fault
 
 
 def test_faults_are_told_apart() -> None:
@@ -93,7 +93,7 @@ def test_numbers_that_are_none_end_the_run_and_keep_the_best(
         return real(task, logits, target) * (float("nan") if spoilt else 1)
 
     monkeypatch.setattr(SegmentationTask, "loss", loss)
-    fails(alone, tmp_path, Diverged, r"in epoch 2, batch 3\. Start again with a lower learning_rate")
+    fails(alone, tmp_path, TrainingDiverged, r"in epoch 2, batch 3\. Start again with a lower learning_rate")
     last = events(tmp_path)[-1]
     assert (last["kind"], last["type"]) == ("failed", "Diverged")
     assert (tmp_path / "checkpoints" / "best.ckpt").is_file()

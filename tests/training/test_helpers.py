@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.training import helpers as module
-from napari_melanoma.training.helpers import Helpers, give_up
+from napari_melanoma.training import child_processes as module
+from napari_melanoma.training.child_processes import ChildProcesses, abort_run
 
 
 def child(code: str) -> subprocess.Popen[bytes]:
@@ -23,9 +23,9 @@ def child(code: str) -> subprocess.Popen[bytes]:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to die of")
 def test_a_helper_that_dies_is_told_of_once() -> None:
     heard: queue.Queue[str] = queue.Queue()
-    watched = Helpers(heard.put, look_s=0.01, grace_s=0.01)
+    watched = ChildProcesses(heard.put, poll_s=0.01, grace_s=0.01)
     watched.processes = [child("import time; time.sleep(60)"), child("pass")]
-    with watched.watched():
+    with watched.watch():
         watched.processes[0].kill()
         assert heard.get(timeout=30) == "ended by signal 9"
     assert heard.empty()
@@ -34,8 +34,8 @@ def test_a_helper_that_dies_is_told_of_once() -> None:
 
 @pytest.mark.parametrize("code", [0, 130])
 def test_a_helper_may_leave_when_the_run_ends(code: int) -> None:
-    watched = Helpers(pytest.fail, look_s=0.01, grace_s=30)
-    with watched.watched():
+    watched = ChildProcesses(pytest.fail, poll_s=0.01, grace_s=30)
+    with watched.watch():
         watched.processes = [child(f"raise SystemExit({code})")]
         assert watched.processes[0].wait() == code
         time.sleep(0.05)  # looked at a few times
@@ -47,9 +47,9 @@ def test_giving_up_leaves_a_sentence_and_ends_everything(
 ) -> None:
     ended: list[int] = []
     monkeypatch.setattr(module.os, "_exit", ended.append)
-    folder, watched = RunFolder(tmp_path), Helpers(pytest.fail)
+    folder, watched = RunFolder(tmp_path), ChildProcesses(pytest.fail)
     watched.processes = [child("import time; time.sleep(60)")]
-    give_up(folder, watched, "ended by signal 9")
+    abort_run(folder, watched, "ended by signal 9")
     assert watched.processes[0].wait() != 0
     last = folder.read_events()[-1]
     assert (last["kind"], ended) == ("failed", [1])
@@ -60,6 +60,6 @@ def test_giving_up_leaves_a_sentence_and_ends_everything(
 def test_the_word_of_the_other_process_is_not_spoken_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.os, "_exit", lambda code: None)
     folder = RunFolder(tmp_path)
-    folder.tell("failed", message="its disk is full")
-    give_up(folder, Helpers(pytest.fail), "exit code 1")
+    folder.append_event("failed", message="its disk is full")
+    abort_run(folder, ChildProcesses(pytest.fail), "exit code 1")
     assert [event["message"] for event in folder.read_events()] == ["its disk is full"]

@@ -16,7 +16,7 @@ import pytest
 
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.models.bundle import REFERENCE, load_network, read_bundle
+from napari_melanoma.models.bundle import REFERENCE_FILE, load_network, read_bundle
 from napari_melanoma.training.recipe import TrainRecipe
 
 Change = Callable[..., TrainRecipe]
@@ -111,7 +111,7 @@ def test_a_classifier_killed_at_random_moments(asked: TrainRecipe, tmp_path: Pat
     bundles = [read_bundle(path / "bundle") for path in (tmp_path / "whole", out)]
     assert bundles[0].config.classifier == bundles[1].config.classifier
     assert bundles[0].config.tabular == bundles[1].config.tabular
-    assert len({(bundle.path / REFERENCE).read_bytes() for bundle in bundles}) == 1
+    assert len({(bundle.path / REFERENCE_FILE).read_bytes() for bundle in bundles}) == 1
 
 
 def assert_same(whole: Path, killed: Path) -> None:

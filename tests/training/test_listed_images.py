@@ -14,15 +14,15 @@ from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.comparison import read_comparison
 from napari_melanoma.evaluation.evaluate import evaluate
-from napari_melanoma.evaluation.values import EvaluationOptions
+from napari_melanoma.evaluation.results import EvaluationOptions
 from napari_melanoma.io.results import write_table
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
-from napari_melanoma.models.registry import adopt
-from napari_melanoma.runs.gate import gate
+from napari_melanoma.models.registry import install_bundle
+from napari_melanoma.runs.gate import compare_run
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.run_data import images_of, read_data
+from napari_melanoma.training.run_data import read_data, read_training_images
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 Change = Callable[..., TrainRecipe]
@@ -44,14 +44,14 @@ def copies(source: Path, target: Path, names: list[str]) -> Path:
 @pytest.fixture
 def trained(recipe: TrainRecipe, tmp_path: Path, change: Change) -> BundleInfo:
     """A model that was trained on sixteen images, tuned on four, and has not seen four."""
-    train(change(recipe, epochs=1), tmp_path / "run", resume=False, run=RUN, judge=False)
-    return adopt(read_bundle(tmp_path / "run/bundle"))
+    train(change(recipe, epochs=1), tmp_path / "run", resume=False, run=RUN, evaluate=False)
+    return install_bundle(read_bundle(tmp_path / "run/bundle"))
 
 
 def test_a_run_is_not_judged_on_what_it_or_its_start_was_trained_on(
     trained: BundleInfo, recipe: TrainRecipe, blobs: Path, tmp_path: Path, change: Change, draw: Callable[..., Path]
 ) -> None:
-    listed = images_of(trained)
+    listed = read_training_images(trained)
     assert listed is not None
     assert listed.counts == {"images": 20, "patients": 10}
     rows = read_data(RunFolder(tmp_path / "run").data)
@@ -68,9 +68,9 @@ def test_a_run_is_not_judged_on_what_it_or_its_start_was_trained_on(
     assert "4 images of 2 patients or lesions remain: at least 5 images and 5 patients" in " ".join(found.warnings)
 
     second = draw(tmp_path / "second", count=12, seed=7)
-    child = train(_from(trained, recipe, [second], change), tmp_path / "child", resume=False, run=RUN, judge=False)
+    child = train(_from(trained, recipe, [second], change), tmp_path / "child", resume=False, run=RUN, evaluate=False)
     assert child is not None
-    inherited = images_of(child)
+    inherited = read_training_images(child)
     assert inherited is not None
     assert inherited.counts == {"images": 28, "patients": 14}
     with pytest.raises(DataSetError, match=f"because '{child.name}' was trained"):
@@ -94,7 +94,7 @@ def test_corrections_of_photographs_that_the_start_was_trained_on_judge_nothing(
     assert len(overlap["left_out"]) == overlap["images"] > 0
     notices = [e["message"] for e in RunFolder(run).read_events() if e["kind"] == "notice"]
     assert any("validation images" in message and f"'{trained.name}'" in message for message in notices)
-    assert gate(run, run=RUN).images == 0
+    assert compare_run(run, run=RUN).images == 0
 
 
 def _from(

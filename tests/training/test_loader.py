@@ -11,9 +11,9 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.training.augment.chances import Partners
-from napari_melanoma.training.loader import LearningBatches, Rank, training_loader, tuning_loader
-from napari_melanoma.training.prepare import Prepared, prepare_data
+from napari_melanoma.training.augment.random_numbers import PartnerSampler
+from napari_melanoma.training.loader import Rank, TrainingBatches, training_loader, validation_loader
+from napari_melanoma.training.prepare import PreparedData, prepare_data
 from napari_melanoma.training.recipe import AugmentationConfig, TrainRecipe
 
 MIXED = AugmentationConfig(mosaic_probability=0.5, cutmix_probability=0.5)
@@ -21,11 +21,11 @@ pytestmark = pytest.mark.usefixtures("user_folders")
 
 
 @pytest.fixture
-def prepared(recipe: TrainRecipe, tmp_path: Path) -> Prepared:
+def prepared(recipe: TrainRecipe, tmp_path: Path) -> PreparedData:
     return prepare_data(recipe, RunFolder(tmp_path / "run"), resume=False, run=RunContext())
 
 
-def test_batches_repeat_with_the_epoch(recipe: TrainRecipe, prepared: Prepared) -> None:
+def test_batches_repeat_with_the_epoch(recipe: TrainRecipe, prepared: PreparedData) -> None:
     import torch
 
     first, second = (training_loader(prepared, recipe, 4) for _ in range(2))
@@ -41,7 +41,7 @@ def test_batches_repeat_with_the_epoch(recipe: TrainRecipe, prepared: Prepared) 
         assert np.array_equal(keys, other_keys)
 
 
-def test_the_key_is_the_image(recipe: TrainRecipe, prepared: Prepared) -> None:
+def test_the_key_is_the_image(recipe: TrainRecipe, prepared: PreparedData) -> None:
     for images, masks, keys in training_loader(prepared, recipe, 4):
         expected, expected_masks = prepared.learn.read(keys[:, 1])
         assert np.array_equal(images.numpy(), expected)
@@ -49,17 +49,19 @@ def test_the_key_is_the_image(recipe: TrainRecipe, prepared: Prepared) -> None:
 
 
 @pytest.mark.parametrize("rank", [Rank(), Rank(0, 2), Rank(1, 2), Rank(0, 1, pieces=2)])
-def test_partners_follow_the_images_that_take_from_them(recipe: TrainRecipe, prepared: Prepared, rank: Rank) -> None:
+def test_partners_follow_the_images_that_take_from_them(
+    recipe: TrainRecipe, prepared: PreparedData, rank: Rank
+) -> None:
     recipe = recipe.model_copy(update={"augmentation": MIXED})
-    partners = Partners(MIXED, recipe.seed, len(prepared.learn))
+    partners = PartnerSampler(MIXED, recipe.seed, len(prepared.learn))
     for images, masks, keys in training_loader(prepared, recipe, 4, rank):
-        places = np.concatenate([keys[:, 1] % len(prepared.learn), partners.of(keys)])
+        places = np.concatenate([keys[:, 1] % len(prepared.learn), partners.sample(keys)])
         expected, expected_masks = prepared.learn.read(places)
         assert np.array_equal(images.numpy(), expected)
         assert np.array_equal(masks.numpy(), expected_masks)
 
 
-def test_ranks_share_the_steps_of_one_process(recipe: TrainRecipe, prepared: Prepared) -> None:
+def test_ranks_share_the_steps_of_one_process(recipe: TrainRecipe, prepared: PreparedData) -> None:
     alone = [set(keys[:, 1].tolist()) for *_, keys in training_loader(prepared, recipe, 4)]
     shared = [
         [set(keys[:, 1].tolist()) for *_, keys in training_loader(prepared, recipe, 4, Rank(rank, 2))]
@@ -70,11 +72,11 @@ def test_ranks_share_the_steps_of_one_process(recipe: TrainRecipe, prepared: Pre
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_tuning_images_come_once_over_all_ranks_in_as_many_batches(
-    processes: int, recipe: TrainRecipe, prepared: Prepared
+    processes: int, recipe: TrainRecipe, prepared: PreparedData
 ) -> None:
     import torch
 
-    loaders = [tuning_loader(prepared, recipe, 2, Rank(rank, processes)) for rank in range(processes)]
+    loaders = [validation_loader(prepared, recipe, 2, Rank(rank, processes)) for rank in range(processes)]
     assert len({len(loader) for loader in loaders}) == 1
     batches = [batch for loader in loaders for batch in loader]
     assert sorted(np.concatenate([keys[:, 1] for *_, keys in batches])) == list(range(len(prepared.tuning)))
@@ -102,10 +104,10 @@ def test_base_data_fills_its_share_of_each_batch(
         assert np.array_equal(images.numpy()[from_base], expected)
 
 
-def test_batches_travel_to_another_process_without_their_pixels(prepared: Prepared) -> None:
+def test_batches_travel_to_another_process_without_their_pixels(prepared: PreparedData) -> None:
     import torch
 
-    batches = LearningBatches(prepared.learn)
+    batches = TrainingBatches(prepared.learn)
     keys = np.array([(1, 3), (1, 0)])
     here, sent = batches[keys], pickle.dumps(batches)
     assert len(sent) < 20_000 < len(prepared.learn) * 48 * 48 * 4
@@ -114,7 +116,7 @@ def test_batches_travel_to_another_process_without_their_pixels(prepared: Prepar
     assert torch.equal(here[1], there[1])
 
 
-def test_workers_give_what_this_process_gives(recipe: TrainRecipe, prepared: Prepared) -> None:
+def test_workers_give_what_this_process_gives(recipe: TrainRecipe, prepared: PreparedData) -> None:
     import torch
 
     recipe = recipe.model_copy(update={"augmentation": MIXED})

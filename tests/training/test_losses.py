@@ -146,7 +146,7 @@ def test_cross_entropy_of_one_map_is_that_of_two_classes() -> None:
     assert torch.allclose(make_loss("ce")(logits, target), cross_entropy(two, target[:, 0].long()))
 
 
-SEVERAL = tuple(name for name in NAMES if losses()[name].spec.several)
+SEVERAL = tuple(name for name in NAMES if losses()[name].spec.multi_class)
 
 
 @pytest.mark.parametrize("name", SEVERAL)

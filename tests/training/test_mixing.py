@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.training.augment.batch import BatchAugmentation
-from napari_melanoma.training.augment.chances import Partners, Takers, chances
-from napari_melanoma.training.augment.mixing import mix, mosaic, rectangles
+from napari_melanoma.training.augment.mixing import cutmix_boxes, make_mosaics, mix
+from napari_melanoma.training.augment.random_numbers import MixingTargets, PartnerSampler, draw_random_numbers
 from napari_melanoma.training.recipe import AugmentationConfig
 
 SIDE = 32
@@ -44,7 +44,7 @@ def masks() -> torch.Tensor:
 
 def vary(how: AugmentationConfig, masks: torch.Tensor, places: np.ndarray, seed: int = 0) -> list[torch.Tensor]:
     """Vary images that equal their masks."""
-    partners = Partners(how, seed, len(masks)).of(places)
+    partners = PartnerSampler(how, seed, len(masks)).sample(places)
     whole = masks[np.concatenate([places[:, 1] % len(masks), partners])]
     return list(BatchAugmentation(how, SIDE, seed)(whole.repeat(1, 3, 1, 1), whole, places))
 
@@ -70,10 +70,12 @@ def test_what_is_mixed_into_an_image_does_not_depend_on_its_batch(
     together, alone = vary(how, masks, keys(*places), seed), vary(how, masks, keys(places[-1]), seed)
     assert (together[0][-1:] - alone[0]).abs().max() < 1e-2
     assert torch.equal(together[1][-1:], alone[1])
-    partners = Partners(how, seed, IMAGES)
-    apart = [Takers(how, chances(seed, key)).mosaic.size * [0, 1, 2] for key in keys(*places)[:, None]]
-    expected = [partners.of(key)[: len(three)] for key, three in zip(keys(*places)[:, None], apart, strict=True)]
-    assert partners.of(keys(*places))[: sum(map(len, apart))].tolist() == np.concatenate(expected).tolist()
+    partners = PartnerSampler(how, seed, IMAGES)
+    apart = [
+        MixingTargets(how, draw_random_numbers(seed, key)).mosaic.size * [0, 1, 2] for key in keys(*places)[:, None]
+    ]
+    expected = [partners.sample(key)[: len(three)] for key, three in zip(keys(*places)[:, None], apart, strict=True)]
+    assert partners.sample(keys(*places))[: sum(map(len, apart))].tolist() == np.concatenate(expected).tolist()
 
 
 @settings(max_examples=30)
@@ -81,7 +83,7 @@ def test_what_is_mixed_into_an_image_does_not_depend_on_its_batch(
 def test_partners_are_others_of_the_same_part(seed: int, learn: int, base: int, places: list[int]) -> None:
     how = config(mosaic_probability=1, cutmix_probability=1)
     asked = keys(*places).reshape(-1, 2)
-    found, own = Partners(how, seed, learn, base).of(asked), asked[:, 1] % (learn + base)
+    found, own = PartnerSampler(how, seed, learn, base).sample(asked), asked[:, 1] % (learn + base)
     for partner, place in zip(found, np.concatenate([np.repeat(own, 3), own]), strict=True):
         assert 0 <= partner < learn + base
         assert (partner >= learn) == (place >= learn)
@@ -89,8 +91,8 @@ def test_partners_are_others_of_the_same_part(seed: int, learn: int, base: int, 
 
 
 def test_partners_are_drawn_evenly_and_anew_in_each_epoch() -> None:
-    partners = Partners(config(cutmix_probability=1), 0, 10)
-    found = np.array([partners.of(keys(0, epoch=epoch))[0] for epoch in range(900)])
+    partners = PartnerSampler(config(cutmix_probability=1), 0, 10)
+    found = np.array([partners.sample(keys(0, epoch=epoch))[0] for epoch in range(900)])
     counts = np.bincount(found, minlength=10)
     assert counts[0] == 0
     assert counts[1:].min() > 70
@@ -98,27 +100,27 @@ def test_partners_are_drawn_evenly_and_anew_in_each_epoch() -> None:
 
 
 def test_a_mosaic_is_of_four_images_where_there_are_four() -> None:
-    found = Partners(config(mosaic_probability=1), 0, 4).of(keys(*range(4))).reshape(4, 3)
+    found = PartnerSampler(config(mosaic_probability=1), 0, 4).sample(keys(*range(4))).reshape(4, 3)
     assert [sorted({place, *three}) for place, three in enumerate(found.tolist())] == [[0, 1, 2, 3]] * 4
 
 
 def test_nothing_is_drawn_where_nothing_is_mixed(masks: torch.Tensor) -> None:
     how = config()
-    assert not Partners(how, 0, 10)
-    assert Partners(config(mosaic_probability=0.1), 0, 10)
-    images, same = mix(masks.repeat(1, 3, 1, 1), masks, chances(0, keys(*range(IMAGES))), how)
+    assert not PartnerSampler(how, 0, 10)
+    assert PartnerSampler(config(mosaic_probability=0.1), 0, 10)
+    images, same = mix(masks.repeat(1, 3, 1, 1), masks, draw_random_numbers(0, keys(*range(IMAGES))), how)
     assert images.data_ptr() != same.data_ptr()
     assert torch.equal(same, masks)
 
 
 def test_missing_partners_are_an_error(masks: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="expected 36 partners behind 12 images, found 0"):
-        mix(masks.repeat(1, 3, 1, 1), masks, chances(0, keys(*range(IMAGES))), config(mosaic_probability=1))
+        mix(masks.repeat(1, 3, 1, 1), masks, draw_random_numbers(0, keys(*range(IMAGES))), config(mosaic_probability=1))
 
 
 def test_a_mosaic_shows_four_images_each_in_a_corner_of_its_own() -> None:
     tiles = torch.arange(50, 250, 50, dtype=torch.uint8).view(1, 4, 1, 1, 1).expand(20, 4, 1, 41, 41)
-    found = mosaic(tiles.contiguous(), chances(0, keys(*range(20))))
+    found = make_mosaics(tiles.contiguous(), draw_random_numbers(0, keys(*range(20))))
     assert found.dtype == torch.uint8
     for one in found[:, 0]:
         corners = [one[0, 0], one[0, -1], one[-1, 0], one[-1, -1]]
@@ -132,7 +134,7 @@ def test_a_mosaic_shows_four_images_each_in_a_corner_of_its_own() -> None:
 def test_a_mosaic_keeps_the_shape_of_what_it_shows(masks: torch.Tensor) -> None:
     rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
     disk = ((rows - 31.5) ** 2 + (columns - 31.5) ** 2 < 16**2).to(torch.uint8) * 255
-    found = mosaic(disk.expand(10, 4, 1, 64, 64), chances(1, keys(*range(10))))[:, 0] > 127
+    found = make_mosaics(disk.expand(10, 4, 1, 64, 64), draw_random_numbers(1, keys(*range(10))))[:, 0] > 127
     area = found.sum((1, 2)) / (4 * np.pi * 8**2)  # at half the size
     assert area.min() > 0.9
     assert area.max() < 1.7  # a corner may be larger than a quarter
@@ -143,8 +145,8 @@ def test_a_patch_is_a_rectangle_of_the_other_image_in_its_own_place() -> None:
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(0, 255, (16, 3, 24, 24), dtype=np.uint8))
     masks = images[:, :1].clone()
-    mixed, moved = mix(images, masks, chances(0, keys(*range(8))), how)
-    inside = rectangles(24, chances(0, keys(*range(8))), images.device)
+    mixed, moved = mix(images, masks, draw_random_numbers(0, keys(*range(8))), how)
+    inside = cutmix_boxes(24, draw_random_numbers(0, keys(*range(8))), images.device)
     assert torch.equal(mixed, torch.where(inside, images[8:], images[:8]))
     assert torch.equal(moved, torch.where(inside, masks[8:], masks[:8]))
     for one in inside[:, 0]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.schedules import Course, schedules
+from napari_melanoma.training.schedules import ScheduleSteps, schedules
 
 NAMES = tuple(schedules())
 Change = Callable[..., TrainRecipe]
@@ -25,14 +25,14 @@ PROMISES: dict[str, Callable[[list[float]], bool]] = {
 }
 
 
-def rates_of(name: str, course: Course, *, stop_after: int | None = None) -> list[float]:
+def rates_of(name: str, course: ScheduleSteps, *, stop_after: int | None = None) -> list[float]:
     """The rates of a run; one that is stopped goes on with new objects and what a checkpoint keeps."""
     import torch
 
-    from napari_melanoma.training.tasks.task import OPTIMISERS
+    from napari_melanoma.training.tasks.task import OPTIMIZERS
 
     def make() -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-        optimiser = OPTIMISERS["sgd"]([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 1.0}], 0.0)
+        optimiser = OPTIMIZERS["sgd"]([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 1.0}], 0.0)
         return optimiser, schedules()[name].build(optimiser, course)
 
     (optimiser, schedule), rates = make(), []
@@ -55,14 +55,14 @@ def test_every_schedule_has_its_promise() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_schedule(name: str) -> None:
-    rates = rates_of(name, Course(28, 4, 2.0))
+    rates = rates_of(name, ScheduleSteps(28, 4, 2.0))
     assert PROMISES[name](rates), rates
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_of_few_steps_have_a_rate_for_each(name: str) -> None:
     for steps in range(1, 61):
-        rates = rates_of(name, Course(steps, min(4, steps), 2.0))
+        rates = rates_of(name, ScheduleSteps(steps, min(4, steps), 2.0))
         assert len(rates) == steps
         assert all(0 <= rate <= 1 for rate in rates), (steps, rates)
         assert max(rates) >= 0.5, (steps, rates)
@@ -70,12 +70,12 @@ def test_runs_of_few_steps_have_a_rate_for_each(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_resumed_schedule_goes_on_to_the_last_bit(name: str) -> None:
-    course = Course(28, 4, 1.5)
+    course = ScheduleSteps(28, 4, 1.5)
     assert rates_of(name, course, stop_after=9) == rates_of(name, course)
 
 
 def test_restarts_fall_along_half_a_cosine() -> None:
-    rates = rates_of("cosine_restarts", Course(12, 4, 2.0))
+    rates = rates_of("cosine_restarts", ScheduleSteps(12, 4, 2.0))
     half = [0.5 + 0.5 * math.cos(math.pi * step / 4) for step in range(4)]
     whole = [0.5 + 0.5 * math.cos(math.pi * step / 8) for step in range(8)]
     assert rates == pytest.approx(half + whole)
@@ -83,25 +83,25 @@ def test_restarts_fall_along_half_a_cosine() -> None:
 
 @given(st.integers(0, 5000), st.integers(1, 300), st.floats(1, 10))
 def test_a_step_lies_in_its_cycle(step: int, first: int, growth: float) -> None:
-    from napari_melanoma.training.schedules.cosine_restarts import place_in_cycle
+    from napari_melanoma.training.schedules.cosine_restarts import position_in_cycle
 
-    course = Course(10_000, first, growth)
-    done, length = place_in_cycle(step, course)
+    course = ScheduleSteps(10_000, first, growth)
+    done, length = position_in_cycle(step, course)
     assert 0 <= done < length
     assert length >= first
     if step:  # the cycle goes on, or a longer one begins after its last step
-        before, shorter = place_in_cycle(step - 1, course)
+        before, shorter = position_in_cycle(step - 1, course)
         assert (done, length) == (before + 1, shorter) or (done == 0 and before == shorter - 1 and length >= shorter)
 
 
 def test_cycles_are_counted_in_epochs(recipe: TrainRecipe, change: Change) -> None:
     import torch
 
-    from napari_melanoma.training.tasks.task import OPTIMISERS, schedule_of
+    from napari_melanoma.training.tasks.task import OPTIMIZERS, make_schedule
 
     chosen = change(recipe, schedule="cosine_restarts", epochs=12, cycle_epochs=2, cycle_growth=1.0)
-    optimiser = OPTIMISERS["sgd"]([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.1}], 0.0)
-    schedule, rates = schedule_of(chosen, optimiser, 60), []  # five steps an epoch
+    optimiser = OPTIMIZERS["sgd"]([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.1}], 0.0)
+    schedule, rates = make_schedule(chosen, optimiser, 60), []  # five steps an epoch
     for _ in range(60):
         rates.append(schedule.get_last_lr()[0])
         optimiser.step()
@@ -110,19 +110,19 @@ def test_cycles_are_counted_in_epochs(recipe: TrainRecipe, change: Change) -> No
 
 
 def test_every_optimiser_of_the_recipe_has_its_function() -> None:
-    from napari_melanoma.training.tasks.task import OPTIMISERS
+    from napari_melanoma.training.tasks.task import OPTIMIZERS
 
-    assert set(TrainRecipe.model_fields["optimiser"].annotation.__args__) == set(OPTIMISERS)
+    assert set(TrainRecipe.model_fields["optimiser"].annotation.__args__) == set(OPTIMIZERS)
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
 def test_optimiser_goes_downhill(name: str) -> None:
     import torch
 
-    from napari_melanoma.training.tasks.task import OPTIMISERS
+    from napari_melanoma.training.tasks.task import OPTIMIZERS
 
     weight = torch.nn.Parameter(torch.tensor([3.0]))
-    optimiser = OPTIMISERS[name]([{"params": [weight], "lr": 0.05}], 0.0)
+    optimiser = OPTIMIZERS[name]([{"params": [weight], "lr": 0.05}], 0.0)
     for _ in range(200):
         optimiser.zero_grad()
         (weight**2).sum().backward()

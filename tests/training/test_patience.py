@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.training.monitor import impatience, longest_return
+from napari_melanoma.training.monitor import longest_cycle, patience_warnings
 from napari_melanoma.training.recipe import TrainRecipe
 
 LENGTHS = [
@@ -26,7 +26,7 @@ LENGTHS = [
 
 @pytest.mark.parametrize(("run", "expected"), LENGTHS)
 def test_the_longest_cycle_that_a_run_comes_back_from(run: tuple[int, float, float], expected: float) -> None:
-    assert longest_return(*run) == pytest.approx(expected)
+    assert longest_cycle(*run) == pytest.approx(expected)
 
 
 WARNED: list[tuple[dict[str, Any], bool]] = [
@@ -42,7 +42,7 @@ def test_a_short_patience_is_told(
     options: dict[str, Any], expected: bool, recipe: TrainRecipe, change: Callable[..., TrainRecipe]
 ) -> None:
     settled = {"cycle_epochs": 4, "cycle_growth": 2, "patience": 8}
-    said = impatience(change(recipe, **settled | options))
+    said = patience_warnings(change(recipe, **settled | options))
     assert bool(said) is expected
     if expected:
         assert "cycle of 16 epochs" in said[0]

@@ -17,10 +17,10 @@ from napari_melanoma.core.errors import DataSetError, MelanomaError, RunError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.model_card import draft_card
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.runs.bundling import bundle_config
-from napari_melanoma.training.prepare import Prepared, check_data, prepare_data
+from napari_melanoma.runs.bundling import create_bundle_config
+from napari_melanoma.training.pixel_store import user_store_folder
+from napari_melanoma.training.prepare import PreparedData, check_data, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.store import user_store
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 SIDE = 48
@@ -41,7 +41,7 @@ def run_folder(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path / "run")
 
 
-def prepare(recipe: TrainRecipe, folder: RunFolder, resume: bool = False) -> Prepared:
+def prepare(recipe: TrainRecipe, folder: RunFolder, resume: bool = False) -> PreparedData:
     return prepare_data(recipe, folder, resume=resume, run=RunContext())
 
 
@@ -53,7 +53,7 @@ def edit_table(data: Path, edit: Callable[[dict[str, str]], dict[str, str] | Non
     (data / "dataset.csv").write_text("\n".join(lines) + "\n")
 
 
-def pixels(prepared: Prepared) -> list[np.ndarray]:
+def pixels(prepared: PreparedData) -> list[np.ndarray]:
     caches = [cache for cache in (prepared.learn, prepared.tuning, prepared.base) if cache]
     return [part for cache in caches for part in cache.read(range(len(cache)))]
 
@@ -61,15 +61,15 @@ def pixels(prepared: Prepared) -> list[np.ndarray]:
 def test_what_comes_out(of_data: TrainRecipe, run_folder: RunFolder) -> None:
     prepared = prepare(of_data, run_folder)
     parts = prepared.samples
-    assert [len(prepared.learn), len(prepared.tuning)] == [len(parts.learn), len(parts.tuning)] == [16, 4]
+    assert [len(prepared.learn), len(prepared.tuning)] == [len(parts.training), len(parts.validation)] == [16, 4]
     assert prepared.base is None
-    assert {sample.split for sample in parts.held_out} == {"val"}
-    assert not {s.group for s in parts.learn} & {s.group for s in [*parts.tuning, *parts.held_out]}
-    masks = [np.asarray(Image.open(sample.mask)) > 0 for sample in parts.learn]
+    assert {sample.split for sample in parts.test} == {"val"}
+    assert not {s.group for s in parts.training} & {s.group for s in [*parts.validation, *parts.test]}
+    masks = [np.asarray(Image.open(sample.mask)) > 0 for sample in parts.training]
     assert prepared.lesion_share == pytest.approx(np.mean([mask.mean() for mask in masks]))
     rows = list(csv.DictReader(run_folder.data.read_text().splitlines()))
     assert [row["part"] for row in rows] == ["learn"] * 16 + ["tuning"] * 4 + ["held_out"] * 4
-    assert [row["image_id"] for row in rows[:16]] == [sample.image_id for sample in parts.learn]
+    assert [row["image_id"] for row in rows[:16]] == [sample.image_id for sample in parts.training]
     assert all(len(row["image_sha"]) == len(row["mask_sha"]) == 64 for row in rows)
 
 
@@ -103,15 +103,15 @@ def test_a_resumed_run_keeps_the_images_it_began_with(of_data: TrainRecipe, data
 
 def test_what_the_store_lost_of_a_resumed_run_is_decoded_again(of_data: TrainRecipe, run_folder: RunFolder) -> None:
     began = pixels(prepare(of_data, run_folder))
-    for path in user_store().glob("*.npy"):
+    for path in user_store_folder().glob("*.npy"):
         path.unlink()
     for part, expected in zip(pixels(prepare(of_data, run_folder, resume=True)), began, strict=True):
         assert np.array_equal(part, expected)
 
 
 def test_what_is_lost_altogether_is_named(of_data: TrainRecipe, data: Path, run_folder: RunFolder) -> None:
-    learnt = prepare(of_data, run_folder).samples.learn
-    for path in user_store().glob("*.npy"):
+    learnt = prepare(of_data, run_folder).samples.training
+    for path in user_store_folder().glob("*.npy"):
         path.unlink()
     write_mask(learnt[0].mask, np.eye(SIDE, dtype=bool))
     learnt[1].image.unlink()
@@ -232,13 +232,13 @@ def test_a_picture_that_is_held_out_is_not_learnt_from_under_another_name(
     if held_out_by == "the base data":
         base = draw(tmp_path / "base", count=12, seed=5)
         recipe, held_out = change(of_data, data={"base": (str(base),)}), base / "images/b10.png"
-    learnt = prepare(of_data, RunFolder(tmp_path / "before")).samples.learn[0]
+    learnt = prepare(of_data, RunFolder(tmp_path / "before")).samples.training[0]
     Image.open(held_out).save(tmp_path / "again.png", compress_level=0)  # the same pixels in another file
     shutil.move(tmp_path / "again.png", learnt.image)
     prepared = prepare(recipe, run_folder)
-    assert learnt not in prepared.samples.learn
-    assert len(prepared.samples.learn) == len(prepared.learn) == 14  # without the other image of that patient
-    assert len(prepared.samples.held_out) == 4
+    assert learnt not in prepared.samples.training
+    assert len(prepared.samples.training) == len(prepared.learn) == 14  # without the other image of that patient
+    assert len(prepared.samples.test) == 4
     assert "Not learnt from, as the same picture, or" in events(run_folder.path)[0]["message"]
     assert learnt.image_id in events(run_folder.path)[0]["message"]
 
@@ -248,7 +248,7 @@ def test_a_helper_and_a_resumed_run_do_not_compare_pictures_again(
 ) -> None:
     """The first process has, and wrote down what came of it."""
     first = prepare(of_data, run_folder)
-    monkeypatch.setattr("napari_melanoma.training.survey.find_same", None)
+    monkeypatch.setattr("napari_melanoma.training.data_selection.find_same_pictures", None)
     again = prepare_data(of_data, run_folder, resume=True, run=RunContext())
     assert again.samples == first.samples
 
@@ -272,10 +272,10 @@ def test_a_check_knows_what_was_decoded_before(
     of_data: TrainRecipe, run_folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(of_data, run_folder)
-    before = {path: path.stat().st_mtime_ns for path in user_store().iterdir()}
-    monkeypatch.delattr("napari_melanoma.training.store.read_photograph")
+    before = {path: path.stat().st_mtime_ns for path in user_store_folder().iterdir()}
+    monkeypatch.delattr("napari_melanoma.training.pixel_store.read_photograph")
     assert check_data(of_data, RunContext()).counts["learn"] == 16
-    assert {path: path.stat().st_mtime_ns for path in user_store().iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in user_store_folder().iterdir()} == before
 
 
 def test_a_cancelled_preparation_leaves_no_table(of_data: TrainRecipe, run_folder: RunFolder) -> None:
@@ -298,8 +298,8 @@ def test_what_was_drawn_is_said_of_the_model_also_after_a_resumed_run(
     edit_table(data, lambda row: {**row, "source": "phantom-cohort" if row["image_id"] in drawn else "clinic"})
     prepare(of_data, run_folder)
     resumed = prepare(of_data, run_folder, resume=True)
-    config = bundle_config(of_data, resumed, None)
-    assert config.drawn_share == pytest.approx(share, abs=0.2 * (0 < share < 1))
+    config = create_bundle_config(of_data, resumed, None)
+    assert config.synthetic_share == pytest.approx(share, abs=0.2 * (0 < share < 1))
     assert config.title.startswith(f"{of_data.title}{title}")
     assert ("hantom" in config.title) == bool(every)
     assert ("Phantom" in draft_card(config)) == bool(every)

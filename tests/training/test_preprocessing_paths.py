@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.core.prediction import PreprocessingConfig
+from napari_melanoma.core.prediction_config import PreprocessingConfig
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.imaging.preprocessing import network_input
+from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
-from napari_melanoma.lesion.batch import BatchOptions, analyse_files
-from napari_melanoma.lesion.review import rate
+from napari_melanoma.lesion.batch import BatchOptions, analyze_files
+from napari_melanoma.lesion.review import rate_photograph
 from napari_melanoma.lesion.segmentation import Segmenter
 from napari_melanoma.models.bundle import BundleInfo, load_network, write_bundle
-from napari_melanoma.runs.start import parent_of
-from napari_melanoma.training.data_faults import read_contents
+from napari_melanoma.runs.start import find_parent
+from napari_melanoma.training.data_checks import scan_files
+from napari_melanoma.training.data_selection import decode_jobs
+from napari_melanoma.training.pixel_store import ImageMaskPair, PixelStore, decode_missing
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.store import Pair, PixelStore, fill
-from napari_melanoma.training.survey import jobs_of
 
 PREPARED = PreprocessingConfig(remove_hair=True, color_constancy=True, working_size=128)
 
@@ -60,22 +60,25 @@ def photograph(tmp_path: Path) -> Path:
 def stored(folder: Path, data: Path, side: int, preprocessing: PreprocessingConfig) -> NDArray[np.uint8]:
     """Bring the photograph into a store and read it from there, as a training does."""
     run, (sample,) = RunContext(), read_dataset(data)
-    with PixelStore.locked(folder, run, preprocessing) as store:
-        contents = read_contents([sample.image, sample.mask], store.index, run).known
-        assert not fill(store, jobs_of(sample, contents, keep=True), side, run)
-        return store.cache([Pair(contents[sample.image].sha, contents[sample.mask].sha)], side).read([0])[0][0]
+    with PixelStore.open_locked(folder, run, preprocessing) as store:
+        contents = scan_files([sample.image, sample.mask], store.index, run).known
+        assert not decode_missing(store, decode_jobs(sample, contents, keep=True), side, run)
+        return store.cache([ImageMaskPair(contents[sample.image].sha, contents[sample.mask].sha)], side).read([0])[0][0]
 
 
 def test_every_way_to_the_network_prepares_alike(prepared_bundle: BundleInfo, photograph: Path, tmp_path: Path) -> None:
     model = Recording(prepared_bundle, load_network(prepared_bundle))
     rgb, side = read_photograph(photograph).rgb, prepared_bundle.config.input_size
-    expected, plain = network_input(rgb, side, PREPARED), network_input(rgb, side, PreprocessingConfig())
+    expected, plain = (
+        prepare_network_input(rgb, side, PREPARED),
+        prepare_network_input(rgb, side, PreprocessingConfig()),
+    )
     assert np.abs(expected.astype(int) - plain).mean() > 10
     model.probability(rgb)
     given = {"the worker of the docks": model.given[0]}
-    rate(model, photograph)
+    rate_photograph(model, photograph)
     given["a rating"] = model.given[0]
-    analyse_files([photograph], tmp_path / "out", BatchOptions(), run=RunContext(), segmenter=model)
+    analyze_files([photograph], tmp_path / "out", BatchOptions(), run=RunContext(), segmenter=model)
     given["a batch"] = model.given[0]
     given["a training"] = stored(tmp_path / "store", photograph.parents[1], side, PREPARED).transpose(1, 2, 0)
     for way, found in given.items():
@@ -88,7 +91,9 @@ def test_prepared_images_lie_beside_the_others_in_the_store(photograph: Path, tm
     first = [stored(tmp_path / "store", data, 64, way) for way in ways]
     assert len({pixels.tobytes() for pixels in first}) == 4
     for way, pixels in zip(ways, first, strict=True):
-        assert np.array_equal(pixels.transpose(1, 2, 0), network_input(read_photograph(photograph).rgb, 64, way))
+        assert np.array_equal(
+            pixels.transpose(1, 2, 0), prepare_network_input(read_photograph(photograph).rgb, 64, way)
+        )
     again = [stored(tmp_path / "store", data, 64, way) for way in ways]
     assert [pixels.tobytes() for pixels in again] == [pixels.tobytes() for pixels in first]
     assert len(list((tmp_path / "store").glob("*.npy"))) == 5  # the mask is the same for all
@@ -99,9 +104,9 @@ def test_a_start_that_was_fed_prepared_photographs_asks_for_the_same(prepared_bu
     model = {"architecture": config.architecture, "options": config.options, "start": str(prepared_bundle.path)}
     recipe = TrainRecipe.parse({"data": {"datasets": ["x"]}, "model": model}, "the test")
     with pytest.raises(RunError, match=r"Set model.preprocessing = \{ remove_hair = true, .* working_size = 128 \}"):
-        parent_of(recipe)
+        find_parent(recipe)
     asked = recipe.model.model_copy(update={"preprocessing": PREPARED})
-    parent = parent_of(recipe.model_copy(update={"model": asked}))
+    parent = find_parent(recipe.model_copy(update={"model": asked}))
     assert parent is not None
     assert parent.name == "prepared"
 

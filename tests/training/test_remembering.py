@@ -9,7 +9,12 @@ import torch
 from torch import nn
 
 from napari_melanoma.training.recipe import AugmentationConfig, TrainRecipe
-from napari_melanoma.training.tasks.task import forget, recall, remember, sees_the_same
+from napari_melanoma.training.tasks.task import (
+    cache_encoder,
+    clear_encoder_caches,
+    has_constant_inputs,
+    reuse_encoder_cache,
+)
 
 STILL = {
     **{name: 0 for name, field in AugmentationConfig.model_fields.items() if isinstance(field.default, int | float)},
@@ -34,7 +39,7 @@ class Counting(nn.Module):
 def test_each_image_is_looked_at_once_and_gives_the_same() -> None:
     encoder, images = Counting().requires_grad_(False).eval(), torch.rand(6, 3, 8, 8)
     plain = encoder(images)[-1]
-    remember(encoder)
+    cache_encoder(encoder)
     first, again, mixed = encoder(images[:4])[-1], encoder(images[:4])[-1], encoder(images[[5, 0, 4]])[-1]
     assert encoder.looked == 6 + 4 + 2
     assert torch.allclose(first, plain[:4], atol=1e-6)
@@ -45,7 +50,7 @@ def test_each_image_is_looked_at_once_and_gives_the_same() -> None:
 
 def test_there_is_a_most_of_what_is_remembered() -> None:
     encoder, images = Counting().requires_grad_(False).eval(), torch.rand(4, 3, 8, 8)
-    remember(encoder, most_bytes=2 * encoder(images)[-1][0].nbytes)
+    cache_encoder(encoder, most_bytes=2 * encoder(images)[-1][0].nbytes)
     expected = encoder(images)[-1]
     assert torch.allclose(encoder(images)[-1], expected, atol=1e-6)
     assert encoder.looked == 4 + 4 + 2
@@ -56,7 +61,7 @@ def test_encoders_of_the_same_weights_share_what_they_saw() -> None:
     twin, other = deepcopy(first), Counting().requires_grad_(False).eval()
     expected = other(images)[-1]
     for encoder in (first, twin, other):
-        remember(encoder)
+        cache_encoder(encoder)
     seen = first(images)[-1]
     assert torch.equal(twin(images)[-1], seen)
     assert torch.allclose(other(images)[-1], expected, atol=1e-6)
@@ -68,7 +73,7 @@ def test_what_an_encoder_of_other_strides_saw_is_another_thing() -> None:
     other = deepcopy(first)
     other.layer.stride = (2, 2)
     for encoder in (first, other):
-        remember(encoder)
+        cache_encoder(encoder)
     assert first(images)[-1].shape[-1] == 7
     assert other(images)[-1].shape[-1] == 4
 
@@ -76,7 +81,7 @@ def test_what_an_encoder_of_other_strides_saw_is_another_thing() -> None:
 def test_what_was_seen_in_use_can_be_learnt_from() -> None:
     encoder, images = Counting().requires_grad_(False).eval(), torch.rand(2, 3, 8, 8)
     head = nn.Conv2d(4, 1, 1)
-    remember(encoder)
+    cache_encoder(encoder)
     with torch.inference_mode():
         encoder(images.clone())
     head(encoder(images)[-1]).sum().backward()
@@ -88,7 +93,7 @@ def test_weights_that_come_after_it_was_built_are_those_that_it_is_known_by() ->
     drawn, images = Counting().requires_grad_(False).eval(), torch.rand(2, 3, 8, 8)
     resumed, true = deepcopy(drawn), Counting().requires_grad_(False).eval()
     for encoder in (drawn, resumed, true):
-        remember(encoder)
+        cache_encoder(encoder)
     resumed.load_state_dict(true.state_dict())
     first, second, third = (encoder(images)[-1] for encoder in (drawn, resumed, true))
     assert not torch.equal(first, second)
@@ -98,10 +103,10 @@ def test_weights_that_come_after_it_was_built_are_those_that_it_is_known_by() ->
 
 def test_all_is_forgotten_when_asked_for() -> None:
     encoder, images = Counting().requires_grad_(False).eval(), torch.rand(2, 3, 8, 8)
-    remember(encoder, most_bytes=encoder(images)[-1].nbytes)
+    cache_encoder(encoder, most_bytes=encoder(images)[-1].nbytes)
     encoder.looked = 0
     before = encoder(images)[-1]
-    forget()
+    clear_encoder_caches()
     assert torch.equal(encoder(images)[-1], before)
     encoder(images)
     assert encoder.looked == 4, "there is room again"
@@ -110,10 +115,10 @@ def test_all_is_forgotten_when_asked_for() -> None:
 def test_what_was_seen_is_recalled_where_somebody_remembers() -> None:
     learning, images = Counting().requires_grad_(False).eval(), torch.rand(3, 3, 8, 8)
     judged, other = deepcopy(learning), Counting().requires_grad_(False).eval()
-    remember(learning)
+    cache_encoder(learning)
     learning(images)
     for encoder in (judged, other):
-        recall(encoder)
+        reuse_encoder_cache(encoder)
         encoder(images)
         encoder(images)
     assert (judged.looked, other.looked) == (0, 6)
@@ -127,12 +132,12 @@ def recipe(augmentation: dict[str, object], **asked: object) -> TrainRecipe:
 @pytest.mark.parametrize("name", [name for name in STILL if name not in ("aspect", "flip")])
 def test_an_image_that_is_varied_is_never_the_same(name: str) -> None:
     varied = {**STILL, name: {"scale": (0.9, 1.0)}.get(name, 0.1)}
-    assert not AugmentationConfig.model_validate(varied).is_still
+    assert not AugmentationConfig.model_validate(varied).is_off
 
 
 def test_an_encoder_that_learns_or_sees_mixtures_remembers_nothing() -> None:
-    assert sees_the_same(recipe(STILL))
-    assert sees_the_same(recipe({**STILL, "flip": True}))
-    assert not sees_the_same(recipe({}))
-    assert not sees_the_same(recipe(STILL, freeze_encoder=False))
-    assert not sees_the_same(recipe(STILL, mixup=0.5))
+    assert has_constant_inputs(recipe(STILL))
+    assert has_constant_inputs(recipe({**STILL, "flip": True}))
+    assert not has_constant_inputs(recipe({}))
+    assert not has_constant_inputs(recipe(STILL, freeze_encoder=False))
+    assert not has_constant_inputs(recipe(STILL, mixup=0.5))

@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.training.loader import ALONE, EpochSampler, Rank, Shares, shares
+from napari_melanoma.training.loader import SINGLE_PROCESS, EpochSampler, Rank, StepShares, divide_step
 from napari_melanoma.training.recipe import DataConfig
 
 DATA = DataConfig(datasets=("somewhere",))
 
 
-def sampler(count: int, step: Shares, base: int = 0, rank: Rank = ALONE, seed: int = 1) -> EpochSampler:
+def sampler(count: int, step: StepShares, base: int = 0, rank: Rank = SINGLE_PROCESS, seed: int = 1) -> EpochSampler:
     return EpochSampler([""] * count, base, step, seed, rank)
 
 
 def test_each_epoch_is_a_permutation_of_its_own() -> None:
-    order = sampler(50, Shares(10))
+    order = sampler(50, StepShares(10))
     epochs = []
     for epoch in (0, 1, 0):
         order.set_epoch(epoch)
@@ -36,7 +36,7 @@ def test_each_epoch_is_a_permutation_of_its_own() -> None:
 
 
 def test_an_epoch_is_cut_to_whole_steps_and_leaves_out_others_each_time() -> None:
-    order = sampler(11, Shares(4))
+    order = sampler(11, StepShares(4))
     left_out = [set(range(11)) - set(order.keys(epoch)[..., 1].ravel().tolist()) for epoch in range(20)]
     assert {len(images) for images in left_out} == {3}
     assert set().union(*left_out) == set(range(11))
@@ -52,7 +52,7 @@ def test_an_epoch_is_cut_to_whole_steps_and_leaves_out_others_each_time() -> Non
 @settings(max_examples=60)
 def test_a_step_has_what_its_shares_say(learn: int, base: int, batch: int, sampling: str, epoch: int) -> None:
     config = DATA.model_copy(update={"sampling": sampling})
-    step = shares(config, batch, learn, base)
+    step = divide_step(config, batch, learn, base)
     assert step.step == (batch if base else min(batch, learn))
     assert step.learn >= 1
     assert (step.base >= 1) == (base > 0)
@@ -67,7 +67,7 @@ def test_a_step_has_what_its_shares_say(learn: int, base: int, batch: int, sampl
 
 @pytest.mark.parametrize(("processes", "pieces"), [(1, 1), (2, 1), (1, 4), (2, 2)])
 def test_ranks_and_pieces_share_the_same_steps(processes: int, pieces: int) -> None:
-    step = Shares(shuffled=4, balanced=2, base=2)
+    step = StepShares(shuffled=4, balanced=2, base=2)
     whole = sampler(30, step, base=9).keys(3)
     found = []
     for rank in range(processes):
@@ -82,34 +82,34 @@ def test_ranks_and_pieces_share_the_same_steps(processes: int, pieces: int) -> N
 
 
 def test_each_rank_sees_a_bit_of_everything() -> None:
-    order = sampler(64, Shares(shuffled=8, base=8), base=64, rank=Rank(0, 2))
+    order = sampler(64, StepShares(shuffled=8, base=8), base=64, rank=Rank(0, 2))
     images = np.concatenate([keys for epoch in range(10) for keys in _epoch(order, epoch)])[:, 1] % order.total
     assert 0.4 < np.mean(images >= 64) < 0.6
 
 
 def test_a_step_that_cannot_be_shared_out_is_refused() -> None:
     with pytest.raises(RunError, match="multiple of 4"):
-        sampler(30, Shares(6), rank=Rank(0, 2, 2))
+        sampler(30, StepShares(6), rank=Rank(0, 2, 2))
 
 
 def test_balanced_draws_each_class_as_often() -> None:
     classes = ["nevus"] * 90 + ["melanoma"] * 10
-    order = EpochSampler(classes, 0, shares(DATA.model_copy(update={"sampling": "balanced"}), 10, 100, 0), seed=0)
+    order = EpochSampler(classes, 0, divide_step(DATA.model_copy(update={"sampling": "balanced"}), 10, 100, 0), seed=0)
     images = np.concatenate([order.keys(epoch)[..., 1].ravel() for epoch in range(20)]) % 100
     assert 0.45 < np.mean(images >= 90) < 0.55
 
 
 def test_mixed_keeps_half_of_a_step_shuffled() -> None:
     classes = ["nevus"] * 90 + ["melanoma"] * 10
-    step = shares(DATA.model_copy(update={"sampling": "mixed"}), 10, 100, 0)
-    assert step == Shares(shuffled=5, balanced=5)
+    step = divide_step(DATA.model_copy(update={"sampling": "mixed"}), 10, 100, 0)
+    assert step == StepShares(shuffled=5, balanced=5)
     order = EpochSampler(classes, 0, step, seed=0)
     images = np.concatenate([order.keys(epoch)[..., 1].ravel() for epoch in range(40)]) % 100
     assert 0.25 < np.mean(images >= 90) < 0.35
 
 
 def test_base_data_is_gone_through_before_any_of_it_comes_again() -> None:
-    order = sampler(6, Shares(shuffled=3, base=2), base=7)
+    order = sampler(6, StepShares(shuffled=3, base=2), base=7)
     images = np.concatenate([order.keys(epoch)[..., 1].ravel() for epoch in range(7)]) % order.total
     drawn = images[images >= 6]
     assert len(drawn) == 28

@@ -16,9 +16,9 @@ from napari_melanoma.evaluation.comparison import read_comparison
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, write_labels, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, load_network, read_bundle
-from napari_melanoma.runs.gate import gate, take_over
+from napari_melanoma.runs.gate import activate_model, compare_run
 from napari_melanoma.runs.train import train
-from napari_melanoma.slides.tile_models import Familiar, Labeller
+from napari_melanoma.slides.tile_models import TileNoveltyDetector, TissueSegmenter
 from napari_melanoma.training.prepare import check_data
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -188,13 +188,13 @@ def test_augmentation_keeps_labels_whole() -> None:
 
 
 def test_weights_of_classes() -> None:
-    from napari_melanoma.training.tasks.segmentation import MOST_WEIGHT, label_weights
+    from napari_melanoma.training.tasks.segmentation import MAX_WEIGHT, label_weights
 
     shares = (0.9, 0.0999, 0.0001)
     weights = label_weights(shares)
     assert float(sum(weight * share for weight, share in zip(weights, shares, strict=True))) == pytest.approx(1)
     assert float(weights[1] / weights[0]) == pytest.approx(0.9 / 0.0999)
-    assert float(weights[2] / weights[0]) == pytest.approx(MOST_WEIGHT)
+    assert float(weights[2] / weights[0]) == pytest.approx(MAX_WEIGHT)
 
 
 class StopAt(RunContext):
@@ -228,12 +228,12 @@ def test_a_phantom_is_learnt(trained: tuple[TrainRecipe, Path], tiles: Path) -> 
     assert (info.config.classes, info.config.modalities, info.config.tile) == (CLASSES, ("slide",), trained[0].tile)
     assert info.config.provenance["tuning_dice"] > 0.8
     assert set(info.config.provenance["tuning_dice_of_classes"]) == set(CLASSES)
-    model = Labeller.load(info, "cpu")
+    model = TissueSegmenter.load(info, "cpu")
     rgb, truth = read_photograph(tiles / "images/t23.png").rgb, read_labels(tiles / "masks/t23.png")
     probability = model.probabilities(rgb)
     assert probability.shape == (3, SIDE, SIDE)
     assert np.allclose(probability.sum(0), 1, atol=1e-5)
-    assert (model.labels(rgb) == truth).mean() > 0.85
+    assert (model.predict_labels(rgb) == truth).mean() > 0.85
 
 
 def test_what_is_left_beside_the_model(trained: tuple[TrainRecipe, Path]) -> None:
@@ -245,7 +245,7 @@ def test_what_is_left_beside_the_model(trained: tuple[TrainRecipe, Path]) -> Non
     assert "It tells glass, stroma, nest apart" in card
     assert "For whole-slide images" in card
     with pytest.raises(RunError, match="started from no model of its classes"):
-        gate(folder, run=RunContext())
+        compare_run(folder, run=RunContext())
 
 
 def test_a_model_that_goes_on_is_compared_with_the_old_one(
@@ -261,17 +261,17 @@ def test_a_model_that_goes_on_is_compared_with_the_old_one(
     assert found.new.JA.mean == pytest.approx(found.old.JA.mean + found.difference["JA"].mean)
     assert not (tmp_path / "on" / "evaluation").exists()
     assert "Lesions are found on 'nest'" in found.reason or found.advice == "cannot tell"
-    take_over(tmp_path / "on", "nests")
+    activate_model(tmp_path / "on", "nests")
     assert "Against the model that it started from" in read_bundle(tmp_path / "on" / "bundle").card
 
 
 def test_what_is_unlike_the_training_is_told(trained: tuple[TrainRecipe, Path], tiles: Path) -> None:
-    familiar = Familiar.of(bundle_of(trained), "cpu")
+    familiar = TileNoveltyDetector.from_bundle(bundle_of(trained), "cpu")
     assert familiar is not None
     known = [read_photograph(path).rgb for path in sorted((tiles / "images").iterdir())]
     green = [np.full((SIDE, SIDE, 3), (10, 200, 40), np.uint8)] * 3
-    assert familiar.unlike(known).mean() < 0.2
-    assert familiar.unlike(green).all()
+    assert familiar.is_out_of_distribution(known).mean() < 0.2
+    assert familiar.is_out_of_distribution(green).all()
     assert familiar.distances([]).shape == (0,)
 
 
@@ -295,7 +295,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 def test_of_other_classes_the_encoder_alone_is_taken(trained: tuple[TrainRecipe, Path], tiles: Path) -> None:
     info = bundle_of(trained)
     same, other = recipe_of(tiles), recipe_of(tiles, classes=["a", "b", "c"])
-    assert same.goes_on_from(info.config)
-    assert not other.goes_on_from(info.config)
+    assert same.continues_from(info.config)
+    assert not other.continues_from(info.config)
     lesion = TrainRecipe.parse({"data": {"datasets": [str(tiles)]}}, "one lesion")
-    assert not lesion.goes_on_from(info.config)
+    assert not lesion.continues_from(info.config)

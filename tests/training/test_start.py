@@ -12,8 +12,8 @@ import napari_melanoma.runs.train as workflow
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.models.zoo import build_network
-from napari_melanoma.runs.shipped_recipes import shipped_recipe
-from napari_melanoma.runs.start import check_start, describe_start, parent_of, start_network
+from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
+from napari_melanoma.runs.start import check_start, create_network, describe_start, find_parent
 from napari_melanoma.training.recipe import TrainRecipe
 
 MOBILENET = {"width": 0.1, "head_channels": 8}
@@ -46,7 +46,7 @@ def test_the_weights_are_taken_and_what_does_not_fit_is_said(from_file: TrainRec
     import torch
 
     said: list[str] = []
-    state = start_network(from_file, tell=said.append).state_dict()
+    state = create_network(from_file, notify=said.append).state_dict()
     truth = torch.load(published, weights_only=True)["model_state"]
     assert [name for name in truth if not bool((truth[name] == state[name]).all())] == ["logits.weight", "logits.bias"]
     assert len(said) == 1
@@ -54,7 +54,7 @@ def test_the_weights_are_taken_and_what_does_not_fit_is_said(from_file: TrainRec
 
 
 def test_the_run_says_so_in_its_events(from_file: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workflow, "_work", lambda *_: None)
+    monkeypatch.setattr(workflow, "_run_training", lambda *_: None)
     workflow.train(from_file, tmp_path / "run", resume=False, run=RunContext())
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     notices = [event["message"] for event in events if event["kind"] == "notice"]
@@ -62,7 +62,7 @@ def test_the_run_says_so_in_its_events(from_file: TrainRecipe, tmp_path: Path, m
 
 
 def test_a_file_is_no_parent_to_be_judged_against(from_file: TrainRecipe, published: Path) -> None:
-    assert parent_of(from_file) is None
+    assert find_parent(from_file) is None
     assert not from_file.model.starts_from_bundle
     before = describe_start(from_file, None)
     assert before.startswith("pascal.pth, weights ")
@@ -73,9 +73,9 @@ def test_a_file_is_no_parent_to_be_judged_against(from_file: TrainRecipe, publis
 
 
 def test_a_recipe_keeps_its_own_network_with_a_file(published: Path) -> None:
-    recipe = shipped_recipe("from-scratch").recipe(["x"], str(published))
+    recipe = find_shipped_recipe("from-scratch").complete(["x"], str(published))
     assert recipe.model.start == str(published)
-    assert recipe.model.architecture == shipped_recipe("from-scratch").recipe(["x"], "none").model.architecture
+    assert recipe.model.architecture == find_shipped_recipe("from-scratch").complete(["x"], "none").model.architecture
 
 
 def test_a_file_that_is_gone_is_said_before_anything_is_written(

@@ -15,12 +15,12 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.data.dataset import Sample, read_dataset
 from napari_melanoma.data.duplicates import Duplicate
-from napari_melanoma.data.splits import Parts
+from napari_melanoma.data.splits import TrainingSplit
 from napari_melanoma.io.results import read_table, write_table
+from napari_melanoma.training.data_selection import SelectedSamples, find_same_pictures, remove_leaks, select_samples
+from napari_melanoma.training.pixel_store import DecodedFacts
 from napari_melanoma.training.prepare import check_data
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.store import Facts
-from napari_melanoma.training.survey import Chosen, choose, find_same, without_leaks
 
 NOT_LEARNT = (
     "Not learnt from, as the same picture, or another one of the same patient or lesion, is held out or tuned on under "
@@ -55,11 +55,12 @@ def test_no_list_of_all_images_is_searched_for_each(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Sample, "__eq__", lambda one, other: one.group == other.group)
     monkeypatch.setattr(Told, "compared", 0)
     samples = [Sample(f"i{n}", Path(f"i{n}"), Path("m"), Told(f"g{n}"), "", "a") for n in range(2_000)]
-    chosen, notices = without_leaks(
-        Chosen(Parts(samples[:-2], samples[-2:-1], samples[-1:])), [Duplicate(samples[0], samples[-1], 1.0)]
+    chosen, notices = remove_leaks(
+        SelectedSamples(TrainingSplit(samples[:-2], samples[-2:-1], samples[-1:])),
+        [Duplicate(samples[0], samples[-1], 1.0)],
     )
     assert Told.compared < 5 * len(samples)
-    assert len(chosen.parts.learn) == 1_997
+    assert len(chosen.parts.training) == 1_997
     assert notices == [f"{NOT_LEARNT} 1 of the images, a/i0. The same picture: a/i0 and a/i1999 (likeness 1.00)."]
 
 
@@ -77,7 +78,7 @@ def test_a_patient_who_is_held_out_in_part_is_not_learnt(
 def test_base_data_do_not_teach_who_is_held_out(recipe: TrainRecipe, change: Any) -> None:
     """The base is the same folder: its patients are those of the run."""
     same = change(recipe, data={"base": recipe.data.datasets, "split": "val", "held_out_split": "train"})
-    chosen = choose(same)
+    chosen = select_samples(same)
     assert not {s.group for s in chosen.read} & {s.group for s in chosen.judged}
 
 
@@ -98,13 +99,13 @@ def test_two_data_sets_of_one_name_are_refused(recipe: TrainRecipe, draw: Any, c
     folders = [str(draw(tmp_path / clinic / "data")) for clinic in ("north", "south")]
     for data in ({"datasets": folders}, {"datasets": folders[:1], "base": folders[1:]}):
         with pytest.raises(DataSetError, match=r"two data sets have the name 'data': .*north.*south.*rename one"):
-            choose(change(recipe, data=data))
+            select_samples(change(recipe, data=data))
 
 
 def test_left_out_is_remembered_when_copies_are_found() -> None:
     left = Sample("x", Path("x"), Path("m"), "g", "train", "a")
-    chosen = replace(Chosen(Parts([], [], [])), left_out=(left,))
-    assert without_leaks(chosen, [])[0].left_out == (left,)
+    chosen = replace(SelectedSamples(TrainingSplit([], [], [])), left_out=(left,))
+    assert remove_leaks(chosen, [])[0].left_out == (left,)
 
 
 def test_a_picture_in_another_size_and_tint_counts_as_the_same(draw, tmp_path: Path, user_folders: Path) -> None:
@@ -112,17 +113,17 @@ def test_a_picture_in_another_size_and_tint_counts_as_the_same(draw, tmp_path: P
     samples = read_dataset(folder)
     rgb = np.asarray(Image.open(samples[0].image).resize((60, 40))) * (1.0, 0.9, 0.8)
     Image.fromarray(rgb.astype(np.uint8)).save(samples[-1].image)
-    found = find(Chosen(Parts(samples[:-2], samples[-2:-1], samples[-1:])))
-    kept, notices = without_leaks(*found)
-    assert [sample.image_id for sample in kept.parts.learn] == ["b02", "b03"]  # b01 is of the patient of b00
+    found = find(SelectedSamples(TrainingSplit(samples[:-2], samples[-2:-1], samples[-1:])))
+    kept, notices = remove_leaks(*found)
+    assert [sample.image_id for sample in kept.parts.training] == ["b02", "b03"]  # b01 is of the patient of b00
     said = "2 of the images, blobs/b00, blobs/b01. The same picture: blobs/b00 and blobs/b05 (likeness 0.9"
     assert notices[0].startswith(f"{NOT_LEARNT} {said}")
 
 
-def find(chosen: Chosen) -> tuple[Chosen, list[Duplicate]]:
+def find(chosen: SelectedSamples) -> tuple[SelectedSamples, list[Duplicate]]:
     """Look for the same pictures among images whose pixels all differ."""
-    facts = {sample.image: Facts(48, 48, 0.0, str(sample.image)) for sample in (*chosen.read, *chosen.judged)}
-    return chosen, find_same(chosen, facts, RunContext(), keep=False)
+    facts = {sample.image: DecodedFacts(48, 48, 0.0, str(sample.image)) for sample in (*chosen.read, *chosen.judged)}
+    return chosen, find_same_pictures(chosen, facts, RunContext(), keep=False)
 
 
 def copied(sample: Sample, path: Path) -> Path:
@@ -149,19 +150,19 @@ def test_a_lesion_is_not_learnt_where_another_picture_of_it_is_judged_elsewhere(
     """The second set judges on 0; its 1 shows the lesion too, which only image 1 of the first set says."""
     first, second = two_sets
     if left_out:  # the first set judges on its 0 itself, and says why its 1 is left out
-        chosen = Chosen(Parts(second[1:5], second[5:], first[:1]), left_out=(first[1],))
+        chosen = SelectedSamples(TrainingSplit(second[1:5], second[5:], first[:1]), left_out=(first[1],))
     else:
-        chosen = Chosen(Parts([*first[:4], *second[1:4]], second[4:], second[:1]), base=(first[4],))
-    kept, (notice,) = without_leaks(*find(chosen))
+        chosen = SelectedSamples(TrainingSplit([*first[:4], *second[1:4]], second[4:], second[:1]), base=(first[4],))
+    kept, (notice,) = remove_leaks(*find(chosen))
     expected = second[2:5] if left_out else [*first[2:4], *second[2:4]]
-    assert kept.parts.learn == expected
+    assert kept.parts.training == expected
     assert kept.base == chosen.base
     assert notice.startswith(f"{NOT_LEARNT} {1 if left_out else 3} of the images, ")
 
 
 def test_base_and_tuning_leave_their_lesion_too(two_sets: tuple[list[Sample], list[Sample]]) -> None:
     first, second = two_sets
-    chosen = Chosen(Parts(second[2:], [first[1], first[2]], second[:1]), base=(first[0], first[4]))
-    kept, notices = without_leaks(*find(chosen))
-    assert (kept.parts.tuning, kept.base) == ([first[2]], (first[4],))
+    chosen = SelectedSamples(TrainingSplit(second[2:], [first[1], first[2]], second[:1]), base=(first[0], first[4]))
+    kept, notices = remove_leaks(*find(chosen))
+    assert (kept.parts.validation, kept.base) == ([first[2]], (first[4],))
     assert [notice.split(",")[0] for notice in notices] == ["Not learnt from", "Not tuned on"]

@@ -88,17 +88,17 @@ def test_cancel_through_the_folder(recipe: TrainRecipe, tmp_path: Path, monkeypa
     monkeypatch.setattr(callbacks, "EVENT_INTERVAL_S", 0.0)
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(Cancelled):
-        train(recipe, folder.path, resume=False, run=RunContext(lambda progress: folder.ask("cancel")))
+        train(recipe, folder.path, resume=False, run=RunContext(lambda progress: folder.write_command("cancel")))
     assert not folder.bundle.exists()
 
 
 def test_a_launched_run_hears_its_folder_while_images_are_decoded(recipe: TrainRecipe, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
-    folder.tell("launched")  # as the dock does, which follows the folder from then on
+    folder.append_event("launched")  # as the dock does, which follows the folder from then on
 
     with pytest.raises(Cancelled):
-        train(recipe, folder.path, resume=False, run=RunContext(lambda progress: folder.ask("cancel")))
+        train(recipe, folder.path, resume=False, run=RunContext(lambda progress: folder.write_command("cancel")))
     kinds = [event["kind"] for event in _events(folder.path)]
     assert kinds == ["launched", "progress", "cancelled"]  # it speaks before it reads the first file
     assert not folder.config.exists()
@@ -109,7 +109,7 @@ def test_a_launched_run_that_cannot_start_says_so_in_its_folder(
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
-    folder.tell("launched")
+    folder.append_event("launched")
     with pytest.raises(DataSetError):
         train(change(recipe, data={"datasets": ["nowhere"]}), folder.path, resume=False, run=RunContext())
     last = _events(folder.path)[-1]
@@ -132,7 +132,7 @@ def test_an_unexpected_error_is_left_in_the_folder(
 
 def test_two_processes_never_work_in_one_folder(recipe: TrainRecipe, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    with folder.owned(), pytest.raises(RunError, match="another process works"):
+    with folder.locked(), pytest.raises(RunError, match="another process works"):
         train(recipe, folder.path, resume=False, run=RunContext())
     assert not folder.config.exists()
 
@@ -143,7 +143,7 @@ def test_a_failed_comparison_does_not_fail_the_run(
     def fail(*_: object, **__: object) -> None:
         raise BundleError("the model that it started from has gone")
 
-    monkeypatch.setattr("napari_melanoma.runs.gate.gate", fail)
+    monkeypatch.setattr("napari_melanoma.runs.gate.compare_run", fail)
     train(recipe, tmp_path / "run", resume=False, run=RunContext())
     *_, notice, last = _events(tmp_path / "run")
     assert notice["kind"] == "notice"

@@ -124,9 +124,9 @@ def nothing_left(qtbot, qapp):
     """Afterwards there are no more widgets, threads, processes and temporary folders than before."""
     before = {id(widget) for widget in qapp.allWidgets()}
     yield
-    from napari_melanoma.ui.widgets.job import jobs_running
+    from napari_melanoma.ui.widgets.job import count_running_jobs
 
-    qtbot.waitUntil(lambda: jobs_running() == 0, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: count_running_jobs() == 0, timeout=PATIENCE_MS)
 
     def left():
         new = [widget for widget in qapp.allWidgets() if id(widget) not in before]
@@ -160,8 +160,8 @@ def shared_client(client, monkeypatch):
     """Let docks that ask for the shared worker get the one without a network."""
     from napari_melanoma.ui.widgets import worker_client
 
-    monkeypatch.setattr(worker_client._Shared, "client", client)
-    monkeypatch.setattr(worker_client._Shared, "users", 1)
+    monkeypatch.setattr(worker_client._SharedWorker, "client", client)
+    monkeypatch.setattr(worker_client._SharedWorker, "users", 1)
     return client
 
 

@@ -14,7 +14,7 @@ import tifffile
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.io.slide_spec import DONE, ResultSpec
+from napari_melanoma.io.slide_spec import DONE, SlideResultSpec
 from napari_melanoma.io.slide_store import SlideResult
 
 SIDE, TILE, MPP = 512, 32, 0.5
@@ -60,10 +60,10 @@ class FakeAnalysis:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "slide.json", {"slide": str(slide)})
         self.place = RunFolder(folder)
-        self.place.ask("run")
+        self.place.write_command("run")
         order = np.argwhere(np.arange(SIDE // TILE)[None, :].repeat(SIDE // TILE, 0) < SIDE // TILE - 2)
         self.order = order[np.random.default_rng(0).permutation(len(order))].astype(np.int32)
-        self.spec = ResultSpec(
+        self.spec = SlideResultSpec(
             slide=slide.stem,
             fingerprint=fingerprint,
             kind="classification",
@@ -83,10 +83,10 @@ class FakeAnalysis:
         created = psutil.Process().create_time()
         stamp = {"pid": os.getpid(), "created": created, "host": platform.node(), "started": 0}
         (self.path / "process.json").write_text(json.dumps(stamp))
-        self.place.tell("launched")
+        self.place.append_event("launched")
         self.result = SlideResult.create(self.path, self.spec, self.order)
         self.writer = self.result.writer()
-        self.place.tell(
+        self.place.append_event(
             "started", slide=self.slide.stem, done=0, total=len(self.order), resumed=False, model=self.model
         )
         return self
@@ -99,7 +99,7 @@ class FakeAnalysis:
         self.writer.flush()
         self.done += len(at)
         counts = {"done": self.done, "total": len(self.order), "failed": 0, "tiles_per_s": 212.0, "eta_s": 32.0}
-        self.place.tell("progress", message="at work", **counts)
+        self.place.append_event("progress", message="at work", **counts)
         return self
 
     def dies(self):
@@ -110,12 +110,12 @@ class FakeAnalysis:
 
     def finishes(self, warnings=("trained on synthetic slides",)):
         """Answer the rest, and write what is left at the end."""
-        from napari_melanoma.slides.findings import read_maps
         from napari_melanoma.slides.lesion_files import write_lesions_table, write_outlines
         from napari_melanoma.slides.lesions import LesionConfig, find_lesions
+        from napari_melanoma.slides.saved_results import read_lesion_maps
 
         self.works(len(self.order) - self.done)
-        lesions = find_lesions(read_maps(self.path, "melanoma"), LesionConfig())
+        lesions = find_lesions(read_lesion_maps(self.path, "melanoma"), LesionConfig())
         write_lesions_table(self.path / "lesions.csv", lesions)
         write_outlines(self.path / "lesions.geojson", lesions)
         write_mask(self.path / "tissue.png", np.ones((64, 64), bool))
@@ -137,5 +137,5 @@ class FakeAnalysis:
                 "options": {**self.options, "lesions": LesionConfig().model_dump(mode="json")},
             },
         )
-        self.place.tell_last("finished", tiles=self.done, failed=0)
+        self.place.append_final_event("finished", tiles=self.done, failed=0)
         return self.dies()

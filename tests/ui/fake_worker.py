@@ -37,7 +37,7 @@ def segment(arguments, run):
 
 def rate(arguments, run):
     """The number at the end of the file's name is the score in percent; the words before say how it misbehaves."""
-    from napari_melanoma.core.provenance import fingerprint
+    from napari_melanoma.core.provenance import array_fingerprint
     from napari_melanoma.io.photographs import read_photograph
 
     path = Path(arguments["image"])
@@ -47,7 +47,7 @@ def rate(arguments, run):
     if kind == "dies":
         os._exit(3)
     rgb = read_photograph(path).rgb
-    return {"score": int(number) / 100, "lesion_found": kind != "empty", "image_sha256": fingerprint(rgb)}
+    return {"score": int(number) / 100, "lesion_found": kind != "empty", "image_sha256": array_fingerprint(rgb)}
 
 
 def estimate(arguments, run):
@@ -129,16 +129,16 @@ def answer_of(arguments, verb):
 
 def answer_case(arguments, run):
     """Each lesion is larger than the one before; the last is unlike the others."""
-    from napari_melanoma.case.predictions import rests_on, row_of
+    from napari_melanoma.case.predictions import collect_metadata, compute_input_digest
     from napari_melanoma.case.store import CaseStore
 
-    case = CaseStore.look_at(Path(arguments["folder"])).case
+    case = CaseStore.open_read_only(Path(arguments["folder"])).case
     if "slow" in arguments["model"]:
         time.sleep(60)
     lesions = []
     for place, lesion in enumerate(found for found in case.lesions if found.images):
         looked[arguments["model"]] = 0.05 * (place + 1)
-        row = row_of(case, lesion, lesion.images[0])
+        row = collect_metadata(case, lesion, lesion.images[0])
         odd = {"lesions": 3, "rank": 3 - place, "distance": 0.1, "z": 5.0 * place}
         lesions.append(
             {
@@ -146,10 +146,10 @@ def answer_case(arguments, run):
                 "image_ids": [image.id for image in lesion.images],
                 "answer": answer_of({"model": arguments["model"], "row": row}, "answer_case")["answer"],
                 "odd": odd,
-                "rests_on": rests_on(case, lesion),
+                "rests_on": compute_input_digest(case, lesion),
             }
         )
-    notes = [[image.id, "is a slide."] for _, image in case.each_image() if image.modality == "wsi"]
+    notes = [[image.id, "is a slide."] for _, image in case.iterate_images() if image.modality == "wsi"]
     stamp = lesions[0]["answer"]["model"]
     return {"answers": {"version": 1, "created": "", "model": stamp, "notes": notes, "lesions": lesions}}
 
@@ -171,7 +171,7 @@ def slide_risk(arguments, run):
     from answers import risk_answer
 
     from napari_melanoma.core.files import write_json
-    from napari_melanoma.slides.result_folder import note_slide
+    from napari_melanoma.slides.result_folder import record_slide
 
     age = int(arguments["row"].get("age") or 50)
     run.report(Progress(1, 3, "Reading the deepest places"))
@@ -183,7 +183,7 @@ def slide_risk(arguments, run):
         raise InputError("there is no tumour to look at.")
     time.sleep(0.3 * (age == 16))
     folder = Path(arguments["folder"])
-    note_slide(folder, Path(arguments["slide"]), named=True)
+    record_slide(folder, Path(arguments["slide"]), record_name=True)
     write_json(folder / "risk.json", risk_answer(age / 100, arguments["row"], arguments["options"]))
     return {"file": str(folder / "risk.json")}
 
@@ -192,26 +192,28 @@ def slide_risk_map(arguments, run):
     """Hot everywhere in the patches."""
     import numpy as np
 
-    from napari_melanoma.risk.slide_files import RiskMap, boxes_of, kept_risk, write_map
-    from napari_melanoma.slides.stitching import composed
+    from napari_melanoma.risk.slide_files import RiskMap, patch_boxes, read_risk, write_risk_map
+    from napari_melanoma.slides.stitching import compose_patch_maps
 
     folder = Path(arguments["folder"])
-    answer, method = kept_risk(folder).answer, arguments["method"]
-    boxes = boxes_of(answer)
-    values, place = composed([np.full((4, 4), 0.5 + 0.5 * (method == "attention"), np.float32)] * 2, boxes, (512, 512))
-    return {"file": str(write_map(folder, answer, RiskMap(method, values, place)))}
+    answer, method = read_risk(folder).prediction, arguments["method"]
+    boxes = patch_boxes(answer)
+    values, place = compose_patch_maps(
+        [np.full((4, 4), 0.5 + 0.5 * (method == "attention"), np.float32)] * 2, boxes, (512, 512)
+    )
+    return {"file": str(write_risk_map(folder, answer, RiskMap(method, values, place)))}
 
 
 def slide_biomarkers(arguments, run):
     """Seven features, each strongest at its own place."""
-    from napari_melanoma.risk.slide_files import kept_risk, write_gallery
+    from napari_melanoma.risk.slide_files import read_risk, write_gallery
 
     folder = Path(arguments["folder"])
     features = [
         {"title": f"Feature {at}: AUC 0.9", "places": [{"box": [32 * at, 64, 32, 32], "value": 4.0}] * (at < 6)}
         for at in range(7)
     ]
-    return {"file": str(write_gallery(folder, kept_risk(folder).answer, "Ranked.", features))}
+    return {"file": str(write_gallery(folder, read_risk(folder).prediction, "Ranked.", features))}
 
 
 if __name__ == "__main__":

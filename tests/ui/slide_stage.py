@@ -12,9 +12,9 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QLabel, QLineEdit
 
 from conftest import Person
 from napari_melanoma.slides import runs
-from napari_melanoma.slides.options import decisive_settings
-from napari_melanoma.slides.reading.files import fingerprint_of
-from napari_melanoma.ui.viewer.camera import camera
+from napari_melanoma.slides.options import hashed_tile_settings
+from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.ui.viewer.camera import get_camera
 
 PATIENCE_MS = 20_000
 
@@ -31,7 +31,7 @@ class Launched:
             raise self.error
         self.options.append(options)
         self.forced.append(force)
-        settings = {key: value for key, value in decisive_settings(options).items() if key != "model"}
+        settings = {key: value for key, value in hashed_tile_settings(options).items() if key != "model"}
         folder = runs.slide_folder(out, slide)
         self.last = FakeAnalysis(folder, slide, self.fingerprint, options.model, settings).begins()
         return folder
@@ -40,7 +40,7 @@ class Launched:
 def user(home, monkeypatch):
     """Data folders of this test alone."""
     monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
-    monkeypatch.setattr("napari_melanoma.ui.widgets.settings.SETTLED_MS", 10)
+    monkeypatch.setattr("napari_melanoma.ui.widgets.settings.DEBOUNCE_MS", 10)
     return home
 
 
@@ -87,7 +87,7 @@ class Pathologist(Person):
 
     def sees(self, point):
         """Whether a point, in pixels of the slide, is in the middle of the view."""
-        at = np.array(camera(self.viewer).center[-2:])
+        at = np.array(get_camera(self.viewer).center[-2:])
         return np.allclose(at, self.dock.slide.to_world(point), atol=1e-6)
 
     def rows(self):
@@ -133,7 +133,7 @@ def person(user, nothing_left, make_napari_viewer, qtbot):
 def analysed(person, slide_path):
     """Somebody who opens a slide that was analysed another day."""
     folder = runs.slide_folder(person.dock.desk.root, slide_path)
-    person.analysis = FakeAnalysis(folder, slide_path, fingerprint_of(slide_path)).begins().finishes()
+    person.analysis = FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     person.opens_slides(slide_path)
     person.until(lambda: len(person.rows()) == 2)
     person.waits()

@@ -6,8 +6,8 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.widgets.look import Connections, ThemedIcons
-from napari_melanoma.ui.widgets.settings import Settings
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
 
 WIDTH, HEIGHT = 340, 700
 
@@ -21,7 +21,7 @@ class Stage:
         self.connections = Connections()
         self.page = QWidget()
         self.icons = ThemedIcons(self.viewer, self.page, self.connections)
-        self.settings = Settings()
+        self.settings = DockSettings()
         self.scroll = QScrollArea()
         self.scroll.setWidgetResizable(True)
         self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

@@ -12,8 +12,8 @@ from qtpy.QtGui import QImage
 from conftest import photograph
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.ui import demo
-from napari_melanoma.ui.demo import open_and_analyse, run_demo
-from napari_melanoma.ui.open import open_viewer
+from napari_melanoma.ui.demo import open_and_analyze, run_demo
+from napari_melanoma.ui.launch import open_viewer
 
 
 @pytest.fixture
@@ -45,10 +45,10 @@ def test_the_demo_leaves_a_screenshot_a_report_and_results(shown, tmp_path):
 def test_a_second_photograph_is_analysed_beside_the_first(dock, tmp_path, monkeypatch):
     from PIL import Image
 
-    monkeypatch.setattr(demo, "PATIENCE_S", 20.0)
+    monkeypatch.setattr(demo, "TIMEOUT_S", 20.0)
     for name in ("arm", "leg"):
         Image.fromarray(photograph()).save(tmp_path / f"{name}.png")
-        open_and_analyse(dock, tmp_path / f"{name}.png")
+        open_and_analyze(dock, tmp_path / f"{name}.png")
         assert dock.picker.combo.currentText() == name
     assert len(dock.work.book.lesions) == 2
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from qtpy.QtWidgets import QComboBox, QPushButton, QWidget
 
-from napari_melanoma.data.harmonize import harmonise
-from napari_melanoma.data.mapping import TableMapping, read_mapping
-from napari_melanoma.io.tables import each_row
+from napari_melanoma.data.harmonize import harmonize_rows
+from napari_melanoma.data.table_mapping import TableMapping, read_mapping
+from napari_melanoma.io.tables import iterate_rows
 from napari_melanoma.ui.table_mapping import MappingDialog
 
 PATIENCE_MS = 20_000
@@ -39,7 +39,7 @@ def owner(home, qtbot):
 def opened(owner, qtbot):
     def open_it(path, mapping=None):
         dialog = MappingDialog(path, owner, mapping)
-        with qtbot.waitSignal(dialog.read, timeout=PATIENCE_MS):
+        with qtbot.waitSignal(dialog.table_read, timeout=PATIENCE_MS):
             dialog.show()
         return dialog
 
@@ -92,7 +92,7 @@ def test_what_is_chosen_is_what_harmonising_does(opened, table, tmp_path, qtbot)
     assert "Saved as ours.toml" in said(dialog)
     mapping = read_mapping(tmp_path / "ours.toml")
     assert mapping == dialog.mapping
-    rows, report = (done := harmonise([mapping.apply(row) for row in each_row(table)])).rows, done.report
+    rows, report = (done := harmonize_rows([mapping.apply(row) for row in iterate_rows(table)])).rows, done.report
     assert not report.unmapped
     assert [row.get("sub_site") for row in rows] == [None, "forearm", "cheek", None, "cheek"]
     assert [row["patient_id"] for row in rows] == ["17", "17", "18", "19", "19"]
@@ -114,7 +114,7 @@ def test_a_column_that_is_to_stay_is_not_taken_for_ours_by_its_name(opened, tabl
     dialog = opened(table)
     chooses_column(dialog, qtbot, "dx", "*")
     row = dialog.mapping.apply({"dx": "nv"})
-    assert harmonise([row]).rows == [{"own_dx": "nv"}]
+    assert harmonize_rows([row]).rows == [{"own_dx": "nv"}]
 
 
 def test_a_mapping_that_is_known_is_shown(opened, table):
@@ -154,7 +154,7 @@ def test_what_is_no_table_is_said_and_cannot_be_used(owner, tmp_path, qtbot, con
 def test_the_dialog_leaves_nothing_behind(nothing_left, home, table, qtbot):
     owner = QWidget()
     dialog = MappingDialog(table, owner)
-    with qtbot.waitSignal(dialog.read, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(dialog.table_read, timeout=PATIENCE_MS):
         dialog.show()
     dialog.reject()
     owner.deleteLater()

@@ -41,12 +41,14 @@ def test_listing_the_samples_imports_nothing_heavy() -> None:
 
 def test_the_sample_slide_is_drawn_once_and_opens_in_micrometres(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *names, **options: tmp_path)
-    monkeypatch.setattr(sample_data, "SLIDE", {"size": (768, 768), "mpp": 1.0, "lesions": {"breslow_mm": 0.2}})
+    monkeypatch.setattr(
+        sample_data, "SAMPLE_SLIDE_CONFIG", {"size": (768, 768), "mpp": 1.0, "lesions": {"breslow_mm": 0.2}}
+    )
     ((levels, attributes, kind),) = sample_data.slide_sample()
     assert kind == "image"
     assert attributes["multiscale"] is True
     assert attributes["scale"] == (1.0, 1.0)
     assert levels[0].shape == (768, 768, 3)
-    drawn = sample_data.sample_slide().stat().st_mtime_ns
-    assert sample_data.sample_slide().stat().st_mtime_ns == drawn
+    drawn = sample_data.get_sample_slide().stat().st_mtime_ns
+    assert sample_data.get_sample_slide().stat().st_mtime_ns == drawn
     attributes["metadata"]["napari_melanoma"]["slide"].close()

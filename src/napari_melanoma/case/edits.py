@@ -15,66 +15,66 @@ Images = tuple[CaseImage, ...]
 
 def set_patient(case: Case, **values: object) -> Case:
     """Set fields of the patient; what is set is no guess any more."""
-    return _with(case, patient=_changed(case.patient, values))
+    return _replace_fields(case, patient=_change_part(case.patient, values))
 
 
 def add_lesion(case: Case, **values: object) -> Case:
     """Add a lesion at the end; its id is ``case.lesions[-1].id`` of what is returned."""
-    number = _last(case.lesions_numbered, (lesion.id for lesion in case.lesions)) + 1
-    lesion = _changed(CaseLesion(id=f"L{number}"), values)
-    return _with(case, lesions=(*case.lesions, lesion), lesions_numbered=number)
+    number = _last_number(case.lesions_numbered, (lesion.id for lesion in case.lesions)) + 1
+    lesion = _change_part(CaseLesion(id=f"L{number}"), values)
+    return _replace_fields(case, lesions=(*case.lesions, lesion), lesions_numbered=number)
 
 
 def remove_lesion(case: Case, lesion_id: str) -> Case:
     """Remove a lesion; its images stay in the case, as images of no lesion."""
-    images = case.lesion(lesion_id).images
+    images = case.find_lesion(lesion_id).images
     left = tuple(lesion for lesion in case.lesions if lesion.id != lesion_id)
-    return _with(case, lesions=left, images=(*case.images, *images))
+    return _replace_fields(case, lesions=left, images=(*case.images, *images))
 
 
 def set_lesion(case: Case, lesion_id: str, **values: object) -> Case:
     """Set fields of a lesion; what is set is no guess any more."""
-    changed = _changed(case.lesion(lesion_id), values)
-    return _with(case, lesions=tuple(changed if found.id == lesion_id else found for found in case.lesions))
+    changed = _change_part(case.find_lesion(lesion_id), values)
+    return _replace_fields(case, lesions=tuple(changed if found.id == lesion_id else found for found in case.lesions))
 
 
 def add_images(case: Case, images: Iterable[CaseImage], lesion_id: str = "") -> Case:
     """Add images to a lesion, or to those of no lesion; each gets an id of its own."""
-    number = _last(case.images_numbered, (image.id for _, image in case.each_image()))
-    numbered = [_with(image, id=f"I{number + more}") for more, image in enumerate(images, start=1)]
-    added = _put(case, lesion_id, len(_images(case, lesion_id)), numbered)
-    return _with(added, images_numbered=number + len(numbered))
+    number = _last_number(case.images_numbered, (image.id for _, image in case.iterate_images()))
+    numbered = [_replace_fields(image, id=f"I{number + more}") for more, image in enumerate(images, start=1)]
+    added = _insert_images(case, lesion_id, len(_images_of(case, lesion_id)), numbered)
+    return _replace_fields(added, images_numbered=number + len(numbered))
 
 
 def remove_image(case: Case, image_id: str) -> Case:
     """Remove an image from the case; its file stays where it is."""
-    case.image(image_id)
-    return _each_images(case, image_id, lambda images: tuple(image for image in images if image.id != image_id))
+    case.find_image(image_id)
+    return _map_images(case, image_id, lambda images: tuple(image for image in images if image.id != image_id))
 
 
 def move_image(case: Case, image_id: str, lesion_id: str, position: int | None = None) -> Case:
     """Move an image to a lesion, or to those of no lesion; who moves it has confirmed where it belongs."""
-    image = _changed(case.image(image_id), {}, confirmed=("lesion",))
+    image = _change_part(case.find_image(image_id), {}, confirmed=("lesion",))
     left = remove_image(case, image_id)
-    place = len(_images(left, lesion_id)) if position is None else position
-    return _put(left, lesion_id, place, [image])
+    place = len(_images_of(left, lesion_id)) if position is None else position
+    return _insert_images(left, lesion_id, place, [image])
 
 
 def set_image(case: Case, image_id: str, **values: object) -> Case:
     """Set fields of an image; what is set is no guess any more."""
-    return _exchanged(case, _changed(case.image(image_id), values))
+    return _replace_image(case, _change_part(case.find_image(image_id), values))
 
 
 def set_correction(case: Case, image_id: str, correction: CaseCorrection | None) -> Case:
     """Say which mask a person stands for."""
-    return _exchanged(case, _with(case.image(image_id), correction=correction))
+    return _replace_image(case, _replace_fields(case.find_image(image_id), correction=correction))
 
 
 def add_result(case: Case, image_id: str, result: CaseResult) -> Case:
     """Add a result to an image; one in the same folder is replaced."""
-    image = case.image(image_id)
+    image = case.find_image(image_id)
     others = tuple(found for found in image.results if found.path != result.path)
-    return _exchanged(case, _with(image, results=(*others, result)))
+    return _replace_image(case, _replace_fields(image, results=(*others, result)))
 
 
 def confirm(case: Case, part_id: str = "", *fields: str) -> Case:
@@ -83,32 +83,36 @@ def confirm(case: Case, part_id: str = "", *fields: str) -> Case:
     Returns after it; where nothing was guessed, the same.
     """
     if not part_id:
-        return _with(case, patient=_changed(case.patient, {}, confirmed=fields or tuple(case.patient.guesses)))
+        return _replace_fields(
+            case, patient=_change_part(case.patient, {}, confirmed=fields or tuple(case.patient.guesses))
+        )
     lesion = next((found for found in case.lesions if found.id == part_id), None)
     if lesion is not None:
-        changed = _changed(lesion, {}, confirmed=fields or tuple(lesion.guesses))
-        return _with(case, lesions=tuple(changed if found.id == part_id else found for found in case.lesions))
-    image = case.image(part_id)
-    return _exchanged(case, _changed(image, {}, confirmed=fields or tuple(image.guesses)))
+        changed = _change_part(lesion, {}, confirmed=fields or tuple(lesion.guesses))
+        return _replace_fields(case, lesions=tuple(changed if found.id == part_id else found for found in case.lesions))
+    image = case.find_image(part_id)
+    return _replace_image(case, _change_part(image, {}, confirmed=fields or tuple(image.guesses)))
 
 
 def confirm_all(case: Case) -> Case:
     """Say that all guesses are right."""
-    parts = [lesion.id for lesion in case.lesions] + [image.id for _, image in case.each_image()]
+    parts = [lesion.id for lesion in case.lesions] + [image.id for _, image in case.iterate_images()]
     for part_id in ("", *parts):
         case = confirm(case, part_id)
     return case
 
 
-def _last(numbered: int, ids: Iterable[str]) -> int:
+def _last_number(numbered: int, ids: Iterable[str]) -> int:
     """The last number that was given: a file that another program wrote may not say it, or too small a one."""
     return max([numbered, *(int(number) for name in ids if (number := name[1:]).isdecimal())])
 
 
-def _changed(part: Part, values: dict[str, object], confirmed: Iterable[str] = ()) -> Part:
+def _change_part(part: Part, values: dict[str, object], confirmed: Iterable[str] = ()) -> Part:
     """Give a part with other values, checked; guesses of what was set or confirmed are none any more."""
     kind = type(part)
-    given = {name: _default(kind, name) if _is_empty(kind, name, value) else value for name, value in values.items()}
+    given = {
+        name: _empty_value(kind, name) if _is_empty(kind, name, value) else value for name, value in values.items()
+    }
     settled = {*values, *confirmed}
     guesses = {name: origin for name, origin in part.guesses.items() if name not in settled}
     return kind.parse({**dict(part), "guesses": guesses, **given}, "what was entered")
@@ -119,42 +123,44 @@ def _is_empty(kind: type[CasePart], name: str, value: object) -> bool:
     return name in kind.model_fields and (value is None or (isinstance(value, str) and not value.strip()))
 
 
-def _default(kind: type[CasePart], name: str) -> object:
+def _empty_value(kind: type[CasePart], name: str) -> object:
     """What a field holds where nothing is known."""
     return kind.model_fields[name].get_default()
 
 
-def _with(value: Value, **fields: object) -> Value:
+def _replace_fields(value: Value, **fields: object) -> Value:
     """Give a value with other fields, which are known to be allowed."""
     return value.model_copy(update=fields)
 
 
-def _images(case: Case, lesion_id: str) -> Images:
+def _images_of(case: Case, lesion_id: str) -> Images:
     """Images of a lesion, or those of no lesion."""
-    return case.lesion(lesion_id).images if lesion_id else case.images
+    return case.find_lesion(lesion_id).images if lesion_id else case.images
 
 
-def _put(case: Case, lesion_id: str, place: int, images: list[CaseImage]) -> Case:
+def _insert_images(case: Case, lesion_id: str, position: int, images: list[CaseImage]) -> Case:
     """Insert images at a place of a lesion, or of those of no lesion."""
-    there = _images(case, lesion_id)
-    filled = (*there[:place], *images, *there[place:])
+    there = _images_of(case, lesion_id)
+    filled = (*there[:position], *images, *there[position:])
     if not lesion_id:
-        return _with(case, images=filled)
-    lesions = (_with(found, images=filled) if found.id == lesion_id else found for found in case.lesions)
-    return _with(case, lesions=tuple(lesions))
+        return _replace_fields(case, images=filled)
+    lesions = (_replace_fields(found, images=filled) if found.id == lesion_id else found for found in case.lesions)
+    return _replace_fields(case, lesions=tuple(lesions))
 
 
-def _exchanged(case: Case, image: CaseImage) -> Case:
+def _replace_image(case: Case, image: CaseImage) -> Case:
     """Put an image in the place of the one with its id."""
-    return _each_images(
+    return _map_images(
         case, image.id, lambda images: tuple(image if found.id == image.id else found for found in images)
     )
 
 
-def _each_images(case: Case, image_id: str, change: Callable[[Images], Images]) -> Case:
+def _map_images(case: Case, image_id: str, change: Callable[[Images], Images]) -> Case:
     """Change the images where one of that id is; lesions without it stay the same objects."""
     lesions = (
-        _with(lesion, images=change(lesion.images)) if any(found.id == image_id for found in lesion.images) else lesion
+        _replace_fields(lesion, images=change(lesion.images))
+        if any(found.id == image_id for found in lesion.images)
+        else lesion
         for lesion in case.lesions
     )
-    return _with(case, lesions=tuple(lesions), images=change(case.images))
+    return _replace_fields(case, lesions=tuple(lesions), images=change(case.images))

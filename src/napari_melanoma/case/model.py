@@ -16,17 +16,17 @@ from pydantic_core import PydanticCustomError
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.data.table_schema import check_value, column_named
+from napari_melanoma.data.table_schema import check_value, find_column
 from napari_melanoma.data.taxonomy import UNKNOWN
-from napari_melanoma.io.results import risk_validity_in
+from napari_melanoma.io.results import read_risk_validity
 
 VERSION = "1.0"  # a greater first number is another format; a greater second one has keys that are not known here
 NAME = r"^[A-Za-z0-9_-]{0,32}$"  # of files in the case folder
 Origin = Literal["name", "dicom", "exif", "table"]
-Cell = str | float | bool | None
+CellKind = str | float | bool | None
 
 
-def cell(value: Cell) -> str:
+def format_cell(value: CellKind) -> str:
     """Write a value as the table holds it.
 
     Returns "" for None; 1 and 0 for yes and no; numbers without a needless point.
@@ -49,16 +49,16 @@ class CasePart(Config):
 
         Returns "" where it is not known; 1 and 0 for yes and no.
         """
-        return cell(getattr(self, name))
+        return format_cell(getattr(self, name))
 
     @field_validator("*", mode="after")
     @classmethod
-    def _fits_the_table(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - of any field
+    def _check_column(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - of any field
         """Refuse what the column of that name could not hold."""
-        column = column_named(info.field_name or "")
+        column = find_column(info.field_name or "")
         if column is None or not isinstance(value, str | float | int):
             return value
-        said = check_value(column, cell(value))
+        said = check_value(column, format_cell(value))
         if said:
             raise PydanticCustomError("table", "{said}", {"said": said})
         return "" if value == UNKNOWN else value
@@ -111,7 +111,7 @@ class CaseRisk(Config):
     @property
     def known_validity(self) -> Validity:
         """Whether it is valid, also where it was stored without saying so."""
-        return risk_validity_in({**self.model_dump(mode="json"), "model": {"name": self.model}})
+        return read_risk_validity({**self.model_dump(mode="json"), "model": {"name": self.model}})
 
     @property
     def headline(self) -> str:
@@ -200,16 +200,16 @@ class Case(Config):
     more: dict[str, Any] = Field({}, description="keys that a newer version wrote, kept as they are")
 
     @model_validator(mode="after")
-    def _ids_occur_once(self) -> Self:
+    def _check_unique_ids(self) -> Self:
         lesions = [lesion.id for lesion in self.lesions]
-        images = [image.id for _, image in self.each_image()]
+        images = [image.id for _, image in self.iterate_images()]
         for what, ids in (("lesions", lesions), ("images", images)):
             twice = [name for name, count in Counter(ids).items() if count > 1]
             if twice:
                 raise ValueError(f"two {what} have the id '{twice[0]}': give one of them another")
         return self
 
-    def each_image(self) -> Iterator[tuple[CaseLesion | None, CaseImage]]:
+    def iterate_images(self) -> Iterator[tuple[CaseLesion | None, CaseImage]]:
         """Go through all images, those of no lesion last.
 
         Yields the lesion it belongs to, and the image.
@@ -218,15 +218,17 @@ class Case(Config):
             yield from ((lesion, image) for image in lesion.images)
         yield from ((None, image) for image in self.images)
 
-    def lesion(self, lesion_id: str) -> CaseLesion:
+    def find_lesion(self, lesion_id: str) -> CaseLesion:
         """Find a lesion."""
-        return next((found for found in self.lesions if found.id == lesion_id), None) or _missing(lesion_id)
+        return next((found for found in self.lesions if found.id == lesion_id), None) or _raise_missing(lesion_id)
 
-    def image(self, image_id: str) -> CaseImage:
+    def find_image(self, image_id: str) -> CaseImage:
         """Find an image, in a lesion or in none."""
-        return next((found for _, found in self.each_image() if found.id == image_id), None) or _missing(image_id)
+        return next((found for _, found in self.iterate_images() if found.id == image_id), None) or _raise_missing(
+            image_id
+        )
 
 
-def _missing(name: str) -> Any:  # noqa: ANN401 - never returns
+def _raise_missing(name: str) -> Any:  # noqa: ANN401 - never returns
     """Raise for an id that the case does not have."""
     raise KeyError(f"the case has no {name}")

@@ -11,30 +11,30 @@ from typing import Any
 
 from napari_melanoma.case.edits import add_result, set_correction, set_image
 from napari_melanoma.case.model import Case, CaseImage, CaseLesion, CaseResult, CaseRisk
-from napari_melanoma.case.predictions import row_of
+from napari_melanoma.case.predictions import collect_metadata
 from napari_melanoma.case.store import RISKS, CaseStore, write_correction
 from napari_melanoma.core.errors import ConfigError, InputError, SaveError
-from napari_melanoma.core.files import finite, write_json
-from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.data.features.encoding import number_of
+from napari_melanoma.core.files import replace_non_finite, write_json
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.data.features.encoding import read_number
 from napari_melanoma.lesion.analysis import LesionResult, save_lesion
 
 
-def keep_result(store: CaseStore, case: Case, image_id: str, result: LesionResult) -> Case:
+def save_result(store: CaseStore, case: Case, image_id: str, result: LesionResult) -> Case:
     """Write a result into the case folder; a mask that was corrected by hand becomes the image's correction.
 
     With correction and result; ``CaseStore.save`` writes it.
     """
     if store.read_only:
         raise SaveError(f"cannot save a result in {store.folder}: {store.read_only}")
-    image, correction = case.image(image_id), None
+    image, correction = case.find_image(image_id), None
     if result.corrected:
-        digest = fingerprint(result.photograph.rgb)
+        digest = array_fingerprint(result.photograph.rgb)
         correction = write_correction(store, image.id, result.mask, image_digest=digest, model=result.model.name)
         case = set_correction(case, image_id, correction)
-    folder = store.result_folder(image_id, correction)
+    folder = store.find_result_folder(image_id, correction)
     if not folder.exists():
-        store.added(folder)
+        store.register_file(folder)
     kept = CaseResult(
         path=save_lesion(result, folder),
         correction=correction.digest if correction else "",
@@ -45,31 +45,31 @@ def keep_result(store: CaseStore, case: Case, image_id: str, result: LesionResul
 
 
 DIGITS = 12  # of the digest, in the file's name
-SAME = 0.005  # mm, years: two numbers that are written alike
+TOLERANCE = 0.005  # mm, years: two numbers that are written alike
 
 
-def keep_risk(store: CaseStore, case: Case, image_id: str, answer: Mapping[str, Any]) -> Case:
+def save_risk(store: CaseStore, case: Case, image_id: str, prediction: Mapping[str, Any]) -> Case:
     """Keep the risk of a slide with a case.
 
     With the risk, to be saved.
     """
     if store.read_only:
         raise SaveError(f"cannot save a risk in {store.folder}: {store.read_only}")
-    lesion = next((of for of, image in case.each_image() if image.id == image_id), None)
+    lesion = next((of for of, image in case.iterate_images() if image.id == image_id), None)
     if lesion is None:
         raise InputError("the slide is of no lesion yet: drag it to its lesion in the Case dock first.")
-    path = store.folder / RISKS / f"{image_id}-{_digest(answer)}.json"
+    path = store.folder / RISKS / f"{image_id}-{_prediction_digest(prediction)}.json"
     try:
-        kept = _kept(path, answer, row_of(case, lesion, case.image(image_id)))
+        kept = _create_case_risk(path, prediction, collect_metadata(case, lesion, case.find_image(image_id)))
     except (ConfigError, KeyError, TypeError) as error:
         raise InputError(f"this risk is of another form ({error}): estimate it again.") from error
     if not path.is_file():
-        store.added(path)
-        write_json(path, dict(answer))
+        store.register_file(path)
+        write_json(path, dict(prediction))
     return set_image(case, image_id, risk=kept)
 
 
-def risk_of(lesion: CaseLesion) -> tuple[CaseImage, CaseRisk] | None:
+def latest_risk(lesion: CaseLesion) -> tuple[CaseImage, CaseRisk] | None:
     """Find the risk of a lesion: that of the slide that was asked about last.
 
     None where nobody has asked.
@@ -78,7 +78,7 @@ def risk_of(lesion: CaseLesion) -> tuple[CaseImage, CaseRisk] | None:
     return max(told, key=lambda pair: pair[1].created, default=None)
 
 
-def changed_since(case: Case, lesion: CaseLesion, image: CaseImage, risk: CaseRisk) -> tuple[str, ...]:
+def find_changed_fields(case: Case, lesion: CaseLesion, image: CaseImage, risk: CaseRisk) -> tuple[str, ...]:
     """Name what the case says otherwise now than when a risk was kept with it.
 
     Where the slide knew better than the case from the start nothing has changed, and to estimate again would not help:
@@ -86,30 +86,32 @@ def changed_since(case: Case, lesion: CaseLesion, image: CaseImage, risk: CaseRi
 
     Columns, also those that were erased; none where the answer still fits.
     """
-    now = row_of(case, lesion, image)
-    return tuple(name for name in _asked(risk) if _is_new(name, now, risk) and not _is_used(name, now, risk))
+    now = collect_metadata(case, lesion, image)
+    return tuple(name for name in _used_columns(risk) if _is_changed(name, now, risk) and not _is_used(name, now, risk))
 
 
-def overruled(case: Case, lesion: CaseLesion, image: CaseImage, risk: CaseRisk) -> dict[str, tuple[str, str]]:
+def find_overruled_fields(
+    case: Case, lesion: CaseLesion, image: CaseImage, risk: CaseRisk
+) -> dict[str, tuple[str, str]]:
     """Name what the case said otherwise than the slide when a risk was kept, and says still.
 
     Column to the cell of the case and the one that was used, "" where the answer was given without.
     """
-    now = row_of(case, lesion, image)
-    kept = (name for name in _asked(risk) if now.get(name) and not _is_new(name, now, risk))
+    now = collect_metadata(case, lesion, image)
+    kept = (name for name in _used_columns(risk) if now.get(name) and not _is_changed(name, now, risk))
     return {name: (now[name], risk.known.get(name, "")) for name in kept if not _is_used(name, now, risk)}
 
 
-def answer_of(risk: CaseRisk) -> dict[str, Any]:
+def risk_to_json(risk: CaseRisk) -> dict[str, Any]:
     """Give a risk that a case holds in the form of ``risk.json``, as far as it is shown."""
     kept = risk.model_dump(mode="json", exclude={"path", "more", "row", "model", "fingerprint", "depth"})
     model = {"name": risk.model, "fingerprint": risk.fingerprint}
     return {**kept, "shares": kept["shares"] or None, "model": model, "depth_in_words": risk.depth}
 
 
-def _kept(path: Path, answer: Mapping[str, Any], row: dict[str, str]) -> CaseRisk:
+def _create_case_risk(path: Path, prediction: Mapping[str, Any], row: dict[str, str]) -> CaseRisk:
     """What a case holds of an answer."""
-    model, made = answer["model"], answer.get("provenance") or {}
+    model, made = prediction["model"], prediction.get("provenance") or {}
     same = (
         "verdict",
         "number",
@@ -123,11 +125,11 @@ def _kept(path: Path, answer: Mapping[str, Any], row: dict[str, str]) -> CaseRis
         "warnings",
     )
     values = {
-        **{name: answer.get(name) for name in same},
+        **{name: prediction.get(name) for name in same},
         "path": path,
         "row": row,
-        "shares": answer.get("shares") or {},
-        "depth": str(answer.get("depth_in_words") or ""),
+        "shares": prediction.get("shares") or {},
+        "depth": str(prediction.get("depth_in_words") or ""),
         "model": str(model.get("name") or ""),
         "fingerprint": str(model["fingerprint"]),
         "created": str(made.get("created") or ""),
@@ -135,29 +137,31 @@ def _kept(path: Path, answer: Mapping[str, Any], row: dict[str, str]) -> CaseRis
     return CaseRisk.parse({name: one for name, one in values.items() if one is not None}, "the risk")
 
 
-def _digest(answer: Mapping[str, Any]) -> str:
+def _prediction_digest(prediction: Mapping[str, Any]) -> str:
     """What tells an answer from another one, in a file's name."""
-    return hashlib.sha256(json.dumps(finite(dict(answer)), sort_keys=True).encode()).hexdigest()[:DIGITS]
+    return hashlib.sha256(json.dumps(replace_non_finite(dict(prediction)), sort_keys=True).encode()).hexdigest()[
+        :DIGITS
+    ]
 
 
-def _asked(risk: CaseRisk) -> tuple[str, ...]:
+def _used_columns(risk: CaseRisk) -> tuple[str, ...]:
     """The columns that an answer rests on, or would."""
     return (*risk.known, *(name for name in risk.missing if name not in risk.known))
 
 
-def _is_new(name: str, now: Mapping[str, str], risk: CaseRisk) -> bool:
+def _is_changed(name: str, now: Mapping[str, str], risk: CaseRisk) -> bool:
     """Whether the case says something else of a column than when the risk was kept."""
-    return not _same(now.get(name, ""), risk.row.get(name, ""))
+    return not _cells_equal(now.get(name, ""), risk.row.get(name, ""))
 
 
 def _is_used(name: str, now: Mapping[str, str], risk: CaseRisk) -> bool:
     """Whether the answer rests on what the case says of a column."""
-    return _same(now.get(name, ""), risk.known.get(name, ""))
+    return _cells_equal(now.get(name, ""), risk.known.get(name, ""))
 
 
-def _same(one: str, other: str) -> bool:
+def _cells_equal(one: str, other: str) -> bool:
     """Whether two cells say the same."""
-    numbers = number_of(one), number_of(other)
+    numbers = read_number(one), read_number(other)
     if all(value == value for value in numbers):
-        return abs(numbers[0] - numbers[1]) < SAME
+        return abs(numbers[0] - numbers[1]) < TOLERANCE
     return one.strip().casefold() == other.strip().casefold()

@@ -30,11 +30,11 @@ from napari_melanoma.case.model import (
 )
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import CaseChanged, InputError, MalformedFile, RunError, SaveError
-from napari_melanoma.core.files import finite, open_regular, save_error, write_text
-from napari_melanoma.core.ownership import holder, locked
+from napari_melanoma.core.files import open_regular, replace_non_finite, save_error, write_text
+from napari_melanoma.core.locks import hold_lock, lock_holder
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.core.paths import is_inside
-from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.results import read_mask, write_mask
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
@@ -50,14 +50,14 @@ class CaseStore:
     ``missing`` and ``found`` name by image id the files that are gone, and those that were found at another place.
     """
 
-    def __init__(self, folder: Path, read_only: str, held: ExitStack) -> None:
+    def __init__(self, folder: Path, read_only: str, lock: ExitStack) -> None:
         self.folder = folder
         self.read_only = read_only
-        self._held = held
+        self._lock = lock
         self._raw = b""  # of case.json, as we read or wrote it
-        self._located = Located(Case())
+        self._located = LocatedCase(Case())
         self._added: set[Path] = set()
-        self._named: set[Path] = set()  # by a case that was saved
+        self._referenced: set[Path] = set()  # by a case that was saved
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -65,9 +65,9 @@ class CaseStore:
 
         With ``case``; to be closed.
         """
-        folder = _folder(folder)
-        _raw(folder)  # before a lock is made in a folder that is no case
-        store = cls(folder, *take(folder))
+        folder = _resolve_folder(folder)
+        _read_raw(folder)  # before a lock is made in a folder that is no case
+        store = cls(folder, *lock_case(folder))
         try:
             store._read()
         except BaseException:
@@ -76,12 +76,12 @@ class CaseStore:
         return store
 
     @classmethod
-    def look_at(cls, folder: Path) -> Self:
+    def open_read_only(cls, folder: Path) -> Self:
         """Read a case and leave no trace, not even a lock; ``read_only`` says so.
 
         With ``case``; need not be closed.
         """
-        store = cls(_folder(folder), "it was opened to look at alone.", ExitStack())
+        store = cls(_resolve_folder(folder), "it was opened to look at alone.", ExitStack())
         store._read()
         return store
 
@@ -91,10 +91,10 @@ class CaseStore:
         folder = folder.expanduser().absolute()
         if (folder / CASE).exists():
             raise InputError(f"{folder} holds a case already. Open it, or name another folder.")
-        _refuse_links(folder)
-        store = cls(folder, *take(folder))
+        _reject_links(folder)
+        store = cls(folder, *lock_case(folder))
         try:
-            store.save(_named(case or Case()))
+            store.save(_with_patient_id(case or Case()))
         except BaseException:
             store.close()
             raise
@@ -115,21 +115,21 @@ class CaseStore:
         """Images whose file was found at another place: id to where."""
         return self._located.found
 
-    def save(self, case: Case, *, over: bool = False) -> None:
+    def save(self, case: Case, *, overwrite: bool = False) -> None:
         """Write the case, atomically."""
         if self.read_only:
             raise SaveError(f"cannot save {self.folder / CASE}: {self.read_only}")
-        changed = "" if over else self.changed()
+        changed = "" if overwrite else self.describe_outside_change()
         if changed:
             raise CaseChanged(changed)
-        text = case_text(case, self.folder)
+        text = case_to_json(case, self.folder)
         if text.encode() != self._raw or not (self.folder / CASE).is_file():
             write_text(self.folder / CASE, text)
         self._raw = text.encode()
-        self._located = Located(case, self.found, self.missing)
-        self._named |= _files_of(case)
+        self._located = LocatedCase(case, self.found, self.missing)
+        self._referenced |= _list_case_files(case)
 
-    def changed(self) -> str:
+    def describe_outside_change(self) -> str:
         """Say whether another program changed the case since it was read or saved last.
 
         Returns "" where it did not, else what happened and what to do.
@@ -145,22 +145,22 @@ class CaseStore:
             return ""
         return f"{path} was changed by another program meanwhile. Open it again to see the change, or save over it."
 
-    def look_in(self, places: list[Path]) -> Case:
+    def search_folders(self, places: list[Path]) -> Case:
         """Look for missing images in further folders.
 
         With the paths of those that were found; not saved yet.
         """
-        self._located = locate(self.case, self.folder, places)
+        self._located = locate_images(self.case, self.folder, places)
         return self.case
 
-    def result_folder(self, image_id: str, correction: CaseCorrection | None = None) -> Path:
+    def find_result_folder(self, image_id: str, correction: CaseCorrection | None = None) -> Path:
         """Where the result of an image goes; one of another mask goes elsewhere.
 
         In the case folder; not made.
         """
         return self.folder / RESULTS / (correction.path.stem if correction else image_id)
 
-    def added(self, path: Path) -> None:
+    def register_file(self, path: Path) -> None:
         """Remember a mask, a risk or a result folder that is about to be written into the case folder."""
         self._added.add(path)
 
@@ -171,9 +171,9 @@ class CaseStore:
         """
         if not self.read_only:
             if _is_as_saved(self):
-                _remove(_ours(self._added, self._named, self.folder) - _files_of(self.case))
+                _remove(_removable_files(self._added, self._referenced, self.folder) - _list_case_files(self.case))
             self.read_only = "the case was closed. Open it again."
-        self._held.close()
+        self._lock.close()
 
     def __enter__(self) -> Self:
         """Give the store."""
@@ -185,29 +185,29 @@ class CaseStore:
 
     def _read(self) -> None:
         """Take the case from its file, and look where its images are."""
-        self._raw = _raw(self.folder)
-        self._located = locate(parse_case(_text(self._raw, self.folder), self.folder), self.folder)
-        self._added |= {path for path in _files_of(self.case) if _is_risk(path, self.folder)}
+        self._raw = _read_raw(self.folder)
+        self._located = locate_images(parse_case(_decode(self._raw, self.folder), self.folder), self.folder)
+        self._added |= {path for path in _list_case_files(self.case) if _is_risk(path, self.folder)}
 
 
 def _is_as_saved(store: CaseStore) -> bool:
     try:
-        return not store.changed()
+        return not store.describe_outside_change()
     except SaveError:
         return False
 
 
-def _files_of(case: Case) -> set[Path]:
+def _list_case_files(case: Case) -> set[Path]:
     """Masks, risks and result folders that a case names."""
-    images = [image for _, image in case.each_image()]
+    images = [image for _, image in case.iterate_images()]
     masks = {image.correction.path for image in images if image.correction}
     risks = {image.risk.path for image in images if image.risk}
     return masks | risks | {result.path for image in images for result in image.results}
 
 
-def _ours(added: set[Path], named: set[Path], folder: Path) -> set[Path]:
+def _removable_files(added: set[Path], referenced: set[Path], folder: Path) -> set[Path]:
     """Files that may be removed once no case names them; a mask that no case ever named is a person's work."""
-    return {path for path in added if path in named or _is_risk(path, folder)}
+    return {path for path in added if path in referenced or _is_risk(path, folder)}
 
 
 def _is_risk(path: Path, folder: Path) -> bool:
@@ -225,22 +225,22 @@ def _remove(paths: Iterable[Path]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _named(case: Case) -> Case:
+def _with_patient_id(case: Case) -> Case:
     """A new case with its date, and a patient who can be told from others."""
     if not case.patient.patient_id:
         case = set_patient(case, patient_id=pseudonym(uuid.uuid4().hex))
     return case.model_copy(update={"created": datetime.now(UTC).isoformat(timespec="seconds")})
 
 
-def _folder(named: Path) -> Path:
+def _resolve_folder(named: Path) -> Path:
     """The case folder that is meant, absolute."""
     path = named.expanduser().absolute()
     folder = path.parent if path.name == CASE and not path.is_dir() else path
-    _refuse_links(folder)
+    _reject_links(folder)
     return folder
 
 
-def _refuse_links(folder: Path) -> None:
+def _reject_links(folder: Path) -> None:
     """Refuse a folder from somebody else that would have masks and results written to another place."""
     for part in (CASE, CORRECTIONS, RESULTS, RISKS):
         if not is_inside(folder / part, folder):
@@ -250,7 +250,7 @@ def _refuse_links(folder: Path) -> None:
             )
 
 
-def _raw(folder: Path) -> bytes:
+def _read_raw(folder: Path) -> bytes:
     """Content of the ``case.json`` in a folder."""
     path = folder / CASE
     try:
@@ -261,7 +261,7 @@ def _raw(folder: Path) -> bytes:
         raise InputError(f"{path} cannot be read: {error.strerror}. Ask for permission to read it.") from error
 
 
-def _text(raw: bytes, folder: Path) -> str:
+def _decode(raw: bytes, folder: Path) -> str:
     """The same as text."""
     try:
         return raw.decode("utf-8-sig")  # an editor may have put a byte order mark there
@@ -269,7 +269,7 @@ def _text(raw: bytes, folder: Path) -> str:
         raise InputError(f"{folder / CASE} is damaged: expected UTF-8 text. Bring it back from a backup.") from error
 
 
-LAST = ("guesses", "images", "correction", "results", "risk")
+FORMAT_VERSION = ("guesses", "images", "correction", "results", "risk")
 CASE, CORRECTIONS, RESULTS, RISKS = "case.json", "corrections", "results", "risk"
 _PARTS: dict[type[Config], dict[str, type[Config]]] = {
     Case: {"patient": CasePatient, "lesions": CaseLesion, "images": CaseImage},
@@ -279,14 +279,14 @@ _PARTS: dict[type[Config], dict[str, type[Config]]] = {
 _IN_THE_FOLDER = (CaseCorrection, CaseResult, CaseRisk)  # images may lie anywhere, as they are only read
 
 
-def case_text(case: Case, folder: Path) -> str:
+def case_to_json(case: Case, folder: Path) -> str:
     """Write a case as JSON; what is not known is left out.
 
     Indented, with a line feed at the end; what UTF-8 cannot write, as in a file's name of another encoding, is escaped
     as JSON does it.
     """
-    values = _walked(case.model_dump(mode="json"), Case, lambda part, kind: _written(part, kind, folder))
-    text = json.dumps(finite(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    values = _map_parts(case.model_dump(mode="json"), Case, lambda part, kind: _part_to_json(part, kind, folder))
+    text = json.dumps(replace_non_finite(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -300,7 +300,7 @@ def parse_case(text: str, folder: Path) -> Case:
     if not isinstance(values, dict) or "version" not in values:
         raise InputError(f"{where} is no case: expected a JSON object with a version. Name the folder of a case.")
     _check_version(str(values["version"]), where)
-    return Case.parse(_walked(values, Case, lambda part, kind: _read(part, kind, folder)), where)
+    return Case.parse(_map_parts(values, Case, lambda part, kind: _part_from_json(part, kind, folder)), where)
 
 
 def _check_version(found: str, where: str) -> None:
@@ -314,35 +314,37 @@ def _check_version(found: str, where: str) -> None:
         )
 
 
-def _walked(values: Any, kind: type[Config], step: Callable[[dict[str, Any], type[Config]], dict[str, Any]]) -> Any:  # noqa: ANN401 - JSON
+def _map_parts(values: Any, kind: type[Config], step: Callable[[dict[str, Any], type[Config]], dict[str, Any]]) -> Any:  # noqa: ANN401 - JSON
     """Take a step at each part of a case, the innermost first; what is no part is left for the check to refuse."""
     if isinstance(values, list):
-        return [_walked(item, kind, step) for item in values]
+        return [_map_parts(item, kind, step) for item in values]
     if not isinstance(values, dict):
         return values
     inner = _PARTS.get(kind, {})
-    return step({key: _walked(item, inner[key], step) if key in inner else item for key, item in values.items()}, kind)
+    return step(
+        {key: _map_parts(item, inner[key], step) if key in inner else item for key, item in values.items()}, kind
+    )
 
 
-def _written(part: dict[str, Any], kind: type[Config], folder: Path) -> dict[str, Any]:
+def _part_to_json(part: dict[str, Any], kind: type[Config], folder: Path) -> dict[str, Any]:
     """One part as it is written: without what is not known, with paths relative where they can be."""
-    order = sorted(part, key=LAST.__contains__)  # what a person looks for first
-    kept = {key: _plain(part[key]) for key in order if key != "more" and part[key] not in (None, "", [], {})}
+    order = sorted(part, key=FORMAT_VERSION.__contains__)  # what a person looks for first
+    kept = {key: _plain_number(part[key]) for key in order if key != "more" and part[key] not in (None, "", [], {})}
     if "path" in kept:
-        kept["path"] = _relative(Path(kept["path"]), folder)
+        kept["path"] = _to_relative(Path(kept["path"]), folder)
     return {**kept, **part.get("more", {})}
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON
+def _plain_number(value: Any) -> Any:  # noqa: ANN401 - JSON
     """A number without a needless point, such as an age."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _read(part: dict[str, Any], kind: type[Config], folder: Path) -> dict[str, Any]:
+def _part_from_json(part: dict[str, Any], kind: type[Config], folder: Path) -> dict[str, Any]:
     """One part as the model takes it: paths absolute, unknown keys set aside."""
     known = {key: value for key, value in part.items() if key in kind.model_fields and key != "more"}
     if isinstance(known.get("path"), str):
-        known["path"] = _absolute(known["path"], folder)
+        known["path"] = _to_absolute(known["path"], folder)
         if kind in _IN_THE_FOLDER and (".." in known["path"].parts or not is_inside(Path(known["path"]), folder)):
             raise InputError(
                 f"{folder / CASE} names {part['path'][:200]!r}, which does not lie in the case folder, as masks, "
@@ -351,12 +353,12 @@ def _read(part: dict[str, Any], kind: type[Config], folder: Path) -> dict[str, A
     return {**known, "more": {key: value for key, value in part.items() if key not in known}}
 
 
-def _relative(path: Path, folder: Path) -> str:
+def _to_relative(path: Path, folder: Path) -> str:
     """A path as it is written."""
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
-def _absolute(text: str, folder: Path) -> PurePath:
+def _to_absolute(text: str, folder: Path) -> PurePath:
     """A path as it was meant; one of Windows, read elsewhere, stays what it is."""
     return Path(text) if PureWindowsPath(text).is_absolute() or Path(text).is_absolute() else folder / text
 
@@ -364,16 +366,16 @@ def _absolute(text: str, folder: Path) -> PurePath:
 LOCK = ".case.lock"
 
 
-def take(folder: Path) -> tuple[str, ExitStack]:
+def lock_case(folder: Path) -> tuple[str, ExitStack]:
     """Take the right to write a case.
 
     Why it is not to be had; "" where it is.
     """
     held = ExitStack()
     try:
-        held.enter_context(locked(folder / LOCK))
+        held.enter_context(hold_lock(folder / LOCK))
     except RunError:
-        return f"{_owner(folder)} has the case open. Close it there, and open it again here.", held
+        return f"{_describe_owner(folder)} has the case open. Close it there, and open it again here.", held
     except SaveError as error:
         held.close()
         return f"it is open to look at alone: {error}", ExitStack()
@@ -382,9 +384,9 @@ def take(folder: Path) -> tuple[str, ExitStack]:
     return "", held
 
 
-def _owner(folder: Path) -> str:
+def _describe_owner(folder: Path) -> str:
     """Say who has the case, from what they left beside it."""
-    found = holder(folder / LOCK)
+    found = lock_holder(folder / LOCK)
     if not found:
         return "another window or process"
     who = "another window of yours" if found["pid"] == os.getpid() else found["user"] or "somebody"
@@ -405,10 +407,10 @@ def write_correction(
 
     if store.read_only:
         raise SaveError(f"cannot save a mask in {store.folder / CASE}: {store.read_only}")
-    digest = fingerprint(mask.astype(bool))
+    digest = array_fingerprint(mask.astype(bool))
     path = store.folder / CORRECTIONS / f"{image_id}-{digest[:DIGITS]}.png"
     if not path.is_file():
-        store.added(path)
+        store.register_file(path)
         write_mask(path, mask)
     return CaseCorrection(
         path=path,
@@ -426,7 +428,7 @@ def read_correction(correction: CaseCorrection) -> NDArray[np.bool_]:
     Returns bool (row, column).
     """
     mask = read_mask(correction.path)
-    if fingerprint(mask) != correction.digest:
+    if array_fingerprint(mask) != correction.digest:
         raise InputError(
             f"{correction.path} is not the mask that was saved: another program changed it. Bring it back from a "
             "backup, or draw it again."
@@ -435,11 +437,11 @@ def read_correction(correction: CaseCorrection) -> NDArray[np.bool_]:
 
 
 PARENTS, TAIL = 3, 4
-MOST_FILES = 20_000  # looked through in a folder before the search is given up
+MAX_FILES = 20_000  # looked through in a folder before the search is given up
 
 
 @dataclass(frozen=True)
-class Located:
+class LocatedCase:
     """A case with its images where they are now: ``found`` says where each moved one is, ``missing`` what is gone."""
 
     case: Case
@@ -447,24 +449,26 @@ class Located:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def locate(case: Case, folder: Path, places: Iterable[Path] = ()) -> Located:
+def locate_images(case: Case, folder: Path, places: Iterable[Path] = ()) -> LocatedCase:
     """Find the images of a case again that are not at their paths."""
     found, missing = dict[str, Path](), dict[str, str]()
-    images = [image for _, image in case.each_image()]
+    images = [image for _, image in case.iterate_images()]
     there = {image.path for image in images if image.path.is_file()}
-    search = _Search(folder, places, there)
+    search = _ImageSearch(folder, places, there)
     for image in images:
         if image.path in there:
             continue
         path = search.find(image)
         if path is None:
-            missing[image.id] = f"{_name(image.path)} is not at {image.path}, nor near the case."
+            missing[image.id] = f"{_file_name(image.path)} is not at {image.path}, nor near the case."
         else:
             found[image.id] = path
     said = {
-        image.id: f"{_name(image.path)} was found again at {found[image.id]}." for image in images if image.id in found
+        image.id: f"{_file_name(image.path)} was found again at {found[image.id]}."
+        for image in images
+        if image.id in found
     }
-    return Located(_with_paths(case, found) if found else case, said, missing)
+    return LocatedCase(_with_paths(case, found) if found else case, said, missing)
 
 
 def _with_paths(case: Case, paths: Mapping[str, Path]) -> Case:
@@ -479,7 +483,7 @@ def _with_paths(case: Case, paths: Mapping[str, Path]) -> Case:
     return case.model_copy(update={"lesions": lesions, "images": at(case.images)})
 
 
-class _Search:
+class _ImageSearch:
     """Looks for files; each folder is listed once, and each file read once, however many images are missing.
 
     Files that are images of the case where they should be are not read: one missing image would cost reading them all.
@@ -493,24 +497,24 @@ class _Search:
 
     def find(self, image: CaseImage) -> Path | None:
         """Where an image is now: where it lay relative to the case, else by name, else by content alone."""
-        name = _name(image.path)
-        for path in chain(_moved_along(image.path, self.folder), self.named.get(name, ())):
+        name = _file_name(image.path)
+        for path in chain(_moved_paths(image.path, self.folder), self.files_by_name.get(name, ())):
             # an image whose content is not known is taken by its name
             if path not in self.taken and path.is_file() and image.content in ("", self.digest(path)):
                 return path
         return self.by_content(Path(name).suffix.lower()).get(image.content) if image.content else None
 
     @cached_property
-    def named(self) -> dict[str, list[Path]]:
+    def files_by_name(self) -> dict[str, list[Path]]:
         """Files in the folders that are looked through, of many the first, by name."""
         found: dict[str, list[Path]] = defaultdict(list)
-        for path in islice((path for place in self.places for path in _files(place)), MOST_FILES):
+        for path in islice((path for place in self.places for path in _list_files(place)), MAX_FILES):
             found[path.name].append(path)
         return found
 
     def _by_content(self, suffix: str) -> dict[str, Path]:
         """Files of a kind by their digest, as one may have been renamed."""
-        named = (path for found in self.named.values() for path in found if path not in self.taken)
+        named = (path for found in self.files_by_name.values() for path in found if path not in self.taken)
         paths = (path for path in named if path.suffix.lower() == suffix)
         return {self.digest(path): path for path in paths}
 
@@ -523,32 +527,32 @@ def _digest(path: Path) -> str:
         return "-"
 
 
-def _moved_along(path: Path, folder: Path) -> Iterator[Path]:
+def _moved_paths(path: Path, folder: Path) -> Iterator[Path]:
     """Where a file is whose folder was moved together with the case's."""
-    parts = _pure(path).parts
+    parts = _to_pure_path(path).parts
     for parent in (folder, *folder.parents[:PARENTS]):
         for length in range(min(TAIL, len(parts) - 1), 0, -1):
             yield parent.joinpath(*parts[-length:])
 
 
-def _files(place: Path) -> Iterator[Path]:
+def _list_files(place: Path) -> Iterator[Path]:
     """Files in a folder and its subfolders; what cannot be listed is passed over."""
     for parent, subfolders, names in os.walk(place):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         yield from (Path(parent, name) for name in sorted(names))
 
 
-def _pure(path: Path) -> PurePath:
+def _to_pure_path(path: Path) -> PurePath:
     """A path in the manner of the system that wrote it."""
     return PureWindowsPath(path) if PureWindowsPath(path).is_absolute() else path
 
 
-def _name(path: Path) -> str:
+def _file_name(path: Path) -> str:
     """A file's name, whichever system wrote the path."""
-    return _pure(path).name
+    return _to_pure_path(path).name
 
 
-WHOLE_UP_TO = 64 * 1024 * 1024  # a slide of 4 GB would take half a minute
+FULL_DIGEST_UP_TO = 64 * 1024 * 1024  # a slide of 4 GB would take half a minute
 BLOCK, BLOCKS = 1024 * 1024, 16
 
 
@@ -558,7 +562,7 @@ def content_digest(path: Path) -> str:
         with open_regular(path) as file:
             size = file.seek(0, 2)
             digest = hashlib.sha256(f"{size} ".encode())
-            for start in _starts(size):
+            for start in _block_offsets(size):
                 file.seek(start)
                 digest.update(file.read(BLOCK))
     except OSError as error:
@@ -566,8 +570,8 @@ def content_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _starts(size: int) -> list[int]:
+def _block_offsets(size: int) -> list[int]:
     """Where the blocks begin that are read of a file of so many bytes."""
-    if size <= WHOLE_UP_TO:
+    if size <= FULL_DIGEST_UP_TO:
         return list(range(0, size, BLOCK))
     return [number * (size - BLOCK) // (BLOCKS - 1) for number in range(BLOCKS)]

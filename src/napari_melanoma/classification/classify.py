@@ -9,42 +9,63 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from napari_melanoma.classification.prediction import (
-    Answer,
     ClassifierStamp,
     ClassifyOptions,
+    ClassPrediction,
     Contribution,
-    Likeness,
-    Neighbour,
+    NearestCase,
+    NoveltyDistance,
 )
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.provenance import provenance
-from napari_melanoma.core.validity import PredictionFacts, Validity
-from napari_melanoma.data.features.encoding import TableValues, number_of, understand, without_each, word_of
-from napari_melanoma.data.table_schema import check_value, column_named
-from napari_melanoma.imaging.modality import Recognised, certain_kind, recognise
-from napari_melanoma.io.photographs import damage_warning
+from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.core.validity import Validity, ValidityInputs
+from napari_melanoma.data.features.encoding import (
+    TableValues,
+    drop_each_column,
+    read_number,
+    read_table_values,
+    read_word,
+)
+from napari_melanoma.data.table_schema import check_value, find_column
+from napari_melanoma.imaging.modality import ModalityEstimate, certain_modality, recognize_modality
+from napari_melanoma.io.photographs import format_damage_warning
 from napari_melanoma.training.run_data import TRAINED_ON_IT, was_trained_on
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.predictor import Alike, Judge, Looked
-    from napari_melanoma.core.prediction import AgeGroup, TabularEncoding
-    from napari_melanoma.imaging.preprocessing import View
+    from napari_melanoma.classification.predictor import EncoderOutput, PredictionCalibration, SimilarCase
+    from napari_melanoma.core.prediction_config import AgeGroup, TabularEncoding
+    from napari_melanoma.imaging.preprocessing import ClassifierView
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.models.bundle import BundleInfo
 
-__all__ = ["Seen", "answer_again", "classify", "look_at", "stamp_of"]
+__all__ = ["EncodedLesion", "classifier_stamp", "classify", "classify_encoded", "encode_lesion"]
 
 Row = Mapping[str, object]
 # Names and places of an image, which no model asks for and nobody expects to be used.
-UNASKED = ("image_id", "path", "mask_path", "patient_id", "lesion_id", "near_duplicate_of", "source", "modality")
-ANSWERS = ("diagnosis", "diagnosis_detail", "diagnosis_by", "melanoma", "target")  # what is asked for, in other words
+IDENTIFIER_COLUMNS = (
+    "image_id",
+    "path",
+    "mask_path",
+    "patient_id",
+    "lesion_id",
+    "near_duplicate_of",
+    "source",
+    "modality",
+)
+TARGET_COLUMNS = (
+    "diagnosis",
+    "diagnosis_detail",
+    "diagnosis_by",
+    "melanoma",
+    "target",
+)  # what is asked for, in other words
 # Cosine distance: of a shipped model at most 0.016 to what it learnt from (160 pictures), at least 0.045 to others.
-SAME = 0.03
+SAME_PICTURE_DISTANCE = 0.03
 
 
-class ClassifyingModel(Protocol):
+class ClassifierModel(Protocol):
     """What an answer asks of a model; ``classification.predictor.Classifier`` is one."""
 
     info: BundleInfo
@@ -55,23 +76,23 @@ class ClassifyingModel(Protocol):
         """How rows become inputs."""
 
     @property
-    def judge(self) -> Judge:
+    def calibration(self) -> PredictionCalibration:
         """What the reference cases say of logits."""
 
-    def seen(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> View:
+    def make_view(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None) -> ClassifierView:
         """Cut out what the network looks at.
 
         ``rgb``: uint8 sRGB (row, column, channel=3). ``mask``: bool (row, column): the lesion. Returns the network's
         input, and where it lies.
         """
 
-    def look(self, views: Sequence[NDArray[np.uint8]]) -> list[Looked]:
+    def run_encoder(self, views: Sequence[NDArray[np.uint8]]) -> list[EncoderOutput]:
         """Run the encoder.
 
         ``views``: each uint8 (side, side, channel=3). In their order.
         """
 
-    def decide_values(self, looked: Sequence[Looked], values: TableValues) -> NDArray[np.float32]:
+    def run_head_on_values(self, encoded: Sequence[EncoderOutput], values: TableValues) -> NDArray[np.float32]:
         """Run the head.
 
         Returns float32 (lesion, class): logits.
@@ -79,12 +100,12 @@ class ClassifyingModel(Protocol):
 
 
 @dataclass(frozen=True)
-class Seen:
+class EncodedLesion:
     """A lesion that a model has looked at: what is needed to answer again when the form changes."""
 
-    view: View
-    looked: Looked
-    looks: Recognised
+    view: ClassifierView
+    encoded: EncoderOutput
+    recognized: ModalityEstimate
     modality: str | None = None
     damage: str | None = None
     trained_on: bool = False
@@ -94,11 +115,11 @@ def classify(
     photograph: Photograph,
     mask: NDArray[np.bool_] | None,
     row: Row,
-    model: ClassifyingModel,
+    model: ClassifierModel,
     options: ClassifyOptions,
     *,
     run: RunContext,
-) -> Answer:
+) -> ClassPrediction:
     """Say what a lesion may be, how sure that is, and why.
 
     Parameters
@@ -128,17 +149,17 @@ def classify(
     Cancelled
         Where the user stopped it.
     """
-    seen = look_at(photograph, mask, model)
+    seen = encode_lesion(photograph, mask, model)
     run.check()
-    return answer_again(seen, row, model, options)
+    return classify_encoded(seen, row, model, options)
 
 
-def look_at(
+def encode_lesion(
     photograph: Photograph,
     mask: NDArray[np.bool_] | None,
-    model: ClassifyingModel,
-    looks: Recognised | None = None,
-) -> Seen:
+    model: ClassifierModel,
+    recognized: ModalityEstimate | None = None,
+) -> EncodedLesion:
     """Run the encoder on a lesion: the part of an answer that the form does not change.
 
     Parameters
@@ -158,13 +179,22 @@ def look_at(
     InputError
         As ``classify`` does.
     """
-    view = model.seen(photograph.rgb, mask)
-    looked = model.look([view.image])[0]
+    view = model.make_view(photograph.rgb, mask)
+    looked = model.run_encoder([view.image])[0]
     trained_on = was_trained_on(model.info, photograph.rgb)
-    return Seen(view, looked, looks or recognise(photograph.rgb), photograph.modality, photograph.damage, trained_on)
+    return EncodedLesion(
+        view,
+        looked,
+        recognized or recognize_modality(photograph.rgb),
+        photograph.modality,
+        photograph.damage,
+        trained_on,
+    )
 
 
-def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: ClassifyOptions) -> Answer:
+def classify_encoded(
+    lesion: EncodedLesion, row: Row, model: ClassifierModel, options: ClassifyOptions
+) -> ClassPrediction:
     """Answer from what was seen before: the network's head alone is run, once for every way to leave a column out.
 
     Parameters
@@ -183,18 +213,20 @@ def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: Classif
     Answer
         The same as if the photograph had been looked at again.
     """
-    config, judge, encoding = model.info.config, model.judge, model.encoding
-    values = understand([row], encoding)
+    config, judge, encoding = model.info.config, model.calibration, model.encoding
+    values = read_table_values([row], encoding)
     known = values.known[0]
-    variants = [values, *without_each(values, encoding).values(), values.without(np.ones(len(known), bool))]
-    probabilities = judge.probabilities(model.decide_values([seen.looked] * len(variants), _stacked(variants)))
+    variants = [values, *drop_each_column(values, encoding).values(), values.drop_columns(np.ones(len(known), bool))]
+    probabilities = judge.probabilities(
+        model.run_head_on_values([lesion.encoded] * len(variants), _stack_values(variants))
+    )
     mine, of_positive = probabilities[:1], probabilities[:, judge.positive]
-    said = judge.possible(mine, options.coverage, options.rule)[0]
+    said = judge.prediction_sets(mine, options.coverage, options.rule)[0]
     coverage = options.coverage or judge.config.coverage
-    alike = judge.alike(seen.looked.embedding, max(1, options.neighbours))
-    validity = _validity(seen, model, coverage)
-    surprises = _surprises(config.classes, mine[0], said, coverage) if validity.valid else []
-    return Answer(
+    alike = judge.nearest_cases(lesion.encoded.embedding, max(1, options.neighbours))
+    validity = _validity(lesion, model, coverage)
+    surprises = _contradiction_warnings(config.classes, mine[0], said, coverage) if validity.valid else []
+    return ClassPrediction(
         classes=config.classes,
         positive=judge.config.positive,
         probabilities=tuple(mine[0].tolist()),
@@ -202,7 +234,7 @@ def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: Classif
         possible=tuple(name for name, there in zip(config.classes, said, strict=True) if there),
         coverage=coverage,
         operating_point=judge.operating_point(options.sensitivity),
-        likeness=_likeness(judge, seen),
+        likeness=_novelty_distance(judge, lesion),
         contributions=tuple(
             Contribution(name, str(row[name]).strip(), float(of_positive[0] - without))
             for name, is_known, without in zip(encoding.fields, known, of_positive[1:-1], strict=True)
@@ -210,20 +242,24 @@ def answer_again(seen: Seen, row: Row, model: ClassifyingModel, options: Classif
         ),
         from_image=float(of_positive[-1]),
         neighbours=tuple(
-            Neighbour(one.image_id, config.classes[one.label], one.distance) for one in alike[: options.neighbours]
+            NearestCase(one.image_id, config.classes[one.label], one.distance) for one in alike[: options.neighbours]
         ),
         missing=tuple(name for name, is_known in zip(encoding.fields, known, strict=True) if not is_known),
-        unused=tuple(sorted(name for name, cell in row.items() if word_of(cell) and _is_unused(name, encoding))),
-        warnings=(*filter(None, [damage_warning(seen.damage)]), *_warnings(values, model, seen, alike), *surprises),
-        model=stamp_of(model),
+        unused=tuple(sorted(name for name, cell in row.items() if read_word(cell) and _is_unused(name, encoding))),
+        warnings=(
+            *filter(None, [format_damage_warning(lesion.damage)]),
+            *_warnings(values, model, lesion, alike),
+            *surprises,
+        ),
+        model=classifier_stamp(model),
         options=options.model_copy(update={"model": model.info.name}),
-        provenance=provenance(),
+        provenance=collect_provenance(),
         age_group=_age_group(row, judge, options.sensitivity),
         validity=validity,
     )
 
 
-def stamp_of(model: ClassifyingModel) -> ClassifierStamp:
+def classifier_stamp(model: ClassifierModel) -> ClassifierStamp:
     """Stamp of a loaded classifier.
 
     Parameters
@@ -242,57 +278,57 @@ def stamp_of(model: ClassifyingModel) -> ClassifierStamp:
 
 def _is_unused(name: str, encoding: TabularEncoding) -> bool:
     """Whether a column says something of the patient that the model does not ask for."""
-    return name not in encoding.fields and name not in (*UNASKED, *ANSWERS)
+    return name not in encoding.fields and name not in (*IDENTIFIER_COLUMNS, *TARGET_COLUMNS)
 
 
-def _stacked(variants: Sequence[TableValues]) -> TableValues:
+def _stack_values(variants: Sequence[TableValues]) -> TableValues:
     """Several readings of one row as rows of one table."""
     numbers = np.concatenate([one.numbers for one in variants])
     return TableValues(numbers, np.concatenate([one.codes for one in variants]))
 
 
-def _likeness(judge: Judge, seen: Seen) -> Likeness | None:
+def _novelty_distance(judge: PredictionCalibration, seen: EncodedLesion) -> NoveltyDistance | None:
     """How far the view is from the training cases."""
-    distance = judge.distance(seen.looked.embedding)
+    distance = judge.distance(seen.encoded.embedding)
     limit = judge.config.unlike
-    return None if distance is None or limit is None else Likeness(distance, limit)
+    return None if distance is None or limit is None else NoveltyDistance(distance, limit)
 
 
-def _validity(seen: Seen, model: ClassifyingModel, coverage: float) -> Validity:
+def _validity(seen: EncodedLesion, model: ClassifierModel, coverage: float) -> Validity:
     """Whether the model may be applied to the photograph; what the answer itself says is added there."""
     config, box = model.info.config, seen.view.box
-    return PredictionFacts(
+    return ValidityInputs(
         model.info.name,
         demonstration=config.is_demonstration,
-        synthetic_share=config.drawn_share,
-        modality=seen.modality or seen.looks.kind,  # also where it is not sure: a third of smartphone photographs
+        synthetic_share=config.synthetic_share,
+        modality=seen.modality or seen.recognized.kind,  # also where it is not sure: a third of smartphone photographs
         modalities=config.modalities,
-        modality_certain=certain_kind(seen.looks, seen.modality) is not None,
+        modality_certain=certain_modality(seen.recognized, seen.modality) is not None,
         detail=max(box.height, box.width) / config.input_size,
         damage=seen.damage,
         coverage=coverage,
-    ).validity()
+    ).check()
 
 
-def _age_group(row: Row, judge: Judge, sensitivity: float | None) -> AgeGroup | None:
+def _age_group(row: Row, judge: PredictionCalibration, sensitivity: float | None) -> AgeGroup | None:
     """How often the model was right about people of that age; measured at its own operating point alone."""
-    column, config = column_named("age"), judge.config
-    said = word_of(row.get("age"))
+    column, config = find_column("age"), judge.config
+    said = read_word(row.get("age"))
     if judge.operating_point(sensitivity) != config.operating_point or (column and check_value(column, said)):
         return None
-    age = number_of(said)
-    return next((group for group in config.ages if group.holds(age)), None)
+    age = read_number(said)
+    return next((group for group in config.ages if group.contains(age)), None)
 
 
-def _not_understood(name: str, cells: Sequence[str], encoding: TabularEncoding) -> str:
+def _unread_warning(name: str, cells: Sequence[str], encoding: TabularEncoding) -> str:
     """What is wrong with what was said of a column."""
-    column, words = column_named(name), ", ".join(f"'{cell}'" for cell in cells)
+    column, words = find_column(name), ", ".join(f"'{cell}'" for cell in cells)
     if name not in [number.name for number in encoding.numbers]:
         return f"{name}: the model has not learnt from {words}"
     return check_value(column, cells[0]).rstrip(".") if column else f"{name}: expected a number, found {words}"
 
 
-def _surprises(
+def _contradiction_warnings(
     classes: Sequence[str], probabilities: NDArray[np.float64], possible: NDArray[np.bool_], coverage: float
 ) -> list[str]:
     """Say why the likeliest class can be ruled out: each class is measured against its own cases."""
@@ -306,15 +342,17 @@ def _surprises(
     ]
 
 
-def _warnings(values: TableValues, model: ClassifyingModel, seen: Seen, alike: Sequence[Alike]) -> list[str]:
+def _warnings(
+    values: TableValues, model: ClassifierModel, seen: EncodedLesion, alike: Sequence[SimilarCase]
+) -> list[str]:
     """What a reader of the answer should know before it is believed."""
     said = [TRAINED_ON_IT] if seen.trained_on else []
     for name, cells in values.unseen.items():
-        said.append(f"{_not_understood(name, list(cells), model.encoding)}, so it is taken as not known")
+        said.append(f"{_unread_warning(name, list(cells), model.encoding)}, so it is taken as not known")
     said += [
         f"the model has learnt from a picture that looks the same ({one.image_id}): of what it knows by heart its "
         "answer is too good"
         for one in alike[:1]
-        if one.distance < SAME and not seen.trained_on
+        if one.distance < SAME_PICTURE_DISTANCE and not seen.trained_on
     ]
     return said

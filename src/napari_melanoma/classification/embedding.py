@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.imaging.preprocessing import network_input
+from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.models.bundle import BundleInfo, load_network
-from napari_melanoma.models.inference import best_device, to_tensor
+from napari_melanoma.models.inference import choose_device, to_tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,15 +31,15 @@ class Embedder:
     @classmethod
     def load(cls, info: BundleInfo, device: str | None = None) -> Self:
         """Load the encoder of a bundle."""
-        from napari_melanoma.models.zoo import encoder_of
+        from napari_melanoma.models.zoo import find_encoder
 
-        encoder = encoder_of(load_network(info))
+        encoder = find_encoder(load_network(info))
         if encoder is None:
             raise BundleError(
                 f"the network of '{info.name}' ({info.config.architecture}) has no encoder whose features pictures "
                 "could be compared by. Name another model, such as lesion-small."
             )
-        return cls(info, encoder, device or best_device())
+        return cls(info, encoder, device or choose_device())
 
     def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed pictures: the mean of each feature of the deepest level over the picture.
@@ -48,7 +48,7 @@ class Embedder:
         float32 (image, feature).
         """
         config = self.info.config
-        return self.vectors([network_input(image, config.input_size, config.preprocessing) for image in images])
+        return self.vectors([prepare_network_input(image, config.input_size, config.preprocessing) for image in images])
 
     def vectors(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Run the encoder alone, on pictures that have its input size already (``network_input``).

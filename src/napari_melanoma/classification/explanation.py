@@ -12,9 +12,9 @@ import numpy as np
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.paths import file_name
-from napari_melanoma.core.provenance import provenance
-from napari_melanoma.data.dataset import Entry, Sample, check_names, each_entry, read_dataset
+from napari_melanoma.core.paths import id_to_file_name
+from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.data.dataset import DatasetEntry, Sample, check_dataset_names, iter_entries, read_dataset
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_table
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from napari_melanoma.classification.explanation_networks import Asked
-    from napari_melanoma.classification.predictor import Classifier, Lesion
+    from napari_melanoma.classification.explanation_networks import ClassLogOdds
+    from napari_melanoma.classification.predictor import Classifier, LesionInput
     from napari_melanoma.core.geometry import Box
-    from napari_melanoma.imaging.preprocessing import View
+    from napari_melanoma.imaging.preprocessing import ClassifierView
 
 Method = Literal["grad_cam", "cam", "occlusion", "integrated_gradients"]
 METHODS: tuple[Method, ...] = get_args(Method)  # of any network
 ATTENTION = "attention"  # of one that weighs places, whatever it answers
 STEPS = 32  # of integrated gradients, from the covered view to the view
-AT_ONCE = 8  # views in a pass
+BATCH_IMAGES = 8  # views in a pass
 PATCH = 8  # the side of what is covered is an eighth of the view's
-SMOOTHED = 64  # integrated gradients are smoothed by a 64th of the view's side: single pixels cannot be seen
-RIM = 16  # what covers has the colour of the outermost 16th of the view
+SMOOTHING_FRACTION = 64  # integrated gradients are smoothed by a 64th of the view's side: single pixels cannot be seen
+RIM_FRACTION = 16  # what covers has the colour of the outermost 16th of the view
 
 
 def explain(
     classifier: Classifier,
-    lesion: Lesion,
+    lesion: LesionInput,
     method: Method | Literal["attention"] = "grad_cam",
     target_class: str | None = None,
     run: RunContext | None = None,
@@ -63,31 +63,31 @@ def explain(
     Returns float32 (row, column) in [0, 1], of the photograph's size; the strongest evidence is 1, zero outside the
     view, and zero everywhere where nothing speaks for the class.
     """
-    known = methods_of(classifier)
+    known = explanation_methods(classifier)
     if method not in known:
         raise InputError(f"'{classifier.info.name}' has no explanation named '{method}' (known: {', '.join(known)}).")
     classes = classifier.info.config.classes
     wanted = target_class or classifier.config.positive
     if wanted not in classes:
         raise InputError(f"'{classifier.info.name}' knows no class '{wanted}' (known: {', '.join(classes)}).")
-    view = classifier.seen(lesion.rgb, lesion.mask)
-    evidence = evidence_in(classifier, view, lesion.row, method, classes.index(wanted), run or RunContext())
+    view = classifier.make_view(lesion.rgb, lesion.mask)
+    evidence = compute_evidence(classifier, view, lesion.row, method, classes.index(wanted), run or RunContext())
     heat = np.maximum(evidence, 0.0)
     strongest = float(heat.max(initial=0.0))
     heat = heat / strongest if strongest > 0 else heat
-    return placed(heat.astype(np.float32), view.box, (lesion.rgb.shape[0], lesion.rgb.shape[1]))
+    return place_in_photograph(heat.astype(np.float32), view.box, (lesion.rgb.shape[0], lesion.rgb.shape[1]))
 
 
-def methods_of(classifier: Classifier) -> tuple[str, ...]:
+def explanation_methods(classifier: Classifier) -> tuple[str, ...]:
     """Name the explanations that a model has.
 
     Returns ``METHODS``, and ``attention`` of a network that weighs places.
     """
-    return (*METHODS, ATTENTION) if classifier.network.weighs_places else METHODS
+    return (*METHODS, ATTENTION) if classifier.network.has_spatial_attention else METHODS
 
 
-def evidence_in(
-    classifier: Classifier, view: View, row: Mapping[str, object], method: str, target: int, run: RunContext
+def compute_evidence(
+    classifier: Classifier, view: ClassifierView, row: Mapping[str, object], method: str, target: int, run: RunContext
 ) -> NDArray[np.float32]:
     """Find the evidence for a class in a view, with its sign.
 
@@ -98,11 +98,11 @@ def evidence_in(
     from napari_melanoma.classification import explanation_networks
     from napari_melanoma.models.inference import to_tensor
 
-    asked = explanation_networks.Asked(classifier.network, *classifier.inputs(row), target, run)
+    asked = explanation_networks.ClassLogOdds(classifier.network, *classifier.table_inputs(row), target, run)
     image, cover = (
-        to_tensor([pixels], classifier.info.config).to(classifier.device) for pixels in (view.image, _covered(view))
+        to_tensor([pixels], classifier.info.config).to(classifier.device) for pixels in (view.image, _cover_view(view))
     )
-    finders: dict[str, Callable[[Asked, Tensor, Tensor], Tensor]] = {
+    finders: dict[str, Callable[[ClassLogOdds, Tensor, Tensor], Tensor]] = {
         ATTENTION: _attention,
         "grad_cam": _grad_cam,
         "cam": _cam,
@@ -114,10 +114,10 @@ def evidence_in(
         found = finders[method](asked, image, cover)
     evidence: NDArray[np.float32] = found.detach().float().cpu().numpy()
     side = view.image.shape[0]
-    return evidence if len(evidence) == side else spread_out(evidence, side, classifier.looks_beside)
+    return evidence if len(evidence) == side else upsample_map(evidence, side, classifier.view_offset)
 
 
-def spread_out(coarse: NDArray[np.float32], side: int, offset: float) -> NDArray[np.float32]:
+def upsample_map(coarse: NDArray[np.float32], side: int, offset: float) -> NDArray[np.float32]:
     """Bring the deepest map to the size of the view, each value to where its place looks; linear between them.
 
     ``coarse``: float32 (row, column) of the map. ``side``: of the view, in pixels. ``offset``: how far beside the
@@ -132,7 +132,7 @@ def spread_out(coarse: NDArray[np.float32], side: int, offset: float) -> NDArray
     return (wide[0] @ coarse @ wide[1].T).astype(np.float32)
 
 
-def placed(heat: NDArray[np.float32], box: Box, shape: tuple[int, int]) -> NDArray[np.float32]:
+def place_in_photograph(heat: NDArray[np.float32], box: Box, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Put a map of a view where the view lies in the photograph.
 
     ``heat``: float32 (row, column), of any size: it covers the whole box. Returns float32 (row, column) of that shape,
@@ -148,16 +148,16 @@ def placed(heat: NDArray[np.float32], box: Box, shape: tuple[int, int]) -> NDArr
     return whole
 
 
-def _covered(view: View) -> NDArray[np.uint8]:
+def _cover_view(view: ClassifierView) -> NDArray[np.uint8]:
     """A view of one colour: the median of the pixels at the rim."""
     image = view.image
-    wide = max(1, image.shape[0] // RIM)
+    wide = max(1, image.shape[0] // RIM_FRACTION)
     rim = np.ones(image.shape[:2], bool)
     rim[wide:-wide, wide:-wide] = False
     return np.broadcast_to(np.median(image[rim], axis=0).astype(np.uint8), image.shape).copy()
 
 
-def _grad_cam(asked: Asked, image: Tensor, cover: Tensor) -> Tensor:
+def _grad_cam(asked: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
     """Grad-CAM at the deepest map, (row, column) of the map."""
     from captum.attr import LayerGradCam
 
@@ -166,44 +166,46 @@ def _grad_cam(asked: Asked, image: Tensor, cover: Tensor) -> Tensor:
     return each[:of_image].sum(dim=0) if of_image else each.sum(dim=0)
 
 
-def _cam(asked: Asked, image: Tensor, cover: Tensor) -> Tensor:
+def _cam(asked: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
     """What the head says of each place, (row, column) of the map."""
     import torch
 
     with torch.no_grad():
-        return asked.places(image)
+        return asked.position_evidence(image)
 
 
-def _attention(asked: Asked, image: Tensor, cover: Tensor) -> Tensor:
+def _attention(asked: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
     """How much more than the least each place weighs, (row, column) of the map."""
     import torch
 
     with torch.no_grad():
-        weights = asked.network.attended(image)
+        weights = asked.network.compute_attention(image)
     assert weights is not None  # whoever has none does not offer it
     return weights[0, 0] - weights[0, 0].min()
 
 
-def _occlusion(asked: Asked, image: Tensor, cover: Tensor) -> Tensor:
+def _occlusion(asked: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
     """What is lost where a patch is covered, (row, column) of the view."""
     from captum.attr import Occlusion
 
     side = max(1, image.shape[-1] // PATCH)
     window, step = (image.shape[1], side, side), (image.shape[1], max(1, side // 2), max(1, side // 2))
     steps = -(-(image.shape[-1] - side) // step[1]) + 1
-    asked.expect(1 + steps**2)
-    found = Occlusion(asked).attribute(image, window, strides=step, baselines=cover, perturbations_per_eval=AT_ONCE)
+    asked.set_view_count(1 + steps**2)
+    found = Occlusion(asked).attribute(
+        image, window, strides=step, baselines=cover, perturbations_per_eval=BATCH_IMAGES
+    )
     return found[0, 0]  # the same in every channel, for they are covered together
 
 
-def _integrated_gradients(asked: Asked, image: Tensor, cover: Tensor) -> Tensor:
+def _integrated_gradients(asked: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
     """Integrated gradients, added up over the channels and smoothed, (row, column) of the view."""
     from captum.attr import IntegratedGradients
     from torchvision.transforms.functional import gaussian_blur
 
-    asked.expect(STEPS)
-    found = IntegratedGradients(asked).attribute(image, cover, n_steps=STEPS, internal_batch_size=AT_ONCE)
-    sigma = max(image.shape[-1] / SMOOTHED, 0.5)
+    asked.set_view_count(STEPS)
+    found = IntegratedGradients(asked).attribute(image, cover, n_steps=STEPS, internal_batch_size=BATCH_IMAGES)
+    sigma = max(image.shape[-1] / SMOOTHING_FRACTION, 0.5)
     reach = 2 * round(3 * sigma) + 1
     return gaussian_blur(found.sum(dim=1, keepdim=True), [reach, reach], [sigma, sigma])[0, 0]
 
@@ -227,35 +229,35 @@ class PointingOptions:
     target: str = ""
 
 
-def point(
+def run_pointing_game(
     classifier: Classifier, datasets: Sequence[Path], out: Path, options: PointingOptions, *, run: RunContext
 ) -> dict[str, PointingGame]:
     """Play the pointing game on all pictures that show the structure.
 
     Method to the share of hits, and what chance would hit.
     """
-    from napari_melanoma.classification.predictor import Lesion
+    from napari_melanoma.classification.predictor import LesionInput
 
-    check_names(datasets)
-    found: dict[str, list[Pointed]] = {method: [] for method in options.methods}
+    check_dataset_names(datasets)
+    found: dict[str, list[PointingResult]] = {method: [] for method in options.methods}
     rows, groups, tables = list[dict[str, object]](), list[str](), _tables(datasets)
-    for sample, mask in run.track(list(_shown(datasets, options)), "Looking where heatmaps point"):
+    for sample, mask in run.track(list(_pointing_samples(datasets, options)), "Looking where heatmaps point"):
         rgb, structure = read_photograph(sample.image).rgb, read_mask(mask)
         if not structure.any():
             continue
         _check_size(sample, rgb, structure)
-        lesion = Lesion(rgb, structure, tables.get((sample.domain, sample.image_id), {}))
+        lesion = LesionInput(rgb, structure, tables.get((sample.domain, sample.image_id), {}))
         groups.append(str(sample.group))
         for method in options.methods:
             heat = explain(classifier, lesion, method, options.target or None, run)  # type: ignore[arg-type]
-            found[method].append(pointed(heat, structure, options.tolerance * max(structure.shape)))
+            found[method].append(score_pointing(heat, structure, options.tolerance * max(structure.shape)))
             rows.append(_row(sample, method, found[method][-1]))
     if not groups:
         raise InputError(
             "no picture has a mask with anything in it: there is nothing to point at. Name the folder with the masks "
             "of the structure that decides: --pointing-masks."
         )
-    games = {method: pointing_game(hits, groups) for method, hits in found.items()}
+    games = {method: summarize_pointing(hits, groups) for method, hits in found.items()}
     write_table(out / "pointing.csv", rows, COLUMNS)
     write_json(out / "pointing.json", _about(classifier, games, options))
     return games
@@ -266,16 +268,16 @@ def _tables(datasets: Sequence[Path]) -> dict[tuple[str, str], Mapping[str, str]
     return {
         (folder.name, entry.image_id): entry.row
         for folder in datasets
-        for entry in each_entry(folder)
-        if isinstance(entry, Entry)
+        for entry in iter_entries(folder)
+        if isinstance(entry, DatasetEntry)
     }
 
 
-def _shown(datasets: Sequence[Path], options: PointingOptions) -> Iterator[tuple[Sample, Path]]:
+def _pointing_samples(datasets: Sequence[Path], options: PointingOptions) -> Iterator[tuple[Sample, Path]]:
     """Pictures of the split with the files of their masks."""
     for folder in datasets:
         for sample in read_dataset(folder):
-            mask = sample.mask if options.masks is None else options.masks / f"{file_name(sample.image_id)}.png"
+            mask = sample.mask if options.masks is None else options.masks / f"{id_to_file_name(sample.image_id)}.png"
             if options.split in (None, sample.split) and mask is not None and mask.is_file():
                 yield sample, mask
 
@@ -289,7 +291,7 @@ def _check_size(sample: Sample, rgb: NDArray[np.uint8], mask: NDArray[np.bool_])
         )
 
 
-def _row(sample: Sample, method: str, one: Pointed) -> dict[str, object]:
+def _row(sample: Sample, method: str, one: PointingResult) -> dict[str, object]:
     """Row of ``pointing.csv``."""
     row, column = one.place or ("", "")
     known = {"image_id": sample.image_id, "domain": sample.domain, "method": method, "hit": int(one.hit)}
@@ -305,11 +307,11 @@ def _about(classifier: Classifier, games: Mapping[str, PointingGame], options: P
         "split": options.split,
         "tolerance": options.tolerance,
         "methods": {method: {"hits": vars(game.share), "by_chance": game.by_chance} for method, game in games.items()},
-        "provenance": provenance(),
+        "provenance": collect_provenance(),
     }
 
 
-class Pointed(NamedTuple):
+class PointingResult(NamedTuple):
     """Where a heatmap points, and whether that is right.
 
     ``place`` is the row and column of its maximum, None where it is the same everywhere; ``distance_px`` how far that
@@ -322,7 +324,7 @@ class Pointed(NamedTuple):
     by_chance: float
 
 
-def pointed(heat: NDArray[np.floating], mask: NDArray[np.bool_], tolerance_px: float = 0.0) -> Pointed:
+def score_pointing(heat: NDArray[np.floating], mask: NDArray[np.bool_], tolerance_px: float = 0.0) -> PointingResult:
     """Look where a heatmap points (Zhang et al. 2018, doi:10.1007/s11263-017-1059-x).
 
     Of several places that are equally strong their middle counts, or of these the one nearest to it.
@@ -337,11 +339,11 @@ def pointed(heat: NDArray[np.floating], mask: NDArray[np.bool_], tolerance_px: f
     away = distance_transform_edt(~mask)
     chance = float((away <= tolerance_px).mean())
     if heat.max() == heat.min():
-        return Pointed(None, float("nan"), False, chance)
+        return PointingResult(None, float("nan"), False, chance)
     strongest = np.argwhere(heat == heat.max())
     nearest = int(np.hypot(*(strongest - strongest.mean(axis=0)).T).argmin())
     row, column = (int(number) for number in strongest[nearest])
-    return Pointed((row, column), float(away[row, column]), bool(away[row, column] <= tolerance_px), chance)
+    return PointingResult((row, column), float(away[row, column]), bool(away[row, column] <= tolerance_px), chance)
 
 
 class PointingGame(NamedTuple):
@@ -351,7 +353,7 @@ class PointingGame(NamedTuple):
     by_chance: float
 
 
-def pointing_game(found: Sequence[Pointed], groups: Sequence[str]) -> PointingGame:
+def summarize_pointing(found: Sequence[PointingResult], groups: Sequence[str]) -> PointingGame:
     """Count hits."""
     share = bootstrap_mean([float(one.hit) for one in found], list(groups), bounds=(0, 1))
     return PointingGame(share, float(np.mean([one.by_chance for one in found])))

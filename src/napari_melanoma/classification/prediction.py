@@ -11,8 +11,8 @@ from pydantic import Field
 
 from napari_melanoma.classification.explanation import Method
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.prediction import AgeGroup, OperatingPoint, SetRule
-from napari_melanoma.core.validity import PredictionFacts, Validity
+from napari_melanoma.core.prediction_config import AgeGroup, OperatingPoint, SetRule
+from napari_melanoma.core.validity import Validity, ValidityInputs
 
 NOTICE = "Research use only; not for diagnosis."
 
@@ -53,7 +53,7 @@ class Contribution:
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class NearestCase:
     """A training case that looks alike: its id, what it was, and how far away it is."""
 
     image_id: str
@@ -62,20 +62,20 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class NoveltyDistance:
     """How far a view is from what the model was trained on, and from which distance on it is unlike that."""
 
     distance: float
     limit: float
 
     @property
-    def unlike(self) -> bool:
+    def is_out_of_distribution(self) -> bool:
         """Whether the model was trained on nothing of that kind."""
         return self.distance > self.limit
 
 
 @dataclass(frozen=True)
-class Answer:
+class ClassPrediction:
     """What a classifier says of one lesion.
 
     ``probabilities`` are calibrated, in the order of ``classes``. ``interval`` is that of the positive class,
@@ -94,10 +94,10 @@ class Answer:
     possible: tuple[str, ...]
     coverage: float
     operating_point: OperatingPoint | None
-    likeness: Likeness | None
+    likeness: NoveltyDistance | None
     contributions: tuple[Contribution, ...]
     from_image: float
-    neighbours: tuple[Neighbour, ...]
+    neighbours: tuple[NearestCase, ...]
     missing: tuple[str, ...]
     unused: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -108,7 +108,7 @@ class Answer:
     validity: Validity = field(default_factory=Validity)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "validity", self.validity.with_reasons(_validity_of(self)))
+        object.__setattr__(self, "validity", self.validity.with_reasons(_prediction_validity(self)))
 
     @property
     def probability(self) -> float:
@@ -121,44 +121,44 @@ class Answer:
         return self.interval is not None
 
     @property
-    def cannot_tell(self) -> bool:
+    def is_inconclusive(self) -> bool:
         """Whether more than one class is possible."""
         return len(self.possible) != 1
 
     @property
-    def above_cut(self) -> bool | None:
+    def is_above_threshold(self) -> bool | None:
         """Whether the probability is at or above the operating point; None where there is none."""
         return None if self.operating_point is None else self.probability >= self.operating_point.cut
 
     @property
-    def unlike(self) -> bool:
+    def is_out_of_distribution(self) -> bool:
         """Whether the view is unlike all that the model was trained on."""
-        return self.likeness is not None and self.likeness.unlike
+        return self.likeness is not None and self.likeness.is_out_of_distribution
 
     @property
     def verdict(self) -> str:
         """The headline, such as "Inconclusive: melanoma 0.31 (95 % interval 0.20–0.44)"; or why it is not valid."""
-        return self.validity.headline(f"{self._conclusion()}: {self.number}")
+        return self.validity.headline(f"{self._conclusion()}: {self.probability_text}")
 
     @property
-    def number(self) -> str:
+    def probability_text(self) -> str:
         """Probability of the positive class with its interval, such as "melanoma 0.31 (95 % interval 0.20–0.44)"."""
-        return f"{self.positive} {probability_words(self.probability, self.interval)}"
+        return f"{self.positive} {format_probability(self.probability, self.interval)}"
 
     @property
-    def side(self) -> str:
+    def threshold_text(self) -> str:
         """On which side of the operating point a valid prediction lies, in a sentence; empty where there is none."""
         point = self.operating_point
         if point is None or not self.validity.valid:
             return ""
-        where = "at or above" if self.above_cut else "below"
+        where = "at or above" if self.is_above_threshold else "below"
         return (
-            f"{where} the cut {point.cut:.2f}, which finds {_share(point.sensitivity, point.sensitivity_interval)} of "
-            f"{self.positive} and leaves {_share(point.specificity, point.specificity_interval)} of the others alone, "
-            f"of the cases that it was chosen by{self._of_age()}"
+            f"{where} the cut {point.cut:.2f}, which finds {_format_share(point.sensitivity, point.sensitivity_interval)} of "
+            f"{self.positive} and leaves {_format_share(point.specificity, point.specificity_interval)} of the others alone, "
+            f"of the cases that it was chosen by{self._age_group_text()}"
         )
 
-    def _of_age(self) -> str:
+    def _age_group_text(self) -> str:
         """How often that is right about people of the patient's age; empty where it is not known."""
         group = self.age_group
         if group is None:
@@ -167,13 +167,13 @@ class Answer:
         return (
             f"; of people aged {ages}, measured by cross-validation on {group.positives} {self.positive} and "
             f"{group.images - group.positives} others, it finds "
-            f"{_share(group.sensitivity, group.sensitivity_interval)} and leaves "
-            f"{_share(group.specificity, group.specificity_interval)} alone"
+            f"{_format_share(group.sensitivity, group.sensitivity_interval)} and leaves "
+            f"{_format_share(group.specificity, group.specificity_interval)} alone"
         )
 
     def _conclusion(self) -> str:
         """What the prediction set leaves."""
-        if not self.cannot_tell:
+        if not self.is_inconclusive:
             return f"{self.possible[0]} at {100 * self.coverage:g} % coverage"
         some = 1 < len(self.possible) < len(self.classes)
         return f"Inconclusive ({' or '.join(self.possible)})" if some else "Inconclusive"
@@ -183,14 +183,22 @@ class Answer:
 
         Every field, and ``verdict``, ``number``, ``side``, ``cannot_tell`` and ``unlike`` for those who only read.
         """
-        told: dict[str, Any] = {"verdict": self.verdict, "validity": self.validity.to_json(), "number": self.number}
-        told |= {"side": self.side, "cannot_tell": self.cannot_tell, "unlike": self.unlike}
+        told: dict[str, Any] = {
+            "verdict": self.verdict,
+            "validity": self.validity.to_json(),
+            "number": self.probability_text,
+        }
+        told |= {
+            "side": self.threshold_text,
+            "cannot_tell": self.is_inconclusive,
+            "unlike": self.is_out_of_distribution,
+        }
         configs = ("operating_point", "age_group", "options", "validity")
         values = {name: value for name, value in vars(self).items() if name not in configs}
         point = self.operating_point
         return {
             **told,
-            **{name: _plain(value) for name, value in values.items()},
+            **{name: _to_plain(value) for name, value in values.items()},
             "operating_point": point and point.model_dump(mode="json"),
             "age_group": self.age_group and self.age_group.model_dump(mode="json"),
             "options": self.options.model_dump(mode="json"),
@@ -209,9 +217,9 @@ class Answer:
             "interval": interval and tuple(interval),
             "operating_point": point and OperatingPoint.parse(point, "the operating point"),
             "age_group": group and AgeGroup.parse(group, "the age group"),
-            "likeness": likeness and Likeness(**likeness),
+            "likeness": likeness and NoveltyDistance(**likeness),
             "contributions": tuple(Contribution(**one) for one in known["contributions"]),
-            "neighbours": tuple(Neighbour(**one) for one in known["neighbours"]),
+            "neighbours": tuple(NearestCase(**one) for one in known["neighbours"]),
             "model": ClassifierStamp(**{**stamp, "modalities": tuple(stamp["modalities"])}),
             "options": ClassifyOptions.parse(known["options"], "the options of an answer"),
         }
@@ -220,37 +228,37 @@ class Answer:
         return cls(**(known | {name: tuple(known[name]) for name in tuples}))
 
 
-def _validity_of(answer: Answer) -> Validity:
+def _prediction_validity(answer: ClassPrediction) -> Validity:
     """What an answer says against itself, also one that was stored without its validity."""
     likeness = answer.likeness
-    return PredictionFacts(
+    return ValidityInputs(
         answer.model.name,
         demonstration="demonstration" in answer.model.title.lower(),
         distance=None if likeness is None else likeness.distance,
         limit=None if likeness is None else likeness.limit,
         calibrated=answer.calibrated,
-    ).validity()
+    ).check()
 
 
-def probability_words(probability: float, interval: tuple[float, float] | None) -> str:
+def format_probability(probability: float, interval: tuple[float, float] | None) -> str:
     """Write a probability with its interval."""
     between = "" if interval is None else f" (95 % interval {interval[0]:.2f}–{interval[1]:.2f})"
     return f"{probability:.2f}{between}"
 
 
-def _share(value: float, interval: tuple[float, float]) -> str:
+def _format_share(value: float, interval: tuple[float, float]) -> str:
     """A share in per cent with its interval."""
     return f"{100 * value:.0f} % ({100 * interval[0]:.0f} to {100 * interval[1]:.0f})"
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a field holds
+def _to_plain(value: Any) -> Any:  # noqa: ANN401 - whatever a field holds
     """A field in plain values."""
     if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
+        return [_to_plain(one) for one in value]
     return asdict(value) if hasattr(value, "__dataclass_fields__") else value
 
 
-OLD = "probability_{}"  # until 2026-11-21 the class stood there as it is, with spaces
+OLD_COLUMN = "probability_{}"  # until 2026-11-21 the class stood there as it is, with spaces
 
 
 def probability_columns(classes: Iterable[str]) -> dict[str, str]:
@@ -282,22 +290,22 @@ def used_column(field: str) -> str:
     return f"used_{field}"
 
 
-def renamed(classes: Iterable[str], positive: str) -> dict[str, str]:
+def renamed_columns(classes: Iterable[str], positive: str) -> dict[str, str]:
     """Say what columns of older files are called now.
 
     Old name to new name, of those that changed.
     """
     classes = tuple(classes)
-    pairs = {OLD.format(name): column for name, column in probability_columns(classes).items()}
+    pairs = {OLD_COLUMN.format(name): column for name, column in probability_columns(classes).items()}
     ends = zip(("low", "high"), bound_columns(positive, classes), strict=True)
-    pairs |= {f"{OLD.format(positive)}_{end}": column for end, column in ends}
+    pairs |= {f"{OLD_COLUMN.format(positive)}_{end}": column for end, column in ends}
     return {old: column for old, column in pairs.items() if old != column}
 
 
-def probabilities_in(row: Mapping[str, str], classes: Iterable[str]) -> list[float]:
+def read_probabilities(row: Mapping[str, str], classes: Iterable[str]) -> list[float]:
     """Read the probability of each class, also from a row that an older version wrote.
 
     In their order.
     """
     columns = probability_columns(classes)
-    return [float(row[column if column in row else OLD.format(name)]) for name, column in columns.items()]
+    return [float(row[column if column in row else OLD_COLUMN.format(name)]) for name, column in columns.items()]

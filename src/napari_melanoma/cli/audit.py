@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_melanoma.cli.options import Debug, Json, examples
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import command_session
 
 if TYPE_CHECKING:
-    from napari_melanoma.privacy.rules import Finding
+    from napari_melanoma.privacy.rules import PrivacyFinding
 
 HELP = examples(
     "napari-melanoma audit results",
@@ -21,7 +21,7 @@ HELP = examples(
     "each with an example that is masked and what to do. Nothing is changed. Faces and text in the pixels are not "
     "looked for. The exit code is 1 where something was found or a file could not be looked into.",
 )
-SHOWN = 50  # files that could not be looked into, told one by one
+MAX_SHOWN = 50  # files that could not be looked into, told one by one
 
 
 def audit(
@@ -30,7 +30,7 @@ def audit(
     debug: Debug = False,
 ) -> None:
     """List what files would give away."""
-    with session(json, debug) as current:
+    with command_session(json, debug) as current:
         from dataclasses import asdict
 
         from napari_melanoma import privacy as auditing
@@ -38,24 +38,24 @@ def audit(
         current.after_stop = "Nothing was changed; not every file was looked into."
         advised: set[str] = set()
 
-        def tell(finding: Finding) -> None:
+        def tell(finding: PrivacyFinding) -> None:
             values = asdict(finding)
-            current.report.tell("finding", _said(finding), what=values.pop("kind"), **values)
+            current.report.emit("finding", _format_finding(finding), what=values.pop("kind"), **values)
             if finding.what_to_do not in advised and not json:
                 advised.add(finding.what_to_do)
-                current.report.tell("advice", f"    {finding.what_to_do}")
+                current.report.emit("advice", f"    {finding.what_to_do}")
 
         found = auditing.audit(paths, tell, run=current.run)
-        for name, reason in list(found.passed_over.items())[: None if json else SHOWN]:
-            current.report.tell("passed_over", f"not looked into: {name}: {reason}", file=name, reason=reason)
+        for name, reason in list(found.skipped.items())[: None if json else MAX_SHOWN]:
+            current.report.emit("passed_over", f"not looked into: {name}: {reason}", file=name, reason=reason)
         counts = ", ".join(f"{kind} {count}" for kind, count in found.counts.most_common())
-        missed = f"; {len(found.passed_over)} files could not be looked into" if found.passed_over else ""
+        missed = f"; {len(found.skipped)} files could not be looked into" if found.skipped else ""
         text = f"Found in {found.files} files: {counts or 'nothing'}{missed}."
-        values = {"files": found.files, "counts": dict(found.counts), "not_looked_into": len(found.passed_over)}
-        current.done(text, some_failed=not found.clean, **values)
+        values = {"files": found.files, "counts": dict(found.counts), "not_looked_into": len(found.skipped)}
+        current.finish(text, some_failed=not found.clean, **values)
 
 
-def _said(finding: Finding) -> str:
+def _format_finding(finding: PrivacyFinding) -> str:
     """One line of a finding."""
     often = f" ({finding.count} times)" if finding.count > 1 else ""
     return f"{finding.file}: {finding.where}: {finding.title}{often}: {finding.example}"

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from napari_melanoma.cli.answer_options import Target, given
+from napari_melanoma.cli.classifier_options import Target, drop_unset
 from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, Out, examples
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import command_session
 
 HELP = examples(
     "napari-melanoma biomarkers runs/risk/bundle --data cohort --split test --tissue-model skin-demo --out biomarkers",
@@ -46,22 +46,22 @@ def biomarkers(
     debug: Debug = False,
 ) -> None:
     """Show which features tell the classes apart."""
-    with session(json, debug, allow_outside, accept_damaged) as current:
+    with command_session(json, debug, allow_outside, accept_damaged) as current:
         from napari_melanoma.classification.predictor import Classifier
-        from napari_melanoma.evaluation.biomarkers import BiomarkerOptions, biomarkers
-        from napari_melanoma.lesion.loaded_models import loading
+        from napari_melanoma.evaluation.biomarkers import BiomarkerOptions, find_biomarkers
+        from napari_melanoma.lesion.loaded_models import report_loading
         from napari_melanoma.models.registry import find_bundle
 
-        values = given(count=count, shown=shown, split=split, target=target, tissue_model=tissue_model)
+        values = drop_unset(count=count, shown=shown, split=split, target=target, tissue_model=tissue_model)
         options = BiomarkerOptions.parse(values, "the command line")
-        current.own(out)
-        with loading(current.run):
+        current.lock_folder(out)
+        with report_loading(current.run):
             classifier = Classifier.load(find_bundle(model))
-        found = biomarkers(classifier, data, out, options, run=current.run)
+        found = find_biomarkers(classifier, data, out, options, run=current.run)
         sure = sum(one.marker.q < 0.05 for one in found.features)
         best = found.features[0] if found.features else None
         said = f"the strongest, {best.name}, has an AUC of {best.marker.auc}; " if best else ""
         for name, why in found.not_measured.items():
-            current.report.tell("not_measured", f"not measured: {name}: {why}", measure=name, why=why)
-        text = f"{len(found.features)} of {found.features_looked_at} features: {said}{sure} have q below 0.05"
-        current.done(f"{text}; written to {out}", out=str(out), features=len(found.features), sure=sure)
+            current.report.emit("not_measured", f"not measured: {name}: {why}", measure=name, why=why)
+        text = f"{len(found.features)} of {found.feature_count} features: {said}{sure} have q below 0.05"
+        current.finish(f"{text}; written to {out}", out=str(out), features=len(found.features), sure=sure)

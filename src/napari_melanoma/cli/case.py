@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_melanoma.cli.options import AcceptDamaged, Debug, Json, examples
-from napari_melanoma.cli.session import Session, session
+from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.wording import counted
+from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import Case, CaseImage, CasePart
-    from napari_melanoma.case.predictions import LesionAnswer
+    from napari_melanoma.case.predictions import CaseLesionPrediction
 
 HELP = examples(
     "napari-melanoma case P-0042 --from photographs",
@@ -27,8 +27,8 @@ HELP = examples(
     "classifier about every lesion, over all of its images, and keep what it says in answers.json of the case.",
 )
 PATIENT = ("age", "sex", "fitzpatrick", "ethnicity", "personal_history", "family_history")
-ON_SLIDES = {"depth_mm": "depth in mm", "clark": "Clark level", "mitoses_per_mm2": "mitoses per mm²"}
-PLACE = ("sub_site", "site", "laterality")
+SLIDE_FIELDS = {"depth_mm": "depth in mm", "clark": "Clark level", "mitoses_per_mm2": "mitoses per mm²"}
+SITE_FIELDS = ("sub_site", "site", "laterality")
 
 
 def case(
@@ -50,14 +50,14 @@ def case(
     debug: Debug = False,
 ) -> None:
     """Print, check, make or classify a case."""
-    with session(json, debug, accept_damaged=accept_damaged) as current:
+    with command_session(json, debug, accept_damaged=accept_damaged) as current:
         _check_options(answer=answer, classifier=classifier, makes=bool(sources))
         if sources:
-            _make(current, folder, sources, patient, mapping)
+            _import_case(current, folder, sources, patient, mapping)
         elif answer:
-            _answer(current, folder, classifier)
+            _predict_case(current, folder, classifier)
         else:
-            _print(current, folder)
+            _print_case(current, folder)
 
 
 def _check_options(*, answer: bool, classifier: str, makes: bool) -> None:
@@ -68,95 +68,108 @@ def _check_options(*, answer: bool, classifier: str, makes: bool) -> None:
         raise InputError("--classifier says who answers, so it needs --answer. Add it, or leave both out.")
 
 
-def _make(current: Session, folder: Path, sources: list[Path], patient: str, map_file: Path | None) -> None:
+def _import_case(
+    current: CommandSession, folder: Path, sources: list[Path], patient: str, map_file: Path | None
+) -> None:
     """Make a case, or add to it."""
-    from napari_melanoma.case.gathering import make_case
-    from napari_melanoma.data.mapping import read_mapping
+    from napari_melanoma.case.importing import import_case
+    from napari_melanoma.data.table_mapping import read_mapping
 
     current.after_stop = f"Nothing was written to {folder}."
     mapping = read_mapping(map_file) if map_file else None
-    made = make_case(folder, sources, patient=patient, mapping=mapping, run=current.run)
+    made = import_case(folder, sources, patient=patient, mapping=mapping, run=current.run)
     for about, said in made.notes:
-        current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
-    counts = f"{counted(made.added, 'image')} added, {counted(len(made.case.lesions), 'lesion')} in all"
+        current.report.emit("note", f"note: {about}: {said}", about=about, said=said)
+    counts = f"{format_count(made.added, 'image')} added, {format_count(len(made.case.lesions), 'lesion')} in all"
     text = f"{counts}: case in {folder}; next: napari-melanoma case {folder}"
-    current.done(text, out=str(folder), added=made.added, lesions=len(made.case.lesions))
+    current.finish(text, out=str(folder), added=made.added, lesions=len(made.case.lesions))
 
 
-def _print(current: Session, folder: Path) -> None:
+def _print_case(current: CommandSession, folder: Path) -> None:
     """Print a case, and say what is wrong with it."""
     from napari_melanoma.case.check import check_case
-    from napari_melanoma.case.store import case_text
+    from napari_melanoma.case.store import case_to_json
     from napari_melanoma.core.parsing import parse_json
 
     current.after_stop = "Nothing was written."
     found = check_case(folder, run=current.run)
-    values = parse_json(case_text(found.case, folder.absolute()), str(folder))
-    current.report.listing("case", "\n".join(_lines(found.case)), **values)
+    values = parse_json(case_to_json(found.case, folder.absolute()), str(folder))
+    current.report.emit_item("case", "\n".join(_format_case(found.case)), **values)
     for kind, things in (("fault", found.faults), ("note", found.notes)):
         for about, said in things:
-            current.report.tell(kind, f"{kind}: {about}: {said}", about=about, said=said)
-    faults = counted(len(found.faults), "fault")
+            current.report.emit(kind, f"{kind}: {about}: {said}", about=about, said=said)
+    faults = format_count(len(found.faults), "fault")
     text = f"{faults} found: mend them, and check again." if found.faults else f"Nothing is wrong with {folder}."
-    current.done(text, some_failed=bool(found.faults), case=str(folder), faults=len(found.faults))
+    current.finish(text, some_failed=bool(found.faults), case=str(folder), faults=len(found.faults))
 
 
-def _answer(current: Session, folder: Path, classifier: str) -> None:
+def _predict_case(current: CommandSession, folder: Path, classifier: str) -> None:
     """Ask a classifier about the lesions of a case."""
-    from napari_melanoma.case.predictions import answer_with, keep_answers
+    from napari_melanoma.case.predictions import predict_case_with, save_predictions
     from napari_melanoma.case.store import CaseStore
 
     current.after_stop = f"Nothing was written to {folder}."
     with CaseStore.open(folder) as store:
-        answers = answer_with(store, classifier, current.run)
-        written = keep_answers(store, answers)
-    current.report.listing("answers", "\n".join(_answer_line(one) for one in answers.lesions), **answers.to_json())
+        answers = predict_case_with(store, classifier, current.run)
+        written = save_predictions(store, answers)
+    current.report.emit_item(
+        "answers", "\n".join(_format_prediction(one) for one in answers.lesions), **answers.to_json()
+    )
     for about, said in answers.notes:
-        current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
-    counts = f"{counted(len(answers.lesions), 'lesion')} answered by {answers.model.name}"
+        current.report.emit("note", f"note: {about}: {said}", about=about, said=said)
+    counts = f"{format_count(len(answers.lesions), 'lesion')} answered by {answers.model.name}"
     text = f"{counts}: {written}. Research use only; not for diagnosis."
-    current.done(text, some_failed=bool(answers.notes), out=str(written), lesions=len(answers.lesions))
+    current.finish(text, some_failed=bool(answers.notes), out=str(written), lesions=len(answers.lesions))
 
 
-def _answer_line(one: LesionAnswer) -> str:
+def _format_prediction(one: CaseLesionPrediction) -> str:
     """The answer of a lesion for people."""
-    odd = one.odd.sentence if one.odd else ""
-    return f"{one.lesion_id}  {'; '.join(filter(None, (one.answer.verdict, odd)))}"
+    odd = one.outlier.description if one.outlier else ""
+    return f"{one.lesion_id}  {'; '.join(filter(None, (one.prediction.verdict, odd)))}"
 
 
-def _lines(shown: Case) -> Iterator[str]:
+def _format_case(shown: Case) -> Iterator[str]:
     """A case for people; a question mark stands behind what is guessed."""
     patient = shown.patient
-    named = (_said(patient, name, f"{_title(name)} ") for name in PATIENT)
+    named = (_format_value(patient, name, f"{_column_title(name)} ") for name in PATIENT)
     yield ", ".join((f"Patient {patient.patient_id or 'unknown'}", *filter(None, named)))
     for lesion in shown.lesions:
-        place = " ".join(filter(None, (_said(lesion, name) for name in PLACE))) or "place unknown"
-        facts = (_said(lesion, "diagnosis"), *(_said(lesion, name, f"{words} ") for name, words in ON_SLIDES.items()))
+        place = " ".join(filter(None, (_format_value(lesion, name) for name in SITE_FIELDS))) or "place unknown"
+        facts = (
+            _format_value(lesion, "diagnosis"),
+            *(_format_value(lesion, name, f"{words} ") for name, words in SLIDE_FIELDS.items()),
+        )
         yield f"{lesion.id}  {', '.join((place, *filter(None, facts)))}"
-        yield from _image_lines(lesion.images)
+        yield from _format_images(lesion.images)
     if shown.images:
         yield "Of no lesion yet"
-        yield from _image_lines(shown.images)
+        yield from _format_images(shown.images)
 
 
-def _image_lines(images: Iterable[CaseImage]) -> Iterator[str]:
+def _format_images(images: Iterable[CaseImage]) -> Iterator[str]:
     """The images of a lesion for people."""
     for image in images:
-        results = counted(len(image.results), "result") if image.results else ""
+        results = format_count(len(image.results), "result") if image.results else ""
         risk = f"risk: {image.risk.headline}" if image.risk else ""
-        facts = (_said(image, "modality"), image.taken_on, "corrected" if image.correction else "", results, risk)
+        facts = (
+            _format_value(image, "modality"),
+            image.taken_on,
+            "corrected" if image.correction else "",
+            results,
+            risk,
+        )
         yield f"    {image.id}  {', '.join((image.path.name, *filter(None, facts)))}"
 
 
-def _said(part: CasePart, name: str, before: str = "") -> str:
+def _format_value(part: CasePart, name: str, before: str = "") -> str:
     """A value for people, "" where it is not known."""
     text = part.cell(name)
     return f"{before}{text}{' ?' if name in part.guesses else ''}" if text else ""
 
 
-def _title(name: str) -> str:
+def _column_title(name: str) -> str:
     """What people read for a column."""
-    from napari_melanoma.data.table_schema import column_named
+    from napari_melanoma.data.table_schema import find_column
 
-    column = column_named(name)
+    column = find_column(name)
     return (column.title if column else name).lower()

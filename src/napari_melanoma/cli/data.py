@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_melanoma.cli.data_baseline import add_to as add_baseline_to
-from napari_melanoma.cli.data_features import add_to as add_features_to
-from napari_melanoma.cli.data_report import add_to as add_report_to
-from napari_melanoma.cli.data_sets import add_to as add_sets_to
-from napari_melanoma.cli.data_tables import add_to as add_tables_to
-from napari_melanoma.cli.data_tiles import add_to as add_tiles_to
+from napari_melanoma.cli.data_baseline import add_commands as add_baseline_to
+from napari_melanoma.cli.data_features import add_commands as add_features_to
+from napari_melanoma.cli.data_report import add_commands as add_report_to
+from napari_melanoma.cli.data_sets import add_commands as add_sets_to
+from napari_melanoma.cli.data_tables import add_commands as add_tables_to
+from napari_melanoma.cli.data_tiles import add_commands as add_tiles_to
 from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, NoPatients, add_verb, examples
-from napari_melanoma.cli.session import Session, session
+from napari_melanoma.cli.session import CommandSession, command_session
 
 if TYPE_CHECKING:
     from napari_melanoma.data.check import DataCheck
-    from napari_melanoma.data.mask_import import ImportReport
+    from napari_melanoma.data.mask_import import MaskImportReport
 
 IMPORT_HELP = examples(
     "napari-melanoma data import-masks masks --images photographs --metadata patients.csv --out dataset",
@@ -77,10 +77,10 @@ def import_masks(
     debug: Debug = False,
 ) -> None:
     """Import masks."""
-    with session(json, debug, accept_damaged=accept_damaged) as current:
+    with command_session(json, debug, accept_damaged=accept_damaged) as current:
         from napari_melanoma.data import mask_import
-        from napari_melanoma.data.mapping import TableMapping, read_mapping
-        from napari_melanoma.data.masks.values import parse_values
+        from napari_melanoma.data.masks.label_values import parse_values
+        from napari_melanoma.data.table_mapping import TableMapping, read_mapping
 
         given = {
             "format": None if format_ == "auto" else format_,
@@ -96,20 +96,20 @@ def import_masks(
             "no_patients": no_patients,
             "values": parse_values(values, keep=False),
         }
-        options = mask_import.ImportOptions.parse(given, "the command line")
+        options = mask_import.MaskImportOptions.parse(given, "the command line")
         current.after_stop = f"What was imported stays in {out}: run the same command again to go on."
         report = mask_import.import_masks(masks, images, out, options, run=current.run)
-        _say_import(current, report, out)
+        _report_import(current, report, out)
 
 
-def _say_import(current: Session, report: ImportReport, out: Path) -> None:
+def _report_import(current: CommandSession, report: MaskImportReport, out: Path) -> None:
     """Say what was imported and what did not fit."""
     for image, reason in report.faults:
-        current.report.tell("failed", f"failed: {image}: {reason}", image=image, error=reason)
+        current.report.emit("failed", f"failed: {image}: {reason}", image=image, error=reason)
     for what, count in report.left_out.items():
-        current.report.tell("left_out", f"left out: {count} {what}", what=what, count=count)
+        current.report.emit("left_out", f"left out: {count} {what}", what=what, count=count)
     for about, said in report.notes:
-        current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
+        current.report.emit("note", f"note: {about}: {said}", about=about, said=said)
     counts = [f"{len(report.added)} masks imported"]
     counts += [f"{len(report.faults)} did not fit"] if report.faults else []
     counts += [f"{len(report.kept)} images reviewed before and kept (--replace)"] if report.kept else []
@@ -118,7 +118,7 @@ def _say_import(current: Session, report: ImportReport, out: Path) -> None:
     counts += [f"{report.points_cut_off} points outside their image cut off"] if report.points_cut_off else []
     text = f"{', '.join(counts)}: data set in {out}; next: napari-melanoma data check {out}"
     values = {name: value for name, value in vars(report).items() if name not in ("faults", "left_out", "notes")}
-    current.done(text, some_failed=bool(report.faults), out=str(out), failed=len(report.faults), **values)
+    current.finish(text, some_failed=bool(report.faults), out=str(out), failed=len(report.faults), **values)
 
 
 def check(
@@ -129,28 +129,28 @@ def check(
     debug: Debug = False,
 ) -> None:
     """Look a data set over."""
-    with session(json, debug, allow_outside, accept_damaged) as current:
+    with command_session(json, debug, allow_outside, accept_damaged) as current:
         from napari_melanoma.data.check import check_data
 
         current.after_stop = "Nothing was written."
         found = check_data(dataset, run=current.run)
-        current.report.listing("data", "\n".join(_lines(found)), **_facts(found))
+        current.report.emit_item("data", "\n".join(_format_counts(found)), **_summary_values(found))
         for kind, things in (("fault", found.faults), ("note", found.notes)):
             for about, said in things:
-                current.report.tell(kind, f"{kind}: {about}: {said}", about=about, said=said)
+                current.report.emit(kind, f"{kind}: {about}: {said}", about=about, said=said)
         faults = f"{len(found.faults)} fault{'' if len(found.faults) == 1 else 's'}"
         notes = f"{len(found.notes)} note{'' if len(found.notes) == 1 else 's'}"
         well = f"No faults in {dataset}; {notes} to review." if found.notes else f"Nothing is wrong with {dataset}."
         text = f"{faults} found: mend them, and check again." if found.faults else well
-        current.done(text, some_failed=bool(found.faults), dataset=str(dataset), faults=len(found.faults))
+        current.finish(text, some_failed=bool(found.faults), dataset=str(dataset), faults=len(found.faults))
 
 
-def _facts(found: DataCheck) -> dict[str, object]:
+def _summary_values(found: DataCheck) -> dict[str, object]:
     """Everything but the faults and notes, which have lines of their own."""
     return {name: value for name, value in vars(found).items() if name not in ("faults", "notes")}
 
 
-def _lines(found: DataCheck) -> list[str]:
+def _format_counts(found: DataCheck) -> list[str]:
     """The counts, for people."""
     named = {"reviews": found.reviews, "splits": found.splits, "diagnoses": found.diagnoses}
     rows = f"{found.rows} rows, " if found.rows != found.images else ""

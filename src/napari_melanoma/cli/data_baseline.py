@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_melanoma.cli.options import AllowOutside, Debug, Json, add_verb, examples
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import command_session
 
 BASELINE_HELP = examples(
     "napari-melanoma data baseline data/isic2017 --target melanoma --columns age,sex",
@@ -17,7 +17,7 @@ BASELINE_HELP = examples(
     "Boosted trees (scikit-learn) learn from the columns named, cross-validated with all rows of a patient in one "
     "fold.",
 )
-SHOWN = ("AUC", "AP", "ECE", "Brier", "macro_AUC", "class_balanced_accuracy")
+MAX_SHOWN = ("AUC", "AP", "ECE", "Brier", "macro_AUC", "class_balanced_accuracy")
 
 
 def baseline(
@@ -31,26 +31,26 @@ def baseline(
     debug: Debug = False,
 ) -> None:
     """Measure what the table alone tells."""
-    with session(json, debug, allow_outside) as current:
-        from napari_melanoma.evaluation.class_values import METRICS, class_estimates
-        from napari_melanoma.evaluation.tabular_baseline import baseline as measure
+    with command_session(json, debug, allow_outside) as current:
+        from napari_melanoma.evaluation.class_metrics import METRICS, class_estimates
+        from napari_melanoma.evaluation.tabular_baseline import evaluate_baseline as measure
 
         current.after_stop = "Nothing was written."
         names = [name.strip() for name in columns.split(",") if name.strip()]
         found = measure(dataset, target, names, count=folds, seed=seed, run=current.run)
-        estimates = {name: one for name, one in class_estimates(found.told).items() if name in SHOWN}
+        estimates = {name: one for name, one in class_estimates(found.predictions).items() if name in MAX_SHOWN}
         lines = [f"{name:24} {one}  {METRICS[name]}" for name, one in estimates.items()]
         values = {"metrics": {name: vars(one) for name, one in estimates.items()}, "columns": names}
-        current.report.listing("baseline", "\n".join([*lines, ""]), **values)
+        current.report.emit_item("baseline", "\n".join([*lines, ""]), **values)
         for said in found.notes:
-            current.report.tell("note", f"note: {said}", said=said)
-        told = found.told
+            current.report.emit("note", f"note: {said}", said=said)
+        told = found.predictions
         text = (
             f"{told.positive} told from {', '.join(names)} alone, without a photograph: AUC {estimates['AUC']}, over "
             f"{len(told.labels)} rows of {dataset.name} ({int(told.truth.sum())} {told.positive}), {folds} folds"
         )
         text += f"; {found.left_out} rows without an answer left out" if found.left_out else ""
-        current.done(
+        current.finish(
             text,
             dataset=str(dataset),
             rows=len(told.labels),
@@ -60,6 +60,6 @@ def baseline(
         )
 
 
-def add_to(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Add this verb to ``data``."""
     add_verb(app, "baseline", baseline, BASELINE_HELP)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, add_verb, examples
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import command_session
 
 FEATURES_HELP = examples(
     "napari-melanoma data features dataset",
@@ -31,14 +31,14 @@ def features(
     debug: Debug = False,
 ) -> None:
     """Measure lesions and compare them within patients."""
-    with session(json, debug, allow_outside, accept_damaged) as current:
-        from napari_melanoma.lesion.patient_features import FEATURES, FeatureOptions, make_features
+    with command_session(json, debug, allow_outside, accept_damaged) as current:
+        from napari_melanoma.lesion.patient_features import FEATURES, FeatureOptions, compute_features
 
         table = out or dataset / FEATURES
         current.after_stop = "What was measured is kept: run the same command again to go on."
-        found = make_features(dataset, table, FeatureOptions(model=model), run=current.run)
+        found = compute_features(dataset, table, FeatureOptions(model=model), run=current.run)
         for image, reason in found.faults:
-            current.report.tell("failed", f"failed: {image}: {reason}", image=image, error=reason)
+            current.report.emit("failed", f"failed: {image}: {reason}", image=image, error=reason)
         counts = [f"{found.measured} of {found.images} images measured"]
         counts += [f"{found.without_mask} without a mask"] if found.without_mask else []
         counts += [f"{found.without_image} without an image"] if found.without_image else []
@@ -46,9 +46,9 @@ def features(
         counts.append(f"lesions of {found.patients} patients compared")
         values = {name: value for name, value in vars(found).items() if name != "faults"}
         values |= {"out": str(table), "failed": len(found.faults)}
-        current.done(f"{', '.join(counts)}: {table}", some_failed=bool(found.faults), **values)
+        current.finish(f"{', '.join(counts)}: {table}", some_failed=bool(found.faults), **values)
 
 
-def add_to(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Add this verb to ``data``."""
     add_verb(app, "features", features, FEATURES_HELP)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, add_verb, examples
-from napari_melanoma.cli.session import Session, session
+from napari_melanoma.cli.session import CommandSession, command_session
 
 if TYPE_CHECKING:
     from napari_melanoma.data.domain_shift import DomainShift
@@ -37,52 +37,52 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Say what is in data sets."""
-    with session(json, debug, allow_outside, accept_damaged) as current:
+    with command_session(json, debug, allow_outside, accept_damaged) as current:
         if out is not None and out.suffix.lower() != ".md":
             given = {"images": images, "seed": seed, "duplicates": False if no_look else None}
-            _page(current, datasets, out, {name: value for name, value in given.items() if value is not None})
+            _write_page(current, datasets, out, {name: value for name, value in given.items() if value is not None})
         else:
-            _text(current, datasets, out)
+            _write_text(current, datasets, out)
 
 
-def _text(current: Session, datasets: list[Path], out: Path | None) -> None:
+def _write_text(current: CommandSession, datasets: list[Path], out: Path | None) -> None:
     """Say it, and write it where a file is named."""
     from napari_melanoma.core.files import write_text
-    from napari_melanoma.data.report import describe, written
+    from napari_melanoma.data.dataset_report import describe_dataset, format_markdown
 
-    found = [describe(dataset, run=current.run) for dataset in datasets]
-    texts = [written(one) for one in found]
+    found = [describe_dataset(dataset, run=current.run) for dataset in datasets]
+    texts = [format_markdown(one) for one in found]
     if out is not None:
         write_text(out, "\n".join(texts))
     for one, text in zip(found, texts, strict=True):
-        current.report.listing("data", text, **vars(one))
+        current.report.emit_item("data", text, **vars(one))
     images = sum(one.images for one in found)
     named = ", ".join(map(str, datasets))
-    current.done(f"written to {out}" if out else f"{images} images in {named}", images=images)
+    current.finish(f"written to {out}" if out else f"{images} images in {named}", images=images)
 
 
-def _page(current: Session, datasets: list[Path], out: Path, given: dict[str, object]) -> None:
+def _write_page(current: CommandSession, datasets: list[Path], out: Path, given: dict[str, object]) -> None:
     """Write the page."""
-    from napari_melanoma.data.report_page import DataReportOptions, data_report, write_report
+    from napari_melanoma.data.report_page import DataReportOptions, make_data_report, write_report
 
     current.after_stop = "Nothing was written; what was read of the images is remembered."
     options = DataReportOptions.parse(given, "the command line")
-    current.own(out)
-    found = data_report(datasets, options, run=current.run)
+    current.lock_folder(out)
+    found = make_data_report(datasets, options, run=current.run)
     page = write_report(found, out)
     for shift in found.shifts:
-        current.report.tell("shift", _said(shift), **asdict(shift))
+        current.report.emit("shift", _format_shift(shift), **asdict(shift))
     rows, sources = found.whole.rows, len(found.sources)
     text = f"{rows} row{'' if rows == 1 else 's'} of {sources} source{'' if sources == 1 else 's'}: {page}"
-    current.done(text, out=str(out), rows=rows)
+    current.finish(text, out=str(out), rows=rows)
 
 
-def _said(shift: DomainShift) -> str:
+def _format_shift(shift: DomainShift) -> str:
     """How well two sources are told apart."""
     by = ", ".join(name for name, _ in shift.rests_on[:3])
     return f"{shift.first} and {shift.second}: AUC {shift.auc[shift.family]} by {shift.family}, mostly by {by}"
 
 
-def add_to(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Add the verb to ``data``."""
     add_verb(app, "report", report, REPORT_HELP)

@@ -17,12 +17,12 @@ from napari_melanoma.cli.options import (
     add_verb,
     examples,
 )
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import command_session
 
 if TYPE_CHECKING:
     from napari_melanoma.data.duplicates import Duplicate
 
-NAMED = 10  # pairs that are told one by one; all of them with --out or --json
+MAX_NAMED = 10  # pairs that are told one by one; all of them with --out or --json
 SOURCES_HELP = examples(
     "napari-melanoma data sources",
     "napari-melanoma data sources --json",
@@ -62,15 +62,15 @@ DataSets = Annotated[list[Path], typer.Argument(metavar="DATASET...", help="Fold
 
 def sources(json: Json = False, debug: Debug = False) -> None:
     """List the sets that can be imported."""
-    with session(json, debug) as current:
-        from napari_melanoma.data.sources import sources as listed
+    with command_session(json, debug) as current:
+        from napari_melanoma.data.sources import list_sources as listed
 
         found = [source.spec for source in listed().values()]
         for spec in found:
             layout = "\n".join(f"    {line}" for line in spec.layout.splitlines())
             text = f"{spec.name}: {spec.title} ({spec.licence})\n  from {spec.url}\n{layout}"
-            current.report.listing("source", text, **vars(spec))
-        current.done(
+            current.report.emit_item("source", text, **vars(spec))
+        current.finish(
             f"{len(found)} sources; next: napari-melanoma data import SOURCE DIR --out DATASET", count=len(found)
         )
 
@@ -91,33 +91,33 @@ def import_(
     debug: Debug = False,
 ) -> None:
     """Import a public set."""
-    with session(json, debug, accept_damaged=accept_damaged) as current:
-        from napari_melanoma.data.importing import SourceOptions, import_source
-        from napari_melanoma.data.mapping import read_mapping
-        from napari_melanoma.data.masks.values import parse_values
-        from napari_melanoma.data.sources import AS_IT_IS, find_source
+    with command_session(json, debug, accept_damaged=accept_damaged) as current:
+        from napari_melanoma.data.masks.label_values import parse_values
+        from napari_melanoma.data.source_import import SourceImportOptions, import_source
+        from napari_melanoma.data.sources import NO_MAPPING, find_source
+        from napari_melanoma.data.table_mapping import read_mapping
 
         current.after_stop = "What was imported is kept: run the same command again to go on."
-        mapping = read_mapping(map_) if map_ else AS_IT_IS
+        mapping = read_mapping(map_) if map_ else NO_MAPPING
         source_ = find_source(source)
-        options = SourceOptions(mapping, no_patients, parse_values(mask_values))
+        options = SourceImportOptions(mapping, no_patients, parse_values(mask_values))
         found = import_source(source_, folder, out, options, run=current.run)
         for image, reason in found.faults:
-            current.report.tell("failed", f"failed: {image}: {reason}", image=image, error=reason)
+            current.report.emit("failed", f"failed: {image}: {reason}", image=image, error=reason)
         if found.found < found.expected:
             what = "images" if found.images else "rows"
             said = f"the folder has {found.found} of the {found.expected} {what} of the complete set"
-            current.report.tell("note", f"note: {said}", found=found.found, expected=found.expected)
+            current.report.emit("note", f"note: {said}", found=found.found, expected=found.expected)
         if found.left:
             said = f"{found.left} rows of its tables are left out, as their images are not there"
-            current.report.tell("note", f"note: {said}", left=found.left)
+            current.report.emit("note", f"note: {said}", left=found.left)
         for about, said in found.notes:
-            current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
+            current.report.emit("note", f"note: {about}: {said}", about=about, said=said)
         text = f"{found.images} images, {found.masks} with a mask" if found.images else f"{found.rows} rows, no images"
         text += f": data set in {out}; next: napari-melanoma data check {out}"
         text = f"{len(found.faults)} could not be taken; {text}" if found.faults else text
         values = {name: value for name, value in vars(found).items() if name not in ("faults", "notes")}
-        current.done(text, some_failed=bool(found.faults), out=str(out), failed=len(found.faults), **values)
+        current.finish(text, some_failed=bool(found.faults), out=str(out), failed=len(found.faults), **values)
 
 
 def merge(
@@ -131,13 +131,13 @@ def merge(
     debug: Debug = False,
 ) -> None:
     """Merge data sets."""
-    with session(json, debug, allow_outside) as current:
+    with command_session(json, debug, allow_outside) as current:
         from napari_melanoma.data.merging import MergeOptions, merge_datasets
 
         options = MergeOptions(keep_duplicates=keep_duplicates)
         found = merge_datasets(datasets, out, options, run=current.run)
         for about, said in found.notes:
-            current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
+            current.report.emit("note", f"note: {about}: {said}", about=about, said=said)
         counts = ", ".join(f"{n} of {name}" for name, n in found.rows.items())
         text = f"{sum(found.rows.values())} rows ({counts}), {sum(found.images.values())} with an image"
         text += f": data set in {out}"
@@ -150,7 +150,7 @@ def merge(
         text += f"; next: napari-melanoma data check {out}"
         values = {name: getattr(found, name) for name in ("rows", "images", "joined")}
         values |= {"left_out": len(found.left_out), "conflicts": len(found.conflicts)}
-        current.done(text, out=str(out), **values)
+        current.finish(text, out=str(out), **values)
 
 
 def split(
@@ -168,7 +168,7 @@ def split(
     debug: Debug = False,
 ) -> None:
     """Split a data set."""
-    with session(json, debug, allow_outside) as current:
+    with command_session(json, debug, allow_outside) as current:
         from napari_melanoma.data.splits import SplitOptions, split_dataset
 
         current.after_stop = "Nothing was changed."
@@ -179,15 +179,17 @@ def split(
         for name, counts in sorted(found.counts.items()):
             said = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
             text = f"{name}: {sum(counts.values())} images of {found.groups[name]} groups ({said})"
-            current.report.listing("split", text, split=name, groups=found.groups[name], diagnoses=counts)
+            current.report.emit_item("split", text, split=name, groups=found.groups[name], diagnoses=counts)
         for name, counts in sorted(found.folds.items(), key=lambda item: int(item[0])):
             said = ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
             text = f"fold {name}: {sum(counts.values())} images ({said})"
-            current.report.listing("fold", text, fold=int(name), diagnoses=counts)
-        together = f"; {_pairs(len(found.duplicates))} of the same picture kept together" if found.duplicates else ""
+            current.report.emit_item("fold", text, fold=int(name), diagnoses=counts)
+        together = (
+            f"; {_count_pairs(len(found.duplicates))} of the same picture kept together" if found.duplicates else ""
+        )
         changed = f"{found.changed} image{'' if found.changed == 1 else 's'} got another split"
         text = f"{changed}{together}: {dataset}; next: napari-melanoma data check {dataset}"
-        current.done(text, dataset=str(dataset), changed=found.changed, duplicates=len(found.duplicates))
+        current.finish(text, dataset=str(dataset), changed=found.changed, duplicates=len(found.duplicates))
 
 
 def duplicates(
@@ -201,10 +203,10 @@ def duplicates(
     debug: Debug = False,
 ) -> None:
     """Find the same pictures."""
-    with session(json, debug, allow_outside) as current:
+    with command_session(json, debug, allow_outside) as current:
         from napari_melanoma.data.dataset import read_datasets
         from napari_melanoma.data.duplicates import find_duplicates
-        from napari_melanoma.data.merging import PAIR_COLUMNS, pair_row
+        from napari_melanoma.data.merging import PAIR_COLUMNS, tabulate_duplicate
         from napari_melanoma.io.results import write_table
 
         current.after_stop = "Nothing was written; what was read is remembered."
@@ -213,29 +215,29 @@ def duplicates(
         parts = [names.index(sample.domain) for sample in samples] if across else None
         found = find_duplicates(samples, current.run, across=parts)
         if out is not None:
-            write_table(out, [pair_row(pair) for pair in found], PAIR_COLUMNS)
-        for pair in found if json else found[:NAMED]:
-            current.report.tell("same", _said(pair), **pair_row(pair))
+            write_table(out, [tabulate_duplicate(pair) for pair in found], PAIR_COLUMNS)
+        for pair in found if json else found[:MAX_NAMED]:
+            current.report.emit("same", _format_pair(pair), **tabulate_duplicate(pair))
         leaks = sum(pair.leaks for pair in found)
-        more = f"; listed in {out}" if out else "; --out pairs.csv lists all" if len(found) > NAMED else ""
+        more = f"; listed in {out}" if out else "; --out pairs.csv lists all" if len(found) > MAX_NAMED else ""
         show = f"show{'s' if len(found) == 1 else ''} the same picture"
-        text = f"{_pairs(len(found))} of {len(samples)} images {show}, {leaks} in two splits{more}"
+        text = f"{_count_pairs(len(found))} of {len(samples)} images {show}, {leaks} in two splits{more}"
         text = text if found else f"none of {len(samples)} images shows the same picture as another"
-        current.done(text, some_failed=bool(leaks), pairs=len(found), in_two_splits=leaks)
+        current.finish(text, some_failed=bool(leaks), pairs=len(found), in_two_splits=leaks)
 
 
-def _pairs(count: int) -> str:
+def _count_pairs(count: int) -> str:
     """Count pairs."""
     return f"{count} pair{'' if count == 1 else 's'}"
 
 
-def _said(pair: Duplicate) -> str:
+def _format_pair(pair: Duplicate) -> str:
     """Name two images, and what is the matter with them."""
     one, two = (f"{s.domain}/{s.image_id}" + (f" ({s.split})" if s.split else "") for s in (pair.first, pair.second))
     return f"same picture: {one} and {two}, likeness {pair.likeness:.2f}"
 
 
-def add_to(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Add these verbs to ``data``."""
     add_verb(app, "sources", sources, SOURCES_HELP)
     add_verb(app, "import", import_, IMPORT_HELP)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_melanoma.cli.options import Debug, Json, add_verb, examples
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import command_session
 
 HARMONISE_HELP = examples(
     "napari-melanoma data harmonise HAM10000_metadata.csv --out harmonised.csv --source ham10000",
@@ -32,28 +32,28 @@ def harmonise(
     debug: Debug = False,
 ) -> None:
     """Harmonise a table."""
-    with session(json, debug) as current:
-        from napari_melanoma.data.harmonize import HarmoniseOptions, harmonise_table
-        from napari_melanoma.data.mapping import TableMapping, read_mapping
+    with command_session(json, debug) as current:
+        from napari_melanoma.data.harmonize import HarmonizeOptions, harmonize_table
         from napari_melanoma.data.sources import find_source
+        from napari_melanoma.data.table_mapping import TableMapping, read_mapping
 
         current.after_stop = "Nothing was written."
-        options = HarmoniseOptions(
+        options = HarmonizeOptions(
             source=find_source(source).spec.name if source else "",
             mapping=read_mapping(mapping) if mapping else TableMapping(),
         )
-        found = harmonise_table(table, out, options, run=current.run)
+        found = harmonize_table(table, out, options, run=current.run)
         for theirs, ours in found.columns.items():
             if (theirs,) != ours:
-                current.report.listing("column", f"{theirs} -> {', '.join(ours)}", theirs=theirs, ours=list(ours))
-        for about, said in [*found.unrecognized_columns(), *found.findings()]:
-            current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
+                current.report.emit_item("column", f"{theirs} -> {', '.join(ours)}", theirs=theirs, ours=list(ours))
+        for about, said in [*found.describe_unrecognized(), *found.describe_findings()]:
+            current.report.emit("note", f"note: {about}: {said}", about=about, said=said)
         text = f"{found.rows} rows, {len(found.columns)} columns understood, {len(found.own)} kept as they are: {out}"
         text += f"; next: napari-melanoma data check {out}"
         values = {name: value for name, value in vars(found).items() if name not in ("rows", "columns")}
-        current.done(text, out=str(out), rows=found.rows, **values)
+        current.finish(text, out=str(out), rows=found.rows, **values)
 
 
-def add_to(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Give ``data`` its verb about tables."""
     add_verb(app, "harmonise", harmonise, HARMONISE_HELP)

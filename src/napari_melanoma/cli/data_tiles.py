@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_melanoma.cli.options import Debug, Json, add_verb, examples
-from napari_melanoma.cli.session import Session, session
-from napari_melanoma.core.wording import counted
+from napari_melanoma.cli.session import CommandSession, command_session
+from napari_melanoma.core.formatting import format_count
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.tile_sets import TileReport
@@ -62,8 +62,8 @@ def tiles(
     debug: Debug = False,
 ) -> None:
     """Cut tiles from annotated slides."""
-    with session(json, debug) as current:
-        from napari_melanoma.lesion.patient_data import Forms
+    with command_session(json, debug) as current:
+        from napari_melanoma.lesion.patient_data import PatientTable
         from napari_melanoma.slides.reading.opening import find_slides
         from napari_melanoma.slides.tile_sets import TileDataOptions, make_tile_data
 
@@ -72,29 +72,29 @@ def tiles(
         options = TileDataOptions.parse({k: v for k, v in given.items() if v is not None}, "the command line")
         current.after_stop = "No data set was made: run the same command again."
         paths = find_slides(slides)
-        forms = Forms({}, patients)
+        forms = PatientTable({}, patients)
         for about, said in forms.unrecognized:
-            current.report.tell("note", f"note: column '{about}' of {patients}: {said}", about=about, said=said)
-        known = {path.stem: forms.of(path.stem) for path in paths}
+            current.report.emit("note", f"note: column '{about}' of {patients}: {said}", about=about, said=said)
+        known = {path.stem: forms.patient_data(path.stem) for path in paths}
         report = make_tile_data(paths, regions or [], out, options, run=current.run, patients=known)
-        _say(current, report, out)
+        _report_tiles(current, report, out)
 
 
-def _say(current: Session, report: TileReport, out: Path) -> None:
+def _report_tiles(current: CommandSession, report: TileReport, out: Path) -> None:
     """Say what was made."""
     for slide, reason in report.faults:
-        current.report.tell("failed", f"failed: {slide}: {reason}", slide=slide, error=reason)
+        current.report.emit("failed", f"failed: {slide}: {reason}", slide=slide, error=reason)
     for about, said in report.notes:
-        current.report.tell("note", f"note: {about}: {said}", about=about, said=said)
+        current.report.emit("note", f"note: {about}: {said}", about=about, said=said)
     counts = ", ".join(f"{name or 'several classes'} {count}" for name, count in report.classes.items())
     splits = ", ".join(f"{name} {count}" for name, count in sorted(report.splits.items()))
-    made = f"{counted(report.tiles, 'tile')} of {counted(report.slides, 'slide')}"
+    made = f"{format_count(report.tiles, 'tile')} of {format_count(report.slides, 'slide')}"
     text = f"{made} ({counts}; {splits}): data set in {out}; next: choose it in "
     text += f"the Train dock, or napari-melanoma recipes write classify-tiles --data {out} --out recipe.toml"
     values = {name: value for name, value in vars(report).items() if name not in ("faults", "notes")}
-    current.done(text, some_failed=bool(report.faults), out=str(out), failed=len(report.faults), **values)
+    current.finish(text, some_failed=bool(report.faults), out=str(out), failed=len(report.faults), **values)
 
 
-def add_to(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Add the verb to ``data``."""
     add_verb(app, "tiles", tiles, HELP)

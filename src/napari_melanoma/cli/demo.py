@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_melanoma.cli.options import Debug, Out, examples
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import command_session
 from napari_melanoma.cli.viewer import call_ui
 
 HELP = examples(
@@ -26,6 +26,6 @@ def demo(
     debug: Debug = False,
 ) -> None:
     """Show an analysed lesion."""
-    with session(False, debug) as current:
+    with command_session(False, debug) as current:
         call_ui("demo", "run_demo", image, out, headless=headless)
-        current.done(f"Screenshot and result files are in {out}; next: napari-melanoma open PHOTOGRAPH")
+        current.finish(f"Screenshot and result files are in {out}; next: napari-melanoma open PHOTOGRAPH")

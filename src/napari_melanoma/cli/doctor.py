@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_melanoma.cli.options import Debug, Json, examples
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import command_session
 
 HELP = examples(
     "napari-melanoma doctor",
@@ -11,18 +11,18 @@ HELP = examples(
     "Say what works on this machine: GPU, Qt, OpenGL, formats, memory, model, each with a fix where one is needed. "
     "Exit code 1 only where photographs cannot be analysed.",
 )
-WORDS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
+STATUS_LABELS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
 
 def doctor(json: Json = False, debug: Debug = False) -> None:
     """Look at this machine."""
-    with session(json, debug) as current:
-        from napari_melanoma.doctor import examine
+    with command_session(json, debug) as current:
+        from napari_melanoma.doctor import run_checks
 
-        checks = examine(run=current.run)
+        checks = run_checks(run=current.run)
         for check in checks:
-            text = f"{WORDS[check.status]}  {check.name:<17} {check.found}"
-            current.report.listing("check", text + (f"\n{'':<24}{check.fix}" if check.fix else ""), **vars(check))
+            text = f"{STATUS_LABELS[check.status]}  {check.name:<17} {check.found}"
+            current.report.emit_item("check", text + (f"\n{'':<24}{check.fix}" if check.fix else ""), **vars(check))
         failed = [check.name for check in checks if check.status == "fail"]
         warned = [check.name for check in checks if check.status == "warn"]
         text = "All that is needed works; next: napari-melanoma demo --out demo-output"
@@ -30,4 +30,4 @@ def doctor(json: Json = False, debug: Debug = False) -> None:
             text = f"Works; with limits in {', '.join(warned)}, see above."
         if failed:
             text = f"Does not work yet: {', '.join(failed)}. Each line above says what to do."
-        current.done(text, some_failed=bool(failed), failing=failed, warnings=warned)
+        current.finish(text, some_failed=bool(failed), failing=failed, warnings=warned)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_melanoma.cli.options import Debug, Json, Out, examples
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import command_session
 
 if TYPE_CHECKING:
-    from napari_melanoma.reports.slide_export import Written
+    from napari_melanoma.reports.slide_export import ExportedFile
 
 HELP = examples(
     "napari-melanoma export results --out for-qupath",
@@ -35,24 +35,24 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write results of slides for other programs."""
-    with session(json, debug) as current:
-        from napari_melanoma.core.wording import counted
-        from napari_melanoma.reports.slide_export import export_results, result_folders_in
+    with command_session(json, debug) as current:
+        from napari_melanoma.core.formatting import format_count
+        from napari_melanoma.reports.slide_export import export_results, find_result_folders
 
-        def tell(written: Written) -> None:
+        def tell(written: ExportedFile) -> None:
             values = {"folder": str(written.folder), "format": written.format, "path": str(written.path)}
             if written.error:
                 text = f"failed: {written.folder.name}, {written.format}: {written.error}"
-                current.report.tell("failed", text, error=written.error, **values)
+                current.report.emit("failed", text, error=written.error, **values)
             else:
-                current.report.tell("written", f"written: {written.path}", **values)
+                current.report.emit("written", f"written: {written.path}", **values)
 
         current.after_stop = f"What is written stays in {out}."
         formats = list(dict.fromkeys(name.strip() for name in to.split(",") if name.strip()))
-        found = result_folders_in(results)
-        current.own(out)
-        told = export_results(found, out, formats, slide=slide, tell=tell, run=current.run)
+        found = find_result_folders(results)
+        current.lock_folder(out)
+        told = export_results(found, out, formats, slide=slide, on_written=tell, run=current.run)
         failed = sum(bool(one.error) for one in told)
         left = f", {failed} could not be" if failed else ""
-        text = f"{counted(len(told) - failed, 'file')} written to {out}{left}. For research only."
-        current.done(text, some_failed=bool(failed), out=str(out), written=len(told) - failed, failed=failed)
+        text = f"{format_count(len(told) - failed, 'file')} written to {out}{left}. For research only."
+        current.finish(text, some_failed=bool(failed), out=str(out), written=len(told) - failed, failed=failed)

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from napari_melanoma.cli.answer_options import (
+from napari_melanoma.cli.classifier_options import (
     Age,
-    Classifier,
-    Classify,
+    ClassifierOption,
+    ClassifyOption,
     Coverage,
     Heatmap,
     Metadata,
     Sensitivity,
     Sex,
     Site,
-    asked,
-    given,
+    classifier_values,
+    drop_unset,
 )
 from napari_melanoma.cli.options import AcceptDamaged, Debug, Flips, Json, NoRefine, Out, examples, refinement
-from napari_melanoma.cli.session import Session, session
+from napari_melanoma.cli.session import CommandSession, command_session
 
 if TYPE_CHECKING:
-    from napari_melanoma.lesion.batch import BatchSummary, Outcome
+    from napari_melanoma.lesion.batch import BatchSummary, PhotographOutcome
 
 HELP = examples(
     "napari-melanoma lesion photo.jpg --out results",
@@ -34,7 +34,7 @@ HELP = examples(
     "patient is said, it tells what each lesion may be. What is done already is skipped; a bad file is reported and "
     "the others go on (exit code 1).",
 )
-FEW = 10  # photographs of which each answer is said in the terminal, too
+DETAILS_UP_TO = 10  # photographs of which each answer is said in the terminal, too
 
 
 def lesion(
@@ -61,8 +61,8 @@ def lesion(
     ] = None,
     no_refine: NoRefine = False,
     flips: Flips = False,
-    classify: Classify = False,
-    classifier: Classifier = None,
+    classify: ClassifyOption = False,
+    classifier: ClassifierOption = None,
     age: Age = None,
     sex: Sex = None,
     site: Site = None,
@@ -81,37 +81,43 @@ def lesion(
     debug: Debug = False,
 ) -> None:
     """Analyse photographs."""
-    with session(json, debug, accept_damaged=accept_damaged) as current:
-        from napari_melanoma.lesion.batch import BatchOptions, analyse_files, find_inputs
+    with command_session(json, debug, accept_damaged=accept_damaged) as current:
+        from napari_melanoma.lesion.batch import BatchOptions, analyze_files, find_inputs
 
         refined = refinement(off=no_refine, all_lesions=all_lesions, no_fill=no_fill, smoothing=smoothing)
-        roi = given(margin=margin, background=background, side_px=side)
-        chosen = {**given(model=model, threshold=threshold), "refinement": refined, "roi": roi, "flips": flips}
-        how = given(model=classifier, coverage=coverage, sensitivity=sensitivity, heatmap=heatmap)
-        answer = asked(classify, metadata, how, given(age=age, sex=sex, site=site))
-        batch = given(pixel_size_um=pixel_size, batch_size=batch_size, workers=workers, force=force)
+        roi = drop_unset(margin=margin, background=background, side_px=side)
+        chosen = {**drop_unset(model=model, threshold=threshold), "refinement": refined, "roi": roi, "flips": flips}
+        how = drop_unset(model=classifier, coverage=coverage, sensitivity=sensitivity, heatmap=heatmap)
+        answer = classifier_values(classify, metadata, how, drop_unset(age=age, sex=sex, site=site))
+        batch = drop_unset(pixel_size_um=pixel_size, batch_size=batch_size, workers=workers, force=force)
         options = BatchOptions.parse({"lesion": chosen, **answer, **batch}, "the command line")
         paths = find_inputs(images)
         current.after_stop = f"What is finished stays in {out}: run the same command again to go on."
-        few = json or len(paths) <= FEW
-        summary = analyse_files(paths, out, options, run=current.run, tell=lambda outcome: _tell(current, outcome, few))
-        _finish(current, summary, out, answered=options.classify is not None)
+        few = json or len(paths) <= DETAILS_UP_TO
+        summary = analyze_files(
+            paths, out, options, run=current.run, on_outcome=lambda outcome: _report_photograph(current, outcome, few)
+        )
+        _report_summary(current, summary, out, answered=options.classify is not None)
 
 
-def _tell(current: Session, outcome: Outcome, few: bool) -> None:
+def _report_photograph(current: CommandSession, outcome: PhotographOutcome, few: bool) -> None:
     """Report what is not plain success, and answers where they are few; machines are told of every photograph."""
     if outcome.status == "failed":
         text = f"failed: {outcome.path}: {outcome.error}"
-        current.report.tell("failed", text, image=outcome.image, path=outcome.path, error=outcome.error)
+        current.report.emit("failed", text, image=outcome.image, path=outcome.path, error=outcome.error)
         return
-    for kind, said in (("answer", outcome.answer if few else ""), ("note", outcome.note), ("warning", outcome.warning)):
+    for kind, said in (
+        ("answer", outcome.prediction if few else ""),
+        ("note", outcome.note),
+        ("warning", outcome.warning),
+    ):
         if said:
-            current.report.tell(
+            current.report.emit(
                 kind, f"{outcome.image}: {said}", image=outcome.image, path=outcome.path, **{kind: said}
             )
 
 
-def _finish(current: Session, summary: BatchSummary, out: Path, *, answered: bool) -> None:
+def _report_summary(current: CommandSession, summary: BatchSummary, out: Path, *, answered: bool) -> None:
     """Say what was written, where, and what comes next."""
     counts = [f"{summary.done} done in {summary.seconds:.1f} s"]
     if summary.skipped:
@@ -126,4 +132,4 @@ def _finish(current: Session, summary: BatchSummary, out: Path, *, answered: boo
     said = " What each lesion may be is in the table, and in words in its result.json: for research only."
     text = f"{', '.join(counts)}: results in {out}, table in {summary.table}; {next_step}.{said if answered else ''}"
     values = {name: value for name, value in vars(summary).items() if name != "table"}
-    current.done(text, some_failed=bool(summary.failed), out=str(out), table=str(summary.table), **values)
+    current.finish(text, some_failed=bool(summary.failed), out=str(out), table=str(summary.table), **values)

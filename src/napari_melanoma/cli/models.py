@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from napari_melanoma.cli.options import AllowOutside, Debug, Json, add_verb, examples
-from napari_melanoma.cli.session import Session, session
+from napari_melanoma.cli.session import CommandSession, command_session
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
-    from napari_melanoma.models.zoo import Spec
+    from napari_melanoma.models.zoo import ArchitectureSpec
 
 LIST_HELP = examples(
     "napari-melanoma models list",
@@ -40,7 +40,7 @@ EXPORT_HELP = examples(
     "logits: a pixel whose sigmoid is at least the threshold is lesion. Side, mean, std and threshold stand in "
     "config.json, which the file carries (in ONNX as custom metadata).",
 )
-USE = "napari-melanoma models export --help"
+USAGE = "napari-melanoma models export --help"
 app = typer.Typer(
     help="List models, show their cards, and write them for other programs.",
     no_args_is_help=True,
@@ -50,30 +50,30 @@ app = typer.Typer(
 
 def list_(json: Json = False, debug: Debug = False) -> None:
     """List the models."""
-    with session(json, debug) as current:
-        from napari_melanoma.models.registry import list_bundles, unusable_bundles, user_folder
+    with command_session(json, debug) as current:
+        from napari_melanoma.models.registry import list_bundles, list_unusable_bundles, user_models_folder
 
-        bundles, unusable = list_bundles(), unusable_bundles()
+        bundles, unusable = list_bundles(), list_unusable_bundles()
         for info in bundles:
-            current.report.listing("model", _line(info), **_facts(info))
+            current.report.emit_item("model", _format_model(info), **_model_values(info))
         for folder, reason in unusable.items():
             text = f"{folder.name:<20} NOT USABLE: {reason}"
-            current.report.listing("unusable model", text, name=folder.name, path=str(folder), reason=reason)
+            current.report.emit_item("unusable model", text, name=folder.name, path=str(folder), reason=reason)
         architectures = _list_architectures(current)
         found = f"{len(bundles)} model{'' if len(bundles) == 1 else 's'} and {architectures} architectures"
-        text = f"{found}; your own models belong in {user_folder()}. A card: napari-melanoma models show NAME"
-        current.done(text, count=len(bundles), architectures=architectures, user_folder=str(user_folder()))
+        text = f"{found}; your own models belong in {user_models_folder()}. A card: napari-melanoma models show NAME"
+        current.finish(text, count=len(bundles), architectures=architectures, user_folder=str(user_models_folder()))
 
 
-def _list_architectures(current: Session) -> int:
+def _list_architectures(current: CommandSession) -> int:
     """List the architectures; one that cannot be built here, as for want of a package, is listed without its number."""
     from napari_melanoma.core.errors import MelanomaError
-    from napari_melanoma.models.zoo import architectures, parameter_count
+    from napari_melanoma.models.zoo import count_parameters, list_architectures
 
-    known = architectures()
+    known = list_architectures()
     for name, architecture in known.items():
         try:
-            count = parameter_count(name, {})
+            count = count_parameters(name, {})
         except MelanomaError:
             count = None
         spec = architecture.spec
@@ -85,16 +85,16 @@ def _list_architectures(current: Session) -> int:
             "reference": spec.reference,
             "options": options,
         }
-        current.report.listing("architecture", _architecture_line(spec, count), **facts)
+        current.report.emit_item("architecture", _format_architecture(spec, count), **facts)
     return len(known)
 
 
-def _architecture_line(spec: Spec, count: int | None) -> str:
+def _format_architecture(spec: ArchitectureSpec, count: int | None) -> str:
     """Name, number of parameters, title and source of an architecture."""
-    return f"{spec.name:<26} {_millions(count):>8}  {spec.title}. {spec.reference}"
+    return f"{spec.name:<26} {_format_millions(count):>8}  {spec.title}. {spec.reference}"
 
 
-def _millions(count: int | None) -> str:
+def _format_millions(count: int | None) -> str:
     """Say a number of parameters."""
     if count is None:
         return "?"
@@ -107,19 +107,19 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Show a model's card."""
-    with session(json, debug) as current:
+    with command_session(json, debug) as current:
         from napari_melanoma.models.registry import find_bundle
 
         info = find_bundle(model)
         card = info.card.strip() or "This model has no card."
-        current.report.listing("model", card, **_facts(info), card=info.card)
-        text = f"{info.name} is in {info.path}; use it: {_use(info, model)}"
-        current.done(text, path=str(info.path))
+        current.report.emit_item("model", card, **_model_values(info), card=info.card)
+        text = f"{info.name} is in {info.path}; use it: {_usage_command(info, model)}"
+        current.finish(text, path=str(info.path))
 
 
-def _use(info: BundleInfo, name: str) -> str:
+def _usage_command(info: BundleInfo, name: str) -> str:
     """The command that a model is for."""
-    if info.config.is_of_slides:
+    if info.config.is_slide_model:
         return f"napari-melanoma slide SLIDE --out DIR --model {name}"
     option = "--classifier" if info.config.task == "classification" else "--model"
     return f"napari-melanoma lesion IMAGE --out DIR {option} {name}"
@@ -132,34 +132,34 @@ def import_(
     debug: Debug = False,
 ) -> None:
     """Copy a model into the user's model folder."""
-    with session(json, debug) as current:
-        from napari_melanoma.evaluation.overlap import unstated
+    with command_session(json, debug) as current:
+        from napari_melanoma.evaluation.overlap import describe_unstated
         from napari_melanoma.models.bundle import read_bundle
-        from napari_melanoma.models.registry import adopt
-        from napari_melanoma.runs.gate import take_over
+        from napari_melanoma.models.registry import install_bundle
+        from napari_melanoma.runs.gate import activate_model
 
         is_run = (path / "bundle").is_dir()
         if is_run:
-            _warn_of(path, current)
-        info = take_over(path, name) if is_run else adopt(read_bundle(path), name)
-        if said := unstated(info):
-            current.report.tell("warning", f"Warning: {said}", message=said)
-        text = f"'{info.name}' is in {info.path}; use it: {_use(info, info.name)}"
-        current.done(text, name=info.name, path=str(info.path))
+            _report_objection(path, current)
+        info = activate_model(path, name) if is_run else install_bundle(read_bundle(path), name)
+        if said := describe_unstated(info):
+            current.report.emit("warning", f"Warning: {said}", message=said)
+        text = f"'{info.name}' is in {info.path}; use it: {_usage_command(info, info.name)}"
+        current.finish(text, name=info.name, path=str(info.path))
 
 
-def _warn_of(run: Path, current: Session) -> None:
+def _report_objection(run: Path, current: CommandSession) -> None:
     """Say what speaks against the model of a run, which the command asks for by name."""
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.evaluation.comparison import read_comparison
-    from napari_melanoma.runs.gate import is_discarded, objection
+    from napari_melanoma.runs.gate import explain_objection, is_discarded
 
     try:
         found = read_comparison(run)
     except InputError:
         found = None
-    if against := objection(found, discarded=is_discarded(run)):
-        current.report.tell("warning", f"Warning: {against}", message=against)
+    if against := explain_objection(found, discarded=is_discarded(run)):
+        current.report.emit("warning", f"Warning: {against}", message=against)
 
 
 def export(
@@ -180,7 +180,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a model as a file for other programs."""
-    with session(json, debug, allow_outside) as current:
+    with command_session(json, debug, allow_outside) as current:
         from napari_melanoma.models.registry import find_bundle
 
         current.after_stop = "Nothing was written."
@@ -191,37 +191,37 @@ def export(
         from napari_melanoma.runs.exporting import export_bundle
 
         export_bundle(info, out, form)
-        text = f"{info.name} as {form} is in {out} ({out.stat().st_size / 1e6:.1f} MB); its use: {USE}"
-        current.done(text, out=str(out), format=form, bytes=out.stat().st_size)
+        text = f"{info.name} as {form} is in {out} ({out.stat().st_size / 1e6:.1f} MB); its use: {USAGE}"
+        current.finish(text, out=str(out), format=form, bytes=out.stat().st_size)
 
 
-def _export_int8(current: Session, info: BundleInfo, out: Path, data: list[Path], images: int | None) -> None:
+def _export_int8(current: CommandSession, info: BundleInfo, out: Path, data: list[Path], images: int | None) -> None:
     """Write 8-bit integers, and say what they cost and save."""
-    from napari_melanoma.runs.exporting import Int8Options, describe, export_int8_bundle
+    from napari_melanoma.runs.exporting import Int8Options, export_int8_bundle, report_values
 
     options = Int8Options.parse({} if images is None else {"measured": images}, "the command line")
     report = export_int8_bundle(info, out, data, options, run=current.run)
     for name, versions in report.versions.items():
         lines = [f"{name} (n = {versions[0].dice.count}):", *map(str, versions)]
         text = "\n  ".join([*lines, f"difference of Dice: {report.difference[name]}"])
-        current.report.listing("measured", text, data=name)
-    text = f"{info.name} in 8-bit integers is in {out}; the figures are in {out.with_suffix('.json')}; its use: {USE}"
-    current.done(text, out=str(out), format="int8", bytes=out.stat().st_size, measured=describe(report))
+        current.report.emit_item("measured", text, data=name)
+    text = f"{info.name} in 8-bit integers is in {out}; the figures are in {out.with_suffix('.json')}; its use: {USAGE}"
+    current.finish(text, out=str(out), format="int8", bytes=out.stat().st_size, measured=report_values(report))
 
 
-def _line(info: BundleInfo) -> str:
+def _format_model(info: BundleInfo) -> str:
     """Name, title and descent of a model."""
-    parent = _parent(info)
+    parent = _parent_name(info)
     return f"{info.name:<20} {info.config.title}" + (f" (from {parent})" if parent else "")
 
 
-def _parent(info: BundleInfo) -> str | None:
+def _parent_name(info: BundleInfo) -> str | None:
     """Name of the model that a model was trained from, where it says so."""
     parent = info.config.provenance.get("parent")
     return str(parent["name"]) if isinstance(parent, dict) and "name" in parent else None
 
 
-def _facts(info: BundleInfo) -> dict[str, object]:
+def _model_values(info: BundleInfo) -> dict[str, object]:
     """What a machine may want to know of a model."""
     config = info.config
     return {
@@ -233,7 +233,7 @@ def _facts(info: BundleInfo) -> dict[str, object]:
         "threshold": config.threshold,
         "modalities": list(config.modalities),
         "licence": config.licence,
-        "parent": _parent(info),
+        "parent": _parent_name(info),
         "path": str(info.path),
     }
 

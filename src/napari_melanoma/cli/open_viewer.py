@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_melanoma.cli.options import Debug, examples
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import command_session
 from napari_melanoma.cli.viewer import call_ui
 from napari_melanoma.core.geometry import PixelSize
 
@@ -26,15 +26,15 @@ def open_(
     debug: Debug = False,
 ) -> None:
     """Open napari."""
-    with session(False, debug):
+    with command_session(False, debug):
         size = None if mpp is None else PixelSize(mpp, mpp, "given")
-        slides, photographs = _told_apart(paths or [], all_are_slides=size is not None)
+        slides, photographs = _separate_slides(paths or [], all_are_slides=size is not None)
         call_ui("open", "open_viewer", photographs, slides, size)
 
 
-def _told_apart(paths: list[str], *, all_are_slides: bool) -> tuple[list[Path], list[Path]]:
+def _separate_slides(paths: list[str], *, all_are_slides: bool) -> tuple[list[Path], list[Path]]:
     """Slides and photographs among what the user named; a folder that is no slide is searched for photographs."""
-    from napari_melanoma.io.finding import find_photographs
+    from napari_melanoma.io.discovery import find_photographs
     from napari_melanoma.slides.reading.opening import find_slides, is_slide
 
     slides = [path for path in paths if all_are_slides or is_slide(Path(path).expanduser())]

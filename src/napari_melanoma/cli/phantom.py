@@ -9,7 +9,7 @@ import typer
 from napari_melanoma.cli.options import Debug, Json, Out, add_verb, examples
 from napari_melanoma.cli.phantom_cohort import COHORT_HELP, cohort
 from napari_melanoma.cli.phantom_slide import SLIDE_HELP, slide
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import command_session
 
 LESION_HELP = examples(
     "napari-melanoma phantom lesion --out phantoms",
@@ -31,20 +31,20 @@ def lesion(
     debug: Debug = False,
 ) -> None:
     """Draw phantom lesions."""
-    with session(json, debug) as current:
-        from napari_melanoma.phantoms.lesion.lesion import lesion_phantom, save_lesion_phantom
+    with command_session(json, debug) as current:
+        from napari_melanoma.phantoms.lesion.phantom import lesion_phantom, save_lesion_phantom
         from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
         asked = {"modality": modality, "skin_type": skin_type, "size": size}
         common = {name: value for name, value in asked.items() if value is not None}
-        current.own(out)
+        current.lock_folder(out)
         current.after_stop = f"Those that are finished stay in {out}."
         for number in current.run.track(range(seed, seed + count), "drawing phantoms"):
             config = LesionPhantomConfig.parse({**common, "seed": number}, "the command line")
             image = save_lesion_phantom(lesion_phantom(config), out, f"lesion_{number:04d}")
-            current.report.tell("phantom", str(image), image=str(image))
+            current.report.emit("phantom", str(image), image=str(image))
         text = f"{count} phantom{'' if count == 1 else 's'} in {out}; next: napari-melanoma lesion {out} --out RESULTS"
-        current.done(text, out=str(out), count=count)
+        current.finish(text, out=str(out), count=count)
 
 
 add_verb(app, "lesion", lesion, LESION_HELP)

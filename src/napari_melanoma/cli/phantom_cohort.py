@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_melanoma.cli.options import Debug, Json, examples
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import command_session
 
 COHORT_HELP = examples(
     "napari-melanoma phantom cohort --out cohort --count 400 --seed 0 --slides 4",
@@ -37,10 +37,10 @@ def cohort(
 ) -> None:
     """Draw a phantom cohort."""
     asked = {"seed": seed, "count": count, "random_labels": random_labels, "patch_px": patch_px, "slides": slides}
-    with session(json, debug) as current:
+    with command_session(json, debug) as current:
         from napari_melanoma.phantoms.cohort.cohort import write_cohort
-        from napari_melanoma.phantoms.cohort.law import CohortConfig
+        from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
 
         written = write_cohort(CohortConfig.parse(asked, "the command line"), out, processes, current.run)
         text = f"{written.patients} patients in {out}; next: napari-melanoma data check {out}"
-        current.done(text, out=str(out), patients=written.patients, slides=written.slides)
+        current.finish(text, out=str(out), patients=written.patients, slides=written.slides)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from napari_melanoma.cli.options import Debug, Json, Out, examples
-from napari_melanoma.cli.session import Session, session
+from napari_melanoma.cli.session import CommandSession, command_session
 
 if TYPE_CHECKING:
     from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
@@ -22,7 +22,7 @@ SLIDE_HELP = examples(
     "every parameter, and OUT/<name>.geojson with the exact outlines, as QuPath reads them. The same values give the "
     "same slide. A configuration (--config) may name whatever these options do not.",
 )
-ROOM_PX, MOST_ROOM = 256, 4  # steps in which room is looked for, and up to how many times the side that was asked for
+ROOM_PX, MAX_SIDE_PX = 256, 4  # steps in which room is looked for, and up to how many times the side that was asked for
 Strength = Annotated[float | None, typer.Option(min=0.2, max=1.6, help="Of the stain: 1 is usual, 0.4 pale.")]
 
 
@@ -72,32 +72,32 @@ def slide(
         "section": {"oblique_deg": oblique_deg},
         "artefacts": {"folds": folds, "pens": pens, "defocus": defocus},
     }
-    with session(json, debug) as current:
-        first = _config(asked, config)
+    with command_session(json, debug) as current:
+        first = _build_config(asked, config)
         wanted = [first.model_copy(update={"seed": first.seed + number}) for number in range(count)]
         _check_room(wanted)
-        current.own(out)
+        current.lock_folder(out)
         current.after_stop = f"Those that are finished stay in {out}."
         for one in wanted:
-            _write(current, one, out)
+            _write_slide(current, one, out)
         text = f"{count} phantom slide{'' if count == 1 else 's'} in {out}; next: napari-melanoma open {out}/*.tif"
-        current.done(text, out=str(out), count=count)
+        current.finish(text, out=str(out), count=count)
 
 
-def _config(asked: dict[str, Any], path: Path | None) -> SlidePhantomConfig:
+def _build_config(asked: dict[str, Any], path: Path | None) -> SlidePhantomConfig:
     """Lay what was given on the command line over what the file says."""
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 
     base = SlidePhantomConfig() if path is None else read_toml(path, SlidePhantomConfig)
-    return SlidePhantomConfig.parse(_overlaid(base.model_dump(), asked), "the command line")
+    return SlidePhantomConfig.parse(_merge_values(base.model_dump(), asked), "the command line")
 
 
-def _overlaid(values: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+def _merge_values(values: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
     """Replace values by those that are given, all the way down."""
     given = {name: value for name, value in asked.items() if value is not None}
     return values | {
-        name: _overlaid(values[name], value) if isinstance(value, dict) else value for name, value in given.items()
+        name: _merge_values(values[name], value) if isinstance(value, dict) else value for name, value in given.items()
     }
 
 
@@ -105,17 +105,17 @@ def _check_room(wanted: Sequence[SlidePhantomConfig]) -> None:
     """Refuse before anything is written where one of the slides would not hold what is drawn on it."""
     from napari_melanoma.core.errors import ConfigError
 
-    short = [(config.seed, said) for config in wanted if (said := _lacks_room(config))]
+    short = [(config.seed, said) for config in wanted if (said := _explain_lack_of_room(config))]
     if not short:
         return
     seed, said = short[0]
     many = "" if len(wanted) == 1 else f"{len(short)} of {len(wanted)} slides have too little room (seed {seed}: "
-    room = _room(wanted)
+    room = _find_side(wanted)
     cure = "" if room is None else f" --size {room} has room for {'it' if len(wanted) == 1 else 'all'}."
     raise ConfigError(f"{many}{said}{')' if many else ''}{cure} Nothing was written.")
 
 
-def _lacks_room(config: SlidePhantomConfig) -> str:
+def _explain_lack_of_room(config: SlidePhantomConfig) -> str:
     """Why a slide cannot hold what is drawn on it; empty where it can."""
     from napari_melanoma.core.errors import ConfigError
     from napari_melanoma.phantoms.slide.plan import plan_slide
@@ -127,20 +127,20 @@ def _lacks_room(config: SlidePhantomConfig) -> str:
     return ""
 
 
-def _room(wanted: Sequence[SlidePhantomConfig]) -> int | None:
+def _find_side(wanted: Sequence[SlidePhantomConfig]) -> int | None:
     """Side of slides, in steps of 256 pixels, that hold all that is drawn; None where none up to four times does."""
     side = max(wanted[0].size)
-    short = [config for config in wanted if _lacks_room(config)]
-    for size in range(side - side % ROOM_PX + ROOM_PX, MOST_ROOM * side + 1, ROOM_PX):
-        short = [config for config in short if _lacks_room(config.model_copy(update={"size": (size, size)}))]
+    short = [config for config in wanted if _explain_lack_of_room(config)]
+    for size in range(side - side % ROOM_PX + ROOM_PX, MAX_SIDE_PX * side + 1, ROOM_PX):
+        short = [config for config in short if _explain_lack_of_room(config.model_copy(update={"size": (size, size)}))]
         if not short:
             return size
     return None
 
 
-def _write(current: Session, config: SlidePhantomConfig, out: Path) -> None:
+def _write_slide(current: CommandSession, config: SlidePhantomConfig, out: Path) -> None:
     """Write one slide and tell of it."""
     from napari_melanoma.phantoms.slide.files import write_slide
 
     files = write_slide(config, out, f"slide_{config.seed:04d}", current.run)
-    current.report.tell("phantom", str(files.image), image=str(files.image), truth=str(files.truth))
+    current.report.emit("phantom", str(files.image), image=str(files.image), truth=str(files.truth))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from napari_melanoma.cli.options import Debug, Json, Out, examples
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import command_session
 
 HELP = examples(
     "napari-melanoma readings results --out agreement",
@@ -32,31 +32,31 @@ def readings(
     debug: Debug = False,
 ) -> None:
     """Gather readings of the depth, and say how two readers agree."""
-    with session(json, debug) as current:
+    with command_session(json, debug) as current:
         from napari_melanoma.slides.depth_readings import (
-            agreement_values,
+            agreement_to_json,
+            collect_readings,
             compare_readers,
-            gather_readings,
-            readers_of,
-            said_agreement,
+            describe_agreement,
+            list_readers,
             write_readings,
         )
 
         current.after_stop = "Nothing was written."
-        gathered = gather_readings(folders)
+        gathered = collect_readings(folders)
         for name, error in gathered.failed:
-            current.report.tell("failed", f"failed: {name}: {error}", slide=name, error=error)
-        known = readers_of(gathered)
+            current.report.emit("failed", f"failed: {name}: {error}", slide=name, error=error)
+        known = list_readers(gathered)
         chosen = reader or (list(known) if len(known) == 2 else [])
         agreement = compare_readers(gathered, chosen) if chosen else None
         for note in (*gathered.notes, *(agreement.notes if agreement else ())):
-            current.report.tell("warning", f"Warning: {note}", message=note)
-        current.own(out)
+            current.report.emit("warning", f"Warning: {note}", message=note)
+        current.lock_folder(out)
         written = write_readings(gathered, agreement, out)
         if agreement is not None:
-            current.report.listing("agreement", said_agreement(agreement), **agreement_values(agreement))
+            current.report.emit_item("agreement", describe_agreement(agreement), **agreement_to_json(agreement))
         count = sum(len(slide.readings) for slide in gathered.slides)
         text = f"{count} readings of {len(gathered.slides)} slides by {', '.join(known) or 'nobody'} in {written[0]}."
         if agreement is None and len(known) != 1:
             text += " Name two readers with --reader to see how they agree."
-        current.done(f"{text} For research only.", some_failed=bool(gathered.failed), out=str(out), readings=count)
+        current.finish(f"{text} For research only.", some_failed=bool(gathered.failed), out=str(out), readings=count)

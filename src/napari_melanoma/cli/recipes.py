@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from napari_melanoma.cli.options import Debug, Json, add_verb, examples
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import command_session
 
 LIST_HELP = examples(
     "napari-melanoma recipes list",
@@ -26,20 +26,20 @@ app = typer.Typer(help="List the shipped recipes; write one out.", no_args_is_he
 
 def list_(json: Json = False, debug: Debug = False) -> None:
     """List the shipped recipes."""
-    with session(json, debug) as current:
+    with command_session(json, debug) as current:
         from napari_melanoma.reproduction.papers import papers, read_paper
-        from napari_melanoma.runs.shipped_recipes import shipped_recipes
+        from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
 
-        recipes = shipped_recipes()
+        recipes = list_shipped_recipes()
         for recipe in recipes:
             text = f"{recipe.name:<16} {recipe.summary}"
             values = {"name": recipe.name, "title": recipe.title, "summary": recipe.summary, "values": recipe.values}
-            current.report.listing("recipe", text, **values)
+            current.report.emit_item("recipe", text, **values)
         for paper in map(read_paper, papers()):
             rows, verb = paper.named, f"reproduce {paper.name}"
             text = f"{paper.name:<16} {paper.file.reference}; with napari-melanoma {verb} --rows: {', '.join(rows)}"
-            current.report.listing("paper", text, name=paper.name, title=paper.file.title, rows=rows)
-        current.done(f"{len(recipes)} recipes; use one: napari-melanoma recipes write NAME", count=len(recipes))
+            current.report.emit_item("paper", text, name=paper.name, title=paper.file.title, rows=rows)
+        current.finish(f"{len(recipes)} recipes; use one: napari-melanoma recipes write NAME", count=len(recipes))
 
 
 def write(
@@ -60,20 +60,20 @@ def write(
     debug: Debug = False,
 ) -> None:
     """Write a shipped recipe as a file."""
-    with session(json, debug) as current:
+    with command_session(json, debug) as current:
         from napari_melanoma.core.config import write_toml
         from napari_melanoma.core.errors import ConfigError
         from napari_melanoma.models.registry import DEFAULT_BUNDLE
-        from napari_melanoma.runs.shipped_recipes import shipped_recipe
+        from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 
         if out.exists():
             raise ConfigError(f"{out} exists already. Name another file, or remove it.")
-        shipped = shipped_recipe(name)
+        shipped = find_shipped_recipe(name)
         known = {"data": {"base": [str(folder) for folder in base]}} if base else {}
-        recipe = shipped.recipe(data, start or shipped.start or DEFAULT_BUNDLE, take, **known)
+        recipe = shipped.complete(data, start or shipped.start or DEFAULT_BUNDLE, take, **known)
         write_toml(out, recipe)
         run = f"napari-melanoma train --config {out} --out RUN"
-        current.done(f"Written to {out}, starting from {recipe.model.start}; next: {run}", out=str(out))
+        current.finish(f"Written to {out}, starting from {recipe.model.start}; next: {run}", out=str(out))
 
 
 add_verb(app, "list", list_, LIST_HELP)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_melanoma.cli.options import AllowOutside, Debug, Json, examples
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import command_session
 
 if TYPE_CHECKING:
-    from napari_melanoma.cli.session import Session
+    from napari_melanoma.cli.session import CommandSession
     from napari_melanoma.reproduction.run import Reproduction
 
 HELP = examples(
@@ -49,7 +49,7 @@ def reproduce(
     debug: Debug = False,
 ) -> None:
     """Reproduce a paper."""
-    with session(json, debug, allow_outside) as current:
+    with command_session(json, debug, allow_outside) as current:
         from napari_melanoma.reproduction import run as workflow
         from napari_melanoma.reproduction.papers import read_paper
         from napari_melanoma.reproduction.request import ReproduceOptions
@@ -58,26 +58,26 @@ def reproduce(
         values = {"paper": paper, "budget": budget, **given, **({"minutes": minutes} if minutes is not None else {})}
         options = ReproduceOptions.parse(values, "the command line")
         if check:
-            _tell_plan(workflow.check(options, run=current.run), current)
+            _report_plan(workflow.check(options, run=current.run), current)
             return
         place = out or Path(f"reproduced-{read_paper(paper).name}")
         done = workflow.reproduce(options, place, run=current.run)
         for name, why in {**done.plan.left_out, **done.missing.all}.items():
-            current.report.tell("failed", f"not run: {name}: {why}", row=name, error=why)
+            current.report.emit("failed", f"not run: {name}: {why}", row=name, error=why)
         failed, late = len(done.missing.failed), len(done.missing.late)
         waited = f" ({late} not run for want of time)" if late else ""
-        said = f"{len(done.found) or 'none'} of {len(done.plan.rows)} rows of {done.paper.name} judged{waited}; "
-        said += "side by side in" if done.found else "why stands in"
-        values = {"rows": len(done.found), "failed": failed, "late": late, "out": str(place)}
+        said = f"{len(done.results) or 'none'} of {len(done.plan.rows)} rows of {done.paper.name} judged{waited}; "
+        said += "side by side in" if done.results else "why stands in"
+        values = {"rows": len(done.results), "failed": failed, "late": late, "out": str(place)}
         text = f"{said} {place / 'tables.html'} and tables.md"
-        current.done(text, some_failed=failed > 0 or not done.found, **values)
+        current.finish(text, some_failed=failed > 0 or not done.results, **values)
 
 
-def _tell_plan(done: Reproduction, current: Session) -> None:
+def _report_plan(done: Reproduction, current: CommandSession) -> None:
     """Say what would run."""
     plan = done.plan
     for notice in (*plan.notices, *plan.late):
-        current.report.tell("notice", notice, message=notice)
+        current.report.emit("notice", notice, message=notice)
     for planned in plan.rows:
         size = f"{planned.parameters / 1e6:.2f}M" if planned.parameters is not None else ""
         epochs = f"{planned.epochs} epochs" if planned.epochs else ""
@@ -86,13 +86,13 @@ def _tell_plan(done: Reproduction, current: Session) -> None:
         time += ", waits" if planned.waits else ""
         text = f"{planned.name:<28} {size:>8}  {epochs:<10} {each:<16} {time}"
         values = planned.model_dump(exclude={"name"})
-        current.report.listing("row", text.rstrip(), row=planned.name, **values, seconds=planned.seconds)
+        current.report.emit_item("row", text.rstrip(), row=planned.name, **values, seconds=planned.seconds)
     for name, why in plan.left_out.items():
-        current.report.tell("left out", f"{name} cannot run: {why}", row=name, error=why)
+        current.report.emit("left out", f"{name} cannot run: {why}", row=name, error=why)
     whole = "" if plan.seconds is None else f", about {plan.seconds / 60:.0f} min on this machine"
     waiting = sum(row.waits for row in plan.rows)
     over = f"; {waiting} more only where these leave time" if waiting else ""
-    current.done(
+    current.finish(
         f"{len(plan.rows) - waiting} rows of {plan.paper} would run{whole}{over}.",
         rows=len(plan.rows),
         seconds=plan.seconds,

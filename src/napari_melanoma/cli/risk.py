@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from napari_melanoma.cli.answer_options import Age, Metadata, Sex, Site, given
+from napari_melanoma.cli.classifier_options import Age, Metadata, Sex, Site, drop_unset
 from napari_melanoma.cli.options import AcceptDamaged, Debug, Json, Out, examples
-from napari_melanoma.cli.session import Session, session
+from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_melanoma.lesion.patient_data import Forms
+    from napari_melanoma.lesion.patient_data import PatientTable
     from napari_melanoma.risk.batch import RiskOutcome
-    from napari_melanoma.risk.prediction import RiskAnswer
+    from napari_melanoma.risk.prediction import RiskPrediction
 
 HELP = examples(
     "napari-melanoma risk section.svs --model runs/risk/bundle --metadata patients.csv --out results",
@@ -62,28 +62,32 @@ def risk(
     debug: Debug = False,
 ) -> None:
     """Tell risks."""
-    with session(json, debug, accept_damaged=accept_damaged) as current:
-        from napari_melanoma.lesion.patient_data import Forms
-        from napari_melanoma.risk.batch import assess_files, case_name
-        from napari_melanoma.risk.inputs import find_cases
+    with command_session(json, debug, accept_damaged=accept_damaged) as current:
+        from napari_melanoma.lesion.patient_data import PatientTable
+        from napari_melanoma.risk.batch import assess_risk_of_files, case_name
+        from napari_melanoma.risk.inputs import find_risk_inputs
         from napari_melanoma.risk.prediction import RiskOptions
 
-        values = given(pool=pool, patches=patches, patch_mm=patch_mm, reader=reader, slide_model=slide_model, mpp=mpp)
-        options = RiskOptions.parse({"model": _one(model), "maps": maps, **values}, "the command line")
-        known = given(age=age, sex=sex, site=site, depth_mm=depth_mm)
-        forms = Forms({name: str(value) for name, value in known.items()}, metadata)
-        paths = find_cases(cases)
+        values = drop_unset(
+            pool=pool, patches=patches, patch_mm=patch_mm, reader=reader, slide_model=slide_model, mpp=mpp
+        )
+        options = RiskOptions.parse({"model": _single_model(model), "maps": maps, **values}, "the command line")
+        known = drop_unset(age=age, sex=sex, site=site, depth_mm=depth_mm)
+        forms = PatientTable({name: str(value) for name, value in known.items()}, metadata)
+        paths = find_risk_inputs(cases)
         _warn_of_table(current, forms, metadata, [case_name(path) for path in paths])
-        current.own(out)
-        done = assess_files(paths, out, options, forms, run=current.run, tell=lambda one: _tell(current, one))
+        current.lock_folder(out)
+        done = assess_risk_of_files(
+            paths, out, options, forms, run=current.run, on_outcome=lambda one: _report_input(current, one)
+        )
         counts = f"{done.done} done" + (f", {done.failed} failed" if done.failed else "")
         step = "see the column 'error' there" if done.failed else "each risk.json says what it rests on"
         text = f"{counts}: table in {done.table}; {step}. For research only."
         written = {"out": str(out), "table": str(done.table)}
-        current.done(text, some_failed=done.failed > 0, completed=done.done, failed=done.failed, **written)
+        current.finish(text, some_failed=done.failed > 0, completed=done.done, failed=done.failed, **written)
 
 
-def _one(models: list[str]) -> str:
+def _single_model(models: list[str]) -> str:
     """The model; of several none is taken silently."""
     if len(models) > 1:
         raise InputError(
@@ -93,36 +97,42 @@ def _one(models: list[str]) -> str:
     return models[0]
 
 
-def _warn_of_table(current: Session, forms: Forms, table: Path | None, cases: list[str]) -> None:
+def _warn_of_table(current: CommandSession, forms: PatientTable, table: Path | None, cases: list[str]) -> None:
     """Name the columns that are not recognized and the cases that the table has no row for."""
     for about, said in forms.unrecognized:
-        current.report.tell("warning", f"column '{about}' of {table}: {said}", column=about)
-    if lacking := forms.lacking(cases):
+        current.report.emit("warning", f"column '{about}' of {table}: {said}", column=about)
+    if lacking := forms.missing_images(cases):
         who = f"{', '.join(lacking[:5])}{' and others' if len(lacking) > 5 else ''}"
         said = f"{table} has no row for {who} (image_id): what it would say is taken as not known"
-        current.report.tell("warning", said, lacking=lacking)
+        current.report.emit("warning", said, lacking=lacking)
 
 
-def _tell(current: Session, outcome: RiskOutcome) -> None:
+def _report_input(current: CommandSession, outcome: RiskOutcome) -> None:
     """Say the answer to one input, what it rests on, and what a reader should know."""
     about = {"case": outcome.name, "path": outcome.path}
-    if outcome.answer is None:
-        current.report.tell("failed", f"failed: {outcome.path}: {outcome.error}", **about, error=outcome.error)
+    if outcome.prediction is None:
+        current.report.emit("failed", f"failed: {outcome.path}: {outcome.error}", **about, error=outcome.error)
     else:
-        _tell_answer(current, f"{outcome.name}: {outcome.answer.verdict}", outcome.answer, about)
+        _report_risk(current, f"{outcome.name}: {outcome.prediction.headline}", outcome.prediction, about)
     for warning in outcome.warnings:
-        current.report.tell("warning", f"  {outcome.name}: {warning}", **about, warning=warning)
+        current.report.emit("warning", f"  {outcome.name}: {warning}", **about, warning=warning)
 
 
-def _tell_answer(current: Session, said: str, answer: RiskAnswer, about: dict[str, object]) -> None:
+def _report_risk(current: CommandSession, said: str, answer: RiskPrediction, about: dict[str, object]) -> None:
     """Say an answer, and what it rests on."""
     validity = answer.validity
-    current.report.tell("answer", said, **about, probability=answer.probability, validity=validity.to_json())
-    for reason in validity.cautions if validity.valid else validity.also:
-        current.report.tell("warning", f"  {about['case']}: {reason}", **about, warning=reason)
+    current.report.emit("answer", said, **about, probability=answer.probability, validity=validity.to_json())
+    for reason in validity.cautions if validity.valid else validity.other_reasons:
+        current.report.emit("warning", f"  {about['case']}: {reason}", **about, warning=reason)
     if not validity.valid:
         return
-    parts = (answer.depth.words, answer.because, f"not known: {', '.join(answer.missing)}" if answer.missing else "")
-    current.report.tell("because", f"  {'; '.join(filter(None, parts))}", **about, shares=answer.shares)
-    if answer.compared:
-        current.report.tell("beside", f"  beside it: {answer.compared}", **about, beside=answer.compared)
+    parts = (
+        answer.depth.description,
+        answer.contributions_text,
+        f"not known: {', '.join(answer.missing)}" if answer.missing else "",
+    )
+    current.report.emit("because", f"  {'; '.join(filter(None, parts))}", **about, shares=answer.shares)
+    if answer.comparisons_text:
+        current.report.emit(
+            "beside", f"  beside it: {answer.comparisons_text}", **about, beside=answer.comparisons_text
+        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from napari_melanoma.cli.options import Debug, Json, add_verb, examples
-from napari_melanoma.cli.session import session
+from napari_melanoma.cli.session import command_session
 
 if TYPE_CHECKING:
     from napari_melanoma.runs.runs import RunReport
@@ -18,7 +18,7 @@ LIST_HELP = examples(
     "napari-melanoma runs list runs --json",
     "List training runs, the newest first. Without FOLDER: those that were started in napari.",
 )
-ASK_HELP = {
+CONTROL_HELP = {
     "pause": "Hold a run at the next batch; it keeps its memory. napari-melanoma runs unpause lets it go on.",
     "unpause": "Let a run that is held go on.",
     "cancel": "End a run after the batch at hand. What was learnt up to its last finished epoch stays, and "
@@ -34,52 +34,56 @@ def list_(
     debug: Debug = False,
 ) -> None:
     """List the runs of a folder."""
-    with session(json, debug) as current:
+    with command_session(json, debug) as current:
         from napari_melanoma.runs.runs import list_runs, runs_folder
 
         reports = list_runs(folder)
         for report in reports:
-            current.report.listing("run", _line(report), **_facts(report))
+            current.report.emit_item("run", _format_run(report), **_run_values(report))
         where = folder or runs_folder()
-        current.done(f"{len(reports)} run{'' if len(reports) == 1 else 's'} in {where}", count=len(reports))
+        current.finish(f"{len(reports)} run{'' if len(reports) == 1 else 's'} in {where}", count=len(reports))
 
 
 def pause(run: Run, json: Json = False, debug: Debug = False) -> None:
     """Hold a run."""
-    _ask(run, "pause", "will pause at the next batch", json, debug)
+    _send_command(run, "pause", "will pause at the next batch", json, debug)
 
 
 def unpause(run: Run, json: Json = False, debug: Debug = False) -> None:
     """Let a run go on."""
-    _ask(run, "run", "goes on", json, debug)
+    _send_command(run, "run", "goes on", json, debug)
 
 
 def cancel(run: Run, json: Json = False, debug: Debug = False) -> None:
     """End a run."""
-    _ask(run, "cancel", "will end after the batch at hand; go on with: napari-melanoma train --resume", json, debug)
+    _send_command(
+        run, "cancel", "will end after the batch at hand; go on with: napari-melanoma train --resume", json, debug
+    )
 
 
-def _ask(path: Path, wish: Literal["run", "pause", "cancel"], said: str, json: bool, debug: bool) -> None:
+def _send_command(
+    path: Path, command: Literal["run", "pause", "cancel"], message: str, json: bool, debug: bool
+) -> None:
     """Tell a run that is at work what is wished of it."""
-    with session(json, debug) as current:
+    with command_session(json, debug) as current:
         from napari_melanoma.core.errors import RunError
-        from napari_melanoma.core.processes import request
+        from napari_melanoma.core.processes import send_command_or_stop
         from napari_melanoma.runs.runs import read_run
 
         report = read_run(path)
         if not report.state.active:
             raise RunError(f"{path} is {report.state}, not at work. {report.message}")
-        request(path, wish)
-        current.done(f"{path.name} {said}", path=str(path), wish=wish)
+        send_command_or_stop(path, command)
+        current.finish(f"{path.name} {message}", path=str(path), wish=command)
 
 
-def _line(report: RunReport) -> str:
+def _format_run(report: RunReport) -> str:
     """Name, state, what it came to and how it fares."""
     best = "" if report.best is None else f"{report.best:.3f}"
     return f"{report.name:<28} {report.state:<10} {best:<6} {' '.join(report.message.split())}"
 
 
-def _facts(report: RunReport) -> dict[str, object]:
+def _run_values(report: RunReport) -> dict[str, object]:
     """What a machine may want to know of a run."""
     comparison = report.comparison
     return {
@@ -92,18 +96,18 @@ def _facts(report: RunReport) -> dict[str, object]:
         report.monitor.name.replace("tuning", "best"): report.best,
         "eta_s": report.step.get("eta_s"),
         "advice": comparison.advice if comparison else None,
-        "adopted": report.adopted,
+        "adopted": report.activated_as,
     }
 
 
-def _ask_help(verb: str) -> str:
+def _control_help(verb: str) -> str:
     """Help of a verb that tells a run something."""
     return examples(
-        f"napari-melanoma runs {verb} runs/first", f"napari-melanoma runs {verb} runs/first --json", ASK_HELP[verb]
+        f"napari-melanoma runs {verb} runs/first", f"napari-melanoma runs {verb} runs/first --json", CONTROL_HELP[verb]
     )
 
 
 add_verb(app, "list", list_, LIST_HELP)
-add_verb(app, "pause", pause, _ask_help("pause"))
-add_verb(app, "unpause", unpause, _ask_help("unpause"))
-add_verb(app, "cancel", cancel, _ask_help("cancel"))
+add_verb(app, "pause", pause, _control_help("pause"))
+add_verb(app, "unpause", unpause, _control_help("unpause"))
+add_verb(app, "cancel", cancel, _control_help("cancel"))

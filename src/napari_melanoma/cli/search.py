@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, examples
-from napari_melanoma.cli.session import Session, session
+from napari_melanoma.cli.session import CommandSession, command_session
 
 HELP = examples(
     "napari-melanoma search recipe.toml --out searches/first",
@@ -31,39 +31,39 @@ def search(
     debug: Debug = False,
 ) -> None:
     """Search over options."""
-    with session(json, debug, allow_outside, accept_damaged) as current:
-        _search(current, recipe, out, trials)
+    with command_session(json, debug, allow_outside, accept_damaged) as current:
+        _run_search(current, recipe, out, trials)
 
 
-def _search(current: Session, path: Path, out: Path, trials: int | None) -> None:
+def _run_search(current: CommandSession, path: Path, out: Path, trials: int | None) -> None:
     """Run the search and say what was best."""
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.runs.search import BEST, FIGURE, TABLE, SearchRecipe
     from napari_melanoma.runs.search import search as run_search
-    from napari_melanoma.training.monitor import monitor_of
+    from napari_melanoma.training.monitor import monitor_for_recipe
 
     recipe = read_toml(path, SearchRecipe)
     if trials is not None:
         recipe = recipe.model_copy(update={"search": recipe.search.model_copy(update={"trials": trials})})
-    found, monitor = run_search(recipe, out, run=current.run), monitor_of(recipe)
+    found, monitor = run_search(recipe, out, run=current.run), monitor_for_recipe(recipe)
     for trial in found.trials:
         result = "" if trial.result is None else f"{trial.result:.4f}"
-        text = f"{trial.folder.name}  {trial.state:<9} {result:<6}  {trial.said}"
+        text = f"{trial.folder.name}  {trial.state:<9} {result:<6}  {trial.summary}"
         facts = {
             "number": trial.number,
             "state": trial.state,
             monitor.name: trial.result,
             "options": trial.options,
         }
-        current.report.listing("trial", text, run=str(trial.folder), **facts, **trial.facts)
+        current.report.emit_item("trial", text, run=str(trial.folder), **facts, **trial.facts)
     best = found.best
     states = [trial.state for trial in found.trials]
     done = states.count("finished")
     others = [f", {states.count(state)} {state}" for state in ("failed", "to do") if state in states]
     text = (
         f"{done} trials finished{''.join(others)}; the best is {best.folder.name}: "
-        f"tuning {monitor.title} {best.result:.4f} with {best.said}. Table {out / TABLE}, figure {out / FIGURE}; next: "
+        f"tuning {monitor.title} {best.result:.4f} with {best.summary}. Table {out / TABLE}, figure {out / FIGURE}; next: "
         f"napari-melanoma train --config {out / BEST} --out RUN"
     )
     chosen: dict[str, Any] = {monitor.name: best.result, "options": best.options, "recipe": str(out / BEST)}
-    current.done(text, some_failed=False, best=best.number, **chosen)
+    current.finish(text, some_failed=False, best=best.number, **chosen)

@@ -14,48 +14,48 @@ from typing import NoReturn
 
 import typer
 
-from napari_melanoma.cli.naming import in_options
-from napari_melanoma.cli.reports import NobodyReads, Report, choose_report
+from napari_melanoma.cli.console import CommandReport, OutputClosed, create_report
+from napari_melanoma.cli.option_errors import explain_by_options
 from napari_melanoma.core.context import Cancelled, RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, InputError, MelanomaError, RunError, ScaleMissing
-from napari_melanoma.core.ownership import output
-from napari_melanoma.core.paths import Outside, outside_allowed
+from napari_melanoma.core.locks import hold_output_lock
+from napari_melanoma.core.paths import OutsidePaths, allow_outside_files
 from napari_melanoma.io.photographs import accepting_damaged
 
-FAILED, USAGE, INTERRUPTED, UNREAD = 1, 2, 130, 141
+FAILED, USAGE, INTERRUPTED, OUTPUT_CLOSED = 1, 2, 130, 141
 USAGE_ERRORS = (BundleError, ConfigError, InputError, RunError, ScaleMissing)
 SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")  # the last one is Windows' alone
 
 
 @dataclass
-class Session:
+class CommandSession:
     """One verb at work: whom it reports to, whether it may go on, and what a person does after a stop."""
 
-    report: Report
+    report: CommandReport
     run: RunContext
     after_stop: str = "Run the same command again to go on."
     _signal: list[int] = field(default_factory=list)
-    held: ExitStack = field(default_factory=ExitStack)
+    resources: ExitStack = field(default_factory=ExitStack)
 
-    def own(self, folder: Path) -> None:
+    def lock_folder(self, folder: Path) -> None:
         """Hold the lock of an output folder until the verb ends, so that no other process writes there meanwhile."""
-        self.held.enter_context(output(folder))
+        self.resources.enter_context(hold_output_lock(folder))
 
-    def done(self, text: str, *, some_failed: bool = False, **values: object) -> None:
+    def finish(self, text: str, *, some_failed: bool = False, **values: object) -> None:
         """Say the last line and, where some inputs failed, end with exit code 1."""
         code = FAILED if some_failed else 0
         self.report.finish("failed" if some_failed else "done", text, exit_code=code, **values)
         if some_failed:
             raise typer.Exit(code)
 
-    def stop(self, number: int, frame: FrameType | None) -> None:
+    def request_stop(self, number: int, frame: FrameType | None) -> None:
         """Ask the verb to stop; a second Ctrl+C does not wait for it."""
         if self.run.cancelled:
             raise KeyboardInterrupt
         self._signal.append(number)
         self.run.cancel()
 
-    def stopped(self) -> NoReturn:
+    def finish_stopped(self) -> NoReturn:
         """Say the last line of a verb that was stopped, and end."""
         code = 128 + self._signal[0] if self._signal else INTERRUPTED
         last = self.report.last
@@ -63,67 +63,73 @@ class Session:
         self.report.finish("stopped", f"Stopped{so_far}. {self.after_stop}", exit_code=code)
         raise typer.Exit(code)
 
-    def failed(self, error: Exception, code: int) -> NoReturn:
+    def finish_failed(self, error: Exception, code: int) -> NoReturn:
         """Say an error in one line, and end."""
         logging.getLogger(__name__).debug("%s", error, exc_info=error)
         text = (
-            f"Error: {in_options(error)}"
+            f"Error: {explain_by_options(error)}"
             if isinstance(error, MelanomaError)
-            else f"Error: unexpected {_one_line(error)} (--debug shows where)"
+            else f"Error: unexpected {_format_error(error)} (--debug shows where)"
         )
         self.report.finish("error", text, exit_code=code, error=type(error).__name__)
         raise typer.Exit(code) from None
 
 
 @contextmanager
-def session(as_json: bool, debug: bool, allow_outside: bool = False, accept_damaged: bool = False) -> Iterator[Session]:
+def command_session(
+    as_json: bool, debug: bool, allow_outside: bool = False, accept_damaged: bool = False
+) -> Iterator[CommandSession]:
     """Frame a verb.
 
     To report to, and to end with ``done``.
     """
-    report = choose_report(as_json)
-    current = Session(report, RunContext(report.progress))
-    with _logged(debug), _until_nobody_reads(), accepting_damaged(accept_damaged):
+    report = create_report(as_json)
+    current = CommandSession(report, RunContext(report.progress))
+    with _configure_logging(debug), _exit_when_output_closes(), accepting_damaged(accept_damaged):
         try:
-            with _signals(current), current.held, _outside(report) if allow_outside else nullcontext():
+            with (
+                _handle_signals(current),
+                current.resources,
+                _report_outside_files(report) if allow_outside else nullcontext(),
+            ):
                 yield current
         except (Cancelled, KeyboardInterrupt):
-            current.stopped()
+            current.finish_stopped()
         except MelanomaError as error:
-            current.failed(error, USAGE if isinstance(error, USAGE_ERRORS) else FAILED)
-        except (typer.Exit, NobodyReads):
+            current.finish_failed(error, USAGE if isinstance(error, USAGE_ERRORS) else FAILED)
+        except (typer.Exit, OutputClosed):
             raise
         except Exception as error:  # noqa: BLE001 - the one place that hands any error to a person
-            current.failed(error, FAILED)
+            current.finish_failed(error, FAILED)
 
 
 @contextmanager
-def _outside(report: Report) -> Iterator[None]:
+def _report_outside_files(report: CommandReport) -> Iterator[None]:
     """Let data sets name files outside their folders, and tell once of each which those are."""
     told: set[str] = set()
 
-    def tell(found: Outside) -> None:
+    def tell(found: OutsidePaths) -> None:
         text = f"note: {found}; used because of --allow-outside"
         if text not in told:
             told.add(text)
             values = {"folder": str(found.folder), "count": found.count, "first": found.first}
-            report.tell("outside", text, **values)
+            report.emit("outside", text, **values)
 
-    with outside_allowed(tell):
+    with allow_outside_files(tell):
         yield
 
 
 @contextmanager
-def _until_nobody_reads() -> Iterator[None]:
+def _exit_when_output_closes() -> Iterator[None]:
     """End in silence where the reader has gone, as programs in a pipe do."""
     try:
         yield
-    except NobodyReads:
-        raise typer.Exit(UNREAD) from None
+    except OutputClosed:
+        raise typer.Exit(OUTPUT_CLOSED) from None
 
 
 @contextmanager
-def _logged(debug: bool) -> Iterator[None]:
+def _configure_logging(debug: bool) -> Iterator[None]:
     """Show what the package logs, tracebacks included, where somebody looks for a fault; otherwise nothing."""
     log = logging.getLogger("napari_melanoma")
     handler = logging.StreamHandler(sys.stderr) if debug else logging.NullHandler()
@@ -139,13 +145,13 @@ def _logged(debug: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _signals(current: Session) -> Iterator[None]:
+def _handle_signals(current: CommandSession) -> Iterator[None]:
     """Let signals ask the verb to stop, for as long as it works."""
     before = {}
     for name in SIGNALS:
         number = getattr(signal, name, None)
         if number is not None:
-            before[number] = signal.signal(number, current.stop)
+            before[number] = signal.signal(number, current.request_stop)
     try:
         yield
     finally:
@@ -153,6 +159,6 @@ def _signals(current: Session) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _one_line(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     """Type and message of an error that nobody foresaw, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_melanoma.cli.answer_options import given
+from napari_melanoma.cli.classifier_options import drop_unset
 from napari_melanoma.cli.options import Debug, Json, Out, examples
-from napari_melanoma.cli.session import Session, session
-from napari_melanoma.cli.slide_cohort import Sharing, run_cohort
+from napari_melanoma.cli.session import CommandSession, command_session
+from napari_melanoma.cli.slide_cohort import WorkerOptions, run_cohort
 from napari_melanoma.cli.slide_options import (
     AcceptScale,
     BatchSize,
@@ -85,41 +85,43 @@ def slide(
     debug: Debug = False,
 ) -> None:
     """Analyse slides."""
-    with session(json, debug) as current:
+    with command_session(json, debug) as current:
         from napari_melanoma.slides.reading.opening import find_slides
 
         if nice:
             from napari_melanoma.core.processes import lower_priority
 
             lower_priority()
-        said = given(model=model, weights=weights, mpp=mpp, tile_mpp=tile_mpp, tile_um=tile_um, overlap=overlap)
-        said |= given(
+        said = drop_unset(model=model, weights=weights, mpp=mpp, tile_mpp=tile_mpp, tile_um=tile_um, overlap=overlap)
+        said |= drop_unset(
             border=border, tissue_mask=tissue_mask, min_tissue=min_tissue, target=target, prevalence=prevalence
         )
-        said |= given(accept_scale=accept_scale or None)
-        said |= given(batch_size=batch_size, workers=workers, precision=precision, download=download or None)
-        said |= given(stain={"method": stain} if stain else None, score={"method": score} if score else None)
-        chosen = _options(config, said)
+        said |= drop_unset(accept_scale=accept_scale or None)
+        said |= drop_unset(batch_size=batch_size, workers=workers, precision=precision, download=download or None)
+        said |= drop_unset(stain={"method": stain} if stain else None, score={"method": score} if score else None)
+        chosen = _merge_options(config, said)
         paths = find_slides(slides)
         current.after_stop = f"What is done stays in {out}: run the same command again to go on."
-        sharing = Sharing(processes, scheduler, tries)
-        if sharing.asked_for:
+        sharing = WorkerOptions(processes, scheduler, tries)
+        if sharing.is_distributed:
             run_cohort(current, paths, out, chosen, sharing, force=force)
         else:
-            _one_by_one(current, paths, out, chosen, force=force)
+            _analyze_slides(current, paths, out, chosen, force=force)
 
 
-def _one_by_one(current: Session, paths: Sequence[Path], out: Path, options: SlideOptions, *, force: bool) -> None:
+def _analyze_slides(
+    current: CommandSession, paths: Sequence[Path], out: Path, options: SlideOptions, *, force: bool
+) -> None:
     """Analyse slides one after the other, in this process."""
-    from napari_melanoma.slides.batch import analyse_slides
+    from napari_melanoma.slides.batch import analyze_slides
 
-    summary = analyse_slides(
-        paths, out, options, run=current.run, force=force, tell=lambda status: _tell(current, status)
+    summary = analyze_slides(
+        paths, out, options, run=current.run, force=force, on_status=lambda status: _report_slide(current, status)
     )
-    _finish(current, summary, out)
+    _report_summary(current, summary, out)
 
 
-def _options(config: Path | None, values: dict[str, Any]) -> Any:  # noqa: ANN401 - imported when a verb runs
+def _merge_options(config: Path | None, values: dict[str, Any]) -> Any:  # noqa: ANN401 - imported when a verb runs
     """Options of a file, with those that the user gave in their place."""
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.slides.options import SlideOptions
@@ -128,37 +130,37 @@ def _options(config: Path | None, values: dict[str, Any]) -> Any:  # noqa: ANN40
     return SlideOptions.parse({**kept, **values}, "the command line")
 
 
-def _tell(current: Session, status: SlideStatus) -> None:
+def _report_slide(current: CommandSession, status: SlideStatus) -> None:
     """Report what became of a slide."""
     name, values = status.folder.name, {"slide": status.folder.name, "path": status.path}
     if status.status == "failed":
-        current.report.tell("failed", f"failed: {status.path}: {status.error}", error=status.error, **values)
+        current.report.emit("failed", f"failed: {status.path}: {status.error}", error=status.error, **values)
         return
-    if status.before:
-        current.report.tell("before", f"{name}: was analysed already, nothing was changed", **values)
+    if status.already_done:
+        current.report.emit("before", f"{name}: was analysed already, nothing was changed", **values)
     for warning in status.content["warnings"]:
-        current.report.tell("warning", f"{name}: {warning}", warning=warning, **values)
-    from napari_melanoma.io.results import validity_in
-    from napari_melanoma.slides.depth import depth_in_words
-    from napari_melanoma.slides.findings import said_slide
+        current.report.emit("warning", f"{name}: {warning}", warning=warning, **values)
+    from napari_melanoma.io.results import read_slide_validity
+    from napari_melanoma.slides.depth import describe_depth
+    from napari_melanoma.slides.saved_results import describe_prediction
 
-    validity = validity_in(status.content)
-    current.report.tell(
+    validity = read_slide_validity(status.content)
+    current.report.emit(
         "slide",
-        f"{name}: {validity.headline(said_slide(status.content))}",
+        f"{name}: {validity.headline(describe_prediction(status.content))}",
         probability=status.content.get("probability"),
         validity=validity.to_json(),
         **values,
     )
-    for reason in validity.also if not validity.valid else validity.cautions:
-        current.report.tell("warning", f"{name}: {reason}", warning=reason, **values)
+    for reason in validity.other_reasons if not validity.valid else validity.cautions:
+        current.report.emit("warning", f"{name}: {reason}", warning=reason, **values)
 
-    told = depth_in_words(status.content)
+    told = describe_depth(status.content)
     if told:
-        current.report.tell("depth", f"{name}: {told}", depth=status.content["depth"], **values)
+        current.report.emit("depth", f"{name}: {told}", depth=status.content["depth"], **values)
 
 
-def _finish(current: Session, summary: SlidesSummary, out: Path) -> None:
+def _report_summary(current: CommandSession, summary: SlidesSummary, out: Path) -> None:
     """Say what was written, where, and what comes next."""
     counts = [f"{summary.done} done in {summary.seconds:.1f} s"]
     if summary.failed:
@@ -166,4 +168,4 @@ def _finish(current: Session, summary: SlidesSummary, out: Path) -> None:
     next_step = "see the column 'error' there" if summary.failed else "open a slide in napari to see its heatmap"
     text = f"{', '.join(counts)}: results in {out}, table in {summary.table}; {next_step}. For research only."
     values = {name: value for name, value in vars(summary).items() if name != "table"}
-    current.done(text, some_failed=bool(summary.failed), out=str(out), table=str(summary.table), **values)
+    current.finish(text, some_failed=bool(summary.failed), out=str(out), table=str(summary.table), **values)

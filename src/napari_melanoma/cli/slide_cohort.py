@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from napari_melanoma.cli.answer_options import given
-from napari_melanoma.cli.session import Session
+from napari_melanoma.cli.classifier_options import drop_unset
+from napari_melanoma.cli.session import CommandSession
 from napari_melanoma.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from napari_melanoma.slides.cohort import CohortSummary, Entry
+    from napari_melanoma.slides.cohort import CohortEntry, CohortSummary
     from napari_melanoma.slides.options import SlideOptions
 
 
-class Sharing(NamedTuple):
+class WorkerOptions(NamedTuple):
     """Who shares the work, as the command line says it."""
 
     processes: int | None
@@ -23,7 +23,7 @@ class Sharing(NamedTuple):
     tries: int | None
 
     @property
-    def asked_for(self) -> bool:
+    def is_distributed(self) -> bool:
         """Whether slides are to be analysed by other processes than this one."""
         if self.tries is not None and self.processes is None and self.scheduler is None:
             raise ConfigError("--tries counts attempts of other processes: give --processes or --scheduler too.")
@@ -31,21 +31,27 @@ class Sharing(NamedTuple):
 
 
 def run_cohort(
-    current: Session, paths: Sequence[Path], out: Path, options: SlideOptions, sharing: Sharing, *, force: bool
+    current: CommandSession,
+    paths: Sequence[Path],
+    out: Path,
+    options: SlideOptions,
+    workers: WorkerOptions,
+    *,
+    force: bool,
 ) -> None:
     """Analyse slides on several processes or machines, and say what came of it."""
-    from napari_melanoma.slides.cohort import CohortOptions, analyse_cohort
+    from napari_melanoma.slides.cohort import CohortOptions, analyze_cohort
 
-    if sharing.processes is not None and sharing.scheduler is not None:
+    if workers.processes is not None and workers.scheduler is not None:
         raise ConfigError("--processes starts processes here, --scheduler asks for those of others: give one of them.")
-    how = CohortOptions.parse(given(**sharing._asdict()), "the command line")
-    summary = analyse_cohort(
-        paths, out, options, how, run=current.run, force=force, tell=lambda entry: _tell(current, entry)
+    how = CohortOptions.parse(drop_unset(**workers._asdict()), "the command line")
+    summary = analyze_cohort(
+        paths, out, options, how, run=current.run, force=force, on_change=lambda entry: _report_slide(current, entry)
     )
-    _finish(current, summary, out)
+    _report_summary(current, summary, out)
 
 
-def _tell(current: Session, entry: Entry) -> None:
+def _report_slide(current: CommandSession, entry: CohortEntry) -> None:
     """Report where a slide stands; people are told what went wrong, and see the rest in the bars."""
     if entry.state == "failed":
         text = f"failed: {entry.file}: {entry.error}"
@@ -53,10 +59,10 @@ def _tell(current: Session, entry: Entry) -> None:
         text = f"again: {entry.file} (attempt {entry.attempts}): {entry.error}"
     else:
         text = ""
-    current.report.tell("slide", text, **vars(entry))
+    current.report.emit("slide", text, **vars(entry))
 
 
-def _finish(current: Session, summary: CohortSummary, out: Path) -> None:
+def _report_summary(current: CommandSession, summary: CohortSummary, out: Path) -> None:
     """Say what was written, where, and what comes next."""
     counts = [f"{summary.done} done in {summary.seconds:.1f} s"]
     if summary.skipped:
@@ -68,4 +74,4 @@ def _finish(current: Session, summary: CohortSummary, out: Path) -> None:
         f"{', '.join(counts)}: results in {out}, table in {summary.table}, states in {summary.manifest}; {next_step}."
     )
     values = {**vars(summary), "table": str(summary.table), "manifest": str(summary.manifest)}
-    current.done(f"{text} For research only.", some_failed=bool(summary.failed), out=str(out), **values)
+    current.finish(f"{text} For research only.", some_failed=bool(summary.failed), out=str(out), **values)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_melanoma.cli.options import AcceptDamaged, AllowOutside, Debug, Json, examples
-from napari_melanoma.cli.session import Session, session
+from napari_melanoma.cli.session import CommandSession, command_session
 from napari_melanoma.core.context import Cancelled
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.core.wording import duration
+from napari_melanoma.core.formatting import format_duration
 
 if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
@@ -42,24 +42,24 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train a model."""
-    with session(json, debug, allow_outside, accept_damaged) as current:
+    with command_session(json, debug, allow_outside, accept_damaged) as current:
         if nice:
             from napari_melanoma.core.processes import lower_priority
 
             lower_priority()
         if check:
-            _check(current, config)
+            _report_check(current, config)
         else:
-            _train(current, config, out, resume=resume, queue=queue)
+            _run_training(current, config, out, resume=resume, queue=queue)
 
 
-def _train(current: Session, config: Path, out: Path | None, *, resume: bool, queue: bool) -> None:
+def _run_training(current: CommandSession, config: Path, out: Path | None, *, resume: bool, queue: bool) -> None:
     """Run the recipe."""
     from napari_melanoma.runs.train import train as run_recipe
 
     if out is None:
         raise RunError("no run folder was named. Say where the run shall write: --out RUN, or only --check.")
-    recipe, began = _recipe(config), out / "config.toml"
+    recipe, began = _read_recipe(config), out / "config.toml"
     try:
         bundle = run_recipe(recipe, out, resume=resume, run=current.run, queue=queue)
     except Cancelled:
@@ -68,13 +68,13 @@ def _train(current: Session, config: Path, out: Path | None, *, resume: bool, qu
         raise
     if bundle is None:  # this process helped another one, which has the last word
         return
-    said, found = _advice(out)
+    said, found = _read_advice(out)
     text = f"Trained '{bundle.name}' into {bundle.path}, figures in {out / 'metrics.csv'}. "
     text += said or f"Next: napari-melanoma evaluate --model {bundle.path} --data DATASET --out DIR"
-    current.done(text, bundle=str(bundle.path), name=bundle.name, threshold=bundle.config.threshold, **found)
+    current.finish(text, bundle=str(bundle.path), name=bundle.name, threshold=bundle.config.threshold, **found)
 
 
-def _advice(out: Path) -> tuple[str, dict[str, Any]]:
+def _read_advice(out: Path) -> tuple[str, dict[str, Any]]:
     """Say what the comparison with the old model advises, for people and for machines; nothing where there is none."""
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.core.run_folder import RunFolder
@@ -92,17 +92,17 @@ def _advice(out: Path) -> tuple[str, dict[str, Any]]:
     return text, {"advice": found.advice, "reason": found.reason, "page": str(page)}
 
 
-def _recipe(config: Path) -> TrainRecipe:
+def _read_recipe(config: Path) -> TrainRecipe:
     """Read the recipe; a row of a paper is none."""
     from napari_melanoma.core.config import read_toml
     from napari_melanoma.core.errors import ConfigError
-    from napari_melanoma.reproduction.papers import paper_of
+    from napari_melanoma.reproduction.papers import paper_of_recipe
     from napari_melanoma.training.recipe import TrainRecipe
 
     try:
         return read_toml(config, TrainRecipe)
     except ConfigError:
-        paper, row = paper_of(config) or ("", "")
+        paper, row = paper_of_recipe(config) or ("", "")
         if not paper:
             raise
         what = (
@@ -113,21 +113,21 @@ def _recipe(config: Path) -> TrainRecipe:
         raise ConfigError(f"{config} is no recipe by itself; it is {what}") from None
 
 
-def _check(current: Session, config: Path) -> None:
+def _report_check(current: CommandSession, config: Path) -> None:
     """Say what a run would learn from, and how long it would take."""
     from dataclasses import asdict
 
-    from napari_melanoma.runs.estimate import estimate
+    from napari_melanoma.runs.estimate import estimate_run
     from napari_melanoma.runs.train import check_held_out, check_recipe
 
-    recipe = _recipe(config)
+    recipe = _read_recipe(config)
     report = check_recipe(recipe, current.run)
     for warning in filter(None, (*report.warnings, check_held_out(recipe, current.run))):
-        current.report.tell("warning", f"Warning: {warning}", message=warning)
-    needed = estimate(recipe, run=current.run)
+        current.report.emit("warning", f"Warning: {warning}", message=warning)
+    needed = estimate_run(recipe, run=current.run)
     counts = ", ".join(f"{count} {PARTS[part]}" for part, count in report.counts.items())
     text = (
-        f"{config} can run. Images: {counts}. It would take at most about {duration(needed.seconds)} for "
+        f"{config} can run. Images: {counts}. It would take at most about {format_duration(needed.seconds)} for "
         f"{needed.epochs} epochs on {needed.device} ({needed.precision}), and {needed.memory_mb:.0f} MB of memory."
     )
-    current.done(text, images=report.counts, warnings=list(report.warnings), estimate=asdict(needed))
+    current.finish(text, images=report.counts, warnings=list(report.warnings), estimate=asdict(needed))

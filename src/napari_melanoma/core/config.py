@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, Union, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
-from napari_melanoma.core.errors import ConfigError, Fault, MalformedFile
+from napari_melanoma.core.errors import ConfigError, ConfigFault, MalformedFile
 from napari_melanoma.core.files import write_text
-from napari_melanoma.core.parsing import read_toml_table, shortened
+from napari_melanoma.core.parsing import read_toml_table, shorten
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic.fields import FieldInfo
     from pydantic_core import CoreSchema, ErrorDetails
 
-UNFIT = ("extra_forbidden", "missing")  # faults that are no value's
-OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
-LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
-MOST_FAULTS = 50  # that a message names
-KNOWN = "(known: "  # said once, however many keys are unknown in a place
+SCHEMA_FAULTS = ("extra_forbidden", "missing")  # faults that are no value's
+RANGE_FAULTS = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+LIMIT_TEXTS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+MAX_FAULTS = 50  # that a message names
+KNOWN_PREFIX = "(known: "  # said once, however many keys are unknown in a place
 AnyConfig = TypeVar("AnyConfig", bound="Config")
 
 
@@ -36,11 +36,11 @@ class Config(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _refuse_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+    def _check_no_boolean_number(cls, value: object, info: ValidationInfo) -> object:
         """Refuse true and false where a number is expected, which pydantic takes for 1 and 0."""
         if isinstance(value, bool | list | tuple | dict):
             annotation = cls.model_fields[str(info.field_name)].annotation
-            if _is_truth_for_a_number(value, [annotation]):
+            if _is_boolean_for_number(value, [annotation]):
                 from pydantic_core import PydanticCustomError
 
                 said = "expected a number" if isinstance(value, bool) else "expected numbers, not true or false"
@@ -57,32 +57,32 @@ class Config(BaseModel):
         except ValidationError as error:
             found = error.errors(include_url=False)
             raise ConfigError(
-                f"{where} is not a valid {cls.__name__}: {_summary(found, cls)}",
-                tuple(_fault(fault, cls) for fault in found[:MOST_FAULTS] if fault["type"] not in UNFIT),
+                f"{where} is not a valid {cls.__name__}: {_summarize_faults(found, cls)}",
+                tuple(_to_fault(fault, cls) for fault in found[:MAX_FAULTS] if fault["type"] not in SCHEMA_FAULTS),
             ) from None
 
 
-def _is_truth_for_a_number(value: object, annotations: Iterable[object]) -> bool:
+def _is_boolean_for_number(value: object, annotations: Iterable[object]) -> bool:
     """Whether true or false stands where a number is expected, also as an item of a collection."""
     if not isinstance(value, bool | list | tuple | dict):
         return False
-    kinds = [kind for annotation in annotations for kind in _kinds(annotation)]
+    kinds = [kind for annotation in annotations for kind in _union_types(annotation)]
     if isinstance(value, bool):
         return bool not in kinds and (int in kinds or float in kinds)
     if isinstance(value, dict):
         of_values = [get_args(kind)[-1] for kind in kinds if get_origin(kind) in (dict, Mapping)]
-        return any(_is_truth_for_a_number(item, of_values) for item in value.values())
+        return any(_is_boolean_for_number(item, of_values) for item in value.values())
     of_items = [part for kind in kinds if get_origin(kind) not in (dict, Mapping) for part in get_args(kind)]
-    return any(_is_truth_for_a_number(item, of_items) for item in value)
+    return any(_is_boolean_for_number(item, of_items) for item in value)
 
 
-def _kinds(annotation: object) -> Iterator[object]:
+def _union_types(annotation: object) -> Iterator[object]:
     """The types that an annotation is made of, without those of the items of a collection."""
     if get_origin(annotation) in (Union, UnionType):
         for part in get_args(annotation):
-            yield from _kinds(part)
+            yield from _union_types(part)
     elif get_origin(annotation) is Annotated:
-        yield from _kinds(get_args(annotation)[0])
+        yield from _union_types(get_args(annotation)[0])
     else:
         yield annotation
 
@@ -129,67 +129,69 @@ class OptionsOf:
 
 
 @dataclass(frozen=True)
-class FilledIn:
+class Computed:
     """Marks a field that the program fills in itself, such as sizes that follow from data; a form does not show it."""
 
 
-def filled_in(config: type[BaseModel]) -> set[str]:
+def computed_fields(config: type[BaseModel]) -> set[str]:
     """Name the fields that nobody is asked for, as the program fills them in itself."""
     fields = config.model_fields.items()
-    return {name for name, info in fields if any(isinstance(item, FilledIn) for item in info.metadata)}
+    return {name for name, info in fields if any(isinstance(item, Computed) for item in info.metadata)}
 
 
-def _summary(found: list[ErrorDetails], model: type[Config]) -> str:
+def _summarize_faults(found: list[ErrorDetails], model: type[Config]) -> str:
     """Describe the faults of a configuration, each key once; of a file that is something else, the first ones."""
     faults: dict[str, list[str]] = {}
     listed: set[str] = set()
-    for fault in found[:MOST_FAULTS]:
-        key, said = _describe(fault, model)
-        repeated = said.startswith(KNOWN) and said in listed
+    for fault in found[:MAX_FAULTS]:
+        key, said = _describe_fault(fault, model)
+        repeated = said.startswith(KNOWN_PREFIX) and said in listed
         listed.add(said)
         faults.setdefault(key, []).append("" if repeated else said)
     described = "; ".join(f"{key} {' or '.join(dict.fromkeys(said))}".strip() for key, said in faults.items())
-    more = len(found) - MOST_FAULTS
+    more = len(found) - MAX_FAULTS
     return f"{described}; and {more} more" if more > 0 else described
 
 
-def _describe(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]:
+def _describe_fault(fault: ErrorDetails, model: type[Config]) -> tuple[str, str]:
     """Say one fault of a configuration: the key with what was found, and what is wrong with it or allowed."""
     location = _location(fault)
-    key = shortened(".".join(str(part) for part in location)) or "(top)"
+    key = shorten(".".join(str(part) for part in location)) or "(top)"
     if fault["type"] == "extra_forbidden":
         known = ", ".join(sorted(_fields_at(model, location[:-1])))
-        return f"unknown key '{key}'", f"{KNOWN}{known})" if known else ""
+        return f"unknown key '{key}'", f"{KNOWN_PREFIX}{known})" if known else ""
     if fault["type"] == "missing":
         return f"key '{key}'", "is missing"
-    return f"'{key}' is {shortened(repr(fault['input']))}:", _expected(fault, model)
+    return f"'{key}' is {shorten(repr(fault['input']))}:", _describe_expected(fault, model)
 
 
-def _fault(fault: ErrorDetails, model: type[Config]) -> Fault:
+def _to_fault(fault: ErrorDetails, model: type[Config]) -> ConfigFault:
     """Keep what is wrong with a value."""
-    return Fault(".".join(str(part) for part in _location(fault)), fault["input"], _expected(fault, model))
+    return ConfigFault(
+        ".".join(str(part) for part in _location(fault)), fault["input"], _describe_expected(fault, model)
+    )
 
 
-def _expected(fault: ErrorDetails, model: type[BaseModel]) -> str:
+def _describe_expected(fault: ErrorDetails, model: type[BaseModel]) -> str:
     """Say what was expected: of a number out of range both ends, of which pydantic says the one that was met."""
     location = _location(fault)
     limits: dict[str, object] = {}
-    if fault["type"] in OUT_OF_RANGE and location:
+    if fault["type"] in RANGE_FAULTS and location:
         named = tuple(part for part in location if not isinstance(part, int))  # the limits of an element are its list's
         field = _fields_at(model, named[:-1]).get(str(named[-1])) if named else None
-        marks = [*field.metadata, *_marks(field.annotation)] if field else []
-        found = [(name, getattr(one, name, None)) for one in marks for name in LIMITS]
-        limits = {LIMITS[name]: limit for name, limit in found if limit is not None}
+        marks = [*field.metadata, *_type_metadata(field.annotation)] if field else []
+        found = [(name, getattr(one, name, None)) for one in marks for name in LIMIT_TEXTS]
+        limits = {LIMIT_TEXTS[name]: limit for name, limit in found if limit is not None}
     if limits:
         return f"expected {' and '.join(f'{words} {limit:g}' for words, limit in limits.items())}"
     return f"{fault['msg'][0].lower()}{fault['msg'][1:]}"
 
 
-def _marks(kind: object) -> list[object]:
+def _type_metadata(kind: object) -> list[object]:
     """What marks the parts of a type, such as the limits of ``Annotated[int, Field(ge=1)] | None``."""
     fields = list(getattr(kind, "__metadata__", ()))
     found = [mark for field in fields for mark in (*getattr(field, "metadata", ()), field)]
-    return found + [mark for part in get_args(kind) if part not in fields for mark in _marks(part)]
+    return found + [mark for part in get_args(kind) if part not in fields for mark in _type_metadata(part)]
 
 
 def _location(fault: ErrorDetails) -> tuple[int | str, ...]:
@@ -233,7 +235,7 @@ def write_toml(path: Path, config: Config) -> None:
     write_text(path, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
 
 
-def listed(package: str, path: Iterable[str], *needed: str) -> Iterator[ModuleType]:
+def import_submodules(package: str, path: Iterable[str], *required: str) -> Iterator[ModuleType]:
     """Import the modules of a package; those whose name begins with ``_`` hold what several share and are passed over.
 
     In alphabetical order.
@@ -242,7 +244,7 @@ def listed(package: str, path: Iterable[str], *needed: str) -> Iterator[ModuleTy
         if found.name.startswith("_"):
             continue
         module = import_module(f"{package}.{found.name}")
-        missing = [name for name in needed if not hasattr(module, name)]
+        missing = [name for name in required if not hasattr(module, name)]
         if missing:
             raise ConfigError(
                 f"{module.__file__} is listed as one of {package}, but has no {' and no '.join(missing)}. Add what is "

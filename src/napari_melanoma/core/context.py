@@ -10,14 +10,14 @@ from typing import TypeVar
 from napari_melanoma.core.errors import BundleError, ConfigError, DiskFull
 
 Item = TypeVar("Item")
-PARTS = 1000  # steps by which the progress of a part is told
+SCALE_STEPS = 1000  # steps by which the progress of a part is told
 
 
 class Cancelled(Exception):  # noqa: N818 - an outcome, not an error: nothing went wrong
     """The user asked to stop; raised by ``RunContext.check`` and never shown as an error."""
 
 
-CONCERNS_ALL = (Cancelled, BundleError, ConfigError, DiskFull)  # what ends a batch; all else fails one input
+BATCH_ERRORS = (Cancelled, BundleError, ConfigError, DiskFull)  # what ends a batch; all else fails one input
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,20 @@ class Milestone(Progress):
 
 
 @dataclass(frozen=True)
-class ManyProgress(Progress):
+class ParallelProgress(Progress):
     """A report of work of which several ``parts`` are at work at once, each with a report of its own."""
 
     parts: tuple[Progress, ...] = ()
 
 
-def _ignore(progress: Progress) -> None:
+def _ignore_progress(progress: Progress) -> None:
     """Take a report and do nothing with it."""
 
 
 class RunContext:
     """What a long function may ask of whoever started it: take my progress, and may I go on?"""
 
-    def __init__(self, report: Callable[[Progress], None] = _ignore) -> None:
+    def __init__(self, report: Callable[[Progress], None] = _ignore_progress) -> None:
         self.report = report
         self._cancelled = Event()
 
@@ -66,7 +66,7 @@ class RunContext:
         return self._cancelled.is_set()
 
     @property
-    def held(self) -> bool:
+    def is_pause_requested(self) -> bool:
         """Whether the next ``check`` will hold for a while: time to bring to the disk what is in memory."""
         return False
 
@@ -87,7 +87,7 @@ class RunContext:
             self.report(Progress(done, total, message))
 
 
-ALONE = RunContext()  # nobody listens, nobody stops it
+NULL_CONTEXT = RunContext()  # nobody listens, nobody stops it
 
 
 class PartContext(RunContext):
@@ -106,5 +106,5 @@ class PartContext(RunContext):
         """Pass a report on, as one of the whole."""
         counts = self._scale in (None, progress.total)
         done = self._number + ((progress.fraction or 0.0) if counts else 0.0)
-        total = PARTS * self._parts
-        self._outer.report(type(progress)(round(PARTS * done), total, f"{self._title}: {progress.message}"))
+        total = SCALE_STEPS * self._parts
+        self._outer.report(type(progress)(round(SCALE_STEPS * done), total, f"{self._title}: {progress.message}"))

@@ -13,27 +13,27 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-MARK = "'"
+FORMULA_MARK = "'"
 CsvError = csv.Error
 _INVISIBLE = r"\s\x00-\x1f\x7f\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
-_BEGINNING = rf"{MARK}*(?:[{_INVISIBLE}]*[=+\-@＝＋－＠]|[\t\r\n])"
+_BEGINNING = rf"{FORMULA_MARK}*(?:[{_INVISIBLE}]*[=+\-@＝＋－＠]|[\t\r\n])"
 _FORMULA = re.compile(_BEGINNING)
 _FORMULA_IN_ROW = re.compile(f"\x1f{_BEGINNING}")
 _NUMBER = re.compile(r"[+-]?(?:(?:\d[\d.,]*|[.,]\d+)(?:e[+-]?\d+)?|inf|nan)", re.ASCII | re.IGNORECASE)
 
 
-class _Sink(Protocol):
+class _TextSink(Protocol):
     def write(self, text: str, /) -> object: ...
 
 
-def safe_cell(text: str) -> str:
+def escape_cell(text: str) -> str:
     """Give a text as it is written into a table."""
-    return text if not text or text[0].isalnum() or not _is_marked(text) else MARK + text
+    return text if not text or text[0].isalnum() or not _is_marked(text) else FORMULA_MARK + text
 
 
-def plain_cell(text: str) -> str:
+def unescape_cell(text: str) -> str:
     """Give the text that ``safe_cell`` was given; cells that it did not mark are as they stand."""
-    return text[1:] if text[:1] == MARK and _is_marked(text[1:]) else text
+    return text[1:] if text[:1] == FORMULA_MARK and _is_marked(text[1:]) else text
 
 
 def _is_marked(text: str) -> bool:
@@ -49,27 +49,27 @@ def _may_hold_formula(cells: Sequence[object]) -> bool:
 class CsvWriter:
     """Write rows of CSV; numbers stay numbers, texts go through ``safe_cell``."""
 
-    def __init__(self, file: _Sink, separator: str = ",", line_end: str = "\n") -> None:
+    def __init__(self, file: _TextSink, separator: str = ",", line_end: str = "\n") -> None:
         self._file, self._line_end = file, line_end
         # csv quotes cells with the line ends that it writes itself, and not those with the other one.
         self._csv = csv.writer(self, delimiter=separator, lineterminator="\r\n")
 
-    def row(self, cells: Iterable[object]) -> None:
+    def write_row(self, cells: Iterable[object]) -> None:
         """Write a row; None is an empty cell."""
         row = [cell if cell is None or isinstance(cell, str | int | float) else str(cell) for cell in cells]
         if _may_hold_formula(row):
-            row = [safe_cell(cell) if isinstance(cell, str) else cell for cell in row]
+            row = [escape_cell(cell) if isinstance(cell, str) else cell for cell in row]
         self._csv.writerow(row)
 
-    def rows(self, rows: Iterable[Iterable[object]]) -> None:
+    def write_rows(self, rows: Iterable[Iterable[object]]) -> None:
         """Write several rows."""
         for cells in rows:
-            self.row(cells)
+            self.write_row(cells)
 
-    def dicts(self, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    def write_dicts(self, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
         """Write a header, and rows that name the columns of their cells; a column that is not there is empty."""
-        self.row(columns)
-        self.rows([row.get(column) for column in columns] for row in rows)
+        self.write_row(columns)
+        self.write_rows([row.get(column) for column in columns] for row in rows)
 
     def write(self, line: str) -> None:
         """Take a line from ``csv``."""
@@ -91,16 +91,18 @@ class CsvReader(Iterator[list[str]]):
     @property
     def is_safe(self) -> bool:
         """Whether the row that was read last is written as ``CsvWriter`` writes it, as far as formulas go."""
-        return not _may_hold_formula(self._cells) or all(safe_cell(plain_cell(cell)) == cell for cell in self._cells)
+        return not _may_hold_formula(self._cells) or all(
+            escape_cell(unescape_cell(cell)) == cell for cell in self._cells
+        )
 
     def __next__(self) -> list[str]:
         """Read a row."""
         self._cells = cells = next(self._csv)
         # One search a row, as few have an apostrophe: to look at each cell of 400,000 rows takes seconds.
-        return [plain_cell(cell) for cell in cells] if MARK in "".join(cells) else cells
+        return [unescape_cell(cell) for cell in cells] if FORMULA_MARK in "".join(cells) else cells
 
 
-def csv_dicts(lines: Iterable[str], *, strict: bool = False) -> csv.DictReader[str]:
+def read_csv_dicts(lines: Iterable[str], *, strict: bool = False) -> csv.DictReader[str]:
     """Read rows of CSV with a header as dicts, a missing cell as ""; otherwise as ``CsvReader``."""
     rows: csv.DictReader[str] = csv.DictReader((), restval="")
     rows.reader = CsvReader(lines, strict=strict)  # type: ignore[assignment] # csv asks it for no more than this

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Fault(NamedTuple):
+class ConfigFault(NamedTuple):
     """What is wrong with one value of a configuration: its key with dots, the value, and what was expected instead."""
 
     key: str
@@ -20,7 +20,7 @@ class MelanomaError(Exception):
 class ConfigError(MelanomaError):
     """A configuration has an unknown key, a value out of range or cannot be read."""
 
-    def __init__(self, message: str, faults: tuple[Fault, ...] = ()) -> None:
+    def __init__(self, message: str, faults: tuple[ConfigFault, ...] = ()) -> None:
         super().__init__(message)
         self.faults = faults
 
@@ -80,7 +80,7 @@ class RunError(MelanomaError):
     """A training run cannot start, go on or be resumed as asked."""
 
 
-class OtherResults(RunError):  # noqa: N818 - a state, as its siblings
+class ResultsMismatch(RunError):  # noqa: N818 - a state, as its siblings
     """What is there was made of something else, or in another way; it stays as it is."""
 
 
@@ -88,11 +88,11 @@ class TrainingError(MelanomaError):
     """A training run came to a bad end by itself: numbers that are none, memory, a device, a lost process."""
 
 
-class Diverged(TrainingError):  # noqa: N818 - reads as what it is at the place it is raised
+class TrainingDiverged(TrainingError):  # noqa: N818 - reads as what it is at the place it is raised
     """The numbers of a training are none any more; every process of the run comes to this at the same batch."""
 
 
-class WorkerDied(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
+class WorkerTerminated(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
     """The process that answers the docks ended while an answer was awaited."""
 
 
@@ -100,7 +100,7 @@ class ClusterError(MelanomaError):
     """The processes or machines that should share the work cannot be reached, were lost, or are not those expected."""
 
 
-def in_words(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Describe an error on one line: our own by its message, that of a library by its type as well.
 
     What a person reads in a table or a status line.

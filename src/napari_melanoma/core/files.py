@@ -26,8 +26,8 @@ from typing import Any, BinaryIO
 from napari_melanoma.core.errors import DiskFull, SaveError, UnreadableImage
 
 # Windows refuses to rename what somebody, a reader or a virus scanner, has open at the moment.
-IN_USE = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
-PATIENCE_S, PAUSE_S = 1.0, 0.02
+FILE_IN_USE_ERRORS = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
+RENAME_TIMEOUT_S, RENAME_RETRY_S = 1.0, 0.02
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        rename_patiently(lambda: temporary.replace(path))
+        rename_with_retry(lambda: temporary.replace(path))
     except OSError as error:
         raise save_error(path, error) from error
     finally:
@@ -56,15 +56,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     Yields an empty folder beside it.
     """
-    temporary, replaced = temporary_name(path), temporary_name(path, REPLACED)
+    temporary, replaced = temporary_name(path), temporary_name(path, REPLACED_SUFFIX)
     sweep_once(path.parent)
     try:
         temporary.mkdir(parents=True)
         yield temporary
         if path.exists():
-            _refuse_file(path)
-            rename_patiently(lambda: path.rename(replaced))
-        rename_patiently(lambda: temporary.rename(path))
+            _check_not_file(path)
+            rename_with_retry(lambda: path.rename(replaced))
+        rename_with_retry(lambda: temporary.rename(path))
     except OSError as error:
         raise save_error(path, error) from error
     finally:
@@ -82,7 +82,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Write a value as indented JSON, atomically; not-a-number becomes null."""
-    write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(replace_non_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def save_error(path: Path, error: OSError) -> SaveError:
@@ -97,29 +97,29 @@ def save_error(path: Path, error: OSError) -> SaveError:
     return SaveError(f"cannot write {path}: {error.strerror or error}. Choose another folder.")
 
 
-def rename_patiently(rename: Callable[[], object]) -> None:
+def rename_with_retry(rename: Callable[[], object]) -> None:
     """Rename, and on Windows again for about a second while somebody has the file open."""
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + RENAME_TIMEOUT_S
     while True:
         try:
             rename()
         except PermissionError as error:
-            if getattr(error, "winerror", None) not in IN_USE or time.monotonic() > until:
+            if getattr(error, "winerror", None) not in FILE_IN_USE_ERRORS or time.monotonic() > until:
                 raise
-            time.sleep(PAUSE_S)
+            time.sleep(RENAME_RETRY_S)
         else:
             return
 
 
-def finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+def replace_non_finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """Replace numbers that JSON does not know, not-a-number and infinities, by ``None``, all the way down.
 
     Returns the same with ``None`` in their place and tuples as lists.
     """
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: replace_non_finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
+        return [replace_non_finite(item) for item in value]
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value
@@ -147,12 +147,12 @@ def open_regular(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def plain_name(name: str) -> str:
+def normalize_name(name: str) -> str:
     """Give a name without what some file systems do not tell apart: case, and how letters are composed."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def _refuse_file(path: Path) -> None:
+def _check_not_file(path: Path) -> None:
     """Raise where a folder is to replace something that is none: a file of the user's is not ours to remove."""
     if not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "a file of that name is in the way")
@@ -164,12 +164,12 @@ def _restore(path: Path, replaced: Path) -> None:
         if path.exists():
             discard(replaced)
         elif replaced.exists():
-            rename_patiently(lambda: replaced.rename(path))
+            rename_with_retry(lambda: replaced.rename(path))
 
 
-REPLACED = ".old"  # suffix of a folder that was moved aside for the one that replaces it
-LONGEST_NAME = 120  # bytes of the name that are kept; file systems allow 255
-OLD_S = 86_400.0  # after which what tells no owner, or whose owner's number was given again, counts as left behind
+REPLACED_SUFFIX = ".old"  # suffix of a folder that was moved aside for the one that replaces it
+MAX_NAME_BYTES = 120  # bytes of the name that are kept; file systems allow 255
+MIN_AGE_S = 86_400.0  # after which what tells no owner, or whose owner's number was given again, counts as left behind
 _OWNED = re.compile(
     r"\.?(?P<name>.+)\.tmp-(?P<machine>[0-9a-f]{16})-(?P<pid>[0-9]{1,10})-(?P<start>[0-9a-f]{1,12})-[0-9a-z_]{8}"
     r"(?P<suffix>\.\w{1,12})?",
@@ -189,7 +189,7 @@ _swept: set[Path] = set()
 
 def temporary_name(path: Path, suffix: str = "") -> Path:
     """Make a hidden name that no one else has, in the same folder, which carries this process as its owner."""
-    return path.with_name(f".{_cut(path.name)}.{_owner(os.getpid())}-{uuid.uuid4().hex[:8]}{suffix}")
+    return path.with_name(f".{_shorten_name(path.name)}.{_owner_mark(os.getpid())}-{uuid.uuid4().hex[:8]}{suffix}")
 
 
 def temporary_prefix(purpose: str) -> str:
@@ -199,7 +199,7 @@ def temporary_prefix(purpose: str) -> str:
     """
     prefix = f"napari-melanoma-{purpose}"
     remove_leftovers(Path(tempfile.gettempdir()), prefix)
-    return f"{prefix}.{_owner(os.getpid())}-"
+    return f"{prefix}.{_owner_mark(os.getpid())}-"
 
 
 def sweep_once(folder: Path) -> None:
@@ -218,7 +218,7 @@ def remove_leftovers(folder: Path, prefix: str = "", *, alone: bool = False) -> 
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.name.startswith(prefix or ".")]
         for path in (folder / name for name in names):
-            if _is_left(path, alone=alone):
+            if _is_leftover(path, alone=alone):
                 _restore_or_discard(path)
 
 
@@ -231,12 +231,12 @@ def discard(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _is_left(path: Path, *, alone: bool) -> bool:
+def _is_leftover(path: Path, *, alone: bool) -> bool:
     """Whether a name is one of ours and its owner has ended."""
     found = _OWNED.fullmatch(path.name)
     if found is None:
         return _had_no_owner(path, alone=alone) and (alone or _is_old(path))
-    if found["machine"] != _machine():
+    if found["machine"] != _machine_mark():
         return False
     ended = has_ended(int(found["pid"]), int(found["start"], 16))
     return _is_old(path) if ended is None else ended
@@ -253,10 +253,10 @@ def _had_no_owner(path: Path, *, alone: bool) -> bool:
 def _restore_or_discard(path: Path) -> None:
     """Remove what was left, or put it back where its replacement did not arrive."""
     found = _OWNED.fullmatch(path.name)
-    if found and found["suffix"] == REPLACED:
+    if found and found["suffix"] == REPLACED_SUFFIX:
         target = path.with_name(found["name"])
         if not target.exists():
-            if _cut(found["name"], LONGEST_NAME - 4) == found["name"]:  # else the name may have been cut
+            if _shorten_name(found["name"], MAX_NAME_BYTES - 4) == found["name"]:  # else the name may have been cut
                 with suppress(OSError):
                     path.rename(target)
             return
@@ -265,24 +265,24 @@ def _restore_or_discard(path: Path) -> None:
 
 def _is_old(path: Path) -> bool:
     try:
-        return time.time() - path.lstat().st_mtime > OLD_S
+        return time.time() - path.lstat().st_mtime > MIN_AGE_S
     except OSError:
         return False
 
 
-def _cut(name: str, most: int = LONGEST_NAME) -> str:
+def _shorten_name(name: str, most: int = MAX_NAME_BYTES) -> str:
     """Shorten a name to so many bytes, between characters."""
     encoded = os.fsencode(name)
     return name if len(encoded) <= most else encoded[:most].decode("utf-8", "ignore")
 
 
-def _owner(pid: int) -> str:
+def _owner_mark(pid: int) -> str:
     """Mark of a process of this machine; of one number there may be another tomorrow, with another start."""
-    return f"tmp-{_machine()}-{pid}-{int(process_start(pid)):x}"
+    return f"tmp-{_machine_mark()}-{pid}-{int(process_start(pid)):x}"
 
 
 @cache
-def _machine() -> str:
+def _machine_mark() -> str:
     """Mark of this machine; of copies of one machine, which share its mark, the names differ."""
     return hashlib.sha256(f"{machine_id()} {socket.gethostname()}".encode()).hexdigest()[:16]
 
@@ -298,7 +298,7 @@ def machine_id() -> str:
 
     Sixteen hexadecimal digits; of the machine's name where its system keeps no mark.
     """
-    mark = _mark() or socket.gethostname()
+    mark = _system_id() or socket.gethostname()
     return hashlib.sha256(f"napari-melanoma {mark}".encode()).hexdigest()[:16]
 
 
@@ -333,7 +333,7 @@ def has_ended(pid: int, start: float) -> bool | None:
         return True
 
 
-def _mark() -> str:
+def _system_id() -> str:
     """What the system keeps as its own mark; empty where it keeps none."""
     if sys.platform == "win32":
         import winreg
@@ -352,19 +352,19 @@ def _mark() -> str:
     return ""
 
 
-def platform_uuid(told: str) -> str:
+def platform_uuid(output: str) -> str:
     """Find the mark of a Mac in what ``ioreg`` tells.
 
     Empty where there is none.
     """
-    found = re.search(r'"IOPlatformUUID"\s*=\s*"([^"]+)"', told)
+    found = re.search(r'"IOPlatformUUID"\s*=\s*"([^"]+)"', output)
     return found[1] if found else ""
 
 
-Stamp = tuple[int, int]
+FileStamp = tuple[int, int]
 
 
-def stamp_of(path: Path) -> Stamp | None:
+def file_stamp(path: Path) -> FileStamp | None:
     """Tell a file from a later one of the same name.
 
     Its time and size; None where there is none.
@@ -376,18 +376,18 @@ def stamp_of(path: Path) -> Stamp | None:
     return found.st_mtime_ns, found.st_size
 
 
-def put_others_aside(path: Path, known: Stamp | None) -> tuple[str, ...]:
+def back_up_if_changed(path: Path, known: FileStamp | None) -> tuple[str, ...]:
     """Make room for a file, and keep what somebody else has written there meanwhile.
 
     What was put aside, in words; empty where there is nothing of others.
     """
-    there = stamp_of(path)
+    there = file_stamp(path)
     if there is None or there == known:
         return ()
-    return (f"{path.name} was written by somebody else meanwhile: that is kept as {put_aside(path).name}",)
+    return (f"{path.name} was written by somebody else meanwhile: that is kept as {back_up_file(path).name}",)
 
 
-def put_aside(path: Path) -> Path:
+def back_up_file(path: Path) -> Path:
     """Give a file another name beside its own, one that no other file has.
 
     Its new name: the old one with the time of day, and a number where several are put aside within a second.

@@ -28,7 +28,7 @@ class PixelSize:
                     "Draw the ruler over a known length, or leave the scale unknown."
                 )
 
-    def agrees(self, other: PixelSize) -> bool:
+    def is_close(self, other: PixelSize) -> bool:
         """Say whether two sizes are the same, whoever says so, apart from the last digits."""
         rows = math.isclose(self.y_um, other.y_um, rel_tol=1e-6)
         return rows and math.isclose(self.x_um, other.x_um, rel_tol=1e-6)

@@ -15,9 +15,9 @@ from typing import Any
 
 from napari_melanoma.core.errors import MalformedFile
 
-MOST_BYTES = 256 * 1024**2
-MOST_TOML_BYTES = 256 * 1024  # of a recipe or options; tomllib takes up to a second for it
-DEEPEST = 100  # levels; QuPath's objects with children take two a generation
+MAX_JSON_BYTES = 256 * 1024**2
+MAX_TOML_BYTES = 256 * 1024  # of a recipe or options; tomllib takes up to a second for it
+MAX_DEPTH = 100  # levels; QuPath's objects with children take two a generation
 LARGEST_INTEGER = 2**64
 _SUSPECT_NUMBER = re.compile(r"\d{19}|\d[eE]\+?\d{3}")
 _SUSPECT_TEXT = re.compile(r"\\u[dD][89a-fA-F]")
@@ -26,9 +26,9 @@ _KEY = re.compile(r"[ \t]*[\w-]+[ \t]*")
 _LONGEST_REASON = 200
 
 
-def read_json(path: Path, most_bytes: int = MOST_BYTES, *, allow_nan: bool = False) -> Any:  # noqa: ANN401 - whatever JSON can hold
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES, *, allow_nan: bool = False) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """Read a JSON file, with a byte order mark or without."""
-    return parse_json(_read(path, most_bytes), str(path), allow_nan=allow_nan)
+    return parse_json(_read(path, max_bytes), str(path), allow_nan=allow_nan)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -49,23 +49,23 @@ def parse_json(text: str | bytes, where: str, *, allow_nan: bool = False) -> Any
     if _SUSPECT_NUMBER.search(text):
         strict |= {"parse_int": _integer, "parse_float": _float}
     try:
-        content = json.loads(text, object_pairs_hook=_unique, **strict)
-        if text.count("[") + text.count("{") > DEEPEST:
+        content = json.loads(text, object_pairs_hook=_unique_keys, **strict)
+        if text.count("[") + text.count("{") > MAX_DEPTH:
             _check_depth(content)
         if _SUSPECT_TEXT.search(text):  # the bytes of a file name that is not UTF-8 are carried so, others are damage
             json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise _malformed(where, "a text in it holds half of a surrogate pair, which is no character") from None
     except RecursionError:
-        raise _malformed(where, f"it is nested more than {DEEPEST} levels deep") from None
+        raise _malformed(where, f"it is nested more than {MAX_DEPTH} levels deep") from None
     except ValueError as error:
-        raise _malformed(where, _not("JSON", text, error)) from error
+        raise _malformed(where, _not_valid_reason("JSON", text, error)) from error
     return content
 
 
 def read_toml_table(path: Path) -> dict[str, Any]:
     """Read a TOML file, with a byte order mark or without."""
-    return parse_toml(_read(path, MOST_TOML_BYTES), str(path))
+    return parse_toml(_read(path, MAX_TOML_BYTES), str(path))
 
 
 def parse_toml(text: str | bytes, where: str) -> dict[str, Any]:
@@ -74,8 +74,8 @@ def parse_toml(text: str | bytes, where: str) -> dict[str, Any]:
     ``text``: the text; bytes are UTF-8.
     """
     text = _decoded(text, where).replace("\r\n", "\n")
-    if len(text) > MOST_TOML_BYTES:
-        raise _malformed(where, _too_large(MOST_TOML_BYTES))
+    if len(text) > MAX_TOML_BYTES:
+        raise _malformed(where, _too_large(MAX_TOML_BYTES))
     try:
         _check_dots(text)
         content = tomllib.loads(text)
@@ -83,19 +83,19 @@ def parse_toml(text: str | bytes, where: str) -> dict[str, Any]:
         if _SUSPECT_NUMBER.search(text) or "0x" in text or "0b" in text or "0o" in text:
             _check_integers(content)
     except RecursionError:
-        raise _malformed(where, f"it is nested more than {DEEPEST} levels deep") from None
+        raise _malformed(where, f"it is nested more than {MAX_DEPTH} levels deep") from None
     except ValueError as error:
-        raise _malformed(where, _not("TOML", text, error)) from error
+        raise _malformed(where, _not_valid_reason("TOML", text, error)) from error
     return content
 
 
-def reason_of(error: Exception) -> str:
+def parse_error_reason(error: Exception) -> str:
     """Return why a file could not be read, for a message that names the file itself."""
     if isinstance(error, MalformedFile):
         return error.reason
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return shortened(f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__)
+    return shorten(f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__)
 
 
 def _malformed(where: str, reason: str) -> MalformedFile:
@@ -117,13 +117,13 @@ def _decoded(text: str | bytes, where: str) -> str:
         raise _malformed(where, f"it is not text in UTF-8 (byte {error.start})") from error
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make an object of its keys and values, each key once."""
     values = dict(pairs)
     if len(values) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key '{shortened(twice, 60)}' occurs more than once in an object")
+        raise ValueError(f"the key '{shorten(twice, 60)}' occurs more than once in an object")
     return values
 
 
@@ -138,7 +138,7 @@ def _integer(digits: str) -> int:
 def _float(digits: str) -> float:
     value = float(digits)
     if value in (float("inf"), float("-inf")):
-        raise ValueError(f"the number {shortened(digits)} is too large")
+        raise ValueError(f"the number {shorten(digits)} is too large")
     return value
 
 
@@ -151,7 +151,7 @@ def _limited(value: int) -> int:
 def _check_depth(content: Any) -> None:  # noqa: ANN401 - whatever JSON or TOML can hold
     """Raise ``RecursionError`` where values are nested too deeply, without recursion."""
     level = [content] if isinstance(content, dict | list) else []
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         parts = (part.values() if isinstance(part, dict) else part for part in level)
         level = [item for part in parts for item in part if isinstance(item, dict | list)]
     if level:
@@ -163,7 +163,7 @@ def _check_dots(text: str) -> None:
     length = 0
     for part in _QUOTED.sub("q", text).split("."):
         length = length + 1 if _KEY.fullmatch(part) else 0
-        if length > DEEPEST:
+        if length > MAX_DEPTH:
             raise RecursionError
 
 
@@ -180,17 +180,17 @@ def _too_large(most_bytes: int) -> str:
     return f"it has more than {most_bytes // 1024} KiB, which is too large for such a file"
 
 
-def _not(kind: str, text: str, error: ValueError) -> str:
+def _not_valid_reason(kind: str, text: str, error: ValueError) -> str:
     """Reason of a parser's error, in a length that a person reads."""
-    said = "it is empty" if not text.strip() else shortened(str(error))
+    said = "it is empty" if not text.strip() else shorten(str(error))
     if "integer string conversion" in said:  # Python's own words name a function of sys
         said = "an integer has more than 64 bits"
     return f"it is not valid {kind}: {said}"
 
 
-def shortened(text: str, most: int = _LONGEST_REASON) -> str:
+def shorten(text: str, max_length: int = _LONGEST_REASON) -> str:
     """Cut a text from outside to a length that fits a message.
 
     Returns the text, with three dots where it was cut.
     """
-    return text if len(text) <= most else f"{text[:most]}..."
+    return text if len(text) <= max_length else f"{text[:max_length]}..."

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.files import plain_name
+from napari_melanoma.core.files import normalize_name
 
-NAMED = 3  # files outside that a message names
+MAX_NAMED = 3  # files outside that a message names
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -26,7 +26,7 @@ class UnsafePath(InputError):  # noqa: N818 - reads as what it is at the place i
 
 
 @dataclass
-class Outside:
+class OutsidePaths:
     """Files that lie outside the folder of the file that names them, where the user allowed it."""
 
     folder: Path
@@ -36,31 +36,31 @@ class Outside:
     def add(self, text: str) -> None:
         """Count one, and keep its name if it is among the first."""
         self.count += 1
-        if len(self.first) < NAMED:
+        if len(self.first) < MAX_NAMED:
             self.first.append(text)
 
     def __str__(self) -> str:
         """Say how many, and name the first."""
-        more = f" and {self.count - NAMED} more" if self.count > NAMED else ""
+        more = f" and {self.count - MAX_NAMED} more" if self.count > MAX_NAMED else ""
         verb = "file lies" if self.count == 1 else "files lie"
         return f"{self.count} {verb} outside {self.folder}: {', '.join(self.first)}{more}"
 
 
 @dataclass(frozen=True)
-class _Allowed:
+class _AllowedPaths:
     """What the user allowed: files anywhere, or in other folders that the user named too."""
 
     anywhere: bool = False
     folders: tuple[Path, ...] = ()
-    report: Callable[[Outside], None] | None = None
+    report: Callable[[OutsidePaths], None] | None = None
 
 
-_NOTHING = _Allowed()
-_allowed: ContextVar[_Allowed] = ContextVar("allowed", default=_NOTHING)
+_NONE_ALLOWED = _AllowedPaths()
+_allowed: ContextVar[_AllowedPaths] = ContextVar("allowed", default=_NONE_ALLOWED)
 _trusted: set[Path] = set()
 
 
-def trust(folder: Path) -> None:
+def trust_folder(folder: Path) -> None:
     """Let the data set in a folder name files outside it until this process ends, as the user confirmed."""
     _trusted.add(Path(os.path.realpath(folder)))
 
@@ -71,25 +71,25 @@ def is_trusted(folder: Path) -> bool:
 
 
 @contextmanager
-def outside_allowed(report: Callable[[Outside], None] | None = None) -> Iterator[None]:
+def allow_outside_files(report: Callable[[OutsidePaths], None] | None = None) -> Iterator[None]:
     """Let data sets name files outside their folders, as the user asked; in this thread, until the end of the block."""
-    with _allowing(_Allowed(anywhere=True, report=report)):
+    with _allow_paths(_AllowedPaths(anywhere=True, report=report)):
         yield
 
 
 @contextmanager
-def also_in(folders: Iterable[Path]) -> Iterator[None]:
+def allow_folders(folders: Iterable[Path]) -> Iterator[None]:
     """Let data sets name files in further folders, which the user named too, until the end of the block.
 
     Such are the tables that a reproduction writes over the images of the user's data sets.
     """
     before = _allowed.get()
-    with _allowing(replace(before, folders=(*before.folders, *(Path(os.path.realpath(path)) for path in folders)))):
+    with _allow_paths(replace(before, folders=(*before.folders, *(Path(os.path.realpath(path)) for path in folders)))):
         yield
 
 
 @contextmanager
-def _allowing(allowed: _Allowed) -> Iterator[None]:
+def _allow_paths(allowed: _AllowedPaths) -> Iterator[None]:
     token = _allowed.set(allowed)
     try:
         yield
@@ -97,19 +97,19 @@ def _allowing(allowed: _Allowed) -> Iterator[None]:
         _allowed.reset(token)
 
 
-class NamedPaths:
+class PathResolver:
     """Follows the paths that one file names."""
 
     def __init__(self, folder: Path, *, allow_outside: bool | None = None) -> None:
         self.folder = folder
-        allowed = _allowed.get() if allow_outside is None else _Allowed(anywhere=allow_outside)
-        self.outside = Outside(folder)
+        allowed = _allowed.get() if allow_outside is None else _AllowedPaths(anywhere=allow_outside)
+        self.outside = OutsidePaths(folder)
         self._others = allowed.folders
         self._real = Path(os.path.realpath(folder))
         self.allow_outside = allowed.anywhere or (allow_outside is None and self._real in _trusted)
         self._inside: dict[Path, bool] = {}  # folders that were followed: 400,000 images lie in a few
 
-    def follow(self, text: str) -> Path:
+    def resolve(self, text: str) -> Path:
         """Follow a path; nothing is opened, and it may name nothing that is there.
 
         Below ``folder``, unless it may lie outside.
@@ -117,20 +117,20 @@ class NamedPaths:
         if _CONTROL.search(text):
             raise UnsafePath("has a control character")
         path = self.folder / text
-        said = _unfit(text)
-        if said and not self.allow_outside and not (self._others and self.holds(path)):
+        said = _describe_invalid_path(text)
+        if said and not self.allow_outside and not (self._others and self.contains(path)):
             raise UnsafePath(said)
         return self.check(path)
 
     def check(self, path: Path) -> Path:
         """Check a file that was found in the folder, such as by listing it."""
-        if not self.holds(path):
+        if not self.contains(path):
             if not self.allow_outside:
                 raise UnsafePath("is a link, or lies behind one, that leads out of the folder")
             self.outside.add(str(path.absolute()))
         return path
 
-    def holds(self, path: Path) -> bool:
+    def contains(self, path: Path) -> bool:
         """Whether a path lies in the folder, or in another one that is allowed, also after all links are followed."""
         parent, name = path.parent, path.name
         if name in ("", ".."):
@@ -140,7 +140,7 @@ class NamedPaths:
             inside = self._inside[parent] = self._is_inside(parent)
         return inside and (not _may_be_link(path) or self._is_inside(path))
 
-    def report(self) -> None:
+    def report_outside(self) -> None:
         """Let the user know what lay outside; to be called once all paths were followed."""
         report = _allowed.get().report
         if self.outside.count and report is not None:
@@ -164,10 +164,10 @@ def is_file(path: Path) -> bool:
 
 def is_inside(path: Path, folder: Path) -> bool:
     """Whether a path lies in a folder, also after all links are followed."""
-    return NamedPaths(folder, allow_outside=False).holds(path)
+    return PathResolver(folder, allow_outside=False).contains(path)
 
 
-def _unfit(text: str) -> str:
+def _describe_invalid_path(text: str) -> str:
     """Why a text is no path inside a folder, whatever lies on the disk; "" where it may be one."""
     if "\\" in text:
         return "has a backslash: write '/' on every system"
@@ -177,7 +177,7 @@ def _unfit(text: str) -> str:
         return "begins with a drive"
     if ".." in text.split("/"):
         return "has '..' in it"
-    if os.name == "nt" and any(map(is_device, text.split("/"))):
+    if os.name == "nt" and any(map(is_device_name, text.split("/"))):
         return "names a device of Windows"
     return ""
 
@@ -193,16 +193,24 @@ def _may_be_link(path: Path) -> bool:
     return stat.S_ISLNK(found.st_mode) or bool(getattr(found, "st_reparse_tag", 0))
 
 
-LONGEST = 64
-LONGEST_KEPT_BYTES = 150  # of UTF-8: file systems allow 255, and suffixes and temporary names come on top
+MAX_NAME_LENGTH = 64
+MAX_NAME_BYTES = 150  # of UTF-8: file systems allow 255, and suffixes and temporary names come on top
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[\d¹²³]|lpt[\d¹²³])\s*(\..*)?", re.IGNORECASE)
 _FORBIDDEN = frozenset('<>:"/\\|?*')
-_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # control and bidi characters, surrogates, private, unassigned
+_INVISIBLE_CATEGORIES = (
+    "Cc",
+    "Cf",
+    "Cs",
+    "Co",
+    "Cn",
+    "Zl",
+    "Zp",
+)  # control and bidi characters, surrogates, private, unassigned
 _DIGITS = 24  # of a digest: nobody finds two texts with one
 _DIGEST = re.compile(rf"~[0-9a-f]{{{_DIGITS}}}")
 
 
-def unfit_for_id(text: str) -> str:
+def describe_invalid_id(text: str) -> str:
     """Say why a text cannot be the id of an image or the like, which may only be of one line and name no path.
 
     Such as ``"has a '/'"``; "" where it can. Other ids that are no file names are fine: ``file_name`` maps them.
@@ -212,7 +220,7 @@ def unfit_for_id(text: str) -> str:
     found = next((character for character in text if character in "/\\"), "")
     if found:
         return f"has a '{found}'"
-    unseen = "" if text.isprintable() else next(filter(_is_unseen, text), "")
+    unseen = "" if text.isprintable() else next(filter(_is_invisible, text), "")
     if unseen:
         return f"has a character that is not shown (U+{ord(unseen):04X})"
     if len(text.encode("utf-8", "surrogatepass")) > 255:
@@ -220,7 +228,7 @@ def unfit_for_id(text: str) -> str:
     return ""
 
 
-def is_device(name: str) -> bool:
+def is_device_name(name: str) -> bool:
     """Say whether Windows takes the name of a file for a device, such as ``con`` or ``LPT1.png``."""
     return _RESERVED.fullmatch(name) is not None
 
@@ -228,26 +236,26 @@ def is_device(name: str) -> bool:
 def is_file_name(text: str) -> bool:
     """Say whether a text is a file name as it stands, without a suffix, on every system."""
     return (
-        0 < len(text.encode("utf-8", "surrogatepass")) <= LONGEST_KEPT_BYTES
+        0 < len(text.encode("utf-8", "surrogatepass")) <= MAX_NAME_BYTES
         and text[0] not in " .-~"
         and text[-1] not in " ."
-        and not is_device(text)
+        and not is_device_name(text)
         and not any(character in _FORBIDDEN for character in text)
-        and (text.isprintable() or not any(map(_is_unseen, text)))
+        and (text.isprintable() or not any(map(_is_invisible, text)))
         and (text.isascii() or unicodedata.normalize("NFC", text) == text)
     )
 
 
-def file_name(text: str) -> str:
+def id_to_file_name(text: str) -> str:
     """Turn an id into a file name without suffix; different ids have different names.
 
     Returns the same where it is a file name already, else what can be read of it with a digest of the whole. Names that
     differ in case alone are one file on Windows and macOS: use ``file_names`` for the ids of a data set.
     """
-    return text if is_file_name(text) and not _DIGEST.fullmatch(text[-_DIGITS - 1 :]) else _digested(text)
+    return text if is_file_name(text) and not _DIGEST.fullmatch(text[-_DIGITS - 1 :]) else _with_digest(text)
 
 
-def file_names(texts: Iterable[str]) -> dict[str, str]:
+def ids_to_file_names(texts: Iterable[str]) -> dict[str, str]:
     """Turn the ids of one set into file names of which no two are the same file anywhere.
 
     Id to name, as ``file_name`` gives it; of several that a file system may not tell apart, the first keeps it.
@@ -256,9 +264,9 @@ def file_names(texts: Iterable[str]) -> dict[str, str]:
     taken: set[str] = set()
     for text in texts:
         if text not in names:
-            name = file_name(text)
-            names[text] = name = name if plain_name(name) not in taken else _digested(text)
-            taken.add(plain_name(name))
+            name = id_to_file_name(text)
+            names[text] = name = name if normalize_name(name) not in taken else _with_digest(text)
+            taken.add(normalize_name(name))
     return names
 
 
@@ -268,8 +276,8 @@ def safe_name(name: str) -> str:
     1 to 64 ASCII letters, digits, ``_``, ``.`` and ``-``; no hidden file, no option, no device and no formula.
     """
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", plain)[:LONGEST].strip("._-")
-    return f"image-{plain}".rstrip("-") if not plain or is_device(plain) else plain
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", plain)[:MAX_NAME_LENGTH].strip("._-")
+    return f"image-{plain}".rstrip("-") if not plain or is_device_name(plain) else plain
 
 
 def free_name(name: str, taken: Container[str]) -> str:
@@ -284,12 +292,12 @@ def free_name(name: str, taken: Container[str]) -> str:
     return free
 
 
-def _is_unseen(character: str) -> bool:
+def _is_invisible(character: str) -> bool:
     """Whether nothing is shown for a character, or it changes how others are shown."""
-    return unicodedata.category(character) in _UNSEEN
+    return unicodedata.category(character) in _INVISIBLE_CATEGORIES
 
 
-def _digested(text: str) -> str:
+def _with_digest(text: str) -> str:
     """What can be read of a text, and a digest of all of it; no other name ends so."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
     return f"{safe_name(text)}~{digest}"

@@ -14,35 +14,35 @@ from napari_melanoma.core.context import RunContext
 POLL_S = 0.1
 
 
-def weightless(item: object) -> int:
+def zero_weight(item: object) -> int:
     """Weigh an item that takes no memory worth counting."""
     return 0
 
 
 @dataclass(frozen=True)
-class Room:
+class StageLimit:
     """How many photographs a stage may hold: fewer of large ones, so that memory stays bounded.
 
     ``weigh``: says how many bytes an item takes, before anything is done with it.
     """
 
-    most: int
+    max_items: int
     limit_bytes: int = 0
-    weigh: Callable[[Any], int] = weightless
+    weigh: Callable[[Any], int] = zero_weight
 
-    def takes(self, size: int, held: Collection[int]) -> bool:
+    def has_room(self, size: int, held: Collection[int]) -> bool:
         """Say whether one more item may enter.
 
         ``size``: what it takes, in bytes. True for any item where there is none yet.
         """
-        return not held or (len(held) < self.most and sum(held) + size <= self.limit_bytes)
+        return not held or (len(held) < self.max_items and sum(held) + size <= self.limit_bytes)
 
 
-def ahead(
+def map_ahead(
     pool: Executor,
     function: Callable[[Item], Result],
     items: Iterable[Item],
-    room: Room,
+    limit: StageLimit,
     run: RunContext,
 ) -> Iterator[Result]:
     """Apply a function in the threads of a pool, in order, holding at most as many items as there is room for.
@@ -54,17 +54,17 @@ def ahead(
     """
     pending: deque[tuple[Future[Result], int]] = deque()
     for item in items:
-        size = room.weigh(item)
-        while pending and not room.takes(size, [held for _, held in pending]):
-            yield _await(pending.popleft()[0], run)
+        size = limit.weigh(item)
+        while pending and not limit.has_room(size, [held for _, held in pending]):
+            yield _wait_for_result(pending.popleft()[0], run)
         pending.append((pool.submit(function, item), size))
         while pending and pending[0][0].done():
-            yield _await(pending.popleft()[0], run)
+            yield _wait_for_result(pending.popleft()[0], run)
     while pending:
-        yield _await(pending.popleft()[0], run)
+        yield _wait_for_result(pending.popleft()[0], run)
 
 
-def _await(future: Future[Result], run: RunContext) -> Result:
+def _wait_for_result(future: Future[Result], run: RunContext) -> Result:
     """Wait for a result in short naps: on Windows a lock that is waited for cannot be interrupted."""
     while True:
         run.check()
@@ -74,7 +74,7 @@ def _await(future: Future[Result], run: RunContext) -> Result:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-MOST_THREADS = 16  # a disk serves no more at once
+MAX_THREADS = 16  # a disk serves no more at once
 
 
 def usable_cores() -> int:
@@ -84,11 +84,11 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def in_threads(
+def map_in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], run: RunContext
 ) -> Iterator[tuple[Item, Result]]:
     """Apply a function to items in threads, a few ahead, and give the results in the items' order."""
-    threads = min(MOST_THREADS, usable_cores() + 1)
+    threads = min(MAX_THREADS, usable_cores() + 1)
     ahead: deque[tuple[Item, Future[Result]]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="reading") as pool:
         try:

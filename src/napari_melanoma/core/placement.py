@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MapPlace:
+class MapPlacement:
     """Corner and step of a map on its slide.
 
     ``top``, ``left``: outer corner of the map's first cell, in pixels of the finest level. ``step_y``, ``step_x``:
@@ -33,9 +33,9 @@ class MapPlace:
     pixel_size: PixelSize | None = None
 
     @classmethod
-    def of_thumbnail(
+    def from_thumbnail(
         cls, shape: tuple[int, ...], slide: tuple[int, int], pixel_size: PixelSize | None = None
-    ) -> MapPlace:
+    ) -> MapPlacement:
         """Say where a picture of the whole slide lies.
 
         ``slide``: height and width of the slide's finest level, in pixels. From the slide's corner, rows and columns by

@@ -89,13 +89,13 @@ def joint_box(polygons: tuple[Polygon, ...]) -> Box:
     return Box(top, left, bottom - top, right - left)
 
 
-BESIDE = 1e-6  # of the length of an edge
+SIDE_OFFSET = 1e-6  # of the length of an edge
 SLIVER = 1e-9  # square pixels that rounding may leave
 Point = tuple[float, float]
 Cuts = dict[int, list[tuple[float, Point]]]
 
 
-def untangled(polygon: Polygon) -> tuple[Polygon, ...]:
+def untangle_polygon(polygon: Polygon) -> tuple[Polygon, ...]:
     """Take an area apart whose rings cross or touch themselves, by the rule of the winding number.
 
     A figure of eight becomes two areas; what a ring goes around twice in the same sense is there once, what it goes
@@ -118,7 +118,7 @@ def untangled(polygon: Polygon) -> tuple[Polygon, ...]:
     return tuple(Polygon(ring, tuple(within)) for ring, within in own.items())
 
 
-def clipped(polygon: Polygon, size: tuple[int, int]) -> Polygon | None:
+def clip_polygon(polygon: Polygon, size: tuple[int, int]) -> Polygon | None:
     """Cut off what lies outside a slide (Sutherland and Hodgman 1974, doi:10.1145/360767.360802).
 
     ``polygon``: in pixels. ``size``: height and width of the slide in pixels. Returns the same polygon where it lies
@@ -133,7 +133,7 @@ def clipped(polygon: Polygon, size: tuple[int, int]) -> Polygon | None:
     return Polygon(rings[0], tuple(ring for ring in rings[1:] if ring and signed_area(ring)))
 
 
-def contains(ring: Ring, point: Point) -> bool:
+def ring_contains(ring: Ring, point: Point) -> bool:
     """Say whether a point lies within a ring: a ray to the right of it crosses an odd number of edges.
 
     ``ring``: vertices (row, column). ``point``: (row, column).
@@ -156,7 +156,7 @@ def _lies_in(ring: Ring, around: Ring) -> bool:
     corners = set(around)
     start, end = ring[0], ring[1]
     own = next((point for point in ring if point not in corners), None)
-    return contains(around, own or ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2))
+    return ring_contains(around, own or ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2))
 
 
 def _simple_rings(ring: Ring) -> list[Ring]:
@@ -175,7 +175,7 @@ def _simple_rings(ring: Ring) -> list[Ring]:
     following: dict[Point, list[Point]] = {}
     for start, end in dict.fromkeys(edges):
         following.setdefault(start, []).append(end)
-    found = [part for line in _lines(following) for part in _untied(line)]
+    found = [part for line in _lines(following) for part in _split_at_repeated_points(line)]
     return [part for part in found if len(part) > 2 and abs(signed_area(part)) > SLIVER]
 
 
@@ -185,11 +185,11 @@ def _windings(ring: NDArray[np.float64], pieces: NDArray[np.float64]) -> tuple[l
     aside = np.stack(
         [step[:, 1], -step[:, 0]], axis=1
     )  # rows count downwards: clockwise on a screen has it on the right
-    middle, aside = pieces.mean(axis=1), aside * BESIDE
-    return _wound(ring, middle - aside), _wound(ring, middle + aside)
+    middle, aside = pieces.mean(axis=1), aside * SIDE_OFFSET
+    return _winding_numbers(ring, middle - aside), _winding_numbers(ring, middle + aside)
 
 
-def _wound(ring: NDArray[np.float64], points: NDArray[np.float64]) -> list[int]:
+def _winding_numbers(ring: NDArray[np.float64], points: NDArray[np.float64]) -> list[int]:
     """How often a ring winds around points: edges to the right that lead down, less those that lead up."""
     start, end = ring, np.roll(ring, -1, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -221,7 +221,7 @@ def _turn(before: Point, at: Point, after: Point) -> float:
     return math.atan2(across, first[0] * second[0] + first[1] * second[1])
 
 
-def _untied(line: list[Point]) -> Iterator[Ring]:
+def _split_at_repeated_points(line: list[Point]) -> Iterator[Ring]:
     """Part a line that comes back to a point into rings that do not."""
     path: list[Point] = []
     for point in line:
@@ -255,14 +255,14 @@ def _crossings(ring: Ring) -> Cuts:
         last = int(np.searchsorted(tops, high[edge, 0], side="right"))
         others = order[rank + 1 : last]
         others = others[(low[others, 1] <= high[edge, 1]) & (high[others, 1] >= low[edge, 1])]
-        for other, along, across in _met(start, step, int(edge), others):
+        for other, along, across in _find_crossings(start, step, int(edge), others):
             row, column = (start[edge] + along * step[edge]).tolist()
             found.setdefault(int(edge), []).append((along, (row, column)))
             found.setdefault(other, []).append((across, (row, column)))
     return found
 
 
-def _met(
+def _find_crossings(
     start: NDArray[np.float64], step: NDArray[np.float64], edge: int, others: NDArray[np.intp]
 ) -> list[tuple[int, float, float]]:
     """Edges that cross one, in the inside of both, with how far along each."""
@@ -283,11 +283,11 @@ def _clipped_ring(ring: Ring, size: tuple[int, int]) -> Ring:
     """Cut a ring at the four sides of a slide, one after the other."""
     points: Sequence[Point] = ring
     for axis, bound, sign in ((0, 0, 1), (0, size[0], -1), (1, 0, 1), (1, size[1], -1)):
-        points = _cut(points, axis, float(bound), sign)
+        points = _cut_at_line(points, axis, float(bound), sign)
     return tuple(points)
 
 
-def _cut(points: Sequence[Point], axis: int, bound: float, sign: int) -> list[Point]:
+def _cut_at_line(points: Sequence[Point], axis: int, bound: float, sign: int) -> list[Point]:
     """Keep what lies on one side of a line along an axis."""
     kept: list[Point] = []
     for before, point in zip((*points[-1:], *points[:-1]), points, strict=True):
@@ -310,9 +310,9 @@ def joint_area(polygons: Sequence[Polygon]) -> float:
     In square pixels; 0 without any.
     """
     edges = [_covering_edges(polygon) for polygon in polygons]
-    meetings = [_meetings(one, other) for one, other in combinations(edges, 2)]
+    meetings = [_crossing_rows(one, other) for one, other in combinations(edges, 2)]
     rows = np.unique(np.concatenate([np.zeros(0), *(one[:, :, 0].ravel() for one in edges), *meetings]))
-    return float(sum((bottom - top) * _covered(edges, (top + bottom) / 2) for top, bottom in pairwise(rows)))
+    return float(sum((bottom - top) * _covered_length(edges, (top + bottom) / 2) for top, bottom in pairwise(rows)))
 
 
 def _covering_edges(polygon: Polygon) -> Edges:
@@ -321,7 +321,7 @@ def _covering_edges(polygon: Polygon) -> Edges:
     return np.concatenate([np.stack([ring, np.roll(ring, -1, axis=0)], axis=1) for ring in rings])
 
 
-def _meetings(one: Edges, other: Edges) -> NDArray[np.float64]:
+def _crossing_rows(one: Edges, other: Edges) -> NDArray[np.float64]:
     """Rows at which edges of two areas cross."""
     start, step = one[:, None, 0], (one[:, 1] - one[:, 0])[:, None]
     away, stride = other[None, :, 0] - start, (other[:, 1] - other[:, 0])[None]
@@ -339,7 +339,7 @@ def _cross(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.f
     return product
 
 
-def _covered(edges: Sequence[Edges], row: float) -> float:
+def _covered_length(edges: Sequence[Edges], row: float) -> float:
     """How long the parts of a row are that lie in any of the areas."""
     spans = np.concatenate([_spans(one, row) for one in edges])
     spans = spans[np.argsort(spans[:, 0])]

@@ -21,9 +21,9 @@ import psutil
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.files import has_ended, machine_id, process_start, save_error, write_json
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.core.run_folder import RunFolder, Wish
+from napari_melanoma.core.run_folder import RunCommand, RunFolder
 
-PROCESS = "process.json"
+PROCESS_FILE = "process.json"
 REMOTE_SILENCE_S = 600.0  # a run on another machine that has been silent for longer counts as gone
 
 
@@ -38,7 +38,7 @@ class ProcessStamp:
     machine: str = ""
 
     @classmethod
-    def of(cls, pid: int | None = None) -> Self:
+    def create(cls, pid: int | None = None) -> Self:
         """Stamp a process of this machine."""
         number = os.getpid() if pid is None else pid
         return cls(
@@ -67,7 +67,7 @@ class ProcessStamp:
         write_json(path, asdict(self))
 
     @property
-    def here(self) -> bool:
+    def is_on_this_machine(self) -> bool:
         """Whether it belongs to this machine, by its mark rather than by its name, which may have changed since."""
         return self.machine == machine_id() if self.machine else self.host == socket.gethostname()
 
@@ -77,18 +77,18 @@ class ProcessStamp:
         return has_ended(self.pid, self.created) is False
 
 
-def alive(run: Path) -> bool:
+def is_run_alive(run: Path) -> bool:
     """Say whether the process of a run is at work, or waits for its turn.
 
     On another machine than this one: whether it has given a sign of life in the last ten minutes; it gives one every
     minute, also while it is paused or waits.
     """
-    stamp = ProcessStamp.read(run / PROCESS)
+    stamp = ProcessStamp.read(run / PROCESS_FILE)
     if stamp is None:
         return False
-    if stamp.here and (stamp.alive or stamp.host == socket.gethostname()):
+    if stamp.is_on_this_machine and (stamp.alive or stamp.host == socket.gethostname()):
         return stamp.alive
-    return time.time() - _last_sign(run) < REMOTE_SILENCE_S  # also where two machines were copied with their mark
+    return time.time() - _last_activity(run) < REMOTE_SILENCE_S  # also where two machines were copied with their mark
 
 
 def lower_priority() -> None:
@@ -100,7 +100,7 @@ def lower_priority() -> None:
         process.nice(max(10, int(process.nice())))
 
 
-def _last_sign(run: Path) -> float:
+def _last_activity(run: Path) -> float:
     """When a run last wrote something of itself."""
     try:
         return (run / "events.jsonl").stat().st_mtime
@@ -113,7 +113,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Ticket:
+class QueueTicket:
     """The place of the run in the folder ``run`` in the queue: a file named by its number, held until the run ends."""
 
     path: Path
@@ -143,7 +143,7 @@ def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] 
     ``sleep``: waits for so many seconds.
     """
     out.mkdir(parents=True, exist_ok=True)
-    ticket = draw_ticket(out, ProcessStamp.of())
+    ticket = draw_ticket(out, ProcessStamp.create())
     try:
         _wait(ticket, RunFolder(out), run, sleep)
         yield
@@ -151,7 +151,7 @@ def wait_for_turn(out: Path, *, run: RunContext, sleep: Callable[[float], None] 
         ticket.path.unlink(missing_ok=True)
 
 
-def draw_ticket(out: Path, stamp: ProcessStamp) -> Ticket:
+def draw_ticket(out: Path, stamp: ProcessStamp) -> QueueTicket:
     """Take the next number for a run; one that was drawn for it already, by whoever launched it, is kept."""
     from filelock import FileLock
 
@@ -162,14 +162,14 @@ def draw_ticket(out: Path, stamp: ProcessStamp) -> Ticket:
             tickets = _tickets(folder)
             own = next((ticket for ticket in tickets if ticket.run == run and ticket.stamp.alive), None)
             number = own.number if own else max((ticket.number for ticket in tickets), default=0) + 1
-            ticket = Ticket(folder / f"{number:08}.json", stamp, run)
+            ticket = QueueTicket(folder / f"{number:08}.json", stamp, run)
             write_json(ticket.path, {"run": run, **asdict(stamp)})
             return ticket
     except OSError as error:
         raise save_error(folder, error) from error
 
 
-def waiting_before(folder: Path, number: int) -> list[Ticket]:
+def tickets_before(folder: Path, number: int) -> list[QueueTicket]:
     """List the tickets that go before one; those of processes that have gone are removed.
 
     Returns the one at work first.
@@ -186,29 +186,31 @@ def waiting_before(folder: Path, number: int) -> list[Ticket]:
     return before
 
 
-def _wait(ticket: Ticket, folder: RunFolder, run: RunContext, sleep: Callable[[float], None]) -> None:
+def _wait(ticket: QueueTicket, folder: RunFolder, run: RunContext, sleep: Callable[[float], None]) -> None:
     """Wait for the tickets before this one."""
     told = None
-    while before := waiting_before(ticket.path.parent, ticket.number):
-        paused = next((Path(other.run).name for other in before if RunFolder(Path(other.run)).wish() == "pause"), None)
+    while before := tickets_before(ticket.path.parent, ticket.number):
+        paused = next(
+            (Path(other.run).name for other in before if RunFolder(Path(other.run)).read_command() == "pause"), None
+        )
         if (len(before), paused) != told:
             told = len(before), paused
-            folder.tell("queued", position=len(before), paused=paused)
+            folder.append_event("queued", position=len(before), paused=paused)
             others = "1 other run" if len(before) == 1 else f"{len(before)} other runs"
             held = f"; {paused} is paused" if paused else ""
             run.report(Progress(0, None, f"Waiting for {others} to end{held}"))
-        if run.cancelled or folder.wish() == "cancel":
+        if run.cancelled or folder.read_command() == "cancel":
             raise Cancelled
         sleep(POLL_S)
 
 
-def _tickets(folder: Path) -> list[Ticket]:
+def _tickets(folder: Path) -> list[QueueTicket]:
     """Every ticket that can be read, the lowest number first."""
     found = []
     for path in sorted(folder.glob("[0-9]*.json")):
         stamp = ProcessStamp.read(path)
         if stamp is not None:
-            found.append(Ticket(path, stamp, _run_name(path)))
+            found.append(QueueTicket(path, stamp, _run_name(path)))
     return found
 
 
@@ -220,42 +222,42 @@ def _run_name(path: Path) -> str:
         return ""
 
 
-OUTPUT = "output.txt"
-LAST_STEPS_S = 30.0  # between the last word of a process and its end: it lets go of memory, workers and folder
-STOPPED_S = 5.0  # that a killed process takes at most
-LAST_WORDS = ("cancelled", "failed", "finished")
+OUTPUT_FILE = "output.txt"
+EXIT_TIMEOUT_S = 30.0  # between the last word of a process and its end: it lets go of memory, workers and folder
+KILL_TIMEOUT_S = 5.0  # that a killed process takes at most
+FINAL_EVENTS = ("cancelled", "failed", "finished")
 _started: list[subprocess.Popen[bytes]] = []  # kept until they end: one that nobody asked after stays a zombie
 
 
-def let_end(run: Path) -> bool:
+def wait_until_ended(run: Path) -> bool:
     """Wait until the process of a run has ended, where the run has said its last word; half a minute at most.
 
     Whether no process works on it any more; False at once for a run that is not ending.
     """
-    until = time.monotonic() + LAST_STEPS_S
-    if alive(run):
+    until = time.monotonic() + EXIT_TIMEOUT_S
+    if is_run_alive(run):
         told = RunFolder(run).read_events()
-        if not told or told[-1].get("kind") not in LAST_WORDS:
+        if not told or told[-1].get("kind") not in FINAL_EVENTS:
             return False
-    while alive(run):
+    while is_run_alive(run):
         if time.monotonic() > until:
             return False
         time.sleep(0.1)
     return True
 
 
-def ask(run: Path, wish: Wish) -> None:
+def send_command(run: Path, command: RunCommand) -> None:
     """Tell a run to go on, pause or end; it acts within a batch."""
-    RunFolder(run).ask(wish)
+    RunFolder(run).write_command(command)
 
 
-def request(run: Path, wish: Wish) -> None:
+def send_command_or_stop(run: Path, command: RunCommand) -> None:
     """Ask a training run to go on, pause or end; one that still loads or waits ends at once."""
     folder = RunFolder(run)
-    folder.ask(wish)
+    folder.write_command(command)
     # Asked again once it has ended: it may have come to its last word meanwhile.
-    if wish == "cancel" and folder.launched and end_process(run) and folder.launched:
-        folder.tell_last("cancelled")
+    if command == "cancel" and folder.is_launching and end_process(run) and folder.is_launching:
+        folder.append_final_event("cancelled")
 
 
 def end_process(folder: Path) -> bool:
@@ -263,38 +265,38 @@ def end_process(folder: Path) -> bool:
 
     Whether it ended; False where it is on another machine, had ended before, or could not be killed.
     """
-    stamp = ProcessStamp.read(folder / PROCESS)
-    if stamp is None or not stamp.here or not stamp.alive:
+    stamp = ProcessStamp.read(folder / PROCESS_FILE)
+    if stamp is None or not stamp.is_on_this_machine or not stamp.alive:
         return False
     with suppress(psutil.Error):  # it has ended by itself meanwhile
         process = psutil.Process(stamp.pid)
         process.kill()
-        process.wait(STOPPED_S)
+        process.wait(KILL_TIMEOUT_S)
     return not stamp.alive
 
 
-def reap() -> None:
+def reap_children() -> None:
     """Take leave of our children that have ended, so that they do not stay in the table of processes."""
     _started[:] = [child for child in _started if child.poll() is None]
 
 
-def spawn(words: list[str], output: Path) -> ProcessStamp:
+def spawn_detached(arguments: list[str], output: Path) -> ProcessStamp:
     """Start a process that is not tied to this one: not by its terminal, not by its pipes, not by its end."""
-    reap()
+    reap_children()
     with output.open("ab") as log:
         log.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
         log.flush()
         apart: dict[str, Any] = {"start_new_session": True}
         if sys.platform == "win32":
             apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
-        child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, **apart)
+        child = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, **apart)
     _started.append(child)
-    return ProcessStamp.of(child.pid)
+    return ProcessStamp.create(child.pid)
 
 
 @atexit.register
-def _let_go() -> None:
+def _detach_children() -> None:
     """Leave to themselves the children that are to outlive us; without this, each is warned of."""
-    reap()
+    reap_children()
     for child in _started:
         child.returncode = 0

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PACKAGES = ("napari", "numpy", "scikit-image", "scipy", "torch", "torchvision", "lightning", "timm")
 
 
-def provenance() -> dict[str, object]:
+def collect_provenance() -> dict[str, object]:
     """Describe the software and machine at hand; reads package metadata only, so nothing heavy is imported.
 
     Returns ``program``, ``version``, ``python``, ``platform``, ``packages`` and ``created`` (UTC, ISO 8601).
@@ -32,7 +32,7 @@ def provenance() -> dict[str, object]:
     }
 
 
-def fingerprint(array: NDArray) -> str:
+def array_fingerprint(array: NDArray) -> str:
     """SHA-256 of an array's shape, dtype and content."""
     import numpy as np
 

@@ -16,14 +16,14 @@ from typing import Literal, cast, get_args
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.csv_files import CsvWriter
-from napari_melanoma.core.files import finite, remove_leftovers, save_error, write_json, write_text
-from napari_melanoma.core.ownership import beating, is_locked, locked
+from napari_melanoma.core.files import remove_leftovers, replace_non_finite, save_error, write_json, write_text
+from napari_melanoma.core.locks import heartbeat, hold_lock, is_locked
 from napari_melanoma.core.parsing import parse_json, read_json
 
-Wish = Literal["run", "pause", "cancel"]
-RESERVE_BYTES = 65536
+RunCommand = Literal["run", "pause", "cancel"]
+RESERVED_BYTES = 65536
 PAUSE_S = 0.2
-LANDMARKS = ("launched", "started", "cancelled", "failed", "finished")
+LIFECYCLE_EVENTS = ("launched", "started", "cancelled", "failed", "finished")
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,16 @@ class RunFolder:
         """What happened, a line an event."""
         return self.path / "events.jsonl"
 
-    def tell(self, kind: str, **values: object) -> None:
+    def append_event(self, kind: str, **values: object) -> None:
         """Append one event to ``events.jsonl``."""
-        line = json.dumps(finite({"time": round(time.time(), 3), "kind": kind, **values}))
+        line = json.dumps(replace_non_finite({"time": round(time.time(), 3), "kind": kind, **values}))
         _append(self.events, line + "\n")
 
-    def tell_last(self, kind: str, **values: object) -> None:
+    def append_final_event(self, kind: str, **values: object) -> None:
         """Append the event that ends a run, on a full disk too: room for it was set aside when the run began."""
         with suppress(OSError):
             (self.path / ".reserve").unlink(missing_ok=True)
-        self.tell(kind, **values)
+        self.append_event(kind, **values)
 
     def read_events(self) -> list[dict[str, object]]:
         """Read all events that were written to their end.
@@ -116,19 +116,19 @@ class RunFolder:
         text = io.StringIO(newline="")
         writer = CsvWriter(text)
         if not path.exists() or path.stat().st_size == 0:
-            writer.row(row)
-        writer.row(f"{value:.6g}" for value in row.values())
+            writer.write_row(row)
+        writer.write_row(f"{value:.6g}" for value in row.values())
         _append(path, text.getvalue())
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Cut off the incomplete last line and the temporary files of a killed process; only the lock's owner may."""
         for path in (self.events, self.path / "metrics.csv"):
             if path.exists():
-                _cut_last_line(path)
+                _drop_incomplete_line(path)
         for folder in (self.path, self.checkpoints, self.samples):
             remove_leftovers(folder, alone=True)
 
-    def keep_metrics_before(self, epoch: int) -> None:
+    def drop_metrics_from(self, epoch: int) -> None:
         """Drop the rows of ``metrics.csv`` from an epoch on, which a resumed run is about to repeat."""
         path = self.path / "metrics.csv"
         if path.exists():
@@ -136,7 +136,7 @@ class RunFolder:
             kept = [row for row in rows if _epoch(row, header) < epoch]
             write_text(path, "".join(f"{row}\n" for row in (header, *kept) if row))
 
-    def wish(self) -> Wish:
+    def read_command(self) -> RunCommand:
         """Read what the user wishes of the run from ``control.json``.
 
         Returns ``"run"`` where the file is missing or is being written.
@@ -145,17 +145,17 @@ class RunFolder:
             wish = read_json(self.path / "control.json")["wish"]
         except (OSError, ValueError, KeyError, TypeError):
             return "run"
-        return cast("Wish", wish) if wish in get_args(Wish) else "run"
+        return cast("RunCommand", wish) if wish in get_args(RunCommand) else "run"
 
-    def ask(self, wish: Wish) -> None:
+    def write_command(self, command: RunCommand) -> None:
         """Write a wish for the run to follow."""
-        write_json(self.path / "control.json", {"wish": wish})
+        write_json(self.path / "control.json", {"wish": command})
 
     @property
-    def launched(self) -> bool:
+    def is_launching(self) -> bool:
         """Whether a process was launched for this folder that has not begun its work yet."""
         kinds = [event.get("kind") for event in self.read_events()]
-        return next((kind for kind in reversed(kinds) if kind in LANDMARKS), None) == "launched"
+        return next((kind for kind in reversed(kinds) if kind in LIFECYCLE_EVENTS), None) == "launched"
 
     @property
     def is_owned(self) -> bool:
@@ -163,22 +163,22 @@ class RunFolder:
         return is_locked(self.path / ".lock")
 
     @contextmanager
-    def owned(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Work in this folder alone: lock it, give signs of life, and set room aside for the last words.
 
         While the lock is held; it ends with the process too.
         """
         reserve = self.path / ".reserve"
-        with locked(self.path / ".lock"), beating(self.events):
+        with hold_lock(self.path / ".lock"), heartbeat(self.events):
             try:
-                reserve.write_bytes(os.urandom(RESERVE_BYTES))  # bytes that no file system folds away
+                reserve.write_bytes(os.urandom(RESERVED_BYTES))  # bytes that no file system folds away
                 yield
             finally:
                 with suppress(OSError):
                     reserve.unlink(missing_ok=True)
 
     @contextmanager
-    def logged(self) -> Iterator[None]:
+    def log_to_file(self) -> Iterator[None]:
         """Keep what this package logs meanwhile in ``log.txt``, after what is there already."""
         logger = logging.getLogger("napari_melanoma")
         before = logger.level
@@ -219,7 +219,7 @@ def _append(path: Path, text: str) -> None:
         raise save_error(path, error) from error
 
 
-def _cut_last_line(path: Path) -> None:
+def _drop_incomplete_line(path: Path) -> None:
     """Remove what stands after the last end of line."""
     try:
         with path.open("rb+") as file:
@@ -229,7 +229,7 @@ def _cut_last_line(path: Path) -> None:
         raise save_error(path, error) from error
 
 
-class ListeningContext(RunContext):
+class RunFolderContext(RunContext):
     """A run context that also hears a wish written into the run folder: to stop, or to hold for a while."""
 
     def __init__(self, run: RunContext, folder: RunFolder) -> None:
@@ -243,34 +243,34 @@ class ListeningContext(RunContext):
         return super().cancelled or self._outer.cancelled
 
     @property
-    def held(self) -> bool:
+    def is_pause_requested(self) -> bool:
         """Whether a pause is wished."""
-        return self.wish() == "pause"
+        return self.read_command() == "pause"
 
-    def wish(self) -> Wish:
+    def read_command(self) -> RunCommand:
         """Read what is wished of the run, by the program or through the folder.
 
         Returns ``"run"``, ``"pause"`` or ``"cancel"``.
         """
-        return "cancel" if self.cancelled else self._folder.wish()
+        return "cancel" if self.cancelled else self._folder.read_command()
 
     def check(self) -> None:
         """Hold while a pause is wished; raise ``Cancelled`` if a stop was asked for."""
-        if self.wish() == "pause":
-            self._folder.tell("paused")
-            while self.wish() == "pause":
+        if self.read_command() == "pause":
+            self._folder.append_event("paused")
+            while self.read_command() == "pause":
                 time.sleep(PAUSE_S)
-            if self.wish() == "run":
-                self._folder.tell("continued")
-        if self.wish() == "cancel":
+            if self.read_command() == "run":
+                self._folder.append_event("continued")
+        if self.read_command() == "cancel":
             self.cancel()
         super().check()
 
 
-class HelpingContext(ListeningContext):
+class SecondaryRunContext(RunFolderContext):
     """A context for a process beside the one that owns the run folder: it leaves the folder's wishes to that one."""
 
-    def wish(self) -> Wish:
+    def read_command(self) -> RunCommand:
         """Read what the program wishes of this process.
 
         Returns ``"run"`` or ``"cancel"``.

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.core.processes import PROCESS
+from napari_melanoma.core.processes import PROCESS_FILE
 from napari_melanoma.core.run_folder import RunFolder
 
-__all__ = ["RunState", "RunTail", "last_events", "state_of"]
+__all__ = ["RunEventReader", "RunState", "read_last_events", "run_state"]
 
 EVENTS = "events.jsonl"
 HEAD_BYTES, TAIL_BYTES = 2**12, 2**16
@@ -44,12 +44,12 @@ class RunState(StrEnum):
 
 
 _ACTIVE = (RunState.queued, RunState.starting, RunState.running, RunState.paused, RunState.cancelling)
-ENDS = {"cancelled": RunState.cancelled, "failed": RunState.failed, "finished": RunState.finished}
-STANDING = {"launched": RunState.starting, "queued": RunState.queued, "paused": RunState.paused}
-AT_WORK = ("started", "progress", "step", "epoch", "samples", "continued")
+FINAL_STATES = {"cancelled": RunState.cancelled, "failed": RunState.failed, "finished": RunState.finished}
+STATE_BY_EVENT = {"launched": RunState.starting, "queued": RunState.queued, "paused": RunState.paused}
+RUNNING_EVENTS = ("started", "progress", "step", "epoch", "samples", "continued")
 
 
-class RunTail:
+class RunEventReader:
     """Reads what a run has told since it was last asked.
 
     Parameters
@@ -81,10 +81,10 @@ class RunTail:
             return []
         whole = found[: found.rfind(b"\n") + 1]
         self._offset += len(whole)
-        return _parsed(whole)
+        return _parse_events(whole)
 
 
-def last_events(path: Path) -> list[dict[str, Any]]:
+def read_last_events(path: Path) -> list[dict[str, Any]]:
     """Read the last events of a run folder.
 
     Parameters
@@ -97,10 +97,10 @@ def last_events(path: Path) -> list[dict[str, Any]]:
     list of dict
         The last 64 KB of them, in their order; empty where there are none.
     """
-    return _ends_of(path / EVENTS)[1]
+    return _read_first_and_last(path / EVENTS)[1]
 
 
-def state_of(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunState:
+def run_state(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunState:
     """Say where a run stands, from its last word and whether its process is there.
 
     Parameters
@@ -117,19 +117,19 @@ def state_of(path: Path, events: list[dict[str, Any]], at_work: bool) -> RunStat
     RunState
         Where it stands.
     """
-    word = _last_word(events)
-    if word in ENDS:
-        return ENDS[word]
+    word = _last_state_event(events)
+    if word in FINAL_STATES:
+        return FINAL_STATES[word]
     if at_work:
-        if RunFolder(path).wish() == "cancel":
+        if RunFolder(path).read_command() == "cancel":
             return RunState.cancelling
-        return STANDING.get(word, RunState.running) if word else RunState.starting
-    if word == "launched" and not (path / PROCESS).is_file() and time.time() - _when(events[-1]) < SPAWN_S:
+        return STATE_BY_EVENT.get(word, RunState.running) if word else RunState.starting
+    if word == "launched" and not (path / PROCESS_FILE).is_file() and time.time() - _event_time(events[-1]) < SPAWN_S:
         return RunState.starting
     return RunState.failed if word == "launched" else RunState.lost  # failed: it never got as far as saying a word
 
 
-def _ends_of(path: Path) -> tuple[float | None, list[dict[str, Any]]]:
+def _read_first_and_last(path: Path) -> tuple[float | None, list[dict[str, Any]]]:
     """When the first event was, and the last events."""
     try:
         with path.open("rb") as events:
@@ -141,12 +141,12 @@ def _ends_of(path: Path) -> tuple[float | None, list[dict[str, Any]]]:
         return None, []
     if size > TAIL_BYTES:
         tail = tail.partition(b"\n")[2]
-    found = _parsed(tail[: tail.rfind(b"\n") + 1])
-    begun = _parsed(head[: head.rfind(b"\n") + 1])[:1] or found[:1]
-    return (_when(begun[0]) if begun else None), found
+    found = _parse_events(tail[: tail.rfind(b"\n") + 1])
+    begun = _parse_events(head[: head.rfind(b"\n") + 1])[:1] or found[:1]
+    return (_event_time(begun[0]) if begun else None), found
 
 
-def _parsed(lines: bytes) -> list[dict[str, Any]]:
+def _parse_events(lines: bytes) -> list[dict[str, Any]]:
     """Events of whole lines; what is no event is passed over."""
     events = []
     for line in lines.splitlines():
@@ -159,13 +159,15 @@ def _parsed(lines: bytes) -> list[dict[str, Any]]:
     return events
 
 
-def _when(event: dict[str, Any]) -> float:
+def _event_time(event: dict[str, Any]) -> float:
     """Time of an event."""
     time_ = event.get("time")
     return float(time_) if isinstance(time_, int | float) else 0.0
 
 
-def _last_word(events: list[dict[str, Any]]) -> str:
+def _last_state_event(events: list[dict[str, Any]]) -> str:
     """Kind of the last event that says where the run stands."""
     words = (event["kind"] for event in reversed(events))
-    return next((word for word in words if word in ENDS or word in STANDING or word in AT_WORK), "")
+    return next(
+        (word for word in words if word in FINAL_STATES or word in STATE_BY_EVENT or word in RUNNING_EVENTS), ""
+    )

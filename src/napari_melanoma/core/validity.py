@@ -15,7 +15,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError
 
-__all__ = ["NOT_VALID", "PredictionFacts", "ScaleMatch", "Validity", "ValidityReason", "is_scale_hopeless"]
+__all__ = ["NOT_VALID", "ScaleMatch", "Validity", "ValidityInputs", "ValidityReason", "is_scale_refused"]
 
 Severity = Literal["invalid", "caution"]
 Code = Literal[
@@ -63,7 +63,7 @@ class ScaleMatch:
         return max(self.found_um / self.expected_um, self.expected_um / self.found_um)
 
 
-def is_scale_hopeless(scale: ScaleMatch) -> bool:
+def is_scale_refused(scale: ScaleMatch) -> bool:
     """Say whether tiles show something else entirely than what a model was trained on.
 
     Parameters
@@ -99,17 +99,17 @@ class Validity(Config):
     @property
     def valid(self) -> bool:
         """Whether the prediction may be shown with a headline of its own."""
-        return not self._of("invalid")
+        return not self._reasons_of("invalid")
 
     @property
     def cautions(self) -> tuple[str, ...]:
         """What to know of a prediction that is valid, a sentence each."""
-        return tuple(_sentence(one.text) for one in self._of("caution"))
+        return tuple(_sentence(one.text) for one in self._reasons_of("caution"))
 
     @property
-    def also(self) -> tuple[str, ...]:
+    def other_reasons(self) -> tuple[str, ...]:
         """What else speaks against a prediction, beside the reason in its headline, a sentence each."""
-        return tuple(_sentence(one.text) for one in (*self._of("invalid")[1:], *self._of("caution")))
+        return tuple(_sentence(one.text) for one in (*self._reasons_of("invalid")[1:], *self._reasons_of("caution")))
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -129,7 +129,7 @@ class Validity(Config):
         str
             That, or why it is not valid.
         """
-        invalid = self._of("invalid")
+        invalid = self._reasons_of("invalid")
         if invalid:
             return f"{NOT_VALID}: {invalid[0].text}"
         return f"Demonstration model: {statement}" if self.demonstration and statement else statement
@@ -149,7 +149,7 @@ class Validity(Config):
         """
         every = (self, *others)
         return Validity(
-            reasons=_ordered(reason for one in every for reason in one.reasons),
+            reasons=_sort_reasons(reason for one in every for reason in one.reasons),
             demonstration=any(one.demonstration for one in every),
         )
 
@@ -184,7 +184,7 @@ class Validity(Config):
         except ConfigError:
             return None
 
-    def cells(self) -> dict[str, object]:
+    def to_columns(self) -> dict[str, object]:
         """Give the columns of a table.
 
         Returns
@@ -194,12 +194,12 @@ class Validity(Config):
         """
         return {"valid": str(self.valid).lower(), "validity": "; ".join(one.text for one in self.reasons)}
 
-    def _of(self, severity: Severity) -> tuple[ValidityReason, ...]:
+    def _reasons_of(self, severity: Severity) -> tuple[ValidityReason, ...]:
         return tuple(one for one in self.reasons if one.severity == severity)
 
 
 @dataclass(frozen=True)
-class PredictionFacts:
+class ValidityInputs:
     """What is known of a model and an input; None where it does not apply or is unknown.
 
     Attributes
@@ -252,7 +252,7 @@ class PredictionFacts:
     calibrated: bool | None = None
     coverage: float | None = None
 
-    def validity(self) -> Validity:
+    def check(self) -> Validity:
         """Apply the policy.
 
         Returns
@@ -261,18 +261,18 @@ class PredictionFacts:
             The reasons in the order of ``CODES``, those that make the prediction invalid first.
         """
         found = (
-            *self._of_training(),
-            *self._of_file(),
-            *self._of_modality(),
-            *self._of_scale(),
-            *self._of_field(),
-            *self._of_distribution(),
-            *self._of_calibration(),
+            *self._check_training(),
+            *self._check_file(),
+            *self._check_modality(),
+            *self._check_scale(),
+            *self._check_field(),
+            *self._check_distribution(),
+            *self._check_calibration(),
         )
         is_demonstration = self.demonstration or self.synthetic_share >= 1
-        return Validity(reasons=_ordered(found), demonstration=is_demonstration and self.synthetic_input)
+        return Validity(reasons=_sort_reasons(found), demonstration=is_demonstration and self.synthetic_input)
 
-    def _of_training(self) -> Iterable[ValidityReason]:
+    def _check_training(self) -> Iterable[ValidityReason]:
         share = self.synthetic_share
         if self.synthetic_input:
             return
@@ -286,7 +286,7 @@ class PredictionFacts:
             severity: Severity = "invalid" if share >= SYNTHETIC_INVALID else "caution"
             yield ValidityReason(code="synthetic_training", severity=severity, text=text)
 
-    def _of_file(self) -> Iterable[ValidityReason]:
+    def _check_file(self) -> Iterable[ValidityReason]:
         if self.damage:
             yield _invalid("damaged", f"a part of the image is missing. {self.damage.rstrip('.')}")
         if self.failed_share > 0:
@@ -294,20 +294,20 @@ class PredictionFacts:
             severity: Severity = "invalid" if self.failed_share > FAILED_INVALID else "caution"
             yield ValidityReason(code="damaged", severity=severity, text=text)
 
-    def _of_modality(self) -> Iterable[ValidityReason]:
+    def _check_modality(self) -> Iterable[ValidityReason]:
         if self.modality == NO_PHOTOGRAPH:
             yield _invalid("no_photograph", "the image does not look like a photograph of a skin lesion")
         elif self.modality and self.modalities and self.modality not in self.modalities:
-            trained = " and ".join(map(_words, self.modalities))
+            trained = " and ".join(map(_modality_name, self.modalities))
             yield _invalid(
                 "modality",
-                f"'{self.model}' cannot judge {_input(self.modality)}. It was trained on {trained} images only",
+                f"'{self.model}' cannot judge {_input_name(self.modality)}. It was trained on {trained} images only",
             )
         elif not self.modality_certain:
             text = "the modality of the image is not certain"
             yield ValidityReason(code="modality_uncertain", severity="caution", text=text)
 
-    def _of_scale(self) -> Iterable[ValidityReason]:
+    def _check_scale(self) -> Iterable[ValidityReason]:
         scale = self.scale
         if scale is None:
             return
@@ -324,7 +324,7 @@ class PredictionFacts:
             severity: Severity = "invalid" if scale.factor > SCALE_INVALID else "caution"
             yield ValidityReason(code="scale", severity=severity, text=text)
 
-    def _of_field(self) -> Iterable[ValidityReason]:
+    def _check_field(self) -> Iterable[ValidityReason]:
         wide, wanted = self.field_mm, self.model_field_mm
         if wide is not None and wanted and wide < FIELD_CAUTION * wanted:
             text = f"the image is too small. It shows {wide:.2g} mm, and '{self.model}' needs {wanted:.2g} mm"
@@ -333,14 +333,14 @@ class PredictionFacts:
         if self.detail is not None and self.detail < DETAIL_INVALID:
             yield _invalid("resolution", "the lesion has too few pixels. Take the photograph closer, or larger")
 
-    def _of_distribution(self) -> Iterable[ValidityReason]:
+    def _check_distribution(self) -> Iterable[ValidityReason]:
         if self.distance is not None and self.limit is not None and not self.distance <= self.limit:  # nor if it is NaN
             yield _invalid(
                 "out_of_distribution",
                 f"the image is out of distribution. It differs from the data that '{self.model}' was trained on",
             )
 
-    def _of_calibration(self) -> Iterable[ValidityReason]:
+    def _check_calibration(self) -> Iterable[ValidityReason]:
         if self.calibrated is False:
             yield _invalid(
                 "uncalibrated", f"the error is unknown. The predictions of '{self.model}' were never calibrated"
@@ -357,7 +357,7 @@ def _invalid(code: Code, text: str) -> ValidityReason:
     return ValidityReason(code=code, text=text)
 
 
-def _ordered(reasons: Iterable[ValidityReason]) -> tuple[ValidityReason, ...]:
+def _sort_reasons(reasons: Iterable[ValidityReason]) -> tuple[ValidityReason, ...]:
     """Each reason once, those that make a prediction invalid first, then by code."""
     places: dict[str, int] = {code: place for place, code in enumerate(CODES)}
     return tuple(
@@ -365,12 +365,12 @@ def _ordered(reasons: Iterable[ValidityReason]) -> tuple[ValidityReason, ...]:
     )
 
 
-def _input(modality: str) -> str:
-    kind = _words(modality)
+def _input_name(modality: str) -> str:
+    kind = _modality_name(modality)
     return f"a {kind}" if modality in ("slide", "tbp_tile") else f"a {kind} photograph"
 
 
-def _words(modality: str) -> str:
+def _modality_name(modality: str) -> str:
     return {"tbp_tile": "total-body photography tile"}.get(modality, modality.replace("_", " "))
 
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.prediction import EncoderConfig, TileConfig
-from napari_melanoma.io.results import read_content
+from napari_melanoma.core.prediction_config import EncoderConfig, TileConfig
+from napari_melanoma.io.results import read_slide_result
 from napari_melanoma.io.slide_spec import DONE, WAITING
-from napari_melanoma.io.slide_store import CHUNK, SlideResult, faults
+from napari_melanoma.io.slide_store import CHUNK, SlideResult, file_errors_translated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PIECE = 8192  # tiles that are looked at together: 32 MB of 1024 features
-MOST_CHUNKS = 64  # of the store that one sample is drawn from, about a megabyte each
+TILES_PER_CHUNK = 8192  # tiles that are looked at together: 32 MB of 1024 features
+MAX_CHUNKS = 64  # of the store that one sample is drawn from, about a megabyte each
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Bag:
         self.kind = kind
         self.mpp = mpp
         self._result = result
-        self.places = result.order
-        self._done = result.state[self.places[:, 0], self.places[:, 1]] == DONE
+        self.grid_positions = result.order
+        self._is_done = result.state[self.grid_positions[:, 0], self.grid_positions[:, 1]] == DONE
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -55,12 +55,12 @@ class Bag:
                 f"{folder} holds results of {result.spec.kind}, expected embeddings of tiles. Analyse the slide with "
                 "an encoder into another folder: napari-melanoma slide SLIDE --out DIR --model ENCODER."
             )
-        content = read_content(folder)
-        found = cls(folder, result, _kind(result, content), _seen_at(content))
+        content = read_slide_result(folder)
+        found = cls(folder, result, _read_kind(result, content), _read_mpp(content))
         waiting = int((result.state == WAITING).sum())
         if waiting or not content:
             raise InputError(
-                f"{folder} is not finished: {waiting} of {len(found.places)} tiles wait. Run the same analysis again; "
+                f"{folder} is not finished: {waiting} of {len(found.grid_positions)} tiles wait. Run the same analysis again; "
                 "it goes on."
             )
         if not len(found):
@@ -73,24 +73,24 @@ class Bag:
 
     def __len__(self) -> int:
         """Count the tiles that have an embedding."""
-        return int(self._done.sum())
+        return int(self._is_done.sum())
 
     @property
-    def done(self) -> NDArray[np.int32]:
+    def tile_positions(self) -> NDArray[np.int32]:
         """Row and column of each tile that has an embedding, in the order of the pieces: int32 (tile, 2)."""
-        return self.places[self._done]
+        return self.grid_positions[self._is_done]
 
-    def pieces(self, size: int = PIECE) -> Iterator[NDArray[np.float32]]:
+    def iter_embeddings(self, size: int = TILES_PER_CHUNK) -> Iterator[NDArray[np.float32]]:
         """Read all embeddings, some at a time.
 
         Yields float32 (tile, feature), tiles that could not be read left out; never empty.
         """
-        for first in range(0, len(self._done), size):
-            known = self._done[first : first + size]
+        for first in range(0, len(self._is_done), size):
+            known = self._is_done[first : first + size]
             if known.any():
                 yield self._result.embedding(slice(first, first + size))[known].astype(np.float32)
 
-    def sample(self, count: int, seed: int) -> NDArray[np.float32]:
+    def sample_embeddings(self, count: int, seed: int) -> NDArray[np.float32]:
         """Read some of the embeddings, drawn without replacement.
 
         Of a large store some chunks are drawn first, so that a sample never costs reading all of it; each tile is as
@@ -98,13 +98,13 @@ class Bag:
 
         Returns float32 (tile, feature).
         """
-        known = np.flatnonzero(self._done)
+        known = np.flatnonzero(self._is_done)
         if len(known) <= count:
-            return np.concatenate(list(self.pieces()))
+            return np.concatenate(list(self.iter_embeddings()))
         length, draw = self._result.array("embedding").chunks[0], np.random.default_rng(seed)
         chunks = np.unique(known // length)
-        if len(chunks) > MOST_CHUNKS:
-            known = known[np.isin(known // length, draw.choice(chunks, MOST_CHUNKS, replace=False))]
+        if len(chunks) > MAX_CHUNKS:
+            known = known[np.isin(known // length, draw.choice(chunks, MAX_CHUNKS, replace=False))]
         chosen = np.sort(draw.choice(known, min(count, len(known)), replace=False))
         parts = []
         for chunk in np.unique(chosen // length):
@@ -119,24 +119,24 @@ class Bag:
         would take minutes for many slides, and follow from the rest.
         """
         found = hashlib.sha256(json.dumps(self._result.spec.model_dump(mode="json"), sort_keys=True).encode())
-        found.update(self.places.tobytes())
-        found.update(self._done.tobytes())
-        found.update(next(self.pieces(256)).tobytes())
+        found.update(self.grid_positions.tobytes())
+        found.update(self._is_done.tobytes())
+        found.update(next(self.iter_embeddings(256)).tobytes())
         return found.hexdigest()
 
 
-def _seen_at(content: dict[str, Any]) -> tuple[float, float] | None:
+def _read_mpp(content: dict[str, Any]) -> tuple[float, float] | None:
     """Scale of the tiles, down and across; None where nobody says."""
     said = content.get("tile_mpp")
     return (float(said[0]), float(said[1])) if isinstance(said, list) and len(said) == 2 else None
 
 
-def _kind(result: SlideResult, content: dict[str, Any]) -> BagKind:
+def _read_kind(result: SlideResult, content: dict[str, Any]) -> BagKind:
     """What embeddings a store holds, as it says itself."""
     spec, model = result.spec, content.get("model") or {}
     settings, side = spec.settings, spec.tile_px
     stated = settings["tile_um"] / side if settings.get("tile_um") else settings.get("tile_mpp")
-    mpp = float(stated or model.get("mpp") or np.mean(_seen_at(content) or 1.0))
+    mpp = float(stated or model.get("mpp") or np.mean(_read_mpp(content) or 1.0))
     encoder = EncoderConfig(
         name=str(settings.get("model")),
         fingerprint=str(settings.get("weights") or "unknown"),
@@ -160,7 +160,7 @@ def write_attention(result: SlideResult, places: NDArray[np.int32], weights: NDA
     shape = (result.spec.rows, result.spec.columns)
     grid = np.full(shape, np.nan, np.float32)
     grid[places[:, 0], places[:, 1]] = weights
-    with faults(result.path):
+    with file_errors_translated(result.path):
         group = zarr.open_group(store=result.path, mode="r+")
         group.create_array(
             ATTENTION,
@@ -184,7 +184,7 @@ def read_attention(result: SlideResult) -> NDArray[np.float32] | None:
         return None
 
 
-def relative(attention: NDArray[np.float32]) -> NDArray[np.float32]:
+def normalize_attention(attention: NDArray[np.float32]) -> NDArray[np.float32]:
     """Bring weights to what can be seen: 1 for the tile with the greatest.
 
     ``attention``: float32 (row, column), NaN where there is none. Returns the same in [0, 1]: of a hundred thousand

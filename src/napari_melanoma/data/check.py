@@ -13,26 +13,34 @@ import numpy as np
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
-from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.core.wording import first_few
-from napari_melanoma.data.dataset import REVIEWS, Entry, Sample, each_entry, owner_of, sample_of, usable
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.data.dataset import (
+    REVIEWS,
+    DatasetEntry,
+    Sample,
+    get_group_id,
+    iter_entries,
+    make_sample,
+    select_trainable,
+)
 from napari_melanoma.data.duplicates import find_duplicates
-from napari_melanoma.data.harmonize import Harmoniser, HarmoniseReport, listed
-from napari_melanoma.data.mapping import TableMapping, suggest_mapping
-from napari_melanoma.data.splits import SPLIT_RISK, PatientLeaks
-from napari_melanoma.data.table_file import each_table_row
-from napari_melanoma.data.table_schema import AS_GIVEN
+from napari_melanoma.data.harmonize import Harmonizer, HarmonizeReport, list_counts
+from napari_melanoma.data.splits import SPLIT_RISK, PatientLeakDetector
+from napari_melanoma.data.table_file import iter_table_rows
+from napari_melanoma.data.table_mapping import TableMapping, suggest_mapping
+from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, read_mask
-from napari_melanoma.io.tables import each_row
+from napari_melanoma.io.tables import iterate_rows
 
 NO_REVIEW = "not asked"
-INSIDE = 255  # of a mask of one lesion
-NAMED = 5  # rows without an image that a note names
+MASK_VALUE = 255  # of a mask of one lesion
+MAX_NAMED = 5  # rows without an image that a note names
 
 
 @dataclass(frozen=True)
-class Looked:
+class ImageCheck:
     """What the files of one image say; ``digest`` is the fingerprint of its pixels, "" where it cannot be read.
 
     ``labels`` are the values of a mask that is a label image of several classes.
@@ -74,43 +82,45 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
 
     Counts, faults and notes.
     """
-    table = TableCheck()
+    table = TableChecker()
     if folder.is_file():
-        return _table_alone(folder, table, run)
-    samples, faults, bare = _entries(folder, table, run)
-    looked = [_look(sample) for sample in run.track(samples, "Reading images and masks")]
+        return _check_table(folder, table, run)
+    samples, faults, bare = _read_entries(folder, table, run)
+    looked = [_check_image(sample) for sample in run.track(samples, "Reading images and masks")]
     faults += [(one.sample.image_id, one.fault) for one in looked if one.fault]
-    parted, beside = _same_pictures(looked, run)
-    faults += [*_unknown_reviews(samples), *table.faults(), *_same_pixels(looked), *parted]
+    parted, beside = _find_similar_images(looked, run)
+    faults += [*_find_unknown_reviews(samples), *table.faults(), *_find_identical_images(looked), *parted]
     sides = [one.shape for one in looked if one.shape]
     rows = table.report.rows
     return DataCheck(
         rows=rows,
         images=rows - len(bare),
         masks=sum(sample.mask is not None for sample in samples),
-        usable=len(usable(samples)),
+        usable=len(select_trainable(samples)),
         groups=table.groups,
-        reviews=_counted(sample.review or NO_REVIEW for sample in samples),
+        reviews=_count_values(sample.review or NO_REVIEW for sample in samples),
         splits=table.splits,
         diagnoses=table.diagnoses,
-        shorter_side_px=tuple(int(side) for side in _range([min(shape) for shape in sides])),
-        longer_side_px=tuple(int(side) for side in _range([max(shape) for shape in sides])),
-        lesion_percent=_range([100 * one.lesion_fraction for one in looked if one.lesion_fraction is not None]),
+        shorter_side_px=tuple(int(side) for side in _min_median_max([min(shape) for shape in sides])),
+        longer_side_px=tuple(int(side) for side in _min_median_max([max(shape) for shape in sides])),
+        lesion_percent=_min_median_max(
+            [100 * one.lesion_fraction for one in looked if one.lesion_fraction is not None]
+        ),
         faults=faults,
         notes=[
-            *_label_images(looked),
-            *_strange_masks(looked),
+            *_note_label_images(looked),
+            *_find_unusual_masks(looked),
             *beside,
-            *_unnamed_files(folder, samples),
-            *_without(bare),
+            *_note_unlisted_files(folder, samples),
+            *_note_missing_images(bare),
             *table.notes(),
         ],
     )
 
 
-def _table_alone(path: Path, table: TableCheck, run: RunContext) -> DataCheck:
+def _check_table(path: Path, table: TableChecker, run: RunContext) -> DataCheck:
     """Look a table over that lies nowhere near its images."""
-    for _ in check_rows(path, table, run):
+    for _ in iter_checked_rows(path, table, run):
         pass
     return DataCheck(
         rows=table.report.rows,
@@ -129,19 +139,19 @@ def _table_alone(path: Path, table: TableCheck, run: RunContext) -> DataCheck:
     )
 
 
-def _entries(folder: Path, table: TableCheck, run: RunContext) -> tuple[list[Sample], list[Finding], list[str]]:
+def _read_entries(folder: Path, table: TableChecker, run: RunContext) -> tuple[list[Sample], list[Finding], list[str]]:
     """The images of a data set, what is wrong with its rows, and the rows that say that they have no image."""
     samples: list[Sample] = []
     faults: list[Finding] = []
     bare: list[str] = []
-    for entry in each_entry(folder):
+    for entry in iter_entries(folder):
         run.check()
-        if isinstance(entry, Entry):
-            table.row(entry.row)
+        if isinstance(entry, DatasetEntry):
+            table.check_row(entry.row)
             if entry.image is None and "path" in entry.row:
                 bare.append(entry.image_id)
                 continue
-        found = sample_of(entry, folder) if isinstance(entry, Entry) else entry
+        found = make_sample(entry, folder) if isinstance(entry, DatasetEntry) else entry
         if isinstance(found, Sample):
             samples.append(found)
         else:
@@ -149,44 +159,44 @@ def _entries(folder: Path, table: TableCheck, run: RunContext) -> tuple[list[Sam
     return samples, faults, bare
 
 
-def _without(bare: Sequence[str]) -> Iterator[Finding]:
+def _note_missing_images(bare: Sequence[str]) -> Iterator[Finding]:
     """Rows whose image the data set does not hold."""
     if bare:
         yield (
             "path",
-            f"{len(bare)} row{'s have' if len(bare) > 1 else ' has'} no image: {first_few(bare, NAMED)}",
+            f"{len(bare)} row{'s have' if len(bare) > 1 else ' has'} no image: {format_names(bare, MAX_NAMED)}",
         )
 
 
-def _look(sample: Sample) -> Looked:
+def _check_image(sample: Sample) -> ImageCheck:
     """Read the image and the mask of a sample."""
     try:
         rgb = read_photograph(sample.image).rgb
         shape = (rgb.shape[0], rgb.shape[1])
-        digest = fingerprint(rgb)
+        digest = array_fingerprint(rgb)
         if sample.mask is None:
-            return Looked(sample, digest, shape)
+            return ImageCheck(sample, digest, shape)
         mask = read_mask(sample.mask)
-        labels = _labels_in(sample)
+        labels = _read_label_values(sample)
     except UnreadableImage as error:
-        return Looked(sample, fault=str(error))
+        return ImageCheck(sample, fault=str(error))
     if mask.shape != shape:
         said = f"its mask has {mask.shape[1]} x {mask.shape[0]} pixels, the image {shape[1]} x {shape[0]}"
-        return Looked(sample, digest, shape, fault=said)
-    return Looked(sample, digest, shape, None if labels else float(mask.mean()), labels=labels)
+        return ImageCheck(sample, digest, shape, fault=said)
+    return ImageCheck(sample, digest, shape, None if labels else float(mask.mean()), labels=labels)
 
 
-def _labels_in(sample: Sample) -> tuple[int, ...]:
+def _read_label_values(sample: Sample) -> tuple[int, ...]:
     """Values of a mask that is a label image of several classes; none of a mask of one lesion, which has 255 or 1."""
     assert sample.mask is not None
     try:
-        values = np.flatnonzero(np.bincount(read_labels(sample.mask).ravel(), minlength=INSIDE + 1))
+        values = np.flatnonzero(np.bincount(read_labels(sample.mask).ravel(), minlength=MASK_VALUE + 1))
     except UnreadableImage:  # such as a JPEG, which read_mask takes
         return ()
-    return tuple(values.tolist()) if values[-1] not in (0, 1, INSIDE) else ()
+    return tuple(values.tolist()) if values[-1] not in (0, 1, MASK_VALUE) else ()
 
 
-def _label_images(looked: Sequence[Looked]) -> list[tuple[str, str]]:
+def _note_label_images(looked: Sequence[ImageCheck]) -> list[tuple[str, str]]:
     """Say that masks are label images, where some are."""
     found = [one for one in looked if one.labels]
     if not found:
@@ -195,14 +205,14 @@ def _label_images(looked: Sequence[Looked]) -> list[tuple[str, str]]:
     return [("masks", f"{len(found)} are label images (values {values}): name their classes in a recipe's 'classes'")]
 
 
-def _unknown_reviews(samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
+def _find_unknown_reviews(samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
     """Rows that nobody learns from because their review is misspelt."""
     for sample in samples:
         if sample.review is not None and sample.review not in REVIEWS:
             yield sample.image_id, f"its review is '{sample.review}': expected {', '.join(REVIEWS)}"
 
 
-def _same_pixels(looked: Iterable[Looked]) -> Iterator[tuple[str, str]]:
+def _find_identical_images(looked: Iterable[ImageCheck]) -> Iterator[tuple[str, str]]:
     """Images that show the same pixels and could be parted by a split."""
     first: dict[str, Sample] = {}
     for one in looked:
@@ -212,7 +222,9 @@ def _same_pixels(looked: Iterable[Looked]) -> Iterator[tuple[str, str]]:
             yield one.sample.image_id, said
 
 
-def _same_pictures(looked: Sequence[Looked], run: RunContext) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+def _find_similar_images(
+    looked: Sequence[ImageCheck], run: RunContext
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Images that show the same picture with other pixels: those that a split has parted, and those that one could."""
     readable = {id(one.sample): one.digest for one in looked if one.digest}
     found = find_duplicates([one.sample for one in looked if one.digest], run)
@@ -229,7 +241,7 @@ def _same_pictures(looked: Sequence[Looked], run: RunContext) -> tuple[list[tupl
     return parted, beside
 
 
-def _strange_masks(looked: Iterable[Looked]) -> Iterator[tuple[str, str]]:
+def _find_unusual_masks(looked: Iterable[ImageCheck]) -> Iterator[tuple[str, str]]:
     """Masks that may be meant so, and may be a mistake."""
     if any(one.labels for one in looked):  # of several classes: nothing but the first one is no mistake
         return
@@ -238,7 +250,7 @@ def _strange_masks(looked: Iterable[Looked]) -> Iterator[tuple[str, str]]:
             yield one.sample.image_id, "its mask is empty" if one.lesion_fraction == 0 else "its mask covers everything"
 
 
-def _unnamed_files(folder: Path, samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
+def _note_unlisted_files(folder: Path, samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
     """Files that no row names: older masks that undo may need, or what a crash left."""
     named = {path for sample in samples for path in (sample.image, sample.mask) if path}
     for part in ("images", "masks"):
@@ -248,35 +260,35 @@ def _unnamed_files(folder: Path, samples: Iterable[Sample]) -> Iterator[tuple[st
             yield part, f"{unnamed} file{'s' if unnamed > 1 else ''} that no row names"
 
 
-def _counted(values: Iterable[str]) -> dict[str, int]:
+def _count_values(values: Iterable[str]) -> dict[str, int]:
     """How often each occurs, the most frequent first."""
     return dict(Counter(values).most_common())
 
 
-def _range(values: Sequence[float]) -> tuple[float, ...]:
+def _min_median_max(values: Sequence[float]) -> tuple[float, ...]:
     """Smallest, median and largest."""
     return tuple(float(np.quantile(values, q)) for q in (0.0, 0.5, 1.0)) if values else ()
 
 
-NONE = "(none)"
-STEP = 5000  # rows between two reports
-NAMED_ROWS = 3  # patients or rows that a note names
+NO_VALUE = "(none)"
+ROWS_PER_REPORT = 5000  # rows between two reports
+MAX_NAMED_ROWS = 3  # patients or rows that a note names
 Finding = tuple[str, str]
 
 
-class TableCheck:
+class TableChecker:
     """Looks at rows that go by; a large table need not be in memory."""
 
     def __init__(self) -> None:
-        self._harmoniser = Harmoniser()
+        self._harmonizer = Harmonizer()
         self._groups: dict[str, set[str]] = defaultdict(set)
         self._split_of: dict[str, str] = {}
-        self._same: dict[str, str] = {}
+        self._duplicate_of: dict[str, str] = {}
         self._folds: dict[str, set[str]] = defaultdict(set)
         self._splits: Counter[str] = Counter()
         self._diagnoses: Counter[str] = Counter()
         self._set_aside: dict[str, Counter[str]] = defaultdict(Counter)
-        self._leaks = PatientLeaks()
+        self._leak_detector = PatientLeakDetector()
         self._named_patients = 0
         self._without_patient: list[str] = []
 
@@ -291,44 +303,46 @@ class TableCheck:
         return dict(self._diagnoses.most_common())
 
     @property
-    def report(self) -> HarmoniseReport:
+    def report(self) -> HarmonizeReport:
         """What harmonising the rows would meet."""
-        return self._harmoniser.report()
+        return self._harmonizer.make_report()
 
     @property
     def groups(self) -> int:
         """How many patients, lesions or pictures there are that must stay on one side of a split."""
         return len(self._groups)
 
-    def row(self, row: Mapping[str, str]) -> dict[str, str]:
+    def check_row(self, row: Mapping[str, str]) -> dict[str, str]:
         """Look at a row.
 
         Returns the row in our columns and words, without what was set aside.
         """
-        found = self._harmoniser.row({column: text for column, text in row.items() if not self._aside(column, text)})
-        self._leaks.row(row, found)
+        found = self._harmonizer.harmonize_row(
+            {column: text for column, text in row.items() if not self._count_set_aside(column, text)}
+        )
+        self._leak_detector.add_row(row, found)
         if found.get("patient_id"):
             self._named_patients += 1
         else:
             self._without_patient.append(found.get("image_id") or str(self._splits.total() + 1))
-        split = found.get("split", NONE)
+        split = found.get("split", NO_VALUE)
         self._splits[split] += 1
-        self._diagnoses[found.get("diagnosis", NONE)] += 1
+        self._diagnoses[found.get("diagnosis", NO_VALUE)] += 1
         if "image_id" in found:
-            self._groups[owner_of(found)].add(split)
-            if split != NONE:
+            self._groups[get_group_id(found)].add(split)
+            if split != NO_VALUE:
                 self._split_of[found["image_id"]] = split
             if other := found.get("near_duplicate_of"):
-                self._same[found["image_id"]] = other
+                self._duplicate_of[found["image_id"]] = other
             if fold := found.get("fold"):
-                self._folds[owner_of(found)].add(fold)
+                self._folds[get_group_id(found)].add(fold)
         return found
 
-    def _aside(self, column: str, text: str) -> bool:
+    def _count_set_aside(self, column: str, text: str) -> bool:
         """Count what an earlier look did not understand and set aside: it is worth knowing, and no fault any more."""
-        if text and column.endswith(AS_GIVEN):
+        if text and column.endswith(AS_GIVEN_SUFFIX):
             self._set_aside[column][text] += 1
-        return column.endswith(AS_GIVEN)
+        return column.endswith(AS_GIVEN_SUFFIX)
 
     def faults(self) -> Iterator[Finding]:
         """Say what is wrong.
@@ -337,67 +351,74 @@ class TableCheck:
         """
         for what, of_group in (("split", self._groups), ("fold", self._folds)):
             for group, parts in of_group.items():
-                if len(named := parts - {NONE}) > 1:
+                if len(named := parts - {NO_VALUE}) > 1:
                     yield group, f"is in more than one {what}: {', '.join(sorted(named))}"
-        for image, other in self._same.items():
+        for image, other in self._duplicate_of.items():
             splits = [self._split_of[one] for one in (image, other) if one in self._split_of]
             if len({*splits}) > 1:
                 yield image, f"shows the same as {other}, but is in another split ({' and '.join(splits)})"
-        yield from ((about, said) for about, said, leaks in self._leaks.findings() if leaks)
+        yield from ((about, said) for about, said, leaks in self._leak_detector.describe_findings() if leaks)
         report = self.report
         if report.duplicates:
-            yield "image_id", f"each row needs an id of its own; found several times: {listed(report.duplicates)}"
+            yield "image_id", f"each row needs an id of its own; found several times: {list_counts(report.duplicates)}"
         for column, values in report.impossible.items():
-            yield column, f"impossible in {_rows(sum(values.values()))}: {report.cells('impossible', column)}"
+            yield (
+                column,
+                f"impossible in {_describe_row_count(sum(values.values()))}: {report.list_cells('impossible', column)}",
+            )
 
     def notes(self) -> Iterator[Finding]:
         """Say what is worth knowing.
 
         A column, and a sentence.
         """
-        yield from ((about, said) for about, said, leaks in self._leaks.findings() if not leaks)
+        yield from ((about, said) for about, said, leaks in self._leak_detector.describe_findings() if not leaks)
         if (lacking := self._without_patient) and self._named_patients:
-            lack = (
-                f"{len(lacking)} of {len(lacking) + self._named_patients} rows name no patient ({first_few(lacking)})"
-            )
+            lack = f"{len(lacking)} of {len(lacking) + self._named_patients} rows name no patient ({format_names(lacking)})"
             yield "patient_id", f"{lack}: {SPLIT_RISK}; fill it in, or leave these rows out of training"
         report = self.report
-        if partly := [group for group, parts in self._groups.items() if NONE in parts and len(parts) == 2]:
-            yield "split", f"said of some rows and not of others, {_of(partly)}: data split gives these the same one"
+        if partly := [group for group, parts in self._groups.items() if NO_VALUE in parts and len(parts) == 2]:
+            yield (
+                "split",
+                f"said of some rows and not of others, {_describe_groups(partly)}: data split gives these the same one",
+            )
         for column, words in report.unmapped.items():
-            yield column, f"not understood in {_rows(sum(words.values()))}: {report.cells('unmapped', column)}"
+            yield (
+                column,
+                f"not understood in {_describe_row_count(sum(words.values()))}: {report.list_cells('unmapped', column)}",
+            )
         for column, texts in self._set_aside.items():
-            yield column, f"set aside in {_rows(texts.total())}: {listed(texts)}"
+            yield column, f"set aside in {_describe_row_count(texts.total())}: {list_counts(texts)}"
         for said, rows in report.disagreements.items():
-            yield "columns", f"{said} in {_rows(rows)}"
+            yield "columns", f"{said} in {_describe_row_count(rows)}"
         if report.empty:
             yield "columns", f"no row says anything in {', '.join(report.empty)}"
 
 
-def check_rows(table: Path, check: TableCheck, run: RunContext) -> Iterator[dict[str, str]]:
+def iter_checked_rows(table: Path, check: TableChecker, run: RunContext) -> Iterator[dict[str, str]]:
     """Look at the rows of a table alone."""
-    for count, row in enumerate(each_table_row(table), start=1):
-        if count % STEP == 0:
+    for count, row in enumerate(iter_table_rows(table), start=1):
+        if count % ROWS_PER_REPORT == 0:
             run.check()
             run.report(Progress(count, None, "Reading rows"))
-        yield check.row(row)
+        yield check.check_row(row)
 
 
-def _of(groups: Sequence[str]) -> str:
+def _describe_groups(groups: Sequence[str]) -> str:
     """Of whom something is said, a few by name."""
-    many = len(groups) > NAMED_ROWS
-    named = f"such as {', '.join(groups[:NAMED_ROWS])}" if many else ", ".join(groups)
+    many = len(groups) > MAX_NAMED_ROWS
+    named = f"such as {', '.join(groups[:MAX_NAMED_ROWS])}" if many else ", ".join(groups)
     return f"of {len(groups)} patients, lesions or pictures {named}" if len(groups) > 1 else f"of {named}"
 
 
-def _rows(count: int) -> str:
+def _describe_row_count(count: int) -> str:
     """So many rows."""
     return f"{count} row{'s' if count > 1 else ''}"
 
 
-LOOKED_AT = 500  # rows from which samples and guesses are taken
-SAMPLES = 4
-AT_ONCE = 2000  # rows between two reports
+PREVIEW_ROWS = 500  # rows from which samples and guesses are taken
+MAX_SAMPLES = 4
+ROWS_PER_UPDATE = 2000  # rows between two reports
 
 
 @dataclass(frozen=True)
@@ -411,22 +432,23 @@ class TablePreview:
 
 def preview_table(path: Path) -> TablePreview:
     """Look at the beginning of a table."""
-    rows = list(islice(each_row(path), LOOKED_AT))
+    rows = list(islice(iterate_rows(path), PREVIEW_ROWS))
     if not rows:
         raise DataSetError(f"{path} has no rows: expected a header and at least one row below it.")
     header = list(rows[0])
     samples = {
-        name: tuple(islice(dict.fromkeys(value for row in rows if (value := row[name])), SAMPLES)) for name in header
+        name: tuple(islice(dict.fromkeys(value for row in rows if (value := row[name])), MAX_SAMPLES))
+        for name in header
     }
     return TablePreview(path, samples, suggest_mapping(header, rows))
 
 
-def survey_table(path: Path, mapping: TableMapping, source: str = "", *, run: RunContext) -> HarmoniseReport:
+def survey_table(path: Path, mapping: TableMapping, source: str = "", *, run: RunContext) -> HarmonizeReport:
     """Read a whole table as it would be taken, and say what was not understood."""
-    at_work = Harmoniser(source)
-    for number, row in enumerate(each_row(path), start=1):
-        at_work.row(mapping.apply(row))
-        if number % AT_ONCE == 0:
+    at_work = Harmonizer(source)
+    for number, row in enumerate(iterate_rows(path), start=1):
+        at_work.harmonize_row(mapping.apply(row))
+        if number % ROWS_PER_UPDATE == 0:
             run.check()
             run.report(Progress(number, None, "reading the table"))
-    return at_work.report()
+    return at_work.make_report()

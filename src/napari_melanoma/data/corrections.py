@@ -18,11 +18,11 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, SaveError, UnreadableImage
 from napari_melanoma.core.files import save_error, temporary_name
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.core.paths import NamedPaths, UnsafePath, free_name, is_file, safe_name
-from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.data.dataset import REVIEWS, Review, owner_of
-from napari_melanoma.data.table_file import Index, SharedTable, TableFile
-from napari_melanoma.data.table_schema import AS_GIVEN
+from napari_melanoma.core.paths import PathResolver, UnsafePath, free_name, is_file, safe_name
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.data.dataset import REVIEWS, Review, get_group_id
+from napari_melanoma.data.table_file import SharedTable, TableFile, TableIndex
+from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
 from napari_melanoma.io.results import read_mask, write_mask, write_rgb
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ COLUMNS = (
     *("image_id", "path", "mask_path", "patient_id", "lesion_id", "diagnosis", "modality", "split", "source"),
     *("review", "reviewer", "reviewed_at", "model", "model_fingerprint", "prediction_path", "image_sha256", "damage"),
 )
-AT_ONCE = 20  # photographs at least between two writings of the table
+MIN_BATCH_SIZE = 20  # photographs at least between two writings of the table
 
 
 class Corrections:
@@ -64,9 +64,9 @@ class Corrections:
         DataSetError
             Where the table cannot be read.
         """
-        return self._table.current().table.rows()
+        return self._table.read().table.rows()
 
-    def find(self, image_sha256: str) -> Row | None:
+    def find_row(self, image_sha256: str) -> Row | None:
         """Find the row of a photograph by its pixels.
 
         Parameters
@@ -84,11 +84,11 @@ class Corrections:
         DataSetError
             Where the table cannot be read.
         """
-        current = self._table.current()
+        current = self._table.read()
         number = current.by_digest.get(image_sha256)
         return None if number is None else current.table.row(number)
 
-    def count(self) -> dict[Review, int]:
+    def count_reviews(self) -> dict[Review, int]:
         """Count the rows of each review state.
 
         Returns
@@ -151,14 +151,14 @@ class Corrections:
             Where the user stopped it.
         """
         added: list[str] = []
-        waiting: list[Prepared] = []
+        waiting: list[PreparedCorrection] = []
         try:
             for correction in corrections:
                 if run is not None:
                     run.check()
-                waiting.append(Prepared.of(correction, self.folder, is_known=self._has_photograph))
+                waiting.append(PreparedCorrection.prepare(correction, self.folder, is_known=self._has_photograph))
                 # As many as all before together: the table, which is written as a whole, is written few times.
-                if len(waiting) >= max(AT_ONCE, len(added)):
+                if len(waiting) >= max(MIN_BATCH_SIZE, len(added)):
                     full, waiting = waiting, []
                     added += self._store_all(full)
         finally:
@@ -185,10 +185,12 @@ class Corrections:
         DataSetError
             Where it cannot be read.
         """
-        with self._writing() as draft:
+        with self._edit_table() as draft:
             number = draft.by_id.get(image_id)
             if number is not None:
-                draft.change(Change(image_id, draft.table.row(number), None, number), draft.table.without(number))
+                draft.apply_change(
+                    CorrectionChange(image_id, draft.table.row(number), None, number), draft.table.remove_row(number)
+                )
         return number is not None
 
     def undo(self) -> str | None:
@@ -208,25 +210,25 @@ class Corrections:
         """
         if not self._table.path.exists():
             return None
-        with self._writing() as draft:
-            while (change := self._log.last()) is not None:
-                number = draft.find(change.after or change.before or {})
+        with self._edit_table() as draft:
+            while (change := self._log.find_last_change()) is not None:
+                number = draft.find_row(change.after or change.before or {})
                 row = None if number is None else draft.table.row(number)
-                if change.is_seen_in(row):
-                    table = _without_change(draft.table, change, number)
+                if change.is_applied_to(row):
+                    table = _revert_change(draft.table, change, number)
                     self._table.save(table)
-                    self._log.take_back(change)
-                    self._discard(change, table)
+                    self._log.record_undo(change)
+                    self._delete_new_files(change, table)
                     return change.image_id
-                self._log.take_back(change)
+                self._log.record_undo(change)
         return None
 
-    def _store_all(self, batch: list[Prepared]) -> list[str]:
+    def _store_all(self, batch: list[PreparedCorrection]) -> list[str]:
         """Put what is prepared into the table; nobody else writes for that moment."""
         try:
             if not batch:
                 return []
-            with self._writing() as draft:
+            with self._edit_table() as draft:
                 return [self._store(draft, one) for one in batch]
         finally:
             for one in batch:
@@ -234,104 +236,106 @@ class Corrections:
 
     def _has_photograph(self, digest: str) -> bool:
         """Whether a photograph is there; also says at once where the table cannot be read."""
-        row = self.find(digest)
-        return row is not None and stored_file(self.folder, row["path"]) is not None
+        row = self.find_row(digest)
+        return row is not None and find_stored_file(self.folder, row["path"]) is not None
 
-    def _store(self, draft: _Draft, prepared: Prepared) -> str:
+    def _store(self, draft: _TableDraft, prepared: PreparedCorrection) -> str:
         """Give the files of a correction their places and put its row into the draft."""
         number = draft.by_digest.get(prepared.values["image_sha256"])
         before = None if number is None else draft.table.row(number)
         image_id = before["image_id"] if before else free_name(safe_name(prepared.name), draft.ids)
         stale = {
-            name for name in before or {} if name.endswith(AS_GIVEN) and name.removesuffix(AS_GIVEN) in prepared.values
+            name
+            for name in before or {}
+            if name.endswith(AS_GIVEN_SUFFIX) and name.removesuffix(AS_GIVEN_SUFFIX) in prepared.values
         }
         values = {**dict.fromkeys(stale, ""), **prepared.values, "image_id": image_id}
-        values["split"] = draft.splits.of({**(before or {}), **values}, before)
-        with removed_on_error([]) as fresh:
+        values["split"] = draft.splits.choose_split({**(before or {}), **values}, before)
+        with remove_on_error([]) as fresh:
             image = StoredImage(self.folder, safe_name(image_id), before or {}, fresh)
-            values["path"] = image.photograph(prepared.files.get("path"))
+            values["path"] = image.store_photograph(prepared.files.get("path"))
             for column in ("mask_path", "prediction_path"):
-                values[column] = image.mask(column, prepared.files.get(column))
-        draft.fresh += fresh
+                values[column] = image.store_mask(column, prepared.files.get(column))
+        draft.new_files += fresh
         table = draft.table.with_columns(tuple(values))
         if number is None:
             number = len(table.records)
-            table = table.insert(number, values)
+            table = table.insert_row(number, values)
         else:
-            table = table.put(number, values)
-        draft.change(Change(image_id, before, table.row(number), number), table)
+            table = table.update_row(number, values)
+        draft.apply_change(CorrectionChange(image_id, before, table.row(number), number), table)
         return image_id
 
     @contextmanager
-    def _writing(self) -> Iterator[_Draft]:
+    def _edit_table(self) -> Iterator[_TableDraft]:
         """Keep other writers out, give the table to change, and write it at the end, also after an error."""
-        with self._table.locked():
-            draft = _Draft(self._table.current())
+        with self._table.lock():
+            draft = _TableDraft(self._table.read())
             try:
                 yield draft
             finally:
                 self._commit(draft)
 
-    def _commit(self, draft: _Draft) -> None:
+    def _commit(self, draft: _TableDraft) -> None:
         """Write what has changed: the history first, so that no change escapes undo, then the table."""
-        changes, draft.changes, fresh, draft.fresh = draft.changes, [], draft.fresh, []
+        changes, draft.changes, fresh, draft.new_files = draft.changes, [], draft.new_files, []
         if changes:
-            with removed_on_error(fresh):
+            with remove_on_error(fresh):
                 self._log.append(changes)
                 self._table.save(draft.table)
 
-    def _discard(self, change: Change, table: TableFile) -> None:
+    def _delete_new_files(self, change: CorrectionChange, table: TableFile) -> None:
         """Delete the files that came with a change that was taken back; a photograph must not stay unasked."""
         before, after = change.before or {}, change.after or {}
-        for column in FILES:
+        for column in FILE_FOLDERS:
             path = after.get(column)
-            if path and path != before.get(column) and path not in table.index(column):
-                file = stored_file(self.folder, path)  # the history may come from anybody
+            if path and path != before.get(column) and path not in table.index_by(column):
+                file = find_stored_file(self.folder, path)  # the history may come from anybody
                 with suppress(OSError):  # it does no harm where it stays
-                    if file is not None and file.parent.name == FILES[column]:
+                    if file is not None and file.parent.name == FILE_FOLDERS[column]:
                         file.unlink()
 
 
-class _Draft:
+class _TableDraft:
     """A table that is being changed; the changes, and the files written for them, that it does not name yet on disk."""
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: TableIndex) -> None:
         self.table = index.table
         self.by_digest, self.by_id = dict(index.by_digest), dict(index.by_id)
         self.ids = {image_id.lower() for image_id in index.by_id}
-        self.changes: list[Change] = []
-        self.fresh: list[Path] = []
+        self.changes: list[CorrectionChange] = []
+        self.new_files: list[Path] = []
 
     @cached_property
-    def splits(self) -> SplitChoice:
+    def splits(self) -> PatientSplits:
         """Splits of the patients."""
-        return SplitChoice(self.table.rows())
+        return PatientSplits(self.table.rows())
 
-    def change(self, change: Change, table: TableFile) -> None:
+    def apply_change(self, change: CorrectionChange, table: TableFile) -> None:
         """Take up a change of the table, unless it changes nothing."""
-        if not change.touched:
+        if not change.changed_columns:
             return
         self.changes.append(change)
         self.table = table
         if change.after is not None:
-            self.splits.note(change.after)
+            self.splits.add_row(change.after)
         if change.before is None and change.after is not None:
             self.ids.add(change.image_id.lower())
             self.by_id[change.image_id] = self.by_digest[change.after["image_sha256"]] = change.position
 
-    def find(self, row: Row) -> int | None:
+    def find_row(self, row: Row) -> int | None:
         """Number of the row of the same photograph."""
         digest = row.get("image_sha256", "")
         return self.by_digest.get(digest) if digest else self.by_id.get(row.get("image_id", ""))
 
 
-def _without_change(table: TableFile, change: Change, number: int | None) -> TableFile:
+def _revert_change(table: TableFile, change: CorrectionChange, number: int | None) -> TableFile:
     """Give the table as it was before a change."""
     if number is None:
-        return table.insert(change.position, change.before or {})
+        return table.insert_row(change.position, change.before or {})
     if change.before is None:
-        return table.without(number)
-    return table.put(number, change.taken_back(table.row(number)))
+        return table.remove_row(number)
+    return table.update_row(number, change.reverted_cells(table.row(number)))
 
 
 # Columns of the harmonized table that a correction may bring along, beside those that each has.
@@ -340,7 +344,7 @@ _CLINICAL = (
     *("diagnosis_detail", "diagnosis_by", "target", "melanoma", "diameter_1_mm", "diameter_2_mm", "depth_mm", "clark"),
     *("ulceration", "mitoses_per_mm2", "metastasis", "licence", "attribution"),
 )
-CLINICAL = frozenset({*_CLINICAL, *(f"{name}{AS_GIVEN}" for name in (*_CLINICAL, "modality"))})
+CLINICAL = frozenset({*_CLINICAL, *(f"{name}{AS_GIVEN_SUFFIX}" for name in (*_CLINICAL, "modality"))})
 
 
 @dataclass(frozen=True, eq=False)
@@ -383,7 +387,7 @@ class Correction:
             raise DataSetError(f"'{self.review}' is no review state: expected {', '.join(REVIEWS)}.")
 
 
-def cells(correction: Correction) -> dict[str, str]:
+def make_table_cells(correction: Correction) -> dict[str, str]:
     """Give the cells of the table that follow from a correction alone.
 
     Column name to text; those that it leaves as they are, are missing.
@@ -407,11 +411,11 @@ def cells(correction: Correction) -> dict[str, str]:
     }
 
 
-FILES = {"path": "images", "mask_path": "masks", "prediction_path": "predictions"}
+FILE_FOLDERS = {"path": "images", "mask_path": "masks", "prediction_path": "predictions"}
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedCorrection:
     """A correction whose pixels are in files already, under hidden names: a rename brings it into the data set.
 
     ``values`` are the cells that it gives its row, ``files`` the hidden file of each column of ``FILES`` that has one.
@@ -422,14 +426,14 @@ class Prepared:
     files: dict[str, Path]
 
     @classmethod
-    def of(cls, correction: Correction, folder: Path, *, is_known: Callable[[str], bool]) -> Self:
+    def prepare(cls, correction: Correction, folder: Path, *, is_known: Callable[[str], bool]) -> Self:
         """Write the files of a correction; nobody need be kept out meanwhile.
 
         ``is_known``: takes the digest of the pixels; says whether the photograph is there, so that it need not be
         written. Its files are removed with ``discard``, unless they have found their places.
         """
-        digest = fingerprint(correction.rgb)
-        prepared = cls(correction.name, {**cells(correction), "image_sha256": digest}, {})
+        digest = array_fingerprint(correction.rgb)
+        prepared = cls(correction.name, {**make_table_cells(correction), "image_sha256": digest}, {})
         pixels: dict[str, tuple[Callable[[Path, Any], None], NDArray | None]] = {
             "path": (write_rgb, None if is_known(digest) else correction.rgb),
             "mask_path": (write_mask, correction.mask),
@@ -438,7 +442,9 @@ class Prepared:
         try:
             for column, (write, found) in pixels.items():
                 if found is not None:
-                    hidden = prepared.files[column] = temporary_name(folder / FILES[column] / "image.png", ".png")
+                    hidden = prepared.files[column] = temporary_name(
+                        folder / FILE_FOLDERS[column] / "image.png", ".png"
+                    )
                     write(hidden, found if column == "path" else np.asarray(found, bool))
         except BaseException:
             prepared.discard()
@@ -459,18 +465,18 @@ class StoredImage:
     folder: Path
     name: str
     before: dict[str, str]
-    fresh: list[Path]
+    new_files: list[Path]
 
-    def photograph(self, hidden: Path | None) -> str:
+    def store_photograph(self, hidden: Path | None) -> str:
         """Take the photograph over unless it is there."""
         path = self.before.get("path", "")
-        if stored_file(self.folder, path) is not None:
+        if find_stored_file(self.folder, path) is not None:
             return path
         if hidden is None:
             raise SaveError(f"cannot write {self.folder}: another window took the photograph out. Do the same again.")
-        return self._place("path", hidden)
+        return self._move_to_free_name("path", hidden)
 
-    def mask(self, column: str, hidden: Path | None) -> str:
+    def store_mask(self, column: str, hidden: Path | None) -> str:
         """Take a mask over unless the row has the same one.
 
         Its path in the folder; "" for none.
@@ -478,21 +484,21 @@ class StoredImage:
         if hidden is None:
             return ""
         path = self.before.get(column, "")
-        file = stored_file(self.folder, path)
+        file = find_stored_file(self.folder, path)
         if file is not None:
             with suppress(UnreadableImage):  # what cannot be read is replaced
                 if np.array_equal(read_mask(file), read_mask(hidden)):
                     return path
-        return self._place(column, hidden)
+        return self._move_to_free_name(column, hidden)
 
-    def _place(self, column: str, hidden: Path) -> str:
+    def _move_to_free_name(self, column: str, hidden: Path) -> str:
         """Give a file a name that is not there yet: ``name.png``, ``name@2.png`` ... (no name of ours has an @)."""
-        parent, number = self.folder / FILES[column], 1
+        parent, number = self.folder / FILE_FOLDERS[column], 1
         path = parent / f"{self.name}.png"
         while path.exists():
             number += 1
             path = parent / f"{self.name}@{number}.png"
-        self.fresh.append(path)
+        self.new_files.append(path)
         try:
             hidden.rename(path)
         except OSError as error:
@@ -500,22 +506,22 @@ class StoredImage:
         return path.relative_to(self.folder).as_posix()
 
 
-def stored_file(folder: Path, path: str) -> Path | None:
+def find_stored_file(folder: Path, path: str) -> Path | None:
     """Find a file that a row names; None where it is not there or not of this data set."""
     try:
-        file = NamedPaths(folder, allow_outside=False).follow(path) if path else None
+        file = PathResolver(folder, allow_outside=False).resolve(path) if path else None
     except UnsafePath:
         return None
     return file if file is not None and is_file(file) else None
 
 
 @contextmanager
-def removed_on_error(fresh: list[Path]) -> Iterator[list[Path]]:
+def remove_on_error(new_files: list[Path]) -> Iterator[list[Path]]:
     """Remove files again if what they were written for does not come about."""
     try:
-        yield fresh
+        yield new_files
     except BaseException:
-        for path in fresh:
+        for path in new_files:
             with suppress(OSError):  # the error that is under way says more
                 path.unlink(missing_ok=True)
         raise
@@ -525,7 +531,7 @@ Row = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Change:
+class CorrectionChange:
     """A row before and after a change; None where there was or is none. ``position`` is its number in the table."""
 
     image_id: str
@@ -534,12 +540,12 @@ class Change:
     position: int
 
     @property
-    def touched(self) -> set[str]:
+    def changed_columns(self) -> set[str]:
         """Names of the columns that differ."""
         before, after = self.before or {}, self.after or {}
         return {column for column in {**before, **after} if before.get(column) != after.get(column)}
 
-    def is_seen_in(self, row: Row | None) -> bool:
+    def is_applied_to(self, row: Row | None) -> bool:
         """Whether a row of the table shows that the change has happened and is still there.
 
         A crash between the history and the table leaves a change that never happened; a row that somebody deleted in
@@ -550,13 +556,15 @@ class Change:
         if row is None or self.after is None:
             return row is None and self.after is None
         after = self.after
-        return self.before is None or any(row.get(column) == after.get(column) for column in self.touched)
+        return self.before is None or any(row.get(column) == after.get(column) for column in self.changed_columns)
 
-    def taken_back(self, row: Row) -> Row:
+    def reverted_cells(self, row: Row) -> Row:
         """Cells of a row as they were before; what somebody edited by hand since then is left."""
         before, after = self.before or {}, self.after or {}
         return {
-            column: before.get(column, "") for column in self.touched if row.get(column, "") == after.get(column, "")
+            column: before.get(column, "")
+            for column in self.changed_columns
+            if row.get(column, "") == after.get(column, "")
         }
 
 
@@ -566,30 +574,30 @@ class ChangeLog:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def append(self, changes: Iterable[Change]) -> None:
+    def append(self, changes: Iterable[CorrectionChange]) -> None:
         """Add changes that are about to happen."""
         self._write({"change": asdict(change)} for change in changes)
 
-    def take_back(self, change: Change) -> None:
+    def record_undo(self, change: CorrectionChange) -> None:
         """Note that the last change was taken back."""
         self._write([{"undone": change.image_id}])
 
-    def last(self) -> Change | None:
+    def find_last_change(self) -> CorrectionChange | None:
         """Give the last change that was not taken back.
 
         None where there is none.
         """
         taken_back = 0
-        for entry in self._backwards():
+        for entry in self._iter_backwards():
             if "undone" in entry:
                 taken_back += 1
             elif taken_back:
                 taken_back -= 1
             else:
-                return Change(**entry["change"])
+                return CorrectionChange(**entry["change"])
         return None
 
-    def _backwards(self) -> Iterator[dict[str, Any]]:
+    def _iter_backwards(self) -> Iterator[dict[str, Any]]:
         """Every whole line, the last one first."""
         if not self.path.is_file():
             return
@@ -621,36 +629,39 @@ def corrections_folder() -> Path:
     return user_data_path("napari-melanoma", appauthor=False) / "corrections"
 
 
-LEARNT, JUDGED = "train", "val"
-BEFORE_THE_FIRST, BETWEEN = 3, 4  # patients who are learnt from: the 4th, the 9th, the 14th ... patient judges
+TRAIN, VAL = "train", "val"
+TRAIN_BEFORE_FIRST_VAL, TRAIN_BETWEEN_VAL = (
+    3,
+    4,
+)  # patients who are learnt from: the 4th, the 9th, the 14th ... patient judges
 
 
-class SplitChoice:
+class PatientSplits:
     """The splits of the patients of a table, by whatever name keeps their images together."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        self._known: dict[str, str] = {}
-        self._wait = BEFORE_THE_FIRST
+        self._split_of_group: dict[str, str] = {}
+        self._train_before_next_val = TRAIN_BEFORE_FIRST_VAL
         for row in rows:
-            self.note(row)
+            self.add_row(row)
 
-    def note(self, row: Row) -> None:
+    def add_row(self, row: Row) -> None:
         """Take up a row of the table."""
-        owner, split = owner_of(row), row.get("split", "")
-        if not self._known.get(owner) and split in (LEARNT, JUDGED):
-            self._wait = BETWEEN if split == JUDGED else self._wait - 1
-        self._known[owner] = self._known.get(owner) or split
+        owner, split = get_group_id(row), row.get("split", "")
+        if not self._split_of_group.get(owner) and split in (TRAIN, VAL):
+            self._train_before_next_val = TRAIN_BETWEEN_VAL if split == VAL else self._train_before_next_val - 1
+        self._split_of_group[owner] = self._split_of_group.get(owner) or split
 
-    def of(self, row: Row, before: Row | None) -> str:
+    def choose_split(self, row: Row, before: Row | None) -> str:
         """Choose the split of a row that is written.
 
         What the row has, or what its patient has where that is another than before; of a new patient ``"train"``, or
         ``"val"`` for about every fifth. A patient whose images name no split (an older table) stays without.
         """
-        owner = owner_of(row)
+        owner = get_group_id(row)
         if before is not None:
             kept = before.get("split", "")
-            return kept if owner_of(before) == owner else self._known.get(owner) or kept
-        if owner in self._known:
-            return self._known[owner]
-        return LEARNT if self._wait > 0 else JUDGED
+            return kept if get_group_id(before) == owner else self._split_of_group.get(owner) or kept
+        if owner in self._split_of_group:
+            return self._split_of_group[owner]
+        return TRAIN if self._train_before_next_val > 0 else VAL

@@ -17,16 +17,16 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FOLDS = 5
-FEWEST = 10  # patients of a source: with fewer, a fold has hardly one
-ROUNDS = 400
-PAIRED = 5  # sources that are compared two by two; of more, each with all others
-OTHERS = "all others"
-EVERYTHING = "everything"
+N_FOLDS = 5
+MIN_PATIENTS = 10  # patients of a source: with fewer, a fold has hardly one
+BOOTSTRAP_ROUNDS = 400
+MAX_PAIRED_SOURCES = 5  # sources that are compared two by two; of more, each with all others
+ALL_OTHERS = "all others"
+ALL_FEATURES = "everything"
 
 
 @dataclass(frozen=True)
-class Auc:
+class AucInterval:
     """Area under the ROC curve with its 95 % interval: out-of-fold, bootstrap over patients."""
 
     value: float
@@ -49,7 +49,7 @@ class DomainShift:
     first: str
     second: str
     images: tuple[int, int]
-    auc: dict[str, Auc]
+    auc: dict[str, AucInterval]
     rests_on: tuple[tuple[str, float], ...]
 
     @property
@@ -58,7 +58,7 @@ class DomainShift:
         return next(iter(self.auc))
 
 
-def domain_shifts(
+def measure_domain_shifts(
     families: Mapping[str, Mapping[str, NDArray[np.float64]]],
     sources: Sequence[str],
     groups: Sequence[str],
@@ -73,19 +73,21 @@ def domain_shifts(
     names, members = np.asarray(sources), np.asarray(groups)
     known = list(dict.fromkeys(sources))
     sizes = {name: len(set(members[names == name])) for name in known}
-    left_out = [f"{name} ({sizes[name]} patients, lesions or images)" for name in known if sizes[name] < FEWEST]
-    enough = [name for name in known if sizes[name] >= FEWEST]
-    pairs = list(combinations(enough, 2)) if len(enough) <= PAIRED else [(name, OTHERS) for name in enough]
+    left_out = [f"{name} ({sizes[name]} patients, lesions or images)" for name in known if sizes[name] < MIN_PATIENTS]
+    enough = [name for name in known if sizes[name] >= MIN_PATIENTS]
+    pairs = (
+        list(combinations(enough, 2)) if len(enough) <= MAX_PAIRED_SOURCES else [(name, ALL_OTHERS) for name in enough]
+    )
     shifts = []
     for first, second in pairs:
-        taken = np.isin(names, enough if second == OTHERS else (first, second))
+        taken = np.isin(names, enough if second == ALL_OTHERS else (first, second))
         parts = {family: {k: v[taken] for k, v in found.items()} for family, found in families.items()}
-        shifts.append(_shift(first, second, parts, names[taken] == first, members[taken], seed))
-    order = [*families, EVERYTHING]
+        shifts.append(_measure_shift(first, second, parts, names[taken] == first, members[taken], seed))
+    order = [*families, ALL_FEATURES]
     return sorted(shifts, key=lambda shift: (order.index(shift.family), -shift.auc[shift.family].value)), left_out
 
 
-def grouped_auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray, seed: int = 0) -> Auc:
+def bootstrap_auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray, seed: int = 0) -> AucInterval:
     """Area under the ROC curve with a bootstrap interval over groups, drawn among those of each class by itself.
 
     ``scores``: float (image,): higher where ``truth`` is believed. ``truth``: bool (image,). ``groups``: (image,): the
@@ -97,16 +99,16 @@ def grouped_auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], groups: N
     of_class[index] = truth
     parts = [np.flatnonzero(of_class == side) for side in (True, False)]
     found = []
-    for _ in range(ROUNDS):
+    for _ in range(BOOTSTRAP_ROUNDS):
         weights = np.zeros(len(of_class))
         for part in parts:
             weights += np.bincount(rng.choice(part, len(part)), minlength=len(of_class))
-        found.append(_auc(scores, truth, weights[index]))
+        found.append(_weighted_auc(scores, truth, weights[index]))
     low, high = np.percentile(found, [2.5, 97.5])
-    return Auc(_auc(scores, truth, np.ones(len(scores))), float(low), float(high))
+    return AucInterval(_weighted_auc(scores, truth, np.ones(len(scores))), float(low), float(high))
 
 
-def _auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
+def _weighted_auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], weights: NDArray[np.float64]) -> float:
     """Weighted share of pairs in the right order, ties as one half."""
     _, level = np.unique(scores, return_inverse=True)
     right = np.bincount(level, weights * truth)
@@ -115,7 +117,7 @@ def _auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], weights: NDArray
     return float((right * (below + wrong / 2)).sum() / (right.sum() * wrong.sum()))
 
 
-def _shift(
+def _measure_shift(
     first: str,
     second: str,
     families: Mapping[str, Mapping[str, NDArray[np.float64]]],
@@ -124,40 +126,40 @@ def _shift(
     seed: int,
 ) -> DomainShift:
     """Tell one source from another with each family, and with all."""
-    usable = {family: _usable(found, truth, groups) for family, found in families.items()}
+    usable = {family: _select_features(found, truth, groups) for family, found in families.items()}
     usable = {family: found for family, found in usable.items() if found}
     together = {name: values for found in usable.values() for name, values in found.items()}
     auc = {}
-    for family, found in (*usable.items(), (EVERYTHING, together)):
+    for family, found in (*usable.items(), (ALL_FEATURES, together)):
         table = np.column_stack(list(found.values())) if found else np.zeros((len(truth), 1))
         known = np.isfinite(table).any(axis=1)  # an image that is not there would be told by what is put in its place
         sides = (truth[known], groups[known])
-        auc[family] = grouped_auc(_out_of_fold(table[known], *sides, seed), *sides, seed)
-    alone = {name: _alone(values, truth) for name, values in together.items()}
+        auc[family] = bootstrap_auc(_out_of_fold_scores(table[known], *sides, seed), *sides, seed)
+    alone = {name: _single_feature_auc(values, truth) for name, values in together.items()}
     rests_on = tuple(sorted(alone.items(), key=lambda item: -item[1]))
     return DomainShift(first, second, (int(truth.sum()), int((~truth).sum())), auc, rests_on)
 
 
-def _alone(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
+def _single_feature_auc(values: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
     """AUC of one feature where it is known, whichever way it points."""
     known = np.isfinite(values)
-    found = _auc(values[known], truth[known], np.ones(int(known.sum())))
+    found = _weighted_auc(values[known], truth[known], np.ones(int(known.sum())))
     return max(found, 1 - found)
 
 
-def _usable(
+def _select_features(
     found: Mapping[str, NDArray[np.float64]], truth: NDArray[np.bool_], groups: NDArray
 ) -> dict[str, NDArray[np.float64]]:
     """Features that enough patients of both sources have and that are not the same for every image."""
     return {
         name: values
         for name, values in found.items()
-        if all(len(set(groups[side & np.isfinite(values)])) >= FEWEST for side in (truth, ~truth))
+        if all(len(set(groups[side & np.isfinite(values)])) >= MIN_PATIENTS for side in (truth, ~truth))
         and np.nanstd(values) > 0
     }
 
 
-def _out_of_fold(
+def _out_of_fold_scores(
     table: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray, seed: int
 ) -> NDArray[np.float64]:
     """Scores of a logistic regression for images of patients that it has not seen."""
@@ -168,7 +170,7 @@ def _out_of_fold(
     from sklearn.preprocessing import StandardScaler
 
     scores = np.zeros(len(truth))
-    for learn, judge in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(table, truth, groups):
+    for learn, judge in StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=seed).split(table, truth, groups):
         model = make_pipeline(
             SimpleImputer(strategy="median", keep_empty_features=True),
             StandardScaler(),

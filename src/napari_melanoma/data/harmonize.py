@@ -20,45 +20,45 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.csv_files import CsvWriter
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.core.wording import first_few
-from napari_melanoma.data.cells import (
-    NOWHERE,
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.data.table_cells import (
+    NO_SITE,
+    ColumnMeaning,
     Diagnosis,
-    Meaning,
-    diagnosis_word,
-    is_exact,
-    joined,
-    leads_out,
-    meanings,
-    nearest,
-    number,
-    place,
-    said,
-    stem_of,
-    told,
-    with_unit,
+    append_unit,
+    escapes_folder,
+    expand_diagnosis,
+    find_column_meanings,
+    is_exact_diagnosis,
+    merge_body_sites,
+    parse_body_site,
+    parse_cell,
+    parse_number,
+    strip_image_suffix,
+    suggest_column,
+    translate_diagnosis,
 )
-from napari_melanoma.data.mapping import TableMapping
-from napari_melanoma.data.table_schema import AS_GIVEN, NAMES, column_named
-from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
-from napari_melanoma.io.tables import each_row
+from napari_melanoma.data.table_mapping import TableMapping
+from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, COLUMN_NAMES, find_column
+from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
+from napari_melanoma.io.tables import iterate_rows
 
-PLACES = ("site", "sub_site", "laterality")
-DIAGNOSES = ("diagnosis", "diagnosis_detail")
-FOLLOWS = ("target", "melanoma")
-BESIDE = " // "  # between texts that are kept in one cell; no word has it, so that they mean nothing together
+SITE_COLUMNS = ("site", "sub_site", "laterality")
+DIAGNOSIS_COLUMNS = ("diagnosis", "diagnosis_detail")
+MALIGNANCY_COLUMNS = ("target", "melanoma")
+TEXT_SEPARATOR = " // "  # between texts that are kept in one cell; no word has it, so that they mean nothing together
 
 
-class Cell(NamedTuple):
+class TableCell(NamedTuple):
     """A cell that says something: its column, its text, and what the column means."""
 
     column: str
     text: str
-    meaning: Meaning
+    meaning: ColumnMeaning
 
 
 @dataclass
-class Outcome:
+class HarmonizedCells:
     """What some cells of a row say."""
 
     found: dict[str, str] = field(default_factory=dict)
@@ -66,131 +66,143 @@ class Outcome:
     faults: list[tuple[str, str, str]] = field(default_factory=list)
     disagreements: list[str] = field(default_factory=list)
 
-    def not_understood(self, cell: Cell, fault: str = "unmapped") -> None:
+    def add_unmapped(self, cell: TableCell, fault: str = "unmapped") -> None:
         """Keep a cell as it is; a number in a column that may hold anything is no word that we should know."""
-        if not cell.meaning.only_words:
-            self.faults.append((fault, cell.meaning.ours, cell.text))
-        elif number(cell.text) is None:
+        if not cell.meaning.words_only:
+            self.faults.append((fault, cell.meaning.column_name, cell.text))
+        elif parse_number(cell.text) is None:
             self.faults.append((fault, cell.column, cell.text))
-        self.keep(cell)
+        self.add_original(cell)
 
-    def disagrees(self, cell: Cell) -> None:
+    def add_disagreement(self, cell: TableCell) -> None:
         """Keep a cell that says otherwise than a better one, under its own name where that is not ours."""
-        other = cell.meaning.ours if cell.column != cell.meaning.ours else "another column"
+        other = cell.meaning.column_name if cell.column != cell.meaning.column_name else "another column"
         self.disagreements.append(f"{cell.column} says otherwise than {other}")
-        if column_named(cell.column):
-            self.keep(cell)
+        if find_column(cell.column):
+            self.add_original(cell)
         else:
             self.other[cell.column] = cell.text
 
-    def keep(self, cell: Cell) -> None:
+    def add_original(self, cell: TableCell) -> None:
         """Keep a cell as it was given: beside our column, or under its own name where it may hold anything."""
-        if cell.meaning.only_words:
+        if cell.meaning.words_only:
             self.other[cell.column] = cell.text
-        elif not cell.meaning.keeps:
-            name = cell.meaning.ours + AS_GIVEN
+        elif not cell.meaning.keeps_original:
+            name = cell.meaning.column_name + AS_GIVEN_SUFFIX
             before = [self.other[name]] if name in self.other else []
-            texts = BESIDE.join((*before, cell.text)).split(BESIDE)
-            self.other[name] = BESIDE.join(dict.fromkeys(texts))
+            texts = TEXT_SEPARATOR.join((*before, cell.text)).split(TEXT_SEPARATOR)
+            self.other[name] = TEXT_SEPARATOR.join(dict.fromkeys(texts))
 
 
-Step = Callable[[Iterable[Cell], str], Outcome]
+CellParser = Callable[[Iterable[TableCell], str], HarmonizedCells]
 
 
-def step_of(ours: str) -> tuple[str, Step]:
+def find_parser(column_name: str) -> tuple[str, CellParser]:
     """Say which step a column of ours belongs to.
 
     Takes the cells, those of our first column first and of one column the best first, and the source.
     """
-    if ours in PLACES:
-        return "place", understand_place
-    if ours in DIAGNOSES or ours in FOLLOWS:
-        return "diagnosis", understand_diagnosis
-    return ours, understand_column
+    if column_name in SITE_COLUMNS:
+        return "place", parse_site_cells
+    if column_name in DIAGNOSIS_COLUMNS or column_name in MALIGNANCY_COLUMNS:
+        return "diagnosis", parse_diagnosis_cells
+    return column_name, parse_column_cells
 
 
-def understand_column(cells: Iterable[Cell], source: str) -> Outcome:
+def parse_column_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCells:
     """Understand cells that mean one column of ours.
 
     Returns the first that says something counts.
     """
-    outcome = Outcome()
+    outcome = HarmonizedCells()
     for cell in cells:
-        column = column_named(cell.meaning.ours)
+        column = find_column(cell.meaning.column_name)
         assert column is not None
-        value, fault = said(column, cell.text, source)
+        value, fault = parse_cell(column, cell.text, source)
         if fault:
-            outcome.not_understood(cell, fault)
+            outcome.add_unmapped(cell, fault)
         elif value and outcome.found.setdefault(column.name, value) != value:
-            outcome.disagrees(cell)
+            outcome.add_disagreement(cell)
     return outcome
 
 
-def understand_place(cells: Iterable[Cell], source: str) -> Outcome:
+def parse_site_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCells:
     """Understand site, place within it and side, each of which may be said with the others."""
-    outcome, known = Outcome(), NOWHERE
+    outcome, known = HarmonizedCells(), NO_SITE
     for cell in cells:
-        found = place(cell.text, source)
+        found = parse_body_site(cell.text, source)
         if found is None:
-            outcome.not_understood(cell)
-        elif (both := joined(known, found)) is None:
-            outcome.disagrees(cell)
+            outcome.add_unmapped(cell)
+        elif (both := merge_body_sites(known, found)) is None:
+            outcome.add_disagreement(cell)
         else:
             known = both
-    outcome.found = {ours: value for ours, value in zip(PLACES, known, strict=True) if value}
+    outcome.found = {ours: value for ours, value in zip(SITE_COLUMNS, known, strict=True) if value}
     return outcome
 
 
-def understand_diagnosis(cells: Iterable[Cell], source: str) -> Outcome:
+def parse_diagnosis_cells(cells: Iterable[TableCell], source: str) -> HarmonizedCells:
     """Understand class and subtype, and what follows from them for malignancy where the row does not say it.
 
     Returns the most exact diagnosis that does not contradict the first one.
     """
     given = list(cells)
-    outcome = understand_column((cell for cell in given if cell.meaning.ours in FOLLOWS), source)
-    words = taxonomy("diagnosis")
-    best, vague, unsure = "", list[tuple[Cell, str]](), False
-    against: list[Cell] = []
-    for cell in (cell for cell in given if cell.meaning.ours in DIAGNOSES):
-        word = None if BESIDE in cell.text else diagnosis_word(cell.text, source)
-        exact = word is not None and is_exact(cell.text, source)
+    outcome = parse_column_cells((cell for cell in given if cell.meaning.column_name in MALIGNANCY_COLUMNS), source)
+    words = load_taxonomy("diagnosis")
+    best, vague, unsure = "", list[tuple[TableCell, str]](), False
+    against: list[TableCell] = []
+    for cell in (cell for cell in given if cell.meaning.column_name in DIAGNOSIS_COLUMNS):
+        word = None if TEXT_SEPARATOR in cell.text else translate_diagnosis(cell.text, source)
+        exact = word is not None and is_exact_diagnosis(cell.text, source)
         if not exact:
-            outcome.not_understood(cell)  # and kept: what is understood of it may count all the same
+            outcome.add_unmapped(cell)  # and kept: what is understood of it may count all the same
         unsure = unsure or word is None
-        if word is None or word == UNKNOWN or (best and words.within(best, word)):
+        if word is None or word == UNKNOWN or (best and words.is_within(best, word)):
             continue
-        if told(word).group:
+        if expand_diagnosis(word).group:
             vague.append((cell, word))
-        elif not best or words.within(word, best):
+        elif not best or words.is_within(word, best):
             best = word
-        elif exact and not (cell.meaning.keeps and told(word).diagnosis == told(best).diagnosis):
+        elif exact and not (
+            cell.meaning.keeps_original and expand_diagnosis(word).diagnosis == expand_diagnosis(best).diagnosis
+        ):
             against.append(cell)  # not two subtypes of one class, such as in situ and superficial spreading
-    _keep(outcome, best, vague, against, source)
-    _follow(outcome, told(best), Diagnosis() if best or unsure else _vaguely([told(word) for _, word in vague]))
+    _add_unused_words(outcome, best, vague, against, source)
+    _fill_diagnosis(
+        outcome,
+        expand_diagnosis(best),
+        Diagnosis() if best or unsure else _merge_vague_diagnoses([expand_diagnosis(word) for _, word in vague]),
+    )
     return outcome
 
 
-def _vaguely(words: Sequence[Diagnosis]) -> Diagnosis:
+def _merge_vague_diagnoses(words: Sequence[Diagnosis]) -> Diagnosis:
     """What words that are less than a diagnosis say together of malignancy; nothing where they differ."""
     targets = {word.target for word in words}
     melanomas = {word.melanoma for word in words if word.melanoma}
     return Diagnosis(target=targets.pop(), melanoma="".join(melanomas)) if len(targets) == 1 else Diagnosis()
 
 
-def _keep(outcome: Outcome, best: str, vague: Iterable[tuple[Cell, str]], against: Iterable[Cell], source: str) -> None:
+def _add_unused_words(
+    outcome: HarmonizedCells,
+    best: str,
+    vague: Iterable[tuple[TableCell, str]],
+    against: Iterable[TableCell],
+    source: str,
+) -> None:
     """Keep words that contradict the diagnosis, and those that are less than one where there is none."""
     for cell in against:
-        outcome.disagrees(cell)
+        outcome.add_disagreement(cell)
     for cell, word in vague:
-        if not is_exact(cell.text, source):
+        if not is_exact_diagnosis(cell.text, source):
             continue  # kept already
         if not best:
-            outcome.keep(cell)
-        elif not taxonomy("diagnosis").within(best, word):
-            outcome.disagrees(cell)
+            outcome.add_original(cell)
+        elif not load_taxonomy("diagnosis").is_within(best, word):
+            outcome.add_disagreement(cell)
 
 
-def _follow(outcome: Outcome, known: Diagnosis, vaguely: Diagnosis) -> None:
+def _fill_diagnosis(outcome: HarmonizedCells, known: Diagnosis, vaguely: Diagnosis) -> None:
     """Fill in what a diagnosis says; a row's own word on malignancy comes first, vague words last."""
     found = outcome.found
     found |= {"diagnosis": known.diagnosis} if known.diagnosis else {}
@@ -206,14 +218,14 @@ def _follow(outcome: Outcome, known: Diagnosis, vaguely: Diagnosis) -> None:
         found.setdefault("melanoma", "0")
 
 
-MOST = 12  # words of one column that a line names
-MOST_ROWS = 3  # rows that a line names
-MAP_IT = 'if it is that, name a TOML file with --map that has the line {key} = "{ours}" below [columns]'
-MOST_COMPARED = 200  # columns with an unknown name that are compared with the known ones
+MAX_LISTED_WORDS = 12  # words of one column that a line names
+MAX_LISTED_ROWS = 3  # rows that a line names
+MAPPING_ADVICE = 'if it is that, name a TOML file with --map that has the line {key} = "{ours}" below [columns]'
+MAX_COMPARED = 200  # columns with an unknown name that are compared with the known ones
 
 
 @dataclass(frozen=True)
-class HarmoniseReport:
+class HarmonizeReport:
     """What was met in a table."""
 
     rows: int = 0
@@ -231,11 +243,16 @@ class HarmoniseReport:
     @property
     def unrecognized(self) -> dict[str, str]:
         """Columns with an unknown name, each with the column of ours that is nearest, "" where none is similar."""
-        own = [name for name in self.own if name and not name.startswith("other_") and not name.endswith(AS_GIVEN)]
-        return {name: nearest(name) if place < MOST_COMPARED else "" for place, name in enumerate(own)}
+        own = [
+            name for name in self.own if name and not name.startswith("other_") and not name.endswith(AS_GIVEN_SUFFIX)
+        ]
+        return {name: suggest_column(name) if place < MAX_COMPARED else "" for place, name in enumerate(own)}
 
-    def unrecognized_columns(
-        self, fate: str = "kept under its own name, where nothing reads it", how: str = MAP_IT, near: bool = False
+    def describe_unrecognized(
+        self,
+        fate: str = "kept under its own name, where nothing reads it",
+        advice_template: str = MAPPING_ADVICE,
+        similar_only: bool = False,
     ) -> Iterator[tuple[str, str]]:
         """Name the columns that are not recognized, with the nearest known one and how to map them.
 
@@ -244,78 +261,81 @@ class HarmoniseReport:
         others = []
         for theirs, ours in self.unrecognized.items():
             if ours and ours not in self.known:
-                advice = how.format(key=toml_key(theirs), ours=ours)
+                advice = advice_template.format(key=quote_toml_key(theirs), ours=ours)
                 yield theirs, f"not recognized, so it is {fate}. The nearest known column is {ours}: {advice}"
             else:
                 others.append(theirs)
-        if others and not near:
-            yield "columns", f"not recognized and {fate}: {first_few(others, MOST)}"
+        if others and not similar_only:
+            yield "columns", f"not recognized and {fate}: {format_names(others, MAX_LISTED_WORDS)}"
 
-    def findings(self, kept_in: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
+    def describe_findings(self, kept_in: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
         """Describe what a user should review.
 
         A column, and a sentence on it.
         """
         for fault, meaning in (("unmapped", "not understood"), ("impossible", "impossible")):
             for column, words in getattr(self, fault).items():
-                kept = (kept_in or {}).get(column) or (f"{column}{AS_GIVEN}" if column_named(column) else column)
-                yield column, f"{_cells(words)} {meaning} and kept in {kept}: {self.cells(fault, column)}"
+                kept = (kept_in or {}).get(column) or (f"{column}{AS_GIVEN_SUFFIX}" if find_column(column) else column)
+                yield (
+                    column,
+                    f"{_describe_cell_count(words)} {meaning} and kept in {kept}: {self.list_cells(fault, column)}",
+                )
         for disagreement, rows in self.disagreements.items():
             yield "columns", f"{disagreement} in {rows} row{'s' if rows > 1 else ''}; the first one counts"
         if self.renamed:
-            yield "image_id", renamed_note(self.renamed)
+            yield "image_id", describe_renamed(self.renamed)
         if self.duplicates:
             ids = f"{len(self.duplicates)} ids stand" if len(self.duplicates) > 1 else "1 id stands"
-            yield "image_id", f"{ids} in several rows: {listed(self.duplicates)}"
+            yield "image_id", f"{ids} in several rows: {list_counts(self.duplicates)}"
         for column in self.empty:
             yield column, "no row says anything in this column"
 
-    def cells(self, fault: str, column: str) -> str:
+    def list_cells(self, fault: str, column: str) -> str:
         """List the cells of a column that were not understood, and the first rows that they are in.
 
         Such as ``'430' (1), '-5' (1); rows a, b``.
         """
         words, rows = getattr(self, fault)[column], self.rows_of.get(fault, {}).get(column, ())
         if not rows:
-            return listed(words)
+            return list_counts(words)
         others = sum(words.values()) - len(rows)
         more = f" and {others} more" if others else ""
-        return f"{listed(words)}; row{'s' if len(rows) > 1 or more else ''} {', '.join(rows)}{more}"
+        return f"{list_counts(words)}; row{'s' if len(rows) > 1 or more else ''} {', '.join(rows)}{more}"
 
 
-def renamed_note(renamed: Mapping[str, str]) -> str:
+def describe_renamed(renamed: Mapping[str, str]) -> str:
     """Describe ids that were changed.
 
     How many, and the first of them.
     """
-    shown = ", ".join(f"{old!r} is now {new!r}" for old, new in list(renamed.items())[:MOST_ROWS])
-    more = f" and {len(renamed) - MOST_ROWS} more" if len(renamed) > MOST_ROWS else ""
+    shown = ", ".join(f"{old!r} is now {new!r}" for old, new in list(renamed.items())[:MAX_LISTED_ROWS])
+    more = f" and {len(renamed) - MAX_LISTED_ROWS} more" if len(renamed) > MAX_LISTED_ROWS else ""
     ids = "1 id was" if len(renamed) == 1 else f"{len(renamed)} ids were"
     return f"{ids} changed, because an id must not name a path and must be a file name: {shown}{more}"
 
 
-def toml_key(name: str) -> str:
+def quote_toml_key(name: str) -> str:
     """Write the name of a column as a key of TOML."""
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
-def listed(counts: Mapping[str, int], most: int = MOST) -> str:
+def list_counts(counts: Mapping[str, int], max_listed: int = MAX_LISTED_WORDS) -> str:
     """Name what was counted, the most frequent first.
 
     Such as ``'Hallux' (3), 'Glabella' (1) and 5 more``.
     """
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
-    return ", ".join(f"'{word}' ({count})" for word, count in ordered[:most]) + more
+    more = f" and {len(ordered) - max_listed} more" if len(ordered) > max_listed else ""
+    return ", ".join(f"'{word}' ({count})" for word, count in ordered[:max_listed]) + more
 
 
-class Tally:
+class HarmonizeTally:
     """Counts while rows go by; ``report`` gives what there is so far."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.columns: dict[str, tuple[str, ...]] = {}
-        self._heard: set[str] = set()
+        self._columns_with_values: set[str] = set()
         self._known: Counter[str] = Counter()
         self._faults: dict[str, dict[str, Counter[str]]] = {
             fault: defaultdict(Counter) for fault in ("unmapped", "impossible")
@@ -324,42 +344,42 @@ class Tally:
         self._disagreements: Counter[str] = Counter()
         self._renamed: dict[str, str] = {}
         self._ids: set[str] = set()
-        self._again: Counter[str] = Counter()
+        self._repeated_ids: Counter[str] = Counter()
 
-    def row(
+    def add_row(
         self, given: Mapping[str, str], found: Mapping[str, str], faults: Iterable[tuple[str, str, str]] = ()
     ) -> None:
         """Count a row."""
         self.rows += 1
-        if len(self._heard) < len(self.columns):
-            self._heard.update(given)
+        if len(self._columns_with_values) < len(self.columns):
+            self._columns_with_values.update(given)
         self._known.update(found.keys())
         image_id = found.get("image_id", "")
         if image_id in self._ids:
-            self._again[image_id] += 1
+            self._repeated_ids[image_id] += 1
         elif image_id:
             self._ids.add(image_id)
         for fault, column, text in faults:
             self._faults[fault][column][text] += 1
             rows = self._rows_of[fault][column]
-            if len(rows) < MOST_ROWS:
+            if len(rows) < MAX_LISTED_ROWS:
                 rows.append(image_id or str(self.rows))
 
     def count_disagreements(self, disagreements: Iterable[str]) -> None:
         """Count columns that contradict each other."""
         self._disagreements.update(disagreements)
 
-    def rename(self, given: str, found: str) -> None:
+    def add_renamed(self, given: str, found: str) -> None:
         """Note an id that was changed."""
         self._renamed[given] = found
 
-    def report(self) -> HarmoniseReport:
+    def make_report(self) -> HarmonizeReport:
         """Give what was counted."""
-        return HarmoniseReport(
+        return HarmonizeReport(
             rows=self.rows,
             columns={theirs: ours for theirs, ours in self.columns.items() if ours},
             own=tuple(theirs for theirs, ours in self.columns.items() if not ours),
-            empty=tuple(theirs for theirs, ours in self.columns.items() if self._silent(theirs, ours)),
+            empty=tuple(theirs for theirs, ours in self.columns.items() if self._is_empty_column(theirs, ours)),
             known=dict(self._known),
             unmapped={column: dict(words) for column, words in self._faults["unmapped"].items()},
             impossible={column: dict(words) for column, words in self._faults["impossible"].items()},
@@ -369,80 +389,82 @@ class Tally:
             },
             disagreements=dict(self._disagreements),
             renamed=dict(self._renamed),
-            duplicates={image_id: 1 + again for image_id, again in self._again.items()},
+            duplicates={image_id: 1 + again for image_id, again in self._repeated_ids.items()},
         )
 
-    def _silent(self, theirs: str, ours: tuple[str, ...]) -> bool:
+    def _is_empty_column(self, theirs: str, ours: tuple[str, ...]) -> bool:
         """Whether no row says anything in a column, or all say that nobody knows."""
-        said = (theirs, *ours, *(f"{column}{AS_GIVEN}" for column in ours))
-        return theirs not in self._heard or (bool(ours) and not any(column in self._known for column in said))
+        said = (theirs, *ours, *(f"{column}{AS_GIVEN_SUFFIX}" for column in ours))
+        return theirs not in self._columns_with_values or (
+            bool(ours) and not any(column in self._known for column in said)
+        )
 
 
-def _cells(words: Mapping[str, int]) -> str:
+def _describe_cell_count(words: Mapping[str, int]) -> str:
     """How many cells are meant."""
     count = sum(words.values())
     return f"{count} cell{'s are' if count > 1 else ' is'}"
 
 
-REMEMBERED = 1 << 14  # answers of a step: most columns have few different words
+PARSER_CACHE_SIZE = 1 << 14  # answers of a step: most columns have few different words
 Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Harmonised:
+class HarmonizedTable:
     """Rows in our columns and words, in their order, and what was met on the way.
 
     Cells that say nothing are left out of a row.
     """
 
     rows: list[dict[str, str]]
-    report: HarmoniseReport
+    report: HarmonizeReport
 
 
-def harmonise(rows: Iterable[Row], source: str = "") -> Harmonised:
+def harmonize_rows(rows: Iterable[Row], source: str = "") -> HarmonizedTable:
     """Bring rows to our columns and words.
 
     A row for each, in their order.
     """
-    at_work = Harmoniser(source)
-    return Harmonised([at_work.row(row) for row in rows], at_work.report())
+    at_work = Harmonizer(source)
+    return HarmonizedTable([at_work.harmonize_row(row) for row in rows], at_work.make_report())
 
 
-class _Step(NamedTuple):
+class _ParsingStep(NamedTuple):
     """Columns of a table that are understood together, and what understands their texts."""
 
     columns: tuple[str, ...]
-    answer: Callable[[tuple[str, ...]], Outcome]
+    parse: Callable[[tuple[str, ...]], HarmonizedCells]
 
 
-class _Plan(NamedTuple):
+class _ColumnPlan(NamedTuple):
     """What the columns of a table mean: what stays, what names the image, and the steps of the others."""
 
-    stays: tuple[str, ...]
-    ids: tuple[str, ...]
-    steps: tuple[_Step, ...]
+    unchanged: tuple[str, ...]
+    id_columns: tuple[str, ...]
+    steps: tuple[_ParsingStep, ...]
 
 
-class Harmoniser:
+class Harmonizer:
     """Harmonises rows that come one by one, so that a large table need not be in memory."""
 
     def __init__(self, source: str = "") -> None:
         self.source = source
-        self._tally = Tally()
-        self._plans: dict[tuple[tuple[str, ...], str], _Plan] = {}
+        self._tally = HarmonizeTally()
+        self._plans: dict[tuple[tuple[str, ...], str], _ColumnPlan] = {}
 
-    def report(self) -> HarmoniseReport:
+    def make_report(self) -> HarmonizeReport:
         """Say what was met so far."""
-        return self._tally.report()
+        return self._tally.make_report()
 
-    def row(self, row: Row) -> dict[str, str]:
+    def harmonize_row(self, row: Row) -> dict[str, str]:
         """Bring a row to our columns and words.
 
         Ours first, then the others; cells that say nothing are left out.
         """
         given = {name: text for name, cell in row.items() if (text := cell.strip())}
         source = "" if given.get("source") else self.source  # a row that names its source was harmonised before
-        stays, ids, steps = self._plan(tuple(row), source)
+        stays, ids, steps = self._plan_columns(tuple(row), source)
         found: dict[str, str] = {}
         other: dict[str, str] = {}
         faults: list[tuple[str, str, str]] = []
@@ -460,65 +482,76 @@ class Harmoniser:
         found |= {column: given[column] for column in stays if column in given}
         found |= other
         self._note_renamed([given[column] for column in ids if column in given], found.get("image_id", ""))
-        self._tally.row(given, found, faults)
+        self._tally.add_row(given, found, faults)
         return found
 
     def _note_renamed(self, texts: Iterable[str], image_id: str) -> None:
         """Note an id that named a place outside its folder, and of which the last part is left."""
         for text in texts:
-            if leads_out(text) and image_id == stem_of(text) != text:
-                self._tally.rename(text, image_id)
+            if escapes_folder(text) and image_id == strip_image_suffix(text) != text:
+                self._tally.add_renamed(text, image_id)
 
-    def stays(self, row: Row) -> tuple[str, ...]:
+    def list_unchanged_columns(self, row: Row) -> tuple[str, ...]:
         """Say which columns stay under their own names.
 
         In their order.
         """
-        return self._plan(tuple(row), "" if row.get("source", "").strip() else self.source).stays
+        return self._plan_columns(tuple(row), "" if row.get("source", "").strip() else self.source).unchanged
 
-    def _plan(self, names: tuple[str, ...], source: str) -> _Plan:
+    def _plan_columns(self, names: tuple[str, ...], source: str) -> _ColumnPlan:
         """What the columns mean; found out once for rows with the same columns."""
         key = (names, source)
         if key not in self._plans:
-            meant = {name: meanings(name, source) for name in names}
+            meant = {name: find_column_meanings(name, source) for name in names}
             self._tally.columns.update(
-                {name: tuple(meaning.ours for meaning in means) for name, means in meant.items()}
+                {name: tuple(meaning.column_name for meaning in means) for name, means in meant.items()}
             )
-            stays = [name for name, means in meant.items() if not means or any(meaning.keeps for meaning in means)]
-            ids = [name for name, means in meant.items() if any(meaning.ours == "image_id" for meaning in means)]
-            self._plans[key] = _Plan(tuple(stays), tuple(ids), tuple(_steps(meant, source)))
+            stays = [
+                name for name, means in meant.items() if not means or any(meaning.keeps_original for meaning in means)
+            ]
+            ids = [name for name, means in meant.items() if any(meaning.column_name == "image_id" for meaning in means)]
+            self._plans[key] = _ColumnPlan(tuple(stays), tuple(ids), tuple(_make_steps(meant, source)))
         return self._plans[key]
 
 
-def _steps(meant: Mapping[str, tuple[Meaning, ...]], source: str) -> Iterable[_Step]:
+def _make_steps(meant: Mapping[str, tuple[ColumnMeaning, ...]], source: str) -> Iterable[_ParsingStep]:
     """The steps for the columns of a table, in the order of the schema."""
     pairs = [(name, meaning) for name, means in meant.items() for meaning in means]
-    order = {name: place for place, name in enumerate(NAMES)}
+    order = {name: place for place, name in enumerate(COLUMN_NAMES)}
     # Our own columns first: what is understood ends there, and has to come first the next time too.
-    pairs.sort(key=lambda pair: (pair[1].rank > 0, order.get(pair[1].ours, len(order)), pair[1].ours, pair[1].rank))
-    grouped: dict[str, list[tuple[str, Meaning]]] = {}
+    pairs.sort(
+        key=lambda pair: (
+            pair[1].rank > 0,
+            order.get(pair[1].column_name, len(order)),
+            pair[1].column_name,
+            pair[1].rank,
+        )
+    )
+    grouped: dict[str, list[tuple[str, ColumnMeaning]]] = {}
     for name, meaning in pairs:
-        grouped.setdefault(step_of(meaning.ours)[0], []).append((name, meaning))
-    return [_step(group, source) for group in grouped.values()]
+        grouped.setdefault(find_parser(meaning.column_name)[0], []).append((name, meaning))
+    return [_make_step(group, source) for group in grouped.values()]
 
 
-def _step(group: list[tuple[str, Meaning]], source: str) -> _Step:
+def _make_step(group: list[tuple[str, ColumnMeaning]], source: str) -> _ParsingStep:
     """One step, which remembers its answers."""
-    understand = step_of(group[0][1].ours)[1]
+    understand = find_parser(group[0][1].column_name)[1]
 
-    @lru_cache(maxsize=REMEMBERED)
-    def answer(texts: tuple[str, ...]) -> Outcome:
+    @lru_cache(maxsize=PARSER_CACHE_SIZE)
+    def answer(texts: tuple[str, ...]) -> HarmonizedCells:
         told = ((name, text, meaning) for (name, meaning), text in zip(group, texts, strict=True) if text)
-        return understand((Cell(name, with_unit(text, meaning.unit), meaning) for name, text, meaning in told), source)
+        return understand(
+            (TableCell(name, append_unit(text, meaning.unit), meaning) for name, text, meaning in told), source
+        )
 
-    return _Step(tuple(name for name, _ in group), answer)
-
-
-STEP = 5000  # rows between two reports
-FILES = ("path", "mask_path")
+    return _ParsingStep(tuple(name for name, _ in group), answer)
 
 
-class HarmoniseOptions(Config):
+ROWS_PER_REPORT = 5000  # rows between two reports
+FILE_COLUMNS = ("path", "mask_path")
+
+
+class HarmonizeOptions(Config):
     """What a table is, where it does not say so itself."""
 
     source: str = Field("", description="name of the public set that the table belongs to; some words differ by set")
@@ -527,28 +560,28 @@ class HarmoniseOptions(Config):
     )
 
 
-def harmonise_table(table: Path, out: Path, options: HarmoniseOptions, *, run: RunContext) -> HarmoniseReport:
+def harmonize_table(table: Path, out: Path, options: HarmonizeOptions, *, run: RunContext) -> HarmonizeReport:
     """Bring a table to our columns and words; its rows stay in their order, and none is left out."""
     if out.resolve() == table.resolve():
         raise InputError(f"{out} is the table itself: name another file, so that it stays as it is.")
-    harmoniser = Harmoniser(options.source)
-    written = _Lines()
-    moved = _way(out.resolve().parent, table.resolve().parent)
-    for row in _given(table, options.mapping, run):
-        found = harmoniser.row(row)
-        for column in FILES if moved != "." else ():
+    harmoniser = Harmonizer(options.source)
+    written = _RowBuffer()
+    moved = _relative_folder(out.resolve().parent, table.resolve().parent)
+    for row in _iter_mapped_rows(table, options.mapping, run):
+        found = harmoniser.harmonize_row(row)
+        for column in FILE_COLUMNS if moved != "." else ():
             if found.get(column) and not Path(found[column]).is_absolute():
                 found[column] = Path(os.path.normpath(Path(moved, found[column]))).as_posix()
         if not written.count:
-            written.expect((*NAMES, *harmoniser.stays(row)))
+            written.add_columns((*COLUMN_NAMES, *harmoniser.list_unchanged_columns(row)))
         written.add(found)
     if not written.count:
         raise DataSetError(f"{table} needs at least one row below its header; found none.")
     written.write(out)
-    return harmoniser.report()
+    return harmoniser.make_report()
 
 
-def _way(start: Path, goal: Path) -> str:
+def _relative_folder(start: Path, goal: Path) -> str:
     """How one gets from one folder to another."""
     try:
         return os.path.relpath(goal, start)
@@ -556,28 +589,28 @@ def _way(start: Path, goal: Path) -> str:
         return str(goal)
 
 
-def _given(table: Path, mapping: TableMapping, run: RunContext) -> Iterator[dict[str, str]]:
+def _iter_mapped_rows(table: Path, mapping: TableMapping, run: RunContext) -> Iterator[dict[str, str]]:
     """The rows of a table under the names that the mapping gives."""
     mapped = bool(mapping.columns or mapping.words)
-    for count, row in enumerate(each_row(table), start=1):
-        if count % STEP == 0:
+    for count, row in enumerate(iterate_rows(table), start=1):
+        if count % ROWS_PER_REPORT == 0:
             run.check()
             run.report(Progress(count, None, "Harmonising rows"))
         yield mapping.apply(row) if mapped else row
 
 
-class _Records(list[str]):
+class _CsvRecords(list[str]):
     """Where a writer of CSV puts its lines."""
 
     write = list.append
 
 
-class _Lines:
+class _RowBuffer:
     """Rows as text, which is a tenth of what they take as values; a column that a later row adds comes last."""
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}
-        self._records = _Records()
+        self._records = _CsvRecords()
         self._widths: list[int] = []
         self._table = CsvWriter(self._records, line_end="")
 
@@ -586,7 +619,7 @@ class _Lines:
         """How many rows there are."""
         return len(self._records)
 
-    def expect(self, columns: Iterable[str]) -> None:
+    def add_columns(self, columns: Iterable[str]) -> None:
         """Name the columns that come first."""
         self._places = {column: place for place, column in enumerate(dict.fromkeys(columns))}
 
@@ -596,13 +629,13 @@ class _Lines:
         if not row.keys() <= places.keys():
             for column in row:
                 places.setdefault(column, len(places))
-        self._table.row(map(row.get, places, repeat("")))
+        self._table.write_row(map(row.get, places, repeat("")))
         self._widths.append(len(places))
 
     def write(self, path: Path) -> None:
         """Write all rows, the earlier ones with empty cells for columns that came later."""
-        header = _Records()
-        CsvWriter(header, line_end="").row(self._places)
+        header = _CsvRecords()
+        CsvWriter(header, line_end="").write_row(self._places)
         width = len(self._places)
         with (
             atomic_file(path) as temporary,

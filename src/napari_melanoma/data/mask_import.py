@@ -13,32 +13,39 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.errors import DataSetError, InputError, in_words
-from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.core.wording import counted, first_few
+from napari_melanoma.core.errors import DataSetError, InputError, describe_error
+from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import CLINICAL, Correction, Corrections
-from napari_melanoma.data.dataset import LEARNT_FROM, Review
-from napari_melanoma.data.harmonize import Harmoniser
-from napari_melanoma.data.mapping import TableMapping
-from napari_melanoma.data.masks.areas import MaskObject, Picture, Size
+from napari_melanoma.data.dataset import TRAINING_REVIEWS, Review
+from napari_melanoma.data.harmonize import Harmonizer
+from napari_melanoma.data.masks.areas import ImageFileArea, MaskObject, Size
 from napari_melanoma.data.masks.formats import MaskFormat, read_masks
-from napari_melanoma.data.masks.values import ImageNames, LabelImageError, case_of, lesion_mask, numbers, refusal
-from napari_melanoma.data.source_tables import differing, filled
-from napari_melanoma.data.splits import patients_note
-from napari_melanoma.data.table_schema import AS_GIVEN
-from napari_melanoma.io.finding import find_photographs
+from napari_melanoma.data.masks.label_values import (
+    ImageNames,
+    LabelImageError,
+    describe_label_images,
+    nnunet_case_name,
+    read_lesion_mask,
+    resolve_class_values,
+)
+from napari_melanoma.data.source_tables import describe_contradictions, fill_gaps
+from napari_melanoma.data.splits import check_patients_named
+from napari_melanoma.data.table_mapping import TableMapping
+from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
+from napari_melanoma.io.discovery import find_photographs
 from napari_melanoma.io.formats import Modality
-from napari_melanoma.io.photographs import Photograph, read_photograph, stored_size
-from napari_melanoma.io.tables import each_row
+from napari_melanoma.io.photographs import Photograph, read_image_size, read_photograph
+from napari_melanoma.io.tables import iterate_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TABLES = (".csv", ".tsv", ".xlsx", ".xls", ".ods")
+TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".xls", ".ods")
 _SAME_ASPECT = 0.01
 
 
-class ImportOptions(Config):
+class MaskImportOptions(Config):
     """How masks made elsewhere are taken."""
 
     format: MaskFormat | None = Field(None, description="told by the content by default")
@@ -58,7 +65,7 @@ class ImportOptions(Config):
 
 
 @dataclass
-class ImportReport:
+class MaskImportReport:
     """What an import did: ``added`` image ids, and everything that did not fit, each with its reason.
 
     ``faults`` are masks that could not be taken, by image or mask; ``kept`` are images whose mask in the data set a
@@ -77,7 +84,9 @@ class ImportReport:
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
-def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *, run: RunContext) -> ImportReport:
+def import_masks(
+    masks: Path, images: Path, out: Path, options: MaskImportOptions, *, run: RunContext
+) -> MaskImportReport:
     """Bring masks that were made elsewhere into a data set.
 
     The data set is one of corrections (``data.corrections``): photographs are stored upright as PNG without metadata,
@@ -85,91 +94,95 @@ def import_masks(masks: Path, images: Path, out: Path, options: ImportOptions, *
     """
     run.report(Progress(0, None, "Reading the masks"))
     objects, left_out = read_masks(masks, options.format)
-    report = ImportReport(left_out=Counter(left_out))
-    pictures = {one.area.path.resolve() for one in objects if isinstance(one.area, Picture)}
+    report = MaskImportReport(left_out=Counter(left_out))
+    pictures = {one.area.path.resolve() for one in objects if isinstance(one.area, ImageFileArea)}
     paths = [path for path in find_photographs([images]) if path.resolve() not in pictures]
     if not paths:
         raise InputError(f"{images} holds no photograph beside the masks. Name the folder of the photographs.")
-    matched = _matched(_of_classes(objects, options, report), paths, report)
+    matched = _match_photographs(_select_classes(objects, options, report), paths, report)
     used = {path for path, _ in matched}
     report.without_mask = [path.name for path in paths if path not in used]
     _check_values(matched, options, run)
     corrections = Corrections(out)
-    rows = _known(options, used, _tables_in(images, masks), report)
-    drawn = _drawn(matched, corrections, options, report, run)
-    report.added = corrections.add_all((_described(one, rows.get(one.name, {})) for one in drawn), run=run)
+    rows = _read_metadata(options, used, _list_tables(images, masks), report)
+    drawn = _make_corrections(matched, corrections, options, report, run)
+    report.added = corrections.add_all((_add_metadata(one, rows.get(one.name, {})) for one in drawn), run=run)
     return report
 
 
-def _tables_in(*places: Path) -> list[str]:
+def _list_tables(*places: Path) -> list[str]:
     """List the tables beside photographs and masks, for the user who has named none."""
     folders = dict.fromkeys(place if place.is_dir() else place.parent for place in places)
-    return [str(file) for folder in folders for file in sorted(folder.iterdir()) if file.suffix.lower() in TABLES]
+    return [
+        str(file) for folder in folders for file in sorted(folder.iterdir()) if file.suffix.lower() in TABLE_SUFFIXES
+    ]
 
 
-def _known(
-    options: ImportOptions, paths: Iterable[Path], tables: list[str], report: ImportReport
+def _read_metadata(
+    options: MaskImportOptions, paths: Iterable[Path], tables: list[str], report: MaskImportReport
 ) -> dict[str, dict[str, str]]:
     """Rows of the table of metadata by the photographs' stems; refuses photographs whose patients no row names."""
-    harmoniser, known, differ = Harmoniser(), dict[str, dict[str, str]](), Counter[str]()
+    harmoniser, known, differ = Harmonizer(), dict[str, dict[str, str]](), Counter[str]()
     if options.metadata is not None:
-        for given in each_row(options.metadata):
-            row = harmoniser.row(options.mapping.apply(given))
+        for given in iterate_rows(options.metadata):
+            row = harmoniser.harmonize_row(options.mapping.apply(given))
             if "image_id" in row:
-                differ.update(filled(known.setdefault(row["image_id"], row), row))
+                differ.update(fill_gaps(known.setdefault(row["image_id"], row), row))
         if not known:
             raise InputError(
                 f"{options.metadata} has no rows with an image_id, the photograph's name without suffix. "
                 "Add that column."
             )
-    met, names = harmoniser.report(), sorted(path.stem for path in paths)
-    found = _rows_of(names, known)
+    met, names = harmoniser.make_report(), sorted(path.stem for path in paths)
+    found = _match_rows(names, known)
     if known and names and not found:
         raise InputError(
-            f"{options.metadata} has rows for {first_few(list(known))}, but for none of the {len(names)} photographs "
-            f"with a mask, such as {first_few(names)}. Expected the photographs' names, with or without suffix, in the "
+            f"{options.metadata} has rows for {format_names(list(known))}, but for none of the {len(names)} photographs "
+            f"with a mask, such as {format_names(names)}. Expected the photographs' names, with or without suffix, in the "
             "column that names the images."
         )
     named = sum("patient_id" in row for row in found.values())
     how = "name the table with --metadata FILE (a workbook: save its sheet as CSV first)"
-    report.notes += patients_note(named, len(names), met, options.no_patients, unread=tables, how=how)
-    report.notes += [*met.unrecognized_columns("left out"), *met.findings(kept_in={"diagnosis": "diagnosis"})]
-    report.notes += [(column, differing(count)) for column, count in differ.items()]
+    report.notes += check_patients_named(named, len(names), met, options.no_patients, unread=tables, how=how)
+    report.notes += [*met.describe_unrecognized("left out"), *met.describe_findings(kept_in={"diagnosis": "diagnosis"})]
+    report.notes += [(column, describe_contradictions(count)) for column, count in differ.items()]
     if others := len(known) - len({row["image_id"] for row in found.values()}):
-        report.notes.append(("image_id", f"left out of the table: {counted(others, 'image')} without a mask here"))
+        report.notes.append(("image_id", f"left out of the table: {format_count(others, 'image')} without a mask here"))
     lacking = [name for name in names if name not in found] if known else []
     if lacking:
-        report.notes.append(("image_id", f"the table has no row for {first_few(lacking)}"))
+        report.notes.append(("image_id", f"the table has no row for {format_names(lacking)}"))
     return found
 
 
-def _rows_of(names: Sequence[str], known: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+def _match_rows(names: Sequence[str], known: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     """Find the row of each photograph: by its name, whatever the case, or by that of its nnU-Net case."""
     folded = {name.casefold(): row for name, row in known.items()}
     found = {
-        name: next((row for row in (known.get(name), *map(folded.get, _keys(name))) if row is not None), None)
+        name: next((row for row in (known.get(name), *map(folded.get, _name_keys(name))) if row is not None), None)
         for name in names
     }
     return {name: row for name, row in found.items() if row is not None}
 
 
-def _keys(name: str) -> tuple[str, str]:
-    return name.casefold(), case_of(name.casefold())
+def _name_keys(name: str) -> tuple[str, str]:
+    return name.casefold(), nnunet_case_name(name.casefold())
 
 
-def _described(correction: Correction, row: dict[str, str]) -> Correction:
+def _add_metadata(correction: Correction, row: dict[str, str]) -> Correction:
     """Add to a correction what a table knows of the photograph."""
     return replace(
         correction,
         patient_id=row.get("patient_id") or None,
         lesion_id=row.get("lesion_id") or None,
-        diagnosis=row.get("diagnosis") or row.get(f"diagnosis{AS_GIVEN}") or correction.diagnosis,
+        diagnosis=row.get("diagnosis") or row.get(f"diagnosis{AS_GIVEN_SUFFIX}") or correction.diagnosis,
         modality=row.get("modality") or correction.modality,
         clinical={name: text for name, text in row.items() if name in CLINICAL},
     )
 
 
-def _of_classes(objects: Sequence[MaskObject], options: ImportOptions, report: ImportReport) -> list[MaskObject]:
+def _select_classes(
+    objects: Sequence[MaskObject], options: MaskImportOptions, report: MaskImportReport
+) -> list[MaskObject]:
     """Keep the objects of the classes that were asked for."""
     if not options.classes:
         return list(objects)
@@ -181,8 +194,8 @@ def _of_classes(objects: Sequence[MaskObject], options: ImportOptions, report: I
     return kept
 
 
-def _matched(
-    objects: Sequence[MaskObject], paths: Sequence[Path], report: ImportReport
+def _match_photographs(
+    objects: Sequence[MaskObject], paths: Sequence[Path], report: MaskImportReport
 ) -> list[tuple[Path, list[MaskObject]]]:
     """Photographs with their objects; masks that belong to none, or to more than one, are faults."""
     names, found = ImageNames(paths), defaultdict(list)
@@ -199,34 +212,36 @@ def _matched(
     return [(path, found[path]) for path in paths if path in found]
 
 
-def _check_values(matched: list[tuple[Path, list[MaskObject]]], options: ImportOptions, run: RunContext) -> None:
+def _check_values(matched: list[tuple[Path, list[MaskObject]]], options: MaskImportOptions, run: RunContext) -> None:
     """Refuse label images whose values the user has not explained, before the first mask is stored."""
-    pictures = [(path, one.area, one.size) for path, found in matched for one in found if isinstance(one.area, Picture)]
+    pictures = [
+        (path, one.area, one.size) for path, found in matched for one in found if isinstance(one.area, ImageFileArea)
+    ]
     if isinstance(options.values, tuple):
-        for names in {tuple(area.names.items()) for _, area, _ in pictures}:
-            numbers(options.values, dict(names))
+        for names in {tuple(area.class_names.items()) for _, area, _ in pictures}:
+            resolve_class_values(options.values, dict(names))
     if options.values is not None:
         return
     refused: dict[str, LabelImageError] = {}
     for path, area, size in run.track(pictures, "Checking masks"):
-        of_photograph = stored_size(path)
+        of_photograph = read_image_size(path)
         if not options.resize and of_photograph and sorted(size or of_photograph) != sorted(of_photograph):
             continue  # refused later, and not decoded: it may claim to be huge
         try:
-            lesion_mask(area.path, area.path.name, None, area.names)
+            read_lesion_mask(area.path, area.path.name, None, area.class_names)
         except LabelImageError as error:
             refused[area.path.name] = error
         except InputError:
             continue  # reported with its photograph
     if refused:
-        raise DataSetError(refusal(refused, len(pictures), keep=""))
+        raise DataSetError(describe_label_images(refused, len(pictures), keep=""))
 
 
-def _drawn(
+def _make_corrections(
     matched: list[tuple[Path, list[MaskObject]]],
     corrections: Corrections,
-    options: ImportOptions,
-    report: ImportReport,
+    options: MaskImportOptions,
+    report: MaskImportReport,
     run: RunContext,
 ) -> Iterator[Correction]:
     """Read each photograph and draw its mask; what does not fit is noted instead."""
@@ -235,17 +250,17 @@ def _drawn(
         try:
             photograph = read_photograph(path)
         except Exception as error:  # noqa: BLE001 - whatever a library raises is of this photograph; the others go on
-            report.faults.append((path.name, in_words(error)))
+            report.faults.append((path.name, describe_error(error)))
             continue
-        digest = fingerprint(photograph.rgb)
-        row = corrections.find(digest)
-        if row and row["review"] in LEARNT_FROM and not options.replace and digest not in seen:
+        digest = array_fingerprint(photograph.rgb)
+        row = corrections.find_row(digest)
+        if row and row["review"] in TRAINING_REVIEWS and not options.replace and digest not in seen:
             report.kept.append(path.name)
             continue
         try:
             if digest in seen:
                 raise DataSetError("shows the same pixels as another photograph: one mask each is taken")
-            correction = _correction(photograph, path, objects, options, report)
+            correction = _make_correction(photograph, path, objects, options, report)
         except DataSetError as error:
             report.faults.append((path.name, str(error)))
             continue
@@ -253,14 +268,18 @@ def _drawn(
         yield correction
 
 
-def _correction(
-    photograph: Photograph, path: Path, objects: Sequence[MaskObject], options: ImportOptions, report: ImportReport
+def _make_correction(
+    photograph: Photograph,
+    path: Path,
+    objects: Sequence[MaskObject],
+    options: MaskImportOptions,
+    report: MaskImportReport,
 ) -> Correction:
     """Unite the objects of a photograph."""
     shape = (photograph.rgb.shape[0], photograph.rgb.shape[1])
     mask = np.zeros(shape, bool)
     for one in objects:
-        mask |= _mask(one, shape, options, report)
+        mask |= _draw_mask(one, shape, options, report)
     if not mask.any():
         raise DataSetError("its mask is empty")
     given = {one.label if options.class_is_diagnosis else one.diagnosis for one in objects} - {""}
@@ -279,11 +298,11 @@ def _correction(
     )
 
 
-def _mask(one: MaskObject, shape: Size, options: ImportOptions, report: ImportReport) -> NDArray[np.bool_]:
+def _draw_mask(one: MaskObject, shape: Size, options: MaskImportOptions, report: MaskImportReport) -> NDArray[np.bool_]:
     """Draw one object on a photograph, where it was outlined on one of that size."""
     size = one.size or shape
-    if isinstance(one.area, Picture):
-        one = replace(one, area=replace(one.area, lesion=options.values))
+    if isinstance(one.area, ImageFileArea):
+        one = replace(one, area=replace(one.area, lesion_values=options.values))
     if size != shape:
         said = f"its mask is for {size[1]} x {size[0]} pixels, the upright photograph has {shape[1]} x {shape[0]}"
         aspect = (size[0] * shape[1]) / (size[1] * shape[0])
@@ -293,5 +312,5 @@ def _mask(one: MaskObject, shape: Size, options: ImportOptions, report: ImportRe
         if not options.resize:
             raise DataSetError(f"{said}: --resize scales it")
         report.resized += 1
-    report.points_cut_off += one.area.points_outside(size)
+    report.points_cut_off += one.area.count_points_outside(size)
     return one.area.draw(size, shape)

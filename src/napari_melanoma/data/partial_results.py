@@ -13,12 +13,12 @@ from napari_melanoma.core.files import save_error
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.data.dataset import Sample
 
-CHUNK, CHUNK_S = 256, 10.0  # images, seconds: the most that a crash may cost
-NAME = "unfinished-{}.jsonl"
-Figure = Mapping[str, float]
+LINES_PER_WRITE, SECONDS_PER_WRITE = 256, 10.0  # images, seconds: the most that a crash may cost
+FILE_NAME = "unfinished-{}.jsonl"
+MetricValues = Mapping[str, float]
 
 
-class Unfinished:
+class PartialResults:
     """The images of an evaluation that were measured, as lines that are appended to a file.
 
     The file has its name from what was measured with, so figures of another model or of other options are never taken;
@@ -27,27 +27,27 @@ class Unfinished:
 
     def __init__(self, out: Path, measured_with: object) -> None:
         key = hashlib.sha256(json.dumps(measured_with, sort_keys=True).encode()).hexdigest()[:16]
-        self._path = out / NAME.format(key)
+        self._path = out / FILE_NAME.format(key)
         self._pending: list[str] = []
         self._known: dict[str, str] = {}
         self._written = time.monotonic()
         self._read()
 
-    def take(self, sample: Sample, seen: str) -> list[dict[str, float]] | None:
+    def pop(self, sample: Sample, file_stamp: str) -> list[dict[str, float]] | None:
         """Give what was measured of an image before, once.
 
         Returns the figures under each model; None where there are none, or where its files are others now.
         """
-        line = self._known.pop(_key(sample), None)
+        line = self._known.pop(_sample_key(sample), None)
         if line is None:
             return None
         _, before, values = parse_json(line, str(self._path), allow_nan=True)
-        return values if before == seen else None
+        return values if before == file_stamp else None
 
-    def keep(self, sample: Sample, seen: str, values: Sequence[Figure]) -> None:
+    def add(self, sample: Sample, file_stamp: str, values: Sequence[MetricValues]) -> None:
         """Keep what was measured of an image; it is written with others that follow."""
-        self._pending.append(json.dumps([_key(sample), seen, [dict(item) for item in values]]))
-        if len(self._pending) >= CHUNK or time.monotonic() - self._written > CHUNK_S:
+        self._pending.append(json.dumps([_sample_key(sample), file_stamp, [dict(item) for item in values]]))
+        if len(self._pending) >= LINES_PER_WRITE or time.monotonic() - self._written > SECONDS_PER_WRITE:
             self.flush()
 
     def flush(self) -> None:
@@ -71,7 +71,7 @@ class Unfinished:
                     self._known[key] = line
 
 
-def seen(sample: Sample) -> str:
+def stamp_files(sample: Sample) -> str:
     """Say by what the files of an image can be told from others: their paths, sizes and times.
 
     Sixteen digits; those of no file at all where one cannot be looked at.
@@ -86,13 +86,13 @@ def seen(sample: Sample) -> str:
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
 
 
-def forget(out: Path) -> None:
+def remove_partial_results(out: Path) -> None:
     """Remove what was kept of unfinished evaluations, once the results are written."""
-    for path in out.glob(NAME.format("*")):
+    for path in out.glob(FILE_NAME.format("*")):
         with suppress(OSError):  # somebody looks at it; it does no harm
             path.unlink()
 
 
-def _key(sample: Sample) -> str:
+def _sample_key(sample: Sample) -> str:
     """Name an image among those of several data sets."""
     return f"{sample.domain}/{sample.image_id}"

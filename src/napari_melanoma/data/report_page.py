@@ -17,28 +17,28 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.files import atomic_file, write_json
-from napari_melanoma.core.wording import counted
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.domain_shift import EVERYTHING, DomainShift, domain_shifts
-from napari_melanoma.data.duplicates import Duplicate, find_duplicates
-from napari_melanoma.data.report import (
+from napari_melanoma.data.dataset_report import (
     DESCRIBED,
     NO_SPLIT,
     DataSetReport,
     ReportRow,
     describe_rows,
-    origin_of,
-    read_rows,
+    read_origin,
+    read_report_rows,
 )
-from napari_melanoma.figures.page import Table, png_uri, write_html
-from napari_melanoma.io.photographs import stored_size
+from napari_melanoma.data.domain_shift import ALL_FEATURES, DomainShift, measure_domain_shifts
+from napari_melanoma.data.duplicates import Duplicate, find_duplicates
+from napari_melanoma.figures.page import ReportTable, png_uri, write_html
+from napari_melanoma.io.photographs import read_image_size
 from napari_melanoma.io.thumbnails import read_thumbnail
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-PAGE = """{% extends "page" %}
+PAGE_TEMPLATE = """{% extends "page" %}
 {% block title %}{{ title }}{% endblock %}
 {% block width %}76rem{% endblock %}
 {% block style %}
@@ -75,13 +75,13 @@ nav a { margin-right: 1rem; }
 
 
 @dataclass(frozen=True)
-class Part:
+class DataPageSection:
     """One part of the page: what it says, its figure, and tables, which are folded away where there is a figure."""
 
     title: str
     lines: tuple[str, ...] = ()
     figure: Path | None = None
-    tables: tuple[Table, ...] = ()
+    tables: tuple[ReportTable, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class DataPage:
     title: str
     facts: str
     lead: str
-    parts: Sequence[Part]
+    parts: Sequence[DataPageSection]
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
 
@@ -99,20 +99,20 @@ class DataPage:
 def write_data_page(page: DataPage, path: Path) -> None:
     """Write the page with its figures inside."""
     parts = [{**vars(part), "picture": part.figure and png_uri(part.figure)} for part in page.parts]
-    write_html(path, PAGE, **{**vars(page), "parts": parts})
+    write_html(path, PAGE_TEMPLATE, **{**vars(page), "parts": parts})
 
 
 # Okabe and Ito's colours, which colour-blind eyes tell apart, and two of Tol's; grey for what is not known.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#882255", "#999933", "#f0e442")
-GREY = "#c9ccd0"
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#882255", "#999933", "#f0e442")
+GRAY = "#c9ccd0"
 WIDTH = 9.0  # inches
-MOST_WORDS = 9  # of one column; the rarer ones are taken together
-REST = "others"
-FEWEST_AGES = 10
+MAX_WORDS = 9  # of one column; the rarer ones are taken together
+OTHERS_LABEL = "others"
+MIN_AGES = 10
 AGE_BINS = np.arange(0, 101, 10)
 
 
-def draw_known(known: Mapping[str, Mapping[str, float]], path: Path) -> None:
+def draw_completeness(known: Mapping[str, Mapping[str, float]], path: Path) -> None:
     """Draw how much of each column is known, source by source.
 
     ``known``: source to column to the share of its rows that say something, 0 to 1.
@@ -120,7 +120,7 @@ def draw_known(known: Mapping[str, Mapping[str, float]], path: Path) -> None:
     sources = list(known)
     columns = list(known[sources[0]])
     shares = np.array([[known[source][column] for column in columns] for source in sources])
-    figure = _figure(1.2 + 0.36 * len(sources) + 0.5)
+    figure = _new_figure(1.2 + 0.36 * len(sources) + 0.5)
     axes = figure.subplots()
     axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
@@ -140,19 +140,23 @@ def draw_shares(counts: Mapping[str, Mapping[str, int]], path: Path) -> None:
         for word, count in found.items():
             totals[word] = totals.get(word, 0) + count
     words = sorted((word for word in totals if word), key=lambda word: (word if word.isdigit() else "", -totals[word]))
-    shown = words[:MOST_WORDS] if len(words) > MOST_WORDS + 1 else words
-    figure = _figure(0.9 + 0.4 * len(counts) + 0.28 * ((len(shown) + 4) // 4))
+    shown = words[:MAX_WORDS] if len(words) > MAX_WORDS + 1 else words
+    figure = _new_figure(0.9 + 0.4 * len(counts) + 0.28 * ((len(shown) + 4) // 4))
     axes = figure.subplots()
     for place, found in enumerate(counts.values()):
         left, total = 0.0, sum(found.values())
         rest = sum(count for word, count in found.items() if word and word not in shown)
-        for word, count in [*((word, found.get(word, 0)) for word in shown), (REST, rest), ("", found.get("", 0))]:
-            colour = _colour(word, shown)
+        for word, count in [
+            *((word, found.get(word, 0)) for word in shown),
+            (OTHERS_LABEL, rest),
+            ("", found.get("", 0)),
+        ]:
+            colour = _choose_color(word, shown)
             axes.barh(place, count / total, left=left, color=colour, edgecolor="white", linewidth=0.5, height=0.7)
             left += count / total
-    handles = [_patch(_colour(word, shown), word) for word in shown]
-    handles += [_patch(_colour(REST, shown), REST)] * (len(shown) < len(words))
-    handles += [_patch(GREY, "not known")] * ("" in totals)
+    handles = [_legend_entry(_choose_color(word, shown), word) for word in shown]
+    handles += [_legend_entry(_choose_color(OTHERS_LABEL, shown), OTHERS_LABEL)] * (len(shown) < len(words))
+    handles += [_legend_entry(GRAY, "not known")] * ("" in totals)
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     axes.set_yticks(range(len(counts)), [f"{name}\n(n = {sum(found.values())})" for name, found in counts.items()])
     axes.invert_yaxis()
@@ -165,14 +169,14 @@ def draw_shares(counts: Mapping[str, Mapping[str, int]], path: Path) -> None:
 
 def draw_ages(ages: Mapping[str, Sequence[float]], path: Path) -> None:
     """Draw the ages of each source, as shares of ten years."""
-    known = {source: values for source, values in ages.items() if len(values) >= FEWEST_AGES}
-    figure = _figure(3.2)
+    known = {source: values for source, values in ages.items() if len(values) >= MIN_AGES}
+    figure = _new_figure(3.2)
     axes = figure.subplots()
     for number, (source, values) in enumerate(known.items()):
         shares = np.histogram(np.clip(values, 0, 99), AGE_BINS)[0] / len(values)
-        style = ("-", "--", ":", "-.")[number // len(COLOURS) % 4]
+        style = ("-", "--", ":", "-.")[number // len(COLORS) % 4]
         label = f"{source} (n = {len(values)}, median {np.median(values):.0f})"
-        axes.stairs(shares, AGE_BINS, color=COLOURS[number % len(COLOURS)], linewidth=2, linestyle=style, label=label)
+        axes.stairs(shares, AGE_BINS, color=COLORS[number % len(COLORS)], linewidth=2, linestyle=style, label=label)
     axes.set(xlabel="age in years", ylabel="share of the rows", xlim=(0, 100))
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.spines[["top", "right"]].set_visible(False)
@@ -190,7 +194,7 @@ def draw_features(features: Mapping[str, NDArray[np.float64]], sources: Sequence
     order = list(dict.fromkeys(names[known].tolist()))  # a set of which there is only a table has no look
     columns = 3
     rows = -(-len(features) // columns)
-    figure = _figure(rows * (0.75 + 0.24 * len(order)))
+    figure = _new_figure(rows * (0.75 + 0.24 * len(order)))
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(features) :]:
         axes.set_visible(False)
@@ -199,7 +203,7 @@ def draw_features(features: Mapping[str, NDArray[np.float64]], sources: Sequence
         drawn = [(place, part) for place, part in enumerate(parts) if len(part)]
         for place, part in drawn:
             low, first, middle, third, high = np.percentile(part, [5, 25, 50, 75, 95])
-            colour = COLOURS[place % len(COLOURS)]
+            colour = COLORS[place % len(COLORS)]
             axes.plot([low, high], [place, place], color=colour, linewidth=1.2)
             axes.plot([first, third], [place, place], color=colour, linewidth=7, solid_capstyle="butt")
             axes.plot([middle], [place], "|", color="#1c1f23", markersize=11, markeredgewidth=1.6)
@@ -212,17 +216,17 @@ def draw_features(features: Mapping[str, NDArray[np.float64]], sources: Sequence
     _save(figure, path)
 
 
-def draw_rests_on(rests_on: Mapping[str, Sequence[tuple[str, float]]], path: Path, most: int = 8) -> None:
+def draw_feature_importance(rests_on: Mapping[str, Sequence[tuple[str, float]]], path: Path, most: int = 8) -> None:
     """Draw on which features it rests that sources are told apart, one panel a pair."""
     columns = min(2, len(rests_on))
     rows = -(-len(rests_on) // columns)
-    figure = _figure(rows * (0.8 + 0.22 * most))
+    figure = _new_figure(rows * (0.8 + 0.22 * most))
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(rests_on) :]:
         axes.set_visible(False)
     for axes, (pair, features) in zip(grid.flat, rests_on.items(), strict=False):
         shown = features[:most]
-        axes.barh(range(len(shown)), [auc - 0.5 for _, auc in shown], left=0.5, color=COLOURS[0], height=0.65)
+        axes.barh(range(len(shown)), [auc - 0.5 for _, auc in shown], left=0.5, color=COLORS[0], height=0.65)
         axes.set_xlim(0.5, 1)
         axes.set_yticks(range(len(shown)), [name for name, _ in shown], fontsize=8)
         axes.set_ylim(most - 0.5, -0.5)
@@ -232,7 +236,7 @@ def draw_rests_on(rests_on: Mapping[str, Sequence[tuple[str, float]]], path: Pat
     _save(figure, path)
 
 
-def _figure(height: float) -> Figure:
+def _new_figure(height: float) -> Figure:
     """An empty figure of the page's width."""
     from matplotlib.figure import Figure
 
@@ -245,40 +249,49 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, dpi=110, metadata={"Software": None})
 
 
-def _colour(word: str, shown: Sequence[str]) -> str:
+def _choose_color(word: str, shown: Sequence[str]) -> str:
     """Colour of a word: of the rarest taken together a dark grey, of what is not known a light one."""
-    if word == REST:
+    if word == OTHERS_LABEL:
         return "#7d848c"
-    return COLOURS[shown.index(word) % len(COLOURS)] if word else GREY
+    return COLORS[shown.index(word) % len(COLORS)] if word else GRAY
 
 
-def _patch(colour: str, label: str) -> object:
+def _legend_entry(colour: str, label: str) -> object:
     """An entry of a legend."""
     from matplotlib.patches import Patch
 
     return Patch(color=colour, label=label)
 
 
-NAMED = 20  # pairs and groups that are told one by one
-CLEAR, PLAIN = 0.95, 0.7  # areas under the curve: told apart nearly always, and often
-HOW_TO_READ = "The bar shows the middle half of the images, the line the middle nine tenths, the mark the median."
+MAX_NAMED = 20  # pairs and groups that are told one by one
+STRONG_SHIFT_AUC, MODERATE_SHIFT_AUC = 0.95, 0.7  # areas under the curve: told apart nearly always, and often
+BOX_PLOT_HELP = "The bar shows the middle half of the images, the line the middle nine tenths, the mark the median."
 
 
-def page_of(report: DataReport, folder: Path) -> DataPage:
+def build_page(report: DataSourcesReport, folder: Path) -> DataPage:
     """Put a report into words, and draw its figures."""
     whole = report.whole
-    parts = (_sources, _missing, _classes, _ages, _sites, _looks, _shift, _same)
+    parts = (
+        _sources_section,
+        _missing_section,
+        _classes_section,
+        _ages_section,
+        _sites_section,
+        _features_section,
+        _shift_section,
+        _duplicates_section,
+    )
     return DataPage(
         title=f"Data report: {whole.name}",
         facts=f"{whole.rows} rows, {whole.images} images, {whole.masks} with a mask, {whole.patients} named patients",
-        lead=_lead(report),
+        lead=_describe_comparability(report),
         parts=[part for make in parts for part in make(report, folder)],
-        warnings=_warnings(report),
+        warnings=_list_warnings(report),
         notes=[f"{name.capitalize()}: {whole.origin[name]}" for name in ("licence", "url") if whole.origin.get(name)],
     )
 
 
-def _lead(report: DataReport) -> str:
+def _describe_comparability(report: DataSourcesReport) -> str:
     """What to know first: whether the sources can be taken for one."""
     if len(report.sources) < 2:
         return "One source: there is nothing to compare. Name several data sets to see how they differ."
@@ -289,21 +302,21 @@ def _lead(report: DataReport) -> str:
     said = f"{_pair_cells(most)} are told apart with an AUC of {most.auc[most.family]} by {most.family} alone. "
     if least is not most:
         said += f"The most alike are {_pair_cells(least)}, with {least.auc[least.family]}. "
-    return said + _meaning(most.auc[most.family].value)
+    return said + _interpret_auc(most.auc[most.family].value)
 
 
-def _meaning(auc: float) -> str:
+def _interpret_auc(auc: float) -> str:
     """What an area under the curve means for training and evaluation."""
-    if auc >= CLEAR:
+    if auc >= STRONG_SHIFT_AUC:
         return (
             "A model may learn the source instead of the disease where classes differ between them: judge each apart."
         )
-    if auc >= PLAIN:
+    if auc >= MODERATE_SHIFT_AUC:
         return "They differ in part: judge each apart, and look at the features that tell them apart."
     return "They look alike in what was measured."
 
 
-def _warnings(report: DataReport) -> list[str]:
+def _list_warnings(report: DataSourcesReport) -> list[str]:
     """What to beware of."""
     whole, said = report.whole, []
     if whole.in_two_splits:
@@ -314,23 +327,23 @@ def _warnings(report: DataReport) -> list[str]:
         )
     if leaks := sum(pair.leaks for pair in report.duplicates or ()):
         said.append(
-            f"{counted(leaks, 'pair')} of the same picture in two splits: what is judged on was learnt from. "
+            f"{format_count(leaks, 'pair')} of the same picture in two splits: what is judged on was learnt from. "
             "'napari-melanoma data split --replace' keeps them together."
         )
     if whole.faults:
-        said.append(f"{counted(len(whole.faults), 'row')} could not be used, such as: {whole.faults[0]}")
+        said.append(f"{format_count(len(whole.faults), 'row')} could not be used, such as: {whole.faults[0]}")
     if whole.rows > whole.images:
-        said.append(f"{counted(whole.rows - whole.images, 'row')} without an image.")
+        said.append(f"{format_count(whole.rows - whole.images, 'row')} without an image.")
     return said
 
 
-def _sources(report: DataReport, folder: Path) -> Iterator[Part]:
+def _sources_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
     """Where the rows come from."""
     rows = [_source_row(name, found) for name, found in report.sources.items()]
     if len(rows) > 1:
         rows.append(_source_row("all", report.whole))
     columns = ("source", "rows", "images", "masks", "patients", "lesions", "largest group", "malignant", "age, median")
-    yield Part("Sources", tables=(Table("Sources", columns, tuple(rows)),))
+    yield DataPageSection("Sources", tables=(ReportTable("Sources", columns, tuple(rows)),))
 
 
 def _source_row(name: str, found: DataSetReport) -> tuple[str, ...]:
@@ -342,18 +355,18 @@ def _source_row(name: str, found: DataSetReport) -> tuple[str, ...]:
     return (name, *map(str, counts), malignant, f"{found.age[1]:.0f}" if found.age else "")
 
 
-def _missing(report: DataReport, folder: Path) -> Iterator[Part]:
+def _missing_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
     """What is known, source by source."""
     asked = [column for column in DESCRIBED if column not in ("source", "review")]
     known = {n: {c: 1 - found.missing[c] / found.rows for c in asked} for n, found in report.sources.items()}
     path = folder / "known.png"
-    draw_known(known, path)
+    draw_completeness(known, path)
     rows = tuple((c, *(str(found.missing[c]) for found in report.sources.values())) for c in asked)
-    table = Table("Rows that say nothing, by column", ("column", *report.sources), rows)
-    yield Part("What is known", ("Per cent of the rows that say something.",), path, (table,))
+    table = ReportTable("Rows that say nothing, by column", ("column", *report.sources), rows)
+    yield DataPageSection("What is known", ("Per cent of the rows that say something.",), path, (table,))
 
 
-def _classes(report: DataReport, folder: Path) -> Iterator[Part]:
+def _classes_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
     """Diagnoses by source and split."""
     bars: dict[str, Counter[str]] = {}
     for row in report.rows:
@@ -366,44 +379,44 @@ def _classes(report: DataReport, folder: Path) -> Iterator[Part]:
     path = folder / "classes.png"
     draw_shares(bars, path)
     splits = "" if list(report.whole.by_split) == [NO_SPLIT] else " and split"
-    yield Part("Classes", (), path, (_counted(f"Rows with each diagnosis, by source{splits}", bars),))
+    yield DataPageSection("Classes", (), path, (_counts_table(f"Rows with each diagnosis, by source{splits}", bars),))
 
 
-def _ages(report: DataReport, folder: Path) -> Iterator[Part]:
+def _ages_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
     """Ages by source."""
     ages = {
         name: [float(r.values["age"]) for r in report.rows if r.source == name and r.values.get("age")]
         for name in report.sources
     }
-    if any(len(known) >= FEWEST_AGES for known in ages.values()):
+    if any(len(known) >= MIN_AGES for known in ages.values()):
         path = folder / "ages.png"
         draw_ages(ages, path)
-        yield Part("Ages", (), path)
+        yield DataPageSection("Ages", (), path)
 
 
-def _sites(report: DataReport, folder: Path) -> Iterator[Part]:
+def _sites_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
     """Body sites, sexes and skin types by source."""
     for title, column in (("Body sites", "site"), ("Sex", "sex"), ("Skin types", "fitzpatrick")):
-        bars = _by_source(report.rows, column)
+        bars = _count_by_source(report.rows, column)
         if any(set(found) != {""} for found in bars.values()):
             path = folder / f"{column}.png"
             draw_shares(bars, path)
-            yield Part(title, (), path, (_counted(f"{title}: rows of each source", bars),))
+            yield DataPageSection(title, (), path, (_counts_table(f"{title}: rows of each source", bars),))
 
 
-def _looks(report: DataReport, folder: Path) -> Iterator[Part]:
+def _features_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
     """How images and files are distributed, side by side."""
     shown = {name: values for family in list(report.features)[:2] for name, values in report.features[family].items()}
     shown = {name: values for name, values in shown.items() if (values == values).any()}
     if shown:
         path = folder / "features.png"
-        draw_features(shown, [row.source for row in report.looked_at], path)
+        draw_features(shown, [row.source for row in report.sampled_rows], path)
         count = int(np.any([np.isfinite(values) for values in shown.values()], axis=0).sum())
-        drawn = f"Of {count} images, drawn at random from each source. {HOW_TO_READ}"
-        yield Part("How the images differ", (drawn,), path)
+        drawn = f"Of {count} images, drawn at random from each source. {BOX_PLOT_HELP}"
+        yield DataPageSection("How the images differ", (drawn,), path)
 
 
-def _shift(report: DataReport, folder: Path) -> Iterator[Part]:
+def _shift_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
     """How well the sources are told apart, and by what."""
     if not report.shifts:
         return
@@ -414,25 +427,25 @@ def _shift(report: DataReport, folder: Path) -> Iterator[Part]:
     if report.too_small:
         lines.append(f"Too few to be judged: {', '.join(report.too_small)}.")
     path = folder / "domain_shift.png"
-    draw_rests_on({_pair_cells(shift): shift.rests_on for shift in report.shifts}, path)
-    families = [name for name in (*report.features, EVERYTHING) if any(name in shift.auc for shift in report.shifts)]
+    draw_feature_importance({_pair_cells(shift): shift.rests_on for shift in report.shifts}, path)
+    families = [name for name in (*report.features, ALL_FEATURES) if any(name in shift.auc for shift in report.shifts)]
     rows = tuple(
         (_pair_cells(shift), *map(str, shift.images), *(str(shift.auc[f]) if f in shift.auc else "" for f in families))
         for shift in report.shifts
     )
     columns = ("sources", "images", "against", *families)
-    note = (
-        f"Logistic regression, 5 folds that keep patients together, intervals by a bootstrap over patients. {_left()}"
+    note = f"Logistic regression, 5 folds that keep patients together, intervals by a bootstrap over patients. {_explain_dash()}"
+    yield DataPageSection(
+        "How well sources are told apart", tuple(lines), None, (ReportTable("AUC", columns, rows, notes=(note,)),)
     )
-    yield Part("How well sources are told apart", tuple(lines), None, (Table("AUC", columns, rows, notes=(note,)),))
-    yield Part(
+    yield DataPageSection(
         "On what it rests",
         ("The features that tell the most by themselves: AUC by each alone, whichever way it points.",),
         path,
     )
 
 
-def _left() -> str:
+def _explain_dash() -> str:
     """What a dash in that table means."""
     return "A dash says that one of the sources knows nothing there."
 
@@ -442,35 +455,35 @@ def _pair_cells(shift: DomainShift) -> str:
     return f"{shift.first} and {shift.second}"
 
 
-def _same(report: DataReport, folder: Path) -> Iterator[Part]:
+def _duplicates_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPageSection]:
     """Pictures that occur twice."""
     if report.duplicates is None:
         return
     pairs = report.duplicates
     across = sum(pair.first.domain != pair.second.domain for pair in pairs)
     apart = sum(not pair.same_group for pair in pairs)
-    line = f"{counted(len(pairs), 'pair')} of images that show the same picture: {across} across sources, {apart} "
+    line = f"{format_count(len(pairs), 'pair')} of images that show the same picture: {across} across sources, {apart} "
     line += f"under different names of patient or lesion, {sum(pair.leaks for pair in pairs)} in two splits."
     rows = tuple(
         (
             f"{p.first.domain}/{p.first.image_id}",
             f"{p.second.domain}/{p.second.image_id}",
             f"{p.likeness:.2f}",
-            _splits(p.first.split, p.second.split),
+            _describe_splits(p.first.split, p.second.split),
         )
-        for p in sorted(pairs, key=lambda pair: (not pair.leaks, pair.same_group, -pair.likeness))[:NAMED]
+        for p in sorted(pairs, key=lambda pair: (not pair.leaks, pair.same_group, -pair.likeness))[:MAX_NAMED]
     )
-    notes = (f"The first {NAMED}; all are in report.json.",) if len(pairs) > NAMED else ()
-    tables = (Table("Pairs", ("image", "the same as", "likeness", "splits"), rows, notes=notes),) if rows else ()
-    yield Part("The same pictures", (line,), None, tables)
+    notes = (f"The first {MAX_NAMED}; all are in report.json.",) if len(pairs) > MAX_NAMED else ()
+    tables = (ReportTable("Pairs", ("image", "the same as", "likeness", "splits"), rows, notes=notes),) if rows else ()
+    yield DataPageSection("The same pictures", (line,), None, tables)
 
 
-def _splits(one: str, other: str) -> str:
+def _describe_splits(one: str, other: str) -> str:
     """Splits of two images."""
     return one if one == other else f"{one or 'none'} and {other or 'none'}"
 
 
-def _by_source(rows: Sequence[ReportRow], column: str) -> dict[str, Counter[str]]:
+def _count_by_source(rows: Sequence[ReportRow], column: str) -> dict[str, Counter[str]]:
     """Words of each source in a column, with their counts."""
     bars: dict[str, Counter[str]] = {}
     for row in rows:
@@ -478,20 +491,20 @@ def _by_source(rows: Sequence[ReportRow], column: str) -> dict[str, Counter[str]
     return bars
 
 
-def _counted(title: str, bars: dict[str, Counter[str]]) -> Table:
+def _counts_table(title: str, bars: dict[str, Counter[str]]) -> ReportTable:
     """The counts behind bars, a row a word."""
     words = Counter[str]()
     for found in bars.values():
         words.update(found)
     ordered = [word for word, _ in words.most_common() if word] + [""] * ("" in words)
     rows = tuple((word or "not known", *(str(found.get(word, 0)) for found in bars.values())) for word in ordered)
-    return Table(title, ("", *bars), rows)
+    return ReportTable(title, ("", *bars), rows)
 
 
 THUMBNAIL_PX = 256
-AT_ONCE = 64  # images between two looks at the wish to stop
-RARE = 20  # rows with a word, below which it is no feature
-PALETTE = {
+IMAGES_AT_ONCE = 64  # images between two looks at the wish to stop
+MIN_WORD_COUNT = 20  # rows with a word, below which it is no feature
+COLOR_FEATURES = {
     "lightness_50": "lightness",
     "lightness_deviation": "contrast",
     "green_red_50": "green to red",
@@ -504,8 +517,8 @@ PALETTE = {
 }
 """Features of ``imaging.modality`` that a person can picture, and what they are called on the page."""
 IMAGE, FILE, TABLE, MISSING = "colours and structure", "size and sharpness", "table", "what the table leaves out"
-NUMBERS = {"age": "age", "diameter_1_mm": "diameter (mm)", "fitzpatrick": "Fitzpatrick type"}
-WORDS = ("sex", "site", "diagnosis")
+NUMBER_COLUMNS = {"age": "age", "diameter_1_mm": "diameter (mm)", "fitzpatrick": "Fitzpatrick type"}
+WORD_COLUMNS = ("sex", "site", "diagnosis")
 Features = dict[str, dict[str, "NDArray[np.float64]"]]
 """Family to the features in it, each float (row,) with NaN where it is not known."""
 
@@ -519,7 +532,7 @@ class DataReportOptions(Config):
 
 
 @dataclass(frozen=True)
-class DataReport:
+class DataSourcesReport:
     """What is in data sets, and how their sources differ.
 
     ``whole`` describes all rows, ``sources`` those of each; ``looked_at`` are the rows whose images were measured and
@@ -530,79 +543,79 @@ class DataReport:
     whole: DataSetReport
     sources: dict[str, DataSetReport]
     rows: list[ReportRow]
-    looked_at: list[ReportRow]
+    sampled_rows: list[ReportRow]
     features: Features
     shifts: list[DomainShift]
     too_small: list[str]
     duplicates: list[Duplicate] | None
 
 
-def data_report(folders: Sequence[Path], options: DataReportOptions, *, run: RunContext) -> DataReport:
+def make_data_report(folders: Sequence[Path], options: DataReportOptions, *, run: RunContext) -> DataSourcesReport:
     """Look data sets over.
 
     Nothing is written.
     """
-    rows, faults = read_rows(folders, run=run)
+    rows, faults = read_report_rows(folders, run=run)
     by_source: dict[str, list[ReportRow]] = defaultdict(list)
     for row in rows:
         by_source[row.source].append(row)
-    looked_at = _chosen(by_source, options)
-    features, sizes = measure(looked_at, run)
-    shifts, too_small = domain_shifts(
+    looked_at = _sample_rows(by_source, options)
+    features, sizes = measure_features(looked_at, run)
+    shifts, too_small = measure_domain_shifts(
         features, [row.source for row in looked_at], [row.group for row in looked_at], options.seed
     )
     name = ", ".join(folder.name for folder in folders)
-    origin = origin_of(folders[0]) if len(folders) == 1 else {}
+    origin = read_origin(folders[0]) if len(folders) == 1 else {}
     whole = describe_rows(name, rows, sizes, faults, origin)
-    return DataReport(
+    return DataSourcesReport(
         whole=whole,
         sources={source: describe_rows(source, members) for source, members in by_source.items()},
         rows=rows,
-        looked_at=looked_at,
+        sampled_rows=looked_at,
         features=features,
         shifts=shifts,
         too_small=too_small,
-        duplicates=find_duplicates(_samples(rows), run) if options.duplicates else None,
+        duplicates=find_duplicates(_make_samples(rows), run) if options.duplicates else None,
     )
 
 
-def write_report(report: DataReport, out: Path) -> Path:
+def write_report(report: DataSourcesReport, out: Path) -> Path:
     """Write the page, its figures and the numbers behind it."""
     values = {
         "format_version": 1,
-        "all": _plain(report.whole),
-        "sources": {name: _plain(found) for name, found in report.sources.items()},
-        "images_looked_at": len(report.looked_at),
+        "all": _to_json(report.whole),
+        "sources": {name: _to_json(found) for name, found in report.sources.items()},
+        "images_looked_at": len(report.sampled_rows),
         "domain_shift": [asdict(shift) for shift in report.shifts],
         "too_small_for_it": report.too_small,
-        "duplicates": None if report.duplicates is None else [_pair(pair) for pair in report.duplicates],
+        "duplicates": None if report.duplicates is None else [_describe_duplicate(pair) for pair in report.duplicates],
     }
     write_json(out / "report.json", values)
-    write_data_page(page_of(report, out / "figures"), out / "report.html")
+    write_data_page(build_page(report, out / "figures"), out / "report.html")
     return out / "report.html"
 
 
-def measure(rows: Sequence[ReportRow], run: RunContext) -> tuple[Features, list[tuple[int, int]]]:
+def measure_features(rows: Sequence[ReportRow], run: RunContext) -> tuple[Features, list[tuple[int, int]]]:
     """Measure what sources may differ in: images, files, and what the table says and leaves out.
 
     By family; those of images are NaN where a row has none or it cannot be read.
     """
     found: list[dict[str, float]] = []
     with ThreadPoolExecutor(thread_name_prefix="measuring") as pool:
-        for start in range(0, len(rows), AT_ONCE):
+        for start in range(0, len(rows), IMAGES_AT_ONCE):
             run.check()
-            found += pool.map(_measured, [row.image for row in rows[start : start + AT_ONCE]])
+            found += pool.map(_measure_image, [row.image for row in rows[start : start + IMAGES_AT_ONCE]])
             run.report(Progress(len(found), len(rows), "Measuring images"))
     features: Features = {
-        IMAGE: _columns(found, tuple(PALETTE.values())),
-        FILE: _columns(found, ("megapixels", "width to height", "sharpness", "bytes per pixel")),
-        **_of_table(rows),
+        IMAGE: _to_columns(found, tuple(COLOR_FEATURES.values())),
+        FILE: _to_columns(found, ("megapixels", "width to height", "sharpness", "bytes per pixel")),
+        **_table_features(rows),
     }
     sizes = [(int(one["width"]), int(one["height"])) for one in found if "width" in one]
     return features, sizes
 
 
-def _chosen(by_source: Mapping[str, Sequence[ReportRow]], options: DataReportOptions) -> list[ReportRow]:
+def _sample_rows(by_source: Mapping[str, Sequence[ReportRow]], options: DataReportOptions) -> list[ReportRow]:
     """Rows that are looked at: of each source so many, with an image where there are any."""
     chosen: list[ReportRow] = []
     for members in by_source.values():
@@ -612,22 +625,22 @@ def _chosen(by_source: Mapping[str, Sequence[ReportRow]], options: DataReportOpt
     return chosen
 
 
-def _measured(image: Path | None) -> dict[str, float]:
+def _measure_image(image: Path | None) -> dict[str, float]:
     """What one image and its file say; empty where there is none, or it cannot be read."""
-    from napari_melanoma.imaging.modality import appearance
+    from napari_melanoma.imaging.modality import appearance_features
 
     if image is None:
         return {}
     try:
         rgb = read_thumbnail(image, THUMBNAIL_PX)
-        width, height = stored_size(image) or rgb.shape[1::-1]
-        looks = appearance(rgb)
+        width, height = read_image_size(image) or rgb.shape[1::-1]
+        looks = appearance_features(rgb)
     except UnreadableImage:
         return {}
     grey = rgb.mean(axis=2)
     edges = np.abs(4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:])
     return {
-        **{name: looks[key] for key, name in PALETTE.items()},
+        **{name: looks[key] for key, name in COLOR_FEATURES.items()},
         "width": width,
         "height": height,
         "megapixels": width * height / 1e6,
@@ -637,26 +650,26 @@ def _measured(image: Path | None) -> dict[str, float]:
     }
 
 
-def _columns(found: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+def _to_columns(found: Sequence[Mapping[str, float]], names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Measurements as columns."""
     return {name: np.array([one.get(name, np.nan) for one in found]) for name in names}
 
 
-def _of_table(rows: Sequence[ReportRow]) -> Features:
+def _table_features(rows: Sequence[ReportRow]) -> Features:
     """What the table says as numbers, and whether it says it; a word that is rare is no feature."""
     values = [row.values for row in rows]
-    said = {title: _numbers([row.get(column, "") for row in values]) for column, title in NUMBERS.items()}
+    said = {title: _parse_numbers([row.get(column, "") for row in values]) for column, title in NUMBER_COLUMNS.items()}
     missing = {f"{title} known": np.isfinite(column).astype(float) for title, column in said.items()}
-    for column in WORDS:
+    for column in WORD_COLUMNS:
         words = np.array([row.get(column, "") for row in values])
         missing[f"{column} known"] = (words != "").astype(float)
         for word in np.unique(words[words != ""]):
-            if (words == word).sum() >= RARE:
+            if (words == word).sum() >= MIN_WORD_COUNT:
                 said[f"{column} {word}"] = np.where(words == "", np.nan, words == word)
     return {TABLE: said, MISSING: missing}
 
 
-def _numbers(texts: Sequence[str]) -> NDArray[np.float64]:
+def _parse_numbers(texts: Sequence[str]) -> NDArray[np.float64]:
     """Numbers of a column; NaN where there is none."""
     found = np.full(len(texts), np.nan)
     for place, text in enumerate(texts):
@@ -667,7 +680,7 @@ def _numbers(texts: Sequence[str]) -> NDArray[np.float64]:
     return found
 
 
-def _samples(rows: Sequence[ReportRow]) -> list[Sample]:
+def _make_samples(rows: Sequence[ReportRow]) -> list[Sample]:
     """Rows with an image as the search for the same pictures takes them."""
     return [
         Sample(row.values["image_id"], row.image, None, row.group, row.values.get("split", ""), row.source)
@@ -676,13 +689,13 @@ def _samples(rows: Sequence[ReportRow]) -> list[Sample]:
     ]
 
 
-def _plain(found: DataSetReport) -> dict[str, object]:
+def _to_json(found: DataSetReport) -> dict[str, object]:
     """A description for JSON; what is missing as a list, so that no count stands under the name of a patient's id."""
     missing = [{"column": column, "rows": count} for column, count in found.missing.items()]
     return {**asdict(found), "missing": missing}
 
 
-def _pair(pair: Duplicate) -> dict[str, object]:
+def _describe_duplicate(pair: Duplicate) -> dict[str, object]:
     """Two images that show the same, by their names."""
     first, second = (f"{one.domain}/{one.image_id}" for one in (pair.first, pair.second))
     return {"first": first, "second": second, "likeness": pair.likeness, "in_two_splits": pair.leaks}

@@ -16,34 +16,34 @@ from threading import Lock
 from typing import IO
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.wording import first_few
-from napari_melanoma.data.mapping import TableMapping
-from napari_melanoma.io.tables import decoded
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.data.table_mapping import TableMapping
+from napari_melanoma.io.tables import decode_table
 
-FEW = 6  # names that a message gives
+MAX_NAMED = 6  # names that a message gives
 
 
-class Archive:
+class ZipArchive:
     """A zip file: open from the first reading on until it is closed; several threads may read at once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._opening = Lock()
-        self._opened: zipfile.ZipFile | None = None
+        self._lock = Lock()
+        self._zip_file: zipfile.ZipFile | None = None
 
-    def members(self) -> list[str]:
+    def list_members(self) -> list[str]:
         """List what is in it; it is closed again."""
         try:
-            with self._told(), zipfile.ZipFile(self.path) as archive:
+            with self._translate_errors(), zipfile.ZipFile(self.path) as archive:
                 return [info.filename for info in archive.infolist() if not info.is_dir()]
         except (OSError, zipfile.BadZipFile) as error:
             raise InputError(f"the archive {self.path} cannot be read: {error}. Download it again.") from error
 
     def read(self, member: str) -> bytes:
         """Read a member."""
-        with self._told():
-            with self._opening:
-                archive = self._opened = self._opened or zipfile.ZipFile(self.path)
+        with self._translate_errors():
+            with self._lock:
+                archive = self._zip_file = self._zip_file or zipfile.ZipFile(self.path)
             try:
                 return archive.read(member)
             except (zlib.error, EOFError) as error:
@@ -51,13 +51,13 @@ class Archive:
 
     def close(self) -> None:
         """Close it: as long as it is open, Windows lets nobody move or remove it."""
-        with self._opening:
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None
+        with self._lock:
+            if self._zip_file is not None:
+                self._zip_file.close()
+                self._zip_file = None
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         """Say in words what Python's own reader of zip files cannot read: passwords, Deflate64 and the like."""
         try:
             yield
@@ -73,7 +73,7 @@ class SourceFile:
 
     name: str
     path: str
-    archive: Archive | None = None
+    archive: ZipArchive | None = None
 
     @property
     def stem(self) -> str:
@@ -104,9 +104,9 @@ class SourceTree:
         self.notes: list[tuple[str, str]] = []
         self.unread: list[str] = []
 
-    def part(self, counts: Callable[[SourceFile], bool]) -> SourceTree:
+    def filter_files(self, is_included: Callable[[SourceFile], bool]) -> SourceTree:
         """Give a part of the tree."""
-        part = SourceTree(filter(counts, self.files), self.folder, self.mapping)
+        part = SourceTree(filter(is_included, self.files), self.folder, self.mapping)
         part.notes, part.unread = self.notes, self.unread
         return part
 
@@ -117,12 +117,12 @@ class SourceTree:
         Nothing is unpacked; the heads of the archives are read.
         """
         if folder.is_file():
-            return cls(_one(folder.parent, "", folder.name), folder, mapping)
+            return cls(_expand_file(folder.parent, "", folder.name), folder, mapping)
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder. Name the folder that the set was downloaded or unpacked into.")
-        return cls(_files(folder), folder, mapping)
+        return cls(_iter_files(folder), folder, mapping)
 
-    def find(self, folders: str, names: str) -> dict[str, SourceFile]:
+    def find_files(self, folders: str, names: str) -> dict[str, SourceFile]:
         """Find files by where they lie and what they are called.
 
         Key to file, in order of the names; of several files with one key the first, plain files before archives.
@@ -136,15 +136,15 @@ class SourceTree:
                 found.setdefault(match.group(1), file)
         return found
 
-    def text(self, names: str) -> str | None:
+    def read_text(self, names: str) -> str | None:
         """Read a text file, such as a table.
 
         Returns the content of the first one, None where there is none.
         """
-        file = next(iter(self.find("", f"({names})").values()), None)
-        return None if file is None else decoded(self.content(file))
+        file = next(iter(self.find_files("", f"({names})").values()), None)
+        return None if file is None else decode_table(self.read_content(file))
 
-    def content(self, file: SourceFile) -> bytes:
+    def read_content(self, file: SourceFile) -> bytes:
         """Read one of its files that cannot be done without, such as a table."""
         try:
             data = file.read()
@@ -152,7 +152,7 @@ class SourceTree:
         except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
             raise InputError(f"{file.name} in {self.folder} cannot be read: {error}. Download it again.") from error
 
-    def seen(self) -> str:
+    def describe_contents(self) -> str:
         """Say what there is, for a message about what is missing.
 
         A few folders and files, or that there is nothing.
@@ -161,7 +161,7 @@ class SourceTree:
         for file in self.files:
             parent = file.name.rpartition("/")[0]
             names.setdefault(f"{parent}/" if parent else file.name)
-        return f"{first_few(names, FEW)} ({len(self.files)} files)" if names else "no files"
+        return f"{format_names(names, MAX_NAMED)} ({len(self.files)} files)" if names else "no files"
 
 
 def close_archives(files: Iterable[SourceFile]) -> None:
@@ -170,38 +170,38 @@ def close_archives(files: Iterable[SourceFile]) -> None:
         archive.close()
 
 
-def _files(folder: Path) -> Iterator[SourceFile]:
+def _iter_files(folder: Path) -> Iterator[SourceFile]:
     """Walk a folder and the heads of its archives."""
-    for parent, subfolders, names in os.walk(folder, onerror=_refuse_folder):
-        subfolders[:] = [name for name in subfolders if _counts(name)]
+    for parent, subfolders, names in os.walk(folder, onerror=_raise_unreadable_folder):
+        subfolders[:] = [name for name in subfolders if _is_included(name)]
         place = Path(parent).relative_to(folder).as_posix()
         prefix = "" if place == "." else f"{place}/"
-        for name in filter(_counts, names):
-            yield from _one(Path(parent), prefix, name)
+        for name in filter(_is_included, names):
+            yield from _expand_file(Path(parent), prefix, name)
 
 
-def _one(parent: Path, prefix: str, name: str) -> Iterator[SourceFile]:
+def _expand_file(parent: Path, prefix: str, name: str) -> Iterator[SourceFile]:
     """A file, or what an archive holds."""
     if name.lower().endswith(".zip"):
-        yield from _members(Path(parent, name), f"{prefix}{name[:-4]}/")
+        yield from _iter_members(Path(parent, name), f"{prefix}{name[:-4]}/")
     else:
         yield SourceFile(f"{prefix}{name}", str(Path(parent, name)))
 
 
-def _members(path: Path, prefix: str) -> Iterator[SourceFile]:
+def _iter_members(path: Path, prefix: str) -> Iterator[SourceFile]:
     """List an archive; one that lies in it is named in what is seen, not looked into."""
-    archive = Archive(path)
-    for member in archive.members():
-        if all(_counts(part) for part in member.split("/")):
+    archive = ZipArchive(path)
+    for member in archive.list_members():
+        if all(_is_included(part) for part in member.split("/")):
             yield SourceFile(prefix + member, member, archive)
 
 
-def _counts(name: str) -> bool:
+def _is_included(name: str) -> bool:
     """Whether a file or folder belongs to the set."""
     return not name.startswith(".") and name != "__MACOSX"
 
 
-def _refuse_folder(error: OSError) -> None:
+def _raise_unreadable_folder(error: OSError) -> None:
     """Stop at a folder that cannot be listed rather than pass over its images in silence."""
     raise InputError(
         f"the folder {error.filename} cannot be read: {error.strerror}. Ask for permission to read it."

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.paths import free_name, safe_name
 from napari_melanoma.data.dataset import IMAGE_SUFFIXES
-from napari_melanoma.data.masks.values import case_of, plain_stem
+from napari_melanoma.data.masks.label_values import nnunet_case_name, strip_mask_suffix
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 _MASK_FOLDER = re.compile(r"(?:^|[ ._-])(?:masks?|segmentations?|seg|gt|ground[ _]?truths?)(?:[ ._-]|$)", re.IGNORECASE)
 _LABEL_FOLDER = re.compile(r"labels?(?:tr|ts|val)?", re.IGNORECASE)  # a folder of labels, where there is one of images
@@ -22,7 +22,9 @@ _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.IGNORECASE)
 Key = tuple[tuple[str, ...], str]
 
 
-def paired_records(tree: SourceTree, known: Mapping[str, Mapping[str, str]], common: Mapping[str, str]) -> list[Record]:
+def pair_records(
+    tree: SourceTree, known: Mapping[str, Mapping[str, str]], common: Mapping[str, str]
+) -> list[SourceRecord]:
     """Pair the images of a tree with masks.
 
     A mask lies in a folder whose name says so (of several folders that say what they hold, the innermost counts), or
@@ -35,11 +37,11 @@ def paired_records(tree: SourceTree, known: Mapping[str, Mapping[str, str]], com
     In order of their ids; images without a mask and rows of the tables without an image are among them.
     """
     nnunet = {file.name: case for file in tree.files if (case := _nnunet_case(file))}
-    images, masks = _told_apart(tree.files)
+    images, masks = _separate_masks(tree.files)
     if masks and not images:  # "skin segmentation/" around everything says nothing
-        inner = _told_apart(tree.files, _common_folders(tree.files))
+        inner = _separate_masks(tree.files, _count_common_folders(tree.files))
         images, masks = inner if inner[1] else (images, masks)
-    images, cases = _first_channels(images, {stem for _, stem in masks})
+    images, cases = _strip_channels(images, {stem for _, stem in masks})
     nnunet |= cases
     by_stem: dict[str, list[SourceFile]] = defaultdict(list)
     for (_, stem), mask in masks.items():
@@ -52,33 +54,33 @@ def paired_records(tree: SourceTree, known: Mapping[str, Mapping[str, str]], com
         named = names[key] if counts[key[1]] == 1 else "_".join((*key[0], names[key]))
         image_id = free_name(safe_name(named), taken)
         taken.add(image_id.lower())
-        row = next((one for one in (names[key], image.stem, case_of(image.stem)) if one in known), "")
+        row = next((one for one in (names[key], image.stem, nnunet_case_name(image.stem)) if one in known), "")
         met |= {names[key], row}
         alone = by_stem[key[1]] if counts[key[1]] == 1 and len(by_stem[key[1]]) == 1 else [None]
         records.append(
-            Record(
+            SourceRecord(
                 image_id,
                 image,
                 masks.get(key) or alone[0],
-                {**common, **_split_of(image), **known.get(row, {})},
+                {**common, **_nnunet_split(image), **known.get(row, {})},
             )
         )
     for name, said in known.items():
         if name not in met and name.lower() not in taken:
-            records.append(Record(name, None, None, {**common, **said}))
+            records.append(SourceRecord(name, None, None, {**common, **said}))
     return sorted(records, key=lambda record: record.image_id)
 
 
-def _first_channels(
+def _strip_channels(
     images: Mapping[Key, SourceFile], masks: Container[str]
 ) -> tuple[dict[Key, SourceFile], dict[str, str]]:
     """Key images ``x_0000`` as ``x`` where only that has a mask; also gives the case of each such file."""
     found: dict[Key, SourceFile] = {}
     cases: dict[str, str] = {}
     for (place, stem), image in images.items():
-        case = case_of(stem)
+        case = nnunet_case_name(stem)
         if case != stem and stem not in masks and case in masks and (place, case) not in images:
-            cases[image.name] = case_of(image.stem)
+            cases[image.name] = nnunet_case_name(image.stem)
             found[place, case] = image
         else:
             found[place, stem] = image
@@ -99,14 +101,14 @@ def _nnunet_case(file: SourceFile) -> str:
     return match["case"]
 
 
-def _split_of(file: SourceFile) -> dict[str, str]:
+def _nnunet_split(file: SourceFile) -> dict[str, str]:
     """The split that a folder of nnU-Net stands for."""
     folders = file.name.lower().split("/")[:-1]
     split = next((_NNUNET[name] for name in folders if name in _NNUNET), "")
     return {"split": split} if split else {}
 
 
-def _told_apart(files: Iterable[SourceFile], outer: int = 0) -> tuple[dict[Key, SourceFile], dict[Key, SourceFile]]:
+def _separate_masks(files: Iterable[SourceFile], outer: int = 0) -> tuple[dict[Key, SourceFile], dict[Key, SourceFile]]:
     """Images and masks by their place without folders that only say which of the two they hold, and their stem.
 
     So many outer folders have no say.
@@ -120,9 +122,9 @@ def _told_apart(files: Iterable[SourceFile], outer: int = 0) -> tuple[dict[Key, 
         if file.suffix not in IMAGE_SUFFIXES:
             continue
         folders = file.name.split("/")[outer:-1]
-        place = tuple(name for name in folders if not _says_masks(name, has_images) and name.lower() not in _KINDS)
+        place = tuple(name for name in folders if not _is_mask_folder(name, has_images) and name.lower() not in _KINDS)
         name = _nnunet_case(file) or file.stem
-        stem, plain = name.casefold(), plain_stem(name)
+        stem, plain = name.casefold(), strip_mask_suffix(name)
         if _holds_masks(folders, has_images):
             masks.setdefault((place, plain), file)
         elif plain != stem:
@@ -137,7 +139,7 @@ def _told_apart(files: Iterable[SourceFile], outer: int = 0) -> tuple[dict[Key, 
     return images, masks
 
 
-def _says_masks(name: str, has_images: bool) -> bool:
+def _is_mask_folder(name: str, has_images: bool) -> bool:
     """Whether a folder's name says that it holds masks; ``labels`` says so only beside a folder of images."""
     return bool(_MASK_FOLDER.search(name)) or (has_images and bool(_LABEL_FOLDER.fullmatch(name)))
 
@@ -147,12 +149,12 @@ def _holds_masks(folders: Sequence[str], has_images: bool) -> bool:
     for name in reversed(folders):
         if name.lower() in _KINDS:
             return False
-        if _says_masks(name, has_images):
+        if _is_mask_folder(name, has_images):
             return True
     return False
 
 
-def _common_folders(files: Iterable[SourceFile]) -> int:
+def _count_common_folders(files: Iterable[SourceFile]) -> int:
     """How many outer folders all images and masks share."""
     ways = [file.name.split("/")[:-1] for file in files if file.suffix in IMAGE_SUFFIXES]
     return next(
@@ -160,12 +162,12 @@ def _common_folders(files: Iterable[SourceFile]) -> int:
     )
 
 
-IDS = r"(ISIC_\d{7})(?:_downsampled)?"  # the archive gives each to one image for good
-IMAGE = r"(ISIC_\d+)\.(?:jpe?g|png)"
-MASK = r"(ISIC_\d+)_segmentation\.png"
+ID_PATTERN = r"(ISIC_\d{7})(?:_downsampled)?"  # the archive gives each to one image for good
+IMAGE_PATTERN = r"(ISIC_\d+)\.(?:jpe?g|png)"
+MASK_PATTERN = r"(ISIC_\d+)_segmentation\.png"
 
 
-class Part(NamedTuple):
+class ChallengePart(NamedTuple):
     """A part of a challenge: the split that it is, and the folders of its images and masks."""
 
     split: str
@@ -173,25 +175,25 @@ class Part(NamedTuple):
     masks: str
 
 
-def challenge_records(
-    tree: SourceTree, parts: Iterable[Part], spec: SourceSpec, known: Mapping[str, Mapping[str, str]]
-) -> list[Record]:
+def find_challenge_records(
+    tree: SourceTree, parts: Iterable[ChallengePart], spec: SourceSpec, known: Mapping[str, Mapping[str, str]]
+) -> list[SourceRecord]:
     """Find the images of a challenge, and the rows of its tables.
 
     In order of their ids.
     """
     common = {"modality": spec.modality}
-    found: dict[str, Record] = {}
+    found: dict[str, SourceRecord] = {}
     for part in parts:
-        masks = tree.find(_named(part.masks), MASK)
-        for image_id, image in tree.find(_named(part.images), IMAGE).items():
+        masks = tree.find_files(_folder_pattern(part.masks), MASK_PATTERN)
+        for image_id, image in tree.find_files(_folder_pattern(part.images), IMAGE_PATTERN).items():
             values = {**common, **known.get(image_id, {}), "split": part.split}
-            found.setdefault(image_id, Record(image_id, image, masks.get(image_id), values))
+            found.setdefault(image_id, SourceRecord(image_id, image, masks.get(image_id), values))
     for image_id, said in known.items():
-        found.setdefault(image_id, Record(image_id, None, None, {**common, **said}))
+        found.setdefault(image_id, SourceRecord(image_id, None, None, {**common, **said}))
     return [found[image_id] for image_id in sorted(found)]
 
 
-def _named(folder: str) -> str:
+def _folder_pattern(folder: str) -> str:
     """Match a folder of this name anywhere in a path."""
     return rf"(?:^|/){re.escape(folder)}(?:/|$)"

@@ -8,68 +8,68 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from napari_melanoma.data.cells import leads_out, meanings, stem_of
-from napari_melanoma.data.harmonize import BESIDE, renamed_note
+from napari_melanoma.data.harmonize import TEXT_SEPARATOR, describe_renamed
 from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.sources import Record
-from napari_melanoma.io.tables import decoded, each_row, rows_of_text
+from napari_melanoma.data.sources import SourceRecord
+from napari_melanoma.data.table_cells import escapes_folder, find_column_meanings, strip_image_suffix
+from napari_melanoma.io.tables import decode_table, iterate_rows, parse_table_text
 
-Known = dict[str, PackedRow]
-PLACES = ("path", "mask_path")
-MOST = 12  # columns that a note names
+KnownRows = dict[str, PackedRow]
+FILE_COLUMNS = ("path", "mask_path")
+MAX_LISTED = 12  # columns that a note names
 
 
-def table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
+def read_table_rows(tree: SourceTree, names: str) -> Iterator[dict[str, str]]:
     """Read tables as they were published or sent.
 
     Column name to text without surrounding white space, "" where there is nothing; of several tables in order of their
     names.
     """
-    for file in tree.find("", rf"({names})(?:\.gz)?").values():
+    for file in tree.find_files("", rf"({names})(?:\.gz)?").values():
         if file.archive is None:
-            rows = each_row(Path(file.path))
+            rows = iterate_rows(Path(file.path))
         else:
-            rows = rows_of_text(decoded(tree.content(file)), file.name)
+            rows = parse_table_text(decode_table(tree.read_content(file)), file.name)
         yield from map(tree.mapping.apply, rows)
 
 
-def known_of_images(tree: SourceTree, names: str, source: str = "") -> Known:
+def read_image_rows(tree: SourceTree, names: str, source: str = "") -> KnownRows:
     """Read tables that name images.
 
     Returns image, without the suffix of its file, to what is said of it in the tables' own columns and words; empty
     where there is no table, or none with a column for images. Of rows that name one image the first counts; what
     another says otherwise is kept in ``other_<column>``.
     """
-    known: Known = {}
+    known: KnownRows = {}
     otherwise: Counter[str] = Counter()
     columns: dict[str, None] = {}
     renamed: dict[str, str] = {}
     nameless = 0
-    column_of = cache(_image_column)
-    for row in table_rows(tree, names):
+    column_of = cache(_find_image_column)
+    for row in read_table_rows(tree, names):
         columns.update(dict.fromkeys(row))
         column = column_of(tuple(row), source)
-        image = stem_of(given := row.get(column, ""))
-        if leads_out(given) and image != given:
+        image = strip_image_suffix(given := row.get(column, ""))
+        if escapes_folder(given) and image != given:
             renamed[given] = image
-        said = {name: text for name, text in row.items() if text and name != column and name not in PLACES}
+        said = {name: text for name, text in row.items() if text and name != column and name not in FILE_COLUMNS}
         if image in known:
-            first = known[image].unpacked()
-            otherwise.update(filled(first, said))
+            first = known[image].to_dict()
+            otherwise.update(fill_gaps(first, said))
             known[image] = PackedRow(first)
         elif image:
             known[image] = PackedRow(said)
         else:
             nameless += bool(said)
     for column, n in otherwise.items():
-        tree.notes.append((column, f"{differing(n)}, the other is in other_{column}"))
+        tree.notes.append((column, f"{describe_contradictions(n)}, the other is in other_{column}"))
     if renamed:
-        tree.notes.append(("image_id", renamed_note(renamed)))
+        tree.notes.append(("image_id", describe_renamed(renamed)))
     if nameless and not known:
-        tables = sorted({file.name for file in tree.find("", rf"({names})(?:\.gz)?").values()})
+        tables = sorted({file.name for file in tree.find_files("", rf"({names})(?:\.gz)?").values()})
         tree.unread += tables
-        shown = ", ".join(list(columns)[:MOST])
+        shown = ", ".join(list(columns)[:MAX_LISTED])
         note = f"no column names the images (found {shown}): add a column image_id, or map one with --map FILE"
         tree.notes.append((", ".join(tables), note))
     if known and nameless:
@@ -77,30 +77,32 @@ def known_of_images(tree: SourceTree, names: str, source: str = "") -> Known:
     return known
 
 
-def differing(rows: int) -> str:
+def describe_contradictions(rows: int) -> str:
     """Describe rows of a table that contradict an earlier row of the same image."""
     contradict = "1 row contradicts another" if rows == 1 else f"{rows} rows contradict another"
     return f"{contradict} of the same image: the first counts"
 
 
-def filled(row: dict[str, str], other: Mapping[str, str]) -> list[str]:
+def fill_gaps(row: dict[str, str], other: Mapping[str, str]) -> list[str]:
     """Fill the gaps of a row from another row of its image; what differs is kept in ``other_<column>``.
 
     Returns the columns in which the two differ.
     """
     differ = [column for column, text in other.items() if row.setdefault(column, text) != text]
     for column in differ:
-        kept = [text for text in row.get(f"other_{column}", "").split(BESIDE) if text not in ("", other[column])]
-        row[f"other_{column}"] = BESIDE.join([*kept, other[column]])
+        kept = [
+            text for text in row.get(f"other_{column}", "").split(TEXT_SEPARATOR) if text not in ("", other[column])
+        ]
+        row[f"other_{column}"] = TEXT_SEPARATOR.join([*kept, other[column]])
     return differ
 
 
-def joined_records(
+def join_records(
     images: Mapping[str, SourceFile],
     masks: Mapping[str, SourceFile],
     known: Mapping[str, PackedRow],
     common: Callable[[str], Mapping[str, str]] | Mapping[str, str],
-) -> list[Record]:
+) -> list[SourceRecord]:
     """Put together what files and tables say of each image.
 
     One for each image and for each row without one, in order of their names.
@@ -108,28 +110,36 @@ def joined_records(
     values = common if callable(common) else lambda image_id: common
     empty = PackedRow({})
     return [
-        Record(image_id, images.get(image_id), masks.get(image_id), known.get(image_id, empty).over(values(image_id)))
+        SourceRecord(
+            image_id,
+            images.get(image_id),
+            masks.get(image_id),
+            known.get(image_id, empty).with_defaults(values(image_id)),
+        )
         for image_id in sorted({*images, *known})
     ]
 
 
-def one_hot(row: Mapping[str, str], classes: Mapping[str, str]) -> str:
+def parse_one_hot(row: Mapping[str, str], classes: Mapping[str, str]) -> str:
     """Read a class that a table states with a column for each, such as ``MEL,NV,BCC`` with 1.0 in one of them.
 
     Returns the word of the only column above one half; "" where there is none, or more than one.
     """
-    said = [word for column, word in classes.items() if _number(row.get(column, "")) > 0.5]
+    said = [word for column, word in classes.items() if _parse_float(row.get(column, "")) > 0.5]
     return said[0] if len(said) == 1 else ""
 
 
-def _number(text: str) -> float:
+def _parse_float(text: str) -> float:
     """A number, 0 where it is none."""
     return float(text) if re.fullmatch(r"\d*\.?\d+(?:[eE][+-]?\d+)?|\d+\.", text) else 0.0
 
 
-def _image_column(names: tuple[str, ...], source: str) -> str:
+def _find_image_column(names: tuple[str, ...], source: str) -> str:
     """The column that names images, "" where there is none."""
     ranked = [
-        (meaning.rank, name) for name in names for meaning in meanings(name, source) if meaning.ours == "image_id"
+        (meaning.rank, name)
+        for name in names
+        for meaning in find_column_meanings(name, source)
+        if meaning.column_name == "image_id"
     ]
     return min(ranked)[1] if ranked else ""

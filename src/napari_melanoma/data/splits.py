@@ -15,16 +15,16 @@ from pydantic import Field, model_validator
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.wording import first_few
-from napari_melanoma.data.cells import meanings, nearest
-from napari_melanoma.data.dataset import Sample, each_entry, sample_of, table_of, usable
-from napari_melanoma.data.duplicates import Duplicate, find_duplicates, joined_groups
-from napari_melanoma.data.harmonize import HarmoniseReport, toml_key
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.data.dataset import Sample, find_table, iter_entries, make_sample, select_trainable
+from napari_melanoma.data.duplicates import Duplicate, find_duplicates, merge_groups
+from napari_melanoma.data.harmonize import HarmonizeReport, quote_toml_key
+from napari_melanoma.data.table_cells import find_column_meanings, suggest_column
 from napari_melanoma.data.table_file import TableFile
 
-EVERY_SPLIT = "all"
+ALL_SPLITS = "all"
 HELD_OUT_SALT = "held out for judging"  # fixed: who is held out once is held out in every later run
-ENOUGH = 3  # groups of a data set: one for each part
+MIN_GROUPS = 3  # groups of a data set: one for each part
 
 
 class SplitRules(Protocol):
@@ -48,19 +48,19 @@ class SplitRules(Protocol):
 
 
 @dataclass(frozen=True)
-class Parts:
+class TrainingSplit:
     """The images of a run: learnt from, steering (epoch, threshold), and unseen; no group is learnt and held out.
 
     ``left_out`` are those that were to be learnt from, although others of their group are held out.
     """
 
-    learn: list[Sample]
-    tuning: list[Sample]
-    held_out: list[Sample]
+    training: list[Sample]
+    validation: list[Sample]
+    test: list[Sample]
     left_out: tuple[Sample, ...] = ()
 
 
-def diagnosis_of(sample: Sample) -> str:
+def get_diagnosis(sample: Sample) -> str:
     """Give the class that a sample is of where a split is stratified.
 
     Its diagnosis; "" where it is not known.
@@ -68,14 +68,14 @@ def diagnosis_of(sample: Sample) -> str:
     return sample.diagnosis or ""
 
 
-def split_parts(samples: Iterable[Sample], rules: SplitRules, seed: int) -> Parts:
+def split_trainable(samples: Iterable[Sample], rules: SplitRules, seed: int) -> TrainingSplit:
     """Split the images of a run into its parts, those that are not ``data.dataset.usable`` left out."""
-    return parts_of(usable(samples), rules, seed)
+    return split_samples(select_trainable(samples), rules, seed)
 
 
-def parts_of(
-    samples: Iterable[Sample], rules: SplitRules, seed: int, stratum: Callable[[Sample], str] = diagnosis_of
-) -> Parts:
+def split_samples(
+    samples: Iterable[Sample], rules: SplitRules, seed: int, stratum: Callable[[Sample], str] = get_diagnosis
+) -> TrainingSplit:
     """Split images into the parts of a run.
 
     A row that names its split goes where it says: ``rules.split`` is learnt from, ``rules.held_out_split`` is held
@@ -87,18 +87,18 @@ def parts_of(
     Returns any part may be empty; whoever trains says what is too few.
     """
     found = list(samples)
-    if rules.split == EVERY_SPLIT:
-        return Parts(*hold_out(found, rules.tuning_fraction, seed, stratum), [])
-    aside = _held_out_groups([s for s in found if not s.split], rules.held_out_fraction)
+    if rules.split == ALL_SPLITS:
+        return TrainingSplit(*hold_out(found, rules.tuning_fraction, seed, stratum), [])
+    aside = _choose_test_groups([s for s in found if not s.split], rules.held_out_fraction)
     held_out = [s for s in found if (s.group in aside if not s.split else s.split == rules.held_out_split)]
     unseen, judged = {s.group for s in held_out}, {id(s) for s in held_out}
     named = [s for s in found if s.split in ("", rules.split) and id(s) not in judged]
     learn, tuning = hold_out([s for s in named if s.group not in unseen], rules.tuning_fraction, seed, stratum)
-    return Parts(learn, tuning, held_out, tuple(s for s in named if s.group in unseen))
+    return TrainingSplit(learn, tuning, held_out, tuple(s for s in named if s.group in unseen))
 
 
 def hold_out(
-    samples: Sequence[Sample], fraction: float, seed: int, stratum: Callable[[Sample], str] = diagnosis_of
+    samples: Sequence[Sample], fraction: float, seed: int, stratum: Callable[[Sample], str] = get_diagnosis
 ) -> tuple[list[Sample], list[Sample]]:
     """Set a share of the groups aside, spread over domains and diagnoses; at least one group where there are two.
 
@@ -112,33 +112,35 @@ def hold_out(
     groups = sum(map(len, strata.values()))
     wanted = min(max(round(fraction * groups), fraction > 0), groups - 1) if groups else 0
     aside: set[str] = set()
-    for key, share in _apportioned({key: len(names) for key, names in strata.items()}, wanted, str(seed)).items():
-        aside.update(sorted(strata[key], key=lambda group: _draw(str(seed), group))[:share])
+    for key, share in _apportion({key: len(names) for key, names in strata.items()}, wanted, str(seed)).items():
+        aside.update(sorted(strata[key], key=lambda group: _hash_to_unit_interval(str(seed), group))[:share])
     return (
         [sample for sample in samples if sample.group not in aside],
         [sample for sample in samples if sample.group in aside],
     )
 
 
-def tuned_on_each(parts: Parts, answer: Callable[[Sample], str]) -> Parts:
+def validate_on_each_class(parts: TrainingSplit, get_class: Callable[[Sample], str]) -> TrainingSplit:
     """Tune on each class of which two groups or more are there: few regions make few groups, and chance misses some.
 
     Of a class that was learnt from alone, the group with the fewest images is tuned on instead. No class of the part to
     learn from is lost.
     """
-    learn, tuning = list(parts.learn), list(parts.tuning)
-    for name in sorted({answer(sample) for sample in learn} - {answer(sample) for sample in tuning} - {""}):
+    learn, tuning = list(parts.training), list(parts.validation)
+    for name in sorted({get_class(sample) for sample in learn} - {get_class(sample) for sample in tuning} - {""}):
         sizes = Counter(sample.group for sample in learn)
-        for group in sorted({sample.group for sample in learn if answer(sample) == name}, key=lambda g: (sizes[g], g)):
+        for group in sorted(
+            {sample.group for sample in learn if get_class(sample) == name}, key=lambda g: (sizes[g], g)
+        ):
             left = [sample for sample in learn if sample.group != group]
-            if {answer(sample) for sample in learn} <= {answer(sample) for sample in left}:
+            if {get_class(sample) for sample in learn} <= {get_class(sample) for sample in left}:
                 tuning += [sample for sample in learn if sample.group == group]
                 learn = left
                 break
-    return replace(parts, learn=learn, tuning=tuning)
+    return replace(parts, training=learn, validation=tuning)
 
 
-def folds(
+def assign_folds(
     groups: Sequence[str], classes: Sequence[str], count: int, seed: int, kept: Mapping[str, int] | None = None
 ) -> list[int]:
     """Deal images out to the folds of a cross-validation: each group in one, each class as evenly as groups allow.
@@ -156,13 +158,20 @@ def folds(
         raise DataSetError(
             f"{count} folds need as many patients, lesions or single images; found {len(has)}. Ask for fewer folds."
         )
-    found, rarest, common = dict(kept or {}), rarest_classes(groups, classes), Counter(classes)
+    found, rarest, common = dict(kept or {}), find_rarest_classes(groups, classes), Counter(classes)
     dealt = [Counter[str]() for _ in range(count)]
 
     def turn(group: str) -> tuple[object, ...]:
         """Who has a fold is first; then the rarest class, which has the least room to be evened out."""
         rare = rarest[group]
-        return group not in found, common[rare], rare, -has[group][rare], -has[group].total(), _draw(str(seed), group)
+        return (
+            group not in found,
+            common[rare],
+            rare,
+            -has[group][rare],
+            -has[group].total(),
+            _hash_to_unit_interval(str(seed), group),
+        )
 
     for group in sorted(has, key=turn):
         if group not in found:
@@ -172,7 +181,7 @@ def folds(
     return [found[group] for group in groups]
 
 
-def rarest_classes(groups: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
+def find_rarest_classes(groups: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
     """Say which class each group counts for.
 
     Group to the one of its classes that the fewest images have; of equals the first in the alphabet.
@@ -184,62 +193,70 @@ def rarest_classes(groups: Sequence[str], classes: Sequence[str]) -> dict[str, s
     return rarest
 
 
-def drawn_by_name(samples: Sequence[Sample], count: int) -> list[Sample]:
+def sample_by_name(samples: Sequence[Sample], count: int) -> list[Sample]:
     """Draw some of many images, group by group: the same ones each time, whatever else there is.
 
     In the order of ``samples``.
     """
-    first = sorted(samples, key=lambda sample: (_draw("drawn", sample.group), _draw("drawn", sample.image_id)))
+    first = sorted(
+        samples,
+        key=lambda sample: (
+            _hash_to_unit_interval("drawn", sample.group),
+            _hash_to_unit_interval("drawn", sample.image_id),
+        ),
+    )
     chosen = {id(sample) for sample in first[:count]}
     return [sample for sample in samples if id(sample) in chosen]
 
 
-def _held_out_groups(samples: Iterable[Sample], fraction: float) -> set[str]:
+def _choose_test_groups(samples: Iterable[Sample], fraction: float) -> set[str]:
     """Groups that are held out, of each data set by itself."""
     domains: dict[str, dict[str, None]] = defaultdict(dict)
     for sample in samples:
         domains[sample.domain].setdefault(sample.group)
-    return {group for groups in domains.values() for group in _held_out(groups, fraction)}
+    return {group for groups in domains.values() for group in _choose_test_groups_of_set(groups, fraction)}
 
 
-def _held_out(groups: Iterable[str], fraction: float) -> list[str]:
+def _choose_test_groups_of_set(groups: Iterable[str], fraction: float) -> list[str]:
     """Hold groups out by their hash; of three or more at least one, where any is asked for."""
-    draws = {group: _draw(HELD_OUT_SALT, group) for group in groups}
+    draws = {group: _hash_to_unit_interval(HELD_OUT_SALT, group) for group in groups}
     held = [group for group, draw in draws.items() if draw < fraction]
-    if not held and fraction > 0 and len(draws) >= ENOUGH:
+    if not held and fraction > 0 and len(draws) >= MIN_GROUPS:
         held = [min(draws, key=draws.__getitem__)]
     return held
 
 
-def _apportioned(sizes: dict[tuple[str, str], int], wanted: int, salt: str) -> dict[tuple[str, str], int]:
+def _apportion(sizes: dict[tuple[str, str], int], wanted: int, salt: str) -> dict[tuple[str, str], int]:
     """Share ``wanted`` places out by size; what division leaves goes to the largest remainders."""
     total = sum(sizes.values())
     exact = {key: wanted * size / total for key, size in sizes.items()}
     shares = {key: int(value) for key, value in exact.items()}
-    by_remainder = sorted(sizes, key=lambda key: (shares[key] - exact[key], _draw(salt, "/".join(key))))
+    by_remainder = sorted(
+        sizes, key=lambda key: (shares[key] - exact[key], _hash_to_unit_interval(salt, "/".join(key)))
+    )
     for key in by_remainder[: wanted - sum(shares.values())]:
         shares[key] += 1
     return shares
 
 
-def _draw(salt: str, name: str) -> float:
+def _hash_to_unit_interval(salt: str, name: str) -> float:
     """Draw a number in [0, 1) that belongs to a name: the same on every machine and in every run."""
     return int.from_bytes(hashlib.sha256(f"{salt} {name}".encode()).digest()[:6]) / 2**48
 
 
 SPLIT_RISK = "images of one patient may then be in both training and test set"
-NAMED = 3  # examples in a message
+MAX_NAMED = 3  # examples in a message
 _LAST_PART = re.compile(r"^(?P<owner>.*\d.*?)(?:[ ._-]+[A-Za-z]*\d*|(?<=\d)[A-Za-z])$")
-_FEWEST = 0.2  # share of all rows below which common beginnings are chance
-_DEEPEST = 3  # last parts of a name that may tell the images of a patient apart
-_LARGEST = 0.5  # share of all rows above which a common beginning is a prefix of the data set, and no patient
+_MIN_SHARED_SHARE = 0.2  # share of all rows below which common beginnings are chance
+_MAX_NAME_PARTS = 3  # last parts of a name that may tell the images of a patient apart
+_MAX_PREFIX_SHARE = 0.5  # share of all rows above which a common beginning is a prefix of the data set, and no patient
 _DATE = re.compile(r"(19|20)\d\d[-_.]?[01]\d([-_.]?[0-3]\d)?")
 
 
-def patients_note(
+def check_patients_named(
     named: int,
     images: int,
-    report: HarmoniseReport,
+    report: HarmonizeReport,
     no_patients: bool,
     option: str = "--no-patients",
     unread: Sequence[str] = (),
@@ -255,24 +272,22 @@ def patients_note(
         return []
     if no_patients:
         return [("patient_id", f"no row names a patient, as confirmed: {SPLIT_RISK}")]
-    raise DataSetError(_no_patients(report, option, unread, how))
+    raise DataSetError(_describe_missing_patients(report, option, unread, how))
 
 
-def _no_patients(report: HarmoniseReport, option: str, unread: Sequence[str], how: str) -> str:
+def _describe_missing_patients(report: HarmonizeReport, option: str, unread: Sequence[str], how: str) -> str:
     """Describe what was expected of the tables, what was found, and what to do."""
     found = list(report.columns) + list(report.own)
-    listed = first_few(found, 12)
+    listed = format_names(found, 12)
     if unread and not listed:
         return (
-            f"expected a table with a column that names the patient of each image; {first_few(unread)} was not read. "
+            f"expected a table with a column that names the patient of each image; {format_names(unread)} was not read. "
             f"Without patients {SPLIT_RISK}. {how[:1].upper()}{how[1:]}; if nothing is known of the patients, confirm "
             f"with {option}."
         )
     likely = next((theirs for theirs, ours in report.unrecognized.items() if ours == "patient_id"), "")
     if likely:
-        advice = (
-            f'if "{likely}" names the patient, map it with --map FILE ([columns] {toml_key(likely)} = "patient_id")'
-        )
+        advice = f'if "{likely}" names the patient, map it with --map FILE ([columns] {quote_toml_key(likely)} = "patient_id")'
     else:
         advice = "add a column patient_id to the table, or map the column that names the patient with --map FILE"
     return (
@@ -281,7 +296,7 @@ def _no_patients(report: HarmoniseReport, option: str, unread: Sequence[str], ho
     )
 
 
-class PatientLeaks:
+class PatientLeakDetector:
     """Finds patients who are probably in more than one split of a data set that does not name them.
 
     Two signs are looked for in rows without a ``patient_id``: a column with an unknown name that resembles that of a
@@ -293,7 +308,7 @@ class PatientLeaks:
         self._columns: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         self._like_patient: dict[str, bool] = {}
 
-    def row(self, row: Mapping[str, str], found: Mapping[str, str]) -> None:
+    def add_row(self, row: Mapping[str, str], found: Mapping[str, str]) -> None:
         """Take a row up."""
         if found.get("patient_id"):
             return
@@ -302,18 +317,18 @@ class PatientLeaks:
             self._names[image_id] = split
         for column, text in row.items():
             if column not in self._like_patient:
-                self._like_patient[column] = not meanings(column) and nearest(column) == "patient_id"
+                self._like_patient[column] = not find_column_meanings(column) and suggest_column(column) == "patient_id"
             if text and self._like_patient[column]:
                 self._columns[column][text].add(split)
 
-    def findings(self) -> Iterator[tuple[str, str, bool]]:
+    def describe_findings(self) -> Iterator[tuple[str, str, bool]]:
         """Describe what was found.
 
         A column, and a sentence. Whether the patients are in several splits; else a later split may separate them.
         """
         for column, of_column in self._columns.items():
             yield self._finding(column, f"the column {column}", of_column, f'map it to patient_id ("{column}")')
-        owners = owners_by_name(self._names)
+        owners = group_by_name(self._names)
         if owners and not self._columns:
             of_names = {owner: {self._names[name] for name in names} for owner, names in owners.items()}
             yield self._finding("image_id", "names that begin alike", of_names, "add a column patient_id")
@@ -327,10 +342,10 @@ class PatientLeaks:
         said = (
             f"probable patient leak: {what} suggest {len(owners)} patients, of whom {len(parted)} are in several splits"
         )
-        return about, f"{said} ({first_few(parted)}); {advice} and split again", True
+        return about, f"{said} ({format_names(parted)}); {advice} and split again", True
 
 
-def owners_by_name(names: Iterable[str]) -> dict[str, list[str]]:
+def group_by_name(names: Iterable[str]) -> dict[str, list[str]]:
     """Group image names that begin alike and differ in their last part or parts.
 
     Beginning to the names that have it, at least two each; of several possible beginnings those that group the most
@@ -340,7 +355,7 @@ def owners_by_name(names: Iterable[str]) -> dict[str, list[str]]:
     names = list(names)
     best: dict[str, list[str]] = {}
     owners = dict(zip(names, names, strict=True))
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_NAME_PARTS):
         groups: dict[str, list[str]] = defaultdict(list)
         for name in names:
             match = _LAST_PART.match(owners[name])
@@ -349,15 +364,15 @@ def owners_by_name(names: Iterable[str]) -> dict[str, list[str]]:
                 groups[owners[name]].append(name)
         found = {owner: group for owner, group in groups.items() if len(group) > 1}
         sizes = [len(group) for group in found.values()]
-        enough = sum(sizes) >= max(len(names) * _FEWEST, 1 + sum(map(len, best.values())))
-        if sizes and enough and max(sizes) <= max(2, _LARGEST * len(names)):
+        enough = sum(sizes) >= max(len(names) * _MIN_SHARED_SHARE, 1 + sum(map(len, best.values())))
+        if sizes and enough and max(sizes) <= max(2, _MAX_PREFIX_SHARE * len(names)):
             best = found
     return best
 
 
-LEARNT, TUNED, JUDGED = "train", "val", "test"
+TRAIN, VAL, TEST = "train", "val", "test"
 FOLD = "fold"  # column: 1, 2 ... of a cross-validation, empty for what is judged on at the end
-KEPT_BACK = {JUDGED: 3, TUNED: 2, LEARNT: 1}
+HELD_BACK_RANKS = {TEST: 3, VAL: 2, TRAIN: 1}
 
 
 class SplitOptions(Config):
@@ -373,7 +388,7 @@ class SplitOptions(Config):
     look: bool = Field(True, description="look for images that show the same picture and keep them together")
 
     @model_validator(mode="after")
-    def _something_is_learnt(self) -> SplitOptions:
+    def _check_training_share(self) -> SplitOptions:
         if self.val + self.test >= 1:
             raise ValueError(f"val and test together are {self.val + self.test:g}: expected less than 1")
         if self.folds and "val" in self.model_fields_set and self.val:
@@ -381,7 +396,7 @@ class SplitOptions(Config):
         return self
 
     @property
-    def tuned(self) -> float:
+    def val_share(self) -> float:
         """Share of the patients that is drawn to ``val``: none where there are folds."""
         return 0.0 if self.folds else self.val
 
@@ -401,12 +416,12 @@ class SplitReport:
     folds: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-def held_back(split: str) -> int:
+def held_back_rank(split: str) -> int:
     """Say how far a split is kept away from learning.
 
     3 for ``test``, 2 for ``val``, 1 for ``train``, 2 for any other name and 0 for none.
     """
-    return KEPT_BACK.get(split, 2 if split else 0)
+    return HELD_BACK_RANKS.get(split, 2 if split else 0)
 
 
 def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> SplitReport:
@@ -418,24 +433,24 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
     table says. Images that have a split keep it, and the others of their patient get the same; so it is with folds,
     where the table has as many as are asked for.
     """
-    samples, seen = _read(folder)
-    path = table_of(folder)
+    samples, seen = _read_samples(folder)
+    path = find_table(folder)
     table = TableFile.read(path).with_columns(("split",))
     rows = table.rows()
     duplicates = [pair for pair in find_duplicates(seen, run) if not pair.same_group] if options.look else []
-    together = joined_groups(samples, [*duplicates, *_named_duplicates(samples, rows)])
-    stand_ins = _stand_ins(samples, together, rows)
+    together = merge_groups(samples, [*duplicates, *_iter_listed_duplicates(samples, rows)])
+    stand_ins = _merge_groups(samples, together, rows)
     splits = choose_splits(stand_ins, options)
-    table = table.fill("split", splits)
+    table = table.update_column("split", splits)
     dealt: list[str] = []
     if options.folds:
         before = [row.get(FOLD, "") for row in rows]
         dealt = choose_folds(stand_ins, splits, before, options)
-        table = table.with_columns((FOLD,)).fill(FOLD, dealt)
+        table = table.with_columns((FOLD,)).update_column(FOLD, dealt)
     table.write(path)
     groups = Counter(split for _, split in {(s.group, split) for s, split in zip(stand_ins, splits, strict=True)})
     changed = sum(sample.split != split for sample, split in zip(samples, splits, strict=True))
-    return SplitReport(_counted(samples, splits), dict(groups), changed, duplicates, _counted(samples, dealt))
+    return SplitReport(_count_parts(samples, splits), dict(groups), changed, duplicates, _count_parts(samples, dealt))
 
 
 def choose_folds(
@@ -446,7 +461,7 @@ def choose_folds(
     Returns ``"1"``, ``"2"`` ..., or "" where the split of anything of the group is ``test``.
     """
     assert options.folds
-    apart = {sample.group for sample, split in zip(samples, splits, strict=True) if split == JUDGED}
+    apart = {sample.group for sample, split in zip(samples, splits, strict=True) if split == TEST}
     places = [place for place, sample in enumerate(samples) if sample.group not in apart]
     numbers = {before[place] for place in places} - {""}
     names = [str(number) for number in range(1, options.folds + 1)]
@@ -456,7 +471,7 @@ def choose_folds(
             if before[place]:
                 kept.setdefault(samples[place].group, int(before[place]) - 1)
     some = [samples[place] for place in places]
-    dealt = folds([s.group for s in some], [s.diagnosis or "" for s in some], options.folds, options.seed, kept)
+    dealt = assign_folds([s.group for s in some], [s.diagnosis or "" for s in some], options.folds, options.seed, kept)
     found = [""] * len(samples)
     for place, fold in zip(places, dealt, strict=True):
         found[place] = names[fold]
@@ -471,10 +486,10 @@ def choose_splits(samples: Sequence[Sample], options: SplitOptions) -> list[str]
     named: dict[str, str] = {}
     if not options.replace:
         for sample in samples:
-            if held_back(sample.split) > held_back(named.get(sample.group, "")):
+            if held_back_rank(sample.split) > held_back_rank(named.get(sample.group, "")):
                 named[sample.group] = sample.split
     free = [sample for sample in samples if sample.group not in named]
-    needed = 1 + (options.tuned > 0) + (options.test > 0)
+    needed = 1 + (options.val_share > 0) + (options.test > 0)
     groups = len({sample.group for sample in free})
     if 0 < groups < needed:
         raise DataSetError(
@@ -482,28 +497,28 @@ def choose_splits(samples: Sequence[Sample], options: SplitOptions) -> list[str]
             "split. Add images, ask for fewer splits, or draw all anew."
         )
     rest, judged = hold_out(free, options.test, options.seed)
-    _, tuned = hold_out(rest, options.tuned / (1 - options.test), options.seed)
-    drawn = {sample.group: JUDGED for sample in judged} | {sample.group: TUNED for sample in tuned}
+    _, tuned = hold_out(rest, options.val_share / (1 - options.test), options.seed)
+    drawn = {sample.group: TEST for sample in judged} | {sample.group: VAL for sample in tuned}
     if options.replace:
-        return [drawn.get(sample.group, LEARNT) for sample in samples]
-    return [sample.split or named.get(sample.group) or drawn.get(sample.group, LEARNT) for sample in samples]
+        return [drawn.get(sample.group, TRAIN) for sample in samples]
+    return [sample.split or named.get(sample.group) or drawn.get(sample.group, TRAIN) for sample in samples]
 
 
-def _read(folder: Path) -> tuple[list[Sample], list[Sample]]:
+def _read_samples(folder: Path) -> tuple[list[Sample], list[Sample]]:
     """All rows of a data set, and those whose image it holds; of the others nobody can see what they show."""
     samples: list[Sample] = []
     seen: list[Sample] = []
-    for entry in each_entry(folder):
+    for entry in iter_entries(folder):
         if isinstance(entry, DataSetError):
             raise entry
-        sample = sample_of(replace(entry, image=entry.image or folder), folder)
+        sample = make_sample(replace(entry, image=entry.image or folder), folder)
         assert isinstance(sample, Sample)
         samples.append(sample)
         seen += [sample] if entry.image else []
     return samples, seen
 
 
-def _named_duplicates(samples: Sequence[Sample], rows: Sequence[Mapping[str, str]]) -> Iterator[Duplicate]:
+def _iter_listed_duplicates(samples: Sequence[Sample], rows: Sequence[Mapping[str, str]]) -> Iterator[Duplicate]:
     """Pairs that the table says show the same picture, whoever their patients and lesions are said to be."""
     named = {sample.image_id: sample for sample in samples}
     for sample, row in zip(samples, rows, strict=True):
@@ -511,7 +526,7 @@ def _named_duplicates(samples: Sequence[Sample], rows: Sequence[Mapping[str, str
             yield Duplicate(other, sample, 1.0)
 
 
-def _counted(samples: Sequence[Sample], parts: Sequence[str]) -> dict[str, dict[str, int]]:
+def _count_parts(samples: Sequence[Sample], parts: Sequence[str]) -> dict[str, dict[str, int]]:
     """Images of each part and diagnosis; images without a part are left out."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for sample, part in zip(samples, parts, strict=bool(parts)):
@@ -520,12 +535,12 @@ def _counted(samples: Sequence[Sample], parts: Sequence[str]) -> dict[str, dict[
     return {part: dict(found) for part, found in counts.items()}
 
 
-def _stand_ins(samples: Sequence[Sample], groups: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list[Sample]:
+def _merge_groups(samples: Sequence[Sample], groups: Sequence[str], rows: Sequence[Mapping[str, str]]) -> list[Sample]:
     """Samples with their wider group and with the rarest class of it; where no diagnosis is known, melanoma or not."""
     classes = [
         sample.diagnosis or f"melanoma {row.get('melanoma', '')}" for sample, row in zip(samples, rows, strict=True)
     ]
-    rarest = rarest_classes(groups, classes)
+    rarest = find_rarest_classes(groups, classes)
     return [
         replace(sample, group=group, diagnosis=rarest[group]) for sample, group in zip(samples, groups, strict=True)
     ]

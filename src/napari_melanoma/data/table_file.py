@@ -14,31 +14,31 @@ from typing import Self
 from napari_melanoma.core.csv_files import CsvError, CsvReader, CsvWriter
 from napari_melanoma.core.errors import DataSetError, SaveError
 from napari_melanoma.core.files import atomic_file, save_error
-from napari_melanoma.io.tables import BYTE_ORDER_MARKS, decoded, each_row, form_of, separator_of
+from napari_melanoma.io.tables import BYTE_ORDER_MARKS, decode_table, detect_dialect, detect_separator, iterate_rows
 
-KEY = "image_id"
+KEY_COLUMN = "image_id"
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """How the text of a table is written: separator, line end, and whether a byte order mark stands before it."""
 
     separator: str = ","
     line_end: str = "\n"
     byte_order_mark: bool = False
 
-    def line(self, cells: list[str]) -> str:
+    def format_line(self, cells: list[str]) -> str:
         """Write cells as one record, without its line end.
 
         Quoted where needed.
         """
         text = io.StringIO()
-        CsvWriter(text, self.separator, line_end="").row(cells)
+        CsvWriter(text, self.separator, line_end="").write_row(cells)
         return text.getvalue()
 
 
 @dataclass(frozen=True)
-class Record:
+class TableRecord:
     """One row: its text as it stands in the file, without the line end, and its cells."""
 
     text: str
@@ -50,9 +50,9 @@ class TableFile:
     """The content of a table; it does not change, each change gives another one."""
 
     columns: tuple[str, ...]
-    records: tuple[Record, ...]
+    records: tuple[TableRecord, ...]
     header: str
-    layout: Layout = Layout()
+    layout: TableLayout = TableLayout()
 
     @classmethod
     def empty(cls, columns: tuple[str, ...]) -> Self:
@@ -60,7 +60,7 @@ class TableFile:
 
         Comma-separated, line feeds, no byte order mark.
         """
-        return cls(columns, (), Layout().line(list(columns)))
+        return cls(columns, (), TableLayout().format_line(list(columns)))
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -70,15 +70,15 @@ class TableFile:
         """
         try:
             raw = path.read_bytes()
-            text = decoded(raw)
+            text = decode_table(raw)
             lines = list(io.StringIO(text, newline=""))
-            separator, before = separator_of(lines[:1])
-            layout = Layout(separator, _line_end(lines), raw.startswith(BYTE_ORDER_MARKS))
-            records = _records(lines[before:], layout)
+            separator, before = detect_separator(lines[:1])
+            layout = TableLayout(separator, _detect_line_end(lines), raw.startswith(BYTE_ORDER_MARKS))
+            records = _parse_records(lines[before:], layout)
         except (OSError, UnicodeDecodeError, CsvError, DataSetError) as error:
             raise DataSetError(f"cannot read {path}: {error}. Expected a CSV table in UTF-8.") from error
-        header = records[0] if records else Record("", [])
-        if KEY not in header.cells:
+        header = records[0] if records else TableRecord("", [])
+        if KEY_COLUMN not in header.cells:
             found = ", ".join(header.cells) or "no rows"
             raise DataSetError(
                 f"{path} needs a column image_id and at least one row; found {found}. "
@@ -94,7 +94,7 @@ class TableFile:
             temporary.write_bytes(self.layout.line_end.join(lines).encode(encoding, "backslashreplace"))
 
     @cached_property
-    def _places(self) -> dict[str, int]:
+    def _column_positions(self) -> dict[str, int]:
         """Where each column stands; of two with one name the first."""
         return {column: self.columns.index(column) for column in self.columns}
 
@@ -111,14 +111,14 @@ class TableFile:
         Column name to text; "" where a cell is missing.
         """
         cells = self.records[index].cells
-        return {column: cells[place] if place < len(cells) else "" for column, place in self._places.items()}
+        return {column: cells[place] if place < len(cells) else "" for column, place in self._column_positions.items()}
 
-    def index(self, column: str) -> dict[str, int]:
+    def index_by(self, column: str) -> dict[str, int]:
         """Say where each value of a column is found.
 
         Value to number of the first row with it; "" is left out, and empty where there is no such column.
         """
-        place = self._places.get(column)
+        place = self._column_positions.get(column)
         if place is None:
             return {}
         found = ((record.cells[place], n) for n, record in enumerate(self.records) if place < len(record.cells))
@@ -129,74 +129,74 @@ class TableFile:
 
         Returns the same table where none is missing.
         """
-        added = [column for column in columns if column not in self._places]
+        added = [column for column in columns if column not in self._column_positions]
         if not added:
             return self
         separator, width = self.layout.separator, len(self.columns) + len(added)
-        header = separator.join((self.header, self.layout.line(added)))
+        header = separator.join((self.header, self.layout.format_line(added)))
         records = tuple(
-            Record(record.text + separator * missing, [*record.cells, *[""] * missing])
+            TableRecord(record.text + separator * missing, [*record.cells, *[""] * missing])
             for record in self.records
             for missing in (max(0, width - len(record.cells)),)
         )
         return replace(self, columns=(*self.columns, *added), records=records, header=header)
 
-    def put(self, index: int, values: Mapping[str, str]) -> Self:
+    def update_row(self, index: int, values: Mapping[str, str]) -> Self:
         """Change cells of a row."""
-        return self._with(index, index + 1, [self._record(list(self.records[index].cells), values)])
+        return self._replace_records(index, index + 1, [self._update_record(list(self.records[index].cells), values)])
 
-    def fill(self, column: str, values: Sequence[str]) -> Self:
+    def update_column(self, column: str, values: Sequence[str]) -> Self:
         """Change one column in all rows at once."""
-        place = self._places[column]
+        place = self._column_positions[column]
         records = tuple(
             record
             if place < len(record.cells) and record.cells[place] == value
-            else self._record(list(record.cells), {column: value})
+            else self._update_record(list(record.cells), {column: value})
             for record, value in zip(self.records, values, strict=True)
         )
         return replace(self, records=records)
 
-    def insert(self, index: int, values: Mapping[str, str]) -> Self:
+    def insert_row(self, index: int, values: Mapping[str, str]) -> Self:
         """Add a row."""
-        return self._with(index, index, [self._record([], values)])
+        return self._replace_records(index, index, [self._update_record([], values)])
 
-    def without(self, index: int) -> Self:
+    def remove_row(self, index: int) -> Self:
         """Take a row out."""
-        return self._with(index, index + 1, [])
+        return self._replace_records(index, index + 1, [])
 
-    def _with(self, start: int, stop: int, records: list[Record]) -> Self:
+    def _replace_records(self, start: int, stop: int, records: list[TableRecord]) -> Self:
         """Exchange some rows for others."""
         return replace(self, records=(*self.records[:start], *records, *self.records[stop:]))
 
-    def _record(self, cells: list[str], values: Mapping[str, str]) -> Record:
+    def _update_record(self, cells: list[str], values: Mapping[str, str]) -> TableRecord:
         """A row with some cells exchanged."""
         cells += [""] * (len(self.columns) - len(cells))
         for column, value in values.items():
-            if column in self._places:
-                cells[self._places[column]] = value
-        return Record(self.layout.line(cells), cells)
+            if column in self._column_positions:
+                cells[self._column_positions[column]] = value
+        return TableRecord(self.layout.format_line(cells), cells)
 
 
-def each_table_row(path: Path) -> Iterator[dict[str, str]]:
+def iter_table_rows(path: Path) -> Iterator[dict[str, str]]:
     """Read the table of a data set row by row, which a large one needs.
 
     Column name to text without white space around it; "" where a cell is missing.
     """
-    rows = each_row(path, replace(form_of(path), strict=False))
+    rows = iterate_rows(path, replace(detect_dialect(path), strict=False))
     first = next(rows, None)
-    if first is None or KEY not in first:
+    if first is None or KEY_COLUMN not in first:
         TableFile.read(path)  # which says what is wrong with it
         return
     yield first
     yield from rows
 
 
-def _line_end(lines: list[str]) -> str:
+def _detect_line_end(lines: list[str]) -> str:
     """How the first line ends."""
     return "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
 
 
-def _records(lines: list[str], layout: Layout) -> list[Record]:
+def _parse_records(lines: list[str], layout: TableLayout) -> list[TableRecord]:
     """Parse lines to records, each with its own text; a quoted cell may hold line ends."""
     reader = CsvReader(lines, layout.separator)
     records, start = [], 0
@@ -204,20 +204,20 @@ def _records(lines: list[str], layout: Layout) -> list[Record]:
         text = "".join(lines[start : reader.line_num]).rstrip("\r\n")
         start = reader.line_num
         if any(cells):
-            records.append(Record(text if reader.is_safe else layout.line(cells), cells))
+            records.append(TableRecord(text if reader.is_safe else layout.format_line(cells), cells))
     return records
 
 
-PATIENCE_S = 30.0
+LOCK_TIMEOUT_S = 30.0
 
 
-class Index:
+class TableIndex:
     """A table with the numbers of its rows by pixels (``by_digest``) and by name (``by_id``)."""
 
     def __init__(self, table: TableFile) -> None:
         self.table = table
-        self.by_digest = table.index("image_sha256")
-        self.by_id = table.index("image_id")
+        self.by_digest = table.index_by("image_sha256")
+        self.by_id = table.index_by("image_id")
 
 
 class SharedTable:
@@ -226,9 +226,9 @@ class SharedTable:
     def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
         self.path = path
         self._columns = columns
-        self._read: tuple[tuple[int, ...], Index] | None = None
+        self._last_read: tuple[tuple[int, ...], TableIndex] | None = None
 
-    def current(self) -> Index:
+    def read(self) -> TableIndex:
         """Read the table, unless it is the one that was read before.
 
         Without rows where there is no file.
@@ -236,12 +236,15 @@ class SharedTable:
         try:
             found = self.path.stat()
         except (FileNotFoundError, NotADirectoryError):
-            return Index(TableFile.empty(self._columns))
+            return TableIndex(TableFile.empty(self._columns))
         except OSError as error:
             raise DataSetError(f"cannot read {self.path}: {error.strerror}. Ask for permission to read it.") from error
-        read = self._read
-        if read is None or read[0] != _stamp(found):
-            read = self._read = (_stamp(found), Index(TableFile.read(self.path).with_columns(self._columns)))
+        read = self._last_read
+        if read is None or read[0] != _file_stamp(found):
+            read = self._last_read = (
+                _file_stamp(found),
+                TableIndex(TableFile.read(self.path).with_columns(self._columns)),
+            )
         return read[1]
 
     def save(self, table: TableFile) -> None:
@@ -256,10 +259,10 @@ class SharedTable:
                 ) from error.__cause__
             raise
         with suppress(OSError):  # then it is read anew
-            self._read = (_stamp(self.path.stat()), Index(table))
+            self._last_read = (_file_stamp(self.path.stat()), TableIndex(table))
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Keep other writers out, those of other processes too; the folder is made where it is missing.
 
         While nobody else writes.
@@ -269,11 +272,11 @@ class SharedTable:
         folder = self.path.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / ".lock", timeout=PATIENCE_S)
+            lock = FileLock(folder / ".lock", timeout=LOCK_TIMEOUT_S)
             lock.acquire()
         except Timeout as error:
             raise SaveError(
-                f"cannot write {folder}: another window has been writing to it for {PATIENCE_S:.0f} s. "
+                f"cannot write {folder}: another window has been writing to it for {LOCK_TIMEOUT_S:.0f} s. "
                 "Wait for it, or close it, and try again."
             ) from error
         except OSError as error:
@@ -286,6 +289,6 @@ class SharedTable:
             lock.release()
 
 
-def _stamp(found: os.stat_result) -> tuple[int, ...]:
+def _file_stamp(found: os.stat_result) -> tuple[int, ...]:
     """What changes when somebody else writes the file."""
     return found.st_ino, found.st_mtime_ns, found.st_size

@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
+from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 
-Kind = Literal["text", "word", "number", "yes_no"]
+ColumnKind = Literal["text", "word", "number", "yes_no"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Column:
     """One column of the table."""
 
     name: str
-    kind: Kind
+    kind: ColumnKind
     title: str
     description: str
     unit: str = ""
@@ -68,18 +68,18 @@ COLUMNS: tuple[Column, ...] = (
     Column("split", "text", "Split", "What the row is used for: train, val or test."),
     Column("review", "text", "Review", "What a person said of the mask: unreviewed, accepted, corrected, rejected."),
 )
-NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
-READER = re.compile(r"depth_mm_reader_[1-9]\d*")
-AS_GIVEN = "_as_given"  # behind the name of a column: what stood there and could not be understood
+COLUMN_NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
+READER_COLUMN = re.compile(r"depth_mm_reader_[1-9]\d*")
+AS_GIVEN_SUFFIX = "_as_given"  # behind the name of a column: what stood there and could not be understood
 _BY_NAME = {column.name: column for column in COLUMNS}
 
 
-def column_named(name: str) -> Column | None:
+def find_column(name: str) -> Column | None:
     """Look a column up.
 
     None where it is no column of the schema: a table may have such columns, they stay as they are.
     """
-    if READER.fullmatch(name):
+    if READER_COLUMN.fullmatch(name):
         reader = name.rpartition("_")[2]
         said = f"Depth of invasion as reader {reader} measured it."
         return replace(_BY_NAME["depth_mm"], name=name, title=f"Depth, reader {reader}", description=said)
@@ -95,14 +95,14 @@ def check_value(column: Column, text: str) -> str:
     if said in ("", UNKNOWN) or column.kind == "text":
         return ""
     if column.kind == "number":
-        return _check_number(column, said)
-    words = taxonomy(column.taxonomy or "yes_no").words[:-1]
-    return "" if said in words else f"{column.title}: expected {_listed(words)}; found '{said}'."
+        return _check_number_text(column, said)
+    words = load_taxonomy(column.taxonomy or "yes_no").words[:-1]
+    return "" if said in words else f"{column.title}: expected {_list_words(words)}; found '{said}'."
 
 
-def _check_number(column: Column, text: str) -> str:
+def _check_number_text(column: Column, text: str) -> str:
     """What is wrong with a number."""
-    expected = f"{column.title}: expected a number{_range(column)}"
+    expected = f"{column.title}: expected a number{_describe_range(column)}"
     try:
         value = float(text)
     except ValueError:
@@ -112,7 +112,7 @@ def _check_number(column: Column, text: str) -> str:
     return f"{expected}; found {text}." if outside else ""
 
 
-def _range(column: Column) -> str:
+def _describe_range(column: Column) -> str:
     """The numbers that are possible, in words."""
     unit = f" {column.unit}" if column.unit else ""
     return (
@@ -120,7 +120,7 @@ def _range(column: Column) -> str:
     )
 
 
-def _listed(words: tuple[str, ...], most: int = 12) -> str:
+def _list_words(words: tuple[str, ...], most: int = 12) -> str:
     """Some words of a taxonomy."""
     more = f" or another of {len(words)}" if len(words) > most else ""
     return ", ".join(words[:most]) + more

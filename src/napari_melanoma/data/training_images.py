@@ -24,8 +24,15 @@ from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import BundleError, MelanomaError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.core.pipeline import in_threads
-from napari_melanoma.data.duplicates import BANDS, close_pairs, hashes, look_of, read_looks, textured
+from napari_melanoma.core.pipeline import map_in_threads
+from napari_melanoma.data.duplicates import (
+    BANDS,
+    compute_hashes,
+    find_close_pairs,
+    has_texture,
+    load_hash_thumbnails,
+    make_hash_thumbnail,
+)
 from napari_melanoma.privacy.pseudonyms import key_id, keyed_digest
 
 if TYPE_CHECKING:
@@ -33,15 +40,15 @@ if TYPE_CHECKING:
 
     from napari_melanoma.data.dataset import Sample
 
-FILE = "training_images.safetensors"
+FILE_NAME = "training_images.safetensors"
 FORMAT = "1"
 PUBLIC = "public"  # key id of published data sets, whose patient ids are no secret
-PIXELS, LOOKS, GROUPS = "pixels", "looks", "groups/"
-NEAR_BITS = (
+PIXELS_KEY, HASHES_KEY, GROUPS_PREFIX = "pixels", "looks", "groups/"
+MAX_HASH_DISTANCE = (
     9  # of 3.9 million pairs of photographs 9 are as close, all copies; 98 % of re-encoded or resized copies are
 )
-SHARED_TILES = 0.5  # share of the tiles of a slide by which it is recognized: bare glass looks the same everywhere
-MOST_BYTES = 200_000_000  # eight million photographs
+MIN_SHARED_TILES = 0.5  # share of the tiles of a slide by which it is recognized: bare glass looks the same everywhere
+MAX_BYTES = 200_000_000  # eight million photographs
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +60,7 @@ class TrainingImages:
     """
 
     pixels: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
-    looks: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, BANDS), np.uint8))
+    perceptual_hashes: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, BANDS), np.uint8))
     groups: Mapping[str, NDArray[np.uint64]] = field(default_factory=dict)
     unlisted: tuple[str, ...] = ()
     note: str = ""
@@ -63,7 +70,7 @@ class TrainingImages:
         none = np.zeros(0, np.uint64)
         return TrainingImages(
             np.union1d(self.pixels, other.pixels),
-            np.unique(np.concatenate((self.looks, other.looks)), axis=0),
+            np.unique(np.concatenate((self.perceptual_hashes, other.perceptual_hashes)), axis=0),
             {
                 key: np.union1d(self.groups.get(key, none), other.groups.get(key, none))
                 for key in sorted(self.groups.keys() | other.groups.keys())
@@ -81,8 +88,11 @@ class TrainingImages:
         """Write the list, atomically."""
         from safetensors.numpy import save
 
-        arrays: dict[str, NDArray[Any]] = {PIXELS: self.pixels, LOOKS: np.ascontiguousarray(self.looks)}
-        arrays |= {GROUPS + key: values for key, values in self.groups.items()}
+        arrays: dict[str, NDArray[Any]] = {
+            PIXELS_KEY: self.pixels,
+            HASHES_KEY: np.ascontiguousarray(self.perceptual_hashes),
+        }
+        arrays |= {GROUPS_PREFIX + key: values for key, values in self.groups.items()}
         about = {"format": FORMAT, "unlisted": json.dumps(self.unlisted), "note": self.note}
         content = save(arrays, about)
         with atomic_file(path) as temporary:
@@ -94,8 +104,8 @@ class TrainingImages:
         from safetensors import SafetensorError, safe_open
 
         try:
-            if path.stat().st_size > MOST_BYTES:
-                raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+            if path.stat().st_size > MAX_BYTES:
+                raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
             with safe_open(path, "np") as file:
                 about = file.metadata() or {}
                 if about.get("format") != FORMAT:
@@ -103,9 +113,9 @@ class TrainingImages:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
             unlisted = parse_json(about.get("unlisted", "[]"), path.name)
             return cls(
-                _sorted(arrays.pop(PIXELS)),
-                _looks(arrays.pop(LOOKS)),
-                {name.removeprefix(GROUPS): _sorted(values) for name, values in arrays.items()},
+                _check_digests(arrays.pop(PIXELS_KEY)),
+                _check_hashes(arrays.pop(HASHES_KEY)),
+                {name.removeprefix(GROUPS_PREFIX): _check_digests(values) for name, values in arrays.items()},
                 tuple(map(str, unlisted)),
                 about.get("note", ""),
             )
@@ -115,10 +125,10 @@ class TrainingImages:
             ) from error
 
 
-Digest = Callable[[Path], int | None]
+DigestFunction = Callable[[Path], int | None]
 
 
-def pixel_digest(rgb: NDArray[np.uint8]) -> str:
+def hash_pixels(rgb: NDArray[np.uint8]) -> str:
     """Hash decoded pixels, so that images are told apart whatever file format they are in.
 
     ``rgb``: uint8 (row, column, channel), upright.
@@ -128,12 +138,12 @@ def pixel_digest(rgb: NDArray[np.uint8]) -> str:
     return digest.hexdigest()
 
 
-def shortened(digest: str) -> int:
+def shorten_digest(digest: str) -> int:
     """Give the 64 bits of a digest that are kept: of 400,000 images two agree by chance once in 200 million lists."""
     return int(digest[:16], 16)
 
 
-def digest_of(path: Path) -> int | None:
+def hash_image_file(path: Path) -> int | None:
     """Read an image and hash its pixels.
 
     None where it cannot be read, which is reported where it is analysed.
@@ -141,89 +151,89 @@ def digest_of(path: Path) -> int | None:
     from napari_melanoma.io.photographs import read_photograph
 
     try:
-        return shortened(pixel_digest(read_photograph(path).rgb))
+        return shorten_digest(hash_pixels(read_photograph(path).rgb))
     except (MelanomaError, OSError):
         return None
 
 
 @dataclass(frozen=True, eq=False)
-class Hashed:
+class HashedImages:
     """Images to be compared with lists: 0 where one could not be read, ``textured`` says whose look can be compared."""
 
     samples: Sequence[Sample]
     pixels: NDArray[np.uint64]
-    looks: NDArray[np.uint8]
-    textured: NDArray[np.bool_]
+    perceptual_hashes: NDArray[np.uint8]
+    has_texture: NDArray[np.bool_]
 
 
 def hash_images(
     samples: Sequence[Sample],
     run: RunContext,
     *,
-    digest: Digest = digest_of,
-    known: Mapping[Path, int] | None = None,
-    looks: bool = True,
-) -> Hashed:
+    digest: DigestFunction = hash_image_file,
+    known_digests: Mapping[Path, int] | None = None,
+    perceptual: bool = True,
+) -> HashedImages:
     """Hash images in threads.
 
     In the order of the samples.
     """
-    there = known or {}
+    there = known_digests or {}
     pixels = np.zeros(len(samples), np.uint64)
     paths = [sample.image for sample in samples]
-    found = in_threads(lambda path: there[path] if path in there else digest(path), paths, run)
+    found = map_in_threads(lambda path: there[path] if path in there else digest(path), paths, run)
     for place, (_, value) in enumerate(found):
         pixels[place] = value or 0
         run.report(Progress(place + 1, len(samples), "Comparing with the training images"))
-    photographs = np.array([looks and not sample.drawn for sample in samples], bool)
+    photographs = np.array([perceptual and not sample.synthetic for sample in samples], bool)
     codes, varied = np.zeros((len(samples), BANDS), np.uint8), np.zeros(len(samples), bool)
     if photographs.any():
         chosen = np.flatnonzero(photographs)
-        thumbnails = read_looks([samples[place].image for place in chosen.tolist()], run).thumbnails
-        codes[chosen], varied[chosen] = hashes(thumbnails), textured(thumbnails)
-    return Hashed(samples, pixels, codes, varied)
+        thumbnails = load_hash_thumbnails([samples[place].image for place in chosen.tolist()], run).thumbnails
+        codes[chosen], varied[chosen] = compute_hashes(thumbnails), has_texture(thumbnails)
+    return HashedImages(samples, pixels, codes, varied)
 
 
-def hash_photograph(rgb: NDArray[np.uint8]) -> Hashed:
+def hash_photograph(rgb: NDArray[np.uint8]) -> HashedImages:
     """Hash one photograph in memory.
 
     ``rgb``: uint8 (row, column, channel=3), upright. Of one image, without a sample: for ``are_listed``.
     """
-    thumbnails = look_of(rgb)[None]
-    pixels = np.array([shortened(pixel_digest(rgb))], np.uint64)
-    return Hashed((), pixels, hashes(thumbnails), textured(thumbnails))
+    thumbnails = make_hash_thumbnail(rgb)[None]
+    pixels = np.array([shorten_digest(hash_pixels(rgb))], np.uint64)
+    return HashedImages((), pixels, compute_hashes(thumbnails), has_texture(thumbnails))
 
 
-def list_images(hashed: Hashed, *, key: str | None = None) -> TrainingImages:
+def make_training_images(hashed: HashedImages, *, key: str | None = None) -> TrainingImages:
     """List images as those of a training.
 
     Patients and lesions are in it where the table names them.
     """
-    named = _named_groups(hashed.samples)
-    groups = np.unique(np.array([_group_digest(group, key) for group in named], np.uint64))
-    looks = np.unique(hashed.looks[hashed.textured], axis=0)
+    named = _list_named_groups(hashed.samples)
+    groups = np.unique(np.array([_hash_group(group, key) for group in named], np.uint64))
+    looks = np.unique(hashed.perceptual_hashes[hashed.has_texture], axis=0)
     whose = {key or key_id(): groups} if named else {}
     return TrainingImages(np.unique(hashed.pixels[hashed.pixels > 0]), looks, whose)
 
 
-def are_listed(hashed: Hashed, listed: TrainingImages, *, tiles: bool = False) -> NDArray[np.bool_]:
+def find_trained_images(hashed: HashedImages, listed: TrainingImages, *, tiles: bool = False) -> NDArray[np.bool_]:
     """Find the images that a model was trained on.
 
     Returns bool (image,).
     """
     same = np.isin(hashed.pixels, listed.pixels) & (hashed.pixels > 0)
     if tiles:
-        return same & _of_known_slides(hashed, same)
-    chosen = np.flatnonzero(hashed.textured & ~same)
-    if len(chosen) and len(listed.looks):
-        codes = np.concatenate((listed.looks, hashed.looks[chosen]))
-        part = np.repeat([0, 1], [len(listed.looks), len(chosen)])
-        for pairs in close_pairs(codes, NEAR_BITS, part=part):
-            same[chosen[pairs[:, 1] - len(listed.looks)]] = True
+        return same & _are_of_training_slides(hashed, same)
+    chosen = np.flatnonzero(hashed.has_texture & ~same)
+    if len(chosen) and len(listed.perceptual_hashes):
+        codes = np.concatenate((listed.perceptual_hashes, hashed.perceptual_hashes[chosen]))
+        part = np.repeat([0, 1], [len(listed.perceptual_hashes), len(chosen)])
+        for pairs in find_close_pairs(codes, MAX_HASH_DISTANCE, part=part):
+            same[chosen[pairs[:, 1] - len(listed.perceptual_hashes)]] = True
     return same
 
 
-def are_of_listed_groups(samples: Sequence[Sample], listed: TrainingImages) -> NDArray[np.bool_]:
+def find_trained_groups(samples: Sequence[Sample], listed: TrainingImages) -> NDArray[np.bool_]:
     """Find the images of patients or lesions that a model was trained on.
 
     Returns bool (image,); False where the list was made with another project's key.
@@ -233,26 +243,26 @@ def are_of_listed_groups(samples: Sequence[Sample], listed: TrainingImages) -> N
     if own in listed.groups:
         keys[own] = None
     known = set()
-    for group in _named_groups(samples):
-        if any(np.isin(np.uint64(_group_digest(group, key)), listed.groups[name]) for name, key in keys.items()):
+    for group in _list_named_groups(samples):
+        if any(np.isin(np.uint64(_hash_group(group, key)), listed.groups[name]) for name, key in keys.items()):
             known.add(group)
     return np.array([sample.group in known for sample in samples], bool)
 
 
-def _of_known_slides(hashed: Hashed, same: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _are_of_training_slides(hashed: HashedImages, same: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Say which tiles are of a slide of which half of the different tiles are listed."""
     _, groups = np.unique([sample.group for sample in hashed.samples], return_inverse=True)
     different = np.unique(np.stack((groups.astype(np.uint64), hashed.pixels), axis=1), axis=0, return_index=True)[1]
     listed = np.bincount(groups[different], weights=same[different], minlength=groups.max(initial=-1) + 1)
-    return (listed >= SHARED_TILES * np.bincount(groups[different]))[groups]
+    return (listed >= MIN_SHARED_TILES * np.bincount(groups[different]))[groups]
 
 
-def _named_groups(samples: Iterable[Sample]) -> list[str]:
+def _list_named_groups(samples: Iterable[Sample]) -> list[str]:
     """Patients or lesions that the tables name; an image that stands for itself is known by its pixels."""
     return sorted({one.group for one in samples if one.group != f"{one.domain}/{one.image_id}"})
 
 
-def _group_digest(group: str, key: str | None) -> int:
+def _hash_group(group: str, key: str | None) -> int:
     """64 bits that stand for a patient or lesion of a data set."""
     if key == PUBLIC:
         text = f"{PUBLIC}\n{group}".encode("utf-8", "surrogatepass")
@@ -260,13 +270,13 @@ def _group_digest(group: str, key: str | None) -> int:
     return int.from_bytes(keyed_digest(f"training group\n{group}")[:8], "big")
 
 
-def _sorted(values: NDArray[Any]) -> NDArray[np.uint64]:
+def _check_digests(values: NDArray[Any]) -> NDArray[np.uint64]:
     if values.dtype != np.uint64 or values.ndim != 1:
         raise ValueError(f"expected one row of uint64, found {values.dtype} {values.shape}")
     return np.unique(values)
 
 
-def _looks(values: NDArray[Any]) -> NDArray[np.uint8]:
+def _check_hashes(values: NDArray[Any]) -> NDArray[np.uint8]:
     if values.dtype != np.uint8 or values.ndim != 2 or values.shape[1] != BANDS:
         raise ValueError(f"expected uint8 (image, {BANDS}), found {values.dtype} {values.shape}")
     return values

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from napari_melanoma.depth.candidates import DepthCandidate, DepthFindings, breslow_candidates, measure_depth
-from napari_melanoma.depth.category import straddles, t_category
-from napari_melanoma.depth.maps import ClassRoles, DepthConfig, TissueMaps
+from napari_melanoma.depth.category import categories_in_interval, t_category
+from napari_melanoma.depth.maps import ClassRoles, DepthMeasurementConfig, TissueMaps
 
 __all__ = [
     "ClassRoles",
     "DepthCandidate",
-    "DepthConfig",
     "DepthFindings",
+    "DepthMeasurementConfig",
     "TissueMaps",
     "breslow_candidates",
+    "categories_in_interval",
     "measure_depth",
-    "straddles",
     "t_category",
 ]

@@ -14,32 +14,38 @@ import numpy as np
 
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.depth.geometry import (
-    Growth,
-    Section,
-    Surface,
-    beneath,
-    bounds,
-    covered_rim,
-    cut_off,
+    LesionExtent,
+    SectionSurface,
+    SkinSection,
+    depth_below_surface,
+    describe_missing_surface,
+    find_covered_rim,
     find_sections,
     find_surface,
-    find_ulcer,
-    growths,
-    invasive,
-    thickest,
-    why_no_surface,
+    find_ulceration,
+    group_lesions,
+    is_cut_off_by_section,
+    label_invasive_parts,
+    measure_thickest,
+    thickness_bounds,
 )
-from napari_melanoma.depth.maps import DepthConfig, TissueMaps, checked_cell_um, refined, tissues_of
+from napari_melanoma.depth.maps import (
+    DepthMeasurementConfig,
+    TissueMaps,
+    check_cell_um,
+    classify_tissue,
+    interpolate_maps,
+)
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.placement import MapPlace
+    from napari_melanoma.core.placement import MapPlacement
 
 NO_TISSUE = "no tissue was found"
-NO_TUMOUR = "no invasive tumour was found in section {}"
+NO_TUMOR = "no invasive tumour was found in section {}"
 IN_SITU = "section {} has nests within the epidermis alone: a melanoma in situ has no thickness"
 ULCERATED = "ulcerated: measured from the ulcer's base where the deepest cells lie below it"
 CUT_OFF = "at least: the lesion reaches the end of the section, or of what was analysed"
-BODY_ALONE = "without the nests beside its body"
+WITHOUT_NESTS = "without the nests beside its body"
 FAR_NESTS = "with nests further off"
 DETACHED = "lies apart from the surface: perhaps no primary melanoma"
 THICK_EPIDERMIS = "the epidermis is {:.2f} mm thick on average: where the cut is oblique, the thickness is too great"
@@ -47,21 +53,24 @@ THICK_MM = 0.25
 
 
 def breslow_candidates(
-    maps: TissueMaps, place: MapPlace, config: DepthConfig | None = None, law: IntervalLaw | None = None
+    maps: TissueMaps,
+    place: MapPlacement,
+    config: DepthMeasurementConfig | None = None,
+    interval_model: DepthIntervalModel | None = None,
 ) -> tuple[DepthCandidate, ...]:
     """Measure the Breslow thickness on a map of a slide; ``measure_depth`` also says what could not be measured.
 
     ``place``: where the cells lie; with its pixel size. Returns the likeliest first; empty where nothing can be
     measured.
     """
-    return measure_depth(maps, place, config, law).candidates
+    return measure_depth(maps, place, config, interval_model).candidates
 
 
 def measure_depth(
     maps: TissueMaps,
-    place: MapPlace,
-    config: DepthConfig | None = None,
-    law: IntervalLaw | None = None,
+    place: MapPlacement,
+    config: DepthMeasurementConfig | None = None,
+    interval_model: DepthIntervalModel | None = None,
     section: int | None = None,
 ) -> DepthFindings:
     """Measure from the top of the granular layer, or an ulcer's base, to the deepest invasive cells, straight down.
@@ -71,11 +80,11 @@ def measure_depth(
 
     ``place``: where the cells lie; with its pixel size. In the order of ``ranked``.
     """
-    config = config or DepthConfig()
-    checked_cell_um(place, maps.probability.shape[1:])
-    maps, place = refined(maps, place)
-    cell_um = checked_cell_um(place, maps.probability.shape[1:])
-    sections = find_sections(tissues_of(maps, cell_um), cell_um, config)
+    config = config or DepthMeasurementConfig()
+    check_cell_um(place, maps.probability.shape[1:])
+    maps, place = interpolate_maps(maps, place)
+    cell_um = check_cell_um(place, maps.probability.shape[1:])
+    sections = find_sections(classify_tissue(maps, cell_um), cell_um, config)
     if not sections:
         return DepthFindings((), (NO_TISSUE,))
     found: list[DepthCandidate] = []
@@ -85,37 +94,45 @@ def measure_depth(
         measured, why = _measure_section(numbered, config)
         found += measured
         notes += why
-    return DepthFindings(ranked(_placed(one, place, law) for one in found), tuple(dict.fromkeys(notes)))
+    return DepthFindings(
+        rank_candidates(_to_slide_pixels(one, place, interval_model) for one in found), tuple(dict.fromkeys(notes))
+    )
 
 
-def _measure_section(section: Section, config: DepthConfig) -> tuple[list[DepthCandidate], list[str]]:
+def _measure_section(section: SkinSection, config: DepthMeasurementConfig) -> tuple[list[DepthCandidate], list[str]]:
     """Measure the lesions of a section, or say why not."""
-    parts, in_situ = invasive(section, config)
-    lesions = growths(section, parts, config)
+    parts, in_situ = label_invasive_parts(section, config)
+    lesions = group_lesions(section, parts, config)
     if not lesions:
-        return [], [(IN_SITU if in_situ.any() else NO_TUMOUR).format(section.index + 1)]
-    rim = covered_rim(section)
-    why = why_no_surface(section, rim)
+        return [], [(IN_SITU if in_situ.any() else NO_TUMOR).format(section.index + 1)]
+    rim = find_covered_rim(section)
+    why = describe_missing_surface(section, rim)
     if why:
         return [], [why]
     measured = (_measure_lesion(section, find_surface(section, rim, one.near, config), one, config) for one in lesions)
     return [one for lesion in measured for one in lesion], []
 
 
-def _measure_lesion(section: Section, surface: Surface, growth: Growth, config: DepthConfig) -> list[DepthCandidate]:
+def _measure_lesion(
+    section: SkinSection, surface: SectionSurface, growth: LesionExtent, config: DepthMeasurementConfig
+) -> list[DepthCandidate]:
     """Measure a lesion: as it is, then without the nests around it and with those further off, where that differs."""
-    ulcer = find_ulcer(section, surface, growth.near, config)
-    at_least = cut_off(section, surface, growth.near, config)
-    low, high = bounds(section, surface, growth)
-    detached = float(beneath(section, surface, growth.near)[1].min()) > config.detached_um
+    ulcer = find_ulceration(section, surface, growth.near, config)
+    at_least = is_cut_off_by_section(section, surface, growth.near, config)
+    low, high = thickness_bounds(section, surface, growth)
+    detached = float(depth_below_surface(section, surface, growth.near)[1].min()) > config.detached_um
     skin_um = surface.epidermis_um
     notes = [CUT_OFF] * at_least + [ULCERATED] * bool(ulcer.present) + [DETACHED] * detached
     notes += [THICK_EPIDERMIS.format(skin_um / 1000)] * (skin_um > 1000 * THICK_MM)
     area_mm2 = float(np.count_nonzero(growth.near) * section.cell_um2) / 1e6
     found: list[DepthCandidate] = []
-    whole = growth.near if thickest(section, surface, growth.near).um < 1000 * config.faint_from_mm else growth.possible
-    for way, (cells, said) in enumerate(((whole, ""), (growth.body, BODY_ALONE), (growth.far, FAR_NESTS))):
-        line = thickest(section, surface, cells)
+    whole = (
+        growth.near
+        if measure_thickest(section, surface, growth.near).um < 1000 * config.faint_from_mm
+        else growth.possible
+    )
+    for way, (cells, said) in enumerate(((whole, ""), (growth.body, WITHOUT_NESTS), (growth.far, FAR_NESTS))):
+        line = measure_thickest(section, surface, cells)
         if any(abs(line.um / 1000 - other.mm) < config.different_mm for other in found):
             continue
         candidate = DepthCandidate(
@@ -130,14 +147,14 @@ def _measure_lesion(section: Section, surface: Surface, growth: Growth, config: 
             ulcer_share=ulcer.share,
             below_epidermis_mm=max(line.um - skin_um, 0.0) / 1000,
             lesion_mm2=area_mm2,
-            way=way + APART * detached,
+            way=way + DETACHED_OFFSET * detached,
             notes=(*notes, said) if said else tuple(notes),
         )
         found.append(candidate)
     return found
 
 
-def _placed(one: DepthCandidate, place: MapPlace, law: IntervalLaw | None) -> DepthCandidate:
+def _to_slide_pixels(one: DepthCandidate, place: MapPlacement, law: DepthIntervalModel | None) -> DepthCandidate:
     """Turn the ends from micrometres on the map into pixels of the slide, and give the interval."""
     cell = place.cell_um
     assert cell is not None
@@ -159,7 +176,7 @@ class ClarkEstimate:
     reason: str
 
 
-def clark_estimate(below_um: float, at_least: bool) -> ClarkEstimate:
+def estimate_clark_level(below_um: float, at_least: bool) -> ClarkEstimate:
     """Estimate a level by how far the deepest cells lie below the epidermis.
 
     ``below_um``: from the lower border of the epidermis, in micrometres. None of 1, which is a melanoma in situ, or of
@@ -174,9 +191,9 @@ def clark_estimate(below_um: float, at_least: bool) -> ClarkEstimate:
     return ClarkEstimate(level, f"{told}; layers are told by this distance alone")
 
 
-FEWEST = 40  # slides of known truth that a law may rest on
-LAWS = "intervals.json"
-LEAST_SCALE_MM = 0.005
+MIN_CASES = 40  # slides of known truth that a law may rest on
+INTERVALS_FILE = "intervals.json"
+MIN_SCALE_MM = 0.005
 
 
 @dataclass(frozen=True)
@@ -194,7 +211,7 @@ class DepthFeatures:
 
 
 @dataclass(frozen=True)
-class IntervalLaw:
+class DepthIntervalModel:
     """How wide an interval is: ``scale`` (constant in mm, share of the thickness, share of the spread) times limits.
 
     ``less`` and ``more`` are how many scales the truth may lie below and above; ``cases`` says on how many slides of
@@ -217,42 +234,42 @@ class IntervalLaw:
         return max(features.mm - self.less * scale, 0.0), features.mm + self.more * scale
 
 
-def calibrate(
+def calibrate_intervals(
     truth_mm: Sequence[float], features: Sequence[DepthFeatures], coverage: float = 0.9, made_of: str = ""
-) -> IntervalLaw:
+) -> DepthIntervalModel:
     """Make a law from slides whose thickness is known (split conformal prediction, normalised; arXiv:2107.07511).
 
     Covers at least so much of further slides on average, where these are drawn alike.
     """
-    if len(truth_mm) != len(features) or len(features) < FEWEST:
-        raise ValueError(f"needs {FEWEST} slides with truth and measurement, got {len(truth_mm)}, {len(features)}")
+    if len(truth_mm) != len(features) or len(features) < MIN_CASES:
+        raise ValueError(f"needs {MIN_CASES} slides with truth and measurement, got {len(truth_mm)}, {len(features)}")
     errors = np.asarray(truth_mm, np.float64) - [one.mm for one in features]
     scale = _fit_scale(np.abs(errors), features)
     scores = errors / [_scale(one, scale) for one in features]
     tail = (1 - coverage) / 2
     less, more = _limit(-scores, tail), _limit(scores, tail)
-    return IntervalLaw(coverage, scale, max(less, 0.0), max(more, 0.0), len(errors), made_of)
+    return DepthIntervalModel(coverage, scale, max(less, 0.0), max(more, 0.0), len(errors), made_of)
 
 
-def to_json(laws: dict[str, IntervalLaw]) -> str:
+def interval_models_to_json(laws: dict[str, DepthIntervalModel]) -> str:
     """Write laws as ``intervals.json`` has them."""
     return json.dumps({weights: asdict(law) for weights, law in laws.items()}, indent=2) + "\n"
 
 
 @cache
-def known_laws() -> dict[str, IntervalLaw]:
+def load_interval_models() -> dict[str, DepthIntervalModel]:
     """Give the laws that come with the program.
 
     SHA-256 of a model's weights file, as ``BundleInfo.fingerprint`` gives it, to its law.
     """
-    text = resources.files(__package__).joinpath(LAWS).read_text(encoding="utf-8")
-    laws = parse_json(text, LAWS)
-    return {weights: IntervalLaw(**{**law, "scale": tuple(law["scale"])}) for weights, law in laws.items()}
+    text = resources.files(__package__).joinpath(INTERVALS_FILE).read_text(encoding="utf-8")
+    laws = parse_json(text, INTERVALS_FILE)
+    return {weights: DepthIntervalModel(**{**law, "scale": tuple(law["scale"])}) for weights, law in laws.items()}
 
 
 def _scale(features: DepthFeatures, scale: tuple[float, float, float]) -> float:
     """How far a measurement may be off, as a multiple of nothing in particular."""
-    return max(scale[0] + scale[1] * features.mm + scale[2] * features.spread_mm, LEAST_SCALE_MM)
+    return max(scale[0] + scale[1] * features.mm + scale[2] * features.spread_mm, MIN_SCALE_MM)
 
 
 def _fit_scale(errors: np.ndarray, features: Sequence[DepthFeatures]) -> tuple[float, float, float]:
@@ -271,7 +288,7 @@ def _limit(scores: np.ndarray, tail: float) -> float:
     return float(np.sort(scores)[min(rank, len(scores)) - 1])
 
 
-APART = 3
+DETACHED_OFFSET = 3
 SMALL_SHARE = 0.1  # of the largest lesion's area: what is smaller comes after the others
 
 
@@ -304,7 +321,7 @@ class DepthCandidate:
     notes: tuple[str, ...] = ()
     ulcer_share: float | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Give it as ``result.json`` has it.
 
         Numbers of mm with four decimals, positions with two.
@@ -335,9 +352,9 @@ class DepthFindings:
     notes: tuple[str, ...]
 
 
-def ranked(candidates: Iterable[DepthCandidate]) -> tuple[DepthCandidate, ...]:
+def rank_candidates(candidates: Iterable[DepthCandidate]) -> tuple[DepthCandidate, ...]:
     """Put the likeliest first: what hangs together with the surface and is no small lesion, of those the thickest."""
     known = tuple(candidates)
     largest = max((one.lesion_mm2 for one in known if one.way == 0), default=0.0)
-    small = 2 * APART
+    small = 2 * DETACHED_OFFSET
     return tuple(sorted(known, key=lambda one: (one.way + small * (one.lesion_mm2 < SMALL_SHARE * largest), -one.mm)))

@@ -7,10 +7,10 @@ import math
 # Gershenwald et al. 2017, doi:10.3322/caac.21409: thickness to the nearest 0.1 mm; T1 up to 1.0, T2 up to 2.0 ...
 LIMITS = (("T1", 1.0), ("T2", 2.0), ("T3", 4.0))
 T1B_FROM = 0.8
-BORDERS_MM = (0.75, 1.05, 2.05, 4.05)  # where the rounded thickness steps into the next category
+CATEGORY_LIMITS_MM = (0.75, 1.05, 2.05, 4.05)  # where the rounded thickness steps into the next category
 
 
-def rounded_mm(mm: float) -> float:
+def round_thickness(mm: float) -> float:
     """Round a thickness to 0.1 mm, halves up: 0.75 to 0.84 is 0.8, 0.95 to 1.04 is 1.0."""
     return math.floor(round(10 * mm, 6) + 0.5) / 10
 
@@ -22,14 +22,14 @@ def t_category(mm: float, ulcerated: bool | None) -> str:
     """
     if not (math.isfinite(mm) and mm > 0):
         raise ValueError(f"a thickness is a positive number of mm, not {mm}")
-    thick = rounded_mm(mm)
+    thick = round_thickness(mm)
     stage = next((name for name, most in LIMITS if thick <= most), "T4")
     if stage == "T1" and thick >= T1B_FROM:
         return "T1b"
     return stage if ulcerated is None else stage + ("b" if ulcerated else "a")
 
 
-def contradicts(mm: float | None, clark: int | None) -> str:
+def describe_contradiction(mm: float | None, clark: int | None) -> str:
     """Describe how Clark level and thickness exclude each other.
 
     A sentence; empty where they agree, or one of them is not known.
@@ -49,12 +49,12 @@ def contradicts(mm: float | None, clark: int | None) -> str:
     return ""
 
 
-def straddles(interval_mm: tuple[float, float], ulcerated: bool | None) -> tuple[str, ...]:
+def categories_in_interval(interval_mm: tuple[float, float], ulcerated: bool | None) -> tuple[str, ...]:
     """Name the categories that an interval reaches into.
 
     From thin to thick; empty where it is one alone.
     """
     low, high = max(interval_mm[0], 1e-3), max(interval_mm[1], 1e-3)
-    inside = [low, *(border for border in BORDERS_MM if low < border <= high), high]
+    inside = [low, *(border for border in CATEGORY_LIMITS_MM if low < border <= high), high]
     named = tuple(dict.fromkeys(t_category(mm, ulcerated) for mm in inside))
     return named if len(named) > 1 else ()

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.imaging.masks import bounding_box, components, filled, grown
+from napari_melanoma.imaging.masks import bounding_box, fill_mask_holes, grow_box, label_components
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.depth.maps import DepthConfig, Tissues
+    from napari_melanoma.depth.maps import DepthMeasurementConfig, TissueMasks
 
     Floats = NDArray[np.floating[Any]]
 
     Bools = NDArray[np.bool_]
 
 ROUNDS = 10
-SHORTEST_UM = 800.0  # of a surface whose bend can be told
-STRAIGHT = 1e-9  # 1 / micrometre
-FURROWS_UM = 15.0  # of healthy skin: nothing nearer to the arc than this is held to be far from it
+MIN_ARC_UM = 800.0  # of a surface whose bend can be told
+MIN_CURVATURE = 1e-9  # 1 / micrometre
+FURROW_DEPTH_UM = 15.0  # of healthy skin: nothing nearer to the arc than this is held to be far from it
 
 
 @dataclass(frozen=True)
-class Arc:
+class SurfaceArc:
     """A circle, so large that it may pass for a line: a point on it, which way is down there, and its bend.
 
     ``down`` (y, x) has length 1 and points into the tissue. ``bend`` is 1 / micrometre, never 0, above 0 where the
@@ -36,7 +36,7 @@ class Arc:
     y_um: float
     x_um: float
     down: tuple[float, float]
-    bend: float
+    curvature: float
 
     def to_section(self, y: Floats, x: Floats) -> tuple[Floats, Floats]:
         """Turn positions on the slide into positions in the section.
@@ -45,23 +45,23 @@ class Arc:
         """
         dy, dx = np.asarray(y, np.float64) - self.y_um, np.asarray(x, np.float64) - self.x_um
         v, u = dy * self.down[0] + dx * self.down[1], dx * self.down[0] - dy * self.down[1]
-        power = v - self.bend / 2 * (u * u + v * v)
-        depth = 2 * power / (1 + np.sqrt(np.maximum(1 - 2 * self.bend * power, 0)))
-        return np.arctan2(self.bend * u, 1 - self.bend * v) / self.bend, depth
+        power = v - self.curvature / 2 * (u * u + v * v)
+        depth = 2 * power / (1 + np.sqrt(np.maximum(1 - 2 * self.curvature * power, 0)))
+        return np.arctan2(self.curvature * u, 1 - self.curvature * v) / self.curvature, depth
 
     def to_slide(self, along: Floats, depth: Floats) -> tuple[Floats, Floats]:
         """Turn positions in the section into positions on the slide: the inverse.
 
         ``along``, ``depth``: micrometres, of one shape. Y and x, float64 in micrometres.
         """
-        turn = self.bend * np.asarray(along, np.float64)
-        left = 1 - self.bend * np.asarray(depth, np.float64)
-        u, v = left * np.sin(turn) / self.bend, (1 - left * np.cos(turn)) / self.bend
+        turn = self.curvature * np.asarray(along, np.float64)
+        left = 1 - self.curvature * np.asarray(depth, np.float64)
+        u, v = left * np.sin(turn) / self.curvature, (1 - left * np.cos(turn)) / self.curvature
         y = self.y_um + v * self.down[0] - u * self.down[1]
         return y, self.x_um + v * self.down[1] + u * self.down[0]
 
 
-def fit_arc(points: Floats, inward: Floats, weights: Floats | None = None) -> Arc:
+def fit_arc(points: Floats, inward: Floats, weights: Floats | None = None) -> SurfaceArc:
     """Lay an arc through points of a surface; those that lie far off it lose their say (Tukey's biweight).
 
     ``points``: float (point, 2) as y, x in micrometres, at least three. A line where the points span less than
@@ -73,18 +73,18 @@ def fit_arc(points: Floats, inward: Floats, weights: Floats | None = None) -> Ar
     middle = np.average(points, axis=0, weights=given)
     dy, dx = (points - middle).T
     v, u = dy * down[0] + dx * down[1], dx * down[0] - dy * down[1]
-    bent = float(np.ptp(u)) >= SHORTEST_UM
+    bent = float(np.ptp(u)) >= MIN_ARC_UM
     curve: Floats = np.zeros(3)
     weights = given
     for _ in range(ROUNDS):
-        curve = _fitted(u, v, weights, bent=bent)
+        curve = _fit_circle(u, v, weights, bent=bent)
         off = np.abs(v - curve[0] - curve[1] * u - curve[2] / 2 * (u * u + v * v))
-        reach = 4.685 * max(1.4826 * _weighted_median(off, weights), FURROWS_UM)
+        reach = 4.685 * max(1.4826 * _weighted_median(off, weights), FURROW_DEPTH_UM)
         weights = given * np.clip(1 - (off / reach) ** 2, 0, None) ** 2
-    return _arc(curve, middle, down)
+    return _arc_from_curve(curve, middle, down)
 
 
-def _fitted(u: Floats, v: Floats, weights: Floats, *, bent: bool) -> Floats:
+def _fit_circle(u: Floats, v: Floats, weights: Floats, *, bent: bool) -> Floats:
     """Weighted least squares of v = c + b u + k / 2 (u^2 + v^2), which is a circle: c, b, k."""
     scale = max(float(np.abs(u).max()), 1.0)
     columns = [np.ones_like(u), u / scale] + ([(u * u + v * v) / (2 * scale * scale)] if bent else [])
@@ -94,17 +94,17 @@ def _fitted(u: Floats, v: Floats, weights: Floats, *, bent: bool) -> Floats:
     return np.asarray(found, np.float64)
 
 
-def _arc(curve: Floats, middle: Floats, down: Floats) -> Arc:
+def _arc_from_curve(curve: Floats, middle: Floats, down: Floats) -> SurfaceArc:
     """The circle v = c + b u + k / 2 (u^2 + v^2), seen from its point nearest to the middle of what it goes through."""
     c, b, k = curve.tolist()
     size = float(np.sqrt(max(1 + b * b - 2 * k * c, 1e-6)))
     bend, steep = k / size, float(np.hypot(1, b))
-    bend = bend if abs(bend) > STRAIGHT else STRAIGHT
+    bend = bend if abs(bend) > MIN_CURVATURE else MIN_CURVATURE
     normal = np.array([down[0] + b * down[1], down[1] - b * down[0]]) / steep
     power = -c / size
     depth = 2 * power / (1 + np.sqrt(max(1 - 2 * bend * power, 0)))
     y, x = (middle - depth * normal).tolist()
-    return Arc(y, x, (float(normal[0]), float(normal[1])), bend)
+    return SurfaceArc(y, x, (float(normal[0]), float(normal[1])), bend)
 
 
 def _weighted_median(values: Floats, weights: Floats) -> float:
@@ -115,7 +115,7 @@ def _weighted_median(values: Floats, weights: Floats) -> float:
 
 
 @dataclass(frozen=True)
-class Ulcer:
+class Ulceration:
     """Whether there is one, None where the lesion goes on beyond the epidermis; length of its longest bare part.
 
     ``share`` is how much of the surface right over the lesion has no epidermis, in [0, 1], all bare parts together;
@@ -128,7 +128,9 @@ class Ulcer:
     share: float | None = None
 
 
-def find_ulcer(section: Section, surface: Surface, cells: NDArray[np.bool_], config: DepthConfig) -> Ulcer:
+def find_ulceration(
+    section: SkinSection, surface: SectionSurface, cells: NDArray[np.bool_], config: DepthMeasurementConfig
+) -> Ulceration:
     """Look for a place where a lesion lies bare.
 
     Crust and fibrin are background on a map: they are seen by the epidermis that they replace. What a map cannot tell
@@ -136,9 +138,9 @@ def find_ulcer(section: Section, surface: Surface, cells: NDArray[np.bool_], con
 
     ``cells``: bool (row, column) within the section's box: the lesion.
     """
-    along, below = beneath(section, surface, cells)
+    along, below = depth_below_surface(section, surface, cells)
     along = along[below <= config.cover_um]
-    outside = surface.beyond(along, 0.0)
+    outside = surface.beyond_epidermis(along, 0.0)
     over = np.zeros(len(surface.depth), bool)
     over[surface.bins(along[~outside])] = True
     bare = over & ~surface.covered
@@ -146,17 +148,17 @@ def find_ulcer(section: Section, surface: Surface, cells: NDArray[np.bool_], con
     ends = np.flatnonzero(np.diff(np.concatenate([[0], bare, [0]])))
     longest = float((ends[1::2] - ends[::2]).max(initial=0)) * surface.step
     if longest >= config.ulcer_um:
-        return Ulcer(True, longest, share)
+        return Ulceration(True, longest, share)
     cut = float(np.ptp(along[outside])) if outside.any() else 0.0
-    return Ulcer(None, 0.0) if cut >= config.ulcer_um else Ulcer(False, 0.0, share)
+    return Ulceration(None, 0.0) if cut >= config.ulcer_um else Ulceration(False, 0.0, share)
 
 
-UNSURE = 64  # of 255: tumour that is but possible
-FEW = 0.2  # of a lesion's area: what is larger is a lesion of its own, not its nest
+POSSIBLE_TUMOR = 64  # of 255: tumour that is but possible
+MIN_OVERLAP_SHARE = 0.2  # of a lesion's area: what is larger is a lesion of its own, not its nest
 
 
 @dataclass(frozen=True)
-class Growth:
+class LesionExtent:
     """A lesion as it may be measured, all bool (row, column) within the section's box.
 
     ``body`` is its largest part, ``near`` has the nests beside it too, ``far`` also those further off; ``possible``
@@ -169,7 +171,7 @@ class Growth:
     possible: Bools
 
 
-def invasive(section: Section, config: DepthConfig) -> tuple[NDArray[np.int32], Bools]:
+def label_invasive_parts(section: SkinSection, config: DepthMeasurementConfig) -> tuple[NDArray[np.int32], Bools]:
     """Number the parts of the tumour that lie below the epidermis.
 
     Returns int32 (row, column): 0 where there is none. Returns bool (row, column): nests within the epidermis, and at
@@ -177,7 +179,7 @@ def invasive(section: Section, config: DepthConfig) -> tuple[NDArray[np.int32], 
     """
     from scipy import ndimage
 
-    labels, count = components(section.tumour)
+    labels, count = label_components(section.tumor)
     area = np.bincount(labels.ravel(), minlength=count + 1) * section.cell_um2
     within = np.zeros(count + 1, bool)
     boxes = ndimage.find_objects(labels)
@@ -193,57 +195,67 @@ def invasive(section: Section, config: DepthConfig) -> tuple[NDArray[np.int32], 
     return np.where(keep[labels], labels, 0).astype(np.int32), in_situ
 
 
-def growths(section: Section, parts: NDArray[np.int32], config: DepthConfig) -> tuple[Growth, ...]:
+def group_lesions(
+    section: SkinSection, parts: NDArray[np.int32], config: DepthMeasurementConfig
+) -> tuple[LesionExtent, ...]:
     """Group the parts of the tumour into lesions.
 
     ``parts``: int32 (row, column), of ``invasive``. Returns the largest first.
     """
-    groups = _grouped(parts > 0, config.nest_gap_um, section.cell_um)
+    groups = _label_across_gaps(parts > 0, config.nest_gap_um, section.cell_um)
     areas = np.bincount(groups.ravel()) * section.cell_um2
     areas[0] = 0
     found = []
     for number in np.argsort(-areas, kind="stable"):
         if areas[number] < config.min_lesion_um2:
             break
-        found.append(_growth(section, parts, groups, int(number), config))
+        found.append(_build_extent(section, parts, groups, int(number), config))
     return tuple(found)
 
 
-def _growth(
-    section: Section, parts: NDArray[np.int32], groups: NDArray[np.int32], number: int, config: DepthConfig
-) -> Growth:
+def _build_extent(
+    section: SkinSection,
+    parts: NDArray[np.int32],
+    groups: NDArray[np.int32],
+    number: int,
+    config: DepthMeasurementConfig,
+) -> LesionExtent:
     """Put a lesion together."""
     near = groups == number
     sizes = np.bincount(parts[near])
     sizes[0] = 0
-    away = _distance(near, config.far_gap_um, section.cell_um)
+    away = _distance_within(near, config.far_gap_um, section.cell_um)
     reached = np.unique(groups[away <= config.far_gap_um])
     areas = np.bincount(groups.ravel())
-    nests = [other for other in reached.tolist() if other not in (0, number) and areas[other] < FEW * areas[number]]
-    unsure = without_specks(section.chance >= UNSURE, config.min_nest_um2 / section.cell_um2)
+    nests = [
+        other
+        for other in reached.tolist()
+        if other not in (0, number) and areas[other] < MIN_OVERLAP_SHARE * areas[number]
+    ]
+    unsure = remove_small_parts(section.tumor_probability >= POSSIBLE_TUMOR, config.min_nest_um2 / section.cell_um2)
     unsure = unsure & (away <= config.far_gap_um) | near
-    linked, _ = components(unsure)
+    linked, _ = label_components(unsure)
     reaches = np.zeros(linked.max() + 1, bool)
     reaches[linked[near]] = True
     possible = reaches[linked] | (unsure & (away <= config.nest_gap_um))
-    return Growth(parts == sizes.argmax(), near, near | np.isin(groups, nests), possible)
+    return LesionExtent(parts == sizes.argmax(), near, near | np.isin(groups, nests), possible)
 
 
-def _grouped(mask: Bools, gap_um: float, cell_um: tuple[float, float]) -> NDArray[np.int32]:
+def _label_across_gaps(mask: Bools, gap_um: float, cell_um: tuple[float, float]) -> NDArray[np.int32]:
     """Number the parts of a mask, those across a gap of at most this by one number."""
     if not mask.any():
         return np.zeros(mask.shape, np.int32)
-    labels, _ = components(_distance(mask, gap_um, cell_um) <= gap_um / 2)
+    labels, _ = label_components(_distance_within(mask, gap_um, cell_um) <= gap_um / 2)
     return np.where(mask, labels, 0).astype(np.int32)
 
 
-def _distance(mask: Bools, reach_um: float, cell_um: tuple[float, float]) -> NDArray[np.float32]:
+def _distance_within(mask: Bools, reach_um: float, cell_um: tuple[float, float]) -> NDArray[np.float32]:
     """Distance from a mask in micrometres, right up to a reach and infinite further off."""
     from scipy import ndimage
 
     box = bounding_box(mask)
     assert box is not None
-    part = grown(box, int(np.ceil(reach_um / min(cell_um))) + 1, mask.shape).slices
+    part = grow_box(box, int(np.ceil(reach_um / min(cell_um))) + 1, mask.shape).slices
     away = np.full(mask.shape, np.inf, np.float32)
     away[part] = ndimage.distance_transform_edt(~mask[part], sampling=cell_um)
     return away
@@ -257,14 +269,14 @@ SURFACE_SMOOTH_UM = 15.0  # along the surface
 
 
 @dataclass(frozen=True)
-class Surface:
+class SectionSurface:
     """Depth of the surface below an arc in micrometres, in steps along it.
 
     ``depth`` (bin,) is that of the epidermis's upper border where ``covered``, else of the bare tissue. The first and
     the last bin are those where epidermis ends; beyond them it goes on as there.
     """
 
-    arc: Arc
+    arc: SurfaceArc
     start: float
     step: float
     depth: Floats
@@ -278,7 +290,7 @@ class Surface:
         """
         return np.clip(((along - self.start) / self.step).astype(np.int64), 0, len(self.depth) - 1)
 
-    def beyond(self, along: Floats, margin_um: float) -> Bools:
+    def beyond_epidermis(self, along: Floats, margin_um: float) -> Bools:
         """Say which positions lie beyond the epidermis.
 
         ``along``: micrometres along the arc. Returns bool, same shape.
@@ -287,7 +299,9 @@ class Surface:
         return (along < self.start + margin_um) | (along > end - margin_um)
 
 
-def find_surface(section: Section, rim: CoveredRim, lesion: Bools, config: DepthConfig) -> Surface:
+def find_surface(
+    section: SkinSection, rim: CoveredRim, lesion: Bools, config: DepthMeasurementConfig
+) -> SectionSurface:
     """Find the surface over a lesion, and which way is down: by the skin beside it.
 
     ``lesion``: bool (row, column) within the section's box: its cells. Of the whole section, along the arc through the
@@ -297,11 +311,11 @@ def find_surface(section: Section, rim: CoveredRim, lesion: Bools, config: Depth
     arc = fit_arc(points, inward)
     along, _ = arc.to_section(*points.T)
     first, last = np.percentile(arc.to_section(*section.positions(lesion).T)[0], (1, 99))
-    arc = fit_arc(points, inward, _say(along, first, last, 1000 * config.window_mm))
-    return _profile(section, rim, arc, config)
+    arc = fit_arc(points, inward, _orientation_weights(along, first, last, 1000 * config.window_mm))
+    return _surface_profile(section, rim, arc, config)
 
 
-def _say(along: Floats, first: float, last: float, window_um: float) -> Floats:
+def _orientation_weights(along: Floats, first: float, last: float, window_um: float) -> Floats:
     """Say of each place of the surface about which way is down: of the skin beside a lesion, alike on both sides."""
     beside = np.maximum(first - along, along - last)
     lifted = max(LIFTED * (last - first), 1.0)
@@ -314,16 +328,18 @@ def _say(along: Floats, first: float, last: float, window_um: float) -> Floats:
     return weights
 
 
-def _profile(section: Section, rim: CoveredRim, arc: Arc, config: DepthConfig) -> Surface:
+def _surface_profile(
+    section: SkinSection, rim: CoveredRim, arc: SurfaceArc, config: DepthMeasurementConfig
+) -> SectionSurface:
     """Upper border of the tissue, and of the epidermis where that lies at it, in steps along an arc."""
     step = 1.5 * max(section.cell_um)
-    half = half_cell(section.cell_um, arc)
+    half = half_cell_depth(section.cell_um, arc)
     rim_along, rim_depth = arc.to_section(*section.positions(section.rim).T)
     along, depth = arc.to_section(*section.positions(rim.epidermis).T)
     start = float(min(rim_along.min(), along.min()))
     count = int((max(rim_along.max(), along.max()) - start) / step) + 1
-    top = _uppermost(rim_along, rim_depth, start, step, count)
-    epidermis = _uppermost(along, depth, start, step, count)
+    top = _minimum_per_bin(rim_along, rim_depth, start, step, count)
+    epidermis = _minimum_per_bin(along, depth, start, step, count)
     covered = epidermis <= np.where(np.isfinite(top), top, np.inf) + config.cover_um
     covered &= np.isfinite(epidermis)
     known = np.where(covered, epidermis, top)
@@ -332,10 +348,10 @@ def _profile(section: Section, rim: CoveredRim, arc: Arc, config: DepthConfig) -
     missing = ~np.isfinite(known)
     known[missing] = np.interp(np.flatnonzero(missing), np.flatnonzero(~missing), known[~missing])
     mean_um = float(len(along) * section.cell_um2 / (step * np.count_nonzero(covered)))
-    return Surface(arc, start + first * step, step, _median(known, step) - half, covered, mean_um)
+    return SectionSurface(arc, start + first * step, step, _median_filter(known, step) - half, covered, mean_um)
 
 
-def half_cell(cell_um: tuple[float, float], arc: Arc) -> float:
+def half_cell_depth(cell_um: tuple[float, float], arc: SurfaceArc) -> float:
     """Say how far a cell reaches up and down from its centre.
 
     ``cell_um``: height and width in micrometres. Micrometres.
@@ -343,14 +359,14 @@ def half_cell(cell_um: tuple[float, float], arc: Arc) -> float:
     return 0.5 * (abs(arc.down[0]) * cell_um[0] + abs(arc.down[1]) * cell_um[1])
 
 
-def _uppermost(along: Floats, depth: Floats, start: float, step: float, count: int) -> Floats:
+def _minimum_per_bin(along: Floats, depth: Floats, start: float, step: float, count: int) -> Floats:
     """Least depth in each bin; infinite where there is nothing."""
     least = np.full(count, np.inf)
     np.minimum.at(least, ((along - start) / step).astype(np.int64), depth)
     return least
 
 
-def _median(values: Floats, step: float) -> Floats:
+def _median_filter(values: Floats, step: float) -> Floats:
     """Median over neighbouring bins."""
     from scipy import ndimage
 
@@ -359,11 +375,11 @@ def _median(values: Floats, step: float) -> Floats:
     return smooth
 
 
-LEAST_POINTS = 20
-AROUND = 0.35  # mean of the directions towards the tissue: shorter where epidermis lies all around
+MIN_POINTS = 20
+MIN_AGREEMENT = 0.35  # mean of the directions towards the tissue: shorter where epidermis lies all around
 RIM_ROUNDS = 3
 BIN_UM, NEAR_TOP_UM = 30.0, 60.0
-FACING = 0.3  # cosine between the way that a part of a surface faces and that of the others
+MIN_FACING = 0.3  # cosine between the way that a part of a surface faces and that of the others
 NO_EPIDERMIS = "no epidermis was found in section {}: the surface that a thickness starts from is not known"
 ALL_AROUND = (
     "no surface was found in section {}: its epidermis lies on all sides or away from the glass, as where a cut is "
@@ -388,31 +404,31 @@ class CoveredRim:
         return float(np.hypot(*self.inward.mean(axis=0))) if len(self.points) else 0.0
 
 
-def covered_rim(section: Section) -> CoveredRim:
+def find_covered_rim(section: SkinSection) -> CoveredRim:
     """Find where a section's epidermis lies at the glass, what is taken for epidermis at its other sides left out.
 
     Returns the longest part, and parts that face the same way and have no tissue above them.
     """
     near = section.near(section.epidermis)
-    labels, _ = components(near)
+    labels, _ = label_components(near)
     where = section.rim & near
-    points, inward, part = section.positions(where), section.inward(where), labels[where]
+    points, inward, part = section.positions(where), section.inward_normals(where), labels[where]
     sizes = np.bincount(part)
-    if len(points) < LEAST_POINTS:
+    if len(points) < MIN_POINTS:
         return CoveredRim(points, inward, section.epidermis)
     kept = np.arange(len(sizes)) == sizes.argmax()
-    if np.hypot(*inward[kept[part]].mean(axis=0)) < AROUND:
+    if np.hypot(*inward[kept[part]].mean(axis=0)) < MIN_AGREEMENT:
         return CoveredRim(points, inward, section.epidermis)
     for _ in range(RIM_ROUNDS):
         down = inward[kept[part]].mean(axis=0)
-        fits = _rim_uppermost(section, points, down) & (inward @ down > FACING * np.hypot(*down))
+        fits = _is_uppermost(section, points, down) & (inward @ down > MIN_FACING * np.hypot(*down))
         kept |= np.bincount(part, fits, len(sizes)) > sizes / 2
     known = np.zeros(labels.max() + 1, bool)
     known[: len(kept)] = kept
     return CoveredRim(points[kept[part]], inward[kept[part]], section.epidermis & known[labels])
 
 
-def _rim_uppermost(section: Section, points: Floats, down: Floats) -> Bools:
+def _is_uppermost(section: SkinSection, points: Floats, down: Floats) -> Bools:
     """Which points of the rim have no tissue above them, where ``down`` points down."""
     rim = section.positions(section.rim)
     y, x = down / np.hypot(*down)
@@ -423,14 +439,14 @@ def _rim_uppermost(section: Section, points: Floats, down: Floats) -> Bools:
     return points @ (y, x) < top[own] + NEAR_TOP_UM
 
 
-def why_no_surface(section: Section, rim: CoveredRim) -> str | None:
+def describe_missing_surface(section: SkinSection, rim: CoveredRim) -> str | None:
     """Say why a section has no surface to measure from.
 
     None where it has one.
     """
     if not section.epidermis.any():
         return NO_EPIDERMIS.format(section.index + 1)
-    if len(rim.points) < LEAST_POINTS or rim.agreement < AROUND:
+    if len(rim.points) < MIN_POINTS or rim.agreement < MIN_AGREEMENT:
         return ALL_AROUND.format(section.index + 1)
     return None
 
@@ -441,7 +457,7 @@ SMOOTH_UM = 40.0  # over which it is told which way the tissue lies
 
 
 @dataclass(frozen=True)
-class Section:
+class SkinSection:
     """A piece of tissue within a box of the map: bool (row, column), holes filled; lengths in micrometres.
 
     ``top`` and ``left`` say where its box begins on the map, in cells; ``cell_um`` is the height and width of a cell.
@@ -452,8 +468,8 @@ class Section:
     left: int
     whole: Bools
     epidermis: Bools
-    tumour: Bools
-    chance: NDArray[np.uint8]
+    tumor: Bools
+    tumor_probability: NDArray[np.uint8]
     cell_um: tuple[float, float]
 
     @property
@@ -481,10 +497,10 @@ class Section:
 
         ``mask``: bool (row, column) within the box. Returns bool, same shape: within ``RIM_UM``, by rows and columns.
         """
-        return widened(mask, RIM_UM, self.cell_um)
+        return dilate(mask, RIM_UM, self.cell_um)
 
     @cached_property
-    def _smooth(self) -> Floats:
+    def _smoothed_tissue(self) -> Floats:
         """Share of tissue around each cell."""
         from scipy import ndimage
 
@@ -492,7 +508,7 @@ class Section:
         share: Floats = ndimage.uniform_filter(self.whole.astype(np.float32), size, mode="nearest")
         return share
 
-    def inward(self, mask: Bools) -> Floats:
+    def inward_normals(self, mask: Bools) -> Floats:
         """Say which way the tissue lies at cells of the rim.
 
         ``mask``: bool (row, column) within the box. Returns float64 (cell, 2) as y and x, of length 1, or 0 where that
@@ -504,12 +520,14 @@ class Section:
             step = np.array([[axis == 0], [axis == 1]])
             last = np.array(mask.shape)[:, None] - 1
             after, before = np.minimum(at + step, last), np.maximum(at - step, 0)
-            slopes.append((self._smooth[tuple(after)] - self._smooth[tuple(before)]) / um)
+            slopes.append((self._smoothed_tissue[tuple(after)] - self._smoothed_tissue[tuple(before)]) / um)
         found = np.stack(slopes, axis=1).astype(np.float64)
         return found / np.maximum(np.hypot(*found.T), 1e-9)[:, None]
 
 
-def find_sections(tissues: Tissues, cell_um: tuple[float, float], config: DepthConfig) -> tuple[Section, ...]:
+def find_sections(
+    tissues: TissueMasks, cell_um: tuple[float, float], config: DepthMeasurementConfig
+) -> tuple[SkinSection, ...]:
     """Find the pieces of tissue of a map.
 
     ``cell_um``: height and width of a cell in micrometres. From top to bottom, those that begin at one height from left
@@ -517,22 +535,28 @@ def find_sections(tissues: Tissues, cell_um: tuple[float, float], config: DepthC
     """
     from scipy import ndimage
 
-    labels, _ = components(widened(tissues.tissue, CRACK_UM, cell_um))
+    labels, _ = label_components(dilate(tissues.tissue, CRACK_UM, cell_um))
     labels[~tissues.tissue] = 0
     sizes = np.bincount(labels.ravel()) * cell_um[0] * cell_um[1] / 1e6
-    found: list[Section] = []
+    found: list[SkinSection] = []
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is None or sizes[number] < config.min_section_mm2:
             continue
         box = tuple(slice(max(0, part.start - 2), part.stop + 2) for part in box)
         own = labels[box] == number
-        epidermis = without_specks(tissues.epidermis[box] & own, config.min_epidermis_um2 / (cell_um[0] * cell_um[1]))
-        tumour, chance = tissues.tumour[box] & own, np.where(own, tissues.chance[box], np.uint8(0))
-        found.append(Section(len(found), box[0].start, box[1].start, filled(own), epidermis, tumour, chance, cell_um))
+        epidermis = remove_small_parts(
+            tissues.epidermis[box] & own, config.min_epidermis_um2 / (cell_um[0] * cell_um[1])
+        )
+        tumour, chance = tissues.tumor[box] & own, np.where(own, tissues.tumor_probability[box], np.uint8(0))
+        found.append(
+            SkinSection(
+                len(found), box[0].start, box[1].start, fill_mask_holes(own), epidermis, tumour, chance, cell_um
+            )
+        )
     return tuple(found)
 
 
-def widened(mask: Bools, by_um: float, cell_um: tuple[float, float]) -> Bools:
+def dilate(mask: Bools, by_um: float, cell_um: tuple[float, float]) -> Bools:
     """Widen a mask by rows and columns.
 
     ``mask``: bool (row, column). ``cell_um``: height and width of a cell in micrometres. Returns bool, same shape.
@@ -544,19 +568,19 @@ def widened(mask: Bools, by_um: float, cell_um: tuple[float, float]) -> Bools:
     return wide
 
 
-def without_specks(mask: Bools, cells: float) -> Bools:
+def remove_small_parts(mask: Bools, cells: float) -> Bools:
     """Drop the parts of a mask that are small.
 
     ``mask``: bool (row, column). Returns bool, same shape.
     """
-    labels, _ = components(mask)
+    labels, _ = label_components(mask)
     large = np.bincount(labels.ravel()) >= cells
     large[0] = False
     kept: Bools = large[labels]
     return kept
 
 
-SURE = 192  # of 255: tumour that is nearly certain
+CERTAIN_TUMOR = 192  # of 255: tumour that is nearly certain
 BELOW_UM = 60.0  # so far below the surface, or so near to where epidermis ends, the rim is no surface any more
 DOWNWARD = (
     -0.5
@@ -564,7 +588,7 @@ DOWNWARD = (
 
 
 @dataclass(frozen=True)
-class Line:
+class ThicknessLine:
     """A line straight down from the surface to the deepest cell: (y, x) of its ends in micrometres, and its length."""
 
     surface: tuple[float, float]
@@ -572,21 +596,21 @@ class Line:
     um: float
 
 
-def thickest(section: Section, surface: Surface, cells: Bools) -> Line:
+def measure_thickest(section: SkinSection, surface: SectionSurface, cells: Bools) -> ThicknessLine:
     """Measure the thickest place of some cells.
 
     ``cells``: bool (row, column) within the section's box, at least one.
     """
-    along, below = beneath(section, surface, cells)
+    along, below = depth_below_surface(section, surface, cells)
     deepest = int(below.argmax())
-    um = float(below[deepest] + half_cell(section.cell_um, surface.arc))
+    um = float(below[deepest] + half_cell_depth(section.cell_um, surface.arc))
     top = surface.depth[surface.bins(along[deepest : deepest + 1])]
     ends = np.array([top[0], top[0] + um])
     y, x = surface.arc.to_slide(np.full(2, along[deepest]), ends)
-    return Line((float(y[0]), float(x[0])), (float(y[1]), float(x[1])), um)
+    return ThicknessLine((float(y[0]), float(x[0])), (float(y[1]), float(x[1])), um)
 
 
-def beneath(section: Section, surface: Surface, cells: Bools) -> tuple[Floats, Floats]:
+def depth_below_surface(section: SkinSection, surface: SectionSurface, cells: Bools) -> tuple[Floats, Floats]:
     """Say where cells lie along the section, and how far below its surface.
 
     ``cells``: bool (row, column) within the section's box. Returns along the arc, and below the surface to the cell's
@@ -596,17 +620,19 @@ def beneath(section: Section, surface: Surface, cells: Bools) -> tuple[Floats, F
     return along, depth - surface.depth[surface.bins(along)]
 
 
-def bounds(section: Section, surface: Surface, growth: Growth) -> tuple[float, float]:
+def thickness_bounds(section: SkinSection, surface: SectionSurface, growth: LesionExtent) -> tuple[float, float]:
     """Measure again with what is nearly certain, and with all that is possible beside the lesion.
 
     Returns the lesser and the greater thickness in micrometres; the lesser is 0 where nothing is certain.
     """
-    sure = growth.near & (section.chance >= SURE)
-    low = thickest(section, surface, sure).um if sure.any() else 0.0
-    return low, thickest(section, surface, growth.possible).um
+    sure = growth.near & (section.tumor_probability >= CERTAIN_TUMOR)
+    low = measure_thickest(section, surface, sure).um if sure.any() else 0.0
+    return low, measure_thickest(section, surface, growth.possible).um
 
 
-def cut_off(section: Section, surface: Surface, cells: Bools, config: DepthConfig) -> bool:
+def is_cut_off_by_section(
+    section: SkinSection, surface: SectionSurface, cells: Bools, config: DepthMeasurementConfig
+) -> bool:
     """Say whether the section's end, not its surface, cuts a lesion.
 
     ``cells``: bool (row, column) within the section's box: the lesion. Returns also where the map ends within the
@@ -620,7 +646,7 @@ def cut_off(section: Section, surface: Surface, cells: Bools, config: DepthConfi
     met = section.rim & section.near(cells)
     if not met.any():
         return False
-    along, below = beneath(section, surface, met)
-    beyond, facing = surface.beyond(along, BELOW_UM), section.inward(met) @ np.array(surface.arc.down)
+    along, below = depth_below_surface(section, surface, met)
+    beyond, facing = surface.beyond_epidermis(along, BELOW_UM), section.inward_normals(met) @ np.array(surface.arc.down)
     outside = (below > BELOW_UM / 2) & (beyond | ((below > BELOW_UM) & (facing < DOWNWARD)))
     return bool(np.count_nonzero(outside) * step >= config.edge_um)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.core.placement import MapPlace
+    from napari_melanoma.core.placement import MapPlacement
 
-BENIGN = ("benign", "naevus", "nevus")
-SIDE_UM = 60.0  # over which naevus and melanoma are weighed against each other
+BENIGN_NAMES = ("benign", "naevus", "nevus")
+PREVAILING_WINDOW_UM = 60.0  # over which naevus and melanoma are weighed against each other
 COARSE_UM = 10.0
 FINE_UM = 8.0
 
@@ -37,7 +37,7 @@ class TissueMaps:
     classes: tuple[str, ...]
 
     @classmethod
-    def of_labels(cls, labels: NDArray[np.integer], classes: Sequence[str]) -> Self:
+    def from_labels(cls, labels: NDArray[np.integer], classes: Sequence[str]) -> Self:
         """Take a label image for a map that is sure of itself.
 
         ``labels``: integers (row, column): index into ``classes``. Returns uint8.
@@ -48,7 +48,7 @@ class TissueMaps:
     @property
     def roles(self) -> ClassRoles:
         """Which class is what."""
-        roles = ClassRoles.of(self.classes)
+        roles = ClassRoles.from_names(self.classes)
         if roles is None:
             raise InputError(
                 f"a thickness needs a map with the classes background, epidermis and melanoma (or tumour), and this "
@@ -58,7 +58,7 @@ class TissueMaps:
 
 
 @dataclass(frozen=True)
-class Tissues:
+class TissueMasks:
     """What is where, all (row, column): bool ``tissue``, ``epidermis``, ``tumour``; ``chance`` of tumour, uint8.
 
     ``tumour`` is what is more like melanoma than like a naevus; ``chance`` is up to 255, and counts naevus too where
@@ -67,11 +67,11 @@ class Tissues:
 
     tissue: NDArray[np.bool_]
     epidermis: NDArray[np.bool_]
-    tumour: NDArray[np.bool_]
-    chance: NDArray[np.uint8]
+    tumor: NDArray[np.bool_]
+    tumor_probability: NDArray[np.uint8]
 
 
-def tissues_of(maps: TissueMaps, cell_um: tuple[float, float]) -> Tissues:
+def classify_tissue(maps: TissueMaps, cell_um: tuple[float, float]) -> TissueMasks:
     """Decide what each cell is: the likeliest class, and of lesions the one that prevails around.
 
     ``cell_um``: height and width of a cell in micrometres.
@@ -89,13 +89,13 @@ def tissues_of(maps: TissueMaps, cell_um: tuple[float, float]) -> Tissues:
     epidermis = (values[roles.epidermis] == best) & tissue & ~tumour
     tissue |= tumour
     if roles.benign >= 0:
-        melanoma = _prevailing(values[roles.malignant], values[roles.benign], cell_um)
+        melanoma = _melanoma_prevails(values[roles.malignant], values[roles.benign], cell_um)
         tumour &= melanoma
         lesion = np.where(melanoma, lesion, 0).astype(np.uint8)
-    return Tissues(tissue, epidermis, tumour, lesion)
+    return TissueMasks(tissue, epidermis, tumour, lesion)
 
 
-def means(values: NDArray[Any], steps: Sequence[int]) -> NDArray[np.float32]:
+def block_means(values: NDArray[Any], steps: Sequence[int]) -> NDArray[np.float32]:
     """Take means over blocks of cells; those at the far edges are of what there is.
 
     ``values``: numbers (row, column). Returns float32 (row, column).
@@ -106,21 +106,21 @@ def means(values: NDArray[Any], steps: Sequence[int]) -> NDArray[np.float32]:
     return padded.reshape(rows, steps[0], columns, steps[1]).mean(axis=(1, 3), dtype=np.float32)
 
 
-def _prevailing(
+def _melanoma_prevails(
     malignant: NDArray[np.uint8], benign: NDArray[np.uint8], cell_um: tuple[float, float]
 ) -> NDArray[np.bool_]:
     """Where melanoma outweighs naevus, over all that is near; reckoned on coarse cells, for it is smooth."""
     from scipy import ndimage
 
     steps = [max(1, round(COARSE_UM / um)) for um in cell_um]
-    sigma = [SIDE_UM / (um * step) for um, step in zip(cell_um, steps, strict=True)]
-    near = [ndimage.gaussian_filter(means(values, steps), sigma) for values in (malignant, benign)]
+    sigma = [PREVAILING_WINDOW_UM / (um * step) for um, step in zip(cell_um, steps, strict=True)]
+    near = [ndimage.gaussian_filter(block_means(values, steps), sigma) for values in (malignant, benign)]
     coarse = near[0] >= near[1]
     rows, columns = malignant.shape
     return np.repeat(np.repeat(coarse, steps[0], axis=0)[:rows], steps[1], axis=1)[:, :columns]
 
 
-def refined(maps: TissueMaps, place: MapPlace) -> tuple[TissueMaps, MapPlace]:
+def interpolate_maps(maps: TissueMaps, place: MapPlacement) -> tuple[TissueMaps, MapPlacement]:
     """Interpolate coarse maps, so that borders lie between cells where probabilities say so.
 
     ``place``: where it lies; with its pixel size. Returns the same on cells of at most ``FINE_UM``, linear between the
@@ -146,7 +146,7 @@ def _as_bytes(probability: NDArray[Any]) -> NDArray[np.uint8]:
     return np.rint(255 * np.clip(np.nan_to_num(probability), 0, 1)).astype(np.uint8)
 
 
-MALIGNANT = ("melanoma", "malignant", "tumour", "tumor")
+MALIGNANT_NAMES = ("melanoma", "malignant", "tumour", "tumor")
 
 
 @dataclass(frozen=True)
@@ -159,66 +159,68 @@ class ClassRoles:
     benign: int = -1
 
     @classmethod
-    def of(cls, classes: Sequence[str]) -> Self | None:
+    def from_names(cls, classes: Sequence[str]) -> Self | None:
         """Find them by their names.
 
         None where background, epidermis or tumour is not among them.
         """
         names = [name.lower() for name in classes]
-        background, epidermis = _first(names, ("background", "glass")), _first(names, ("epidermis",))
-        malignant, benign = _first(names, MALIGNANT), _first(names, BENIGN)
+        background, epidermis = _first_match(names, ("background", "glass")), _first_match(names, ("epidermis",))
+        malignant, benign = _first_match(names, MALIGNANT_NAMES), _first_match(names, BENIGN_NAMES)
         if min(background, epidermis, malignant) < 0:
             return None
         return cls(background, epidermis, malignant, benign)
 
 
-def tells_naevi(classes: Sequence[str]) -> bool:
+def has_nevus_class(classes: Sequence[str]) -> bool:
     """Say whether a model knows naevi, so that these are not taken for melanomas."""
-    roles = ClassRoles.of(classes)
+    roles = ClassRoles.from_names(classes)
     return roles is not None and roles.benign >= 0
 
 
-def _first(names: Sequence[str], wanted: Sequence[str]) -> int:
+def _first_match(names: Sequence[str], wanted: Sequence[str]) -> int:
     """Index of the first name that is wanted, those wanted more first; -1 where none is there."""
     return next((names.index(name) for name in wanted if name in names), -1)
 
 
 UM = 1000.0  # in a millimetre
 PLAUSIBLE_UM = (0.05, 20.0)  # a pixel of a slide at 200 times and at half a time
-LEAST_MAP_MM, LARGEST_MAP_MM = 0.05, 200.0  # a slide is 75 mm long, the largest ones 150
-ASPECT = 4.0
-MISSING = (
+MIN_MAP_MM, MAX_MAP_MM = 0.05, 200.0  # a slide is 75 mm long, the largest ones 150
+MAX_ASPECT = 4.0
+PIXEL_SIZE_MISSING = (
     "pixel size is missing: a thickness in mm needs micrometres per pixel, and this slide carries none. Set "
     "it under Scale in the Slide dock (command line: --mpp)."
 )
 
 
-def checked_cell_um(place: MapPlace, shape: tuple[int, ...]) -> tuple[float, float]:
+def check_cell_um(place: MapPlacement, shape: tuple[int, ...]) -> tuple[float, float]:
     """Give the size of a map's cells.
 
     Height and width in micrometres.
     """
     size, cell = place.pixel_size, place.cell_um
     if size is None or cell is None:
-        raise ScaleMissing(MISSING)
+        raise ScaleMissing(PIXEL_SIZE_MISSING)
     sides = shape[0] * cell[0] / UM, shape[1] * cell[1] / UM
-    if why := why_untrue(size, sides) or ("" if max(sides) >= LEAST_MAP_MM else untrue(size, sides)):
+    if why := describe_implausible_size(size, sides) or (
+        "" if max(sides) >= MIN_MAP_MM else implausible_size_message(size, sides)
+    ):
         raise ScaleMissing(f"{why} No thickness was measured.")
     return cell
 
 
-def why_untrue(size: PixelSize, sides_mm: tuple[float, float]) -> str:
+def describe_implausible_size(size: PixelSize, sides_mm: tuple[float, float]) -> str:
     """Say why a pixel size cannot be that of a slide.
 
     What is wrong and what to do; empty where nothing is.
     """
     low, high = PLAUSIBLE_UM
     good = low <= min(size.y_um, size.x_um) and max(size.y_um, size.x_um) <= high
-    even = max(size.y_um / size.x_um, size.x_um / size.y_um) <= ASPECT
-    return "" if good and even and max(sides_mm) <= LARGEST_MAP_MM else untrue(size, sides_mm)
+    even = max(size.y_um / size.x_um, size.x_um / size.y_um) <= MAX_ASPECT
+    return "" if good and even and max(sides_mm) <= MAX_MAP_MM else implausible_size_message(size, sides_mm)
 
 
-def untrue(size: PixelSize, sides_mm: tuple[float, float]) -> str:
+def implausible_size_message(size: PixelSize, sides_mm: tuple[float, float]) -> str:
     """Say that a pixel size cannot be true."""
     low, high = PLAUSIBLE_UM
     return (
@@ -229,7 +231,7 @@ def untrue(size: PixelSize, sides_mm: tuple[float, float]) -> str:
     )
 
 
-class DepthConfig(Config):
+class DepthMeasurementConfig(Config):
     """Lengths are in micrometres on the section, areas in square micrometres unless they say otherwise."""
 
     min_section_mm2: float = Field(0.02, gt=0, description="smaller pieces of tissue are no section")

@@ -11,24 +11,24 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.context import CONCERNS_ALL
-from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, RunError, SaveError, in_words
+from napari_melanoma.core.context import BATCH_ERRORS
+from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, RunError, SaveError, describe_error
 from napari_melanoma.core.files import atomic_file, save_error, write_json
-from napari_melanoma.core.paths import file_names
-from napari_melanoma.core.provenance import provenance
-from napari_melanoma.data.features.encoding import number_of
-from napari_melanoma.evaluation.class_values import images_to_judge
-from napari_melanoma.evaluation.measuring_classes import ClassEvaluationOptions
-from napari_melanoma.figures.classification import draw_bars
+from napari_melanoma.core.paths import ids_to_file_names
+from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.data.features.encoding import read_number
+from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
+from napari_melanoma.evaluation.class_metrics import find_labeled_images
+from napari_melanoma.figures.classification import plot_bars
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, write_rgb, write_table
-from napari_melanoma.metrics.features import Biomarker, discriminative, false_discovery
-from napari_melanoma.metrics.statistics import INTERVAL
+from napari_melanoma.metrics.feature_ranking import RankedFeature, adjust_p_values, rank_features
+from napari_melanoma.metrics.statistics import INTERVAL_METHOD
 from napari_melanoma.models.registry import find_bundle
 from napari_melanoma.slides.depth_readings import SURFACE
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.stain import MEASURES as STAIN_MEASURES
-from napari_melanoma.slides.stain import stain_measures
+from napari_melanoma.slides.stain import measure_stain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from napari_melanoma.classification.predictor import Classifier
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.evaluation.class_values import Judged
+    from napari_melanoma.evaluation.class_metrics import LabeledImages
 
 COLUMNS = ("rank", "name", "feature", "auc", "auc_low", "auc_high", "rank_biserial", "p", "q", "higher_in")
-EXCITING = ("rank", "name", "feature", "image_id", "domain", "value", "row", "column", "picture")
+ACTIVATED_COLUMNS = ("rank", "name", "feature", "image_id", "domain", "value", "row", "column", "picture")
 SIDE = 224  # pixels of a picture in the gallery
 NOTE = (
     "AUC of the patients' means, with the interval that the feature would have if it alone had been looked at; q is "
@@ -58,17 +58,17 @@ def write_biomarkers(
     write_table(out / "biomarkers.csv", rows, COLUMNS)
     measured = [_row(name, marker, positive) for name, marker in found.measures.items()]
     write_table(out / "measures.csv", list(_measures(found)), ("image_id", "domain", "label", *MEASURES))
-    write_table(out / "exciting.csv", list(_exciting_pictures(found)), EXCITING)
+    write_table(out / "exciting.csv", list(_activated_rows(found)), ACTIVATED_COLUMNS)
     about: dict[str, Any] = {"features": rows, "not_measured": found.not_measured}
     about |= {"measures": [{**row, "about": MEASURES[str(row["name"])]} for row in measured]}
     write_json(out / "biomarkers.json", about | _about(found, classifier, options))
     _draw(out / "figures", found, classifier, run)
 
 
-def _row(name: str, marker: Biomarker, positive: str) -> dict[str, object]:
+def _row(name: str, marker: RankedFeature, positive: str) -> dict[str, object]:
     """What is known of a feature or a measure."""
     auc = marker.auc
-    known = {"name": name, "feature": marker.place, "auc": auc.mean, "auc_low": auc.low, "auc_high": auc.high}
+    known = {"name": name, "feature": marker.rank, "auc": auc.mean, "auc_low": auc.low, "auc_high": auc.high}
     higher = positive if auc.mean >= 0.5 else "others"
     return {**known, "rank_biserial": marker.strength, "p": marker.p, "q": marker.q, "higher_in": higher}
 
@@ -81,17 +81,17 @@ def _measures(found: Biomarkers) -> Iterator[dict[str, object]]:
         yield {"image_id": sample.image_id, "domain": sample.domain, "label": judged.classes[label], **cells}
 
 
-def _exciting_pictures(found: Biomarkers) -> Iterator[dict[str, object]]:
+def _activated_rows(found: Biomarkers) -> Iterator[dict[str, object]]:
     """Rows of ``exciting.csv``."""
     for rank, one in enumerate(found.features, start=1):
-        for number, excited in enumerate(one.excited, start=1):
+        for number, excited in enumerate(one.activated, start=1):
             row, column = excited.place
-            known = {"rank": rank, "name": one.name, "feature": one.marker.place, "value": excited.value}
+            known = {"rank": rank, "name": one.name, "feature": one.marker.rank, "value": excited.value}
             known |= {"image_id": excited.sample.image_id, "domain": excited.sample.domain}
-            yield {**known, "row": row, "column": column, "picture": f"figures/{_file(rank, number)}"}
+            yield {**known, "row": row, "column": column, "picture": f"figures/{_picture_name(rank, number)}"}
 
 
-def _file(rank: int, number: int) -> str:
+def _picture_name(rank: int, number: int) -> str:
     """Name of the picture of a feature's map."""
     return f"biomarker_{rank:02}_{number}.png"
 
@@ -106,11 +106,11 @@ def _about(found: Biomarkers, classifier: Classifier, options: BiomarkerOptions)
         "positive": classifier.config.positive,
         "images": len(judged.samples),
         "positives": int(positive.sum()),
-        "features_looked_at": found.features_looked_at,
+        "features_looked_at": found.feature_count,
         "options": options.model_dump(mode="json"),
-        "interval": INTERVAL,
+        "interval": INTERVAL_METHOD,
         "note": NOTE,
-        "provenance": provenance(),
+        "provenance": collect_provenance(),
     }
 
 
@@ -118,30 +118,30 @@ def _draw(folder: Path, found: Biomarkers, classifier: Classifier, run: RunConte
     """The gallery, each of its maps by itself, and the ranking."""
     rows = []
     for rank, one in enumerate(run.track(found.features, "Drawing"), start=1):
-        shown = _shown(one, classifier)
+        shown = _gallery_images(one, classifier)
         for number, each in enumerate(shown, start=1):
-            write_rgb(folder / _file(rank, number), overlaid(each))
+            write_rgb(folder / _picture_name(rank, number), overlay_heat(each))
         rows.append(GalleryRow(f"{rank}. {one.name}: AUC {one.marker.auc}, q {one.marker.q:.2g}", shown))
     if rows:
         draw_gallery(rows, folder / "gallery.png")
     bars = {f"{one.name}": one.marker.auc for one in found.features}
     bars |= {name: marker.auc for name, marker in found.measures.items()}
     if bars:
-        draw_bars(bars, "AUC of patients, 95 % interval", folder / "ranking.png", middle=0.5)
+        plot_bars(bars, "AUC of patients, 95 % interval", folder / "ranking.png", middle=0.5)
 
 
-def _shown(one: Found, classifier: Classifier) -> list[Shown]:
+def _gallery_images(one: BiomarkerFeature, classifier: Classifier) -> list[GalleryImage]:
     """The pictures that excite a feature, made small."""
     from PIL import Image
 
     found = []
-    for excited in one.excited:
-        rgb, mask = picture_of(classifier, excited.sample)
-        heat = activation(classifier, rgb, mask, one.marker.place)
+    for excited in one.activated:
+        rgb, mask = read_picture(classifier, excited.sample)
+        heat = activation_map(classifier, rgb, mask, one.marker.rank)
         size = (SIDE, max(1, round(SIDE * rgb.shape[0] / rgb.shape[1])))
         small = np.asarray(Image.fromarray(rgb).resize(size))
         coarse = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size), np.float32)
-        found.append(Shown(small, coarse, excited.sample.image_id))
+        found.append(GalleryImage(small, coarse, excited.sample.image_id))
     return found
 
 
@@ -154,7 +154,7 @@ NO_SCALE = "its row says no scale (mpp_x)"
 NO_TUMOUR = "no surface is seen over a tumour"
 
 
-def tissue_model(name: str) -> str | None:
+def check_tissue_model(name: str) -> str | None:
     """Check a model that is to draw the tissue.
 
     Returns the same; None where none was named.
@@ -162,7 +162,7 @@ def tissue_model(name: str) -> str | None:
     if not name:
         return None
     config = find_bundle(name).config
-    if config.task != "segmentation" or not config.is_of_slides or SURFACE not in map(str.lower, config.classes):
+    if config.task != "segmentation" or not config.is_slide_model or SURFACE not in map(str.lower, config.classes):
         raise BundleError(
             f"'{config.name}' draws {', '.join(config.classes)}: a share of ulceration needs a model of slides that "
             f"draws {SURFACE} and tumour, such as skin-demo."
@@ -170,7 +170,9 @@ def tissue_model(name: str) -> str | None:
     return name
 
 
-def ulceration_shares(judged: Judged, model: str | None, out: Path, run: RunContext) -> tuple[NDArray[np.float64], str]:
+def measure_ulceration(
+    judged: LabeledImages, model: str | None, out: Path, run: RunContext
+) -> tuple[NDArray[np.float64], str]:
     """Measure how much of the tumour's surface lies bare in each picture.
 
     Returns float64 (picture,), in [0, 1]; NaN without a model, a scale, a tumour, or where no surface is seen over it.
@@ -180,11 +182,11 @@ def ulceration_shares(judged: Judged, model: str | None, out: Path, run: RunCont
     if model is None:
         return found, NO_MAP
     first = ""
-    names = file_names(f"{sample.domain}-{sample.image_id}" for sample in judged.samples)
+    names = ids_to_file_names(f"{sample.domain}-{sample.image_id}" for sample in judged.samples)
     for place, sample in enumerate(run.track(judged.samples, "Drawing the tissue")):
         written = judged.rows.get((sample.domain, sample.image_id), {}).get("mpp_x")
         found[place], why = _share(
-            sample, number_of(written), model, out / TISSUE / names[f"{sample.domain}-{sample.image_id}"], run
+            sample, read_number(written), model, out / TISSUE / names[f"{sample.domain}-{sample.image_id}"], run
         )
         first = first or (why and f"{sample.image_id}: {why}")
     return found, first
@@ -193,7 +195,7 @@ def ulceration_shares(judged: Judged, model: str | None, out: Path, run: RunCont
 def _share(sample: Sample, mpp: float, model: str, folder: Path, run: RunContext) -> tuple[float, str]:
     """The share in one picture; where there is none, why."""
     from napari_melanoma.core.context import RunContext as Quiet
-    from napari_melanoma.slides.analysis import analyse_slide
+    from napari_melanoma.slides.analysis import analyze_slide
 
     run.check()
     if np.isnan(mpp):
@@ -207,17 +209,17 @@ def _share(sample: Sample, mpp: float, model: str, folder: Path, run: RunContext
     except OSError as error:
         raise save_error(folder, error) from error
     try:
-        content = analyse_slide(sample.image, folder, options, Quiet()).content
-    except (*CONCERNS_ALL, SaveError, RunError):
+        content = analyze_slide(sample.image, folder, options, Quiet()).content
+    except (*BATCH_ERRORS, SaveError, RunError):
         raise
     except Exception as error:  # noqa: BLE001 - of this picture alone; what would ail all of them ends it
-        return np.nan, in_words(error)
+        return np.nan, describe_error(error)
     told = (content.get("depth") or {}).get("ulcer_share")
     return (np.nan, NO_TUMOUR) if told is None else (float(told), "")
 
 
 MEASURES = {**STAIN_MEASURES, **ULCERATION}
-DEPTHS = ("depth told", "spread of the depth")
+DEPTH_FEATURES = ("depth told", "spread of the depth")
 
 
 class BiomarkerOptions(Config):
@@ -231,7 +233,7 @@ class BiomarkerOptions(Config):
 
 
 @dataclass(frozen=True, eq=False)
-class Excited:
+class ActivatedImage:
     """A picture that has much of a feature: ``value`` of it, and the strongest place in the picture's pixels."""
 
     sample: Sample
@@ -240,12 +242,12 @@ class Excited:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class BiomarkerFeature:
     """A feature of the network with what excites it; ``name`` is for people."""
 
     name: str
-    marker: Biomarker
-    excited: tuple[Excited, ...]
+    marker: RankedFeature
+    activated: tuple[ActivatedImage, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,37 +257,41 @@ class Biomarkers:
     ``table``: float64 (picture, measure), in the order of ``MEASURES``; NaN where it could not be taken.
     """
 
-    features: list[Found]
-    measures: dict[str, Biomarker]
+    features: list[BiomarkerFeature]
+    measures: dict[str, RankedFeature]
     not_measured: dict[str, str]
     table: NDArray[np.float64]
-    judged: Judged
-    features_looked_at: int
+    judged: LabeledImages
+    feature_count: int
 
 
-def biomarkers(
+def find_biomarkers(
     classifier: Classifier, datasets: Sequence[Path], out: Path, options: BiomarkerOptions, *, run: RunContext
 ) -> Biomarkers:
     """Find what of pictures tells the classes apart, and show it."""
-    drawing = tissue_model(options.tissue_model)
+    drawing = check_tissue_model(options.tissue_model)
     asked = ClassEvaluationOptions(split=options.split, target=options.target)
-    judged = images_to_judge(datasets, classifier, asked)
-    embeddings, table = _looked_at(classifier, judged, run)
+    judged = find_labeled_images(datasets, classifier, asked)
+    embeddings, table = _embed_pictures(classifier, judged, run)
     positive = judged.labels == judged.classes.index(classifier.config.positive)
     groups = np.array([str(sample.group) for sample in judged.samples])
     try:
-        markers = discriminative(embeddings, positive, groups, options.count)
+        markers = rank_features(embeddings, positive, groups, options.count)
     except ValueError as error:
         raise DataSetError(f"{error} Name another split or data set.") from error
-    told = 0 if classifier.config.depth is None else _depths(classifier)
+    told = 0 if classifier.config.depth is None else _count_depth_features(classifier)
     first = embeddings.shape[1] - told
     found = [
-        Found(_name(marker.place, first), marker, _exciting(classifier, judged, embeddings, marker.place, options))
+        BiomarkerFeature(
+            _feature_name(marker.rank, first),
+            marker,
+            _most_activated(classifier, judged, embeddings, marker.rank, options),
+        )
         for marker in run.track(markers, "Looking what excites each")
     ]
-    shares, why = ulceration_shares(judged, drawing, out, run)
+    shares, why = measure_ulceration(judged, drawing, out, run)
     table = np.column_stack([table, shares])
-    measures, without = ranked_measures(table, positive, groups)
+    measures, without = rank_measures(table, positive, groups)
     if "ulceration_share" in without and why:
         without["ulceration_share"] += f"; the first without it: {why}" if drawing else f"; {why}"
     result = Biomarkers(found, measures, without, table, judged, embeddings.shape[1])
@@ -293,48 +299,50 @@ def biomarkers(
     return result
 
 
-def ranked_measures(
+def rank_measures(
     table: NDArray[np.float64], positive: NDArray[np.bool_], groups: NDArray[np.str_]
-) -> tuple[dict[str, Biomarker], dict[str, str]]:
+) -> tuple[dict[str, RankedFeature], dict[str, str]]:
     """Say how measures tell the classes apart, each on the pictures in which it could be taken.
 
     ``table``: float64 (picture, measure), in the order of ``MEASURES``; NaN where it could not be taken. ``positive``:
     bool (picture,). Name to how it does, the strongest first; ``q`` corrected for all of them.
     """
-    found: dict[str, Biomarker] = {}
+    found: dict[str, RankedFeature] = {}
     without: dict[str, str] = {}
     for place, name in enumerate(MEASURES):
         there = np.isfinite(table[:, place])
         try:
-            markers = discriminative(table[there, place : place + 1], positive[there], groups[there], 1)
+            markers = rank_features(table[there, place : place + 1], positive[there], groups[there], 1)
         except ValueError:
             without[name] = f"it could be taken in {int(there.sum())} of {len(there)} pictures: too few of a class"
             continue
         if markers:
-            found[name] = markers[0]._replace(place=place)
+            found[name] = markers[0]._replace(rank=place)
         else:
             without[name] = "it is the same in all pictures"
-    corrected = false_discovery(np.array([one.p for one in found.values()]))
+    corrected = adjust_p_values(np.array([one.p for one in found.values()]))
     told = {name: one._replace(q=float(q)) for (name, one), q in zip(found.items(), corrected, strict=True)}
     return dict(sorted(told.items(), key=lambda pair: -abs(pair[1].strength))), without
 
 
-def activation(classifier: Classifier, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None, place: int) -> NDArray:
+def activation_map(
+    classifier: Classifier, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None, place: int
+) -> NDArray:
     """Show where a feature of the embedding lies in a picture.
 
     ``rgb``: uint8 (row, column, channel=3). ``mask``: bool (row, column), where the model looks at the square around a
     lesion. Returns float32 (row, column) of the picture's size, in [0, 1]: 1 is the strongest place, 0 the weakest.
     """
-    from napari_melanoma.classification.explanation import placed, spread_out
+    from napari_melanoma.classification.explanation import place_in_photograph, upsample_map
 
-    view = classifier.seen(rgb, mask)
-    coarse = classifier.look([view.image])[0].deepest[0, place]
-    wide = spread_out(coarse - coarse.min(), view.image.shape[0], classifier.looks_beside)
+    view = classifier.make_view(rgb, mask)
+    coarse = classifier.run_encoder([view.image])[0].deepest[0, place]
+    wide = upsample_map(coarse - coarse.min(), view.image.shape[0], classifier.view_offset)
     strongest = float(wide.max())
-    return placed(wide / strongest if strongest > 0 else wide, view.box, (rgb.shape[0], rgb.shape[1]))
+    return place_in_photograph(wide / strongest if strongest > 0 else wide, view.box, (rgb.shape[0], rgb.shape[1]))
 
 
-def picture_of(classifier: Classifier, sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+def read_picture(classifier: Classifier, sample: Sample) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
     """Read a picture, and its mask where the model looks at the square around it.
 
     Returns uint8 (row, column, channel=3). Returns bool (row, column).
@@ -343,54 +351,58 @@ def picture_of(classifier: Classifier, sample: Sample) -> tuple[NDArray[np.uint8
     return read_photograph(sample.image).rgb, read_mask(sample.mask) if needs and sample.mask else None
 
 
-def _looked_at(
-    classifier: Classifier, judged: Judged, run: RunContext
+def _embed_pictures(
+    classifier: Classifier, judged: LabeledImages, run: RunContext
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Embedding and measures of each picture."""
     embeddings, measured = [], []
     for sample in run.track(judged.samples, "Looking at pictures"):
-        rgb, mask = picture_of(classifier, sample)
-        embeddings.append(classifier.look([classifier.view(rgb, mask)])[0].embedding)
+        rgb, mask = read_picture(classifier, sample)
+        embeddings.append(classifier.run_encoder([classifier.view(rgb, mask)])[0].embedding)
         row = judged.rows.get((sample.domain, sample.image_id), {})
-        mpp = number_of(row.get("mpp_x"))
-        measured.append(list(stain_measures(rgb, None if np.isnan(mpp) else mpp).values()))
+        mpp = read_number(row.get("mpp_x"))
+        measured.append(list(measure_stain(rgb, None if np.isnan(mpp) else mpp).values()))
     return np.array(embeddings, np.float64), np.array(measured, np.float64)
 
 
-def _exciting(
-    classifier: Classifier, judged: Judged, embeddings: NDArray[np.float64], place: int, options: BiomarkerOptions
-) -> tuple[Excited, ...]:
+def _most_activated(
+    classifier: Classifier,
+    judged: LabeledImages,
+    embeddings: NDArray[np.float64],
+    place: int,
+    options: BiomarkerOptions,
+) -> tuple[ActivatedImage, ...]:
     """The pictures that have most of a feature, one a patient."""
-    found: dict[str, Excited] = {}
+    found: dict[str, ActivatedImage] = {}
     for index in np.argsort(-embeddings[:, place], kind="stable"):
         sample = judged.samples[index]
         if str(sample.group) in found:
             continue
-        heat = activation(classifier, *picture_of(classifier, sample), place)
+        heat = activation_map(classifier, *read_picture(classifier, sample), place)
         row, column = np.unravel_index(int(heat.argmax()), heat.shape)
-        found[str(sample.group)] = Excited(sample, float(embeddings[index, place]), (int(row), int(column)))
+        found[str(sample.group)] = ActivatedImage(sample, float(embeddings[index, place]), (int(row), int(column)))
         if len(found) == options.shown:
             break
     return tuple(found.values())
 
 
-def _depths(classifier: Classifier) -> int:
+def _count_depth_features(classifier: Classifier) -> int:
     """How many of the features, the last, say the depth."""
     side = classifier.info.config.input_size
-    told = classifier.look([np.zeros((side, side, 3), np.uint8)])[0].depth
+    told = classifier.run_encoder([np.zeros((side, side, 3), np.uint8)])[0].depth
     return 0 if told is None else len(told)
 
 
-def _name(place: int, first: int) -> str:
+def _feature_name(place: int, first: int) -> str:
     """Name a feature for people."""
-    return f"feature {place}" if place < first else DEPTHS[place - first]
+    return f"feature {place}" if place < first else DEPTH_FEATURES[place - first]
 
 
 OPACITY = 0.65  # of the strongest place
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class GalleryImage:
     """A picture with the map of a number.
 
     ``rgb`` is uint8 (row, column, channel=3), ``heat`` float32 (row, column) in [0, 1] of the same size, ``title`` what
@@ -407,27 +419,27 @@ class GalleryRow:
     """A number by its name and what is known of it, with the pictures that have most of it, the most first."""
 
     title: str
-    shown: Sequence[Shown]
+    images: Sequence[GalleryImage]
 
 
 def draw_gallery(rows: Sequence[GalleryRow], path: Path) -> None:
     """Draw a line of pictures for each number, each picture twice: as it is, and with the map over it."""
     from matplotlib.figure import Figure
 
-    columns = 2 * max(len(row.shown) for row in rows)
+    columns = 2 * max(len(row.images) for row in rows)
     figure = Figure(figsize=(1.5 * columns, 1.85 * len(rows)), layout="constrained")
     lines = figure.subplots(len(rows), columns, squeeze=False)
     for line, row in zip(lines, rows, strict=True):
         for axes in line:
             axes.set_axis_off()
         line[0].set_title(row.title, fontsize=8, loc="left")
-        for place, shown in enumerate(row.shown):
+        for place, shown in enumerate(row.images):
             _draw_gallery(line[2 * place], line[2 * place + 1], shown)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110)
 
 
-def overlaid(shown: Shown) -> NDArray[np.uint8]:
+def overlay_heat(shown: GalleryImage) -> NDArray[np.uint8]:
     """Lay a map over its picture.
 
     Returns uint8 (row, column, channel=3): dark where there is nothing of the number, warm where there is most.
@@ -439,10 +451,10 @@ def overlaid(shown: Shown) -> NDArray[np.uint8]:
     return np.asarray((1 - share) * shown.rgb + share * colour).round().astype(np.uint8)
 
 
-def _draw_gallery(left: Axes, right: Axes, shown: Shown) -> None:
+def _draw_gallery(left: Axes, right: Axes, shown: GalleryImage) -> None:
     """A picture, and the map over it."""
     left.imshow(shown.rgb)
-    right.imshow(overlaid(shown))
+    right.imshow(overlay_heat(shown))
     left.text(
         0, 1.0, shown.title, fontsize=5.5, va="top", transform=left.transAxes, color="white", backgroundcolor="#0008"
     )

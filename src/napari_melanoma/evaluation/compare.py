@@ -15,7 +15,7 @@ from pydantic import Field
 from napari_melanoma.core.context import Cancelled, Milestone, RunContext
 from napari_melanoma.core.errors import DataSetError, InputError
 from napari_melanoma.core.paths import free_name, safe_name
-from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.evaluation.comparison import (
     SHOWN,
@@ -24,16 +24,16 @@ from napari_melanoma.evaluation.comparison import (
     DomainChange,
     ImageChange,
     advise,
-    page_of,
+    comparison_page,
 )
-from napari_melanoma.evaluation.measuring import measure_sample, threshold_of, why_failed
-from napari_melanoma.evaluation.overlap import Overlap, images_to_measure, marked_rows, with_overlap
+from napari_melanoma.evaluation.mask_measurement import describe_failure, measure_sample, measurement_threshold
+from napari_melanoma.evaluation.overlap import Overlap, images_to_measure, mark_training_rows, with_overlap
 from napari_melanoma.evaluation.pages import write_comparison_page
-from napari_melanoma.evaluation.values import REFERENCE_SHARE, Candidate, EvaluationOptions
-from napari_melanoma.figures.evaluation import draw_changes, draw_contours
+from napari_melanoma.evaluation.results import REFERENCE_SHARE, EvaluatedModel, EvaluationOptions
+from napari_melanoma.figures.evaluation import draw_contours, plot_changes
 from napari_melanoma.io.results import write_rgb, write_table
-from napari_melanoma.lesion.modality import unfit_images
-from napari_melanoma.metrics.statistics import INTERVAL, Estimate, bootstrap_mean, paired_difference
+from napari_melanoma.lesion.modality import modality_warnings
+from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate, bootstrap_mean, paired_difference
 from napari_melanoma.models.bundle import BundleInfo
 
 if TYPE_CHECKING:
@@ -146,51 +146,55 @@ def compare_loaded(
     old, new = models
     include = options.include_seen
     overlap = overlap or images_to_measure([old.info, new.info], samples, run=run, include=include)
-    samples, warnings = overlap.kept, unfit_images([old.info, new.info], overlap.kept)
+    samples, warnings = overlap.measured, modality_warnings([old.info, new.info], overlap.measured)
     for warning in warnings:
         run.report(Milestone(0, len(samples), f"Warning: {warning}"))
-    extremes = Extremes()
+    extremes = LargestChanges()
     pairs = [
-        _measured(sample, (old, new), options, out, extremes)
+        _measure_pair(sample, (old, new), options, out, extremes)
         for sample in run.track(samples, "Comparing the old and the new model")
     ]
-    comparison = with_overlap(_comparison((old, new), pairs, options), overlap, warnings)
+    comparison = with_overlap(_summarize_pairs((old, new), pairs, options), overlap, warnings)
     return write_comparison(comparison, pairs, extremes, out, overlap)
 
 
-def _measured(
+def _measure_pair(
     sample: Sample,
     models: Sequence[ProbabilityModel],
     options: EvaluationOptions,
     out: Path,
-    extremes: Extremes,
-) -> Pair:
+    extremes: LargestChanges,
+) -> ComparedImage:
     """Measure both models on one image; one that fails is noted, and the others go on."""
     try:
         (first, old), (second, new) = (
-            measure_sample(sample, model, threshold_of(model, options), options.refinement, flips=options.flips)
+            measure_sample(
+                sample, model, measurement_threshold(model, options), options.refinement, flips=options.flips
+            )
             for model in models
         )
     except Cancelled:
         raise
     except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
-        return Pair(sample, error=why_failed(sample, error, out))
-    pair = Pair(sample, old, new)
-    extremes.offer(pair, (first.mask, second.mask, first.reference), first.rgb)
+        return ComparedImage(sample, error=describe_failure(sample, error, out))
+    pair = ComparedImage(sample, old, new)
+    extremes.add(pair, (first.mask, second.mask, first.reference), first.rgb)
     return pair
 
 
-def _comparison(models: Sequence[ProbabilityModel], pairs: Sequence[Pair], options: EvaluationOptions) -> Comparison:
+def _summarize_pairs(
+    models: Sequence[ProbabilityModel], pairs: Sequence[ComparedImage], options: EvaluationOptions
+) -> Comparison:
     """Estimate all there is to estimate, and advise."""
     about = options if isinstance(options, ComparisonOptions) else ComparisonOptions()
-    measured = measured_of(pairs)
+    measured = measured_pairs(pairs)
     names = sorted({pair.sample.domain for pair in measured})
     domains = [_change(name, name in about.base, [p for p in measured if p.sample.domain == name]) for name in names]
     of_new = [pair for pair in measured if pair.sample.domain not in about.base] or measured
     advice, reason = advise(_change(NEW_IMAGES, False, of_new), domains, remedy=about.remedy)
     whole = _change("all", False, measured)
     old, new = (
-        ComparedModel(model.info.name, model.info.fingerprint, threshold_of(model, options), metrics)
+        ComparedModel(model.info.name, model.info.fingerprint, measurement_threshold(model, options), metrics)
         for model, metrics in zip(models, (whole.old, whole.new), strict=True)
     )
     return Comparison(
@@ -207,13 +211,13 @@ def _comparison(models: Sequence[ProbabilityModel], pairs: Sequence[Pair], optio
         failed=tuple((pair.sample.image_id, pair.error) for pair in pairs if pair.error),
         facts={
             "options": options.model_dump(mode="json"),
-            "interval": f"{INTERVAL}; of differences paired",
-            "provenance": provenance(),
+            "interval": f"{INTERVAL_METHOD}; of differences paired",
+            "provenance": collect_provenance(),
         },
     )
 
 
-def _change(name: str, is_base: bool, pairs: Sequence[Pair]) -> DomainChange:
+def _change(name: str, is_base: bool, pairs: Sequence[ComparedImage]) -> DomainChange:
     """Estimate both models and their difference over some images."""
     groups = [pair.sample.group for pair in pairs]
 
@@ -234,13 +238,13 @@ def _change(name: str, is_base: bool, pairs: Sequence[Pair]) -> DomainChange:
     )
 
 
-PICTURED = 12  # images that got most better, and as many that got most worse
+MAX_PICTURES = 12  # images that got most better, and as many that got most worse
 PAGE_NAME = "comparison.html"
-NOTABLE = 0.005  # a smaller change of an image's Jaccard index is neither
+MIN_CHANGE = 0.005  # a smaller change of an image's Jaccard index is neither
 
 
 @dataclass
-class Pair:
+class ComparedImage:
     """One image under both models."""
 
     sample: Sample
@@ -264,28 +268,28 @@ class Pair:
         return {**about, **found}
 
 
-class Extremes:
+class LargestChanges:
     """Keeps pictures of the images that changed most, and no others: a data set may have thousands."""
 
     def __init__(self) -> None:
-        self._heaps: dict[int, list[tuple[float, int, Pair, NDArray[np.uint8]]]] = {1: [], -1: []}
+        self._heaps: dict[int, list[tuple[float, int, ComparedImage, NDArray[np.uint8]]]] = {1: [], -1: []}
         self._count = 0
         self._names: set[str] = set()
 
-    def offer(self, pair: Pair, masks: Masks, rgb: NDArray[np.uint8]) -> None:
+    def add(self, pair: ComparedImage, masks: Masks, rgb: NDArray[np.uint8]) -> None:
         """Keep an image if it is among those that changed most in its direction.
 
         ``masks``: bool (row, column): of the old model, of the new one, and the reference. ``rgb``: uint8 (row, column,
         channel).
         """
-        if abs(pair.change) < NOTABLE:
+        if abs(pair.change) < MIN_CHANGE:
             return
         heap, change = self._heaps[1 if pair.change > 0 else -1], abs(pair.change)
-        if len(heap) == PICTURED and change <= heap[0][0]:
+        if len(heap) == MAX_PICTURES and change <= heap[0][0]:
             return
         self._count += 1
         item = (change, -self._count, pair, draw_contours(rgb, *masks))
-        if len(heap) < PICTURED:
+        if len(heap) < MAX_PICTURES:
             heapq.heappush(heap, item)
         else:
             heapq.heapreplace(heap, item)
@@ -312,7 +316,7 @@ class Extremes:
         return folder / f"{name}.png"
 
 
-def measured_of(pairs: Sequence[Pair]) -> list[Pair]:
+def measured_pairs(pairs: Sequence[ComparedImage]) -> list[ComparedImage]:
     """Give the images that could be measured."""
     measured = [pair for pair in pairs if not pair.error]
     if not measured:
@@ -322,17 +326,21 @@ def measured_of(pairs: Sequence[Pair]) -> list[Pair]:
 
 
 def write_comparison(
-    comparison: Comparison, pairs: Sequence[Pair], extremes: Extremes, out: Path, overlap: Overlap | None = None
+    comparison: Comparison,
+    pairs: Sequence[ComparedImage],
+    extremes: LargestChanges,
+    out: Path,
+    overlap: Overlap | None = None,
 ) -> Comparison:
     """Write all files of a comparison."""
     shutil.rmtree(out / "thumbnails", ignore_errors=True)  # of an earlier comparison
-    rows = marked_rows((pair.row() for pair in pairs), [pair.sample for pair in pairs], overlap)
+    rows = mark_training_rows((pair.row() for pair in pairs), [pair.sample for pair in pairs], overlap)
     write_table(out / "per_image.csv", list(rows))
     written = replace(comparison, better=extremes.write(1, out), worse=extremes.write(-1, out), path=out)
-    figures = [(pair.sample.domain, pair.old["JA"], pair.new["JA"]) for pair in measured_of(pairs)]
+    figures = [(pair.sample.domain, pair.old["JA"], pair.new["JA"]) for pair in measured_pairs(pairs)]
     intervals = {domain.name: domain.difference["JA"] for domain in written.domains}
-    draw_changes(figures, intervals, out / "changes.png")
-    write_comparison_page(page_of(written), out / "changes.png", out / PAGE_NAME)
+    plot_changes(figures, intervals, out / "changes.png")
+    write_comparison_page(comparison_page(written), out / "changes.png", out / PAGE_NAME)
     written.write(out)  # last: whoever reads takes it for the sign that all is there
     return written
 
@@ -343,7 +351,7 @@ DIFFERENT = (
 )
 
 
-def refuse_same_evaluation(folders: Sequence[Path]) -> None:
+def check_different_evaluations(folders: Sequence[Path]) -> None:
     """Refuse to compare fewer than two evaluations, or one with itself: all differences would be 0."""
     if len(folders) < 2:
         raise InputError(f"a comparison takes two evaluations or more; {len(folders)} were named.")
@@ -355,7 +363,7 @@ def refuse_same_evaluation(folders: Sequence[Path]) -> None:
             )
 
 
-def common_images(candidates: Sequence[Candidate]) -> list[NDArray[np.intp]]:
+def common_images(candidates: Sequence[EvaluatedModel]) -> list[NDArray[np.intp]]:
     """Find the images that all have measured, by data set and name.
 
     Int (image,) each: their places in the figures of each model, in the order of the first.
@@ -368,8 +376,8 @@ def common_images(candidates: Sequence[Candidate]) -> list[NDArray[np.intp]]:
     return [np.array([places[key] for key in keys], np.intp) for places in known]
 
 
-def refuse_other_masks(
-    candidates: Sequence[Candidate], names: Sequence[str], places: Sequence[NDArray[np.intp]]
+def check_same_masks(
+    candidates: Sequence[EvaluatedModel], names: Sequence[str], places: Sequence[NDArray[np.intp]]
 ) -> None:
     """Refuse images that have one name and different reference masks: they are not the same images."""
     first = candidates[0].figures
@@ -384,12 +392,12 @@ def refuse_other_masks(
             )
 
 
-def different_options(candidates: Sequence[Candidate], names: Sequence[str]) -> list[str]:
+def list_option_differences(candidates: Sequence[EvaluatedModel], names: Sequence[str]) -> list[str]:
     """Say which options were not the same, for then the models are not all that differs.
 
     One sentence, or none.
     """
-    each = [_flat(item.options) for item in candidates]
+    each = [_flatten(item.options) for item in candidates]
     keys = sorted({key for options in each for key in options} - {"difficulty"})
     parts = []
     for key in keys:
@@ -399,11 +407,11 @@ def different_options(candidates: Sequence[Candidate], names: Sequence[str]) -> 
     return [DIFFERENT.format(options="; ".join(parts))] if parts else []
 
 
-def _flat(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+def _flatten(options: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Bring options that stand in groups to one level, joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in options.items():
-        flat |= _flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {before + key: value}
+        flat |= _flatten(value, f"{before}{key}.") if isinstance(value, Mapping) else {before + key: value}
     return flat
 
 

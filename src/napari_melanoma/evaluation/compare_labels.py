@@ -15,30 +15,30 @@ import numpy as np
 
 from napari_melanoma.core.context import Cancelled, Milestone, RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.evaluation.compare import (
     NEW_IMAGES,
+    ComparedImage,
     ComparisonOptions,
-    Extremes,
-    Pair,
-    measured_of,
+    LargestChanges,
+    measured_pairs,
     write_comparison,
 )
 from napari_melanoma.evaluation.comparison import Advice, ComparedModel, Comparison, DomainChange, advise
-from napari_melanoma.evaluation.evaluate_labels import LabelModel, opened
-from napari_melanoma.evaluation.measuring import why_failed
+from napari_melanoma.evaluation.evaluate_labels import LabelModel, read_image_and_labels
+from napari_melanoma.evaluation.mask_measurement import describe_failure
 from napari_melanoma.evaluation.overlap import Overlap, images_to_measure, with_overlap
-from napari_melanoma.lesion.modality import unfit_images
-from napari_melanoma.metrics.overlap import count_pairs, estimate_label_metrics, label_differences, label_metrics
-from napari_melanoma.metrics.statistics import INTERVAL
+from napari_melanoma.lesion.modality import modality_warnings
+from napari_melanoma.metrics.overlap import count_class_pairs, estimate_label_metrics, label_differences, label_metrics
+from napari_melanoma.metrics.statistics import INTERVAL_METHOD
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.slides.lesions import tissue_looked_for
+from napari_melanoma.slides.lesions import default_lesion_class
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TWO = "models of several classes are compared two at a time, the old one and the new one; {count} were named."
+TWO_MODELS = "models of several classes are compared two at a time, the old one and the new one; {count} were named."
 OTHER_CLASSES = (
     "'{old}' tells {old_classes} apart, '{new}' {new_classes}: label images cannot judge both. Compare models of the "
     "same classes in the same order."
@@ -48,10 +48,10 @@ WORSE_ON_LESIONS = "The new model does worse on '{name}', the class that lesions
 
 
 @dataclass
-class _Counted:
+class _LabelCounts:
     """One image under both models, with its pixels by true and found class, int64 (true class, found class)."""
 
-    pair: Pair
+    pair: ComparedImage
     old: NDArray[np.int64] | None = None
     new: NDArray[np.int64] | None = None
 
@@ -70,22 +70,24 @@ def compare_label_models(
     Returns ``JA`` and ``DI`` are means over classes, beside those of each class; paired, intervals by bootstrap over
     patients or lesions (of slides: over slides, where the data set names no patient).
     """
-    from napari_melanoma.slides.tile_models import Labeller
+    from napari_melanoma.slides.tile_models import TissueSegmenter
 
     if len(models) != 2:
-        raise InputError(TWO.format(count=len(models)))
-    refuse_other_classes(*models)
-    return compare_labellers([Labeller.load(info) for info in models], samples, out, options, run=run, overlap=overlap)
+        raise InputError(TWO_MODELS.format(count=len(models)))
+    check_same_classes(*models)
+    return compare_loaded_label_models(
+        [TissueSegmenter.load(info) for info in models], samples, out, options, run=run, overlap=overlap
+    )
 
 
-def refuse_other_classes(old: BundleInfo, new: BundleInfo) -> None:
+def check_same_classes(old: BundleInfo, new: BundleInfo) -> None:
     """Refuse two models that do not tell the same classes apart."""
     if old.config.classes != new.config.classes:
         named = {"old_classes": ", ".join(old.config.classes), "new_classes": ", ".join(new.config.classes)}
         raise InputError(OTHER_CLASSES.format(old=old.name, new=new.name, **named))
 
 
-def compare_labellers(
+def compare_loaded_label_models(
     models: Sequence[LabelModel],
     samples: Sequence[Sample],
     out: Path,
@@ -97,37 +99,40 @@ def compare_labellers(
     """Compare two models that are loaded; ``compare_label_models`` says the rest."""
     infos = [model.info for model in models]
     overlap = overlap or images_to_measure(infos, samples, run=run, include=options.include_seen)
-    samples, warnings = overlap.kept, unfit_images(infos, overlap.kept)
+    samples, warnings = overlap.measured, modality_warnings(infos, overlap.measured)
     for warning in warnings:
         run.report(Milestone(0, len(samples), f"Warning: {warning}"))
-    extremes = Extremes()
+    extremes = LargestChanges()
     counted = [
-        _measured(sample, models, out, extremes) for sample in run.track(samples, "Comparing the old and the new model")
+        _measure_counts(sample, models, out, extremes)
+        for sample in run.track(samples, "Comparing the old and the new model")
     ]
     pairs = [one.pair for one in counted]
-    measured_of(pairs)  # else there is nothing to estimate
-    comparison = with_overlap(_comparison(models, counted, options), overlap, warnings)
+    measured_pairs(pairs)  # else there is nothing to estimate
+    comparison = with_overlap(_summarize_counts(models, counted, options), overlap, warnings)
     return write_comparison(comparison, pairs, extremes, out, overlap)
 
 
-def _measured(sample: Sample, models: Sequence[LabelModel], out: Path, extremes: Extremes) -> _Counted:
+def _measure_counts(sample: Sample, models: Sequence[LabelModel], out: Path, extremes: LargestChanges) -> _LabelCounts:
     """Count both models' pixels of one image; one that fails is noted, and the others go on."""
     classes = models[0].info.config.classes
     try:
-        rgb, truth = opened(sample, classes)
-        found = [model.labels(rgb) for model in models]
+        rgb, truth = read_image_and_labels(sample, classes)
+        found = [model.predict_labels(rgb) for model in models]
     except Cancelled:
         raise
     except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
-        return _Counted(Pair(sample, error=why_failed(sample, error, out)))
-    old, new = (count_pairs(labels, truth, len(classes)) for labels in found)
+        return _LabelCounts(ComparedImage(sample, error=describe_failure(sample, error, out)))
+    old, new = (count_class_pairs(labels, truth, len(classes)) for labels in found)
     before, after = ({name: float(one) for name, one in label_metrics(each, classes).items()} for each in (old, new))
-    pair, lesion = Pair(sample, before, after), classes.index(tissue_looked_for(classes))
-    extremes.offer(pair, (found[0] == lesion, found[1] == lesion, truth == lesion), rgb)
-    return _Counted(pair, old, new)
+    pair, lesion = ComparedImage(sample, before, after), classes.index(default_lesion_class(classes))
+    extremes.add(pair, (found[0] == lesion, found[1] == lesion, truth == lesion), rgb)
+    return _LabelCounts(pair, old, new)
 
 
-def _comparison(models: Sequence[LabelModel], counted: Sequence[_Counted], options: ComparisonOptions) -> Comparison:
+def _summarize_counts(
+    models: Sequence[LabelModel], counted: Sequence[_LabelCounts], options: ComparisonOptions
+) -> Comparison:
     """Estimate all there is to estimate, and advise."""
     classes = models[0].info.config.classes
     measured = [one for one in counted if not one.pair.error]
@@ -135,8 +140,8 @@ def _comparison(models: Sequence[LabelModel], counted: Sequence[_Counted], optio
     of = {name: [one for one in measured if one.pair.sample.domain == name] for name in names}
     domains = [_change(name, name in options.base, of[name], classes) for name in names]
     of_new = [one for one in measured if one.pair.sample.domain not in options.base] or measured
-    advice, reason = _advised(
-        _change(NEW_IMAGES, False, of_new, classes), domains, tissue_looked_for(classes), options.remedy
+    advice, reason = _advise(
+        _change(NEW_IMAGES, False, of_new, classes), domains, default_lesion_class(classes), options.remedy
     )
     whole = _change("all", False, measured, classes)
     old, new = (
@@ -157,14 +162,14 @@ def _comparison(models: Sequence[LabelModel], counted: Sequence[_Counted], optio
         failed=tuple((one.pair.sample.image_id, one.pair.error) for one in counted if one.pair.error),
         facts={
             "classes": list(classes),
-            "lesion_class": tissue_looked_for(classes),
-            "interval": f"{INTERVAL}; of differences paired",
-            "provenance": provenance(),
+            "lesion_class": default_lesion_class(classes),
+            "interval": f"{INTERVAL_METHOD}; of differences paired",
+            "provenance": collect_provenance(),
         },
     )
 
 
-def _change(name: str, is_base: bool, counted: Sequence[_Counted], classes: Sequence[str]) -> DomainChange:
+def _change(name: str, is_base: bool, counted: Sequence[_LabelCounts], classes: Sequence[str]) -> DomainChange:
     """Estimate both models and their difference over some images."""
     groups = [one.pair.sample.group for one in counted]
     old, new = (np.stack([getattr(one, which) for one in counted]) for which in ("old", "new"))
@@ -178,13 +183,13 @@ def _change(name: str, is_base: bool, counted: Sequence[_Counted], classes: Sequ
     )
 
 
-def _advised(new: DomainChange, domains: Sequence[DomainChange], lesion: str, remedy: str) -> tuple[Advice, str]:
+def _advise(new: DomainChange, domains: Sequence[DomainChange], lesion: str, remedy: str) -> tuple[Advice, str]:
     """Advise by the mean over classes, and say how the class of lesions does: where it loses, the old model stays."""
     advice, reason = advise(new, domains, remedy=remedy)
     change = new.difference.get(f"JA {lesion}")
     if change is None or advice == "cannot tell":
         return advice, reason
-    said = f"JA {change.mean:+.3f} ({change.interval(words='95 % interval ')})"
+    said = f"JA {change.mean:+.3f} ({change.format_interval(words='95 % interval ')})"
     if advice == "take over" and change.high < 0:
         return "keep", f"{WORSE_ON_LESIONS.format(name=lesion, said=said)} {reason}"
     return advice, f"{reason} {LESION.format(name=lesion, said=said)}"

@@ -10,8 +10,8 @@ from typing import Any, Literal, Self
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.parsing import read_json, reason_of
-from napari_melanoma.evaluation.pages import Changed, ComparisonPage
+from napari_melanoma.core.parsing import parse_error_reason, read_json
+from napari_melanoma.evaluation.pages import ComparisonPage, PicturedChange
 from napari_melanoma.metrics.statistics import Estimate
 
 Advice = Literal["take over", "keep", "cannot tell"]
@@ -121,7 +121,7 @@ class Comparison:
         old, new, change = self.decisive
         return (
             f"{self.metric} {old.mean:.3f} -> {new.mean:.3f}, difference {change.mean:+.3f} "
-            f"({change.interval(words='95 % interval ')})"
+            f"({change.format_interval(words='95 % interval ')})"
         )
 
     def write(self, folder: Path) -> None:
@@ -130,7 +130,7 @@ class Comparison:
         Images are named by their path only in the folder of a run, which says where its images are anyway, so that the
         docks can open them; a comparison that stands alone may be handed on, and names them by their file.
         """
-        values = {"format_version": FORMAT_VERSION, **values_of(self)}
+        values = {"format_version": FORMAT_VERSION, **comparison_values(self)}
         stays = (folder.parent / EVENTS).is_file()
         for item in (*values["better"], *values["worse"]):
             item["image"] = item["image"] if stays else Path(item["image"]).name
@@ -160,7 +160,7 @@ class Comparison:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{folder} holds no comparison that this version can read ({reason_of(error)}). "
+                f"{folder} holds no comparison that this version can read ({parse_error_reason(error)}). "
                 "Make it again: napari-melanoma compare RUN"
             ) from error
 
@@ -172,7 +172,7 @@ def read_comparison(path: Path) -> Comparison:
     return Comparison.read(inside if (inside / COMPARISON).is_file() else folder)
 
 
-def values_of(comparison: Comparison) -> dict[str, Any]:
+def comparison_values(comparison: Comparison) -> dict[str, Any]:
     """Give a comparison as plain values.
 
     What JSON can hold; paths as text.
@@ -195,12 +195,12 @@ def table_rows(found: Comparison) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for name, count, old, new, difference in parts:
         for metric, change in difference.items():
-            interval = f"{change.mean:+.3f} ({change.interval()})"
+            interval = f"{change.mean:+.3f} ({change.format_interval()})"
             rows.append((name, str(count), metric, f"{old[metric].mean:.3f}", f"{new[metric].mean:.3f}", interval))
     return rows
 
 
-def page_of(comparison: Comparison) -> ComparisonPage:
+def comparison_page(comparison: Comparison) -> ComparisonPage:
     """Put a comparison into the words of its page."""
     old, new = comparison.old, comparison.new
     return ComparisonPage(
@@ -209,16 +209,16 @@ def page_of(comparison: Comparison) -> ComparisonPage:
         advice=comparison.advice,
         reason=comparison.reason,
         rows=table_rows(comparison),
-        better=_changed(comparison.better),
-        worse=_changed(comparison.worse),
-        note=f"Old: weights {old.fingerprint[:12]}{_cut(comparison, old)}. New: weights {new.fingerprint[:12]}"
-        f"{_cut(comparison, new)}. {_shown_class(comparison)}{comparison.facts['interval']}.{_unseen(comparison)}",
+        better=_pictured_changes(comparison.better),
+        worse=_pictured_changes(comparison.worse),
+        note=f"Old: weights {old.fingerprint[:12]}{_threshold_text(comparison, old)}. New: weights {new.fingerprint[:12]}"
+        f"{_threshold_text(comparison, new)}. {_shown_class(comparison)}{comparison.facts['interval']}.{_overlap_text(comparison)}",
         failed=comparison.failed,
         warnings=comparison.facts.get("warnings", ()),
     )
 
 
-def _cut(comparison: Comparison, model: ComparedModel) -> str:
+def _threshold_text(comparison: Comparison, model: ComparedModel) -> str:
     """The threshold of a model, where it has one: of several classes the most probable counts."""
     return "" if "classes" in comparison.facts else f", threshold {model.threshold}"
 
@@ -233,15 +233,15 @@ def _shown_class(comparison: Comparison) -> str:
     )
 
 
-def _unseen(comparison: Comparison) -> str:
+def _overlap_text(comparison: Comparison) -> str:
     """State that no model was trained on the images, where that is known; what was is among the warnings."""
     found = comparison.facts.get("training_overlap") or {}
     return f" {found['summary']}" if found.get("summary") and not comparison.facts.get("warnings") else ""
 
 
-def _changed(images: Sequence[ImageChange]) -> list[Changed]:
+def _pictured_changes(images: Sequence[ImageChange]) -> list[PicturedChange]:
     """Images that have a picture."""
-    return [Changed(item.image_id, item.old, item.new, item.thumbnail) for item in images if item.thumbnail]
+    return [PicturedChange(item.image_id, item.old, item.new, item.thumbnail) for item in images if item.thumbnail]
 
 
 def _estimates(values: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
@@ -272,14 +272,14 @@ def _image(values: Mapping[str, Any], folder: Path) -> ImageChange:
     return ImageChange(**{**values, **places})
 
 
-LEAST = 5  # fewer images, or patients, tell nothing
-MAY_LOSE = 0.01
-ALIKE = 0.01
-MORE = {
+MIN_COUNT = 5  # fewer images, or patients, tell nothing
+TOLERATED_LOSS = 0.01
+EQUIVALENCE_MARGIN = 0.01
+MORE_IMAGES = {
     "JA": "Correct more masks and train again.",
     "AUC": "Hold more images out, of both classes, and train again.",
 }
-TOO_MANY = 20  # times as many images as there are: no advice that helps
+MAX_FACTOR = 20  # times as many images as there are: no advice that helps
 
 
 def advise(
@@ -298,28 +298,28 @@ def advise(
     gain = new.difference.get(metric)
     if gain is None:
         return "cannot tell", f"The {_images(new.images)} held out are of one class: no {metric} can be measured."
-    if min(gain.count, new.patients) < LEAST:
+    if min(gain.count, new.patients) < MIN_COUNT:
         return "cannot tell", (
-            f"Only {_images(gain.count)} of {new.patients} patients or lesions could be judged, and at least {LEAST} "
-            f"of each are needed. {remedy or MORE[metric]}"
+            f"Only {_images(gain.count)} of {new.patients} patients or lesions could be judged, and at least {MIN_COUNT} "
+            f"of each are needed. {remedy or MORE_IMAGES[metric]}"
         )
-    judged = [d for d in others if metric in d.difference and min(d.patients, d.difference[metric].count) >= LEAST]
+    judged = [d for d in others if metric in d.difference and min(d.patients, d.difference[metric].count) >= MIN_COUNT]
     if gain.high < 0:
-        return "keep", f"The new model does worse on {_images(gain.count)}: {_said(gain, metric)}."
-    forgotten = [domain for domain in judged if domain.difference[metric].high < -MAY_LOSE]
+        return "keep", f"The new model does worse on {_images(gain.count)}: {_format_change(gain, metric)}."
+    forgotten = [domain for domain in judged if domain.difference[metric].high < -TOLERATED_LOSS]
     if forgotten:
         worst = min(forgotten, key=lambda domain: domain.difference[metric].mean)
-        return "keep", f"The new model does worse on {worst.name}: {_said(worst.difference[metric], metric)}."
+        return "keep", f"The new model does worse on {worst.name}: {_format_change(worst.difference[metric], metric)}."
     if not gain.low > 0:  # an interval that could not be found, too
-        return "cannot tell", _by_chance(gain, metric)
-    doubtful = [domain for domain in judged if domain.difference[metric].low < -MAY_LOSE]
+        return "cannot tell", _chance_reason(gain, metric)
+    doubtful = [domain for domain in judged if domain.difference[metric].low < -TOLERATED_LOSS]
     if doubtful:
         worst = min(doubtful, key=lambda domain: domain.difference[metric].low)
-        return "cannot tell", _may_forget(gain, worst, metric)
-    return "take over", _better(gain, judged, metric)
+        return "cannot tell", _loss_reason(gain, worst, metric)
+    return "take over", _gain_reason(gain, judged, metric)
 
 
-def images_to_tell(found: Estimate, limit: float) -> int | None:
+def count_images_needed(found: Estimate, limit: float) -> int | None:
     """Estimate how many more images it takes until an interval no longer holds a limit.
 
     Its width shrinks with the root of their number (where they are like those that there are).
@@ -330,41 +330,43 @@ def images_to_tell(found: Estimate, limit: float) -> int | None:
     if not distance or not math.isfinite(half):
         return None
     needed = math.ceil(round(found.count * (half / distance) ** 2, 6))
-    return max(1, needed - found.count) if needed <= TOO_MANY * found.count else None
+    return max(1, needed - found.count) if needed <= MAX_FACTOR * found.count else None
 
 
-def _by_chance(gain: Estimate, metric: str) -> str:
+def _chance_reason(gain: Estimate, metric: str) -> str:
     """Say that a difference may be chance, and what would help."""
-    if gain.low >= -ALIKE and gain.high <= ALIKE:
-        return f"The two do equally well: {_said(gain, metric)}. Nothing is gained by changing."
-    return f"The difference may be chance: {_said(gain, metric)}. {_help(images_to_tell(gain, 0.0))}"
+    if gain.low >= -EQUIVALENCE_MARGIN and gain.high <= EQUIVALENCE_MARGIN:
+        return f"The two do equally well: {_format_change(gain, metric)}. Nothing is gained by changing."
+    return f"The difference may be chance: {_format_change(gain, metric)}. {_more_images_text(count_images_needed(gain, 0.0))}"
 
 
-def _may_forget(gain: Estimate, domain: DomainChange, metric: str) -> str:
+def _loss_reason(gain: Estimate, domain: DomainChange, metric: str) -> str:
     """Say that the new images gain, but another data set may lose."""
     change = domain.difference[metric]
-    more = _help(images_to_tell(change, -MAY_LOSE))
-    lost = f"it may lose more than {MAY_LOSE} on {domain.name}: {_said(change, metric)}"
-    return f"It gains {_said(gain, metric)}, but {lost}. {more}"
+    more = _more_images_text(count_images_needed(change, -TOLERATED_LOSS))
+    lost = f"it may lose more than {TOLERATED_LOSS} on {domain.name}: {_format_change(change, metric)}"
+    return f"It gains {_format_change(gain, metric)}, but {lost}. {more}"
 
 
-def _better(gain: Estimate, judged: Sequence[DomainChange], metric: str) -> str:
+def _gain_reason(gain: Estimate, judged: Sequence[DomainChange], metric: str) -> str:
     """Say what is gained, and that nothing is lost as far as anybody looked."""
     base = [domain.name for domain in judged if domain.base]
-    kept = f"It loses no more than {MAY_LOSE} on {', '.join(base)}." if base else "No other images were looked at."
-    return f"It gains {_said(gain, metric)} on {_images(gain.count)}. {kept}"
+    kept = (
+        f"It loses no more than {TOLERATED_LOSS} on {', '.join(base)}." if base else "No other images were looked at."
+    )
+    return f"It gains {_format_change(gain, metric)} on {_images(gain.count)}. {kept}"
 
 
-def _help(images: int | None) -> str:
+def _more_images_text(images: int | None) -> str:
     """Say how many more images would tell."""
     if images is None:
         return "Far more held-out images than these would be needed to tell."
     return f"About {images} more held-out image{'' if images == 1 else 's'} would tell."
 
 
-def _said(change: Estimate, metric: str) -> str:
+def _format_change(change: Estimate, metric: str) -> str:
     """Write a difference in a metric with its interval."""
-    return f"{metric} {change.mean:+.3f} ({change.interval(words='95 % interval ')})"
+    return f"{metric} {change.mean:+.3f} ({change.format_interval(words='95 % interval ')})"
 
 
 def _images(count: int) -> str:

@@ -10,47 +10,54 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.core.context import CONCERNS_ALL, Cancelled, Milestone, RunContext
-from napari_melanoma.core.errors import BundleError, DataSetError, InputError, in_words
+from napari_melanoma.core.context import BATCH_ERRORS, Cancelled, Milestone, RunContext
+from napari_melanoma.core.errors import BundleError, DataSetError, InputError, describe_error
 from napari_melanoma.core.files import atomic_folder
-from napari_melanoma.core.prediction import TabularEncoding
+from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.data.bags import Bag, BagKind
-from napari_melanoma.data.dataset import Entry, Sample, check_names, each_entry, read_dataset, with_masks
-from napari_melanoma.data.partial_results import forget
-from napari_melanoma.data.training_images import shortened
-from napari_melanoma.evaluation.class_values import Judged
-from napari_melanoma.evaluation.evaluate_classes import ClassEvaluation, judged_by
-from napari_melanoma.evaluation.files import Written, write_evaluation
-from napari_melanoma.evaluation.measuring import measure_models, measure_sample, threshold_of
-from napari_melanoma.evaluation.measuring_classes import DISTANCE, WHOLE, ClassEvaluationOptions, logit_name
+from napari_melanoma.data.dataset import (
+    DatasetEntry,
+    Sample,
+    check_dataset_names,
+    iter_entries,
+    read_dataset,
+    select_for_split,
+)
+from napari_melanoma.data.partial_results import remove_partial_results
+from napari_melanoma.data.training_images import shorten_digest
+from napari_melanoma.evaluation.class_measurement import ALL_FIELDS, DISTANCE, ClassEvaluationOptions, logit_name
+from napari_melanoma.evaluation.class_metrics import LabeledImages
+from napari_melanoma.evaluation.evaluate_classes import ClassEvaluation, summarize_evaluation
+from napari_melanoma.evaluation.files import EvaluationFiles, write_evaluation
+from napari_melanoma.evaluation.mask_measurement import measure_models, measure_sample, measurement_threshold
 from napari_melanoma.evaluation.overlap import images_to_measure
-from napari_melanoma.evaluation.values import (
+from napari_melanoma.evaluation.results import (
     Evaluation,
     EvaluationOptions,
-    Figures,
-    Known,
+    ImageMetrics,
+    KnownMetadata,
     Subgroup,
-    estimates,
-    known_of,
-    subgroups,
+    divide_into_subgroups,
+    estimate_metrics,
+    read_known_metadata,
 )
-from napari_melanoma.figures.evaluation import CASES, Compared
-from napari_melanoma.lesion.modality import unfit_images
+from napari_melanoma.figures.evaluation import CASES, EvaluatedCase
+from napari_melanoma.lesion.modality import modality_warnings
 from napari_melanoma.slides.tile_models import BagModel
-from napari_melanoma.training.bags import bag_samples, why_not
+from napari_melanoma.training.bags import bag_samples, explain_mismatch
+from napari_melanoma.training.data_selection import row_labels, sample_key
 from napari_melanoma.training.prepare import read_held_out
 from napari_melanoma.training.run_data import read_data
-from napari_melanoma.training.survey import answers_of, key_of
 
 if TYPE_CHECKING:
-    from napari_melanoma.classification.predictor import Judge
+    from napari_melanoma.classification.predictor import PredictionCalibration
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.lesion.analysis import ProbabilityModel
     from napari_melanoma.models.bundle import BundleInfo
 
 __all__ = ["evaluate"]
 
-CASES_OF_A_KIND = 6
+CASES_PER_GROUP = 6
 log = logging.getLogger(__name__)
 
 
@@ -86,59 +93,62 @@ def evaluate(
     Cancelled
         Where the user stopped it; the same call goes on.
     """
-    check_names(datasets)
-    samples = [s for folder in datasets for s in with_masks(read_dataset(folder), options.split)]
+    check_dataset_names(datasets)
+    samples = [s for folder in datasets for s in select_for_split(read_dataset(folder), options.split)]
     overlap = images_to_measure([model.info], samples, run=run, include=options.include_seen)
-    samples, warnings = overlap.kept, unfit_images([model.info], overlap.kept)
+    samples, warnings = overlap.measured, modality_warnings([model.info], overlap.measured)
     for warning in warnings:
         run.report(Milestone(0, len(samples), f"Warning: {warning}"))
     (figures,) = measure_models([model], samples, options, out, run=run)
-    evaluation = _evaluation(figures, threshold_of(model, options), known_of(datasets))
+    evaluation = _summarize(figures, measurement_threshold(model, options), read_known_metadata(datasets))
     evaluation = replace(evaluation, warnings=(*overlap.warnings, *warnings), overlap=overlap)
-    cases: dict[str, list[Compared]] = {}
+    cases: dict[str, list[EvaluatedCase]] = {}
     for kind, places in _cases(figures).items():
         run.check()
-        again = (_again(figures.samples[place], model, options) for place in places)
+        again = (_compare_again(figures.samples[place], model, options) for place in places)
         cases[kind] = [compared for compared in again if compared is not None]
-    write_evaluation(out, Written(evaluation, figures, cases, model, options))
-    forget(out)
+    write_evaluation(out, EvaluationFiles(evaluation, figures, cases, model, options))
+    remove_partial_results(out)
     return evaluation
 
 
-def _evaluation(figures: Figures, threshold: float, known: Known) -> Evaluation:
+def _summarize(figures: ImageMetrics, threshold: float, known: KnownMetadata) -> Evaluation:
     """Estimate the metrics over the images that could be measured."""
     found = tuple(
-        Subgroup(data, by, value, estimates(figures, places)) for data, by, value, places in subgroups(figures, known)
+        Subgroup(data, by, value, estimate_metrics(figures, places))
+        for data, by, value, places in divide_into_subgroups(figures, known)
     )
     return Evaluation(threshold, dict(_parts(figures, found)), figures.failed, found)
 
 
-def _parts(figures: Figures, found: Sequence[Subgroup]) -> Iterator[tuple[str, dict]]:
+def _parts(figures: ImageMetrics, found: Sequence[Subgroup]) -> Iterator[tuple[str, dict]]:
     """Estimates for all images, each data set and each diagnosis of it."""
     measured = figures.measured
-    yield "all", estimates(figures, measured)
+    yield "all", estimate_metrics(figures, measured)
     domains = np.array([figures.samples[place].domain for place in measured])
     for domain in np.unique(domains):
-        yield str(domain), estimates(figures, measured[domains == domain])
+        yield str(domain), estimate_metrics(figures, measured[domains == domain])
         for group in found:
             if group.data == domain and group.by == "diagnosis":
                 yield f"{domain}: {group.value}", group.metrics
 
 
-def _cases(figures: Figures) -> dict[str, list[int]]:
+def _cases(figures: ImageMetrics) -> dict[str, list[int]]:
     """Places of the images with the best, the middling and the worst Dice, no image twice, the worst first of all."""
     places = figures.measured
     ordered = places[np.argsort(figures.column("DI")[places], kind="stable")]
-    each = min(CASES_OF_A_KIND, max(1, len(ordered) // 3))
+    each = min(CASES_PER_GROUP, max(1, len(ordered) // 3))
     start = max(each, (len(ordered) - each) // 2)
     best = ordered[max(len(ordered) - each, start + each) :][::-1]
     return dict(zip(CASES, (list(best), list(ordered[start : start + each]), list(ordered[:each])), strict=True))
 
 
-def _again(sample: Sample, model: ProbabilityModel, options: EvaluationOptions) -> Compared | None:
+def _compare_again(sample: Sample, model: ProbabilityModel, options: EvaluationOptions) -> EvaluatedCase | None:
     """Compare an image once more, to draw it: to keep the pictures of all until the end would fill the memory."""
     try:
-        return measure_sample(sample, model, threshold_of(model, options), options.refinement, flips=options.flips)[0]
+        return measure_sample(
+            sample, model, measurement_threshold(model, options), options.refinement, flips=options.flips
+        )[0]
     except Cancelled:
         raise
     except Exception:  # whatever it is: the image has its figures, and does without a picture
@@ -147,11 +157,11 @@ def _again(sample: Sample, model: ProbabilityModel, options: EvaluationOptions) 
 
 
 @dataclass(frozen=True)
-class _Answering:
+class _BagClassifier:
     """What the figures and tables of classifiers ask of a model: what it is, and how its logits are read."""
 
     info: BundleInfo
-    judge: Judge
+    calibration: PredictionCalibration
     device: str
     encoding: TabularEncoding = field(default_factory=TabularEncoding)
 
@@ -161,7 +171,7 @@ def evaluate_bags(
 ) -> ClassEvaluation:
     """Measure a model of whole slides on data sets, and write what was found."""
     with atomic_folder(out) as temporary:
-        return _measured(info, _judged(info, datasets, options), temporary, options, run)
+        return _measure_bags(info, _find_labeled_bags(info, datasets, options), temporary, options, run)
 
 
 def evaluate_bags_held_out(folder: RunFolder, info: BundleInfo, *, run: RunContext) -> ClassEvaluation:
@@ -170,58 +180,58 @@ def evaluate_bags_held_out(folder: RunFolder, info: BundleInfo, *, run: RunConte
     labels, said = read_held_out(folder.path, rows)
     samples = [row.sample for row in rows if row.part == "held_out"]
     assert info.config.classifier is not None
-    judged = Judged(samples, said, labels, info.config.classifier.positive, 0, info.config.classes)
+    judged = LabeledImages(samples, said, labels, info.config.classifier.positive, 0, info.config.classes)
     with atomic_folder(folder.evaluation) as temporary:
-        return _measured(info, judged, temporary, ClassEvaluationOptions(), run)
+        return _measure_bags(info, judged, temporary, ClassEvaluationOptions(), run)
 
 
-def _judged(info: BundleInfo, datasets: Sequence[Path], options: ClassEvaluationOptions) -> Judged:
+def _find_labeled_bags(info: BundleInfo, datasets: Sequence[Path], options: ClassEvaluationOptions) -> LabeledImages:
     """The slides of data sets whose class the model knows."""
-    check_names(datasets)
+    check_dataset_names(datasets)
     config = info.config
     learnt = (config.provenance.get("recipe", {}).get("classification") or {}).get("target", "diagnosis")
     target = options.target or str(learnt)
     rows = {
         (folder.name, entry.image_id): entry.row
         for folder in datasets
-        for entry in each_entry(folder)
-        if isinstance(entry, Entry)
+        for entry in iter_entries(folder)
+        if isinstance(entry, DatasetEntry)
     }
-    answers, places = answers_of(rows, target), {name: place for place, name in enumerate(config.classes)}
+    answers, places = row_labels(rows, target), {name: place for place, name in enumerate(config.classes)}
     found = [one for folder in datasets for one in bag_samples(folder) if options.split in (None, one.split)]
-    samples = [sample for sample in found if answers.get(key_of(sample)) in places]
+    samples = [sample for sample in found if answers.get(sample_key(sample)) in places]
     if not samples:
         raise DataSetError(
             f"none of {len(found)} slides has one of the classes of '{info.name}' ({', '.join(config.classes)}) in the "
             f"column '{target}'. Name another: --target."
         )
-    labels = np.array([places[answers[key_of(sample)]] for sample in samples], np.intp)
-    return Judged(samples, rows, labels, target, len(found) - len(samples), config.classes)
+    labels = np.array([places[answers[sample_key(sample)]] for sample in samples], np.intp)
+    return LabeledImages(samples, rows, labels, target, len(found) - len(samples), config.classes)
 
 
-def _measured(
-    info: BundleInfo, judged: Judged, out: Path, options: ClassEvaluationOptions, run: RunContext
+def _measure_bags(
+    info: BundleInfo, judged: LabeledImages, out: Path, options: ClassEvaluationOptions, run: RunContext
 ) -> ClassEvaluation:
     """Ask the model about each slide, estimate, write."""
     from napari_melanoma.evaluation.evaluate_classes import write_class_evaluation
 
     judged = judged.without_training_images([info], options, run=run, digest=_digest)
     model = BagModel.load(info)
-    answering = _Answering(info, model.judge, model.device)
-    names = [logit_name(WHOLE, place) for place in range(len(info.config.classes))]
-    figures = Figures((*names, DISTANCE))
+    answering = _BagClassifier(info, model.novelty, model.device)
+    names = [logit_name(ALL_FIELDS, place) for place in range(len(info.config.classes))]
+    figures = ImageMetrics((*names, DISTANCE))
     for sample in run.track(judged.samples, "Looking at the slides"):
         try:
-            answer = model.answer(_bag(sample.image, info).pieces())
-        except CONCERNS_ALL:
+            answer = model.predict(_open_bag(sample.image, info).iter_embeddings())
+        except BATCH_ERRORS:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a library raises is of this slide; the others go on
-            figures.fail(sample, in_words(error))
+            figures.add_failed(sample, describe_error(error))
         else:
             figures.add(sample, dict(zip(names, answer.logits.tolist(), strict=True)))
     if not len(figures.measured):
         raise DataSetError(f"not one of {len(judged.samples)} slides could be measured: {figures.failed[0].error}")
-    evaluation = judged_by(answering, figures, judged, options)  # type: ignore[arg-type]  # pictures are never asked for
+    evaluation = summarize_evaluation(answering, figures, judged, options)  # type: ignore[arg-type]  # pictures are never asked for
     trained_on = judged.overlap.warnings if judged.overlap else ()
     evaluation = replace(evaluation, warnings=(*trained_on, *evaluation.warnings), overlap=judged.overlap)
     write_class_evaluation(out, evaluation, answering, options)  # type: ignore[arg-type]
@@ -231,17 +241,17 @@ def _measured(
 def _digest(folder: Path) -> int | None:
     """64 bits of the embeddings of a slide; None where they cannot be read, which is reported of the slide."""
     try:
-        return shortened(Bag.open(folder).fingerprint())
+        return shorten_digest(Bag.open(folder).fingerprint())
     except InputError:
         return None
 
 
-def _bag(folder: Path, info: BundleInfo) -> Bag:
+def _open_bag(folder: Path, info: BundleInfo) -> Bag:
     """Open the bag of a slide, whose embeddings must be those that the model learnt from."""
     encoder, tile = info.config.encoder, info.config.tile
     if encoder is None or tile is None:
         raise BundleError(f"'{info.name}' is no model of whole slides.")
     bag = Bag.open(folder)
-    if why := why_not(bag, BagKind(encoder, tile)):
+    if why := explain_mismatch(bag, BagKind(encoder, tile)):
         raise InputError(f"{folder} has embeddings that '{info.name}' did not learn from: {why}.")
     return bag

@@ -12,19 +12,25 @@ import numpy as np
 from napari_melanoma.core.context import Milestone, RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import atomic_folder, write_json
-from napari_melanoma.core.provenance import provenance
-from napari_melanoma.data.dataset import Sample, check_names, read_dataset, with_masks
-from napari_melanoma.evaluation.measuring import why_failed
-from napari_melanoma.evaluation.overlap import TRAINED_ON, Overlap, images_to_measure, marked_rows, stated
+from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.data.dataset import Sample, check_dataset_names, read_dataset, select_for_split
+from napari_melanoma.evaluation.mask_measurement import describe_failure
+from napari_melanoma.evaluation.overlap import (
+    TRAINED_ON,
+    Overlap,
+    images_to_measure,
+    mark_training_rows,
+    overlap_statement,
+)
 from napari_melanoma.evaluation.pages import Page, write_evaluation_page
-from napari_melanoma.evaluation.values import Failed
-from napari_melanoma.imaging.colormaps import class_colours, tinted
+from napari_melanoma.evaluation.results import FailedImage
+from napari_melanoma.imaging.colormaps import class_colors, overlay_labels
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_labels, write_rgb, write_table
-from napari_melanoma.lesion.modality import unfit_images
-from napari_melanoma.metrics.overlap import count_pairs, estimate_label_metrics, label_metrics
-from napari_melanoma.metrics.statistics import INTERVAL, Estimate
-from napari_melanoma.training.data_faults import numbered
+from napari_melanoma.lesion.modality import modality_warnings
+from napari_melanoma.metrics.overlap import count_class_pairs, estimate_label_metrics, label_metrics
+from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
+from napari_melanoma.training.data_checks import numbered_classes
 from napari_melanoma.training.run_data import read_data
 
 if TYPE_CHECKING:
@@ -40,7 +46,7 @@ class LabelModel(Protocol):
     info: BundleInfo
     device: str
 
-    def labels(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def predict_labels(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Say of which class each pixel is.
 
         ``rgb``: uint8 (row, column, channel). Returns uint8 (row, column).
@@ -59,7 +65,7 @@ class LabelEvaluation:
     samples: tuple[Sample, ...]
     counts: NDArray[np.int64]
     parts: Mapping[str, Mapping[str, Estimate]]
-    failed: tuple[Failed, ...] = ()
+    failed: tuple[FailedImage, ...] = ()
     warnings: tuple[str, ...] = ()
     overlap: Overlap | None = None
 
@@ -83,26 +89,26 @@ def evaluate_labels(
     Returns an image that cannot be read, or whose labels are of another size or have a value that is no class, is in no
     figure, but among those that failed.
     """
-    check_names(datasets)
-    samples = [sample for folder in datasets for sample in with_masks(read_dataset(folder), split)]
-    return _evaluated(model, samples, out, run, include_seen)
+    check_dataset_names(datasets)
+    samples = [sample for folder in datasets for sample in select_for_split(read_dataset(folder), split)]
+    return _evaluate_samples(model, samples, out, run, include_seen)
 
 
 def evaluate_labels_held_out(folder: RunFolder, model: BundleInfo, *, run: RunContext) -> LabelEvaluation:
     """Measure the model of a run on the images that it has held out."""
-    from napari_melanoma.slides.tile_models import Labeller
+    from napari_melanoma.slides.tile_models import TissueSegmenter
 
     samples = [row.sample for row in read_data(folder.data) if row.part == "held_out"]
     with atomic_folder(folder.evaluation) as temporary:
-        return _evaluated(Labeller.load(model), samples, temporary, run)
+        return _evaluate_samples(TissueSegmenter.load(model), samples, temporary, run)
 
 
-def _evaluated(
+def _evaluate_samples(
     model: LabelModel, samples: Sequence[Sample], out: Path, run: RunContext, include_seen: bool = False
 ) -> LabelEvaluation:
     """Measure images and write what was found."""
     overlap = images_to_measure([model.info], samples, run=run, include=include_seen)
-    samples, warnings = overlap.kept, unfit_images([model.info], overlap.kept)
+    samples, warnings = overlap.measured, modality_warnings([model.info], overlap.measured)
     for warning in warnings:
         run.report(Milestone(0, len(samples), f"Warning: {warning}"))
     classes = model.info.config.classes
@@ -111,7 +117,7 @@ def _evaluated(
         try:
             counts.append(measure_labels(sample, model))
         except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
-            failed.append(Failed(sample, why_failed(sample, error, out)))
+            failed.append(FailedImage(sample, describe_failure(sample, error, out)))
         else:
             measured.append(sample)
     if not measured:
@@ -136,11 +142,11 @@ def measure_labels(sample: Sample, model: LabelModel) -> NDArray[np.int64]:
 
     Returns int64 (true class, found class).
     """
-    rgb, truth = opened(sample, model.info.config.classes)
-    return count_pairs(model.labels(rgb), truth, len(model.info.config.classes))
+    rgb, truth = read_image_and_labels(sample, model.info.config.classes)
+    return count_class_pairs(model.predict_labels(rgb), truth, len(model.info.config.classes))
 
 
-def opened(sample: Sample, classes: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def read_image_and_labels(sample: Sample, classes: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Read an image and its label image.
 
     Returns uint8 (row, column, channel) and (row, column).
@@ -155,7 +161,7 @@ def opened(sample: Sample, classes: Sequence[str]) -> tuple[NDArray[np.uint8], N
     unknown = [str(value) for value in np.unique(labels) if value >= len(classes)]
     if unknown:
         raise DataSetError(
-            f"'{sample.image_id}': expected the values {numbered(classes)} in the label image, found "
+            f"'{sample.image_id}': expected the values {numbered_classes(classes)} in the label image, found "
             f"{', '.join(unknown)}. Label it with the classes of the model."
         )
     return rgb, labels
@@ -175,7 +181,7 @@ def _parts(
 
 
 WORST, SHOWN_PX, GAP_PX = 6, 256, 4
-POOLED = (
+POOLED_NOTE = (
     "The pixels of all images are counted together, class by class; DI and JA without a class are means over classes"
 )
 
@@ -183,13 +189,13 @@ POOLED = (
 def write_label_evaluation(out: Path, found: LabelEvaluation, model: LabelModel) -> None:
     """Write tables, pictures and the page."""
     samples = [*found.samples, *(item.sample for item in found.failed)]
-    rows = marked_rows(_rows(found), samples, found.overlap)
+    rows = mark_training_rows(_rows(found), samples, found.overlap)
     write_table(out / "per_image.csv", rows, [*_columns(found), TRAINED_ON])
     about = _about(found, model)
     write_json(out / "metrics.json", about)
     picture = out / "figures" / "worst.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
-    write_rgb(picture, _worst(found, model))
+    write_rgb(picture, _draw_worst(found, model))
     write_evaluation_page(_page(found, model, about, picture), out / "summary.html")
 
 
@@ -238,24 +244,24 @@ def _about(found: LabelEvaluation, model: LabelModel) -> dict[str, Any]:
         "metrics": parts,
         "confusion_px": found.counts.sum(0).tolist(),
         "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in found.failed],
-        "interval": INTERVAL,
-        "provenance": provenance(),
+        "interval": INTERVAL_METHOD,
+        "provenance": collect_provenance(),
     }
 
 
-def _worst(found: LabelEvaluation, model: LabelModel) -> NDArray[np.uint8]:
+def _draw_worst(found: LabelEvaluation, model: LabelModel) -> NDArray[np.uint8]:
     """Draw the images with the fewest pixels right: the image, what is found, the reference."""
     right = label_metrics(found.counts, found.classes)["AC"]
     rows = []
     for place in np.argsort(right, kind="stable")[:WORST]:
-        rgb, truth = opened(found.samples[place], found.classes)
-        said = model.labels(rgb)
-        pictures = [rgb, tinted(rgb, said, len(found.classes)), tinted(rgb, truth, len(found.classes))]
-        rows.append(np.concatenate([_shown(picture) for picture in pictures], axis=1))
+        rgb, truth = read_image_and_labels(found.samples[place], found.classes)
+        said = model.predict_labels(rgb)
+        pictures = [rgb, overlay_labels(rgb, said, len(found.classes)), overlay_labels(rgb, truth, len(found.classes))]
+        rows.append(np.concatenate([_thumbnail(picture) for picture in pictures], axis=1))
     return np.concatenate(rows, axis=0)
 
 
-def _shown(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Fit a picture into a square with a white rim."""
     from PIL import Image
 
@@ -278,7 +284,7 @@ def _page(found: LabelEvaluation, model: LabelModel, about: dict[str, Any], pict
     confusion = [(name, *(f"{share:.3f}" for share in row)) for name, row in zip(found.classes, shares, strict=True)]
     colours = ", ".join(
         f"{name} #{''.join(f'{part:02x}' for part in colour)}"
-        for name, colour in zip(found.classes[1:], class_colours(len(found.classes))[1:], strict=True)
+        for name, colour in zip(found.classes[1:], class_colors(len(found.classes))[1:], strict=True)
     )
     return Page(
         title=f"{model.info.name} on {', '.join(data)}",
@@ -293,8 +299,8 @@ def _page(found: LabelEvaluation, model: LabelModel, about: dict[str, Any], pict
         figures={"Worst images: the image, what is found, the reference": picture},
         failed=[(item["image_id"], item["error"]) for item in about["failed"]],
         notes=[
-            *stated(found.overlap),
-            f"{POOLED}. Intervals: {INTERVAL}.",
+            *overlap_statement(found.overlap),
+            f"{POOLED_NOTE}. Intervals: {INTERVAL_METHOD}.",
             f"Colours: {colours}.",
             "Weights {}, {program} {version}.".format(model.info.fingerprint[:16], **about["provenance"]),
         ],

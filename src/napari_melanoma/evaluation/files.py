@@ -7,31 +7,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_melanoma.core.csv_files import csv_dicts
+from napari_melanoma.core.csv_files import read_csv_dicts
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.parsing import read_json, reason_of
-from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.parsing import parse_error_reason, read_json
+from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.evaluation.overlap import TRAINED_ON, marked_rows, not_stated, stated
+from napari_melanoma.evaluation.overlap import (
+    TRAINED_ON,
+    mark_training_rows,
+    missing_overlap_warning,
+    overlap_statement,
+)
 from napari_melanoma.evaluation.pages import Page, write_evaluation_page
-from napari_melanoma.evaluation.values import (
+from napari_melanoma.evaluation.results import (
     FACTS,
     LESS_IS_BETTER,
     MEASURED,
     REFERENCE_SHARE,
     SIZE,
     SIZE_WORDS,
-    Candidate,
+    EvaluatedModel,
     Evaluation,
     EvaluationOptions,
-    Figures,
+    ImageMetrics,
     Subgroup,
 )
-from napari_melanoma.figures.evaluation import Compared, draw_cases, draw_distribution, draw_subgroups
+from napari_melanoma.figures.evaluation import EvaluatedCase, plot_cases, plot_distribution, plot_subgroups
 from napari_melanoma.io.results import write_table
-from napari_melanoma.metrics.difficulty import TRAITS
-from napari_melanoma.metrics.statistics import INTERVAL, Estimate
+from napari_melanoma.metrics.difficulty import DIFFICULTY_TRAITS
+from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import ProbabilityModel
@@ -57,42 +62,42 @@ SUBGROUP_COLUMNS = (
     *(f"{name}{end}" for name in MEASURED for end in ("", "_low", "_high")),
 )
 MOST_FAILED = 200  # that the page names; the table names all
-MANY_ENOUGH = 10  # images, for a subgroup to be named first
+MIN_IMAGES = 10  # images, for a subgroup to be named first
 IN_SUBGROUPS = ("TJA", "JA", "DI", "SE", "SP", "HD95_relative", "BF1")
 
 
 @dataclass(frozen=True)
-class Written:
+class EvaluationFiles:
     """What is written of an evaluation: the estimates, the figures of each image, and the cases that are drawn."""
 
     evaluation: Evaluation
-    figures: Figures
-    cases: Mapping[str, Sequence[Compared]]
+    figures: ImageMetrics
+    cases: Mapping[str, Sequence[EvaluatedCase]]
     model: ProbabilityModel
     options: EvaluationOptions
 
 
-def write_evaluation(out: Path, written: Written) -> None:
+def write_evaluation(out: Path, evaluation_files: EvaluationFiles) -> None:
     """Write tables, figures and the page."""
-    evaluation, figures = written.evaluation, written.figures
-    write_table(out / TABLE, marked_rows(figures.rows(), figures.samples, evaluation.overlap), COLUMNS)
+    evaluation, figures = evaluation_files.evaluation, evaluation_files.figures
+    write_table(out / TABLE, mark_training_rows(figures.rows(), figures.samples, evaluation.overlap), COLUMNS)
     write_table(out / "subgroups.csv", [_row(group) for group in evaluation.subgroups], SUBGROUP_COLUMNS)
-    about = _about(written)
+    about = _about(evaluation_files)
     write_json(out / "metrics.json", about)
     measured, dice = figures.measured, figures.column("DI")
     domains: dict[str, list[float]] = {}
     for place in measured:
         domains.setdefault(figures.samples[place].domain, []).append(float(dice[place]))
     pictures = out / "figures"
-    draw_distribution(dict(sorted(domains.items())), pictures / "dice.png")
-    draw_cases(written.cases, pictures / "cases.png")
+    plot_distribution(dict(sorted(domains.items())), pictures / "dice.png")
+    plot_cases(evaluation_files.cases, pictures / "cases.png")
     shown = {"Distribution of the Dice index": "dice.png", "Best, median and worst images": "cases.png"}
     if evaluation.subgroups:
         bars = [(g.data, g.by, f"{g.value} (n = {g.count})", g.metrics["JA"]) for g in evaluation.subgroups]
-        draw_subgroups(bars, pictures / "subgroups.png")
+        plot_subgroups(bars, pictures / "subgroups.png")
         shown = {"Jaccard index of each subgroup": "subgroups.png", **shown}
     write_evaluation_page(
-        _page(written, about, {title: pictures / name for title, name in shown.items()}), out / SUMMARY
+        _page(evaluation_files, about, {title: pictures / name for title, name in shown.items()}), out / SUMMARY
     )
 
 
@@ -101,24 +106,24 @@ def is_evaluation(folder: Path) -> bool:
     return (folder / "metrics.json").is_file() and (folder / "per_image.csv").is_file()
 
 
-def read_evaluation(folder: Path) -> Candidate:
+def read_evaluation(folder: Path) -> EvaluatedModel:
     """Read what an evaluation measured."""
     try:
         about = read_json(folder / "metrics.json")
-        figures = Figures((*MEASURED, REFERENCE_SHARE))
+        figures = ImageMetrics((*MEASURED, REFERENCE_SHARE))
         with (folder / "per_image.csv").open(encoding="utf-8", newline="") as file:
-            for row in csv_dicts(file):
+            for row in read_csv_dicts(file):
                 if row["status"] == "done":
                     values = {name: float(row[name]) for name in figures.names if row.get(name)}
                     group, split, domain = (row[name] for name in ("group", "split", "domain"))
                     sample = Sample(row["image_id"], Path(), None, group, split, domain, diagnosis=row["diagnosis"])
                     figures.add(sample, values)
-        model, warnings = about["model"], (*about.get("warnings", ()), *not_stated(about))
+        model, warnings = about["model"], (*about.get("warnings", ()), *missing_overlap_warning(about))
         threshold, options, overlap = about["threshold"], about["options"], about.get("training_overlap")
-        return Candidate(model["name"], model["fingerprint"], threshold, figures, options, warnings, overlap)
+        return EvaluatedModel(model["name"], model["fingerprint"], threshold, figures, options, warnings, overlap)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{folder} holds no evaluation that this version can read ({type(error).__name__}: {reason_of(error)}). "
+            f"{folder} holds no evaluation that this version can read ({type(error).__name__}: {parse_error_reason(error)}). "
             "Make it again: napari-melanoma evaluate --model BUNDLE --data DATASET --out DIR"
         ) from error
 
@@ -131,7 +136,7 @@ def _row(group: Subgroup) -> dict[str, object]:
     return row
 
 
-def _about(written: Written) -> dict[str, Any]:
+def _about(written: EvaluationFiles) -> dict[str, Any]:
     """Content of ``metrics.json``."""
     evaluation, info = written.evaluation, written.model.info
     return {
@@ -146,8 +151,8 @@ def _about(written: Written) -> dict[str, Any]:
             for group in evaluation.subgroups
         ],
         "failed": [{"image_id": item.sample.image_id, "error": item.error} for item in evaluation.failed],
-        "interval": INTERVAL,
-        "provenance": provenance(),
+        "interval": INTERVAL_METHOD,
+        "provenance": collect_provenance(),
     }
 
 
@@ -156,7 +161,7 @@ def _plain(found: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
     return {name: vars(estimate) for name, estimate in found.items()}
 
 
-def _page(written: Written, about: Mapping[str, Any], figures: Mapping[str, Path]) -> Page:
+def _page(written: EvaluationFiles, about: Mapping[str, Any], figures: Mapping[str, Path]) -> Page:
     """Words of the page."""
     evaluation, model = written.evaluation, written.model.info
     whole = evaluation.parts["all"]
@@ -173,7 +178,7 @@ def _page(written: Written, about: Mapping[str, Any], figures: Mapping[str, Path
         (g.data, g.by, g.value, str(g.count), *(f"{g.metrics[name].mean:.3f}" for name in IN_SUBGROUPS))
         for g in evaluation.subgroups
     ]
-    limits = "; ".join(f"{t.label}: {t.name} {'from' if t.above else 'under'} {t.limit:g}" for t in TRAITS)
+    limits = "; ".join(f"{t.label}: {t.name} {'from' if t.above else 'under'} {t.limit:g}" for t in DIFFICULTY_TRAITS)
     with_limits = f" Measured with the reference at hand: {limits}." if written.options.difficulty else ""
     return Page(
         title=f"{model.name} on {', '.join(data)}",
@@ -191,7 +196,7 @@ def _page(written: Written, about: Mapping[str, Any], figures: Mapping[str, Path
         figures=figures,
         failed=[(item["image_id"], item["error"]) for item in about["failed"][:MOST_FAILED]],
         notes=[
-            *stated(evaluation.overlap),
+            *overlap_statement(evaluation.overlap),
             f"Intervals: {about['interval']}.",
             f"{SIZE.capitalize()}, {SIZE_WORDS}.{with_limits}",
             f"Weights {model.fingerprint[:16]}, {about['provenance']['program']} {about['provenance']['version']}.",
@@ -208,11 +213,11 @@ def _lead(evaluation: Evaluation) -> str:
     """Say in a sentence or two what a reader wants to know first."""
     whole = evaluation.parts["all"]
     text = f"Dice {whole['DI']}, TJA {whole['TJA']}, Jaccard {whole['JA']} (mean over images, 95 % interval)."
-    enough = [group for group in evaluation.subgroups if group.count >= MANY_ENOUGH]
+    enough = [group for group in evaluation.subgroups if group.count >= MIN_IMAGES]
     if enough:
         low = min(enough, key=lambda group: group.metrics["JA"].mean)
         text += (
-            f" Lowest Jaccard of the subgroups of {MANY_ENOUGH} images or more: {low.metrics['JA']} "
+            f" Lowest Jaccard of the subgroups of {MIN_IMAGES} images or more: {low.metrics['JA']} "
             f"({low.data}, {low.by}: {low.value}, n = {low.count})."
         )
     return text

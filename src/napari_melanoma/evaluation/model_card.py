@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import InputError, RunError
-from napari_melanoma.core.prediction import AgeGroup
+from napari_melanoma.core.prediction_config import AgeGroup
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.evaluation.evaluate_classes import AGES
 from napari_melanoma.metrics.overlap import METRICS
@@ -28,7 +28,7 @@ users get it: threshold {threshold:.2f}, smoothed, largest lesion kept and fille
 (percentile bootstrap over patients or lesions, 2000 rounds, seed 0). TJA: Jaccard, 0 below 0.65; JA: Jaccard; DI: Dice;
 AC: accuracy; SE: sensitivity; SP: specificity of the pixels (ISIC 2018).
 """
-WHAT = {
+WHAT_IS_MEASURED = {
     "segmentation": "each mask made as users get it, the mean Jaccard index",
     "classification": "each answer given as users get it, the area under the ROC curve",
 }
@@ -46,7 +46,7 @@ Known to go wrong: red or sun-damaged skin, pale and diffuse borders, dense hair
 """
 
 
-def judge_card(run: Path) -> None:
+def write_compared_card(run: Path) -> None:
     """Write into the card of a run's model how it compared with its parent, also where it is worse."""
     from napari_melanoma.core.files import write_text
     from napari_melanoma.evaluation.comparison import read_comparison
@@ -77,7 +77,7 @@ def draft_card(
         "`napari-melanoma evaluate --model FOLDER --data DATASET --out DIR`.\n"
     )
     compared = [_compared(found)] if found is not None else []
-    return "\n".join([head(config), *compared, training(config, reviews), advice])
+    return "\n".join([card_header(config), *compared, training_section(config, reviews), advice])
 
 
 def full_card(config: BundleConfig, figures: Mapping[str, Mapping[str, Estimate]], data_notes: str) -> str:
@@ -88,10 +88,10 @@ def full_card(config: BundleConfig, figures: Mapping[str, Mapping[str, Estimate]
         for name, estimates in figures.items()
     ]
     measured = "\n".join([MEASURED.format(threshold=config.threshold), header, *rows, ""])
-    return "\n".join([head(config), measured, training(config), data_notes, LIMITS])
+    return "\n".join([card_header(config), measured, training_section(config), data_notes, LIMITS])
 
 
-def head(config: BundleConfig) -> str:
+def card_header(config: BundleConfig) -> str:
     """Write how a card begins: front matter, name and the notice."""
     kinds = f"For photographs of these kinds: {', '.join(config.modalities) or 'not stated'}."
     if config.tile is not None:
@@ -108,12 +108,12 @@ pipeline_tag: {PIPELINES[config.task]}
 {config.title}.
 
 **Research use only; not for diagnosis.** {kinds}
-{_drawn(config)}"""
+{_synthetic_note(config)}"""
 
 
-def _drawn(config: BundleConfig) -> str:
+def _synthetic_note(config: BundleConfig) -> str:
     """What a reader must know of a model that has learnt from phantoms."""
-    share = config.drawn_share
+    share = config.synthetic_share
     if not share:
         return ""
     if share < 1:
@@ -132,18 +132,18 @@ def _compared(found: Comparison) -> str:
     one = found.images == 1
     told = not one and (gain.low > 0 or gain.high < 0)
     word = ("better" if gain.mean > 0 else "worse") if told else "not told apart by these images"
-    interval = "one image, so no interval" if one else gain.interval(words="95 % interval ")
+    interval = "one image, so no interval" if one else gain.format_interval(words="95 % interval ")
     images = "1 image" if one else f"{found.images} images"
     patients = "1 patient or lesion" if found.patients == 1 else f"{found.patients} patients or lesions"
     return f"""## Against the model that it started from
 
 {found.new.name} against {found.old.name}: **{word}**. On {images} of {patients} held out of the training,
-{WHAT[found.task]} is {after.mean:.3f} against {before.mean:.3f}, difference
+{WHAT_IS_MEASURED[found.task]} is {after.mean:.3f} against {before.mean:.3f}, difference
 {gain.mean:+.3f} ({interval}). Advice: {found.advice}. {found.reason}
 """
 
 
-def training(config: BundleConfig, reviews: Mapping[str | None, int] | None = None) -> str:
+def training_section(config: BundleConfig, reviews: Mapping[str | None, int] | None = None) -> str:
     """Write how it was trained, from the provenance.
 
     Markdown, a section.
@@ -155,20 +155,20 @@ def training(config: BundleConfig, reviews: Mapping[str | None, int] | None = No
         learnt += f"\n- of the masks, {corrected} were corrected by hand and {accepted} accepted as they were"
     elif known.get("corrections"):
         learnt += f"\n- of the masks, {known['corrections']} were corrected or accepted by hand"
-    prepared = f" ({config.preprocessing.words})" if config.preprocessing.is_on else ""
+    prepared = f" ({config.preprocessing.description})" if config.preprocessing.is_on else ""
     return f"""## Training
 
 {learnt}
 
 - Network: `{config.architecture}` {config.options}, input {config.input_size} x {config.input_size} pixels{prepared}
 - Start: {known.get("start")}; loss: {known.get("loss")}; up to {known.get("epochs")} epochs; seed {known.get("seed")}
-{_tuned(config)}"""
+{_validation_text(config)}"""
 
 
-def _tuned(config: BundleConfig) -> str:
+def _validation_text(config: BundleConfig) -> str:
     """What the tuning images chose, and what they say."""
     known, images = config.provenance, config.provenance.get("tuning_images")
-    if config.task == "segmentation" and not config.draws_one_class:
+    if config.task == "segmentation" and not config.segments_one_class:
         chose = "had no say" if known.get("recipe", {}).get("keep") == "last" else "chose the epoch"
         dice = ", ".join(f"{name} {value}" for name, value in known.get("tuning_dice_of_classes", {}).items())
         return f"""- It tells {", ".join(config.classes)} apart, pixel by pixel; the most probable class counts
@@ -216,7 +216,7 @@ def bag_card(config: BundleConfig) -> str:
         else "no operating point could be chosen"
     )
     share = "not known" if asked.prevalence is None else f"{asked.prevalence:.2f}"
-    return f"""{head(config)}
+    return f"""{card_header(config)}
 ## What it stands on
 
 It answers from embeddings of `{encoder.name}`: {encoder.features} features a tile, weights
@@ -255,7 +255,7 @@ sensitivity of {asked:.2f}. AP: average precision, {share:.2f} by chance; ECE: e
 
 
 @dataclass(frozen=True)
-class Group:
+class CardSubgroup:
     """How it does on some of the images: what they have in common, how many, and how many are positive."""
 
     name: str
@@ -265,7 +265,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class CrossValidated:
+class CrossValidationMetrics:
     """What a cross-validation found."""
 
     folds: int
@@ -273,11 +273,11 @@ class CrossValidated:
     asked: Mapping[str, Mapping[str, Estimate]]
     gain: Estimate
     sets: Mapping[str, Estimate]
-    groups: Sequence[Group] = ()
+    groups: Sequence[CardSubgroup] = ()
 
 
 def full_class_card(
-    config: BundleConfig, found: CrossValidated, elsewhere: Mapping[str, Mapping[str, Estimate]], notes: str
+    config: BundleConfig, found: CrossValidationMetrics, elsewhere: Mapping[str, Mapping[str, Estimate]], notes: str
 ) -> str:
     """Write the card of a classifier that ships."""
     asked = config.classifier
@@ -285,21 +285,21 @@ def full_class_card(
     about = {"folds": found.folds, "positive": asked.positive, "share": found.share}
     point = asked.operating_point.asked if asked.operating_point else 0.5
     parts = [
-        head(config),
+        card_header(config),
         CLASSIFIER_MEASURED.format(**about, asked=point),
         _table("asked with", found.asked),
-        _form(found, asked.positive),
+        _patient_data_section(found, asked.positive),
         _sets(found.sets, asked.positive, asked.coverage),
         _groups(found.groups, asked.positive),
         "### Other data\n\nThis bundle, on images of other clinics and cameras.\n",
         _table("images", elsewhere),
-        training(config),
+        training_section(config),
         notes,
     ]
     return "\n".join(parts)
 
 
-def age_groups(groups: Sequence[Group]) -> tuple[AgeGroup, ...]:
+def age_groups(groups: Sequence[CardSubgroup]) -> tuple[AgeGroup, ...]:
     """Take out what a bundle says beside its answers: how often it was right about people of each age.
 
     Returns the youngest first; without a group that holds no positive or no other case.
@@ -334,7 +334,7 @@ def _table(title: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _form(found: CrossValidated, positive: str) -> str:
+def _patient_data_section(found: CrossValidationMetrics, positive: str) -> str:
     """Whether the patient's data help."""
     gain = found.gain
     helps = "helps" if gain.low > 0 else "harms" if gain.high < 0 else "cannot be shown to help"
@@ -353,7 +353,7 @@ A share of {sets["unlike"]} was said to look like nothing it was trained on.
 """
 
 
-def _groups(groups: Sequence[Group], positive: str) -> str:
+def _groups(groups: Sequence[CardSubgroup], positive: str) -> str:
     """How it does on groups of images."""
     lines = [
         "### Groups",

@@ -12,17 +12,17 @@ import numpy as np
 
 from napari_melanoma.core.context import Milestone, RunContext
 from napari_melanoma.core.errors import BundleError, DataSetError
-from napari_melanoma.core.wording import counted
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.data.training_images import (
-    FILE,
-    Digest,
+    FILE_NAME,
+    DigestFunction,
     TrainingImages,
-    are_listed,
-    are_of_listed_groups,
-    digest_of,
+    find_trained_groups,
+    find_trained_images,
+    hash_image_file,
     hash_images,
 )
-from napari_melanoma.training.run_data import images_of
+from napari_melanoma.training.run_data import read_training_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from napari_melanoma.evaluation.comparison import Advice, Comparison
     from napari_melanoma.evaluation.pages import Page
     from napari_melanoma.models.bundle import BundleInfo
+    from napari_melanoma.training.data_selection import SelectedSamples
     from napari_melanoma.training.recipe import TrainRecipe
-    from napari_melanoma.training.survey import Chosen
 
 PROGRAM = "napari-melanoma"
 TRAINED_ON = "trained_on"  # column of tables
-LEAST = 5  # images and patients: with fewer no verdict is given
-MOST_LOOKED_AT = 500  # thumbnails of held-out photographs, read before a start
-KNOWN = (
+MIN_COUNT = 5  # images and patients: with fewer no verdict is given
+MAX_CHECKED = 500  # thumbnails of held-out photographs, read before a start
+KNOWN_TO_START = (
     "{count} of {all} images that are to compare the models cannot: '{start}' was trained on them or on others of "
     "their patients."
 )
@@ -68,12 +68,12 @@ NONE_SEEN = (
     "None of the {total} is among the images that {models} trained on, by pixels, similar pictures and patients."
 )
 NO_VERDICT = "No verdict: the images include some that a model was trained on."
-MORE = (
+MORE_NEEDED = (
     "Correct about {count} more photographs of patients that these models were not trained on, and train again: so "
     "many are needed until enough of them are held out."
 )
 NOT_COMPARED = "The evaluation of '{model}' is of an older version, which did not look for training images among these."
-FEW = "{images} of {patients} remain: at least {least} images and {least} patients are needed for a verdict."
+TOO_FEW = "{images} of {patients} remain: at least {least} images and {least} patients are needed for a verdict."
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,14 +104,14 @@ class Overlap:
         return np.logical_or.reduce([np.zeros(len(self.samples), bool), *(model.patients for model in self.models)])
 
     @property
-    def judged(self) -> NDArray[np.bool_]:
+    def is_measured(self) -> NDArray[np.bool_]:
         """Images, of all, that are measured; bool (image,)."""
         return np.ones(len(self.samples), bool) if self.included else ~self.seen
 
     @property
-    def kept(self) -> list[Sample]:
+    def measured(self) -> list[Sample]:
         """Images that are measured."""
-        return [sample for sample, judged in zip(self.samples, self.judged, strict=True) if judged]
+        return [sample for sample, judged in zip(self.samples, self.is_measured, strict=True) if judged]
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -121,33 +121,36 @@ class Overlap:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences that every output of an evaluation carries."""
-        if not (self.seen.any() and not self.included and self.kept and not self.enough):
+        if not (self.seen.any() and not self.included and self.measured and not self.is_enough):
             return self.notices
-        patients = _patients({sample.group for sample in self.kept})
-        return (*self.notices, FEW.format(images=counted(len(self.kept), "image"), patients=patients, least=LEAST))
+        patients = _patients({sample.group for sample in self.measured})
+        return (
+            *self.notices,
+            TOO_FEW.format(images=format_count(len(self.measured), "image"), patients=patients, least=MIN_COUNT),
+        )
 
     @property
     def notices(self) -> tuple[str, ...]:
         """Sentences that a comparison carries; whether enough images are left is part of the reason of its advice."""
         words = INCLUDED if self.included else LEFT_OUT
-        total = counted(len(self.samples), "image")
+        total = format_count(len(self.samples), "image")
         alike: dict[bytes, list[ModelOverlap]] = {}  # a model that was trained from another one shares its images
         for model in self.models:
             if model.patients.any():
                 alike.setdefault(model.images.tobytes() + model.patients.tobytes(), []).append(model)
         said = []
         for models in alike.values():
-            seen, why = models[0].patients, _why(models[0])
+            seen, why = models[0].patients, _overlap_reason(models[0])
             groups = _patients({s.group for s, known in zip(self.samples, seen, strict=True) if known})
-            names = _were([model.name for model in models])
+            names = _models_with_verb([model.name for model in models])
             said.append(words.format(count=int(seen.sum()), total=total, groups=groups, models=names, why=why))
         return tuple(dict.fromkeys([*said, *(model.unknown for model in self.models if model.unknown)]))
 
     @property
-    def enough(self) -> bool:
+    def is_enough(self) -> bool:
         """Whether the images that are measured can give a verdict."""
         unseen = [sample for sample, seen in zip(self.samples, self.seen, strict=True) if not seen]
-        return min(len(unseen), len({sample.group for sample in unseen})) >= LEAST
+        return min(len(unseen), len({sample.group for sample in unseen})) >= MIN_COUNT
 
     def verdict(self, advice: Advice, reason: str) -> tuple[Advice, str]:
         """Refuse an advice on two models, the old one and the new one, that these images cannot give.
@@ -162,34 +165,34 @@ class Overlap:
             return "cannot tell", f"{new.unknown} {reason}"
         return advice, reason
 
-    def more_needed(self, held_out_fraction: float) -> tuple[str, ...]:
+    def more_images_notice(self, held_out_fraction: float) -> tuple[str, ...]:
         """Say how many images would be needed where too few are left that no model was trained on.
 
         A sentence, or none.
         """
-        if self.enough or not self.seen.any():
+        if self.is_enough or not self.seen.any():
             return ()
-        missing = LEAST - len({sample.group for sample in self.kept})
+        missing = MIN_COUNT - len({sample.group for sample in self.measured})
         wanted = math.ceil(max(1, missing) / held_out_fraction) if held_out_fraction else max(1, missing)
-        return (MORE.format(count=wanted),)
+        return (MORE_NEEDED.format(count=wanted),)
 
     @property
     def summary(self) -> str:
         """One sentence on what was compared, or left out; empty where a model does not state its images."""
         if self.seen.any() or self.unknown:
             return " ".join(self.notices)
-        total = counted(len(self.samples), "image")
-        return NONE_SEEN.format(total=total, models=_were([model.name for model in self.models]))
+        total = format_count(len(self.samples), "image")
+        return NONE_SEEN.format(total=total, models=_models_with_verb([model.name for model in self.models]))
 
-    def names(self, sample: Sample) -> str:
+    def model_names(self, sample: Sample) -> str:
         """Name the models that were trained on an image or on others of its patient.
 
         Joined by semicolons; empty where there is none.
         """
-        return self._names.get((sample.domain, sample.image_id), "")
+        return self._model_names.get((sample.domain, sample.image_id), "")
 
     @cached_property
-    def _names(self) -> dict[tuple[str, str], str]:
+    def _model_names(self) -> dict[tuple[str, str], str]:
         return {
             (sample.domain, sample.image_id): "; ".join(dict.fromkeys(m.name for m in self.models if m.patients[place]))
             for place, sample in enumerate(self.samples)
@@ -204,9 +207,9 @@ class Overlap:
         )
         return {
             "included": self.included,
-            "verdict": self.enough and not (self.included and bool(self.seen.any())),
+            "verdict": self.is_enough and not (self.included and bool(self.seen.any())),
             "images": len(self.samples),
-            "judged": len(self.kept),
+            "judged": len(self.measured),
             "left_out": left_out,
             "models": [
                 {
@@ -227,24 +230,24 @@ def find_overlap(
     *,
     run: RunContext,
     include: bool = False,
-    digest: Digest = digest_of,
+    digest: DigestFunction = hash_image_file,
 ) -> Overlap:
     """Find the images that any of several models was trained or tuned on.
 
     ``digest``: from the path of an image to 64 bits of its content; by default of its pixels. Over all models together:
     what one of them knows is left out for all.
     """
-    listed = [_listed(model) for model in models]
+    listed = [_read_listed(model) for model in models]
     found = []
     if any(len(one.pixels) or one.groups for one, _ in listed if one):
-        tiles = any(model.config.is_of_slides for model in models)
-        hashed = hash_images(samples, run, digest=digest, looks=not tiles)
+        tiles = any(model.config.is_slide_model for model in models)
+        hashed = hash_images(samples, run, digest=digest, perceptual=not tiles)
         for model, (one, unknown) in zip(models, listed, strict=True):
-            images = are_listed(hashed, one, tiles=tiles) if one else np.zeros(len(samples), bool)
+            images = find_trained_images(hashed, one, tiles=tiles) if one else np.zeros(len(samples), bool)
             groups = {sample.group for sample, seen in zip(samples, images, strict=True) if seen}
             patients = np.array([sample.group in groups for sample in samples], bool)
             if one:
-                patients |= are_of_listed_groups(samples, one)
+                patients |= find_trained_groups(samples, one)
             found.append(ModelOverlap(model.name, images, patients, unknown))
     else:
         none = np.zeros(len(samples), bool)
@@ -260,14 +263,14 @@ def images_to_measure(
     *,
     run: RunContext,
     include: bool = False,
-    digest: Digest = digest_of,
+    digest: DigestFunction = hash_image_file,
 ) -> Overlap:
     """Find the images to measure models on, and report which are left out."""
     overlap = find_overlap(models, samples, run=run, include=include, digest=digest)
-    if samples and not overlap.kept:
-        total = counted(len(samples), "image")
-        names = _were([model.name for model in overlap.models if model.patients.any()])
-        raise DataSetError(ALL_LEFT_OUT.format(total=total, models=names, least=LEAST))
+    if samples and not overlap.measured:
+        total = format_count(len(samples), "image")
+        names = _models_with_verb([model.name for model in overlap.models if model.patients.any()])
+        raise DataSetError(ALL_LEFT_OUT.format(total=total, models=names, least=MIN_COUNT))
     for warning in overlap.warnings:
         run.report(Milestone(0, len(samples), f"Warning: {warning}"))
     return overlap
@@ -280,7 +283,7 @@ def with_overlap(comparison: Comparison, overlap: Overlap, warnings: Sequence[st
     return replace(comparison, advice=advice, reason=reason, facts=facts)
 
 
-def stated(overlap: Overlap | None) -> list[str]:
+def overlap_statement(overlap: Overlap | None) -> list[str]:
     """Give the sentence by which a page states that no image was trained on; what was is among its warnings.
 
     One, or none.
@@ -299,7 +302,7 @@ def without_verdict(page: Page, overlaps: Iterable[Mapping[str, Any] | None]) ->
     return replace(page, lead=f"{NO_VERDICT} {page.lead}") if included else page
 
 
-def not_stated(about: Mapping[str, Any]) -> tuple[str, ...]:
+def missing_overlap_warning(about: Mapping[str, Any]) -> tuple[str, ...]:
     """Warn of the stored results of a version that did not look for training images.
 
     A sentence, or none.
@@ -307,18 +310,18 @@ def not_stated(about: Mapping[str, Any]) -> tuple[str, ...]:
     return () if about.get("training_overlap") else (NOT_COMPARED.format(model=about["model"]["name"]),)
 
 
-def marked_rows(
+def mark_training_rows(
     rows: Iterable[dict[str, object]], samples: Sequence[Sample], overlap: Overlap | None
 ) -> Iterator[dict[str, object]]:
     """Name in each row of a table the models that were trained on its image."""
     for row, sample in zip(rows, samples, strict=True):
-        yield {**row, TRAINED_ON: overlap.names(sample) if overlap else ""}
+        yield {**row, TRAINED_ON: overlap.model_names(sample) if overlap else ""}
 
 
-def _listed(model: BundleInfo) -> tuple[TrainingImages | None, str]:
+def _read_listed(model: BundleInfo) -> tuple[TrainingImages | None, str]:
     """The images of a model, and a sentence where it does not state them all."""
     try:
-        found = images_of(model)
+        found = read_training_images(model)
     except BundleError as error:
         return None, DAMAGED.format(model=model.name, error=error)
     if found is None:
@@ -327,19 +330,19 @@ def _listed(model: BundleInfo) -> tuple[TrainingImages | None, str]:
     return found, unlisted
 
 
-def unstated(model: BundleInfo) -> str:
+def describe_unstated(model: BundleInfo) -> str:
     """Describe what a bundle does not state about the images that it was trained on.
 
     A sentence; "" where it states them all.
     """
-    said = _listed(model)[1]
+    said = _read_listed(model)[1]
     ours = model.config.provenance.get("program") == PROGRAM or PROGRAM in model.card
     if ours and said == NOT_STATED.format(model=model.name):
-        return LOST.format(model=model.name, file=FILE)
+        return LOST.format(model=model.name, file=FILE_NAME)
     return said
 
 
-def _why(model: ModelOverlap) -> str:
+def _overlap_reason(model: ModelOverlap) -> str:
     """Say by what images were recognized."""
     same, other = int(model.images.sum()), int((model.patients & ~model.images).sum())
     if not other:
@@ -353,13 +356,13 @@ def _patients(groups: set[str]) -> str:
     return "1 patient or lesion" if len(groups) == 1 else f"{len(groups):,} patients or lesions"
 
 
-def _were(names: Sequence[str]) -> str:
+def _models_with_verb(names: Sequence[str]) -> str:
     """Name models with their verb."""
     quoted = [f"'{name}'" for name in dict.fromkeys(names)]
     return f"{' and '.join(quoted)} {'was' if len(quoted) == 1 else 'were'}"
 
 
-def known_to_start(recipe: TrainRecipe, chosen: Chosen, run: RunContext) -> str:
+def start_overlap_warning(recipe: TrainRecipe, chosen: SelectedSamples, run: RunContext) -> str:
     """Warn of photographs that are held out although the start was trained on them, by thumbnails and patients.
 
     "" where there are none, or the recipe is of tiles or slides.
@@ -368,10 +371,10 @@ def known_to_start(recipe: TrainRecipe, chosen: Chosen, run: RunContext) -> str:
 
     if not recipe.model.starts_from_bundle or recipe.tile is not None or recipe.bags is not None:
         return ""
-    held_out, start = chosen.parts.held_out[:MOST_LOOKED_AT], find_bundle(recipe.model.start)
+    held_out, start = chosen.parts.test[:MAX_CHECKED], find_bundle(recipe.model.start)
     overlap = find_overlap([start], held_out, run=run, digest=lambda path: None)
     count = int(overlap.seen.sum())
     if not count:
         return ""
-    known = KNOWN.format(count=count, all=len(held_out), start=start.name)
-    return " ".join([known, *overlap.more_needed(recipe.data.held_out_fraction)])
+    known = KNOWN_TO_START.format(count=count, all=len(held_out), start=start.name)
+    return " ".join([known, *overlap.more_images_notice(recipe.data.held_out_fraction)])

@@ -99,20 +99,20 @@ ADVICE = {
     "keep": "Keep the old model.",
     "cannot tell": "The images cannot tell.",
 }
-TAKE = "napari-melanoma models import RUN, or Take over in the Train dock,"
-NEXT = {
-    "take over": f"Look at the pictures first, above all at the worse ones. Then {TAKE} lists the new model beside the "
+ACTIVATE = "napari-melanoma models import RUN, or Take over in the Train dock,"
+NEXT_STEPS = {
+    "take over": f"Look at the pictures first, above all at the worse ones. Then {ACTIVATE} lists the new model beside the "
     "old one, which stays.",
     "keep": "The worse pictures show on what the new model fails; corrected masks of that kind may help it. "
-    f"{TAKE} takes it all the same.",
-    "cannot tell": f"More images that are held out would tell; the pictures show what differs. {TAKE} takes it all the "
+    f"{ACTIVATE} takes it all the same.",
+    "cannot tell": f"More images that are held out would tell; the pictures show what differs. {ACTIVATE} takes it all the "
     "same.",
 }
 COLUMNS = ("Images", "n", "Metric", "Old", "New", "Difference (95 % interval)")
 
 
 @dataclass(frozen=True)
-class Changed:
+class PicturedChange:
     """An image that changed: its name, the Jaccard index before and after, and the PNG with all contours."""
 
     name: str
@@ -133,8 +133,8 @@ class ComparisonPage:
     advice: str
     reason: str
     rows: Sequence[Sequence[str]]
-    better: Sequence[Changed]
-    worse: Sequence[Changed]
+    better: Sequence[PicturedChange]
+    worse: Sequence[PicturedChange]
     note: str
     failed: Sequence[tuple[str, str]] = ()
     warnings: Sequence[str] = ()
@@ -143,11 +143,11 @@ class ComparisonPage:
 def write_comparison_page(page: ComparisonPage, figure: Path, path: Path) -> None:
     """Write the page with its pictures inside."""
     sides = [("Better", _pictures(page.better)), ("Worse", _pictures(page.worse))]
-    words = {"advice": ADVICE[page.advice], "next": NEXT[page.advice], "columns": COLUMNS}
+    words = {"advice": ADVICE[page.advice], "next": NEXT_STEPS[page.advice], "columns": COLUMNS}
     write_html(path, COMPARISON_PAGE, page=page, sides=sides, figure=png_uri(figure), **words)
 
 
-def _pictures(images: Sequence[Changed]) -> list[dict[str, str]]:
+def _pictures(images: Sequence[PicturedChange]) -> list[dict[str, str]]:
     """Name, change and data of each picture."""
     return [
         {

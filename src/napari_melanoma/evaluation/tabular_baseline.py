@@ -13,41 +13,47 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.prediction import TabularChoices
-from napari_melanoma.data.dataset import Entry, OutsideFolder, each_entry, owner_of
-from napari_melanoma.data.features.encoding import as_matrix, choices_for, fit, understand, unread_numbers
-from napari_melanoma.data.splits import folds
-from napari_melanoma.evaluation.class_values import Told
-from napari_melanoma.training.survey import OTHER, answers_of
+from napari_melanoma.core.prediction_config import TabularConfig
+from napari_melanoma.data.dataset import DatasetEntry, OutsideFolderError, get_group_id, iter_entries
+from napari_melanoma.data.features.encoding import (
+    choose_encodings,
+    describe_invalid_numbers,
+    fit_encoding,
+    read_table_values,
+    to_matrix,
+)
+from napari_melanoma.data.splits import assign_folds
+from napari_melanoma.evaluation.class_metrics import ClassPredictions
+from napari_melanoma.training.data_selection import OTHER, row_labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.prediction import TabularEncoding
+    from napari_melanoma.core.prediction_config import TabularEncoding
 
 Row = Mapping[str, str]
 
 
 @dataclass(frozen=True, eq=False)
-class Baseline:
+class TabularBaseline:
     """What the table alone told: of each row, by trees that had not seen its patient; and what was left out.
 
     ``left_out`` counts rows without an answer and ``faulty`` those with a fault; ``notes`` describe these and cells
     that count as unknown although something stands in them.
     """
 
-    told: Told
+    predictions: ClassPredictions
     columns: tuple[str, ...]
     left_out: int
     faulty: int = 0
     notes: tuple[str, ...] = ()
 
 
-def cross_validated(
+def cross_validate_trees(
     rows: Sequence[Row],
-    choices: TabularChoices,
+    choices: TabularConfig,
     fold_of: Sequence[int],
     labels: NDArray[np.intp],
     *,
@@ -64,13 +70,13 @@ def cross_validated(
     for fold in np.unique(where):
         learnt, asked = np.flatnonzero(where != fold).tolist(), np.flatnonzero(where == fold).tolist()
         trees, encoding = fit_trees([rows[place] for place in learnt], choices, labels[learnt], target, seed)
-        matrix, _ = as_matrix(understand([rows[place] for place in asked], encoding))
+        matrix, _ = to_matrix(read_table_values([rows[place] for place in asked], encoding))
         found[np.ix_(asked, trees.classes_)] = trees.predict_proba(matrix)
     return found
 
 
 def fit_trees(
-    rows: Sequence[Row], choices: TabularChoices, labels: NDArray[np.intp], target: str, seed: int = 0
+    rows: Sequence[Row], choices: TabularConfig, labels: NDArray[np.intp], target: str, seed: int = 0
 ) -> tuple[HistGradientBoostingClassifier, TabularEncoding]:
     """Fit boosted trees to rows.
 
@@ -82,17 +88,17 @@ def fit_trees(
         raise DataSetError(
             f"the rows to learn from have one class alone in the column '{target}': nothing to tell apart."
         )
-    encoding = fit(rows, choices, target)
-    matrix, categorical = as_matrix(understand(rows, encoding))
+    encoding = fit_encoding(rows, choices, target)
+    matrix, categorical = to_matrix(read_table_values(rows, encoding))
     trees = HistGradientBoostingClassifier(
         learning_rate=0.05, max_iter=100, max_leaf_nodes=8, categorical_features=categorical, random_state=seed
     )
     return trees.fit(matrix, labels), encoding
 
 
-def baseline(
+def evaluate_baseline(
     dataset: Path, target: str, columns: Sequence[str], *, count: int = 5, seed: int = 0, run: RunContext
-) -> Baseline:
+) -> TabularBaseline:
     """Cross-validate the table of a data set, grouped by patients.
 
     Of a column of 1 and 0 about its own name; of words about ``melanoma`` where it is one of them, else the rarest.
@@ -102,7 +108,7 @@ def baseline(
     if not any(target in row for row in entries):
         there = ", ".join(sorted({name for row in entries for name in row}))
         raise DataSetError(f"the table has no column '{target}' (found: {there}). Name the one that holds the answer.")
-    answers = answers_of(known, target)
+    answers = row_labels(known, target)
     rows = [known[key] for key in answers]
     names = sorted(set(answers.values()), key=lambda word: (word != OTHER, word))
     if len(names) < 2:
@@ -110,27 +116,29 @@ def baseline(
             f"the column '{target}' has one class alone ({', '.join(names) or 'none'}): there is nothing to tell apart."
         )
     run.check()
-    choices = choices_for(columns, rows)
+    choices = choose_encodings(columns, rows)
     notes = [f"{len(faults)} faulty rows are left out, the first: {faults[0]}"] if faults else []
-    notes += unread_numbers({row["image_id"]: row for row in rows}, [column.name for column in choices.numbers])
+    notes += describe_invalid_numbers(
+        {row["image_id"]: row for row in rows}, [column.name for column in choices.numbers]
+    )
     labels = np.array([names.index(word) for word in answers.values()], np.intp)
-    groups = [owner_of(row) for row in rows]
-    dealt = folds(groups, list(answers.values()), count, seed)
-    said = cross_validated(rows, choices, dealt, labels, target=target, seed=seed)
+    groups = [get_group_id(row) for row in rows]
+    dealt = assign_folds(groups, list(answers.values()), count, seed)
+    said = cross_validate_trees(rows, choices, dealt, labels, target=target, seed=seed)
     rarest = names[int(np.argmin(np.bincount(labels)))]
     positive = next((word for word in (target, "melanoma") if word in names), rarest)
-    found = Told(said, labels, np.array(groups), tuple(names), positive)
-    return Baseline(found, tuple(columns), len(entries) - len(rows), len(faults), tuple(notes))
+    found = ClassPredictions(said, labels, np.array(groups), tuple(names), positive)
+    return TabularBaseline(found, tuple(columns), len(entries) - len(rows), len(faults), tuple(notes))
 
 
 def _read(dataset: Path) -> tuple[list[Row], list[str]]:
     """Read the rows of a data set, and what is wrong with faulty ones."""
     entries: list[Row] = []
     faults: list[str] = []
-    for entry in each_entry(dataset):
-        if isinstance(entry, OutsideFolder):  # or the figures would be of other rows than the user thinks
+    for entry in iter_entries(dataset):
+        if isinstance(entry, OutsideFolderError):  # or the figures would be of other rows than the user thinks
             raise entry
-        if isinstance(entry, Entry):
+        if isinstance(entry, DatasetEntry):
             entries.append(entry.row)
         else:
             faults.append(str(entry))

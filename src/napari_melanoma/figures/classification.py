@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.figures.evaluation import COLOURS
+from napari_melanoma.figures.evaluation import COLORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,40 +20,40 @@ if TYPE_CHECKING:
     from napari_melanoma.figures.evaluation import Interval
     from napari_melanoma.metrics.calibration import Reliability
 
-BLUE, ORANGE, GREY = "#3b6fa0", "#d08000", "#999999"
-FEW = 10  # images of a bin: the share among fewer says next to nothing
+BLUE, ORANGE, GRAY = "#3b6fa0", "#d08000", "#999999"
+FEW_IMAGES = 10  # images of a bin: the share among fewer says next to nothing
 STYLES = ("-", "--", "-.", ":")
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class ClassifierCurve:
     """A curve with its name: float64 (point,) each, and the point of the cut, where there is one."""
 
     name: str
     x: NDArray[np.float64]
     y: NDArray[np.float64]
-    cut: tuple[float, float] | None = None
+    operating_point: tuple[float, float] | None = None
 
 
-def draw_roc(curves: Sequence[Curve], path: Path) -> None:
+def plot_roc(curves: Sequence[ClassifierCurve], path: Path) -> None:
     """Draw ROC curves, each with its operating point."""
-    figure, axis = _square()
-    axis.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
-    _draw_curves(axis, curves)
+    figure, axis = _create_square_axes()
+    axis.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8)
+    _plot_curves(axis, curves)
     axis.set(xlabel="1 - specificity", ylabel="sensitivity")
     _save(figure, path)
 
 
-def draw_precision_recall(curves: Sequence[Curve], share: float, path: Path) -> None:
+def plot_precision_recall(curves: Sequence[ClassifierCurve], share: float, path: Path) -> None:
     """Draw the precision over the sensitivity."""
-    figure, axis = _square()
-    axis.axhline(share, color=GREY, linewidth=0.8)
-    _draw_curves(axis, curves)
+    figure, axis = _create_square_axes()
+    axis.axhline(share, color=GRAY, linewidth=0.8)
+    _plot_curves(axis, curves)
     axis.set(xlabel="sensitivity", ylabel="precision")
     _save(figure, path)
 
 
-def draw_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path) -> None:
+def plot_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path) -> None:
     """Draw what came against what was predicted, and below it how the probabilities are distributed.
 
     ``scores``: probability of the positive class of every image, float64 (image,).
@@ -62,8 +62,8 @@ def draw_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path)
 
     figure = Figure(figsize=(5.2, 6.2), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    above.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
-    draw_bins(above, bins, BLUE)
+    above.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8)
+    plot_bins(above, bins, BLUE)
     above.set(ylabel="share that came, 95 % interval", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     below.hist(scores, bins=np.linspace(0, 1, 41), color=BLUE)
     below.set(xlabel="probability", ylabel="images")
@@ -72,9 +72,9 @@ def draw_reliability(bins: Reliability, scores: NDArray[np.float64], path: Path)
     _save(figure, path)
 
 
-def draw_bins(axes: Axes, bins: Reliability, color: str) -> None:
+def plot_bins(axes: Axes, bins: Reliability, color: str) -> None:
     """Draw the points of a reliability diagram with their intervals; those of few images are faint and not joined."""
-    many = bins.count >= FEW
+    many = bins.count >= FEW_IMAGES
     for chosen, strength in ((many, 1.0), (~many, 0.35)):
         axes.vlines(bins.predicted[chosen], bins.low[chosen], bins.high[chosen], color=color, alpha=strength)
         axes.plot(bins.predicted[chosen], bins.observed[chosen], "o", color=color, markersize=4, alpha=strength)
@@ -82,7 +82,7 @@ def draw_bins(axes: Axes, bins: Reliability, color: str) -> None:
     axes.plot(bins.predicted, broken, color=color, linewidth=1)
 
 
-def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:
+def plot_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:
     """Draw which class was said of which, as counts and shares of each true class.
 
     ``counts``: int64 (true class, said class).
@@ -104,7 +104,7 @@ def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str], path: Path
     _save(figure, path)
 
 
-def draw_bars(bars: Mapping[str, Interval], label: str, path: Path, *, middle: float = 0.0) -> None:
+def plot_bars(bars: Mapping[str, Interval], label: str, path: Path, *, middle: float = 0.0) -> None:
     """Draw an estimate with its interval for each of several names."""
     from matplotlib.figure import Figure
 
@@ -114,7 +114,7 @@ def draw_bars(bars: Mapping[str, Interval], label: str, path: Path, *, middle: f
         axis.barh(row, found.mean - middle, left=middle, color=BLUE, alpha=0.35, height=0.6)
         axis.plot([found.low, found.high], [row, row], color=BLUE, linewidth=1.8)
         axis.plot([found.mean], [row], "o", color=BLUE, markersize=4)
-    axis.axvline(middle, color=GREY, linewidth=0.8)
+    axis.axvline(middle, color=GRAY, linewidth=0.8)
     axis.set_yticks(range(len(bars)), list(bars))
     axis.set_ylim(len(bars) - 0.5, -0.5)
     axis.set_xlabel(label)
@@ -122,7 +122,7 @@ def draw_bars(bars: Mapping[str, Interval], label: str, path: Path, *, middle: f
     _save(figure, path)
 
 
-def _square() -> tuple[Figure, Any]:
+def _create_square_axes() -> tuple[Figure, Any]:
     """A figure with one square axis of shares."""
     from matplotlib.figure import Figure
 
@@ -135,13 +135,13 @@ def _square() -> tuple[Figure, Any]:
     return figure, axis
 
 
-def _draw_curves(axis: Any, curves: Sequence[Curve]) -> None:  # noqa: ANN401
+def _plot_curves(axis: Any, curves: Sequence[ClassifierCurve]) -> None:  # noqa: ANN401
     """Draw curves, told apart by colour and by line."""
     for number, curve in enumerate(curves):
-        colour, style = COLOURS[number % len(COLOURS)], STYLES[number // len(COLOURS) % len(STYLES)]
+        colour, style = COLORS[number % len(COLORS)], STYLES[number // len(COLORS) % len(STYLES)]
         axis.plot(curve.x, curve.y, style, color=colour, linewidth=1.6, label=curve.name)
-        if curve.cut is not None:
-            axis.plot(*([value] for value in curve.cut), "o", color=colour, markersize=6)
+        if curve.operating_point is not None:
+            axis.plot(*([value] for value in curve.operating_point), "o", color=colour, markersize=6)
     axis.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.imaging.masks import contours
+from napari_melanoma.imaging.masks import trace_contours
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,11 +22,11 @@ LEGEND = (("found", TRUE_POSITIVE), ("too much", FALSE_POSITIVE), ("missed", FAL
 STRENGTH = 0.5  # of the colours over the photograph
 CASES = ("best", "median", "worst")
 SHOWN_PX = 260  # of the longer side of a picture in a figure
-MOST_BARS = 60
+MAX_BARS = 60
 
 
 @dataclass(frozen=True)
-class Compared:
+class EvaluatedCase:
     """One image of an evaluation beside its masks: uint8 (row, column, channel) and two bool (row, column)."""
 
     name: str
@@ -49,7 +49,7 @@ def comparison_image(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> N
     return picture
 
 
-def draw_distribution(dice: Mapping[str, Sequence[float]], path: Path) -> None:
+def plot_distribution(dice: Mapping[str, Sequence[float]], path: Path) -> None:
     """Draw how the Dice index is distributed in each part of the data."""
     from matplotlib.figure import Figure
 
@@ -78,7 +78,7 @@ def overlay_image(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], reference: ND
     return np.where(inside, (1 - STRENGTH) * grey + STRENGTH * colours, grey).astype(np.uint8)
 
 
-def draw_cases(cases: Mapping[str, Sequence[Compared]], path: Path) -> None:
+def plot_cases(cases: Mapping[str, Sequence[EvaluatedCase]], path: Path) -> None:
     """Draw chosen images, each beside its comparison with the reference, with a legend of the colours."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -91,7 +91,7 @@ def draw_cases(cases: Mapping[str, Sequence[Compared]], path: Path) -> None:
     for column, (heading, items) in enumerate(cases.items()):
         for row, item in enumerate(items):
             title = f"{heading}: " if row == 0 else ""
-            _draw_case((axes[row, 2 * column], axes[row, 2 * column + 1]), item, title)
+            _plot_case((axes[row, 2 * column], axes[row, 2 * column + 1]), item, title)
     patches = [
         Patch(facecolor=f"#{red:02x}{green:02x}{blue:02x}", edgecolor="#666666", label=word)
         for word, (red, green, blue) in LEGEND
@@ -101,11 +101,11 @@ def draw_cases(cases: Mapping[str, Sequence[Compared]], path: Path) -> None:
         figure.savefig(temporary, dpi=100)
 
 
-def draw_subgroups(groups: Sequence[tuple[str, str, str, Interval]], path: Path) -> None:
+def plot_subgroups(groups: Sequence[tuple[str, str, str, Interval]], path: Path) -> None:
     """Draw a metric of each subgroup with its interval, those of one kind together."""
     from matplotlib.figure import Figure
 
-    shown = groups[:MOST_BARS]
+    shown = groups[:MAX_BARS]
     figure = Figure(figsize=(7.5, 1.0 + 0.22 * len(shown)), layout="constrained")
     axis = figure.subplots()
     kinds = list(dict.fromkeys((data, by) for data, by, *_ in shown))
@@ -122,7 +122,7 @@ def draw_subgroups(groups: Sequence[tuple[str, str, str, Interval]], path: Path)
         figure.savefig(temporary, dpi=120)
 
 
-def _draw_case(axes: Sequence[Any], item: Compared, title: str) -> None:
+def _plot_case(axes: Sequence[Any], item: EvaluatedCase, title: str) -> None:
     """Draw a photograph and, beside it, its overlay."""
     from PIL import Image
 
@@ -135,11 +135,11 @@ def _draw_case(axes: Sequence[Any], item: Compared, title: str) -> None:
     axes[1].set_title(f"Dice {item.dice:.3f}", fontsize=7, loc="left")
 
 
-BIAS_COLOR, GREY = "#3b6fa0", "#8a9097"
+BIAS_COLOR, GRAY = "#3b6fa0", "#8a9097"
 SHADE = 0.15
 
 
-def draw_bland_altman(found: BlandAltman, readers: tuple[str, str], path: Path, unit: str = "mm") -> None:
+def plot_bland_altman(found: BlandAltman, readers: tuple[str, str], path: Path, unit: str = "mm") -> None:
     """Draw differences over means, with bias and limits of agreement and the intervals of all three."""
     from matplotlib.figure import Figure
 
@@ -159,7 +159,7 @@ def draw_bland_altman(found: BlandAltman, readers: tuple[str, str], path: Path, 
     axis.set(
         xlabel=f"mean of {readers[0]} and {readers[1]} ({unit})", ylabel=f"{readers[1]} less {readers[0]} ({unit})"
     )
-    axis.set_title(f"{len(found.means)} slides; shaded: 95 % intervals", fontsize=9, color=GREY, loc="left")
+    axis.set_title(f"{len(found.means)} slides; shaded: 95 % intervals", fontsize=9, color=GRAY, loc="left")
     axis.spines[["top", "right"]].set_visible(False)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=130)
@@ -211,7 +211,7 @@ def draw_contours(
     image = Image.fromarray(np.ascontiguousarray(rgb)).resize((size[0], size[1]), Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(image)
     for mask, colour, width in ((reference, REFERENCE, 1), (old, OLD, 2), (new, NEW, 2)):
-        lines = [[((c + 0.5) * scale - 0.5, (r + 0.5) * scale - 0.5) for r, c in line] for line in contours(mask)]
+        lines = [[((c + 0.5) * scale - 0.5, (r + 0.5) * scale - 0.5) for r, c in line] for line in trace_contours(mask)]
         for line in lines:
             draw.line(line, fill=DARK, width=width + 2, joint="curve")
         for line in lines:
@@ -219,7 +219,7 @@ def draw_contours(
     return np.array(image)
 
 
-def draw_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[str, Interval], path: Path) -> None:
+def plot_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[str, Interval], path: Path) -> None:
     """Draw each image's Jaccard index before and after, and the mean difference of each data set."""
     from matplotlib.figure import Figure
 
@@ -248,10 +248,10 @@ def draw_changes(images: Sequence[tuple[str, float, float]], intervals: Mapping[
         figure.savefig(temporary, dpi=130)
 
 
-COLOURS = ("#3b6fa0", "#d08000", "#3d8f6c", "#a8327c")
+COLORS = ("#3b6fa0", "#d08000", "#3d8f6c", "#a8327c")
 
 
-def draw_models(
+def plot_models(
     models: Sequence[tuple[str, Mapping[str, Interval], Mapping[str, Interval]]], metrics: Sequence[str], path: Path
 ) -> None:
     """Draw how each model does and by how much it differs from the first."""
@@ -261,11 +261,11 @@ def draw_models(
     values, changes = figure.subplots(1, 2, sharey=True)
     for number, metric in enumerate(metrics):
         offset = 0.22 * (number - (len(metrics) - 1) / 2)
-        colour = COLOURS[number % len(COLOURS)]
+        colour = COLORS[number % len(COLORS)]
         for row, (_, found, difference) in enumerate(models):
             label = metric if row == 0 else None
-            _draw(values, found.get(metric), row + offset, colour, label)
-            _draw(changes, difference.get(metric), row + offset, colour, None)
+            _plot_estimate(values, found.get(metric), row + offset, colour, label)
+            _plot_estimate(changes, difference.get(metric), row + offset, colour, None)
     values.set_yticks(range(len(models)), [name for name, *_ in models])
     values.set_ylim(len(models) - 0.5, -0.5)
     values.set_xlabel("mean over images, 95 % interval")
@@ -279,7 +279,7 @@ def draw_models(
         figure.savefig(temporary, dpi=120)
 
 
-def _draw(axis: Any, found: Interval | None, row: float, colour: str, label: str | None) -> None:  # noqa: ANN401
+def _plot_estimate(axis: Any, found: Interval | None, row: float, colour: str, label: str | None) -> None:  # noqa: ANN401
     """Draw one estimate with its interval."""
     if found is not None:
         axis.plot([found.low, found.high], [row, row], color=colour, linewidth=1.8)

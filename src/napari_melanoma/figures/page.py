@@ -53,11 +53,11 @@ def write_html(path: Path, template: str, **values: object) -> None:
     from jinja2 import DictLoader, Environment
 
     pages = Environment(autoescape=True, trim_blocks=True, loader=DictLoader({"page": BASE}))
-    pages.globals["table"] = _table
+    pages.globals["table"] = _render_table
     write_text(path, pages.from_string(template).render(**values))
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+def _render_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
     """Write a table, which is escaped already."""
     from markupsafe import Markup
 
@@ -81,7 +81,7 @@ LONG = 60  # letters, from which on a text asks for a column wide enough to read
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table as it is read: a title, columns, rows of text, and sentences above and below it."""
 
     title: str
@@ -89,7 +89,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
-    above: tuple[str, ...] = ()
+    introduction: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse rows of another width."""
@@ -97,12 +97,12 @@ class Table:
         if wrong:
             raise ValueError(f"'{self.title}' has {len(self.columns)} columns, a row has {len(wrong[0])}: {wrong[0]}")
 
-    def markdown(self) -> str:
+    def to_markdown(self) -> str:
         """Write it as GitHub's Markdown."""
         lines = [
             f"### {self.title}",
             "",
-            *(line for text in self.above for line in (text, "")),
+            *(line for text in self.introduction for line in (text, "")),
             _markdown_row([f"{group}, {name}" if group else name for group, name in self._headings]),
             "|" + "|".join(" --- " for _ in self.columns) + "|",
         ]
@@ -110,13 +110,13 @@ class Table:
         lines += [line for note in self.notes for line in ("", note)]
         return "\n".join(lines) + "\n"
 
-    def html(self) -> str:
+    def to_html(self) -> str:
         """Write it as HTML, its text escaped.
 
         A heading, a ``table`` and a ``p`` for each sentence above and below it.
         """
         title, table = html.escape(self.title), html_table(self.columns, self.rows, self.groups)
-        return f"<h2>{title}</h2>\n{_paragraphs(self.above)}{table}{_paragraphs(self.notes)}"
+        return f"<h2>{title}</h2>\n{_paragraphs(self.introduction)}{table}{_paragraphs(self.notes)}"
 
     @property
     def _headings(self) -> list[tuple[str, str]]:
@@ -133,7 +133,7 @@ def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]], groups: Se
     A ``div`` of the class ``wide`` with the table, whose cells have the classes ``number`` and ``long``, and headings
     of several columns ``group``.
     """
-    kinds = [_kind([row[place] for row in rows]) for place in range(len(columns))]
+    kinds = [_cell_attribute([row[place] for row in rows]) for place in range(len(columns))]
     head = "</tr><tr>".join(_html_head(groups or [""] * len(columns), columns, kinds))
     body = "\n".join(f"<tr>{_html_cells(row, kinds)}</tr>" for row in rows)
     return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n'
@@ -161,7 +161,7 @@ def _html_head(groups: Sequence[str], columns: Sequence[str], kinds: Sequence[st
     yield "".join(f"<th{kind}>{html.escape(name)}</th>" for group, name, kind in named if group)
 
 
-def _kind(texts: Sequence[str]) -> str:
+def _cell_attribute(texts: Sequence[str]) -> str:
     """Attribute of a column's cells, by what is in them."""
     said = [text for text in texts if text not in ("", NOTHING)]
     if said and all(NUMBER.fullmatch(text) for text in said):

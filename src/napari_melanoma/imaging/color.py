@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.imaging.masks import bounding_box, grown
+from napari_melanoma.imaging.masks import bounding_box, grow_box
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GRID_SIDE = 256
-LEAST_SHARE = 0.05
-RING = (0.05, 0.25)
+MIN_COLOR_SHARE = 0.05
+RING_WIDTHS = (0.05, 0.25)
 # The six colours that the ABCD rule of dermatoscopy counts (Nachbar et al. 1994, doi:10.1016/S0190-9622(94)70061-3).
 # The rule names them and gives no values: these sRGB values are this program's own.
 ABCD_COLORS: dict[str, tuple[int, int, int]] = {
@@ -95,7 +95,7 @@ def color_measurements(mask: NDArray[np.bool_], rgb: NDArray[np.uint8]) -> dict[
         "color_std_l": float(spread[0]),
         "color_std_a": float(spread[1]),
         "color_std_b": float(spread[2]),
-        "color_count": float(sum(share >= LEAST_SHARE for share in color_shares(inside).values())),
+        "color_count": float(sum(share >= MIN_COLOR_SHARE for share in color_shares(inside).values())),
         "color_difference": difference,
     }
 
@@ -115,22 +115,22 @@ def lesion_and_ring(
     box = bounding_box(mask)
     assert box is not None, "the caller measures masks that are not empty"
     diameter = math.sqrt(4 * np.count_nonzero(mask) / math.pi)
-    view = grown(box, math.ceil(RING[1] * diameter) + 1, (mask.shape[0], mask.shape[1]))
+    view = grow_box(box, math.ceil(RING_WIDTHS[1] * diameter) + 1, (mask.shape[0], mask.shape[1]))
     step = math.ceil(max(view.height, view.width) / GRID_SIDE)
     coverage = np.asarray(Image.fromarray(mask[view.slices].view(np.uint8) * 255).reduce(step))
     colors = np.asarray(Image.fromarray(np.ascontiguousarray(rgb[view.slices])).reduce(step))
     lesion = coverage == coverage.max()
     away = ndimage.distance_transform_edt(coverage == 0) * step
-    ring = (away > max(1.0, RING[0] * diameter)) & (away <= max(2.0, RING[1] * diameter))
+    ring = (away > max(1.0, RING_WIDTHS[0] * diameter)) & (away <= max(2.0, RING_WIDTHS[1] * diameter))
     return lesion, ring, to_lab(colors)
 
 
 CLIPPED = 250  # of 255: what shines tells the limit of the camera, not the colour of the light
-FEWEST = 0.05  # share of pixels that are not clipped; below it all of them are asked
-DARKEST = 1.0  # of 255, for a channel that is empty
+MIN_UNCLIPPED_SHARE = 0.05  # share of pixels that are not clipped; below it all of them are asked
+MIN_LIGHT = 1.0  # of 255, for a channel that is empty
 
 
-def shades_of_grey(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.uint8]:
+def shades_of_gray(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.uint8]:
     """Scale the channels so that the scene is grey in the mean of a power of its values.
 
     Power 1 takes the mean colour for that of the light (grey world), infinity the brightest (white patch): Finlayson
@@ -139,10 +139,10 @@ def shades_of_grey(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.uin
 
     ``rgb``: uint8 sRGB (row, column, channel). Returns uint8, alike.
     """
-    return scaled_channels(rgb, light_gains(rgb, power))
+    return scale_channels(rgb, illuminant_gains(rgb, power))
 
 
-def scaled_channels(rgb: NDArray[np.uint8], gains: NDArray[np.float64]) -> NDArray[np.uint8]:
+def scale_channels(rgb: NDArray[np.uint8], gains: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Multiply the channels.
 
     ``rgb``: uint8 sRGB (row, column, channel). ``gains``: float64 (3,), as ``light_gains`` gives them. Returns uint8,
@@ -152,43 +152,45 @@ def scaled_channels(rgb: NDArray[np.uint8], gains: NDArray[np.float64]) -> NDArr
     return np.stack([table[rgb[..., channel], channel] for channel in range(3)], axis=-1)
 
 
-def light_gains(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.float64]:
+def illuminant_gains(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.float64]:
     """Say by what each channel is to be multiplied to make the light white, at the same brightness.
 
     ``rgb``: uint8 sRGB (row, column, channel). Returns float64 (3,), all 1 where the light is white.
     """
     seen = rgb.max(axis=2) < CLIPPED
-    pixels = rgb[seen] if seen.mean() >= FEWEST else rgb.reshape(-1, 3)
+    pixels = rgb[seen] if seen.mean() >= MIN_UNCLIPPED_SHARE else rgb.reshape(-1, 3)
     # From counts of the 256 values: the power is taken of few numbers.
     counts = np.stack([np.bincount(pixels[:, channel], minlength=256) for channel in range(3)])
     shares = counts / counts.sum(axis=1, keepdims=True)
-    light = np.maximum((shares @ (np.arange(256) / 255) ** power) ** (1 / power), DARKEST / 255)
+    light = np.maximum((shares @ (np.arange(256) / 255) ** power) ** (1 / power), MIN_LIGHT / 255)
     return np.sqrt((light**2).mean()) / light
 
 
 DARK = 20.0  # CIELAB lightness below which there is next to no light
 EDGE = 0.25  # share of a side that may be dark: hairs and a lesion at the border are
-STEEP = 0.5  # share of the first side cut off from which it is no circle's: that of a black bar is all dark
-LEAST = 0.25  # side that must be left, as a fraction of the photograph's
-AROUND = 1.1  # radii from the centre beyond which all is taken to be outside of the circle
-BLACK = 0.9  # share of it that is dark outside of a circle
+MAX_CUT_SIDE_SHARE = (
+    0.5  # share of the first side cut off from which it is no circle's: that of a black bar is all dark
+)
+MIN_SIDE_SHARE = 0.25  # side that must be left, as a fraction of the photograph's
+ELLIPSE_MARGIN = 1.1  # radii from the centre beyond which all is taken to be outside of the circle
+MIN_BLACK_SHARE = 0.9  # share of it that is dark outside of a circle
 
 
-def lit_circle(lightness: NDArray[np.float32]) -> tuple[slice, slice] | None:
+def illuminated_rectangle(lightness: NDArray[np.float32]) -> tuple[slice, slice] | None:
     """Find about the largest rectangle inside a lit circle on black, or inside an ellipse.
 
     ``lightness``: float32 (row, column), CIELAB lightness, 0 to 100; some 64 x 64 pixels are enough. Returns rows and
     columns of the rectangle. None where there is no such circle, or none that is worth looking at.
     """
     dark = lightness < DARK
-    part = _without_dark_sides(dark)
-    return part if part is not None and _fades_out(dark, part) and _black_around(dark, part) else None
+    part = _crop_dark_sides(dark)
+    return part if part is not None and _extends_beyond_sides(dark, part) and _is_black_around(dark, part) else None
 
 
-def _without_dark_sides(dark: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+def _crop_dark_sides(dark: NDArray[np.bool_]) -> tuple[slice, slice] | None:
     """Cut rows and columns off, the darkest first, until no side is dark."""
     top, bottom, left, right = 0, dark.shape[0], 0, dark.shape[1]
-    while bottom - top >= LEAST * dark.shape[0] and right - left >= LEAST * dark.shape[1]:
+    while bottom - top >= MIN_SIDE_SHARE * dark.shape[0] and right - left >= MIN_SIDE_SHARE * dark.shape[1]:
         part = dark[top:bottom, left:right]
         shares = [float(side.mean()) for side in (part[0], part[-1], part[:, 0], part[:, -1])]
         darkest = int(np.argmax(shares))
@@ -199,19 +201,19 @@ def _without_dark_sides(dark: NDArray[np.bool_]) -> tuple[slice, slice] | None:
     return None
 
 
-def _fades_out(dark: NDArray[np.bool_], part: tuple[slice, slice]) -> bool:
+def _extends_beyond_sides(dark: NDArray[np.bool_], part: tuple[slice, slice]) -> bool:
     """Whether light goes on beyond the middle of each side, as it does in a circle."""
     rows, columns = part
     beyond = [dark[row, columns] for row in (rows.start - 1, rows.stop) if 0 <= row < dark.shape[0]]
     beyond += [dark[rows, column] for column in (columns.start - 1, columns.stop) if 0 <= column < dark.shape[1]]
-    return all(side.mean() < STEEP for side in beyond)
+    return all(side.mean() < MAX_CUT_SIDE_SHARE for side in beyond)
 
 
-def _black_around(dark: NDArray[np.bool_], part: tuple[slice, slice]) -> bool:
+def _is_black_around(dark: NDArray[np.bool_], part: tuple[slice, slice]) -> bool:
     """Whether it is dark beyond the ellipse around the rectangle."""
     down, across = (
         (np.arange(length) - (side.start + side.stop - 1) / 2) / ((side.stop - side.start) / np.sqrt(2))
         for side, length in zip(part, dark.shape, strict=True)
     )
-    outside = dark[np.hypot(down[:, None], across[None, :]) > AROUND]
-    return outside.size == 0 or bool(outside.mean() >= BLACK)
+    outside = dark[np.hypot(down[:, None], across[None, :]) > ELLIPSE_MARGIN]
+    return outside.size == 0 or bool(outside.mean() >= MIN_BLACK_SHARE)

@@ -34,10 +34,10 @@ def draw_heatmap(rgb: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[n
     return np.rint(rgb * (1 - share) + colour * share).astype(np.uint8)
 
 
-STRENGTH = 0.45  # of a colour over the picture
+TINT_STRENGTH = 0.45  # of a colour over the picture
 
 
-def class_colours(classes: int) -> NDArray[np.uint8]:
+def class_colors(classes: int) -> NDArray[np.uint8]:
     """Give each class a colour: hues spread evenly, away from the pink and purple of the usual stain.
 
     Returns uint8 (class, channel); the first is grey.
@@ -47,12 +47,12 @@ def class_colours(classes: int) -> NDArray[np.uint8]:
     return (255 * np.array(found[:classes])).round().astype(np.uint8)
 
 
-def tinted(rgb: NDArray[np.uint8], labels: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
+def overlay_labels(rgb: NDArray[np.uint8], labels: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
     """Lay the colours of classes over a picture; the first class stays clear.
 
     ``rgb``: uint8 (row, column, channel). ``labels``: uint8 (row, column), numbers of classes. Returns uint8 (row,
     column, channel).
     """
-    colours = class_colours(classes).astype(np.float32)[labels]
-    mixed = (1 - STRENGTH) * rgb + STRENGTH * colours
+    colours = class_colors(classes).astype(np.float32)[labels]
+    mixed = (1 - TINT_STRENGTH) * rgb + TINT_STRENGTH * colours
     return np.where(labels[..., None] > 0, mixed, rgb).round().astype(np.uint8)

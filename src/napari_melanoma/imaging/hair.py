@@ -10,16 +10,16 @@ from PIL import Image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-WIDEST = 13  # pixels, for a picture of 512; what is wider is no hair
-CONTRAST = 24  # of 255, against the skin on both sides
-STRAIGHT = 35  # pixels that run straight on
-LONGEST_SPOT = 70  # pixels; what reaches no further is a crease, a crust or a vessel
+MAX_HAIR_WIDTH = 13  # pixels, for a picture of 512; what is wider is no hair
+MIN_CONTRAST = 24  # of 255, against the skin on both sides
+MIN_STRAIGHT_LENGTH = 35  # pixels that run straight on
+MIN_HAIR_LENGTH = 70  # pixels; what reaches no further is a crease, a crust or a vessel
 DIRECTIONS = 16
-ACROSS = ((0, 1), (1, 0), (1, 1), (1, -1))
-USUAL = 512
-NEAR, ENOUGH = 9, 0.02  # pixels of the first neighbourhood; share of it that must be known
+CLOSING_DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
+WORKING_SIDE = 512
+NEAR, MIN_HAIR_SHARE = 9, 0.02  # pixels of the first neighbourhood; share of it that must be known
 EDGE = 2  # pixels of the soft border of a hair
-MOST = (
+MAX_HAIR_SHARE = (
     0.4  # share of a picture that can be hair; what finds more has found a pattern, and would leave little to fill from
 )
 
@@ -34,22 +34,22 @@ def remove_hair(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ``rgb``: uint8 sRGB (row, column, channel); best with a shorter side of about 512 pixels. Returns uint8, alike; the
     same values where there is no hair.
     """
-    return fill_hair(rgb, hair_mask(rgb))
+    return inpaint_hair(rgb, hair_mask(rgb))
 
 
-def fill_hair(rgb: NDArray[np.uint8], hair: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def inpaint_hair(rgb: NDArray[np.uint8], hair: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Take out hairs that were found, maybe in a copy of another size.
 
     ``rgb``: uint8 sRGB (row, column, channel). ``hair``: bool (row, column), of the whole picture at any size. Returns
     uint8, alike; the picture itself where there is no hair, or more of it than a picture can have.
     """
-    if not 0 < hair.mean() <= MOST:
+    if not 0 < hair.mean() <= MAX_HAIR_SHARE:
         return rgb
     rows, columns = rgb.shape[:2]
     if hair.shape != (rows, columns):
         fitted = Image.fromarray(np.uint8(255) * hair).resize((columns, rows), Image.Resampling.BILINEAR)
         hair = np.asarray(fitted) > 0
-    return fill_from_around(rgb, hair)
+    return fill_holes_from_surroundings(rgb, hair)
 
 
 def hair_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -57,17 +57,19 @@ def hair_mask(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
     ``rgb``: uint8 sRGB (row, column, channel). Returns bool (row, column), their soft borders included.
     """
-    scale = min(rgb.shape[:2]) / USUAL
+    scale = min(rgb.shape[:2]) / WORKING_SIDE
     planes = np.ascontiguousarray(rgb.transpose(2, 0, 1))
-    width = max(3, round(WIDEST * scale))
-    closed = [_closing(planes, step, width) for step in ACROSS]
+    width = max(3, round(MAX_HAIR_WIDTH * scale))
+    closed = [_line_closing(planes, step, width) for step in CLOSING_DIRECTIONS]
     depth = (np.maximum.reduce(closed) - planes).max(axis=0)
-    thin = depth > CONTRAST
-    lines = _far_reaching(_running_on(thin, max(5, round(STRAIGHT * scale))), LONGEST_SPOT * scale)
-    return _grown(lines, max(1, round(EDGE * scale)))
+    thin = depth > MIN_CONTRAST
+    lines = _keep_long_parts(
+        _open_with_lines(thin, max(5, round(MIN_STRAIGHT_LENGTH * scale))), MIN_HAIR_LENGTH * scale
+    )
+    return _dilate(lines, max(1, round(EDGE * scale)))
 
 
-def fill_from_around(rgb: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def fill_holes_from_surroundings(rgb: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Fill holes with the mean of what lies around them; wider ones from further away.
 
     ``rgb``: uint8 (row, column, channel). ``hole``: bool (row, column); where it is all of it there is nothing to fill
@@ -82,7 +84,7 @@ def fill_from_around(rgb: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray
     while open_.any() and known.any():
         size = min(size, whole)
         weight = uniform_filter(known, size, mode="nearest")
-        near = open_ & (weight > (ENOUGH if size < whole else 0))
+        near = open_ & (weight > (MIN_HAIR_SHARE if size < whole else 0))
         for channel in range(3):
             mean = uniform_filter(pixels[..., channel], size, mode="nearest")
             filled[near, channel] = np.clip(np.rint(mean[near] / weight[near]), 0, 255)
@@ -92,41 +94,41 @@ def fill_from_around(rgb: NDArray[np.uint8], hole: NDArray[np.bool_]) -> NDArray
     return filled
 
 
-def _closing(planes: NDArray[np.uint8], step: tuple[int, int], length: int) -> NDArray[np.uint8]:
+def _line_closing(planes: NDArray[np.uint8], step: tuple[int, int], length: int) -> NDArray[np.uint8]:
     """Close planes (..., row, column) with a line of pixels that are a step apart."""
     padded = np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(length, length)] * 2, mode="edge")
     back = (-step[0], -step[1])
-    closed = _along(_along(padded, step, length, np.maximum), back, length, np.minimum)
+    closed = _accumulate_along_line(_accumulate_along_line(padded, step, length, np.maximum), back, length, np.minimum)
     return closed[..., length:-length, length:-length]
 
 
-def _along(planes: NDArray, step: tuple[int, int], length: int, join: np.ufunc) -> NDArray:
+def _accumulate_along_line(planes: NDArray, step: tuple[int, int], length: int, join: np.ufunc) -> NDArray:
     """Join each pixel with those of a line that starts at it, in as many doublings as it takes."""
     joined, covered = planes, 1
     while covered < length:
         further = min(covered, length - covered)
-        joined = join(joined, _moved(joined, (further * step[0], further * step[1])))
+        joined = join(joined, _shift(joined, (further * step[0], further * step[1])))
         covered += further
     return joined
 
 
-def _moved(planes: NDArray, by: tuple[int, int]) -> NDArray:
+def _shift(planes: NDArray, by: tuple[int, int]) -> NDArray:
     """Give at each pixel what lies that far from it; round the border."""
     return np.roll(planes, (-by[0], -by[1]), axis=(-2, -1))
 
 
-def _running_on(mask: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
+def _open_with_lines(mask: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
     """Keep what lies on straight lines of set pixels: an opening with a line, in any of several directions."""
     padded = np.pad(mask, length)
     kept = np.zeros_like(padded)
     for angle in np.arange(DIRECTIONS) * np.pi / DIRECTIONS:
         reach = np.arange(length) - length // 2
         steps = np.stack([np.rint(reach * np.sin(angle)), np.rint(reach * np.cos(angle))], axis=1).astype(int)
-        kept |= _joined(_joined(padded, steps, np.logical_and), -steps, np.logical_or)
+        kept |= _combine_shifted(_combine_shifted(padded, steps, np.logical_and), -steps, np.logical_or)
     return kept[length:-length, length:-length]
 
 
-def _far_reaching(mask: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
+def _keep_long_parts(mask: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
     """Keep the connected parts whose bounding box has a diagonal of at least so many pixels."""
     from scipy.ndimage import find_objects, label
 
@@ -137,7 +139,7 @@ def _far_reaching(mask: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
     return kept[labels]
 
 
-def _joined(mask: NDArray[np.bool_], steps: NDArray[np.int64], join: np.ufunc) -> NDArray[np.bool_]:
+def _combine_shifted(mask: NDArray[np.bool_], steps: NDArray[np.int64], join: np.ufunc) -> NDArray[np.bool_]:
     """Join a mask with itself moved by each of some steps; outside of it nothing is set."""
     joined, reach = mask.copy(), int(np.abs(steps).max())
     padded = np.pad(mask, reach)  # moving is then a view, a third of the time that rolling takes
@@ -146,9 +148,9 @@ def _joined(mask: NDArray[np.bool_], steps: NDArray[np.int64], join: np.ufunc) -
     return joined
 
 
-def _grown(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
+def _dilate(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
     """Grow a mask by so many pixels, as a square does."""
     padded = np.pad(mask, 2 * by)
-    rows = _along(padded, (1, 0), 2 * by + 1, np.logical_or)
-    both = _along(rows, (0, 1), 2 * by + 1, np.logical_or)
+    rows = _accumulate_along_line(padded, (1, 0), 2 * by + 1, np.logical_or)
+    both = _accumulate_along_line(rows, (0, 1), 2 * by + 1, np.logical_or)
     return both[by : by + mask.shape[0], by : by + mask.shape[1]]

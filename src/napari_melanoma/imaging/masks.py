@@ -12,7 +12,7 @@ from napari_melanoma.core.geometry import Box
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.prediction import RoiConfig
+    from napari_melanoma.core.prediction_config import RoiConfig
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
@@ -27,7 +27,7 @@ def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
     return Box(int(rows[0]), int(columns[0]), int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1))
 
 
-def grown(box: Box, margin: int, shape: tuple[int, int]) -> Box:
+def grow_box(box: Box, margin: int, shape: tuple[int, int]) -> Box:
     """Widen a box by a margin on every side, cut at the borders of the image.
 
     ``margin``: pixels added on each side.
@@ -38,7 +38,7 @@ def grown(box: Box, margin: int, shape: tuple[int, int]) -> Box:
     return Box(top, left, bottom - top, right - left)
 
 
-def filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def fill_mask_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Fill the holes of a mask: background that no path of edge neighbours joins to the outside.
 
     Labelling the background is several times faster than ``scipy.ndimage.binary_fill_holes``, which dilates repeatedly.
@@ -53,17 +53,17 @@ def filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return background[1:-1, 1:-1] != background[0, 0]
 
 
-def separated(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+def separate_components(mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """Give each part of a mask as a mask of its own, the largest first.
 
     ``mask``: boolean, (row, column). Each boolean, same shape; empty where the mask is.
     """
-    labels, count = components(mask)
+    labels, count = label_components(mask)
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     return [labels == number for number in 1 + np.argsort(-areas, kind="stable")]
 
 
-def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+def label_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
     """Number the parts of a mask; pixels that touch at a corner belong together.
 
     ``mask``: boolean, (row, column). Returns int32, (row, column); 0 is background, the parts count from 1.
@@ -75,13 +75,13 @@ def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
 
 
 YELLOW = (255, 221, 0)
-RED, DAMAGED = (200, 0, 0), "DAMAGED"
+RED, DAMAGE_TEXT = (200, 0, 0), "DAMAGED"
 DARK = (25, 25, 25)
 TOLERANCE_PX = 0.35
 ROUNDS = 16
 
 
-def contours(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
+def trace_contours(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
     """Borders of the lesions and of their holes as closed polygons.
 
     Marching squares between pixel centres (Lorensen and Cline 1987, doi:10.1145/37402.37422), then simplified such that
@@ -102,14 +102,14 @@ def contours(mask: NDArray[np.bool_]) -> list[NDArray[np.float32]]:
     # Pixels that touch at a corner are one lesion here as in ``masks.components``.
     found = find_contours(part, 0.5, fully_connected="high")
     found.sort(key=len, reverse=True)
-    return [(_simplified(line, TOLERANCE_PX) + origin).astype(np.float32) for line in found]
+    return [(_simplify(line, TOLERANCE_PX) + origin).astype(np.float32) for line in found]
 
 
 def draw_overlay(
     rgb: NDArray[np.uint8],
     mask: NDArray[np.bool_],
     width_px: int | None = None,
-    colour: tuple[int, int, int] = YELLOW,
+    color: tuple[int, int, int] = YELLOW,
 ) -> NDArray[np.uint8]:
     """Draw the contour of a mask on its photograph: yellow between dark edges, so that it is seen on every skin.
 
@@ -121,8 +121,8 @@ def draw_overlay(
     image = Image.fromarray(np.ascontiguousarray(rgb))
     draw = ImageDraw.Draw(image)
     width = width_px or max(1, round(min(rgb.shape[:2]) / 250))
-    lines = [[(float(column), float(row)) for row, column in line] for line in contours(mask)]
-    for ink, extent in ((DARK, width + 2 * max(1, width // 3)), (colour, width)):
+    lines = [[(float(column), float(row)) for row, column in line] for line in trace_contours(mask)]
+    for ink, extent in ((DARK, width + 2 * max(1, width // 3)), (color, width)):
         for line in lines:
             draw.line(line, fill=ink, width=extent, joint="curve")
     return np.array(image)
@@ -142,13 +142,13 @@ def draw_damage(picture: NDArray[np.uint8], damage: str | None) -> NDArray[np.ui
     width = max(2, min(image.size) // 60)
     draw.rectangle((0, 0, image.width - 1, image.height - 1), outline=RED, width=width)
     font = ImageFont.load_default(max(10, min(image.size) // 16))
-    box = draw.textbbox((2 * width, 2 * width), DAMAGED, font=font)
+    box = draw.textbbox((2 * width, 2 * width), DAMAGE_TEXT, font=font)
     draw.rectangle((box[0] - width, box[1] - width, box[2] + width, box[3] + width), fill=RED)
-    draw.text((2 * width, 2 * width), DAMAGED, fill=(255, 255, 255), font=font)
+    draw.text((2 * width, 2 * width), DAMAGE_TEXT, fill=(255, 255, 255), font=font)
     return np.array(image)
 
 
-def _simplified(line: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
+def _simplify(line: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
     """Leave out every other vertex, again and again, wherever the original stays within a tolerance of the chord.
 
     Works on all vertices at once, unlike ``skimage.measure.approximate_polygon``, which takes 10 times as long.
@@ -191,8 +191,8 @@ def square_around(mask: NDArray[np.bool_], margin: float) -> Box | None:
         return None
     longer = max(lesion.height, lesion.width)
     side = max(longer, min(round(longer * (1 + 2 * margin)), *mask.shape))
-    top = _placed(lesion.top, lesion.height, side, mask.shape[0])
-    left = _placed(lesion.left, lesion.width, side, mask.shape[1])
+    top = _square_start(lesion.top, lesion.height, side, mask.shape[0])
+    left = _square_start(lesion.left, lesion.width, side, mask.shape[1])
     return Box(top, left, side, side)
 
 
@@ -221,7 +221,7 @@ def extract_roi(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], config: RoiConf
     return Roi(box, np.array(resized))
 
 
-def _placed(start: int, length: int, side: int, available: int) -> int:
+def _square_start(start: int, length: int, side: int, available: int) -> int:
     """First pixel of the square along one axis: centred on the lesion, then moved inside as far as it goes."""
     if side > available:
         return -((side - available) // 2)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.imaging.color import color_measurements
-from napari_melanoma.imaging.masks import bounding_box, components
+from napari_melanoma.imaging.masks import bounding_box, label_components
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +59,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
 MEASUREMENT_COLUMNS: tuple[str, ...] = tuple(measurement.name for measurement in MEASUREMENTS)
 
 
-def measure(mask: NDArray[np.bool_], rgb: NDArray[np.uint8], pixel_size: PixelSize | None) -> dict[str, float]:
+def measure_lesion(mask: NDArray[np.bool_], rgb: NDArray[np.uint8], pixel_size: PixelSize | None) -> dict[str, float]:
     """Measure a lesion: the region properties and the ABCD family, each as ``MEASUREMENTS`` explains it.
 
     All parts of the mask are measured together as one lesion. Where the pixel size is known, ratios and asymmetries are
@@ -83,17 +83,17 @@ def measure(mask: NDArray[np.bool_], rgb: NDArray[np.uint8], pixel_size: PixelSi
     if box is None:
         return {}
     part = mask[box.slices]
-    in_pixels = lengths(part)
-    physical = None if pixel_size is None else lengths(part, pixel_size.mm)
-    measured = _lengths_in(in_pixels, "px", "px")
-    measured |= _shape(part, physical or in_pixels, (1.0, 1.0) if pixel_size is None else pixel_size.mm)
+    in_pixels = measure_lengths(part)
+    physical = None if pixel_size is None else measure_lengths(part, pixel_size.mm)
+    measured = _named_lengths(in_pixels, "px", "px")
+    measured |= _shape_measurements(part, physical or in_pixels, (1.0, 1.0) if pixel_size is None else pixel_size.mm)
     measured |= color_measurements(mask, rgb)
     if physical is not None:
-        measured |= _lengths_in(physical, "mm", "mm2")
+        measured |= _named_lengths(physical, "mm", "mm2")
     return measured
 
 
-def _lengths_in(found: Lengths, unit: str, area_unit: str) -> dict[str, float]:
+def _named_lengths(found: MaskLengths, unit: str, area_unit: str) -> dict[str, float]:
     """Area and lengths under the names of a unit."""
     return {
         f"area_{area_unit}": found.area,
@@ -104,12 +104,12 @@ def _lengths_in(found: Lengths, unit: str, area_unit: str) -> dict[str, float]:
     }
 
 
-def _shape(mask: NDArray[np.bool_], found: Lengths, spacing: tuple[float, float]) -> dict[str, float]:
+def _shape_measurements(mask: NDArray[np.bool_], found: MaskLengths, spacing: tuple[float, float]) -> dict[str, float]:
     """Numbers without a unit."""
-    principal = axes(mask, spacing)
+    principal = principal_axes(mask, spacing)
     minor = np.array([principal.major[1], -principal.major[0]])
     return {
-        "parts": float(components(mask)[1]),
+        "parts": float(label_components(mask)[1]),
         "compactness": found.perimeter**2 / (4 * math.pi * found.area),
         "eccentricity": principal.eccentricity,
         "axis_ratio": principal.axis_ratio,
@@ -124,15 +124,17 @@ def _shape(mask: NDArray[np.bool_], found: Lengths, spacing: tuple[float, float]
 # Steps between neighbours along which the border is crossed: the axes, the diagonals and the knight's moves.
 DIRECTIONS = ((0, 1), (1, 2), (1, 1), (2, 1), (1, 0), (2, -1), (1, -1), (1, -2))
 FOLD_POINTS = 65_536
-SHORTEST_PX = 32  # a lesion's length below which too few sizes of box fit
-BORDER_PX = 512  # of a longer lesion every second, third ... pixel shows the border well enough for the smallest box
+MIN_BORDER_PX = 32  # a lesion's length below which too few sizes of box fit
+BORDER_SIDE_PX = (
+    512  # of a longer lesion every second, third ... pixel shows the border well enough for the smallest box
+)
 BOX_SHARES = 2 ** np.arange(2, 6.1, 0.5)  # the lesion's length over the side of a box
 OFFSETS, POINTS_A_BOX = 4, 32
 Spacing = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Lengths:
+class MaskLengths:
     """Area and lengths of a mask in the unit of the spacing that they were measured with."""
 
     area: float
@@ -145,7 +147,7 @@ class Lengths:
 
 
 @dataclass(frozen=True)
-class Axes:
+class PrincipalAxes:
     """Principal axes of a mask: centroid and direction of the major axis (row, column), eccentricity, axis ratio."""
 
     centroid: NDArray[np.float64]
@@ -154,7 +156,7 @@ class Axes:
     axis_ratio: float
 
 
-def lengths(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> Lengths:
+def measure_lengths(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> MaskLengths:
     """Measure area, perimeter, diameters and convex hull.
 
     The convex hull runs through the midpoints of the pixels' outer edges, as the drawn contour does, so that it neither
@@ -171,9 +173,9 @@ def lengths(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> Lengths:
     normals = np.stack([sides[:, 1], -sides[:, 0]], axis=1) / side_lengths[:, None]
     apart = corners[:, None] - corners[None]
     following = np.roll(corners, -1, axis=0)
-    return Lengths(
+    return MaskLengths(
         area=area,
-        perimeter=perimeter(mask, spacing),
+        perimeter=crofton_perimeter(mask, spacing),
         equivalent_diameter=math.sqrt(4 * area / math.pi),
         max_diameter=float(np.sqrt((apart**2).sum(axis=2).max())),
         min_diameter=float(np.ptp(corners @ normals.T, axis=0).min()),
@@ -182,7 +184,7 @@ def lengths(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> Lengths:
     )
 
 
-def perimeter(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> float:
+def crofton_perimeter(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> float:
     """Length of the border, holes included, by Crofton's formula: half the mean number of crossings over all lines.
 
     Crossings are counted along eight directions, each weighted by the angle that it stands for (Legland, Kieu and
@@ -207,7 +209,7 @@ def perimeter(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> float:
     return float(total / 2)
 
 
-def axes(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> Axes:
+def principal_axes(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> PrincipalAxes:
     """Find centroid and principal axes: those of the ellipse with the same second moments (scikit-image's regionprops).
 
     ``mask``: boolean, (row, column), not empty. ``spacing``: height and width of a pixel. Centroid in the unit of
@@ -218,10 +220,12 @@ def axes(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) -> Axes:
     region = regionprops(mask.astype(np.uint8), spacing=spacing)[0]
     inertia, directions = np.linalg.eigh(region.inertia_tensor)
     ratio = math.sqrt(max(0.0, inertia[0]) / inertia[1]) if inertia[1] > 0 else 1.0
-    return Axes(np.array(region.centroid), directions[:, 0], math.sqrt(1 - ratio**2), ratio)
+    return PrincipalAxes(np.array(region.centroid), directions[:, 0], math.sqrt(1 - ratio**2), ratio)
 
 
-def asymmetry(mask: NDArray[np.bool_], axis: NDArray[np.float64], found: Axes, spacing: Spacing = (1.0, 1.0)) -> float:
+def asymmetry(
+    mask: NDArray[np.bool_], axis: NDArray[np.float64], found: PrincipalAxes, spacing: Spacing = (1.0, 1.0)
+) -> float:
     """Fold a mask over a line through its centroid: the share of it that falls on no lesion.
 
     The folding of Stoecker, Li and Moss 1992 (doi:10.1016/0895-6111(92)90073-I): the area left without a counterpart
@@ -256,13 +260,13 @@ def fractal_dimension(mask: NDArray[np.bool_], spacing: Spacing = (1.0, 1.0)) ->
     scale = np.divide(spacing, min(spacing))
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     extent = max((rows[-1] - rows[0] + 1) * scale[0], (columns[-1] - columns[0] + 1) * scale[1])
-    if extent < SHORTEST_PX:
+    if extent < MIN_BORDER_PX:
         return math.nan
-    stride = max(1, int(extent // BORDER_PX))
+    stride = max(1, int(extent // BORDER_SIDE_PX))
     lines = [line * scale * stride for line in _borders(mask[::stride, ::stride])]
     sizes = extent / BOX_SHARES
     sizes = sizes[sizes >= 2 * stride]
-    counts = [np.mean([_boxes_met(points, size) for points in _on_grids(lines, size)]) for size in sizes]
+    counts = [np.mean([_count_boxes(points, size) for points in _shifted_grid_points(lines, size)]) for size in sizes]
     slope = -np.polyfit(np.log(sizes), np.log(counts), 1)[0]
     return float(np.clip(slope, 1, 2))
 
@@ -274,7 +278,7 @@ def _borders(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
     return find_contours(np.pad(mask, 1).astype(np.float32), 0.5, fully_connected="high")
 
 
-def _on_grids(lines: Sequence[NDArray[np.float64]], size: float) -> Iterator[NDArray[np.float64]]:
+def _shifted_grid_points(lines: Sequence[NDArray[np.float64]], size: float) -> Iterator[NDArray[np.float64]]:
     """Points along lines, close to each other for a size of box, as seen from grids at several offsets."""
     starts, ends = (np.concatenate([line[part] for line in lines]) for part in (np.s_[:-1], np.s_[1:]))
     counts = np.maximum(1, np.ceil(np.hypot(*(ends - starts).T) * POINTS_A_BOX / size)).astype(np.intp)
@@ -286,7 +290,7 @@ def _on_grids(lines: Sequence[NDArray[np.float64]], size: float) -> Iterator[NDA
             yield points + np.array([down, right])
 
 
-def _boxes_met(points: NDArray[np.floating], size: float) -> int:
+def _count_boxes(points: NDArray[np.floating], size: float) -> int:
     """Number of boxes of a side that hold at least one of the points, none of which is negative."""
     rows, columns = (points // size).astype(np.int64).T
     met = np.zeros((rows.max() + 1, columns.max() + 1), bool)

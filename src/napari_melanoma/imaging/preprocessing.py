@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.prediction import PreprocessingConfig, ViewConfig
+    from napari_melanoma.core.prediction_config import PreprocessingConfig, ViewConfig
 
 
-def network_input(rgb: NDArray[np.uint8], side: int, config: PreprocessingConfig) -> NDArray[np.uint8]:
+def prepare_network_input(rgb: NDArray[np.uint8], side: int, config: PreprocessingConfig) -> NDArray[np.uint8]:
     """Prepare a photograph and fit it to the network's square.
 
     Hairs are sought, and the light is judged, in a square of ``config.working_size`` whatever ``side`` is: the images
@@ -29,20 +29,20 @@ def network_input(rgb: NDArray[np.uint8], side: int, config: PreprocessingConfig
     if not config.is_on:
         return fit_input(rgb, side)
     if config.remove_hair:
-        from napari_melanoma.imaging.hair import fill_hair, hair_mask
+        from napari_melanoma.imaging.hair import hair_mask, inpaint_hair
 
         hair = hair_mask(fit_input(rgb, config.working_size))
-        rgb = fill_hair(fit_input(rgb, max(side, config.working_size)), hair)
+        rgb = inpaint_hair(fit_input(rgb, max(side, config.working_size)), hair)
     square = fit_input(rgb, side)
     if config.color_constancy:
-        from napari_melanoma.imaging.color import light_gains, scaled_channels
+        from napari_melanoma.imaging.color import illuminant_gains, scale_channels
 
-        square = scaled_channels(square, light_gains(fit_input(rgb, config.working_size), config.grey_power))
+        square = scale_channels(square, illuminant_gains(fit_input(rgb, config.working_size), config.grey_power))
     return square
 
 
 @dataclass(frozen=True)
-class View:
+class ClassifierView:
     """What is seen, uint8 (side, side, channel=3), and which box of the photograph it was made from.
 
     The box may reach outside the photograph where the lesion is longer than its shorter side; what lies there is black.
@@ -52,13 +52,13 @@ class View:
     image: NDArray[np.uint8]
 
 
-def view_of(
+def crop_view(
     rgb: NDArray[np.uint8],
     mask: NDArray[np.bool_] | None,
     view: ViewConfig,
     side: int,
     preprocessing: PreprocessingConfig,
-) -> View | None:
+) -> ClassifierView | None:
     """Cut out what a classifier looks at, and fit it to its square.
 
     ``rgb``: uint8 sRGB (row, column, channel), upright, of any size. ``mask``: bool (row, column): the lesion. Not
@@ -66,9 +66,9 @@ def view_of(
     to cut around.
     """
     if view.region == "photograph":
-        return View(Box(0, 0, rgb.shape[0], rgb.shape[1]), network_input(rgb, side, preprocessing))
+        return ClassifierView(Box(0, 0, rgb.shape[0], rgb.shape[1]), prepare_network_input(rgb, side, preprocessing))
     if mask is None:
         return None
     cut_at = max(side, preprocessing.working_size) if preprocessing.is_on else side
     roi = extract_roi(rgb, mask, view.roi(cut_at))
-    return None if roi is None else View(roi.box, network_input(roi.image, side, preprocessing))
+    return None if roi is None else ClassifierView(roi.box, prepare_network_input(roi.image, side, preprocessing))

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.imaging.masks import bounding_box, components, filled
+from napari_melanoma.imaging.masks import bounding_box, fill_mask_holes, label_components
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,8 +74,8 @@ def refine_mask(
     if box is None:
         return refined
     part = mask[box.slices]
-    solid = filled(part)
-    labels, _ = components(solid)
+    solid = fill_mask_holes(part)
+    labels, _ = label_components(solid)
     areas = np.bincount(labels.ravel())
     areas[0] = 0
     lesions = areas >= config.min_area_fraction * areas.max()
@@ -84,12 +84,14 @@ def refine_mask(
     elif chosen is None:
         kept = labels == areas.argmax()
     else:
-        kept = labels == _at(labels, lesions, (chosen[0] - box.top, chosen[1] - box.left))
+        kept = labels == _label_at(labels, lesions, (chosen[0] - box.top, chosen[1] - box.left))
     refined[box.slices] = kept if config.fill_holes else kept & part
     return refined
 
 
-def other_lesions(mask: NDArray[np.bool_], taken: NDArray[np.bool_], config: RefinementConfig) -> NDArray[np.bool_]:
+def find_other_lesions(
+    mask: NDArray[np.bool_], chosen_mask: NDArray[np.bool_], config: RefinementConfig
+) -> NDArray[np.bool_]:
     """Find the lesions of a mask that another mask does not touch: those that were found and are not shown.
 
     ``mask``: boolean, (row, column), not refined. Returns boolean, same shape; each of its ``masks.components`` is a
@@ -97,19 +99,19 @@ def other_lesions(mask: NDArray[np.bool_], taken: NDArray[np.bool_], config: Ref
     """
     found = np.zeros_like(mask, dtype=bool)
     box = bounding_box(mask)
-    if box is None or not (mask & ~taken).any():
+    if box is None or not (mask & ~chosen_mask).any():
         return found
-    labels, _ = components(filled(mask[box.slices]))
+    labels, _ = label_components(fill_mask_holes(mask[box.slices]))
     areas = np.bincount(labels.ravel())
     areas[0] = 0
     lesions = areas >= max(config.min_area_fraction * areas.max(), SPECK_SHARE * mask.size)
-    lesions[labels[taken[box.slices]]] = False
+    lesions[labels[chosen_mask[box.slices]]] = False
     lesions[0] = False
     found[box.slices] = lesions[labels]
     return found
 
 
-def _at(labels: NDArray[np.int32], lesions: NDArray[np.bool_], click: tuple[int, int]) -> int:
+def _label_at(labels: NDArray[np.int32], lesions: NDArray[np.bool_], click: tuple[int, int]) -> int:
     """Label at a click, or that of the nearest lesion."""
     row, column = click
     inside = 0 <= row < labels.shape[0] and 0 <= column < labels.shape[1]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.imaging.color import to_lab
-from napari_melanoma.imaging.masks import bounding_box, components, grown
+from napari_melanoma.imaging.masks import bounding_box, grow_box, label_components
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,8 +23,8 @@ MARGIN_WITHOUT_MASK = 2.0
 IMAGE_MARGIN = 0.15
 SEED = 100.0
 # A walker forgets a stroke after about 1 / sqrt(strength) cells: 7 where colours agree with the mask, 50 where not.
-FIRM = 1 / 7**2
-LOOSE = 1 / 50**2
+STRONG_PRIOR = 1 / 7**2
+WEAK_PRIOR = 1 / 50**2
 LAB_RANGE = np.array([[0, -64, -64], [100, 64, 64]], np.float32)
 LAB_BINS = np.array([25, 32, 32])
 # CIELAB units that a change from skin-like to lesion-like is worth as an edge.
@@ -32,7 +32,7 @@ LIKENESS_WEIGHT = 200.0
 
 
 @dataclass(frozen=True)
-class _Grid:
+class _ScribbleGrid:
     """What is known on the coarse grid around lesion and strokes, each (row, column): all that the walk looks at."""
 
     lab: NDArray[np.float32]
@@ -42,7 +42,7 @@ class _Grid:
     outside: NDArray[np.bool_]
 
 
-def redraw(
+def redraw_border(
     probability: NDArray[np.float32],
     rgb: NDArray[np.uint8],
     mask: NDArray[np.bool_],
@@ -69,31 +69,31 @@ def redraw(
     assert box is not None, "a stroke that contradicts the mask is a pixel"
     share = MARGIN if redrawn.any() else MARGIN_WITHOUT_MASK
     margin = math.ceil(max(share * max(box.height, box.width), IMAGE_MARGIN * min(mask.shape))) + 2
-    box = grown(box, margin, (mask.shape[0], mask.shape[1]))
+    box = grow_box(box, margin, (mask.shape[0], mask.shape[1]))
     part = box.slices
     grid = _to_grid(rgb[part], probability[part], redrawn[part], inside[part], outside[part])
-    walked = _walked(grid)
+    walked = _walk_on_grid(grid)
     _apply(redrawn[part], walked, grid)
     redrawn[inside] = True
     redrawn[outside] = False
     return redrawn
 
 
-def _walked(grid: _Grid) -> NDArray[np.float32]:
+def _walk_on_grid(grid: _ScribbleGrid) -> NDArray[np.float32]:
     """Probability of lesion on the grid, strokes taken into account."""
-    likeness = _likeness(grid)
+    likeness = _color_likelihood(grid)
     features = np.concatenate([grid.lab, LIKENESS_WEIGHT * likeness[..., None]], axis=-1)
     agreement = np.where(grid.mask, likeness, 1 - likeness)
     certainty = np.abs(2 * grid.probability - 1)
-    strength = LOOSE + (FIRM - LOOSE) * agreement**2 * np.maximum(certainty, 0.1)
+    strength = WEAK_PRIOR + (STRONG_PRIOR - WEAK_PRIOR) * agreement**2 * np.maximum(certainty, 0.1)
     prior = grid.mask.astype(np.float32)
     for seeds, value in ((grid.inside, 1.0), (grid.outside, 0.0)):
         prior[seeds] = value
         strength[seeds] = SEED
-    return walk(*edge_weights(features), prior, strength.astype(np.float32))
+    return random_walk(*edge_weights(features), prior, strength.astype(np.float32))
 
 
-def _likeness(grid: _Grid) -> NDArray[np.float32]:
+def _color_likelihood(grid: _ScribbleGrid) -> NDArray[np.float32]:
     """How much more each colour belongs to the lesion than to the skin, in [0, 1]; 0.5 where nothing is known.
 
     Each side's colours are half those of its strokes, half those of its part of the mask. A second round leaves out
@@ -136,14 +136,14 @@ def _to_grid(
     mask: NDArray[np.bool_],
     inside: NDArray[np.bool_],
     outside: NDArray[np.bool_],
-) -> _Grid:
+) -> _ScribbleGrid:
     """Average everything down to the grid; a cell that a stroke so much as touches belongs to it."""
     from scipy import ndimage
 
     step = max(1.0, max(mask.shape) / GRID_SIDE)
     shape = (max(1, round(mask.shape[0] / step)), max(1, round(mask.shape[1] / step)))
     covered, left_out = _resized(inside.astype(np.float32), shape), _resized(outside.astype(np.float32), shape)
-    return _Grid(
+    return _ScribbleGrid(
         lab=ndimage.gaussian_filter(to_lab(_resized(rgb, shape)), (0.7, 0.7, 0)),
         probability=_resized(probability, shape),
         mask=_resized(mask.astype(np.float32), shape) >= 0.5,
@@ -152,18 +152,18 @@ def _to_grid(
     )
 
 
-def _apply(mask: NDArray[np.bool_], walked: NDArray[np.float32], grid: _Grid) -> None:
+def _apply(mask: NDArray[np.bool_], walked: NDArray[np.float32], grid: _ScribbleGrid) -> None:
     """Carry over to the full mask, in place, what changed on the grid in one piece with a stroke."""
-    added = _touching((walked > 0.5) & ~grid.mask, grid.inside)
-    removed = _touching((walked < 0.5) & grid.mask, grid.outside)
+    added = _parts_with_seed((walked > 0.5) & ~grid.mask, grid.inside)
+    removed = _parts_with_seed((walked < 0.5) & grid.mask, grid.outside)
     fine = _resized(walked, mask.shape)
     mask |= (_resized(added.astype(np.float32), mask.shape) > 0) & (fine > 0.5)
     mask &= (_resized(removed.astype(np.float32), mask.shape) == 0) | (fine >= 0.5)
 
 
-def _touching(region: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _parts_with_seed(region: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Parts of a region that hold a seed."""
-    labels, _ = components(region)
+    labels, _ = label_components(region)
     return np.isin(labels, np.unique(labels[seeds & region])) & region
 
 
@@ -188,7 +188,7 @@ def edge_weights(features: NDArray[np.float32], floor: float = 1e-3) -> tuple[ND
     return down, right
 
 
-def walk(
+def random_walk(
     down: NDArray[np.float32], right: NDArray[np.float32], prior: NDArray[np.float32], strength: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Probability that a walker from each pixel ends inside: random walks with priors.

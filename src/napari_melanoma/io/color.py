@@ -30,7 +30,7 @@ _STORED_IN_16 = (8, 12)  # bits per channel that cameras store in 16 without spr
 _SRGB_TOLERANCE = 2  # levels of 255; profiles that are sRGB under another name differ from it by rounding alone
 
 
-def eight_bit(samples: NDArray, bits: int | None = None) -> NDArray[np.uint8]:
+def to_eight_bit(samples: NDArray, bits: int | None = None) -> NDArray[np.uint8]:
     """Bring samples of any depth to 8 bits.
 
     Floating points are read by their range: up to 1 as fractions, up to 255 as 8-bit and up to 65,535 as 16-bit values.
@@ -48,12 +48,12 @@ def eight_bit(samples: NDArray, bits: int | None = None) -> NDArray[np.uint8]:
     if samples.dtype.kind == "f":
         return _eight_bit_of_floats(samples)
     raise UnreadableImage(
-        f"has {sample_words(samples.dtype)}, but a photograph has 8 or 16 bits unsigned, or floating points. "
+        f"has {describe_dtype(samples.dtype)}, but a photograph has 8 or 16 bits unsigned, or floating points. "
         "Export it with 8 bits per channel."
     )
 
 
-def sample_words(dtype: np.dtype) -> str:
+def describe_dtype(dtype: np.dtype) -> str:
     """Name a type of samples in words."""
     kinds = {"f": "floating-point", "i": "signed integer", "u": "unsigned integer", "c": "complex"}
     if dtype.kind not in kinds:
@@ -61,7 +61,7 @@ def sample_words(dtype: np.dtype) -> str:
     return f"{8 * dtype.itemsize}-bit {kinds[dtype.kind]} samples"
 
 
-def real_depth(samples: NDArray) -> tuple[int | None, str | None]:
+def detect_bit_depth(samples: NDArray) -> tuple[int | None, str | None]:
     """Find how many bits the values of a 16-bit image have, where cameras have stored fewer than 16 in them.
 
     An image whose brightest value is below a sixteenth of the range is all but black when spread over all of it, which
@@ -98,15 +98,15 @@ def _eight_bit_of_floats(samples: NDArray) -> NDArray[np.uint8]:
     return np.rint(samples * (255.0 / top)).astype(np.uint8)
 
 
-def upright(image: NDArray, orientation: int) -> NDArray:
+def apply_orientation(image: NDArray, orientation: int) -> NDArray:
     """Turn an image as its EXIF orientation asks.
 
     ``image``: (row, column, ...), as stored. Returns the upright image, contiguous.
     """
-    return np.ascontiguousarray(upright_view(image, orientation))
+    return np.ascontiguousarray(apply_orientation_view(image, orientation))
 
 
-def upright_view(image: NDArray, orientation: int) -> NDArray:
+def apply_orientation_view(image: NDArray, orientation: int) -> NDArray:
     """Turn an image as its EXIF orientation asks, without copying it.
 
     ``image``: (row, column, ...), as stored.
@@ -120,7 +120,7 @@ def upright_view(image: NDArray, orientation: int) -> NDArray:
     return image
 
 
-def srgb(image: Image, profile: bytes | None) -> NDArray[np.uint8]:
+def to_srgb8(image: Image, profile: bytes | None) -> NDArray[np.uint8]:
     """Convert a Pillow image of 8 bits per channel to sRGB.
 
     ``image``: of mode 1, L, LA, La, P, PA, RGB, RGBA, RGBa, CMYK or YCbCr. Returns uint8 (row, column, channel=3),
@@ -145,13 +145,13 @@ def _opaque_srgb(image: Image, profile: bytes | None) -> Image:
         image = image.convert("L" if image.mode == "1" else "RGB")
     try:
         if profile:
-            return _converted(image, profile)
+            return _apply_profile(image, profile)
     except (ImageCms.PyCMSError, OSError) as error:
         logger.info("An ICC profile is passed over and the colours are taken as sRGB: %s", error)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _converted(image: Image, profile: bytes) -> Image:
+def _apply_profile(image: Image, profile: bytes) -> Image:
     """Apply an ICC profile, unless it is sRGB itself."""
     from PIL import ImageCms
 
@@ -168,12 +168,12 @@ def _converted(image: Image, profile: bytes) -> Image:
         ImageCms.Intent.RELATIVE_COLORIMETRIC,
         ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
-    if image.mode == "RGB" and _changes_nothing(transform):
+    if image.mode == "RGB" and _is_identity(transform):
         return image
     return cast("Image", ImageCms.applyTransform(image, transform))
 
 
-def _changes_nothing(transform: ImageCmsTransform) -> bool:
+def _is_identity(transform: ImageCmsTransform) -> bool:
     """Whether a transform from RGB leaves a cube of colours as it is; spares large images the conversion."""
     from PIL import Image as PillowImage
     from PIL import ImageCms

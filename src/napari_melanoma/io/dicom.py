@@ -11,9 +11,9 @@ from typing import IO, TYPE_CHECKING
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.color import eight_bit, real_depth, srgb
+from napari_melanoma.io.color import detect_bit_depth, to_eight_bit, to_srgb8
 from napari_melanoma.io.damage import dicom_pixels
-from napari_melanoma.io.formats import DAMAGE, Decoded, Modality, check_size
+from napari_melanoma.io.formats import DAMAGE_ERRORS, DecodedPhotograph, Modality, check_image_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ _MODALITIES: dict[str, Modality] = {"DMS": "dermoscopic", "XC": "macroscopic"}
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
-def decode(file: IO[bytes]) -> Decoded:
+def decode(file: IO[bytes]) -> DecodedPhotograph:
     """Decode the photograph in a DICOM file.
 
     Grey values go through the modality and VOI transformations that the file asks for.
@@ -39,20 +39,20 @@ def decode(file: IO[bytes]) -> Decoded:
         warnings.simplefilter("ignore")  # what pydicom warns of in damaged files is checked here
         head = dcmread(file, stop_before_pixels=True)
         place = file.tell()
-        fault = not_a_photograph(head)
+        fault = why_not_a_photograph(head)
         if fault:
             raise UnreadableImage(fault)
-        check_size(head.Columns, head.Rows)
-        _refuse_codec(head)
+        check_image_size(head.Columns, head.Rows)
+        _check_codec(head)
         file.seek(0)
         checked = dicom_pixels.check(file.read(), place, head)
         dataset = dcmread(io.BytesIO(checked.content))
         rgb, note = _rgb(dataset)
     notes = (note,) if note else ()
-    return Decoded(rgb, pixel_size_of(dataset), modality_of(dataset), checked.damage, notes)
+    return DecodedPhotograph(rgb, read_pixel_size(dataset), read_modality(dataset), checked.damage, notes)
 
 
-def not_a_photograph(dataset: Dataset) -> str | None:
+def why_not_a_photograph(dataset: Dataset) -> str | None:
     """Say why a DICOM file is no single photograph.
 
     ``dataset``: its elements; the pixel data may be left out. Returns the end of a message, or None where it is a
@@ -71,7 +71,7 @@ def not_a_photograph(dataset: Dataset) -> str | None:
     return None
 
 
-def is_for_others(file: IO[bytes]) -> bool:
+def is_not_for_this_reader(file: IO[bytes]) -> bool:
     """Whether a DICOM file is a slide or has several frames or none, which other readers open.
 
     False also where the file is damaged, as another reader cannot open it either.
@@ -80,8 +80,8 @@ def is_for_others(file: IO[bytes]) -> bool:
 
     try:
         with damage_as_value_error():
-            return not_a_photograph(dcmread(file, stop_before_pixels=True)) is not None
-    except DAMAGE:
+            return why_not_a_photograph(dcmread(file, stop_before_pixels=True)) is not None
+    except DAMAGE_ERRORS:
         return False
 
 
@@ -108,7 +108,7 @@ def damage_as_value_error() -> Iterator[None]:
         raise ValueError(str(error)) from error
 
 
-def _refuse_codec(head: Dataset) -> None:
+def _check_codec(head: Dataset) -> None:
     """Refuse a compression that cannot be decoded here."""
     from pydicom.pixels import get_decoder
 
@@ -128,16 +128,16 @@ def _rgb(dataset: Dataset) -> tuple[NDArray[np.uint8], str | None]:
     samples = pixel_array(dataset)  # colours in YCbCr arrive as RGB
     note = None
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        pixels = eight_bit(apply_color_lut(samples, dataset))
+        pixels = to_eight_bit(apply_color_lut(samples, dataset))
     elif dataset.SamplesPerPixel == 1:
-        pixels = _displayed(samples, dataset)
+        pixels = _to_display_values(samples, dataset)
     else:
-        bits, note = real_depth(samples) if dataset.BitsStored == 16 else (dataset.BitsStored, None)
-        pixels = eight_bit(samples, bits or dataset.BitsStored)
-    return srgb(Image.fromarray(pixels), dataset.get("ICCProfile")), note
+        bits, note = detect_bit_depth(samples) if dataset.BitsStored == 16 else (dataset.BitsStored, None)
+        pixels = to_eight_bit(samples, bits or dataset.BitsStored)
+    return to_srgb8(Image.fromarray(pixels), dataset.get("ICCProfile")), note
 
 
-def _displayed(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
+def _to_display_values(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
     """Grey values as a screen shows them: what the smallest and largest storable values become is black and white."""
     import numpy as np
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
@@ -150,10 +150,10 @@ def _displayed(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
     grey = np.clip((shown - black) / max(white - black, 1.0), 0.0, 1.0)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         grey = 1.0 - grey
-    return eight_bit(grey)
+    return to_eight_bit(grey)
 
 
-def pixel_size_of(dataset: Dataset) -> PixelSize | None:
+def read_pixel_size(dataset: Dataset) -> PixelSize | None:
     """Give the real size of a pixel, from the first of the spacings (mm, rows before columns) that is one.
 
     A pixel aspect ratio alone states a shape and no size.
@@ -169,7 +169,7 @@ def pixel_size_of(dataset: Dataset) -> PixelSize | None:
     return None
 
 
-def modality_of(dataset: Dataset) -> Modality | None:
+def read_modality(dataset: Dataset) -> Modality | None:
     """Say how the photograph was taken.
 
     ``dataset``: its elements; the pixel data may be left out. None where the file does not code it.
@@ -213,26 +213,26 @@ def read_header(file: IO[bytes]) -> DicomHeader:
     try:
         with damage_as_value_error():
             return _header(dcmread(file, stop_before_pixels=True))
-    except DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         raise UnreadableImage(f"is no DICOM file that can be read: {error}. Export it again.") from error
 
 
 def _header(dataset: Dataset) -> DicomHeader:
     """Take from the elements what says something."""
-    photograph = modality_of(dataset)
+    photograph = read_modality(dataset)
     return DicomHeader(
         patient=_text(dataset, "PatientID") or " ".join(_texts(dataset, "PatientName", "PatientBirthDate")),
         age=_age(dataset),
         sex=_text(dataset, "PatientSex"),
-        body_part=_text(dataset, "BodyPartExamined") or _coded(dataset, "AnatomicRegionSequence"),
+        body_part=_text(dataset, "BodyPartExamined") or _code_meaning(dataset, "AnatomicRegionSequence"),
         laterality=_text(dataset, "ImageLaterality") or _text(dataset, "Laterality"),
         ethnicity=_text(dataset, "EthnicGroup"),
         modality=photograph or ("wsi" if _text(dataset, "Modality") == _SLIDE else ""),
-        pixel_size=pixel_size_of(dataset),
+        pixel_size=read_pixel_size(dataset),
         has_image="Rows" in dataset,
         lesion=_text(dataset, "TrackingID") or _text(dataset, "TrackingUID"),
-        taken_on=_taken_on(dataset),
-        shows=_shows(dataset),
+        taken_on=_acquisition_date(dataset),
+        shows=_slide_image_type(dataset),
     )
 
 
@@ -246,7 +246,7 @@ def _texts(dataset: Dataset, *names: str) -> list[str]:
     return [text for name in names if (text := _text(dataset, name))]
 
 
-def _coded(dataset: Dataset, name: str) -> str:
+def _code_meaning(dataset: Dataset, name: str) -> str:
     """The meaning of the first code of a sequence."""
     items = dataset.get(name) or []
     return _text(items[0], "CodeMeaning") if items else ""
@@ -258,22 +258,22 @@ def _age(dataset: Dataset) -> float | None:
     if stated[:-1].isdigit() and stated[-1:] in _YEARS:
         return int(stated[:-1]) * _YEARS[stated[-1]]
     born = _day(dataset, "PatientBirthDate")
-    taken = _taken(dataset)
+    taken = _acquisition_day(dataset)
     return float((taken - born) // 10_000) if 0 < born <= taken else None
 
 
-def _taken(dataset: Dataset) -> int:
+def _acquisition_day(dataset: Dataset) -> int:
     """The day of the image as a number, 0 where it is not said."""
     return next(filter(None, (_day(dataset, name) for name in _DATES)), 0)
 
 
-def _taken_on(dataset: Dataset) -> str:
+def _acquisition_date(dataset: Dataset) -> str:
     """The day of the image as people write it."""
-    day = str(_taken(dataset))
+    day = str(_acquisition_day(dataset))
     return f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 else ""
 
 
-def _shows(dataset: Dataset) -> str:
+def _slide_image_type(dataset: Dataset) -> str:
     """What an image of a slide shows: the third value of its type."""
     values = [str(value).lower() for value in dataset.get("ImageType") or []]
     return values[2] if _text(dataset, "Modality") == _SLIDE and len(values) > 2 else ""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Modality = Literal["dermoscopic", "macroscopic", "tbp_tile"]
 Format = Literal["JPEG", "PNG", "TIFF", "BMP", "WebP", "HEIC", "DICOM"]
 # What Pillow, tifffile, pydicom and their codecs raise on bytes that they cannot make sense of.
-DAMAGE = (
+DAMAGE_ERRORS = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
     *(RuntimeError, struct.error, zlib.error),
 )
@@ -33,7 +33,7 @@ _MOST_PIXELS_PER_BYTE = 50_000  # where the format has no bound; no photograph c
 ALWAYS_READ = 1_000_000  # pixels; they take 3 MB, whatever the file claims
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_OTHERS = {
+_OTHER_FORMATS = {
     b"GIF8": "a GIF image",
     b"%PDF": "a PDF document",
     b"PK\x03\x04": "a zip archive or an office document",
@@ -43,7 +43,7 @@ _OTHERS = {
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedPhotograph:
     """What a decoder hands back: uint8 (row, column, channel=3), upright sRGB, and what the file says about it.
 
     ``damage`` says what of the picture is missing or corrupt, and ``notes`` what was assumed when it was read.
@@ -56,7 +56,7 @@ class Decoded:
     notes: tuple[str, ...] = ()
 
 
-def identify(head: bytes) -> Format | None:
+def identify_format(head: bytes) -> Format | None:
     """Tell the format of a file from its first bytes.
 
     ``head``: the first ``HEAD_BYTES`` bytes, fewer where the file is shorter. Returns the format, or None where it is
@@ -77,14 +77,14 @@ def identify(head: bytes) -> Format | None:
     return "BMP" if head.startswith(b"BM") else None
 
 
-def unknown_content(head: bytes) -> UnreadableImage:
+def unknown_content_error(head: bytes) -> UnreadableImage:
     """Error for a file that is no photograph, saying what it looks like instead.
 
     ``head``: the first ``HEAD_BYTES`` bytes of the file.
     """
     if not head:
         return UnreadableImage("is empty (0 bytes), but an image was expected. Copy or export it again.")
-    found = next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None)
+    found = next((name for magic, name in _OTHER_FORMATS.items() if head.startswith(magic)), None)
     if found is None:
         text = all(chr(byte) in string.printable for byte in head)
         found = "text" if text else "data of a kind that is not known here"
@@ -94,7 +94,7 @@ def unknown_content(head: bytes) -> UnreadableImage:
     )
 
 
-def check_size(width: int, height: int, smallest: int = MIN_SIDE) -> None:
+def check_image_size(width: int, height: int, smallest: int = MIN_SIDE) -> None:
     """Refuse an image that is too small or too large, before its pixels are decoded.
 
     ``width``, ``height``: in pixels, in either order. ``smallest``: pixels that each side has at least.

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import InputError, MalformedFile
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.core.parsing import read_json, reason_of
-from napari_melanoma.core.polygons import Polygon, Ring, clipped, signed_area, untangled
+from napari_melanoma.core.parsing import parse_error_reason, read_json
+from napari_melanoma.core.polygons import Polygon, Ring, clip_polygon, signed_area, untangle_polygon
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -35,9 +35,9 @@ class Annotation:
     measurements: Mapping[str, float] = field(default_factory=dict)
     kind: str = "annotation"
     id: str = ""
-    other: Mapping[str, Any] = field(default_factory=dict)
-    of_geometry: Mapping[str, Any] = field(default_factory=dict)
-    beside: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    geometry_members: Mapping[str, Any] = field(default_factory=dict)
+    feature_members: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_geojson(path: Path, annotations: Iterable[Annotation]) -> None:
@@ -50,23 +50,23 @@ def write_geojson(path: Path, annotations: Iterable[Annotation]) -> None:
         _write(file, annotations)
 
 
-def feature(annotation: Annotation) -> dict[str, Any]:
+def annotation_to_feature(annotation: Annotation) -> dict[str, Any]:
     """Give an annotation as a GeoJSON feature.
 
     A ``Polygon`` where it has one, else a ``MultiPolygon``; vertices are (x, y), the first is repeated at the end.
     Rings run as they are given: those of ``slides.cell_polygons`` as RFC 7946 asks.
     """
-    parts = [[_closed(ring) for ring in polygon.rings] for polygon in annotation.polygons]
+    parts = [[_close_ring(ring) for ring in polygon.rings] for polygon in annotation.polygons]
     geometry = {"type": "Polygon", "coordinates": parts[0]}
     if len(parts) > 1:
         geometry = {"type": "MultiPolygon", "coordinates": parts}
     identity = {"id": annotation.id} if annotation.id else {}
-    placed = {**geometry, **annotation.of_geometry}
+    placed = {**geometry, **annotation.geometry_members}
     return {
         "type": "Feature",
         **identity,
         "geometry": placed,
-        **annotation.beside,
+        **annotation.feature_members,
         "properties": _properties(annotation),
     }
 
@@ -76,7 +76,7 @@ def _write(file: TextIO, annotations: Iterable[Annotation]) -> None:
     file.write('{"type": "FeatureCollection", "features": [')
     before = "\n"
     for annotation in annotations:
-        file.write(before + json.dumps(feature(annotation), ensure_ascii=False, allow_nan=False))
+        file.write(before + json.dumps(annotation_to_feature(annotation), ensure_ascii=False, allow_nan=False))
         before = ",\n"
     file.write("\n]}\n")
 
@@ -86,22 +86,22 @@ def _properties(annotation: Annotation) -> dict[str, Any]:
     classification: dict[str, Any] = {"name": annotation.class_name}
     if annotation.color is not None:
         classification["color"] = list(annotation.color)
-    numbers = {name: _short(value) for name, value in annotation.measurements.items() if math.isfinite(value)}
+    numbers = {name: _shorten_number(value) for name, value in annotation.measurements.items() if math.isfinite(value)}
     known = {
         "objectType": annotation.kind,
         "name": annotation.name,
         "classification": classification if annotation.class_name else None,
         "measurements": numbers,
     }
-    return {**{key: value for key, value in known.items() if value}, **annotation.other}
+    return {**{key: value for key, value in known.items() if value}, **annotation.properties}
 
 
-def _closed(ring: Ring) -> list[list[float]]:
+def _close_ring(ring: Ring) -> list[list[float]]:
     """Vertices as GeoJSON has them: x before y, the first again at the end."""
-    return [[_short(column), _short(row)] for row, column in (*ring, ring[0])]
+    return [[_shorten_number(column), _shorten_number(row)] for row, column in (*ring, ring[0])]
 
 
-def _short(value: float) -> float:
+def _shorten_number(value: float) -> float:
     """Write whole numbers without a point; they are read as equal."""
     whole = float(value).is_integer() and abs(value) < 2**53
     return int(value) if whole else float(value)
@@ -123,14 +123,14 @@ _TYPE_IDS = {
 
 
 @dataclass(frozen=True)
-class GeoJson:
+class GeoJsonContent:
     """What a file held: its areas, and in words what was left out because it encloses nothing."""
 
     annotations: tuple[Annotation, ...]
-    left_out: tuple[str, ...] = ()
+    omitted: tuple[str, ...] = ()
 
 
-def read_geojson(path: Path) -> GeoJson:
+def read_geojson(path: Path) -> GeoJsonContent:
     """Read the areas of a GeoJSON file.
 
     Points, lines and rings without an area are left out and named.
@@ -138,23 +138,23 @@ def read_geojson(path: Path) -> GeoJson:
     content = _content(path)
     annotations: list[Annotation] = []
     left_out: list[str] = []
-    for number, one in enumerate(_features(content, path), start=1):
-        _add(one, f"feature {number}", path, annotations, left_out)
-    return GeoJson(tuple(annotations), tuple(left_out))
+    for number, one in enumerate(_list_features(content, path), start=1):
+        _read_feature(one, f"feature {number}", path, annotations, left_out)
+    return GeoJsonContent(tuple(annotations), tuple(left_out))
 
 
-def _add(one: Any, name: str, path: Path, annotations: list[Annotation], left_out: list[str]) -> None:  # noqa: ANN401
+def _read_feature(one: Any, name: str, path: Path, annotations: list[Annotation], left_out: list[str]) -> None:  # noqa: ANN401
     """Read a feature, and those that QuPath writes within it where its hierarchy is exported."""
     where = f"{path}: {name}"
     if isinstance(one, dict) and "geometry" in one and one["geometry"] is None:  # as GeoJSON has an object of no place
         left_out.append(f"{name}: it has no geometry")
     else:
-        polygons, others = _areas(_taken(one, "geometry", dict, where), where)
+        polygons, others = _read_polygons(_get_typed(one, "geometry", dict, where), where)
         left_out += [f"{name}: {other}" for other in others]
         if polygons:
-            annotations.append(_annotation(one, tuple(polygons), where))
+            annotations.append(_read_annotation(one, tuple(polygons), where))
     for number, child in enumerate(_children(one), start=1):
-        _add(child, f"{name}, object {number} in it", path, annotations, left_out)
+        _read_feature(child, f"{name}, object {number} in it", path, annotations, left_out)
 
 
 def _children(one: dict[str, Any]) -> list[Any]:
@@ -171,20 +171,20 @@ def _content(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}: expected annotations as GeoJSON.") from error
     except OSError as error:
-        raise InputError(f"cannot read {path}: {reason_of(error)}. Check that it may be read.") from error
+        raise InputError(f"cannot read {path}: {parse_error_reason(error)}. Check that it may be read.") from error
     except MalformedFile as error:
         raise InputError(
             f"cannot read {path}: {error.reason}. Expected GeoJSON in UTF-8, such as QuPath exports: export it again."
         ) from error
 
 
-def _features(content: Any, path: Path) -> list[Any]:  # noqa: ANN401
+def _list_features(content: Any, path: Path) -> list[Any]:  # noqa: ANN401
     """Features of a file; a bare geometry becomes one."""
     if isinstance(content, list):
         return content
     kind = content.get("type") if isinstance(content, dict) else None
     if kind == "FeatureCollection":
-        found: list[Any] = _taken(content, "features", list, str(path))
+        found: list[Any] = _get_typed(content, "features", list, str(path))
         return found
     if kind == "Feature":
         return [content]
@@ -196,11 +196,11 @@ def _features(content: Any, path: Path) -> list[Any]:  # noqa: ANN401
     )
 
 
-def _annotation(one: dict[str, Any], polygons: tuple[Polygon, ...], where: str) -> Annotation:
+def _read_annotation(one: dict[str, Any], polygons: tuple[Polygon, ...], where: str) -> Annotation:
     """Everything of a feature beside its geometry."""
     properties = one.get("properties") or {}
     if not isinstance(properties, dict):
-        raise InputError(f"{where}: 'properties' is no object but {_shown(properties)}. Export the file again.")
+        raise InputError(f"{where}: 'properties' is no object but {_shorten_value(properties)}. Export the file again.")
     class_name, color = _classification(properties.get("classification"))
     identity = str(one.get("id") or "")
     kind = next((properties[key] for key in _TYPES if isinstance(properties.get(key), str)), "")
@@ -218,15 +218,15 @@ def _annotation(one: dict[str, Any], polygons: tuple[Polygon, ...], where: str) 
     )
 
 
-def _areas(geometry: dict[str, Any], where: str) -> tuple[list[Polygon], list[str]]:
+def _read_polygons(geometry: dict[str, Any], where: str) -> tuple[list[Polygon], list[str]]:
     """Polygons of a geometry, and what was left out."""
     kind = geometry.get("type")
     if kind == "GeometryCollection":
-        parts = [_areas(part, where) for part in _taken(geometry, "geometries", list, where)]
+        parts = [_read_polygons(part, where) for part in _get_typed(geometry, "geometries", list, where)]
         return [one for polygons, _ in parts for one in polygons], [one for _, others in parts for one in others]
     if kind not in ("Polygon", "MultiPolygon"):
-        return [], [f"a geometry of type {_shown(kind)} encloses nothing"]
-    coordinates = _taken(geometry, "coordinates", list, where)
+        return [], [f"a geometry of type {_shorten_value(kind)} encloses nothing"]
+    coordinates = _get_typed(geometry, "coordinates", list, where)
     polygons = [_polygon(part, where) for part in ([coordinates] if kind == "Polygon" else coordinates)]
     known = [polygon for polygon in polygons if polygon is not None]
     return known, ["a ring with too few points or no area"] * (len(polygons) - len(known))
@@ -235,7 +235,7 @@ def _areas(geometry: dict[str, Any], where: str) -> tuple[list[Polygon], list[st
 def _polygon(rings: Any, where: str) -> Polygon | None:  # noqa: ANN401
     """One polygon; None where its outer ring encloses nothing."""
     if not isinstance(rings, list):
-        raise InputError(f"{where}: a polygon is a list of rings, not {_shown(rings)}. Export the file again.")
+        raise InputError(f"{where}: a polygon is a list of rings, not {_shorten_value(rings)}. Export the file again.")
     found = [_ring(ring, where) for ring in rings]
     if not found or not _encloses(found[0]):
         return None
@@ -244,13 +244,13 @@ def _polygon(rings: Any, where: str) -> Polygon | None:  # noqa: ANN401
 
 def _encloses(ring: Ring) -> bool:
     """Whether a ring has an area; that of a figure of eight may add up to nothing."""
-    return bool(signed_area(ring)) or (len(set(ring)) > 3 and bool(untangled(Polygon(ring))))
+    return bool(signed_area(ring)) or (len(set(ring)) > 3 and bool(untangle_polygon(Polygon(ring))))
 
 
 def _ring(points: Any, where: str) -> Ring:  # noqa: ANN401
     """Vertices of a ring as (row, column), the repeated one dropped; further coordinates (z) do not matter."""
     if not isinstance(points, list):
-        raise InputError(f"{where}: a ring is a list of points, not {_shown(points)}. Export the file again.")
+        raise InputError(f"{where}: a ring is a list of points, not {_shorten_value(points)}. Export the file again.")
     vertices = tuple(_vertex(point, where) for point in points)
     return vertices[:-1] if len(vertices) > 1 and vertices[0] == vertices[-1] else vertices
 
@@ -259,7 +259,7 @@ def _vertex(point: Any, where: str) -> tuple[float, float]:  # noqa: ANN401
     """One point as (row, column)."""
     if not (isinstance(point, list) and len(point) >= 2 and all(_is_number(value) for value in point[:2])):
         raise InputError(
-            f"{where}: a point is two finite numbers, x and y, not {_shown(point)}. Export the file again."
+            f"{where}: a point is two finite numbers, x and y, not {_shorten_value(point)}. Export the file again."
         )
     return float(point[1]), float(point[0])
 
@@ -288,16 +288,16 @@ def _measurements(value: Any, where: str) -> dict[str, float]:  # noqa: ANN401
     if isinstance(value, list):
         value = {str(one.get("name")): one.get("value") for one in value if isinstance(one, dict)}
     if not isinstance(value, dict):
-        raise InputError(f"{where}: 'measurements' is no object but {_shown(value)}. Export the file again.")
+        raise InputError(f"{where}: 'measurements' is no object but {_shorten_value(value)}. Export the file again.")
     return {name: float(number) for name, number in value.items() if _is_number(number)}
 
 
-def _taken(value: Any, key: str, kind: type[dict] | type[list], where: str) -> Any:  # noqa: ANN401
+def _get_typed(value: Any, key: str, kind: type[dict] | type[list], where: str) -> Any:  # noqa: ANN401
     """Give what stands under a key, or say that it is missing or of another kind."""
     found = value.get(key) if isinstance(value, dict) else None
     if not isinstance(found, kind):
         name = "a list" if kind is list else "an object"
-        raise InputError(f"{where}: '{key}' should be {name}, found {_shown(found)}. Export the file again.")
+        raise InputError(f"{where}: '{key}' should be {name}, found {_shorten_value(found)}. Export the file again.")
     return found
 
 
@@ -306,37 +306,37 @@ def _is_number(value: Any) -> bool:  # noqa: ANN401
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401
+def _shorten_value(value: Any) -> str:  # noqa: ANN401
     """Show a value in an error, shortened."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedAnnotations:
     """Areas within a slide, and in words what was changed or left out of those that were read."""
 
     annotations: tuple[Annotation, ...]
     changed: tuple[str, ...] = ()
 
 
-def fitted(found: GeoJson, size: tuple[int, int]) -> Fitted:
+def fit_to_slide(found: GeoJsonContent, size: tuple[int, int]) -> FittedAnnotations:
     """Make areas sound and cut off what lies outside a slide.
 
     ``size``: height and width of the slide's finest level, in pixels. Returns an area of which nothing lies on the
     slide is left out and named: it was drawn on another slide, or in other units.
     """
-    kept, changed = [], list(found.left_out)
+    kept, changed = [], list(found.omitted)
     for number, annotation in enumerate(found.annotations, start=1):
         name = annotation.name or f"area {number}"
-        sound = tuple(part for polygon in annotation.polygons for part in untangled(polygon))
+        sound = tuple(part for polygon in annotation.polygons for part in untangle_polygon(polygon))
         if sound != annotation.polygons:
             changed.append(f"{name}: its outline crosses itself; it was taken apart")
-        within = tuple(part for part in (clipped(polygon, size) for polygon in sound) if part is not None)
+        within = tuple(part for part in (clip_polygon(polygon, size) for polygon in sound) if part is not None)
         if not within:
             changed.append(f"{name}: left out, nothing of it lies on the slide of {size[1]} x {size[0]} pixels")
             continue
         if within != sound:
             changed.append(f"{name}: what lay outside the slide was cut off")
         kept.append(annotation if within == annotation.polygons else replace(annotation, polygons=within))
-    return Fitted(tuple(kept), tuple(changed))
+    return FittedAnnotations(tuple(kept), tuple(changed))

@@ -13,7 +13,15 @@ from typing import IO, TYPE_CHECKING
 from napari_melanoma.core.errors import DamagedImage, UnreadableImage
 from napari_melanoma.core.files import check_name, open_regular
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, Decoded, Format, Modality, identify, unknown_content
+from napari_melanoma.io.formats import (
+    DAMAGE_ERRORS,
+    HEAD_BYTES,
+    DecodedPhotograph,
+    Format,
+    Modality,
+    identify_format,
+    unknown_content_error,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,14 +30,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Photograph",
     "accepting_damaged",
-    "damage_of",
-    "damage_warning",
-    "damaged_accepted",
+    "accepts_damaged",
+    "find_damage",
+    "format_damage_warning",
+    "read_image_size",
     "read_photograph",
-    "stored_size",
 ]
 
-_ACCEPT_VARIABLE = "NAPARI_MELANOMA_ACCEPT_DAMAGED"
+_ACCEPT_DAMAGED_VARIABLE = "NAPARI_MELANOMA_ACCEPT_DAMAGED"
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +104,8 @@ def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photog
     except UnreadableImage as fault:
         raise UnreadableImage(f"{path} {fault}") from None
     except OSError as error:
-        raise UnreadableImage(f"{path} {_refusal(path, error)}") from error
-    accepted = damaged_accepted() if accept_damaged is None else accept_damaged
+        raise UnreadableImage(f"{path} {_describe_open_error(path, error)}") from error
+    accepted = accepts_damaged() if accept_damaged is None else accept_damaged
     if decoded.damage and not accepted:
         raise DamagedImage(
             f"{path} is damaged: {decoded.damage}. Copy or export it again. To read what is left of it all the same, "
@@ -109,7 +117,7 @@ def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photog
     )
 
 
-def damage_of(path: Path) -> str | None:
+def find_damage(path: Path) -> str | None:
     """Say what of a photograph is missing or corrupt.
 
     Parameters
@@ -124,7 +132,7 @@ def damage_of(path: Path) -> str | None:
     """
     try:
         with open_regular(path) as file:
-            kind = identify(file.read(HEAD_BYTES))
+            kind = identify_format(file.read(HEAD_BYTES))
             file.seek(0)
             if kind in ("TIFF", "DICOM"):
                 return _decode(file).damage
@@ -133,11 +141,11 @@ def damage_of(path: Path) -> str | None:
             from napari_melanoma.io import pillow_images
 
             return pillow_images.check(file, kind).damage
-    except (UnreadableImage, *DAMAGE):
+    except (UnreadableImage, *DAMAGE_ERRORS):
         return None
 
 
-def damage_warning(damage: str | None) -> str:
+def format_damage_warning(damage: str | None) -> str:
     """Say in a sentence that a result rests on a damaged photograph.
 
     Parameters
@@ -153,7 +161,7 @@ def damage_warning(damage: str | None) -> str:
     return f"Damaged photograph: {damage}. The result may be wrong." if damage else ""
 
 
-def damaged_accepted() -> bool:
+def accepts_damaged() -> bool:
     """Whether damaged photographs are read in this process.
 
     Returns
@@ -161,7 +169,7 @@ def damaged_accepted() -> bool:
     bool
         As ``accepting_damaged`` says.
     """
-    return bool(os.environ.get(_ACCEPT_VARIABLE))
+    return bool(os.environ.get(_ACCEPT_DAMAGED_VARIABLE))
 
 
 @contextmanager
@@ -178,17 +186,17 @@ def accepting_damaged(accepted: bool = True) -> Iterator[None]:
     None
         While they are read.
     """
-    before = os.environ.get(_ACCEPT_VARIABLE)
+    before = os.environ.get(_ACCEPT_DAMAGED_VARIABLE)
     if accepted:
-        os.environ[_ACCEPT_VARIABLE] = "1"  # of the process, since threads and loaders read photographs too
+        os.environ[_ACCEPT_DAMAGED_VARIABLE] = "1"  # of the process, since threads and loaders read photographs too
     try:
         yield
     finally:
         if accepted and before is None:
-            os.environ.pop(_ACCEPT_VARIABLE, None)
+            os.environ.pop(_ACCEPT_DAMAGED_VARIABLE, None)
 
 
-def stored_size(path: Path) -> tuple[int, int] | None:
+def read_image_size(path: Path) -> tuple[int, int] | None:
     """Read how large an image is from the head of its file, without decoding it.
 
     Parameters
@@ -204,10 +212,10 @@ def stored_size(path: Path) -> tuple[int, int] | None:
     """
     try:
         with open_regular(path) as file:
-            kind = identify(file.read(HEAD_BYTES))
+            kind = identify_format(file.read(HEAD_BYTES))
             file.seek(0)
             return None if kind is None else _size(file, kind)
-    except DAMAGE:
+    except DAMAGE_ERRORS:
         return None
 
 
@@ -226,7 +234,7 @@ def _size(file: IO[bytes], kind: Format) -> tuple[int, int]:
     return pillow_images.stored_size(file, kind)
 
 
-def _refusal(path: Path, error: OSError) -> str:
+def _describe_open_error(path: Path, error: OSError) -> str:
     """Say why a file could not be opened, and what to do."""
     if path.is_dir():
         return "is a folder, but an image file was expected. Name the files in it."
@@ -237,13 +245,13 @@ def _refusal(path: Path, error: OSError) -> str:
     return f"cannot be read: {error.strerror or error}. Check the drive, or copy the file to another."
 
 
-def _decode(file: IO[bytes]) -> Decoded:
+def _decode(file: IO[bytes]) -> DecodedPhotograph:
     """Decode an open file with the decoder of its format."""
     head = file.read(HEAD_BYTES)
     file.seek(0)
-    kind = identify(head)
+    kind = identify_format(head)
     if kind is None:
-        raise unknown_content(head)
+        raise unknown_content_error(head)
     try:
         if kind == "TIFF":
             from napari_melanoma.io import tiff
@@ -256,7 +264,7 @@ def _decode(file: IO[bytes]) -> Decoded:
         from napari_melanoma.io import pillow_images
 
         return pillow_images.decode(file, kind)
-    except DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         reason = shorten(str(error), width=200, placeholder=" ...")
         raise UnreadableImage(
             f"begins as a {kind} image but cannot be decoded ({reason}): it is truncated or damaged. "

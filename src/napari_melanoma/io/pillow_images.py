@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.color import eight_bit, real_depth, srgb, upright
-from napari_melanoma.io.damage.checked import Checked
+from napari_melanoma.io.color import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
+from napari_melanoma.io.damage.integrity import IntegrityCheck
 from napari_melanoma.io.formats import (
-    DAMAGE,
+    DAMAGE_ERRORS,
     HEAD_BYTES,
     MIN_SIDE,
-    Decoded,
+    DecodedPhotograph,
     Format,
+    check_image_size,
     check_plausible,
-    check_size,
-    identify,
+    identify_format,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _PNG_DEPTH_OFFSET = 24
 _PNG_HEADER_BYTES = 33
 
 
-def decode(file: IO[bytes], kind: Format) -> Decoded:
+def decode(file: IO[bytes], kind: Format) -> DecodedPhotograph:
     """Decode a photograph.
 
     The resolution (dots per inch) that such files state is that of a print, not of the skin, and is not used.
@@ -41,27 +41,29 @@ def decode(file: IO[bytes], kind: Format) -> Decoded:
     """
     checked = check(file, kind)
     content = io.BytesIO(checked.content)
-    with _opened(content, kind, checked.damage) as image:
+    with _open_decoded(content, kind, checked.damage) as image:
         profile = image.info.get("icc_profile")
         orientation = _orientation(image)
         pixels, notes = _deep_png(checked.content) if kind == "PNG" and _is_deep(checked.content) else (image, ())
-        return Decoded(upright(srgb(pixels, profile), orientation), damage=checked.damage, notes=notes)
+        return DecodedPhotograph(
+            apply_orientation(to_srgb8(pixels, profile), orientation), damage=checked.damage, notes=notes
+        )
 
 
-def check(file: IO[bytes], kind: Format, smallest: int = MIN_SIDE) -> Checked:
+def check(file: IO[bytes], kind: Format, smallest: int = MIN_SIDE) -> IntegrityCheck:
     """Refuse sizes that are out of bounds from the head of a file, and check that the file is whole.
 
     ``smallest``: pixels that each side has at least. What the decoder is to be given, and what is missing or corrupt.
     """
     width, height = stored_size(file, kind)
-    check_size(width, height, smallest)
+    check_image_size(width, height, smallest)
     file.seek(0)
     content = file.read()
     check_plausible(width, height, len(content), _packing(content, kind))
-    return _checked(content, kind)
+    return _check_format(content, kind)
 
 
-def open_whole(file: IO[bytes], kind: Format) -> ImageFile:
+def open_undamaged(file: IO[bytes], kind: Format) -> ImageFile:
     """Open an image that is no photograph, a mask, say, and refuse it where something of it is missing."""
     checked = check(file, kind, smallest=1)
     if checked.damage:
@@ -69,12 +71,12 @@ def open_whole(file: IO[bytes], kind: Format) -> ImageFile:
     return open_lazily(io.BytesIO(checked.content), kind)
 
 
-def _opened(content: IO[bytes], kind: Format, damage: str | None) -> ImageFile:
+def _open_decoded(content: IO[bytes], kind: Format, damage: str | None) -> ImageFile:
     """Decode an image, so that what fails later is its EXIF alone; say what is missing where that fails."""
     try:
         image = open_lazily(content, kind)
         image.load()
-    except DAMAGE:
+    except DAMAGE_ERRORS:
         if damage is None:
             raise
         raise UnreadableImage(
@@ -101,20 +103,20 @@ def stored_size(file: IO[bytes], kind: Format) -> tuple[int, int]:
 
 def _packing(content: bytes, kind: Format) -> str:
     """Key of ``formats.PIXELS_PER_BYTE`` for a file; "" where a picture of one color takes nearly no data."""
-    from napari_melanoma.io.damage import jpeg, simple
+    from napari_melanoma.io.damage import bmp_webp, jpeg
 
     if kind == "JPEG":
-        return "" if jpeg.JpegStream.of(content).arithmetic else kind
+        return "" if jpeg.JpegStream.parse(content).is_arithmetic else kind
     if kind == "BMP":
-        return kind if simple.has_run_lengths(content) else "raw"
+        return kind if bmp_webp.has_run_lengths(content) else "raw"
     return "" if kind == "WebP" and content[12:16] != b"VP8 " else kind
 
 
-def _checked(content: bytes, kind: Format) -> Checked:
+def _check_format(content: bytes, kind: Format) -> IntegrityCheck:
     """Check an image by the rules of its format."""
-    from napari_melanoma.io.damage import heif, jpeg, png, simple
+    from napari_melanoma.io.damage import bmp_webp, heif, jpeg, png
 
-    checks = {"JPEG": jpeg.check, "PNG": png.check, "BMP": simple.check_bmp, "WebP": simple.check_webp}
+    checks = {"JPEG": jpeg.check, "PNG": png.check, "BMP": bmp_webp.check_bmp, "WebP": bmp_webp.check_webp}
     return checks.get(kind, heif.check)(content)
 
 
@@ -152,7 +154,7 @@ def _orientation(image: ImageFile) -> int:
     """EXIF orientation of an image whose pixels are decoded; upright where the EXIF block is malformed."""
     try:
         return image.getexif().get(_ORIENTATION_TAG, 1)
-    except DAMAGE:
+    except DAMAGE_ERRORS:
         return 1
 
 
@@ -167,12 +169,12 @@ def _deep_png(png: bytes) -> tuple[Image, tuple[str, ...]]:
     from PIL import Image
 
     samples = imagecodecs.png_decode(png)
-    bits, note = real_depth(samples)
-    return Image.fromarray(eight_bit(samples, bits)), (note,) if note else ()
+    bits, note = detect_bit_depth(samples)
+    return Image.fromarray(to_eight_bit(samples, bits)), (note,) if note else ()
 
 
-_MAKE, _MODEL, _SOFTWARE, _CHANGED = 0x010F, 0x0110, 0x0131, 0x0132
-_DETAILS, _TAKEN, _LENS = 0x8769, 0x9003, 0xA434
+_MAKE, _MODEL, _SOFTWARE, _DATE_TIME = 0x010F, 0x0110, 0x0131, 0x0132
+_EXIF_IFD, _DATE_TIME_ORIGINAL, _LENS = 0x8769, 0x9003, 0xA434
 _DAY = re.compile(r"((?:19|20)\d\d)[:-](\d\d)[:-](\d\d)")
 
 
@@ -192,20 +194,20 @@ def read_exif(path: Path) -> ExifHints:
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF is none
-            kind = identify(file.read(HEAD_BYTES))
+            kind = identify_format(file.read(HEAD_BYTES))
             if kind not in ("JPEG", "PNG", "WebP", "HEIC"):
                 return ExifHints()
             file.seek(0)
             with open_lazily(file, kind) as image:
-                return _hints(image.getexif())
-    except DAMAGE:
+                return _read_hints(image.getexif())
+    except DAMAGE_ERRORS:
         return ExifHints()
 
 
-def _hints(exif: Exif) -> ExifHints:
+def _read_hints(exif: Exif) -> ExifHints:
     """Take from the tags what helps."""
-    details = exif.get_ifd(_DETAILS)
+    details = exif.get_ifd(_EXIF_IFD)
     said = (exif.get(_MAKE), exif.get(_MODEL), details.get(_LENS), exif.get(_SOFTWARE))
-    day = _DAY.match(str(details.get(_TAKEN) or exif.get(_CHANGED) or ""))
+    day = _DAY.match(str(details.get(_DATE_TIME_ORIGINAL) or exif.get(_DATE_TIME) or ""))
     camera = " ".join(text.strip("\0 ").lower() for text in said if isinstance(text, str))
     return ExifHints(camera, "-".join(day.groups()) if day else "")

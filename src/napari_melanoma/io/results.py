@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_melanoma.core.csv_files import CsvError, CsvWriter, csv_dicts
+from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.files import atomic_file, open_regular
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.core.validity import PredictionFacts, ScaleMatch, Validity
-from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, identify
+from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs
+from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, identify_format
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,17 +56,17 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
     Returns bool (row, column): values above 127, or above 0 where none is above 1.
     """
-    from napari_melanoma.io.pillow_images import open_whole
+    from napari_melanoma.io.pillow_images import open_undamaged
 
     try:
         with open_regular(path) as file:
-            kind = identify(file.read(HEAD_BYTES))
+            kind = identify_format(file.read(HEAD_BYTES))
             file.seek(0)
             if kind not in ("PNG", "JPEG", "BMP", "WebP"):
                 raise ValueError(f"found {kind or 'no image'}")
-            with open_whole(file, kind) as image:
+            with open_undamaged(file, kind) as image:
                 values = np.asarray(image.convert("L"))
-    except DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         raise UnreadableImage(
             f"{path} cannot be read as a mask ({error}): expected a PNG with 0 outside and 255 inside. "
             "Save the mask again."
@@ -87,19 +87,19 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
 
     Returns uint8 (row, column), as stored.
     """
-    from napari_melanoma.io.pillow_images import open_whole
+    from napari_melanoma.io.pillow_images import open_undamaged
 
     try:
         with open_regular(path) as file:
-            kind = identify(file.read(HEAD_BYTES))
+            kind = identify_format(file.read(HEAD_BYTES))
             file.seek(0)
             if kind not in ("PNG", "BMP", "WebP"):
                 raise ValueError(f"found {kind or 'no image'}")
-            with open_whole(file, kind) as image:
+            with open_undamaged(file, kind) as image:
                 values = np.asarray(image, dtype=np.uint8) if image.mode == "1" else np.asarray(image)
                 if image.mode not in ("L", "P", "1"):
-                    values = _one_value(values)
-    except DAMAGE as error:
+                    values = _gray_value(values)
+    except DAMAGE_ERRORS as error:
         raise UnreadableImage(
             f"{path} cannot be read as a label image ({error}): expected an 8-bit PNG with one value a pixel, the "
             "number of its class. Save the labels again."
@@ -107,7 +107,7 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
     return values
 
 
-def _one_value(values: NDArray) -> NDArray[np.uint8]:
+def _gray_value(values: NDArray) -> NDArray[np.uint8]:
     """Take the value of a pixel that is stored as grey in three or four channels."""
     colours = values[..., :3] if values.ndim == 3 and values.shape[2] >= 3 else None
     if colours is None or values.dtype != np.uint8 or (colours != colours[..., :1]).any():
@@ -126,8 +126,8 @@ def write_table(path: Path, rows: Iterable[Mapping[str, object]], columns: Seque
         columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     table = CsvWriter(text)
-    table.row(columns)
-    table.rows([format_cell(row.get(column)) for column in columns] for row in rows)
+    table.write_row(columns)
+    table.write_rows([format_cell(row.get(column)) for column in columns] for row in rows)
     with atomic_file(path) as temporary:
         # A file name that is no valid Unicode must not cost the whole table.
         temporary.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
@@ -140,7 +140,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv_dicts(file, strict=True))
+            rows = list(read_csv_dicts(file, strict=True))
     except FileNotFoundError as error:
         raise InputError(f"there is no file {path}: expected a table, CSV in UTF-8.") from error
     except (OSError, UnicodeDecodeError, CsvError) as error:
@@ -196,9 +196,9 @@ def read_rgb_array(path: Path) -> NDArray[np.uint8]:
 
     Returns uint8 (row, column, channel=3), read-only.
     """
-    values = _mapped(path)
+    values = _map_array(path)
     if values.dtype != "uint8" or values.ndim != 3 or values.shape[2] != 3 or not values.size:
-        raise _other(path, values, "uint8 (row, column, channel=3)")
+        raise _wrong_array_error(path, values, "uint8 (row, column, channel=3)")
     return values
 
 
@@ -207,21 +207,21 @@ def read_mask_array(path: Path) -> NDArray[np.bool_]:
 
     Returns bool (row, column).
     """
-    values = _mapped(path)
+    values = _map_array(path)
     if values.dtype.kind not in "bui" or values.ndim != 2:
-        raise _other(path, values, "bool (row, column)")
+        raise _wrong_array_error(path, values, "bool (row, column)")
     return values.astype(bool)
 
 
-def _mapped(path: Path) -> NDArray:
+def _map_array(path: Path) -> NDArray:
     """Map an array without reading it; an array of objects, which is a program, is refused."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (*DAMAGE, MemoryError) as error:
+    except (*DAMAGE_ERRORS, MemoryError) as error:
         raise UnreadableImage(f"{path} cannot be read as an array ({error}). Analyze the photograph again.") from error
 
 
-def _other(path: Path, values: NDArray, expected: str) -> UnreadableImage:
+def _wrong_array_error(path: Path, values: NDArray, expected: str) -> UnreadableImage:
     return UnreadableImage(
         f"{path} holds an array of {values.dtype} {values.shape}, but {expected} was expected. "
         "Analyze the photograph again."
@@ -232,7 +232,7 @@ RESULT, TISSUE, HEATMAP = "result.json", "tissue.png", "heatmap.ome.tif"
 LESIONS, OUTLINES = "lesions.csv", "lesions.geojson"
 
 
-def read_content(folder: Path) -> dict[str, Any]:
+def read_slide_result(folder: Path) -> dict[str, Any]:
     """Read ``result.json`` of a slide.
 
     Empty where the analysis has not ended, or what is there cannot be read.
@@ -240,7 +240,7 @@ def read_content(folder: Path) -> dict[str, Any]:
     return read_object(folder / RESULT)
 
 
-def validity_in(content: Mapping[str, Any]) -> Validity:
+def read_slide_validity(content: Mapping[str, Any]) -> Validity:
     """Read whether the predictions for a slide are valid.
 
     Returns as it is stored; of results that were written before 2026-11-22 what follows from their warnings and scale.
@@ -252,32 +252,32 @@ def validity_in(content: Mapping[str, Any]) -> Validity:
     seen = [float(one) for key in ("mpp", "tile_mpp") for one in content.get(key) or ()]
     expected = float(model.get("mpp") or 0)
     failed, total = content.get("tiles_failed") or 0, content.get("tiles_total") or 0
-    return PredictionFacts(
+    return ValidityInputs(
         str(model.get("name", "")),
         demonstration=any("is a demonstration" in one for one in warnings),
         scale=ScaleMatch(max(seen), expected) if seen and min(expected, *seen) > 0 else None,
         distance=float(any(one.startswith("out of distribution") for one in warnings)),
         limit=0.5,
         failed_share=failed / total if total else 0.0,
-    ).validity()
+    ).check()
 
 
-def risk_validity_in(answer: Mapping[str, Any]) -> Validity:
+def read_risk_validity(prediction: Mapping[str, Any]) -> Validity:
     """Read whether a risk is valid.
 
     Returns as it is stored; of answers that were written before 2026-11-22 what follows from their warnings.
     """
-    stored = Validity.from_json(answer.get("validity"))
+    stored = Validity.from_json(prediction.get("validity"))
     if stored is not None:
         return stored
-    warnings, model = [str(one) for one in answer.get("warnings") or ()], answer.get("model") or {}
-    return PredictionFacts(
+    warnings, model = [str(one) for one in prediction.get("warnings") or ()], prediction.get("model") or {}
+    return ValidityInputs(
         str(model.get("name", "")),
         demonstration=any("drawn patients alone" in one or "phantom-trained" in one for one in warnings),
         distance=float(any("out of distribution" in one for one in warnings)),
         limit=0.5,
-        calibrated=bool(answer.get("interval")),
-    ).validity()
+        calibrated=bool(prediction.get("interval")),
+    ).check()
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -292,4 +292,4 @@ def read_object(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-RISKS_TABLE, RISK = "risk.csv", "risk.json"
+RISK_TABLE, RISK_FILE = "risk.csv", "risk.json"

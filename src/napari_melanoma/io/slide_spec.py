@@ -9,13 +9,13 @@ from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.geometry import PixelSize, ScaleSource
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 
 WAITING, DONE, FAILED, NO_TISSUE = range(4)  # states of a tile
 TileKind = Literal["classification", "regression", "embedding", "dense"]
 
 
-class ResultSpec(Config):
+class SlideResultSpec(Config):
     """What a store says of itself: whose results these are, what each tile has, and where the tiles lie."""
 
     format_version: Literal[1] = 1
@@ -41,20 +41,26 @@ class ResultSpec(Config):
     batch_size: int = Field(32, ge=1, description="tiles of a pass of the network: the unit of work and of resuming")
 
     @property
-    def place(self) -> MapPlace:
+    def placement(self) -> MapPlacement:
         """Where the grids lie on the slide."""
         size = self.pixel_size_um and PixelSize(*self.pixel_size_um, self.scale_source)
-        return MapPlace(*self.corner, *self.step, size)
+        return MapPlacement(*self.corner, *self.step, size)
 
 
-def differing(kept: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[str, ...]:
+def differing_settings(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> tuple[str, ...]:
     """Name the settings in which two analyses differ, also those that only one of them has.
 
     Sorted; empty where equal tiles would get equal values.
     """
-    return tuple(sorted(key for key in {*kept, *asked} if _telling(kept.get(key)) != _telling(asked.get(key))))
+    return tuple(
+        sorted(
+            key
+            for key in {*stored, *requested}
+            if _effective_setting(stored.get(key)) != _effective_setting(requested.get(key))
+        )
+    )
 
 
-def _telling(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
+def _effective_setting(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
     """What a setting comes to: of a method that does nothing its numbers do not count."""
     return None if isinstance(value, Mapping) and value.get("method") == "none" else value

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
-from napari_melanoma.core.errors import InputError, OtherResults
-from napari_melanoma.core.files import atomic_folder, rename_patiently, save_error, temporary_name
-from napari_melanoma.core.parsing import reason_of
-from napari_melanoma.io.formats import DAMAGE
-from napari_melanoma.io.slide_spec import DONE, NO_TISSUE, WAITING, ResultSpec, differing
+from napari_melanoma.core.errors import InputError, ResultsMismatch
+from napari_melanoma.core.files import atomic_folder, rename_with_retry, save_error, temporary_name
+from napari_melanoma.core.parsing import parse_error_reason
+from napari_melanoma.io.formats import DAMAGE_ERRORS
+from napari_melanoma.io.slide_spec import DONE, NO_TISSUE, WAITING, SlideResultSpec, differing_settings
 
 if TYPE_CHECKING:
     import zarr
@@ -46,14 +46,14 @@ class SlideResult:
         Brings the names of what was written to the disk.
     """
 
-    def __init__(self, path: Path, group: zarr.Group, spec: ResultSpec, settle: Callable[[], None]) -> None:
+    def __init__(self, path: Path, group: zarr.Group, spec: SlideResultSpec, settle: Callable[[], None]) -> None:
         self.path = path
         self.spec = spec
-        self.settle = settle
+        self.wait_until_written = settle
         self._group = group
 
     @classmethod
-    def create(cls, folder: Path, spec: ResultSpec, order: NDArray[np.int32]) -> Self:
+    def create(cls, folder: Path, spec: SlideResultSpec, order: NDArray[np.int32]) -> Self:
         """Make an empty store; one that is there is replaced.
 
         Parameters
@@ -80,11 +80,11 @@ class SlideResult:
         from napari_melanoma.io.zarr import DurableStore, sync_folder
 
         path = folder / STORE
-        with atomic_folder(path) as temporary, faults(path):
+        with atomic_folder(path) as temporary, file_errors_translated(path):
             store = DurableStore(temporary)
             group = zarr.create_group(store=store, attributes={ATTRIBUTE: spec.model_dump(mode="json")})
             _make_arrays(group, spec, order)
-            store.settle()
+            store.wait_until_written()
         sync_folder(folder)
         return cls.open(folder, writable=True)
 
@@ -120,16 +120,16 @@ class SlideResult:
             check_metadata(path)
             store = DurableStore(path, read_only=not writable)
             group = zarr.open_group(store=store, mode="r+" if writable else "r")
-            spec = ResultSpec.parse(cast("dict[str, Any]", group.attrs[ATTRIBUTE]), str(path))
+            spec = SlideResultSpec.parse(cast("dict[str, Any]", group.attrs[ATTRIBUTE]), str(path))
             missing = {"state", "order"} - set(group.array_keys())
         except Exception as error:  # zarr raises many kinds on damaged metadata
             raise InputError(
-                f"{path} cannot be read as the results of a slide ({reason_of(error)}). Analyse the slide again "
+                f"{path} cannot be read as the results of a slide ({parse_error_reason(error)}). Analyse the slide again "
                 "with --force."
             ) from error
         if missing:
             raise InputError(f"{path} is incomplete: it has no {' or '.join(missing)}. Analyse again with --force.")
-        return cls(path, group, spec, store.settle)
+        return cls(path, group, spec, store.wait_until_written)
 
     @property
     def order(self) -> NDArray[np.int32]:
@@ -176,7 +176,7 @@ class SlideResult:
         """
         return self._read("dense", tiles)
 
-    def refuse_others(self, spec: ResultSpec) -> None:
+    def check_same_analysis(self, spec: SlideResultSpec) -> None:
         """Raise unless this store is of the same slide and the same settings.
 
         Parameters
@@ -190,20 +190,23 @@ class SlideResult:
             Naming what differs.
         """
         if self.spec.fingerprint != spec.fingerprint:
-            raise OtherResults(
+            raise ResultsMismatch(
                 f"{self.path.parent} holds results of another slide, '{self.spec.slide}' with other content than "
                 f"'{spec.slide}'. Choose another folder, or begin again with --force."
             )
         mine, asked = self.spec.settings, spec.model_dump(mode="json")["settings"]
-        differs = [f"{key} was {_said(mine, key)}, now {_said(asked, key)}" for key in differing(mine, asked)]
+        differs = [
+            f"{key} was {_format_setting(mine, key)}, now {_format_setting(asked, key)}"
+            for key in differing_settings(mine, asked)
+        ]
         if differs or self.spec.kind != spec.kind or (self.spec.rows, self.spec.columns) != (spec.rows, spec.columns):
             said = "; ".join(differs) or f"{self.spec.kind} of {self.spec.rows} x {self.spec.columns} tiles"
-            raise OtherResults(
+            raise ResultsMismatch(
                 f"{self.path.parent} holds results of this slide with other settings: {said}. Use the same settings, "
                 "choose another folder, or begin again with --force."
             )
 
-    def writer(self) -> ResultWriter:
+    def writer(self) -> SlideResultWriter:
         """Give the one writer of the store.
 
         Returns
@@ -211,9 +214,9 @@ class SlideResult:
         ResultWriter
             Use one at a time, in one thread.
         """
-        return ResultWriter(self)
+        return SlideResultWriter(self)
 
-    def new_map(self, shape: tuple[int, int]) -> ResultMap:
+    def create_map(self, shape: tuple[int, int]) -> StitchedMapWriter:
         """Make room for the map that stitched dense tiles make, ``map``: uint8 (class, row, column).
 
         Parameters
@@ -233,7 +236,7 @@ class SlideResult:
         """
         import zarr
 
-        with faults(self.path):
+        with file_errors_translated(self.path):
             group = zarr.open_group(store=self.path, mode="r+")  # the map is made again from the tiles if it is lost
             array = group.create_array(
                 "map",
@@ -243,7 +246,7 @@ class SlideResult:
                 overwrite=True,
                 dimension_names=("class", "y", "x"),
             )
-        return ResultMap(self.path, array)
+        return StitchedMapWriter(self.path, array)
 
     def array(self, name: str) -> zarr.Array:
         """Give an array of the store itself.
@@ -267,13 +270,13 @@ class SlideResult:
             return np.asarray(array[index] if isinstance(index, slice) else array.oindex[index])
         except KeyError:
             raise InputError(f"{self.path} has no {name}: it holds results of {self.spec.kind}.") from None
-        except (*DAMAGE, MemoryError) as error:  # of a shape that is a lie, for example
+        except (*DAMAGE_ERRORS, MemoryError) as error:  # of a shape that is a lie, for example
             raise InputError(
-                f"{self.path}: {name} cannot be read ({reason_of(error)}). Analyse again with --force."
+                f"{self.path}: {name} cannot be read ({parse_error_reason(error)}). Analyse again with --force."
             ) from error
 
 
-def _make_arrays(group: zarr.Group, spec: ResultSpec, order: NDArray[np.int32]) -> None:
+def _make_arrays(group: zarr.Group, spec: SlideResultSpec, order: NDArray[np.int32]) -> None:
     """Lay out the arrays; of a grid, only what is no tissue is known from the start."""
     from zarr.codecs import ZstdCodec
 
@@ -344,12 +347,12 @@ def discard_result(folder: Path) -> None:
     path = folder / STORE
     gone = temporary_name(path)
     if path.exists():
-        with faults(path):
-            rename_patiently(lambda: path.rename(gone))
+        with file_errors_translated(path):
+            rename_with_retry(lambda: path.rename(gone))
             shutil.rmtree(gone)
 
 
-def _said(settings: Mapping[str, Any], key: str) -> str:
+def _format_setting(settings: Mapping[str, Any], key: str) -> str:
     """A setting in words."""
     value = settings.get(key)
     return "not given" if value is None else str(value)
@@ -359,7 +362,7 @@ WRITERS = 8  # threads that mostly wait for the disk
 CHUNK = 64  # tiles along each side of a grid's chunk
 
 
-class ResultWriter:
+class SlideResultWriter:
     """Puts values into a store: kept in memory until ``flush``, which writes data first and what is done last."""
 
     def __init__(self, result: SlideResult) -> None:
@@ -388,15 +391,15 @@ class ResultWriter:
 
     def flush(self) -> None:
         """Write what waits; returns when it is on the disk, where a loss of power leaves it."""
-        with faults(self._result.path):
+        with file_errors_translated(self._result.path):
             for name, parts in self._waiting.items():
-                for first, values in _joined(parts):
+                for first, values in _join_consecutive(parts):
                     self._result.array(name)[first : first + len(values)] = values
             if self._probability is not None:
                 self._write_chunks("probability", self._probability)
-            self._result.settle()
+            self._result.wait_until_written()
             self._write_chunks("state", self._state)
-            self._result.settle()
+            self._result.wait_until_written()
         self._waiting.clear()
         self._touched.clear()
 
@@ -412,7 +415,7 @@ class ResultWriter:
             list(pool.map(write, sorted(self._touched)))
 
 
-class ResultMap:
+class StitchedMapWriter:
     """The stitched map of a store, while it is made.
 
     ``array``: uint8 (class, row, column).
@@ -427,12 +430,12 @@ class ResultMap:
 
         ``values``: uint8 (class, row, column).
         """
-        with faults(self._path):
+        with file_errors_translated(self._path):
             self._array[:, *block.slices] = values
 
 
 @contextmanager
-def faults(path: Path) -> Iterator[None]:
+def file_errors_translated(path: Path) -> Iterator[None]:
     """Turn what the file system says into words."""
     try:
         yield
@@ -440,7 +443,7 @@ def faults(path: Path) -> Iterator[None]:
         raise save_error(path, error) from error
 
 
-def _joined(parts: list[tuple[int, NDArray]]) -> Iterator[tuple[int, NDArray]]:
+def _join_consecutive(parts: list[tuple[int, NDArray]]) -> Iterator[tuple[int, NDArray]]:
     """Join parts that follow each other without a gap."""
     run: list[NDArray] = []
     start = end = -1

@@ -17,7 +17,7 @@ from napari_melanoma.core.files import atomic_file
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MISSING = (
+PYARROW_MISSING = (
     "Parquet needs pyarrow, which is not installed: pip install 'napari-melanoma[parquet]', or export CSV, which has "
     "the same columns."
 )
@@ -29,7 +29,7 @@ def write_parquet(path: Path, columns: Mapping[str, NDArray[Any] | Sequence[Any]
         import pyarrow as arrow
         from pyarrow import parquet
     except ImportError as error:
-        raise ConfigError(MISSING) from error
+        raise ConfigError(PYARROW_MISSING) from error
     table = arrow.table({name: arrow.array(values, from_pandas=True) for name, values in columns.items()})
     with atomic_file(path) as temporary:
         parquet.write_table(table, temporary)
@@ -37,13 +37,13 @@ def write_parquet(path: Path, columns: Mapping[str, NDArray[Any] | Sequence[Any]
 
 SEPARATORS = (",", ";", "\t", "|")
 CHUNK_BYTES = 1 << 20
-MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-BYTE_ORDER_MARKS = tuple(MARKS)
+ENCODING_BY_MARK = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+BYTE_ORDER_MARKS = tuple(ENCODING_BY_MARK)
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and ods, xls
 
 
 @dataclass(frozen=True)
-class TableForm:
+class CsvDialect:
     """How a table is written: its encoding, what separates its cells, and how many lines stand before its header.
 
     Where it is not ``strict``, cells beyond the header are passed over, such as remarks that somebody put there.
@@ -55,7 +55,7 @@ class TableForm:
     strict: bool = True
 
 
-def encoding_of(chunks: Iterable[bytes]) -> str:
+def detect_encoding(chunks: Iterable[bytes]) -> str:
     """Find out how a text is encoded.
 
     Returns ``utf-8``, ``utf-8-sig`` or one of UTF-16; ``cp1252`` where it is none of these, or ``latin-1`` where it has
@@ -66,7 +66,7 @@ def encoding_of(chunks: Iterable[bytes]) -> str:
     for chunk in chunks:
         if first and chunk.startswith(WORKBOOKS):
             raise DataSetError("this is the workbook of a spreadsheet program: save its sheet as CSV")
-        if first and (marked := _marked(chunk)):
+        if first and (marked := _encoding_from_mark(chunk)):
             return marked
         first = False
         if utf8:
@@ -78,9 +78,9 @@ def encoding_of(chunks: Iterable[bytes]) -> str:
     return "utf-8" if utf8 and not decoder.getstate()[0] else "cp1252" if windows else "latin-1"
 
 
-def _marked(start: bytes) -> str:
+def _encoding_from_mark(start: bytes) -> str:
     """What a byte order mark says, or the zeros that UTF-16 has in every second place of Latin letters."""
-    found = next((encoding for mark, encoding in MARKS.items() if start.startswith(mark)), "")
+    found = next((encoding for mark, encoding in ENCODING_BY_MARK.items() if start.startswith(mark)), "")
     if found or len(start) < 4:
         return found
     sample = start[:400]
@@ -91,15 +91,15 @@ def _marked(start: bytes) -> str:
     return ""
 
 
-def decoded(raw: bytes) -> str:
+def decode_table(raw: bytes) -> str:
     """Decode the text of a table.
 
     Without a byte order mark; its line ends as they are.
     """
-    return raw.decode(encoding_of([raw]))
+    return raw.decode(detect_encoding([raw]))
 
 
-def separator_of(lines: Sequence[str]) -> tuple[str, int]:
+def detect_separator(lines: Sequence[str]) -> tuple[str, int]:
     """Find out what separates the cells of a table.
 
     Returns the one that parts the header into the most cells; a line ``sep=;``, as Excel writes it, says it itself. 1
@@ -111,20 +111,20 @@ def separator_of(lines: Sequence[str]) -> tuple[str, int]:
     return max(SEPARATORS, key=lambda separator: len(next(CsvReader(lines[:1], separator), []))), 0
 
 
-def rows_of(lines: Iterable[str], form: TableForm, where: str) -> Iterator[dict[str, str]]:
+def parse_rows(lines: Iterable[str], dialect: CsvDialect, where: str) -> Iterator[dict[str, str]]:
     """Read the rows of a table.
 
     Column to text without white space around it, "" where a cell is missing. Rows without any content are left out; of
     two columns of one name the second is called ``<name>_2``, and one without a name ``column_<number>``.
     """
-    reader = CsvReader(lines, form.separator)
+    reader = CsvReader(lines, dialect.separator)
     try:
-        for _ in range(form.before_header):
+        for _ in range(dialect.before_header):
             next(reader, None)
         header = unique_names(next(reader, []))
         width = len(header)
         for cells in reader:
-            if form.strict and len(cells) > width and any(cell.strip() for cell in cells[width:]):
+            if dialect.strict and len(cells) > width and any(cell.strip() for cell in cells[width:]):
                 raise DataSetError(
                     f"{where}, line {reader.line_num}: expected {width} cells as in the header, found {len(cells)}. "
                     "Put cells that hold a separator into quotes, or save the table with semicolons."
@@ -136,33 +136,33 @@ def rows_of(lines: Iterable[str], form: TableForm, where: str) -> Iterator[dict[
         raise DataSetError(f"{where} cannot be read: {error}, line {reader.line_num}. Expected a CSV table.") from error
 
 
-def rows_of_text(text: str, where: str = "the table") -> Generator[dict[str, str], None, None]:
+def parse_table_text(text: str, where: str = "the table") -> Generator[dict[str, str], None, None]:
     """Read the rows of a table whose text is in memory."""
     lines = io.StringIO(text, newline="")
-    separator, before = separator_of([lines.readline()])
+    separator, before = detect_separator([lines.readline()])
     lines.seek(0)
-    yield from rows_of(lines, TableForm("", separator, before), where)
+    yield from parse_rows(lines, CsvDialect("", separator, before), where)
 
 
-def form_of(path: Path) -> TableForm:
+def detect_dialect(path: Path) -> CsvDialect:
     """Find out how a table is written."""
     try:
-        with _opened(path) as file:
-            encoding = encoding_of(iter(lambda: file.read(CHUNK_BYTES), b""))
-        with _opened(path) as file, io.TextIOWrapper(file, encoding, newline="") as text:
-            return TableForm(encoding, *separator_of([text.readline()]))
+        with _open_unpacked(path) as file:
+            encoding = detect_encoding(iter(lambda: file.read(CHUNK_BYTES), b""))
+        with _open_unpacked(path) as file, io.TextIOWrapper(file, encoding, newline="") as text:
+            return CsvDialect(encoding, *detect_separator([text.readline()]))
     except (OSError, EOFError, UnicodeDecodeError, CsvError, DataSetError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable_error(path, error) from error
 
 
-def each_row(path: Path, form: TableForm | None = None) -> Generator[dict[str, str], None, None]:
+def iterate_rows(path: Path, dialect: CsvDialect | None = None) -> Generator[dict[str, str], None, None]:
     """Read a table row by row; the file is closed with the last row, or when the generator is closed."""
-    form = form or form_of(path)
+    dialect = dialect or detect_dialect(path)
     try:
-        with _opened(path) as file, io.TextIOWrapper(file, form.encoding, newline="") as text:
-            yield from rows_of(text, form, str(path))
+        with _open_unpacked(path) as file, io.TextIOWrapper(file, dialect.encoding, newline="") as text:
+            yield from parse_rows(text, dialect, str(path))
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable_error(path, error) from error
 
 
 def unique_names(header: Iterable[str]) -> list[str]:
@@ -178,7 +178,7 @@ def unique_names(header: Iterable[str]) -> list[str]:
     return names
 
 
-def _opened(path: Path) -> BinaryIO:
+def _open_unpacked(path: Path) -> BinaryIO:
     """Open a file, unpacking it where it is packed."""
     file = path.open("rb")
     packed = file.read(2) == b"\x1f\x8b"
@@ -189,7 +189,7 @@ def _opened(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb"))
 
 
-def _unreadable(path: Path, error: Exception) -> DataSetError:
+def _unreadable_error(path: Path, error: Exception) -> DataSetError:
     """A file that is no table."""
     said = getattr(error, "strerror", None) or error
     return DataSetError(f"cannot read {path}: {said}. Expected a CSV table: name another, or save it anew as CSV.")

@@ -21,14 +21,14 @@ def read_thumbnail(path: Path, side_px: int) -> NDArray[np.uint8]:
     """
     from PIL import Image
 
-    picture = _jpeg(path, side_px)
+    picture = _read_jpeg_small(path, side_px)
     if picture is None:
         picture = Image.fromarray(read_photograph(path).rgb)
     picture.thumbnail((side_px, side_px))
     return np.asarray(picture)
 
 
-def _jpeg(path: Path, side_px: int) -> Image.Image | None:
+def _read_jpeg_small(path: Path, side_px: int) -> Image.Image | None:
     """Decode a JPEG at an eighth of its size or so, which is many times quicker; None for every other file."""
     from PIL import Image, ImageOps
 

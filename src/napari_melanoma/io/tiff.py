@@ -13,9 +13,9 @@ from typing import IO, TYPE_CHECKING, cast
 import numpy as np
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.color import eight_bit, real_depth, srgb, upright
+from napari_melanoma.io.color import apply_orientation, detect_bit_depth, to_eight_bit, to_srgb8
 from napari_melanoma.io.damage import tiff_pages
-from napari_melanoma.io.formats import ALWAYS_READ, DAMAGE, Decoded, check_plausible, check_size
+from napari_melanoma.io.formats import ALWAYS_READ, DAMAGE_ERRORS, DecodedPhotograph, check_image_size, check_plausible
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +45,7 @@ _ALPHA = {"ASSOCALPHA": "a", "UNASSALPHA": "A"}
 _DECODED_TO_RGB = ("JPEG", "OJPEG", "ALT_JPEG")  # by the codec, where the photometric interpretation says YCbCr
 
 
-def decode(file: IO[bytes]) -> Decoded:
+def decode(file: IO[bytes]) -> DecodedPhotograph:
     """Decode the photograph in a TIFF file.
 
     The resolution tags are those of a print, not of the skin, and are not used.
@@ -54,22 +54,22 @@ def decode(file: IO[bytes]) -> Decoded:
     """
     from tifffile import TiffFile
 
-    refuse_endless(file)
+    check_page_chain(file)
     with TiffFile(file) as tiff:
-        fault = not_a_photograph(tiff)
+        fault = why_not_a_photograph(tiff)
         if fault:
             raise UnreadableImage(fault)
         page = cast("TiffPage", tiff.pages[0])
-        check_size(page.imagewidth, page.imagelength)
+        check_image_size(page.imagewidth, page.imagelength)
         check_plausible(page.imagewidth, page.imagelength, tiff_pages.stored_bytes(page), tiff_pages.packing(page))
         _check_parts(page)
         profile = page.tags.valueof(_ICC_TAG)
         orientation = page.tags.valueof(_ORIENTATION_TAG, 1)
-        image, damage, notes = _image(page)
-        return Decoded(upright(srgb(image, profile), orientation), damage=damage, notes=notes)
+        image, damage, notes = _decode_image(page)
+        return DecodedPhotograph(apply_orientation(to_srgb8(image, profile), orientation), damage=damage, notes=notes)
 
 
-def not_a_photograph(tiff: TiffFile) -> str | None:
+def why_not_a_photograph(tiff: TiffFile) -> str | None:
     """Say why a TIFF file is no plain photograph.
 
     One picture is plain, also with pages that are thumbnails of it (smaller than half on both sides, or marked as
@@ -80,18 +80,18 @@ def not_a_photograph(tiff: TiffFile) -> str | None:
     first = cast("TiffPage", tiff.pages[0])
     advice = "Open it with a reader for stacks or slides, or export one picture as PNG."
     other_kind = next((words for flag, words in _OTHER_KINDS.items() if flag in tiff.flags), None)
-    if other_kind is None and first.is_tiled and any(page.is_reduced for page in _others(tiff)):
+    if other_kind is None and first.is_tiled and any(page.is_reduced for page in _other_pages(tiff)):
         other_kind = "a whole slide (a tiled pyramid)"
     if other_kind:
         return f"is {other_kind}, but a plain photograph was expected. {advice}"
-    pictures = 1 + sum(not _is_thumbnail(page, first) for page in _others(tiff))
+    pictures = 1 + sum(not _is_thumbnail(page, first) for page in _other_pages(tiff))
     if pictures > 1 or tiff.series[0].axes not in ("YX", "YXS", "SYX"):
         shape = " x ".join(str(length) for length in tiff.series[0].shape)
         return f"is a stack (shape {shape}, {pictures} pages), but one picture was expected. {advice}"
     return None
 
 
-def is_for_others(file: IO[bytes]) -> bool:
+def is_not_for_this_reader(file: IO[bytes]) -> bool:
     """Whether a TIFF file is a stack or a slide, which other readers open.
 
     False also where the file is damaged, as another reader cannot open it either.
@@ -99,10 +99,10 @@ def is_for_others(file: IO[bytes]) -> bool:
     from tifffile import TiffFile
 
     try:
-        refuse_endless(file)
+        check_page_chain(file)
         with TiffFile(file) as tiff:
-            return not_a_photograph(tiff) is not None
-    except DAMAGE:
+            return why_not_a_photograph(tiff) is not None
+    except DAMAGE_ERRORS:
         return False
 
 
@@ -120,7 +120,7 @@ def stored_size(file: IO[bytes]) -> tuple[int, int]:
 
 def _check_parts(page: TiffPage) -> None:
     """Refuse a page that lists far fewer strips or tiles than its size asks for, before memory is taken for them."""
-    listed, expected = len(page.dataoffsets), tiff_pages.parts(page)
+    listed, expected = len(page.dataoffsets), tiff_pages.count_segments(page)
     if listed * _PARTS_SHARE < expected and page.imagewidth * page.imagelength > ALWAYS_READ:
         raise UnreadableImage(
             f"claims {page.imagewidth} x {page.imagelength} pixels in {expected} parts, but lists {listed}: its header "
@@ -128,7 +128,7 @@ def _check_parts(page: TiffPage) -> None:
         )
 
 
-def _others(tiff: TiffFile) -> list[TiffPage]:
+def _other_pages(tiff: TiffFile) -> list[TiffPage]:
     """Pages after the first, and pages that hang below the first."""
     first = cast("TiffPage", tiff.pages[0])
     pages = [*list(tiff.pages)[1:], *(first.pages or [])]
@@ -141,25 +141,25 @@ def _is_thumbnail(page: TiffPage, first: TiffPage) -> bool:
     return page.is_reduced or page.is_mask or (small and page.imagelength <= _THUMBNAIL_SHARE * first.imagelength)
 
 
-def _image(page: TiffPage) -> tuple[Image, str | None, tuple[str, ...]]:
+def _decode_image(page: TiffPage) -> tuple[Image, str | None, tuple[str, ...]]:
     """Decode a page to a Pillow image of 8 bits per channel, with its alpha; what is missing, and what was assumed."""
     from PIL import Image
 
-    palette = _name(page.photometric) == "PALETTE"
-    mode = "" if palette else _mode(page)
+    palette = _tag_value_name(page.photometric) == "PALETTE"
+    mode = "" if palette else _pillow_mode(page)
     samples, damage = tiff_pages.decode(page)
     if palette:
-        return Image.fromarray(_palette(page)[samples[..., 0]]), damage, ()
+        return Image.fromarray(_palette_colors(page)[samples[..., 0]]), damage, ()
     samples = samples[..., : len(mode)]
-    bits, note = _depth(page, samples)
-    samples = np.ascontiguousarray(eight_bit(samples, bits))
-    if _name(page.photometric) == "MINISWHITE":
+    bits, note = _bit_depth(page, samples)
+    samples = np.ascontiguousarray(to_eight_bit(samples, bits))
+    if _tag_value_name(page.photometric) == "MINISWHITE":
         samples[..., 0] = ~samples[..., 0]
     size = (page.imagewidth, page.imagelength)
     return Image.frombuffer(mode, size, samples, "raw", mode, 0, 1), damage, (note,) if note else ()
 
 
-def _depth(page: TiffPage, samples: NDArray) -> tuple[int | None, str | None]:
+def _bit_depth(page: TiffPage, samples: NDArray) -> tuple[int | None, str | None]:
     """Bits that the values of a page have, and a note where they are fewer than the page states."""
     if page.bitspersample != 16 or samples.dtype != np.uint16:
         return page.bitspersample, None
@@ -168,16 +168,16 @@ def _depth(page: TiffPage, samples: NDArray) -> tuple[int | None, str | None]:
     bits = most.bit_length()
     if 8 <= bits < 16 and most == 2**bits - 1 and int(samples[..., :3].max(initial=0)) <= most:
         return bits, f"its file states {most} as the largest value: its channels were read as {bits}-bit values"
-    found, note = real_depth(samples)
+    found, note = detect_bit_depth(samples)
     return found or 16, note
 
 
-def _mode(page: TiffPage) -> str:
+def _pillow_mode(page: TiffPage) -> str:
     """Mode of Pillow for the samples of a page: a letter a channel."""
-    photometric = _name(page.photometric)
+    photometric = _tag_value_name(page.photometric)
     mode = _MODES.get(photometric)
-    encoded = photometric == "YCBCR" and _name(page.compression) not in _DECODED_TO_RGB
-    extra = [_name(sample) for sample in page.extrasamples]
+    encoded = photometric == "YCBCR" and _tag_value_name(page.compression) not in _DECODED_TO_RGB
+    extra = [_tag_value_name(sample) for sample in page.extrasamples]
     if mode is None or encoded or (mode == "L" and extra and extra[0] not in _ALPHA):
         raise UnreadableImage(
             f"has {page.samplesperpixel} channels of colour space {photometric}, but grey, RGB, CMYK or a palette was "
@@ -186,35 +186,35 @@ def _mode(page: TiffPage) -> str:
     return mode + _ALPHA.get(extra[0], "") if extra and mode != "CMYK" else mode
 
 
-def _name(value: int) -> str:
+def _tag_value_name(value: int) -> str:
     """Name of a value of a tag; its number where TIFF knows no name for it."""
     return value.name if isinstance(value, Enum) else str(value)
 
 
-def _palette(page: TiffPage) -> NDArray[np.uint8]:
+def _palette_colors(page: TiffPage) -> NDArray[np.uint8]:
     """Colors of a page with a palette: uint8 (index, channel=3)."""
     palette = np.asarray(page.colormap).T
     if palette.max() > 255:  # some programs write 8-bit values where TIFF asks for 16-bit ones
-        palette = eight_bit(palette)
+        palette = to_eight_bit(palette)
     return palette.astype(np.uint8)
 
 
-_MOST_PAGES = 10_000
+_MAX_PAGES = 10_000
 _BIG = 43
 _ENTRY, _BIG_ENTRY = 12, 20  # bytes of a tag in a directory
 TRUNCATED = "the file is truncated: pages are missing that its directory names. Copy it again from its source."
 
 
-def is_cut_off(path: Path) -> bool:
+def is_truncated(path: Path) -> bool:
     """Follow the pages of a TIFF file to the last one.
 
     True where a page lies beyond the end of the file.
     """
     with path.open("rb") as file:
-        return any(offset is None for offset in islice(_pages(file), _MOST_PAGES))
+        return any(offset is None for offset in islice(_pages(file), _MAX_PAGES))
 
 
-def refuse_endless(file: IO[bytes]) -> None:
+def check_page_chain(file: IO[bytes]) -> None:
     """Refuse a file whose pages lead back to an earlier one, which libraries would follow for ever."""
     before, seen = file.tell(), set[int]()
     for offset in _pages(file):

@@ -11,30 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 from zarr.storage import LocalStore
 
-from napari_melanoma.core.files import rename_patiently, temporary_name
+from napari_melanoma.core.files import rename_with_retry, temporary_name
 from napari_melanoma.core.parsing import read_object
-from napari_melanoma.core.paths import NamedPaths, UnsafePath, is_inside
+from napari_melanoma.core.paths import PathResolver, UnsafePath, is_inside
 
 if TYPE_CHECKING:
     from zarr.core.buffer import Buffer
 
-MARKS = ("zarr.json", ".zattrs", ".zgroup", ".zarray", ".zmetadata")
+METADATA_FILES = ("zarr.json", ".zattrs", ".zgroup", ".zarray", ".zmetadata")
 
 
 def check_metadata(folder: Path) -> None:
     """Refuse a Zarr group whose metadata, or that of its members, is not valid JSON within the limits."""
     for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
-        for path in (place / mark for mark in MARKS):
+        for path in (place / mark for mark in METADATA_FILES):
             if path.is_file() and is_inside(path, folder):  # the others are not read at all
                 read_object(path)
 
 
-class OwnFiles(LocalStore):
+class ConfinedStore(LocalStore):
     """A store that can only be read, and that no link leads out of."""
 
     def __init__(self, root: Path, *, read_only: bool = True) -> None:
         super().__init__(root, read_only=read_only)
-        self._paths = NamedPaths(Path(root), allow_outside=False)
+        self._paths = PathResolver(Path(root), allow_outside=False)
 
     async def get(self, key: str, *arguments: Any, **options: Any) -> Buffer | None:  # noqa: ANN401 - as zarr calls it
         """Give the content of a file, or None where there is none."""
@@ -72,12 +72,12 @@ class DurableStore(LocalStore):
         """
         self._check_writable()
         path = self.root / key
-        made = _folders(path.parent, self.root)
+        made = _make_folders(path.parent, self.root)
         write_durably(path, value.to_bytes())
         with self._lock:
             self._unsettled |= made
 
-    def settle(self) -> None:
+    def wait_until_written(self) -> None:
         """Bring the names of all that was written to the disk."""
         with self._lock:
             folders, self._unsettled = self._unsettled, set()
@@ -93,7 +93,7 @@ def write_durably(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        rename_patiently(lambda: temporary.replace(path))  # a window that watches reads these files
+        rename_with_retry(lambda: temporary.replace(path))  # a window that watches reads these files
     except OSError:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -112,7 +112,7 @@ def sync_folder(folder: Path) -> None:
             os.close(opened)
 
 
-def _folders(folder: Path, root: Path) -> set[Path]:
+def _make_folders(folder: Path, root: Path) -> set[Path]:
     """Make a folder; those in which a name is new, itself included: it receives a file."""
     made = {folder}
     for above in (folder, *folder.parents):

@@ -16,24 +16,32 @@ from napari_melanoma.classification.prediction import (
     ClassifyOptions,
     bound_columns,
     probability_columns,
-    renamed,
+    renamed_columns,
     used_column,
 )
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import atomic_folder, write_json
-from napari_melanoma.core.prediction import RoiConfig
-from napari_melanoma.core.provenance import fingerprint, provenance
-from napari_melanoma.core.validity import PredictionFacts, Validity
+from napari_melanoma.core.prediction_config import RoiConfig
+from napari_melanoma.core.provenance import array_fingerprint, collect_provenance
+from napari_melanoma.core.validity import Validity, ValidityInputs
 from napari_melanoma.imaging.colormaps import draw_heatmap
-from napari_melanoma.imaging.masks import Roi, bounding_box, contours, draw_damage, draw_overlay, extract_roi, separated
-from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, measure
-from napari_melanoma.imaging.modality import Recognised, certain_kind, recognise, warning_for
-from napari_melanoma.imaging.refinement import RefinementConfig, other_lesions, refine_mask, smooth_probability
-from napari_melanoma.io.photographs import Photograph, damage_warning
+from napari_melanoma.imaging.masks import (
+    Roi,
+    bounding_box,
+    draw_damage,
+    draw_overlay,
+    extract_roi,
+    separate_components,
+    trace_contours,
+)
+from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, measure_lesion
+from napari_melanoma.imaging.modality import ModalityEstimate, certain_modality, modality_warning, recognize_modality
+from napari_melanoma.imaging.refinement import RefinementConfig, find_other_lesions, refine_mask, smooth_probability
+from napari_melanoma.io.photographs import Photograph, format_damage_warning
 from napari_melanoma.io.results import write_mask, write_probability, write_rgb, write_table
-from napari_melanoma.lesion.patient_data import Forms
-from napari_melanoma.lesion.segmentation import Answer, LogitModel, flipped_answer
+from napari_melanoma.lesion.patient_data import PatientTable
+from napari_melanoma.lesion.segmentation import LesionPrediction, LogitModel, predict_with_flips
 from napari_melanoma.metrics.uncertainty import uncertain_band
 from napari_melanoma.models.inference import restore_size
 from napari_melanoma.models.registry import DEFAULT_BUNDLE
@@ -43,7 +51,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.prediction import Answer as ClassAnswer
+    from napari_melanoma.classification.prediction import ClassPrediction as ClassAnswer
     from napari_melanoma.classification.predictor import Classifier
     from napari_melanoma.models.bundle import BundleInfo
 
@@ -118,7 +126,7 @@ class LesionResult:
     ``looks`` says which kind of photograph it seems to be. Where a classifier was asked, ``told`` is what it said,
     ``form`` what it was told of the patient, and ``heatmap``, float32 (row, column) in [0, 1], where that comes from.
     ``others``, bool (row, column), are lesions that were found and are not in the mask. Where there are several lesions
-    and a classifier was asked, ``each_told`` are the predictions for ``mask_parts`` and ``other_masks``, in this order.
+    and a classifier was asked, ``class_predictions`` are the predictions for ``mask_parts`` and ``other_masks``, in this order.
     """
 
     photograph: Photograph
@@ -132,15 +140,15 @@ class LesionResult:
     options: LesionOptions
     model: ModelStamp
     corrected: bool = False
-    provenance: dict[str, object] = field(default_factory=provenance)
+    provenance: dict[str, object] = field(default_factory=collect_provenance)
     spread: NDArray[np.float32] | None = None
     band: NDArray[np.bool_] | None = None
-    looks: Recognised | None = None
-    told: ClassAnswer | None = None
-    form: dict[str, str] = field(default_factory=dict)
+    recognized: ModalityEstimate | None = None
+    class_prediction: ClassAnswer | None = None
+    patient_data: dict[str, str] = field(default_factory=dict)
     heatmap: NDArray[np.float32] | None = None
     others: NDArray[np.bool_] | None = None
-    each_told: tuple[ClassAnswer, ...] = ()
+    class_predictions: tuple[ClassAnswer, ...] = ()
 
     @cached_property
     def mask_parts(self) -> list[NDArray[np.bool_]]:
@@ -149,13 +157,13 @@ class LesionResult:
             return [self.mask] if self.mask.any() else []
         import numpy as np
 
-        lesions = other_lesions(self.mask, np.zeros_like(self.mask), self.options.refinement)
-        return separated(lesions) if lesions.any() else [self.mask]
+        lesions = find_other_lesions(self.mask, np.zeros_like(self.mask), self.options.refinement)
+        return separate_components(lesions) if lesions.any() else [self.mask]
 
     @cached_property
     def other_masks(self) -> list[NDArray[np.bool_]]:
         """The lesions that were found beside the mask, the largest first, each bool (row, column)."""
-        return [] if self.others is None else separated(self.others)
+        return [] if self.others is None else separate_components(self.others)
 
     @property
     def lesions_found(self) -> int:
@@ -165,56 +173,60 @@ class LesionResult:
     @property
     def warning(self) -> str:
         """Why not to rely on the result: damage, or a photograph and model that may not go together; else empty."""
-        fit = "" if self.looks is None else warning_for(self.looks, self.model.modalities, self.photograph.modality)
-        damage = damage_warning(self.photograph.damage)
+        fit = (
+            ""
+            if self.recognized is None
+            else modality_warning(self.recognized, self.model.modalities, self.photograph.modality)
+        )
+        damage = format_damage_warning(self.photograph.damage)
         trained = f"{TRAINED_ON_IT}." if self.model.trained_on_photograph else ""
         return " ".join(filter(None, (damage, fit, trained)))
 
     @property
     def validity(self) -> Validity:
         """Whether the model may be applied to the photograph: what it finds, and that it finds nothing."""
-        looks, photograph = self.looks, self.photograph
-        return PredictionFacts(
+        looks, photograph = self.recognized, self.photograph
+        return ValidityInputs(
             self.model.name,
             demonstration=self.model.demonstration,
-            modality=None if looks is None else certain_kind(looks, photograph.modality),
+            modality=None if looks is None else certain_modality(looks, photograph.modality),
             modalities=self.model.modalities,
             damage=photograph.damage,
-        ).validity()
+        ).check()
 
     @property
-    def answer(self) -> Answer:
+    def prediction(self) -> LesionPrediction:
         """What the model said, as ``derive`` takes it."""
-        return Answer(self.probability, self.spread)
+        return LesionPrediction(self.probability, self.spread)
 
 
-def analyse_lesion(
+def analyze_lesion(
     photograph: Photograph, model: ProbabilityModel, options: LesionOptions, *, run: RunContext
 ) -> LesionResult:
     """Find the lesion of a photograph and measure it.
 
     Mask, contour, ROI and measurements; empty where no lesion was found.
     """
-    answer = ask(model, photograph.rgb, flips=options.flips)
+    answer = predict_lesion(model, photograph.rgb, flips=options.flips)
     run.check()
-    return derive(photograph, answer, options, ModelStamp.of(model, photograph.rgb))
+    return derive_result(photograph, answer, options, ModelStamp.of(model, photograph.rgb))
 
 
-def ask(model: ProbabilityModel, rgb: NDArray[np.uint8], *, flips: bool) -> Answer:
+def predict_lesion(model: ProbabilityModel, rgb: NDArray[np.uint8], *, flips: bool) -> LesionPrediction:
     """Ask a model about a photograph, once or with its mirror images.
 
     ``model``: a loaded model; one that gives logits too where flips are wanted. ``rgb``: uint8 (row, column, channel),
     sRGB.
     """
-    return flipped_answer(cast("LogitModel", model), rgb) if flips else Answer(model.probability(rgb))
+    return predict_with_flips(cast("LogitModel", model), rgb) if flips else LesionPrediction(model.probability(rgb))
 
 
-def derive(
+def derive_result(
     photograph: Photograph,
-    answer: Answer | NDArray[np.float32],
+    prediction: LesionPrediction | NDArray[np.float32],
     options: LesionOptions,
     model: ModelStamp,
-    chosen: tuple[int, int] | None = None,
+    selected_point: tuple[int, int] | None = None,
 ) -> LesionResult:
     """Do everything that follows from the network's answer; needs no torch.
 
@@ -222,40 +234,40 @@ def derive(
     a point (row, column): the lesion there is kept instead of the largest one. Mask, contour, ROI and measurements;
     empty where no lesion was found.
     """
-    answer = answer if isinstance(answer, Answer) else Answer(answer)
-    smoothed = smooth_probability(answer.probability, options.refinement)
+    prediction = prediction if isinstance(prediction, LesionPrediction) else LesionPrediction(prediction)
+    smoothed = smooth_probability(prediction.probability, options.refinement)
     threshold = model.threshold if options.threshold is None else options.threshold
     found = smoothed >= threshold
-    mask = refine_mask(found, options.refinement, chosen)
+    mask = refine_mask(found, options.refinement, selected_point)
     return LesionResult(
         photograph=photograph,
-        probability=answer.probability,
+        probability=prediction.probability,
         smoothed=smoothed,
         threshold=threshold,
         mask=mask,
-        contours=contours(mask),
+        contours=trace_contours(mask),
         roi=extract_roi(photograph.rgb, mask, options.roi),
-        measurements=measure(mask, photograph.rgb, photograph.pixel_size),
+        measurements=measure_lesion(mask, photograph.rgb, photograph.pixel_size),
         options=options,
         model=model,
-        spread=answer.spread,
-        band=band_of(answer, mask, threshold, options.refinement),
-        looks=recognise(photograph.rgb),
-        others=other_lesions(found, mask, options.refinement),
+        spread=prediction.spread,
+        band=find_uncertain_band(prediction, mask, threshold, options.refinement),
+        recognized=recognize_modality(photograph.rgb),
+        others=find_other_lesions(found, mask, options.refinement),
     )
 
 
-def band_of(
-    answer: Answer, mask: NDArray[np.bool_], threshold: float, refinement: RefinementConfig
+def find_uncertain_band(
+    prediction: LesionPrediction, mask: NDArray[np.bool_], threshold: float, refinement: RefinementConfig
 ) -> NDArray[np.bool_] | None:
     """Find where the answers about the mirror images disagree, smoothed as the probability is.
 
     ``mask``: bool (row, column), refined. Returns bool (row, column); None where the model was asked once.
     """
-    if answer.spread is None:
+    if prediction.spread is None:
         return None
     shape = (mask.shape[0], mask.shape[1])
-    low, high = (smooth_probability(restore_size(logits, shape), refinement) for logits in answer.spread)
+    low, high = (smooth_probability(restore_size(logits, shape), refinement) for logits in prediction.spread)
     return uncertain_band(low, high, threshold, mask, refinement)
 
 
@@ -270,17 +282,17 @@ def remeasure(
     return replace(
         result,
         mask=mask,
-        contours=contours(mask),
+        contours=trace_contours(mask),
         roi=extract_roi(photograph.rgb, mask, options.roi),
-        measurements=measure(mask, photograph.rgb, photograph.pixel_size),
+        measurements=measure_lesion(mask, photograph.rgb, photograph.pixel_size),
         options=result.options.model_copy(update={"roi": options.roi}),
         corrected=True,
-        told=None,  # it was said of another mask
+        class_prediction=None,  # it was said of another mask
         heatmap=None,
-        others=other_lesions(
+        others=find_other_lesions(
             result.smoothed >= (result.threshold if threshold is None else threshold), mask, options.refinement
         ),
-        each_told=(),
+        class_predictions=(),
     )
 
 
@@ -303,14 +315,14 @@ def save_lesion(result: LesionResult, folder: Path) -> Path:
             write_rgb(temporary / "heatmap.png", draw_damage(heatmap, result.photograph.damage))
         if result.band is not None:
             write_mask(temporary / "band.png", result.band)
-        about = describe(result)
+        about = describe_result(result)
         if about["lesions"]:
             write_lesions(temporary / "lesions.csv", cast("list[dict[str, Any]]", about["lesions"]))
         write_json(temporary / "result.json", about)
     return folder
 
 
-def describe(result: LesionResult) -> dict[str, object]:
+def describe_result(result: LesionResult) -> dict[str, object]:
     """Say in plain values what was found and what produced it, as ``result.json`` holds it.
 
     JSON-able; names no person and no folder.
@@ -320,9 +332,9 @@ def describe(result: LesionResult) -> dict[str, object]:
         "format_version": RESULT_FORMAT,
         "image": photograph.name,
         "image_shape": list(photograph.rgb.shape),
-        "image_sha256": fingerprint(photograph.rgb),
+        "image_sha256": array_fingerprint(photograph.rgb),
         "modality": photograph.modality,
-        "looks_like": result.looks and vars(result.looks),
+        "looks_like": result.recognized and vars(result.recognized),
         "warning": result.warning,
         "validity": result.validity.to_json(),
         "damage": photograph.damage,
@@ -336,7 +348,11 @@ def describe(result: LesionResult) -> dict[str, object]:
         "roi_box": roi and {"top": roi.box.top, "left": roi.box.left, "side": roi.box.height},
         "measurements": result.measurements,
         "uncertain_area_px": None if result.band is None else int(result.band.sum()),
-        **({} if result.told is None else {"answer": result.told.to_json(), "form": result.form}),
+        **(
+            {}
+            if result.class_prediction is None
+            else {"answer": result.class_prediction.to_json(), "form": result.patient_data}
+        ),
         "model": vars(result.model),
         "options": result.options.model_dump(mode="json"),
         "provenance": result.provenance,
@@ -344,13 +360,13 @@ def describe(result: LesionResult) -> dict[str, object]:
     }
 
 
-class Classifying:
+class BatchClassifier:
     """What a batch asks about each lesion; the model is loaded when the first one is there."""
 
-    def __init__(self, info: BundleInfo, options: ClassifyOptions, forms: Forms) -> None:
+    def __init__(self, info: BundleInfo, options: ClassifyOptions, patient_table: PatientTable) -> None:
         self.info = info
         self.options = options.model_copy(update={"model": info.name})
-        self.forms = forms
+        self.patient_table = patient_table
         self._model: Classifier | None = None
         self._lock = Lock()  # results are written in several threads, and one network is asked at a time
 
@@ -365,38 +381,44 @@ class Classifying:
         return (*probabilities, *bound_columns(positive, config.classes), *said, *map(used_column, fields))
 
     @property
-    def renamed(self) -> dict[str, str]:
+    def renamed_columns(self) -> dict[str, str]:
         """Old to new name of the columns that were called otherwise in older tables."""
         config = self.info.config
-        return renamed(config.classes, config.classifier.positive if config.classifier else "")
+        return renamed_columns(config.classes, config.classifier.positive if config.classifier else "")
 
-    def answered(self, result: LesionResult, image: str, run: RunContext) -> LesionResult:
+    def classify(self, result: LesionResult, image: str, run: RunContext) -> LesionResult:
         """Ask about the lesion of a photograph.
 
         With the answer, and the heatmap where one is wanted; as it was where there is no lesion to look at.
         """
         with self._lock:
-            model = self._loaded()
+            model = self._load()
             if model.config.view.region == "roi" and not result.mask.any():
                 return result
-            form, photograph = self.forms.of(image), result.photograph
+            form, photograph = self.patient_table.patient_data(image), result.photograph
             told = classify(photograph, result.mask, form, model, self.options, run=run)
             each = [*result.mask_parts, *result.other_masks]
             if len(each) < 2 or model.config.view.region == "photograph":
                 each = []
-            each_told = [
+            class_predictions = [
                 told if mask is result.mask else classify(photograph, mask, form, model, self.options, run=run)
                 for mask in each
             ]
             heatmap = None
             if self.options.heatmap is not None:
                 from napari_melanoma.classification.explanation import explain
-                from napari_melanoma.classification.predictor import Lesion
+                from napari_melanoma.classification.predictor import LesionInput
 
-                heatmap = explain(model, Lesion(photograph.rgb, result.mask, form), self.options.heatmap, run=run)
-        return replace(result, told=told, form=form, heatmap=heatmap, each_told=tuple(each_told))
+                heatmap = explain(model, LesionInput(photograph.rgb, result.mask, form), self.options.heatmap, run=run)
+        return replace(
+            result,
+            class_prediction=told,
+            patient_data=form,
+            heatmap=heatmap,
+            class_predictions=tuple(class_predictions),
+        )
 
-    def match(self, stored: Mapping[str, Any]) -> bool:
+    def matches(self, stored: Mapping[str, Any]) -> bool:
         """Whether a stored result has the answer that would be given now.
 
         True also where no lesion was found, and so none asked about.
@@ -407,10 +429,10 @@ class Classifying:
         return (
             (found.get("model") or {}).get("fingerprint") == self.info.fingerprint
             and found.get("options") == self.options.model_dump(mode="json")
-            and stored.get("form") == self.forms.of(str(stored.get("image")))
+            and stored.get("form") == self.patient_table.patient_data(str(stored.get("image")))
         )
 
-    def _loaded(self) -> Classifier:
+    def _load(self) -> Classifier:
         """The model; torch is imported here, and only here."""
         if self._model is None:
             from napari_melanoma.classification.predictor import Classifier
@@ -419,32 +441,32 @@ class Classifying:
         return self._model
 
 
-def answer_cells(answer: Mapping[str, Any] | None) -> dict[str, object]:
+def prediction_cells(prediction: Mapping[str, Any] | None) -> dict[str, object]:
     """Make the cells of an answer from what ``result.json`` says of it.
 
     Column to value; ``cannot_tell``, ``above_cut`` and ``unlike_training`` are 1 or 0.
     """
-    if not answer:
+    if not prediction:
         return {}
-    probabilities = dict(zip(answer["classes"], answer["probabilities"], strict=True))
-    positive, point = answer["positive"], answer["operating_point"]
+    probabilities = dict(zip(prediction["classes"], prediction["probabilities"], strict=True))
+    positive, point = prediction["positive"], prediction["operating_point"]
     columns, bounds = probability_columns(probabilities), bound_columns(positive, probabilities)
-    used = {one["field"]: one["value"] for one in answer["contributions"]} | dict.fromkeys(answer["missing"])
+    used = {one["field"]: one["value"] for one in prediction["contributions"]} | dict.fromkeys(prediction["missing"])
     return {
         **{columns[name]: value for name, value in probabilities.items()},
-        **dict(zip(bounds, answer["interval"] or (None, None), strict=True)),
-        "verdict": answer["verdict"],
-        "side": answer["side"],
-        "class_set": "|".join(answer["possible"]),
-        "cannot_tell": int(answer["cannot_tell"]),
+        **dict(zip(bounds, prediction["interval"] or (None, None), strict=True)),
+        "verdict": prediction["verdict"],
+        "side": prediction["side"],
+        "class_set": "|".join(prediction["possible"]),
+        "cannot_tell": int(prediction["cannot_tell"]),
         "above_cut": None if point is None else int(probabilities[positive] >= point["cut"]),
-        "unlike_training": int(answer["unlike"]),
-        "classifier": answer["model"]["name"],
+        "unlike_training": int(prediction["unlike"]),
+        "classifier": prediction["model"]["name"],
         **{used_column(field): value for field, value in used.items()},
     }
 
 
-def answer_in(row: Mapping[str, object]) -> str:
+def prediction_text(row: Mapping[str, object]) -> str:
     """Say the answer of a row of the table in a line.
 
     Returns the verdict, and on which side of the cut it lies; empty where nobody was asked.
@@ -452,7 +474,7 @@ def answer_in(row: Mapping[str, object]) -> str:
     return "; ".join(str(row[name]) for name in ("verdict", "side") if row.get(name))
 
 
-PLACE = ("lesion", "in_mask", "top_px", "left_px", "height_px", "width_px")
+LESION_COLUMNS = ("lesion", "in_mask", "top_px", "left_px", "height_px", "width_px")
 
 
 def describe_lesions(result: LesionResult) -> list[dict[str, Any]]:
@@ -468,11 +490,17 @@ def describe_lesions(result: LesionResult) -> list[dict[str, Any]]:
         box = bounding_box(mask)
         assert box is not None
         row = {
-            **dict(zip(PLACE, (number, int(number <= in_mask), box.top, box.left, box.height, box.width), strict=True)),
-            "measurements": measure(mask, photograph.rgb, photograph.pixel_size),
+            **dict(
+                zip(
+                    LESION_COLUMNS,
+                    (number, int(number <= in_mask), box.top, box.left, box.height, box.width),
+                    strict=True,
+                )
+            ),
+            "measurements": measure_lesion(mask, photograph.rgb, photograph.pixel_size),
         }
-        if result.each_told:
-            row["answer"] = result.each_told[number - 1].to_json()
+        if result.class_predictions:
+            row["answer"] = result.class_predictions[number - 1].to_json()
         rows.append(row)
     return rows
 
@@ -480,15 +508,19 @@ def describe_lesions(result: LesionResult) -> list[dict[str, Any]]:
 def write_lesions(path: Path, lesions: list[dict[str, Any]]) -> None:
     """Write a table with a row for each lesion."""
     rows: list[Mapping[str, object]] = [
-        {**{name: row.get(name) for name in PLACE}, **row["measurements"], **answer_cells(row.get("answer"))}
+        {
+            **{name: row.get(name) for name in LESION_COLUMNS},
+            **row["measurements"],
+            **prediction_cells(row.get("answer")),
+        }
         for row in lesions
     ]
     measured = [name for name in MEASUREMENT_COLUMNS if any(name in row for row in rows)]
-    said = dict.fromkeys(name for row in rows for name in row if name not in (*PLACE, *measured))
-    write_table(path, rows, (*PLACE, *measured, *said))
+    said = dict.fromkeys(name for row in rows for name in row if name not in (*LESION_COLUMNS, *measured))
+    write_table(path, rows, (*LESION_COLUMNS, *measured, *said))
 
 
-def note_on_lesions(count: int) -> str:
+def several_lesions_note(count: int) -> str:
     """Say in a table that a photograph has several lesions.
 
     Empty for one or none.

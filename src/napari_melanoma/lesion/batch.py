@@ -21,35 +21,35 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Milestone, Progress, RunContext
 from napari_melanoma.core.errors import DiskFull, InputError, MelanomaError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.ownership import output
-from napari_melanoma.core.pipeline import Room, ahead, usable_cores
+from napari_melanoma.core.locks import hold_output_lock
+from napari_melanoma.core.pipeline import StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.io.finding import find_photographs
+from napari_melanoma.io.discovery import find_photographs
 from napari_melanoma.io.photographs import Photograph
 from napari_melanoma.lesion.analysis import (
-    Classifying,
+    BatchClassifier,
     LesionOptions,
     ModelStamp,
     ProbabilityModel,
-    answer_cells,
-    answer_in,
-    derive,
-    note_on_lesions,
+    derive_result,
+    prediction_cells,
+    prediction_text,
     save_lesion,
+    several_lesions_note,
 )
-from napari_melanoma.lesion.loaded_models import loading
-from napari_melanoma.lesion.patient_data import Forms
+from napari_melanoma.lesion.loaded_models import report_loading
+from napari_melanoma.lesion.patient_data import PatientTable
 from napari_melanoma.lesion.results import (
-    Folders,
-    Place,
+    ResultFolders,
+    ResultSettings,
     ResultTable,
-    Settings,
-    is_hopeless,
-    is_written_by_us,
+    ResultTarget,
+    is_own_output,
+    is_unwritable,
+    provenance_record,
     read_result,
-    record,
 )
-from napari_melanoma.lesion.segmentation import Answer, flipped_logits
+from napari_melanoma.lesion.segmentation import LesionPrediction, predict_flipped_logits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 STAGE_BYTES = 256 * 1024**2  # of decoded photographs that each stage may hold; one that is larger is there alone
-WAITING = 2  # more threads than cores, for some of them wait for the disk
+EXTRA_THREADS = 2  # more threads than cores, for some of them wait for the disk
 NO_LESION = "no lesion found"
 COLUMNS = (
     "image", "file", "status", "error", "note", "warning", "damage", "valid", "validity", "looks_like", "model",
@@ -80,7 +80,7 @@ class BatchModel(ProbabilityModel, Protocol):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PhotographOutcome:
     """What became of one photograph: its name in the table, its file, and the error, a note, a warning or an answer."""
 
     image: str
@@ -89,67 +89,69 @@ class Outcome:
     error: str = ""
     note: str = ""
     warning: str = ""
-    answer: str = ""
+    prediction: str = ""
     without_lesion: bool = False  # not read from the note: of an invalid prediction that gives the reason alone
 
     @classmethod
-    def of_row(cls, image: str, path: Path, status: Status, row: Mapping[str, object], warning: str = "") -> Outcome:
+    def from_row(
+        cls, image: str, path: Path, status: Status, row: Mapping[str, object], warning: str = ""
+    ) -> PhotographOutcome:
         """What became of a photograph that has this row in the table."""
-        note, answer, nothing = str(row["note"]), answer_in(row), not row.get("area_px")
-        return cls(image, path, status, note=note, warning=warning, answer=answer, without_lesion=nothing)
+        note, answer, nothing = str(row["note"]), prediction_text(row), not row.get("area_px")
+        return cls(image, path, status, note=note, warning=warning, prediction=answer, without_lesion=nothing)
 
 
 @dataclass(frozen=True)
-class Portions:
+class BatchSettings:
     """In what portions a batch works, and what it is told beside its options."""
 
     batch_size: int
     workers: int
     pixel_size_um: float | None
-    classifying: Classifying | None = None
+    classifier: BatchClassifier | None = None
 
 
 @dataclass(frozen=True)
-class _Sized:
+class _SizedPhotograph:
     """A photograph that is to be read, and what it will take in memory, in bytes; 0 where it cannot be read."""
 
-    place: Place
+    place: ResultTarget
     size: int
 
 
 @dataclass(frozen=True)
-class _Read:
+class _ReadPhotograph:
     """A photograph in memory, with the network's input: uint8 (side, side, channel)."""
 
-    place: Place
+    place: ResultTarget
     photograph: Photograph
-    fitted: NDArray[np.uint8]
+    network_input: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class _Answered:
+class _PredictedPhotograph:
     """A photograph with the network's answer: float32 (side, side), and its spread over flips, (2, side, side)."""
 
-    place: Place
+    place: ResultTarget
     photograph: Photograph
     logits: NDArray[np.float32]
     spread: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
-class _Failed:
+class _FailedPhotograph:
     """A photograph that some stage could not do, and why."""
 
-    place: Place
+    place: ResultTarget
     error: Exception
 
 
-def stored_row(place: Place, stored: dict[str, Any], note: str = "") -> dict[str, object]:
+def stored_row(place: ResultTarget, stored: dict[str, Any], note: str = "") -> dict[str, object]:
     """Make the table's row of a result from its ``result.json``."""
-    return row_of(place.folder.name, place.source.file, stored, note)
+    return result_row(place.folder.name, place.source.file, stored, note)
 
 
-def row_of(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> dict[str, object]:
+def result_row(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> dict[str, object]:
     """Make the table's row of what a ``result.json`` says.
 
     Returns ``COLUMNS``, the measurements and, where a classifier was asked, what it said.
@@ -159,9 +161,9 @@ def row_of(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> 
     answer = stored.get("answer") or {}
     about = [found for one in (stored, answer) if (found := Validity.from_json(one.get("validity")))]
     validity = Validity().with_reasons(*about)
-    cells = validity.cells() if about else dict.fromkeys(validity.cells())
+    cells = validity.to_columns() if about else dict.fromkeys(validity.to_columns())
     count = stored.get("lesions_found")  # unknown to earlier versions
-    found_note = note_on_lesions(count or 0) if stored.get("lesion_found") else validity.headline(NO_LESION)
+    found_note = several_lesions_note(count or 0) if stored.get("lesion_found") else validity.headline(NO_LESION)
     notes = (note, found_note, *(stored.get("notes") or ()))
     values = (
         image, file, "done", "", "; ".join(filter(None, notes)),
@@ -170,7 +172,7 @@ def row_of(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> 
         count,
     )  # fmt: skip
     measured = stored.get("measurements") or {}
-    return {**dict(zip(COLUMNS, values, strict=True)), **measured, **answer_cells(answer)}
+    return {**dict(zip(COLUMNS, values, strict=True)), **measured, **prediction_cells(answer)}
 
 
 def _warning(stored: Mapping[str, Any]) -> str:
@@ -189,7 +191,7 @@ def failed_row(image: str, file: str, error: str) -> dict[str, object]:
     return {"image": image, "file": file, "status": "failed", "error": error}
 
 
-def explain(error: Exception, path: Path, out: Path) -> str:
+def describe_error(error: Exception, path: Path, out: Path) -> str:
     """Say in one line why a photograph failed; the table that it goes to names no folder.
 
     Returns the message of ours; the type too of another.
@@ -198,150 +200,158 @@ def explain(error: Exception, path: Path, out: Path) -> str:
     return text if isinstance(error, MelanomaError) else f"unexpected {type(error).__name__}: {text}"
 
 
-class Batch:
+class BatchPipeline:
     """Takes photographs through reading, the network and writing, three stages that overlap."""
 
     def __init__(
-        self, model: BatchModel, options: LesionOptions, portions: Portions, table: ResultTable, run: RunContext
+        self, model: BatchModel, options: LesionOptions, settings: BatchSettings, table: ResultTable, run: RunContext
     ) -> None:
         self._model = model
         self._options = options
-        self._portions = portions
+        self._settings = settings
         self._table = table
         self._run = run
-        self._workers = portions.workers or usable_cores() + WAITING
-        most = 2 * max(portions.batch_size, self._workers)
-        self._any = Room(most)
-        self._to_read = Room(most, STAGE_BYTES, lambda sized: sized.size)
-        self._to_write = Room(most, STAGE_BYTES, _held)
+        self._workers = settings.workers or usable_cores() + EXTRA_THREADS
+        most = 2 * max(settings.batch_size, self._workers)
+        self._any = StageLimit(most)
+        self._to_read = StageLimit(most, STAGE_BYTES, lambda sized: sized.size)
+        self._to_write = StageLimit(most, STAGE_BYTES, _held_bytes)
 
-    def outcomes(self, work: Iterable[Place]) -> Iterator[Outcome]:
+    def run(self, work: Iterable[ResultTarget]) -> Iterator[PhotographOutcome]:
         """Analyse photographs.
 
         One each, in the order of ``work``, when its result is in place.
         """
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="lesion")
         try:
-            sized = ahead(pool, _sized, work, self._any, self._run)
-            read = ahead(pool, self._read, sized, self._to_read, self._run)
-            written = ahead(pool, self._write, self._answer(read), self._to_write, self._run)
+            sized = map_ahead(pool, _measure_size, work, self._any, self._run)
+            read = map_ahead(pool, self._read, sized, self._to_read, self._run)
+            written = map_ahead(pool, self._write, self._predict(read), self._to_write, self._run)
             for place, result in written:
                 yield self._outcome(place, result)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, sized: _Sized) -> _Read | _Failed:
+    def _read(self, sized: _SizedPhotograph) -> _ReadPhotograph | _FailedPhotograph:
         """Read a photograph and make the network's input of it (in a thread)."""
-        from napari_melanoma.imaging.preprocessing import network_input
+        from napari_melanoma.imaging.preprocessing import prepare_network_input
         from napari_melanoma.io.photographs import read_photograph
 
         place = sized.place
         try:
             photograph = read_photograph(place.path)
-            if self._portions.pixel_size_um is not None:
-                um = self._portions.pixel_size_um
+            if self._settings.pixel_size_um is not None:
+                um = self._settings.pixel_size_um
                 photograph = replace(photograph, pixel_size=PixelSize(um, um, "given"))
             config = self._model.info.config
-            return _Read(place, photograph, network_input(photograph.rgb, config.input_size, config.preprocessing))
+            return _ReadPhotograph(
+                place, photograph, prepare_network_input(photograph.rgb, config.input_size, config.preprocessing)
+            )
         except Exception as error:  # noqa: BLE001 - reported in the row of this photograph; the others go on
-            return _Failed(place, error)
+            return _FailedPhotograph(place, error)
 
-    def _answer(self, read: Iterable[_Read | _Failed]) -> Iterator[_Answered | _Failed]:
+    def _predict(
+        self, read: Iterable[_ReadPhotograph | _FailedPhotograph]
+    ) -> Iterator[_PredictedPhotograph | _FailedPhotograph]:
         """Ask the network, a full pass at a time."""
-        chunk: list[_Read] = []
+        chunk: list[_ReadPhotograph] = []
         held = 0
         for item in read:
-            if isinstance(item, _Failed):
+            if isinstance(item, _FailedPhotograph):
                 yield item
                 continue
             chunk.append(item)
             held += item.photograph.rgb.nbytes
-            if len(chunk) >= self._portions.batch_size or held >= STAGE_BYTES:
-                yield from self._pass(chunk)
+            if len(chunk) >= self._settings.batch_size or held >= STAGE_BYTES:
+                yield from self._predict_chunk(chunk)
                 chunk, held = [], 0
         if chunk:
-            yield from self._pass(chunk)
+            yield from self._predict_chunk(chunk)
 
-    def _pass(self, chunk: list[_Read]) -> Iterator[_Answered | _Failed]:
+    def _predict_chunk(self, chunk: list[_ReadPhotograph]) -> Iterator[_PredictedPhotograph | _FailedPhotograph]:
         """One pass of the network; where it fails, as out of memory, each photograph is tried alone."""
         self._run.check()
         try:
-            answers = self._ask([item.fitted for item in chunk])
+            answers = self._run_network([item.network_input for item in chunk])
         except Exception as error:  # noqa: BLE001 - reported in the row of a photograph; the others go on
             if len(chunk) == 1:
-                yield _Failed(chunk[0].place, error)
+                yield _FailedPhotograph(chunk[0].place, error)
             else:
                 for item in chunk:
-                    yield from self._pass([item])
+                    yield from self._predict_chunk([item])
             return
         for item, answer in zip(chunk, answers, strict=True):
-            yield _Answered(item.place, item.photograph, *answer)
+            yield _PredictedPhotograph(item.place, item.photograph, *answer)
 
-    def _ask(self, inputs: list[NDArray[np.uint8]]) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+    def _run_network(
+        self, inputs: list[NDArray[np.uint8]]
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
         """Logits of each input and, where they are wanted, their extremes over flips."""
         if not self._options.flips:
             return [(logits, None) for logits in self._model.logits(inputs)]
-        found = flipped_logits(self._model, inputs)
+        found = predict_flipped_logits(self._model, inputs)
         return [(logits, found.spread(index)) for index, logits in enumerate(found.mean)]
 
-    def _write(self, item: _Answered | _Failed) -> tuple[Place, dict[str, object] | Exception]:
+    def _write(
+        self, item: _PredictedPhotograph | _FailedPhotograph
+    ) -> tuple[ResultTarget, dict[str, object] | Exception]:
         """Derive everything from the network's answer and write it (in a thread)."""
-        if isinstance(item, _Failed):
+        if isinstance(item, _FailedPhotograph):
             return item.place, item.error
         try:
             return item.place, self._save(item)
         except Exception as error:  # noqa: BLE001 - reported in the row of this photograph; the others go on
             return item.place, error
 
-    def _save(self, item: _Answered) -> dict[str, object]:
+    def _save(self, item: _PredictedPhotograph) -> dict[str, object]:
         """Write the result folder of a photograph, and its row."""
         from napari_melanoma.models.inference import restore_size
 
         height, width = item.photograph.rgb.shape[:2]
-        answer = Answer(restore_size(item.logits, (height, width)), item.spread)
+        answer = LesionPrediction(restore_size(item.logits, (height, width)), item.spread)
         stamp = ModelStamp.of(self._model, item.photograph.rgb)
-        result = derive(item.photograph, answer, self._options, stamp)
-        if self._portions.classifying is not None:
-            result = self._portions.classifying.answered(result, item.place.path.stem, self._run)
-        whose = record(item.place.source, self._portions.pixel_size_um)
+        result = derive_result(item.photograph, answer, self._options, stamp)
+        if self._settings.classifier is not None:
+            result = self._settings.classifier.classify(result, item.place.path.stem, self._run)
+        whose = provenance_record(item.place.source, self._settings.pixel_size_um)
         save_lesion(replace(result, provenance={**result.provenance, **whose}), item.place.folder)
         row = stored_row(item.place, read_result(item.place.folder))
-        self._table.put(row)
+        self._table.set_row(row)
         return row
 
-    def _outcome(self, place: Place, result: dict[str, object] | Exception) -> Outcome:
+    def _outcome(self, place: ResultTarget, result: dict[str, object] | Exception) -> PhotographOutcome:
         """Say what became of a photograph; stop where the disk is full."""
         image = place.folder.name
         if not isinstance(result, Exception):
-            return Outcome.of_row(image, place.path, "done", result, str(result["warning"]))
+            return PhotographOutcome.from_row(image, place.path, "done", result, str(result["warning"]))
         log.debug("%s failed", place.path, exc_info=result)
-        error = explain(result, place.path, place.folder.parent)
-        self._table.put(failed_row(image, place.source.file, error))
-        if is_hopeless(result):
+        error = describe_error(result, place.path, place.folder.parent)
+        self._table.set_row(failed_row(image, place.source.file, error))
+        if is_unwritable(result):
             raise result
-        return Outcome(image, place.path, "failed", error=error)
+        return PhotographOutcome(image, place.path, "failed", error=error)
 
 
-def _sized(place: Place) -> _Sized:
+def _measure_size(place: ResultTarget) -> _SizedPhotograph:
     """Say what a photograph will take in memory, from the head of its file (in a thread)."""
-    from napari_melanoma.io.photographs import stored_size
+    from napari_melanoma.io.photographs import read_image_size
 
     try:
-        width, height = stored_size(place.path) or (0, 0)
+        width, height = read_image_size(place.path) or (0, 0)
     except Exception:  # whatever it is: reading the photograph will say what is wrong with it
         log.debug("%s does not say how large it is", place.path, exc_info=True)
         width, height = 0, 0
-    return _Sized(place, 3 * width * height)
+    return _SizedPhotograph(place, 3 * width * height)
 
 
-def _held(item: _Answered | _Failed) -> int:
+def _held_bytes(item: _PredictedPhotograph | _FailedPhotograph) -> int:
     """What an item holds in memory, in bytes."""
-    return 0 if isinstance(item, _Failed) else item.photograph.rgb.nbytes
+    return 0 if isinstance(item, _FailedPhotograph) else item.photograph.rgb.nbytes
 
 
 TABLE = "results.csv"
 CORRECTED = "corrected by hand, kept"
-NAMED = 5  # in a warning
+MAX_NAMED = 5  # in a warning
 
 
 class BatchOptions(Config):
@@ -370,17 +380,17 @@ class BatchSummary:
     with_warning: int = 0
 
 
-def _ignore(outcome: Outcome) -> None:
+def _ignore_outcome(outcome: PhotographOutcome) -> None:
     """Take an outcome and do nothing with it."""
 
 
-def find_inputs(named: Iterable[str | Path]) -> list[Path]:
+def find_inputs(names: Iterable[str | Path]) -> list[Path]:
     """List the photographs that a user named, without the masks and results that this program wrote beside them.
 
     Each file once, in natural order.
     """
-    found = find_photographs(named)
-    paths = [path for path in found if not is_written_by_us(path)]
+    found = find_photographs(names)
+    paths = [path for path in found if not is_own_output(path)]
     if not paths:
         raise InputError(
             f"only masks and results that this program wrote were named, such as {found[0]}. Name photographs."
@@ -388,126 +398,132 @@ def find_inputs(named: Iterable[str | Path]) -> list[Path]:
     return paths
 
 
-def analyse_files(
+def analyze_files(
     paths: Sequence[Path],
     out: Path,
     options: BatchOptions,
     *,
     run: RunContext,
     segmenter: BatchModel | None = None,
-    tell: Callable[[Outcome], None] = _ignore,
+    on_outcome: Callable[[PhotographOutcome], None] = _ignore_outcome,
 ) -> BatchSummary:
     """Analyse photographs into result folders and one table; what is done already is not done again."""
     from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS
 
     started = time.monotonic()
-    info = segmenter.info if segmenter else _find(options.lesion.model)
+    info = segmenter.info if segmenter else _find_segmenter(options.lesion.model)
     named = options.lesion.model_copy(update={"model": info.name})  # the name, where the user gave a path
     options = options.model_copy(update={"lesion": named})
-    classifying = _classifying(options, paths, run)
-    asked, renamed = (classifying.columns, classifying.renamed) if classifying else ((), {})
-    counts = _Counts(len(paths), run, tell)
-    with output(out), ExitStack() as last:
+    classifying = _batch_classifier(options, paths, run)
+    asked, renamed = (classifying.columns, classifying.renamed_columns) if classifying else ((), {})
+    counts = _OutcomeCounter(len(paths), run, on_outcome)
+    with hold_output_lock(out), ExitStack() as last:
         table = ResultTable(out / TABLE, (*COLUMNS, *asked, *MEASUREMENT_COLUMNS), renamed)
         last.callback(table.write)
-        work = _to_do(paths, Folders(out, [TABLE]), _settings(options, info, classifying), table, counts)
+        work = _pending(paths, ResultFolders(out, [TABLE]), _result_settings(options, info, classifying), table, counts)
         for first in work:  # the model is loaded only where something is left to do
-            model = segmenter or _load(info, run)
-            portions = Portions(options.batch_size, options.workers, options.pixel_size_um, classifying)
-            for outcome in Batch(model, options.lesion, portions, table, run).outcomes(chain([first], work)):
+            model = segmenter or _load_segmenter(info, run)
+            portions = BatchSettings(options.batch_size, options.workers, options.pixel_size_um, classifying)
+            for outcome in BatchPipeline(model, options.lesion, portions, table, run).run(chain([first], work)):
                 counts.add(outcome)
-                table.write_now_and_then()
+                table.write_periodically()
     return counts.summary(table.path, time.monotonic() - started)
 
 
-def _tell_lacking(forms: Forms, paths: Sequence[Path], run: RunContext) -> None:
+def _report_missing_rows(forms: PatientTable, paths: Sequence[Path], run: RunContext) -> None:
     """Say whose patients the table says nothing of: a wrong column of names would else go unseen."""
     for about, said in forms.unrecognized:
         run.report(Milestone(0, len(paths), f"Warning: column '{about}' of the table: {said}."))
-    lacking = forms.lacking(path.stem for path in paths)
+    lacking = forms.missing_images(path.stem for path in paths)
     if lacking:
-        some = ", ".join(lacking[:NAMED]) + (" ..." if len(lacking) > NAMED else "")
+        some = ", ".join(lacking[:MAX_NAMED]) + (" ..." if len(lacking) > MAX_NAMED else "")
         said = f"Warning: the table says nothing of {len(lacking)} of {len(paths)} photographs ({some}). Its column "
         run.report(Milestone(0, len(paths), f"{said}image_id holds each one's file name without suffix."))
 
 
-class _Counts:
+class _OutcomeCounter:
     """Counts outcomes and reports them."""
 
-    def __init__(self, total: int, run: RunContext, tell: Callable[[Outcome], None]) -> None:
+    def __init__(self, total: int, run: RunContext, on_outcome: Callable[[PhotographOutcome], None]) -> None:
         self.run = run
         self._total = total
-        self._tell = tell
-        self._by: Counter[str] = Counter()
+        self._on_outcome = on_outcome
+        self._by_status: Counter[str] = Counter()
         self._without_lesion = self._with_warning = 0
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: PhotographOutcome) -> None:
         """Count one outcome."""
-        self._by[outcome.status] += 1
+        self._by_status[outcome.status] += 1
         self._without_lesion += outcome.without_lesion
         self._with_warning += bool(outcome.warning)
-        self._tell(outcome)
-        self.run.report(Progress(self._by.total(), self._total, outcome.image))
+        self._on_outcome(outcome)
+        self.run.report(Progress(self._by_status.total(), self._total, outcome.image))
 
     def summary(self, table: Path, seconds: float) -> BatchSummary:
         """Sum up."""
-        by = self._by
+        by = self._by_status
         counts = (by["done"], by["skipped"], by["failed"], self._without_lesion)
         return BatchSummary(*counts, table, seconds, self._with_warning)
 
 
-def _to_do(
-    paths: Sequence[Path], folders: Folders, settings: Settings | None, table: ResultTable, counts: _Counts
-) -> Iterator[Place]:
+def _pending(
+    paths: Sequence[Path],
+    folders: ResultFolders,
+    settings: ResultSettings | None,
+    table: ResultTable,
+    counts: _OutcomeCounter,
+) -> Iterator[ResultTarget]:
     """Give each photograph its folder; count those that are done, and yield the others."""
     for path in paths:
         counts.run.check()
         try:
-            place = folders.place(path)
+            place = folders.assign(path)
         except DiskFull:
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong is of this photograph; the others go on
-            said = explain(error, path, table.path.parent)
-            table.put(failed_row(path.stem, path.name, said))
-            counts.add(Outcome(path.stem, path, "failed", error=said))
+            said = describe_error(error, path, table.path.parent)
+            table.set_row(failed_row(path.stem, path.name, said))
+            counts.add(PhotographOutcome(path.stem, path, "failed", error=said))
             continue
         if place.corrected or (settings and place.is_done(settings)):
             row = stored_row(place, place.stored or {}, CORRECTED if place.corrected else "")
-            table.put(row)
-            counts.add(Outcome.of_row(place.folder.name, path, "skipped", row))
+            table.set_row(row)
+            counts.add(PhotographOutcome.from_row(place.folder.name, path, "skipped", row))
         else:
             yield replace(place, stored=None)
 
 
-def _classifying(options: BatchOptions, paths: Sequence[Path], run: RunContext) -> Classifying | None:
+def _batch_classifier(options: BatchOptions, paths: Sequence[Path], run: RunContext) -> BatchClassifier | None:
     """Find the classifier that is to be asked, without loading it; None where nobody asks."""
     if options.classify is None:
         return None
     from napari_melanoma.models.registry import find_classifier
 
-    forms = Forms(options.form, options.metadata)
-    _tell_lacking(forms, paths, run)
-    return Classifying(find_classifier(options.classify.model), options.classify, forms)
+    forms = PatientTable(options.form, options.metadata)
+    _report_missing_rows(forms, paths, run)
+    return BatchClassifier(find_classifier(options.classify.model), options.classify, forms)
 
 
-def _settings(options: BatchOptions, info: BundleInfo, classifying: Classifying | None) -> Settings | None:
+def _result_settings(
+    options: BatchOptions, info: BundleInfo, classifying: BatchClassifier | None
+) -> ResultSettings | None:
     """What a result must carry to be taken as done; None where nothing is."""
     if options.force:
         return None
     model = {"name": info.name, "fingerprint": info.fingerprint, "threshold": info.config.threshold}
-    return Settings(options.lesion.model_dump(mode="json"), model, options.pixel_size_um, classifying)
+    return ResultSettings(options.lesion.model_dump(mode="json"), model, options.pixel_size_um, classifying)
 
 
-def _find(model: str) -> BundleInfo:
+def _find_segmenter(model: str) -> BundleInfo:
     """Find a model without loading it."""
-    from napari_melanoma.models.registry import find_bundle, for_photographs
+    from napari_melanoma.models.registry import find_bundle, require_photograph_model
 
-    return for_photographs(find_bundle(model), "segmentation")
+    return require_photograph_model(find_bundle(model), "segmentation")
 
 
-def _load(info: BundleInfo, run: RunContext) -> BatchModel:
+def _load_segmenter(info: BundleInfo, run: RunContext) -> BatchModel:
     """Load a model; torch is imported here, and only here."""
-    with loading(run):
+    with report_loading(run):
         from napari_melanoma.lesion.segmentation import Segmenter
 
         return Segmenter.load(info)

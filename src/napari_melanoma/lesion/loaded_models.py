@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.segmentation import Segmenter
 
 USUAL_S = 4.0  # importing torch and loading a small model, where it was never measured here
-LATE = 1.25  # times what it usually takes: from then on it takes longer
+LATE_FACTOR = 1.25  # times what it usually takes: from then on it takes longer
 LONGEST_S = 600.0  # what took longer was something else, such as a laptop that was shut
 
 
-def loaded_segmenter(model: str) -> Segmenter:
+def load_segmenter(model: str) -> Segmenter:
     """Give a segmentation model, loaded once, and again when its files are other ones."""
-    from napari_melanoma.models.registry import find_bundle, for_photographs
+    from napari_melanoma.models.registry import find_bundle, require_photograph_model
 
-    folder = for_photographs(find_bundle(model), "segmentation").path
-    return _segmenter(folder, _files(folder))
+    folder = require_photograph_model(find_bundle(model), "segmentation").path
+    return _segmenter(folder, _file_stamps(folder))
 
 
-def loaded_classifier(model: str) -> Classifier:
+def load_classifier(model: str) -> Classifier:
     """Give a classifier, loaded once, and again when its files are other ones.
 
     Returns the same one each time; what its reference cases say is fitted.
@@ -41,29 +41,29 @@ def loaded_classifier(model: str) -> Classifier:
     from napari_melanoma.models.registry import find_classifier
 
     folder = find_classifier(model).path
-    return _classifier(folder, _files(folder))
+    return _classifier(folder, _file_stamps(folder))
 
 
-def loaded_from(folder: Path) -> Classifier:
+def load_classifier_folder(folder: Path) -> Classifier:
     """Give the classifier of a folder, of photographs or of patches, loaded once, and again when its files are others.
 
     Returns the same one each time; what its reference cases say is fitted.
     """
-    return _classifier(folder, _files(folder))
+    return _classifier(folder, _file_stamps(folder))
 
 
 @contextmanager
-def loading(run: RunContext) -> Iterator[None]:
+def report_loading(run: RunContext) -> Iterator[None]:
     """Say that a model is loaded and, the first time in a process, about how long that takes by the last time here."""
     if "torch" in sys.modules:  # what takes long is behind us
         run.report(Progress(0, None, "Loading the model"))
         yield
         return
-    expected = _last_time()
+    expected = _last_loading_seconds()
     usual = f"about {max(1, round(expected)):d} s"
     run.report(Progress(0, None, f"Loading the model, {usual}"))
     late = Timer(
-        LATE * max(1.0, expected),
+        LATE_FACTOR * max(1.0, expected),
         run.report,
         [Progress(0, None, f"Loading the model takes longer than usual ({usual})")],
     )
@@ -78,19 +78,19 @@ def loading(run: RunContext) -> Iterator[None]:
     seconds = time.monotonic() - started
     if "torch" in sys.modules and seconds < LONGEST_S:
         with suppress(SaveError):  # it is only said for comfort
-            write_json(_memory(), {"seconds": round(seconds, 2)})
+            write_json(_timing_file(), {"seconds": round(seconds, 2)})
 
 
-def _last_time() -> float:
+def _last_loading_seconds() -> float:
     """How long it took the last time here, in seconds."""
     try:
-        found = read_json(_memory())["seconds"]
+        found = read_json(_timing_file())["seconds"]
     except (OSError, ValueError, KeyError, TypeError):
         return USUAL_S
     return float(found) if isinstance(found, int | float) and 0 < found < LONGEST_S else USUAL_S
 
 
-def _memory() -> Path:
+def _timing_file() -> Path:
     """File that remembers it."""
     from platformdirs import user_state_path
 
@@ -113,13 +113,13 @@ def _classifier(folder: Path, files: tuple[tuple[int, ...], ...]) -> Classifier:
     from napari_melanoma.models.bundle import read_bundle
 
     found = Classifier.load(read_bundle(folder))
-    found.judge.warm()
+    found.calibration.fit_all()
     return found
 
 
-def _files(folder: Path) -> tuple[tuple[int, ...], ...]:
+def _file_stamps(folder: Path) -> tuple[tuple[int, ...], ...]:
     """What changes when a bundle's files become other ones."""
-    from napari_melanoma.models.bundle import CONFIG, REFERENCE, WEIGHTS
+    from napari_melanoma.models.bundle import CONFIG, REFERENCE_FILE, WEIGHTS
 
-    files = [path.stat() for name in (CONFIG, WEIGHTS, REFERENCE) if (path := folder / name).is_file()]
+    files = [path.stat() for name in (CONFIG, WEIGHTS, REFERENCE_FILE) if (path := folder / name).is_file()]
     return tuple((file.st_ino, file.st_mtime_ns, file.st_size) for file in files)

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.wording import first_few
+from napari_melanoma.core.formatting import format_names
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.io.photographs import damage_of, damaged_accepted
+from napari_melanoma.io.photographs import accepts_damaged, find_damage
 
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
@@ -20,7 +20,7 @@ UNFIT = (
 )
 
 
-def unfit_images(models: Iterable[BundleInfo], samples: Sequence[Sample]) -> tuple[str, ...]:
+def modality_warnings(models: Iterable[BundleInfo], samples: Sequence[Sample]) -> tuple[str, ...]:
     """Say which data sets hold images of a kind that a model was not trained on.
 
     A sentence for each model and data set that do not go together, and one where damaged images are judged too.
@@ -43,17 +43,17 @@ def unfit_images(models: Iterable[BundleInfo], samples: Sequence[Sample]) -> tup
                     kinds=" or ".join(map(_word, sorted(others))),
                 )
                 said[text] = None
-    return (*said, *_damaged(samples))
+    return (*said, *_damage_warnings(samples))
 
 
-def _damaged(samples: Sequence[Sample]) -> tuple[str, ...]:
+def _damage_warnings(samples: Sequence[Sample]) -> tuple[str, ...]:
     """Say which images are damaged, where such images are accepted."""
-    if not damaged_accepted():
+    if not accepts_damaged():
         return ()
-    names = [sample.image_id for sample in samples if damage_of(sample.image)]
+    names = [sample.image_id for sample in samples if find_damage(sample.image)]
     if not names:
         return ()
-    text = f"{len(names)} of {len(samples)} images are damaged and were accepted: {first_few(names, _NAMED)}. "
+    text = f"{len(names)} of {len(samples)} images are damaged and were accepted: {format_names(names, _NAMED)}. "
     return (text + "The figures count them like the others.",)
 
 

@@ -9,41 +9,41 @@ from typing import TYPE_CHECKING
 from napari_melanoma.core.errors import InputError
 
 if TYPE_CHECKING:
-    from napari_melanoma.data.harmonize import HarmoniseReport
+    from napari_melanoma.data.harmonize import HarmonizeReport
 
 KEY = "image_id"
-Form = dict[str, str]
+PatientData = dict[str, str]
 
 
-class Forms:
+class PatientTable:
     """A form for each photograph, in the columns and words of the harmonised table."""
 
     def __init__(self, given: Mapping[str, str], table: Path | None = None) -> None:
-        self._given = _understood([dict(given)])[0][0] if given else {}
-        self._of: dict[str, Form] = {}
+        self._given = _harmonized([dict(given)])[0][0] if given else {}
+        self._by_image: dict[str, PatientData] = {}
         self.unrecognized: list[tuple[str, str]] = []
         if table is not None:
-            forms, report = _understood(_rows(table))
-            self._of = _by_image(forms, table)
-            self.unrecognized = list(report.unrecognized_columns("not used", "rename it if it is that"))
+            forms, report = _harmonized(_rows(table))
+            self._by_image = _by_image(forms, table)
+            self.unrecognized = list(report.describe_unrecognized("not used", "rename it if it is that"))
 
     def __len__(self) -> int:
         """How many photographs the table speaks of."""
-        return len(self._of)
+        return len(self._by_image)
 
-    def lacking(self, images: Iterable[str]) -> list[str]:
+    def missing_images(self, images: Iterable[str]) -> list[str]:
         """Name the photographs that a table should speak of, and does not.
 
         In their order; none where no table was given.
         """
-        return [image for image in images if image not in self._of] if self._of else []
+        return [image for image in images if image not in self._by_image] if self._by_image else []
 
-    def of(self, image: str) -> Form:
+    def patient_data(self, image: str) -> PatientData:
         """Give the form of a photograph.
 
         Column to value; what is not known is left out.
         """
-        row = {name: value for name, value in self._of.get(image, {}).items() if name != KEY and value}
+        row = {name: value for name, value in self._by_image.get(image, {}).items() if name != KEY and value}
         return self._given | row
 
 
@@ -60,7 +60,7 @@ def _rows(table: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _by_image(rows: list[Form], table: Path) -> dict[str, Form]:
+def _by_image(rows: list[PatientData], table: Path) -> dict[str, PatientData]:
     """The row of each photograph."""
     found = {row[KEY]: row for row in rows if row.get(KEY)}
     if not found:
@@ -75,13 +75,19 @@ def _by_image(rows: list[Form], table: Path) -> dict[str, Form]:
     return found
 
 
-def _understood(rows: list[dict[str, str]]) -> tuple[list[Form], HarmoniseReport]:
+def _harmonized(rows: list[dict[str, str]]) -> tuple[list[PatientData], HarmonizeReport]:
     """Rows in our columns and words; what could not be understood stays as it was said. And what was met."""
-    from napari_melanoma.data.harmonize import harmonise
-    from napari_melanoma.data.table_schema import AS_GIVEN
+    from napari_melanoma.data.harmonize import harmonize_rows
+    from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
 
-    forms, found = [], harmonise(rows)
+    forms, found = [], harmonize_rows(rows)
     for row in found.rows:
-        kept = {name.removesuffix(AS_GIVEN): str(value) for name, value in row.items() if name.endswith(AS_GIVEN)}
-        forms.append(kept | {name: str(value) for name, value in row.items() if value and not name.endswith(AS_GIVEN)})
+        kept = {
+            name.removesuffix(AS_GIVEN_SUFFIX): str(value)
+            for name, value in row.items()
+            if name.endswith(AS_GIVEN_SUFFIX)
+        }
+        forms.append(
+            kept | {name: str(value) for name, value in row.items() if value and not name.endswith(AS_GIVEN_SUFFIX)}
+        )
     return forms, found.report

@@ -18,16 +18,21 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.pipeline import Room, ahead, usable_cores
-from napari_melanoma.core.prediction import RoiConfig
-from napari_melanoma.core.provenance import provenance
-from napari_melanoma.data.dataset import Entry, Sample, each_entry
-from napari_melanoma.data.features.encoding import number_of
-from napari_melanoma.data.features.patient_relative import DISTANCE, EMBEDDING, patient_columns, patient_relative
-from napari_melanoma.data.partial_results import Unfinished, seen
+from napari_melanoma.core.pipeline import StageLimit, map_ahead, usable_cores
+from napari_melanoma.core.prediction_config import RoiConfig
+from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.data.dataset import DatasetEntry, Sample, iter_entries
+from napari_melanoma.data.features.encoding import read_number
+from napari_melanoma.data.features.patient_relative import (
+    DISTANCE_COLUMN,
+    EMBEDDING_COLUMNS,
+    list_patient_columns,
+    measure_patient_relative,
+)
+from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS
 from napari_melanoma.io.results import write_table
-from napari_melanoma.lesion.batch import WAITING, explain
+from napari_melanoma.lesion.batch import EXTRA_THREADS, describe_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,8 +41,8 @@ if TYPE_CHECKING:
 
 FEATURES = "features.csv"
 COMPARED = tuple(one.name for one in MEASUREMENTS if not one.unit.startswith("px"))  # a pixel is no length in common
-COMPARED_BY = (DISTANCE, EMBEDDING[0])
-AT_ONCE = 16  # pictures in a pass of the network
+COMPARED_BY = (DISTANCE_COLUMN, EMBEDDING_COLUMNS[0])
+BATCH_IMAGES = 16  # pictures in a pass of the network
 DIGITS = 5  # of an embedding: what a file that is read again after a stop keeps of it
 Row = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -50,7 +55,7 @@ class FeatureOptions(Config):
     roi: RoiConfig = Field(RoiConfig(background="keep"), description="the square around the mask that is embedded")
 
 
-class Embeds(Protocol):
+class EmbeddingModel(Protocol):
     """What is asked of a model; ``classification.embedding.Embedder`` is one."""
 
     info: BundleInfo
@@ -80,10 +85,10 @@ class FeatureReport:
 
 
 @dataclass(frozen=True)
-class _Item:
+class _FeatureItem:
     """An image on its way: what is known of it, and until it is embedded the picture of its lesion."""
 
-    entry: Entry
+    entry: DatasetEntry
     seen: str = ""
     known: bool = False
     measured: dict[str, float] | None = None
@@ -92,8 +97,8 @@ class _Item:
     error: str = ""
 
 
-def make_features(
-    folder: Path, out: Path, options: FeatureOptions, *, run: RunContext, model: Embeds | None = None
+def compute_features(
+    folder: Path, out: Path, options: FeatureOptions, *, run: RunContext, model: EmbeddingModel | None = None
 ) -> FeatureReport:
     """Measure the lesions of a data set by their masks, and say how odd each is among those of its patient.
 
@@ -105,10 +110,10 @@ def make_features(
     entries, with_image, wrong = _read(folder)
     embedder = model or (_load(options.model) if options.model else None)
     kept_in = out.with_name(f"{out.name}.unfinished")
-    kept = Unfinished(kept_in, _made_with(embedder, options))
+    kept = PartialResults(kept_in, _feature_settings(embedder, options))
     items = []
     try:
-        found = _Measuring(folder, embedder, options, kept, run).items(with_image)
+        found = _FeaturePipeline(folder, embedder, options, kept, run).items(with_image)
         for done, item in enumerate(found, start=1):
             items.append(item)
             run.report(Progress(done, len(with_image), "Measuring"))
@@ -117,63 +122,63 @@ def make_features(
     failed = [(item.entry.image_id, item.error) for item in items if item.error]
     if len(failed) == len(items):
         raise DataSetError(f"none of {len(items)} images could be measured; '{failed[0][0]}': {failed[0][1]}")
-    rows, compared = _rows(items, embedded=bool(embedder)), patient_columns(COMPARED, embedded=bool(embedder))
+    rows, compared = _rows(items, embedded=bool(embedder)), list_patient_columns(COMPARED, embedded=bool(embedder))
     write_table(out, rows, ("image_id", *MEASUREMENT_COLUMNS, *compared))
     shutil.rmtree(kept_in, ignore_errors=True)
     return _report(entries, items, rows, [*wrong, *failed])
 
 
-def _read(folder: Path) -> tuple[list[Entry], list[Entry], list[tuple[str, str]]]:
+def _read(folder: Path) -> tuple[list[DatasetEntry], list[DatasetEntry], list[tuple[str, str]]]:
     """Rows of a data set, those of them that have an image, and what is wrong with others."""
-    found = list(each_entry(folder))
-    entries = [entry for entry in found if isinstance(entry, Entry)]
+    found = list(iter_entries(folder))
+    entries = [entry for entry in found if isinstance(entry, DatasetEntry)]
     with_image = [entry for entry in entries if entry.image is not None]
     if not with_image:
         raise DataSetError(f"{folder} has {len(entries)} rows and none of their images: expected some to measure.")
     return entries, with_image, [(folder.name, str(fault)) for fault in found if isinstance(fault, DataSetError)]
 
 
-class _Measuring:
+class _FeaturePipeline:
     """Takes images through reading and measuring, in threads, and the network."""
 
     def __init__(
-        self, folder: Path, model: Embeds | None, options: FeatureOptions, kept: Unfinished, run: RunContext
+        self, folder: Path, model: EmbeddingModel | None, options: FeatureOptions, kept: PartialResults, run: RunContext
     ) -> None:
         self._folder, self._model, self._options, self._kept, self._run = folder, model, options, kept, run
 
-    def items(self, entries: Iterable[Entry]) -> Iterator[_Item]:
+    def items(self, entries: Iterable[DatasetEntry]) -> Iterator[_FeatureItem]:
         """Measure images, in their order."""
-        workers = usable_cores() + WAITING
+        workers = usable_cores() + EXTRA_THREADS
         pool = ThreadPoolExecutor(workers, thread_name_prefix="measuring")
         try:
-            read = ahead(pool, self._read, entries, Room(2 * workers), self._run)
-            for item in read if self._model is None else self._embedded(read, self._model):
+            read = map_ahead(pool, self._read, entries, StageLimit(2 * workers), self._run)
+            for item in read if self._model is None else self._embed(read, self._model):
                 if not (item.error or item.known):
                     values = [] if item.embedding is None else [_as_values(item.embedding)]
-                    self._kept.keep(self._sample(item.entry), item.seen, [item.measured or {}, *values])
+                    self._kept.add(self._sample(item.entry), item.seen, [item.measured or {}, *values])
                 yield item
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, entry: Entry) -> _Item:
+    def _read(self, entry: DatasetEntry) -> _FeatureItem:
         """Take what was measured before, or read and measure (in a thread)."""
         sample = self._sample(entry)
-        now = f"{seen(sample)} {entry.row.get('mpp_y', '')} {entry.row.get('mpp_x', '')}"
-        before = self._kept.take(sample, now)
+        now = f"{stamp_files(sample)} {entry.row.get('mpp_y', '')} {entry.row.get('mpp_x', '')}"
+        before = self._kept.pop(sample, now)
         if before is not None:
             embedding = np.array(list(before[1].values()), np.float32) if len(before) > 1 else None
-            return _Item(entry, now, known=True, measured=before[0], embedding=embedding)
+            return _FeatureItem(entry, now, known=True, measured=before[0], embedding=embedding)
         try:
-            return replace(self._measured(entry), seen=now)
+            return replace(self._measure(entry), seen=now)
         except Exception as error:  # whatever it is: reported as a fault of this image; the others go on
             log.debug("%s failed", sample.image, exc_info=error)
-            return _Item(entry, now, error=explain(error, sample.image, self._folder))
+            return _FeatureItem(entry, now, error=describe_error(error, sample.image, self._folder))
 
-    def _measured(self, entry: Entry) -> _Item:
+    def _measure(self, entry: DatasetEntry) -> _FeatureItem:
         """Read an image and its mask, measure it, and cut the lesion out where it is to be embedded."""
         from napari_melanoma.imaging.masks import extract_roi
-        from napari_melanoma.imaging.measurements import measure
-        from napari_melanoma.imaging.preprocessing import network_input
+        from napari_melanoma.imaging.measurements import measure_lesion
+        from napari_melanoma.imaging.preprocessing import prepare_network_input
         from napari_melanoma.io.photographs import read_photograph
         from napari_melanoma.io.results import read_mask
 
@@ -186,17 +191,19 @@ class _Measuring:
                 f"{photograph.rgb.shape[1]}. A mask needs the size of its upright image."
             )
         scale = _pixel_size(entry) or photograph.pixel_size
-        measured = {} if mask is None else measure(mask, photograph.rgb, scale)
+        measured = {} if mask is None else measure_lesion(mask, photograph.rgb, scale)
         if self._model is None:
-            return _Item(entry, measured=measured)
+            return _FeatureItem(entry, measured=measured)
         roi = None if mask is None else extract_roi(photograph.rgb, mask, self._options.roi)
         config, shown = self._model.info.config, photograph.rgb if roi is None else roi.image
-        return _Item(entry, measured=measured, picture=network_input(shown, config.input_size, config.preprocessing))
+        return _FeatureItem(
+            entry, measured=measured, picture=prepare_network_input(shown, config.input_size, config.preprocessing)
+        )
 
-    def _embedded(self, items: Iterable[_Item], model: Embeds) -> Iterator[_Item]:
+    def _embed(self, items: Iterable[_FeatureItem], model: EmbeddingModel) -> Iterator[_FeatureItem]:
         """Embed the pictures, in the thread of the caller."""
         waiting = iter(items)
-        while some := list(islice(waiting, AT_ONCE)):
+        while some := list(islice(waiting, BATCH_IMAGES)):
             self._run.check()
             pictures = [item.picture for item in some if item.picture is not None]
             vectors = iter(model.vectors(pictures) if pictures else ())
@@ -206,19 +213,19 @@ class _Measuring:
                 else:
                     yield replace(item, picture=None, embedding=_rounded(next(vectors)))
 
-    def _sample(self, entry: Entry) -> Sample:
+    def _sample(self, entry: DatasetEntry) -> Sample:
         """Name the image as what is kept is named."""
         assert entry.image is not None
         return Sample(entry.image_id, entry.image, entry.mask, "", "", self._folder.name)
 
 
-def _rows(items: Sequence[_Item], *, embedded: bool) -> list[Row]:
+def _rows(items: Sequence[_FeatureItem], *, embedded: bool) -> list[Row]:
     """Rows of the table: measured, and compared within each patient."""
     measured = [item.measured or {} for item in items]
-    compared = patient_relative(
+    compared = measure_patient_relative(
         [{**item.entry.row, **values} for item, values in zip(items, measured, strict=True)],
         COMPARED,
-        _stacked(items) if embedded else None,
+        _stack_embeddings(items) if embedded else None,
     )
     return [
         {"image_id": item.entry.image_id, **values, **odd}
@@ -226,7 +233,7 @@ def _rows(items: Sequence[_Item], *, embedded: bool) -> list[Row]:
     ]
 
 
-def _stacked(items: Sequence[_Item]) -> NDArray[np.float32]:
+def _stack_embeddings(items: Sequence[_FeatureItem]) -> NDArray[np.float32]:
     """Embeddings of all images, NaN where there is none, (image, feature)."""
     width = next((len(item.embedding) for item in items if item.embedding is not None), 0)
     nothing = np.full(width, np.nan, np.float32)
@@ -234,8 +241,8 @@ def _stacked(items: Sequence[_Item]) -> NDArray[np.float32]:
 
 
 def _report(
-    entries: Sequence[Entry],
-    items: Sequence[_Item],
+    entries: Sequence[DatasetEntry],
+    items: Sequence[_FeatureItem],
     rows: Sequence[Row],
     faults: Sequence[tuple[str, str]],
 ) -> FeatureReport:
@@ -255,9 +262,9 @@ def _report(
     )
 
 
-def _pixel_size(entry: Entry) -> PixelSize | None:
+def _pixel_size(entry: DatasetEntry) -> PixelSize | None:
     """The scale that the table states."""
-    y_um, x_um = number_of(entry.row.get("mpp_y")), number_of(entry.row.get("mpp_x"))
+    y_um, x_um = read_number(entry.row.get("mpp_y")), read_number(entry.row.get("mpp_x"))
     return PixelSize(y_um, x_um) if y_um > 0 and x_um > 0 else None
 
 
@@ -271,16 +278,16 @@ def _as_values(embedding: NDArray[np.float32]) -> dict[str, float]:
     return {str(place): float(f"{value:.{DIGITS}g}") for place, value in enumerate(embedding.tolist())}
 
 
-def _made_with(model: Embeds | None, options: FeatureOptions) -> dict[str, object]:
+def _feature_settings(model: EmbeddingModel | None, options: FeatureOptions) -> dict[str, object]:
     """Say all that the figures of an image follow from, beside its files."""
     return {
         "model": None if model is None else [model.info.fingerprint, model.device],
         "roi": options.roi.model_dump(mode="json"),
-        "version": provenance()["version"],
+        "version": collect_provenance()["version"],
     }
 
 
-def _load(name: str) -> Embeds:
+def _load(name: str) -> EmbeddingModel:
     """Load a model; torch is imported here, and only here."""
     from napari_melanoma.classification.embedding import Embedder
     from napari_melanoma.models.registry import find_bundle

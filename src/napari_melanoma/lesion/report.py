@@ -77,7 +77,7 @@ def write_lesion_report(
         "rows": _rows(about["measurements"]),
         "origin": _origin(about),
         "nothing": "No lesion was found." if validity.valid else "The model outlined nothing.",
-        "validity": [f"{one}." for one in (validity.headline(""),) if one] + list(validity.also),
+        "validity": [f"{one}." for one in (validity.headline(""),) if one] + list(validity.other_reasons),
     }
     write_html(path, PAGE, **values)
     return path

@@ -16,12 +16,12 @@ from typing import Any
 
 from napari_melanoma.core.csv_files import CsvError, CsvReader, CsvWriter
 from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
-from napari_melanoma.core.files import atomic_file, plain_name, save_error, write_text
-from napari_melanoma.core.parsing import read_json, reason_of
+from napari_melanoma.core.files import atomic_file, normalize_name, save_error, write_text
+from napari_melanoma.core.parsing import parse_error_reason, read_json
 from napari_melanoma.core.paths import is_inside
-from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.results import format_cell
-from napari_melanoma.lesion.analysis import Classifying, LesionOptions
+from napari_melanoma.lesion.analysis import BatchClassifier, LesionOptions
 
 RESULT = "result.json"
 HEATMAP = "heatmap.png"  # where a classifier was asked for one
@@ -31,12 +31,12 @@ RECORD = "batch"
 SALT = ".napari-melanoma-salt"
 _OBJECTS = ("provenance", RECORD, "source", "model", "options", "measurements", "pixel_size_um", "looks_like", "answer")
 _KINDS = {**dict.fromkeys(_OBJECTS, dict), "image_shape": list, "notes": list, "warning": str, "damage": str}
-USUAL = LesionOptions().model_dump(mode="json")  # what was not asked for when an older result was made
+DEFAULT_OPTIONS = LesionOptions().model_dump(mode="json")  # what was not asked for when an older result was made
 Salt = bytes  # what is random to those who have not the folder of results
 
 
 @dataclass(frozen=True)
-class Source:
+class PhotographSource:
     """What tells one photograph's file from another, without its path."""
 
     file: str
@@ -45,7 +45,7 @@ class Source:
     place: str
 
     @classmethod
-    def of(cls, path: Path, salt: Salt) -> Source:
+    def from_file(cls, path: Path, salt: Salt) -> PhotographSource:
         """Describe a file.
 
         Name, size, time of change and a salted digest of its folder.
@@ -58,34 +58,34 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ResultSettings:
     """What decides a result beside the photograph; a result that carries the same is not made again."""
 
     options: dict[str, Any]
     model: dict[str, Any]
     pixel_size_um: float | None
-    classifying: Classifying | None = None
+    classifier: BatchClassifier | None = None
 
-    def match(self, stored: dict[str, Any]) -> bool:
+    def matches(self, stored: dict[str, Any]) -> bool:
         """Whether a stored result was made with these settings.
 
         False also where it does not say.
         """
-        model, record = stored.get("model") or {}, _record(stored)
+        model, record = stored.get("model") or {}, _stored_record(stored)
         return (
-            {**USUAL, **(stored.get("options") or {})} == self.options
+            {**DEFAULT_OPTIONS, **(stored.get("options") or {})} == self.options
             and all(model.get(key) == value for key, value in self.model.items())
             and record.get("pixel_size_um") == self.pixel_size_um
-            and (self.classifying is None or self.classifying.match(stored))
+            and (self.classifier is None or self.classifier.matches(stored))
         )
 
 
 @dataclass(frozen=True)
-class Place:
+class ResultTarget:
     """Where a photograph's result goes, and what is there: None, or the content of its ``result.json``."""
 
     path: Path
-    source: Source
+    source: PhotographSource
     folder: Path
     stored: dict[str, Any] | None
 
@@ -94,48 +94,50 @@ class Place:
         """Whether a person corrected the result that is there."""
         return bool(self.stored and self.stored.get("corrected_by_hand"))
 
-    def is_done(self, settings: Settings) -> bool:
+    def is_done(self, settings: ResultSettings) -> bool:
         """Whether a complete result of the same photograph and settings is there.
 
         False where it must be made, or made again.
         """
-        if self.stored is None or not settings.match(self.stored):
+        if self.stored is None or not settings.matches(self.stored):
             return False
-        was = _record(self.stored).get("source") or {}
+        was = _stored_record(self.stored).get("source") or {}
         unchanged = was.get("bytes") == self.source.bytes and was.get("modified_ns") == self.source.modified_ns
         needed = RESULT_IMAGES if self.stored.get("lesion_found") else RESULT_IMAGES - {"roi.png"}
         return unchanged and all((self.folder / name).is_file() for name in needed)
 
 
-class Folders:
+class ResultFolders:
     """Gives each photograph of a run a folder below ``out`` that no other one has."""
 
     def __init__(self, out: Path, reserved: Iterable[str] = ()) -> None:
         self._out = out
-        self._salt = _salt(out)
-        self._taken = {plain_name(name) for name in reserved}
-        self._there = {plain_name(entry.name) for entry in out.iterdir()}
+        self._salt = _read_salt(out)
+        self._assigned = {normalize_name(name) for name in reserved}
+        self._existing = {normalize_name(entry.name) for entry in out.iterdir()}
 
-    def place(self, path: Path) -> Place:
+    def assign(self, path: Path) -> ResultTarget:
         """Choose the folder of one photograph; call it in a stable order.
 
         Its folder, and the result that is there already.
         """
-        source = Source.of(path, self._salt)
+        source = PhotographSource.from_file(path, self._salt)
         stem = path.stem.rstrip(". ") or "image"
         names = [stem, f"{stem}-{_digest(path.resolve(), self._salt)[:8]}"]
-        free = [name for name in names if plain_name(name) not in self._taken]
-        stored = {name: _stored(self._out / name) for name in free}
-        mine = [name for name in free if stored[name] and _belongs(stored[name], path, source)]
-        vacant = [name for name in free if plain_name(name) not in self._there and not (self._out / name).exists()]
+        free = [name for name in names if normalize_name(name) not in self._assigned]
+        stored = {name: _read_stored(self._out / name) for name in free}
+        mine = [name for name in free if stored[name] and _belongs_to(stored[name], path, source)]
+        vacant = [
+            name for name in free if normalize_name(name) not in self._existing and not (self._out / name).exists()
+        ]
         chosen = next(iter((*mine, *vacant)), None)
         if chosen is None:
             raise SaveError(f"{self._out / names[1]} exists and holds no result of {path.name}. Move it away.")
-        self._taken.add(plain_name(chosen))
-        return Place(path, source, self._out / chosen, stored[chosen])
+        self._assigned.add(normalize_name(chosen))
+        return ResultTarget(path, source, self._out / chosen, stored[chosen])
 
 
-def record(source: Source, pixel_size_um: float | None) -> dict[str, object]:
+def provenance_record(source: PhotographSource, pixel_size_um: float | None) -> dict[str, object]:
     """What a batch adds to a result's provenance, so that a later run knows whose it is.
 
     ``pixel_size_um``: the pixel size that the user gave.
@@ -143,7 +145,7 @@ def record(source: Source, pixel_size_um: float | None) -> dict[str, object]:
     return {RECORD: {"source": asdict(source), "pixel_size_um": pixel_size_um}}
 
 
-def is_written_by_us(path: Path) -> bool:
+def is_own_output(path: Path) -> bool:
     """Whether an image is a result of an earlier run, or the mask of a phantom, and no photograph.
 
     They are found where OUT lies in the photographs' folder, or where a folder of phantoms is named.
@@ -162,13 +164,13 @@ def read_result(folder: Path) -> dict[str, Any]:
     try:
         stored = read_json(folder / RESULT)
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder} holds no readable {RESULT}: {reason_of(error)}.") from error
+        raise InputError(f"{folder} holds no readable {RESULT}: {parse_error_reason(error)}.") from error
     if not isinstance(stored, dict):
         raise InputError(f"{folder / RESULT} holds a {type(stored).__name__}, expected an object.")
     return stored
 
 
-def _is_sound(stored: dict[str, Any]) -> bool:
+def _is_valid(stored: dict[str, Any]) -> bool:
     """Whether what a batch reads of a result is of the kind that a batch writes."""
     kept = stored.get("provenance")
     record = kept.get(RECORD) if isinstance(kept, dict) else None
@@ -177,7 +179,7 @@ def _is_sound(stored: dict[str, Any]) -> bool:
     return all(isinstance(found.get(key), kind | None) for key, kind in _KINDS.items())
 
 
-def _stored(folder: Path) -> dict[str, Any] | None:
+def _read_stored(folder: Path) -> dict[str, Any] | None:
     """Content of a folder's ``result.json``, or None where it is no result folder, or damaged."""
     if not (folder / RESULT).is_file():
         return None
@@ -185,31 +187,31 @@ def _stored(folder: Path) -> dict[str, Any] | None:
         stored = read_result(folder)
     except InputError:
         return None
-    return stored if _is_sound(stored) else None
+    return stored if _is_valid(stored) else None
 
 
-def _record(stored: dict[str, Any]) -> dict[str, Any]:
+def _stored_record(stored: dict[str, Any]) -> dict[str, Any]:
     """What a batch recorded in a result; empty where a dock wrote it."""
     return (stored.get("provenance") or {}).get(RECORD) or {}
 
 
-def _belongs(stored: dict[str, Any] | None, path: Path, source: Source) -> bool:
+def _belongs_to(stored: dict[str, Any] | None, path: Path, source: PhotographSource) -> bool:
     """Whether a result is one of this photograph, also after its file was changed, or moved with its time kept."""
-    was = _record(stored or {}).get("source")
+    was = _stored_record(stored or {}).get("source")
     if stored is None or was is None:
-        return stored is not None and _shows(stored, path)
+        return stored is not None and _has_same_pixels(stored, path)
     moved = (was.get("bytes"), was.get("modified_ns")) == (source.bytes, source.modified_ns)
     return was.get("file") == source.file and (was.get("place") == source.place or moved)
 
 
-def _shows(stored: dict[str, Any], path: Path) -> bool:
+def _has_same_pixels(stored: dict[str, Any], path: Path) -> bool:
     """Whether a result that a dock saved is of this photograph: only its pixels can tell."""
     from napari_melanoma.io.photographs import read_photograph
 
     if stored.get("image") != path.stem:
         return False
     try:
-        return stored.get("image_sha256") == fingerprint(read_photograph(path).rgb)
+        return stored.get("image_sha256") == array_fingerprint(read_photograph(path).rgb)
     except MelanomaError:
         return False
 
@@ -219,7 +221,7 @@ def _digest(path: Path, salt: Salt) -> str:
     return hmac.digest(salt, path.as_posix().encode("utf-8", "surrogateescape"), "sha256").hex()[:12]
 
 
-def _salt(out: Path) -> Salt:
+def _read_salt(out: Path) -> Salt:
     """Read the salt of a folder of results, made where it is missing."""
     path = out / SALT
     if not path.exists():
@@ -230,19 +232,19 @@ def _salt(out: Path) -> Salt:
         raise InputError(f"{path} cannot be read: {error.strerror}. Choose another folder.") from error
 
 
-KEY = "image"
+KEY_COLUMN = "image"
 WRITE_EVERY_S = 10.0
-HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # waiting helps against none of them
+UNWRITABLE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # waiting helps against none of them
 log = logging.getLogger(__name__)
 
 
-def is_hopeless(error: Exception) -> bool:
+def is_unwritable(error: Exception) -> bool:
     """Whether nothing else can be written either: the disk is full, or can only be read.
 
     False also for a file that another program holds for a while.
     """
     cause = error.__cause__
-    return isinstance(error, SaveError) and isinstance(cause, OSError) and cause.errno in HOPELESS
+    return isinstance(error, SaveError) and isinstance(cause, OSError) and cause.errno in UNWRITABLE_ERRORS
 
 
 class ResultTable:
@@ -256,9 +258,9 @@ class ResultTable:
         self._renamed = renamed or {}
         self._columns = list(columns)
         self._lines: dict[str, str] = {}
-        self._own: set[str] = set()
+        self._own_keys: set[str] = set()
         self._lock = Lock()
-        self._seen: tuple[int, int] | None = None
+        self._last_stamp: tuple[int, int] | None = None
         self._next_write = 0.0
         try:
             self._read()
@@ -269,12 +271,12 @@ class ResultTable:
         """Number of rows."""
         return len(self._lines)
 
-    def put(self, row: Mapping[str, object]) -> None:
+    def set_row(self, row: Mapping[str, object]) -> None:
         """Add a row, or replace the one of the same ``image``."""
-        key, line = str(row[KEY]), self._line(row)
+        key, line = str(row[KEY_COLUMN]), self._line(row)
         with self._lock:
             self._lines[key] = line
-            self._own.add(key)
+            self._own_keys.add(key)
 
     def write(self) -> None:
         """Write all rows atomically, in the order of their names; rows that another run added meanwhile are kept."""
@@ -293,7 +295,7 @@ class ResultTable:
 
     def _write(self) -> None:
         """Write as ``write`` does, with the errors as they come."""
-        if self._stamp() != self._seen:
+        if self._file_stamp() != self._last_stamp:
             self._read()
         with self._lock:
             lines = [self._lines[key] for key in sorted(self._lines)]
@@ -303,9 +305,9 @@ class ResultTable:
         ):
             file.write(_encode(self._columns))
             file.writelines(lines)
-        self._seen = self._stamp()
+        self._last_stamp = self._file_stamp()
 
-    def write_now_and_then(self) -> None:
+    def write_periodically(self) -> None:
         """Write if the last time is a while ago, so that a long run can be watched and costs little for it.
 
         Where the file cannot be written now, as while somebody looks at it in a spreadsheet, it is tried again later.
@@ -316,7 +318,7 @@ class ResultTable:
         try:
             self.write()
         except MelanomaError as error:
-            if is_hopeless(error):
+            if is_unwritable(error):
                 raise
             log.warning("%s Trying again later.", error)
         finished = time.monotonic()
@@ -324,23 +326,23 @@ class ResultTable:
 
     def _read(self) -> None:
         """Take over the rows of the file, except those that this run has put."""
-        found = self._stamp()
+        found = self._file_stamp()
         if found is None:
             return
         with self.path.open(encoding="utf-8-sig", newline="") as file:
             try:
-                self._take(CsvReader(file))
+                self._merge_lines(CsvReader(file))
             except (CsvError, UnicodeDecodeError, KeyError) as error:
                 raise InputError(
                     f"{self.path} exists and is no table of results: expected comma-separated UTF-8 with a column "
-                    f"'{KEY}' ({error}). Move it away or choose another folder."
+                    f"'{KEY_COLUMN}' ({error}). Move it away or choose another folder."
                 ) from error
-        self._seen = found  # only now: what could not be read must not be written over
+        self._last_stamp = found  # only now: what could not be read must not be written over
 
-    def _take(self, lines: Iterator[list[str]]) -> None:
+    def _merge_lines(self, lines: Iterator[list[str]]) -> None:
         """Take over lines of CSV, the header first."""
         header = [self._renamed.get(column, column) for column in next(lines, [])]
-        if KEY not in header:
+        if KEY_COLUMN not in header:
             raise KeyError(f"found the columns {', '.join(header[:5]) or 'none'}")
         added = [column for column in header if column not in self._columns]
         if added:
@@ -348,14 +350,14 @@ class ResultTable:
             self._lines = {key: line.removesuffix("\n") + "," * len(added) + "\n" for key, line in self._lines.items()}
         for cells in lines:
             row = dict(zip(header, cells, strict=False))
-            if row.get(KEY) and row[KEY] not in self._own:
-                self._lines[row[KEY]] = self._line(row)
+            if row.get(KEY_COLUMN) and row[KEY_COLUMN] not in self._own_keys:
+                self._lines[row[KEY_COLUMN]] = self._line(row)
 
     def _line(self, row: Mapping[str, object]) -> str:
         """Encode a row in the order of the columns."""
         return _encode([format_cell(row.get(column)) for column in self._columns])
 
-    def _stamp(self) -> tuple[int, int] | None:
+    def _file_stamp(self) -> tuple[int, int] | None:
         """What changes when another process writes the file; None where there is none."""
         try:
             found = self.path.stat()
@@ -367,5 +369,5 @@ class ResultTable:
 def _encode(cells: list[str]) -> str:
     """Join cells to a line of CSV."""
     buffer = io.StringIO()
-    CsvWriter(buffer).row(cells)
+    CsvWriter(buffer).write_row(cells)
     return buffer.getvalue()

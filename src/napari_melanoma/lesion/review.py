@@ -13,10 +13,10 @@ import numpy as np
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, UnreadableImage
-from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.imaging.preprocessing import network_input
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.photographs import read_photograph
-from napari_melanoma.metrics.uncertainty import disagreement, entropy
+from napari_melanoma.metrics.uncertainty import mask_disagreement, mean_entropy
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from napari_melanoma.lesion.segmentation import LogitModel
 
-How = Literal["entropy", "disagreement"]
-HOWS: tuple[How, ...] = get_args(How)
-TURNS = 8  # four rotations, each also mirrored
+UncertaintyMeasure = Literal["entropy", "disagreement"]
+UNCERTAINTY_MEASURES: tuple[UncertaintyMeasure, ...] = get_args(UncertaintyMeasure)
+ORIENTATIONS = 8  # four rotations, each also mirrored
 
 
 @dataclass(frozen=True)
@@ -38,41 +38,41 @@ class Rating:
     """
 
     score: float
-    how: How
+    how: UncertaintyMeasure
     lesion_found: bool
     image_sha256: str
     model: str
     model_fingerprint: str
 
 
-def rate(model: LogitModel, path: Path, how: How = "entropy") -> Rating:
+def rate_photograph(model: LogitModel, path: Path, how: UncertaintyMeasure = "entropy") -> Rating:
     """Say how unsure a model is of a photograph.
 
     ``how``: ``metrics.uncertainty`` says what they measure; the second one runs the network eight times. Returns the
     higher its score, the sooner a look is worth it.
     """
-    if how not in HOWS:
-        raise InputError(f"'{how}' is no way to rate a photograph: expected {' or '.join(HOWS)}.")
+    if how not in UNCERTAINTY_MEASURES:
+        raise InputError(f"'{how}' is no way to rate a photograph: expected {' or '.join(UNCERTAINTY_MEASURES)}.")
     rgb = read_photograph(path).rgb
     score, found = score_pixels(model, rgb, how)
-    return Rating(score, how, found, fingerprint(rgb), model.info.name, model.info.fingerprint)
+    return Rating(score, how, found, array_fingerprint(rgb), model.info.name, model.info.fingerprint)
 
 
-def score_pixels(model: LogitModel, rgb: NDArray[np.uint8], how: How) -> tuple[float, bool]:
+def score_pixels(model: LogitModel, rgb: NDArray[np.uint8], how: UncertaintyMeasure) -> tuple[float, bool]:
     """Rate a photograph that is in memory, at the network's own size.
 
     ``rgb``: uint8 (row, column, channel), upright sRGB. From 0 (sure) to 1; 1 where no lesion was found. Whether any
     pixel of the upright photograph reaches the model's threshold.
     """
     config = model.info.config
-    square = network_input(rgb, config.input_size, config.preprocessing)
-    turns = range(TURNS if how == "disagreement" else 1)
-    answers = model.logits([np.ascontiguousarray(_turned(square, turn)) for turn in turns])
-    probabilities = [_turned_back(_sigmoid(answer), turn) for turn, answer in zip(turns, answers, strict=True)]
+    square = prepare_network_input(rgb, config.input_size, config.preprocessing)
+    turns = range(ORIENTATIONS if how == "disagreement" else 1)
+    answers = model.logits([np.ascontiguousarray(_orient(square, turn)) for turn in turns])
+    probabilities = [_orient_back(_sigmoid(answer), turn) for turn, answer in zip(turns, answers, strict=True)]
     masks = [probability >= config.threshold for probability in probabilities]
     if not masks[0].any():
         return 1.0, False
-    return (disagreement(masks) if how == "disagreement" else entropy(probabilities[0])), True
+    return (mask_disagreement(masks) if how == "disagreement" else mean_entropy(probabilities[0])), True
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -80,15 +80,15 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.reciprocal(1.0 + np.exp(-np.clip(logits, -30.0, 30.0)), dtype=np.float32)
 
 
-def _turned(image: NDArray, turn: int) -> NDArray:
+def _orient(image: NDArray, turn: int) -> NDArray:
     """One of the eight flips and rotations of a square image."""
-    return np.rot90(image.swapaxes(0, 1) if turn >= TURNS // 2 else image, turn % 4)
+    return np.rot90(image.swapaxes(0, 1) if turn >= ORIENTATIONS // 2 else image, turn % 4)
 
 
-def _turned_back(image: NDArray, turn: int) -> NDArray:
+def _orient_back(image: NDArray, turn: int) -> NDArray:
     """Undo ``_turned``."""
     back = np.rot90(image, -(turn % 4))
-    return back.swapaxes(0, 1) if turn >= TURNS // 2 else back
+    return back.swapaxes(0, 1) if turn >= ORIENTATIONS // 2 else back
 
 
 TABLES = """
@@ -101,11 +101,11 @@ JOINED = """
 SELECT path, size, changed, score, lesion_found, image_sha256
 FROM files JOIN ratings USING (content) WHERE model = ? AND how = ?
 """
-PATIENCE_S = 10.0
+LOCK_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
-class Known:
+class CachedRating:
     """What a rating says that is worth keeping; ``image_sha256`` is the fingerprint of the photograph's pixels."""
 
     score: float
@@ -126,41 +126,41 @@ class RatingCache:
             path = user_cache_path("napari-melanoma", appauthor=False) / "ratings.sqlite"
         self.path = path
 
-    def find(self, path: Path, model: str, how: str) -> Known | None:
+    def find(self, path: Path, model: str, how: str) -> CachedRating | None:
         """Find the rating of a file, which is read where it is not the one that it was.
 
         None where it was not rated yet.
         """
-        content = self._content(path)
+        content = self._content_digest(path)
         with self._open() as database:
             wanted = (content, model, how)
             sql = "SELECT score, lesion_found, image_sha256 FROM ratings WHERE content = ? AND model = ? AND how = ?"
             found = database.execute(sql, wanted).fetchone()
-        return None if found is None else Known(found[0], bool(found[1]), found[2])
+        return None if found is None else CachedRating(found[0], bool(found[1]), found[2])
 
-    def keep(self, path: Path, model: str, how: str, known: Known) -> None:
+    def save(self, path: Path, model: str, how: str, known: CachedRating) -> None:
         """Keep the rating of a file."""
-        values = (self._content(path), model, how, known.score, known.lesion_found, known.image_sha256)
+        values = (self._content_digest(path), model, how, known.score, known.lesion_found, known.image_sha256)
         with self._open() as database:
             database.execute("INSERT OR REPLACE INTO ratings VALUES (?, ?, ?, ?, ?, ?)", values)
 
-    def find_all(self, paths: Sequence[Path], model: str, how: str, *, run: RunContext) -> dict[int, Known]:
+    def find_all(self, paths: Sequence[Path], model: str, how: str, *, run: RunContext) -> dict[int, CachedRating]:
         """Find the ratings of files that have not changed since; none of them is read.
 
         For those that are known, the position in ``paths``.
         """
         with self._open() as database:
             rows = {row[0]: row[1:] for row in database.execute(JOINED, (model, how))}
-        known: dict[int, Known] = {}
+        known: dict[int, CachedRating] = {}
         for position, path in enumerate(paths if rows else ()):
             if position % 1000 == 0:
                 run.check()
             row = rows.get(str(path))
             if row is not None and row[:2] == _stamp(path):
-                known[position] = Known(row[2], bool(row[3]), row[4])
+                known[position] = CachedRating(row[2], bool(row[3]), row[4])
         return known
 
-    def _content(self, path: Path) -> str:
+    def _content_digest(self, path: Path) -> str:
         """SHA-256 of a file, computed once as long as its size and time stay."""
         stamp = _stamp(path)
         with self._open() as database:
@@ -199,7 +199,7 @@ class RatingCache:
         import sqlite3
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=PATIENCE_S)
+        connection = sqlite3.connect(self.path, timeout=LOCK_TIMEOUT_S)
         try:
             connection.executescript(TABLES)
         except sqlite3.Error:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.imaging.preprocessing import network_input
+from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.models.bundle import BundleInfo, load_network
-from napari_melanoma.models.inference import best_device, restore_size, to_tensor
+from napari_melanoma.models.inference import choose_device, restore_size, to_tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
 
-class DrawingModel(ABC):
+class SegmentationModel(ABC):
     """A bundle's network, ready to say something of each pixel."""
 
     def __init__(self, info: BundleInfo, network: nn.Module, device: str = "cpu") -> None:
@@ -32,22 +32,22 @@ class DrawingModel(ABC):
     @classmethod
     def load(cls, info: BundleInfo, device: str | None = None) -> Self:
         """Load a bundle's weights."""
-        cls.refuse(info)
-        return cls(info, load_network(info), device or best_device())
+        cls.check_bundle(info)
+        return cls(info, load_network(info), device or choose_device())
 
     @staticmethod
     @abstractmethod
-    def refuse(info: BundleInfo) -> None:
+    def check_bundle(info: BundleInfo) -> None:
         """Refuse a model that does something else."""
 
 
-class Segmenter(DrawingModel):
+class Segmenter(SegmentationModel):
     """A bundle's network, ready to say for each pixel how likely it belongs to a lesion."""
 
     @staticmethod
-    def refuse(info: BundleInfo) -> None:
+    def check_bundle(info: BundleInfo) -> None:
         """Refuse a model that does not draw one lesion, as ``DrawingModel.refuse`` says."""
-        if not info.config.draws_one_class:
+        if not info.config.segments_one_class:
             does = f"tells {', '.join(info.config.classes)} apart"
             raise BundleError(f"'{info.name}' {does}, expected a model that draws one lesion, such as lesion-small.")
 
@@ -66,7 +66,9 @@ class Segmenter(DrawingModel):
         order and of the photographs' sizes.
         """
         config = self.info.config
-        logits = self.logits([network_input(image, config.input_size, config.preprocessing) for image in images])
+        logits = self.logits(
+            [prepare_network_input(image, config.input_size, config.preprocessing) for image in images]
+        )
         return [
             restore_size(map_, (image.shape[0], image.shape[1])) for map_, image in zip(logits, images, strict=True)
         ]
@@ -87,7 +89,7 @@ class Segmenter(DrawingModel):
 
 
 # Axes (row, column) of each view; the first one is the photograph as it is.
-VIEWS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1))
+FLIP_AXES: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1))
 
 
 class LogitModel(Protocol):
@@ -120,16 +122,19 @@ class FlippedLogits:
         """
         return np.stack([self.low[index], self.high[index]])
 
-    def answers(self, shapes: Sequence[tuple[int, int]]) -> list[Answer]:
+    def predictions(self, shapes: Sequence[tuple[int, int]]) -> list[LesionPrediction]:
         """Bring the batch back to the sizes of its photographs.
 
         In their order.
         """
-        return [Answer(restore_size(self.mean[index], shape), self.spread(index)) for index, shape in enumerate(shapes)]
+        return [
+            LesionPrediction(restore_size(self.mean[index], shape), self.spread(index))
+            for index, shape in enumerate(shapes)
+        ]
 
 
 @dataclass(frozen=True)
-class Answer:
+class LesionPrediction:
     """What a model says of one photograph: its probability, float32 (row, column) in [0, 1].
 
     ``spread`` is float32 (2, side, side): the smallest and the largest logit of each pixel under all flips, at the
@@ -140,7 +145,7 @@ class Answer:
     spread: NDArray[np.float32] | None = None
 
 
-def flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]]) -> FlippedLogits:
+def predict_flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]]) -> FlippedLogits:
     """Ask a network about photographs and their three mirror images, one flip after the other.
 
     The mean over flips is test-time augmentation as in Wang et al. 2019 (doi:10.1016/j.neucom.2019.01.103); the
@@ -149,19 +154,19 @@ def flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]]) -> Fl
     ``inputs``: each uint8 (side, side, channel), as ``network_input`` makes it. In the order of the inputs.
     """
     mean = low = high = model.logits(inputs)
-    for axes in VIEWS[1:]:
+    for axes in FLIP_AXES[1:]:
         flipped = model.logits([np.ascontiguousarray(np.flip(image, axes)) for image in inputs])
         turned_back = np.flip(flipped, tuple(axis + 1 for axis in axes))
         mean = mean + turned_back
         low, high = np.minimum(low, turned_back), np.maximum(high, turned_back)
-    return FlippedLogits(mean / np.float32(len(VIEWS)), low, high)
+    return FlippedLogits(mean / np.float32(len(FLIP_AXES)), low, high)
 
 
-def flipped_answer(model: LogitModel, rgb: NDArray[np.uint8]) -> Answer:
+def predict_with_flips(model: LogitModel, rgb: NDArray[np.uint8]) -> LesionPrediction:
     """Ask a network about one photograph of any size and its mirror images.
 
     ``rgb``: uint8 (row, column, channel), sRGB. Returns the probability of the mean logits, and the spread.
     """
     config = model.info.config
-    found = flipped_logits(model, [network_input(rgb, config.input_size, config.preprocessing)])
-    return found.answers([(rgb.shape[0], rgb.shape[1])])[0]
+    found = predict_flipped_logits(model, [prepare_network_input(rgb, config.input_size, config.preprocessing)])
+    return found.predictions([(rgb.shape[0], rgb.shape[1])])[0]

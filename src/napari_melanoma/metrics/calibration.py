@@ -11,12 +11,12 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_melanoma.core.prediction import ClassifierConfig, SetRule
+    from napari_melanoma.core.prediction_config import ClassifierConfig, SetRule
 
-FEWEST = 10  # images of each class: with fewer, what is fitted is noise
-COLDEST, HOTTEST = 0.05, 20.0  # temperatures
-FARTHEST = 10.0  # of a bias: odds of 22,000
-SMALL = 1e-12
+MIN_CASES_PER_CLASS = 10  # images of each class: with fewer, what is fitted is noise
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0  # temperatures
+MAX_BIAS = 10.0  # of a bias: odds of 22,000
+EPSILON = 1e-12
 
 
 class Calibration(NamedTuple):
@@ -50,7 +50,7 @@ def softmax(logits: ArrayLike, temperature: float = 1.0, bias: ArrayLike = ()) -
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def calibrated(logits: ArrayLike, config: ClassifierConfig) -> NDArray[np.float64]:
+def calibrate_logits(logits: ArrayLike, config: ClassifierConfig) -> NDArray[np.float64]:
     """Turn logits into the probabilities that a bundle stands for.
 
     ``logits``: float (image, class), as its network gives them. Returns float64 (image, class).
@@ -65,7 +65,7 @@ def log_loss(probabilities: ArrayLike, labels: ArrayLike) -> float:
     """
     given = np.asarray(probabilities, np.float64)
     truth = np.asarray(labels, np.int64)
-    return float(-np.log(np.maximum(given[np.arange(len(truth)), truth], SMALL)).mean())
+    return float(-np.log(np.maximum(given[np.arange(len(truth)), truth], EPSILON)).mean())
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
@@ -78,12 +78,12 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """
     from scipy.optimize import minimize_scalar
 
-    given, truth = _checked(logits, labels)
-    if not _enough(given, truth):
+    given, truth = _check_logits(logits, labels)
+    if not _has_enough_cases(given, truth):
         return 1.0
     found = minimize_scalar(
         lambda inverse: log_loss(softmax(given, 1 / inverse), truth),
-        bounds=(1 / HOTTEST, 1 / COLDEST),
+        bounds=(1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE),
         method="bounded",
         options={"xatol": 1e-6},
     )
@@ -101,9 +101,9 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
     """
     from scipy.optimize import minimize
 
-    given, truth = _checked(logits, labels)
+    given, truth = _check_logits(logits, labels)
     classes = given.shape[1]
-    if np.bincount(truth, minlength=classes).min(initial=FEWEST) < FEWEST:
+    if np.bincount(truth, minlength=classes).min(initial=MIN_CASES_PER_CLASS) < MIN_CASES_PER_CLASS:
         return Calibration(fit_temperature(given, truth), (0.0,) * classes)
     came = np.eye(classes)[truth]
 
@@ -112,7 +112,7 @@ def fit_calibration(logits: ArrayLike, labels: ArrayLike) -> Calibration:
         error = (chances - came) / len(truth)
         return log_loss(chances, truth), np.append((error * given).sum(), error.sum(axis=0))
 
-    bounds = [(1 / HOTTEST, 1 / COLDEST), *[(-FARTHEST, FARTHEST)] * classes]
+    bounds = [(1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE), *[(-MAX_BIAS, MAX_BIAS)] * classes]
     start = np.append(1 / fit_temperature(given, truth), np.zeros(classes))
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     return Calibration(float(1 / found[0]), tuple(float(value) for value in found[1:] - found[1:].mean()))
@@ -129,7 +129,7 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
     ``probabilities``: float (image,) or (image, class). ``labels``: bool (image,), or int (image,) indices of classes.
     In [0, 1]; NaN of no image.
     """
-    predicted, came = _asked(probabilities, labels)
+    predicted, came = _predicted_and_observed(probabilities, labels)
     return _binned_error(predicted, came, bins)
 
 
@@ -150,21 +150,21 @@ def calibration_error_by_chance(
     return float(np.mean(drawn)), float(np.percentile(drawn, 95))
 
 
-def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = 10) -> Reliability:
+def reliability_curve(probabilities: ArrayLike, labels: ArrayLike, bins: int = 10) -> Reliability:
     """Give the points of a reliability diagram, in bins of equally many images.
 
     ``probabilities``: of the positive class, float (image,). ``labels``: bool (image,). From the lowest prediction to
     the highest; intervals are those of Wilson (1927).
     """
-    predicted, came = _asked(probabilities, labels)
-    index, count = _bins(predicted, bins)
+    predicted, came = _predicted_and_observed(probabilities, labels)
+    index, count = _assign_bins(predicted, bins)
     total = np.bincount(index, weights=came, minlength=len(count))
     mean = np.bincount(index, weights=predicted, minlength=len(count)) / count
-    low, high = wilson(total, count)
+    low, high = wilson_interval(total, count)
     return Reliability(mean, total / count, low, high, count)
 
 
-def wilson(found: ArrayLike, count: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def wilson_interval(found: ArrayLike, count: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Interval of 95 % for shares of independent images (Wilson 1927, doi:10.1080/01621459.1927.10502953).
 
     Both ends, float64 (share,), in [0, 1].
@@ -176,7 +176,7 @@ def wilson(found: ArrayLike, count: ArrayLike) -> tuple[NDArray[np.float64], NDA
     return np.clip(centre - reach, 0, 1), np.clip(centre + reach, 0, 1)
 
 
-def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _check_logits(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Logits and labels as arrays that fit each other."""
     given, truth = np.asarray(logits, np.float64), np.asarray(labels, np.int64)
     if given.ndim != 2 or len(given) != len(truth):
@@ -184,12 +184,14 @@ def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64],
     return given, truth
 
 
-def _enough(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> bool:
+def _has_enough_cases(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> bool:
     """Whether two classes have enough images."""
-    return bool(np.sum(np.bincount(labels, minlength=logits.shape[1]) >= FEWEST) >= 2)
+    return bool(np.sum(np.bincount(labels, minlength=logits.shape[1]) >= MIN_CASES_PER_CLASS) >= 2)
 
 
-def _asked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _predicted_and_observed(
+    probabilities: ArrayLike, labels: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What was predicted of each image, and whether it came."""
     given, truth = np.asarray(probabilities, np.float64), np.asarray(labels)
     if given.ndim == 1:
@@ -201,11 +203,11 @@ def _binned_error(predicted: NDArray[np.float64], came: NDArray, bins: int) -> f
     """Mean absolute difference over bins, weighted by their images."""
     if not len(predicted):
         return float("nan")
-    index, _ = _bins(predicted, bins)
+    index, _ = _assign_bins(predicted, bins)
     return float(np.abs(np.bincount(index, weights=came - predicted)).sum() / len(predicted))
 
 
-def _bins(predicted: NDArray[np.float64], bins: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _assign_bins(predicted: NDArray[np.float64], bins: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Bin of each image, by its rank, and how many each bin has; no bin is empty."""
     number = max(1, min(bins, len(predicted)))
     index = np.empty(len(predicted), np.int64)
@@ -216,7 +218,7 @@ def _bins(predicted: NDArray[np.float64], bins: int) -> tuple[NDArray[np.int64],
 Point = tuple[float, float]  # counts of all cases and of the positives, from the lowest score on
 
 
-class Between(NamedTuple):
+class ProbabilityInterval(NamedTuple):
     """Probability of the positive class, float64 (image,): at least, at most, and the one between that loses least."""
 
     low: NDArray[np.float64]
@@ -247,9 +249,13 @@ class VennAbers:
         distinct, index = np.unique(np.asarray(scores, np.float64)[there], return_inverse=True)
         counts = np.bincount(index, weights=weight[there]).astype(np.float64)
         found = np.bincount(index, weights=(weight * np.asarray(labels, np.float64))[there]).astype(np.float64)
-        return cls(distinct, 1.0 - _with_one(counts[::-1], (counts - found)[::-1])[::-1], _with_one(counts, found))
+        return cls(
+            distinct,
+            1.0 - _fit_with_extra_positive(counts[::-1], (counts - found)[::-1])[::-1],
+            _fit_with_extra_positive(counts, found),
+        )
 
-    def of(self, scores: ArrayLike) -> Between:
+    def predict(self, scores: ArrayLike) -> ProbabilityInterval:
         """Say how likely the positive class is.
 
         ``scores``: float (image,). Returns ``merged`` is high / (1 - low + high), which has the least regret in log
@@ -260,10 +266,10 @@ class VennAbers:
         above = np.searchsorted(self.scores, asked, side="left")
         low = np.append(0.0, self.with_negative)[below]
         high = np.append(self.with_positive, 1.0)[above]
-        return Between(low, high, high / (1.0 - low + high))
+        return ProbabilityInterval(low, high, high / (1.0 - low + high))
 
 
-def _with_one(counts: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fit_with_extra_positive(counts: NDArray[np.float64], found: NDArray[np.float64]) -> NDArray[np.float64]:
     """Isotonic fit at each place of (place,) once a positive case more is there.
 
     The fit is the slope of the lower hull of the cumulative counts. One more positive at a place moves all points
@@ -273,33 +279,33 @@ def _with_one(counts: NDArray[np.float64], found: NDArray[np.float64]) -> NDArra
     points = list(zip(np.cumsum(counts).tolist(), np.cumsum(found).tolist(), strict=True))
     hull: list[Point] = []
     for point in reversed(points):
-        _push(hull, point)
-    _push(hull, (-1.0, -1.0))
+        _push_hull_point(hull, point)
+    _push_hull_point(hull, (-1.0, -1.0))
     slopes = np.empty(len(counts))
     for place, (across, up) in enumerate(points):
         left, right = hull[-1], hull[-2]
         slopes[place] = (right[1] - left[1]) / (right[0] - left[0])
         moved = (across - 1.0, up - 1.0)
-        if _side(left, right, moved) < 0:  # below the edge
+        if _side_of_line(left, right, moved) < 0:  # below the edge
             hull.pop()
-            _push(hull, moved)
+            _push_hull_point(hull, moved)
     return slopes
 
 
-def _push(hull: list[Point], point: Point) -> None:
+def _push_hull_point(hull: list[Point], point: Point) -> None:
     """Add a point on the left of a lower hull, whose leftmost is its last; what is no corner any more goes."""
-    while len(hull) > 1 and _side(point, hull[-2], hull[-1]) >= 0:
+    while len(hull) > 1 and _side_of_line(point, hull[-2], hull[-1]) >= 0:
         hull.pop()
     hull.append(point)
 
 
-def _side(left: Point, right: Point, point: Point) -> float:
+def _side_of_line(left: Point, right: Point, point: Point) -> float:
     """Above 0 where a point lies above the line through two others, below 0 where it lies below."""
     return (right[0] - left[0]) * (point[1] - left[1]) - (right[1] - left[1]) * (point[0] - left[0])
 
 
-ROUNDS = 200
-MOST = 256  # places of scores: more cases share places, so that thousands of them take no longer
+BOOTSTRAP_ROUNDS = 200
+MAX_BINS = 256  # places of scores: more cases share places, so that thousands of them take no longer
 
 
 @dataclass(frozen=True, eq=False)
@@ -337,20 +343,20 @@ class ProbabilityBand:
         given, truth = np.asarray(scores, np.float64), np.asarray(labels, bool)
         if not len(given):
             raise ValueError("an interval of probabilities needs at least one case; found none.")
-        place = _places(given)
-        bottoms, tops = _ends(given, place)
+        place = _bin_scores(given)
+        bottoms, tops = _bin_limits(given, place)
         _, group = np.unique(np.arange(len(given)) if groups is None else np.asarray(groups), return_inverse=True)
         random, count = np.random.default_rng(seed), int(group.max()) + 1
         drawn = []
-        for _ in range(ROUNDS):
+        for _ in range(BOOTSTRAP_ROUNDS):
             times = np.bincount(random.integers(count, size=count), minlength=count)
-            drawn.append(VennAbers.fit(place, truth, times[group]).of(np.arange(len(tops))))
+            drawn.append(VennAbers.fit(place, truth, times[group]).predict(np.arange(len(tops))))
         tail = 50 * (1 - coverage)
         low = np.percentile([between.low for between in drawn], tail, axis=0)
         high = np.percentile([between.high for between in drawn], 100 - tail, axis=0)
         return cls(bottoms, tops, low, high)
 
-    def of(self, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def predict(self, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Say how low and how high the probability may be.
 
         ``scores``: float (image,). Both ends, float64 (image,), in [0, 1].
@@ -361,16 +367,18 @@ class ProbabilityBand:
         return low, high
 
 
-def _places(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+def _bin_scores(scores: NDArray[np.float64]) -> NDArray[np.int64]:
     """Place of each score by its rank, equal scores at one place, at most 256 of them and each with as many cases."""
     distinct, index, count = np.unique(scores, return_inverse=True, return_counts=True)
-    if len(distinct) <= MOST:
+    if len(distinct) <= MAX_BINS:
         return index
-    before = (np.cumsum(count) - count) * MOST // len(scores)
+    before = (np.cumsum(count) - count) * MAX_BINS // len(scores)
     return np.unique(before, return_inverse=True)[1][index]
 
 
-def _ends(scores: NDArray[np.float64], place: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _bin_limits(
+    scores: NDArray[np.float64], place: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lowest and highest score of each place."""
     order = np.argsort(scores, kind="stable")
     ranked, places = scores[order], place[order]
@@ -404,24 +412,24 @@ def conformal_sets(
     """
     given = np.asarray(probabilities, np.float64)
     known, truth = np.asarray(calibration_probabilities, np.float64), np.asarray(calibration_labels, np.int64)
-    nonconformity = _masses if rule == "aps" else _misses
+    nonconformity = _aps_scores if rule == "aps" else _lac_scores
     of_true = nonconformity(known)[np.arange(len(truth)), truth]
     if rule == "class_conditional":
-        limits = np.array([_limit(of_true[truth == one], coverage) for one in range(given.shape[1])])
+        limits = np.array([_conformal_quantile(of_true[truth == one], coverage) for one in range(given.shape[1])])
     else:
-        limits = np.full(given.shape[1], _limit(of_true, coverage))
+        limits = np.full(given.shape[1], _conformal_quantile(of_true, coverage))
     sets = nonconformity(given) <= limits + ROUNDING
     empty = np.flatnonzero(~sets.any(axis=1))
     sets[empty, given[empty].argmax(axis=1)] = True
     return sets
 
 
-def _misses(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+def _lac_scores(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """What each class lacks to certainty, (image, class)."""
     return 1.0 - probabilities
 
 
-def _masses(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+def _aps_scores(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probability of all classes that are likelier than each, and half its own, (image, class)."""
     order = np.argsort(-probabilities, axis=1, kind="stable")
     sorted_ones = np.take_along_axis(probabilities, order, axis=1)
@@ -430,7 +438,7 @@ def _masses(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     return masses
 
 
-def _limit(of_true: NDArray[np.float64], coverage: float) -> float:
+def _conformal_quantile(of_true: NDArray[np.float64], coverage: float) -> float:
     """Quantile of what the true classes had, corrected for the image that is to come; infinite of too few."""
     place = int(np.ceil((len(of_true) + 1) * coverage - ROUNDING))
     return float(np.sort(of_true)[place - 1]) if place <= len(of_true) else np.inf

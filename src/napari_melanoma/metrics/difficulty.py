@@ -10,19 +10,22 @@ import numpy as np
 
 from napari_melanoma.imaging.color import lesion_and_ring, to_lab
 from napari_melanoma.imaging.hair import hair_mask
-from napari_melanoma.metrics.overlap import border
+from napari_melanoma.metrics.overlap import border_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HAIR_SIDE, SPOT_SIDE = 512, 192  # pixels of the shorter side of the grid for hairs, the longer one of that for spots
 SPOT_DEPTH = 9.0  # darker than the skin around, in L*
-SPOT_LEAST, SPOT_ROUND = 5.0, 0.5  # diameter in pixels of the grid; share of the square around it that is filled
-NEAR = 0.08  # of the diameter: what lies so near the lesion is its own border
+MIN_SPOT_DIAMETER, MIN_SPOT_FILL = (
+    5.0,
+    0.5,
+)  # diameter in pixels of the grid; share of the square around it that is filled
+BORDER_MARGIN = 0.08  # of the diameter: what lies so near the lesion is its own border
 
 
 @dataclass(frozen=True)
-class Trait:
+class DifficultyTrait:
     """One difficulty: the name of its measurement, its label, and from which value on (or below) an image has it."""
 
     name: str
@@ -31,7 +34,7 @@ class Trait:
     above: bool
     explanation: str
 
-    def has(self, value: float) -> bool:
+    def applies_to(self, value: float) -> bool:
         """Say whether an image with this value has the trait.
 
         False where the value is NaN.
@@ -39,16 +42,22 @@ class Trait:
         return value >= self.limit if self.above else value < self.limit
 
 
-TRAITS: tuple[Trait, ...] = (
-    Trait("hair_share", "hair", 0.01, True, "Share of the view that dark hairs cover"),
-    Trait("other_spots", "other spots near by", 1.0, True, "Dark round spots that do not belong to the lesion"),
-    Trait("skin_redness", "red skin", 20.0, True, "Mean a* of the skin around the lesion"),
-    Trait("contrast", "low contrast", 15.0, False, "Colour difference (CIE 1976) between lesion and skin around"),
-    Trait("edge_share", "touching the image's edge", 0.02, True, "Share of the lesion's border on the image's edge"),
+DIFFICULTY_TRAITS: tuple[DifficultyTrait, ...] = (
+    DifficultyTrait("hair_share", "hair", 0.01, True, "Share of the view that dark hairs cover"),
+    DifficultyTrait(
+        "other_spots", "other spots near by", 1.0, True, "Dark round spots that do not belong to the lesion"
+    ),
+    DifficultyTrait("skin_redness", "red skin", 20.0, True, "Mean a* of the skin around the lesion"),
+    DifficultyTrait(
+        "contrast", "low contrast", 15.0, False, "Colour difference (CIE 1976) between lesion and skin around"
+    ),
+    DifficultyTrait(
+        "edge_share", "touching the image's edge", 0.02, True, "Share of the lesion's border on the image's edge"
+    ),
 )
 
 
-def difficulty(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> dict[str, float]:
+def measure_difficulty(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> dict[str, float]:
     """Measure what makes a photograph difficult, with the true mask at hand.
 
     The traits are those that P4 names where its networks fail (hair, moles near by, red skin, unclear borders), and
@@ -57,7 +66,7 @@ def difficulty(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> dict[str, flo
     ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: reference, bool (row, column). Returns the name of
     each of ``TRAITS`` to its value; NaN where it cannot be said, as for most of an empty mask.
     """
-    found = {"hair_share": hair_share(rgb)}
+    found = {"hair_share": measure_hair_share(rgb)}
     if not mask.any():
         return found | dict.fromkeys(("other_spots", "skin_redness", "contrast", "edge_share"), math.nan)
     lesion, ring, lab = lesion_and_ring(mask, rgb)
@@ -66,19 +75,24 @@ def difficulty(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> dict[str, flo
         around = lab[ring].mean(axis=0)
         redness = float(around[1])
         contrast = float(np.linalg.norm(lab[lesion].mean(axis=0) - around))
-    spots = float(other_spots(rgb, mask))
-    return found | {"other_spots": spots, "skin_redness": redness, "contrast": contrast, "edge_share": edge_share(mask)}
+    spots = float(count_other_spots(rgb, mask))
+    return found | {
+        "other_spots": spots,
+        "skin_redness": redness,
+        "contrast": contrast,
+        "edge_share": measure_edge_share(mask),
+    }
 
 
-def hair_share(rgb: NDArray[np.uint8]) -> float:
+def measure_hair_share(rgb: NDArray[np.uint8]) -> float:
     """Measure the share of a photograph that dark hairs cover (``hair.hair_mask``).
 
     ``rgb``: photograph, uint8, (row, column, channel=3). In [0, 1].
     """
-    return float(hair_mask(_reduced(rgb, HAIR_SIDE / min(rgb.shape[:2]))).mean())
+    return float(hair_mask(_downscale(rgb, HAIR_SIDE / min(rgb.shape[:2]))).mean())
 
 
-def other_spots(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> int:
+def count_other_spots(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> int:
     """Count the dark round spots that do not belong to the lesion, such as moles near by.
 
     A spot is darker than the skin around it, about as high as wide, and at least 2.6 % of the photograph's longer side
@@ -89,30 +103,30 @@ def other_spots(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> int:
     from PIL import Image
     from scipy import ndimage
 
-    small = _reduced(rgb, SPOT_SIDE / max(rgb.shape[:2]))
+    small = _downscale(rgb, SPOT_SIDE / max(rgb.shape[:2]))
     light = ndimage.median_filter(to_lab(small)[..., 0], 5)  # hairs are narrower
     size = (small.shape[1], small.shape[0])
     lesion = np.asarray(Image.fromarray(mask.view(np.uint8) * 255).resize(size, Image.Resampling.BOX)) > 0
     diameter = math.sqrt(4 * np.count_nonzero(lesion) / math.pi)
-    skin = ndimage.distance_transform_edt(~lesion) > max(2.0, NEAR * diameter)
-    labels, _ = ndimage.label((_background(light, skin) - light > SPOT_DEPTH) & skin)
+    skin = ndimage.distance_transform_edt(~lesion) > max(2.0, BORDER_MARGIN * diameter)
+    labels, _ = ndimage.label((_skin_lightness(light, skin) - light > SPOT_DEPTH) & skin)
     return sum(
         _is_spot(labels[box] == index, box, labels.shape)
         for index, box in enumerate(ndimage.find_objects(labels), start=1)
     )
 
 
-def edge_share(mask: NDArray[np.bool_]) -> float:
+def measure_edge_share(mask: NDArray[np.bool_]) -> float:
     """Measure how much of a lesion's border lies on the edge of the image, where the lesion is cut.
 
     ``mask``: bool (row, column). Share of the border pixels, in [0, 1]; NaN where the mask is empty.
     """
-    line = border(mask)
+    line = border_pixels(mask)
     total = np.count_nonzero(line)
     return float(1 - np.count_nonzero(line[1:-1, 1:-1]) / total) if total else math.nan
 
 
-def _background(light: NDArray[np.float32], skin: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _skin_lightness(light: NDArray[np.float32], skin: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Lightness of the skin without spots: a wide mean over skin alone, so that uneven light is no spot."""
     from scipy import ndimage
 
@@ -125,10 +139,10 @@ def _is_spot(spot: NDArray[np.bool_], box: tuple[slice, slice], shape: tuple[int
     """Tell a mole from a hair, a tick of a ruler, a dark corner and noise."""
     inside = all(part.start > 0 and part.stop < length for part, length in zip(box, shape, strict=True))
     area = np.count_nonzero(spot)
-    return inside and area >= max(math.pi / 4 * SPOT_LEAST**2, SPOT_ROUND * max(spot.shape) ** 2)
+    return inside and area >= max(math.pi / 4 * MIN_SPOT_DIAMETER**2, MIN_SPOT_FILL * max(spot.shape) ** 2)
 
 
-def _reduced(rgb: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+def _downscale(rgb: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     """Average a photograph down; one that is small enough stays as it is."""
     from PIL import Image
 

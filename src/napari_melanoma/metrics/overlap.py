@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.imaging.masks import bounding_box, grown
-from napari_melanoma.metrics.statistics import Estimate, stretch
+from napari_melanoma.imaging.masks import bounding_box, grow_box
+from napari_melanoma.metrics.statistics import Estimate, few_groups_factor
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -20,7 +20,7 @@ METRICS = ("TJA", "JA", "DI", "AC", "SE", "SP")
 TJA_LIMIT = 0.65
 
 
-def overlap(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> dict[str, float]:
+def overlap_metrics(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> dict[str, float]:
     """Compare a mask with its reference (Codella et al. 2019, arXiv:1902.03368).
 
     ``mask``, ``reference``: bool (row, column), of one shape. Returns ``JA`` Jaccard index, ``TJA`` the same but 0
@@ -32,14 +32,14 @@ def overlap(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> dict[str, 
     both = int(np.count_nonzero(mask & reference))
     found, true = int(np.count_nonzero(mask)), int(np.count_nonzero(reference))
     neither = mask.size - found - true + both
-    jaccard = _share(both, found + true - both)
+    jaccard = _ratio_or_one(both, found + true - both)
     return {
         "TJA": jaccard if jaccard >= TJA_LIMIT else 0.0,
         "JA": jaccard,
-        "DI": _share(2 * both, found + true),
-        "AC": _share(both + neither, mask.size),
-        "SE": _share(both, true),
-        "SP": _share(neither, mask.size - true),
+        "DI": _ratio_or_one(2 * both, found + true),
+        "AC": _ratio_or_one(both + neither, mask.size),
+        "SE": _ratio_or_one(both, true),
+        "SP": _ratio_or_one(neither, mask.size - true),
     }
 
 
@@ -59,7 +59,7 @@ def jaccard_by_threshold(
     return np.where(union > 0, both / np.maximum(union, 1), 1.0)
 
 
-def choose_best(curves: NDArray[np.float64], usual: int | None = None) -> int:
+def choose_best_setting(curves: NDArray[np.float64], usual: int | None = None) -> int:
     """Choose one of several settings by the values that images gave it.
 
     With a usual setting, another is chosen only where it is better by more than one standard error of the paired
@@ -77,7 +77,7 @@ def choose_best(curves: NDArray[np.float64], usual: int | None = None) -> int:
     return best if gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)) else usual
 
 
-def _share(part: int, whole: int) -> float:
+def _ratio_or_one(part: int, whole: int) -> float:
     """Divide, with 1 for a share of nothing."""
     return part / whole if whole else 1.0
 
@@ -86,7 +86,7 @@ BOUNDARY_METRICS = ("HD95_px", "HD95_relative", "HD95_mm", "BF1")
 TOLERANCE = 0.0075  # of the image's diagonal, as Csurka et al. take it
 
 
-def border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def border_pixels(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Mark the pixels of a mask that have an edge neighbour outside of it; outside the image counts as outside.
 
     ``mask``: bool (row, column). Returns bool (row, column).
@@ -96,7 +96,7 @@ def border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask & ~inner
 
 
-def hausdorff(
+def hausdorff_distance(
     mask: NDArray[np.bool_],
     reference: NDArray[np.bool_],
     spacing: tuple[float, float] = (1.0, 1.0),
@@ -113,7 +113,7 @@ def hausdorff(
     ``spacing``; 0 where both masks are empty, and the diagonal of the image, the largest distance that there can be,
     where one of them is.
     """
-    return _farthest(*_distances(mask, reference, spacing), _diagonal(mask, spacing), percentile)
+    return _percentile_distance(*_border_distances(mask, reference, spacing), _diagonal(mask, spacing), percentile)
 
 
 def boundary_f1(
@@ -132,7 +132,7 @@ def boundary_f1(
     where both masks are empty, 0 where one of them is.
     """
     limit = TOLERANCE * _diagonal(mask, spacing) if tolerance is None else tolerance
-    return _agreement(*_distances(mask, reference, spacing), limit)
+    return _f1_within(*_border_distances(mask, reference, spacing), limit)
 
 
 def boundary_metrics(
@@ -145,14 +145,14 @@ def boundary_metrics(
     averaged, ``HD95_mm`` in millimetres, and ``BF1`` the boundary F1 within 0.75 % of the diagonal. An empty mask
     against one that is not is a whole diagonal away.
     """
-    there, back = _distances(mask, reference, (1.0, 1.0))
+    there, back = _border_distances(mask, reference, (1.0, 1.0))
     diagonal = _diagonal(mask, (1.0, 1.0))
-    distance = _farthest(there, back, diagonal, 95.0)
+    distance = _percentile_distance(there, back, diagonal, 95.0)
     found = {"HD95_px": distance, "HD95_relative": distance / diagonal}
     if pixel_size is not None:
         square = pixel_size.y_um == pixel_size.x_um
-        found["HD95_mm"] = distance * pixel_size.mm[0] if square else hausdorff(mask, reference, pixel_size.mm)
-    return {**found, "BF1": _agreement(there, back, TOLERANCE * diagonal)}
+        found["HD95_mm"] = distance * pixel_size.mm[0] if square else hausdorff_distance(mask, reference, pixel_size.mm)
+    return {**found, "BF1": _f1_within(there, back, TOLERANCE * diagonal)}
 
 
 def _diagonal(mask: NDArray[np.bool_], spacing: tuple[float, float]) -> float:
@@ -160,7 +160,7 @@ def _diagonal(mask: NDArray[np.bool_], spacing: tuple[float, float]) -> float:
     return math.hypot(mask.shape[0] * spacing[0], mask.shape[1] * spacing[1])
 
 
-def _distances(
+def _border_distances(
     mask: NDArray[np.bool_], reference: NDArray[np.bool_], spacing: tuple[float, float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Distance of each border pixel to the nearest of the other border, both ways; infinite where there is none.
@@ -171,24 +171,26 @@ def _distances(
 
     if mask.shape != reference.shape:
         raise ValueError(f"mask {mask.shape} and reference {reference.shape} differ in shape.")
-    ours, theirs = (_points(item) * spacing for item in (mask, reference))
+    ours, theirs = (_border_points(item) * spacing for item in (mask, reference))
     if not len(ours) or not len(theirs):
         return np.full(len(ours), np.inf), np.full(len(theirs), np.inf)
     return cKDTree(theirs).query(ours)[0], cKDTree(ours).query(theirs)[0]
 
 
-def _points(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _border_points(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Border pixels as (row, column), looked for only where the mask is."""
     box = bounding_box(mask)
     if box is None:
         return np.zeros((0, 2))
-    near = grown(box, 1, (mask.shape[0], mask.shape[1]))  # the pixels around tell whether the mask goes on
-    found = np.argwhere(border(mask[near.slices])).astype(np.float64)
+    near = grow_box(box, 1, (mask.shape[0], mask.shape[1]))  # the pixels around tell whether the mask goes on
+    found = np.argwhere(border_pixels(mask[near.slices])).astype(np.float64)
     found += (near.top, near.left)
     return found
 
 
-def _farthest(there: NDArray[np.float64], back: NDArray[np.float64], diagonal: float, percentile: float) -> float:
+def _percentile_distance(
+    there: NDArray[np.float64], back: NDArray[np.float64], diagonal: float, percentile: float
+) -> float:
     """Larger of both percentiles."""
     if not len(there) and not len(back):
         return 0.0
@@ -197,7 +199,7 @@ def _farthest(there: NDArray[np.float64], back: NDArray[np.float64], diagonal: f
     return float(max(np.percentile(there, percentile), np.percentile(back, percentile)))
 
 
-def _agreement(there: NDArray[np.float64], back: NDArray[np.float64], limit: float) -> float:
+def _f1_within(there: NDArray[np.float64], back: NDArray[np.float64], limit: float) -> float:
     """Harmonic mean of the shares of both borders that lie within a limit."""
     if not len(there) and not len(back):
         return 1.0
@@ -207,30 +209,30 @@ def _agreement(there: NDArray[np.float64], back: NDArray[np.float64], limit: flo
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def count_pairs(found: ArrayLike, truth: ArrayLike, classes: int) -> NDArray[np.int64]:
+def count_class_pairs(predicted: ArrayLike, truth: ArrayLike, classes: int) -> NDArray[np.int64]:
     """Count how often pixels of each class were found to be of each class.
 
     Returns int64 (true class, found class).
     """
-    pairs = np.asarray(truth, np.int64).ravel() * classes + np.asarray(found, np.int64).ravel()
+    pairs = np.asarray(truth, np.int64).ravel() * classes + np.asarray(predicted, np.int64).ravel()
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
-def dice_of(counts: ArrayLike) -> NDArray[np.float64]:
+def dice_per_class(counts: ArrayLike) -> NDArray[np.float64]:
     """Dice index of each class over all pixels that were counted.
 
     Returns float64 (..., class); not a number where a class neither is nor was found.
     """
-    common, total = _sums(counts)
+    common, total = _pixel_sums(counts)
     return np.divide(2 * common, total, out=np.full(total.shape, np.nan), where=total > 0)
 
 
-def jaccard_of(counts: ArrayLike) -> NDArray[np.float64]:
+def jaccard_per_class(counts: ArrayLike) -> NDArray[np.float64]:
     """Jaccard index of each class over all pixels that were counted.
 
     Returns float64 (..., class); not a number where a class neither is nor was found.
     """
-    common, total = _sums(counts)
+    common, total = _pixel_sums(counts)
     return np.divide(common, total - common, out=np.full(total.shape, np.nan), where=total > 0)
 
 
@@ -251,7 +253,7 @@ def label_metrics(counts: NDArray, classes: Sequence[str]) -> dict[str, NDArray[
     Returns ``DI`` and ``JA``, the means over classes, ``AC``, the share of pixels that are right, and ``DI <class>``
     and ``JA <class>``: each float64 (...).
     """
-    dice, jaccard = dice_of(counts), jaccard_of(counts)
+    dice, jaccard = dice_per_class(counts), jaccard_per_class(counts)
     right, total = np.trace(counts, axis1=-2, axis2=-1), counts.sum((-2, -1))
     found = {
         "DI": mean_over_classes(dice),
@@ -277,7 +279,7 @@ def estimate_label_metrics(
     def measured(tables: Sequence[NDArray]) -> dict[str, NDArray[np.float64]]:
         return label_metrics(tables[0], classes)
 
-    return _estimated([counts], groups, measured, (0, 1), rounds, seed)
+    return _estimate_pooled([counts], groups, measured, (0, 1), rounds, seed)
 
 
 def label_differences(
@@ -304,10 +306,10 @@ def label_differences(
         before, after = (label_metrics(table, classes) for table in tables)
         return {name: after[name] - before[name] for name in before}
 
-    return _estimated([old, new], groups, measured, (-1, 1), rounds, seed)
+    return _estimate_pooled([old, new], groups, measured, (-1, 1), rounds, seed)
 
 
-def _estimated(
+def _estimate_pooled(
     counts: Sequence[NDArray[np.int64]],
     groups: ArrayLike,
     measured: Callable[[Sequence[NDArray]], dict[str, NDArray[np.float64]]],
@@ -335,12 +337,12 @@ def _estimated(
         low, high = np.nan, np.nan
         if drawn:
             ends = np.nanpercentile(drawn[name], [2.5, 97.5])
-            low, high = np.clip(mean + stretch(len(names)) * (ends - mean), *bounds)
+            low, high = np.clip(mean + few_groups_factor(len(names)) * (ends - mean), *bounds)
         found[name] = Estimate(mean, float(low), float(high), len(counts[0]))
     return found
 
 
-def _sums(counts: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _pixel_sums(counts: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Pixels on which both agree, and the sum of both, for each class."""
     table = np.asarray(counts, np.float64)
     common = np.diagonal(table, axis1=-2, axis2=-1)

@@ -11,12 +11,14 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-INTERVAL = (
+INTERVAL_METHOD = (
     "95 % percentile bootstrap over patients or lesions, widened where they are few, 2000 rounds, seed 0; "
     "from 10,000 of them on the normal interval"
 )
-NO_INTERVAL = "no interval: one patient or lesion"
-MANY = 10_000  # groups: a bootstrap of so many gives the normal interval, and its own noise, at 2000 times the cost
+NO_INTERVAL_TEXT = "no interval: one patient or lesion"
+MAX_BOOTSTRAP_GROUPS = (
+    10_000  # groups: a bootstrap of so many gives the normal interval, and its own noise, at 2000 times the cost
+)
 DRAWS_AT_ONCE = 2**21  # 16 MB of indices: a data set of 400,000 images is drawn 5 rounds at a time
 
 
@@ -31,20 +33,20 @@ class Estimate:
 
     def __str__(self) -> str:
         """Say it as a table does."""
-        return f"{self.mean:.3f} ({self.interval('.3f')})"
+        return f"{self.mean:.3f} ({self.format_interval('.3f')})"
 
     @property
     def has_interval(self) -> bool:
         """Whether anything is known of how far the mean can be trusted; one patient or lesion says nothing of it."""
         return bool(np.isfinite(self.low) and np.isfinite(self.high))
 
-    def interval(self, form: str = "+.3f", words: str = "", factor: float = 1.0) -> str:
+    def format_interval(self, form: str = "+.3f", words: str = "", factor: float = 1.0) -> str:
         """Say the interval.
 
         Such as ``+0.008 to +0.034``; that there is none, where there is none.
         """
         if not self.has_interval:
-            return NO_INTERVAL
+            return NO_INTERVAL_TEXT
         return f"{words}{factor * self.low:{form}} to {factor * self.high:{form}}"
 
 
@@ -72,13 +74,13 @@ def bootstrap_mean(
         raise ValueError(f"a mean needs at least one value and one group each; found {len(array)} and {len(names)}.")
     _, index = np.unique(names, return_inverse=True)
     sums, counts = np.bincount(index, weights=array), np.bincount(index)
-    if len(sums) >= MANY:
+    if len(sums) >= MAX_BOOTSTRAP_GROUPS:
         return bootstrap_means(array[:, None], index, bounds=bounds)[0]
     mean = array.mean()
     if len(sums) < 2:
         return Estimate(float(mean), np.nan, np.nan, len(array))
-    ends = np.percentile(_drawn_means(sums, counts, rounds, seed), [2.5, 97.5])
-    low, high = np.clip(mean + stretch(len(sums)) * (ends - mean), *bounds)
+    ends = np.percentile(_resample_means(sums, counts, rounds, seed), [2.5, 97.5])
+    low, high = np.clip(mean + few_groups_factor(len(sums)) * (ends - mean), *bounds)
     return Estimate(float(mean), float(low), float(high), len(array))
 
 
@@ -108,12 +110,12 @@ def bootstrap_means(
     mean = sums.sum(axis=0) / len(table)
     if len(counts) < 2:
         ends = np.full((2, len(mean)), np.nan)
-    elif len(counts) >= MANY:
+    elif len(counts) >= MAX_BOOTSTRAP_GROUPS:
         reach = 1.96 * _standard_error(sums, counts, mean)
         ends = np.stack([mean - reach, mean + reach])
     else:
-        found = np.percentile(_drawn_tables(sums, counts, rounds, seed), [2.5, 97.5], axis=0)
-        ends = mean + stretch(len(counts)) * (found - mean)
+        found = np.percentile(_resample_tables(sums, counts, rounds, seed), [2.5, 97.5], axis=0)
+        ends = mean + few_groups_factor(len(counts)) * (found - mean)
     low, high = np.clip(ends, *bounds)
     return [
         Estimate(float(centre), float(lower), float(upper), len(table))
@@ -142,7 +144,7 @@ def paired_difference(
     return bootstrap_mean(after - before, groups, rounds=rounds, seed=seed)
 
 
-def stretch(groups: int) -> float:
+def few_groups_factor(groups: int) -> float:
     """Say by which factor the percentile interval of a mean over few groups is too narrow.
 
     1 or more.
@@ -159,7 +161,7 @@ def _standard_error(sums: NDArray, counts: NDArray, mean: NDArray) -> NDArray[np
     return np.sqrt((left**2).sum(axis=0) * groups / (groups - 1)) / counts.sum()
 
 
-def _drawn_tables(sums: NDArray, counts: NDArray, rounds: int, seed: int) -> NDArray[np.float64]:
+def _resample_tables(sums: NDArray, counts: NDArray, rounds: int, seed: int) -> NDArray[np.float64]:
     """Mean of each figure over the images of each round: float64 (round, figure)."""
     groups = len(sums)
     random = np.random.default_rng(seed)
@@ -173,7 +175,7 @@ def _drawn_tables(sums: NDArray, counts: NDArray, rounds: int, seed: int) -> NDA
     return np.concatenate(means)
 
 
-def _drawn_means(sums: NDArray, counts: NDArray, rounds: int, seed: int) -> NDArray[np.float64]:
+def _resample_means(sums: NDArray, counts: NDArray, rounds: int, seed: int) -> NDArray[np.float64]:
     """Mean over the images of each round: float64 (round,); the same however many rounds are drawn at once."""
     groups = len(sums)
     random = np.random.default_rng(seed)
@@ -185,16 +187,16 @@ def _drawn_means(sums: NDArray, counts: NDArray, rounds: int, seed: int) -> NDAr
     return np.concatenate(means)
 
 
-Figure = Callable[["NDArray[np.float64]"], float]
-ROUNDS, FEW_ROUNDS = 2000, 200  # few of 10,000 groups and more: enough for a standard error
-ALIKE = 0.025  # how likely it is at the end of an exact interval that all groups are alike
+Statistic = Callable[["NDArray[np.float64]"], float]
+BOOTSTRAP_ROUNDS, FEW_ROUNDS = 2000, 200  # few of 10,000 groups and more: enough for a standard error
+TAIL_PROBABILITY = 0.025  # how likely it is at the end of an exact interval that all groups are alike
 
 
-def bootstrap_figure(
-    figure: Figure,
+def bootstrap_statistic(
+    statistic: Statistic,
     groups: Sequence[object] | NDArray,
     *,
-    rounds: int = ROUNDS,
+    rounds: int = BOOTSTRAP_ROUNDS,
     seed: int = 0,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:
@@ -211,15 +213,19 @@ def bootstrap_figure(
     names = np.asarray(groups)
     if not len(names):
         raise ValueError("a figure needs at least one image; found none.")
-    whole = float(figure(np.ones(len(names))))
+    whole = float(statistic(np.ones(len(names))))
     if not np.isfinite(whole):
         return Estimate(whole, np.nan, np.nan, len(names))
-    drawn = np.array([figure(times) for part in draws(names, rounds=rounds, seed=seed) for times in part])
-    low, high = interval(whole, drawn, len(np.unique(names)), bounds=bounds)
+    drawn = np.array(
+        [statistic(times) for part in iter_bootstrap_weights(names, rounds=rounds, seed=seed) for times in part]
+    )
+    low, high = bootstrap_interval(whole, drawn, len(np.unique(names)), bounds=bounds)
     return Estimate(whole, low, high, len(names))
 
 
-def draws(groups: Sequence[object] | NDArray, *, rounds: int = ROUNDS, seed: int = 0) -> Iterator[NDArray[np.float64]]:
+def iter_bootstrap_weights(
+    groups: Sequence[object] | NDArray, *, rounds: int = BOOTSTRAP_ROUNDS, seed: int = 0
+) -> Iterator[NDArray[np.float64]]:
     """Draw whole patients or lesions with replacement.
 
     Yields float64 (draw, image), how often each image was drawn, of as many draws at once as memory allows; nothing
@@ -229,7 +235,7 @@ def draws(groups: Sequence[object] | NDArray, *, rounds: int = ROUNDS, seed: int
     count = int(index.max()) + 1
     if count < 2:
         return
-    rounds, random = min(rounds, FEW_ROUNDS) if count >= MANY else rounds, np.random.default_rng(seed)
+    rounds, random = min(rounds, FEW_ROUNDS) if count >= MAX_BOOTSTRAP_GROUPS else rounds, np.random.default_rng(seed)
     step = max(1, DRAWS_AT_ONCE // (4 * len(index)))
     for first in range(0, rounds, step):
         size = min(step, rounds - first)
@@ -238,7 +244,7 @@ def draws(groups: Sequence[object] | NDArray, *, rounds: int = ROUNDS, seed: int
         yield times[:, index]
 
 
-def interval(
+def bootstrap_interval(
     value: float,
     drawn: NDArray[np.float64],
     groups: int,
@@ -258,12 +264,12 @@ def interval(
     known = drawn[np.isfinite(drawn)]
     if groups < 2 or len(known) < max(2, len(drawn) / 2):
         return np.nan, np.nan
-    if biased or groups >= MANY:
+    if biased or groups >= MAX_BOOTSTRAP_GROUPS:
         low, high = value + 1.96 * known.std(ddof=1) * np.array([-1.0, 1.0])
     else:
-        low, high = value + stretch(groups) * (np.percentile(known, [2.5, 97.5]) - value)
+        low, high = value + few_groups_factor(groups) * (np.percentile(known, [2.5, 97.5]) - value)
     least, most = bounds
     if not biased and value in bounds:
-        reach = (most - least) * (1 - ALIKE ** (1 / groups))
+        reach = (most - least) * (1 - TAIL_PROBABILITY ** (1 / groups))
         low, high = (least, max(high, least + reach)) if value == least else (min(low, most - reach), most)
     return max(float(low), least), min(float(high), most)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.imaging.masks import components, filled
+from napari_melanoma.imaging.masks import fill_mask_holes, label_components
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_melanoma.imaging.refinement import RefinementConfig
 
 
-def entropy(probability: NDArray[np.float32]) -> float:
+def mean_entropy(probability: NDArray[np.float32]) -> float:
     """Measure how much doubt there is for each pixel of the lesion that is expected.
 
     With the binary entropy H(p) in bits of each pixel, b = sum H(p) / sum p is bits of doubt for each pixel of expected
@@ -34,7 +34,7 @@ def entropy(probability: NDArray[np.float32]) -> float:
     return doubt / (doubt + expected) if expected > 0 else 1.0
 
 
-def disagreement(masks: Sequence[NDArray[np.bool_]]) -> float:
+def mask_disagreement(masks: Sequence[NDArray[np.bool_]]) -> float:
     """Measure how much several masks of one image differ: one minus the mean Jaccard index of all pairs.
 
     The masks are those of the flipped and turned image, each turned back: a model that knows what it sees gives the
@@ -67,11 +67,11 @@ def uncertain_band(
     """
     inside, outside = low >= threshold, high >= threshold
     if config.fill_holes:
-        inside, outside = filled(inside), filled(outside)
+        inside, outside = fill_mask_holes(inside), fill_mask_holes(outside)
     band = outside & ~inside
     if not config.largest_only or not mask.any():
         return band
-    labels, _ = components(outside)
+    labels, _ = label_components(outside)
     touched = np.zeros(labels.max() + 1, bool)
     touched[np.unique(labels[mask])] = True
     touched[0] = False

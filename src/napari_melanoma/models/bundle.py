@@ -17,8 +17,8 @@ from pydantic import Field, model_validator
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import BundleError, MalformedFile, SaveError
 from napari_melanoma.core.files import atomic_folder, write_json, write_text
-from napari_melanoma.core.parsing import parse_json, read_json, reason_of, shortened
-from napari_melanoma.core.prediction import (
+from napari_melanoma.core.parsing import parse_error_reason, parse_json, read_json, shorten
+from napari_melanoma.core.prediction_config import (
     ClassifierConfig,
     EncoderConfig,
     PreprocessingConfig,
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-ANSWERING = ("task", "architecture", "options", "input_size", "mean", "std", "classes", "tile")
-CALIBRATION = ("mirrored", "temperature", "bias")
+PREDICTION_FIELDS = ("task", "architecture", "options", "input_size", "mean", "std", "classes", "tile")
+CALIBRATION_FIELDS = ("mirrored", "temperature", "bias")
 Divisor = Annotated[float, Field(gt=0)]  # by 0 all that a network sees becomes not-a-number
 SLIDE = "slide"  # the modality of whole-slide images
 
@@ -72,7 +72,7 @@ class BundleConfig(Config):
     provenance: dict[str, Any] = Field(default_factory=dict, description="data, recipe and software behind it")
 
     @model_validator(mode="after")
-    def _fits_its_task(self) -> Self:
+    def _check_task(self) -> Self:
         if (self.task == "classification") != (self.classifier is not None):
             raise ValueError(f"task is {self.task}: 'classifier' belongs to classification, which needs it")
         if self.tile is not None and SLIDE not in self.modalities:
@@ -80,7 +80,7 @@ class BundleConfig(Config):
         if self.encoder is not None and (self.tile is None or self.classifier is None):
             raise ValueError("'encoder' is of a classifier of whole slides, which needs 'tile' and 'classifier'")
         if self.classifier is None:
-            return self._with_a_map_a_class()
+            return self._check_classes()
         if len(set(self.classes)) < max(2, len(self.classes)):
             raise ValueError(f"classes are {', '.join(self.classes)}, expected two or more, each once")
         if self.classifier.positive not in self.classes:
@@ -89,7 +89,7 @@ class BundleConfig(Config):
             raise ValueError(f"bias has {len(self.classifier.bias)} values, expected {len(self.classes)}, one a class")
         return self
 
-    def _with_a_map_a_class(self) -> Self:
+    def _check_classes(self) -> Self:
         """Refuse classes of a segmentation that are not the network's."""
         maps = self.options.get("classes", 1)
         if len(set(self.classes)) != len(self.classes) or maps != len(self.classes):
@@ -99,7 +99,7 @@ class BundleConfig(Config):
         return self
 
     @property
-    def draws_one_class(self) -> bool:
+    def segments_one_class(self) -> bool:
         """Whether it draws a lesion against the rest, cut at its threshold.
 
         Otherwise each pixel has one probability for each of several classes, by a softmax over the network's maps, and
@@ -108,7 +108,7 @@ class BundleConfig(Config):
         return self.task == "segmentation" and len(self.classes) == 1
 
     @property
-    def drawn_share(self) -> float:
+    def synthetic_share(self) -> float:
         """Which share of the images that it has learnt from are phantoms; 0 where nothing says so."""
         data = self.provenance.get("data")
         known = data if isinstance(data, dict) else {}
@@ -118,10 +118,10 @@ class BundleConfig(Config):
     @property
     def is_demonstration(self) -> bool:
         """Whether it says that it is a demonstration, trained on synthetic data only."""
-        return self.drawn_share >= 1 or "demonstration" in self.title.lower()
+        return self.synthetic_share >= 1 or "demonstration" in self.title.lower()
 
     @property
-    def is_of_slides(self) -> bool:
+    def is_slide_model(self) -> bool:
         """Whether it looks at tiles of slides; then no photograph is shown to it."""
         return SLIDE in self.modalities
 
@@ -150,11 +150,11 @@ class BundleInfo:
         with (self.path / WEIGHTS).open("rb") as weights:
             return hashlib.file_digest(weights, "sha256").hexdigest()
 
-    def answering(self, *, calibrated: bool = True) -> str:
+    def prediction_fingerprint(self, *, calibrated: bool = True) -> str:
         """Hash what turns the weights into answers: network, input, calibration; no title, card or cut."""
-        told = self.config.model_dump(mode="json", include={*ANSWERING})
+        told = self.config.model_dump(mode="json", include={*PREDICTION_FIELDS})
         if calibrated and self.config.classifier is not None:
-            told["classifier"] = self.config.classifier.model_dump(mode="json", include={*CALIBRATION})
+            told["classifier"] = self.config.classifier.model_dump(mode="json", include={*CALIBRATION_FIELDS})
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
@@ -167,7 +167,7 @@ def read_bundle(path: Path) -> BundleInfo:
         values = read_json(path / CONFIG)
     except (OSError, ValueError) as error:
         raise BundleError(
-            f"cannot read {path / CONFIG}: {reason_of(error)}. Get the bundle again from where it came."
+            f"cannot read {path / CONFIG}: {parse_error_reason(error)}. Get the bundle again from where it came."
         ) from error
     if not isinstance(values, dict):
         raise BundleError(f"{path / CONFIG} holds a {type(values).__name__}, expected an object with keys and values.")
@@ -197,15 +197,15 @@ def load_network(info: BundleInfo) -> nn.Module:
         weights = load_file(info.path / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise BundleError(
-            f"cannot read {info.path / WEIGHTS}: {reason_of(error)}. Get the bundle again from where it came."
+            f"cannot read {info.path / WEIGHTS}: {parse_error_reason(error)}. Get the bundle again from where it came."
         ) from error
-    _check_weights(info, {name: value.shape for name, value in weights.items()}, _outline(info))
+    _check_weights(info, {name: value.shape for name, value in weights.items()}, _build_on_meta_device(info))
     network = build_network(info.config.architecture, info.config.options)
     network.load_state_dict(weights)
     return network.float().eval()
 
 
-def _outline(info: BundleInfo) -> nn.Module:
+def _build_on_meta_device(info: BundleInfo) -> nn.Module:
     """Build a bundle's network without memory for its weights: its options may ask for any amount."""
     import torch
 
@@ -227,8 +227,8 @@ def write_bundle(
     config: BundleConfig,
     network: nn.Module,
     card: str,
-    reference: Reference | None = None,
-    beside: Sequence[Path] = (),
+    reference: ReferenceCases | None = None,
+    extra_files: Sequence[Path] = (),
 ) -> BundleInfo:
     """Write a bundle as a whole; floating weights are stored in half precision."""
     from safetensors.torch import save
@@ -243,7 +243,7 @@ def write_bundle(
         (folder / WEIGHTS).write_bytes(save(weights))  # its own save_file lets nobody else read the file
         if reference is not None:
             write_reference(folder, reference)
-        for file in beside:
+        for file in extra_files:
             shutil.copyfile(file, folder / file.name)
     return BundleInfo(path, config)
 
@@ -267,7 +267,7 @@ def _check_weights(info: BundleInfo, found: dict[str, Any], network: nn.Module) 
 _CHUNK_VALUES = 4 * 1024**2  # at a time, so that the check of a large model takes little memory
 
 
-class _Layout(NamedTuple):
+class _FloatLayout(NamedTuple):
     """An unsigned integer of the size of a float, and its bits that are all set where it is not finite."""
 
     integer: str
@@ -275,12 +275,12 @@ class _Layout(NamedTuple):
 
 
 _FLOATS = {
-    "F64": _Layout("<u8", 0x7FF0_0000_0000_0000),
-    "F32": _Layout("<u4", 0x7F80_0000),
-    "F16": _Layout("<u2", 0x7C00),
-    "BF16": _Layout("<u2", 0x7F80),
-    "F8_E5M2": _Layout("u1", 0x7C),
-    "F8_E4M3": _Layout("u1", 0x7F),
+    "F64": _FloatLayout("<u8", 0x7FF0_0000_0000_0000),
+    "F32": _FloatLayout("<u4", 0x7F80_0000),
+    "F16": _FloatLayout("<u2", 0x7C00),
+    "BF16": _FloatLayout("<u2", 0x7F80),
+    "F8_E5M2": _FloatLayout("u1", 0x7C),
+    "F8_E4M3": _FloatLayout("u1", 0x7F),
 }
 
 
@@ -296,7 +296,7 @@ def check_header(path: Path) -> None:
             pass
     except (OSError, SafetensorError, ValueError, MemoryError) as error:
         raise BundleError(
-            f"cannot read {path}: the weights are incomplete or corrupt ({shortened(reason_of(error))}). Get the "
+            f"cannot read {path}: the weights are incomplete or corrupt ({shorten(parse_error_reason(error))}). Get the "
             "bundle again from where it came."
         ) from error
 
@@ -313,11 +313,11 @@ def check_weights(path: Path) -> None:
                 _check_tensor(path, name, content[start:][slice(*tensor["data_offsets"])], _FLOATS[tensor["dtype"]])
     except (OSError, MalformedFile, ValueError, MemoryError) as error:
         raise BundleError(
-            f"cannot read {path}: {shortened(reason_of(error))}. Get the bundle again from where it came."
+            f"cannot read {path}: {shorten(parse_error_reason(error))}. Get the bundle again from where it came."
         ) from error
 
 
-def _check_tensor(path: Path, name: str, content: np.ndarray, layout: _Layout) -> None:
+def _check_tensor(path: Path, name: str, content: np.ndarray, layout: _FloatLayout) -> None:
     """Refuse a tensor with a value that is not finite."""
     bits = content.view(layout.integer)
     for first in range(0, len(bits), _CHUNK_VALUES):
@@ -325,14 +325,14 @@ def _check_tensor(path: Path, name: str, content: np.ndarray, layout: _Layout) -
         if part.max() == layout.mask:
             at = first + int(np.argmax(part == layout.mask))
             raise BundleError(
-                f"the weights in {path} are damaged: value {at + 1} of {len(bits)} in tensor '{shortened(name)}' is "
+                f"the weights in {path} are damaged: value {at + 1} of {len(bits)} in tensor '{shorten(name)}' is "
                 "NaN or infinite. Get the bundle again from where it came."
             )
 
 
-REFERENCE = "reference.safetensors"
-MOST = 4096  # training cases that a bundle remembers: 2.6 MB of 320 features
-ARRAYS = {
+REFERENCE_FILE = "reference.safetensors"
+MAX_CASES = 4096  # training cases that a bundle remembers: 2.6 MB of 320 features
+REFERENCE_ARRAYS = {
     "logits": (np.float32, 2),
     "labels": (np.int64, 1),
     "groups": (np.int64, 1),
@@ -343,7 +343,7 @@ TEXTURES = "textures"  # float16 (tile, feature), of models of slides alone
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceCases:
     """Cases that were held back, and training cases.
 
     ``logits`` is float32 (case, class) before temperature, ``labels`` int64 (case,) indices of classes, ``groups``
@@ -372,7 +372,7 @@ class Reference:
             )
 
 
-def numbered(names: ArrayLike) -> NDArray[np.int64]:
+def number_groups(names: ArrayLike) -> NDArray[np.int64]:
     """Turn names of patients or lesions into numbers that say nothing but which are the same.
 
     Returns int64 (case,), from 0 in the order in which names first occur.
@@ -383,7 +383,7 @@ def numbered(names: ArrayLike) -> NDArray[np.int64]:
     return place[index]
 
 
-def remembered(labels: ArrayLike, most: int = MOST, seed: int = 0) -> NDArray[np.int64]:
+def choose_training_cases(labels: ArrayLike, most: int = MAX_CASES, seed: int = 0) -> NDArray[np.int64]:
     """Choose which training cases a bundle remembers: all of them, or so many at random, each class in its share.
 
     Returns int64 (chosen,): places, ascending.
@@ -400,59 +400,61 @@ def remembered(labels: ArrayLike, most: int = MOST, seed: int = 0) -> NDArray[np
     return np.sort(np.concatenate(chosen))
 
 
-def textures_alone(textures: NDArray[np.float16], classes: int) -> Reference:
+def make_texture_reference(textures: NDArray[np.float16], classes: int) -> ReferenceCases:
     """Make what a model remembers that has no cases of its own, such as one that draws.
 
     ``textures``: float16 (training tile, feature).
     """
     none = np.zeros(0, np.int64)
     empty = np.zeros((0, 0), np.float16)
-    return Reference(np.zeros((0, classes), np.float32), none, none, empty, none, textures=textures)
+    return ReferenceCases(np.zeros((0, classes), np.float32), none, none, empty, none, textures=textures)
 
 
-def read_reference(info: BundleInfo) -> Reference | None:
+def read_reference(info: BundleInfo) -> ReferenceCases | None:
     """Read what a bundle remembers of cases.
 
     None where it remembers nothing.
     """
-    path = info.path / REFERENCE
+    path = info.path / REFERENCE_FILE
     if not path.is_file():
         return None
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in ARRAYS}
+            arrays = {name: file.get_tensor(name) for name in REFERENCE_ARRAYS}
             textures = file.get_tensor(TEXTURES) if TEXTURES in file.keys() else None  # noqa: SIM118 - no mapping
             ids = tuple(parse_json((file.metadata() or {}).get("embedded_ids", "[]"), str(path)))
-        reference = Reference(**arrays, embedded_ids=ids, textures=textures)
-        _check(reference, len(info.config.classes))
+        reference = ReferenceCases(**arrays, embedded_ids=ids, textures=textures)
+        _check_shapes(reference, len(info.config.classes))
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise BundleError(
-            f"cannot read {path}: {reason_of(error)}. Get the bundle again from where it came."
+            f"cannot read {path}: {parse_error_reason(error)}. Get the bundle again from where it came."
         ) from error
     return reference
 
 
-def write_reference(folder: Path, reference: Reference) -> None:
+def write_reference(folder: Path, reference: ReferenceCases) -> None:
     """Write what a bundle remembers of cases."""
     from safetensors.numpy import save
 
     from napari_melanoma.core.files import atomic_file
 
-    arrays = {name: np.ascontiguousarray(getattr(reference, name), dtype=kind) for name, (kind, _) in ARRAYS.items()}
+    arrays = {
+        name: np.ascontiguousarray(getattr(reference, name), dtype=kind) for name, (kind, _) in REFERENCE_ARRAYS.items()
+    }
     if reference.textures is not None:
         arrays[TEXTURES] = np.ascontiguousarray(reference.textures, dtype=np.float16)
     if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise SaveError(f"cannot save {folder / REFERENCE}: logits or embeddings are not finite.")
+        raise SaveError(f"cannot save {folder / REFERENCE_FILE}: logits or embeddings are not finite.")
     metadata = {"embedded_ids": json.dumps(reference.embedded_ids)} if reference.embedded_ids else None
-    with atomic_file(folder / REFERENCE) as temporary:
+    with atomic_file(folder / REFERENCE_FILE) as temporary:
         temporary.write_bytes(save(arrays, metadata))
 
 
-def _check(reference: Reference, classes: int) -> None:
+def _check_shapes(reference: ReferenceCases, classes: int) -> None:
     """Refuse arrays of another shape than the bundle's classes say."""
-    for name, (kind, dimensions) in ARRAYS.items():
+    for name, (kind, dimensions) in REFERENCE_ARRAYS.items():
         array = getattr(reference, name)
         if array.ndim != dimensions or array.dtype != kind:
             raise ValueError(

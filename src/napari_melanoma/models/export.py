@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.files import atomic_file, temporary_prefix
-from napari_melanoma.models.inference import CATEGORIES, CONTINUOUS, INPUT, OUTPUT
+from napari_melanoma.models.inference import CATEGORIES_NAME, CONTINUOUS_NAME, INPUT_NAME, OUTPUT_NAME
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 FileFormat = Literal["onnx", "torchscript", "torch_export"]
 FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
 SUFFIXES: dict[FileFormat, str] = {"onnx": ".onnx", "torchscript": ".pt", "torch_export": ".pt2"}
-ABOUT = "config.json"
-PLACES = ".debug_pkl"  # of TorchScript: where each line stood in the source, needed by nobody else
+METADATA_FILE = "config.json"
+DEBUG_SUFFIX = ".debug_pkl"  # of TorchScript: where each line stood in the source, needed by nobody else
 TRACE = "pkg.torch.onnx.stack_trace"  # where a step stood in the source
 
 
@@ -38,24 +38,24 @@ def export_network(network: nn.Module, path: Path, form: FileFormat, *, side: in
 
     ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
     """
-    check_target(path, form)
+    check_export_target(path, form)
     if form == "torchscript":
         save_torchscript(network, path, side=side, about=about)
     elif form == "torch_export":
-        save_program(trace(network, side), path, about=about)
+        save_program(trace_network(network, side), path, about=about)
     else:
-        save_onnx(trace(network, side), path, about=about)
+        save_onnx(trace_network(network, side), path, about=about)
 
 
-def check_target(path: Path, form: FileFormat) -> None:
+def check_export_target(path: Path, form: FileFormat) -> None:
     """Refuse a file name, or a machine, that does not go with a format, before anything is computed."""
     if path.suffix.lower() != SUFFIXES[form]:
         raise ConfigError(f"a file of the format {form} ends in {SUFFIXES[form]}, found '{path.name}'. Rename it.")
     if form == "onnx":
-        require("onnx", "onnxscript")
+        require_export_packages("onnx", "onnxscript")
 
 
-def require(*packages: str) -> None:
+def require_export_packages(*packages: str) -> None:
     """Refuse to go on without packages of the extra ``export``."""
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
@@ -65,14 +65,14 @@ def require(*packages: str) -> None:
         )
 
 
-def trace(network: nn.Module, side: int) -> ExportedProgram:
+def trace_network(network: nn.Module, side: int) -> ExportedProgram:
     """Record what a network computes; ``save_program`` and ``save_onnx`` write the record.
 
     ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
     """
     import torch
 
-    table = _examples(network, side)
+    table = _example_inputs(network, side)
     shapes = {name: {0: torch.export.Dim("batch")} for name in table}
     images = table.pop(next(iter(table)))
     try:
@@ -83,7 +83,7 @@ def trace(network: nn.Module, side: int) -> ExportedProgram:
             f"torch.export cannot record this network ({type(error).__name__}: {first_line}). "
             "Choose the format torchscript."
         ) from error
-    return _without_files(program)
+    return _strip_source_paths(program)
 
 
 def save_torchscript(network: nn.Module, path: Path, *, side: int, about: str = "{}") -> None:
@@ -94,12 +94,12 @@ def save_torchscript(network: nn.Module, path: Path, *, side: int, about: str = 
     import torch
 
     written = BytesIO()
-    with _torchscript(), torch.no_grad():
-        traced = torch.jit.trace(network, example_kwarg_inputs=_examples(network, side), check_trace=False)
-        torch.jit.save(traced, written, _extra_files={ABOUT: about})
+    with _without_torchscript_warnings(), torch.no_grad():
+        traced = torch.jit.trace(network, example_kwarg_inputs=_example_inputs(network, side), check_trace=False)
+        torch.jit.save(traced, written, _extra_files={METADATA_FILE: about})
     with atomic_file(path) as temporary, zipfile.ZipFile(written) as made, zipfile.ZipFile(temporary, "w") as kept:
         for name in made.namelist():
-            if not name.endswith(PLACES):
+            if not name.endswith(DEBUG_SUFFIX):
                 kept.writestr(zipfile.ZipInfo(name), made.read(name))
 
 
@@ -108,17 +108,17 @@ def save_program(program: ExportedProgram, path: Path, *, about: str = "{}") -> 
     import torch
 
     with atomic_file(path) as temporary:
-        torch.export.save(program, temporary, extra_files={ABOUT: about})
+        torch.export.save(program, temporary, extra_files={METADATA_FILE: about})
 
 
 def save_onnx(program: ExportedProgram, path: Path, *, about: str = "{}") -> None:
     """Write what ``trace`` recorded as ONNX."""
     import torch
 
-    names = [INPUT, *_names_of(program)[1:]]
-    made = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[OUTPUT], verbose=False)
+    names = [INPUT_NAME, *_list_input_names(program)[1:]]
+    made = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[OUTPUT_NAME], verbose=False)
     assert made is not None
-    made.model.metadata_props[ABOUT] = about
+    made.model.metadata_props[METADATA_FILE] = about
     for node in made.model.graph.all_nodes():
         node.metadata_props.pop(TRACE, None)
     with atomic_file(path) as temporary:
@@ -132,39 +132,39 @@ def load_exported(path: Path) -> nn.Module:
     """
     import torch
 
-    form = format_of(path)
+    form = format_from_suffix(path)
     if form == "torchscript":
-        with _torchscript():
+        with _without_torchscript_warnings():
             return torch.jit.load(str(path), map_location="cpu")
     if form == "torch_export":
         return torch.export.load(path).module()
-    require("onnxruntime")
+    require_export_packages("onnxruntime")
     from napari_melanoma.models.onnx_network import OnnxNetwork
 
     return OnnxNetwork(path)
 
 
-def read_about(path: Path) -> str:
+def read_metadata(path: Path) -> str:
     """Read what a file that this module wrote carries beside the network.
 
     JSON; empty where it carries nothing.
     """
     import torch
 
-    form, carried = format_of(path), {ABOUT: ""}
+    form, carried = format_from_suffix(path), {METADATA_FILE: ""}
     if form == "torchscript":
-        with _torchscript():
+        with _without_torchscript_warnings():
             torch.jit.load(str(path), map_location="cpu", _extra_files=carried)
-        return _text(carried[ABOUT])
+        return _as_text(carried[METADATA_FILE])
     if form == "torch_export":
         torch.export.load(path, extra_files=carried)
-        return _text(carried[ABOUT])
+        return _as_text(carried[METADATA_FILE])
     import onnx
 
-    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}.get(ABOUT, "")
+    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}.get(METADATA_FILE, "")
 
 
-def format_of(path: Path) -> FileFormat:
+def format_from_suffix(path: Path) -> FileFormat:
     """Say which format a file has, by its suffix."""
     for form, suffix in SUFFIXES.items():
         if path.suffix.lower() == suffix:
@@ -172,7 +172,7 @@ def format_of(path: Path) -> FileFormat:
     raise ConfigError(f"'{path.name}' is no exported network: expected one of {', '.join(SUFFIXES.values())}.")
 
 
-def _without_files(program: ExportedProgram) -> ExportedProgram:
+def _strip_source_paths(program: ExportedProgram) -> ExportedProgram:
     """Forget where each step stood in the source: its folders often name the account of whoever exports."""
     for module in program.graph_module.modules():
         for node in getattr(getattr(module, "graph", None), "nodes", ()):
@@ -180,12 +180,12 @@ def _without_files(program: ExportedProgram) -> ExportedProgram:
     return program
 
 
-def _text(carried: str | bytes) -> str:
+def _as_text(carried: str | bytes) -> str:
     """Give as text what torch gives as one or the other."""
     return carried.decode() if isinstance(carried, bytes) else carried
 
 
-def _examples(network: nn.Module, side: int) -> dict[str, torch.Tensor]:
+def _example_inputs(network: nn.Module, side: int) -> dict[str, torch.Tensor]:
     """Inputs to record with, by name: two images, because a single one would be taken for the only number there is."""
     import torch
 
@@ -193,19 +193,19 @@ def _examples(network: nn.Module, side: int) -> dict[str, torch.Tensor]:
     given = {first: torch.linspace(-1, 1, 2 * 3 * side * side).view(2, 3, side, side)}
     table = getattr(network, "tabular", None)
     if table and table.continuous:
-        given[CONTINUOUS] = torch.linspace(-1, 1, 2 * table.continuous).view(2, -1)
+        given[CONTINUOUS_NAME] = torch.linspace(-1, 1, 2 * table.continuous).view(2, -1)
     if table and table.cardinalities:
-        given[CATEGORIES] = torch.zeros(2, len(table.cardinalities), dtype=torch.int64)
+        given[CATEGORIES_NAME] = torch.zeros(2, len(table.cardinalities), dtype=torch.int64)
     return given
 
 
-def _names_of(program: ExportedProgram) -> list[str]:
+def _list_input_names(program: ExportedProgram) -> list[str]:
     """Name what a recorded network takes, in its order."""
     return [str(name) for name in program.graph_signature.user_inputs]
 
 
 @contextmanager
-def _torchscript() -> Iterator[None]:
+def _without_torchscript_warnings() -> Iterator[None]:
     """Use TorchScript without being told each time that torch advises its successor, or that a file is for one size."""
     import torch
 
@@ -225,18 +225,18 @@ def export_int8(
     photographs, float32 (batch, 3, side, side), by which the range of each layer is found: about a hundred of the kind
     that the network will see.
     """
-    check_target(path, "onnx")
-    require("onnxruntime")
-    seen = _Photographs(images)
+    check_export_target(path, "onnx")
+    require_export_packages("onnxruntime")
+    seen = _CalibrationReader(images)
     with TemporaryDirectory(prefix=temporary_prefix("onnx")) as folder:
         plain = Path(folder) / "plain.onnx"
-        save_onnx(trace(network, side), plain, about=about)
+        save_onnx(trace_network(network, side), plain, about=about)
         with atomic_file(path) as temporary:
-            _quantise(plain, temporary, seen)
-            _carry(temporary, about)
+            _quantize(plain, temporary, seen)
+            _restore_metadata(temporary, about)
 
 
-class _Photographs:
+class _CalibrationReader:
     """Photographs one after the other, as ONNX Runtime asks for them."""
 
     def __init__(self, images: Iterable[NDArray[np.float32]]) -> None:
@@ -249,10 +249,10 @@ class _Photographs:
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         """Give the next ones; None after the last."""
         found = next(self._images, None)
-        return None if found is None else {INPUT: found}
+        return None if found is None else {INPUT_NAME: found}
 
 
-def _quantise(plain: Path, target: Path, seen: _Photographs) -> None:
+def _quantize(plain: Path, target: Path, photographs: _CalibrationReader) -> None:
     """Fold what can be folded, look at the photographs, and write the integers."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -262,7 +262,7 @@ def _quantise(plain: Path, target: Path, seen: _Photographs) -> None:
     quantize_static(
         folded,
         target,
-        seen,
+        photographs,
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         activation_type=QuantType.QUInt8,
@@ -270,10 +270,10 @@ def _quantise(plain: Path, target: Path, seen: _Photographs) -> None:
     )
 
 
-def _carry(path: Path, about: str) -> None:
+def _restore_metadata(path: Path, about: str) -> None:
     """Put the JSON back, which quantisation may leave behind."""
     import onnx
 
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, {ABOUT: about})
+    onnx.helper.set_model_props(model, {METADATA_FILE: about})
     onnx.save(model, path)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from napari_melanoma.models.bundle import BundleConfig
 
-INPUT, OUTPUT = "image", "logits"
-CONTINUOUS, CATEGORIES = "continuous", "categories"  # what a classifier takes from a table, by its own names
+INPUT_NAME, OUTPUT_NAME = "image", "logits"
+CONTINUOUS_NAME, CATEGORIES_NAME = "continuous", "categories"  # what a classifier takes from a table, by its own names
 Precision = Literal["bf16", "fp32"]
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def cpu_has_bf16() -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def best_device() -> str:
+def choose_device() -> str:
     """Name the fastest device that torch finds here.
 
     Returns ``"cuda"``, ``"mps"`` or ``"cpu"``.
@@ -47,7 +47,7 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def best_precision(device: str) -> Precision:
+def choose_precision(device: str) -> Precision:
     """Name the fastest precision that a device computes in.
 
     Returns ``"bf16"`` or ``"fp32"``.
@@ -59,7 +59,7 @@ def best_precision(device: str) -> Precision:
     return "bf16" if device == "cpu" and cpu_has_bf16() else "fp32"
 
 
-def folded(network: nn.Module) -> nn.Module:
+def fold_normalization(network: nn.Module) -> nn.Module:
     """Fold each batch normalisation into the convolution before it: the same function with fewer passes over memory.
 
     ``network``: in evaluation mode and float32; left as it is. A copy with the same parts and methods, equal up to
@@ -68,14 +68,14 @@ def folded(network: nn.Module) -> nn.Module:
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
     copied = copy.deepcopy(network)
-    for convolution, norm in _pairs(copied, ""):
+    for convolution, norm in _find_foldable_pairs(copied, ""):
         before, after = cast("Any", copied.get_submodule(convolution)), cast("Any", copied.get_submodule(norm))
-        _put(copied, convolution, fuse_conv_bn_eval(before, after))
-        _put(copied, norm, _rest_of(after))
+        _replace_module(copied, convolution, fuse_conv_bn_eval(before, after))
+        _replace_module(copied, norm, _find_activation(after))
     return copied
 
 
-def _pairs(module: nn.Module, prefix: str) -> list[tuple[str, str]]:
+def _find_foldable_pairs(module: nn.Module, prefix: str) -> list[tuple[str, str]]:
     """Names of convolutions each followed by a batch normalisation alone."""
     from torch import fx, nn
 
@@ -91,7 +91,9 @@ def _pairs(module: nn.Module, prefix: str) -> list[tuple[str, str]]:
         steps = [node for node in Tracer().trace(module).nodes if node.op == "call_module"]
     except Exception as error:  # noqa: BLE001 - whatever a network does with what is no tensor
         log.debug("%s is not traced as a whole: %s", prefix or "the network", error)
-        return [pair for name, part in module.named_children() for pair in _pairs(part, f"{prefix}{name}.")]
+        return [
+            pair for name, part in module.named_children() for pair in _find_foldable_pairs(part, f"{prefix}{name}.")
+        ]
     parts = dict(module.named_modules())
     called = Counter(step.target for step in steps)
     found = []
@@ -101,12 +103,12 @@ def _pairs(module: nn.Module, prefix: str) -> list[tuple[str, str]]:
             continue
         convolution, norm = parts[str(before.target)], parts[str(step.target)]
         once = called[step.target] == called[before.target] == 1
-        if once and isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and _rest_of(norm):
+        if once and isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and _find_activation(norm):
             found.append((f"{prefix}{before.target}", f"{prefix}{step.target}"))
     return found
 
 
-def _rest_of(norm: nn.Module) -> nn.Module | None:
+def _find_activation(norm: nn.Module) -> nn.Module | None:
     """What a batch normalisation does beside normalising: timm has some with their activation; None where unknown."""
     from torch import nn
 
@@ -116,7 +118,7 @@ def _rest_of(norm: nn.Module) -> nn.Module | None:
     return activation if isinstance(activation, nn.Module) else None
 
 
-def _put(network: nn.Module, name: str, part: nn.Module | None) -> None:
+def _replace_module(network: nn.Module, name: str, part: nn.Module | None) -> None:
     """Put a part in the place of another."""
     parent, _, own = name.rpartition(".")
     setattr(network.get_submodule(parent), own, part)
@@ -135,7 +137,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in MEMORY_WORDS)
 
 
-def norms_of(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
+def find_norms(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
     """Find every batch normalisation of a network.
 
     By name, in the order in which the network has them.
@@ -145,7 +147,7 @@ def norms_of(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
     return {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
 
 
-def refitted(
+def rescale_norms(
     weights: Mapping[str, Tensor], norms: Mapping[str, nn.BatchNorm2d], epsilons: Mapping[str, float]
 ) -> dict[str, Tensor]:
     """Change the factors of batch normalisation so that ``gamma / sqrt(variance + epsilon)`` stays what it was.

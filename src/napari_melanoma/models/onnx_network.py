@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from napari_melanoma.models.inference import CATEGORIES, CONTINUOUS, INPUT
+from napari_melanoma.models.inference import CATEGORIES_NAME, CONTINUOUS_NAME, INPUT_NAME
 
 
 class OnnxNetwork(nn.Module):
@@ -32,7 +32,7 @@ class OnnxNetwork(nn.Module):
         ``images``: normalised float32 (batch, 3, row, column). ``continuous``: float32 (batch, input). ``categories``:
         int64 (batch, embedding).
         """
-        given = {INPUT: images, CONTINUOUS: continuous, CATEGORIES: categories}
+        given = {INPUT_NAME: images, CONTINUOUS_NAME: continuous, CATEGORIES_NAME: categories}
         feed = {
             name: value.detach().cpu().contiguous().numpy()
             for name in self._inputs

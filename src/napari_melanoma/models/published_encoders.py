@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.models.bundle import BundleInfo, load_network
-from napari_melanoma.models.inference import norms_of, refitted
-from napari_melanoma.models.zoo import encoder_of
+from napari_melanoma.models.inference import find_norms, rescale_norms
+from napari_melanoma.models.zoo import find_encoder
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 WEIGHTS_FILE = "pytorch_model.bin"
 GATED = "gated: accept it on its page, then 'hf auth login'"
-Reading = Literal["pooled", "class_and_patches", "contrast"]
+EmbeddingReadout = Literal["pooled", "class_and_patches", "contrast"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class FoundationEncoder:
     architecture: str
     features: int
     options: dict[str, Any] = field(default_factory=dict, hash=False)
-    reading: Reading = "pooled"
+    readout: EmbeddingReadout = "pooled"
     side_px: int = 224
     mpp: float = 0.5
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -47,7 +47,7 @@ class FoundationEncoder:
 
 
 _GIANT = {"img_size": 224, "patch_size": 14, "embed_dim": 1536, "depth": 24, "num_heads": 24, "no_embed_class": True}
-_KNOWN = (
+_ENCODERS = (
     FoundationEncoder(
         "uni",
         "MahmoodLab/UNI",
@@ -71,7 +71,7 @@ _KNOWN = (
         "vit_huge_patch14_224",
         2560,
         {"init_values": 1e-5, "mlp_ratio": 5.3375, "reg_tokens": 4, "global_pool": "", "dynamic_img_size": True},
-        reading="class_and_patches",
+        readout="class_and_patches",
     ),
     FoundationEncoder(
         "gigapath",
@@ -88,7 +88,7 @@ _KNOWN = (
         "vit_base_patch16_224",
         512,
         {"img_size": 448, "global_pool": ""},
-        reading="contrast",
+        readout="contrast",
         side_px=448,
         mean=CLIP_MEAN,
         std=CLIP_STD,
@@ -104,7 +104,7 @@ _KNOWN = (
         std=(0.211883, 0.230117, 0.177517),
     ),
 )
-FOUNDATION_ENCODERS = {encoder.name: encoder for encoder in _KNOWN}
+FOUNDATION_ENCODERS = {encoder.name: encoder for encoder in _ENCODERS}
 _SWIGLU = ("uni2-h", "virchow2")  # built with packed SwiGLU and SiLU, as their pages say
 
 
@@ -116,7 +116,7 @@ def build_foundation(encoder: FoundationEncoder) -> nn.Module:
     import timm
     from torch import nn
 
-    from napari_melanoma.models.blocks.timm_encoder import ClassAndPatches, Contrast
+    from napari_melanoma.models.blocks.timm_encoder import ClassAndPatchTokens, ContrastiveEncoder
 
     options = dict(encoder.options)
     if encoder.name in _SWIGLU:
@@ -124,11 +124,11 @@ def build_foundation(encoder: FoundationEncoder) -> nn.Module:
 
         options |= {"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU}
     trunk = timm.create_model(encoder.architecture, pretrained=False, num_classes=0, **options)
-    if encoder.reading == "pooled":
+    if encoder.readout == "pooled":
         return trunk
-    if encoder.reading == "class_and_patches":
-        return ClassAndPatches(trunk, 1 + int(encoder.options.get("reg_tokens", 0)))
-    return Contrast(trunk, encoder.features)
+    if encoder.readout == "class_and_patches":
+        return ClassAndPatchTokens(trunk, 1 + int(encoder.options.get("reg_tokens", 0)))
+    return ContrastiveEncoder(trunk, encoder.features)
 
 
 def load_foundation(encoder: FoundationEncoder, weights: Path) -> nn.Module:
@@ -137,12 +137,12 @@ def load_foundation(encoder: FoundationEncoder, weights: Path) -> nn.Module:
     Returns as ``build_foundation`` gives it, in evaluation mode.
     """
     network, found = build_foundation(encoder), read_weights(weights)
-    if encoder.reading == "class_and_patches":
+    if encoder.readout == "class_and_patches":
         found = {f"trunk.{name}": value for name, value in found.items()}
-    if encoder.reading == "contrast":
+    if encoder.readout == "contrast":
         names = {name.removeprefix("visual."): name for name in found if name.startswith("visual.")}
         found = {own: found[names[own]] for own in network.state_dict() if own in names}
-    fit_weights(network, found, weights)
+    load_all_weights(network, found, weights)
     return network.eval()
 
 
@@ -167,7 +167,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return found
 
 
-def fit_weights(network: nn.Module, found: dict[str, Tensor], origin: Path) -> None:
+def load_all_weights(network: nn.Module, found: dict[str, Tensor], origin: Path) -> None:
     """Put weights into a network, all of them or none."""
     try:
         network.load_state_dict(found)
@@ -185,7 +185,7 @@ PACKAGED = {
 }
 
 
-def imagenet_name(config: Config) -> str | None:
+def find_imagenet_name(config: Config) -> str | None:
     """Name the encoder whose published weights an architecture with these options takes.
 
     Returns as timm or segmentation-models-pytorch calls it; None where there are none.
@@ -194,7 +194,7 @@ def imagenet_name(config: Config) -> str | None:
     return named
 
 
-def imagenet_normalisation(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def imagenet_normalization(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Say how images were normalised when the published weights of an encoder were learnt.
 
     Mean and standard deviation of red, green and blue in [0, 1]; those of ImageNet where timm does not know it.
@@ -206,7 +206,7 @@ def imagenet_normalisation(name: str) -> tuple[tuple[float, float, float], tuple
     return (mean_red, mean_green, mean_blue), (red, green, blue)
 
 
-def load_imagenet(encoder: nn.Module, name: str) -> None:
+def load_imagenet_weights(encoder: nn.Module, name: str) -> None:
     """Put ImageNet weights into an encoder."""
     bare, epsilons = name.removeprefix("tu-"), None
     inner = dict(encoder.named_children()).get("model", encoder)
@@ -217,9 +217,9 @@ def load_imagenet(encoder: nn.Module, name: str) -> None:
         weights = _smp_weights(name)
     else:
         weights, epsilons = _hub_weights(bare, target)
-    matched, norms = _match_in_order(weights, target, name), norms_of(inner)
+    matched, norms = _match_in_order(weights, target, name), find_norms(inner)
     if epsilons is not None:
-        matched = refitted(matched, norms, dict(zip(norms, epsilons, strict=False)))
+        matched = rescale_norms(matched, norms, dict(zip(norms, epsilons, strict=False)))
     inner.load_state_dict(matched)
 
 
@@ -246,8 +246,8 @@ def _hub_weights(name: str, target: dict[str, torch.Tensor]) -> tuple[dict[str, 
     try:
         model = timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub raises many kinds; each means that the weights did not come
-        raise _not_fetched(name, error) from error
-    published, norms = model.state_dict(), norms_of(model)
+        raise _download_error(name, error) from error
+    published, norms = model.state_dict(), find_norms(model)
     known = {key: value for key, value in published.items() if key in target}
     if len(known) == len(target):
         return known, [norm.eps for name, norm in norms.items() if f"{name}.running_var" in target]
@@ -261,10 +261,10 @@ def _smp_weights(name: str) -> dict[str, torch.Tensor]:
     try:
         return get_encoder(name, weights="imagenet").state_dict()
     except Exception as error:  # the hub raises many kinds; each means that the weights did not come
-        raise _not_fetched(name, error) from error
+        raise _download_error(name, error) from error
 
 
-def _not_fetched(name: str, error: Exception) -> BundleError:
+def _download_error(name: str, error: Exception) -> BundleError:
     return BundleError(
         f"ImageNet weights of {name} could not be fetched ({type(error).__name__}). Check the network, "
         f"or choose an encoder whose weights come with a package: {', '.join(PACKAGED)}."
@@ -290,7 +290,7 @@ def _match_in_order(
     return matched
 
 
-TIMM = "model."  # under which segmentation-models-pytorch and our classifiers hold what timm built
+TIMM_PREFIX = "model."  # under which segmentation-models-pytorch and our classifiers hold what timm built
 COUNTER = "num_batches_tracked"  # of batch normalisation; no weight
 
 
@@ -299,34 +299,36 @@ def load_encoder(network: nn.Module, info: BundleInfo) -> str:
 
     What was taken, for a person.
     """
-    source, target = encoder_of(load_network(info)), encoder_of(network)
+    source, target = find_encoder(load_network(info)), find_encoder(network)
     if source is None or target is None or not list(target.parameters()):
         lacking = (
             f"the network of '{info.name}' ({info.config.architecture})" if source is None else "the recipe's network"
         )
         raise BundleError(f"{lacking} has no encoder, so none can be taken over. Start from another model, or 'none'.")
-    weights = _by_our_names(source, target)
-    _refuse_another(info, weights, target)
-    norms = norms_of(target)
-    epsilons = {_bare(name): norm.eps for name, norm in norms_of(source).items()}
-    fitted = refitted(weights, norms, {name: epsilons.get(_bare(name), norm.eps) for name, norm in norms.items()})
+    weights = _match_names(source, target)
+    _check_same_encoder(info, weights, target)
+    norms = find_norms(target)
+    epsilons = {_strip_timm_prefix(name): norm.eps for name, norm in find_norms(source).items()}
+    fitted = rescale_norms(
+        weights, norms, {name: epsilons.get(_strip_timm_prefix(name), norm.eps) for name, norm in norms.items()}
+    )
     target.load_state_dict(fitted)
     count = sum(not name.endswith(COUNTER) for name in fitted)
     return f"start: the encoder, {count} tensors, comes from '{info.name}'; the rest is random."
 
 
-def _by_our_names(source: nn.Module, target: nn.Module) -> dict[str, Tensor]:
+def _match_names(source: nn.Module, target: nn.Module) -> dict[str, Tensor]:
     """Find each tensor of an encoder in the other; either may hold it as what timm built, or directly."""
-    known = {_bare(name): value for name, value in source.state_dict().items()}
-    return {name: known[_bare(name)] for name in target.state_dict() if _bare(name) in known}
+    known = {_strip_timm_prefix(name): value for name, value in source.state_dict().items()}
+    return {name: known[_strip_timm_prefix(name)] for name in target.state_dict() if _strip_timm_prefix(name) in known}
 
 
-def _bare(name: str) -> str:
+def _strip_timm_prefix(name: str) -> str:
     """Name a tensor as timm does."""
-    return name.removeprefix(TIMM)
+    return name.removeprefix(TIMM_PREFIX)
 
 
-def _refuse_another(info: BundleInfo, weights: dict[str, Tensor], target: nn.Module) -> None:
+def _check_same_encoder(info: BundleInfo, weights: dict[str, Tensor], target: nn.Module) -> None:
     """Refuse an encoder that lacks tensors, or has them in other shapes."""
     wanted = target.state_dict()
     fit = [name for name, value in weights.items() if value.shape == wanted[name].shape]

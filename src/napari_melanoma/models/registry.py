@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.core.errors import BundleError, ConfigError
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.parsing import parse_json
-from napari_melanoma.core.paths import NamedPaths, is_device
+from napari_melanoma.core.paths import PathResolver, is_device_name
 from napari_melanoma.models.bundle import (
     CONFIG,
     WEIGHTS,
@@ -27,16 +27,19 @@ from napari_melanoma.models.bundle import (
 )
 
 if TYPE_CHECKING:
-    from napari_melanoma.models.zoo import Task
+    from napari_melanoma.models.zoo import ArchitectureTask
 
 DEFAULT_BUNDLE = "lesion-small"
 DEFAULT_CLASSIFIER = "melanoma-small"
 DEFAULT_TILE_MODEL = "tile-demo"  # of slides
-DOES = {"segmentation": "draws lesions and tells no diagnosis", "classification": "tells a diagnosis and draws nothing"}
-SHIPPED = Path(__file__).parent / "weights"
+TASK_DESCRIPTIONS = {
+    "segmentation": "draws lesions and tells no diagnosis",
+    "classification": "tells a diagnosis and draws nothing",
+}
+SHIPPED_FOLDER = Path(__file__).parent / "weights"
 
 
-def user_folder() -> Path:
+def user_models_folder() -> Path:
     """Folder in which the user's own bundles lie; it need not exist."""
     from platformdirs import user_data_path
 
@@ -49,44 +52,44 @@ def list_bundles() -> list[BundleInfo]:
     Those that can be used; ``unusable_bundles`` says what is wrong with the others.
     """
     found: dict[str, BundleInfo] = {}
-    for folder in (SHIPPED, user_folder()):
+    for folder in (SHIPPED_FOLDER, user_models_folder()):
         for config in sorted(folder.glob(f"*/{CONFIG}")):
             try:
                 bundle = read_bundle(config.parent)
-                found[bundle.name] = bundle if folder == SHIPPED else usable(bundle)
+                found[bundle.name] = bundle if folder == SHIPPED_FOLDER else check_usable(bundle)
             except (BundleError, ConfigError):
                 continue
     return list(found.values())
 
 
-def unusable_bundles() -> dict[Path, str]:
+def list_unusable_bundles() -> dict[Path, str]:
     """List the folders of the user's model folder that hold a bundle which cannot be used.
 
     Returns the folder, and why.
     """
     found: dict[Path, str] = {}
-    for config in sorted(user_folder().glob(f"*/{CONFIG}")):
+    for config in sorted(user_models_folder().glob(f"*/{CONFIG}")):
         try:
-            usable(read_bundle(config.parent))
+            check_usable(read_bundle(config.parent))
         except (BundleError, ConfigError) as error:
             found[config.parent] = str(error)
     return found
 
 
-def usable(bundle: BundleInfo) -> BundleInfo:
+def check_usable(bundle: BundleInfo) -> BundleInfo:
     """Refuse a bundle whose network cannot be built with what is installed, or whose file of weights is damaged.
 
     Imports no torch; of the weights it reads the header alone.
     """
     check_header(bundle.path / WEIGHTS)
     options = json.dumps(bundle.config.options, sort_keys=True)
-    why = why_not_built(bundle.config.architecture, options)
+    why = explain_not_buildable(bundle.config.architecture, options)
     if not why:
         return bundle
-    raise BundleError(f"the model '{bundle.name}' cannot be used: {why} {_made_with(bundle.config.provenance)}")
+    raise BundleError(f"the model '{bundle.name}' cannot be used: {why} {_describe_versions(bundle.config.provenance)}")
 
 
-def _made_with(provenance: Mapping[str, Any]) -> str:
+def _describe_versions(provenance: Mapping[str, Any]) -> str:
     """Say which packages a bundle was made with, as far as it says so."""
     program, version = provenance.get("program"), provenance.get("version")
     there = provenance.get("packages")
@@ -105,19 +108,19 @@ def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
     known = {bundle.name: bundle for bundle in list_bundles()}
     if name_or_path in known:
         return known[name_or_path]
-    if (user_folder() / name_or_path) in (unusable := unusable_bundles()):
-        raise BundleError(unusable[user_folder() / name_or_path])
+    if (user_models_folder() / name_or_path) in (unusable := list_unusable_bundles()):
+        raise BundleError(unusable[user_models_folder() / name_or_path])
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         found = read_bundle(path)
         check_header(found.path / WEIGHTS)
         return found
-    fitting = [name for name, bundle in known.items() if bundle.config.is_of_slides or not of_slides]
+    fitting = [name for name, bundle in known.items() if bundle.config.is_slide_model or not of_slides]
     names = ", ".join(fitting) or "none installed"
     raise BundleError(f"there is no model named '{name_or_path}' (known: {names}), and no folder of that path.")
 
 
-def of_task(bundle: BundleInfo, task: Task) -> BundleInfo:
+def require_task(bundle: BundleInfo, task: ArchitectureTask) -> BundleInfo:
     """Refuse a bundle that was made for something else."""
     if bundle.config.encoder is not None:
         raise BundleError(
@@ -128,57 +131,59 @@ def of_task(bundle: BundleInfo, task: Task) -> BundleInfo:
         return bundle
     fitting = ", ".join(known.name for known in list_bundles() if known.config.task == task)
     advice = f"Name one for {task}: {fitting}." if fitting else f"No model for {task} is installed."
-    raise BundleError(f"'{bundle.name}' is a model for {bundle.config.task}: it {DOES[bundle.config.task]}. {advice}")
+    raise BundleError(
+        f"'{bundle.name}' is a model for {bundle.config.task}: it {TASK_DESCRIPTIONS[bundle.config.task]}. {advice}"
+    )
 
 
-def why_not_for_photographs(config: BundleConfig) -> str:
+def explain_not_for_photographs(config: BundleConfig) -> str:
     """Say why photographs cannot be analysed with a model, whatever its task.
 
     What it is for, in a few words that follow its name; empty where they can be.
     """
-    if config.is_of_slides:
+    if config.is_slide_model:
         return "is a model of slides"
-    if config.task == "segmentation" and not config.draws_one_class:
+    if config.task == "segmentation" and not config.segments_one_class:
         return f"tells {len(config.classes)} classes of tissue apart"
     return ""
 
 
-def for_photographs(bundle: BundleInfo, task: Task) -> BundleInfo:
+def require_photograph_model(bundle: BundleInfo, task: ArchitectureTask) -> BundleInfo:
     """Refuse a bundle that a photograph cannot be analysed with."""
-    why = why_not_for_photographs(of_task(bundle, task).config)
+    why = explain_not_for_photographs(require_task(bundle, task).config)
     if not why:
         return bundle
-    fitting = ", ".join(known.name for known in fitting_photographs(task)) or "none is installed"
+    fitting = ", ".join(known.name for known in list_photograph_models(task)) or "none is installed"
     raise BundleError(
         f"'{bundle.name}' {why} ({', '.join(bundle.config.classes)}), and cannot analyse a photograph of one lesion. "
         f"For photographs: {fitting}."
     )
 
 
-def fitting_photographs(task: Task) -> list[BundleInfo]:
+def list_photograph_models(task: ArchitectureTask) -> list[BundleInfo]:
     """List the bundles that photographs can be analysed with.
 
     Returns as ``list_bundles`` gives them, without those of slides or of several classes of tissue.
     """
     return [
-        known for known in list_bundles() if known.config.task == task and not why_not_for_photographs(known.config)
+        known for known in list_bundles() if known.config.task == task and not explain_not_for_photographs(known.config)
     ]
 
 
-def default_classifier() -> BundleInfo | None:
+def find_default_classifier() -> BundleInfo | None:
     """Find the classifier of photographs that is taken where none is named.
 
     Returns the shipped one, else the first that is installed; None where there is none.
     """
-    known = {bundle.name: bundle for bundle in fitting_photographs("classification")}
+    known = {bundle.name: bundle for bundle in list_photograph_models("classification")}
     return known.get(DEFAULT_CLASSIFIER) or next(iter(known.values()), None)
 
 
 def find_classifier(name_or_path: str) -> BundleInfo:
     """Find a classifier of photographs by its name, or by the path of its folder."""
     if name_or_path:
-        return for_photographs(find_bundle(name_or_path), "classification")
-    found = default_classifier()
+        return require_photograph_model(find_bundle(name_or_path), "classification")
+    found = find_default_classifier()
     if found is None:
         raise BundleError(
             'no model that tells a diagnosis is installed. Train one (task = "classification" in a recipe) or add '
@@ -187,50 +192,53 @@ def find_classifier(name_or_path: str) -> BundleInfo:
     return found
 
 
-def adopt(bundle: BundleInfo, name: str | None = None) -> BundleInfo:
+def install_bundle(bundle: BundleInfo, name: str | None = None) -> BundleInfo:
     """Copy a bundle into the user's model folder, so that it is listed and found by its name."""
-    usable(bundle)
+    check_usable(bundle)
     check_weights(bundle.path / WEIGHTS)
     stem = re.sub(r"[^\w.-]+", "-", name or bundle.name).strip("-.")[:60] or "model"
-    stem = f"model-{stem}" if is_device(stem) else stem
+    stem = f"model-{stem}" if is_device_name(stem) else stem
     taken = {known.name: known for known in list_bundles()}
     wanted, number = stem, 1
-    while wanted in taken or (user_folder() / wanted).exists():
+    while wanted in taken or (user_models_folder() / wanted).exists():
         known = taken.get(wanted)
-        if known and known.path.parent == user_folder() and known.fingerprint == bundle.fingerprint:
+        if known and known.path.parent == user_models_folder() and known.fingerprint == bundle.fingerprint:
             return known
         number += 1
         wanted = f"{stem}-{number}"
-    _refuse_links(bundle.path)
+    _check_links(bundle.path)
     config = bundle.config.model_copy(update={"name": wanted})
-    with atomic_folder(user_folder() / wanted) as folder:
+    with atomic_folder(user_models_folder() / wanted) as folder:
         shutil.copytree(bundle.path, folder, dirs_exist_ok=True)
         write_json(folder / CONFIG, config.model_dump(mode="json"))
-    return BundleInfo(user_folder() / wanted, config)
+    return BundleInfo(user_models_folder() / wanted, config)
 
 
-def _refuse_links(folder: Path) -> None:
+def _check_links(folder: Path) -> None:
     """Raise where a bundle has a link that leads out of it: what lies there must not be copied as a part of it."""
     # The hub's cache holds the files of all revisions of a model in one folder, and a bundle of links to them.
-    paths = NamedPaths(folder.parent.parent if folder.parent.name == "snapshots" else folder, allow_outside=False)
+    paths = PathResolver(folder.parent.parent if folder.parent.name == "snapshots" else folder, allow_outside=False)
     for parent, folders, files in os.walk(folder):
-        strange = next((path for name in (*folders, *files) if not paths.holds(path := Path(parent, name))), None)
+        strange = next((path for name in (*folders, *files) if not paths.contains(path := Path(parent, name))), None)
         if strange is not None:
             raise BundleError(f"{strange} is a link that leads out of the bundle: put the file itself there.")
 
 
-ENCODERS = {"timm": "models", "segmentation_models_pytorch": "encoders"}  # package, folder of the files that name them
+ENCODER_PACKAGES = {
+    "timm": "models",
+    "segmentation_models_pytorch": "encoders",
+}  # package, folder of the files that name them
 
 
 @cache
-def why_not_built(architecture: str, options: str) -> str:
+def explain_not_buildable(architecture: str, options: str) -> str:
     """Say why a network cannot be built.
 
     A sentence; empty where it can, as far as names and options tell.
     """
-    from napari_melanoma.models.zoo import architectures
+    from napari_melanoma.models.zoo import list_architectures
 
-    known = architectures()
+    known = list_architectures()
     if architecture not in known:
         return f"its architecture '{architecture}' is not installed (installed: {', '.join(known)})."
     try:
@@ -242,23 +250,23 @@ def why_not_built(architecture: str, options: str) -> str:
     encoder = getattr(config, "encoder", None)
     if not isinstance(encoder, str):
         return ""
-    missing = [package.replace("_", "-") for package in ENCODERS if find_spec(package) is None]
+    missing = [package.replace("_", "-") for package in ENCODER_PACKAGES if find_spec(package) is None]
     if missing:
         return f"the package {' and '.join(missing)} is not installed: pip install {' '.join(missing)}."
-    if _is_named(encoder):
+    if _mentions_encoder(encoder):
         return ""
     return f"its encoder '{encoder}' is in neither the installed timm nor segmentation-models-pytorch: update both."
 
 
-def _is_named(encoder: str) -> bool:
+def _mentions_encoder(encoder: str) -> bool:
     """Whether a source file of a package defines or quotes an encoder; True where there are no source files."""
     name = encoder.removeprefix("tu-").split(".")[0].encode()
     there = [b"def " + name + b"(", b'"' + name + b'"', b"'" + name + b"'"]
-    files = [file for package, folder in ENCODERS.items() for file in _sources(package, folder)]
+    files = [file for package, folder in ENCODER_PACKAGES.items() for file in _list_source_files(package, folder)]
     return not files or any(word in content for content in map(Path.read_bytes, files) for word in there)
 
 
-def _sources(package: str, folder: str) -> list[Path]:
+def _list_source_files(package: str, folder: str) -> list[Path]:
     """Source files of a folder of an installed package."""
     spec = find_spec(package)
     places = (spec.submodule_search_locations if spec else None) or ()

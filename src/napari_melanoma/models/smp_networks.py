@@ -11,20 +11,20 @@ from napari_melanoma.core.errors import ConfigError
 if TYPE_CHECKING:
     from torch import nn
 
-TIMM = "tu-"  # how segmentation-models-pytorch marks encoders that timm has and it does not
+TIMM_PREFIX = "tu-"  # how segmentation-models-pytorch marks encoders that timm has and it does not
 
 
-def encoder_name(encoder: str) -> str:
+def find_encoder_name(encoder: str) -> str:
     """Find an encoder by the name that segmentation-models-pytorch or timm has for it."""
     import timm
     from segmentation_models_pytorch.encoders import get_encoder_names
 
     own = get_encoder_names()
-    bare = encoder.removeprefix(TIMM)
+    bare = encoder.removeprefix(TIMM_PREFIX)
     if encoder in own:
         return encoder
     if timm.is_model(bare):
-        return f"{TIMM}{bare}"
+        return f"{TIMM_PREFIX}{bare}"
     close = get_close_matches(bare, {*own, *timm.list_models()}, n=3)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     raise ConfigError(f"neither segmentation-models-pytorch nor timm has an encoder named '{encoder}'.{hint}")
@@ -35,9 +35,9 @@ def build_smp(network: Callable[..., nn.Module], encoder: str, classes: int, **a
 
     Returns float (batch, 3, row, column) to logits (batch, class, row, column).
     """
-    name = encoder_name(encoder)
+    name = find_encoder_name(encoder)
     try:
-        return _made(network, encoder_name=name, encoder_weights=None, in_channels=3, classes=classes, **arguments)
+        return _build(network, encoder_name=name, encoder_weights=None, in_channels=3, classes=classes, **arguments)
     except (TypeError, ValueError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
         title = getattr(network, "__name__", str(network))
         given = f" with {arguments}" if arguments else ""
@@ -47,7 +47,7 @@ def build_smp(network: Callable[..., nn.Module], encoder: str, classes: int, **a
         ) from error
 
 
-def _made(network: Callable[..., nn.Module], **arguments: Any) -> nn.Module:  # noqa: ANN401 - whatever it takes
+def _build(network: Callable[..., nn.Module], **arguments: Any) -> nn.Module:  # noqa: ANN401 - whatever it takes
     """Build on the device that is asked for; what asks its own tensors for numbers cannot be built without memory."""
     import torch
 

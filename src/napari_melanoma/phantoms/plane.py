@@ -34,7 +34,7 @@ class Plane:
     extent_mm: tuple[float, float]
 
     @classmethod
-    def of(cls, size: tuple[int, int], field_mm: float) -> Self:
+    def from_size(cls, size: tuple[int, int], field_mm: float) -> Self:
         """Plane of a whole image.
 
         ``size``: height and width in pixels. ``field_mm``: width of the view, from the left edge of the first pixel to
@@ -127,7 +127,7 @@ def _spline(positions: Map, extent_mm: float, scale_mm: float, nodes: int) -> cs
     return csr_array((weights.ravel(), columns.ravel(), starts), shape=(len(positions), nodes))
 
 
-def stream(seed: int, *name: str | int) -> np.random.Generator:
+def random_stream(seed: int, *name: str | int) -> np.random.Generator:
     """Give the random stream of one element."""
     key = tuple(crc32(str(part).encode()) for part in name)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))

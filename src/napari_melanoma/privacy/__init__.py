@@ -1,6 +1,6 @@
 """Pseudonyms, and the audit of what a folder would give away of a person."""
 
-from napari_melanoma.privacy.audit import Audited, audit
-from napari_melanoma.privacy.rules import KINDS, Finding
+from napari_melanoma.privacy.audit import AuditResult, audit
+from napari_melanoma.privacy.rules import KINDS, PrivacyFinding
 
-__all__ = ["KINDS", "Audited", "Finding", "audit"]
+__all__ = ["KINDS", "AuditResult", "PrivacyFinding", "audit"]

@@ -17,20 +17,27 @@ from typing import IO, cast
 
 from napari_melanoma.core.context import Progress, RunContext
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, Format, identify
+from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, Format, identify_format
 from napari_melanoma.privacy.documents import (
-    html_entries,
-    json_entries,
-    pictures_inside,
-    sheet_entries,
-    table_findings,
-    toml_entries,
-    xml_entries,
+    extract_pictures,
+    inspect_table,
+    read_html_entries,
+    read_json_entries,
+    read_sheet_entries,
+    read_toml_entries,
+    read_xml_entries,
 )
-from napari_melanoma.privacy.images import dicom_entries, picture_entries, tiff_entries
-from napari_melanoma.privacy.rules import Entry, Finding, found, in_name, in_text, judge
+from napari_melanoma.privacy.images import read_dicom_entries, read_picture_entries, read_tiff_entries
+from napari_melanoma.privacy.rules import (
+    MetadataEntry,
+    PrivacyFinding,
+    create_finding,
+    find_in_entry,
+    find_in_name,
+    find_in_text,
+)
 
-TOLD_EVERY = 20  # files between two reports of the progress
+PROGRESS_EVERY = 20  # files between two reports of the progress
 SYSTEM_FILES = {
     "thumbs.db": "thumbnails of the pictures that were in the folder",
     ".ds_store": "names of files that were in the folder",
@@ -38,7 +45,7 @@ SYSTEM_FILES = {
 
 
 @dataclass
-class Audited:
+class AuditResult:
     """What an audit came to: ``files`` looked at, ``counts`` of findings by kind, files that were not looked into.
 
     ``passed_over`` names each of those and why; of these files nothing is known.
@@ -46,33 +53,33 @@ class Audited:
 
     files: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    passed_over: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
         """Whether nothing was found and every file could be looked into."""
-        return not self.counts and not self.passed_over
+        return not self.counts and not self.skipped
 
 
-def audit(paths: Iterable[Path], tell: Callable[[Finding], None], *, run: RunContext) -> Audited:
+def audit(paths: Iterable[Path], on_finding: Callable[[PrivacyFinding], None], *, run: RunContext) -> AuditResult:
     """Look through files and folders for what tells who somebody is; nothing is written.
 
     Counts, and what could not be looked into.
     """
-    result = Audited()
+    result = AuditResult()
     for top in paths:
         if not top.exists():
             raise InputError(f"{top} does not exist. Name a file or folder that is to be handed on.")
         for path in _walk(top):
             run.check()
             name = path.name if path == top else path.relative_to(top).as_posix()
-            for finding in _of_path(path, name, result):
+            for finding in _inspect_path(path, name, result):
                 result.counts[finding.kind] += 1
-                tell(finding)
+                on_finding(finding)
             if path.is_dir():
                 continue
             result.files += 1
-            if result.files % TOLD_EVERY == 0:
+            if result.files % PROGRESS_EVERY == 0:
                 run.report(Progress(result.files, None, "Looking into files"))
     return result
 
@@ -90,37 +97,42 @@ def _walk(top: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted([*names, *links]))
 
 
-def _of_path(path: Path, name: str, result: Audited) -> Iterator[Finding]:
+def _inspect_path(path: Path, name: str, result: AuditResult) -> Iterator[PrivacyFinding]:
     """What a file or folder gives away, by its name, as a link, and inside."""
-    for kind, value in in_name(path.name):
-        yield found(name, Entry("name", "name", "", value), kind, value)
+    for kind, value in find_in_name(path.name):
+        yield create_finding(name, MetadataEntry("name", "name", "", value), kind, value)
     if path.name.lower() in SYSTEM_FILES:
-        yield found(name, Entry("name", "system file", "", ""), "picture", SYSTEM_FILES[path.name.lower()])
+        yield create_finding(
+            name, MetadataEntry("name", "system file", "", ""), "picture", SYSTEM_FILES[path.name.lower()]
+        )
     if path.is_symlink():
         target = os.fspath(path.readlink())
-        yield from (found(name, Entry("name", "link", "", target), kind, value) for kind, value in in_text(target))
+        yield from (
+            create_finding(name, MetadataEntry("name", "link", "", target), kind, value)
+            for kind, value in find_in_text(target)
+        )
     if not path.is_file():
         return
     try:
         with path.open("rb") as file:
-            yield from file_findings(file, name)
-    except NotLookedInto as reason:
-        result.passed_over[name] = str(reason)
+            yield from inspect_file(file, name)
+    except NotInspected as reason:
+        result.skipped[name] = str(reason)
     except OSError as error:
-        result.passed_over[name] = f"it cannot be read ({error.strerror or error})"
+        result.skipped[name] = f"it cannot be read ({error.strerror or error})"
 
 
 TABLES = (".csv", ".tsv", ".tab")
-DOCUMENTS: dict[str, Callable[[str], Iterable[Entry]]] = {
+DOCUMENTS: dict[str, Callable[[str], Iterable[MetadataEntry]]] = {
     **dict.fromkeys(
-        (".json", ".jsonl", ".geojson", ".ipynb", ".zattrs", ".zarray", ".zgroup", ".zmetadata"), json_entries
+        (".json", ".jsonl", ".geojson", ".ipynb", ".zattrs", ".zarray", ".zgroup", ".zmetadata"), read_json_entries
     ),
-    ".toml": toml_entries,
-    **dict.fromkeys((".xml", ".svg", ".rels"), xml_entries),
-    ".xmp": partial(xml_entries, place="picture", before="XMP "),
-    **dict.fromkeys((".html", ".htm"), html_entries),
+    ".toml": read_toml_entries,
+    **dict.fromkeys((".xml", ".svg", ".rels"), read_xml_entries),
+    ".xmp": partial(read_xml_entries, place="picture", before="XMP "),
+    **dict.fromkeys((".html", ".htm"), read_html_entries),
 }
-NOT_UNDERSTOOD = {
+UNSUPPORTED = {
     **dict.fromkeys((".pdf", ".mp4", ".mov", ".avi", ".mkv", ".heics"), "its kind is not understood here"),
     **dict.fromkeys(
         (".gif", ".jp2", ".j2k", ".jxl", ".avif", ".psd", ".raf", ".cr3"), "its kind is not understood here"
@@ -136,68 +148,68 @@ NOT_UNDERSTOOD = {
     ),
 }
 DOCUMENT_BYTES = 32 << 20  # a larger one is read as text, a piece after the other
-PIECE, OVERLAP = 1 << 20, 512
+CHUNK_BYTES, CHUNK_OVERLAP = 1 << 20, 512
 MEMBER_BYTES = 64 << 20  # of a file in an archive, unpacked
 TEXT_HEAD_BYTES = 8192
 _HOME = re.compile(rb"(?:/home/|/Users/|[A-Z]:\\{1,2}Users\\{1,2})[\x21-\x7e]{2,200}")
-DEEPEST = 3  # archives in archives
+MAX_DEPTH = 3  # archives in archives
 
 
-class NotLookedInto(Exception):  # noqa: N818 - an outcome that the audit tells, not an error of ours
+class NotInspected(Exception):  # noqa: N818 - an outcome that the audit tells, not an error of ours
     """A file could not be looked into, and why."""
 
 
-def file_findings(file: IO[bytes], name: str, depth: int = 0) -> Iterator[Finding]:
+def inspect_file(file: IO[bytes], name: str, depth: int = 0) -> Iterator[PrivacyFinding]:
     """Look into one file.
 
     In the order in which they stand in the file.
     """
     head = file.read(HEAD_BYTES)
     file.seek(0)
-    kind, suffix = identify(head), PurePosixPath(name.lower()).suffix
+    kind, suffix = identify_format(head), PurePosixPath(name.lower()).suffix
     try:
         if kind:
-            yield from _judged(_picture(file, kind), name)
+            yield from _find_in_entries(_read_picture(file, kind), name)
         elif head.startswith(b"PK\x03\x04"):
-            yield from _archive(file, name, depth)
-        elif suffix in NOT_UNDERSTOOD:
-            raise NotLookedInto(NOT_UNDERSTOOD[suffix])
+            yield from _inspect_archive(file, name, depth)
+        elif suffix in UNSUPPORTED:
+            raise NotInspected(UNSUPPORTED[suffix])
         else:
-            yield from _others(file, name, depth)
-    except (*DAMAGE, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise NotLookedInto(f"it is damaged ({error})") from error
+            yield from _inspect_other(file, name, depth)
+    except (*DAMAGE_ERRORS, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        raise NotInspected(f"it is damaged ({error})") from error
 
 
-def _picture(file: IO[bytes], kind: Format) -> Iterable[Entry]:
+def _read_picture(file: IO[bytes], kind: Format) -> Iterable[MetadataEntry]:
     """What a picture says besides its pixels."""
     if kind == "DICOM":
-        return dicom_entries(file)
-    return tiff_entries(file) if kind == "TIFF" else picture_entries(file, kind)
+        return read_dicom_entries(file)
+    return read_tiff_entries(file) if kind == "TIFF" else read_picture_entries(file, kind)
 
 
-def _others(file: IO[bytes], name: str, depth: int) -> Iterator[Finding]:
+def _inspect_other(file: IO[bytes], name: str, depth: int) -> Iterator[PrivacyFinding]:
     """Tables, documents, other text, and files of which only places and accounts are looked for."""
-    encoding = encoding_of(_start(file))
+    encoding = detect_encoding(_read_head(file))
     suffix = PurePosixPath(name.lower()).suffix or PurePosixPath(name.lower()).name
     if encoding is None:
-        yield from _binary(file, name)
+        yield from _inspect_binary(file, name)
     elif suffix in TABLES:
         with _as_text(file, encoding) as reader:
-            yield from table_findings(reader, name)
+            yield from inspect_table(reader, name)
     else:
         size = file.seek(0, 2)
         file.seek(0)
         if suffix in DOCUMENTS and size <= DOCUMENT_BYTES:
             text = file.read().decode(encoding, "replace")
-            yield from _judged(DOCUMENTS[suffix](text), name)
-            for number, picture in enumerate(pictures_inside(text), start=1):
-                yield from file_findings(BytesIO(picture), f"{name} > picture {number}", depth)
+            yield from _find_in_entries(DOCUMENTS[suffix](text), name)
+            for number, picture in enumerate(extract_pictures(text), start=1):
+                yield from inspect_file(BytesIO(picture), f"{name} > picture {number}", depth)
         else:
             with _as_text(file, encoding) as reader:
-                yield from _text(reader, name)
+                yield from _inspect_text(reader, name)
 
 
-def encoding_of(head: bytes) -> str | None:
+def detect_encoding(head: bytes) -> str | None:
     """Tell the encoding of a text by its first bytes.
 
     Returns ``utf-8-sig``, ``utf-16`` or ``latin-1``; None where it is no text.
@@ -223,86 +235,88 @@ def _as_text(file: IO[bytes], encoding: str) -> Iterator[TextIOWrapper]:
         text.detach()
 
 
-def _start(file: IO[bytes]) -> bytes:
+def _read_head(file: IO[bytes]) -> bytes:
     """The first piece of a file, by which a text is told from other things."""
     head = file.read(TEXT_HEAD_BYTES)
     file.seek(0)
     return head
 
 
-def _judged(entries: Iterable[Entry], name: str) -> Iterator[Finding]:
+def _find_in_entries(entries: Iterable[MetadataEntry], name: str) -> Iterator[PrivacyFinding]:
     """Findings of entries, each place and kind once, the others counted."""
-    first: dict[tuple[str, str], tuple[Entry, str]] = {}
+    first: dict[tuple[str, str], tuple[MetadataEntry, str]] = {}
     counts: dict[tuple[str, str], int] = {}
     for entry in entries:
-        for kind, value in judge(entry):
-            at = entry if entry.key or not entry.where.endswith("text") else _on_line(entry, value)
+        for kind, value in find_in_entry(entry):
+            at = entry if entry.key or not entry.where.endswith("text") else _with_line_number(entry, value)
             key = (at.where, kind)
             first.setdefault(key, (at, value))
             counts[key] = counts.get(key, 0) + 1
-    yield from (found(name, entry, key[1], value, counts[key]) for key, (entry, value) in first.items())
+    yield from (create_finding(name, entry, key[1], value, counts[key]) for key, (entry, value) in first.items())
 
 
-def _on_line(entry: Entry, value: str) -> Entry:
+def _with_line_number(entry: MetadataEntry, value: str) -> MetadataEntry:
     """The entry of a text, with the line on which something stands."""
     line = entry.value.count("\n", 0, max(0, entry.value.find(value))) + 1
-    return Entry(entry.place, f"{entry.where.removesuffix('text')}line {line}", entry.key, entry.value)
+    return MetadataEntry(entry.place, f"{entry.where.removesuffix('text')}line {line}", entry.key, entry.value)
 
 
-def _text(file: IO[str], name: str) -> Iterator[Finding]:
+def _inspect_text(file: IO[str], name: str) -> Iterator[PrivacyFinding]:
     """Look through a text of any length, a piece after the other; the first of each kind is told."""
     known: set[str] = set()
     lines, before = 1, ""
-    while piece := file.read(PIECE):
+    while piece := file.read(CHUNK_BYTES):
         text = before + piece
-        for kind, value in in_text(text):
+        for kind, value in find_in_text(text):
             if kind not in known:
                 known.add(kind)
                 line = lines + text.count("\n", 0, text.find(value))
-                yield found(name, Entry("text", f"line {line}", "", value), kind, value)
-        before = text[-OVERLAP:]
+                yield create_finding(name, MetadataEntry("text", f"line {line}", "", value), kind, value)
+        before = text[-CHUNK_OVERLAP:]
         lines += text.count("\n", 0, len(text) - len(before))
 
 
-def _binary(file: IO[bytes], name: str) -> Iterator[Finding]:
+def _inspect_binary(file: IO[bytes], name: str) -> Iterator[PrivacyFinding]:
     """Look for folders of users in a file of another kind, such as weights or a database; the first is told."""
     before = b""
-    while piece := file.read(PIECE):
+    while piece := file.read(CHUNK_BYTES):
         homes = _HOME.findall(before + piece)
         if homes:
-            for kind, value in in_text("\n".join(hit.decode("ascii") for hit in homes)):
-                yield found(name, Entry("text", "inside", "", value), kind, value)
+            for kind, value in find_in_text("\n".join(hit.decode("ascii") for hit in homes)):
+                yield create_finding(name, MetadataEntry("text", "inside", "", value), kind, value)
             return
-        before = piece[-OVERLAP:]
+        before = piece[-CHUNK_OVERLAP:]
 
 
-def _archive(file: IO[bytes], name: str, depth: int) -> Iterator[Finding]:
+def _inspect_archive(file: IO[bytes], name: str, depth: int) -> Iterator[PrivacyFinding]:
     """Look into each file of a ZIP archive, which office documents and checkpoints are too."""
-    if depth >= DEEPEST:
-        raise NotLookedInto("it lies in archives within archives")
+    if depth >= MAX_DEPTH:
+        raise NotInspected("it lies in archives within archives")
     missed: list[str] = []
     with zipfile.ZipFile(file) as archive:
         if archive.comment:
-            yield from _judged([Entry("text", "comment", "comment", archive.comment.decode("latin-1"))], name)
+            yield from _find_in_entries(
+                [MetadataEntry("text", "comment", "comment", archive.comment.decode("latin-1"))], name
+            )
         try:
-            yield from _judged(sheet_entries(archive), name)
-        except (*DAMAGE, zipfile.BadZipFile) as error:
+            yield from _find_in_entries(read_sheet_entries(archive), name)
+        except (*DAMAGE_ERRORS, zipfile.BadZipFile) as error:
             missed.append(f"its sheets are damaged ({error})")
         for member in archive.infolist():
             inside = f"{name} > {member.filename}"
-            for kind, value in in_name(PurePosixPath(member.filename).name):
-                yield found(inside, Entry("name", "name", "", value), kind, value)
+            for kind, value in find_in_name(PurePosixPath(member.filename).name):
+                yield create_finding(inside, MetadataEntry("name", "name", "", value), kind, value)
             if member.is_dir():
                 continue
             if member.flag_bits & 1 or member.file_size > MEMBER_BYTES:
                 missed.append(f"{member.filename} inside is encrypted or larger than {MEMBER_BYTES >> 20} MB")
                 continue
             try:
-                yield from file_findings(BytesIO(archive.read(member)), inside, depth + 1)
-            except NotLookedInto as reason:
+                yield from inspect_file(BytesIO(archive.read(member)), inside, depth + 1)
+            except NotInspected as reason:
                 missed.append(f"{member.filename} inside: {reason}")
-            except (*DAMAGE, zipfile.BadZipFile) as error:
+            except (*DAMAGE_ERRORS, zipfile.BadZipFile) as error:
                 missed.append(f"{member.filename} inside is damaged ({error})")
     if missed:  # told once the others were looked into
         more = f", and {len(missed) - 1} more like it" if len(missed) > 1 else ""
-        raise NotLookedInto(missed[0] + more)
+        raise NotInspected(missed[0] + more)

@@ -18,15 +18,15 @@ from napari_melanoma.privacy.rules import (
     AGES,
     PATIENT_IDS,
     REMARKS,
-    Entry,
-    Finding,
-    Place,
-    field_kind,
-    found,
-    in_text,
+    EntrySource,
+    MetadataEntry,
+    PrivacyFinding,
+    classify_field,
+    create_finding,
+    find_in_entry,
+    find_in_text,
     is_date,
-    judge,
-    plain,
+    normalize_name,
 )
 
 if TYPE_CHECKING:
@@ -43,29 +43,29 @@ _WRITTEN_BY_PEOPLE = re.compile(
 _EMBEDDED_XML = re.compile(r"^\s*(<\?xml|<[A-Za-z][\w:]*[\s>])")
 
 
-def json_entries(text: str) -> Iterator[Entry]:
+def read_json_entries(text: str) -> Iterator[MetadataEntry]:
     """Read the fields of a JSON text; one a line (JSON lines) will do.
 
     One for each text or number, with its path such as ``patient.name``.
     """
     try:
-        yield from _fields(parse_json(text, "JSON"), "")
+        yield from _flatten_fields(parse_json(text, "JSON"), "")
     except ValueError:
-        yield from _json_lines(text)
+        yield from _read_json_lines(text)
 
 
-def toml_entries(text: str) -> Iterator[Entry]:
+def read_toml_entries(text: str) -> Iterator[MetadataEntry]:
     """Read the fields of a TOML text.
 
     One for each text or number.
     """
     try:
-        yield from _fields(parse_toml(text, "TOML"), "")
+        yield from _flatten_fields(parse_toml(text, "TOML"), "")
     except ValueError:
-        yield from text_entries(text)
+        yield from read_text_entries(text)
 
 
-def xml_entries(text: str, place: Place = "text", before: str = "") -> Iterator[Entry]:
+def read_xml_entries(text: str, place: EntrySource = "text", before: str = "") -> Iterator[MetadataEntry]:
     """Read elements and attributes of XML, such as OME-XML and XMP.
 
     One for each text and each attribute, by its name without a name space.
@@ -77,31 +77,33 @@ def xml_entries(text: str, place: Place = "text", before: str = "") -> Iterator[
             raise ValueError("entities")
         root = ElementTree.fromstring(re.sub(r"^\s*<\?xpacket[^>]*\?>|<\?xpacket end[^>]*\?>\s*$", "", text))
     except (ElementTree.ParseError, ValueError):
-        yield from text_entries(text, place, before)
+        yield from read_text_entries(text, place, before)
         return
     for element in root.iter():
-        name = _local(element.tag)
+        name = _local_name(element.tag)
         for attribute, value in element.attrib.items():
-            key = "" if _local(attribute) in ("Name", "ID", "Creator") else _local(attribute)
-            yield Entry(place, f"{before}{name}/{_local(attribute)}", key, value, free=_is_free(key, place))
+            key = "" if _local_name(attribute) in ("Name", "ID", "Creator") else _local_name(attribute)
+            yield MetadataEntry(
+                place, f"{before}{name}/{_local_name(attribute)}", key, value, free=_is_free_text(key, place)
+            )
         if element.text and element.text.strip():
             inner = element.text.strip()
             if _EMBEDDED_XML.match(inner):
-                yield from xml_entries(inner, place, before)
+                yield from read_xml_entries(inner, place, before)
             else:
-                key = _above(root, element) if name in ("li", "Name") else name
-                yield Entry(place, f"{before}{name}", key, inner, free=_is_free(key, place))
+                key = _parent_names(root, element) if name in ("li", "Name") else name
+                yield MetadataEntry(place, f"{before}{name}", key, inner, free=_is_free_text(key, place))
 
 
-def html_entries(text: str) -> Iterator[Entry]:
+def read_html_entries(text: str) -> Iterator[MetadataEntry]:
     """Read a page: its source without the pictures in it, and its words without the tags."""
     bare = _DATA_URI.sub("data:", text)
     words = html.unescape(_TAG.sub("\n", _BETWEEN_CELLS.sub(": ", bare)))
-    yield from text_entries(bare)
-    yield Entry("text", "words of the page", "", words)
+    yield from read_text_entries(bare)
+    yield MetadataEntry("text", "words of the page", "", words)
 
 
-def pictures_inside(text: str) -> Iterator[bytes]:
+def extract_pictures(text: str) -> Iterator[bytes]:
     """Give the pictures that a page or an SVG carries within.
 
     Content of each ``data:`` address that can be decoded.
@@ -113,62 +115,62 @@ def pictures_inside(text: str) -> Iterator[bytes]:
             continue
 
 
-def text_entries(text: str, place: Place = "text", before: str = "") -> Iterator[Entry]:
+def read_text_entries(text: str, place: EntrySource = "text", before: str = "") -> Iterator[MetadataEntry]:
     """Give a text as it is.
 
     One; which line something stands on is told when it was found.
     """
-    yield Entry(place, before + "text", "", text)
+    yield MetadataEntry(place, before + "text", "", text)
 
 
-def _json_lines(text: str) -> Iterator[Entry]:
+def _read_json_lines(text: str) -> Iterator[MetadataEntry]:
     """Fields of JSON lines; a line that is none is read as text."""
     for line in text.splitlines():
         try:
-            yield from _fields(parse_json(line, "JSON"), "")
+            yield from _flatten_fields(parse_json(line, "JSON"), "")
         except ValueError:
-            yield from text_entries(line)
+            yield from read_text_entries(line)
 
 
-def _fields(value: Any, path: str) -> Iterator[Entry]:  # noqa: ANN401 - whatever JSON can hold
+def _flatten_fields(value: Any, path: str) -> Iterator[MetadataEntry]:  # noqa: ANN401 - whatever JSON can hold
     """Texts and numbers of nested lists and dicts."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield Entry("text", f"a key of {path or 'the file'}", "", str(key))
-            yield from _fields(item, f"{path}.{key}" if path else str(key))
+            yield MetadataEntry("text", f"a key of {path or 'the file'}", "", str(key))
+            yield from _flatten_fields(item, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list):
         for item in value:
-            yield from _fields(item, path)
+            yield from _flatten_fields(item, path)
     elif value is not None and not isinstance(value, bool | float):
-        yield Entry("text", path or "value", path.rsplit(".", 1)[-1], str(value))
+        yield MetadataEntry("text", path or "value", path.rsplit(".", 1)[-1], str(value))
 
 
-def _local(tag: str) -> str:
+def _local_name(tag: str) -> str:
     """Name of an element or attribute without its name space."""
     return tag.rsplit("}", 1)[-1]
 
 
-def _is_free(name: str, place: Place) -> bool:
+def _is_free_text(name: str, place: EntrySource) -> bool:
     """Whether people write what they like in an element: in a picture; other XML says what its schema wants."""
     return place != "text" and _WRITTEN_BY_PEOPLE.fullmatch(name) is not None
 
 
-def _above(root: Any, item: Any) -> str:  # noqa: ANN401 - elements of ElementTree
+def _parent_names(root: Any, item: Any) -> str:  # noqa: ANN401 - elements of ElementTree
     """Names of what an item belongs to: of a list of XMP ``creator``, of a name ``Dye Name``."""
     parents = {child: parent for parent in root.iter() for child in parent}
     above = parents.get(item)
-    if _local(item.tag) == "li":
+    if _local_name(item.tag) == "li":
         above = parents.get(above)
-        return _local(above.tag) if above is not None else "li"
-    return f"{_local(above.tag) if above is not None else 'other'} Name"
+        return _local_name(above.tag) if above is not None else "li"
+    return f"{_local_name(above.tag) if above is not None else 'other'} Name"
 
 
-MOST_BYTES = 64 << 20  # of a sheet, unpacked; a larger member is told as not looked into
+MAX_BYTES = 64 << 20  # of a sheet, unpacked; a larger member is told as not looked into
 _SHEET = re.compile(r"xl/worksheets/[^/]+\.xml")
 _WORDS = "xl/sharedStrings.xml"
 
 
-def sheet_entries(archive: zipfile.ZipFile) -> Iterator[Entry]:
+def read_sheet_entries(archive: zipfile.ZipFile) -> Iterator[MetadataEntry]:
     """Read the cells of the sheets of a workbook.
 
     One for each cell with text or a number below the first row that has two cells, by the title of its column.
@@ -176,41 +178,41 @@ def sheet_entries(archive: zipfile.ZipFile) -> Iterator[Entry]:
     sheets = [member for member in archive.infolist() if _SHEET.fullmatch(member.filename)]
     if not sheets:
         return
-    words = [_text(item) for item in _root(archive, _WORDS).iter() if _local_tag(item) == "si"]
+    words = [_cell_text(item) for item in _read_part(archive, _WORDS).iter() if _local_tag(item) == "si"]
     for number, member in enumerate(sheets, start=1):
         titles: dict[str, str] = {}
-        for row in (item for item in _root(archive, member.filename).iter() if _local_tag(item) == "row"):
-            cells = {column: value for column, value in _cells(row, words) if value}
+        for row in (item for item in _read_part(archive, member.filename).iter() if _local_tag(item) == "row"):
+            cells = {column: value for column, value in _read_cells(row, words) if value}
             if not titles:
                 titles = cells if len(cells) > 1 else {}
                 continue
             for column, value in cells.items():
                 title = titles.get(column, column)
-                yield Entry("table", f"sheet {number}, column '{title}'", title, value)
+                yield MetadataEntry("table", f"sheet {number}, column '{title}'", title, value)
 
 
-def _cells(row: Element, words: list[str]) -> Iterator[tuple[str, str]]:
+def _read_cells(row: Element, words: list[str]) -> Iterator[tuple[str, str]]:
     """Letters of the column and text of each cell of a row."""
     for cell in row:
         column = re.sub(r"\d+", "", cell.get("r", ""))
-        value = _text(cell)
+        value = _cell_text(cell)
         if cell.get("t") == "s" and value.isdigit() and int(value) < len(words):
             value = words[int(value)]
         yield column, value.strip()
 
 
-def _text(item: Element) -> str:
+def _cell_text(item: Element) -> str:
     """Words of a cell, which may be in several pieces; its formula is none."""
     return "".join(part.text or "" for part in item.iter() if _local_tag(part) in ("t", "v"))
 
 
-def _root(archive: zipfile.ZipFile, name: str) -> Element:
+def _read_part(archive: zipfile.ZipFile, name: str) -> Element:
     """A part of the workbook; an empty one where it is missing, encrypted, too large or no plain XML."""
     from xml.etree import ElementTree
 
     known = {member.filename: member for member in archive.infolist()}
     member = known.get(name)
-    if member is None or member.flag_bits & 1 or member.file_size > MOST_BYTES:
+    if member is None or member.flag_bits & 1 or member.file_size > MAX_BYTES:
         return ElementTree.Element("none")
     text = archive.read(member)
     if b"<!ENTITY" in text:
@@ -223,36 +225,38 @@ def _local_tag(item: Element) -> str:
     return item.tag.rsplit("}", 1)[-1]
 
 
-SAMPLED = 200  # rows by which it is decided what a column holds
+SAMPLED_CELLS = 200  # rows by which it is decided what a column holds
 BLOCK_ROWS = 5_000
 SEPARATORS = ",;\t|"
 
 
-def table_findings(file: IO[str], name: str) -> Iterator[Finding]:
+def inspect_table(file: IO[str], name: str) -> Iterator[PrivacyFinding]:
     """Look a table through, row by row.
 
     One for each column and kind, with the number of rows.
     """
     while (header_line := file.readline()).startswith("#"):  # remarks above the header, as exports have them
-        entry = Entry("table", "remark above the header", "", header_line)
-        yield from (found(name, entry, kind, value) for kind, value in judge(entry))
+        entry = MetadataEntry("table", "remark above the header", "", header_line)
+        yield from (create_finding(name, entry, kind, value) for kind, value in find_in_entry(entry))
     separator = max(SEPARATORS, key=header_line.count)
     header = [cell.strip() for cell in next(CsvReader([header_line], separator), [])]
-    rows = _rows(file, separator)
-    first = list(islice(rows, SAMPLED))
-    asked = [place for place, column in enumerate(header) if _is_asked(column, [r[place : place + 1] for r in first])]
-    seen: dict[tuple[str, str], tuple[Entry, str]] = {}
+    rows = _read_rows(file, separator)
+    first = list(islice(rows, SAMPLED_CELLS))
+    asked = [
+        place for place, column in enumerate(header) if _needs_inspection(column, [r[place : place + 1] for r in first])
+    ]
+    seen: dict[tuple[str, str], tuple[MetadataEntry, str]] = {}
     counts: Counter[tuple[str, str]] = Counter()
     rows = chain(first, rows)
     while block := list(islice(rows, BLOCK_ROWS)):
-        hits = chain(_by_column(block, header, asked), _by_text(block, header))
+        hits = chain(_find_in_columns(block, header, asked), _find_in_text(block, header))
         for key, entry, value, count in hits:
             seen.setdefault(key, (entry, value))
             counts[key] += count
-    yield from (found(name, entry, key[1], value, counts[key]) for key, (entry, value) in seen.items())
+    yield from (create_finding(name, entry, key[1], value, counts[key]) for key, (entry, value) in seen.items())
 
 
-def _rows(file: Iterable[str], separator: str) -> Iterator[list[str]]:
+def _read_rows(file: Iterable[str], separator: str) -> Iterator[list[str]]:
     """Rows of a table; one that cannot be taken apart is one cell, so that nothing is passed over."""
     reader = CsvReader((line.replace("\0", "") for line in file), separator)
     while True:
@@ -264,32 +268,32 @@ def _rows(file: Iterable[str], separator: str) -> Iterator[list[str]]:
             continue
 
 
-Hit = tuple[tuple[str, str], Entry, str, int]
+TableHit = tuple[tuple[str, str], MetadataEntry, str, int]
 
 
-def _by_column(block: list[list[str]], header: list[str], asked: list[int]) -> Iterator[Hit]:
+def _find_in_columns(block: list[list[str]], header: list[str], columns: list[int]) -> Iterator[TableHit]:
     """What the columns that are asked give away."""
-    for place in asked:
+    for place in columns:
         for value, count in Counter(row[place] for row in block if place < len(row)).items():
-            entry = Entry("table", f"column '{header[place]}'", header[place], value)
-            for kind, part in judge(entry):
+            entry = MetadataEntry("table", f"column '{header[place]}'", header[place], value)
+            for kind, part in find_in_entry(entry):
                 yield (header[place], kind), entry, part, count
 
 
-def _by_text(block: list[list[str]], header: list[str]) -> Iterator[Hit]:
+def _find_in_text(block: list[list[str]], header: list[str]) -> Iterator[TableHit]:
     """What stands in running text of a block: looked for in all of it at once, and then in each column."""
-    if not any(True for _ in in_text("\n".join("\t".join(row) for row in block))):
+    if not any(True for _ in find_in_text("\n".join("\t".join(row) for row in block))):
         return
     for place in range(max(len(row) for row in block)):
         column = header[place] if place < len(header) else f"{place + 1}"
         cells = [row[place] for row in block if place < len(row)]
-        for kind, part in in_text("\n".join(cells)):
-            entry = Entry("table", f"column '{column}'", column, part)
+        for kind, part in find_in_text("\n".join(cells)):
+            entry = MetadataEntry("table", f"column '{column}'", column, part)
             yield (column, kind), entry, part, sum(part in cell for cell in cells)
 
 
-def _is_asked(column: str, cells: list[list[str]]) -> bool:
+def _needs_inspection(column: str, cells: list[list[str]]) -> bool:
     """Whether the values of a column have to be judged one by one."""
     values = [cell[0] for cell in cells if cell and cell[0]]
-    named = bool(field_kind(column)) or plain(column) in (*AGES, *PATIENT_IDS, *REMARKS)
+    named = bool(classify_field(column)) or normalize_name(column) in (*AGES, *PATIENT_IDS, *REMARKS)
     return named or any(map(is_date, values))

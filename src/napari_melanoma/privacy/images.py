@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any
 
-from napari_melanoma.io.formats import DAMAGE, Format
-from napari_melanoma.io.tiff import refuse_endless
-from napari_melanoma.privacy.documents import text_entries, xml_entries
-from napari_melanoma.privacy.rules import Entry, Place
+from napari_melanoma.io.formats import DAMAGE_ERRORS, Format
+from napari_melanoma.io.tiff import check_page_chain
+from napari_melanoma.privacy.documents import read_text_entries, read_xml_entries
+from napari_melanoma.privacy.rules import EntrySource, MetadataEntry
 
 if TYPE_CHECKING:
     from PIL.Image import Exif
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tifffile import TiffPage
 
 _GPS, _EXIF_BLOCK, _THUMBNAIL = 0x8825, 0x8769, 0x0201
-_MOST = 16 << 20  # bytes of one segment; a longer one is pixels or no metadata
+_MAX_BYTES = 16 << 20  # bytes of one segment; a longer one is pixels or no metadata
 _IMAGE_SEGMENTS = (b"IDAT", b"fdAT", b"VP8 ", b"VP8L", b"ALPH", b"ANMF")
 _FREE_TAGS = (
     *("ImageDescription", "UserComment", "XPComment", "XPTitle", "XPSubject", "XPKeywords", "DocumentName"),
@@ -34,25 +34,25 @@ _PNG_TECHNICAL = re.compile(r"Software|Gamma|Compression|(date|exif|icc|png|jpeg
 _PNG_RAW = "Raw profile type "  # how ImageMagick and others keep the blocks of a JPEG
 _JPEG_KNOWN = (b"JFIF", b"JFXX", b"ICC_PROFILE", b"Adobe", b"FPXR", b"Ducky", b"http://ns.adobe.com", b"Exif", b"MPF")
 _AFTER_PIXELS = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # in the pixels, 0xff is followed by a zero or a restart
-_BEYOND = "after the end of the picture"
+_TRAILING_DATA = "after the end of the picture"
 
 
-def picture_entries(file: IO[bytes], kind: Format) -> Iterator[Entry]:
+def read_picture_entries(file: IO[bytes], kind: Format) -> Iterator[MetadataEntry]:
     """Read what a picture says besides its pixels.
 
     EXIF, XMP, IPTC, comments and PNG texts, and pictures inside it.
     """
     if kind == "JPEG":
-        yield from _jpeg(file)
+        yield from _read_jpeg(file)
     elif kind == "PNG":
-        yield from _png(file)
+        yield from _read_png(file)
     elif kind == "WebP":
-        yield from _webp(file)
+        yield from _read_webp(file)
     elif kind == "HEIC":
-        yield from _heic(file)
+        yield from _read_heic(file)
 
 
-def exif_entries(block: bytes, place: Place = "picture") -> Iterator[Entry]:
+def read_exif_entries(block: bytes, place: EntrySource = "picture") -> Iterator[MetadataEntry]:
     """Read an EXIF block.
 
     One for each tag that is text, for coordinates and for a thumbnail.
@@ -62,17 +62,17 @@ def exif_entries(block: bytes, place: Place = "picture") -> Iterator[Entry]:
     exif = Exif()
     try:
         exif.load(block if block.startswith(b"Exif\0\0") else b"Exif\0\0" + block)
-        yield from _exif(exif, place)
-    except DAMAGE:
-        yield Entry(place, "EXIF (damaged)", "exif", block[:200].decode("latin-1"), free=True)
+        yield from _read_exif(exif, place)
+    except DAMAGE_ERRORS:
+        yield MetadataEntry(place, "EXIF (damaged)", "exif", block[:200].decode("latin-1"), free=True)
 
 
-def xmp_entries(packet: bytes, place: Place = "picture") -> Iterator[Entry]:
+def read_xmp_entries(packet: bytes, place: EntrySource = "picture") -> Iterator[MetadataEntry]:
     """Read an XMP packet."""
-    yield from xml_entries(packet.decode("utf-8", "replace").strip("\0"), place, "XMP ")
+    yield from read_xml_entries(packet.decode("utf-8", "replace").strip("\0"), place, "XMP ")
 
 
-def iptc_entries(block: bytes, place: Place = "picture") -> Iterator[Entry]:
+def read_iptc_entries(block: bytes, place: EntrySource = "picture") -> Iterator[MetadataEntry]:
     """Read the IPTC records in a block: author, city, date, caption.
 
     One for each record that names somebody or something.
@@ -83,12 +83,12 @@ def iptc_entries(block: bytes, place: Place = "picture") -> Iterator[Entry]:
         value = block[match.end() : match.end() + length].decode("utf-8", "replace")
         key = _IPTC.get(number, f"record {number}")
         if number in _IPTC_PLACES:
-            yield Entry(place, f"IPTC {key}", key, value, "location")
+            yield MetadataEntry(place, f"IPTC {key}", key, value, "location")
         elif number not in _IPTC_TECHNICAL and value.isprintable():
-            yield Entry(place, f"IPTC {key}", key, value, free=True)
+            yield MetadataEntry(place, f"IPTC {key}", key, value, free=True)
 
 
-def _exif(exif: Exif, place: Place) -> Iterator[Entry]:
+def _read_exif(exif: Exif, place: EntrySource) -> Iterator[MetadataEntry]:
     """Entries of the blocks of EXIF: the picture's, the camera's, the coordinates, the thumbnail."""
     from PIL.ExifTags import IFD, TAGS
 
@@ -96,22 +96,26 @@ def _exif(exif: Exif, place: Place) -> Iterator[Entry]:
         for tag, value in block.items():
             name = TAGS.get(tag, f"tag {tag}")
             if name == "MakerNote" and isinstance(value, bytes) and value.strip(b"\0"):
-                yield Entry(place, "EXIF MakerNote", name, f"{len(value)} bytes of the camera's maker", "text")
+                yield MetadataEntry(place, "EXIF MakerNote", name, f"{len(value)} bytes of the camera's maker", "text")
             elif name not in _NO_TEXT and isinstance(value, str | bytes | tuple):
-                yield Entry(place, f"EXIF {name}", _key(name), _text(name, value), free=name in _FREE_TAGS)
+                yield MetadataEntry(
+                    place, f"EXIF {name}", _tag_key(name), _tag_text(name, value), free=name in _FREE_TAGS
+                )
     place_found = {tag: value for tag, value in exif.get_ifd(_GPS).items() if tag in (2, 4)}
     if place_found:
-        yield Entry(place, "EXIF GPSInfo", "gps", f"{place_found.get(2)} {place_found.get(4)}", "location")
+        yield MetadataEntry(place, "EXIF GPSInfo", "gps", f"{place_found.get(2)} {place_found.get(4)}", "location")
     if _THUMBNAIL in exif.get_ifd(IFD.IFD1):
-        yield Entry(place, "EXIF thumbnail", "thumbnail", "may show what was cut off or covered later", "picture")
+        yield MetadataEntry(
+            place, "EXIF thumbnail", "thumbnail", "may show what was cut off or covered later", "picture"
+        )
 
 
-def _key(name: str) -> str:
+def _tag_key(name: str) -> str:
     """Name of a tag as the rules know it."""
     return {"XPAuthor": "author", "ImageUniqueID": "image id", "CameraSerialNumber": "serial"}.get(name, name)
 
 
-def _text(name: str, value: Any) -> str:  # noqa: ANN401 - whatever Pillow made of a tag
+def _tag_text(name: str, value: Any) -> str:  # noqa: ANN401 - whatever Pillow made of a tag
     """Text of a tag: Windows' own are UTF-16, comments begin with the name of their encoding."""
     if isinstance(value, tuple):
         value = bytes(value) if name.startswith("XP") and all(isinstance(n, int) and n < 256 for n in value) else ""
@@ -123,7 +127,7 @@ def _text(name: str, value: Any) -> str:  # noqa: ANN401 - whatever Pillow made 
     return "".join(letter for letter in value if letter.isprintable() or letter == "\n").strip()
 
 
-def _jpeg(file: IO[bytes]) -> Iterator[Entry]:
+def _read_jpeg(file: IO[bytes]) -> Iterator[MetadataEntry]:
     """Segments of a JPEG, those between and behind the scans too, and what follows its end."""
     data = file.read()
     at, several = 2, False
@@ -131,81 +135,92 @@ def _jpeg(file: IO[bytes]) -> Iterator[Entry]:
         marker, at = data[found.start() + 1], found.end()
         if marker == 0xD9:
             if not several:  # else the further pictures are what follows
-                yield from _beyond(data[at:])
+                yield from _report_trailing_data(data[at:])
             return
         body = data[at + 2 : at + max(2, int.from_bytes(data[at : at + 2], "big"))]
         at += 2 + len(body)
         if marker == 0xFE or 0xE0 <= marker <= 0xEF:
             several = several or body.startswith(b"MPF\0")
-            yield from _jpeg_segment(marker, body)
+            yield from _read_jpeg_segment(marker, body)
 
 
-def _jpeg_segment(marker: int, body: bytes) -> Iterator[Entry]:
+def _read_jpeg_segment(marker: int, body: bytes) -> Iterator[MetadataEntry]:
     """What one segment of a JPEG says."""
     if marker == 0xFE:
-        yield Entry("picture", "JPEG comment", "comment", body.decode("utf-8", "replace").strip("\0"), free=True)
+        yield MetadataEntry(
+            "picture", "JPEG comment", "comment", body.decode("utf-8", "replace").strip("\0"), free=True
+        )
     elif marker == 0xE1 and body.startswith(b"Exif"):
-        yield from exif_entries(body)
+        yield from read_exif_entries(body)
     elif marker == 0xE1 and b"ns.adobe.com" in body[:40]:
-        yield from xmp_entries(body[body.find(b"\0") + 1 :])
+        yield from read_xmp_entries(body[body.find(b"\0") + 1 :])
     elif marker == 0xED:
-        yield from iptc_entries(body)
+        yield from read_iptc_entries(body)
     elif marker == 0xE2 and body.startswith(b"MPF\0"):
-        yield Entry("picture", "further pictures (MPF)", "picture", "more than one picture in the file", "picture")
+        yield MetadataEntry(
+            "picture", "further pictures (MPF)", "picture", "more than one picture in the file", "picture"
+        )
     elif not body.startswith(_JPEG_KNOWN):
-        yield Entry("picture", f"JPEG segment {marker - 0xE0}", "segment", _letters(body), free=True)
+        yield MetadataEntry("picture", f"JPEG segment {marker - 0xE0}", "segment", _printable_text(body), free=True)
 
 
-def _beyond(data: bytes) -> Iterator[Entry]:
+def _report_trailing_data(data: bytes) -> Iterator[MetadataEntry]:
     """Say that something follows a picture, where no viewer shows it."""
     left = data.strip(b"\0\r\n \xff")
     if left.startswith((b"\xff\xd8", b"\xd8\xff", b"\x89PNG")):
-        yield Entry("picture", _BEYOND, "picture", "another picture", "picture")
+        yield MetadataEntry("picture", _TRAILING_DATA, "picture", "another picture", "picture")
     elif left:
-        yield Entry("picture", _BEYOND, "picture", _letters(left) or f"{len(left)} bytes", "text")
+        yield MetadataEntry("picture", _TRAILING_DATA, "picture", _printable_text(left) or f"{len(left)} bytes", "text")
 
 
-def _letters(data: bytes) -> str:
+def _printable_text(data: bytes) -> str:
     """What can be read in bytes, spaces for the rest."""
     return " ".join(part.decode("ascii") for part in re.findall(rb"[\x20-\x7e]{4,}", data[:65536])).strip()
 
 
-def _png(file: IO[bytes]) -> Iterator[Entry]:
+def _read_png(file: IO[bytes]) -> Iterator[MetadataEntry]:
     """Chunks of a PNG."""
     file.read(8)
-    for name, body in _chunks(file, ">I4s", 4, named_first=False):
+    for name, body in _read_chunks(file, ">I4s", 4, named_first=False):
         if name == b"IEND":
-            yield from _beyond(file.read(_MOST)[4:])  # behind the check sum
+            yield from _report_trailing_data(file.read(_MAX_BYTES)[4:])  # behind the check sum
             return
         if name in (b"tEXt", b"zTXt", b"iTXt"):
             keyword, _, rest = body.partition(b"\0")
-            yield from _png_words(keyword.decode("latin-1"), _png_text(name, rest))
+            yield from _read_png_text(keyword.decode("latin-1"), _decode_png_text(name, rest))
         elif name == b"eXIf":
-            yield from exif_entries(body)
+            yield from read_exif_entries(body)
         elif name == b"tIME" and len(body) == 7:
             year, month, day, *_ = struct.unpack(">H5B", body)
-            yield Entry("picture", "PNG time", "time stamp", f"{year}-{month:02}-{day:02}")
+            yield MetadataEntry("picture", "PNG time", "time stamp", f"{year}-{month:02}-{day:02}")
         elif not name[1:2].isupper():  # a chunk of some program's own
-            yield Entry("picture", f"PNG chunk {name.decode('latin-1')}", "chunk", _letters(body), free=True)
+            yield MetadataEntry(
+                "picture", f"PNG chunk {name.decode('latin-1')}", "chunk", _printable_text(body), free=True
+            )
 
 
-def _png_words(key: str, text: str) -> Iterator[Entry]:
+def _read_png_text(key: str, text: str) -> Iterator[MetadataEntry]:
     """What a text of a PNG says; those that name a program or describe the pixels are judged by their form alone."""
     raw = key.removeprefix(_PNG_RAW)
     if key == "XML:com.adobe.xmp":
-        yield from xmp_entries(text.encode())
+        yield from read_xmp_entries(text.encode())
     elif raw != key:
         packed = bytes.fromhex("".join(text.split()[2:]))
-        read = {"exif": exif_entries, "APP1": exif_entries, "iptc": iptc_entries, "8bim": iptc_entries}
+        read = {
+            "exif": read_exif_entries,
+            "APP1": read_exif_entries,
+            "iptc": read_iptc_entries,
+            "8bim": read_iptc_entries,
+        }
         if raw == "xmp" or b"ns.adobe.com" in packed[:40]:
-            yield from xmp_entries(packed[packed.find(b"<") :])
+            yield from read_xmp_entries(packed[packed.find(b"<") :])
         elif raw in read:
             yield from read[raw](packed)
     elif key != "Software":
-        yield Entry("picture", f"PNG text {key}", key, text, free=not _PNG_TECHNICAL.fullmatch(key))
+        yield MetadataEntry("picture", f"PNG text {key}", key, text, free=not _PNG_TECHNICAL.fullmatch(key))
 
 
-def _png_text(name: bytes, rest: bytes) -> str:
+def _decode_png_text(name: bytes, rest: bytes) -> str:
     """Text of a chunk, unpacked; what unpacks to more than 1 MB is cut."""
     if name == b"tEXt":
         return rest.decode("latin-1")
@@ -216,22 +231,22 @@ def _png_text(name: bytes, rest: bytes) -> str:
     return text.decode("utf-8" if name == b"iTXt" else "latin-1", "replace")
 
 
-def _webp(file: IO[bytes]) -> Iterator[Entry]:
+def _read_webp(file: IO[bytes]) -> Iterator[MetadataEntry]:
     """Chunks of a WebP."""
     file.read(12)
-    for name, body in _chunks(file, "<4sI", 0, named_first=True):
+    for name, body in _read_chunks(file, "<4sI", 0, named_first=True):
         if name == b"EXIF":
-            yield from exif_entries(body)
+            yield from read_exif_entries(body)
         elif name == b"XMP ":
-            yield from xmp_entries(body)
+            yield from read_xmp_entries(body)
 
 
-def _chunks(file: IO[bytes], form: str, tail: int, *, named_first: bool) -> Iterator[tuple[bytes, bytes]]:
+def _read_chunks(file: IO[bytes], form: str, tail: int, *, named_first: bool) -> Iterator[tuple[bytes, bytes]]:
     """Chunks with a name and a length; those that hold pixels are passed over without reading them."""
     while len(head := file.read(8)) == 8:
         one, other = struct.unpack(form, head)
         name, length = (one, other) if named_first else (other, one)
-        skipped = name in _IMAGE_SEGMENTS or length > _MOST
+        skipped = name in _IMAGE_SEGMENTS or length > _MAX_BYTES
         if skipped:
             file.seek(length, 1)
         else:
@@ -239,7 +254,7 @@ def _chunks(file: IO[bytes], form: str, tail: int, *, named_first: bool) -> Iter
         file.seek(tail + (length % 2 if named_first else 0), 1)
 
 
-def _heic(file: IO[bytes]) -> Iterator[Entry]:
+def _read_heic(file: IO[bytes]) -> Iterator[MetadataEntry]:
     """What the HEIC library finds; it reads the boxes, not the pixels."""
     from pillow_heif import open_heif
 
@@ -247,11 +262,11 @@ def _heic(file: IO[bytes]) -> Iterator[Entry]:
     for number in range(len(heif)):
         info = heif[number].info
         if info.get("exif"):
-            yield from exif_entries(info["exif"])
+            yield from read_exif_entries(info["exif"])
         if info.get("xmp"):
-            yield from xmp_entries(info["xmp"])
+            yield from read_xmp_entries(info["xmp"])
         if info.get("thumbnails"):
-            yield Entry(
+            yield MetadataEntry(
                 "picture", "HEIC thumbnail", "thumbnail", "may show what was cut off or covered later", "picture"
             )
 
@@ -269,35 +284,35 @@ _FREE = (269, 285, 33432)
 _PRIVATE = 65000  # tags from here on are anybody's own, TIFF 6.0; what scanners say of the pixels there is no text
 _NDPI_SERIAL, _NDPI_LENS = 65442, 65421
 _OTHER_PICTURE = re.compile(r"\b(label|macro|overview|thumbnail)\b", re.I)
-_MOST_PAGES = 64  # of a slide, all but the first are its levels and other pictures; a stack repeats itself
+_MAX_PAGES = 64  # of a slide, all but the first are its levels and other pictures; a stack repeats itself
 
 
-def tiff_entries(file: IO[bytes]) -> Iterator[Entry]:
+def read_tiff_entries(file: IO[bytes]) -> Iterator[MetadataEntry]:
     """Read what a TIFF file says besides its pixels.
 
     Tags, the fields of descriptions, and pictures that are no level of the slide.
     """
     from tifffile import TiffFile, TiffPage
 
-    refuse_endless(file)
+    check_page_chain(file)
     with TiffFile(file, name="") as tiff:
         if not tiff.pages:
             raise ValueError("no page in it")
         before = None
-        for number, page in enumerate(tiff.pages[:_MOST_PAGES]):
+        for number, page in enumerate(tiff.pages[:_MAX_PAGES]):
             whole = page if isinstance(page, TiffPage) else page.aspage()
-            other = _other_picture(whole, number)
-            yield from _tags(whole)
-            yield from _tiff_exif(whole)
+            other = _describe_other_picture(whole, number)
+            yield from _read_tags(whole)
+            yield from _read_tiff_exif(whole)
             if other:
                 size = f"{whole.imagewidth} x {whole.imagelength} pixels"
-                yield Entry("slide", f"page {number + 1}: {other}", "picture", size, "picture")
+                yield MetadataEntry("slide", f"page {number + 1}: {other}", "picture", size, "picture")
             if whole.description != before:
-                yield from _description(whole.description, known=bool(other))
+                yield from _read_description(whole.description, known=bool(other))
                 before = whole.description
 
 
-def _other_picture(page: TiffPage, number: int) -> str:
+def _describe_other_picture(page: TiffPage, number: int) -> str:
     """Say what a page shows that is no level of the slide: the label, the whole glass; empty for others."""
     lens = page.tags.get(_NDPI_LENS)
     if lens is not None and lens.value == -1:
@@ -306,45 +321,45 @@ def _other_picture(page: TiffPage, number: int) -> str:
     return named.group(1).lower() if named and number and not page.is_ome else ""
 
 
-def _tags(page: TiffPage) -> Iterator[Entry]:
+def _read_tags(page: TiffPage) -> Iterator[MetadataEntry]:
     """What the tags of one page say."""
     tags = page.tags
     for code, name in _TIFF_TEXTS.items():
         if (tag := tags.get(code)) is not None:
-            yield Entry("slide", f"TIFF {name}", name, str(tag.value), free=code in _FREE)
-    for code, read in ((_XMP, xmp_entries), (_IPTC_TAG, iptc_entries), (_PHOTOSHOP, iptc_entries)):
+            yield MetadataEntry("slide", f"TIFF {name}", name, str(tag.value), free=code in _FREE)
+    for code, read in ((_XMP, read_xmp_entries), (_IPTC_TAG, read_iptc_entries), (_PHOTOSHOP, read_iptc_entries)):
         if (tag := tags.get(code)) is not None and isinstance(tag.value, bytes | bytearray):
             yield from read(bytes(tag.value), "slide")
     for tag in tags:
         if tag.code >= _PRIVATE and tag.code != _NDPI_SERIAL and isinstance(tag.value, str):
-            yield Entry("slide", f"TIFF tag {tag.code}", "tag", tag.value)
+            yield MetadataEntry("slide", f"TIFF tag {tag.code}", "tag", tag.value)
     if (tag := tags.get(_NDPI_SERIAL)) is not None:
-        yield Entry("slide", "NDPI serial number", "serial", str(tag.value))
+        yield MetadataEntry("slide", "NDPI serial number", "serial", str(tag.value))
 
 
-def _description(text: str, *, known: bool) -> Iterator[Entry]:
+def _read_description(text: str, *, known: bool) -> Iterator[MetadataEntry]:
     """Fields of a description: XML, or ``key = value`` between bars as Aperio's scanners write."""
     if text.lstrip().startswith("<"):
-        yield from xml_entries(text, "slide", "description ")
+        yield from read_xml_entries(text, "slide", "description ")
     elif "|" in text and "=" in text:
         head, *fields = text.split("|")
-        yield from text_entries(head, "slide", "description ")
+        yield from read_text_entries(head, "slide", "description ")
         for field in fields:
             key, _, value = field.partition("=")
             name = {"User": "user name", "Filename": "path", "Title": "title"}.get(key.strip(), key)
-            yield Entry("slide", f"description {key.strip()}", name, value, free=name == "title")
+            yield MetadataEntry("slide", f"description {key.strip()}", name, value, free=name == "title")
     elif text and not text.startswith("{"):  # what tifffile writes of shapes is no text
-        yield Entry("slide", "TIFF ImageDescription", "ImageDescription", text, free=not known)
+        yield MetadataEntry("slide", "TIFF ImageDescription", "ImageDescription", text, free=not known)
 
 
-def _tiff_exif(page: TiffPage) -> Iterator[Entry]:
+def _read_tiff_exif(page: TiffPage) -> Iterator[MetadataEntry]:
     """Blocks of the camera and of coordinates, which tifffile reads as dicts."""
     if (tag := page.tags.get(_GPS_IFD)) is not None:
-        yield Entry("slide", "EXIF GPSInfo", "gps", str(tag.value), "location")
+        yield MetadataEntry("slide", "EXIF GPSInfo", "gps", str(tag.value), "location")
     if (tag := page.tags.get(_EXIF)) is not None and isinstance(tag.value, dict):
         for name, value in tag.value.items():
             if isinstance(value, str):
-                yield Entry("slide", f"EXIF {name}", name, value, free=name == "UserComment")
+                yield MetadataEntry("slide", f"EXIF {name}", name, value, free=name == "UserComment")
 
 
 _ELEMENTS = {
@@ -364,7 +379,7 @@ _ELEMENTS = {
 }
 KIND_OF_ELEMENT = {name: kind for kind, names in _ELEMENTS.items() for name in names.split()}
 """Elements that give somebody away whatever stands in them; names, dates and times are known by their type."""
-_BY_MACHINES = (
+_MACHINE_WRITTEN = (
     "Manufacturer ManufacturerModelName SoftwareVersions CodeValue LongCodeValue CodeMeaning CodingSchemeDesignator "
     "CodingSchemeVersion CodingSchemeName CodingSchemeResponsibleOrganization ContextIdentifier MappingResource "
     "MappingResourceName SpecificCharacterSet TimezoneOffsetFromUTC LensMake LensModel LensSpecification "
@@ -372,14 +387,14 @@ _BY_MACHINES = (
     "SegmentDescription SegmentAlgorithmName ContentLabel DimensionDescriptionLabel LUTExplanation "
     "PatientSpeciesDescription PositionReferenceIndicator"
 )
-_TECHNICAL = frozenset(_BY_MACHINES.split())
+_TECHNICAL = frozenset(_MACHINE_WRITTEN.split())
 """Texts that a machine or a standard writes; people may write into any other, so each of those is told."""
 _TEXTS = ("LT", "ST", "UT", "LO", "SH", "UC")
 _PATIENT_NAMES = ("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "ResponsiblePerson")
 _OTHER_PICTURES = ("LABEL", "OVERVIEW", "THUMBNAIL")
 
 
-def dicom_entries(file: IO[bytes]) -> Iterator[Entry]:
+def read_dicom_entries(file: IO[bytes]) -> Iterator[MetadataEntry]:
     """Read the elements of a DICOM file, those inside of sequences too; pixels are not read.
 
     One for each element that names somebody or something, and one for all private elements.
@@ -391,32 +406,36 @@ def dicom_entries(file: IO[bytes]) -> Iterator[Entry]:
         dataset = dcmread(file, stop_before_pixels=True)
         if not dataset:
             raise ValueError("no element in it")
-        yield from _of_the_file(dataset)
+        yield from _read_file_level(dataset)
         for element in dataset.iterall():
-            yield from _element(element)
+            yield from _read_element(element)
     except (BytesLengthException, InvalidDicomError) as error:
         raise ValueError(str(error)) from error
 
 
-def _of_the_file(dataset: Dataset) -> Iterator[Entry]:
+def _read_file_level(dataset: Dataset) -> Iterator[MetadataEntry]:
     """What is told by the file as a whole: pictures of labels, text burned into the pixels, private elements."""
     kind = next((word for word in dataset.get("ImageType", ()) if word in _OTHER_PICTURES), None)
     if kind:
-        yield Entry("dicom", f"DICOM ImageType {kind}", "picture", f"the {kind.lower()} of the glass", "picture")
+        yield MetadataEntry(
+            "dicom", f"DICOM ImageType {kind}", "picture", f"the {kind.lower()} of the glass", "picture"
+        )
     if dataset.get("BurnedInAnnotation") == "YES":
-        yield Entry("dicom", "DICOM BurnedInAnnotation", "picture", "text in the pixels", "picture")
+        yield MetadataEntry("dicom", "DICOM BurnedInAnnotation", "picture", "text in the pixels", "picture")
     private = sum(element.tag.is_private and not element.tag.is_private_creator for element in dataset.iterall())
     if private:
-        yield Entry("dicom", "DICOM private elements", "private", f"{private} elements of the maker", "text")
+        yield MetadataEntry("dicom", "DICOM private elements", "private", f"{private} elements of the maker", "text")
     if "IconImageSequence" in dataset:
-        yield Entry("dicom", "DICOM IconImageSequence", "picture", "a small picture", "picture")
+        yield MetadataEntry("dicom", "DICOM IconImageSequence", "picture", "a small picture", "picture")
     if any(0x6000 <= element.tag.group <= 0x60FF and element.tag.element == 0x3000 for element in dataset):
-        yield Entry("dicom", "DICOM OverlayData", "picture", "a drawing over the pixels, which may be text", "picture")
+        yield MetadataEntry(
+            "dicom", "DICOM OverlayData", "picture", "a drawing over the pixels, which may be text", "picture"
+        )
     if "EncapsulatedDocument" in dataset:
-        yield Entry("dicom", "DICOM EncapsulatedDocument", "document", "a document", "picture")
+        yield MetadataEntry("dicom", "DICOM EncapsulatedDocument", "document", "a document", "picture")
 
 
-def _element(element: DataElement) -> Iterator[Entry]:
+def _read_element(element: DataElement) -> Iterator[MetadataEntry]:
     """What one element gives away."""
     if element.VR == "SQ" or element.tag.is_private or element.is_empty:
         return
@@ -428,15 +447,15 @@ def _element(element: DataElement) -> Iterator[Entry]:
         kind = "date"
     elif element.VR == "AE" and not kind:
         kind = "device"
-    if kind and not _says_nothing(value):
-        yield Entry("dicom", f"DICOM {name}", name, value, kind)
+    if kind and not _is_emptied(value):
+        yield MetadataEntry("dicom", f"DICOM {name}", name, value, kind)
     elif element.VR in (*_TEXTS, "AS"):
         key = "age" if name == "PatientAge" else name if element.VR == "AS" else ""
-        yield Entry("dicom", f"DICOM {name}", key, value, free=element.VR in _TEXTS and name not in _TECHNICAL)
+        yield MetadataEntry("dicom", f"DICOM {name}", key, value, free=element.VR in _TEXTS and name not in _TECHNICAL)
 
 
-def _says_nothing(value: str) -> bool:
+def _is_emptied(value: str) -> bool:
     """Whether an element was emptied, or says that it was."""
-    from napari_melanoma.privacy.rules import NOTHING
+    from napari_melanoma.privacy.rules import EMPTY_VALUE
 
-    return NOTHING.fullmatch(value.strip()) is not None or value.startswith(("00000000", "19000101"))
+    return EMPTY_VALUE.fullmatch(value.strip()) is not None or value.startswith(("00000000", "19000101"))

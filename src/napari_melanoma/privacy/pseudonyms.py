@@ -38,8 +38,8 @@ def pseudonym(text: str, kind: str = "patient", project: str | None = None) -> s
     said = unicodedata.normalize("NFC", text).strip()
     if not said or is_pseudonym(said, kind, project):
         return said
-    key, prefix = _key(project), _prefix(kind)
-    return _checked(key, prefix, _letters(key, f"{kind}\n{said}", 2 * HALF - CHECK))
+    key, prefix = _project_key(project), _prefix(kind)
+    return _with_check_letter(key, prefix, _encode_letters(key, f"{kind}\n{said}", 2 * HALF - CHECK))
 
 
 def is_pseudonym(text: str, kind: str = "patient", project: str | None = None) -> bool:
@@ -51,7 +51,7 @@ def is_pseudonym(text: str, kind: str = "patient", project: str | None = None) -
     if not (SHAPE.fullmatch(text) and text.startswith(prefix)):
         return False
     payload = text[2:].replace("-", "")[:-CHECK]
-    return hmac.compare_digest(text, _checked(_key(project), prefix, payload))
+    return hmac.compare_digest(text, _with_check_letter(_project_key(project), prefix, payload))
 
 
 def keyed_digest(text: str, project: str | None = None) -> bytes:
@@ -59,7 +59,7 @@ def keyed_digest(text: str, project: str | None = None) -> bytes:
 
     32 bytes.
     """
-    return hmac.digest(_key(project), text.encode("utf-8", "surrogatepass"), hashlib.sha256)
+    return hmac.digest(_project_key(project), text.encode("utf-8", "surrogatepass"), hashlib.sha256)
 
 
 def key_id(project: str | None = None, *, make: bool = True) -> str:
@@ -67,7 +67,7 @@ def key_id(project: str | None = None, *, make: bool = True) -> str:
 
     16 hexadecimal digits; empty where there is no key and none is made.
     """
-    if not make and not key_file(project).exists():
+    if not make and not find_key_file(project).exists():
         return ""
     return keyed_digest("id of the key", project).hex()[:16]
 
@@ -77,7 +77,7 @@ def project_name() -> str:
     return os.environ.get(PROJECT_VARIABLE, "").strip() or DEFAULT_PROJECT
 
 
-def key_file(project: str | None = None) -> Path:
+def find_key_file(project: str | None = None) -> Path:
     """File that holds the key of a project; whoever has it can tell which patient a pseudonym is.
 
     In the user's configuration folder; it need not exist yet.
@@ -100,21 +100,21 @@ def _prefix(kind: str) -> str:
     return PREFIXES[kind]
 
 
-def _checked(key: bytes, prefix: str, payload: str) -> str:
+def _with_check_letter(key: bytes, prefix: str, payload: str) -> str:
     """The whole name from the letters that tell people apart."""
-    letters = payload + _letters(key, f"check\n{prefix}{payload}", CHECK)
+    letters = payload + _encode_letters(key, f"check\n{prefix}{payload}", CHECK)
     return f"{prefix}-{letters[:HALF]}-{letters[HALF:]}"
 
 
-def _letters(key: bytes, text: str, count: int) -> str:
+def _encode_letters(key: bytes, text: str, count: int) -> str:
     """The first bits of the HMAC of a text, as letters of 5 bits each."""
     number = int.from_bytes(hmac.digest(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256), "big")
     return "".join(LETTERS[number >> shift & 31] for shift in range(251, 251 - 5 * count, -5))
 
 
-def _key(project: str | None) -> bytes:
+def _project_key(project: str | None) -> bytes:
     """The key of a project, made when it is first asked for."""
-    return _read_key(key_file(project))
+    return _read_key(find_key_file(project))
 
 
 @cache  # by its path: a table of 400,000 rows asks for it as many times
@@ -125,9 +125,9 @@ def _read_key(path: Path) -> bytes:
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except (OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from error
+        raise _damaged_key_error(path, str(error)) from error
     if len(key) != KEY_BYTES:
-        raise _damaged(path, f"it has {len(key)} bytes")
+        raise _damaged_key_error(path, f"it has {len(key)} bytes")
     return key
 
 
@@ -148,7 +148,7 @@ def _write_key(path: Path) -> None:
         raise save_error(path, error) from error
 
 
-def _damaged(path: Path, found: str) -> ConfigError:
+def _damaged_key_error(path: Path, found: str) -> ConfigError:
     """Say that a key is none, and that a new one would give everybody another name."""
     return ConfigError(
         f"the key of the pseudonyms in {path} cannot be read: expected {2 * KEY_BYTES} hexadecimal digits, found: "

@@ -55,7 +55,9 @@ _FIELD_RULES = tuple((kind, re.compile(rule)) for kind, rule in _FIELDS)
 _OURS = re.compile(
     r"^(created|updated|modified|written|reviewed at|started|finished|time|at|version|python|licen[cs]e|date released)$"
 )
-NOTHING = re.compile(r"[\W_x]*|0+|anonym.*|unknown|removed|none|n/?a|null|nan|not .*|redacted|de-?identified.*", re.I)
+EMPTY_VALUE = re.compile(
+    r"[\W_x]*|0+|anonym.*|unknown|removed|none|n/?a|null|nan|not .*|redacted|de-?identified.*", re.I
+)
 _CAPITAL = r"[^\W\d_a-zà-ÿ][\w'’-]*"
 _PERSON = re.compile(rf"{_CAPITAL}(?:(?:, ?| |\^){_CAPITAL}\.?){{1,4}}\^*")
 _YEAR = r"(?:19|20)\d\d"
@@ -103,27 +105,27 @@ _REMARKS = (
 REMARKS = frozenset(_REMARKS.split(", "))
 """Columns of a table in which people write what they like."""
 AGES = ("age", "age approx", "patient age")
-OLDEST = 89  # the Safe Harbor method puts everybody above into one class
+MAX_AGE = 89  # the Safe Harbor method puts everybody above into one class
 
 
 @lru_cache(4096)
-def field_kind(key: str) -> str:
+def classify_field(key: str) -> str:
     """Say what the name of a column, a tag or a key stands for.
 
     One of ``KINDS``, or empty.
     """
-    words = plain(key)
+    words = normalize_name(key)
     return next((kind for kind, rule in _FIELD_RULES if rule.search(words)), "")
 
 
 @lru_cache(4096)
-def plain(key: str) -> str:
+def normalize_name(key: str) -> str:
     """Bring the name of a field to words in lower case."""
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", key)
     return re.sub(r"[^\w]+|_+", " ", apart).casefold().strip()
 
 
-def judge(entry: Entry) -> Iterator[tuple[str, str]]:
+def find_in_entry(entry: MetadataEntry) -> Iterator[tuple[str, str]]:
     """Say what an entry gives away.
 
     A kind of ``KINDS``, and the part of the value that does.
@@ -132,19 +134,19 @@ def judge(entry: Entry) -> Iterator[tuple[str, str]]:
     if entry.kind:
         yield entry.kind, value
         return
-    if NOTHING.fullmatch(value):
+    if EMPTY_VALUE.fullmatch(value):
         return
-    kind = _kind_of(entry, value)
+    kind = _classify_entry(entry, value)
     if kind:
         yield kind, value
         return
-    hits = list(in_text(value))
+    hits = list(find_in_text(value))
     yield from hits
     if entry.free and not hits:
         yield "text", value
 
 
-def in_text(text: str) -> Iterator[tuple[str, str]]:
+def find_in_text(text: str) -> Iterator[tuple[str, str]]:
     """Look for what gives somebody away in running text: the first of each kind.
 
     A kind of ``KINDS``, and what was found.
@@ -168,7 +170,7 @@ def in_text(text: str) -> Iterator[tuple[str, str]]:
                 yield kind, hit.group(1)
 
 
-def in_name(name: str) -> Iterator[tuple[str, str]]:
+def find_in_name(name: str) -> Iterator[tuple[str, str]]:
     """Look for what gives somebody away in the name of a file or folder.
 
     A kind of ``KINDS``, and what was found.
@@ -194,19 +196,19 @@ def is_person(text: str) -> bool:
     return _PERSON.fullmatch(text.strip()) is not None
 
 
-def _kind_of(entry: Entry, value: str) -> str:
+def _classify_entry(entry: MetadataEntry, value: str) -> str:
     """What a field gives away by what it is called, where its value bears it out."""
-    key = plain(entry.key)
+    key = normalize_name(entry.key)
     if key in PATIENT_IDS:
         known = SHAPE.fullmatch(value) is not None
         sure = entry.place in ("dicom", "slide", "picture") or (value.isdigit() and len(value) > 4) or is_person(value)
         return "record" if sure and not known else ""
     if key in AGES:
         years = re.match(r"\d+", value)
-        return "age" if years and OLDEST < int(years.group()) < 130 else ""
+        return "age" if years and MAX_AGE < int(years.group()) < 130 else ""
     if entry.place == "table" and key in REMARKS:
         return "text" if _SENTENCE.search(value) else ""
-    kind = field_kind(entry.key)
+    kind = classify_field(entry.key)
     if kind == "person" and key in ("name", "names", "patient", "nombre"):
         kind = "person" if is_person(value) else ""
     if kind == "staff" and not re.search(r"[^\W\d_]{2}", value):
@@ -216,8 +218,8 @@ def _kind_of(entry: Entry, value: str) -> str:
     return kind
 
 
-Place = Literal["picture", "slide", "dicom", "table", "text", "name"]
-LONGEST = 40  # characters of an example
+EntrySource = Literal["picture", "slide", "dicom", "table", "text", "name"]
+MAX_EXAMPLE_LENGTH = 40  # characters of an example
 KINDS = {
     "person": "a person's name",
     "birth": "a date or year of birth",
@@ -234,7 +236,7 @@ KINDS = {
     "text": "free text, in which anything may stand",
 }
 """What may be found, and what it is."""
-REMEDIES: dict[Place, str] = {
+REMEDIES: dict[EntrySource, str] = {
     "picture": "Give the PNG files that 'napari-melanoma lesion' writes, which hold pixels alone, or remove it from a "
     "copy with 'exiftool -all= -tagsfromfile @ -icc_profile -orientation FILE'.",
     "slide": "Give the regions that are needed instead of the slide, or make a copy without label, overview and "
@@ -249,14 +251,14 @@ REMEDIES: dict[Place, str] = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class MetadataEntry:
     """One thing that a file says besides its pixels: where it stands, what it is called, and its text.
 
     ``kind`` is one of ``KINDS`` where the place alone decides it, else empty: then name and text do. ``free`` says that
     people write there what they like.
     """
 
-    place: Place
+    place: EntrySource
     where: str
     key: str
     value: str
@@ -265,7 +267,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Finding:
+class PrivacyFinding:
     """One thing that a file would give away."""
 
     file: str
@@ -281,20 +283,20 @@ class Finding:
         return KINDS[self.kind]
 
 
-def masked(text: str) -> str:
+def mask_text(text: str) -> str:
     """Show the form of a text without what it says.
 
     One line, the first character of each word kept and the others replaced by ``*``; cut after 40 characters.
     """
     line = " ".join(text.split())
     hidden = re.sub(r"(?<=[^\W_])[^\W_]", "*", line)
-    return hidden if len(hidden) <= LONGEST else hidden[: LONGEST - 1] + "…"
+    return hidden if len(hidden) <= MAX_EXAMPLE_LENGTH else hidden[: MAX_EXAMPLE_LENGTH - 1] + "…"
 
 
-def found(file: str, entry: Entry, kind: str, value: str, count: int = 1) -> Finding:
+def create_finding(file: str, entry: MetadataEntry, kind: str, value: str, count: int = 1) -> PrivacyFinding:
     """Make a finding of an entry.
 
     With the example masked, but for pictures, of which it is a description.
     """
-    example = value if kind == "picture" else masked(value)
-    return Finding(file, kind, entry.where, example, REMEDIES[entry.place], count)
+    example = value if kind == "picture" else mask_text(value)
+    return PrivacyFinding(file, kind, entry.where, example, REMEDIES[entry.place], count)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from napari_melanoma.data.table_schema import column_named
-from napari_melanoma.depth.wording import said_when
-from napari_melanoma.io.results import risk_validity_in
+from napari_melanoma.data.table_schema import find_column
+from napari_melanoma.depth.formatting import format_time
+from napari_melanoma.io.results import read_risk_validity
 
 STYLE = """
 .bar { position: relative; height: 1rem; min-width: 12rem; background: #eceeec; border-radius: 3px; }
@@ -83,92 +83,97 @@ class RiskPart:
     valid: bool = True
 
 
-def risk_part(
-    answer: Mapping[str, Any], cautions: Sequence[str] = (), pictures: Sequence[tuple[str, str]] = (), note: str = ""
+def create_risk_part(
+    prediction: Mapping[str, Any],
+    cautions: Sequence[str] = (),
+    pictures: Sequence[tuple[str, str]] = (),
+    note: str = "",
 ) -> RiskPart:
     """Put an answer into the words of a page."""
     network = RiskRow(
-        f"Image, depth and patient ({answer['model'].get('name', 'the model')})",
-        _said(answer["probability"], answer.get("interval")),
-        float(answer["probability"]),
-        _pair(answer.get("interval")),
+        f"Image, depth and patient ({prediction['model'].get('name', 'the model')})",
+        _format_value(prediction["probability"], prediction.get("interval")),
+        float(prediction["probability"]),
+        _parse_interval(prediction.get("interval")),
     )
-    others = [_other(one) for one in answer["beside"].values()]
-    shares, without = answer.get("shares") or {}, answer.get("without")
+    others = [_create_method_row(one) for one in prediction["beside"].values()]
+    shares, without = prediction.get("shares") or {}, prediction.get("without")
     rows = [RiskRow(name.capitalize(), f"{round(value, 2) + 0.0:+.2f}", float(value)) for name, value in shares.items()]
     since = f"They count from {without:.2f}, where nothing of this patient is known." if rows and without else NO_SHARES
-    validity = risk_validity_in(answer)
-    against = validity.cautions if validity.valid else validity.also
-    warnings = [*against, *(sentence(str(one)) for one in (*cautions, *(answer.get("warnings") or ())))]
-    verdict = sentence(validity.headline("") or str(answer["verdict"]))
-    fields, methods = _fields(answer), [network, *others]
+    validity = read_risk_validity(prediction)
+    against = validity.cautions if validity.valid else validity.other_reasons
+    warnings = [*against, *(to_sentence(str(one)) for one in (*cautions, *(prediction.get("warnings") or ())))]
+    verdict = to_sentence(validity.headline("") or str(prediction["verdict"]))
+    fields, methods = _list_basis(prediction), [network, *others]
     return RiskPart(verdict, methods, rows, since, fields, warnings, pictures, note, validity.valid)
 
 
-def sentence(text: str) -> str:
+def to_sentence(text: str) -> str:
     """Make a sentence of a note."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
-def number_words(answer: Mapping[str, Any]) -> str:
+def format_probability(prediction: Mapping[str, Any]) -> str:
     """Give the probability of an answer in words, without any conclusion."""
-    said = f"risk of {answer.get('positive', 'metastasis')} {_said(answer['probability'], answer.get('interval'))}"
-    return str(answer.get("number") or said)
+    said = f"risk of {prediction.get('positive', 'metastasis')} {_format_value(prediction['probability'], prediction.get('interval'))}"
+    return str(prediction.get("number") or said)
 
 
-def known_words(known: Mapping[str, object]) -> str:
+def format_known_data(known: Mapping[str, object]) -> str:
     """Say what was known of a patient and a melanoma.
 
     Such as ``Age 64 years, Sex male``; a dash where nothing was.
     """
-    return ", ".join(f"{_title(name)} {cell} {_unit(name)}".rstrip() for name, cell in known.items()) or "–"
+    return (
+        ", ".join(f"{_column_title(name)} {cell} {_column_unit(name)}".rstrip() for name, cell in known.items()) or "–"
+    )
 
 
-def _other(one: Mapping[str, Any]) -> RiskRow:
+def _create_method_row(one: Mapping[str, Any]) -> RiskRow:
     """Another method, or why it says nothing."""
     value = one.get("probability")
     if value is None:
-        return RiskRow(str(one.get("title")), "–", None, why=sentence(str(one.get("why") or "not known")))
+        return RiskRow(str(one.get("title")), "–", None, why=to_sentence(str(one.get("why") or "not known")))
     return RiskRow(str(one.get("title")), f"{value:.2f}", float(value))
 
 
-def _fields(answer: Mapping[str, Any]) -> dict[str, str]:
+def _list_basis(prediction: Mapping[str, Any]) -> dict[str, str]:
     """What an answer rests on."""
-    patches, model = answer["patches"], answer["model"]
+    patches, model = prediction["patches"], prediction["model"]
     each = ", ".join(f"{one.get('what', 'patch')} {one['probability']:.2f}" for one in patches)
     told = next((one["depth_mm"] for one in patches if one.get("depth_mm") is not None), None)
-    missing = [_title(str(name)) for name in answer.get("missing") or ()]
-    made = answer.get("provenance") or {}
+    missing = [_column_title(str(name)) for name in prediction.get("missing") or ()]
+    made = prediction.get("provenance") or {}
     fields = {
-        "Depth that was used": sentence(str(answer.get("depth_in_words") or "not known")),
+        "Depth that was used": to_sentence(str(prediction.get("depth_in_words") or "not known")),
         "Depth that the network tells": "" if told is None else f"{told:.2f} mm, from the deepest place",
-        "Patient and melanoma": known_words(answer["known"]),
+        "Patient and melanoma": format_known_data(prediction["known"]),
         "Not known": ", ".join(missing),
-        "Patches": f"{len(patches)} of {answer['options'].get('patch_mm', 3.0):g} mm: {each}",
+        "Patches": f"{len(patches)} of {prediction['options'].get('patch_mm', 3.0):g} mm: {each}",
         "Model": f"{model.get('name')}: {model.get('title') or ''}, weights {str(model['fingerprint'])[:16]}",
-        "Estimated": said_when(str(made.get("created") or "")),
+        "Estimated": format_time(str(made.get("created") or "")),
     }
     return {name: text for name, text in fields.items() if text}
 
 
-def _said(value: float, interval: object) -> str:
+def _format_value(value: float, interval: object) -> str:
     """A probability with its interval."""
-    pair = _pair(interval)
+    pair = _parse_interval(interval)
     return f"{value:.2f}" + ("" if pair is None else f" ({pair[0]:.2f} to {pair[1]:.2f})")
 
 
-def _pair(value: object) -> tuple[float, float] | None:
+def _parse_interval(value: object) -> tuple[float, float] | None:
     """Two ends, as JSON has them."""
     return (float(value[0]), float(value[1])) if isinstance(value, list | tuple) and len(value) == 2 else None
 
 
-def _title(name: str) -> str:
+def _column_title(name: str) -> str:
     """What people read for a column."""
-    column = column_named(name)
+    column = find_column(name)
     return column.title if column else name
 
 
-def _unit(name: str) -> str:
+def _column_unit(name: str) -> str:
     """Of a column of numbers."""
-    column = column_named(name)
+    column = find_column(name)
     return column.unit if column else ""

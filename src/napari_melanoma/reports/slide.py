@@ -9,33 +9,33 @@ from napari_melanoma.case.edits import set_lesion
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.depth import wording as words
-from napari_melanoma.depth.readings import DEPTH, Proposed, Reading, automatic_reading, read_depth
-from napari_melanoma.io.results import RESULT, RISK
-from napari_melanoma.reports.risk_section import sentence
-from napari_melanoma.reports.slide_page import DepthPage, risk_of, write_depth_page
-from napari_melanoma.slides.depth_readings import proposed_in
+from napari_melanoma.depth import formatting as words
+from napari_melanoma.depth.readings import DEPTH_FILE, DepthReading, SlideDepthProposals, automatic_reading, read_depth
+from napari_melanoma.io.results import RESULT, RISK_FILE
+from napari_melanoma.reports.risk_section import to_sentence
+from napari_melanoma.reports.slide_page import DepthPage, read_risk_part, write_depth_page
+from napari_melanoma.slides.depth_readings import read_proposals
 from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import SlideInfo
-from napari_melanoma.slides.result_folder import slide_noted
+from napari_melanoma.slides.result_folder import recorded_slide
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from napari_melanoma.case.model import Case, CaseImage
-    from napari_melanoma.depth.readings import Change, Line, SlideDepth
+    from napari_melanoma.depth.readings import Line, ReadingChange, SlideDepthReadings
     from napari_melanoma.slides.reading.slide import Slide
 
-SIDE_PX, AROUND, LINE_PX = 900, 0.35, 4  # of the picture; share of the line's length around it; width of the line
-COLOUR = (11, 60, 255)
+SIDE_PX, MARGIN, LINE_PX = 900, 0.35, 4  # of the picture; share of the line's length around it; width of the line
+LINE_COLOR = (11, 60, 255)
 READINGS = "depth"  # folder of a case
-NOBODY = "Nobody has read this slide: what stands here is what the analysis says, as far as it says anything."
+NO_READER = "Nobody has read this slide: what stands here is what the analysis says, as far as it says anything."
 
 
-def depth_picture(slide: Slide, line: Line) -> NDArray[np.uint8] | None:
+def read_depth_picture(slide: Slide, line: Line) -> NDArray[np.uint8] | None:
     """Read the slide around a line, with the line on it.
 
     ``line``: both ends, in pixels of the finest level. Returns uint8 (row, column, channel=3), at most 900 pixels a
@@ -47,7 +47,7 @@ def depth_picture(slide: Slide, line: Line) -> NDArray[np.uint8] | None:
     if slide.info.kind != "brightfield":
         return None
     ends = np.array(line)
-    side = max(2.0 * AROUND, 1.0) * float(np.hypot(*(ends[1] - ends[0]))) * (1 + AROUND)
+    side = max(2.0 * MARGIN, 1.0) * float(np.hypot(*(ends[1] - ends[0]))) * (1 + MARGIN)
     middle, full = ends.mean(axis=0), slide.info.levels[0]
     level = next((n for n, one in enumerate(slide.info.levels) if side * one.height / full.height <= SIDE_PX), -1)
     level %= len(slide.info.levels)
@@ -58,81 +58,88 @@ def depth_picture(slide: Slide, line: Line) -> NDArray[np.uint8] | None:
     pixels = slide.read_region(level, Box(int(top), int(left), int(height), int(width)))
     picture = Image.fromarray(np.ascontiguousarray(pixels, np.uint8))
     drawn = [tuple(float(value) for value in (end * scale - (top, left))[::-1]) for end in ends]
-    ImageDraw.Draw(picture).line(drawn, fill=COLOUR, width=LINE_PX)
+    ImageDraw.Draw(picture).line(drawn, fill=LINE_COLOR, width=LINE_PX)
     return np.asarray(picture)
 
 
 def write_depth_report(
-    path: Path, info: SlideInfo, depth: SlideDepth, reading: Reading, base: Reading, folder: Path | None = None
+    path: Path,
+    info: SlideInfo,
+    depth: SlideDepthReadings,
+    reading: DepthReading,
+    base: DepthReading,
+    folder: Path | None = None,
 ) -> Path:
     """Write what counts for a reader, and the risk where it was told, as a page."""
-    risk = None if folder is None else risk_of(folder, info.path)
+    risk = None if folder is None else read_risk_part(folder, info.path)
     if not reading.when and risk is None:
         raise InputError("nothing is measured yet that a report could say: draw a line, or take the model's.")
-    validity = proposed_in(folder).validity if folder is not None else Validity()
+    validity = read_proposals(folder).validity if folder is not None else Validity()
     if not validity.valid:  # what a model alone says is left out
-        base, reading = Reading(), reading if reading.when else Reading()
-    made, size = provenance(), info.pixel_size
+        base, reading = DepthReading(), reading if reading.when else DepthReading()
+    made, size = collect_provenance(), info.pixel_size
     scale = "no scale" if size is None else f"{size.y_um:.4g} x {size.x_um:.4g} µm per pixel ({size.source})"
     about = DepthPage(
         info.name,
-        ", ".join(part for part in (scale, words.said_origin(reading) if reading.when else "") if part),
-        report_fields(reading, validity),
-        (*words.warnings(reading, size), *_beside(reading, folder)),
-        words.COLUMNS,
+        ", ".join(part for part in (scale, words.describe_origin(reading) if reading.when else "") if part),
+        format_report_fields(reading, validity),
+        (*words.reading_warnings(reading, size), *_list_warnings(reading, folder)),
+        words.READER_COLUMNS,
         words.reader_rows(depth, reading.reader, base),
-        [_told(one) for one in reading.history],
-        f"{made['program']} {made['version']}, {words.said_when(str(made['created'])) or made['created']}",
+        [_format_record_row(one) for one in reading.history],
+        f"{made['program']} {made['version']}, {words.format_time(str(made['created'])) or made['created']}",
     )
-    write_depth_page(path, about, _picture(info, reading.line), risk)
+    write_depth_page(path, about, _read_picture_if_available(info, reading.line), risk)
     return path
 
 
-def _beside(reading: Reading, folder: Path | None) -> tuple[str, ...]:
+def _list_warnings(reading: DepthReading, folder: Path | None) -> tuple[str, ...]:
     """What to know of values that nobody has read, or that come from the analysis."""
     if reading.when and reading.method != "automatic":
         return ()
-    found = Proposed() if folder is None else proposed_in(folder)
+    found = SlideDepthProposals() if folder is None else read_proposals(folder)
     if not found.validity.valid:
         taken = "The line was taken from a model. " if reading.when else ""
-        said = [f"{taken}{found.validity.headline('')}.", *found.validity.also]
+        said = [f"{taken}{found.validity.headline('')}.", *found.validity.other_reasons]
     else:
         notes = (*found.validity.cautions, *found.notes)
-        said = [sentence(f"the analysis says: {note}") for note in dict.fromkeys(notes)]
-    return tuple(said) if reading.when else (NOBODY, *said)
+        said = [to_sentence(f"the analysis says: {note}") for note in dict.fromkeys(notes)]
+    return tuple(said) if reading.when else (NO_READER, *said)
 
 
-def report_fields(reading: Reading, validity: Validity | None = None) -> dict[str, str]:
+def format_report_fields(reading: DepthReading, validity: Validity | None = None) -> dict[str, str]:
     """Give the fields of a synoptic report in words.
 
     Name to words; a dash for what is not known.
     """
-    thick = words.said_head(reading, validity)
-    clark = words.said_clark(reading.clark) + (" (estimate of the model)" if reading.clark_by == "estimate" else "")
+    thick = words.format_headline(reading, validity)
+    clark = words.format_clark_level(reading.clark) + (
+        " (estimate of the model)" if reading.clark_by == "estimate" else ""
+    )
     margins = {"lateral": reading.margins.lateral_mm, "deep": reading.margins.deep_mm}
     said = {f"Margin, {name}": "–" if mm is None else f"{mm:.3g} mm" for name, mm in margins.items()}
     return {
-        "Breslow thickness and T category (AJCC 8)": "–" if thick == words.NONE_YET else thick,
+        "Breslow thickness and T category (AJCC 8)": "–" if thick == words.NOT_MEASURED else thick,
         "Ulceration": {None: "not known", True: "present", False: "absent"}[reading.ulcerated],
-        "Mitoses": words.said_mitoses(reading.mitoses),
+        "Mitoses": words.format_mitoses(reading.mitoses),
         "Clark level": clark,
         **said,
         "Notes": reading.notes or "–",
     }
 
 
-def image_in(case: Case, slide: Path) -> CaseImage | None:
+def find_case_image(case: Case, slide: Path) -> CaseImage | None:
     """Find a slide among the images of a case.
 
     None where it is not one of them.
     """
     path = slide.resolve()
-    return next((image for _, image in case.each_image() if image.path.resolve() == path), None)
+    return next((image for _, image in case.iterate_images() if image.path.resolve() == path), None)
 
 
-def with_reading(case: Case, image_id: str, reading: Reading) -> Case:
+def set_lesion_reading(case: Case, image_id: str, reading: DepthReading) -> Case:
     """Set what a reading says in the lesion that the slide is of; what it does not say stays."""
-    lesion = next((of for of, image in case.each_image() if image.id == image_id), None)
+    lesion = next((of for of, image in case.iterate_images() if image.id == image_id), None)
     if lesion is None:
         raise InputError("the slide is of no lesion yet: drag it to its lesion in the Case dock first.")
     per = reading.mitoses.per_mm2
@@ -145,7 +152,7 @@ def with_reading(case: Case, image_id: str, reading: Reading) -> Case:
     return set_lesion(case, lesion.id, **{name: value for name, value in known.items() if value is not None})
 
 
-def keep_in_case(folder: Path, image_id: str, depth: SlideDepth) -> Path:
+def save_readings_to_case(folder: Path, image_id: str, depth: SlideDepthReadings) -> Path:
     """Keep all readings of a slide with a case.
 
     Returns ``depth/<image>.json``, in the form of ``depth.json``.
@@ -155,29 +162,29 @@ def keep_in_case(folder: Path, image_id: str, depth: SlideDepth) -> Path:
     return path
 
 
-def _picture(info: SlideInfo, line: Line | None) -> NDArray[np.uint8] | None:
+def _read_picture_if_available(info: SlideInfo, line: Line | None) -> NDArray[np.uint8] | None:
     """The slide around the line; none where the slide cannot be read there any more."""
     if line is None:
         return None
     try:
         with open_slide(info.path) as slide:
-            return depth_picture(slide, line)
+            return read_depth_picture(slide, line)
     except (MelanomaError, OSError):
         return None
 
 
-def _told(one: Change) -> tuple[str, ...]:
+def _format_record_row(one: ReadingChange) -> tuple[str, ...]:
     """A row of the record."""
     return (
-        words.said_when(one.when) or one.when,
+        words.format_time(one.when) or one.when,
         one.reader or "(no name)",
         one.field.replace("_", " "),
-        _short(one.before),
-        _short(one.after),
+        _format_short(one.before),
+        _format_short(one.after),
     )
 
 
-def _short(value: object) -> str:
+def _format_short(value: object) -> str:
     """A value of the record in few words."""
     if value is None or value == "":
         return "–"
@@ -186,9 +193,11 @@ def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.2f}"
     if isinstance(value, dict):
-        return ", ".join(f"{name.replace('_', ' ')} {_short(one)}" for name, one in value.items())
+        return ", ".join(f"{name.replace('_', ' ')} {_format_short(one)}" for name, one in value.items())
     if isinstance(value, list):  # a line's ends, or an interval's
-        ends = [", ".join(f"{one:.0f}" for one in end) if isinstance(end, list) else _short(end) for end in value]
+        ends = [
+            ", ".join(f"{one:.0f}" for one in end) if isinstance(end, list) else _format_short(end) for end in value
+        ]
         return " to ".join(ends)
     return str(value)
 
@@ -198,28 +207,28 @@ def has_something_to_report(folder: Path) -> bool:
 
     True where there is a reading, a risk or an analysis.
     """
-    return any((folder / name).is_file() for name in (DEPTH, RISK, RESULT))
+    return any((folder / name).is_file() for name in (DEPTH_FILE, RISK_FILE, RESULT))
 
 
 def write_slide_report(path: Path, folder: Path, slide: Path | None = None, *, scale: PixelSize | None = None) -> Path:
     """Write the page of a slide."""
-    depth, found = read_depth(folder), proposed_in(folder)
+    depth, found = read_depth(folder), read_proposals(folder)
     latest = max((one for one in depth.readings if one.when), key=lambda one: one.when, default=None)
-    info = _info(folder, slide or slide_noted(folder), _scale_of(latest) or scale)
+    info = _find_slide_info(folder, slide or recorded_slide(folder), _reading_scale(latest) or scale)
     base = automatic_reading(found, 0, info.pixel_size)
-    if latest is None and base.mm is None and not (folder / RISK).is_file():
+    if latest is None and base.mm is None and not (folder / RISK_FILE).is_file():
         said = found.validity.headline(f"The analysis says: {'; '.join(found.notes)}" if found.notes else "")
         said = f" {said}." if said else ""
         raise InputError(f"{folder.name}: neither a thickness nor a risk is known.{said}")
-    return write_depth_report(path, info, _named(depth), latest or base, base, folder)
+    return write_depth_report(path, info, _filled_readings(depth), latest or base, base, folder)
 
 
-def _named(depth: SlideDepth) -> SlideDepth:
+def _filled_readings(depth: SlideDepthReadings) -> SlideDepthReadings:
     """The readings that say anything."""
     return depth.model_copy(update={"readings": tuple(one for one in depth.readings if one.when)})
 
 
-def _scale_of(reading: Reading | None) -> PixelSize | None:
+def _reading_scale(reading: DepthReading | None) -> PixelSize | None:
     """What a reading was measured with."""
     if reading is None or reading.um_per_px is None:
         return None
@@ -227,20 +236,20 @@ def _scale_of(reading: Reading | None) -> PixelSize | None:
     return PixelSize(y_um, x_um)
 
 
-def _info(folder: Path, slide: Path | None, given: PixelSize | None) -> SlideInfo:
+def _find_slide_info(folder: Path, slide: Path | None, given: PixelSize | None) -> SlideInfo:
     """What is known of the slide, also where its file has gone since; a scale that was given counts more than its."""
     if slide is not None:
         try:
             with open_slide(slide) as opened:
                 info = opened.info
             own = info.pixel_size
-            return info if given is None or (own and own.agrees(given)) else _reopened(slide, given)
+            return info if given is None or (own and own.is_close(given)) else _reopen_with_scale(slide, given)
         except (MelanomaError, OSError):
             pass
     return SlideInfo(slide or folder, folder.name, "", (), pixel_size=given)
 
 
-def _reopened(slide: Path, given: PixelSize) -> SlideInfo:
+def _reopen_with_scale(slide: Path, given: PixelSize) -> SlideInfo:
     """The slide with a scale that its file does not say, or says otherwise."""
     with open_slide(slide, given) as opened:
         return opened.info

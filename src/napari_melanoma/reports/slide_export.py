@@ -11,17 +11,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
-from napari_melanoma.core.errors import ConfigError, InputError, in_words
+from napari_melanoma.core.errors import ConfigError, InputError, describe_error
 from napari_melanoma.core.files import atomic_file, save_error
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.paths import UnsafePath, is_inside
-from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.io.results import HEATMAP, OUTLINES, read_content, validity_in
+from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.io.results import HEATMAP, OUTLINES, read_slide_result, read_slide_validity
 from napari_melanoma.io.slide_spec import DONE, FAILED, NO_TISSUE, WAITING
 from napari_melanoma.io.slide_store import STORE, SlideResult
-from napari_melanoma.slides.lesion_files import COLOURS, label_image, read_lesions, write_lesions_table, write_outlines
+from napari_melanoma.slides.lesion_files import (
+    LABEL_COLORS,
+    label_image,
+    read_lesions,
+    write_lesions_table,
+    write_outlines,
+)
 from napari_melanoma.slides.lesions import LESION_COLUMNS, lesions_table
-from napari_melanoma.slides.result_folder import slide_noted
+from napari_melanoma.slides.result_folder import recorded_slide
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import SlideLesion
@@ -32,7 +38,7 @@ OTHER = (200, 160, 0)  # lesions of a model that does not tell malignant from be
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedSlide:
     """An analysed slide as it is exported: its folder, its lesions as they are now, and the slide where it is known."""
 
     folder: Path
@@ -42,52 +48,52 @@ class Exported:
     saved: bool = True  # the files of the folder say the same
 
     @property
-    def found(self) -> tuple[SlideLesion, ...]:
+    def lesions_or_empty(self) -> tuple[SlideLesion, ...]:
         """The lesions."""
         if self.lesions is None:
             raise InputError(f"{self.folder.name}: there are no lesions yet. Analyse the slide to its end first.")
         return self.lesions
 
 
-def exported(folder: Path, slide: Path | None = None) -> Exported:
+def read_exported_slide(folder: Path, slide: Path | None = None) -> ExportedSlide:
     """Read what an analysed slide has to give."""
     from napari_melanoma.reports.slide import has_something_to_report
 
     if not (folder / STORE).is_dir() and has_something_to_report(folder):  # read by hand, or asked for its risk alone
-        return Exported(folder, None, read_content(folder), slide or slide_noted(folder))
+        return ExportedSlide(folder, None, read_slide_result(folder), slide or recorded_slide(folder))
     SlideResult.open(folder)
-    return Exported(folder, read_lesions(folder), read_content(folder), slide or slide_noted(folder))
+    return ExportedSlide(folder, read_lesions(folder), read_slide_result(folder), slide or recorded_slide(folder))
 
 
-def _geojson(path: Path, given: Exported, run: RunContext) -> None:
+def _write_geojson(path: Path, given: ExportedSlide, run: RunContext) -> None:
     """Write outlines as QuPath reads them."""
-    if given.saved and given.found:
-        _copy(given.folder / OUTLINES, path)  # with all digits: the table has fewer
+    if given.saved and given.lesions_or_empty:
+        _copy_file(given.folder / OUTLINES, path)  # with all digits: the table has fewer
     else:
-        write_outlines(path, given.found, validity_in(given.content))
+        write_outlines(path, given.lesions_or_empty, read_slide_validity(given.content))
 
 
-def _csv(path: Path, given: Exported, run: RunContext) -> None:
+def _write_csv(path: Path, given: ExportedSlide, run: RunContext) -> None:
     """Write a row a lesion."""
-    write_lesions_table(path, given.found, validity_in(given.content))
+    write_lesions_table(path, given.lesions_or_empty, read_slide_validity(given.content))
 
 
-def _lesions_parquet(path: Path, given: Exported, run: RunContext) -> None:
+def _write_lesions_parquet(path: Path, given: ExportedSlide, run: RunContext) -> None:
     """Write a row a lesion as Parquet."""
     from napari_melanoma.io.tables import write_parquet
 
-    rows, cells = lesions_table(given.found), validity_in(given.content).cells()
+    rows, cells = lesions_table(given.lesions_or_empty), read_slide_validity(given.content).to_columns()
     columns: dict[str, list[object]] = {name: [row[name] for row in rows] for name in LESION_COLUMNS}
     write_parquet(path, {**columns, **{name: [cell] * len(rows) for name, cell in cells.items()}})
 
 
-def _tiles_parquet(path: Path, given: Exported, run: RunContext) -> None:
+def _write_tiles_parquet(path: Path, given: ExportedSlide, run: RunContext) -> None:
     """Write a row a tile as Parquet: its place in pixels of the finest level, its state, its probabilities."""
     from napari_melanoma.io.tables import write_parquet
 
     result = SlideResult.open(given.folder)
     rows, columns = np.nonzero(result.state != NO_TISSUE)
-    place, state = result.spec.place, result.state[rows, columns]
+    place, state = result.spec.placement, result.state[rows, columns]
     table: dict[str, Any] = {
         "row": rows,
         "column": columns,
@@ -101,16 +107,16 @@ def _tiles_parquet(path: Path, given: Exported, run: RunContext) -> None:
     write_parquet(path, table | {f"probability_{one}": values[:, n] for n, one in enumerate(result.spec.classes)})
 
 
-def _heatmap_tiff(path: Path, given: Exported, run: RunContext) -> None:
+def _write_heatmap_tiff(path: Path, given: ExportedSlide, run: RunContext) -> None:
     """Copy the heatmap that the analysis wrote."""
     if not (given.folder / HEATMAP).is_file():
         raise InputError("the heatmap is written when the analysis has ended: wait for that, or resume it.")
-    _copy(given.folder / HEATMAP, path)
+    _copy_file(given.folder / HEATMAP, path)
 
 
-def _heatmap_zarr(path: Path, given: Exported, run: RunContext) -> None:
+def _write_heatmap_zarr(path: Path, given: ExportedSlide, run: RunContext) -> None:
     """Write probabilities of the tiles as OME-Zarr, with the lesions as its labels."""
-    from napari_melanoma.slides.export_formats import Labels, write_ome_zarr
+    from napari_melanoma.slides.export_formats import LabelLayer, write_ome_zarr
 
     result = SlideResult.open(given.folder)
     if not result.spec.classes:
@@ -118,91 +124,91 @@ def _heatmap_zarr(path: Path, given: Exported, run: RunContext) -> None:
     maps = np.moveaxis(result.probability, 2, 0)
     labels = None
     if given.lesions is not None:
-        values = label_image(given.lesions, result.spec.place, maps.shape[1:])
-        labels = Labels("lesions", values, _colours(given.lesions), _properties(given))
-    write_ome_zarr(path, maps, result.spec.classes, result.spec.place, labels)
+        values = label_image(given.lesions, result.spec.placement, maps.shape[1:])
+        labels = LabelLayer("lesions", values, _lesion_colors(given.lesions), _lesion_properties(given))
+    write_ome_zarr(path, maps, result.spec.classes, result.spec.placement, labels)
 
 
-def _mask(path: Path, given: Exported, run: RunContext) -> None:
+def _write_mask(path: Path, given: ExportedSlide, run: RunContext) -> None:
     """Write the lesions as numbers on cells that are fine enough for most, as OME-TIFF."""
     from napari_melanoma.slides.export_formats import write_label_tiff
 
-    size, pixel = _size(given)
+    size, pixel = _slide_size(given)
     step = 2 ** max(0, int(np.ceil(np.log2(max(size) / MASK_SIDE))))
-    place = MapPlace(0.0, 0.0, step, step, pixel)
+    place = MapPlacement(0.0, 0.0, step, step, pixel)
     shape = -(-size[0] // step), -(-size[1] // step)
-    write_label_tiff(path, label_image(given.found, place, shape), place, "lesions")
+    write_label_tiff(path, label_image(given.lesions_or_empty, place, shape), place, "lesions")
 
 
-def _dicom(path: Path, given: Exported, run: RunContext) -> None:
+def _write_dicom(path: Path, given: ExportedSlide, run: RunContext) -> None:
     """Write the lesions as a DICOM segmentation, where the slide is DICOM."""
-    from napari_melanoma.slides.export_formats import Segment, find_level, write_segmentation
+    from napari_melanoma.slides.export_formats import LesionSegment, find_dicom_level, write_dicom_segmentation
 
-    slide = _slide(given)
-    level = find_level(slide)
-    size, _ = _size(given)
+    slide = _require_slide(given)
+    level = find_dicom_level(slide)
+    size, _ = _slide_size(given)
     shape = (level.height, level.width)
-    labels = label_image(given.found, MapPlace.of_thumbnail(shape, size), shape)
+    labels = label_image(given.lesions_or_empty, MapPlacement.from_thumbnail(shape, size), shape)
     there = set(np.unique(labels).tolist())
     segments = [
-        Segment(lesion.index, f"lesion {lesion.index}, {lesion.label}", lesion.origin != "found")
-        for lesion in given.found
+        LesionSegment(lesion.index, f"lesion {lesion.index}, {lesion.label}", lesion.origin != "found")
+        for lesion in given.lesions_or_empty
         if lesion.index in there
     ]
     model = str((given.content.get("model") or {}).get("name") or "model")
-    write_segmentation(path, level, labels, segments, model, validity_in(given.content).headline(""))
+    write_dicom_segmentation(path, level, labels, segments, model, read_slide_validity(given.content).headline(""))
 
 
-def _depth(path: Path, given: Exported, run: RunContext) -> None:
+def _write_depth(path: Path, given: ExportedSlide, run: RunContext) -> None:
     """Write a row a reading of the depth, that of the analysis among them."""
     from napari_melanoma.io.results import write_table
-    from napari_melanoma.slides.depth_readings import gather_readings, readings_rows
+    from napari_melanoma.slides.depth_readings import collect_readings, readings_rows
 
-    write_table(path, readings_rows(gather_readings([given.folder])))
+    write_table(path, readings_rows(collect_readings([given.folder])))
 
 
-def _report(path: Path, given: Exported, run: RunContext) -> None:
+def _write_report(path: Path, given: ExportedSlide, run: RunContext) -> None:
     """Write the page of depth and risk."""
     from napari_melanoma.reports.slide import write_slide_report
 
     write_slide_report(path, given.folder, given.slide)
 
 
-def _risk(path: Path, given: Exported, run: RunContext) -> None:
+def _write_risk(path: Path, given: ExportedSlide, run: RunContext) -> None:
     """Copy what was told of the risk."""
-    from napari_melanoma.io.results import RISK
+    from napari_melanoma.io.results import RISK_FILE
 
-    if not (given.folder / RISK).is_file():
+    if not (given.folder / RISK_FILE).is_file():
         said = "no risk was estimated yet. Estimate it in the Slide dock first (command line: napari-melanoma risk)."
         raise InputError(f"{given.folder.name}: {said}")
-    _copy(given.folder / RISK, path)
+    _copy_file(given.folder / RISK_FILE, path)
 
 
 @dataclass(frozen=True)
-class Format:
+class ExportFormat:
     """One way out: what a user reads of it, the usual name of the file, and what writes it."""
 
     text: str
     name: str
-    write: Callable[[Path, Exported, RunContext], None]
+    write: Callable[[Path, ExportedSlide, RunContext], None]
 
 
-FORMATS: Mapping[str, Format] = {
-    "geojson": Format("Outlines for QuPath (GeoJSON)", "lesions.geojson", _geojson),
-    "csv": Format("Table of lesions (CSV)", "lesions.csv", _csv),
-    "parquet": Format("Table of lesions (Parquet)", "lesions.parquet", _lesions_parquet),
-    "tiles": Format("Table of tiles (Parquet)", "tiles.parquet", _tiles_parquet),
-    "depth": Format("Readings of the depth (CSV)", "readings.csv", _depth),
-    "risk": Format("Risk with what it rests on (JSON)", "risk.json", _risk),
-    "report": Format("Page of depth and risk (HTML)", "report.html", _report),
-    "tif": Format("Heatmap (OME-TIFF)", "heatmap.ome.tif", _heatmap_tiff),
-    "zarr": Format("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr", _heatmap_zarr),
-    "mask": Format("Mask of lesions (OME-TIFF)", "lesions.ome.tif", _mask),
-    "dicom": Format("Segmentation (DICOM)", "lesions.dcm", _dicom),
+FORMATS: Mapping[str, ExportFormat] = {
+    "geojson": ExportFormat("Outlines for QuPath (GeoJSON)", "lesions.geojson", _write_geojson),
+    "csv": ExportFormat("Table of lesions (CSV)", "lesions.csv", _write_csv),
+    "parquet": ExportFormat("Table of lesions (Parquet)", "lesions.parquet", _write_lesions_parquet),
+    "tiles": ExportFormat("Table of tiles (Parquet)", "tiles.parquet", _write_tiles_parquet),
+    "depth": ExportFormat("Readings of the depth (CSV)", "readings.csv", _write_depth),
+    "risk": ExportFormat("Risk with what it rests on (JSON)", "risk.json", _write_risk),
+    "report": ExportFormat("Page of depth and risk (HTML)", "report.html", _write_report),
+    "tif": ExportFormat("Heatmap (OME-TIFF)", "heatmap.ome.tif", _write_heatmap_tiff),
+    "zarr": ExportFormat("Heatmap and lesions (OME-Zarr)", "heatmap.ome.zarr", _write_heatmap_zarr),
+    "mask": ExportFormat("Mask of lesions (OME-TIFF)", "lesions.ome.tif", _write_mask),
+    "dicom": ExportFormat("Segmentation (DICOM)", "lesions.dcm", _write_dicom),
 }
 
 
-def _copy(source: Path, path: Path) -> None:
+def _copy_file(source: Path, path: Path) -> None:
     """Copy a file of the folder; a link that leads elsewhere is none."""
     if not is_inside(source, source.parent):
         raise UnsafePath(f"{source} is a link that leads out of the folder: put the file itself there.")
@@ -213,14 +219,14 @@ def _copy(source: Path, path: Path) -> None:
         raise save_error(path, error) from error
 
 
-def _colours(lesions: tuple[SlideLesion, ...]) -> dict[int, tuple[int, int, int]]:
+def _lesion_colors(lesions: tuple[SlideLesion, ...]) -> dict[int, tuple[int, int, int]]:
     """Colour of each lesion."""
-    return {lesion.index: COLOURS.get(lesion.label, OTHER) for lesion in lesions}
+    return {lesion.index: LABEL_COLORS.get(lesion.label, OTHER) for lesion in lesions}
 
 
-def _properties(given: Exported) -> list[dict[str, Any]]:
+def _lesion_properties(given: ExportedSlide) -> list[dict[str, Any]]:
     """What is known of each lesion, as labels of OME-Zarr carry it."""
-    lesions, validity = given.found, validity_in(given.content)
+    lesions, validity = given.lesions_or_empty, read_slide_validity(given.content)
     invalid = {} if validity.valid else {"validity": validity.headline("")}
     kept = ("label", "probability", "area_mm2", "perimeter_mm", "origin")
     rows = lesions_table(lesions)
@@ -228,7 +234,7 @@ def _properties(given: Exported) -> list[dict[str, Any]]:
     return [{"label-value": lesion.index, **values, **invalid} for lesion, values in zip(lesions, known, strict=True)]
 
 
-def _slide(given: Exported) -> Path:
+def _require_slide(given: ExportedSlide) -> Path:
     """The slide's file."""
     if given.slide is None or not given.slide.exists():
         raise InputError(
@@ -238,20 +244,20 @@ def _slide(given: Exported) -> Path:
     return given.slide
 
 
-def _size(given: Exported) -> tuple[tuple[int, int], PixelSize | None]:
+def _slide_size(given: ExportedSlide) -> tuple[tuple[int, int], PixelSize | None]:
     """Height and width of the slide's finest level, and its pixels' size as the results have it."""
     from napari_melanoma.slides.reading.opening import open_slide
 
     spec = SlideResult.open(given.folder).spec
     if spec.size is not None:
-        return spec.size, spec.place.pixel_size
-    with open_slide(_slide(given)) as slide:
+        return spec.size, spec.placement.pixel_size
+    with open_slide(_require_slide(given)) as slide:
         full = slide.info.levels[0]
-        return (full.height, full.width), spec.place.pixel_size
+        return (full.height, full.width), spec.placement.pixel_size
 
 
 @dataclass(frozen=True)
-class Written:
+class ExportedFile:
     """One file that was written, or why it was not."""
 
     folder: Path
@@ -260,15 +266,15 @@ class Written:
     error: str = ""
 
 
-def result_folders_in(places: Sequence[Path]) -> list[Path]:
+def find_result_folders(places: Sequence[Path]) -> list[Path]:
     """Find the result folders of slides.
 
     Each once, in their order.
     """
     found: dict[Path, None] = {}
     for place in places:
-        below = sorted(path for path in place.glob("*") if _is_own(path)) if place.is_dir() else []
-        own = [place] if _is_own(place) else below
+        below = sorted(path for path in place.glob("*") if _is_slide_folder(path)) if place.is_dir() else []
+        own = [place] if _is_slide_folder(place) else below
         if not own:
             raise InputError(
                 f"{place} holds no results of slides: expected a folder that 'napari-melanoma slide' or the Slide dock "
@@ -278,12 +284,12 @@ def result_folders_in(places: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
-def _is_own(folder: Path) -> bool:
+def _is_slide_folder(folder: Path) -> bool:
     """Whether a folder is a slide's own: analysed, read by hand, or asked for its risk."""
-    from napari_melanoma.depth.readings import DEPTH
-    from napari_melanoma.io.results import RISK
+    from napari_melanoma.depth.readings import DEPTH_FILE
+    from napari_melanoma.io.results import RISK_FILE
 
-    return (folder / STORE).is_dir() or any((folder / name).is_file() for name in (DEPTH, RISK))
+    return (folder / STORE).is_dir() or any((folder / name).is_file() for name in (DEPTH_FILE, RISK_FILE))
 
 
 def export_results(
@@ -292,33 +298,33 @@ def export_results(
     formats: Sequence[str],
     *,
     slide: Path | None = None,
-    tell: Callable[[Written], None] = lambda written: None,
+    on_written: Callable[[ExportedFile], None] = lambda written: None,
     run: RunContext,
-) -> list[Written]:
+) -> list[ExportedFile]:
     """Write results out."""
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise ConfigError(f"format '{unknown[0]}' is not known. Known are {', '.join(FORMATS)}.")
     if slide is not None and len(folders) > 1:
         raise ConfigError(f"--slide names one slide, but there are {len(folders)} results. Export them one by one.")
-    told: list[Written] = []
+    told: list[ExportedFile] = []
     work = [(folder, name) for folder in folders for name in formats]
     for done, (folder, name) in enumerate(work):
         run.check()
         run.report(Progress(done, len(work), f"{folder.name}: {FORMATS[name].text}"))
-        told.append(_written(folder, name, out, slide, run))
-        tell(told[-1])
+        told.append(_write_format(folder, name, out, slide, run))
+        on_written(told[-1])
     run.report(Progress(len(work), len(work), "Written"))
     return told
 
 
-def _written(folder: Path, name: str, out: Path, slide: Path | None, run: RunContext) -> Written:
+def _write_format(folder: Path, name: str, out: Path, slide: Path | None, run: RunContext) -> ExportedFile:
     """Write one file."""
     path = out / folder.name / FORMATS[name].name
     try:
-        FORMATS[name].write(path, exported(folder, slide), run)
+        FORMATS[name].write(path, read_exported_slide(folder, slide), run)
     except Cancelled:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a library raises is of this file; the others go on
-        return Written(folder, name, path, in_words(error))
-    return Written(folder, name, path)
+        return ExportedFile(folder, name, path, describe_error(error))
+    return ExportedFile(folder, name, path)

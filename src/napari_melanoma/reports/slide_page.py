@@ -13,14 +13,14 @@ import numpy as np
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.figures.page import data_uri, write_html
 from napari_melanoma.imaging.colormaps import draw_heatmap
-from napari_melanoma.reports.risk_section import BLOCK, MAPS, NO_MAPS, STYLE, RiskPart, risk_part
-from napari_melanoma.risk.slide_files import boxes_of, kept_risk
+from napari_melanoma.reports.risk_section import BLOCK, MAPS, NO_MAPS, STYLE, RiskPart, create_risk_part
+from napari_melanoma.risk.slide_files import patch_boxes, read_risk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.geometry import Box
-    from napari_melanoma.risk.slide_files import RiskKept, RiskMap
+    from napari_melanoma.risk.slide_files import RiskMap, StoredRisk
     from napari_melanoma.slides.reading.slide import Slide
 
 PAGE = (
@@ -92,26 +92,26 @@ def _jpeg(picture: NDArray[np.uint8]) -> str:
     return data_uri(buffer.getvalue(), "image/jpeg")
 
 
-SIDE_PX, SHOWN = 320, 3  # of a picture; patches that are shown, at most
+SIDE_PX, MAX_PATCHES = 320, 3  # of a picture; patches that are shown, at most
 TITLES = {"attention": "attention", "grad_cam": "Grad-CAM"}
 NO_SLIDE = "The patches are not shown: the slide cannot be read any more."
 
 
-def risk_of(folder: Path, slide: Path | None) -> RiskPart | None:
+def read_risk_part(folder: Path, slide: Path | None) -> RiskPart | None:
     """Say for a page what was told of a slide's risk.
 
     None where nothing was told, or what was cannot be read.
     """
-    kept = kept_risk(folder)
-    if not kept.answer:
+    kept = read_risk(folder)
+    if not kept.prediction:
         return None
-    pictures, note = _pictures(kept, slide)
-    return risk_part(kept.answer, _changed(kept), pictures, note)
+    pictures, note = _create_pictures(kept, slide)
+    return create_risk_part(kept.prediction, _list_changes(kept), pictures, note)
 
 
-def _changed(kept: RiskKept) -> tuple[str, ...]:
+def _list_changes(kept: StoredRisk) -> tuple[str, ...]:
     """What is another now than when the answer was given."""
-    used = kept.answer["depth"]
+    used = kept.prediction["depth"]
     before = None if used.get("source") == "predicted" else used.get("mm")
     if before == kept.depth.mm:
         return ()
@@ -119,46 +119,54 @@ def _changed(kept: RiskKept) -> tuple[str, ...]:
     return (f"this answer is of before: the depth has been changed since, and is {now} now. Estimate the risk again",)
 
 
-def _pictures(kept: RiskKept, path: Path | None) -> tuple[list[tuple[str, str]], str]:
+def _create_pictures(kept: StoredRisk, path: Path | None) -> tuple[list[tuple[str, str]], str]:
     """The patches, each as it is and under the maps that were asked for; and what to say of them."""
     from napari_melanoma.slides.reading.opening import open_slide
 
-    boxes = boxes_of(kept.answer)[:SHOWN]
+    boxes = patch_boxes(kept.prediction)[:MAX_PATCHES]
     if path is None or not boxes:
         return [], NO_SLIDE if boxes else ""
     try:
         with open_slide(path) as slide:
-            patches = [_patch(slide, box) for box in boxes]
+            patches = [_read_patch(slide, box) for box in boxes]
     except (MelanomaError, OSError):
         return [], NO_SLIDE
-    found = [one for number, pair in enumerate(zip(patches, boxes, strict=True)) for one in _shown(kept, number, *pair)]
+    found = [
+        one
+        for number, pair in enumerate(zip(patches, boxes, strict=True))
+        for one in _create_patch_pictures(kept, number, *pair)
+    ]
     return found, MAPS if kept.maps else NO_MAPS
 
 
-def _patch(slide: Slide, box: Box) -> NDArray[np.uint8]:
+def _read_patch(slide: Slide, box: Box) -> NDArray[np.uint8]:
     """A patch as it is looked at, uint8 (row, column, channel=3)."""
     from napari_melanoma.core.geometry import Box as Part
-    from napari_melanoma.slides.reading.slide import fitted
+    from napari_melanoma.slides.reading.slide import resize_rgb
 
     index = slide.best_level(min(box.height, box.width) / SIDE_PX)
     down = slide.info.levels[index].downsample
     part = Part(*(round(value / down) for value in (box.top, box.left, box.height, box.width)))
-    return fitted(slide.read_region(index, part).astype("uint8", copy=False), SIDE_PX, SIDE_PX)
+    return resize_rgb(slide.read_region(index, part).astype("uint8", copy=False), SIDE_PX, SIDE_PX)
 
 
-def _shown(kept: RiskKept, number: int, rgb: NDArray[np.uint8], box: Box) -> Sequence[tuple[str, str]]:
+def _create_patch_pictures(
+    kept: StoredRisk, number: int, rgb: NDArray[np.uint8], box: Box
+) -> Sequence[tuple[str, str]]:
     """A patch and its maps with their captions."""
-    one = kept.answer["patches"][number]
+    one = kept.prediction["patches"][number]
     what = f"{str(one.get('what', 'patch')).capitalize()}: {one['probability']:.2f}"
-    maps = [(f"{what}, {TITLES[each.method]}", draw_heatmap(rgb, _part(each, box, rgb.shape))) for each in kept.maps]
+    maps = [
+        (f"{what}, {TITLES[each.method]}", draw_heatmap(rgb, _crop_map(each, box, rgb.shape))) for each in kept.maps
+    ]
     return [(caption, _patch_jpeg(picture)) for caption, picture in ((what, rgb), *maps)]
 
 
-def _part(found: RiskMap, box: Box, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _crop_map(found: RiskMap, box: Box, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """A map where a patch lies, of a picture's size, float32 in [0, 1]."""
     from PIL import Image
 
-    place = found.place
+    place = found.placement
     top, left = round((box.top - place.top) / place.step_y), round((box.left - place.left) / place.step_x)
     rows, columns = max(1, round(box.height / place.step_y)), max(1, round(box.width / place.step_x))
     cells = np.nan_to_num(found.values[top : top + rows, left : left + columns]).astype(np.float32)

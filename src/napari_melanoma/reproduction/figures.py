@@ -12,19 +12,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.figures.classification import draw_bars, draw_bins
-from napari_melanoma.figures.page import Table
+from napari_melanoma.figures.classification import plot_bars, plot_bins
+from napari_melanoma.figures.page import ReportTable
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table
-from napari_melanoma.metrics.agreement import FEWEST, bland_altman
-from napari_melanoma.metrics.calibration import reliability
-from napari_melanoma.metrics.ranking import confusion, roc_curve
-from napari_melanoma.metrics.statistics import Estimate, bootstrap_figure
-from napari_melanoma.reproduction.found import PARTS, Found, Line, has_size, in_part, lines, of_tables, parts_of
+from napari_melanoma.metrics.agreement import MIN_CASES, bland_altman
+from napari_melanoma.metrics.calibration import reliability_curve
+from napari_melanoma.metrics.ranking import confusion_matrix, roc_curve
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic
 from napari_melanoma.reproduction.kinds.classification import pool
-from napari_melanoma.reproduction.page import Picture
+from napari_melanoma.reproduction.page import ReportPicture
 from napari_melanoma.reproduction.papers import Paper, PaperTable
-from napari_melanoma.reproduction.plan import Place, Work
+from napari_melanoma.reproduction.plan import ReproductionContext, ReproductionFolder
+from napari_melanoma.reproduction.row_results import (
+    PARTS,
+    RowResult,
+    TableLine,
+    has_size,
+    images_in_part,
+    parts_of,
+    results_by_table,
+    table_lines,
+)
 from napari_melanoma.reproduction.row_steps import read_pictures
 from napari_melanoma.risk.figures import draw_depths
 from napari_melanoma.training.monitor import MONITORS
@@ -40,7 +49,7 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#00
 MARKERS = "osD^vPX"
 LINES = ("-", "--", ":", "-.")
 MARKS = 8  # on a curve, so that it stays a line
-APART = 0.03  # of the axis, at least, from a point to the next one
+MIN_DISTANCE = 0.03  # of the axis, at least, from a point to the next one
 OURS, PAPERS = "ours, with the 95 % interval", "the paper's"
 
 
@@ -69,13 +78,13 @@ def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
     count = 2 if papers else 1
     figure = Figure(figsize=(4.1 * count + 3, 4.2), layout="constrained")
     panels = figure.subplots(1, count, squeeze=False)[0]
-    ours = apart([point.parameters for point in points])
+    ours = spread_sizes([point.parameters for point in points])
     for number, (point, place) in enumerate(zip(points, ours, strict=True)):
         spread = [[point.mean - point.low], [point.high - point.mean]]
         panels[0].errorbar([place], [point.mean], spread, label=point.title, capsize=3, **_style(number, ""))
     _size_axes(panels[0], OURS, metric)
     if papers:
-        places = apart([parameters for _, parameters, _ in papers])
+        places = spread_sizes([parameters for _, parameters, _ in papers])
         for place, (number, _, value) in zip(places, papers, strict=True):
             panels[1].plot([place], [value], **_style(number, ""), markerfacecolor="none")
         _size_axes(panels[1], PAPERS, metric)
@@ -84,14 +93,14 @@ def draw_size(points: Sequence[SizePoint], metric: str, path: Path) -> None:
         figure.savefig(temporary, dpi=130)
 
 
-def apart(sizes: Sequence[float]) -> list[float]:
+def spread_sizes(sizes: Sequence[float]) -> list[float]:
     """Move numbers on a logarithmic axis so far to the right that no point lies on its neighbour.
 
     In the order of the numbers; those that have room are as they were.
     """
     places = [math.log10(size) for size in sizes]
     order = sorted(range(len(places)), key=places.__getitem__)
-    least = APART * max(places[order[-1]] - places[order[0]], APART) if order else 0.0
+    least = MIN_DISTANCE * max(places[order[-1]] - places[order[0]], MIN_DISTANCE) if order else 0.0
     moved, before = list(sizes), -math.inf
     for index in order:
         if places[index] - before < least:
@@ -172,11 +181,11 @@ def _few_ticks(axis: Axis, written: Callable[[float], str], of_decade: Sequence[
     axis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
 
 
-WIDE = 4  # panels side by side
+MAX_COLUMNS = 4  # panels side by side
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class OutOfFoldPredictions:
     """Out-of-fold answers of a row to the images of one test set.
 
     ``truth``: bool (image,): whether it is the positive class. ``probability``: float64 (image,), calibrated.
@@ -188,7 +197,7 @@ class Answers:
     auc: str = ""
 
 
-def draw_roc(panels: Mapping[str, Sequence[Answers]], path: Path) -> None:
+def draw_roc(panels: Mapping[str, Sequence[OutOfFoldPredictions]], path: Path) -> None:
     """Draw the ROC curves of rows, a panel for each test set."""
     from matplotlib.figure import Figure
 
@@ -213,11 +222,13 @@ def draw_roc(panels: Mapping[str, Sequence[Answers]], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_confusion(rows: Sequence[Answers], path: Path, cut: float = 0.5, name: str = "melanoma") -> None:
+def draw_confusion(
+    rows: Sequence[OutOfFoldPredictions], path: Path, threshold: float = 0.5, name: str = "melanoma"
+) -> None:
     """Draw the confusion matrix of each row."""
     figure, panels = _grid(len(rows))
     for axes, row in zip(panels, rows, strict=True):
-        counts = confusion(row.truth.astype(np.int64), (row.probability >= cut).astype(np.int64), 2)
+        counts = confusion_matrix(row.truth.astype(np.int64), (row.probability >= threshold).astype(np.int64), 2)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (truth, said), count in np.ndenumerate(counts):
@@ -232,13 +243,13 @@ def draw_confusion(rows: Sequence[Answers], path: Path, cut: float = 0.5, name: 
     _save(figure, path)
 
 
-def draw_reliability(rows: Sequence[Answers], path: Path, name: str = "melanoma") -> None:
+def draw_reliability(rows: Sequence[OutOfFoldPredictions], path: Path, name: str = "melanoma") -> None:
     """Draw how often it is the positive class where a probability is said, with 95 % intervals."""
     figure, panels = _grid(len(rows))
     for axes, row in zip(panels, rows, strict=True):
-        found = reliability(row.probability, row.truth)
+        found = reliability_curve(row.probability, row.truth)
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8)
-        draw_bins(axes, found, COLORS[0])
+        plot_bins(axes, found, COLORS[0])
         axes.set(xlim=(0, 1), ylim=(0, 1))
         axes.set_title(row.title, fontsize=7)
         axes.set_xlabel("probability said", fontsize=7)
@@ -252,7 +263,7 @@ def _grid(count: int) -> tuple[Figure, list[Axes]]:
     """Lay out so many small panels."""
     from matplotlib.figure import Figure
 
-    lines, wide = -(-count // WIDE), min(WIDE, count)
+    lines, wide = -(-count // MAX_COLUMNS), min(MAX_COLUMNS, count)
     figure = Figure(figsize=(2.9 * wide, 2.9 * lines), layout="constrained")
     panels = [*figure.subplots(lines, wide, squeeze=False).ravel()]
     for axes in panels[count:]:
@@ -272,35 +283,35 @@ TITLES = {"tuning_jaccard": "Jaccard index, tuning"}
 SIZE = "Points of nearly the same size stand a little apart, so that none hides another."
 
 
-def draw_figures(work: Work, found: Sequence[Found]) -> list[Picture]:
+def draw_figures(work: ReproductionContext, found: Sequence[RowResult]) -> list[ReportPicture]:
     """Draw the metric against size, the curves of learning, and answers on a few images, each where there are any.
 
     In the order in which they are read.
     """
-    metric, folder, pictures = work.paper.file.chosen_by, work.place.figures, list[Picture]()
-    if points := [_point(item, metric) for item in found if has_size(work, item)]:
+    metric, folder, pictures = work.paper.file.chosen_by, work.folder.figures, list[ReportPicture]()
+    if points := [_size_point(item, metric) for item in found if has_size(work, item)]:
         size = folder / f"{metric.lower()}-against-size.png"
         draw_size(points, metric, size)
-        pictures.append(Picture(f"{metric} against size", size, SIZE))
+        pictures.append(ReportPicture(f"{metric} against size", size, SIZE))
     for crossed in (False, True):
         pictures += _draw_curves(work, [item for item in found if item.row.kind.crossed == crossed], crossed)
     for role, images in work.data.items():
-        if answers := _answers(work, role, found):
+        if answers := _sample_pictures(work, role, found):
             path = folder / f"samples-{role.lower()}.png"
             draw_samples(answers, images.names, path)
-            pictures.append(Picture(f"Sample outputs on {images.names}, in the role of {role}", path))
-    pictures += draw_answers(work, [item for item in found if item.row.kind.crossed])
-    return [*pictures, *_draw_bars(work, found), *depth_pictures(_main_first(work, found), folder)]
+            pictures.append(ReportPicture(f"Sample outputs on {images.names}, in the role of {role}", path))
+    pictures += draw_predictions(work, [item for item in found if item.row.kind.crossed])
+    return [*pictures, *_draw_bars(work, found), *depth_pictures(_claimed_first(work, found), folder)]
 
 
-def _main_first(work: Work, found: Sequence[Found]) -> list[Found]:
+def _claimed_first(work: ReproductionContext, found: Sequence[RowResult]) -> list[RowResult]:
     """Rows of the tables, that which the paper's claims are about before the others."""
     claimed = [claim.row for claim in work.paper.file.claims]
     rows = [item for item in found if item.row.file.table]
     return sorted(rows, key=lambda item: item.row.name not in claimed)
 
 
-def _draw_bars(work: Work, found: Sequence[Found]) -> list[Picture]:
+def _draw_bars(work: ReproductionContext, found: Sequence[RowResult]) -> list[ReportPicture]:
     """Draw one metric of the rows that a paper's figure names, on each part of the images."""
     bars, known = work.paper.file.bars, {item.row.name: item for item in found}
     if bars is None:
@@ -308,45 +319,45 @@ def _draw_bars(work: Work, found: Sequence[Found]) -> list[Picture]:
     pictures = []
     for part in dict.fromkeys(part for item in known.values() for part in parts_of(item)):
         rows = [known[name] for name in bars.rows if name in known]
-        of = {item.row.file.title: item.row.kind.estimates(in_part(item.images, part)) for item in rows}
+        of = {item.row.file.title: item.row.kind.estimates(images_in_part(item.images, part)) for item in rows}
         values = {title: figures[bars.metric] for title, figures in of.items() if bars.metric in figures}
         if len(values) > 1:
             said = PARTS.get(part, "all images")
-            path = work.place.figures / f"bars-{part or 'all'}.png"
-            draw_bars(values, f"{bars.metric}, 95 % interval", path, middle=0.5)
-            pictures.append(Picture(f"{bars.title}: {said}", path))
+            path = work.folder.figures / f"bars-{part or 'all'}.png"
+            plot_bars(values, f"{bars.metric}, 95 % interval", path, middle=0.5)
+            pictures.append(ReportPicture(f"{bars.title}: {said}", path))
     return pictures
 
 
-def _draw_curves(work: Work, found: Sequence[Found], crossed: bool) -> list[Picture]:
+def _draw_curves(work: ReproductionContext, found: Sequence[RowResult], crossed: bool) -> list[ReportPicture]:
     """Draw the curves of learning of rows of one kind; those of a cross-validation by their first fold."""
     learnt = [item for item in found if item.row.file.learn and item.row.file.answers == "network"]
-    curves = {item.row.file.title: _curve(work.place, item.row.name, crossed) for item in learnt}
+    curves = {item.row.file.title: _learning_curve(work.folder, item.row.name, crossed) for item in learnt}
     several = {title: rows for title, rows in curves.items() if len(rows) > 1}
     if not several:
         return []
     monitor = MONITORS[learnt[0].row.file.kind]
-    path = work.place.figures / ("curves-of-classifiers.png" if crossed else "curves.png")
+    path = work.folder.figures / ("curves-of-classifiers.png" if crossed else "curves.png")
     draw_curves(several, (monitor.name, TITLES.get(monitor.name, f"{monitor.title}, tuning")), path)
     said = f"{CURVES} {FIRST_FOLD}" if crossed else CURVES
     title = "Curves of learning, classifiers" if crossed else "Curves of learning"
-    return [Picture(title, path, said + _without(curves))]
+    return [ReportPicture(title, path, said + _not_drawn_text(curves))]
 
 
-def _without(curves: Mapping[str, Sequence[object]]) -> str:
+def _not_drawn_text(curves: Mapping[str, Sequence[object]]) -> str:
     """Say which rows have no curve."""
     single = [title for title, rows in curves.items() if len(rows) == 1]
     return f" Not drawn, as they learn for a single epoch: {', '.join(single)}." if single else ""
 
 
-def _point(found: Found, metric: str) -> SizePoint:
+def _size_point(found: RowResult, metric: str) -> SizePoint:
     """Place a row in the figure of the metric against size."""
     estimate, file = found.estimates[metric], found.row.file
     ends = (100 * estimate.mean, 100 * estimate.low, 100 * estimate.high)
     return SizePoint(file.title, found.parameters or 0, *ends, file.parameters, file.paper.get("", {}).get(metric))
 
 
-def _curve(place: Place, name: str, crossed: bool) -> list[dict[str, float]]:
+def _learning_curve(place: ReproductionFolder, name: str, crossed: bool) -> list[dict[str, float]]:
     """Read how a row learnt."""
     row = place.row(name)
     path = (row.fold(1) if crossed else row).run.path / "metrics.csv"
@@ -354,13 +365,15 @@ def _curve(place: Place, name: str, crossed: bool) -> list[dict[str, float]]:
     return [{key: float(value) for key, value in row.items()} for row in rows]
 
 
-def _answers(work: Work, role: str, found: Sequence[Found]) -> dict[str, dict[str, NDArray[np.uint8]]]:
+def _sample_pictures(
+    work: ReproductionContext, role: str, found: Sequence[RowResult]
+) -> dict[str, dict[str, NDArray[np.uint8]]]:
     """Read the pictures of a role, photographs first; none where there are no photographs."""
-    samples = work.data[role].judging
-    photographs = read_pictures(work.place.photographs, samples)
+    samples = work.data[role].test_samples
+    photographs = read_pictures(work.folder.photographs, samples)
     judged = [item.row for item in found if item.row.file.judged == role and not item.row.kind.crossed]
     judged = [row for row in judged if row.grid is None]
-    folders = {row.file.title: work.place.row(row.name).pictures for row in judged}
+    folders = {row.file.title: work.folder.row(row.name).pictures for row in judged}
     answers = {title: read_pictures(folder, samples) for title, folder in folders.items()}
     return {"Photograph": photographs, **answers} if photographs else {}
 
@@ -372,74 +385,78 @@ SHOWN = "As many {} as others of each data set, as the networks see them; a blac
 
 
 @dataclass(frozen=True, eq=False)
-class _Shown:
+class _PlottedPredictions:
     """The answers of a row to a test set, and whether a network gave them."""
 
-    of: str
-    answers: Answers
+    test_set: str
+    predictions: OutOfFoldPredictions
     network: bool
 
     @property
     def varies(self) -> bool:
         """Whether there is more than one answer, without which there is no curve."""
-        return len(set(self.answers.probability)) > 1
+        return len(set(self.predictions.probability)) > 1
 
     @property
-    def whole(self) -> Answers:
+    def titled(self) -> OutOfFoldPredictions:
         """With the test set in the title."""
-        return replace(self.answers, title=f"{self.answers.title}\non {self.of}")
+        return replace(self.predictions, title=f"{self.predictions.title}\non {self.test_set}")
 
 
-def draw_answers(work: Work, found: Sequence[Found]) -> list[Picture]:
+def draw_predictions(work: ReproductionContext, found: Sequence[RowResult]) -> list[ReportPicture]:
     """Draw the figures of each table of classifiers.
 
     In the order in which they are read.
     """
-    pictures: list[Picture] = []
-    for name, table, rows in of_tables(work.paper, found):
-        shown = [_shown(line) for line in lines(rows) if line.domains]
+    pictures: list[ReportPicture] = []
+    for name, table, rows in results_by_table(work.paper, found):
+        shown = [_read_predictions(line) for line in table_lines(rows) if line.domains]
         pictures += [*_draw_table(work, name, table, shown), *_draw_samples(work, name, table, rows)]
     return pictures
 
 
-def _shown(line: Line) -> _Shown:
+def _read_predictions(line: TableLine) -> _PlottedPredictions:
     """Read the answers of a line of a table."""
-    pooled, row = pool(line.found.images), line.found.row
-    area = line.found.estimates.get("AUC")
-    said = "" if area is None else f"{100 * area.mean:.1f} ({area.interval('.1f', factor=100)})"
-    answers = Answers(row.file.title, pooled.truth, pooled.probability, said)
-    return _Shown(", ".join(line.named), answers, row.file.answers == "network")
+    pooled, row = pool(line.result.images), line.result.row
+    area = line.result.estimates.get("AUC")
+    said = "" if area is None else f"{100 * area.mean:.1f} ({area.format_interval('.1f', factor=100)})"
+    answers = OutOfFoldPredictions(row.file.title, pooled.truth, pooled.probability, said)
+    return _PlottedPredictions(", ".join(line.set_names), answers, row.file.answers == "network")
 
 
-def _draw_table(work: Work, name: str, table: PaperTable, shown: Sequence[_Shown]) -> Iterable[Picture]:
+def _draw_table(
+    work: ReproductionContext, name: str, table: PaperTable, shown: Sequence[_PlottedPredictions]
+) -> Iterable[ReportPicture]:
     """Draw the figures of a table."""
-    roc, matrices, bins = (work.place.figures / f"{kind}-{name}.png" for kind in ("roc", "confusion", "reliability"))
-    sets = dict.fromkeys(one.of for one in shown if one.varies)
+    roc, matrices, bins = (work.folder.figures / f"{kind}-{name}.png" for kind in ("roc", "confusion", "reliability"))
+    sets = dict.fromkeys(one.test_set for one in shown if one.varies)
     if sets:
-        draw_roc({of: [one.answers for one in shown if one.of == of and one.varies] for of in sets}, roc)
-        yield Picture(f"ROC curves: {table.title}", roc, POOLED)
+        draw_roc({of: [one.predictions for one in shown if one.test_set == of and one.varies] for of in sets}, roc)
+        yield ReportPicture(f"ROC curves: {table.title}", roc, POOLED)
     target = work.paper.file.target
-    draw_confusion([one.whole for one in shown], matrices, name=target)
-    yield Picture(f"Confusion matrices: {table.title}", matrices, CUT.format(target.capitalize()))
-    if networks := [one.whole for one in shown if one.network and one.varies]:
+    draw_confusion([one.titled for one in shown], matrices, name=target)
+    yield ReportPicture(f"Confusion matrices: {table.title}", matrices, CUT.format(target.capitalize()))
+    if networks := [one.titled for one in shown if one.network and one.varies]:
         draw_reliability(networks, bins, name=target)
-        yield Picture(f"What probabilities are worth: {table.title}", bins, BINS)
+        yield ReportPicture(f"What probabilities are worth: {table.title}", bins, BINS)
 
 
-def _draw_samples(work: Work, name: str, table: PaperTable, rows: Sequence[Found]) -> Iterable[Picture]:
+def _draw_samples(
+    work: ReproductionContext, name: str, table: PaperTable, rows: Sequence[RowResult]
+) -> Iterable[ReportPicture]:
     """Draw the answers of the networks of a table to a few images."""
     answers = {}
     for item in rows:
-        folder = work.place.row(item.row.name).pictures
+        folder = work.folder.row(item.row.name).pictures
         if item.row.file.answers == "network" and folder.is_dir():
             paths = sorted(folder.rglob("*.png"))
             names = (path.relative_to(folder).with_suffix("").as_posix() for path in paths)
             answers[item.row.file.title] = dict(zip(names, (read_photograph(path).rgb for path in paths), strict=True))
     if answers:
-        path = work.place.figures / f"samples-{name}.png"
+        path = work.folder.figures / f"samples-{name}.png"
         sets = ", ".join(dict.fromkeys(set_ for images in work.crossed.values() for set_ in images.names))
         draw_samples(answers, sets, path)
-        yield Picture(f"Sample answers: {table.title}", path, SHOWN.format(work.paper.file.positives))
+        yield ReportPicture(f"Sample answers: {table.title}", path, SHOWN.format(work.paper.file.positives))
 
 
 MEASURES = ("MAE, mm", "SD of the error, mm", "Pearson r", "mean difference, mm", "95 % limits, mm")
@@ -448,70 +465,78 @@ DRAWN = "Told less measured. Beyond the height of a patch the deepest place is o
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class DepthPredictions:
     """Depths of a row on a part of the images: told and measured, mm, float64 (image,), and the patient of each."""
 
     title: str
     where: str
-    said: NDArray[np.float64]
-    true: NDArray[np.float64]
+    predicted_mm: NDArray[np.float64]
+    true_mm: NDArray[np.float64]
     groups: list[str]
 
 
-def told(found: Sequence[Found]) -> Iterator[Told]:
+def collect_depth_predictions(found: Sequence[RowResult]) -> Iterator[DepthPredictions]:
     """Read the depths that rows tell.
 
     One for each part of the images of a row that tells a depth where one was measured.
     """
     for item in found:
         for part in parts_of(item):
-            known = [one for one in in_part(item.images, part) if one.get("depth_said") and one.get("depth_mm")]
-            if len(known) >= FEWEST:
+            known = [one for one in images_in_part(item.images, part) if one.get("depth_said") and one.get("depth_mm")]
+            if len(known) >= MIN_CASES:
                 said, true = (np.array([float(one[name]) for one in known]) for name in ("depth_said", "depth_mm"))
                 groups = [one["group"] for one in known]
-                yield Told(item.row.file.title, PARTS.get(part, "all"), said, true, groups)
+                yield DepthPredictions(item.row.file.title, PARTS.get(part, "all"), said, true, groups)
 
 
-def depth_table(paper: Paper, found: Sequence[Found]) -> Table | None:
+def depth_table(paper: Paper, found: Sequence[RowResult]) -> ReportTable | None:
     """Put what the rows tell of the depth beside the paper's figure.
 
     None where no row tells a depth.
     """
-    rows = [_row(one) for one in told(found)]
+    rows = [_row(one) for one in collect_depth_predictions(found)]
     known = paper.file.depth
     if not rows or known is None:
         return None
     first = ("the paper's module", "", "", f"{known.mae_mm:g}", f"{known.sd_mm:g}", "", "", "")
-    return Table(known.title, COLUMNS, (first, *rows), notes=tuple(filter(None, [known.note])))
+    return ReportTable(known.title, COLUMNS, (first, *rows), notes=tuple(filter(None, [known.note])))
 
 
-def depth_pictures(found: Sequence[Found], folder: Path) -> list[Picture]:
+def depth_pictures(found: Sequence[RowResult], folder: Path) -> list[ReportPicture]:
     """Draw told and measured depths of the last row that tells one.
 
     None where no row tells a depth.
     """
-    rows = list(told(found))
+    rows = list(collect_depth_predictions(found))
     if not rows:
         return []
     path = folder / "depth.png"
-    panels = {f"{one.title}: {one.where}": (one.said, one.true) for one in rows if one.title == rows[0].title}
+    panels = {
+        f"{one.title}: {one.where}": (one.predicted_mm, one.true_mm) for one in rows if one.title == rows[0].title
+    }
     draw_depths(panels, path)
-    return [Picture("Depth as the image tells it, and as it was measured", path, DRAWN)]
+    return [ReportPicture("Depth as the image tells it, and as it was measured", path, DRAWN)]
 
 
-def _row(one: Told) -> tuple[str, ...]:
+def _row(one: DepthPredictions) -> tuple[str, ...]:
     """A line of the table."""
-    found, error = bland_altman(one.true, one.said), np.abs(one.said - one.true)
-    mean_error = bootstrap_figure(partial(_mean, error), one.groups, bounds=(0, np.inf))
-    related = bootstrap_figure(partial(_pearson, one.said, one.true), one.groups, bounds=(-1, 1))
+    found, error = bland_altman(one.true_mm, one.predicted_mm), np.abs(one.predicted_mm - one.true_mm)
+    mean_error = bootstrap_statistic(partial(_mean, error), one.groups, bounds=(0, np.inf))
+    related = bootstrap_statistic(partial(_pearson, one.predicted_mm, one.true_mm), one.groups, bounds=(-1, 1))
     limits = f"{found.low.mean:+.2f} to {found.high.mean:+.2f}"
-    written = [_written(mean_error), f"{error.std(ddof=1):.2f}", _written(related), f"{found.bias.mean:+.2f}", limits]
+    written = [
+        _format_estimate(mean_error),
+        f"{error.std(ddof=1):.2f}",
+        _format_estimate(related),
+        f"{found.bias.mean:+.2f}",
+        limits,
+    ]
     return (one.title, one.where, str(len(error)), *written)
 
 
-def _written(estimate: Estimate) -> str:
+def _format_estimate(estimate: Estimate) -> str:
     """An estimate with its interval."""
-    return f"{estimate.mean:.2f} ({estimate.interval('.2f')})"
+    return f"{estimate.mean:.2f} ({estimate.format_interval('.2f')})"
 
 
 def _mean(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from napari_melanoma.figures.page import png_uri, write_html
 
 if TYPE_CHECKING:
-    from napari_melanoma.figures.page import Table
+    from napari_melanoma.figures.page import ReportTable
 
-SEEN = "Files are named as seen from the folder of this page, data sets by their names alone."
+PATH_NOTE = "Files are named as seen from the folder of this page, data sets by their names alone."
 PAGE = """{% extends "page" %}
 {% block title %}{{ title }}{% endblock %}
 {% block width %}80rem{% endblock %}
@@ -46,7 +46,7 @@ td { font-variant-numeric: tabular-nums; }
 
 
 @dataclass(frozen=True)
-class Picture:
+class ReportPicture:
     """A PNG with its title, and what is to be known to read it."""
 
     title: str
@@ -55,7 +55,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Step:
+class NextStep:
     """What one would do next, and the command that does it."""
 
     said: str
@@ -68,14 +68,14 @@ class ReproductionPage:
 
     title: str
     about: Sequence[str]
-    tables: Sequence[Table]
-    pictures: Sequence[Picture]
-    steps: Sequence[Step]
+    tables: Sequence[ReportTable]
+    pictures: Sequence[ReportPicture]
+    steps: Sequence[NextStep]
 
 
 def write_page(page: ReproductionPage, path: Path) -> None:
     """Write one HTML file that needs no other."""
-    values: dict[str, object] = {"title": page.title, "about": page.about, "steps": page.steps, "seen": SEEN}
-    values["tables"] = [table.html() for table in page.tables]
+    values: dict[str, object] = {"title": page.title, "about": page.about, "steps": page.steps, "seen": PATH_NOTE}
+    values["tables"] = [table.to_html() for table in page.tables]
     values["pictures"] = [(picture, png_uri(picture.path)) for picture in page.pictures]
     write_html(path, PAGE, **values)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from napari_melanoma.core.config import Config, OneOf, listed
+from napari_melanoma.core.config import Config, OneOf, import_submodules
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml, read_toml_table
-from napari_melanoma.runs.shipped_recipes import merged
+from napari_melanoma.runs.shipped_recipes import overlay_values
 from napari_melanoma.training.recipe import TrainRecipe
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def read_paper(name: str) -> Paper:
     return Paper(found, file, {row.name: row for row in rows})
 
 
-def paper_of(path: Path) -> tuple[str, str] | None:
+def paper_of_recipe(path: Path) -> tuple[str, str] | None:
     """Find out whether a file is one of a paper's, which only look like recipes.
 
     Returns the paper, and its row or grid; an empty name for what all its rows share. None for any other file.
@@ -90,12 +90,12 @@ def _rows(name: str, file: RowFile, paper: PaperFile) -> Iterator[Row]:
         yield Row(
             "-".join([name, *(str(value).replace("_", "-") for value in grid.values())]),
             file.model_copy(update={"title": title}),
-            {"full": _chosen(full, grid), "small": _chosen(small, small_grid)},
+            {"full": _with_grid_values(full, grid), "small": _with_grid_values(small, small_grid)},
             name,
         )
 
 
-def _chosen(values: dict[str, Any], grid: Mapping[str, Any]) -> dict[str, Any]:
+def _with_grid_values(values: dict[str, Any], grid: Mapping[str, Any]) -> dict[str, Any]:
     """Put values of a grid, by their dotted names, over others."""
     for key, value in grid.items():
         inside = reduce(lambda inner, table: {table: inner}, reversed(key.split(".")), value)
@@ -106,7 +106,7 @@ def _chosen(values: dict[str, Any], grid: Mapping[str, Any]) -> dict[str, Any]:
 def _with_options(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """Put values over others, a network's options one by one: another width leaves the dropout as it is."""
     options = {**values.get("model", {}).get("options", {}), **more.get("model", {}).get("options", {})}
-    return merged(merged(values, more), {"model": {"options": options}})
+    return overlay_values(overlay_values(values, more), {"model": {"options": options}})
 
 
 Budget = Literal["small", "full"]
@@ -165,7 +165,7 @@ class Claim(Config):
     metrics: tuple[str, ...] = Field(min_length=1, description="in which it is said to be better")
 
 
-class Bars(Config):
+class PaperBars(Config):
     """A figure of one metric of chosen rows, such as those of an ablation."""
 
     title: str
@@ -205,7 +205,7 @@ class PaperFile(Config):
     tables: dict[str, PaperTable]
     weights: dict[str, InitialWeights] = Field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
-    bars: Bars | None = None
+    bars: PaperBars | None = None
     depth: PaperDepth | None = None
     folds: int = Field(5, ge=2, le=20, description="of rows that are cross-validated")
     target: str = Field("melanoma", description="column of the table that holds the answer of rows of classification")
@@ -285,14 +285,16 @@ class Row:
     grid: str | None = None
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> RowKind:
         """How it is judged, and by which figures."""
         return kinds()[self.file.kind]
 
     def recipe(self, budget: Budget, **more: Any) -> TrainRecipe:  # noqa: ANN401 - any field of the recipe
         """Complete its recipe."""
         about = {"name": self.name, "title": self.file.title}
-        return TrainRecipe.parse(merged(merged(about, self.values[budget]), more), f"the row '{self.name}'")
+        return TrainRecipe.parse(
+            overlay_values(overlay_values(about, self.values[budget]), more), f"the row '{self.name}'"
+        )
 
 
 @dataclass(frozen=True)
@@ -339,7 +341,7 @@ Image = Mapping[str, str]  # a row of ``per_image.csv``
 
 
 @dataclass(frozen=True)
-class Measured:
+class ImageMeasurement:
     """How a model did on an image: columns of ``per_image.csv``, and what gives the photograph and draws the answer."""
 
     figures: Mapping[str, object]
@@ -348,7 +350,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Subject:
+class RowSubject:
     """What is judged."""
 
     row: Row
@@ -359,7 +361,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Kind:
+class RowKind:
     """A kind of rows.
 
     ``estimates``: metric to its estimate, 0 to 1, from images.
@@ -367,7 +369,7 @@ class Kind:
 
     name: str
     metrics: tuple[str, ...]
-    measuring: Callable[[Subject], Callable[[Sample], Measured]]
+    make_measure: Callable[[RowSubject], Callable[[Sample], ImageMeasurement]]
     estimates: Callable[[Sequence[Image]], dict[str, Estimate]]
     changes: Callable[[Sequence[Image], Sequence[Image]], dict[str, Estimate]]
     remark: Callable[[Sequence[Image], bool], str]
@@ -375,12 +377,12 @@ class Kind:
 
 
 @cache
-def kinds() -> dict[str, Kind]:
+def kinds() -> dict[str, RowKind]:
     """List the kinds of rows.
 
     By name, in alphabetical order.
     """
     from napari_melanoma.reproduction import kinds as members
 
-    found = {module.KIND.name: module.KIND for module in listed(members.__name__, members.__path__, "KIND")}
+    found = {module.KIND.name: module.KIND for module in import_submodules(members.__name__, members.__path__, "KIND")}
     return dict(sorted(found.items()))

@@ -12,7 +12,7 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import CONFIG
 from napari_melanoma.reproduction.papers import Budget, Paper
-from napari_melanoma.reproduction.split import CrossedRole, RoleData
+from napari_melanoma.reproduction.split import CrossValidatedRole, RoleData
 
 
 class PlannedRow(Config):
@@ -37,7 +37,7 @@ class PlannedRow(Config):
         return self.fixed_s + self.epoch_s * (self.epochs or 0)
 
 
-class Plan(Config):
+class ReproductionPlan(Config):
     """What a reproduction does, for as long as its folder exists."""
 
     format_version: int = 1
@@ -75,7 +75,7 @@ class Plan(Config):
         """Rows that will run."""
         return {row.name: row for row in self.rows}
 
-    def in_turn(self, paper: Paper) -> list[PlannedRow]:
+    def ordered_rows(self, paper: Paper) -> list[PlannedRow]:
         """Put rows in the order in which they run.
 
         In the paper's order, and after them those that wait, the quickest first; none before one that it needs.
@@ -105,7 +105,7 @@ PER_IMAGE, JUDGEMENT, PICTURES = "per_image.csv", "judgement.json", "pictures"
 
 
 @dataclass(frozen=True)
-class Place:
+class ReproductionFolder:
     """The folder of a reproduction."""
 
     out: Path
@@ -135,16 +135,16 @@ class Place:
         """The few images on which the answers of all rows are shown, small."""
         return self.figures / "photographs"
 
-    def row(self, name: str) -> RowPlace:
+    def row(self, name: str) -> RowFolder:
         """Name the files of a row.
 
         Whether they are there or not.
         """
-        return RowPlace(self.out, name)
+        return RowFolder(self.out, name)
 
 
 @dataclass(frozen=True)
-class RowPlace:
+class RowFolder:
     """The files of a row in the folder of a reproduction."""
 
     out: Path
@@ -160,12 +160,12 @@ class RowPlace:
         """Of its training."""
         return RunFolder(self.out / "rows" / self.name)
 
-    def fold(self, number: int) -> FoldPlace:
+    def fold(self, number: int) -> FoldFolder:
         """Name the files of a fold of a cross-validated row.
 
         Whether they are there or not.
         """
-        return FoldPlace(self, number)
+        return FoldFolder(self, number)
 
     @property
     def runs(self) -> tuple[RunFolder, ...]:
@@ -207,10 +207,10 @@ class RowPlace:
 
 
 @dataclass(frozen=True)
-class FoldPlace:
+class FoldFolder:
     """The files of a fold of a cross-validated row."""
 
-    row: RowPlace
+    row: RowFolder
     number: int
 
     @property
@@ -241,14 +241,14 @@ class FoldPlace:
 
 
 @dataclass(frozen=True)
-class Work:
+class ReproductionContext:
     """A reproduction at work: what is reproduced and how, the images of each role, and where it writes.
 
     ``data`` are the roles of rows with one split, ``crossed`` those of rows that are cross-validated.
     """
 
     paper: Paper
-    plan: Plan
+    plan: ReproductionPlan
     data: Mapping[str, RoleData]
-    place: Place
-    crossed: Mapping[str, CrossedRole] = field(default_factory=dict)
+    folder: ReproductionFolder
+    crossed: Mapping[str, CrossValidatedRole] = field(default_factory=dict)

@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import MelanomaError, RunError
 from napari_melanoma.reproduction.papers import Row, read_paper
-from napari_melanoma.reproduction.plan import Plan, PlannedRow
-from napari_melanoma.reproduction.split import CrossedRole, RoleData
+from napari_melanoma.reproduction.plan import PlannedRow, ReproductionPlan
+from napari_melanoma.reproduction.split import CrossValidatedRole, RoleData
 
 if TYPE_CHECKING:
     from napari_melanoma.training.batch_size import StepCost
     from napari_melanoma.training.recipe import TrainRecipe
 
-REMEMBERED = 0.08  # of a step, where what the encoder saw is remembered
+CACHED_SHARE = 0.08  # of a step, where what the encoder saw is remembered
 CROSSED_SHARE = 0.5  # of the time, at most, where there are rows that all learn for as many steps as fit
 
 
 @dataclass(frozen=True)
-class Images:
+class ReproductionImages:
     """The images of each role: those of rows with one split, and those of rows that are cross-validated."""
 
     split: Mapping[str, RoleData]
-    crossed: Mapping[str, CrossedRole] = field(default_factory=dict)
+    crossed: Mapping[str, CrossValidatedRole] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -38,7 +38,9 @@ class Images:
         return whole + sum(each.images for each in self.crossed.values())
 
 
-def complete_plan(draft: Plan, rows: Sequence[Row], data: Images, run: RunContext) -> Plan:
+def complete_plan(
+    draft: ReproductionPlan, rows: Sequence[Row], data: ReproductionImages, run: RunContext
+) -> ReproductionPlan:
     """Settle what a reproduction does.
 
     With the rows that can run; those that cannot stand in ``left_out``.
@@ -47,20 +49,20 @@ def complete_plan(draft: Plan, rows: Sequence[Row], data: Images, run: RunContex
     candidates, left_out = _candidates(draft, rows, data, run)
     more: dict[str, Any] = {}
     if draft.minutes is not None:
-        candidates, faults = _measured(candidates, 60 * draft.minutes, run)
+        candidates, faults = _measure_candidates(candidates, 60 * draft.minutes, run)
         left_out |= faults
-        spent = time.monotonic() - began + LOOK_S * data.count
-        size, notices = _size(candidates, draft.minutes, spent)
+        spent = time.monotonic() - began + ENCODE_S * data.count
+        size, notices = _choose_budget(candidates, draft.minutes, spent)
         more = {"planning_s": round(spent, 1), "images": size.images, "late": tuple(notices)}
-    more |= {"rows": tuple(_planned(one, size) for one in candidates), "left_out": left_out}
+    more |= {"rows": tuple(_plan_row(one, size) for one in candidates), "left_out": left_out}
     return draft.model_copy(update=more)
 
 
 def _candidates(
-    draft: Plan, rows: Sequence[Row], data: Images, run: RunContext
-) -> tuple[list[Candidate], dict[str, str]]:
+    draft: ReproductionPlan, rows: Sequence[Row], data: ReproductionImages, run: RunContext
+) -> tuple[list[RowCandidate], dict[str, str]]:
     """Find the rows that can run, and say why others cannot."""
-    found, left_out = list[Candidate](), dict[str, str]()
+    found, left_out = list[RowCandidate](), dict[str, str]()
     for row in rows:
         run.check()
         try:
@@ -73,7 +75,7 @@ def _candidates(
     return found, left_out
 
 
-def _without_weights(draft: Plan, row: Row) -> str | None:
+def _without_weights(draft: ReproductionPlan, row: Row) -> str | None:
     """Say that a row of a grid starts from weights that the user has not named."""
     start, known = row.values[draft.budget].get("model", {}).get("start"), read_paper(draft.paper).file.weights
     if not row.grid or start not in known or start in draft.weights:
@@ -87,20 +89,20 @@ def _without_row(row: Row, left_out: Mapping[str, str]) -> str | None:
     return f"needs the row '{without[0]}', which cannot run" if without else None
 
 
-def _candidate(draft: Plan, row: Row, data: Images) -> Candidate:
+def _candidate(draft: ReproductionPlan, row: Row, data: ReproductionImages) -> RowCandidate:
     """Count the images of a row, and complete its recipe; one without parameters does not learn."""
-    from napari_melanoma.models.zoo import parameter_count
+    from napari_melanoma.models.zoo import count_parameters
 
     if row.kind.crossed:
         return _crossed_candidate(draft, row, data.crossed)
     judged = data.split[row.file.judged].judged
     if row.file.learn is None:
-        return Candidate(row, judged)
+        return RowCandidate(row, judged)
     learn = data.split[row.file.learn].learn
     tuning = _tuning(row, learn)
     recipe = row.recipe(draft.budget, data={"datasets": ["any"]}, model={"start": "none"})
-    learns = parameter_count(recipe.model.architecture, recipe.model.options) > 0
-    return Candidate(row, judged, learn - tuning, tuning, recipe if learns else None)
+    learns = count_parameters(recipe.model.architecture, recipe.model.options) > 0
+    return RowCandidate(row, judged, learn - tuning, tuning, recipe if learns else None)
 
 
 def _tuning(row: Row, learn: int) -> int:
@@ -108,27 +110,27 @@ def _tuning(row: Row, learn: int) -> int:
     return max(1, round(row.values["full"].get("data", {}).get("tuning_fraction", 0.1) * learn))
 
 
-def _crossed_candidate(draft: Plan, row: Row, data: Mapping[str, CrossedRole]) -> Candidate:
+def _crossed_candidate(draft: ReproductionPlan, row: Row, data: Mapping[str, CrossValidatedRole]) -> RowCandidate:
     """Count the images of a fold of a row, and complete its recipe; what answers without a network does not learn."""
-    from napari_melanoma.training.tasks.task import sees_the_same
+    from napari_melanoma.training.tasks.task import has_constant_inputs
 
     file, folds = row.file, read_paper(draft.paper).file.folds
     judged = round(sum(data[role].images / folds + data[role].untouched for role in file.judges))
     if not file.learn or file.answers != "network":
-        return Candidate(row, judged, folds=folds)
+        return RowCandidate(row, judged, folds=folds)
     learn = round(sum(data[role].images for role in file.learns) * (folds - 1) / folds)
     tuning = _tuning(row, learn)
     recipe = row.recipe(draft.budget, data={"datasets": ["any"]}, model={"start": "none"})
     adaptation = recipe.classification.adaptation if recipe.classification else None
     beside = adaptation is not None and adaptation.method in ("adversarial", "coral", "pseudo_labels")
     looks = (1 + recipe.augmentation.flip) / (recipe.epochs * folds)  # at each image once, mirrored too, in all folds
-    times = REMEMBERED + looks if sees_the_same(recipe) else 1.0 + beside
-    return Candidate(row, judged, learn - tuning, tuning, recipe, folds=folds, times=times)
+    times = CACHED_SHARE + looks if has_constant_inputs(recipe) else 1.0 + beside
+    return RowCandidate(row, judged, learn - tuning, tuning, recipe, folds=folds, times=times)
 
 
-def _measured(
-    candidates: Sequence[Candidate], seconds: float, run: RunContext
-) -> tuple[list[Candidate], dict[str, str]]:
+def _measure_candidates(
+    candidates: Sequence[RowCandidate], seconds: float, run: RunContext
+) -> tuple[list[RowCandidate], dict[str, str]]:
     """Measure all rows that learn, and leave out those that cannot be measured, with those that need them."""
     paces, faults = measure_paces({one.row.name: one.recipe for one in candidates if one.recipe}, seconds, run)
     for one in candidates:
@@ -137,14 +139,16 @@ def _measured(
     return [replace(one, pace=paces.get(one.row.name)) for one in candidates if one.row.name not in faults], faults
 
 
-def _size(candidates: Sequence[Candidate], minutes: float, spent: float) -> tuple[Size, list[str]]:
+def _choose_budget(candidates: Sequence[RowCandidate], minutes: float, spent: float) -> tuple[BudgetSize, list[str]]:
     """Choose how much every row learns, and say which there is no time for; refuse where there is for none."""
     seconds = SHARE * 60 * minutes - TABLES_S - spent
     crossed = [one for one in candidates if one.folds]
     candidates = [one for one in candidates if not one.folds]
     late = waiting_rows(crossed, seconds * (CROSSED_SHARE if any(one.pace for one in candidates) else 1))
     seconds -= sum(one.seconds for one in crossed if one.row.name not in late)
-    size, notices = _split_size(candidates, minutes, seconds, spent) if candidates else (Size(0, None), [])
+    size, notices = (
+        _choose_split_budget(candidates, minutes, seconds, spent) if candidates else (BudgetSize(0, None), [])
+    )
     if not late:
         return size, notices
     whole = math.ceil((sum(one.seconds for one in crossed) + TABLES_S + spent) / SHARE / 60)
@@ -155,14 +159,14 @@ def _size(candidates: Sequence[Candidate], minutes: float, spent: float) -> tupl
     return replace(size, waiting=(*size.waiting, *late)), [*notices, notice]
 
 
-def _split_size(
-    candidates: Sequence[Candidate], minutes: float, seconds: float, spent: float
-) -> tuple[Size, list[str]]:
+def _choose_split_budget(
+    candidates: Sequence[RowCandidate], minutes: float, seconds: float, spent: float
+) -> tuple[BudgetSize, list[str]]:
     """Do so for the rows with one split, which all learn for as many steps."""
     size = choose_size(candidates, seconds)
     if size and not size.waiting:
         return size, []
-    needed, least = needed_minutes(candidates, spent), LEAST_STEPS
+    needed, least = needed_minutes(candidates, spent), MIN_STEPS
     if size is None:
         raise RunError(
             f"in {minutes:g} min no row can learn anything: each needs {least} steps at least. All of them need "
@@ -176,16 +180,16 @@ def _split_size(
     return size, [notice]
 
 
-def _planned(candidate: Candidate, size: Size | None) -> PlannedRow:
+def _plan_row(candidate: RowCandidate, size: BudgetSize | None) -> PlannedRow:
     """Write down how a row will run."""
-    from napari_melanoma.models.zoo import parameter_count
+    from napari_melanoma.models.zoo import count_parameters
 
     row, recipe, pace = candidate.row, candidate.recipe, candidate.pace
     about: dict[str, Any] = {"name": row.name}
     if recipe is not None:
         whole = row.values["full"]["model"]
-        about["parameters"] = parameter_count(recipe.model.architecture, recipe.model.options)
-        about["whole_parameters"] = parameter_count(whole["architecture"], whole.get("options", {}))
+        about["parameters"] = count_parameters(recipe.model.architecture, recipe.model.options)
+        about["whole_parameters"] = count_parameters(whole["architecture"], whole.get("options", {}))
     if size is None:
         return PlannedRow(**about)
     cost = candidate.cost(None if candidate.folds else size.images)
@@ -202,7 +206,7 @@ ROUNDS_SHARE = 0.03  # of the time there is: no further round begins after it
 
 
 @dataclass(frozen=True)
-class Pace:
+class TrainingPace:
     """What a step of so many images costs at its quickest, and with how many threads (None: on a graphics card)."""
 
     cost: StepCost
@@ -212,7 +216,7 @@ class Pace:
 
 def measure_paces(
     recipes: Mapping[str, TrainRecipe], seconds: float, run: RunContext
-) -> tuple[dict[str, Pace], dict[str, str]]:
+) -> tuple[dict[str, TrainingPace], dict[str, str]]:
     """Measure each distinct network several times, with one thread and with all, and keep the quickest of each.
 
     Small steps are often quicker with one thread: the others wait for each other, above all beside other work.
@@ -235,7 +239,7 @@ def measure_paces(
 
 
 @contextmanager
-def computing_with(threads: int | None) -> Iterator[None]:
+def use_threads(threads: int | None) -> Iterator[None]:
     """Let torch compute with so many threads for a while."""
     import torch
 
@@ -263,30 +267,30 @@ def _measure(recipe: TrainRecipe, found: dict[int | None, StepCost]) -> None:
 
     choices = {1, torch.get_num_threads()} if accelerator(recipe) == "cpu" else {None}
     for threads in choices:
-        with computing_with(threads):
+        with use_threads(threads):
             cost = measure_step(recipe)
         known = found.get(threads, cost)
         least = {name: min(getattr(cost, name), getattr(known, name)) for name in ("image_s", "update_s", "forward_s")}
         found[threads] = replace(cost, **least)
 
 
-def _quickest(recipe: TrainRecipe, found: Mapping[int | None, StepCost]) -> Pace:
+def _quickest(recipe: TrainRecipe, found: Mapping[int | None, StepCost]) -> TrainingPace:
     """Choose the threads with which a step is quickest."""
     images = recipe.batch_size if isinstance(recipe.batch_size, int) else 16  # the recipes of papers name it
     threads = min(found, key=lambda one: images * found[one].image_s + found[one].update_s)
-    return Pace(found[threads], images, threads)
+    return TrainingPace(found[threads], images, threads)
 
 
 # Measured on two cores: what a row costs besides its steps.
 START_S = 6.0  # network, optimiser, threshold, bundle
 JUDGE_S = 0.06  # reading a held-out image and its mask, and comparing
-LOOK_S = 0.02  # decoding an image for the first row that learns from it
+ENCODE_S = 0.02  # decoding an image for the first row that learns from it
 TABLES_S = 20.0  # figures and tables at the end
 SHARE = 0.75  # of the time is planned; a step beside other work takes longer than the one that was measured
 # With fewer steps a network from nothing finds no lesion: the statistics of normalisation are still those of its start.
-LEAST_STEPS = 300
-LEAST_EPOCHS = 4  # with fewer there is no choice of the best one; rather fewer images
-CAPS = (None, 4000, 2000, 1000, 500, 250)
+MIN_STEPS = 300
+MIN_EPOCHS = 4  # with fewer there is no choice of the best one; rather fewer images
+IMAGE_LIMITS = (None, 4000, 2000, 1000, 500, 250)
 
 
 @dataclass(frozen=True)
@@ -310,7 +314,7 @@ class RowCost:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class RowCandidate:
     """A row that can run: images that judge it; where it learns, those for that, its recipe, and its measured pace.
 
     Of a row that is cross-validated these are the images of one fold.
@@ -321,7 +325,7 @@ class Candidate:
     learn: int = 0
     tuning: int = 0
     recipe: TrainRecipe | None = None
-    pace: Pace | None = None
+    pace: TrainingPace | None = None
     folds: int = 0  # of a cross-validation: each learns and is judged by itself, for the epochs of the recipe
     times: float = 1.0  # what a step costs against one that only learns from the answers of its images
 
@@ -331,7 +335,9 @@ class Candidate:
         In seconds.
         """
         if self.pace is None:
-            return RowCost(self.folds * self.judged * LOOK_S if self.folds else START_S + self.judged * JUDGE_S, 0.0, 0)
+            return RowCost(
+                self.folds * self.judged * ENCODE_S if self.folds else START_S + self.judged * JUDGE_S, 0.0, 0
+            )
         learn, tuning, step, batch = self.learn, self.tuning, self.pace.cost, self.pace.images
         if images is not None and images < learn + tuning:
             tuning = max(1, round(tuning * images / (learn + tuning)))
@@ -339,7 +345,7 @@ class Candidate:
         steps, tuning_s = max(1, learn // batch), tuning * step.forward_s
         runs = max(1, self.folds)
         return RowCost(
-            fixed=runs * (START_S + tuning_s + self.judged * (step.forward_s + (LOOK_S if self.folds else JUDGE_S))),
+            fixed=runs * (START_S + tuning_s + self.judged * (step.forward_s + (ENCODE_S if self.folds else JUDGE_S))),
             epoch=runs * (self.times * steps * (min(batch, learn) * step.image_s + step.update_s) + tuning_s),
             steps=steps,
         )
@@ -352,7 +358,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Size:
+class BudgetSize:
     """How much every row learns: steps of the optimiser, a most of images (None: all), and rows that have to wait."""
 
     steps: int
@@ -360,7 +366,7 @@ class Size:
     waiting: tuple[str, ...] = ()
 
 
-def choose_size(candidates: Sequence[Candidate], seconds: float) -> Size | None:
+def choose_size(candidates: Sequence[RowCandidate], seconds: float) -> BudgetSize | None:
     """Choose steps, a most of images where the epochs would be too few, and the rows that there is no time for.
 
     Returns the same for every row; None where not even the quickest row can learn anything in that time.
@@ -370,21 +376,21 @@ def choose_size(candidates: Sequence[Candidate], seconds: float) -> Size | None:
         going = [one for one in candidates if one.row.name not in waiting]
         learning = [one for one in going if one.pace]
         if not learning:
-            return None if waiting else Size(0, None)
-        for images in CAPS:
+            return None if waiting else BudgetSize(0, None)
+        for images in IMAGE_LIMITS:
             costs = [one.cost(images) for one in going]
             most = min(one.recipe.epochs * one.cost(images).steps for one in learning if one.recipe)
-            steps = steps_that_fit(costs, seconds, max(LEAST_STEPS, most))
+            steps = steps_that_fit(costs, seconds, max(MIN_STEPS, most))
             fewest = min(cost.epochs(steps) for cost in costs if cost.steps)
-            if steps >= LEAST_STEPS and (fewest >= LEAST_EPOCHS or images == CAPS[-1]):
-                return Size(steps, images, tuple(one.row.name for one in candidates if one.row.name in waiting))
-        waiting.add(max(reversed(learning), key=lambda one: one.cost(CAPS[-1]).seconds(LEAST_STEPS)).row.name)
+            if steps >= MIN_STEPS and (fewest >= MIN_EPOCHS or images == IMAGE_LIMITS[-1]):
+                return BudgetSize(steps, images, tuple(one.row.name for one in candidates if one.row.name in waiting))
+        waiting.add(max(reversed(learning), key=lambda one: one.cost(IMAGE_LIMITS[-1]).seconds(MIN_STEPS)).row.name)
         for one in going:  # no row stands before one that it needs
             if waiting.intersection(one.row.file.needs):
                 waiting.add(one.row.name)
 
 
-def waiting_rows(candidates: Sequence[Candidate], seconds: float) -> tuple[str, ...]:
+def waiting_rows(candidates: Sequence[RowCandidate], seconds: float) -> tuple[str, ...]:
     """Choose the cross-validated rows that there is no time for: the costliest, and those that need them.
 
     Returns their names, in the paper's order.
@@ -409,10 +415,10 @@ def steps_that_fit(costs: Sequence[RowCost], seconds: float, most: int) -> int:
     return max(0, whole - 1)
 
 
-def needed_minutes(candidates: Iterable[Candidate], spent: float) -> int:
+def needed_minutes(candidates: Iterable[RowCandidate], spent: float) -> int:
     """Say in which time all rows learn as much as they must.
 
     ``spent``: seconds that have gone. Minutes.
     """
-    seconds = sum(one.cost(CAPS[-1]).seconds(LEAST_STEPS) for one in candidates) + TABLES_S + spent
+    seconds = sum(one.cost(IMAGE_LIMITS[-1]).seconds(MIN_STEPS) for one in candidates) + TABLES_S + spent
     return math.ceil(seconds / SHARE / 60) + 1  # what is measured the next time is never quite the same

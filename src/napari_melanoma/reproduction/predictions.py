@@ -13,46 +13,51 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.core.prediction import DEPTH, TabularChoices
-from napari_melanoma.data.features.encoding import as_matrix, understand
+from napari_melanoma.core.prediction_config import DEPTH_COLUMN, TabularConfig
+from napari_melanoma.data.features.encoding import read_table_values, to_matrix
 from napari_melanoma.evaluation.tabular_baseline import fit_trees
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.metrics.ranking import Drawn
-from napari_melanoma.metrics.statistics import Estimate, draws, interval
-from napari_melanoma.reproduction.papers import Measured, Subject
+from napari_melanoma.metrics.ranking import ResampledScores
+from napari_melanoma.metrics.statistics import Estimate, bootstrap_interval, iter_bootstrap_weights
+from napari_melanoma.reproduction.papers import ImageMeasurement, RowSubject
 from napari_melanoma.reproduction.split import LEARN, TABLE, UNTOUCHED
-from napari_melanoma.risk.comparators import fit_rows
+from napari_melanoma.risk.comparators import fit_table_logistic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.predictor import Classifier, Judge
+    from napari_melanoma.classification.predictor import Classifier, PredictionCalibration
     from napari_melanoma.data.dataset import Sample
 
 Rows = Mapping[tuple[str, str], Mapping[str, str]]  # data set and image to its row of the table
 # Of a picture's frame, the colours in which P4 shows what was found, too much, missed, and rightly left alone.
 FOUND, TOO_MUCH, MISSED, RIGHT = (255, 255, 0), (255, 0, 0), (0, 255, 0), (0, 0, 0)
 FRAME = 0.04  # of the side
-TABLE_ALONE = ("tabular", "logistic")
+TABLE_MODELS = ("tabular", "logistic")
 SEGMENTER = "lesion-small"  # draws the regions of interest of rows that are judged on predicted masks
 
 
-def answering(subject: Subject) -> Callable[[Sample], Measured]:
+def make_predictor(subject: RowSubject) -> Callable[[Sample], ImageMeasurement]:
     """Make ready whatever answers, and give what measures an image."""
     rows = _rows(subject.judged)
     if subject.row.file.answers == "network":
-        return _network(subject, rows)
-    if subject.row.file.answers in TABLE_ALONE:
-        answers = _of_table(subject, rows)
-        return partial(_without_pixels, subject, rows, lambda sample: Said(answers[sample.domain, sample.image_id]))
-    return partial(_without_pixels, subject, rows, _baselines(subject)[subject.row.file.answers])
+        return _network_measure(subject, rows)
+    if subject.row.file.answers in TABLE_MODELS:
+        answers = _table_predictions(subject, rows)
+        return partial(
+            _measure_without_pixels,
+            subject,
+            rows,
+            lambda sample: RowPrediction(answers[sample.domain, sample.image_id]),
+        )
+    return partial(_measure_without_pixels, subject, rows, _baselines(subject)[subject.row.file.answers])
 
 
-def _of_table(subject: Subject, rows: Rows) -> dict[tuple[str, str], float]:
+def _table_predictions(subject: RowSubject, rows: Rows) -> dict[tuple[str, str], float]:
     """Answers of what sees the table alone."""
-    choices = TabularChoices.parse(subject.row.values["full"]["classification"]["tabular"], subject.row.name)
-    answer = logistic_answers if subject.row.file.answers == "logistic" else tabular_answers
+    choices = TabularConfig.parse(subject.row.values["full"]["classification"]["tabular"], subject.row.name)
+    answer = predict_with_logistic if subject.row.file.answers == "logistic" else predict_with_trees
     return answer(subject.learnt, rows, choices, subject.target)
 
 
@@ -62,7 +67,7 @@ def _rows(folders: tuple[Path, ...]) -> dict[tuple[str, str], dict[str, str]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Said:
+class RowPrediction:
     """What is said of an image: the probability, and what follows from what the model was calibrated on, if it was."""
 
     probability: float
@@ -82,7 +87,7 @@ class Said:
         }
 
 
-def _baselines(subject: Subject) -> dict[str, Callable[[Sample], Said]]:
+def _baselines(subject: RowSubject) -> dict[str, Callable[[Sample], RowPrediction]]:
     """Answers that need no model."""
     learnt = _rows(subject.learnt)
     of_set: dict[str, list[bool]] = {}
@@ -91,75 +96,79 @@ def _baselines(subject: Subject) -> dict[str, Callable[[Sample], Said]]:
             of_set.setdefault(domain, []).append(row[subject.target] == "1")
     shares = {domain: float(np.mean(answers)) for domain, answers in of_set.items()}
     return {
-        "random": lambda sample: Said(_drawn(f"{sample.domain}/{sample.image_id}")),
-        "constant_negative": lambda sample: Said(0.0),
-        "prevalence": lambda sample: Said(shares.get(sample.domain, 0.0)),
+        "random": lambda sample: RowPrediction(_random_probability(f"{sample.domain}/{sample.image_id}")),
+        "constant_negative": lambda sample: RowPrediction(0.0),
+        "prevalence": lambda sample: RowPrediction(shares.get(sample.domain, 0.0)),
     }
 
 
-def _drawn(name: str) -> float:
+def _random_probability(name: str) -> float:
     """Draw a number in [0, 1) that belongs to a name."""
     return int.from_bytes(hashlib.sha256(f"random {name}".encode()).digest()[:6]) / 2**48
 
 
-def _without_pixels(subject: Subject, rows: Rows, answer: Callable[[Sample], Said], sample: Sample) -> Measured:
+def _measure_without_pixels(
+    subject: RowSubject, rows: Rows, answer: Callable[[Sample], RowPrediction], sample: Sample
+) -> ImageMeasurement:
     """Measure an answer that needs no photograph; one that is pictured is read then."""
     row = rows[sample.domain, sample.image_id]
     said, truth = answer(sample), row[subject.target] == "1"
-    return Measured(
+    return ImageMeasurement(
         said.columns(row, subject.target),
         lambda: read_photograph(sample.image).rgb,
-        lambda: _framed(read_photograph(sample.image).rgb, truth, said.probability),
+        lambda: _draw_frame(read_photograph(sample.image).rgb, truth, said.probability),
     )
 
 
-def _said_by(judge: Judge, logits: NDArray[np.float32]) -> Said:
+def _predict_row(judge: PredictionCalibration, logits: NDArray[np.float32]) -> RowPrediction:
     """What a bundle makes of the logits of one image, float32 (1, class): as every other answer of it is made."""
     probabilities, point = judge.probabilities(logits), judge.operating_point()
     probability = float(probabilities[0, judge.positive])
     above = None if point is None else probability >= point.cut
     if judge.reference is None:
-        return Said(probability, above)
-    found = judge.possible(probabilities)[0]
+        return RowPrediction(probability, above)
+    found = judge.prediction_sets(probabilities)[0]
     others = bool(np.delete(found, judge.positive).any())
-    return Said(probability, above, (others, bool(found[judge.positive])))
+    return RowPrediction(probability, above, (others, bool(found[judge.positive])))
 
 
-def _network(subject: Subject, rows: Rows) -> Callable[[Sample], Measured]:
+def _network_measure(subject: RowSubject, rows: Rows) -> Callable[[Sample], ImageMeasurement]:
     """Load the network of a fold and what it was calibrated on."""
     from napari_melanoma.classification.predictor import Classifier
-    from napari_melanoma.models.zoo import encoder_of
-    from napari_melanoma.training.tasks.task import recall
+    from napari_melanoma.models.zoo import find_encoder
+    from napari_melanoma.training.tasks.task import reuse_encoder_cache
 
     if subject.bundle is None:
         raise RunError(f"the row '{subject.row.name}' has no model to be judged.")
     classifier = Classifier.load(subject.bundle)
-    if (encoder := encoder_of(classifier.network)) is not None:
-        recall(encoder)
-    mask_of = _masks(subject, classifier)
+    if (encoder := find_encoder(classifier.network)) is not None:
+        reuse_encoder_cache(encoder)
+    mask_of = _make_mask_finder(subject, classifier)
 
-    def measure(sample: Sample) -> Measured:
+    def measure(sample: Sample) -> ImageMeasurement:
         row, rgb = rows[sample.domain, sample.image_id], read_photograph(sample.image).rgb
         mask, found = mask_of(sample, rgb)
-        looked = classifier.look([classifier.view(rgb, mask)])
-        said = _said_by(classifier.judge, classifier.decide(looked, [row]))
+        looked = classifier.run_encoder([classifier.view(rgb, mask)])
+        said = _predict_row(classifier.calibration, classifier.run_head(looked, [row]))
         columns = {**said.columns(row, subject.target), "no_lesion": int(not found)}
         if (told := classifier.depths(looked)) is not None:
-            columns |= {"depth_mm": row.get(DEPTH, ""), "depth_said": f"{told.mm[0]:.4f}"}
+            columns |= {"depth_mm": row.get(DEPTH_COLUMN, ""), "depth_said": f"{told.mm[0]:.4f}"}
         truth = row[subject.target] == "1"
-        return Measured(columns, lambda: rgb, lambda: _framed(classifier.view(rgb, mask), truth, said.probability))
+        return ImageMeasurement(
+            columns, lambda: rgb, lambda: _draw_frame(classifier.view(rgb, mask), truth, said.probability)
+        )
 
     return measure
 
 
-def _masks(
-    subject: Subject, classifier: Classifier
+def _make_mask_finder(
+    subject: RowSubject, classifier: Classifier
 ) -> Callable[[Sample, NDArray[np.uint8]], tuple[NDArray[np.bool_] | None, bool]]:
     """Give what finds the mask of an image, and whether there is one; without a lesion all of it is looked at."""
     if classifier.config.view.region == "photograph":
         return lambda sample, rgb: (None, True)
     if subject.row.file.masks == "reference":
-        return lambda sample, rgb: _or_all(read_mask(sample.mask) if sample.mask else None, rgb)
+        return lambda sample, rgb: _mask_or_everything(read_mask(sample.mask) if sample.mask else None, rgb)
     from napari_melanoma.imaging.refinement import refine_mask
     from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.registry import find_bundle
@@ -169,19 +178,19 @@ def _masks(
 
     def predicted(sample: Sample, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
         drawn = segmenter.probability(rgb) >= segmenter.info.config.threshold
-        return _or_all(refine_mask(drawn, LARGEST_FILLED), rgb)
+        return _mask_or_everything(refine_mask(drawn, LARGEST_FILLED), rgb)
 
     return predicted
 
 
-def _or_all(mask: NDArray[np.bool_] | None, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
+def _mask_or_everything(mask: NDArray[np.bool_] | None, rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], bool]:
     """Take the whole photograph for a lesion that was not found, so that every row is judged on the same images."""
     if mask is None or not mask.any():
         return np.ones(rgb.shape[:2], bool), False
     return mask, True
 
 
-def _framed(view: NDArray[np.uint8], truth: bool, probability: float) -> NDArray[np.uint8]:
+def _draw_frame(view: NDArray[np.uint8], truth: bool, probability: float) -> NDArray[np.uint8]:
     """Frame what was looked at in the colour of what came of it."""
     said = probability >= HALF
     color = (FOUND if said else MISSED) if truth else (TOO_MUCH if said else RIGHT)
@@ -197,7 +206,7 @@ MEANS = {"probability": "{:.6f}", "depth_said": "{:.4f}"}
 VOTES = ("above", "covered", "several", "no_lesion")
 
 
-def together(folds: Sequence[Sequence[Mapping[str, str]]]) -> list[dict[str, str]]:
+def pool_folds(folds: Sequence[Sequence[Mapping[str, str]]]) -> list[dict[str, str]]:
     """Pool what the networks of all folds answered.
 
     An image of a fold has one answer, by the network that has not seen it. One that was kept from all folds has as
@@ -211,10 +220,10 @@ def together(folds: Sequence[Sequence[Mapping[str, str]]]) -> list[dict[str, str
         for row in fold:
             if not row["fold"]:
                 apart[row["domain"], row["image_id"]].append(row)
-    return rows + [{**answers[0], **_joined(answers), "part": UNTOUCHED} for answers in apart.values()]
+    return rows + [{**answers[0], **_combine_predictions(answers), "part": UNTOUCHED} for answers in apart.values()]
 
 
-def _joined(answers: Sequence[Mapping[str, str]]) -> dict[str, str]:
+def _combine_predictions(answers: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Put the answers to one image together; what not every network said is left empty."""
     found = {}
     for name in (*MEANS, *VOTES):
@@ -228,7 +237,7 @@ def _joined(answers: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 
 METRICS = ("AC", "PR", "SE", "SP", "F1", "AUC", "AP", "ECE", "SE90", "SP90", "COV", "CT")
-OF_ALL, OF_POSITIVES, OF_OTHERS = (
+ALL_METRICS, POSITIVE_METRICS, NEGATIVE_METRICS = (
     ("AC", "ECE", "COV", "CT"),
     ("SE", "SE90"),
     ("SP", "SP90"),
@@ -239,7 +248,7 @@ Figures = Callable[["NDArray[np.float64]"], "dict[str, NDArray[np.float64]]"]
 
 
 @dataclass(frozen=True, eq=False)
-class Pooled:
+class PooledPredictions:
     """Out-of-fold answers to a question with two answers.
 
     ``truth``: bool (image,): whether it is the positive class. ``probability``: float64 (image,), calibrated, 0 to 1.
@@ -260,8 +269,8 @@ class Pooled:
         ``weights``: float64 (draw, image), how often each image was drawn. Metric to float64 (draw,); NaN where a draw
         leaves nothing to divide by.
         """
-        drawn = Drawn(self.probability, self.truth, weights)
-        said = drawn.decisions(HALF)
+        drawn = ResampledScores(self.probability, self.truth, weights)
+        said = drawn.threshold_metrics(HALF)
         return {
             "AC": said["accuracy"],
             "PR": np.nan_to_num(said["precision"]),  # nothing said: no hit among none
@@ -271,10 +280,10 @@ class Pooled:
             "AUC": drawn.auc(),
             "AP": drawn.average_precision(),
             "ECE": drawn.calibration_error(),
-            **self._kept(weights),
+            **self._stored_metrics(weights),
         }
 
-    def _kept(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    def _stored_metrics(self, weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """How far operating point and conformal sets keep what they promise."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return {
@@ -285,22 +294,22 @@ class Pooled:
             }
 
 
-def estimates(pooled: Pooled, groups: Sequence[str]) -> dict[str, Estimate]:
+def estimate_metrics(pooled: PooledPredictions, groups: Sequence[str]) -> dict[str, Estimate]:
     """Estimate every metric with a 95 % bootstrap interval, as ``metrics.statistics.interval`` gives it.
 
     Those that can be computed; intervals are NaN where there is one group.
     """
-    return _estimated(pooled, pooled.figures, groups, (0, 1))
+    return _bootstrap_estimates(pooled, pooled.figures, groups, (0, 1))
 
 
-def changes(less: Pooled, more: Pooled, groups: Sequence[str]) -> dict[str, Estimate]:
+def estimate_changes(first: PooledPredictions, second: PooledPredictions, groups: Sequence[str]) -> dict[str, Estimate]:
     """Estimate by how much the second is above the first, on the same images and the same draws."""
 
     def differences(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        before, after = less.figures(weights), more.figures(weights)
+        before, after = first.figures(weights), second.figures(weights)
         return {name: after[name] - before[name] for name in METRICS}
 
-    return _estimated(less, differences, groups, (-1, 1))
+    return _bootstrap_estimates(first, differences, groups, (-1, 1))
 
 
 def _share(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -308,21 +317,21 @@ def _share(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray
     return weights @ values / weights.sum(axis=1)
 
 
-def _estimated(
-    pooled: Pooled, figures: Figures, groups: Sequence[str], bounds: tuple[float, float]
+def _bootstrap_estimates(
+    pooled: PooledPredictions, figures: Figures, groups: Sequence[str], bounds: tuple[float, float]
 ) -> dict[str, Estimate]:
     """Put what all images give and what the draws give together."""
-    whole, drawn = figures(np.ones((1, len(groups)))), [figures(weights) for weights in draws(groups)]
+    whole, drawn = figures(np.ones((1, len(groups)))), [figures(weights) for weights in iter_bootstrap_weights(groups)]
     names = np.asarray(groups)
     positives, others = (len(np.unique(names[chosen])) for chosen in (pooled.truth, ~pooled.truth))
-    behind = dict.fromkeys(METRICS, min(positives, others)) | dict.fromkeys(OF_ALL, len(np.unique(names)))
-    behind |= dict.fromkeys(OF_POSITIVES, positives) | dict.fromkeys(OF_OTHERS, others)
+    behind = dict.fromkeys(METRICS, min(positives, others)) | dict.fromkeys(ALL_METRICS, len(np.unique(names)))
+    behind |= dict.fromkeys(POSITIVE_METRICS, positives) | dict.fromkeys(NEGATIVE_METRICS, others)
     found = {}
     for name in METRICS:
         mean = float(whole[name][0])
         if np.isfinite(mean):
             known = np.concatenate([draw[name] for draw in drawn]) if drawn else np.array([])
-            ends = interval(mean, known, behind[name], bounds=bounds, biased=name in BIASED)
+            ends = bootstrap_interval(mean, known, behind[name], bounds=bounds, biased=name in BIASED)
             found[name] = Estimate(mean, *ends, len(groups))
     return found
 
@@ -331,26 +340,26 @@ Key = tuple[str, str]
 TableRows = Mapping[Key, Mapping[str, str]]
 
 
-def tabular_answers(
-    learnt: tuple[Path, ...], judged: TableRows, choices: TabularChoices, target: str = "melanoma"
+def predict_with_trees(
+    training_folders: tuple[Path, ...], judged: TableRows, choices: TabularConfig, target: str = "melanoma"
 ) -> dict[Key, float]:
     """Learn boosted trees from the rows of the other folds, and answer for every row."""
-    rows, labels = _learnt(learnt, target)
+    rows, labels = _training_rows(training_folders, target)
     trees, encoding = fit_trees(rows, choices, labels, target)
-    asked, _ = as_matrix(understand(list(judged.values()), encoding))
+    asked, _ = to_matrix(read_table_values(list(judged.values()), encoding))
     return dict(zip(judged, map(float, trees.predict_proba(asked)[:, 1]), strict=True))
 
 
-def logistic_answers(
-    learnt: tuple[Path, ...], judged: TableRows, choices: TabularChoices, target: str
+def predict_with_logistic(
+    training_folders: tuple[Path, ...], judged: TableRows, choices: TabularConfig, target: str
 ) -> dict[Key, float]:
     """Learn a logistic regression from the rows of the other folds, and answer for every row."""
-    rows, labels = _learnt(learnt, target)
-    found = fit_rows(rows, labels.astype(bool), choices, target).of(list(judged.values()))
+    rows, labels = _training_rows(training_folders, target)
+    found = fit_table_logistic(rows, labels.astype(bool), choices, target).predict(list(judged.values()))
     return dict(zip(judged, found.tolist(), strict=True))
 
 
-def _learnt(folders: tuple[Path, ...], target: str) -> tuple[list[dict[str, str]], NDArray[np.intp]]:
+def _training_rows(folders: tuple[Path, ...], target: str) -> tuple[list[dict[str, str]], NDArray[np.intp]]:
     """Rows that are learnt from, and their answers."""
     rows = [row for folder in folders for row in read_table(folder / TABLE) if row["split"] == LEARN]
     return rows, np.array([int(row[target]) for row in rows], np.intp)

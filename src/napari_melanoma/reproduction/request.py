@@ -9,18 +9,18 @@ from typing import Any
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.context import PARTS, Milestone, RunContext
+from napari_melanoma.core.context import SCALE_STEPS, Milestone, RunContext
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
-from napari_melanoma.core.parsing import read_json, reason_of
-from napari_melanoma.data.dataset import TABLES, check_names, read_dataset
-from napari_melanoma.data.sources import source_of, sources, where_to_get
+from napari_melanoma.core.parsing import parse_error_reason, read_json
+from napari_melanoma.data.dataset import TABLE_NAMES, check_dataset_names, read_dataset
+from napari_melanoma.data.sources import describe_access, guess_source, list_sources
 from napari_melanoma.io.results import read_object
-from napari_melanoma.models.weights_location import weights_file
+from napari_melanoma.models.weights_location import find_weights_file
 from napari_melanoma.reproduction.papers import Budget, Paper, PhantomCohort, read_paper
-from napari_melanoma.reproduction.plan import Place, Plan
-from napari_melanoma.reproduction.split import PHANTOM, CrossedRole
+from napari_melanoma.reproduction.plan import ReproductionFolder, ReproductionPlan
+from napari_melanoma.reproduction.split import PHANTOM, CrossValidatedRole
 
-MINUTES = 40.0
+DEFAULT_MINUTES = 40.0
 
 
 class ReproduceOptions(Config):
@@ -43,13 +43,15 @@ class ReproduceOptions(Config):
         paper = read_paper(self.paper)
         rows = paper.select(self.rows)
         tables = {row.file.table for row in rows if row.kind.crossed and row.file.table}
-        return MINUTES * any(not row.kind.crossed for row in rows) + sum(paper.file.tables[t].minutes for t in tables)
+        return DEFAULT_MINUTES * any(not row.kind.crossed for row in rows) + sum(
+            paper.file.tables[t].minutes for t in tables
+        )
 
 
-def draft_plan(options: ReproduceOptions) -> Plan:
+def draft_plan(options: ReproduceOptions) -> ReproductionPlan:
     """Find the data and the weights that are asked for; nothing is written, and no row is planned."""
     data, notices = _data(options)
-    return Plan(
+    return ReproductionPlan(
         paper=read_paper(options.paper).name,
         budget=options.budget,
         minutes=options.limit,
@@ -59,7 +61,7 @@ def draft_plan(options: ReproduceOptions) -> Plan:
     )
 
 
-def plan_begun(options: ReproduceOptions, place: Place) -> Plan:
+def read_begun_plan(options: ReproduceOptions, place: ReproductionFolder) -> ReproductionPlan:
     """Read the plan of a folder, and refuse one of something else; only another time is taken over."""
     paper, plan = read_paper(options.paper), _read(place)
     names = {row.name for row in paper.select(options.rows)}
@@ -98,20 +100,20 @@ def _weights(options: ReproduceOptions) -> dict[str, str]:
         if name not in paper.file.weights:
             known = ", ".join(paper.file.weights) or "none"
             raise ConfigError(f"{paper.name} starts from no weights '{name}' (known: {known}). Write NAME=FILE.")
-        path = weights_file(file)
+        path = find_weights_file(file)
         if path is None or not path.exists():
             raise ConfigError(f"there is no file of weights {file}. Get it from {paper.file.weights[name].where}")
         found[name] = str(path.resolve())
     return found
 
 
-def _read(place: Place) -> Plan:
+def _read(place: ReproductionFolder) -> ReproductionPlan:
     """Read what a reproduction does."""
     try:
         values = read_json(place.plan)
     except (OSError, ValueError) as error:
-        raise RunError(f"cannot read {place.plan}: {reason_of(error)}. Name another folder.") from error
-    return Plan.parse(values, str(place.plan))
+        raise RunError(f"cannot read {place.plan}: {parse_error_reason(error)}. Name another folder.") from error
+    return ReproductionPlan.parse(values, str(place.plan))
 
 
 BY_NAME_ALONE = ("ph2",)  # whose terms ask for a decision: taken where a user names the role, never by finding it
@@ -134,12 +136,12 @@ def fill_roles(
         elif equals and not Path(text).exists():
             raise InputError(f"{paper.name} has no role '{word}' (known: {', '.join(paper.file.roles)}).")
         else:
-            notices += _find(paper, _folder(text), found)
+            notices += _assign_roles(paper, _folder(text), found)
     needed = dict.fromkeys(needed)
     images_of = {name: role.control_of for name, role in paper.file.roles.items() if role.control_of}
     if missing := [role for role in dict.fromkeys(images_of.get(role, role) for role in needed) if not found[role]]:
         raise InputError(_missing(paper, missing))
-    check_names(folder for folders in found.values() for folder in folders)
+    check_dataset_names(folder for folders in found.values() for folder in folders)
     for control, of in images_of.items():
         found[control] = found[control] or found[of]
     return {role: tuple(dict.fromkeys(folders)) for role, folders in found.items() if folders}, notices
@@ -161,10 +163,10 @@ def _folder(path: str) -> Path:
     return folder.resolve()
 
 
-def _find(paper: Paper, folder: Path, found: dict[str, list[Path]]) -> list[str]:
+def _assign_roles(paper: Paper, folder: Path, found: dict[str, list[Path]]) -> list[str]:
     """Give a data set, or each data set of a folder, the role that it fits; say which were not taken."""
     if _is_dataset(folder):
-        role = _fitting(paper, folder)
+        role = _role_that_fits(paper, folder)
         if role is None:
             roles = " or ".join(f"{name}={folder}" for name in paper.file.roles)
             raise InputError(f"nothing tells which role {folder} plays in {paper.name}. Say it: --data {roles}")
@@ -172,11 +174,13 @@ def _find(paper: Paper, folder: Path, found: dict[str, list[Path]]) -> list[str]
         return []
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and _is_dataset(path))
     if not inside:
-        raise InputError(f"{folder} is no data set and holds none: no {' or '.join(TABLES)} in it or one level below.")
+        raise InputError(
+            f"{folder} is no data set and holds none: no {' or '.join(TABLE_NAMES)} in it or one level below."
+        )
     notices = []
     for member in inside:
         try:
-            source, role = source_of(member.name), _fitting(paper, member)
+            source, role = guess_source(member.name), _role_that_fits(paper, member)
         except InputError as error:
             notices.append(f"{member.name} is left out: {str(error).replace(str(member), member.name)}")
             continue
@@ -192,12 +196,12 @@ def _find(paper: Paper, folder: Path, found: dict[str, list[Path]]) -> list[str]
 
 def _is_dataset(folder: Path) -> bool:
     """Say whether a folder holds a data set."""
-    return any((folder / table).is_file() for table in TABLES)
+    return any((folder / table).is_file() for table in TABLE_NAMES)
 
 
-def _fitting(paper: Paper, folder: Path) -> str | None:
+def _role_that_fits(paper: Paper, folder: Path) -> str | None:
     """Find the role that a data set fits, by its name or else by the modality of its images."""
-    source = source_of(folder.name)
+    source = guess_source(folder.name)
     modalities = {sample.modality for sample in read_dataset(folder)}
     for name, role in paper.file.roles.items():
         if source in (*role.sources, *role.others):
@@ -216,9 +220,9 @@ def _missing(paper: Paper, missing: Sequence[str]) -> str:
     said = []
     for name in missing:
         role = paper.file.roles[name]
-        known = sources()
+        known = list_sources()
         said.append(f"{paper.name} needs {role.title} as {name}; the paper used {role.used}.")
-        said += [f"  {where_to_get(known[set_].spec)}" for set_ in role.sources if set_ in known]
+        said += [f"  {describe_access(known[set_].spec)}" for set_ in role.sources if set_ in known]
         said.append(f"  Then: napari-melanoma data import SOURCE DIR --out DATASET, and --data {name}=DATASET")
         if others := [known[set_].spec.title for set_ in role.others if set_ in known]:
             said.append(f"  In their place: {', '.join(others)}, or any data set of {role.title} with masks.")
@@ -229,33 +233,37 @@ FOLDER = "phantom-cohort"
 TEST_SHARE, POSITIVE_SHARE = 0.2, 0.5  # as a cohort is drawn
 WORDS = {"all": "all that the law looks at", "table": "all but the image", "image": "the image", "depth": "depth"}
 WORDS |= {"patient": "the patient"}
-NOBODY = (
+PHANTOM_NOTICE = (
     "PHANTOM COHORT: drawn by this program, of patients who never were. Its figures say whether the pipeline finds "
 )
-NOBODY += "what was put into it, and nothing about melanoma."
+PHANTOM_NOTICE += "what was put into it, and nothing about melanoma."
 
 
-def with_phantom(options: ReproduceOptions, out: Path, run: RunContext) -> ReproduceOptions:
+def ensure_phantom(options: ReproduceOptions, out: Path, run: RunContext) -> ReproduceOptions:
     """Name the phantom cohort where no data are named, and draw it where it is not there.
 
     With data, or as they were: where some are named, or the paper has no phantom cohort.
     """
-    asked = stands_in(options)
+    asked = default_phantom(options)
     if asked is None:
         return options
     folder = out / FOLDER
     if not folder.is_dir():
-        run.report(Milestone(0, PARTS, f"{NOBODY} No data were named: {asked.patients} patients are drawn first."))
+        run.report(
+            Milestone(
+                0, SCALE_STEPS, f"{PHANTOM_NOTICE} No data were named: {asked.patients} patients are drawn first."
+            )
+        )
         _draw(asked, folder, run)
     return options.model_copy(update={"data": (f"{asked.role}={folder}",)})
 
 
-def would_draw(options: ReproduceOptions) -> tuple[Plan, dict[str, CrossedRole]] | None:
+def preview_phantom(options: ReproduceOptions) -> tuple[ReproductionPlan, dict[str, CrossValidatedRole]] | None:
     """Say what would be planned with a phantom cohort that is not there yet.
 
     Returns the plan without rows, and the images of each role; None where no phantom cohort would be drawn.
     """
-    asked = stands_in(options)
+    asked = default_phantom(options)
     if asked is None:
         return None
     paper = read_paper(options.paper)
@@ -263,7 +271,7 @@ def would_draw(options: ReproduceOptions) -> tuple[Plan, dict[str, CrossedRole]]
     images = asked.patients - apart
     halves = (round(POSITIVE_SHARE * images), round(POSITIVE_SHARE * apart))
     roles = {
-        name: CrossedRole(
+        name: CrossValidatedRole(
             name,
             Path(FOLDER),
             (FOLDER,),
@@ -276,8 +284,8 @@ def would_draw(options: ReproduceOptions) -> tuple[Plan, dict[str, CrossedRole]]
         )
         for name in _roles(paper, asked)
     }
-    notice = f"{NOBODY} No data were named: {asked.patients} patients would be drawn first, which takes some minutes."
-    plan = Plan(
+    notice = f"{PHANTOM_NOTICE} No data were named: {asked.patients} patients would be drawn first, which takes some minutes."
+    plan = ReproductionPlan(
         paper=paper.name,
         budget=options.budget,
         minutes=options.limit,
@@ -287,17 +295,17 @@ def would_draw(options: ReproduceOptions) -> tuple[Plan, dict[str, CrossedRole]]
     return plan, roles
 
 
-def said_of(folders: Iterable[Path]) -> list[str]:
+def phantom_notices(folders: Iterable[Path]) -> list[str]:
     """Say which data sets are phantom cohorts, and how well anybody could do there."""
     found = []
     for folder in dict.fromkeys(folders):
         told = read_object(folder / PHANTOM)
         if "law" in told:
-            found.append(" ".join(filter(None, [NOBODY, _best(told)])))
+            found.append(" ".join(filter(None, [PHANTOM_NOTICE, _best_areas_text(told)])))
     return found
 
 
-def stands_in(options: ReproduceOptions) -> PhantomCohort | None:
+def default_phantom(options: ReproduceOptions) -> PhantomCohort | None:
     """Find the cohort that stands in where no data are named.
 
     None where data are named, or the paper has none.
@@ -305,7 +313,7 @@ def stands_in(options: ReproduceOptions) -> PhantomCohort | None:
     return None if options.data else read_paper(options.paper).file.phantom
 
 
-def _best(told: dict[str, Any]) -> str:
+def _best_areas_text(told: dict[str, Any]) -> str:
     """The best areas that can be had from parts of what is known."""
     areas = told.get("auc_of_these") or {}
     known = [f"{words} {100 * areas[name]:.1f}" for name, words in WORDS.items() if areas.get(name) is not None]
@@ -321,7 +329,7 @@ def _draw(asked: PhantomCohort, folder: Path, run: RunContext) -> None:
     """Draw the cohort with as many processes as there are cores."""
     from napari_melanoma.core.pipeline import usable_cores
     from napari_melanoma.phantoms.cohort.cohort import write_cohort
-    from napari_melanoma.phantoms.cohort.law import CohortConfig
+    from napari_melanoma.phantoms.cohort.risk_law import CohortConfig
 
     config = CohortConfig(seed=asked.seed, count=asked.patients, patch_px=asked.patch_px)
     write_cohort(config, folder, usable_cores(), run)

@@ -15,17 +15,17 @@ from napari_melanoma.core.context import PartContext, RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.core.files import atomic_folder, write_json
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.core.paths import file_name
+from napari_melanoma.core.paths import id_to_file_name
 from napari_melanoma.data.dataset import Sample, read_datasets
-from napari_melanoma.data.splits import drawn_by_name
-from napari_melanoma.evaluation.measuring import why_failed
+from napari_melanoma.data.splits import sample_by_name
+from napari_melanoma.evaluation.mask_measurement import describe_failure
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.io.results import read_table, write_rgb, write_table
 from napari_melanoma.models.bundle import BundleInfo, read_bundle
-from napari_melanoma.reproduction.papers import Row, Subject
-from napari_melanoma.reproduction.plan import JUDGEMENT, PER_IMAGE, PICTURES, FoldPlace, RowPlace, Work
-from napari_melanoma.reproduction.planner import computing_with
-from napari_melanoma.reproduction.predictions import HALF, together
+from napari_melanoma.reproduction.papers import Row, RowSubject
+from napari_melanoma.reproduction.plan import JUDGEMENT, PER_IMAGE, PICTURES, FoldFolder, ReproductionContext, RowFolder
+from napari_melanoma.reproduction.planner import use_threads
+from napari_melanoma.reproduction.predictions import HALF, pool_folds
 from napari_melanoma.reproduction.split import JUDGED, LEARN, TABLE, UNTOUCHED
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
@@ -35,13 +35,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def learn(work: Work, row: Row, run: RunContext) -> None:
+def train_model(work: ReproductionContext, row: Row, run: RunContext) -> None:
     """Train the model of a row, or go on where an earlier run of it ended; that one's own recipe is followed then."""
-    train_row(work, row, lambda: complete_recipe(work, row), work.place.row(row.name), run)
+    train_row(work, row, lambda: complete_recipe(work, row), work.folder.row(row.name), run)
 
 
 def train_row(
-    work: Work, row: Row, complete: Callable[[], TrainRecipe], place: RowPlace | FoldPlace, run: RunContext
+    work: ReproductionContext,
+    row: Row,
+    complete: Callable[[], TrainRecipe],
+    place: RowFolder | FoldFolder,
+    run: RunContext,
 ) -> None:
     """Train the model of a row or of one of its folds, or go on with it."""
     if place.has_learnt:
@@ -49,11 +53,11 @@ def train_row(
     begun = place.has_begun
     recipe = read_toml(place.run.config, TrainRecipe) if begun else complete()
     write_toml(place.recipe, recipe)
-    with computing_with(work.plan.by_name[row.name].threads):
-        train(recipe, place.run.path, resume=begun, run=run, judge=False)
+    with use_threads(work.plan.by_name[row.name].threads):
+        train(recipe, place.run.path, resume=begun, run=run, evaluate=False)
 
 
-def complete_recipe(work: Work, row: Row) -> TrainRecipe:
+def complete_recipe(work: ReproductionContext, row: Row) -> TrainRecipe:
     """Complete the recipe of a row with data, epochs and what it starts from.
 
     Returns the same for all rows in what is learnt from, tuned with and held out.
@@ -62,12 +66,12 @@ def complete_recipe(work: Work, row: Row) -> TrainRecipe:
     folders = work.data[row.file.learn].folders
     more: dict[str, Any] = {
         "data": {"datasets": [*map(str, folders)], "split": LEARN, "held_out_split": JUDGED},
-        "model": {"start": start_of(work, row)},
+        "model": {"start": initial_weights(work, row)},
     }
-    return recipe_with(work, row, more)
+    return complete_recipe_with(work, row, more)
 
 
-def recipe_with(work: Work, row: Row, more: Mapping[str, Any]) -> TrainRecipe:
+def complete_recipe_with(work: ReproductionContext, row: Row, more: Mapping[str, Any]) -> TrainRecipe:
     """Complete the recipe of a row with these values and the epochs of the plan.
 
     Where its schedule has restarts, it ends with a whole cycle.
@@ -91,58 +95,62 @@ def _whole_cycles(recipe: TrainRecipe, epochs: int) -> float:
     return epochs / whole
 
 
-def start_of(work: Work, row: Row, fold: int | None = None) -> str:
+def initial_weights(work: ReproductionContext, row: Row, fold: int | None = None) -> str:
     """Say what a row starts from: another row's model, or the paper's weights where the user has them."""
     if row.file.start_of:
-        place = work.place.row(row.file.start_of)
+        place = work.folder.row(row.file.start_of)
         return str((place if fold is None else place.fold(fold)).run.bundle)
     start: str = row.values[work.plan.budget].get("model", {}).get("start", "none")
     return work.plan.weights.get(start, "none") if start in work.paper.file.weights else start
 
 
-PICTURED, PICTURE_PX = 4, 192
+PICTURE_COUNT, PICTURE_PX = 4, 192
 ABOUT = ("image_id", "domain", "group", "diagnosis")
 
 
 @dataclass(frozen=True)
-class Judgement:
+class RowEvaluation:
     """Rows of ``per_image.csv``, and images that could not be measured, with why."""
 
     rows: list[dict[str, object]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def judge(work: Work, row: Row, run: RunContext) -> None:
+def evaluate_row(work: ReproductionContext, row: Row, run: RunContext) -> None:
     """Measure the model of a row on the images that judge, and keep a few pictures."""
-    place, maker = work.place.row(row.name), row.file.model_of or row.name
-    bundle, data = read_bundle(work.place.row(maker).run.bundle), work.data[row.file.judged]
-    samples = data.judging
-    pictured = {name_of(sample) for sample in drawn_by_name(samples, PICTURED)}
+    place, maker = work.folder.row(row.name), row.file.model_of or row.name
+    bundle, data = read_bundle(work.folder.row(maker).run.bundle), work.data[row.file.judged]
+    samples = data.test_samples
+    pictured = {sample_name(sample) for sample in sample_by_name(samples, PICTURE_COUNT)}
     with atomic_folder(place.judged) as folder:
-        subject = Subject(row, bundle, data.folders)
-        found = measure_all(work, subject, samples, (pictured, folder / place.pictures.name), run)
+        subject = RowSubject(row, bundle, data.folders)
+        found = measure_samples(work, subject, samples, (pictured, folder / place.pictures.name), run)
         write_table(folder / place.per_image.name, found.rows)
         facts = {"threshold": bundle.config.threshold, "weights": bundle.fingerprint, "failed": found.failed}
         write_json(folder / place.judgement.name, {"row": row.name, "images": len(found.rows), **facts})
 
 
-def measure_all(
-    work: Work, subject: Subject, samples: Sequence[Sample], pictured: tuple[Collection[str], Path], run: RunContext
-) -> Judgement:
+def measure_samples(
+    work: ReproductionContext,
+    subject: RowSubject,
+    samples: Sequence[Sample],
+    pictured: tuple[Collection[str], Path],
+    run: RunContext,
+) -> RowEvaluation:
     """Measure a model on images; those that cannot be measured are named, and the others go on."""
-    row, found, (names, pictures) = subject.row, Judgement(), pictured
-    measure = row.kind.measuring(subject)
+    row, found, (names, pictures) = subject.row, RowEvaluation(), pictured
+    measure = row.kind.make_measure(subject)
     for sample in run.track(samples, f"Judging {row.file.title}"):
-        name = name_of(sample)
+        name = sample_name(sample)
         try:
             measured = measure(sample)
         except Exception as error:  # noqa: BLE001 - named in the judgement; the others go on
-            found.failed[name] = why_failed(sample, error, work.place.out)
+            found.failed[name] = describe_failure(sample, error, work.folder.out)
             continue
         found.rows.append({**{column: getattr(sample, column) for column in ABOUT}, **measured.figures})
         if name in names:
-            _keep(measured.picture(), _picture(pictures, name))
-            _keep(measured.photograph(), _picture(work.place.photographs, name))
+            _save_picture(measured.picture(), _picture_path(pictures, name))
+            _save_picture(measured.photograph(), _picture_path(work.folder.photographs, name))
     if not found.rows:
         raise DataSetError(f"none of {len(samples)} images could be measured: {next(iter(found.failed.values()), '')}")
     return found
@@ -153,31 +161,31 @@ def read_pictures(folder: Path, samples: Sequence[Sample]) -> dict[str, NDArray[
 
     Name to uint8 (row, column, channel), of those that are there.
     """
-    paths: Mapping[str, Path] = {name_of(sample): _picture(folder, name_of(sample)) for sample in samples}
+    paths: Mapping[str, Path] = {sample_name(sample): _picture_path(folder, sample_name(sample)) for sample in samples}
     return {name: read_photograph(path).rgb for name, path in paths.items() if path.is_file()}
 
 
-def name_of(sample: Sample) -> str:
+def sample_name(sample: Sample) -> str:
     """Name an image: images of two data sets may have one name."""
     return f"{sample.domain}/{sample.image_id}"
 
 
-def _picture(folder: Path, name: str) -> Path:
+def _picture_path(folder: Path, name: str) -> Path:
     """Name the file of a picture."""
     domain, _, image_id = name.partition("/")
-    return folder / file_name(domain) / f"{file_name(image_id)}.png"
+    return folder / id_to_file_name(domain) / f"{id_to_file_name(image_id)}.png"
 
 
-def _keep(rgb: NDArray[np.uint8], path: Path) -> None:
+def _save_picture(rgb: NDArray[np.uint8], path: Path) -> None:
     """Write a picture small, colours unmixed; that of a photograph is there once for all rows."""
     if not path.exists():
         step = max(1, -(-max(rgb.shape[:2]) // PICTURE_PX))
         write_rgb(path, rgb[::step, ::step])
 
 
-def cross_validate(work: Work, row: Row, run: RunContext) -> None:
+def cross_validate(work: ReproductionContext, row: Row, run: RunContext) -> None:
     """Learn and judge every fold of a row that is not done yet, and pool what they answered."""
-    place = work.place.row(row.name)
+    place = work.folder.row(row.name)
     for fold in range(1, work.paper.file.folds + 1):
         here = place.fold(fold)
         if here.judged.is_dir():
@@ -186,12 +194,12 @@ def cross_validate(work: Work, row: Row, run: RunContext) -> None:
         part.check()
         if row.file.learn and row.file.answers == "network":
             train_row(work, row, partial(fold_recipe, work, row, fold), here, part)
-        _judge(work, row, fold, part)
+        _evaluate_fold(work, row, fold, part)
         shutil.rmtree(here.run.checkpoints, ignore_errors=True)  # its model is there; large ones fill disks
-    _gather(work, row)
+    _pool_row(work, row)
 
 
-def fold_recipe(work: Work, row: Row, fold: int) -> TrainRecipe:
+def fold_recipe(work: ReproductionContext, row: Row, fold: int) -> TrainRecipe:
     """Complete the recipe of a row for one of its folds.
 
     It learns from the images of the other folds, and tunes with some of them.
@@ -201,45 +209,45 @@ def fold_recipe(work: Work, row: Row, fold: int) -> TrainRecipe:
     more: dict[str, Any] = {
         "seed": fold,  # else all folds would be calibrated by nearly the same images, and share their luck
         "data": {"datasets": folders, "split": LEARN, "held_out_split": JUDGED},
-        "model": {"start": start_of(work, row, fold)},
+        "model": {"start": initial_weights(work, row, fold)},
     }
     if unseen:
         more["classification"] = {"adaptation": {"to": unseen}}
-    return recipe_with(work, row, more)
+    return complete_recipe_with(work, row, more)
 
 
-def pictured(samples: Iterable[Sample], answers: Mapping[str, str]) -> set[str]:
+def choose_pictured(samples: Iterable[Sample], labels: Mapping[str, str]) -> set[str]:
     """Choose the images whose answers are shown: as many of the positive class as others."""
     sides: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in samples:
-        sides[sample.domain, answers[name_of(sample)]].append(sample)
-    return {name_of(sample) for side in sides.values() for sample in drawn_by_name(side, PICTURED // 2)}
+        sides[sample.domain, labels[sample_name(sample)]].append(sample)
+    return {sample_name(sample) for side in sides.values() for sample in sample_by_name(side, PICTURE_COUNT // 2)}
 
 
-def _judge(work: Work, row: Row, fold: int, run: RunContext) -> None:
+def _evaluate_fold(work: ReproductionContext, row: Row, fold: int, run: RunContext) -> None:
     """Measure the network of a fold on the images of all roles that it has not seen."""
-    file, here = row.file, work.place.row(row.name).fold(fold)
+    file, here = row.file, work.folder.row(row.name).fold(fold)
     judged = tuple(folder for role in file.judges for folder in work.crossed[role].folders(fold))
     learnt = tuple(folder for role in file.learns for folder in work.crossed[role].folders(fold))
     role_of = {name: role for role in file.judges for name in work.crossed[role].names}
     target = work.paper.file.target
-    subject = Subject(row, _bundle(work, row, fold), judged, learnt, target)
+    subject = RowSubject(row, _bundle(work, row, fold), judged, learnt, target)
     samples = read_datasets(judged)
     answers = {f"{place.name}/{one['image_id']}": one[target] for place in judged for one in read_table(place / TABLE)}
-    shown = pictured((sample for sample in samples if sample.split in (LEARN, JUDGED)), answers)
+    shown = choose_pictured((sample for sample in samples if sample.split in (LEARN, JUDGED)), answers)
     unseen = [sample for sample in samples if sample.split in (JUDGED, UNTOUCHED)]
     with atomic_folder(here.judged) as folder:
-        found = measure_all(work, subject, unseen, (shown, folder / PICTURES), run)
+        found = measure_samples(work, subject, unseen, (shown, folder / PICTURES), run)
         rows = [{**answer, "role": role_of[str(answer["domain"])]} for answer in found.rows]
         write_table(folder / PER_IMAGE, rows)
         write_json(folder / JUDGEMENT, {**_facts(subject.bundle), "images": len(rows), "failed": found.failed})
 
 
-def _bundle(work: Work, row: Row, fold: int) -> BundleInfo | None:
+def _bundle(work: ReproductionContext, row: Row, fold: int) -> BundleInfo | None:
     """Read the model of a fold, where the row has one."""
     if row.file.answers != "network":
         return None
-    return read_bundle(work.place.row(row.file.model_of or row.name).fold(fold).run.bundle)
+    return read_bundle(work.folder.row(row.file.model_of or row.name).fold(fold).run.bundle)
 
 
 def _facts(bundle: BundleInfo | None) -> dict[str, object]:
@@ -252,14 +260,14 @@ def _facts(bundle: BundleInfo | None) -> dict[str, object]:
     return {"weights": bundle.fingerprint, "operating_point": point, **calibration}
 
 
-def _gather(work: Work, row: Row) -> None:
+def _pool_row(work: ReproductionContext, row: Row) -> None:
     """Pool what all folds answered."""
-    place = work.place.row(row.name)
+    place = work.folder.row(row.name)
     each = [place.fold(fold).judged for fold in range(1, work.paper.file.folds + 1)]
     facts = [read_json(folder / JUDGEMENT) for folder in each]
     failed = {name: why for fact in facts for name, why in fact["failed"].items()}
     with atomic_folder(place.judged) as folder:
-        rows = together([read_table(one / PER_IMAGE) for one in each])
+        rows = pool_folds([read_table(one / PER_IMAGE) for one in each])
         write_table(folder / PER_IMAGE, rows)
         for one in each:
             if (one / PICTURES).is_dir():

@@ -9,32 +9,32 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from napari_melanoma.core.context import PARTS, Cancelled, Milestone, PartContext, RunContext
+from napari_melanoma.core.context import SCALE_STEPS, Cancelled, Milestone, PartContext, RunContext
 from napari_melanoma.core.errors import MelanomaError, RunError
 from napari_melanoma.core.files import temporary_prefix, write_json
-from napari_melanoma.core.ownership import locked
-from napari_melanoma.core.paths import also_in
-from napari_melanoma.reproduction.found import Found
+from napari_melanoma.core.locks import hold_lock
+from napari_melanoma.core.paths import allow_folders
 from napari_melanoma.reproduction.papers import Paper, Row, read_paper
-from napari_melanoma.reproduction.plan import Place, Plan, PlannedRow, Work
-from napari_melanoma.reproduction.planner import TABLES_S, Images, complete_plan
+from napari_melanoma.reproduction.plan import PlannedRow, ReproductionContext, ReproductionFolder, ReproductionPlan
+from napari_melanoma.reproduction.planner import TABLES_S, ReproductionImages, complete_plan
 from napari_melanoma.reproduction.request import (
     ReproduceOptions,
+    default_phantom,
     draft_plan,
-    plan_begun,
-    said_of,
-    stands_in,
-    with_phantom,
-    would_draw,
+    ensure_phantom,
+    phantom_notices,
+    preview_phantom,
+    read_begun_plan,
 )
-from napari_melanoma.reproduction.row_steps import cross_validate, judge, learn
+from napari_melanoma.reproduction.row_results import RowResult
+from napari_melanoma.reproduction.row_steps import cross_validate, evaluate_row, train_model
 from napari_melanoma.reproduction.split import (
-    CrossedRole,
-    Crossing,
+    CrossValidatedRole,
+    CrossValidationSetup,
     RoleData,
-    read_crossed,
+    read_folds,
     read_split,
-    write_crossed,
+    write_folds,
     write_split,
 )
 from napari_melanoma.reproduction.tables import write_result, write_tables
@@ -44,7 +44,7 @@ SILENCE_S = 120.0  # events of a run at work are closer than this
 
 
 @dataclass(frozen=True)
-class Missing:
+class MissingRows:
     """Rows that were planned and have no figures, and why: those that went wrong, and those there was no time for."""
 
     failed: dict[str, str] = field(default_factory=dict)
@@ -56,28 +56,28 @@ class Missing:
         return {**self.failed, **self.late}
 
 
-def run_rows(work: Work, missing: Missing, run: RunContext) -> None:
+def run_rows(work: ReproductionContext, missing: MissingRows, run: RunContext) -> None:
     """Run the rows that have not been judged yet; note those that go wrong, and those that there is no time for."""
-    rows = work.plan.in_turn(work.paper)
+    rows = work.plan.ordered_rows(work.paper)
     for number, planned in enumerate(rows):
-        if work.place.row(planned.name).judged.is_dir():
+        if work.folder.row(planned.name).judged.is_dir():
             continue
         run.check()
         row = work.paper.rows[planned.name]
         part = PartContext(run, number, len(rows), f"{row.file.title} ({number + 1} of {len(rows)})")
-        if why := _no_time(work, row, missing):
+        if why := _time_shortage(work, row, missing):
             missing.late[row.name] = why
         else:
             _try_row(work, row, missing, part)
         write_tables(work, missing.all)
 
 
-def has_time(work: Work, name: str) -> bool:
+def has_time(work: ReproductionContext, name: str) -> bool:
     """Say whether there is time for a row, as quick as those that have learnt already.
 
     True for one that has begun, and where no time was named.
     """
-    plan, place = work.plan, work.place
+    plan, place = work.plan, work.folder
     if plan.minutes is None or place.row(name).has_begun:
         return True
     begun = [row for row in plan.rows if place.row(row.name).has_begun]
@@ -89,30 +89,30 @@ def has_time(work: Work, name: str) -> bool:
     return spent + slower * (plan.by_name[name].seconds or 0.0) + TABLES_S <= 60 * plan.minutes
 
 
-def _spent(work: Work, planned: PlannedRow) -> float:
+def _spent(work: ReproductionContext, planned: PlannedRow) -> float:
     """Seconds that a row took, all its lives together; a longer silence is no work but the time between two lives."""
     silences: list[float] = []
-    for folder in work.place.row(planned.name).runs:
+    for folder in work.folder.row(planned.name).runs:
         times = [event.get("time") for event in folder.read_events()]
         known = [float(time) for time in times if isinstance(time, int | float)]
         silences += [later - earlier for earlier, later in itertools.pairwise(known)]
     return (planned.fixed_s or 0.0) + sum(silence for silence in silences if 0 < silence < SILENCE_S)
 
 
-def _has_learnt(work: Work, name: str) -> bool:
+def _has_learnt(work: ReproductionContext, name: str) -> bool:
     """Say whether a row's model is there; of a cross-validated one, whether it was judged."""
-    place = work.place.row(name)
+    place = work.folder.row(name)
     return place.judged.is_dir() if work.paper.rows[name].kind.crossed else place.has_learnt
 
 
-def _no_time(work: Work, row: Row, missing: Missing) -> str | None:
+def _time_shortage(work: ReproductionContext, row: Row, missing: MissingRows) -> str | None:
     """Say that there is no time for a row, if so."""
     if without := [name for name in row.file.needs if name in missing.late]:
         return f"time: it needs the row '{without[0]}', which there was none for."
     return None if has_time(work, row.name) else f"time: it would have ended after the {work.plan.minutes:g} min."
 
 
-def _try_row(work: Work, row: Row, missing: Missing, run: RunContext) -> None:
+def _try_row(work: ReproductionContext, row: Row, missing: MissingRows, run: RunContext) -> None:
     """Train and judge a row; note it where it goes wrong."""
     try:
         if without := [name for name in row.file.needs if name in missing.failed]:
@@ -121,8 +121,8 @@ def _try_row(work: Work, row: Row, missing: Missing, run: RunContext) -> None:
             cross_validate(work, row, run)
             return
         if row.file.learn is not None:
-            learn(work, row, run)
-        judge(work, row, run)
+            train_model(work, row, run)
+        evaluate_row(work, row, run)
     except Cancelled:
         raise
     except Exception as error:
@@ -136,9 +136,9 @@ class Reproduction:
     """How far a reproduction came: what it does, the rows that were judged, and those that were not."""
 
     paper: Paper
-    plan: Plan
-    found: list[Found] = field(default_factory=list)
-    missing: Missing = field(default_factory=Missing)
+    plan: ReproductionPlan
+    results: list[RowResult] = field(default_factory=list)
+    missing: MissingRows = field(default_factory=MissingRows)
 
 
 def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Reproduction:
@@ -147,71 +147,75 @@ def reproduce(options: ReproduceOptions, out: Path, *, run: RunContext) -> Repro
     Every row is trained into a run folder of its own and judged on the same held-out images; tables are written as it
     goes, figures at its end. A row that goes wrong is named in them, and the others go on.
     """
-    place, missing = Place(out), Missing()
-    if not place.plan.is_file() and not stands_in(options):
+    place, missing = ReproductionFolder(out), MissingRows()
+    if not place.plan.is_file() and not default_phantom(options):
         draft_plan(options)  # what is wrong is said before anything is written
-    with locked(out / ".lock"):
+    with hold_lock(out / ".lock"):
         work = _begin(options, place, run)
-        with also_in(chain(*work.plan.folders.values())):  # where the tables, which are ours, name their images
+        with allow_folders(chain(*work.plan.folders.values())):  # where the tables, which are ours, name their images
             try:
                 run_rows(work, missing, run)
             except Cancelled:
                 write_result(work, missing.all)
                 raise
             finally:
-                _forget()
+                _clear_caches()
             return Reproduction(work.paper, work.plan, write_result(work, missing.all), missing)
 
 
 def check(options: ReproduceOptions, *, run: RunContext) -> Reproduction:
     """Say what a reproduction would do, and write nothing."""
-    if would := would_draw(options):
+    if would := preview_phantom(options):
         draft, roles = would
         rows = read_paper(options.paper).select(options.rows)
-        return Reproduction(read_paper(options.paper), complete_plan(draft, rows, Images({}, roles), run))
+        return Reproduction(read_paper(options.paper), complete_plan(draft, rows, ReproductionImages({}, roles), run))
     with tempfile.TemporaryDirectory(prefix=temporary_prefix("plan")) as folder:
-        return Reproduction(read_paper(options.paper), _settle(options, Place(Path(folder)), run))
+        return Reproduction(read_paper(options.paper), _settle_plan(options, ReproductionFolder(Path(folder)), run))
 
 
-def _begin(options: ReproduceOptions, place: Place, run: RunContext) -> Work:
+def _begin(options: ReproduceOptions, place: ReproductionFolder, run: RunContext) -> ReproductionContext:
     """Settle what is done, or read what has been settled, and say so."""
     begun = place.plan.is_file()
-    plan = plan_begun(options, place) if begun else _settle(with_phantom(options, place.out, run), place, run)
+    plan = (
+        read_begun_plan(options, place) if begun else _settle_plan(ensure_phantom(options, place.out, run), place, run)
+    )
     write_json(place.plan, plan.model_dump(mode="json"))
     said = f"{place.out} goes on as it began: {plan.sentence}" if begun else plan.sentence
-    phantoms = said_of(folder for folders in plan.folders.values() for folder in folders)
+    phantoms = phantom_notices(folder for folders in plan.folders.values() for folder in folders)
     for message in (said, *phantoms, *plan.notices, *plan.late):
-        run.report(Milestone(0, PARTS * len(plan.rows), message))
+        run.report(Milestone(0, SCALE_STEPS * len(plan.rows), message))
     split, crossed = _read_images(plan, place)
-    return Work(read_paper(options.paper), plan, split, place, crossed)
+    return ReproductionContext(read_paper(options.paper), plan, split, place, crossed)
 
 
-def _settle(options: ReproduceOptions, place: Place, run: RunContext) -> Plan:
+def _settle_plan(options: ReproduceOptions, place: ReproductionFolder, run: RunContext) -> ReproductionPlan:
     """Split the data, and plan; split again where the plan takes fewer images."""
     paper, draft = read_paper(options.paper), draft_plan(options)
     rows = paper.select(options.rows)
     asked = draft.model_copy(update={"rows": tuple(PlannedRow(name=row.name) for row in rows)})
     split = asked.folders_of(paper, crossed=False)
     write_split(split, paper.file.roles, None, place.data, run)
-    write_crossed(asked.folders_of(paper, crossed=True), Crossing.of(paper.file, place.crossed), run)
-    with also_in(chain(*asked.folders.values())):
-        plan = complete_plan(draft, rows, Images(*_read_images(asked, place)), run)
+    write_folds(asked.folders_of(paper, crossed=True), CrossValidationSetup.from_paper(paper.file, place.crossed), run)
+    with allow_folders(chain(*asked.folders.values())):
+        plan = complete_plan(draft, rows, ReproductionImages(*_read_images(asked, place)), run)
     if plan.images is not None:
         write_split(split, paper.file.roles, plan.images, place.data, run)
     return plan
 
 
-def _read_images(plan: Plan, place: Place) -> tuple[dict[str, RoleData], dict[str, CrossedRole]]:
+def _read_images(
+    plan: ReproductionPlan, place: ReproductionFolder
+) -> tuple[dict[str, RoleData], dict[str, CrossValidatedRole]]:
     """Read the split and the folds of the rows that need them."""
     paper = read_paper(plan.paper)
     return (
         read_split(plan.folders_of(paper, crossed=False), place.data),
-        read_crossed(plan.folders_of(paper, crossed=True), Crossing.of(paper.file, place.crossed)),
+        read_folds(plan.folders_of(paper, crossed=True), CrossValidationSetup.from_paper(paper.file, place.crossed)),
     )
 
 
-def _forget() -> None:
+def _clear_caches() -> None:
     """Let go of what frozen encoders saw, which rows and folds have shared."""
-    from napari_melanoma.training.tasks.task import forget
+    from napari_melanoma.training.tasks.task import clear_encoder_caches
 
-    forget()
+    clear_encoder_caches()

@@ -8,108 +8,108 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from napari_melanoma.core.files import write_text
-from napari_melanoma.figures.page import NOTHING, Table
+from napari_melanoma.figures.page import NOTHING, ReportTable
 from napari_melanoma.io.results import write_table
-from napari_melanoma.metrics.statistics import INTERVAL, Estimate
+from napari_melanoma.metrics.statistics import INTERVAL_METHOD, Estimate
 from napari_melanoma.reproduction.figures import depth_table, draw_figures
-from napari_melanoma.reproduction.found import (
-    PARTS,
-    Found,
-    Line,
-    collect,
-    has_size,
-    in_part,
-    lines,
-    of_tables,
-    parts_of,
-)
-from napari_melanoma.reproduction.page import SEEN, ReproductionPage, Step, write_page
+from napari_melanoma.reproduction.page import PATH_NOTE, NextStep, ReproductionPage, write_page
 from napari_melanoma.reproduction.papers import Claim, Paper, PaperTable, Role
-from napari_melanoma.reproduction.plan import Work
-from napari_melanoma.reproduction.request import said_of
+from napari_melanoma.reproduction.plan import ReproductionContext
+from napari_melanoma.reproduction.request import phantom_notices
+from napari_melanoma.reproduction.row_results import (
+    PARTS,
+    RowResult,
+    TableLine,
+    has_size,
+    images_in_part,
+    parts_of,
+    read_row_results,
+    results_by_table,
+    table_lines,
+)
 
 INTERVAL_WORDS = "95 % interval"
 ABOUT = ("table", "row", "title", "paper_sets", "data_sets", "paper_parameters", "parameters", "paper_T", "T", "n")
 
 
-def write_tables(work: Work, missing: Mapping[str, str]) -> list[Found]:
+def write_tables(work: ReproductionContext, missing: Mapping[str, str]) -> list[RowResult]:
     """Write the tables of what was found so far."""
-    found, out = collect(work), work.place.out
-    tables = [table.markdown() for table in paper_tables(work.paper, found)]
-    parts = [f"## {title(work)}", *about(work, missing, found), *tables]
+    found, out = read_row_results(work), work.folder.out
+    tables = [table.to_markdown() for table in paper_tables(work.paper, found)]
+    parts = [f"## {title(work)}", *page_notes(work, missing, found), *tables]
     if steps := next_steps(work, missing, found):
-        parts += ["### What next", SEEN, "\n".join(f"- {step.said}: `{step.command}`" for step in steps)]
+        parts += ["### What next", PATH_NOTE, "\n".join(f"- {step.said}: `{step.command}`" for step in steps)]
     write_text(out / "tables.md", "\n\n".join(parts) + "\n")
     metrics = work.paper.metrics
     figures = [column for m in metrics for column in (f"paper_{m}", m, f"{m}_low", f"{m}_high")]
     columns = (*ABOUT, *figures, "remark", "reduced")
-    write_table(out / "tables.csv", [_record(line, metrics) for line in lines(found)], columns)
+    write_table(out / "tables.csv", [_record(line, metrics) for line in table_lines(found)], columns)
     return found
 
 
-def write_result(work: Work, missing: Mapping[str, str]) -> list[Found]:
+def write_result(work: ReproductionContext, missing: Mapping[str, str]) -> list[RowResult]:
     """Write tables, figures and the page of what was found."""
     found = write_tables(work, missing)
     page = ReproductionPage(
         title=title(work),
-        about=about(work, missing, found),
+        about=page_notes(work, missing, found),
         tables=paper_tables(work.paper, found),
         pictures=draw_figures(work, found),
         steps=next_steps(work, missing, found),
     )
-    write_page(page, work.place.out / "tables.html")
+    write_page(page, work.folder.out / "tables.html")
     return found
 
 
-def paper_tables(paper: Paper, found: Sequence[Found]) -> list[Table]:
+def paper_tables(paper: Paper, found: Sequence[RowResult]) -> list[ReportTable]:
     """Make a table for each of the paper's that has rows, and one of the grids.
 
     Figures in per cent, ours with their intervals; last one of depths in mm, where rows tell them.
     """
-    tables = [_table(paper, table, rows, found) for _, table, rows in of_tables(paper, found)]
+    tables = [_table(paper, table, rows, found) for _, table, rows in results_by_table(paper, found)]
     depths = depth_table(paper, found)
     return [*tables, depths] if depths else tables
 
 
-def _table(paper: Paper, table: PaperTable, found: Sequence[Found], among: Sequence[Found]) -> Table:
+def _table(paper: Paper, table: PaperTable, found: Sequence[RowResult], among: Sequence[RowResult]) -> ReportTable:
     """Make a table of the paper with our figures beside; a column that says nothing is left out."""
     common = _in_every_row(found)
     pairs = [(group, name) for group in ("Parameters", "T") for name in ("paper", "ours")]
     pairs += [(metric, name) for metric in table.metrics for name in ("paper", f"ours ({INTERVAL_WORDS})")]
     headings = [("", "Row"), ("Images", "paper"), ("Images", "ours"), ("", "n"), *pairs, ("", "Remarks")]
-    rows = [_cells(line, table.metrics, common) for line in lines(found)]
+    rows = [_cells(line, table.metrics, common) for line in table_lines(found)]
     said = [place for place in range(len(headings)) if any(row[place] for row in rows)]
-    return Table(
+    return ReportTable(
         title=table.title,
         columns=tuple(headings[place][1] for place in said),
         rows=tuple(tuple(row[place] for place in said) for row in rows),
         notes=(
             *filter(None, [table.note]),
-            *controls(found, paper.file.roles),
-            *differences(found, table.metrics, among),
+            *describe_controls(found, paper.file.roles),
+            *describe_differences(found, table.metrics, among),
         ),
         groups=tuple(headings[place][0] for place in said),
-        above=(f"Not as in the paper, {_whose(found)}: {'; '.join(common)}.",) if common else (),
+        introduction=(f"Not as in the paper, {_figures_owner(found)}: {'; '.join(common)}.",) if common else (),
     )
 
 
-def _in_every_row(found: Sequence[Found]) -> tuple[str, ...]:
+def _in_every_row(found: Sequence[RowResult]) -> tuple[str, ...]:
     """Find what is less than in the paper in all rows; those that learn nothing have no say."""
     first, *others = [item for item in found if item.parameters] or found
     return tuple(part for part in first.reduced if all(part in item.reduced for item in others))
 
 
-def _whose(found: Sequence[Found]) -> str:
+def _figures_owner(found: Sequence[RowResult]) -> str:
     """Say which rows it is that all have something in common."""
     return "in every row" if all(item.parameters for item in found) else "in every row that learns"
 
 
-def _cells(line: Line, metrics: Sequence[str], common: Sequence[str]) -> tuple[str, ...]:
+def _cells(line: TableLine, metrics: Sequence[str], common: Sequence[str]) -> tuple[str, ...]:
     """Write a line of a table: the paper's figure and ours by turns; remarks last."""
-    found, file = line.found, line.found.row.file
+    found, file = line.result, line.result.row.file
     ours = found.estimates
     count = str(next(iter(ours.values())).count) if ours else ""
-    written = [file.title, " / ".join(name for name in line.sets if name), " / ".join(line.named), count]
+    written = [file.title, " / ".join(name for name in line.sets if name), " / ".join(line.set_names), count]
     written += [_millions(file.parameters), _millions(found.parameters)]
     written += [_side_by_side(line, "T"), _threshold(found) if ours else ""]
     for metric in metrics:
@@ -118,26 +118,26 @@ def _cells(line: Line, metrics: Sequence[str], common: Sequence[str]) -> tuple[s
     return (*written, "; ".join(text for text in (found.remark, *own) if text))
 
 
-def _side_by_side(line: Line, metric: str) -> str:
+def _side_by_side(line: TableLine, metric: str) -> str:
     """Write the paper's figures in the order of its sets; ``"T"`` is a threshold."""
-    figures = [line.found.row.file.paper[name].get(metric) for name in line.sets]
+    figures = [line.result.row.file.paper[name].get(metric) for name in line.sets]
     written = [NOTHING if figure is None else f"{figure:.2f}" for figure in figures]
     return " / ".join(written) if any(figure is not None for figure in figures) else ""
 
 
-def _paper(line: Line, metric: str) -> str:
+def _paper(line: TableLine, metric: str) -> str:
     """Write the paper's figures for machines, each with its set where there are several."""
-    figures = [(name, line.found.row.file.paper[name].get(metric)) for name in line.sets]
+    figures = [(name, line.result.row.file.paper[name].get(metric)) for name in line.sets]
     known = [(name, f"{figure:.2f}") for name, figure in figures if figure is not None]
     return ", ".join(f"{figure} ({name})" if name and len(known) > 1 else figure for name, figure in known)
 
 
 def _interval(estimate: Estimate) -> str:
     """Write an estimate in per cent."""
-    return f"{100 * estimate.mean:.1f} ({estimate.interval('.1f', factor=100)})"
+    return f"{100 * estimate.mean:.1f} ({estimate.format_interval('.1f', factor=100)})"
 
 
-def _threshold(found: Found) -> str:
+def _threshold(found: RowResult) -> str:
     """Write the threshold of a model; those of a cross-validation have one each, and what is said is said at a half."""
     return "" if found.row.kind.crossed else f"{found.threshold:.2f}"
 
@@ -150,16 +150,16 @@ def _millions(parameters: float | None) -> str:
     return f"{millions:.2g}M" if millions < 10 else f"{millions:.0f}M"
 
 
-def _record(line: Line, metrics: Sequence[str]) -> dict[str, object]:
+def _record(line: TableLine, metrics: Sequence[str]) -> dict[str, object]:
     """Write a line for machines."""
-    found, file = line.found, line.found.row.file
+    found, file = line.result, line.result.row.file
     estimates = found.estimates
     record: dict[str, object] = {
         "table": file.table or found.row.grid,
         "row": found.row.name,
         "title": file.title,
         "paper_sets": "; ".join(name for name in line.sets if name),
-        "data_sets": "; ".join(line.named),
+        "data_sets": "; ".join(line.set_names),
         "paper_parameters": file.parameters,
         "parameters": found.parameters,
         "paper_T": _paper(line, "T"),
@@ -181,18 +181,18 @@ NOTHING_FOUND = "No row has been judged."
 SMALL = "Small budget: a trial of the experiment, not of the paper's claims; the tables say what is less."
 
 
-def title(work: Work) -> str:
+def title(work: ReproductionContext) -> str:
     """Name the paper."""
     return f"{work.paper.name}: {work.paper.file.title}"
 
 
-def about(work: Work, missing: Mapping[str, str], found: Sequence[Found]) -> list[str]:
+def page_notes(work: ReproductionContext, missing: Mapping[str, str], found: Sequence[RowResult]) -> list[str]:
     """Say what the figures rest on, and what is missing.
 
     Sentences, a paragraph each.
     """
     paper, plan = work.paper.file, work.plan
-    said = [f"{paper.reference}. Figures in per cent; ours with the {INTERVAL}."]
+    said = [f"{paper.reference}. Figures in per cent; ours with the {INTERVAL_METHOD}."]
     for role, images in work.data.items():
         what = paper.roles[role]
         less = f" ({images.left_out} more were left out to keep to the time)" if images.left_out else ""
@@ -208,37 +208,37 @@ def about(work: Work, missing: Mapping[str, str], found: Sequence[Found]) -> lis
     not_run = [f"Not run: {name}: {why}" for name, why in {**plan.left_out, **missing}.items()]
     waiting = {row.name for row in plan.rows if row.waits} - {item.row.name for item in found}
     notices = (*plan.notices, *(plan.late if waiting else ()))
-    phantoms = said_of(folder for folders in plan.folders.values() for folder in folders)
+    phantoms = phantom_notices(folder for folders in plan.folders.values() for folder in folders)
     parts = (*phantoms, *said, *_about_folds(work), *notices)
-    parts = (*parts, paper.note, paper.later, *claims(work.paper, found), *not_run)
-    return [_without_places(work, text) for text in (*parts, nothing) if text]
+    parts = (*parts, paper.note, paper.later, *describe_claims(work.paper, found), *not_run)
+    return [_without_folders(work, text) for text in (*parts, nothing) if text]
 
 
-def next_steps(work: Work, missing: Mapping[str, str], found: Sequence[Found]) -> list[Step]:
+def next_steps(work: ReproductionContext, missing: Mapping[str, str], found: Sequence[RowResult]) -> list[NextStep]:
     """Say what one would do next; files are named as seen from the folder of the reproduction.
 
     Those that make sense here, the nearest first.
     """
-    plan, metric, steps = work.plan, work.paper.file.chosen_by, list[Step]()
+    plan, metric, steps = work.plan, work.paper.file.chosen_by, list[NextStep]()
     command = f"napari-melanoma reproduce {plan.paper}"
     if missing:
         more = "" if plan.minutes is None else " --minutes MORE"
         again = f"{command} --budget {plan.budget}{more} --out THIS_FOLDER"  # it knows its data, and refuses other ones
-        steps.append(Step("Run the rows that are missing, with the same --rows if any were named", again))
+        steps.append(NextStep("Run the rows that are missing, with the same --rows if any were named", again))
     if models := [item for item in found if has_size(work, item)]:
         best = max(models, key=lambda item: item.estimates[metric].mean).row
         take = f"Use the model with the highest {metric} here, {best.file.title}, in the docks and with --model"
-        steps.append(Step(take, f"napari-melanoma models import rows/{best.name}"))
+        steps.append(NextStep(take, f"napari-melanoma models import rows/{best.name}"))
         train = f"napari-melanoma train --config recipes/{best.name}.toml --out RUN"
-        steps.append(Step("Change values of its recipe, and train again", train))
+        steps.append(NextStep("Change values of its recipe, and train again", train))
     if plan.budget == "small":
         data = "".join(f" --data {role}={folder.name}" for role, folders in plan.folders.items() for folder in folders)
         whole = f"{command}{data} --budget full --out NEW_FOLDER"
-        steps.append(Step("Run the paper's own experiment, on a GPU", whole))
+        steps.append(NextStep("Run the paper's own experiment, on a GPU", whole))
     return steps
 
 
-def _about_folds(work: Work) -> Iterator[str]:
+def _about_folds(work: ReproductionContext) -> Iterator[str]:
     """Say which images are dealt out to folds."""
     folds = work.paper.file.folds
     for role, images in work.crossed.items():
@@ -253,7 +253,7 @@ def _about_folds(work: Work) -> Iterator[str]:
         )
 
 
-def _untouched(work: Work, role: str) -> str:
+def _untouched(work: ReproductionContext, role: str) -> str:
     """Say which images are kept from all folds, and that the answers of a control are none."""
     images, what, said = work.crossed[role], work.paper.file.roles[role], ""
     if images.untouched:
@@ -266,10 +266,10 @@ def _untouched(work: Work, role: str) -> str:
     return said
 
 
-def _without_places(work: Work, text: str) -> str:
+def _without_folders(work: ReproductionContext, text: str) -> str:
     """Name folders and files by themselves, without where they lie on this machine."""
     plan = work.plan
-    files = [work.place.out.resolve(), *map(Path, plan.weights.values())]
+    files = [work.folder.out.resolve(), *map(Path, plan.weights.values())]
     files += [folder for folders in plan.folders.values() for folder in folders]
     for place in sorted({str(path.parent) for path in files}, key=len, reverse=True):
         text = text.replace(place + os.sep, "")
@@ -279,7 +279,9 @@ def _without_places(work: Work, text: str) -> str:
 CHANCE = 0.5  # the AUC of answers that say nothing
 
 
-def differences(found: Sequence[Found], metrics: Sequence[str], among: Sequence[Found] = ()) -> Iterator[str]:
+def describe_differences(
+    found: Sequence[RowResult], metrics: Sequence[str], among: Sequence[RowResult] = ()
+) -> Iterator[str]:
     """Say by how much rows differ from those that they are compared with, image by image.
 
     A sentence for each pair, and for each part of the images where some were kept apart.
@@ -288,27 +290,28 @@ def differences(found: Sequence[Found], metrics: Sequence[str], among: Sequence[
     for item in found:
         for other in (known[name] for name in item.row.file.against if name in known):
             for part in parts_of(item):
-                of = changes(other, item, part)
-                said = [f"{m} {_signed(of[m])}" for m in metrics if m in of]
+                of = paired_changes(other, item, part)
+                said = [f"{m} {_format_signed(of[m])}" for m in metrics if m in of]
                 if said:
                     titles = f"{item.row.file.title} less {other.row.file.title}"
                     where = f", {PARTS[part]}" if part else ""
                     yield f"{titles}, on the same images{where}: {', '.join(said)}."
 
 
-def changes(other: Found, item: Found, part: str = "") -> dict[str, Estimate]:
+def paired_changes(other: RowResult, item: RowResult, part: str = "") -> dict[str, Estimate]:
     """Estimate by how much a row is above another on the images of a part that both have.
 
     Metric to the difference, with an interval of the paired bootstrap; none where they share no image.
     """
     old, new = (
-        {(image["domain"], image["image_id"]): image for image in in_part(one.images, part)} for one in (other, item)
+        {(image["domain"], image["image_id"]): image for image in images_in_part(one.images, part)}
+        for one in (other, item)
     )
     both = [key for key in old if key in new]
     return item.row.kind.changes([old[key] for key in both], [new[key] for key in both]) if both else {}
 
 
-def controls(found: Sequence[Found], roles: Mapping[str, Role]) -> Iterator[str]:
+def describe_controls(found: Sequence[RowResult], roles: Mapping[str, Role]) -> Iterator[str]:
     """Say of rows that learn from answers dealt out at random whether they tell anything: they must not.
 
     A sentence for each of them, and for each part of the images.
@@ -317,26 +320,26 @@ def controls(found: Sequence[Found], roles: Mapping[str, Role]) -> Iterator[str]
         if roles[item.row.file.judged].control_of is None:
             continue
         for part in parts_of(item):
-            area = item.row.kind.estimates(in_part(item.images, part)).get("AUC")
+            area = item.row.kind.estimates(images_in_part(item.images, part)).get("AUC")
             if area is None:
                 continue
             holds = area.low <= CHANCE <= area.high
             said = "holds 50, as it must" if holds else "does not hold 50: something tells the answers apart"
             where = f", {PARTS[part]}" if part else ""
-            yield f"{item.row.file.title}{where}: AUC {_plain(area)}; its interval {said}."
+            yield f"{item.row.file.title}{where}: AUC {_format_estimate(area)}; its interval {said}."
 
 
-def _signed(change: Estimate) -> str:
+def _format_signed(change: Estimate) -> str:
     """Write a difference in per cent."""
-    return f"{100 * change.mean:+.1f} ({change.interval('+.1f', factor=100)})"
+    return f"{100 * change.mean:+.1f} ({change.format_interval('+.1f', factor=100)})"
 
 
-def _plain(estimate: Estimate) -> str:
+def _format_estimate(estimate: Estimate) -> str:
     """Write an estimate in per cent."""
-    return f"{100 * estimate.mean:.1f} ({estimate.interval('.1f', factor=100)})"
+    return f"{100 * estimate.mean:.1f} ({estimate.format_interval('.1f', factor=100)})"
 
 
-def claims(paper: Paper, found: Sequence[Found]) -> list[str]:
+def describe_claims(paper: Paper, found: Sequence[RowResult]) -> list[str]:
     """Say of each claim whether the paper's own figures bear it out, and whether ours do.
 
     A sentence or two for each claim.
@@ -368,7 +371,7 @@ def _figures(paper: Paper, name: str) -> Mapping[str, float]:
     return next((figures for row in alike for figures in row.file.paper.values()), {})
 
 
-def _in_ours(claim: Claim, found: Sequence[Found]) -> Iterator[str]:
+def _in_ours(claim: Claim, found: Sequence[RowResult]) -> Iterator[str]:
     """Hold a claim against what was found here, on all images together."""
     ours = {item.row.name: item.estimates for item in found if item.row.name in (claim.row, *claim.over)}
     if len(ours) <= len(claim.over):

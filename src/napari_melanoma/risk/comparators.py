@@ -13,16 +13,16 @@ from pydantic import Field
 from napari_melanoma.core.config import Config, read_toml
 from napari_melanoma.core.errors import BundleError, DataSetError, MelanomaError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.parsing import read_json, reason_of
-from napari_melanoma.core.prediction import NumberColumn, TabularChoices, TabularEncoding, WordColumn
-from napari_melanoma.data.dataset import COHORT, Entry, each_entry
-from napari_melanoma.data.features.encoding import encode, fit
-from napari_melanoma.data.harmonize import harmonise
+from napari_melanoma.core.parsing import parse_error_reason, read_json
+from napari_melanoma.core.prediction_config import NumberColumn, TabularConfig, TabularEncoding, WordColumn
+from napari_melanoma.data.dataset import COHORT_FILE, DatasetEntry, iter_entries
+from napari_melanoma.data.features.encoding import encode_rows, fit_encoding
+from napari_melanoma.data.harmonize import harmonize_rows
 from napari_melanoma.io.results import read_object
-from napari_melanoma.risk.prediction import log_odds
+from napari_melanoma.risk.prediction import image_log_odds
+from napari_melanoma.training.data_selection import row_labels, sample_key
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.run_data import DataRow, read_data
-from napari_melanoma.training.survey import answers_of, key_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -31,11 +31,14 @@ if TYPE_CHECKING:
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.models.bundle import BundleInfo
 
-COMPARATORS = "comparators.json"
-Row = Mapping[str, object]
-BRESLOW = TabularChoices(numbers=(NumberColumn(name="depth_mm"),), words=())
-CLARK = TabularChoices(numbers=(), words=(WordColumn(name="clark", encoding="one_hot"),))
-METHODS = {"breslow": ("Breslow thickness alone", BRESLOW), "clark": ("Clark level alone", CLARK)}
+COMPARATORS_FILE = "comparators.json"
+TableRow = Mapping[str, object]
+BRESLOW_COLUMNS = TabularConfig(numbers=(NumberColumn(name="depth_mm"),), words=())
+CLARK_COLUMNS = TabularConfig(numbers=(), words=(WordColumn(name="clark", encoding="one_hot"),))
+COMPARATOR_METHODS = {
+    "breslow": ("Breslow thickness alone", BRESLOW_COLUMNS),
+    "clark": ("Clark level alone", CLARK_COLUMNS),
+}
 
 
 class TableLogistic(Config):
@@ -47,20 +50,20 @@ class TableLogistic(Config):
     intercept: float
     cases: int = Field(0, ge=0, description="that it was fitted on")
 
-    def of(self, rows: Sequence[Row]) -> NDArray[np.float64]:
+    def predict(self, rows: Sequence[TableRow]) -> NDArray[np.float64]:
         """Give the probability of the positive class.
 
         Returns float64 (row,).
         """
-        inputs = encode(rows, self.encoding).continuous
-        return Logistic(np.array(self.weights), self.intercept).of(inputs)
+        inputs = encode_rows(rows, self.encoding).continuous
+        return LogisticRegression(np.array(self.weights), self.intercept).predict(inputs)
 
-    def lacks(self, row: Row) -> tuple[str, ...]:
+    def missing_columns(self, row: TableRow) -> tuple[str, ...]:
         """Name the columns that it asks for and a row does not know.
 
         None where it can answer from what is known.
         """
-        known = encode([row], self.encoding).known[0]
+        known = encode_rows([row], self.encoding).known[0]
         return tuple(name for name, there in zip(self.encoding.fields, known, strict=True) if not there)
 
 
@@ -72,7 +75,7 @@ class ImageLogistic(Config):
     intercept: float
     cases: int = Field(0, ge=0)
 
-    def of(self, log_odds: float) -> float:
+    def predict(self, log_odds: float) -> float:
         """Give the probability of the positive class.
 
         In [0, 1].
@@ -91,38 +94,38 @@ class Comparators(Config):
 
 
 @dataclass(frozen=True)
-class Cases:
+class ComparatorCases:
     """Rows with their answers, bool (row,), and the column that holds these."""
 
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     labels: NDArray[np.bool_]
     target: str = "metastasis"
 
 
-def fit_rows(
-    rows: Sequence[Row], labels: NDArray[np.bool_], choices: TabularChoices, target: str, title: str = ""
+def fit_table_logistic(
+    rows: Sequence[TableRow], labels: NDArray[np.bool_], choices: TabularConfig, target: str, title: str = ""
 ) -> TableLogistic:
     """Fit a logistic regression to rows of a table.
 
     ``labels``: bool (row,): whether it is the positive class.
     """
     words = tuple(column.model_copy(update={"encoding": "one_hot"}) for column in choices.words)
-    encoding = fit([*map(_as_text, rows)], choices.model_copy(update={"words": words}), target)
-    found = Logistic.fit(encode(rows, encoding).continuous, labels)
+    encoding = fit_encoding([*map(_row_to_text, rows)], choices.model_copy(update={"words": words}), target)
+    found = LogisticRegression.fit(encode_rows(rows, encoding).continuous, labels)
     weights = tuple(map(float, found.weights))
     return TableLogistic(title=title, encoding=encoding, weights=weights, intercept=found.intercept, cases=len(rows))
 
 
-def fit_comparators(cases: Cases, image: tuple[NDArray[np.float64], NDArray[np.bool_]] | None) -> Comparators:
+def fit_comparators(cases: ComparatorCases, image: tuple[NDArray[np.float64], NDArray[np.bool_]] | None) -> Comparators:
     """Fit what stands beside a network's answer.
 
     ``image``: the network's log odds of the image alone, float64 (case,), and bool (case,) what they were, of cases
     that it has not learnt from: of those that it has, it is too sure. Of a column that no row knows, none.
     """
     table = {}
-    for name, (title, choices) in METHODS.items():
+    for name, (title, choices) in COMPARATOR_METHODS.items():
         try:
-            found = fit_rows(cases.rows, cases.labels, choices, cases.target, title)
+            found = fit_table_logistic(cases.rows, cases.labels, choices, cases.target, title)
         except DataSetError:
             continue
         if any(column.known for column in found.encoding.columns):
@@ -132,7 +135,7 @@ def fit_comparators(cases: Cases, image: tuple[NDArray[np.float64], NDArray[np.b
 
 def write_comparators(bundle: Path, found: Comparators) -> None:
     """Put them beside the weights of a bundle."""
-    write_json(bundle / COMPARATORS, found.model_dump(mode="json"))
+    write_json(bundle / COMPARATORS_FILE, found.model_dump(mode="json"))
 
 
 def read_comparators(bundle: Path) -> Comparators:
@@ -140,36 +143,36 @@ def read_comparators(bundle: Path) -> Comparators:
 
     Empty where it has none.
     """
-    path = bundle / COMPARATORS
+    path = bundle / COMPARATORS_FILE
     if not path.is_file():
         return Comparators()
     try:
         values = read_json(path)
     except (OSError, ValueError) as error:
         raise BundleError(
-            f"cannot read {path}: {reason_of(error)}. Get the bundle again from where it came."
+            f"cannot read {path}: {parse_error_reason(error)}. Get the bundle again from where it came."
         ) from error
     return Comparators.parse(values, str(path))
 
 
 def _fit_image(log_odds: NDArray[np.float64], labels: NDArray[np.bool_]) -> ImageLogistic:
     """Put the log odds of the image alone to scale."""
-    found = Logistic.fit(np.asarray(log_odds)[:, None], labels)
+    found = LogisticRegression.fit(np.asarray(log_odds)[:, None], labels)
     return ImageLogistic(
         title="Image alone", slope=float(found.weights[0]), intercept=found.intercept, cases=len(labels)
     )
 
 
-def _as_text(row: Row) -> dict[str, str]:
+def _row_to_text(row: TableRow) -> dict[str, str]:
     """A row whose cells are text, as tables have them."""
     return {name: str(value) for name, value in row.items()}
 
 
 METASTASIS = "metastasis"
-AT_ONCE = 16  # pictures that a network is asked about
+PICTURES_PER_PASS = 16  # pictures that a network is asked about
 
 
-def fit_beside(folder: RunFolder, bundle: BundleInfo, run: RunContext) -> Comparators:
+def fit_run_comparators(folder: RunFolder, bundle: BundleInfo, run: RunContext) -> Comparators:
     """Fit logistic regressions to the cases of a run, and keep them in its bundle.
 
     Depth and Clark's level are fitted on all cases that the run has learnt from or tuned with; the image alone on those
@@ -181,29 +184,31 @@ def fit_beside(folder: RunFolder, bundle: BundleInfo, run: RunContext) -> Compar
     rows: dict[tuple[str, str], dict[str, str]] = {}
     left_out: list[str] = []
     for name in recipe.data.datasets:
-        found_rows, notes = _rows(Path(name).expanduser(), target)
+        found_rows, notes = _read_rows(Path(name).expanduser(), target)
         rows |= found_rows
         left_out += notes
-    said = answers_of(rows, target)
+    said = row_labels(rows, target)
     learnt = [row for row in known if row.part in ("learn", "tuning")]
-    cases = [row for row in learnt if key_of(row.sample) in said]
+    cases = [row for row in learnt if sample_key(row.sample) in said]
     if len(cases) < len(learnt):
         left_out.append(f"{len(learnt) - len(cases)} of {len(learnt)} cases have no answer in '{target}'.")
-    labels = np.array([said[key_of(row.sample)] == recipe.classification.positive for row in cases])
+    labels = np.array([said[sample_key(row.sample)] == recipe.classification.positive for row in cases])
     tuning = [row.part == "tuning" for row in cases]
-    odds = _image_alone([row for row, chosen in zip(cases, tuning, strict=True) if chosen], bundle, run)
+    odds = _image_log_odds([row for row, chosen in zip(cases, tuning, strict=True) if chosen], bundle, run)
     found = fit_comparators(
-        Cases([rows[key_of(row.sample)] for row in cases], labels, target),
+        ComparatorCases([rows[sample_key(row.sample)] for row in cases], labels, target),
         (odds, labels[tuning]) if len(odds) else None,
     )
-    laws = [Path(name).expanduser() / COHORT for name in recipe.data.datasets]  # runs of before do not say of each case
-    drawn = all(row.sample.drawn for row in cases) or all("law" in read_object(law) for law in laws)
+    laws = [
+        Path(name).expanduser() / COHORT_FILE for name in recipe.data.datasets
+    ]  # runs of before do not say of each case
+    drawn = all(row.sample.synthetic for row in cases) or all("law" in read_object(law) for law in laws)
     found = found.model_copy(update={"phantom": drawn, "left_out": tuple(left_out)})
     write_comparators(bundle.path, found)
     return found
 
 
-def fit_if_asked(recipe: TrainRecipe, folder: RunFolder, bundle: BundleInfo, run: RunContext) -> str:
+def fit_comparators_if_metastasis(recipe: TrainRecipe, folder: RunFolder, bundle: BundleInfo, run: RunContext) -> str:
     """Do so for a run that tells metastasis; a fault is told, the model is there whatever becomes of this.
 
     What went wrong or was left out; empty where nothing was, or nothing was asked for.
@@ -212,43 +217,50 @@ def fit_if_asked(recipe: TrainRecipe, folder: RunFolder, bundle: BundleInfo, run
     if asked is None or recipe.bags is not None or asked.target != METASTASIS or asked.positive != METASTASIS:
         return ""
     try:
-        left_out = fit_beside(folder, bundle, run).left_out
+        left_out = fit_run_comparators(folder, bundle, run).left_out
     except MelanomaError as error:
         return f"nothing stands beside its answers to compare with: {error}"
     return f"Left out of the models to compare with: {' '.join(left_out)}" if left_out else ""
 
 
-def _rows(folder: Path, target: str) -> tuple[dict[tuple[str, str], dict[str, str]], list[str]]:
+def _read_rows(folder: Path, target: str) -> tuple[dict[tuple[str, str], dict[str, str]], list[str]]:
     """Rows of a data set in our columns and words, and what of it cannot be used."""
-    read = list(each_entry(folder))
-    entries = [entry for entry in read if isinstance(entry, Entry)]
-    faults = [str(entry) for entry in read if not isinstance(entry, Entry)]
+    read = list(iter_entries(folder))
+    entries = [entry for entry in read if isinstance(entry, DatasetEntry)]
+    faults = [str(entry) for entry in read if not isinstance(entry, DatasetEntry)]
     notes = [f"{len(faults)} faulty rows of {folder.name}, the first: {faults[0]}"] if faults else []
-    found = harmonise(entry.row for entry in entries)
-    used = {target, *(column.name for _, choices in METHODS.values() for column in (*choices.numbers, *choices.words))}
+    found = harmonize_rows(entry.row for entry in entries)
+    used = {
+        target,
+        *(column.name for _, choices in COMPARATOR_METHODS.values() for column in (*choices.numbers, *choices.words)),
+    }
     used -= {*found.report.empty}
-    notes += [f"{folder.name}, {column}: {said}." for column, said in found.report.findings() if column in used]
+    notes += [
+        f"{folder.name}, {column}: {said}." for column, said in found.report.describe_findings() if column in used
+    ]
     return {(folder.name, entry.image_id): row for entry, row in zip(entries, found.rows, strict=True)}, notes
 
 
-def _image_alone(rows: Sequence[DataRow], bundle: BundleInfo, run: RunContext) -> NDArray[np.float64]:
+def _image_log_odds(rows: Sequence[DataRow], bundle: BundleInfo, run: RunContext) -> NDArray[np.float64]:
     """Ask a network about pictures without saying anything else, float64 (picture,)."""
     from napari_melanoma.classification.predictor import Classifier
     from napari_melanoma.io.photographs import read_photograph
 
     model, found = Classifier.load(bundle), [np.zeros(0)]
-    for first in run.track(range(0, len(rows), AT_ONCE), "Asking what the image says alone"):
-        views = [model.view(read_photograph(row.sample.image).rgb, None) for row in rows[first : first + AT_ONCE]]
-        found.append(log_odds(model, model.look(views)))
+    for first in run.track(range(0, len(rows), PICTURES_PER_PASS), "Asking what the image says alone"):
+        views = [
+            model.view(read_photograph(row.sample.image).rgb, None) for row in rows[first : first + PICTURES_PER_PASS]
+        ]
+        found.append(image_log_odds(model, model.run_encoder(views)))
     return np.concatenate(found)
 
 
-ROUNDS, CLOSE = 50, 1e-9
+ROUNDS, TOLERANCE = 50, 1e-9
 RIDGE = 1.0  # of inputs with a standard deviation of about 1; as scikit-learn has it by default
 
 
 @dataclass(frozen=True, eq=False)
-class Logistic:
+class LogisticRegression:
     """A weight for each input, float64 (input,), and what is added: the log odds of the positive class."""
 
     weights: NDArray[np.float64]
@@ -269,7 +281,7 @@ class Logistic:
         start[-1] = np.log(share / (1 - share))
         if truth.min() == truth.max():
             return cls(start[:-1], float(start[-1]))
-        found = _newton(np.column_stack([matrix, np.ones(len(matrix))]), truth, start, ridge)
+        found = _fit_newton(np.column_stack([matrix, np.ones(len(matrix))]), truth, start, ridge)
         return cls(found[:-1], float(found[-1]))
 
     def log_odds(self, inputs: ArrayLike) -> NDArray[np.float64]:
@@ -279,7 +291,7 @@ class Logistic:
         """
         return np.asarray(inputs, np.float64) @ self.weights + self.intercept
 
-    def of(self, inputs: ArrayLike) -> NDArray[np.float64]:
+    def predict(self, inputs: ArrayLike) -> NDArray[np.float64]:
         """Give the probability of the positive class.
 
         Returns float64 (case,), in [0, 1].
@@ -295,7 +307,7 @@ def expit(log_odds: ArrayLike) -> NDArray[np.float64]:
     return 0.5 * (1 + np.tanh(0.5 * np.asarray(log_odds, np.float64)))
 
 
-def _newton(
+def _fit_newton(
     matrix: NDArray[np.float64], truth: NDArray[np.float64], start: NDArray[np.float64], ridge: float
 ) -> NDArray[np.float64]:
     """Weights and intercept, float64 (input + 1,); a step is halved as long as it would raise the loss."""
@@ -304,11 +316,11 @@ def _newton(
     for _ in range(ROUNDS):
         said = expit(matrix @ found)
         slope = matrix.T @ (said - truth) + penalty * found
-        curve = (matrix * (said * (1 - said))[:, None]).T @ matrix + np.diag(penalty + CLOSE)
+        curve = (matrix * (said * (1 - said))[:, None]).T @ matrix + np.diag(penalty + TOLERANCE)
         step = np.linalg.solve(curve, slope)
-        while (new := _loss(matrix, truth, found - step, penalty)) > loss and np.abs(step).max() > CLOSE:
+        while (new := _loss(matrix, truth, found - step, penalty)) > loss and np.abs(step).max() > TOLERANCE:
             step = step / 2
-        if loss - new < CLOSE * max(1.0, abs(loss)):
+        if loss - new < TOLERANCE * max(1.0, abs(loss)):
             return found
         found, loss = found - step, new
     return found

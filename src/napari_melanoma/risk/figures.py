@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.figures.classification import BLUE, GREY, ORANGE
+from napari_melanoma.figures.classification import BLUE, GRAY, ORANGE
 from napari_melanoma.metrics.agreement import bland_altman
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-Depths = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
+DepthPairs = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 
 
-def draw_depths(panels: Mapping[str, Depths], path: Path) -> None:
+def draw_depths(panels: Mapping[str, DepthPairs], path: Path) -> None:
     """Draw depths: a line of three panels for each set of images.
 
     Left what was told over what was measured, in the middle their difference over their mean with its 95 % limits
@@ -33,9 +33,9 @@ def draw_depths(panels: Mapping[str, Depths], path: Path) -> None:
     figure = Figure(figsize=(12, 3.8 * len(panels)), layout="constrained")
     lines = figure.subplots(len(panels), 3, squeeze=False)
     for (left, middle, right), (name, (said, true)) in zip(lines, panels.items(), strict=True):
-        _scatter(left, said, true)
-        _bland_altman(middle, said, true)
-        _errors(right, said, true)
+        _plot_scatter(left, said, true)
+        _plot_bland_altman(middle, said, true)
+        _plot_errors(right, said, true)
         left.set_title(name, fontsize=9, loc="left")
         for axes in (left, middle, right):
             axes.spines[["top", "right"]].set_visible(False)
@@ -43,19 +43,19 @@ def draw_depths(panels: Mapping[str, Depths], path: Path) -> None:
         figure.savefig(temporary, dpi=120)
 
 
-def _scatter(axes: Axes, said: NDArray[np.float64], true: NDArray[np.float64]) -> None:
+def _plot_scatter(axes: Axes, said: NDArray[np.float64], true: NDArray[np.float64]) -> None:
     """What was told over what was measured."""
     most = float(max(said.max(), true.max())) * 1.04
-    axes.plot([0, most], [0, most], color=GREY, linewidth=0.8)
+    axes.plot([0, most], [0, most], color=GRAY, linewidth=0.8)
     axes.plot(true, said, "o", color=BLUE, markersize=3.5, alpha=0.6)
     axes.set(xlim=(0, most), ylim=(0, most), aspect="equal", xlabel="measured, mm", ylabel="told, mm")
 
 
-def _bland_altman(axes: Axes, said: NDArray[np.float64], true: NDArray[np.float64]) -> None:
+def _plot_bland_altman(axes: Axes, said: NDArray[np.float64], true: NDArray[np.float64]) -> None:
     """Difference over mean."""
     found = bland_altman(true, said)
     axes.plot(found.means, found.differences, "o", color=BLUE, markersize=3.5, alpha=0.6)
-    axes.axhline(0, color=GREY, linewidth=0.8)
+    axes.axhline(0, color=GRAY, linewidth=0.8)
     axes.axhline(found.bias.mean, color=ORANGE, linewidth=1.2, label=f"mean {found.bias.mean:+.2f} mm")
     for limit in (found.low, found.high):
         label = f"95 % limit {limit.mean:+.2f} mm"
@@ -64,7 +64,7 @@ def _bland_altman(axes: Axes, said: NDArray[np.float64], true: NDArray[np.float6
     axes.legend(fontsize=7, frameon=False)
 
 
-def _errors(axes: Axes, said: NDArray[np.float64], true: NDArray[np.float64]) -> None:
+def _plot_errors(axes: Axes, said: NDArray[np.float64], true: NDArray[np.float64]) -> None:
     """How the errors are distributed."""
     error = np.abs(said - true)
     axes.hist(error, bins=20, color=BLUE, alpha=0.6)

@@ -9,45 +9,45 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.core.errors import BundleError
-from napari_melanoma.core.prediction import DEPTH
-from napari_melanoma.core.provenance import provenance
-from napari_melanoma.core.validity import PredictionFacts, ScaleMatch, Validity
-from napari_melanoma.data.features.encoding import understand
+from napari_melanoma.core.prediction_config import DEPTH_COLUMN
+from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs
+from napari_melanoma.data.features.encoding import read_table_values
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.risk.comparators import METHODS, Comparators, read_comparators
-from napari_melanoma.risk.inputs import KnownCase, PatchPicture
+from napari_melanoma.risk.comparators import COMPARATOR_METHODS, Comparators, read_comparators
+from napari_melanoma.risk.inputs import PatchImage, RiskCase
 from napari_melanoma.risk.prediction import (
     PARTS,
-    Beside,
-    DepthUsed,
-    GapsUnknown,
-    Parted,
-    PatchAnswer,
-    RiskAnswer,
+    ComparatorPrediction,
+    MissingValuesError,
+    PatchPrediction,
+    RiskDepth,
     RiskOptions,
-    far_off,
-    lacking,
-    log_odds,
-    never_empty,
-    parted,
-    pooled,
-    refusal,
-    strangers,
+    RiskPrediction,
+    ShapleyShares,
+    describe_missing_values,
+    describe_outliers,
+    explain_by_part,
+    image_log_odds,
+    missing_columns,
+    never_missing_columns,
+    out_of_distribution_patches,
+    pool_predictions,
 )
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.classification.predictor import Classifier, Looked
-    from napari_melanoma.metrics.agreement import Depths
+    from napari_melanoma.classification.predictor import Classifier, EncoderOutput
+    from napari_melanoma.metrics.agreement import DepthIntervals
     from napari_melanoma.models.bundle import BundleInfo
 
 POSITIVE = "metastasis"
 UM = 1000.0  # in a millimetre
-NONE = "the model has none to compare with"
+NO_COMPARATOR = "the model has none to compare with"
 
 
-def risk_model(name: str) -> BundleInfo:
+def find_risk_model(name: str) -> BundleInfo:
     """Find a model that tells a risk.
 
     Of a classifier of pictures, about metastasis.
@@ -67,98 +67,106 @@ def load_risk_model(name: str) -> Classifier:
     """Load a model that tells a risk."""
     from napari_melanoma.classification.predictor import Classifier
 
-    return Classifier.load(risk_model(name))
+    return Classifier.load(find_risk_model(name))
 
 
-def assess(pictures: Sequence[PatchPicture], known: KnownCase, model: Classifier, options: RiskOptions) -> RiskAnswer:
+def predict_risk(
+    patches: Sequence[PatchImage], case: RiskCase, model: Classifier, options: RiskOptions
+) -> RiskPrediction:
     """Say how likely a melanoma has spread, how sure that is, and what it rests on."""
-    looked = model.look([model.view(one.rgb, None) for one in pictures])
-    probabilities = model.judge.probabilities(model.decide(looked, [known.row] * len(looked)))
-    each = probabilities[:, model.judge.positive]
-    probability, depths = pooled(each.tolist(), options.pool), model.depths(looked)
-    pair = _pair(probability, model)
-    possible, config = model.judge.possible(pair)[0], model.info.config
+    looked = model.run_encoder([model.view(one.rgb, None) for one in patches])
+    probabilities = model.calibration.probabilities(model.run_head(looked, [case.row] * len(looked)))
+    each = probabilities[:, model.calibration.positive]
+    probability, depths = pool_predictions(each.tolist(), options.pool), model.depths(looked)
+    pair = _class_probabilities(probability, model)
+    possible, config = model.calibration.prediction_sets(pair)[0], model.info.config
     comparators = read_comparators(model.info.path)
-    beside = _beside(comparators, known, model, looked, options)
-    _refuse_gaps(model, known, beside, depths)
-    there = None if never_empty(config) else parted(model, looked, known.row, options.background)
-    parts, far = _together(there, each, options), [model.judge.distance(one.embedding) for one in looked]
-    strange = strangers(model, far)
-    return RiskAnswer(
-        positive=model.judge.config.positive,
+    beside = _comparator_predictions(comparators, case, model, looked, options)
+    _check_missing_values(model, case, beside, depths)
+    there = None if never_missing_columns(config) else explain_by_part(model, looked, case.row, options.background)
+    parts, far = _pool_shares(there, each, options), [model.calibration.distance(one.embedding) for one in looked]
+    strange = out_of_distribution_patches(model, far)
+    return RiskPrediction(
+        positive=model.calibration.config.positive,
         probability=probability,
-        interval=model.judge.interval(probability),
+        interval=model.calibration.interval(probability),
         possible=tuple(name for name, there in zip(config.classes, possible, strict=True) if there),
-        coverage=model.judge.config.coverage,
-        depth=_depth(known.depth, depths),
-        patches=_patches(pictures, each, depths, strange),
+        coverage=model.calibration.config.coverage,
+        depth=_choose_depth(case.depth, depths),
+        patches=_patch_predictions(patches, each, depths, strange),
         shares=parts.shares if parts else None,
-        without=parts.without if parts else None,
+        without=parts.baseline if parts else None,
         beside=beside,
-        known={name: cell for name, cell in known.row.items() if name in _asked(model)},
-        missing=lacking(known.row, model.encoding),
-        warnings=(*_warnings(model, known), *known.notes, *_notes(pictures)),
+        known={name: cell for name, cell in case.row.items() if name in _relevant_columns(model)},
+        missing=missing_columns(case.row, model.encoding),
+        warnings=(*_case_warnings(model, case), *case.notes, *_patch_notes(patches)),
         model={"name": model.info.name, "title": config.title, "fingerprint": model.info.fingerprint},
         options=options.model_copy(update={"model": model.info.name}),
-        provenance=provenance(),
-        validity=known.validity.with_reasons(_validity(pictures, far, model, comparators, options)),
+        provenance=collect_provenance(),
+        validity=case.validity.with_reasons(_check_validity(patches, far, model, comparators, options)),
     )
 
 
-def _validity(
-    pictures: Sequence[PatchPicture],
+def _check_validity(
+    pictures: Sequence[PatchImage],
     far: Sequence[float | None],
     model: Classifier,
     comparators: Comparators,
     options: RiskOptions,
 ) -> Validity:
     """Whether the model may be applied to the patches: a reason against one of them is one against the answer."""
-    config, judge = model.info.config, model.judge
+    config, judge = model.info.config, model.calibration
     um_per_px = options.patch_mm * UM / config.input_size
     each = [
-        PredictionFacts(
+        ValidityInputs(
             model.info.name,
             demonstration=config.is_demonstration or comparators.phantom,
-            synthetic_share=config.drawn_share,
+            synthetic_share=config.synthetic_share,
             synthetic_input=one.synthetic,
             modality=one.modality,
             modalities=config.modalities,
-            scale=ScaleMatch(None if one.wide_mm is None else um_per_px, um_per_px),
-            field_mm=one.wide_mm,
+            scale=ScaleMatch(None if one.width_mm is None else um_per_px, um_per_px),
+            field_mm=one.width_mm,
             model_field_mm=options.patch_mm,
             distance=distance,
             limit=judge.config.unlike,
             damage=one.damage,
             calibrated=judge.reference is not None,
             coverage=judge.config.coverage,
-        ).validity()
+        ).check()
         for one, distance in zip(pictures, far, strict=True)
     ]
     return Validity().with_reasons(*each)
 
 
-def _refuse_gaps(model: Classifier, known: KnownCase, beside: dict[str, Beside], told: Depths | None) -> None:
+def _check_missing_values(
+    model: Classifier, known: RiskCase, beside: dict[str, ComparatorPrediction], told: DepthIntervals | None
+) -> None:
     """Refuse to answer with cells empty that the network has never seen empty."""
-    seldom = never_empty(model.info.config)
-    gaps = {name: seldom[name] for name in lacking(known.row, model.encoding) if name in seldom}
+    seldom = never_missing_columns(model.info.config)
+    gaps = {name: seldom[name] for name in missing_columns(known.row, model.encoding) if name in seldom}
     if gaps:
-        raise GapsUnknown(refusal(model.info.name, gaps, known.row, beside), _depth(known.depth, told), beside)
+        raise MissingValuesError(
+            describe_missing_values(model.info.name, gaps, known.row, beside), _choose_depth(known.depth, told), beside
+        )
 
 
-def _notes(pictures: Sequence[PatchPicture]) -> tuple[str, ...]:
+def _patch_notes(pictures: Sequence[PatchImage]) -> tuple[str, ...]:
     """What to know of the patches, each once."""
     return tuple(dict.fromkeys(note for one in pictures for note in one.notes))
 
 
-def _pair(probability: float, model: Classifier) -> NDArray[np.float64]:
+def _class_probabilities(probability: float, model: Classifier) -> NDArray[np.float64]:
     """Probabilities of the classes, float64 (1, class); of more than two, the others share what is left."""
-    count, place = len(model.info.config.classes), model.judge.positive
+    count, place = len(model.info.config.classes), model.calibration.positive
     pair = np.full((1, count), (1 - probability) / (count - 1))
     pair[0, place] = probability
     return pair
 
 
-def _together(parts: list[Parted] | None, each: NDArray[np.float64], options: RiskOptions) -> Parted | None:
+def _pool_shares(
+    parts: list[ShapleyShares] | None, each: NDArray[np.float64], options: RiskOptions
+) -> ShapleyShares | None:
     """Shares of the answer to all patches: the mean of theirs, or those of the patch that decides."""
     if parts is None:
         return None
@@ -166,62 +174,62 @@ def _together(parts: list[Parted] | None, each: NDArray[np.float64], options: Ri
         return parts[int(each.argmax())]
     count = len(parts)
     found = {name: sum(one.shares[name] for one in parts) / count for name in PARTS}
-    return Parted(found, sum(one.without for one in parts) / count)
+    return ShapleyShares(found, sum(one.baseline for one in parts) / count)
 
 
-def _depth(known: DepthUsed, told: Depths | None) -> DepthUsed:
+def _choose_depth(known: RiskDepth, told: DepthIntervals | None) -> RiskDepth:
     """The depth that counts: what is known, else what the network tells of the first patch, the deepest place."""
     if known.mm is not None or told is None:
         return known
     mm, low, high = (float(each[0]) for each in told)
-    return DepthUsed(mm, "predicted", (low, high) if math.isfinite(low) and math.isfinite(high) else None)
+    return RiskDepth(mm, "predicted", (low, high) if math.isfinite(low) and math.isfinite(high) else None)
 
 
-def _patches(
-    pictures: Sequence[PatchPicture], each: NDArray[np.float64], told: Depths | None, strange: Sequence[bool]
-) -> tuple[PatchAnswer, ...]:
+def _patch_predictions(
+    pictures: Sequence[PatchImage], each: NDArray[np.float64], told: DepthIntervals | None, strange: Sequence[bool]
+) -> tuple[PatchPrediction, ...]:
     """Each patch with its answer."""
     depths = [None] * len(pictures) if told is None else told.mm.tolist()
     places = [None if (b := one.box) is None else (b.top, b.left, b.height, b.width) for one in pictures]
     return tuple(
-        PatchAnswer(picture.what, place, probability, depth, unlike)
+        PatchPrediction(picture.description, place, probability, depth, unlike)
         for picture, place, probability, depth, unlike in zip(
             pictures, places, each.tolist(), depths, strange, strict=True
         )
     )
 
 
-def _beside(
-    comparators: Comparators, known: KnownCase, model: Classifier, looked: Sequence[Looked], options: RiskOptions
-) -> dict[str, Beside]:
+def _comparator_predictions(
+    comparators: Comparators, known: RiskCase, model: Classifier, looked: Sequence[EncoderOutput], options: RiskOptions
+) -> dict[str, ComparatorPrediction]:
     """What the other methods say."""
     found = {}
-    for name, (title, _) in METHODS.items():
+    for name, (title, _) in COMPARATOR_METHODS.items():
         one = comparators.table.get(name)
         if one is None:
-            found[name] = Beside(title, None, NONE)
-        elif lacking := one.lacks(known.row):
-            found[name] = Beside(title, None, f"{', '.join(lacking)} is not known")
+            found[name] = ComparatorPrediction(title, None, NO_COMPARATOR)
+        elif lacking := one.missing_columns(known.row):
+            found[name] = ComparatorPrediction(title, None, f"{', '.join(lacking)} is not known")
         else:
-            found[name] = Beside(title, float(one.of([known.row])[0]))
+            found[name] = ComparatorPrediction(title, float(one.predict([known.row])[0]))
     image = comparators.image
     if image is None:
-        return {**found, "image": Beside("Image alone", None, NONE)}
-    said = pooled([image.of(odds) for odds in log_odds(model, looked).tolist()], options.pool)
-    return {**found, "image": Beside("Image alone", said)}
+        return {**found, "image": ComparatorPrediction("Image alone", None, NO_COMPARATOR)}
+    said = pool_predictions([image.predict(odds) for odds in image_log_odds(model, looked).tolist()], options.pool)
+    return {**found, "image": ComparatorPrediction("Image alone", said)}
 
 
-def _asked(model: Classifier) -> tuple[str, ...]:
+def _relevant_columns(model: Classifier) -> tuple[str, ...]:
     """Columns that say something here: those of the model, and those of the methods beside it."""
-    return (*model.encoding.fields, DEPTH, "clark")
+    return (*model.encoding.fields, DEPTH_COLUMN, "clark")
 
 
-def _warnings(model: Classifier, known: KnownCase) -> list[str]:
+def _case_warnings(model: Classifier, known: RiskCase) -> list[str]:
     """What a reader of the answer should know before it is believed."""
     said = []
-    for name, cells in understand([known.row], model.encoding).unseen.items():
+    for name, cells in read_table_values([known.row], model.encoding).unseen.items():
         said.append(f"{name}: the model does not understand {', '.join(map(repr, cells))}: taken as not known")
-    said += far_off(known.row, model.encoding)
-    if never_empty(model.info.config):
+    said += describe_outliers(known.row, model.encoding)
+    if never_missing_columns(model.info.config):
         said.append("the model has never seen an empty cell while learning (drop_form = 0): shares are not told")
     return said

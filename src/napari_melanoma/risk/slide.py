@@ -17,53 +17,53 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import Box
 
 
-def slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+def predict_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Say how likely the melanoma on a slide has spread; kept beside the slide, as ``napari-melanoma risk`` does.
 
     Returns ``file``: where the answer was written.
     """
     from napari_melanoma.core.files import write_json
-    from napari_melanoma.io.results import RISK, read_content
-    from napari_melanoma.risk.inputs import known_of_slide, slide_pictures
+    from napari_melanoma.io.results import RISK_FILE, read_slide_result
+    from napari_melanoma.risk.inputs import case_of_slide, cut_slide_patches
     from napari_melanoma.risk.prediction import RiskOptions
-    from napari_melanoma.risk.predictor import assess
-    from napari_melanoma.slides.result_folder import note_slide
+    from napari_melanoma.risk.predictor import predict_risk
+    from napari_melanoma.slides.result_folder import record_slide
 
     slide, folder = Path(arguments["slide"]), Path(arguments["folder"])
     options = RiskOptions.parse(arguments["options"], "the options of a risk")
-    model = _loaded(options.model, run)
+    model = _load_model(options.model, run)
     run.report(Progress(1, 3, "Reading the deepest places"))
-    known = known_of_slide(folder, arguments.get("row", {}), options.reader)
-    pictures = slide_pictures(slide, known.lines, read_content(folder), options)
+    known = case_of_slide(folder, arguments.get("row", {}), options.reader)
+    pictures = cut_slide_patches(slide, known.lines, read_slide_result(folder), options)
     run.report(Progress(2, 3, "Estimating the risk"))
-    answer = assess(pictures, known, model, options)
-    note_slide(folder, slide, named=True)
-    write_json(folder / RISK, {"file": slide.name, **answer.to_json()})
-    return {"file": str(folder / RISK)}
+    answer = predict_risk(pictures, known, model, options)
+    record_slide(folder, slide, record_name=True)
+    write_json(folder / RISK_FILE, {"file": slide.name, **answer.to_json()})
+    return {"file": str(folder / RISK_FILE)}
 
 
-def slide_risk_map(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+def explain_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Show on the slide where the network looked when it told the risk, or what spoke for its answer.
 
     Returns ``file``: where the map was written, a TIFF of float32.
     """
     from napari_melanoma.classification.explanation import explain
-    from napari_melanoma.classification.predictor import Lesion
-    from napari_melanoma.risk.slide_files import RiskMap, boxes_of, write_map
-    from napari_melanoma.slides.stitching import composed
+    from napari_melanoma.classification.predictor import LesionInput
+    from napari_melanoma.risk.slide_files import RiskMap, patch_boxes, write_risk_map
+    from napari_melanoma.slides.stitching import compose_patch_maps
 
     folder, method = Path(arguments["folder"]), arguments["method"]
-    model = _loaded(arguments["model"], run)
-    answer = _answer(folder, model)
-    boxes = boxes_of(answer)
-    patches, size = _patches(Path(arguments["slide"]), boxes)
-    known = [Lesion(rgb, None, answer["known"]) for rgb in patches]
+    model = _load_model(arguments["model"], run)
+    answer = _read_prediction(folder, model)
+    boxes = patch_boxes(answer)
+    patches, size = _read_patches(Path(arguments["slide"]), boxes)
+    known = [LesionInput(rgb, None, answer["known"]) for rgb in patches]
     maps = [explain(model, one, method) for one in run.track(known, "Looking at the patches")]
-    values, place = composed(maps, boxes, size)
-    return {"file": str(write_map(folder, answer, RiskMap(method, values, place)))}
+    values, place = compose_patch_maps(maps, boxes, size)
+    return {"file": str(write_risk_map(folder, answer, RiskMap(method, values, place)))}
 
 
-def slide_biomarkers(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
+def find_slide_biomarkers(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
     """Find what the network goes by, and the places of the slide's patches that excite each feature most.
 
     Features are ranked by how well each tells the classes of the training cases that the bundle remembers apart, as
@@ -71,25 +71,25 @@ def slide_biomarkers(arguments: dict[str, Any], run: RunContext) -> dict[str, An
 
     Returns ``file``: where the gallery was written.
     """
-    from napari_melanoma.risk.slide_files import NOTE, boxes_of, told_features, write_gallery
+    from napari_melanoma.risk.slide_files import GALLERY_NOTE, patch_boxes, rank_predicted_features, write_gallery
 
     folder = Path(arguments["folder"])
-    model = _loaded(arguments["model"], run)
-    answer = _answer(folder, model)
-    boxes = boxes_of(answer)
-    patches, size = _patches(Path(arguments["slide"]), boxes)
+    model = _load_model(arguments["model"], run)
+    answer = _read_prediction(folder, model)
+    boxes = patch_boxes(answer)
+    patches, size = _read_patches(Path(arguments["slide"]), boxes)
     looked = run.track(patches, "Looking at the patches")
-    maps = [model.look([model.view(rgb, None)])[0].deepest[0] for rgb in looked]
-    return {"file": str(write_gallery(folder, answer, NOTE, told_features(model, maps, boxes, size)))}
+    maps = [model.run_encoder([model.view(rgb, None)])[0].deepest[0] for rgb in looked]
+    return {"file": str(write_gallery(folder, answer, GALLERY_NOTE, rank_predicted_features(model, maps, boxes, size)))}
 
 
-def _answer(folder: Path, model: Classifier) -> Mapping[str, Any]:
+def _read_prediction(folder: Path, model: Classifier) -> Mapping[str, Any]:
     """The answer that is to be explained; of this model."""
     from napari_melanoma.core.errors import InputError
-    from napari_melanoma.risk.slide_files import boxes_of, kept_risk
+    from napari_melanoma.risk.slide_files import patch_boxes, read_risk
 
-    answer = kept_risk(folder).answer
-    if not answer or not boxes_of(answer):
+    answer = read_risk(folder).prediction
+    if not answer or not patch_boxes(answer):
         raise InputError(f"{folder.name}: there is no risk of a slide to explain. Estimate it first.")
     if answer["model"]["fingerprint"] != model.info.fingerprint:
         raise InputError(
@@ -98,29 +98,29 @@ def _answer(folder: Path, model: Classifier) -> Mapping[str, Any]:
     return answer
 
 
-def _loaded(name: str, run: RunContext) -> Classifier:
+def _load_model(name: str, run: RunContext) -> Classifier:
     """The network, loaded once a process."""
-    from napari_melanoma.lesion.loaded_models import loaded_from, loading
-    from napari_melanoma.risk.predictor import risk_model
+    from napari_melanoma.lesion.loaded_models import load_classifier_folder, report_loading
+    from napari_melanoma.risk.predictor import find_risk_model
 
-    info = risk_model(name)
-    with loading(run):
-        return loaded_from(info.path)
+    info = find_risk_model(name)
+    with report_loading(run):
+        return load_classifier_folder(info.path)
 
 
-def _patches(path: Path, boxes: Sequence[Box]) -> tuple[list[NDArray[np.uint8]], tuple[int, int]]:
+def _read_patches(path: Path, boxes: Sequence[Box]) -> tuple[list[NDArray[np.uint8]], tuple[int, int]]:
     """Patches of a slide as a network is shown them, uint8 (row, column, channel=3), and the slide's size in pixels."""
     from napari_melanoma.core.geometry import Box as Part
-    from napari_melanoma.risk.inputs import MOST_PX
+    from napari_melanoma.risk.inputs import MAX_PX
     from napari_melanoma.slides.reading.opening import open_slide
-    from napari_melanoma.slides.reading.slide import fitted
+    from napari_melanoma.slides.reading.slide import resize_rgb
 
     found = []
     with open_slide(path) as slide:
         for box in boxes:
-            side = min(MOST_PX, max(box.height, box.width))
+            side = min(MAX_PX, max(box.height, box.width))
             index = slide.best_level(min(box.height, box.width) / side)
             down = slide.info.levels[index].downsample
             part = Part(*(round(value / down) for value in (box.top, box.left, box.height, box.width)))
-            found.append(fitted(slide.read_region(index, part).astype("uint8", copy=False), side, side))
+            found.append(resize_rgb(slide.read_region(index, part).astype("uint8", copy=False), side, side))
         return found, (slide.info.levels[0].height, slide.info.levels[0].width)

@@ -13,21 +13,21 @@ import numpy as np
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.files import save_error, write_json
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.io.results import RISK, read_content, read_object
-from napari_melanoma.metrics.features import Biomarker, discriminative
-from napari_melanoma.risk.inputs import HARMLESS, known_of_slide
-from napari_melanoma.risk.prediction import DepthUsed
-from napari_melanoma.slides.stitching import strongest
+from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.io.results import RISK_FILE, read_object, read_slide_result
+from napari_melanoma.metrics.feature_ranking import RankedFeature, rank_features
+from napari_melanoma.risk.inputs import BENIGN_LABELS, case_of_slide
+from napari_melanoma.risk.prediction import RiskDepth
+from napari_melanoma.slides.stitching import find_strongest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.classification.predictor import Classifier
 
-BESIDE = "risk"  # folder of what explains the answer
-GALLERY = "biomarkers.json"
-METHODS = ("attention", "grad_cam")
+RISK_FOLDER = "risk"  # folder of what explains the answer
+GALLERY_FILE = "biomarkers.json"
+MAP_METHODS = ("attention", "grad_cam")
 
 
 @dataclass(frozen=True)
@@ -39,115 +39,123 @@ class RiskMap:
 
     method: str
     values: NDArray[np.float32]
-    place: MapPlace
+    placement: MapPlacement
 
 
 @dataclass(frozen=True)
-class RiskKept:
+class StoredRisk:
     """All that is known beside a slide."""
 
-    depth: DepthUsed
+    depth: RiskDepth
     row: dict[str, str] = field(default_factory=dict)
-    places: int = 0
-    answer: Mapping[str, Any] = field(default_factory=dict)
+    n_patches: int = 0
+    prediction: Mapping[str, Any] = field(default_factory=dict)
     maps: tuple[RiskMap, ...] = ()
     gallery: Mapping[str, Any] = field(default_factory=dict)
     fault: str = ""
 
 
-def kept_risk(folder: Path) -> RiskKept:
+def read_risk(folder: Path) -> StoredRisk:
     """Read what lies beside a slide.
 
     What cannot be read is left out, and named.
     """
     try:
-        known = known_of_slide(folder, {}, None)
+        known = case_of_slide(folder, {}, None)
     except InputError as error:
-        return RiskKept(DepthUsed(None, "unknown"), fault=str(error))
-    lesions = read_content(folder).get("lesions") or ()
-    harmful = [one for one in lesions if one.get("label") not in HARMLESS and one.get("seed_row_px") is not None]
-    found = RiskKept(known.depth, known.row, len(known.lines) + len(harmful))
-    answer = read_object(folder / RISK)
+        return StoredRisk(RiskDepth(None, "unknown"), fault=str(error))
+    lesions = read_slide_result(folder).get("lesions") or ()
+    harmful = [one for one in lesions if one.get("label") not in BENIGN_LABELS and one.get("seed_row_px") is not None]
+    found = StoredRisk(known.depth, known.row, len(known.lines) + len(harmful))
+    answer = read_object(folder / RISK_FILE)
     if not answer:
-        said = f"{RISK} cannot be read: estimate again." if (folder / RISK).is_file() else ""
-        return RiskKept(found.depth, found.row, found.places, fault=said)
-    if not _is_whole(answer):
-        return RiskKept(found.depth, found.row, found.places, fault=f"{RISK} is of another form: estimate again.")
-    maps = tuple(one for method in METHODS if (one := read_map(folder, method, answer)) is not None)
-    return RiskKept(found.depth, found.row, found.places, answer, maps, read_gallery(folder, answer))
+        said = f"{RISK_FILE} cannot be read: estimate again." if (folder / RISK_FILE).is_file() else ""
+        return StoredRisk(found.depth, found.row, found.n_patches, fault=said)
+    if not _is_complete(answer):
+        return StoredRisk(
+            found.depth, found.row, found.n_patches, fault=f"{RISK_FILE} is of another form: estimate again."
+        )
+    maps = tuple(one for method in MAP_METHODS if (one := read_risk_map(folder, method, answer)) is not None)
+    return StoredRisk(found.depth, found.row, found.n_patches, answer, maps, read_gallery(folder, answer))
 
 
-def stamp_of(answer: Mapping[str, Any]) -> dict[str, Any]:
+def prediction_stamp(prediction: Mapping[str, Any]) -> dict[str, Any]:
     """Say by what an explanation is known to be of an answer.
 
     Returns the network, its patches and what it was told.
     """
-    boxes = [one.get("box") for one in answer["patches"]]
-    return {"model": answer["model"]["fingerprint"], "boxes": boxes, "known": answer["known"]}
+    boxes = [one.get("box") for one in prediction["patches"]]
+    return {"model": prediction["model"]["fingerprint"], "boxes": boxes, "known": prediction["known"]}
 
 
-def boxes_of(answer: Mapping[str, Any]) -> list[Box]:
+def patch_boxes(prediction: Mapping[str, Any]) -> list[Box]:
     """Give the patches that an answer rests on.
 
     In pixels of the finest level.
     """
-    return [Box(*(int(side) for side in one["box"])) for one in answer["patches"] if one.get("box")]
+    return [Box(*(int(side) for side in one["box"])) for one in prediction["patches"] if one.get("box")]
 
 
-def read_map(folder: Path, method: str, answer: Mapping[str, Any]) -> RiskMap | None:
+def read_risk_map(folder: Path, method: str, prediction: Mapping[str, Any]) -> RiskMap | None:
     """Read where a network looked.
 
     None where it was not asked for, or is of another answer.
     """
     import tifffile
 
-    about = read_object(folder / BESIDE / f"{method}.json")
-    if about.get("of") != stamp_of(answer):
+    about = read_object(folder / RISK_FOLDER / f"{method}.json")
+    if about.get("of") != prediction_stamp(prediction):
         return None
     try:
         top, left, step_y, step_x = (float(one) for one in about["place"])
-        values = tifffile.imread(folder / BESIDE / f"{method}.tif")
-        return RiskMap(method, values.astype("float32"), MapPlace(top, left, step_y, step_x))
+        values = tifffile.imread(folder / RISK_FOLDER / f"{method}.tif")
+        return RiskMap(method, values.astype("float32"), MapPlacement(top, left, step_y, step_x))
     except (OSError, ValueError, KeyError, TypeError, tifffile.TiffFileError):
         return None
 
 
-def write_map(folder: Path, answer: Mapping[str, Any], found: RiskMap) -> Path:
+def write_risk_map(folder: Path, prediction: Mapping[str, Any], risk_map: RiskMap) -> Path:
     """Keep where a network looked.
 
     Returns ``risk/<method>.tif``, float32; beside it ``.json`` says where it lies and of which answer it is.
     """
     import tifffile
 
-    about = folder / BESIDE / f"{found.method}.json"
+    about = folder / RISK_FOLDER / f"{risk_map.method}.json"
     try:
         about.parent.mkdir(exist_ok=True)
         about.unlink(missing_ok=True)  # so that no half of it is taken for the whole
-        tifffile.imwrite(about.with_suffix(".tif"), found.values, compression="zlib", metadata=None)
+        tifffile.imwrite(about.with_suffix(".tif"), risk_map.values, compression="zlib", metadata=None)
     except OSError as error:
         raise save_error(about.with_suffix(".tif"), error) from error
-    corner = (found.place.top, found.place.left, found.place.step_y, found.place.step_x)
-    write_json(about, {"format_version": 1, "method": found.method, "of": stamp_of(answer), "place": corner})
+    corner = (risk_map.placement.top, risk_map.placement.left, risk_map.placement.step_y, risk_map.placement.step_x)
+    write_json(
+        about, {"format_version": 1, "method": risk_map.method, "of": prediction_stamp(prediction), "place": corner}
+    )
     return about.with_suffix(".tif")
 
 
-def write_gallery(folder: Path, answer: Mapping[str, Any], note: str, features: Sequence[Mapping[str, Any]]) -> Path:
+def write_gallery(
+    folder: Path, prediction: Mapping[str, Any], note: str, features: Sequence[Mapping[str, Any]]
+) -> Path:
     """Keep what a network goes by."""
-    path = folder / BESIDE / GALLERY
-    write_json(path, {"format_version": 1, "of": stamp_of(answer), "note": note, "features": list(features)})
+    path = folder / RISK_FOLDER / GALLERY_FILE
+    write_json(
+        path, {"format_version": 1, "of": prediction_stamp(prediction), "note": note, "features": list(features)}
+    )
     return path
 
 
-def read_gallery(folder: Path, answer: Mapping[str, Any]) -> dict[str, Any]:
+def read_gallery(folder: Path, prediction: Mapping[str, Any]) -> dict[str, Any]:
     """Read which places of a slide excite the features of a network most.
 
     Empty where it was not asked for, or is of another answer.
     """
-    found = read_object(folder / BESIDE / GALLERY)
-    return found if found.get("of") == stamp_of(answer) else {}
+    found = read_object(folder / RISK_FOLDER / GALLERY_FILE)
+    return found if found.get("of") == prediction_stamp(prediction) else {}
 
 
-def _is_whole(answer: Mapping[str, Any]) -> bool:
+def _is_complete(answer: Mapping[str, Any]) -> bool:
     """Whether an answer has what is shown of it."""
     value, model = answer.get("probability"), answer.get("model")
     numbers = isinstance(value, int | float) and math.isfinite(value)
@@ -160,15 +168,15 @@ def _is_whole(answer: Mapping[str, Any]) -> bool:
     )
 
 
-FEATURES = 15  # P3
-PLACES, SHARE = 5, 0.125  # places of each feature; side of one, as a share of a patch
-NOTE = (
+MAX_FEATURES = 15  # P3
+POSITIONS_PER_FEATURE, SHARE = 5, 0.125  # places of each feature; side of one, as a share of a patch
+GALLERY_NOTE = (
     "Features of the network, ranked by how well each alone tells its training cases apart (AUC with 95 % interval; "
     "q below 0.05: unlikely by chance). Places: where each is strongest in the patches that the answer rests on."
 )
 
 
-def told_features(
+def rank_predicted_features(
     model: Classifier, maps: Sequence[NDArray[np.float32]], boxes: Sequence[Box], size: tuple[int, int]
 ) -> list[dict[str, Any]]:
     """Rank the features of a network, and find where each is strongest.
@@ -178,27 +186,32 @@ def told_features(
     ``auc_interval``, ``q`` and ``places`` (``box`` and ``value``), the strongest first; none where the bundle remembers
     too few training cases.
     """
-    reference = model.judge.reference
+    reference = model.calibration.reference
     if reference is None or not len(reference.embeddings) or not maps:
         return []
     there = min(len(maps[0]), reference.embeddings.shape[1])  # behind them stands what is told of the depth
     there = min(there, getattr(model.network, "image_features", there))
-    truth = reference.embedded_labels == model.judge.positive
+    truth = reference.embedded_labels == model.calibration.positive
     values = reference.embeddings[:, :there].astype(np.float64)
     try:
-        ranked = discriminative(values, truth, np.arange(len(values)).astype(str), FEATURES)
+        ranked = rank_features(values, truth, np.arange(len(values)).astype(str), MAX_FEATURES)
     except ValueError:  # too few cases of a class
         return []
-    return [_told(one, strongest([each[one.place] for each in maps], boxes, SHARE, PLACES, size)) for one in ranked]
+    return [
+        _feature_to_json(
+            one, find_strongest([each[one.rank] for each in maps], boxes, SHARE, POSITIONS_PER_FEATURE, size)
+        )
+        for one in ranked
+    ]
 
 
-def _told(marker: Biomarker, places: list[tuple[Box, float]]) -> dict[str, Any]:
+def _feature_to_json(marker: RankedFeature, places: list[tuple[Box, float]]) -> dict[str, Any]:
     """A feature in plain values."""
     auc = marker.auc
     way = "more" if auc.mean >= 0.5 else "less"
-    title = f"Feature {marker.place}: AUC {auc.mean:.2f} ({auc.low:.2f} to {auc.high:.2f}), {way} of it in metastasis"
+    title = f"Feature {marker.rank}: AUC {auc.mean:.2f} ({auc.low:.2f} to {auc.high:.2f}), {way} of it in metastasis"
     return {
-        "feature": marker.place,
+        "feature": marker.rank,
         "title": f"{title}, q {marker.q:.2g}",
         "auc": auc.mean,
         "auc_interval": [auc.low, auc.high],

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.prediction import ClassifierConfig, DepthAnswer
-from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.prediction_config import ClassifierConfig, DepthOutputConfig
+from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.data.dataset import read_datasets
-from napari_melanoma.metrics.agreement import in_mm, margin
+from napari_melanoma.metrics.agreement import conformal_margin, depth_to_mm
 from napari_melanoma.metrics.calibration import expected_calibration_error, fit_calibration, softmax
-from napari_melanoma.metrics.novelty import Novelty, threshold
-from napari_melanoma.metrics.overlap import choose_best, jaccard_by_threshold
-from napari_melanoma.metrics.ranking import area_under_roc, average_precision, operating_point
+from napari_melanoma.metrics.out_of_distribution import MahalanobisDetector, choose_distance_threshold
+from napari_melanoma.metrics.overlap import choose_best_setting, jaccard_by_threshold
+from napari_melanoma.metrics.ranking import area_under_roc, average_precision, choose_operating_point
 from napari_melanoma.models.blocks.options import BiomarkerConfig
-from napari_melanoma.models.bundle import SLIDE, BundleConfig, Reference, numbered, remembered
-from napari_melanoma.models.registry import find_bundle, for_photographs
-from napari_melanoma.models.weights_location import WORDS
-from napari_melanoma.models.zoo import architectures
-from napari_melanoma.runs.start import Parent, describe_start, fed_as
+from napari_melanoma.models.bundle import SLIDE, BundleConfig, ReferenceCases, choose_training_cases, number_groups
+from napari_melanoma.models.registry import find_bundle, require_photograph_model
+from napari_melanoma.models.weights_location import START_WORDS
+from napari_melanoma.models.zoo import list_architectures
+from napari_melanoma.runs.start import ParentModel, describe_start, find_normalization
 from napari_melanoma.training.bags import PreparedBags
-from napari_melanoma.training.prepare import Prepared
+from napari_melanoma.training.data_selection import predicted_mask_path
+from napari_melanoma.training.prepare import PreparedData
 from napari_melanoma.training.recipe import TrainRecipe, depth_metrics, depth_options
-from napari_melanoma.training.survey import drawn_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,20 +38,20 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.data.splits import Parts
+    from napari_melanoma.data.splits import TrainingSplit
     from napari_melanoma.training.recipe import ClassBatch, ClassificationConfig
     from napari_melanoma.training.tasks.classification import ClassificationTask
     from napari_melanoma.training.tasks.task import Task
 
 THRESHOLDS = np.linspace(0.5, 1.0, 51)[:50]  # the fifty of P4's search; at 1 nothing would be lesion
-HALF = np.array([0.5])
+HALF_THRESHOLD = np.array([0.5])
 REVIEWED = ("accepted", "corrected")
-PHANTOM, PARTLY = "phantom-trained, demonstration", "phantoms among what it was trained on"
+PHANTOM_NOTE, PARTLY_PHANTOM_NOTE = "phantom-trained, demonstration", "phantoms among what it was trained on"
 
 
-def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None) -> BundleConfig:
+def create_bundle_config(recipe: TrainRecipe, prepared: PreparedData, parent: ParentModel | None) -> BundleConfig:
     """Say what the bundle of a run will say of itself, but for the threshold."""
-    kept: dict[str, Any] = {**fed_as(recipe, parent)}
+    kept: dict[str, Any] = {**find_normalization(recipe, parent)}
     if parent and parent.part == "all":
         kept["threshold"] = parent.threshold
     if recipe.classes:
@@ -70,28 +70,28 @@ def bundle_config(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None
         named = (*named, SLIDE)
     return BundleConfig(
         name=recipe.name,
-        title=_title(recipe.title, [*prepared.samples.learn, *prepared.base_samples]),
+        title=_model_title(recipe.title, [*prepared.samples.training, *prepared.base_samples]),
         architecture=recipe.model.architecture,
-        options=network_options(recipe, prepared),
+        options=collect_network_options(recipe, prepared),
         input_size=recipe.model.input_size,
         preprocessing=recipe.model.preprocessing,
-        modalities=kinds_of(named, [sample.modality for sample in prepared.samples.learn]),
+        modalities=choose_modalities(named, [sample.modality for sample in prepared.samples.training]),
         tile=tile,
         licence=recipe.licence,
-        provenance=_origin(recipe, prepared, parent),
+        provenance=_create_provenance(recipe, prepared, parent),
         **kept,
     )
 
 
-def _title(title: str, learnt: Sequence[Sample]) -> str:
+def _model_title(title: str, training: Sequence[Sample]) -> str:
     """The title of a recipe; of a model that has learnt from phantoms it says so, wherever the model is listed."""
-    drawn = sum(sample.drawn for sample in learnt)
-    if not drawn or PHANTOM in title:
+    drawn = sum(sample.synthetic for sample in training)
+    if not drawn or PHANTOM_NOTE in title:
         return title
-    return f"{title}: {PHANTOM}" if drawn == len(learnt) else f"{title}: {PARTLY}"
+    return f"{title}: {PHANTOM_NOTE}" if drawn == len(training) else f"{title}: {PARTLY_PHANTOM_NOTE}"
 
 
-def network_options(recipe: TrainRecipe, prepared: Prepared) -> dict[str, Any]:
+def collect_network_options(recipe: TrainRecipe, prepared: PreparedData) -> dict[str, Any]:
     """Give the options of a network: those of the recipe, and for a classifier what its data decide."""
     data = prepared.classes
     if data is None:
@@ -100,20 +100,20 @@ def network_options(recipe: TrainRecipe, prepared: Prepared) -> dict[str, Any]:
         return {**recipe.model.options, "classes": len(data.names), "features": prepared.kind.encoder.features}
     shape = data.encoding.shape.model_dump(mode="json") if data.encoding else {}
     known = {**recipe.model.options, "classes": len(data.names), "tabular": shape}
-    config = architectures()[recipe.model.architecture].spec.config.parse(known, "model.options")
+    config = list_architectures()[recipe.model.architecture].spec.config.parse(known, "model.options")
     # What a model says that the run goes on from stays: its weights know no other scale.
     return {**depth_options(config, data), **known} if isinstance(config, BiomarkerConfig) else known
 
 
-def kinds_of(named: Sequence[str], seen: Sequence[str | None]) -> tuple[str, ...]:
+def choose_modalities(named: Sequence[str], present: Sequence[str | None]) -> tuple[str, ...]:
     """Say which kinds of photograph a model is for; nothing where that would leave out what it has learnt from.
 
     Those that are named first; empty where none is and the kind of some images is not known. A photograph of such a
     kind would be warned of as one that the model does not know.
     """
-    if not named and None in seen:
+    if not named and None in present:
         return ()
-    return tuple(dict.fromkeys([*named, *sorted(kind for kind in seen if kind)]))
+    return tuple(dict.fromkeys([*named, *sorted(kind for kind in present if kind)]))
 
 
 def choose_threshold(
@@ -126,13 +126,13 @@ def choose_threshold(
     """
     rule, usual = recipe.threshold_rule, config.threshold if config.provenance["parent"] else None
     thresholds = {
-        "half": HALF,
+        "half": HALF_THRESHOLD,
         "best": THRESHOLDS,
         "steady": THRESHOLDS if usual is None else np.union1d(THRESHOLDS, [usual]),
     }[rule]
     curves = _jaccard_curves(task, loader, thresholds, run)
     kept = int(np.searchsorted(thresholds, usual)) if rule == "steady" and usual is not None else None
-    best = choose_best(curves, kept)
+    best = choose_best_setting(curves, kept)
     found = {"threshold_rule": rule, "tuning_jaccard": round(float(curves[:, best].mean()), 4)}
     threshold = round(float(thresholds[best]), 2)
     return config.model_copy(update={"threshold": threshold, "provenance": {**config.provenance, **found}})
@@ -154,31 +154,31 @@ def _jaccard_curves(
     return np.array(curves)
 
 
-def _origin(recipe: TrainRecipe, prepared: Prepared, parent: Parent | None) -> dict[str, Any]:
+def _create_provenance(recipe: TrainRecipe, prepared: PreparedData, parent: ParentModel | None) -> dict[str, Any]:
     """Where a bundle comes from: parent, data, recipe, software."""
     parts = prepared.samples
-    learnt = [*parts.learn, *prepared.base_samples]
+    learnt = [*parts.training, *prepared.base_samples]
     counts = dict(sorted(Counter(sample.domain for sample in learnt).items()))
     return {
         "parent": {"name": parent.name, "fingerprint": parent.fingerprint} if parent and parent.part == "all" else None,
         "data": {
             "fingerprint": prepared.fingerprint,
-            "learn": len(parts.learn),
+            "learn": len(parts.training),
             "base": len(prepared.base_samples),
-            "tuning": len(parts.tuning),
-            "held_out": len(parts.held_out),
+            "tuning": len(parts.validation),
+            "held_out": len(parts.test),
             "domains": counts,
-            "drawn": sum(sample.drawn for sample in learnt),
+            "drawn": sum(sample.synthetic for sample in learnt),
         },
-        "corrections": sum(sample.review in REVIEWED for sample in parts.learn),
+        "corrections": sum(sample.review in REVIEWED for sample in parts.training),
         "recipe": _without_folders(recipe),
         "train_images": counts,
-        "tuning_images": len(parts.tuning),
+        "tuning_images": len(parts.validation),
         "seed": recipe.seed,
         "start": describe_start(recipe, parent),
         "epochs": recipe.epochs,
         "loss": recipe.loss,
-        **provenance(),
+        **collect_provenance(),
     }
 
 
@@ -187,12 +187,12 @@ def _without_folders(recipe: TrainRecipe) -> dict[str, Any]:
     values = recipe.model_dump(mode="json")
     for key in ("datasets", "base"):
         values["data"][key] = [Path(name).name for name in values["data"][key]]
-    if recipe.model.start not in WORDS:
+    if recipe.model.start not in START_WORDS:
         values["model"]["start"] = Path(recipe.model.start).name
     return values
 
 
-def draw_masks(recipe: TrainRecipe, run: RunContext) -> int:
+def predict_masks(recipe: TrainRecipe, run: RunContext) -> int:
     """Draw the masks that a recipe asks for and that are not there yet.
 
     How many were drawn; none where the recipe takes the masks of its data sets, or whole photographs.
@@ -200,9 +200,9 @@ def draw_masks(recipe: TrainRecipe, run: RunContext) -> int:
     asked = recipe.classification
     if asked is None or asked.masks == "reference" or asked.view.region == "photograph":
         return 0
-    bundle = for_photographs(find_bundle(asked.segmenter), "segmentation")
+    bundle = require_photograph_model(find_bundle(asked.segmenter), "segmentation")
     samples = read_datasets(Path(name).expanduser() for name in (*recipe.data.datasets, *asked.adaptation.to))
-    wanted = {path: sample for sample in samples if not (path := drawn_mask(sample, bundle)).is_file()}
+    wanted = {path: sample for sample in samples if not (path := predicted_mask_path(sample, bundle)).is_file()}
     if not wanted:
         return 0
     from napari_melanoma.imaging.refinement import RefinementConfig, refine_mask, smooth_probability
@@ -220,7 +220,7 @@ def draw_masks(recipe: TrainRecipe, run: RunContext) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Said:
+class NetworkOutputs:
     """What a network says of images, in their order.
 
     ``logits``: float32 (image, class). ``labels``: int64 (image,), the true class. ``embeddings``: float32 (image,
@@ -231,18 +231,24 @@ class Said:
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
     embeddings: NDArray[np.float32]
-    depths: NDArray[np.float32] | None = None
+    predicted_depths: NDArray[np.float32] | None = None
     depth_mm: NDArray[np.float32] | None = None
 
 
-def said_of(task: ClassificationTask, batches: Iterable[ClassBatch], run: RunContext, message: str) -> Said:
+def compute_outputs(
+    task: ClassificationTask, batches: Iterable[ClassBatch], run: RunContext, message: str
+) -> NetworkOutputs:
     """Ask a network about images.
 
     Logits, true classes and embeddings.
     """
     import torch
 
-    from napari_melanoma.models.blocks.mirrors import decide_by, look_at, told_depth_by
+    from napari_melanoma.models.blocks.test_time_augmentation import (
+        classify_views,
+        encode_views,
+        predict_depth_of_views,
+    )
 
     asked = task.recipe.classification
     assert asked is not None
@@ -253,27 +259,27 @@ def said_of(task: ClassificationTask, batches: Iterable[ClassBatch], run: RunCon
             images, continuous, categories = (
                 each.to(task.device) for each in (batch.images, batch.continuous, batch.categories)
             )
-            deepest, embedded = look_at(task.network, task.normalised(images), mirrored=asked.mirrored)
-            told = decide_by(task.network, deepest, continuous, categories)
-            depths = told_depth_by(task.network, deepest)
+            deepest, embedded = encode_views(task.network, task.normalize(images), mirrored=asked.mirrored)
+            told = classify_views(task.network, deepest, continuous, categories)
+            depths = predict_depth_of_views(task.network, deepest)
             beside = () if depths is None else (depths.float().cpu(), batch.depth_mm)
             found.append((told.float().cpu(), batch.shares.argmax(1), embedded.float().cpu(), *beside))
-    return Said(*(torch.cat(parts).numpy() for parts in zip(*found, strict=True)))
+    return NetworkOutputs(*(torch.cat(parts).numpy() for parts in zip(*found, strict=True)))
 
 
-def measure_there(task: ClassificationTask, batches: Iterable[Tensor]) -> None:
+def adapt_normalization(task: ClassificationTask, batches: Iterable[Tensor]) -> None:
     """Measure the normalisation of an encoder on the domain that it goes to.
 
     ``batches``: uint8 (batch, 3, row, column), of the network's size.
     """
-    from napari_melanoma.training.adaptation.adabn import measure_normalisation
+    from napari_melanoma.training.adaptation.adabn import update_batch_norm_statistics
 
     encoder = task.network.encoder
-    measure_normalisation(encoder, ((task.normalised(images.to(task.device)),) for images in batches))
+    update_batch_norm_statistics(encoder, ((task.normalize(images.to(task.device)),) for images in batches))
 
 
-def calibrated_config(
-    config: BundleConfig, asked: ClassificationConfig, tuning: Said, reference: Reference
+def calibrate_config(
+    config: BundleConfig, options: ClassificationConfig, validation: NetworkOutputs, reference: ReferenceCases
 ) -> BundleConfig:
     """Make the answers of a bundle honest, by what its network says of images that it did not learn from.
 
@@ -282,17 +288,21 @@ def calibrated_config(
     """
     assert config.classifier is not None
     place = config.classes.index(config.classifier.positive)
-    found = fit_calibration(tuning.logits, tuning.labels)
-    probabilities = softmax(tuning.logits, *found)
-    scores, positive = probabilities[:, place], tuning.labels == place
+    found = fit_calibration(validation.logits, validation.labels)
+    probabilities = softmax(validation.logits, *found)
+    scores, positive = probabilities[:, place], validation.labels == place
     there = 0 < positive.sum() < len(positive)
     known = {
         "temperature": found.temperature,
         "bias": found.bias,
-        "operating_point": operating_point(scores, positive, asked.sensitivity, reference.groups) if there else None,
+        "operating_point": choose_operating_point(scores, positive, options.sensitivity, reference.groups)
+        if there
+        else None,
         "prevalence": float(positive.mean()) if there else None,
-        "unlike": threshold(Novelty.fit(reference.embeddings).distance(tuning.embeddings)),
-        "depth": _depth_answer(config, asked, tuning),
+        "unlike": choose_distance_threshold(
+            MahalanobisDetector.fit(reference.embeddings).distance(validation.embeddings)
+        ),
+        "depth": _evaluate_depth(config, options, validation),
     }
     measured = {
         "tuning_auc": round(area_under_roc(scores, positive), 4) if there else None,
@@ -303,35 +313,39 @@ def calibrated_config(
     return config.model_copy(update={"classifier": classifier, "provenance": {**config.provenance, **measured}})
 
 
-def _depth_answer(config: BundleConfig, asked: ClassificationConfig, tuning: Said) -> DepthAnswer | None:
+def _evaluate_depth(
+    config: BundleConfig, asked: ClassificationConfig, validation: NetworkOutputs
+) -> DepthOutputConfig | None:
     """How well the depth is told, by the tuning images."""
-    if asked.depth is None or tuning.depths is None or tuning.depth_mm is None:
+    if asked.depth is None or validation.predicted_depths is None or validation.depth_mm is None:
         return None
-    options = architectures()[config.architecture].spec.config.parse(config.options, "options")
-    scale, true = cast("BiomarkerConfig", options).depth_scale, tuning.depth_mm.astype(np.float64)
-    measured = depth_metrics(in_mm(tuning.depths[:, 0], scale), true)
-    return DepthAnswer(
+    options = list_architectures()[config.architecture].spec.config.parse(config.options, "options")
+    scale, true = cast("BiomarkerConfig", options).depth_scale, validation.depth_mm.astype(np.float64)
+    measured = depth_metrics(depth_to_mm(validation.predicted_depths[:, 0], scale), true)
+    return DepthOutputConfig(
         column=asked.depth.column,
         scale=scale,
         images=int((~np.isnan(true)).sum()),
         mae_mm=measured.get("tuning_depth_mae_mm"),
         pearson=measured.get("tuning_depth_r"),
-        margin=margin(tuning.depths, true, scale, asked.coverage),
+        margin=conformal_margin(validation.predicted_depths, true, scale, asked.coverage),
         coverage=asked.coverage,
     )
 
 
-def reference_of(tuning: Said, learnt: Said, parts: Parts, asked: ClassificationConfig) -> Reference:
+def create_reference(
+    validation: NetworkOutputs, training: NetworkOutputs, parts: TrainingSplit, options: ClassificationConfig
+) -> ReferenceCases:
     """Put together what a bundle remembers of cases.
 
     Patients and lesions are numbers in it; of very many training cases a choice.
     """
-    chosen = remembered(learnt.labels)
-    return Reference(
-        logits=tuning.logits,
-        labels=tuning.labels,
-        groups=numbered([sample.group for sample in parts.tuning]),
-        embeddings=learnt.embeddings[chosen].astype(np.float16),
-        embedded_labels=learnt.labels[chosen],
-        embedded_ids=tuple(parts.learn[place].image_id for place in chosen) if asked.neighbours else (),
+    chosen = choose_training_cases(training.labels)
+    return ReferenceCases(
+        logits=validation.logits,
+        labels=validation.labels,
+        groups=number_groups([sample.group for sample in parts.validation]),
+        embeddings=training.embeddings[chosen].astype(np.float16),
+        embedded_labels=training.labels[chosen],
+        embedded_ids=tuple(parts.training[place].image_id for place in chosen) if options.neighbours else (),
     )

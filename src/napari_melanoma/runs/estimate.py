@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.training.bags import survey_bags
+from napari_melanoma.training.bags import select_bags
 from napari_melanoma.training.engine import accelerator, choose_precision, device_name
 from napari_melanoma.training.recipe import TrainRecipe
 
@@ -20,32 +20,32 @@ MB = 2**20
 # What does not depend on the network, found on runs of the shipped recipes on a laptop's processor.
 START_S = 12.0  # importing torch and Lightning, building the network
 READ_S = 0.02  # decoding an image and its mask into the cache, once
-JUDGE_S = 0.1  # reading, refining and measuring a held-out image, for each of the two models
+TEST_IMAGE_S = 0.1  # reading, refining and measuring a held-out image, for each of the two models
 PROGRAM_MB = {"cpu": 700, "mps": 900, "cuda": 700}  # the libraries; on a graphics card their part of its memory
 WORKSPACE = 1.4  # gradients on their way, and what the convolutions need aside, as a factor of what is kept
 LARGEST_AUTO = 256
-_known: dict[str, StepCost] = {}
+_cost_cache: dict[str, StepCost] = {}
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunWorkload:
     """How much a run has to do: images of each part and steps; what a recipe and its data say together.
 
     ``piece`` is how many images one device works on at once.
     """
 
-    learn: int
-    tuning: int
-    held_out: int
+    training_images: int
+    validation_images: int
+    test_images: int
     batch: int
-    piece: int
+    device_batch: int
     processes: int
     steps: int
     epochs: int
 
 
 @dataclass(frozen=True)
-class Estimate:
+class RunEstimate:
     """What a run would need at most: it may end early. ``free_mb`` is known of graphics cards alone."""
 
     seconds: float
@@ -59,7 +59,7 @@ class Estimate:
     free_mb: float | None = None
 
 
-def estimate(recipe: TrainRecipe, *, run: RunContext) -> Estimate:
+def estimate_run(recipe: TrainRecipe, *, run: RunContext) -> RunEstimate:
     """Estimate a run without starting it.
 
     From a step measured here and now; measured once for each network, input size, precision and device.
@@ -67,70 +67,70 @@ def estimate(recipe: TrainRecipe, *, run: RunContext) -> Estimate:
     from napari_melanoma.training.batch_size import measure_step
 
     if recipe.bags is not None:
-        return estimate_bags(recipe, run=run)
-    plan = plan_of(recipe)
+        return estimate_bag_run(recipe, run=run)
+    plan = count_workload(recipe)
     run.check()
-    key = _key(recipe)
-    if key not in _known:
+    key = _cost_key(recipe)
+    if key not in _cost_cache:
         run.report(Progress(0, None, "Measuring a step"))
-        _known[key] = measure_step(recipe)
-    return scaled(_known[key], plan)
+        _cost_cache[key] = measure_step(recipe)
+    return scale_cost(_cost_cache[key], plan)
 
 
-def plan_of(recipe: TrainRecipe) -> Plan:
+def count_workload(recipe: TrainRecipe) -> RunWorkload:
     """Count what a run has to do."""
+    from napari_melanoma.training.data_selection import select_samples
     from napari_melanoma.training.engine import process_count
-    from napari_melanoma.training.loader import shares
-    from napari_melanoma.training.survey import choose
+    from napari_melanoma.training.loader import divide_step
 
-    chosen = choose(recipe)
-    learn, processes = len(chosen.parts.learn), process_count(recipe)
+    chosen = select_samples(recipe)
+    learn, processes = len(chosen.parts.training), process_count(recipe)
     largest: int = min(LARGEST_AUTO, 2 ** (max(2, learn // 4).bit_length() - 1))
     batch = largest if recipe.batch_size == "auto" else recipe.batch_size
-    share = shares(recipe.data, batch, learn, len(chosen.base)) if learn else None
+    share = divide_step(recipe.data, batch, learn, len(chosen.base)) if learn else None
     step = share.step if share else batch
-    return Plan(
-        learn=learn + len(chosen.base),
-        tuning=len(chosen.parts.tuning),
-        held_out=len(chosen.judged),
+    return RunWorkload(
+        training_images=learn + len(chosen.base),
+        validation_images=len(chosen.parts.validation),
+        test_images=len(chosen.judged),
         batch=step,
-        piece=max(1, -(-step // (processes * recipe.pieces))),
+        device_batch=max(1, -(-step // (processes * recipe.pieces))),
         processes=processes,
         steps=max(1, learn // share.learn) if share else 0,
         epochs=recipe.epochs,
     )
 
 
-def scaled(cost: StepCost, plan: Plan) -> Estimate:
+def scale_cost(cost: StepCost, workload: RunWorkload) -> RunEstimate:
     """Scale the cost of a step to a run.
 
     Start, decoding, every step and every look at the tuning images, the choice of the threshold, and the comparison
     with the old model at the end.
     """
-    steps = plan.steps * plan.epochs
-    step_s = cost.image_s * plan.batch / plan.processes + cost.update_s
-    answered = plan.tuning * (plan.epochs + 1) * cost.forward_s
-    judged = 2 * plan.held_out * (cost.forward_s + JUDGE_S)
-    read = (plan.learn + plan.tuning) * READ_S
+    steps = workload.steps * workload.epochs
+    step_s = cost.image_s * workload.batch / workload.processes + cost.update_s
+    answered = workload.validation_images * (workload.epochs + 1) * cost.forward_s
+    judged = 2 * workload.test_images * (cost.forward_s + TEST_IMAGE_S)
+    read = (workload.training_images + workload.validation_images) * READ_S
     seconds = START_S + read + steps * step_s + answered + judged
-    memory = PROGRAM_MB[cost.device] + (cost.fixed_bytes + WORKSPACE * plan.piece * cost.image_bytes) / MB
-    return Estimate(
+    memory = PROGRAM_MB[cost.device] + (cost.fixed_bytes + WORKSPACE * workload.device_batch * cost.image_bytes) / MB
+    return RunEstimate(
         seconds=round(seconds, 1),
         memory_mb=round(memory),
-        images=plan.learn,
+        images=workload.training_images,
         steps=steps,
-        epochs=plan.epochs,
+        epochs=workload.epochs,
         device=cost.device,
         precision=cost.precision,
         rests_on=(
             f"one step measured on this machine ({1000 * cost.image_s:.0f} ms an image, {cost.precision}), "
-            f"{steps} steps of {plan.batch} images; the run may end earlier"
+            f"{steps} steps of {workload.batch} images; the run may end earlier"
         ),
         free_mb=_free_mb(cost.device),
     )
 
 
-def _key(recipe: TrainRecipe) -> str:
+def _cost_key(recipe: TrainRecipe) -> str:
     """All of a recipe that has a say in what a step costs."""
     values = recipe.model_dump(mode="json")
     values["model"].pop("start")
@@ -148,31 +148,31 @@ def _free_mb(device: str) -> float | None:
 
 
 READ_BYTES_S = 200e6  # of embeddings from a plain disk
-TRIED = 2  # steps on one slide; the first warms up
-HELD = 8  # times a slide's tiles, as values and gradients of the layers
+MEASURED_STEPS = 2  # steps on one slide; the first warms up
+MEMORY_BAGS = 8  # times a slide's tiles, as values and gradients of the layers
 
 
-def estimate_bags(recipe: TrainRecipe, *, run: RunContext) -> Estimate:
+def estimate_bag_run(recipe: TrainRecipe, *, run: RunContext) -> RunEstimate:
     """Estimate a run on slides without starting it."""
     assert recipe.bags is not None
-    found = survey_bags(recipe, run)
+    found = select_bags(recipe, run)
     parts, features = found.chosen.parts, found.kind.encoder.features
-    tiles = {sample.image: len(found.bags[sample.image]) for sample in (*found.chosen.read, *parts.held_out)}
-    drawn = sum(min(tiles[sample.image], recipe.bags.tiles) for sample in parts.learn)
-    looked_at = sum(tiles[sample.image] for sample in parts.tuning)
+    tiles = {sample.image: len(found.bags[sample.image]) for sample in (*found.chosen.read, *parts.test)}
+    drawn = sum(min(tiles[sample.image], recipe.bags.tiles) for sample in parts.training)
+    looked_at = sum(tiles[sample.image] for sample in parts.validation)
     run.report(Progress(0, None, "Measuring a step"))
-    per_tile = _seconds_a_tile(recipe, features, min(recipe.bags.tiles, max(tiles.values())))
+    per_tile = _seconds_per_tile(recipe, features, min(recipe.bags.tiles, max(tiles.values())))
     reading = 2 * features / READ_BYTES_S
     once = sum(tiles.values()) * (per_tile + reading)  # calibrating and judging
     seconds = START_S + recipe.epochs * (drawn + looked_at) * (per_tile + reading) + once
     size = 4 if recipe.batch_size == "auto" else recipe.batch_size
-    held = size * min(recipe.bags.tiles, max(tiles.values())) * features * 4 * HELD / MB
+    held = size * min(recipe.bags.tiles, max(tiles.values())) * features * 4 * MEMORY_BAGS / MB
     device = accelerator(recipe)
-    return Estimate(
+    return RunEstimate(
         seconds=round(seconds, 1),
         memory_mb=round(PROGRAM_MB[device] + held),
-        images=len(parts.learn),
-        steps=max(1, len(parts.learn) // min(size, len(parts.learn))) * recipe.epochs,
+        images=len(parts.training),
+        steps=max(1, len(parts.training) // min(size, len(parts.training))) * recipe.epochs,
         epochs=recipe.epochs,
         device=device_name(recipe),
         precision="bf16" if choose_precision(recipe) == "bf16-mixed" else "fp32",
@@ -180,7 +180,7 @@ def estimate_bags(recipe: TrainRecipe, *, run: RunContext) -> Estimate:
     )
 
 
-def _seconds_a_tile(recipe: TrainRecipe, features: int, tiles: int) -> float:
+def _seconds_per_tile(recipe: TrainRecipe, features: int, tiles: int) -> float:
     """Time of learning from a tile."""
     import torch
 
@@ -189,7 +189,7 @@ def _seconds_a_tile(recipe: TrainRecipe, features: int, tiles: int) -> float:
     network = build_network(recipe.model.architecture, {**recipe.model.options, "features": features})
     network = network.to(accelerator(recipe)).train()
     bag, best = torch.randn(tiles, features), math.inf
-    for _ in range(TRIED):
+    for _ in range(MEASURED_STEPS):
         began = time.perf_counter()
         network(bag).float().square().sum().backward()
         best = min(best, time.perf_counter() - began)

@@ -17,13 +17,19 @@ from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError
 from napari_melanoma.core.files import write_json
-from napari_melanoma.data.dataset import Sample, read_dataset, with_masks
-from napari_melanoma.evaluation.measuring import measure_sample
-from napari_melanoma.imaging.preprocessing import network_input
+from napari_melanoma.data.dataset import Sample, read_dataset, select_for_split
+from napari_melanoma.evaluation.mask_measurement import measure_sample
+from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.imaging.refinement import RefinementConfig
 from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_mean, paired_difference
-from napari_melanoma.models.export import FileFormat, check_target, export_network, load_exported, require
+from napari_melanoma.models.export import (
+    FileFormat,
+    check_export_target,
+    export_network,
+    load_exported,
+    require_export_packages,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +50,7 @@ class Int8Options(Config):
 
 
 @dataclass(frozen=True)
-class Version:
+class NetworkVersion:
     """A form of a network in figures: bytes of its file, milliseconds of one core a photograph, Dice."""
 
     name: str
@@ -61,14 +67,14 @@ class Version:
 class Int8Report:
     """Both forms, and Dice of the integers less that of the floating points, each data set by itself."""
 
-    versions: dict[str, tuple[Version, Version]]
+    versions: dict[str, tuple[NetworkVersion, NetworkVersion]]
     difference: dict[str, Estimate]
 
 
 def export_bundle(info: BundleInfo, out: Path, form: FileFormat) -> Path:
     """Write a bundle's network as one file that carries its ``config.json``."""
-    check_target(out, form)
-    export_network(_network(info), out, form, side=info.config.input_size, about=_about(info))
+    check_export_target(out, form)
+    export_network(_load_export_network(info), out, form, side=info.config.input_size, about=_export_metadata(info))
     return out
 
 
@@ -82,8 +88,8 @@ def export_int8_bundle(
     """
     from napari_melanoma.models.export import export_int8
 
-    check_target(out, "onnx")
-    require("onnxruntime")
+    check_export_target(out, "onnx")
+    require_export_packages("onnxruntime")
     if info.config.task != "segmentation":
         raise BundleError(
             f"'{info.name}' tells classes; what 8-bit integers cost is measured on masks, which it does not draw. "
@@ -91,18 +97,18 @@ def export_int8_bundle(
         )
     if not datasets:
         raise ConfigError("an export to int8 needs photographs to fit to and to measure on. Name a data set: --data.")
-    split = {folder.name: _split(folder, options, len(datasets)) for folder in datasets}
+    split = {folder.name: _split_photographs(folder, options, len(datasets)) for folder in datasets}
     fitted = [sample for fit, _ in split.values() for sample in fit]
-    network, side = _network(info), info.config.input_size
-    images = (_input(sample, info) for sample in run.track(fitted, "Fitting"))
-    export_int8(network, out, images, side=side, about=_about(info))
-    with _float_file(network, out, side) as plain, _one_thread():
-        report = _measured(info, (plain, out), {name: measure for name, (_, measure) in split.items()}, run)
-    write_json(out.with_suffix(".json"), describe(report))
+    network, side = _load_export_network(info), info.config.input_size
+    images = (_network_input(sample, info) for sample in run.track(fitted, "Fitting"))
+    export_int8(network, out, images, side=side, about=_export_metadata(info))
+    with _temporary_float_file(network, out, side) as plain, _one_thread():
+        report = _measure_versions(info, (plain, out), {name: measure for name, (_, measure) in split.items()}, run)
+    write_json(out.with_suffix(".json"), report_values(report))
     return report
 
 
-def describe(report: Int8Report) -> dict[str, object]:
+def report_values(report: Int8Report) -> dict[str, object]:
     """Say an ``Int8Report`` in plain values.
 
     By data set: ``float``, ``int8`` and ``difference``.
@@ -117,7 +123,7 @@ def describe(report: Int8Report) -> dict[str, object]:
     return found
 
 
-def _measured(
+def _measure_versions(
     info: BundleInfo, files: tuple[Path, Path], samples: dict[str, list[Sample]], run: RunContext
 ) -> Int8Report:
     """Measure both files on the same photographs."""
@@ -125,17 +131,17 @@ def _measured(
 
     models = {name: Segmenter(info, load_exported(file)) for name, file in zip(("float", "int8"), files, strict=True)}
     sizes = dict(zip(models, (file.stat().st_size for file in files), strict=True))
-    latency = {name: _latency_ms(model) for name, model in models.items()}
-    versions: dict[str, tuple[Version, Version]] = {}
+    latency = {name: _measure_latency_ms(model) for name, model in models.items()}
+    versions: dict[str, tuple[NetworkVersion, NetworkVersion]] = {}
     difference: dict[str, Estimate] = {}
     for dataset, measured in samples.items():
         dice: dict[str, list[float]] = {name: [] for name in models}
         for sample in run.track(measured, f"Measuring {dataset}"):
             for name, model in models.items():
-                dice[name].append(_dice(sample, model))
+                dice[name].append(_measure_dice(sample, model))
         groups = [sample.group for sample in measured]
         first, second = (
-            Version(name, sizes[name], latency[name], bootstrap_mean(values, groups, bounds=(0, 1)))
+            NetworkVersion(name, sizes[name], latency[name], bootstrap_mean(values, groups, bounds=(0, 1)))
             for name, values in dice.items()
         )
         versions[dataset] = (first, second)
@@ -143,12 +149,12 @@ def _measured(
     return Int8Report(versions, difference)
 
 
-def _dice(sample: Sample, model: Segmenter) -> float:
+def _measure_dice(sample: Sample, model: Segmenter) -> float:
     """Dice of one photograph, as users get its mask."""
     return measure_sample(sample, model, model.info.config.threshold, RefinementConfig())[1]["DI"]
 
 
-def _latency_ms(model: Segmenter) -> float:
+def _measure_latency_ms(model: Segmenter) -> float:
     """Time that one core takes for the network's pass over one photograph: the median of several.
 
     It counts the work of this thread, not the clock on the wall, so that other programs do not change the figure.
@@ -165,9 +171,9 @@ def _latency_ms(model: Segmenter) -> float:
     return 1e3 * median(took[WARM_UP:])
 
 
-def _split(folder: Path, options: Int8Options, sharers: int) -> tuple[list[Sample], list[Sample]]:
+def _split_photographs(folder: Path, options: Int8Options, sharers: int) -> tuple[list[Sample], list[Sample]]:
     """Photographs of a data set to fit to and to measure on, spread evenly over it."""
-    samples = with_masks(read_dataset(folder), None)
+    samples = select_for_split(read_dataset(folder), None)
     held_out = [sample for sample in samples if sample.split == "val"]
     others = [sample for sample in samples if sample.split != "val"]
     if not held_out or not others:
@@ -176,27 +182,27 @@ def _split(folder: Path, options: Int8Options, sharers: int) -> tuple[list[Sampl
         raise DataSetError(
             f"{folder} has {len(samples)} photograph with a mask; int8 needs one to fit to, one to measure."
         )
-    return _spread(others, options.calibration // sharers or 1), _spread(held_out, options.measured)
+    return _sample_evenly(others, options.calibration // sharers or 1), _sample_evenly(held_out, options.measured)
 
 
-def _spread(samples: list[Sample], count: int) -> list[Sample]:
+def _sample_evenly(samples: list[Sample], count: int) -> list[Sample]:
     """At most so many, in even steps."""
     count = min(count, len(samples))
     return [samples[index * len(samples) // count] for index in range(count)]
 
 
-def _input(sample: Sample, info: BundleInfo) -> NDArray[np.float32]:
+def _network_input(sample: Sample, info: BundleInfo) -> NDArray[np.float32]:
     """A photograph as the network takes it: float32 (1, 3, side, side)."""
     import numpy as np
 
     from napari_melanoma.models.inference import to_tensor
 
     config = info.config
-    image = network_input(read_photograph(sample.image).rgb, config.input_size, config.preprocessing)
+    image = prepare_network_input(read_photograph(sample.image).rgb, config.input_size, config.preprocessing)
     return np.ascontiguousarray(to_tensor([image], config).numpy())
 
 
-def _network(info: BundleInfo) -> nn.Module:
+def _load_export_network(info: BundleInfo) -> nn.Module:
     """The bundle's network."""
     from napari_melanoma.models.bundle import load_network
 
@@ -208,15 +214,15 @@ def _network(info: BundleInfo) -> nn.Module:
     return load_network(info)
 
 
-def _about(info: BundleInfo) -> str:
+def _export_metadata(info: BundleInfo) -> str:
     """What a program must know beside the network: the bundle's configuration and the fingerprint of its weights."""
     return json.dumps({**info.config.model_dump(mode="json"), "fingerprint": info.fingerprint})
 
 
 @contextmanager
-def _float_file(network: nn.Module, beside: Path, side: int) -> Iterator[Path]:
+def _temporary_float_file(network: nn.Module, folder: Path, side: int) -> Iterator[Path]:
     """The network in floating points as an ONNX file, for as long as it is compared."""
-    path = beside.with_name(f".{beside.stem}-float.onnx")
+    path = folder.with_name(f".{folder.stem}-float.onnx")
     try:
         export_network(network, path, "onnx", side=side)
         yield path

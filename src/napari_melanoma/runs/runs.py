@@ -9,17 +9,33 @@ from pathlib import Path
 from typing import Any
 
 from napari_melanoma.core.config import read_toml, write_toml
-from napari_melanoma.core.csv_files import CsvError, csv_dicts
+from napari_melanoma.core.csv_files import CsvError, read_csv_dicts
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.files import save_error
 from napari_melanoma.core.interpreter import python_executable
 from napari_melanoma.core.paths import is_trusted
-from napari_melanoma.core.processes import OUTPUT, PROCESS, alive, draw_ticket, let_end, reap, spawn
+from napari_melanoma.core.processes import (
+    OUTPUT_FILE,
+    PROCESS_FILE,
+    draw_ticket,
+    is_run_alive,
+    reap_children,
+    spawn_detached,
+    wait_until_ended,
+)
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.run_state import EVENTS, TAIL_BYTES, RunState, _ends_of, _last_word, _when, state_of
+from napari_melanoma.core.run_state import (
+    EVENTS,
+    TAIL_BYTES,
+    RunState,
+    _event_time,
+    _last_state_event,
+    _read_first_and_last,
+    run_state,
+)
 from napari_melanoma.evaluation.comparison import Comparison, read_comparison
-from napari_melanoma.runs.gate import adopted_name, is_discarded
-from napari_melanoma.training.monitor import Monitor, monitor_in, monitor_of
+from napari_melanoma.runs.gate import activated_name, is_discarded
+from napari_melanoma.training.monitor import Monitor, monitor_for_recipe, monitor_from_values
 from napari_melanoma.training.recipe import TrainRecipe
 
 __all__ = ["RunReport", "list_runs", "read_run"]
@@ -34,7 +50,7 @@ def runs_folder() -> Path:
     return user_data_path("napari-melanoma", appauthor=False) / "runs"
 
 
-def new_run(name: str, folder: Path | None = None) -> Path:
+def create_run_folder(name: str, folder: Path | None = None) -> Path:
     """Make an empty run folder of a name that is free."""
     parent = runs_folder() if folder is None else folder
     stem = re.sub(r"[^\w-]+", "-", name).strip("-")[:60] or "run"
@@ -56,27 +72,27 @@ def launch(recipe: TrainRecipe, out: Path, *, resume: bool = False, queue: bool 
 
     Its output goes to ``output.txt``; how it fares stands in the run folder (``runs.runs.read_run``).
     """
-    folder, ended = RunFolder(out), let_end(out) if resume else not alive(out)
+    folder, ended = RunFolder(out), wait_until_ended(out) if resume else not is_run_alive(out)
     if not ended or folder.is_owned:  # asked before anything is touched: it may only look dead from this machine
         raise RunError(f"{out.name} is at work already. Cancel it first, or choose another run.")
     resume = resume and folder.config.exists()
     write_toml(out / RECIPE, recipe)
-    folder.ask("run")
-    (out / PROCESS).unlink(missing_ok=True)  # of the process before: it has nothing to say about this one
-    folder.tell("launched", resumed=resume)
+    folder.write_command("run")
+    (out / PROCESS_FILE).unlink(missing_ok=True)  # of the process before: it has nothing to say about this one
+    folder.append_event("launched", resumed=resume)
     try:
         outside = any(is_trusted(Path(name).expanduser()) for name in (*recipe.data.datasets, *recipe.data.base))
-        stamp = spawn(command(out, resume=resume, queue=queue, allow_outside=outside), out / OUTPUT)
+        stamp = spawn_detached(build_command(out, resume=resume, queue=queue, allow_outside=outside), out / OUTPUT_FILE)
     except OSError as error:
         said = f"no process could be started: {error}"
-        folder.tell("failed", type="RunError", message=said)
+        folder.append_event("failed", type="RunError", message=said)
         raise RunError(f"{said}. Reinstall napari-melanoma, or start the run with napari-melanoma train.") from error
-    stamp.write(out / PROCESS)
+    stamp.write(out / PROCESS_FILE)
     if queue:
         draw_ticket(out, stamp)  # here and now: the child takes seconds to come that far, some children longer
 
 
-def command(out: Path, *, resume: bool, queue: bool, allow_outside: bool = False) -> list[str]:
+def build_command(out: Path, *, resume: bool, queue: bool, allow_outside: bool = False) -> list[str]:
     """Give the command line of a run."""
     config = out / ("config.toml" if resume else RECIPE)
     words = [python_executable(), "-P", "-m", "napari_melanoma", "train", "--config", str(config), "--out", str(out)]
@@ -84,7 +100,7 @@ def command(out: Path, *, resume: bool, queue: bool, allow_outside: bool = False
     return [*words, "--nice"]
 
 
-SAID_LINES, SAID_CHARACTERS = 3, 600
+OUTPUT_LINES, OUTPUT_CHARACTERS = 3, 600
 
 
 @dataclass(frozen=True)
@@ -110,13 +126,17 @@ class RunReport:
     best: float | None = None
     bundle: Path | None = None
     comparison: Comparison | None = None
-    adopted: str | None = None
+    activated_as: str | None = None
     discarded: bool = False
 
     @property
     def monitor(self) -> Monitor:
         """What picks the epoch."""
-        return monitor_of(self.recipe) if self.recipe else monitor_in(self.metrics[-1] if self.metrics else {})
+        return (
+            monitor_for_recipe(self.recipe)
+            if self.recipe
+            else monitor_from_values(self.metrics[-1] if self.metrics else {})
+        )
 
 
 def list_runs(folder: Path | None = None) -> list[RunReport]:
@@ -154,14 +174,14 @@ def read_run(path: Path) -> RunReport:
     RunReport
         A folder that is none, or is gone, is reported as ``lost``.
     """
-    reap()
-    folder, recipe = RunFolder(path), _recipe(path)
-    first, events = _ends_of(path / EVENTS)
-    at_work = alive(path)
-    state = state_of(path, events, at_work)
-    metrics = _metrics(path / "metrics.csv")
+    reap_children()
+    folder, recipe = RunFolder(path), _read_recipe(path)
+    first, events = _read_first_and_last(path / EVENTS)
+    at_work = is_run_alive(path)
+    state = run_state(path, events, at_work)
+    metrics = _read_metrics(path / "metrics.csv")
     step: dict[str, Any] = next((event for event in reversed(events) if event["kind"] == "step"), {})
-    name = (monitor_of(recipe) if recipe else monitor_in(metrics[-1] if metrics else {})).name
+    name = (monitor_for_recipe(recipe) if recipe else monitor_from_values(metrics[-1] if metrics else {})).name
     measured = [row[name] for row in metrics if not math.isnan(row.get(name, math.nan))]
     done = int(metrics[-1].get("epoch", -1)) + 1 if metrics else 0
     epochs = recipe.epochs if recipe else 0
@@ -170,27 +190,27 @@ def read_run(path: Path) -> RunReport:
         name=path.name,
         recipe=recipe,
         state=state,
-        message=_message(path, state, events, (done, epochs)),
+        message=_describe_state(path, state, events, (done, epochs)),
         epoch=done,
         epochs=epochs,
         metrics=metrics,
         step=step,
         started=first,
-        ended=None if at_work or not events else _when(events[-1]),
+        ended=None if at_work or not events else _event_time(events[-1]),
         best=max(measured, default=None),
         bundle=folder.bundle if (folder.bundle / "config.json").is_file() else None,
-        comparison=_comparison(path),
-        adopted=adopted_name(path),
+        comparison=_read_comparison(path),
+        activated_as=activated_name(path),
         discarded=is_discarded(path),
     )
 
 
 def _is_run(path: Path) -> bool:
     """Say whether a folder holds a run, or was made for one that never began."""
-    return any((path / name).is_file() for name in ("config.toml", RECIPE, EVENTS, PROCESS))
+    return any((path / name).is_file() for name in ("config.toml", RECIPE, EVENTS, PROCESS_FILE))
 
 
-def _recipe(path: Path) -> TrainRecipe | None:
+def _read_recipe(path: Path) -> TrainRecipe | None:
     """Recipe of a run; None where another version of this program wrote it."""
     for name in ("config.toml", RECIPE):
         try:
@@ -200,11 +220,11 @@ def _recipe(path: Path) -> TrainRecipe | None:
     return None
 
 
-def _metrics(path: Path) -> list[dict[str, float]]:
+def _read_metrics(path: Path) -> list[dict[str, float]]:
     """Rows of ``metrics.csv``; a row that is cut off is not yet there."""
     try:
         with path.open(newline="", encoding="utf-8", errors="replace") as table:
-            rows = list(csv_dicts(table))
+            rows = list(read_csv_dicts(table))
     except (OSError, CsvError):
         return []
     found = []
@@ -216,7 +236,7 @@ def _metrics(path: Path) -> list[dict[str, float]]:
     return found
 
 
-def _comparison(path: Path) -> Comparison | None:
+def _read_comparison(path: Path) -> Comparison | None:
     """What the gate found, where there is something that can be read."""
     try:
         return read_comparison(path / "comparison")
@@ -224,7 +244,7 @@ def _comparison(path: Path) -> Comparison | None:
         return None
 
 
-def _message(path: Path, state: RunState, events: list[dict[str, Any]], epochs: tuple[int, int]) -> str:
+def _describe_state(path: Path, state: RunState, events: list[dict[str, Any]], epochs: tuple[int, int]) -> str:
     """Say in a sentence how a run fares."""
     done, total = epochs
     last: dict[str, dict[str, Any]] = {event["kind"]: event for event in events}
@@ -235,22 +255,26 @@ def _message(path: Path, state: RunState, events: list[dict[str, Any]], epochs: 
         held = f" {paused} is paused: continue or cancel it." if paused else ""
         return f"Waits for {before} other run{'' if before == 1 else 's'} to end.{held}"
     if state is RunState.failed:
-        said = str(last["failed"].get("message", "")) if _last_word(events) == "failed" else _said(path)
+        said = (
+            str(last["failed"].get("message", "")) if _last_state_event(events) == "failed" else _read_output_tail(path)
+        )
         return said or "Its process ended before it began, and said nothing."
     if state is RunState.lost:
         if not events:
             return "There is nothing in this folder that a run has written."
-        return f"It ended without a word: killed, or the machine went down. {again}{_quoted(_said(path))}"
+        return f"It ended without a word: killed, or the machine went down. {again}{_quote_last_line(_read_output_tail(path))}"
     if state is RunState.cancelled:
         return f"Cancelled after {done} of {total} epochs. {again}" if total else f"Cancelled. {again}"
     if state is RunState.finished:
         threshold = last.get("finished", {}).get("threshold")
         at = f"; threshold {threshold:g}" if isinstance(threshold, int | float) else ""
         return f"Finished after {done} epochs{at}."
-    return _progress(state, events, last, total)
+    return _describe_progress(state, events, last, total)
 
 
-def _progress(state: RunState, events: list[dict[str, Any]], last: dict[str, dict[str, Any]], total: int) -> str:
+def _describe_progress(
+    state: RunState, events: list[dict[str, Any]], last: dict[str, dict[str, Any]], total: int
+) -> str:
     """Say what a run at work is doing."""
     if state is RunState.cancelling:
         return "Ends after the current batch or image; finished epochs and a finished model are kept."
@@ -266,10 +290,10 @@ def _progress(state: RunState, events: list[dict[str, Any]], last: dict[str, dic
     return f"Epoch {int(doing.get('epoch', 0)) + 1} of {total or '?'}."
 
 
-def _said(path: Path) -> str:
+def _read_output_tail(path: Path) -> str:
     """Last lines of what the process wrote since it was launched last."""
     try:
-        with (path / OUTPUT).open("rb") as output:
+        with (path / OUTPUT_FILE).open("rb") as output:
             output.seek(max(0, output.seek(0, 2) - TAIL_BYTES))
             text = output.read().decode("utf-8", errors="replace")
     except OSError:
@@ -277,9 +301,9 @@ def _said(path: Path) -> str:
     lines: list[str] = []
     for line in text.splitlines():
         lines = [] if line.startswith("--- ") else [*lines, line.strip()]
-    return "\n".join([line for line in lines if line][-SAID_LINES:])[-SAID_CHARACTERS:]
+    return "\n".join([line for line in lines if line][-OUTPUT_LINES:])[-OUTPUT_CHARACTERS:]
 
 
-def _quoted(said: str) -> str:
+def _quote_last_line(output: str) -> str:
     """Give the last line of an output, where there is one."""
-    return f" It said last: {said.splitlines()[-1]}" if said else ""
+    return f" It said last: {output.splitlines()[-1]}" if output else ""

@@ -14,17 +14,17 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from napari_melanoma.core.config import Config, read_toml, write_toml
-from napari_melanoma.core.context import PARTS, Cancelled, Milestone, PartContext, RunContext
-from napari_melanoma.core.errors import ConfigError, DataSetError, Diverged, RunError, SaveError, TrainingError
+from napari_melanoma.core.context import SCALE_STEPS, Cancelled, Milestone, PartContext, RunContext
+from napari_melanoma.core.errors import ConfigError, DataSetError, RunError, SaveError, TrainingDiverged, TrainingError
 from napari_melanoma.core.files import atomic_file, write_json
-from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.io.results import write_table
 from napari_melanoma.runs.train import train
-from napari_melanoma.training.monitor import monitor_of
+from napari_melanoma.training.monitor import monitor_for_recipe
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.seeds import seed_of
+from napari_melanoma.training.seeds import derive_seed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,37 +33,37 @@ if TYPE_CHECKING:
 SEARCH, DRAWS, TRIALS = "search.toml", "draws.json", "trials"
 TABLE, FIGURE, BEST = "search.csv", "search.png", "best.toml"
 TRAIN_STEPS = 1000  # of the reports of a training that say how far it is
-TO_DO = "to do"
+PENDING = "to do"
 
 
 @dataclass(frozen=True)
-class Trial:
+class SearchTrial:
     """One draw: its number from 1, options and recipe, its run folder, and what it came to, if it did."""
 
     number: int
     options: dict[str, Any]
     recipe: TrainRecipe
     folder: Path
-    state: str = TO_DO
+    state: str = PENDING
     result: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """Its options as a person reads them."""
-        return ", ".join(f"{key} {label(value)}" for key, value in self.options.items())
+        return ", ".join(f"{key} {format_value(value)}" for key, value in self.options.items())
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search came to: all trials in their order, the best of them, and the folder."""
 
-    trials: tuple[Trial, ...]
-    best: Trial
+    trials: tuple[SearchTrial, ...]
+    best: SearchTrial
     out: Path
 
 
-def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> Found:
+def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> SearchResult:
     """Train each trial, or go on where an earlier search of the same recipe was; a stop loses at most an epoch.
 
     What was drawn in this folder before stays, also where fewer trials are asked for now: the finished ones count, and
@@ -71,29 +71,35 @@ def search(recipe: SearchRecipe, out: Path, *, run: RunContext) -> Found:
     index or AUC of the tuning images: what is held out stays unseen, so that the best of many can be measured on it
     afterwards.
     """
-    _refuse(recipe, out)
-    _planned(recipe, out)  # what is wrong is said before the folder is made
-    with locked(out / ".lock"):
-        _refuse(recipe, out)
-        trials = [_looked_up(trial) for trial in _planned(recipe, out)]  # another process may have drawn more meanwhile
+    _check_folder(recipe, out)
+    _plan_trials(recipe, out)  # what is wrong is said before the folder is made
+    with hold_lock(out / ".lock"):
+        _check_folder(recipe, out)
+        trials = [
+            _read_trial(trial) for trial in _plan_trials(recipe, out)
+        ]  # another process may have drawn more meanwhile
         asked = min(recipe.search.trials, len(trials))
         write_json(out / DRAWS, [trial.options for trial in trials])
         write_toml(out / SEARCH, recipe)
         for place, trial in enumerate(trials):
-            if trial.state == TO_DO and trial.number <= asked:
+            if trial.state == PENDING and trial.number <= asked:
                 title = f"Trial {trial.number} of {asked}"
-                trials[place] = _tried(trial, PartContext(run, place, asked, title, TRAIN_STEPS))
-                _write(recipe, trials, out)
-                run.report(Milestone(PARTS * trial.number, PARTS * asked, f"{title}: {_said(trials[place])}"))
-        _write(recipe, trials, out)
-    best = best_of(trials)
+                trials[place] = _run_trial(trial, PartContext(run, place, asked, title, TRAIN_STEPS))
+                _write_results(recipe, trials, out)
+                run.report(
+                    Milestone(
+                        SCALE_STEPS * trial.number, SCALE_STEPS * asked, f"{title}: {_describe_trial(trials[place])}"
+                    )
+                )
+        _write_results(recipe, trials, out)
+    best = find_best_trial(trials)
     if best is None:
         said = f"{trials[0].folder.name}: {trials[0].facts['error']}"
         raise TrainingError(f"none of {len(trials)} trials came to an end. {said}")
-    return Found(tuple(trials), best, out)
+    return SearchResult(tuple(trials), best, out)
 
 
-def best_of(trials: Sequence[Trial]) -> Trial | None:
+def find_best_trial(trials: Sequence[SearchTrial]) -> SearchTrial | None:
     """Choose the finished trial with the greatest value of what picks an epoch.
 
     Returns the earlier of equals; None where none is finished.
@@ -101,7 +107,7 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
     return max((t for t in trials if t.result is not None), key=lambda t: t.result or 0.0, default=None)
 
 
-def _refuse(recipe: SearchRecipe, out: Path) -> None:
+def _check_folder(recipe: SearchRecipe, out: Path) -> None:
     """Refuse a folder that holds another search or a run; more trials of the same are welcome."""
     if (out / "config.toml").exists():
         raise RunError(f"{out} holds a run. Name another folder for the search.")
@@ -113,33 +119,33 @@ def _refuse(recipe: SearchRecipe, out: Path) -> None:
         raise RunError(f"{out} holds a search of another recipe ({out / SEARCH}). Name another folder.")
 
 
-def _planned(recipe: SearchRecipe, out: Path) -> list[Trial]:
+def _plan_trials(recipe: SearchRecipe, out: Path) -> list[SearchTrial]:
     """Draw the trials, those of an earlier search in this folder first."""
     path = out / DRAWS
     before: list[dict[str, Any]] = read_json(path) if path.exists() else []
     draws = draw_trials(recipe.search, before)
-    recipes = recipes_of(recipe, draws)
+    recipes = create_recipes(recipe, draws)
     if any((each.devices, each.nodes) != (1, 1) for each in recipes):
         raise RunError("a search trains each trial on one device. Set devices = 1 and nodes = 1.")
     return [
-        Trial(number, options, each, out / TRIALS / f"trial-{number:03}")
+        SearchTrial(number, options, each, out / TRIALS / f"trial-{number:03}")
         for number, (options, each) in enumerate(zip(draws, recipes, strict=True), 1)
     ]
 
 
-def _tried(trial: Trial, run: RunContext) -> Trial:
+def _run_trial(trial: SearchTrial, run: RunContext) -> SearchTrial:
     """Train a trial; one that fails is a finding, and the others go on."""
     folder = RunFolder(trial.folder)
     try:
-        train(trial.recipe, trial.folder, resume=folder.config.exists(), run=run, judge=False)
+        train(trial.recipe, trial.folder, resume=folder.config.exists(), run=run, evaluate=False)
     except (Cancelled, DataSetError, SaveError):  # every other trial would meet the same
         raise
     except Exception as error:  # noqa: BLE001 - stands in the row of this trial
         return replace(trial, state="failed", facts={"error": str(error)})
-    return _looked_up(trial)
+    return _read_trial(trial)
 
 
-def _looked_up(trial: Trial) -> Trial:
+def _read_trial(trial: SearchTrial) -> SearchTrial:
     """Read from its folder what a trial came to; a failure that may have had another cause counts for nothing."""
     folder = RunFolder(trial.folder)
     if folder.config.exists() and read_toml(folder.config, TrainRecipe) != trial.recipe:
@@ -150,7 +156,7 @@ def _looked_up(trial: Trial) -> Trial:
     events = folder.read_events()
     last = events[-1] if events else {}
     finished = last.get("kind") == "finished" and folder.bundle.exists()
-    if not finished and last.get("type") != Diverged.__name__:
+    if not finished and last.get("type") != TrainingDiverged.__name__:
         return trial
     epochs = {int(str(event["epoch"])): event for event in events if event.get("kind") == "epoch"}
     best = [number for number, event in epochs.items() if event.get("best")]
@@ -163,42 +169,44 @@ def _looked_up(trial: Trial) -> Trial:
         return replace(trial, state="failed", facts={**facts, "error": last.get("message")})
     shutil.rmtree(folder.checkpoints, ignore_errors=True)  # several times as large as the bundle, and not needed again
     facts["threshold"] = last.get("threshold")
-    result = float(str(last[monitor_of(trial.recipe).name]))
+    result = float(str(last[monitor_for_recipe(trial.recipe).name]))
     return replace(trial, state="finished", result=result, facts=facts)
 
 
-def _write(recipe: SearchRecipe, trials: Sequence[Trial], out: Path) -> None:
+def _write_results(recipe: SearchRecipe, trials: Sequence[SearchTrial], out: Path) -> None:
     """Write the table of what there is so far, and, once a trial is finished, the figure and the recipe of the best."""
-    write_table(out / TABLE, [_row(trial) for trial in trials])
-    best = best_of(trials)
+    write_table(out / TABLE, [_table_row(trial) for trial in trials])
+    best = find_best_trial(trials)
     if best is not None:
         write_toml(out / BEST, best.recipe.model_copy(update={"name": recipe.name}))
         logarithmic = [key for key, option in recipe.search.options.items() if option.log]
         listed = [key for key, option in recipe.search.options.items() if option.values]
-        drawn = [Drawn(t.number, t.result, _shown(t.options, listed)) for t in trials if t.result is not None]
-        draw_search(drawn, out / FIGURE, logarithmic, f"tuning {monitor_of(recipe).title}")
+        drawn = [
+            FinishedTrial(t.number, t.result, _plot_values(t.options, listed)) for t in trials if t.result is not None
+        ]
+        plot_search(drawn, out / FIGURE, logarithmic, f"tuning {monitor_for_recipe(recipe).title}")
 
 
-def _row(trial: Trial) -> dict[str, Any]:
+def _table_row(trial: SearchTrial) -> dict[str, Any]:
     """Row of the table."""
-    about = {"trial": trial.number, "state": trial.state, monitor_of(trial.recipe).name: trial.result}
+    about = {"trial": trial.number, "state": trial.state, monitor_for_recipe(trial.recipe).name: trial.result}
     facts = {key: trial.facts.get(key) for key in ("threshold", "best_epoch", "epochs", "seconds", "error")}
-    return {**about, **_shown(trial.options), **facts, "run": f"{TRIALS}/{trial.folder.name}"}
+    return {**about, **_plot_values(trial.options), **facts, "run": f"{TRIALS}/{trial.folder.name}"}
 
 
-def _shown(options: dict[str, Any], listed: Collection[str] = ()) -> dict[str, float | str]:
+def _plot_values(options: dict[str, Any], listed: Collection[str] = ()) -> dict[str, float | str]:
     """Options as numbers or words; what is one of a list is a word, also where it is a number: nothing lies between."""
     return {
-        key: value if type(value) in (int, float) and key not in listed else label(value)
+        key: value if type(value) in (int, float) and key not in listed else format_value(value)
         for key, value in options.items()
     }
 
 
-def _said(trial: Trial) -> str:
+def _describe_trial(trial: SearchTrial) -> str:
     """Say what a trial came to."""
     if trial.result is None:
-        return f"failed: {trial.facts.get('error')}, {trial.said}"
-    return f"tuning {monitor_of(trial.recipe).title} {trial.result:.4f}, {trial.said}"
+        return f"failed: {trial.facts.get('error')}, {trial.summary}"
+    return f"tuning {monitor_for_recipe(trial.recipe).title} {trial.result:.4f}, {trial.summary}"
 
 
 DIGITS = 4  # of a drawn number: nobody reads or types more
@@ -206,7 +214,7 @@ TRIES = 200  # draws after which no new one is to be expected
 SEEDS = 2**32  # numpy takes no larger one
 
 
-class Option(Config):
+class SearchOption(Config):
     """What an option of a recipe may be: a range from ``low`` to ``high``, or one of ``values``."""
 
     low: int | float | None = Field(None, description="the least; whole numbers are drawn where both ends are whole")
@@ -217,12 +225,12 @@ class Option(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _of_list(cls, found: object) -> object:
+    def _from_list(cls, found: object) -> object:
         """Take a list for the values."""
         return {"values": found} if isinstance(found, list | tuple) else found
 
     @model_validator(mode="after")
-    def _is_whole(self) -> Option:
+    def _check_complete(self) -> SearchOption:
         """Refuse what is neither a range nor values, or no range."""
         if self.values:
             if self.low is not None or self.high is not None or self.step is not None or self.log:
@@ -264,13 +272,13 @@ class SearchConfig(Config):
 
     trials: int = Field(20, ge=1, le=10_000, description="how many draws are trained")
     seed: int = Field(0, ge=0, description="of the draws; each run has the recipe's own")
-    options: dict[str, Option] = Field(min_length=1, description="a key of the recipe to what it may be")
+    options: dict[str, SearchOption] = Field(min_length=1, description="a key of the recipe to what it may be")
 
     @field_validator("options", mode="before")
     @classmethod
-    def _flat(cls, found: object) -> object:
+    def _flatten_options(cls, found: object) -> object:
         """Let ``model.options.dropout = {...}`` stand without quotes, which TOML reads as tables inside each other."""
-        return dict(_flattened(found)) if isinstance(found, Mapping) else found
+        return dict(_flatten(found)) if isinstance(found, Mapping) else found
 
 
 class SearchRecipe(TrainRecipe):
@@ -284,7 +292,7 @@ class SearchRecipe(TrainRecipe):
         return TrainRecipe.model_validate(self.model_dump(exclude={"search"}))
 
 
-def draw_trials(search: SearchConfig, kept: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
+def draw_trials(search: SearchConfig, previous: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
     """Draw the options of each trial; no two are alike, and more trials leave the first ones as they are.
 
     Key of the recipe to value, in the order of the options; more than asked for where more were drawn before, fewer
@@ -299,10 +307,10 @@ def draw_trials(search: SearchConfig, kept: Sequence[dict[str, Any]] = ()) -> li
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The distribution is specified by", UserWarning)  # a step that leaves a rest
         distributions = {key: option.distribution for key, option in search.options.items()}
-    found = {json.dumps(values): values for values in kept}
+    found = {json.dumps(values): values for values in previous}
     while len(found) < search.trials:
         for attempt in range(TRIES):
-            study.sampler = optuna.samplers.RandomSampler(seed_of(search.seed, len(found), attempt) % SEEDS)
+            study.sampler = optuna.samplers.RandomSampler(derive_seed(search.seed, len(found), attempt) % SEEDS)
             drawn = study.ask(distributions).params
             values = {key: option.value(drawn[key]) for key, option in search.options.items()}
             if found.setdefault(json.dumps(values), values) is values:
@@ -312,7 +320,7 @@ def draw_trials(search: SearchConfig, kept: Sequence[dict[str, Any]] = ()) -> li
     return list(found.values())
 
 
-def recipes_of(recipe: SearchRecipe, draws: Sequence[dict[str, Any]]) -> list[TrainRecipe]:
+def create_recipes(recipe: SearchRecipe, draws: Sequence[dict[str, Any]]) -> list[TrainRecipe]:
     """Give the recipe of each trial, each one checked: hours are not to end at a key that does not exist.
 
     In their order.
@@ -321,14 +329,14 @@ def recipes_of(recipe: SearchRecipe, draws: Sequence[dict[str, Any]]) -> list[Tr
     for number, options in enumerate(draws, 1):
         values = recipe.base.model_dump()
         for key, value in options.items():
-            _put(values, key, value)
+            _set_key(values, key, value)
         values["name"] = f"{recipe.name}-{number:03}"
-        said = ", ".join(f"{key} = {label(value)}" for key, value in options.items())
+        said = ", ".join(f"{key} = {format_value(value)}" for key, value in options.items())
         found.append(TrainRecipe.parse(values, f"trial {number} of the search ({said})"))
     return found
 
 
-def label(value: Any) -> str:  # noqa: ANN401 - whatever an option may be
+def format_value(value: Any) -> str:  # noqa: ANN401 - whatever an option may be
     """Write the value of an option for a table or an axis.
 
     Text as it is, all else as JSON.
@@ -336,16 +344,16 @@ def label(value: Any) -> str:  # noqa: ANN401 - whatever an option may be
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _flattened(found: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
+def _flatten(found: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
     """Join the keys of tables inside each other by dots, down to what an option may be."""
     flat: list[tuple[str, Any]] = []
     for key, value in found.items():
-        inside = isinstance(value, Mapping) and not Option.model_fields.keys() & value.keys()
-        flat += _flattened(value, f"{before}{key}.") if inside else [(before + key, value)]
+        inside = isinstance(value, Mapping) and not SearchOption.model_fields.keys() & value.keys()
+        flat += _flatten(value, f"{before}{key}.") if inside else [(before + key, value)]
     return flat
 
 
-def _put(values: dict[str, Any], key: str, value: Any) -> None:  # noqa: ANN401 - whatever an option may be
+def _set_key(values: dict[str, Any], key: str, value: Any) -> None:  # noqa: ANN401 - whatever an option may be
     """Set a key such as ``model.options.dropout``; a table sets what it names and leaves the rest."""
     *places, name = key.split(".")
     for place in places:
@@ -359,11 +367,11 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:  # noqa: ANN401 
 
 COLUMNS = 3
 POINT, BEST_COLOR, LINE = "#3b6fa0", "#d08000", "#777777"
-LONGEST_LABEL = 24
+MAX_LABEL_LENGTH = 24
 
 
 @dataclass(frozen=True)
-class Drawn:
+class FinishedTrial:
     """A trial that came to an end: its number, its result in [0, 1], and each option as a number or a word."""
 
     number: int
@@ -371,8 +379,8 @@ class Drawn:
     options: dict[str, float | str]
 
 
-def draw_search(
-    trials: Sequence[Drawn], path: Path, logarithmic: Collection[str] = (), title: str = "tuning Jaccard"
+def plot_search(
+    trials: Sequence[FinishedTrial], path: Path, logarithmic: Collection[str] = (), title: str = "tuning Jaccard"
 ) -> None:
     """Draw the result over the number of the trial, and over each option."""
     from matplotlib.figure import Figure
@@ -384,10 +392,10 @@ def draw_search(
     grid = figure.subplots(rows, min(COLUMNS, 1 + len(names)), squeeze=False, sharey=True).ravel()
     results = np.array([trial.result for trial in trials])
     best = int(results.argmax())
-    _draw_course(grid[0], [trial.number for trial in trials], results, best)
+    _plot_progress(grid[0], [trial.number for trial in trials], results, best)
     grid[0].set_ylabel(title)
     for axes, name in zip(grid[1:], names, strict=False):
-        _draw_option(axes, [trial.options[name] for trial in trials], results, best)
+        _plot_option(axes, [trial.options[name] for trial in trials], results, best)
         axes.set_title(name, loc="left", fontsize=10)
         if name in logarithmic:
             axes.set_xscale("log")  # with numbers as they are written in a recipe, and room between them
@@ -402,7 +410,7 @@ def draw_search(
         figure.savefig(temporary, dpi=150)
 
 
-def _draw_course(axes: Axes, numbers: Sequence[int], results: np.ndarray[Any, Any], best: int) -> None:
+def _plot_progress(axes: Axes, numbers: Sequence[int], results: np.ndarray[Any, Any], best: int) -> None:
     """Draw the result of each trial, and the best so far as a line."""
     from matplotlib.ticker import MaxNLocator
 
@@ -416,16 +424,16 @@ def _draw_course(axes: Axes, numbers: Sequence[int], results: np.ndarray[Any, An
     axes.legend(fontsize=8, frameon=False, loc="lower right")
 
 
-def _draw_option(axes: Axes, values: Sequence[float | str], results: np.ndarray[Any, Any], best: int) -> None:
+def _plot_option(axes: Axes, values: Sequence[float | str], results: np.ndarray[Any, Any], best: int) -> None:
     """Draw the result over a number, or over each word, with a dash at the mean of its trials."""
     places: list[float] = [value for value in values if not isinstance(value, str)]
     if len(places) < len(values):
-        words = _in_order({str(value) for value in values})
+        words = _sort_values({str(value) for value in values})
         places = [words.index(str(value)) for value in values]
         for place in range(len(words)):
             mean = results[np.array(places) == place].mean()
             axes.hlines(mean, place - 0.3, place + 0.3, color=LINE, linewidth=1)
-        shown = [word if len(word) <= LONGEST_LABEL else f"{word[:LONGEST_LABEL]}..." for word in words]
+        shown = [word if len(word) <= MAX_LABEL_LENGTH else f"{word[:MAX_LABEL_LENGTH]}..." for word in words]
         axes.set_xticks(
             range(len(words)), shown, rotation=30 if len(words) > 2 else 0, ha="right" if len(words) > 2 else "center"
         )
@@ -434,7 +442,7 @@ def _draw_option(axes: Axes, values: Sequence[float | str], results: np.ndarray[
     axes.scatter(places[best], results[best], s=90, marker="*", color=BEST_COLOR, zorder=3)
 
 
-def _in_order(words: Collection[str]) -> list[str]:
+def _sort_values(words: Collection[str]) -> list[str]:
     """Sort words, or numbers that stand for themselves by their size."""
     try:
         return sorted(words, key=float)

@@ -11,17 +11,23 @@ from typing import Any
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.parsing import parse_toml
-from napari_melanoma.core.prediction import NumberColumn, TabularEncoding, WordColumn
+from napari_melanoma.core.prediction_config import NumberColumn, TabularEncoding, WordColumn
 from napari_melanoma.models.bundle import SLIDE, BundleConfig
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.models.weights_location import WORDS, weights_file
-from napari_melanoma.slides.tile_sets import joint_tile_set
+from napari_melanoma.models.weights_location import START_WORDS, find_weights_file
+from napari_melanoma.slides.tile_sets import read_joint_tile_set
 from napari_melanoma.training.recipe import TrainRecipe
 
 STRIDE = 32  # networks take sides that are a multiple of it
 POSITIVE = ("melanoma", "malignant", "tumour", "tumor")  # the class that sensitivity is about, where there is one
-OF_THE_DATA = ("classes", "tabular", "depth_mean", "depth_std", "measured")  # options of a network that a run fills in
-WITH_A_PATIENT = "biomarker"  # a network of patches of slides, each with a row of the patient's table
+DATA_SETTINGS = (
+    "classes",
+    "tabular",
+    "depth_mean",
+    "depth_std",
+    "measured",
+)  # options of a network that a run fills in
+PATIENT_FIELDS = "biomarker"  # a network of patches of slides, each with a row of the patient's table
 FIRST = "fine-tune"  # what most people come for stands first
 
 
@@ -40,17 +46,17 @@ class ShippedRecipe:
         start: str | None = self.values.get("model", {}).get("start")
         return start
 
-    def recipe(self, datasets: Sequence[Path | str], start: str, take: str = "all", **overrides: Any) -> TrainRecipe:  # noqa: ANN401 - any field of the recipe
+    def complete(self, datasets: Sequence[Path | str], start: str, take: str = "all", **overrides: Any) -> TrainRecipe:  # noqa: ANN401 - any field of the recipe
         """Complete the recipe."""
         chosen = {"data": {"datasets": [str(folder) for folder in datasets]}, "model": {"start": start, "take": take}}
-        own = merged(self.values, self._of_tiles(datasets))
-        values = merged(own, self._network(start, take, own))
-        return TrainRecipe.parse(merged(merged(values, chosen), overrides), f"recipe '{self.name}'")
+        own = overlay_values(self.values, self._tile_settings(datasets))
+        values = overlay_values(own, self._start_settings(start, take, own))
+        return TrainRecipe.parse(overlay_values(overlay_values(values, chosen), overrides), f"recipe '{self.name}'")
 
     @property
     def is_of_slides(self) -> bool:
         """Whether it learns from tiles of slides, which their data set describes; patches with a patient are none."""
-        alone = self.values.get("model", {}).get("architecture") != WITH_A_PATIENT
+        alone = self.values.get("model", {}).get("architecture") != PATIENT_FIELDS
         return SLIDE in self.values.get("modalities", ()) and alone
 
     @property
@@ -58,9 +64,9 @@ class ShippedRecipe:
         """Whether it learns from embeddings of whole slides, which needs no picture and starts from nothing."""
         return "bags" in self.values
 
-    def _of_tiles(self, datasets: Sequence[Path | str]) -> dict[str, Any]:
+    def _tile_settings(self, datasets: Sequence[Path | str]) -> dict[str, Any]:
         """What data sets of tiles say of themselves: scale, side and classes."""
-        tiles = joint_tile_set(map(Path, datasets)) if self.is_of_slides else None
+        tiles = read_joint_tile_set(map(Path, datasets)) if self.is_of_slides else None
         if tiles is None:
             return {}
         side = tiles.tile.side_px
@@ -73,43 +79,43 @@ class ShippedRecipe:
         positive = next((name for name in classes if name.lower() in POSITIVE), classes[-1] if classes else "")
         return {**known, "classification": {"target": tiles.target, "classes": classes, "positive": positive}}
 
-    def _network(self, start: str, take: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    def _start_settings(self, start: str, take: str, own: Mapping[str, Any]) -> dict[str, Any]:
         """What starting from a bundle fixes; its input size may be lowered by a recipe, its network may not."""
-        if start in WORDS or weights_file(start):
+        if start in START_WORDS or find_weights_file(start):
             return {}
         config = find_bundle(start).config
         task, classes = own.get("task", "segmentation"), tuple(own.get("classes", ()))
         if config.task != task:  # its encoder alone is taken
             return {"model": {"preprocessing": config.preprocessing.model_dump()}}
         if take == "encoder" or (task != "classification" and classes not in ((), config.classes)):
-            return self._new_head(config)
+            return self._encoder_settings(config)
         model = {"architecture": config.architecture, "options": config.options, "input_size": config.input_size}
         model["input_size"] = self.values.get("model", {}).get("input_size", config.input_size)
         model["preprocessing"] = config.preprocessing.model_dump()
         stem = config.name.removesuffix("-tuned")
         about = {"name": f"{stem}-tuned", "title": f"{config.title}, tuned", "modalities": config.modalities}
-        return {**about, **_classification(config), "model": model}
+        return {**about, **_classifier_settings(config), "model": model}
 
-    def _new_head(self, config: BundleConfig) -> dict[str, Any]:
+    def _encoder_settings(self, config: BundleConfig) -> dict[str, Any]:
         """What starting from the encoder of a model of the same task fixes: its network, less what the data decide."""
-        options = {name: value for name, value in config.options.items() if name not in OF_THE_DATA}
+        options = {name: value for name, value in config.options.items() if name not in DATA_SETTINGS}
         size = self.values.get("model", {}).get("input_size", config.input_size)
         model = {"architecture": config.architecture, "options": options, "input_size": size}
         model["preprocessing"] = config.preprocessing.model_dump()
         return {"name": f"{config.name.removesuffix('-tuned')}-new", "modalities": config.modalities, "model": model}
 
 
-def _classification(config: BundleConfig) -> dict[str, Any]:
+def _classifier_settings(config: BundleConfig) -> dict[str, Any]:
     """What going on from a classifier fixes: its classes, what it sees, and its columns."""
     if config.classifier is None:
         return {}
-    columns = None if config.tabular is None else _choices(config.tabular)
+    columns = None if config.tabular is None else _encoding_choices(config.tabular)
     view = config.classifier.view.model_dump()
     known = {"classes": config.classes, "positive": config.classifier.positive, "view": view, "tabular": columns}
     return {"classification": known}
 
 
-def _choices(encoding: TabularEncoding) -> dict[str, Any]:
+def _encoding_choices(encoding: TabularEncoding) -> dict[str, Any]:
     """The choices that an encoding was fitted by."""
     return {
         "numbers": [column.model_dump(include=set(NumberColumn.model_fields)) for column in encoding.numbers],
@@ -118,7 +124,7 @@ def _choices(encoding: TabularEncoding) -> dict[str, Any]:
 
 
 @cache
-def shipped_recipes() -> tuple[ShippedRecipe, ...]:
+def list_shipped_recipes() -> tuple[ShippedRecipe, ...]:
     """List the recipes that ship.
 
     Returns the one for corrected masks first.
@@ -133,18 +139,18 @@ def shipped_recipes() -> tuple[ShippedRecipe, ...]:
     return tuple(sorted(found, key=lambda item: (item.name != FIRST, item.name)))
 
 
-def shipped_recipe(name: str) -> ShippedRecipe:
+def find_shipped_recipe(name: str) -> ShippedRecipe:
     """Give one of the recipes that ship."""
-    known = {recipe.name: recipe for recipe in shipped_recipes()}
+    known = {recipe.name: recipe for recipe in list_shipped_recipes()}
     if name not in known:
         raise ConfigError(f"there is no recipe '{name}' (known: {', '.join(known)}).")
     return known[name]
 
 
-def merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def overlay_values(values: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
     """Put values over others; a network's own options are replaced as a whole."""
     found = dict(values)
-    for key, value in more.items():
+    for key, value in updates.items():
         both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping) and key != "options"
-        found[key] = merged(found[key], value) if both else value
+        found[key] = overlay_values(found[key], value) if both else value
     return found

@@ -13,61 +13,67 @@ from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
-from napari_melanoma.core.errors import BundleError, Diverged, RunError, SaveError, TrainingError
-from napari_melanoma.core.processes import PROCESS, ProcessStamp, wait_for_turn
-from napari_melanoma.core.provenance import provenance
-from napari_melanoma.core.run_folder import HelpingContext, ListeningContext, RunFolder
-from napari_melanoma.evaluation.overlap import known_to_start
+from napari_melanoma.core.errors import BundleError, RunError, SaveError, TrainingDiverged, TrainingError
+from napari_melanoma.core.processes import PROCESS_FILE, ProcessStamp, wait_for_turn
+from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.core.run_folder import RunFolder, RunFolderContext, SecondaryRunContext
+from napari_melanoma.evaluation.overlap import start_overlap_warning
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.inference import is_out_of_memory
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.risk.comparators import fit_if_asked
-from napari_melanoma.runs.bundling import bundle_config, draw_masks
+from napari_melanoma.risk.comparators import fit_comparators_if_metastasis
+from napari_melanoma.runs.bundling import create_bundle_config, predict_masks
 from napari_melanoma.runs.start import (
-    Parent,
-    Settled,
+    ParentModel,
+    ResolvedSettings,
     check_start,
-    encoding_of_start,
-    parent_of,
-    settle,
-    settled_in,
-    start_network,
-    wait_for_settled,
-    weights_of_start,
+    create_network,
+    find_parent,
+    find_start_encoding,
+    find_start_weights,
+    read_resolved,
+    wait_for_resolved,
+    write_resolved,
 )
-from napari_melanoma.runs.task_setups import Bags, Classification, Segmentation, SeveralClasses, TaskKind
+from napari_melanoma.runs.task_setups import (
+    BagSetup,
+    ClassificationSetup,
+    MulticlassSetup,
+    SegmentationSetup,
+    TaskSetup,
+)
 from napari_melanoma.training.bags import check_bags, prepare_bags
 from napari_melanoma.training.batch_size import find_batch_size, find_precision, smallest_batch_size
+from napari_melanoma.training.data_selection import select_labeled, select_samples
 from napari_melanoma.training.engine import (
-    Fitting,
+    TrainingSetup,
     accelerator,
-    blend_with_start,
     choose_precision,
     device_name,
     fit,
-    keep_start,
+    interpolate_weights,
     process_count,
+    save_initial_weights,
 )
-from napari_melanoma.training.loader import shares, training_loader, tuning_loader
-from napari_melanoma.training.monitor import SHARED_MEMORY, explain, is_peer_lost, monitor_in
-from napari_melanoma.training.prepare import DataReport, Prepared, check_data, prepare_data
+from napari_melanoma.training.loader import divide_step, training_loader, validation_loader
+from napari_melanoma.training.monitor import SHARED_MEMORY_FULL, explain_error, is_peer_lost, monitor_from_values
+from napari_melanoma.training.prepare import PreparedData, TrainingDataReport, check_data, prepare_data
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.seeds import further_pieces, is_first_process
-from napari_melanoma.training.survey import answered, choose
+from napari_melanoma.training.seeds import is_first_process, next_piece_count
 
 if TYPE_CHECKING:
     from torch import nn
 
     from napari_melanoma.training.tasks.task import Task
 
-KINDS: dict[str, TaskKind] = {"segmentation": Segmentation(), "classification": Classification()}
-SEVERAL, BAGS = SeveralClasses(), Bags()
-SLIDES = 4  # of a step, where the recipe leaves it open
+SETUPS: dict[str, TaskSetup] = {"segmentation": SegmentationSetup(), "classification": ClassificationSetup()}
+MULTICLASS, BAGS = MulticlassSetup(), BagSetup()
+SLIDES_PER_STEP = 4  # of a step, where the recipe leaves it open
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Work:
+class TrainingRun:
     """A run at work: recipe, folder, whether it goes on, and whether it is judged.
 
     ``network`` is as it starts; None where its shape is known only once the data are prepared.
@@ -77,11 +83,11 @@ class Work:
     folder: RunFolder
     network: nn.Module | None
     resume: bool
-    judge: bool
+    evaluate: bool
 
 
 def train(
-    recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, queue: bool = False, judge: bool = True
+    recipe: TrainRecipe, out: Path, *, resume: bool, run: RunContext, queue: bool = False, evaluate: bool = True
 ) -> BundleInfo | None:
     """Run a recipe.
 
@@ -89,38 +95,38 @@ def train(
     """
     folder = RunFolder(out)
     if not is_first_process(recipe):
-        _help(recipe, folder, run)
+        _help_run(recipe, folder, run)
         return None
-    _refuse(recipe, folder, resume)
+    _check_folder(recipe, folder, resume)
     launched = folder.events.exists()  # by a dock, which follows the folder and waits for a word
-    listening = ListeningContext(run, folder)
-    with told(folder) if launched and not resume else nullcontext():
+    listening = RunFolderContext(run, folder)
+    with log_outcome(folder) if launched and not resume else nullcontext():
         if not resume:  # before anything is written: a start that fails leaves no folder in its own way
-            phase = Phase(listening, folder) if launched else run
+            phase = PhaseContext(listening, folder) if launched else run
             phase.report(Progress(0, None, "Looking at the data"))
             check_recipe(recipe, phase, keep=True)
         said: list[str] = []
         weights = not (resume and folder.last_checkpoint.exists())
         known = recipe.task == "segmentation"  # what a classifier tells apart is known once its data are prepared
-        network = start_network(recipe, weights=weights, tell=said.append) if known else None
-    with folder.owned():
-        _refuse(recipe, folder, resume)  # another process may have begun and ended a run here meanwhile
-        with folder.logged(), told(folder):
-            _begin(recipe, folder, resume)
+        network = create_network(recipe, weights=weights, notify=said.append) if known else None
+    with folder.locked():
+        _check_folder(recipe, folder, resume)  # another process may have begun and ended a run here meanwhile
+        with folder.log_to_file(), log_outcome(folder):
+            _prepare_folder(recipe, folder, resume)
             for message in said:
-                folder.tell("notice", message=message)
+                folder.append_event("notice", message=message)
             with wait_for_turn(out, run=run) if queue else nullcontext():
-                return _work(Work(recipe, folder, network, resume, judge), listening)
+                return _run_training(TrainingRun(recipe, folder, network, resume, evaluate), listening)
 
 
-def _kind_of(recipe: TrainRecipe) -> TaskKind:
+def _find_setup(recipe: TrainRecipe) -> TaskSetup:
     """What is done for the task of a recipe."""
     if recipe.bags is not None:
         return BAGS
-    return SEVERAL if recipe.classes else KINDS[recipe.task]
+    return MULTICLASS if recipe.classes else SETUPS[recipe.task]
 
 
-def _refuse(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
+def _check_folder(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
     """Refuse a folder that holds another run, or none to resume."""
     path = folder.path
     if not resume:
@@ -132,65 +138,68 @@ def _refuse(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
         raise RunError(f"{path} was started with another recipe. Resume it with its own: --config {folder.config}.")
 
 
-def _begin(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
+def _prepare_folder(recipe: TrainRecipe, folder: RunFolder, resume: bool) -> None:
     """Make the folder ready: mend what a kill left behind, say who works here, forget an epoch to be repeated."""
-    folder.mend()
+    folder.repair()
     if not resume:
         write_toml(folder.config, recipe)
-    ProcessStamp.of().write(folder.path / PROCESS)
-    if not folder.launched:  # whoever launched it has said "run", and may have changed their mind since
-        folder.ask("run")
-    folder.keep_metrics_before(_epochs_done(folder))
+    ProcessStamp.create().write(folder.path / PROCESS_FILE)
+    if not folder.is_launching:  # whoever launched it has said "run", and may have changed their mind since
+        folder.write_command("run")
+    folder.drop_metrics_from(_count_epochs(folder))
 
 
-def _work(work: Work, run: ListeningContext) -> BundleInfo:
+def _run_training(work: TrainingRun, run: RunFolderContext) -> BundleInfo:
     """Prepare, train, choose what training leaves open, write the bundle, judge it."""
-    recipe, folder, phase = work.recipe, work.folder, Phase(run, work.folder)
-    prepared = _prepared(recipe, folder, resume=work.resume, run=phase)
+    recipe, folder, phase = work.recipe, work.folder, PhaseContext(run, work.folder)
+    prepared = _prepare(recipe, folder, resume=work.resume, run=phase)
     _check_classes(recipe, prepared)
-    kind = _kind_of(recipe)
-    network = _network(work, kind, prepared)
-    settled = settled_in(folder) or _settle(work, network, prepared, phase)
-    config = bundle_config(recipe, prepared, settled.parent)
-    if settled.whole and recipe.blend < 1 and not folder.last_checkpoint.exists():
-        keep_start(network, folder.start_weights)
-    task = kind.make(recipe, network, config, prepared)
+    kind = _find_setup(recipe)
+    network = _create_start_network(work, kind, prepared)
+    settled = read_resolved(folder) or _resolve_settings(work, network, prepared, phase)
+    config = create_bundle_config(recipe, prepared, settled.parent)
+    if settled.continued_model and recipe.blend < 1 and not folder.last_checkpoint.exists():
+        save_initial_weights(network, folder.start_weights)
+    task = kind.create_task(recipe, network, config, prepared)
     run.check()
-    _tell_start(work, prepared, settled)
-    fitting = replace(_fitting(recipe, folder, prepared, settled), samples=kind.samples(recipe, folder, prepared))
+    _log_start(work, prepared, settled)
+    fitting = replace(
+        _create_fit_options(recipe, folder, prepared, settled),
+        samples=kind.create_sample_writer(recipe, folder, prepared),
+    )
     try:
         fit(task, fitting, run)
     except Exception as error:
-        _expect_less(error, fitting)
+        _reduce_batch_on_resume(error, fitting)
         raise
-    if settled.whole and recipe.blend < 1:
-        _blend(work, task, settled.whole)
-    finished = kind.finish(task, recipe, prepared, config, phase).with_listed(folder)
+    if settled.continued_model and recipe.blend < 1:
+        _interpolate_weights(work, task, settled.continued_model)
+    finished = kind.finish(task, recipe, prepared, config, phase).with_image_list(folder)
     phase.check()
     bundle = finished.write(folder.bundle, task.network)
-    if said := fit_if_asked(recipe, folder, bundle, phase):
-        folder.tell("notice", message=said)
-    if work.judge:
-        _judge(work, prepared, settled, phase)
-    folder.tell_last("finished", **_came_to(bundle), bundle=folder.bundle.name)
+    if said := fit_comparators_if_metastasis(recipe, folder, bundle, phase):
+        folder.append_event("notice", message=said)
+    if work.evaluate:
+        _evaluate_model(work, prepared, settled, phase)
+    folder.append_final_event("finished", **_final_metrics(bundle), bundle=folder.bundle.name)
     return bundle
 
 
-def _prepared(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: RunContext) -> Prepared:
+def _prepare(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: RunContext) -> PreparedData:
     """Read and check what is learnt from; pictures are decoded."""
     if recipe.bags is not None:
         return prepare_bags(recipe, folder, resume=resume, run=run)
-    known = None if resume and folder.data.exists() else encoding_of_start(recipe)
+    known = None if resume and folder.data.exists() else find_start_encoding(recipe)
     return prepare_data(recipe, folder, resume=resume, run=run, encoding=known)
 
 
-def _check_classes(recipe: TrainRecipe, prepared: Prepared) -> None:
+def _check_classes(recipe: TrainRecipe, prepared: PreparedData) -> None:
     """Refuse to go on from a classifier of other classes; where it has gone meanwhile, its checkpoint is there."""
     if prepared.classes is None or not recipe.model.starts_from_bundle:
         return
     with suppress(BundleError):
         start = find_bundle(recipe.model.start)
-        if recipe.goes_on_from(start.config) and start.config.classes != prepared.classes.names:
+        if recipe.continues_from(start.config) and start.config.classes != prepared.classes.names:
             raise RunError(
                 f"'{start.name}' tells {', '.join(start.config.classes)} apart, the data "
                 f"{', '.join(prepared.classes.names)}. Set classification.classes to those of the model, or model.take "
@@ -198,161 +207,167 @@ def _check_classes(recipe: TrainRecipe, prepared: Prepared) -> None:
             )
 
 
-def _network(work: Work, kind: TaskKind, prepared: Prepared) -> nn.Module:
+def _create_start_network(work: TrainingRun, kind: TaskSetup, prepared: PreparedData) -> nn.Module:
     """Give the network as it starts; build the one that the data ask for where it could not be known before."""
     if work.network is not None:
         return work.network
-    folder, options = work.folder, kind.options(work.recipe, prepared)
+    folder, options = work.folder, kind.network_options(work.recipe, prepared)
     weights = not folder.last_checkpoint.exists()
-    return start_network(
-        work.recipe, options, weights=weights, tell=lambda message: folder.tell("notice", message=message)
+    return create_network(
+        work.recipe, options, weights=weights, notify=lambda message: folder.append_event("notice", message=message)
     )
 
 
-def _came_to(bundle: BundleInfo) -> dict[str, Any]:
+def _final_metrics(bundle: BundleInfo) -> dict[str, Any]:
     """What a run says of its model at the end: how it did on the tuning images, and where its answers are cut."""
     config = bundle.config
-    monitor = monitor_in(config.provenance)
-    cut = {} if config.task == "segmentation" and not config.draws_one_class else {"threshold": config.threshold}
+    monitor = monitor_from_values(config.provenance)
+    cut = {} if config.task == "segmentation" and not config.segments_one_class else {"threshold": config.threshold}
     return {**cut, monitor.name: config.provenance[monitor.name]}
 
 
-def _blend(work: Work, task: Task, parent: Parent) -> None:
+def _interpolate_weights(work: TrainingRun, task: Task, parent: ParentModel) -> None:
     """Move what was learnt towards the start; hours of learning are not thrown away where the start is lost."""
-    start = weights_of_start(work.recipe, work.folder, parent)
+    start = find_start_weights(work.recipe, work.folder, parent)
     if start is None:
         message = (
             f"the weights of '{parent.name}' that the run started from are gone: the model is what was learnt, not "
             "blended with them, and may have forgotten more of what it knew."
         )
-        work.folder.tell("notice", message=message)
+        work.folder.append_event("notice", message=message)
     else:
-        blend_with_start(task.network, start, work.recipe.blend)
+        interpolate_weights(task.network, start, work.recipe.blend)
 
 
-def _settle(work: Work, network: nn.Module, prepared: Prepared, run: RunContext) -> Settled:
+def _resolve_settings(
+    work: TrainingRun, network: nn.Module, prepared: PreparedData, run: RunContext
+) -> ResolvedSettings:
     """Find what the recipe left open, and write it down for a resumed run and for the other processes of this one."""
     if work.recipe.bags is not None:
-        return _settle_slides(work)
+        return _resolve_slide_settings(work)
     precision = find_precision(network, work.recipe, run)
     recipe = work.recipe.model_copy(update={"precision": precision})
     size = recipe.batch_size
     if size == "auto":
         size = find_batch_size(network, recipe, len(prepared.learn), run)
         check_step(recipe, size, len(prepared.learn), len(prepared.base or ()))  # once settled, there is no way back
-        work.folder.tell("notice", message=f"batch_size: {size} images a step run fastest here.")
-    settled = Settled(batch_size=size, pieces=recipe.pieces, precision=precision, parent=parent_of(recipe))
-    settle(work.folder, settled)
+        work.folder.append_event("notice", message=f"batch_size: {size} images a step run fastest here.")
+    settled = ResolvedSettings(batch_size=size, pieces=recipe.pieces, precision=precision, parent=find_parent(recipe))
+    write_resolved(work.folder, settled)
     return settled
 
 
-def _settle_slides(work: Work) -> Settled:
+def _resolve_slide_settings(work: TrainingRun) -> ResolvedSettings:
     """Write down what a run on slides learns with: its steps cost little, so nothing is tried."""
     size, recipe = work.recipe.batch_size, work.recipe
-    settled = Settled(batch_size=SLIDES if size == "auto" else size, pieces=recipe.pieces, precision=None, parent=None)
-    settle(work.folder, settled)
+    settled = ResolvedSettings(
+        batch_size=SLIDES_PER_STEP if size == "auto" else size, pieces=recipe.pieces, precision=None, parent=None
+    )
+    write_resolved(work.folder, settled)
     return settled
 
 
-def _fitting(recipe: TrainRecipe, folder: RunFolder, prepared: Prepared, settled: Settled) -> Fitting:
+def _create_fit_options(
+    recipe: TrainRecipe, folder: RunFolder, prepared: PreparedData, settled: ResolvedSettings
+) -> TrainingSetup:
     """Say to the engine what to do."""
-    recipe, size = _in_precision(recipe, settled), settled.batch_size
-    step = shares(recipe.data, size, len(prepared.learn), len(prepared.base or ()))
-    return Fitting(
+    recipe, size = _with_precision(recipe, settled), settled.batch_size
+    step = divide_step(recipe.data, size, len(prepared.learn), len(prepared.base or ()))
+    return TrainingSetup(
         recipe,
         folder,
         loaders=lambda rank: (
             training_loader(prepared, recipe, size, rank),
-            tuning_loader(prepared, recipe, max(1, step.step // (rank.world_size * rank.pieces)), rank),
+            validation_loader(prepared, recipe, max(1, step.step // (rank.world_size * rank.pieces)), rank),
         ),
         step=step.step,
         pieces=settled.pieces,
-        keep_pieces=lambda pieces: settle(folder, settled.model_copy(update={"pieces": pieces})),
+        save_pieces=lambda pieces: write_resolved(folder, settled.model_copy(update={"pieces": pieces})),
     )
 
 
-def _tell_start(work: Work, prepared: Prepared, settled: Settled) -> None:
+def _log_start(work: TrainingRun, prepared: PreparedData, settled: ResolvedSettings) -> None:
     """Say what is learnt from, on what, and how."""
     recipe, folder, parts = work.recipe, work.folder, prepared.samples
-    folder.tell(
+    folder.append_event(
         "started",
-        learn=len(parts.learn),
-        tuning=len(parts.tuning),
-        held_out=len(parts.held_out),
+        learn=len(parts.training),
+        tuning=len(parts.validation),
+        held_out=len(parts.test),
         base=len(prepared.base_samples),
         resumed=work.resume,
-        epoch=_epochs_done(folder),
+        epoch=_count_epochs(folder),
         epochs=recipe.epochs,
         device=device_name(recipe),
         devices=process_count(recipe),
-        precision=choose_precision(_in_precision(recipe, settled)),
+        precision=choose_precision(_with_precision(recipe, settled)),
         batch_size=settled.batch_size,
         pieces=settled.pieces,
-        **provenance(),
+        **collect_provenance(),
     )
-    if recipe.precision == "auto" and choose_precision(_in_precision(recipe, settled)) == "32-true":
+    if recipe.precision == "auto" and choose_precision(_with_precision(recipe, settled)) == "32-true":
         has_none = choose_precision(recipe) == "32-true"
         why = "this processor does not compute in it" if has_none else "float32 is as fast here for this network"
-        folder.tell("notice", message=f"precision bf16 is not used: {why}.")
+        folder.append_event("notice", message=f"precision bf16 is not used: {why}.")
 
 
-def _in_precision(recipe: TrainRecipe, settled: Settled) -> TrainRecipe:
+def _with_precision(recipe: TrainRecipe, settled: ResolvedSettings) -> TrainRecipe:
     """The recipe in the precision that was found for it, where it left that open."""
     return recipe.model_copy(update={"precision": settled.precision}) if settled.precision else recipe
 
 
-def _judge(work: Work, prepared: Prepared, settled: Settled, run: RunContext) -> None:
+def _evaluate_model(work: TrainingRun, prepared: PreparedData, settled: ResolvedSettings, run: RunContext) -> None:
     """Compare the new model with the one it started from; the model is there whatever becomes of this."""
     folder = work.folder
-    if not prepared.samples.held_out and not prepared.base_samples:
-        folder.tell("notice", message="no image was held out, so nobody has judged the new model.")
+    if not prepared.samples.test and not prepared.base_samples:
+        folder.append_event("notice", message="no image was held out, so nobody has judged the new model.")
         return
-    from napari_melanoma.runs.gate import evaluate_alone, gate
+    from napari_melanoma.runs.gate import compare_run, evaluate_alone
 
-    alone = bool(work.recipe.classes or prepared.classes is not None) and settled.whole is None
+    alone = bool(work.recipe.classes or prepared.classes is not None) and settled.continued_model is None
     what = "evaluation" if alone else "comparison with the old model"
     try:
         if alone:
-            folder.tell("notice", message=evaluate_alone(folder.path, run=run))
+            folder.append_event("notice", message=evaluate_alone(folder.path, run=run))
         else:
-            gate(folder.path, run=run)
+            compare_run(folder.path, run=run)
     except Cancelled:
-        folder.tell("notice", message=f"the {what} was cancelled; the new model is kept.")
+        folder.append_event("notice", message=f"the {what} was cancelled; the new model is kept.")
     except Exception as error:  # told to a person; the training itself went well
         log.warning("the %s failed", what, exc_info=error)
         done = "judged" if alone else "compared with the old one"
-        folder.tell("notice", message=f"the new model could not be {done}: {error}")
+        folder.append_event("notice", message=f"the new model could not be {done}: {error}")
 
 
-def _help(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> None:
+def _help_run(recipe: TrainRecipe, folder: RunFolder, run: RunContext) -> None:
     """Compute a share of each step of a run whose folder another process owns."""
-    helping = HelpingContext(run, folder)
-    with told_by_helper(folder):
-        settled = wait_for_settled(folder, helping)
-        prepared = _prepared(recipe, folder, resume=True, run=helping)
-        kind = _kind_of(recipe)
-        options = kind.options(recipe, prepared)
-        network = start_network(recipe, options, weights=not folder.last_checkpoint.exists())
-        task = kind.make(recipe, network, bundle_config(recipe, prepared, settled.parent), prepared)
-        fitting = _fitting(recipe, folder, prepared, settled)
+    helping = SecondaryRunContext(run, folder)
+    with log_helper_outcome(folder):
+        settled = wait_for_resolved(folder, helping)
+        prepared = _prepare(recipe, folder, resume=True, run=helping)
+        kind = _find_setup(recipe)
+        options = kind.network_options(recipe, prepared)
+        network = create_network(recipe, options, weights=not folder.last_checkpoint.exists())
+        task = kind.create_task(recipe, network, create_bundle_config(recipe, prepared, settled.parent), prepared)
+        fitting = _create_fit_options(recipe, folder, prepared, settled)
         try:
             fit(task, fitting, helping)
         except Exception as error:
-            _expect_less(error, fitting)
+            _reduce_batch_on_resume(error, fitting)
             raise
 
 
-def _expect_less(error: Exception, fitting: Fitting) -> None:
+def _reduce_batch_on_resume(error: Exception, fitting: TrainingSetup) -> None:
     """Where memory ran out on one of several devices, let a resumed run take smaller pieces."""
     processes = process_count(fitting.recipe)
     if is_out_of_memory(error) and processes > 1:
-        pieces = further_pieces(fitting.step, processes, fitting.pieces)
+        pieces = next_piece_count(fitting.step, processes, fitting.pieces)
         if pieces is not None:
-            fitting.keep_pieces(pieces)
-            raise TrainingError(SHARED_MEMORY.format(pieces=pieces)) from error
+            fitting.save_pieces(pieces)
+            raise TrainingError(SHARED_MEMORY_FULL.format(pieces=pieces)) from error
 
 
-def _epochs_done(folder: RunFolder) -> int:
+def _count_epochs(folder: RunFolder) -> int:
     """Count the epochs that a run has finished."""
     import torch
 
@@ -363,82 +378,82 @@ def _epochs_done(folder: RunFolder) -> int:
 
 
 EVENT_INTERVAL_S = 1.0
-PEER_SPEAKS_WITHIN_S = 3.0
+PEER_TIMEOUT_S = 3.0
 
 
-class Phase(ListeningContext):
+class PhaseContext(RunFolderContext):
     """A context whose progress is also told as events, at most one a second and at the end of each part."""
 
-    def __init__(self, run: ListeningContext, folder: RunFolder) -> None:
+    def __init__(self, run: RunFolderContext, folder: RunFolder) -> None:
         super().__init__(run, folder)
-        self._told = -EVENT_INTERVAL_S
-        self.report = self._tell
+        self._last_event_time = -EVENT_INTERVAL_S
+        self.report = self._report_progress
 
-    def _tell(self, progress: Progress) -> None:
+    def _report_progress(self, progress: Progress) -> None:
         """Pass a report on, and write it where it is time."""
         self._outer.report(progress)
         now = time.monotonic()
-        if progress.done == progress.total or now - self._told >= EVENT_INTERVAL_S:
-            self._told = now
-            self._folder.tell("progress", message=progress.message, done=progress.done, total=progress.total)
+        if progress.done == progress.total or now - self._last_event_time >= EVENT_INTERVAL_S:
+            self._last_event_time = now
+            self._folder.append_event("progress", message=progress.message, done=progress.done, total=progress.total)
 
 
 @contextmanager
-def told(folder: RunFolder) -> Iterator[None]:
+def log_outcome(folder: RunFolder) -> Iterator[None]:
     """Leave a last word in the run folder, however the run ends, and turn faults of torch into sentences."""
     try:
         yield
     except (Cancelled, KeyboardInterrupt, SystemExit):  # Lightning turns a second Ctrl+C into an exit
-        if _last_word(folder) != "cancelled":  # as a run says that was cancelled while it waited for its turn
-            folder.tell_last("cancelled")
+        if _last_event_kind(folder) != "cancelled":  # as a run says that was cancelled while it waited for its turn
+            folder.append_final_event("cancelled")
         raise
     except Exception as error:
         log.exception("the run failed")
-        known: Exception = (_heard_from_peer(folder) if is_peer_lost(error) else None) or explain(error)
+        known: Exception = (_wait_for_peer_error(folder) if is_peer_lost(error) else None) or explain_error(error)
         with suppress(SaveError):  # the disk may be full to the last byte, or the folder may be gone
-            folder.tell_last("failed", type=type(known).__name__, message=str(known))
+            folder.append_final_event("failed", type=type(known).__name__, message=str(known))
         if known is error:
             raise
         raise known from error
 
 
 @contextmanager
-def told_by_helper(folder: RunFolder) -> Iterator[None]:
+def log_helper_outcome(folder: RunFolder) -> Iterator[None]:
     """Leave word of a fault in a process that helps another one with the run, unless it is the other one's."""
     try:
         yield
-    except (Cancelled, Diverged):
+    except (Cancelled, TrainingDiverged):
         log.info("ended together with the first process, which says why")
     except Exception as error:
         if not is_peer_lost(error):
-            known = explain(error)
-            folder.tell("failed", type=type(known).__name__, message=str(known))
+            known = explain_error(error)
+            folder.append_event("failed", type=type(known).__name__, message=str(known))
         raise
 
 
-def _last_word(folder: RunFolder) -> object:
+def _last_event_kind(folder: RunFolder) -> object:
     """Kind of the last event."""
     return next((event["kind"] for event in reversed(folder.read_events())), None)
 
 
-def _heard_from_peer(folder: RunFolder) -> TrainingError | None:
+def _wait_for_peer_error(folder: RunFolder) -> TrainingError | None:
     """Wait a little for the process whose fault it was to say what happened."""
-    end = time.monotonic() + PEER_SPEAKS_WITHIN_S
+    end = time.monotonic() + PEER_TIMEOUT_S
     while time.monotonic() < end:
-        if _last_word(folder) == "failed":
+        if _last_event_kind(folder) == "failed":
             return TrainingError(str(folder.read_events()[-1].get("message")))
         time.sleep(0.1)
     return None
 
 
-def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> DataReport:
+def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> TrainingDataReport:
     """Check start, devices and every image of a recipe; trains nothing.
 
     Returns the images of each part, and what a person should know of them.
     """
     check_start(recipe)
     _check_devices(recipe)
-    draw_masks(recipe, run)
+    predict_masks(recipe, run)
     report = check_data(recipe, run, keep=keep) if recipe.bags is None else check_bags(recipe, run)
     size = smallest_batch_size(recipe) if recipe.batch_size == "auto" else recipe.batch_size
     check_step(recipe, size, report.counts["learn"], report.counts["base"])
@@ -447,7 +462,11 @@ def check_recipe(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) ->
 
 def check_held_out(recipe: TrainRecipe, run: RunContext) -> str:
     """Warn of images that are to compare the models although the start was trained on them; "" where there are none."""
-    return "" if recipe.bags is not None else known_to_start(recipe, answered(choose(recipe), recipe)[0], run)
+    return (
+        ""
+        if recipe.bags is not None
+        else start_overlap_warning(recipe, select_labeled(select_samples(recipe), recipe)[0], run)
+    )
 
 
 def _check_devices(recipe: TrainRecipe) -> None:
@@ -464,7 +483,7 @@ def _check_devices(recipe: TrainRecipe) -> None:
 
 def check_step(recipe: TrainRecipe, batch_size: int, learn: int, base: int) -> None:
     """Refuse a step that cannot be shared out evenly."""
-    step, parts = shares(recipe.data, batch_size, learn, base).step, process_count(recipe) * recipe.pieces
+    step, parts = divide_step(recipe.data, batch_size, learn, base).step, process_count(recipe) * recipe.pieces
     if step % parts:
         raise RunError(
             f"a step of {step} images cannot be shared out evenly over {process_count(recipe)} devices with "

@@ -17,32 +17,40 @@ import numpy as np
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import InputError, MelanomaError, SaveError
 from napari_melanoma.core.files import save_error
-from napari_melanoma.core.processes import PROCESS, ProcessStamp
-from napari_melanoma.core.provenance import provenance
-from napari_melanoma.core.run_folder import ListeningContext, RunFolder
-from napari_melanoma.core.wording import duration
-from napari_melanoma.io.results import HEATMAP, LESIONS, OUTLINES, RESULT, TISSUE, read_content, write_mask
-from napari_melanoma.io.slide_spec import DONE, FAILED, WAITING, ResultSpec, differing
+from napari_melanoma.core.formatting import format_duration
+from napari_melanoma.core.processes import PROCESS_FILE, ProcessStamp
+from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.core.run_folder import RunFolder, RunFolderContext
+from napari_melanoma.io.results import HEATMAP, LESIONS, OUTLINES, RESULT, TISSUE, read_slide_result, write_mask
+from napari_melanoma.io.slide_spec import DONE, FAILED, WAITING, SlideResultSpec, differing_settings
 from napari_melanoma.io.slide_store import STORE, SlideResult, discard_result
 from napari_melanoma.models.registry import DEFAULT_TILE_MODEL
-from napari_melanoma.slides.lesion_files import set_aside, settled
-from napari_melanoma.slides.maps import answer_slide, check_bags, info_of
-from napari_melanoma.slides.options import SlideOptions, slide_validity
-from napari_melanoma.slides.outputs import Analysed, target_class, write_outputs
-from napari_melanoma.slides.plan import SlidePlan, check_slide, plan_slide, preparation, scale_of, settings_of, spec_of
+from napari_melanoma.slides.lesion_files import back_up_corrected_lesions, sync_with_outlines
+from napari_melanoma.slides.maps import check_encoder, model_info, predict_slide
+from napari_melanoma.slides.options import SlideOptions, check_slide_validity
+from napari_melanoma.slides.outputs import SlideAnalysis, target_class, write_outputs
+from napari_melanoma.slides.plan import (
+    AnalysisPlan,
+    analysis_settings,
+    build_preprocessing,
+    check_slide,
+    plan_slide,
+    result_spec,
+    stated_pixel_size,
+)
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.result_folder import note_slide
+from napari_melanoma.slides.result_folder import record_slide
 
 if TYPE_CHECKING:
-    from napari_melanoma.slides.engine import Batch, SlideTiles
+    from napari_melanoma.slides.engine import TileBatch, TileReader
     from napari_melanoma.slides.reading.slide import Slide, SlideInfo
     from napari_melanoma.slides.tile_models import TileModel
 
-__all__ = ["SlideOutcome", "analyse_slide"]
+__all__ = ["SlideOutcome", "analyze_slide"]
 
 EVENT_INTERVAL_S = 0.5
-LOOKED_AT = 64  # tiles, by which a slide is compared with the training data
-CHECKED_TILES = 8  # on which half precision is compared with float32 before anything is analysed
+NOVELTY_TILES = 64  # tiles, by which a slide is compared with the training data
+PRECISION_CHECK_TILES = 8  # on which half precision is compared with float32 before anything is analysed
 log = logging.getLogger(__name__)
 
 
@@ -54,10 +62,10 @@ class SlideOutcome:
     folder: Path
     content: dict[str, Any]
     seconds: float
-    before: bool = False  # whether it was analysed already, and nothing was done
+    already_done: bool = False  # whether it was analysed already, and nothing was done
 
 
-def analyse_slide(
+def analyze_slide(
     slide_path: Path,
     folder: Path,
     options: SlideOptions,
@@ -101,113 +109,117 @@ def analyse_slide(
         Where the disk refuses, or the user stopped it; what is done is kept.
     """
     place, started = RunFolder(folder), time.monotonic()
-    with place.owned(), place.logged(), _told(place):
-        place.mend()
-        ProcessStamp.of().write(folder / PROCESS)
-        if not place.launched:  # whoever launched it has said "run", and may have changed their mind since
-            place.ask("run")
-        listening = ListeningContext(run, place)
-        with open_slide(slide_path, scale_of(options)) as slide:
-            note_slide(folder, slide_path)
-            work = _Work(slide, place, options, listening, force)
-            with _previous_kept(work):
-                content, before = _answered(work, load, started)
-        place.tell_last("finished", tiles=content["tiles_done"], failed=content["tiles_failed"])
+    with place.locked(), place.log_to_file(), _final_event_recorded(place):
+        place.repair()
+        ProcessStamp.create().write(folder / PROCESS_FILE)
+        if not place.is_launching:  # whoever launched it has said "run", and may have changed their mind since
+            place.write_command("run")
+        listening = RunFolderContext(run, place)
+        with open_slide(slide_path, stated_pixel_size(options)) as slide:
+            record_slide(folder, slide_path)
+            work = _SlideJob(slide, place, options, listening, force)
+            with _restore_previous_on_error(work):
+                content, before = _load_or_compute_result(work, load, started)
+        place.append_final_event("finished", tiles=content["tiles_done"], failed=content["tiles_failed"])
     return SlideOutcome(slide.info.name, folder, content, time.monotonic() - started, before)
 
 
 @contextmanager
-def _previous_kept(work: _Work) -> Iterator[None]:
+def _restore_previous_on_error(work: _SlideJob) -> Iterator[None]:
     """Bring a finished result back that an analysis was to replace, where that one is cancelled or fails."""
-    folder = work.place.path
+    folder = work.run_folder.path
     try:
         yield
     except BaseException:
         with suppress(SaveError):
-            if bring_back(folder):
-                work.tell("The previous result is unchanged.")
+            if restore_previous(folder):
+                work.notify("The previous result is unchanged.")
         raise
     discard_previous(folder)
 
 
 @dataclass(frozen=True)
-class _Work:
+class _SlideJob:
     """One slide at work."""
 
     slide: Slide
-    place: RunFolder
+    run_folder: RunFolder
     options: SlideOptions
-    run: ListeningContext
+    run: RunFolderContext
     force: bool
 
-    def tell(self, message: str) -> None:
+    def notify(self, message: str) -> None:
         """Tell something that a person should know."""
-        self.place.tell("notice", message=message)
+        self.run_folder.append_event("notice", message=message)
         log.info("%s", message)
 
 
-def _answered(work: _Work, load: Callable[[], TileModel] | None, started: float) -> tuple[dict[str, Any], bool]:
+def _load_or_compute_result(
+    work: _SlideJob, load: Callable[[], TileModel] | None, started: float
+) -> tuple[dict[str, Any], bool]:
     """Bring a slide to its answer, and say whether it was there already; tiles that failed are tried again."""
     check_slide(work.slide.info)
-    model = _model(work, load)
-    before = None if work.force else analysed_before(work.place.path, work.slide.info, model, work.options)
-    analysed = None if before and not before["tiles_failed"] else _analyse(work, model, started)
-    if before and (analysed is None or _failed(analysed.result) == before["tiles_failed"]):
+    model = _load_model(work, load)
+    before = None if work.force else find_matching_result(work.run_folder.path, work.slide.info, model, work.options)
+    analysed = None if before and not before["tiles_failed"] else _analyze_tiles_of_slide(work, model, started)
+    if before and (analysed is None or _count_failed_tiles(analysed.result) == before["tiles_failed"]):
         done = before["tiles_done"] + before["tiles_failed"]
-        work.place.tell("started", slide=work.slide.info.name, done=done, total=before["tiles_total"], resumed=True)
-        work.tell(f"{work.slide.info.name} was analysed already: nothing was changed.")
-        return settled(work.place.path, before), True
+        work.run_folder.append_event(
+            "started", slide=work.slide.info.name, done=done, total=before["tiles_total"], resumed=True
+        )
+        work.notify(f"{work.slide.info.name} was analysed already: nothing was changed.")
+        return sync_with_outlines(work.run_folder.path, before), True
     assert analysed is not None
-    return write_outputs(analysed, work.place.path, work.run), False
+    return write_outputs(analysed, work.run_folder.path, work.run), False
 
 
-def _model(work: _Work, load: Callable[[], TileModel] | None) -> TileModel:
+def _load_model(work: _SlideJob, load: Callable[[], TileModel] | None) -> TileModel:
     """Load the model."""
     work.run.report(Progress(0, None, f"Loading the model for {work.slide.info.name}"))
     model = load() if load else load_model(work.options)
-    model.hear(work.tell)
+    model.set_notice_callback(work.notify)
     if model.info.classes:
         target_class(model.info, work.options)
     work.run.check()
     return model
 
 
-def _analyse(work: _Work, model: TileModel, started: float) -> Analysed:
+def _analyze_tiles_of_slide(work: _SlideJob, model: TileModel, started: float) -> SlideAnalysis:
     """Bring all tiles of a slide into its store."""
-    from napari_melanoma.slides.engine import SlideTiles
+    from napari_melanoma.slides.engine import TileReader
 
     slide, options = work.slide, work.options
     work.run.report(Progress(0, None, f"Finding the tissue of {slide.info.name}"))
     plan = plan_slide(slide, model.info, options)
-    check_bags(model, plan.grid, options)
-    kept = make_room(work.place.path) if work.force else ""
-    write_mask(work.place.path / TISSUE, plan.tissue)
-    tiles = SlideTiles(slide, plan.grid, preparation(slide, plan, options))
-    result = _store(work, model, plan, tiles)
+    check_encoder(model, plan.grid, options)
+    kept = back_up_result(work.run_folder.path) if work.force else ""
+    write_mask(work.run_folder.path / TISSUE, plan.tissue)
+    tiles = TileReader(slide, plan.grid, build_preprocessing(slide, plan, options))
+    result = _open_or_create_store(work, model, plan, tiles)
     worked = _run_tiles(work, model, tiles, result)
     if not (result.state == DONE).any():
         raise InputError(f"not one tile of {slide.info.path.name} could be read: the file is damaged. Copy it again.")
     warnings = (
         *slide.info.warnings,
         *plan.warnings,
-        *_cautions(model, result, worked=worked),
+        *_result_warnings(model, result, worked=worked),
     )
     warnings = (kept, *warnings) if kept else warnings
-    said, unfamiliar = None, _unfamiliar(model, tiles, plan)
+    said, unfamiliar = None, _out_of_distribution_share(model, tiles, plan)
     if model.bags is not None:
         work.run.report(Progress(0, None, f"Answering {slide.info.name} as a whole"))
-        found = answer_slide(model.bags, result, options, work.run)
-        said, unfamiliar = found.content, 1.0 if found.unlike else unfamiliar
-    info = info_of(model)
-    validity = slide_validity(slide.info, plan.grid, info, options, result, unfamiliar)
-    return Analysed(slide.info, info, plan, options, result, warnings, time.monotonic() - started, said, validity)
+        found = predict_slide(model.bags, result, options, work.run)
+        said, unfamiliar = found.content, 1.0 if found.is_out_of_distribution else unfamiliar
+    info = model_info(model)
+    validity = check_slide_validity(slide.info, plan.grid, info, options, result, unfamiliar)
+    return SlideAnalysis(slide.info, info, plan, options, result, warnings, time.monotonic() - started, said, validity)
 
 
 def load_model(options: SlideOptions) -> TileModel:
     """Load the model that options name."""
-    from napari_melanoma.slides.tile_models import Loading, load_slide_model
+    from napari_melanoma.slides.tile_models import LoadOptions, load_slide_model
 
-    how = Loading(
+    how = LoadOptions(
         options.weights,
         options.download,
         None if options.device == "auto" else options.device,
@@ -217,45 +229,45 @@ def load_model(options: SlideOptions) -> TileModel:
     return load_slide_model(options.model or DEFAULT_TILE_MODEL, how)
 
 
-def _store(work: _Work, model: TileModel, plan: SlidePlan, tiles: SlideTiles) -> SlideResult:
+def _open_or_create_store(work: _SlideJob, model: TileModel, plan: AnalysisPlan, tiles: TileReader) -> SlideResult:
     """Open the store of an analysis that was begun here, or make a new one."""
-    folder, spec = work.place.path, spec_of(work.slide.info, model.info, plan, work.options)
-    take_up(folder, spec)
+    folder, spec = work.run_folder.path, result_spec(work.slide.info, model.info, plan, work.options)
+    resume_unfinished(folder, spec)
     if (folder / STORE).exists():
         result = SlideResult.open(folder, writable=True)
-        result.refuse_others(spec)
-        model.continue_with(result.spec.precision, result.spec.batch_size)
+        result.check_same_analysis(spec)
+        model.resume_with(result.spec.precision, result.spec.batch_size)
         return result
-    update = {**_settled(model, plan, tiles), **model.sizes(), "batch_size": model.batch_size}
+    update = {**_choose_precision(model, plan, tiles), **model.output_sizes(), "batch_size": model.batch_size}
     return SlideResult.create(folder, spec.model_copy(update=update), plan.order)
 
 
-def _settled(model: TileModel, plan: SlidePlan, tiles: SlideTiles) -> dict[str, Any]:
+def _choose_precision(model: TileModel, plan: AnalysisPlan, tiles: TileReader) -> dict[str, Any]:
     """Choose the precision by tiles from all over the tissue; say how far half precision moved an answer, if asked."""
     if model.precision == "fp32":
         return {"precision": model.precision}
-    shown, good = tiles.read(plan.sample(CHECKED_TILES))
-    away = model.settle_precision(shown[good])
+    shown, good = tiles.read(plan.sample_tiles(PRECISION_CHECK_TILES))
+    away = model.choose_precision(shown[good])
     log.info("half precision moved answers by at most %.4f on %d tiles", away, int(good.sum()))
     return {"precision": model.precision, "precision_difference": away if good.any() else None}
 
 
-def _failed(result: SlideResult) -> int:
+def _count_failed_tiles(result: SlideResult) -> int:
     """How many tiles could not be read."""
     return int((result.state == FAILED).sum())
 
 
-def _run_tiles(work: _Work, model: TileModel, tiles: SlideTiles, result: SlideResult) -> bool:
+def _run_tiles(work: _SlideJob, model: TileModel, tiles: TileReader, result: SlideResult) -> bool:
     """Analyse what is left to do; say whether there was something."""
     from napari_melanoma.core.pipeline import usable_cores
-    from napari_melanoma.slides.engine import Pace, Stages, analyse_tiles, batches_to_do
+    from napari_melanoma.slides.engine import EngineStages, TileRate, analyze_tiles, pending_batches
 
     order, state = result.order, result.state
-    todo = batches_to_do(order, state, result.spec.batch_size)
-    left = sum(len(batch.places) for batch in todo)
-    failed = _failed(result) - _failed_in(todo, state)
-    telling = _Telling(work, len(order), len(order) - left, failed, Pace(left))
-    work.place.tell(
+    todo = pending_batches(order, state, result.spec.batch_size)
+    left = sum(len(batch.tiles) for batch in todo)
+    failed = _count_failed_tiles(result) - _count_failed_in_batches(todo, state)
+    telling = _ProgressReporter(work, len(order), len(order) - left, failed, TileRate(left))
+    work.run_folder.append_event(
         "started",
         slide=work.slide.info.name,
         done=len(order) - left,
@@ -265,23 +277,23 @@ def _run_tiles(work: _Work, model: TileModel, tiles: SlideTiles, result: SlideRe
         device=model.device,
         precision=model.precision,
         batch_size=model.batch_size,
-        **provenance(),
+        **collect_provenance(),
     )
     if todo:
         readers = work.options.workers or max(2, min(8, usable_cores()))
-        analyse_tiles(Stages(tiles.read, model, result.writer(), readers), todo, work.run, telling.add)
+        analyze_tiles(EngineStages(tiles.read, model, result.writer(), readers), todo, work.run, telling.add)
     return bool(todo)
 
 
-def _failed_in(batches: list[Batch], state: np.ndarray) -> int:
+def _count_failed_in_batches(batches: list[TileBatch], state: np.ndarray) -> int:
     """How many tiles of batches that are done again had failed."""
-    return sum(int((state[batch.places[:, 0], batch.places[:, 1]] == FAILED).sum()) for batch in batches)
+    return sum(int((state[batch.tiles[:, 0], batch.tiles[:, 1]] == FAILED).sum()) for batch in batches)
 
 
-class _Telling:
+class _ProgressReporter:
     """Turns counted batches into progress for whoever started the run, and into events for whoever watches it."""
 
-    def __init__(self, work: _Work, total: int, done: int, failed: int, pace: Any) -> None:  # noqa: ANN401
+    def __init__(self, work: _SlideJob, total: int, done: int, failed: int, pace: Any) -> None:  # noqa: ANN401
         self._work, self._total, self._done, self._failed, self._pace = work, total, done, failed, pace
         self._told = 0.0
 
@@ -295,9 +307,9 @@ class _Telling:
             return
         self._told = now
         speed, eta = self._pace.tiles_per_s, self._pace.eta_s
-        said = f"{self._work.slide.info.name}: {speed:.0f} tiles/s" + (f", {duration(eta)} left" if eta else "")
+        said = f"{self._work.slide.info.name}: {speed:.0f} tiles/s" + (f", {format_duration(eta)} left" if eta else "")
         self._work.run.report(Progress(self._done, self._total, said))
-        self._work.place.tell(
+        self._work.run_folder.append_event(
             "progress",
             message=said,
             done=self._done,
@@ -308,62 +320,64 @@ class _Telling:
         )
 
 
-def _cautions(model: TileModel, result: SlideResult, *, worked: bool) -> list[str]:
+def _result_warnings(model: TileModel, result: SlideResult, *, worked: bool) -> list[str]:
     """What a reader of the answer should know of it; ``worked`` says whether the model was asked now."""
-    from napari_melanoma.slides.tile_models import MIXED
+    from napari_melanoma.slides.tile_models import MIXED_PRECISION_NOTE
 
-    failed, tiles = _failed(result), len(result.order)
+    failed, tiles = _count_failed_tiles(result), len(result.order)
     cautions = []
     if failed:
         cautions.append(
             f"{failed} of {tiles} tiles ({100 * failed / tiles:.1f} %) could not be read; they count for nothing."
         )
     if worked and model.precision != result.spec.precision:
-        cautions.append(f"begun in {result.spec.precision}, gone on in {model.precision}: {MIXED}")
+        cautions.append(f"begun in {result.spec.precision}, gone on in {model.precision}: {MIXED_PRECISION_NOTE}")
     return cautions
 
 
-def _unfamiliar(model: TileModel, tiles: SlideTiles, plan: SlidePlan) -> float | None:
+def _out_of_distribution_share(model: TileModel, tiles: TileReader, plan: AnalysisPlan) -> float | None:
     """Share of tiles spread over the slide that look unlike those that the model learnt from; None if unknown."""
     if not model.info.bundle:
         return None
     from napari_melanoma.models.bundle import read_bundle
-    from napari_melanoma.slides.tile_models import Familiar
+    from napari_melanoma.slides.tile_models import TileNoveltyDetector
 
-    familiar = Familiar.of(read_bundle(Path(model.info.bundle)), model.device)
+    familiar = TileNoveltyDetector.from_bundle(read_bundle(Path(model.info.bundle)), model.device)
     if familiar is None:
         return None
-    shown, good = tiles.read(plan.sample(LOOKED_AT))
-    unlike = familiar.unlike(shown[good])
+    shown, good = tiles.read(plan.sample_tiles(NOVELTY_TILES))
+    unlike = familiar.is_out_of_distribution(shown[good])
     return float(unlike.mean()) if len(unlike) else None
 
 
 @contextmanager
-def _told(place: RunFolder) -> Iterator[None]:
+def _final_event_recorded(place: RunFolder) -> Iterator[None]:
     """Leave a last word in the folder, however the analysis ends."""
     try:
         yield
     except (Cancelled, KeyboardInterrupt, SystemExit):
-        place.tell_last("cancelled")
+        place.append_final_event("cancelled")
         raise
     except Exception as error:
         log.exception("the analysis failed")
         with suppress(SaveError):  # the disk may be full to the last byte, or the folder may be gone
-            place.tell_last("failed", type=type(error).__name__, message=str(error))
+            place.append_final_event("failed", type=type(error).__name__, message=str(error))
         raise
 
 
-MADE = ("lesions", "score", "target", "prevalence")  # of tiles that are done
+POSTPROCESSING_OPTIONS = ("lesions", "score", "target", "prevalence")  # of tiles that are done
 
 
-def analysed_before(folder: Path, slide: SlideInfo, model: TileModel, options: SlideOptions) -> dict[str, Any] | None:
+def find_matching_result(
+    folder: Path, slide: SlideInfo, model: TileModel, options: SlideOptions
+) -> dict[str, Any] | None:
     """Give the answer of an analysis that ended, where it is the one that is asked for now.
 
     Lesions at thresholds that somebody chose and saved later count as those that were asked for.
 
     Content of ``result.json``; None where there is something to do.
     """
-    content = read_content(folder)
+    content = read_slide_result(folder)
     if not content or (content.get("target") and content.get("outlines") and not (folder / OUTLINES).is_file()):
         return None
     try:
@@ -371,16 +385,16 @@ def analysed_before(folder: Path, slide: SlideInfo, model: TileModel, options: S
         waits = (result.state == WAITING).any()
     except InputError:
         return None
-    asked = json.loads(json.dumps(settings_of(model.info, options)))
-    other = result.spec.fingerprint != slide.fingerprint or differing(result.spec.settings, asked)
-    if waits or other or not _answered_by(content, model) or not _made_so(content, options):
+    asked = json.loads(json.dumps(analysis_settings(model.info, options)))
+    other = result.spec.fingerprint != slide.fingerprint or differing_settings(result.spec.settings, asked)
+    if waits or other or not _is_from_model(content, model) or not _has_postprocessing_options(content, options):
         return None
     return content
 
 
-def _answered_by(content: dict[str, Any], model: TileModel) -> bool:
+def _is_from_model(content: dict[str, Any], model: TileModel) -> bool:
     """Whether this very model answered."""
-    told, info = content.get("model") or {}, info_of(model)
+    told, info = content.get("model") or {}, model_info(model)
     return (told.get("name"), told.get("fingerprint"), told.get("answers")) == (
         info.name,
         info.fingerprint,
@@ -388,20 +402,20 @@ def _answered_by(content: dict[str, Any], model: TileModel) -> bool:
     )
 
 
-def _made_so(content: dict[str, Any], options: SlideOptions) -> bool:
+def _has_postprocessing_options(content: dict[str, Any], options: SlideOptions) -> bool:
     """Whether lesions and scores were made of the tiles as is asked for."""
     now = dict(content.get("options") or {})
     then = {**now, "lesions": content.get("lesions_asked") or now.get("lesions")}
-    asked = options.model_dump(mode="json", include={*MADE})
+    asked = options.model_dump(mode="json", include={*POSTPROCESSING_OPTIONS})
     return any(all(made.get(key) == value for key, value in asked.items()) for made in (now, then))
 
 
 PREVIOUS, UNFINISHED = ".previous", ".unfinished"
-MOVED = (RESULT, HEATMAP, TISSUE)  # the store goes first and comes back last: with it a folder counts as analyzed
-COPIED = (OUTLINES, LESIONS)
+MOVED_FILES = (RESULT, HEATMAP, TISSUE)  # the store goes first and comes back last: with it a folder counts as analyzed
+COPIED_FILES = (OUTLINES, LESIONS)
 
 
-def make_room(folder: Path) -> str:
+def back_up_result(folder: Path) -> str:
     """Put a finished result by, so that an analysis can begin again; an unfinished one is discarded.
 
     Which lesions were kept under another name, in words; empty where none were.
@@ -412,12 +426,12 @@ def make_room(folder: Path) -> str:
         put_by = finished and not previous.exists()
         if put_by:
             previous.mkdir()
-            for name in COPIED:
+            for name in COPIED_FILES:
                 if (folder / name).is_file():
                     shutil.copy2(folder / name, previous / name)
-        kept = set_aside(folder)  # goes by what the result says of the outlines
+        kept = back_up_corrected_lesions(folder)  # goes by what the result says of the outlines
         if put_by:
-            for name in (STORE, *MOVED):
+            for name in (STORE, *MOVED_FILES):
                 if (folder / name).exists():
                     (folder / name).rename(previous / name)
         (folder / RESULT).unlink(missing_ok=True)
@@ -427,19 +441,19 @@ def make_room(folder: Path) -> str:
     return kept
 
 
-def take_up(folder: Path, spec: ResultSpec) -> None:
+def resume_unfinished(folder: Path, spec: SlideResultSpec) -> None:
     """Go on with the part of the same analysis that a cancelled replacement had done, where there is one."""
     kept = folder / UNFINISHED
     if not kept.is_dir():
         return
     if not (folder / STORE).exists():
         with suppress(MelanomaError):  # of other settings, or damaged
-            SlideResult.open(kept).refuse_others(spec)
+            SlideResult.open(kept).check_same_analysis(spec)
             (kept / STORE).rename(folder / STORE)
     shutil.rmtree(kept, ignore_errors=True)
 
 
-def bring_back(folder: Path) -> bool:
+def restore_previous(folder: Path) -> bool:
     """Bring the finished result back; what the replacement has done so far is kept for when it goes on."""
     previous, unfinished = folder / PREVIOUS, folder / UNFINISHED
     if not previous.is_dir():
@@ -449,7 +463,7 @@ def bring_back(folder: Path) -> bool:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()
             (folder / STORE).rename(unfinished / STORE)
-        for name in (*COPIED, *MOVED):
+        for name in (*COPIED_FILES, *MOVED_FILES):
             if (previous / name).exists():
                 (previous / name).replace(folder / name)
         if (previous / STORE).is_dir():

@@ -12,19 +12,19 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.context import CONCERNS_ALL, RunContext
-from napari_melanoma.core.errors import OtherResults, in_words
-from napari_melanoma.slides.analysis import analyse_slide, load_model
+from napari_melanoma.core.context import BATCH_ERRORS, RunContext
+from napari_melanoma.core.errors import ResultsMismatch, describe_error
+from napari_melanoma.slides.analysis import analyze_slide, load_model
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.result_folder import SlideFolders, note_slide
+from napari_melanoma.slides.result_folder import SlideFolderNames, record_slide
 from napari_melanoma.slides.table import TABLE, SlideStatus, SlideTable
 
 if TYPE_CHECKING:
     from napari_melanoma.slides.tile_models import TileModel
 
-__all__ = ["SlideModels", "SlidesSummary", "analyse_slides"]
+__all__ = ["SharedTileModel", "SlidesSummary", "analyze_slides"]
 
-ENDS_BYTES = 4 << 20
+WARM_BYTES = 4 << 20
 log = logging.getLogger(__name__)
 
 
@@ -38,18 +38,18 @@ class SlidesSummary:
     seconds: float
 
 
-def _ignore(status: SlideStatus) -> None:
+def _ignore_status(status: SlideStatus) -> None:
     """Take an outcome and do nothing with it."""
 
 
-def analyse_slides(
+def analyze_slides(
     paths: Sequence[Path],
     out: Path,
     options: SlideOptions,
     *,
     run: RunContext,
     force: bool = False,
-    tell: Callable[[SlideStatus], None] = _ignore,
+    on_status: Callable[[SlideStatus], None] = _ignore_status,
 ) -> SlidesSummary:
     """Analyse slides one after the other with one model; what is done of each is kept and not done again.
 
@@ -82,19 +82,19 @@ def analyse_slides(
         the folder of one slide fails that slide.
     """
     started, table = time.monotonic(), SlideTable(out / TABLE)
-    models, counts, folders = SlideModels(options), {"done": 0, "failed": 0}, SlideFolders(out)
+    models, counts, folders = SharedTileModel(options), {"done": 0, "failed": 0}, SlideFolderNames(out)
     for path, following in zip(paths, [*paths[1:], None], strict=True):
         run.check()
         if following is not None:
-            _warm(following)
-        status = _one(path, folders.place(path), models, run, force=force)
+            _prefetch(following)
+        status = _analyze_one(path, folders.folder_for(path), models, run, force=force)
         counts[status.status] += 1
         table.put(status)
-        tell(status)
+        on_status(status)
     return SlidesSummary(counts["done"], counts["failed"], table.path, time.monotonic() - started)
 
 
-class SlideModels:
+class SharedTileModel:
     """The one model of all slides, loaded when the first slide needs it.
 
     Parameters
@@ -107,7 +107,7 @@ class SlideModels:
         self.options = options
         self._model: TileModel | None = None
 
-    def fresh(self) -> TileModel:
+    def get_reset(self) -> TileModel:
         """Give the model with passes and precision as asked for, whatever a slide before made of them.
 
         Returns
@@ -122,24 +122,26 @@ class SlideModels:
         """
         if self._model is None:
             self._model = load_model(self.options)
-        self._model.begin_again(self.options.batch_size)
+        self._model.reset(self.options.batch_size)
         return self._model
 
 
-def _one(path: Path, folder: Path, models: SlideModels, run: RunContext, *, force: bool) -> SlideStatus:
+def _analyze_one(path: Path, folder: Path, models: SharedTileModel, run: RunContext, *, force: bool) -> SlideStatus:
     """Analyse one slide; a fault of its own is told, one that concerns all is raised."""
     try:
-        note_slide(folder, path)
-        outcome = analyse_slide(path, folder, models.options, run, load=models.fresh, force=force)
-    except CONCERNS_ALL:
+        record_slide(folder, path)
+        outcome = analyze_slide(path, folder, models.options, run, load=models.get_reset, force=force)
+    except BATCH_ERRORS:
         raise
     except Exception as error:
         log.debug("%s failed", path, exc_info=True)
-        return SlideStatus(path, folder, "failed", error=in_words(error), keeps=isinstance(error, OtherResults))
-    return SlideStatus(path, folder, "done", outcome.content, before=outcome.before)
+        return SlideStatus(
+            path, folder, "failed", error=describe_error(error), keep_row=isinstance(error, ResultsMismatch)
+        )
+    return SlideStatus(path, folder, "done", outcome.content, already_done=outcome.already_done)
 
 
-def _warm(following: Path) -> None:
+def _prefetch(following: Path) -> None:
     """Read both ends of a file, so that the system has them in memory when its turn comes; nobody waits for that."""
     Thread(target=_touch, args=(following,), name="next slide", daemon=True).start()
 
@@ -147,6 +149,6 @@ def _warm(following: Path) -> None:
 def _touch(path: Path) -> None:
     """Read where a slide says what it holds; what is wrong with it is said when its turn comes."""
     with suppress(OSError), path.open("rb") as file:
-        file.read(ENDS_BYTES)
-        file.seek(max(file.tell(), file.seek(0, SEEK_END) - ENDS_BYTES))
-        file.read(ENDS_BYTES)
+        file.read(WARM_BYTES)
+        file.seek(max(file.tell(), file.seek(0, SEEK_END) - WARM_BYTES))
+        file.read(WARM_BYTES)

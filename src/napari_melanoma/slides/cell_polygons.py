@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.geometry import Box
-    from napari_melanoma.core.placement import MapPlace
+    from napari_melanoma.core.placement import MapPlacement
 
 Point = tuple[int, int]
 
 
-def cell_polygons(mask: NDArray[np.bool_], place: MapPlace) -> tuple[Polygon, ...]:
+def cell_polygons(mask: NDArray[np.bool_], place: MapPlacement) -> tuple[Polygon, ...]:
     """Trace the outer edges of the cells of a mask.
 
     No ring meets itself, not even at a corner: cells that touch at a corner alone are polygons of their own, and a ring
@@ -31,16 +31,16 @@ def cell_polygons(mask: NDArray[np.bool_], place: MapPlace) -> tuple[Polygon, ..
     from scipy import ndimage
 
     parts, _ = ndimage.label(mask)  # cells joined by their sides: each part has one outer ring
-    rings = [part for ring in _traced(mask) for part in _untied(ring)]
+    rings = [part for ring in _trace_outlines(mask) for part in _split_at_repeated_points(ring)]
     outer = {_part_at(ring, parts, 0): ring for ring in rings if signed_area(ring) > 0}
     holes: dict[int, list[Ring]] = {part: [] for part in outer}
     for hole in (ring for ring in rings if signed_area(ring) < 0):
-        holes[_part_at(hole, parts, -1)].append(_placed(hole, place))
-    found = [Polygon(_placed(ring, place), tuple(holes[part])) for part, ring in outer.items()]
+        holes[_part_at(hole, parts, -1)].append(_to_slide_ring(hole, place))
+    found = [Polygon(_to_slide_ring(ring, place), tuple(holes[part])) for part, ring in outer.items()]
     return tuple(sorted(found, key=lambda polygon: -polygon.area))
 
 
-def cells_within(polygons: Iterable[Polygon], place: MapPlace, window: Box) -> NDArray[np.bool_]:
+def rasterize_polygons(polygons: Iterable[Polygon], place: MapPlacement, window: Box) -> NDArray[np.bool_]:
     """Tell which cells have their centre within polygons: the inverse of ``cell_polygons``, and it takes drawn ones.
 
     ``polygons``: in pixels of the finest level. Returns bool (row, column) of the window.
@@ -50,33 +50,33 @@ def cells_within(polygons: Iterable[Polygon], place: MapPlace, window: Box) -> N
         inside = np.zeros_like(mask)
         for ring in polygon.rings:
             vertices = place.to_map(as_array(ring)) - (window.top, window.left)
-            inside ^= (windings(vertices, mask.shape) & 1).astype(bool)
+            inside ^= (winding_numbers(vertices, mask.shape) & 1).astype(bool)
         mask |= inside
     return mask
 
 
-def _traced(mask: NDArray[np.bool_]) -> list[list[Point]]:
+def _trace_outlines(mask: NDArray[np.bool_]) -> list[list[Point]]:
     """Closed lines of lattice points where the edge turns, the mask on their right; cells at a corner stay apart."""
     padded = np.pad(mask, 1).astype(np.int8)
     across, down = np.diff(padded, axis=1)[1:-1], np.diff(padded, axis=0)[:, 1:-1]
     following: dict[Point, list[Point]] = {}
     # Down a right edge, up a left one, right along an upper edge, left along a lower one: clockwise on a screen.
     for starts, ends in (
-        _runs(across.T, -1, upright=True),
-        tuple(reversed(_runs(across.T, 1, upright=True))),
-        _runs(down, 1, upright=False),
-        tuple(reversed(_runs(down, -1, upright=False))),
+        _edge_runs(across.T, -1, upright=True),
+        tuple(reversed(_edge_runs(across.T, 1, upright=True))),
+        _edge_runs(down, 1, upright=False),
+        tuple(reversed(_edge_runs(down, -1, upright=False))),
     ):
         for start, end in zip(map(tuple, starts.tolist()), map(tuple, ends.tolist()), strict=True):
             following.setdefault(start, []).append(end)
     lines = []
     for start in list(following):
         while start in following:
-            lines.append(_followed(following, start))
+            lines.append(_follow_line(following, start))
     return lines
 
 
-def _runs(steps: NDArray[np.int8], sign: int, *, upright: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _edge_runs(steps: NDArray[np.int8], sign: int, *, upright: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Both ends, (row, column), of each straight piece of the edge: cells in a line whose step has the same sign."""
     lines, starts = np.nonzero(np.diff(np.pad((steps == sign).astype(np.int8), ((0, 0), (1, 1))), axis=1) == 1)
     _, ends = np.nonzero(np.diff(np.pad((steps == sign).astype(np.int8), ((0, 0), (1, 1))), axis=1) == -1)
@@ -84,7 +84,7 @@ def _runs(steps: NDArray[np.int8], sign: int, *, upright: bool) -> tuple[NDArray
     return (first[:, ::-1], last[:, ::-1]) if upright else (first, last)
 
 
-def _followed(following: dict[Point, list[Point]], start: Point) -> list[Point]:
+def _follow_line(following: dict[Point, list[Point]], start: Point) -> list[Point]:
     """Take one closed line out of the pieces, turning right where two cross."""
     line, point, came = [start], following[start].pop(), start
     if not following[start]:
@@ -104,7 +104,7 @@ def _right_turn(came: Point, at: Point, to: Point) -> int:
     return (at[1] - came[1]) * (to[0] - at[0]) - (at[0] - came[0]) * (to[1] - at[1])
 
 
-def _untied(line: list[Point]) -> list[Ring]:
+def _split_at_repeated_points(line: list[Point]) -> list[Ring]:
     """Cut a line that comes back to one of its points into rings that do not."""
     rings: list[Ring] = []
     path: list[Point] = []
@@ -128,12 +128,12 @@ def _part_at(ring: Ring, parts: NDArray[np.int32], above: int) -> int:
     return int(parts[int(row) + above, int(column)])
 
 
-def _placed(ring: Ring, place: MapPlace) -> Ring:
+def _to_slide_ring(ring: Ring, place: MapPlacement) -> Ring:
     """A ring of lattice points on the slide."""
     return as_ring(place.to_slide(as_array(ring)))
 
 
-def windings(vertices: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.int32]:
+def winding_numbers(vertices: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.int32]:
     """Count how often a closed ring runs around the centre of each cell, clockwise on a screen as positive.
 
     Each edge is met by the rows of cell centres that it spans; what it adds there holds for all cells to its right.

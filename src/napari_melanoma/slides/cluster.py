@@ -26,19 +26,19 @@ from napari_melanoma.core.errors import (
     MelanomaError,
     RunError,
     SaveError,
-    in_words,
+    describe_error,
 )
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.slides.analysis import analyse_slide
-from napari_melanoma.slides.batch import SlideModels
+from napari_melanoma.slides.analysis import analyze_slide
+from napari_melanoma.slides.batch import SharedTileModel
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.result_folder import note_slide
-from napari_melanoma.slides.table import Row, SlideStatus, row_of
+from napari_melanoma.slides.result_folder import record_slide
+from napari_melanoma.slides.table import Row, SlideStatus, status_to_row
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-NEARLY_FULL = 0.8
+HIGH_MEMORY_SHARE = 0.8
 GIB = 2**30
 
 
@@ -47,7 +47,7 @@ class WorkerLost(Exception):  # noqa: N818 - an outcome that is counted, not an 
 
 
 @dataclass(frozen=True)
-class WorkerSeen:
+class WorkerStatus:
     """A worker as its scheduler last saw it.
 
     ``name`` is for people, ``memory`` and ``limit`` (0: none) in bytes; only one that is ``ready`` begins anything.
@@ -59,44 +59,44 @@ class WorkerSeen:
     ready: bool = True
 
     @property
-    def farewell(self) -> str:
+    def exit_reason(self) -> str:
         """What is to be said when it ended without a word."""
         told = f"its process ended without a word ({self.name}"
         if not self.limit:
             return f"{told}): killed, out of memory, or its machine has gone"
         told += f", with {self.memory / GIB:.1f} of {self.limit / GIB:.1f} GiB when last seen)"
-        full = self.memory > NEARLY_FULL * self.limit
+        full = self.memory > HIGH_MEMORY_SHARE * self.limit
         return f"{told}: out of memory" if full else f"{told}: killed, out of memory, or its machine has gone"
 
 
-class Given(Protocol):
+class SubmittedJob(Protocol):
     """A job that a worker has."""
 
-    def ended(self) -> bool:
+    def is_done(self) -> bool:
         """Say whether there is an answer, or will be none."""
 
-    def answer(self) -> Answer:
+    def result(self) -> CohortJobResult:
         """Give the answer."""
 
-    def drop(self) -> None:
+    def cancel(self) -> None:
         """Wait for it no longer; where it has not begun, it never will."""
 
 
 class Cluster(Protocol):
     """Workers who come and go."""
 
-    def workers(self) -> dict[str, WorkerSeen]:
+    def workers(self) -> dict[str, WorkerStatus]:
         """Look who is there."""
 
-    def give(self, address: str, job: Job) -> Given:
+    def submit(self, address: str, job: CohortJob) -> SubmittedJob:
         """Hand a job to a worker."""
 
 
 CONNECT_S, CLOSE_S = 20.0, 5.0
 ADDRESS = re.compile(r"((tcp|tls|wss?)://)?[^/\s]+:\d+")
-GONE = "What is done stays: start scheduler and workers again, and run the same command to go on."
-LEAST_MEMORY = 2 * 2**30  # of a process, also where many share little: not all need most at once
-LOCAL = {
+RESTART_ADVICE = "What is done stays: start scheduler and workers again, and run the same command to go on."
+MIN_MEMORY = 2 * 2**30  # of a process, also where many share little: not all need most at once
+LOCAL_CONFIG = {
     "distributed.scheduler.allowed-failures": 0,  # a death is an attempt, and attempts are counted here
     # A process that ends is noticed at once; one that imports torch on a busy machine may be silent for minutes.
     "distributed.scheduler.worker-ttl": "1 hour",
@@ -120,43 +120,47 @@ class DaskCluster:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def workers(self) -> dict[str, WorkerSeen]:
+    def workers(self) -> dict[str, WorkerStatus]:
         """Look who is there."""
         if self._client.status != "running":
-            raise ClusterError(f"the scheduler does not answer any more. {GONE}")
+            raise ClusterError(f"the scheduler does not answer any more. {RESTART_ADVICE}")
         try:
             found: dict[str, dict[str, Any]] = self._client.scheduler_info(n_workers=-1)["workers"]
         except Exception as error:  # of whatever kind: a connection breaks in many ways
-            raise ClusterError(f"the scheduler does not answer any more ({_words(error)}). {GONE}") from error
-        return {address: _seen(address, worker) for address, worker in found.items()}
+            raise ClusterError(
+                f"the scheduler does not answer any more ({_describe_error(error)}). {RESTART_ADVICE}"
+            ) from error
+        return {address: _worker_status(address, worker) for address, worker in found.items()}
 
-    def give(self, address: str, job: Job) -> GivenByDask:
+    def submit(self, address: str, job: CohortJob) -> DaskJob:
         """Hand a job to a worker, and to no other one."""
         try:
-            future = self._client.submit(analyse, job, workers=[address], allow_other_workers=False, pure=False)
+            future = self._client.submit(run_job, job, workers=[address], allow_other_workers=False, pure=False)
         except Exception as error:
-            raise ClusterError(f"the scheduler takes no slide any more ({_words(error)}). {GONE}") from error
-        return GivenByDask(future)
+            raise ClusterError(
+                f"the scheduler takes no slide any more ({_describe_error(error)}). {RESTART_ADVICE}"
+            ) from error
+        return DaskJob(future)
 
 
-class GivenByDask:
+class DaskJob:
     """A job that a worker of dask has."""
 
     def __init__(self, future: Future) -> None:
         self._future = future
 
-    def ended(self) -> bool:
+    def is_done(self) -> bool:
         """Say whether there is an answer, or will be none."""
         return str(self._future.status) != "pending"
 
-    def answer(self) -> Answer:
+    def result(self) -> CohortJobResult:
         """Give the answer."""
         from distributed.scheduler import KilledWorker
 
         if self._future.status not in ("finished", "error"):
             raise WorkerLost
         try:
-            answer: Answer = self._future.result(timeout=CONNECT_S)
+            answer: CohortJobResult = self._future.result(timeout=CONNECT_S)
         except (KilledWorker, OSError, TimeoutError) as error:
             raise WorkerLost from error
         except Exception as error:  # ours come as answers: this is dask's
@@ -165,17 +169,17 @@ class GivenByDask:
                     "scheduler and workers do not know this program. Start them in the environment that "
                     "napari-melanoma is installed in."
                 ) from error
-            return Answer("again", f"unexpected {_words(error)}")
+            return CohortJobResult("again", f"unexpected {_describe_error(error)}")
         return answer
 
-    def drop(self) -> None:
+    def cancel(self) -> None:
         """Wait for it no longer."""
         with suppress(Exception):  # the scheduler may have gone
             self._future.cancel()
 
 
 @contextmanager
-def connected(scheduler: str) -> Iterator[DaskCluster]:
+def connect_cluster(scheduler: str) -> Iterator[DaskCluster]:
     """Share the work among the workers of a scheduler that somebody has started.
 
     While it is connected; scheduler and workers go on afterwards.
@@ -185,16 +189,16 @@ def connected(scheduler: str) -> Iterator[DaskCluster]:
         raise ConfigError(
             f"'{scheduler}' is no scheduler: expected an address such as tcp://node1:8786, or the file of a scheduler."
         )
-    _require()
+    _require_dask()
     from distributed import Client
 
-    _silence()
+    _silence_dask()
     where = {"scheduler_file" if is_file else "address": scheduler}
     try:
         client = Client(**where, timeout=CONNECT_S, set_as_default=False)
     except Exception as error:
         raise ClusterError(
-            f"no scheduler answers at {scheduler} within {CONNECT_S:.0f} seconds ({_words(error)}). Start one with "
+            f"no scheduler answers at {scheduler} within {CONNECT_S:.0f} seconds ({_describe_error(error)}). Start one with "
             "'dask scheduler', and workers with 'dask worker ADDRESS', or check the address."
         ) from error
     try:
@@ -205,21 +209,21 @@ def connected(scheduler: str) -> Iterator[DaskCluster]:
 
 
 @contextmanager
-def started(processes: int) -> Iterator[DaskCluster]:
+def start_cluster(processes: int) -> Iterator[DaskCluster]:
     """Share the work among processes of this machine, which end with this one.
 
     They are spawned, never forked; each has its share of the cores and of the memory, and one that dies is replaced.
     Nobody but them can talk to the scheduler: certificates are made for the occasion.
     """
-    _require()
+    _require_dask()
     import dask
     from distributed import Client, LocalCluster
 
     from napari_melanoma.core.pipeline import usable_cores
 
-    _silence()
-    memory = max(LEAST_MEMORY, psutil.virtual_memory().total // processes)
-    with dask.config.set(LOCAL):
+    _silence_dask()
+    memory = max(MIN_MEMORY, psutil.virtual_memory().total // processes)
+    with dask.config.set(LOCAL_CONFIG):
         try:
             local = LocalCluster(
                 n_workers=processes,
@@ -231,7 +235,9 @@ def started(processes: int) -> Iterator[DaskCluster]:
             )
             client = Client(local, set_as_default=False)
         except (OSError, RuntimeError, TimeoutError) as error:
-            raise ClusterError(f"no processes could be started ({_words(error)}). Analyse with fewer.") from error
+            raise ClusterError(
+                f"no processes could be started ({_describe_error(error)}). Analyse with fewer."
+            ) from error
         try:
             yield DaskCluster(client)
         finally:
@@ -240,7 +246,7 @@ def started(processes: int) -> Iterator[DaskCluster]:
                     part.close(CLOSE_S)
 
 
-def _require() -> None:
+def _require_dask() -> None:
     """Refuse to go on without dask."""
     missing = [name for name in ("distributed", "cryptography") if find_spec(name) is None]
     if missing:
@@ -250,32 +256,32 @@ def _require() -> None:
         )
 
 
-def _silence() -> None:
+def _silence_dask() -> None:
     """Leave it to us to say what happened: dask would tell of each worker that comes and goes, with tracebacks."""
     for name in ("tornado", *(name for name in logging.root.manager.loggerDict if name.startswith("distributed"))):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _seen(address: str, worker: dict[str, Any]) -> WorkerSeen:
+def _worker_status(address: str, worker: dict[str, Any]) -> WorkerStatus:
     """A worker in the words of its scheduler."""
     name, host = worker.get("name", address), address.split("://")[-1].rsplit(":", 1)[0]
     said = f"process {name}" if isinstance(name, int) else name if host in name else f"{name} at {host}"
     memory, limit = worker["metrics"].get("memory"), worker.get("memory_limit")
-    return WorkerSeen(said, int(memory or 0), int(limit or 0), worker.get("status") == "running")
+    return WorkerStatus(said, int(memory or 0), int(limit or 0), worker.get("status") == "running")
 
 
-def _words(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """An error of another program in a few words."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 # What became of it: bad input stays bad; "again" may go well elsewhere or later; "all" concerns every slide.
-Outcome = Literal["done", "bad", "again", "busy", "all", "cancelled"]
-_one_at_a_time = threading.Lock()  # the model is one, also where a worker has several threads
+JobOutcome = Literal["done", "bad", "again", "busy", "all", "cancelled"]
+_job_lock = threading.Lock()  # the model is one, also where a worker has several threads
 
 
 @dataclass(frozen=True)
-class Job:
+class CohortJob:
     """One slide to be analysed: the slide, its folder, how, and by which version of this program."""
 
     slide: Path
@@ -286,63 +292,65 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Answer:
+class CohortJobResult:
     """What became of a job: the row of the slide where it is done; where not, what is wrong and which error that is."""
 
-    outcome: Outcome
+    outcome: JobOutcome
     error: str = ""
     kind: str = ""
     row: Row = field(default_factory=dict)
 
 
-def analyse(job: Job) -> Answer:
+def run_job(job: CohortJob) -> CohortJobResult:
     """Analyse one slide, after others that this process is still busy with.
 
     Returns also where it failed, whatever the reason.
     """
     if job.version != __version__:
         said = f"a worker has napari-melanoma {__version__}, this is {job.version}. Install one version everywhere."
-        return Answer("all", said, ClusterError.__name__)
+        return CohortJobResult("all", said, ClusterError.__name__)
     if not job.slide.exists():
-        return Answer(
+        return CohortJobResult(
             "again", f"the worker does not see {job.slide.name}. All machines must share the folder of slides."
         )
-    with _one_at_a_time:
+    with _job_lock:
         try:
-            return _analysed(job)
+            return _run_job(job)
         except RunError as error:
-            return Answer("busy" if RunFolder(job.folder).is_owned else "bad", str(error))
+            return CohortJobResult("busy" if RunFolder(job.folder).is_owned else "bad", str(error))
         except (BundleError, ConfigError, DiskFull) as error:
-            return Answer("all", str(error), type(error).__name__)
+            return CohortJobResult("all", str(error), type(error).__name__)
         except Cancelled:
-            return Answer("cancelled", "it was cancelled through control.json in its folder; the same command goes on")
+            return CohortJobResult(
+                "cancelled", "it was cancelled through control.json in its folder; the same command goes on"
+            )
         except SaveError as error:
-            return Answer("again", str(error))
+            return CohortJobResult("again", str(error))
         except MelanomaError as error:  # of the slide: it will be the same elsewhere
-            return Answer("bad", str(error))
+            return CohortJobResult("bad", str(error))
         except MemoryError:
-            return Answer("again", "out of memory. Use fewer processes, or a machine with more memory.")
+            return CohortJobResult("again", "out of memory. Use fewer processes, or a machine with more memory.")
         except Exception as error:  # noqa: BLE001 - handed to a person, in the slide's row
-            return Answer("again", in_words(error))
+            return CohortJobResult("again", describe_error(error))
 
 
-def _analysed(job: Job) -> Answer:
+def _run_job(job: CohortJob) -> CohortJobResult:
     """Analyse one slide with the model of this process."""
-    threads = _threads()
+    threads = _set_thread_count()
     options = job.options.model_copy(update={"workers": job.options.workers or max(2, min(8, threads))})
-    note_slide(job.folder, job.slide)
-    models = _models(job.options.model_dump_json())
-    found = analyse_slide(job.slide, job.folder, options, RunContext(), load=models.fresh, force=job.force)
-    return Answer("done", row=row_of(SlideStatus(job.slide, job.folder, "done", found.content)))
+    record_slide(job.folder, job.slide)
+    models = _shared_model(job.options.model_dump_json())
+    found = analyze_slide(job.slide, job.folder, options, RunContext(), load=models.get_reset, force=job.force)
+    return CohortJobResult("done", row=status_to_row(SlideStatus(job.slide, job.folder, "done", found.content)))
 
 
 @lru_cache(maxsize=1)
-def _models(options: str) -> SlideModels:
+def _shared_model(options: str) -> SharedTileModel:
     """The model of the slides that come with these options; that of other options is let go."""
-    return SlideModels(SlideOptions.model_validate_json(options))
+    return SharedTileModel(SlideOptions.model_validate_json(options))
 
 
-def _threads() -> int:
+def _set_thread_count() -> int:
     """Compute with as many threads as this worker was given, and say how many; what is wrong is said by us."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
     import torch
@@ -354,6 +362,6 @@ def _threads() -> int:
     return threads
 
 
-def failed_row(job: Job, error: str) -> Row:
+def failed_row(job: CohortJob, error: str) -> Row:
     """Give the row of a slide that failed."""
-    return row_of(SlideStatus(job.slide, job.folder, "failed", error=error))
+    return status_to_row(SlideStatus(job.slide, job.folder, "failed", error=error))

@@ -19,9 +19,9 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.io.slide_spec import DONE, FAILED
-from napari_melanoma.slides.reading.opening import Presence, gone
+from napari_melanoma.slides.reading.opening import SlideFileMonitor, slide_unavailable_error
 from napari_melanoma.slides.reading.slide import DamagedTile
-from napari_melanoma.slides.reading.tiled import decode_here
+from napari_melanoma.slides.reading.tiled import decode_in_this_thread
 
 if TYPE_CHECKING:
     import torch
@@ -29,22 +29,24 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.geometry import Box
-    from napari_melanoma.io.slide_store import ResultWriter
+    from napari_melanoma.io.slide_store import SlideResultWriter
     from napari_melanoma.slides.reading.slide import Slide
     from napari_melanoma.slides.tile_models import TileModel
     from napari_melanoma.slides.tiling import TileGrid
 
 FLUSH_S = 1.0  # what a crash loses at most, and how old a live heatmap is
-SLOW_DISK = 4.0  # times as long as a flush took until the next: at most a fifth of the time is spent waiting for it
+FLUSH_TIME_FACTOR = (
+    4.0  # times as long as a flush took until the next: at most a fifth of the time is spent waiting for it
+)
 WAITING_BATCHES = 4  # between the network and the writer
-STAND_BACK = 5  # by how much readers are nicer than the network: they fill the gaps that it leaves
-WINDOW_S = 20.0  # over which the pace is taken
-Read = Callable[["NDArray[np.int32]"], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]
-Answer = dict[str, "torch.Tensor"]
-Item = tuple["Batch", "NDArray[np.bool_]", Answer]
+DECODER_NICENESS = 5  # by how much readers are nicer than the network: they fill the gaps that it leaves
+PACE_WINDOW_S = 20.0  # over which the pace is taken
+ReadTiles = Callable[["NDArray[np.int32]"], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]
+TileOutputs = dict[str, "torch.Tensor"]
+WriteItem = tuple["TileBatch", "NDArray[np.bool_]", TileOutputs]
 
 
-class Counts(Protocol):
+class BatchCallback(Protocol):
     """Told of each batch: how many tiles it had, how many of them could not be read."""
 
     def __call__(self, tiles: int, failed: int) -> None:
@@ -52,28 +54,28 @@ class Counts(Protocol):
 
 
 @dataclass(frozen=True)
-class Batch:
+class TileBatch:
     """A piece of the order of work: what is read, answered and written together."""
 
     first: int
-    places: NDArray[np.int32]
+    tiles: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Stages:
+class EngineStages:
     """Who does what to each batch.
 
     ``read`` turns places into tiles and whether each could be read (``SlideTiles.read``), in ``readers`` threads;
     ``model`` answers in the thread that calls; ``writer`` is the one of the store.
     """
 
-    read: Read
+    read_tiles: ReadTiles
     model: TileModel
-    writer: ResultWriter
+    writer: SlideResultWriter
     readers: int = 2
 
 
-def batches_to_do(order: NDArray[np.int32], state: NDArray[np.uint8], size: int) -> list[Batch]:
+def pending_batches(order: NDArray[np.int32], state: NDArray[np.uint8], size: int) -> list[TileBatch]:
     """Cut the order of work into batches, and leave out those that are done; tiles that failed are tried again.
 
     A batch of which a tile is missing is done again as a whole, so that every tile has the company that it would have
@@ -83,30 +85,30 @@ def batches_to_do(order: NDArray[np.int32], state: NDArray[np.uint8], size: int)
     """
     ready = state[order[:, 0], order[:, 1]] == DONE
     cuts = range(0, len(order), size)
-    return [Batch(first, order[first : first + size]) for first in cuts if not ready[first : first + size].all()]
+    return [TileBatch(first, order[first : first + size]) for first in cuts if not ready[first : first + size].all()]
 
 
-def analyse_tiles(stages: Stages, batches: Iterable[Batch], run: RunContext, tell: Counts) -> None:
+def analyze_tiles(stages: EngineStages, batches: Iterable[TileBatch], run: RunContext, on_batch: BatchCallback) -> None:
     """Analyse batches of tiles."""
-    with _Writing(stages.writer) as writing:
-        for batch, (tiles, good) in _read_ahead(stages.read, batches, stages.readers):
-            if run.held:
-                writing.settle()
+    with _WriterThread(stages.writer) as writing:
+        for batch, (tiles, good) in _read_ahead(stages.read_tiles, batches, stages.readers):
+            if run.is_pause_requested:
+                writing.wait_until_written()
             run.check()
-            answer = stages.model.answer(tiles) if good.any() else {}
+            answer = stages.model.predict(tiles) if good.any() else {}
             writing.put(batch, good, answer)
-            tell(len(good), int((~good).sum()))
+            on_batch(len(good), int((~good).sum()))
 
 
 def _read_ahead(
-    read: Read, batches: Iterable[Batch], readers: int
-) -> Iterator[tuple[Batch, tuple[NDArray[np.uint8], NDArray[np.bool_]]]]:
+    read: ReadTiles, batches: Iterable[TileBatch], readers: int
+) -> Iterator[tuple[TileBatch, tuple[NDArray[np.uint8], NDArray[np.bool_]]]]:
     """Read batches in threads, a bounded number of them ahead, and give them in their order."""
-    ahead: deque[tuple[Batch, Future[tuple[NDArray[np.uint8], NDArray[np.bool_]]]]] = deque()
-    with ThreadPoolExecutor(readers, thread_name_prefix="tiles", initializer=_stand_back) as pool:
+    ahead: deque[tuple[TileBatch, Future[tuple[NDArray[np.uint8], NDArray[np.bool_]]]]] = deque()
+    with ThreadPoolExecutor(readers, thread_name_prefix="tiles", initializer=_lower_thread_priority) as pool:
         try:
             for batch in batches:
-                ahead.append((batch, pool.submit(read, batch.places)))
+                ahead.append((batch, pool.submit(read, batch.tiles)))
                 if len(ahead) > readers + 1:
                     first, future = ahead.popleft()
                     yield first, future.result()
@@ -117,28 +119,28 @@ def _read_ahead(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _stand_back() -> None:
+def _lower_thread_priority() -> None:
     """Let this thread decode by itself, and have the processor only where the network leaves it.
 
     The network's threads wait for the slowest of them at each layer: a reader that takes turns with one of them holds
     up all. Standing back, readers work in its gaps, and while it waits for them.
     """
-    decode_here()
+    decode_in_this_thread()
     if sys.platform == "linux":  # elsewhere a process has one priority
         with suppress(OSError):
             thread = threading.get_native_id()
-            os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + STAND_BACK))
+            os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + DECODER_NICENESS))
 
 
-class _Writing:
+class _WriterThread:
     """The one thread that writes; what it raises is raised where the next batch is handed over."""
 
-    def __init__(self, writer: ResultWriter) -> None:
+    def __init__(self, writer: SlideResultWriter) -> None:
         self._writer = writer
-        self._waiting: Queue[Item | threading.Event | None] = Queue(WAITING_BATCHES)
+        self._waiting: Queue[WriteItem | threading.Event | None] = Queue(WAITING_BATCHES)
         self._unwritten = False
         self._fault: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="results")
+        self._thread = threading.Thread(target=self._run, name="results")
 
     def __enter__(self) -> Self:
         """Start the thread."""
@@ -150,46 +152,46 @@ class _Writing:
         self._waiting.put(None)
         self._thread.join()
         if fault is None:
-            self._raise()
+            self._raise_fault()
 
-    def put(self, batch: Batch, good: NDArray[np.bool_], answer: Answer) -> None:
+    def put(self, batch: TileBatch, good: NDArray[np.bool_], answer: TileOutputs) -> None:
         """Hand a batch over, waiting where the writer is behind."""
-        self._raise()
+        self._raise_fault()
         self._waiting.put((batch, good, answer))
 
-    def settle(self) -> None:
+    def wait_until_written(self) -> None:
         """Return when all that was handed over is on the disk."""
-        self._raise()
+        self._raise_fault()
         settled = threading.Event()
         self._waiting.put(settled)
         settled.wait()
-        self._raise()
+        self._raise_fault()
 
-    def _raise(self) -> None:
+    def _raise_fault(self) -> None:
         """Raise what went wrong in the thread."""
         if self._fault is not None:
             raise self._fault
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         """Take batches until the end, and write now and then, also where none comes; after a fault, only take them."""
         due, more = 0.0, True
         while more:
-            item: Item | threading.Event | tuple[()] | None
+            item: WriteItem | threading.Event | tuple[()] | None
             try:
                 item = self._waiting.get(timeout=FLUSH_S)
             except Empty:
                 item = ()
             more = item is not None
             if self._fault is None:
-                due = self._do(item, due)
+                due = self._handle_item(item, due)
             if isinstance(item, threading.Event):
                 item.set()
 
-    def _do(self, item: Item | threading.Event | tuple[()] | None, due: float) -> float:
+    def _handle_item(self, item: WriteItem | threading.Event | tuple[()] | None, due: float) -> float:
         """Take what has come, and write where it is time or asked for; say when it is time again."""
         try:
             if isinstance(item, tuple) and item:
-                self._take(*item)
+                self._store_outputs(*item)
                 self._unwritten = True
             asked = item is None or isinstance(item, threading.Event)
             if self._unwritten and (asked or time.monotonic() > due):
@@ -204,15 +206,15 @@ class _Writing:
         self._writer.flush()
         self._unwritten = False
         ended = time.monotonic()
-        return ended + max(FLUSH_S, SLOW_DISK * (ended - began))
+        return ended + max(FLUSH_S, FLUSH_TIME_FACTOR * (ended - began))
 
-    def _take(self, batch: Batch, good: NDArray[np.bool_], answer: Answer) -> None:
+    def _store_outputs(self, batch: TileBatch, good: NDArray[np.bool_], answer: TileOutputs) -> None:
         """Bring an answer into memory, waiting for the device that computes it."""
         values = {name: tensor.cpu().numpy() for name, tensor in answer.items()}
         self._writer.put(batch.first, np.where(good, DONE, FAILED).astype(np.uint8), values)
 
 
-class Pace:
+class TileRate:
     """How fast it goes: tiles a second over the last while, and how long the rest takes.
 
     ``clock``: seconds.
@@ -229,7 +231,7 @@ class Pace:
         self._done += tiles
         now = self._clock()
         self._seen.append((now, self._done))
-        while len(self._seen) > 2 and now - self._seen[1][0] > WINDOW_S:
+        while len(self._seen) > 2 and now - self._seen[1][0] > PACE_WINDOW_S:
             self._seen.popleft()
 
     @property
@@ -245,22 +247,22 @@ class Pace:
 
 
 BLOCK_PX = 896  # side of what is read at once: each JPEG tile of the file is then decoded about once
-FULL = 0.5  # of such a block must be asked for; where less is, its tiles are read one by one
-Prepare = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
+MIN_BLOCK_SHARE = 0.5  # of such a block must be asked for; where less is, its tiles are read one by one
+TilePreprocessing = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
 
 
-class SlideTiles:
+class TileReader:
     """Reads tiles of one slide; safe to use from several threads.
 
     ``prepare``: what is done to each batch before a network sees it, such as the normalisation of stain: uint8 (tile,
     row, column, channel=3) to the same.
     """
 
-    def __init__(self, slide: Slide, grid: TileGrid, prepare: Prepare | None = None) -> None:
+    def __init__(self, slide: Slide, grid: TileGrid, prepare: TilePreprocessing | None = None) -> None:
         self._slide = slide
         self._grid = grid
         self._prepare = prepare
-        self._presence = Presence(slide.info)
+        self._file_monitor = SlideFileMonitor(slide.info)
         self._block = max(2, round(BLOCK_PX / max(grid.read_px)))
 
     def read(self, places: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -271,8 +273,8 @@ class SlideTiles:
         """
         side = self._grid.side_px
         tiles, good = np.empty((len(places), side, side, 3), np.uint8), np.ones(len(places), np.bool_)
-        for members in _blocks(places, self._block):
-            if not (len(members) > FULL * self._block**2 and self._read_together(places, members, tiles)):
+        for members in _tile_blocks(places, self._block):
+            if not (len(members) > MIN_BLOCK_SHARE * self._block**2 and self._read_together(places, members, tiles)):
                 for index in members:
                     good[index] = self._read_one(places[index], tiles[index])
         if self._prepare is not None and good.any():
@@ -282,39 +284,39 @@ class SlideTiles:
     def _read_together(self, places: NDArray[np.int32], members: NDArray[np.intp], tiles: NDArray[np.uint8]) -> bool:
         """Read tiles of a block in one go; False where something in it is damaged."""
         (top, left), (bottom, right) = places[members].min(axis=0).tolist(), places[members].max(axis=0).tolist()
-        block = self._grid.block((top, bottom + 1), (left, right + 1))
+        block = self._grid.block_box((top, bottom + 1), (left, right + 1))
         try:
-            pixels = self._region(block)
+            pixels = self._read_region(block)
         except DamagedTile:
             return False
         for index in members:
             box = self._grid.box(*places[index].tolist())
             first_row, first_column = box.top - block.top, box.left - block.left
             cut = pixels[first_row : first_row + box.height, first_column : first_column + box.width]
-            self._fit(cut, tiles[index])
+            self._resize(cut, tiles[index])
         return True
 
     def _read_one(self, place: NDArray[np.int32], out: NDArray[np.uint8]) -> bool:
         """Read one tile; False, and white, where it is damaged."""
         try:
-            self._fit(self._tile(self._grid.box(*place.tolist())), out)
+            self._resize(self._read_tile(self._grid.box(*place.tolist())), out)
         except DamagedTile:
             out[:] = 255
             return False
         return True
 
-    def _tile(self, box: Box) -> NDArray[np.uint8]:
+    def _read_tile(self, box: Box) -> NDArray[np.uint8]:
         """Pixels of one tile, tried again where the slide was looked after."""
         try:
-            pixels = self._region(box)
+            pixels = self._read_region(box)
         except DamagedTile:
-            if not self._presence.damaged():
+            if not self._file_monitor.record_damage():
                 raise
-            pixels = self._region(box)
-        self._presence.good()
+            pixels = self._read_region(box)
+        self._file_monitor.record_success()
         return pixels
 
-    def _region(self, box: Box) -> NDArray[np.uint8]:
+    def _read_region(self, box: Box) -> NDArray[np.uint8]:
         """Pixels of the level; where the file itself has gone, say so."""
         try:
             return self._slide.read_region(self._grid.level, box).astype(np.uint8, copy=False)
@@ -322,9 +324,9 @@ class SlideTiles:
             path = self._slide.info.path
             if path.exists() and isinstance(error, DamagedTile):
                 raise
-            raise gone(path, error) from error
+            raise slide_unavailable_error(path, error) from error
 
-    def _fit(self, pixels: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    def _resize(self, pixels: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
         """Bring what was read to the network's size."""
         if pixels.shape == out.shape:
             out[:] = pixels
@@ -335,7 +337,7 @@ class SlideTiles:
             out[:] = np.asarray(picture.resize(out.shape[1::-1], Image.Resampling.BILINEAR))
 
 
-def _blocks(places: NDArray[np.int32], side: int) -> Iterator[NDArray[np.intp]]:
+def _tile_blocks(places: NDArray[np.int32], side: int) -> Iterator[NDArray[np.intp]]:
     """Indices of the tiles of each block of neighbours."""
     blocks = places // side
     _, numbers = np.unique(blocks, axis=0, return_inverse=True)

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.placement import MapPlace
+    from napari_melanoma.core.placement import MapPlacement
 
 TILE, SMALLEST = 512, 512
 
 
-def write_label_tiff(path: Path, labels: NDArray[np.uint16], place: MapPlace, name: str) -> None:
+def write_label_tiff(path: Path, labels: NDArray[np.uint16], place: MapPlacement, name: str) -> None:
     """Write a picture of numbers.
 
     ``labels``: uint16 (row, column).
@@ -43,25 +43,27 @@ def write_label_tiff(path: Path, labels: NDArray[np.uint16], place: MapPlace, na
             tiff.write(level, subfiletype=1, metadata=None, **how)
 
 
-MISSING = "a DICOM segmentation needs highdicom, which is not installed: pip install 'napari-melanoma[dicom]'."
-NO_DICOM = (
+HIGHDICOM_MISSING = (
+    "a DICOM segmentation needs highdicom, which is not installed: pip install 'napari-melanoma[dicom]'."
+)
+NOT_A_DICOM_SLIDE = (
     "is no DICOM slide: a DICOM segmentation refers to the DICOM images that it is of. Export a mask or outlines."
 )
-LARGEST = 8192  # side, in pixels, of the level that is segmented, where a smaller one is there
-MAKER = "napari-melanoma"
+MAX_SIDE_PX = 8192  # side, in pixels, of the level that is segmented, where a smaller one is there
+MANUFACTURER = "napari-melanoma"
 
 
 @dataclass(frozen=True)
-class Segment:
+class LesionSegment:
     """One lesion: its number in the picture, its name, and whether somebody corrected it."""
 
     number: int
     label: str
-    by_hand: bool = False
+    is_manual: bool = False
 
 
 @dataclass(frozen=True)
-class SlideLevel:
+class DicomLevel:
     """One level of a DICOM slide: its header, and its whole size in pixels."""
 
     header: Any  # pydicom's Dataset
@@ -69,7 +71,7 @@ class SlideLevel:
     width: int
 
 
-def find_level(slide: Path) -> SlideLevel:
+def find_dicom_level(slide: Path) -> DicomLevel:
     """Find the level of a DICOM slide that a segmentation is to be of: the finest of at most ``LARGEST`` pixels a side.
 
     Returns the coarsest where all are larger.
@@ -77,7 +79,7 @@ def find_level(slide: Path) -> SlideLevel:
     import pydicom
     from pydicom.errors import InvalidDicomError
 
-    folder, series = (slide, None) if slide.is_dir() else (slide.parent, _series(slide))
+    folder, series = (slide, None) if slide.is_dir() else (slide.parent, _series_uid(slide))
     levels = []
     for path in sorted(folder.iterdir()):
         try:
@@ -86,19 +88,19 @@ def find_level(slide: Path) -> SlideLevel:
             continue
         volume = "VOLUME" in header.get("ImageType", ())
         if volume and "TotalPixelMatrixRows" in header and series in (None, header.get("SeriesInstanceUID")):
-            levels.append(SlideLevel(header, int(header.TotalPixelMatrixRows), int(header.TotalPixelMatrixColumns)))
+            levels.append(DicomLevel(header, int(header.TotalPixelMatrixRows), int(header.TotalPixelMatrixColumns)))
     if not levels:
-        raise InputError(f"{slide.name} {NO_DICOM}")
+        raise InputError(f"{slide.name} {NOT_A_DICOM_SLIDE}")
     if any("ConcatenationUID" in level.header for level in levels):
         raise InputError(
             f"{slide.name} keeps a level in several files, of which no segmentation can be made yet. Export a mask or "
             "outlines instead."
         )
     levels.sort(key=lambda level: -level.height * level.width)
-    return next((level for level in levels if max(level.height, level.width) <= LARGEST), levels[-1])
+    return next((level for level in levels if max(level.height, level.width) <= MAX_SIDE_PX), levels[-1])
 
 
-def _series(slide: Path) -> str | None:
+def _series_uid(slide: Path) -> str | None:
     """Series of a file."""
     import pydicom
     from pydicom.errors import InvalidDicomError
@@ -106,14 +108,14 @@ def _series(slide: Path) -> str | None:
     try:
         return str(pydicom.dcmread(slide, stop_before_pixels=True).get("SeriesInstanceUID", ""))
     except (InvalidDicomError, OSError):
-        raise InputError(f"{slide.name} {NO_DICOM}") from None
+        raise InputError(f"{slide.name} {NOT_A_DICOM_SLIDE}") from None
 
 
-def write_segmentation(
+def write_dicom_segmentation(
     path: Path,
-    level: SlideLevel,
+    level: DicomLevel,
     labels: NDArray[np.uint16],
-    segments: Sequence[Segment],
+    segments: Sequence[LesionSegment],
     model: str,
     invalid: str = "",
 ) -> None:
@@ -126,7 +128,7 @@ def write_segmentation(
     try:
         import highdicom  # noqa: F401 - so that it is told before anything is drawn
     except ImportError as error:
-        raise ConfigError(MISSING) from error
+        raise ConfigError(HIGHDICOM_MISSING) from error
     if not segments:
         raise InputError("there is no lesion: DICOM knows no segmentation without a segment.")
     numbers = np.zeros(int(labels.max(initial=0)) + 1, np.uint16)
@@ -134,7 +136,7 @@ def write_segmentation(
         if segment.number < len(numbers):
             numbers[segment.number] = place
     try:
-        made = _segmentation(level, numbers[labels], segments, model)
+        made = _build_segmentation(level, numbers[labels], segments, model)
     except (AttributeError, KeyError, ValueError, TypeError) as error:
         raise InputError(
             f"the header of the slide lacks what a DICOM segmentation needs ({error}). Export a mask or outlines."
@@ -147,7 +149,9 @@ def write_segmentation(
         made.save_as(temporary)
 
 
-def _segmentation(level: SlideLevel, numbers: NDArray[np.uint16], segments: Sequence[Segment], model: str) -> Any:  # noqa: ANN401
+def _build_segmentation(
+    level: DicomLevel, numbers: NDArray[np.uint16], segments: Sequence[LesionSegment], model: str
+) -> Any:  # noqa: ANN401
     """Put a segmentation together; segments are numbered from 1."""
     import highdicom
 
@@ -155,14 +159,14 @@ def _segmentation(level: SlideLevel, numbers: NDArray[np.uint16], segments: Sequ
         source_images=[level.header],
         pixel_array=numbers[None],
         segmentation_type="BINARY",
-        segment_descriptions=[_described(place, one, model) for place, one in enumerate(segments, start=1)],
+        segment_descriptions=[_segment_description(place, one, model) for place, one in enumerate(segments, start=1)],
         series_instance_uid=highdicom.UID(),
         series_number=100,
         sop_instance_uid=highdicom.UID(),
         instance_number=1,
-        manufacturer=MAKER,
+        manufacturer=MANUFACTURER,
         manufacturer_model_name=model,
-        software_versions=version(MAKER),
+        software_versions=version(MANUFACTURER),
         device_serial_number="none",
         content_description="Lesions, for research only",
         tile_pixel_array=True,
@@ -170,12 +174,12 @@ def _segmentation(level: SlideLevel, numbers: NDArray[np.uint16], segments: Sequ
     )
 
 
-def _described(place: int, segment: Segment, model: str) -> Any:  # noqa: ANN401 - highdicom's
+def _segment_description(place: int, segment: LesionSegment, model: str) -> Any:  # noqa: ANN401 - highdicom's
     """What the file says of a segment."""
     import highdicom
     from pydicom.sr.coding import Code
 
-    kind = "SEMIAUTOMATIC" if segment.by_hand else "AUTOMATIC"
+    kind = "SEMIAUTOMATIC" if segment.is_manual else "AUTOMATIC"
     return highdicom.seg.SegmentDescription(
         segment_number=place,
         segment_label=segment.label,
@@ -185,7 +189,7 @@ def _described(place: int, segment: Segment, model: str) -> Any:  # noqa: ANN401
         algorithm_identification=highdicom.AlgorithmIdentificationSequence(
             name=model,
             family=Code("123110", "DCM", "Artificial Intelligence"),
-            version=version(MAKER),
+            version=version(MANUFACTURER),
         ),
         tracking_uid=highdicom.UID(),
         tracking_id=f"lesion {segment.number}",
@@ -194,23 +198,27 @@ def _described(place: int, segment: Segment, model: str) -> Any:  # noqa: ANN401
 
 VERSION = "0.5"
 CHUNK, SMALLEST_LEVEL = 512, 256
-HIGHEST = 65535  # of a cell whose probability is 1; 0 is one of which nothing is known, so 0 to 1 is 1 to 65535
+MAX_VALUE = 65535  # of a cell whose probability is 1; 0 is one of which nothing is known, so 0 to 1 is 1 to 65535
 AXES = ("c", "y", "x")
-CHANNELS = ("FF0000", "00FF00", "0000FF", "FFFF00", "00FFFF", "FF00FF")
+CHANNEL_COLORS = ("FF0000", "00FF00", "0000FF", "FFFF00", "00FFFF", "FF00FF")
 
 
 @dataclass(frozen=True)
-class Labels:
+class LabelLayer:
     """Numbered areas on the same cells: uint16 (row, column), with colour and properties of each number."""
 
     name: str
     values: NDArray[np.uint16]
-    colours: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
+    colors: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
     properties: Sequence[Mapping[str, Any]] = ()
 
 
 def write_ome_zarr(
-    path: Path, probability: NDArray[np.float32], names: Sequence[str], place: MapPlace, labels: Labels | None = None
+    path: Path,
+    probability: NDArray[np.float32],
+    names: Sequence[str],
+    place: MapPlacement,
+    labels: LabelLayer | None = None,
 ) -> None:
     """Write maps of a slide.
 
@@ -222,55 +230,55 @@ def write_ome_zarr(
 
     with atomic_folder(path) as temporary:
         group = zarr.create_group(store=temporary, zarr_format=3)
-        levels = list(_halved(probability))
+        levels = list(_pyramid(probability))
         for number, level in enumerate(levels):
-            _put(group, str(number), encoded(level))
+            _write_level(group, str(number), encode_probability(level))
         scales = _multiscale("heatmap", place, len(levels), "mean")
-        said: dict[str, Any] = {"version": VERSION, "multiscales": [scales], "omero": _shown(names)}
+        said: dict[str, Any] = {"version": VERSION, "multiscales": [scales], "omero": _display_metadata(names)}
         group.attrs["ome"] = said
         if labels is not None:
-            _put_labels(group, labels, place, len(levels))
+            _write_labels(group, labels, place, len(levels))
 
 
-def encoded(probability: NDArray[np.float32]) -> NDArray[np.uint16]:
+def encode_probability(probability: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Give probabilities as whole numbers of 16 bits.
 
     ``probability``: float32, any shape; not-a-number where nothing is known. Returns uint16: 0 where nothing is known,
     else 1 + probability x 65534.
     """
     known = np.nan_to_num(probability.astype(np.float64), nan=0.0).clip(0, 1)
-    return np.where(np.isnan(probability), 0, 1 + np.round(known * (HIGHEST - 1))).astype(np.uint16)
+    return np.where(np.isnan(probability), 0, 1 + np.round(known * (MAX_VALUE - 1))).astype(np.uint16)
 
 
-def decoded(values: NDArray[np.uint16]) -> NDArray[np.float32]:
+def decode_probability(values: NDArray[np.uint16]) -> NDArray[np.float32]:
     """Give back the probabilities that ``encoded`` was given, to 1/65534.
 
     ``values``: uint16, any shape. Returns float32, same shape; not-a-number where nothing is known.
     """
-    return np.where(values == 0, np.nan, (values.astype(np.float64) - 1) / (HIGHEST - 1)).astype(np.float32)
+    return np.where(values == 0, np.nan, (values.astype(np.float64) - 1) / (MAX_VALUE - 1)).astype(np.float32)
 
 
-def _put(group: zarr.Group, name: str, values: NDArray[np.uint16]) -> None:
+def _write_level(group: zarr.Group, name: str, values: NDArray[np.uint16]) -> None:
     """Write one level."""
     chunks = (1, min(CHUNK, values.shape[1]), min(CHUNK, values.shape[2]))
     array = group.create_array(name, shape=values.shape, chunks=chunks, dtype="uint16", dimension_names=AXES)
     array[:] = values
 
 
-def _put_labels(group: zarr.Group, labels: Labels, place: MapPlace, levels: int) -> None:
+def _write_labels(group: zarr.Group, labels: LabelLayer, place: MapPlacement, levels: int) -> None:
     """Write labels below the image that they are of; levels are thinned, never mixed."""
     held = group.create_group("labels", attributes={"ome": {"version": VERSION, "labels": [labels.name]}})
     own = held.create_group(labels.name)
     for number in range(levels):
-        _put(own, str(number), labels.values[None, :: 2**number, :: 2**number])
-    colours = [{"label-value": value, "rgba": [*colour, 255]} for value, colour in labels.colours.items()]
+        _write_level(own, str(number), labels.values[None, :: 2**number, :: 2**number])
+    colours = [{"label-value": value, "rgba": [*colour, 255]} for value, colour in labels.colors.items()]
     about: dict[str, Any] = {"colors": colours, "properties": list(labels.properties), "source": {"image": "../../"}}
     scales = _multiscale(labels.name, place, levels, "nearest")
     said: dict[str, Any] = {"version": VERSION, "multiscales": [scales], "image-label": about}
     own.attrs["ome"] = said
 
 
-def _halved(maps: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+def _pyramid(maps: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     """The maps, then each half as large: means of what is known."""
     yield maps
     while max(maps.shape[1:]) > SMALLEST_LEVEL:
@@ -284,7 +292,7 @@ def _halved(maps: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         yield maps
 
 
-def _multiscale(name: str, place: MapPlace, levels: int, how: str) -> dict[str, Any]:
+def _multiscale(name: str, place: MapPlacement, levels: int, how: str) -> dict[str, Any]:
     """Axes and levels as the format tells them; a place is that of the centre of the first cell."""
     unit = {} if place.pixel_size is None else {"unit": "micrometer"}
     axes: list[dict[str, str]] = [
@@ -302,11 +310,11 @@ def _multiscale(name: str, place: MapPlace, levels: int, how: str) -> dict[str, 
     return {"name": name, "axes": axes, "datasets": datasets, "type": how}
 
 
-def _shown(names: Sequence[str]) -> dict[str, Any]:
+def _display_metadata(names: Sequence[str]) -> dict[str, Any]:
     """How a viewer is to show the classes."""
-    window = {"start": 1, "end": HIGHEST, "min": 0, "max": HIGHEST}
+    window = {"start": 1, "end": MAX_VALUE, "min": 0, "max": MAX_VALUE}
     channels = [
-        {"label": name, "color": CHANNELS[number % len(CHANNELS)], "active": True, "window": window}
+        {"label": name, "color": CHANNEL_COLORS[number % len(CHANNEL_COLORS)], "active": True, "window": window}
         for number, name in enumerate(names)
     ]
     return {"channels": channels}

@@ -12,18 +12,18 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.core.polygons import joint_box
-from napari_melanoma.imaging.masks import bounding_box, components
-from napari_melanoma.imaging.measurements import perimeter
-from napari_melanoma.slides.cell_polygons import cell_polygons, cells_within
-from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, Region, measure_region, region_of
+from napari_melanoma.imaging.masks import bounding_box, label_components
+from napari_melanoma.imaging.measurements import crofton_perimeter
+from napari_melanoma.slides.cell_polygons import cell_polygons, rasterize_polygons
+from napari_melanoma.slides.lesions import CellRegion, LesionConfig, LesionMaps, measure_region, region_from_polygons
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_melanoma.core.polygons import Polygon
-    from napari_melanoma.slides.lesions import LesionClass, Origin, SlideLesion
+    from napari_melanoma.slides.lesions import LesionClass, LesionOrigin, SlideLesion
 
 Value = TypeVar("Value")
 Lesions = tuple["SlideLesion", ...]
@@ -36,11 +36,11 @@ def merge_lesions(
 
     Returns all of the slide, the merged one in the place of its first part.
     """
-    chosen = [_numbered(lesions, index) for index in sorted(set(indices))]
+    chosen = [_lesion_with_index(lesions, index) for index in sorted(set(indices))]
     if len(chosen) < 2:
         raise InputError("merging takes at least two lesions. Select their rows in the table, or draw around them.")
-    joined = region_of([polygon for lesion in chosen for polygon in lesion.polygons], maps)
-    merged = _measured(joined, chosen[0].index, "merged", maps, config)
+    joined = region_from_polygons([polygon for lesion in chosen for polygon in lesion.polygons], maps)
+    merged = _measure_manual(joined, chosen[0].index, "merged", maps, config)
     others = {lesion.index for lesion in chosen[1:]}
     return tuple(merged if one.index == merged.index else one for one in lesions if one.index not in others)
 
@@ -56,9 +56,9 @@ def split_lesion(
     ``line``: vertices (vertex, 2) as (row, column) in pixels of the slide's finest level, at least two. Returns all of
     the slide, the new ones at the end.
     """
-    lesion = _numbered(lesions, index)
-    region = region_of(lesion.polygons, maps)
-    parts, count = components(region.mask & ~_under(maps.place.to_map(line), region))
+    lesion = _lesion_with_index(lesions, index)
+    region = region_from_polygons(lesion.polygons, maps)
+    parts, count = label_components(region.mask & ~_cells_on_line(maps.placement.to_map(line), region))
     if count < 2:
         raise InputError(
             f"the line does not part lesion {index}. Draw it across the lesion, from outside on one side to outside on "
@@ -69,21 +69,21 @@ def split_lesion(
     free = max(one.index for one in lesions) + 1
     numbers = [index, *range(free, free + len(order) - 1)]
     made = [
-        _measured(Region(region.top, region.left, parts == part), number, "split", maps, config)
+        _measure_manual(CellRegion(region.top, region.left, parts == part), number, "split", maps, config)
         for part, number in zip(order, numbers, strict=True)
     ]
     return (*(made[0] if one.index == index else one for one in lesions), *made[1:])
 
 
-def class_lesion(lesions: Sequence[SlideLesion], index: int, label: LesionClass) -> Lesions:
+def set_lesion_class(lesions: Sequence[SlideLesion], index: int, label: LesionClass) -> Lesions:
     """Say by hand whether a lesion is malignant or benign; its probability stays what the model said."""
-    meant = replace(_numbered(lesions, index), label=label, origin="classed")
+    meant = replace(_lesion_with_index(lesions, index), label=label, origin="classed")
     return tuple(meant if one.index == index else one for one in lesions)
 
 
 def remove_lesion(lesions: Sequence[SlideLesion], index: int) -> Lesions:
     """Drop a lesion; the others keep their numbers."""
-    gone = _numbered(lesions, index)
+    gone = _lesion_with_index(lesions, index)
     return tuple(one for one in lesions if one is not gone)
 
 
@@ -99,44 +99,44 @@ def add_lesion(
     ``polygons``: what was drawn, in pixels of the slide's finest level. Returns all of the slide, the new one last.
     """
     number = max((one.index for one in lesions), default=0) + 1
-    return (*lesions, measure_drawn(polygons, maps, config, index=number, label=label))
+    return (*lesions, measure_drawn_lesion(polygons, maps, config, index=number, label=label))
 
 
 @dataclass(frozen=True)
-class History(Generic[Value]):
+class EditHistory(Generic[Value]):
     """A value with what it was before and what was undone; each step gives a new history."""
 
-    now: Value
+    current: Value
     past: tuple[Value, ...] = ()
     undone: tuple[Value, ...] = ()
 
-    def then(self, value: Value) -> History[Value]:
+    def push(self, value: Value) -> EditHistory[Value]:
         """Go on to a new value.
 
         In which nothing can be redone.
         """
-        return History(value, (*self.past, self.now))
+        return EditHistory(value, (*self.past, self.current))
 
-    def undo(self) -> History[Value]:
+    def undo(self) -> EditHistory[Value]:
         """Go one step back.
 
         Returns the same where there is no step.
         """
-        return History(self.past[-1], self.past[:-1], (*self.undone, self.now)) if self.past else self
+        return EditHistory(self.past[-1], self.past[:-1], (*self.undone, self.current)) if self.past else self
 
-    def redo(self) -> History[Value]:
+    def redo(self) -> EditHistory[Value]:
         """Take back the last ``undo``.
 
         Returns the same where nothing was undone.
         """
-        return History(self.undone[-1], (*self.past, self.now), self.undone[:-1]) if self.undone else self
+        return EditHistory(self.undone[-1], (*self.past, self.current), self.undone[:-1]) if self.undone else self
 
-    def mapped(self, change: Callable[[Value], Value]) -> History[Value]:
+    def map_values(self, change: Callable[[Value], Value]) -> EditHistory[Value]:
         """Change every value alike, so that no step is lost."""
-        return History(change(self.now), tuple(map(change, self.past)), tuple(map(change, self.undone)))
+        return EditHistory(change(self.current), tuple(map(change, self.past)), tuple(map(change, self.undone)))
 
 
-def _numbered(lesions: Sequence[SlideLesion], index: int) -> SlideLesion:
+def _lesion_with_index(lesions: Sequence[SlideLesion], index: int) -> SlideLesion:
     """Give the lesion of that number."""
     for lesion in lesions:
         if lesion.index == index:
@@ -145,15 +145,17 @@ def _numbered(lesions: Sequence[SlideLesion], index: int) -> SlideLesion:
     raise InputError(f"there is no lesion {index} on this slide (there are: {known}).")
 
 
-def _measured(region: Region, index: int, origin: Origin, maps: LesionMaps, config: LesionConfig) -> SlideLesion:
+def _measure_manual(
+    region: CellRegion, index: int, origin: LesionOrigin, maps: LesionMaps, config: LesionConfig
+) -> SlideLesion:
     """Measure a lesion that was made by hand."""
     box = bounding_box(region.mask)
     assert box is not None, "callers make lesions of at least one cell"
-    cut = Region(region.top + box.top, region.left + box.left, region.mask[box.slices])
+    cut = CellRegion(region.top + box.top, region.left + box.left, region.mask[box.slices])
     return replace(measure_region(cut, maps, config, index=index, tissue=maps.tissue_cells), origin=origin)
 
 
-def _under(line: NDArray[np.float64], region: Region) -> NDArray[np.bool_]:
+def _cells_on_line(line: NDArray[np.float64], region: CellRegion) -> NDArray[np.bool_]:
     """Cells that a line passes, with one more at each diagonal step, so that nothing slips through at a corner."""
     points = [line[:1]]
     for start, end in pairwise(line):
@@ -176,10 +178,10 @@ def _nearest_part(parts: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[
     return np.where(mask, parts[rows, columns], 0)
 
 
-HALF = 0.5  # of a lesion: with so much in common it is the same one
+SAME_LESION_SHARE = 0.5  # of a lesion: with so much in common it is the same one
 
 
-def made_by_hand(lesions: Sequence[SlideLesion]) -> Lesions:
+def manual_lesions(lesions: Sequence[SlideLesion]) -> Lesions:
     """Give the lesions that somebody drew, merged, split or classed.
 
     In their order.
@@ -187,20 +189,20 @@ def made_by_hand(lesions: Sequence[SlideLesion]) -> Lesions:
     return tuple(one for one in lesions if one.origin != "found")
 
 
-def removed(before: Sequence[SlideLesion], now: Sequence[SlideLesion], maps: LesionMaps) -> Lesions:
+def removed_lesions(previous: Sequence[SlideLesion], now: Sequence[SlideLesion], maps: LesionMaps) -> Lesions:
     """Give the lesions that are no longer there: of most of their cells no lesion knows any more.
 
     Of those before, in their order.
     """
-    known, kept = _cells(now, maps), {id(one) for one in now}
-    away = (one for one in before if id(one) not in kept)
-    return tuple(one for one in away if _share(region_of(one.polygons, maps), known) < HALF)
+    known, kept = _lesion_cells(now, maps), {id(one) for one in now}
+    away = (one for one in previous if id(one) not in kept)
+    return tuple(one for one in away if _share(region_from_polygons(one.polygons, maps), known) < SAME_LESION_SHARE)
 
 
-def keep_edits(
+def apply_edits(
     found: Sequence[SlideLesion],
     corrected: Sequence[SlideLesion],
-    gone: Sequence[SlideLesion],
+    removed: Sequence[SlideLesion],
     maps: LesionMaps,
     config: LesionConfig,
 ) -> Lesions:
@@ -209,13 +211,13 @@ def keep_edits(
     First those made by hand, as they were, with their numbers. Then those found of which less than half lies in these
     and in what was removed, without what lies in the former.
     """
-    hand = made_by_hand(corrected)
-    theirs, away = _cells(hand, maps), _cells((*hand, *gone), maps)
+    hand = manual_lesions(corrected)
+    theirs, away = _lesion_cells(hand, maps), _lesion_cells((*hand, *removed), maps)
     number = max((one.index for one in hand), default=0)
     lesions = list(hand)
     for lesion in found:
-        region = region_of(lesion.polygons, maps)
-        if _share(region, away) >= HALF:
+        region = region_from_polygons(lesion.polygons, maps)
+        if _share(region, away) >= SAME_LESION_SHARE:
             continue
         number += 1
         if _share(region, theirs):
@@ -225,26 +227,28 @@ def keep_edits(
     return tuple(lesions)
 
 
-def _cells(lesions: Sequence[SlideLesion], maps: LesionMaps) -> NDArray[np.bool_]:
+def _lesion_cells(lesions: Sequence[SlideLesion], maps: LesionMaps) -> NDArray[np.bool_]:
     """All cells that lie in lesions, bool (row, column) of the maps."""
     cells = np.zeros(maps.shape, bool)
     for lesion in lesions:
-        region = region_of(lesion.polygons, maps)
+        region = region_from_polygons(lesion.polygons, maps)
         cells[region.slices] |= region.mask
     return cells
 
 
-def _share(region: Region, cells: NDArray[np.bool_]) -> float:
+def _share(region: CellRegion, cells: NDArray[np.bool_]) -> float:
     """Share of a region that lies in some cells; of one without any cell, as of a small drawing, nothing."""
     size = int(region.mask.sum())
     return float((region.mask & cells[region.slices]).sum()) / size if size else 0.0
 
 
-FINE = 1024  # cells along the longer side of what was drawn: its area is off by less than 0.2 %
-CROSSED = 0.02  # of the area: rings enclose so much more or less than their inside only where they cross themselves
+RASTER_SIDE = 1024  # cells along the longer side of what was drawn: its area is off by less than 0.2 %
+SELF_CROSSING_SHARE = (
+    0.02  # of the area: rings enclose so much more or less than their inside only where they cross themselves
+)
 
 
-def measure_drawn(
+def measure_drawn_lesion(
     polygons: Sequence[Polygon], maps: LesionMaps, config: LesionConfig, *, index: int, label: LesionClass | None = None
 ) -> SlideLesion:
     """Measure and class a lesion that was drawn.
@@ -256,7 +260,7 @@ def measure_drawn(
     what lies within counts, and its outer edge becomes the outline. With origin ``drawn``; its probability is not-a-
     number where nothing is known under it.
     """
-    cells, tissue = _cells_under(polygons, maps), maps.tissue_cells
+    cells, tissue = _cells_within(polygons, maps), maps.tissue_cells
     lesion = measure_region(cells, maps, config, index=index, tissue=tissue)
     if maps.malignancy is not None and lesion.presence < config.low:
         # Of what is hardly there the share that is malignant is noise.
@@ -265,44 +269,44 @@ def measure_drawn(
         unsaid = "no tile was analysed where you drew" if math.isnan(lesion.probability) else ""
     if label is None and unsaid:
         raise InputError(f"{unsaid}, so there is no class from it. Choose malignant or benign.")
-    drawn = _shape(lesion, polygons, maps.place)
+    drawn = _with_drawn_shape(lesion, polygons, maps.placement)
     share = lesion.tissue_share * drawn.area_px / lesion.area_px
     return replace(drawn, label=label or lesion.label, tissue_share=share, origin="drawn")
 
 
-def _cells_under(polygons: Sequence[Polygon], maps: LesionMaps) -> Region:
+def _cells_within(polygons: Sequence[Polygon], maps: LesionMaps) -> CellRegion:
     """Cells whose centres lie within; the one that holds the middle where there is none."""
-    region = region_of(polygons, maps)
+    region = region_from_polygons(polygons, maps)
     box = bounding_box(region.mask)
     if box is not None:
-        return Region(region.top + box.top, region.left + box.left, region.mask[box.slices])
+        return CellRegion(region.top + box.top, region.left + box.left, region.mask[box.slices])
     around = joint_box(tuple(polygons))
     middle = (around.top + around.height / 2, around.left + around.width / 2)
-    row, column = np.floor(maps.place.to_map(middle)).astype(int).tolist()
+    row, column = np.floor(maps.placement.to_map(middle)).astype(int).tolist()
     if not (0 <= row < maps.presence.shape[0] and 0 <= column < maps.presence.shape[1]):
         raise InputError("what was drawn lies beside the part of the slide that was analysed. Draw within it.")
-    return Region(row, column, np.ones((1, 1), bool))
+    return CellRegion(row, column, np.ones((1, 1), bool))
 
 
-def _shape(lesion: SlideLesion, polygons: Sequence[Polygon], place: MapPlace) -> SlideLesion:
+def _with_drawn_shape(lesion: SlideLesion, polygons: Sequence[Polygon], place: MapPlacement) -> SlideLesion:
     """The lesion with the measurements and the outline of the drawing."""
     around = joint_box(tuple(polygons))
-    step = max(around.height, around.width, 1) / FINE
-    fine = MapPlace(float(around.top), float(around.left), step, step, place.pixel_size)
+    step = max(around.height, around.width, 1) / RASTER_SIDE
+    fine = MapPlacement(float(around.top), float(around.left), step, step, place.pixel_size)
     window = Box(0, 0, math.ceil(around.height / step), math.ceil(around.width / step))
-    mask = cells_within(polygons, fine, window)
+    mask = rasterize_polygons(polygons, fine, window)
     box, um = bounding_box(mask), fine.cell_um
     if box is None:
         raise InputError("what was drawn encloses nothing. Draw around the lesion.")
     cells = float(np.count_nonzero(mask))
     area = cells * fine.cell_area_px
-    crosses = abs(sum(polygon.area for polygon in polygons) / area - 1) > CROSSED
+    crosses = abs(sum(polygon.area for polygon in polygons) / area - 1) > SELF_CROSSING_SHARE
     return replace(
         lesion,
         area_px=area,
-        perimeter_px=perimeter(mask, (step, step)),
+        perimeter_px=crofton_perimeter(mask, (step, step)),
         area_mm2=None if um is None else cells * um[0] * um[1] / 1e6,
-        perimeter_mm=None if um is None else perimeter(mask, (um[0] / 1e3, um[1] / 1e3)),
+        perimeter_mm=None if um is None else crofton_perimeter(mask, (um[0] / 1e3, um[1] / 1e3)),
         height_mm=None if um is None else box.height * um[0] / 1e3,
         width_mm=None if um is None else box.width * um[1] / 1e3,
         extent=cells / (box.height * box.width),

@@ -12,21 +12,21 @@ from pydantic import Field, model_validator
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.polygons import Polygon, Ring, as_array, as_ring, joint_box
-from napari_melanoma.depth.maps import BENIGN
-from napari_melanoma.imaging.masks import bounding_box, components, filled
-from napari_melanoma.imaging.measurements import perimeter
-from napari_melanoma.slides.cell_polygons import cell_polygons, cells_within
+from napari_melanoma.depth.maps import BENIGN_NAMES
+from napari_melanoma.imaging.masks import bounding_box, fill_mask_holes, label_components
+from napari_melanoma.imaging.measurements import crofton_perimeter
+from napari_melanoma.slides.cell_polygons import cell_polygons, rasterize_polygons
 
 if TYPE_CHECKING:
     from typing import Self
 
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.placement import MapPlace
+    from napari_melanoma.core.placement import MapPlacement
 
 LesionClass = Literal["malignant", "benign"]
-Origin = Literal["found", "merged", "split", "classed", "drawn"]
-WHOLE = (slice(None), slice(None))
+LesionOrigin = Literal["found", "merged", "split", "classed", "drawn"]
+WHOLE_MAP = (slice(None), slice(None))
 LESION_COLUMNS = (
     "index",
     "label",
@@ -81,11 +81,11 @@ class LesionMaps:
     """
 
     presence: NDArray[np.float32]
-    place: MapPlace
+    placement: MapPlacement
     malignancy: NDArray[np.float32] | None = None
     tissue: NDArray[np.float32] | None = None
     label: str = ""
-    end: tuple[float, float] | None = None
+    slide_end: tuple[float, float] | None = None
 
     @property
     def malignant(self) -> NDArray[np.float32]:
@@ -103,7 +103,7 @@ class LesionMaps:
         rows, columns = self.presence.shape
         return rows, columns
 
-    def weight(self, part: tuple[slice, slice] = WHOLE) -> NDArray[np.float32]:
+    def weight(self, part: tuple[slice, slice] = WHOLE_MAP) -> NDArray[np.float32]:
         """Give the tissue in each cell, as a share of the cell.
 
         Returns float32 (row, column); 0 where nothing is known.
@@ -139,7 +139,7 @@ class SlideLesion:
     tissue_share: float
     seed: tuple[float, float]
     polygons: tuple[Polygon, ...]
-    origin: Origin = "found"
+    origin: LesionOrigin = "found"
 
     @property
     def box(self) -> Box:
@@ -148,7 +148,7 @@ class SlideLesion:
 
 
 @dataclass(frozen=True)
-class Region:
+class CellRegion:
     """Cells of a map: where the crop begins, and which of its cells belong; bool (row, column)."""
 
     top: int
@@ -168,14 +168,14 @@ def find_lesions(maps: LesionMaps, config: LesionConfig) -> tuple[SlideLesion, .
     """
     from scipy import ndimage
 
-    labels = lesion_labels(maps, config)
+    labels = label_lesions(maps, config)
     regions = [
-        Region(box[0].start, box[1].start, labels[box] == number)
+        CellRegion(box[0].start, box[1].start, labels[box] == number)
         for number, box in enumerate(ndimage.find_objects(labels), start=1)
         if box is not None
     ]
     if config.fill_holes:
-        regions = [replace(region, mask=filled(region.mask)) for region in regions]
+        regions = [replace(region, mask=fill_mask_holes(region.mask)) for region in regions]
     total = maps.tissue_cells
     lesions = [measure_region(region, maps, config, index=0, tissue=total) for region in regions]
     kept = [one for one in lesions if one.area_mm2 is None or one.area_mm2 >= config.min_area_mm2]
@@ -183,14 +183,14 @@ def find_lesions(maps: LesionMaps, config: LesionConfig) -> tuple[SlideLesion, .
     return tuple(replace(one, index=index) for index, one in enumerate(kept, start=1))
 
 
-def lesion_labels(maps: LesionMaps, config: LesionConfig) -> NDArray[np.int32]:
+def label_lesions(maps: LesionMaps, config: LesionConfig) -> NDArray[np.int32]:
     """Number the cells of each lesion, holes not filled, the small ones included.
 
     Returns int32 (row, column); 0 where there is none.
     """
-    presence = _smoothed(maps, config.smoothing_um)
+    presence = _smooth_presence(maps, config.smoothing_um)
     reach = presence >= config.low
-    labels, count = components(_widened(reach, maps.place, config.join_um))
+    labels, count = label_components(_dilate(reach, maps.placement, config.join_um))
     labels = np.where(reach, labels, 0)
     certain = np.zeros(count + 1, bool)
     certain[labels[presence >= config.high]] = True
@@ -199,15 +199,17 @@ def lesion_labels(maps: LesionMaps, config: LesionConfig) -> NDArray[np.int32]:
     return numbers[labels].astype(np.int32)
 
 
-def measure_region(region: Region, maps: LesionMaps, config: LesionConfig, *, index: int, tissue: float) -> SlideLesion:
+def measure_region(
+    region: CellRegion, maps: LesionMaps, config: LesionConfig, *, index: int, tissue: float
+) -> SlideLesion:
     """Measure and class the lesion that some cells make."""
-    place, mask = maps.place, region.mask
+    place, mask = maps.placement, region.mask
     malignant, weight = maps.malignant[region.slices], maps.weight(region.slices)
     share = _score(malignant[mask], weight[mask], config.score)
     peak = np.unravel_index(np.where(mask & np.isfinite(malignant), malignant, -1.0).argmax(), mask.shape)
     moved = replace(place, top=place.top + region.top * place.step_y, left=place.left + region.left * place.step_x)
     seed = moved.to_slide((peak[0] + 0.5, peak[1] + 0.5))
-    um, cells = place.cell_um, CellsOnSlide.of(mask, moved, maps.end)
+    um, cells = place.cell_um, ClippedCells.clip(mask, moved, maps.slide_end)
     height, width = cells.box
     return SlideLesion(
         index=index,
@@ -223,23 +225,23 @@ def measure_region(region: Region, maps: LesionMaps, config: LesionConfig, *, in
         extent=cells.area / (height * width),
         tissue_share=float(weight[mask].sum(dtype=np.float64)) / tissue if tissue else 0.0,
         seed=(float(seed[0]), float(seed[1])),
-        polygons=tuple(ended(polygon, maps.end) for polygon in cell_polygons(mask, moved)),
+        polygons=tuple(clip_to_slide_end(polygon, maps.slide_end) for polygon in cell_polygons(mask, moved)),
     )
 
 
-def region_of(polygons: Sequence[Polygon], maps: LesionMaps) -> Region:
+def region_from_polygons(polygons: Sequence[Polygon], maps: LesionMaps) -> CellRegion:
     """Give the cells whose centres lie within polygons, of a lesion or drawn by hand.
 
     ``polygons``: in pixels of the finest level, at least one.
     """
-    polygons = [reaching(polygon, maps.place, maps.shape, maps.end) for polygon in polygons]
+    polygons = [extend_past_slide_end(polygon, maps.placement, maps.shape, maps.slide_end) for polygon in polygons]
     box = joint_box(tuple(polygons))
-    corners = maps.place.to_map([(box.top, box.left), (box.top + box.height, box.left + box.width)])
+    corners = maps.placement.to_map([(box.top, box.left), (box.top + box.height, box.left + box.width)])
     first = np.maximum(np.floor(corners[0]).astype(int), 0)
     last = np.minimum(np.ceil(corners[1]).astype(int), maps.presence.shape)
     size = np.maximum(last - first, 0)
     window = Box(int(first[0]), int(first[1]), int(size[0]), int(size[1]))
-    return Region(window.top, window.left, cells_within(polygons, maps.place, window))
+    return CellRegion(window.top, window.left, rasterize_polygons(polygons, maps.placement, window))
 
 
 def lesions_table(lesions: Sequence[SlideLesion]) -> list[dict[str, object]]:
@@ -262,11 +264,11 @@ def _score(values: NDArray[np.float32], weights: NDArray[np.float32], how: str) 
     return float(np.average(values, weights=weights if weights.sum() > 0 else None))
 
 
-def _smoothed(maps: LesionMaps, sigma_um: float) -> NDArray[np.float32]:
+def _smooth_presence(maps: LesionMaps, sigma_um: float) -> NDArray[np.float32]:
     """Smooth the map by its own known cells alone; unknown ones are 0."""
     known = np.isfinite(maps.presence)
     presence = np.where(known, maps.presence, 0).astype(np.float32)
-    um = maps.place.cell_um
+    um = maps.placement.cell_um
     if not sigma_um or um is None:
         return presence
     from scipy import ndimage
@@ -277,7 +279,7 @@ def _smoothed(maps: LesionMaps, sigma_um: float) -> NDArray[np.float32]:
     return np.where(known, smooth / np.maximum(there, 1e-6), 0).astype(np.float32)
 
 
-def _widened(mask: NDArray[np.bool_], place: MapPlace, gap_um: float) -> NDArray[np.bool_]:
+def _dilate(mask: NDArray[np.bool_], place: MapPlacement, gap_um: float) -> NDArray[np.bool_]:
     """Widen a mask by half the gap that it is to bridge."""
     um = place.cell_um
     if not gap_um or um is None:
@@ -287,11 +289,11 @@ def _widened(mask: NDArray[np.bool_], place: MapPlace, gap_um: float) -> NDArray
     return ndimage.distance_transform_edt(~mask, sampling=um) <= gap_um / 2
 
 
-End = tuple[float, float]
+SlideEnd = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class CellsOnSlide:
+class ClippedCells:
     """Cells with the share of each row and column that lies on the slide.
 
     ``mask``: bool (row, column), at least one cell. ``rows``, ``columns``: float64 (row,) and (column,): 1 but for what
@@ -303,7 +305,7 @@ class CellsOnSlide:
     columns: NDArray[np.float64]
 
     @classmethod
-    def of(cls, mask: NDArray[np.bool_], place: MapPlace, end: End | None) -> CellsOnSlide:
+    def clip(cls, mask: NDArray[np.bool_], place: MapPlacement, end: SlideEnd | None) -> ClippedCells:
         """Cut cells by the end of the slide.
 
         ``mask``: bool (row, column). ``end``: (row, column) where the slide ends, in pixels of the finest level;
@@ -331,10 +333,10 @@ class CellsOnSlide:
     def perimeter(self, step: tuple[float, float]) -> float:
         """Length of the border by Crofton; where the slide cuts a cell, both sides of it are as much shorter."""
         beyond = _runs(self.mask) @ (1 - self.rows) * step[0] + _runs(self.mask.T) @ (1 - self.columns) * step[1]
-        return perimeter(self.mask, step) - 2 * float(beyond)
+        return crofton_perimeter(self.mask, step) - 2 * float(beyond)
 
 
-def ended(polygon: Polygon, end: End | None) -> Polygon:
+def clip_to_slide_end(polygon: Polygon, end: SlideEnd | None) -> Polygon:
     """Let an outline along cells end where the slide does.
 
     ``end``: (row, column) in pixels of the finest level. Returns the same where nothing reaches beyond.
@@ -348,7 +350,9 @@ def ended(polygon: Polygon, end: End | None) -> Polygon:
     return Polygon(cut(polygon.outer), tuple(cut(hole) for hole in polygon.holes))
 
 
-def reaching(polygon: Polygon, place: MapPlace, shape: tuple[int, int], end: End | None) -> Polygon:
+def extend_past_slide_end(
+    polygon: Polygon, place: MapPlacement, shape: tuple[int, int], end: SlideEnd | None
+) -> Polygon:
     """Undo ``ended``: an outline that ends with the slide holds all of the cells that the slide's end cuts.
 
     ``end``: (row, column) where the slide ends.
@@ -369,27 +373,27 @@ def _runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.diff(mask.astype(np.int8), axis=1, prepend=0).clip(min=0).sum(axis=1)
 
 
-BACKGROUND = ("background", "dermis", "epidermis", "benign", "normal")  # never what a heatmap is about
-MALIGNANT = ("melanoma", "malign", "cancer", "carcinoma", "metasta")  # within the name of what is
-UNSAID = ("tumour", "tumor", "lesion")  # may be malignant or benign
+BENIGN_CLASSES = ("background", "dermis", "epidermis", "benign", "normal")  # never what a heatmap is about
+MALIGNANT_CLASSES = ("melanoma", "malign", "cancer", "carcinoma", "metasta")  # within the name of what is
+UNSPECIFIC_CLASSES = ("tumour", "tumor", "lesion")  # may be malignant or benign
 
 
-def tissue_looked_for(classes: Sequence[str]) -> str:
+def default_lesion_class(classes: Sequence[str]) -> str:
     """Name the class of tissue that lesions are found on.
 
     Returns the one called tumour or melanoma, else the last that is no healthy tissue.
     """
     named = [name for name in classes if "tumour" in name.lower() or "melanoma" in name.lower()]
-    return (named or [name for name in classes if name.lower() not in BACKGROUND] or list(classes))[-1]
+    return (named or [name for name in classes if name.lower() not in BENIGN_CLASSES] or list(classes))[-1]
 
 
-def lesion_maps(
+def build_lesion_maps(
     probability: NDArray[np.float32],
-    place: MapPlace,
+    place: MapPlacement,
     classes: Sequence[str],
     target: str,
     *,
-    draws: bool,
+    is_dense: bool,
     tissue: NDArray[np.float32] | None = None,
     end: tuple[float, float] | None = None,
 ) -> LesionMaps:
@@ -402,17 +406,17 @@ def lesion_maps(
     of the target; so they do where the target is no word for a lesion at all, such as epidermis.
     """
     looked_for = np.ascontiguousarray(probability[list(classes).index(target)])
-    benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN and name != target]
-    unsaid = target.lower() in UNSAID
-    if not (unsaid or _is_malignant(target)) or (not benign and (draws or unsaid)):
-        return LesionMaps(looked_for, place, tissue=tissue, label=target, end=end)
-    if not benign or (not draws and len(classes) == 2):
-        return LesionMaps(looked_for, place, tissue=tissue, end=end)
+    benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN_NAMES and name != target]
+    unsaid = target.lower() in UNSPECIFIC_CLASSES
+    if not (unsaid or _is_malignant(target)) or (not benign and (is_dense or unsaid)):
+        return LesionMaps(looked_for, place, tissue=tissue, label=target, slide_end=end)
+    if not benign or (not is_dense and len(classes) == 2):
+        return LesionMaps(looked_for, place, tissue=tissue, slide_end=end)
     presence = looked_for + probability[benign].sum(axis=0)
     share = np.where(presence > 0, looked_for / np.maximum(presence, 1e-6), 0).astype(np.float32)
-    return LesionMaps(presence, place, malignancy=share, tissue=tissue, end=end)
+    return LesionMaps(presence, place, malignancy=share, tissue=tissue, slide_end=end)
 
 
 def _is_malignant(name: str) -> bool:
     """Whether the name of a class says that it is malignant."""
-    return any(word in name.lower() for word in MALIGNANT)
+    return any(word in name.lower() for word in MALIGNANT_CLASSES)

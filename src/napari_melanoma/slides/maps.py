@@ -12,24 +12,24 @@ import numpy as np
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import ConfigError, InputError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.data.bags import PIECE, read_attention, relative, write_attention
+from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.data.bags import TILES_PER_CHUNK, normalize_attention, read_attention, write_attention
 from napari_melanoma.io.slide_spec import DONE
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.slides.scores import correct_prevalence
-from napari_melanoma.slides.stitching import map_shape, stitch_block, tiles_reaching
+from napari_melanoma.slides.stitching import stitch_block, stitched_shape, tiles_in_block
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.slides.tile_models import BagAnswer, BagModel, TileModel, TileModelInfo
+    from napari_melanoma.slides.tile_models import BagModel, SlidePrediction, TileModel, TileModelInfo
     from napari_melanoma.slides.tiling import TileGrid
 
 BLOCK_CELLS = 1024
-MAP_SIDE = 4096  # cells along the longer side of what lesions are found on: 64 MB a class, whatever the slide
-KEPT_CHUNKS = 96  # of dense answers, about a megabyte each
+MAX_MAP_SIDE = 4096  # cells along the longer side of what lesions are found on: 64 MB a class, whatever the slide
+CACHED_CHUNKS = 96  # of dense answers, about a megabyte each
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class SlideMaps:
     """Probability of each class, float32 (class, row, column) with NaN where nothing is known, and where it lies."""
 
     probability: NDArray[np.float32]
-    place: MapPlace
+    placement: MapPlacement
 
 
 def tile_maps(result: SlideResult) -> SlideMaps:
     """Give the values of tiles as maps."""
-    return SlideMaps(np.moveaxis(result.probability, 2, 0), result.spec.place)
+    return SlideMaps(np.moveaxis(result.probability, 2, 0), result.spec.placement)
 
 
 def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext) -> SlideMaps:
@@ -52,25 +52,25 @@ def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext) -> Slide
     255. Means over whole cells of ``map``, at most ``MAP_SIDE`` of them along a side.
     """
     cells = replace(grid, side_px=result.spec.dense_px)
-    shape = map_shape(cells)
-    step = -(-max(shape) // MAP_SIDE)
-    classes, answers = len(result.spec.classes), _Answers(result)
+    shape = stitched_shape(cells)
+    step = -(-max(shape) // MAX_MAP_SIDE)
+    classes, answers = len(result.spec.classes), _DenseTileReader(result)
     small = np.full((classes, -(-shape[0] // step), -(-shape[1] // step)), np.nan, np.float32)
-    store = result.new_map(shape)
-    blocks = [block for block in _blocks(shape, step) if any(answers.has(*at) for at in tiles_reaching(block, cells))]
+    store = result.create_map(shape)
+    blocks = [block for block in _blocks(shape, step) if any(answers.has(*at) for at in tiles_in_block(block, cells))]
     for block in run.track(blocks, "Putting the tiles together"):
         values = stitch_block(block, cells, answers, channels=classes)
         store.put(block, np.round(255 * values).astype(np.uint8))
         part = slice(block.top // step, None), slice(block.left // step, None)
-        reduced = _reduced(values, step)
+        reduced = _reduce_mean(values, step)
         small[:, part[0], part[1]][:, : reduced.shape[1], : reduced.shape[2]] = reduced
     run.report(Progress(len(blocks), len(blocks), "Putting the tiles together"))
-    place = cells.pixels_place
-    fitted = MapPlace(place.top, place.left, place.step_y * step, place.step_x * step, place.pixel_size)
-    return SlideMaps(_known(small, result, fitted), fitted)
+    place = cells.pixel_placement
+    fitted = MapPlacement(place.top, place.left, place.step_y * step, place.step_x * step, place.pixel_size)
+    return SlideMaps(_mask_unknown(small, result, fitted), fitted)
 
 
-class _Answers:
+class _DenseTileReader:
     """Dense answers of tiles by their place, chunks that were read last kept."""
 
     def __init__(self, result: SlideResult) -> None:
@@ -93,7 +93,7 @@ class _Answers:
         chunk, within = divmod(index, self._length)
         if chunk not in self._chunks:
             self._chunks[chunk] = self._result.dense(slice(chunk * self._length, (chunk + 1) * self._length))
-            if len(self._chunks) > KEPT_CHUNKS:
+            if len(self._chunks) > CACHED_CHUNKS:
                 self._chunks.popitem(last=False)
         self._chunks.move_to_end(chunk)
         return self._chunks[chunk][within].astype(np.float32) / 255
@@ -107,7 +107,7 @@ def _blocks(shape: tuple[int, int], step: int) -> Iterator[Box]:
             yield Box(top, left, min(side, shape[0] - top), min(side, shape[1] - left))
 
 
-def _reduced(values: NDArray[np.float32], step: int) -> NDArray[np.float32]:
+def _reduce_mean(values: NDArray[np.float32], step: int) -> NDArray[np.float32]:
     """Means over squares; those at the far edges are of what there is."""
     if step == 1:
         return values
@@ -117,9 +117,9 @@ def _reduced(values: NDArray[np.float32], step: int) -> NDArray[np.float32]:
     return padded.reshape(len(values), rows, step, columns, step).mean(axis=(2, 4))
 
 
-def _known(maps: NDArray[np.float32], result: SlideResult, place: MapPlace) -> NDArray[np.float32]:
+def _mask_unknown(maps: NDArray[np.float32], result: SlideResult, place: MapPlacement) -> NDArray[np.float32]:
     """Forget what lies in tiles without an answer."""
-    tiles, grid = result.spec.place, result.state == DONE
+    tiles, grid = result.spec.placement, result.state == DONE
     for axis, (corner, step, own, size) in enumerate(
         (
             (tiles.top, tiles.step_y, place.top, place.step_y),
@@ -134,14 +134,14 @@ def _known(maps: NDArray[np.float32], result: SlideResult, place: MapPlace) -> N
 
 
 @dataclass(frozen=True)
-class BagFound:
+class SlideModelOutcome:
     """The prediction of a model of whole slides, ready for ``result.json``, and whether it is out of distribution."""
 
     content: dict[str, Any]
-    unlike: bool
+    is_out_of_distribution: bool
 
 
-def check_bags(model: TileModel, grid: TileGrid, options: SlideOptions) -> None:
+def check_encoder(model: TileModel, grid: TileGrid, options: SlideOptions) -> None:
     """Refuse tiles that are not those whose embeddings a model of whole slides learnt from."""
     bags = model.bags
     if bags is None:
@@ -152,9 +152,9 @@ def check_bags(model: TileModel, grid: TileGrid, options: SlideOptions) -> None:
             )
         return
     config, stain = bags.info.config, options.stain.method if options.stain else "none"
-    if options.prevalence is not None and bags.judge.config.prevalence is None:
+    if options.prevalence is not None and bags.novelty.config.prevalence is None:
         raise ConfigError(
-            f"'{bags.info.name}' does not know how frequent '{bags.judge.config.positive}' was where it was "
+            f"'{bags.info.name}' does not know how frequent '{bags.novelty.config.positive}' was where it was "
             "calibrated, so it cannot be brought to a stated prevalence. Leave it out."
         )
     if options.target and options.target not in config.classes:
@@ -174,7 +174,7 @@ def check_bags(model: TileModel, grid: TileGrid, options: SlideOptions) -> None:
         )
 
 
-def answer_slide(bags: BagModel, result: SlideResult, options: SlideOptions, run: RunContext) -> BagFound:
+def predict_slide(bags: BagModel, result: SlideResult, options: SlideOptions, run: RunContext) -> SlideModelOutcome:
     """Answer a slide from the embeddings of all of its tiles, and keep the weight of each.
 
     Returns ``probability`` of the target, ``scores``, and how it was calibrated.
@@ -186,18 +186,18 @@ def answer_slide(bags: BagModel, result: SlideResult, options: SlideOptions, run
             f"embeddings have {result.spec.features} features, '{bags.info.name}' expects {bags.encoder.features}. "
             "Analyse the slide with its own encoder, into another folder."
         )
-    found = bags.answer(_pieces(result, done, run))
+    found = bags.predict(_embedding_chunks(result, done, run))
     write_attention(result, places[done], found.weights)
-    return BagFound(_content(bags, found, options), bags.is_unlike(found))
+    return SlideModelOutcome(_slide_model_content(bags, found, options), bags.is_out_of_distribution(found))
 
 
-def info_of(model: TileModel) -> TileModelInfo:
+def model_info(model: TileModel) -> TileModelInfo:
     """Say what answered: of a model of whole slides that itself, with the licences of both."""
     if model.bags is None:
         return model.info
     bundle = model.bags.info
     licence = f"{bundle.config.licence}; encoder {model.bags.encoder.name}: {model.info.licence}"
-    answers = bundle.answering()
+    answers = bundle.prediction_fingerprint()
     config = bundle.config
     return replace(
         model.info,
@@ -206,8 +206,8 @@ def info_of(model: TileModel) -> TileModelInfo:
         licence=licence,
         answers=answers,
         demonstration=config.is_demonstration,
-        synthetic_share=config.drawn_share,
-        calibrated=model.bags.judge.reference is not None,
+        synthetic_share=config.synthetic_share,
+        calibrated=model.bags.novelty.reference is not None,
     )
 
 
@@ -217,10 +217,12 @@ def attention_map(result: SlideResult) -> SlideMaps | None:
     One map, relative to the greatest weight; None where no model of whole slides has answered.
     """
     found = read_attention(result)
-    return None if found is None else SlideMaps(relative(found)[None], result.spec.place)
+    return None if found is None else SlideMaps(normalize_attention(found)[None], result.spec.placement)
 
 
-def stated(probability: NDArray[np.float64], positive: int, calibrated: float, wanted: float) -> NDArray[np.float64]:
+def adjust_to_prevalence(
+    probability: NDArray[np.float64], positive: int, calibrated: float, wanted: float
+) -> NDArray[np.float64]:
     """Bring probabilities to a stated prevalence of one class; the others keep their shares among each other.
 
     ``probability``: float (class,). Returns float64 (class,).
@@ -231,24 +233,24 @@ def stated(probability: NDArray[np.float64], positive: int, calibrated: float, w
     return correct_prevalence(probability, before, after)
 
 
-def _pieces(result: SlideResult, done: NDArray[np.bool_], run: RunContext) -> Iterator[NDArray[np.float32]]:
+def _embedding_chunks(result: SlideResult, done: NDArray[np.bool_], run: RunContext) -> Iterator[NDArray[np.float32]]:
     """Embeddings of the tiles that are done, some at a time."""
-    for first in range(0, len(done), PIECE):
+    for first in range(0, len(done), TILES_PER_CHUNK):
         run.check()
-        known = done[first : first + PIECE]
+        known = done[first : first + TILES_PER_CHUNK]
         if known.any():
-            yield result.embedding(slice(first, first + PIECE))[known].astype(np.float32)
+            yield result.embedding(slice(first, first + TILES_PER_CHUNK))[known].astype(np.float32)
 
 
-def _content(bags: BagModel, found: BagAnswer, options: SlideOptions) -> dict[str, Any]:
+def _slide_model_content(bags: BagModel, found: SlidePrediction, options: SlideOptions) -> dict[str, Any]:
     """What ``result.json`` says of the answer."""
-    config, classifier = bags.info.config, bags.judge.config
+    config, classifier = bags.info.config, bags.novelty.config
     target = options.target or classifier.positive
     told = found.probability
     if options.prevalence is not None:
         assert classifier.prevalence is not None
-        told = stated(told, bags.judge.positive, classifier.prevalence, options.prevalence)
-    interval = bags.judge.interval(float(found.probability[bags.judge.positive]))
+        told = adjust_to_prevalence(told, bags.novelty.positive, classifier.prevalence, options.prevalence)
+    interval = bags.novelty.interval(float(found.probability[bags.novelty.positive]))
     encoder = bags.encoder.model_dump(mode="json")
     return {
         "target": target,
@@ -259,7 +261,7 @@ def _content(bags: BagModel, found: BagAnswer, options: SlideOptions) -> dict[st
             "positive": classifier.positive,
             "prevalence": classifier.prevalence,
             "stated_prevalence": options.prevalence,
-            "probability": float(found.probability[bags.judge.positive]),
+            "probability": float(found.probability[bags.novelty.positive]),
             "interval": None if interval is None else list(interval),
             "cut": classifier.operating_point.cut if classifier.operating_point else None,
         },

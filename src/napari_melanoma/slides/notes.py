@@ -13,7 +13,7 @@ from napari_melanoma.core.errors import ScaleMissing
 from napari_melanoma.core.files import write_json
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.core.polygons import Polygon, untangled
+from napari_melanoma.core.polygons import Polygon, untangle_polygon
 
 NOTES, FORMAT = "view.json", 1
 
@@ -29,7 +29,7 @@ class Bookmark:
 
 
 @dataclass(frozen=True)
-class Measure:
+class SlideMeasurement:
     """A line or an area that somebody drew to measure it: vertices, (row, column), in pixels of the finest level."""
 
     kind: Literal["line", "area"]
@@ -46,7 +46,7 @@ class SlideNotes:
     fingerprint: str = ""
     bookmarks: tuple[Bookmark, ...] = ()
     pixel_size: PixelSize | None = None
-    measures: tuple[Measure, ...] = ()
+    measures: tuple[SlideMeasurement, ...] = ()
     angle: float = 0.0
 
 
@@ -61,14 +61,14 @@ def read_notes(folder: Path) -> SlideNotes:
         return SlideNotes()
     if not isinstance(told, dict) or told.get("format_version") != FORMAT:
         return SlideNotes()
-    marks = [_bookmark(one) for one in _listed(told, "bookmarks")]
-    measures = [_measure(one) for one in _listed(told, "measures")]
+    marks = [_parse_bookmark(one) for one in _list_at(told, "bookmarks")]
+    measures = [_parse_measurement(one) for one in _list_at(told, "measures")]
     return SlideNotes(
         str(told.get("fingerprint", "")),
         tuple(one for one in marks if one is not None),
-        _size(told.get("pixel_size")),
+        _parse_pixel_size(told.get("pixel_size")),
         tuple(one for one in measures if one is not None),
-        _angle(told.get("angle")),
+        _parse_angle(told.get("angle")),
     )
 
 
@@ -77,13 +77,13 @@ def write_notes(folder: Path, notes: SlideNotes) -> None:
     write_json(folder / NOTES, {"format_version": FORMAT, **asdict(notes)})
 
 
-def _listed(told: dict[str, Any], key: str) -> list[Any]:
+def _list_at(told: dict[str, Any], key: str) -> list[Any]:
     """A list of the file; empty where there is none."""
     found = told.get(key)
     return found if isinstance(found, list) else []
 
 
-def _measure(values: Any) -> Measure | None:  # noqa: ANN401 - whatever JSON can hold
+def _parse_measurement(values: Any) -> SlideMeasurement | None:  # noqa: ANN401 - whatever JSON can hold
     """A line or an area, or None where it is neither."""
     try:
         points = tuple((float(row), float(column)) for row, column in values["points"])
@@ -91,16 +91,16 @@ def _measure(values: Any) -> Measure | None:  # noqa: ANN401 - whatever JSON can
     except (KeyError, TypeError, ValueError):
         return None
     whole = all(math.isfinite(value) for point in points for value in point)
-    return Measure(kind, points) if whole and len(points) >= (3 if kind == "area" else 2) else None
+    return SlideMeasurement(kind, points) if whole and len(points) >= (3 if kind == "area" else 2) else None
 
 
-def _angle(value: Any) -> float:  # noqa: ANN401 - whatever JSON can hold
+def _parse_angle(value: Any) -> float:  # noqa: ANN401 - whatever JSON can hold
     """An angle between -180 and 180 degrees; 0 where it is none."""
     known = isinstance(value, (int, float)) and math.isfinite(value) and abs(value) <= 180
     return float(value) if known else 0.0
 
 
-def _bookmark(values: Any) -> Bookmark | None:  # noqa: ANN401 - whatever JSON can hold
+def _parse_bookmark(values: Any) -> Bookmark | None:  # noqa: ANN401 - whatever JSON can hold
     """A bookmark, or None where it is none."""
     try:
         return Bookmark(str(values["name"]), *(float(values[key]) for key in ("row", "column", "width_px")))
@@ -108,7 +108,7 @@ def _bookmark(values: Any) -> Bookmark | None:  # noqa: ANN401 - whatever JSON c
         return None
 
 
-def _size(values: Any) -> PixelSize | None:  # noqa: ANN401 - whatever JSON can hold
+def _parse_pixel_size(values: Any) -> PixelSize | None:  # noqa: ANN401 - whatever JSON can hold
     """A pixel size, or None where it is none."""
     try:
         source = "ruler" if values["source"] == "ruler" else "given"
@@ -120,7 +120,7 @@ def _size(values: Any) -> PixelSize | None:  # noqa: ANN401 - whatever JSON can 
 MICRO_MM, MICRO_MM2 = 0.09995, 0.0009995  # below, micrometres are easier to read; rounding decides what is 0.1
 
 
-def measured(measure: Measure, pixel_size: PixelSize | None) -> float:
+def measure_shape(measure: SlideMeasurement, pixel_size: PixelSize | None) -> float:
     """Measure a line or an area.
 
     ``measure``: with its vertices in pixels of the finest level. ``pixel_size``: of these pixels; None without a scale.
@@ -131,16 +131,16 @@ def measured(measure: Measure, pixel_size: PixelSize | None) -> float:
     if measure.kind == "line":
         steps = np.diff(np.array(measure.points, np.float64) * mm, axis=0)
         return float(np.hypot(steps[:, 0], steps[:, 1]).sum())
-    return sum(part.area for part in untangled(Polygon(measure.points))) * mm[0] * mm[1]
+    return sum(part.area for part in untangle_polygon(Polygon(measure.points))) * mm[0] * mm[1]
 
 
-def said_measure(measure: Measure, pixel_size: PixelSize | None) -> str:
+def format_measurement(measure: SlideMeasurement, pixel_size: PixelSize | None) -> str:
     """Say a length or an area with its unit.
 
     ``measure``: with its vertices in pixels of the finest level. ``pixel_size``: of these pixels; None without a scale.
     Such as ``1.34 mm``, ``12.1 µm`` or ``0.0812 mm²``.
     """
-    value = measured(measure, pixel_size)
+    value = measure_shape(measure, pixel_size)
     if pixel_size is None:
         return f"{value:,.0f} px" + ("²" if measure.kind == "area" else "")
     if measure.kind == "area":

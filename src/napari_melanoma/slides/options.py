@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.validity import PredictionFacts, ScaleMatch, Validity, is_scale_hopeless
-from napari_melanoma.phantoms.mark import is_phantom
+from napari_melanoma.core.validity import ScaleMatch, Validity, ValidityInputs, is_scale_refused
+from napari_melanoma.phantoms.markers import is_phantom
 from napari_melanoma.slides.lesions import LesionConfig
 from napari_melanoma.slides.scores import SlideScoreConfig
 from napari_melanoma.slides.stain import StainConfig
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tiling import TileGrid
 
 DENSE_OVERLAP = 0.125  # of a side: where neighbours meet, dense maps are blended over so much
-DIGITS = 16  # of a hash that tells one picture from another
-HOW = (
+DIGEST_DIGITS = 16  # of a hash that tells one picture from another
+EXECUTION_OPTIONS = (
     "weights",
     "download",
     "device",
@@ -85,43 +85,43 @@ class SlideOptions(Config):
         return self
 
     @property
-    def is_stain_changed(self) -> bool:
+    def normalizes_stain(self) -> bool:
         """Whether colours are brought to a reference at all: the method ``none`` is as good as no word about it."""
         return self.stain is not None and self.stain.method != "none"
 
     @property
-    def decisive(self) -> dict[str, Any]:
+    def tile_settings(self) -> dict[str, Any]:
         """What the values of tiles depend on; beside it only how they are computed, and what is made of them."""
-        kept = self.model_dump(mode="json", exclude={*HOW, "tissue_mask", "stain_reference"})
-        if not self.is_stain_changed:
+        kept = self.model_dump(mode="json", exclude={*EXECUTION_OPTIONS, "tissue_mask", "stain_reference"})
+        if not self.normalizes_stain:
             kept["stain"] = None
         return {key: value for key, value in kept.items() if value is not None}
 
 
-def decisive_settings(options: SlideOptions) -> dict[str, Any]:
+def hashed_tile_settings(options: SlideOptions) -> dict[str, Any]:
     """Say all that the values of tiles depend on: files count by what is in them, whatever they are called.
 
     Returns as JSON has it; options that were left out are left out here.
     """
-    from napari_melanoma.core.provenance import fingerprint
+    from napari_melanoma.core.provenance import array_fingerprint
 
-    given = options.decisive
+    given = options.tile_settings
     if options.tissue_mask is not None:
         from napari_melanoma.io.results import read_mask
 
-        given["tissue_mask"] = fingerprint(read_mask(options.tissue_mask))[:DIGITS]
-    if options.stain_reference is not None and options.is_stain_changed:
+        given["tissue_mask"] = array_fingerprint(read_mask(options.tissue_mask))[:DIGEST_DIGITS]
+    if options.stain_reference is not None and options.normalizes_stain:
         from napari_melanoma.io.photographs import read_photograph
 
-        given["stain_reference"] = fingerprint(read_photograph(options.stain_reference).rgb)[:DIGITS]
+        given["stain_reference"] = array_fingerprint(read_photograph(options.stain_reference).rgb)[:DIGEST_DIGITS]
     return given
 
 
 UM = 1000.0  # in a millimetre
-UNLIKE_SHARE = 0.1  # of the tiles looked at, those that may look unfamiliar
+OUT_OF_DISTRIBUTION_SHARE = 0.1  # of the tiles looked at, those that may look unfamiliar
 
 
-def scale_match(grid: TileGrid, model: TileModelInfo, options: SlideOptions) -> ScaleMatch:
+def match_scale(grid: TileGrid, model: TileModelInfo, options: SlideOptions) -> ScaleMatch:
     """Compare the scale of tiles with the scale that a model was trained at.
 
     Enlarged tiles count as coarse as the slide is: enlarging adds no detail. Who states the scale of tiles accepts it.
@@ -132,10 +132,10 @@ def scale_match(grid: TileGrid, model: TileModelInfo, options: SlideOptions) -> 
     return ScaleMatch(found, model.mpp, accepted=options.accept_scale or is_stated)
 
 
-def refuse_scale(slide: SlideInfo, grid: TileGrid, model: TileModelInfo, options: SlideOptions) -> None:
+def check_scale(slide: SlideInfo, grid: TileGrid, model: TileModelInfo, options: SlideOptions) -> None:
     """Refuse tiles that show something else entirely than what a model was trained on."""
-    scale = scale_match(grid, model, options)
-    if is_scale_hopeless(scale):
+    scale = match_scale(grid, model, options)
+    if is_scale_refused(scale):
         raise InputError(
             f"the scale of {slide.path.name} is wrong for '{model.name}': tiles would show {scale.found_um:.3g} µm per "
             f"pixel, and the model was trained at {scale.expected_um:g} µm. That is off by a factor of "
@@ -146,29 +146,29 @@ def refuse_scale(slide: SlideInfo, grid: TileGrid, model: TileModelInfo, options
         )
 
 
-def slide_validity(
+def check_slide_validity(
     slide: SlideInfo,
     grid: TileGrid,
     model: TileModelInfo,
     options: SlideOptions,
     result: SlideResult,
-    unfamiliar: float | None,
+    out_of_distribution_share: float | None,
 ) -> Validity:
     """Say whether the predictions for a slide are valid."""
     from napari_melanoma.io.slide_spec import FAILED
 
     size, finest = grid.pixel_size, slide.levels[0]
     wide = None if size is None else min(finest.height * size.y_um, finest.width * size.x_um) / UM
-    return PredictionFacts(
+    return ValidityInputs(
         model.name,
         demonstration=model.demonstration,
         synthetic_share=model.synthetic_share,
         synthetic_input=is_phantom(slide.path),
-        scale=scale_match(grid, model, options),
+        scale=match_scale(grid, model, options),
         field_mm=wide,
         model_field_mm=model.side_px * model.mpp / UM,
-        distance=unfamiliar,
-        limit=UNLIKE_SHARE,
+        distance=out_of_distribution_share,
+        limit=OUT_OF_DISTRIBUTION_SHARE,
         failed_share=float((result.state == FAILED).sum()) / max(1, len(result.order)),
         calibrated=model.calibrated,
-    ).validity()
+    ).check()

@@ -11,17 +11,17 @@ import numpy as np
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.files import atomic_file, write_json
-from napari_melanoma.core.provenance import provenance
+from napari_melanoma.core.provenance import collect_provenance
 from napari_melanoma.core.validity import Validity
 from napari_melanoma.data.bags import ATTENTION
 from napari_melanoma.io.results import HEATMAP, RESULT
 from napari_melanoma.io.slide_spec import DONE, FAILED
 from napari_melanoma.io.slide_store import SlideResult
-from napari_melanoma.slides.depth import NOTHING, DepthMap, slide_depth
-from napari_melanoma.slides.lesion_files import store_lesions
-from napari_melanoma.slides.lesions import LesionMaps, find_lesions, lesion_maps, lesions_table
+from napari_melanoma.slides.depth import NO_DEPTH, DepthMap, measure_slide_depth
+from napari_melanoma.slides.lesion_files import write_found_lesions
+from napari_melanoma.slides.lesions import LesionMaps, build_lesion_maps, find_lesions, lesions_table
 from napari_melanoma.slides.maps import SlideMaps, attention_map, stitched_maps, tile_maps
-from napari_melanoma.slides.scores import SlideScoreConfig, slide_score
+from napari_melanoma.slides.scores import SlideScoreConfig, score_slide
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,49 +29,49 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.lesions import SlideLesion
     from napari_melanoma.slides.options import SlideOptions
-    from napari_melanoma.slides.plan import SlidePlan
+    from napari_melanoma.slides.plan import AnalysisPlan
     from napari_melanoma.slides.reading.slide import SlideInfo
     from napari_melanoma.slides.tile_models import TileModelInfo
 
-METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")
+SCORE_METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maximum", "top_k")
 
 
 @dataclass(frozen=True)
-class Analysed:
+class SlideAnalysis:
     """A slide whose tiles are done, with all that made them so."""
 
     slide: SlideInfo
     model: TileModelInfo
-    plan: SlidePlan
+    plan: AnalysisPlan
     options: SlideOptions
     result: SlideResult
     warnings: tuple[str, ...]
     seconds: float
-    answer: dict[str, Any] | None = None  # of a model of whole slides
+    slide_prediction: dict[str, Any] | None = None  # of a model of whole slides
     validity: Validity = field(default_factory=Validity)
 
 
-def write_outputs(analysed: Analysed, folder: Path, run: RunContext) -> dict[str, Any]:
+def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dict[str, Any]:
     """Write lesions, heatmap and ``result.json`` of a slide."""
     found: dict[str, Any] = {"probability": None, "scores": {}, "lesions": [], "target": None}
-    if analysed.answer is not None:
-        maps = attention_map(analysed.result)
+    if analysis.slide_prediction is not None:
+        maps = attention_map(analysis.result)
         assert maps is not None
         write_heatmap(folder / HEATMAP, maps, (ATTENTION,))
-        found |= analysed.answer
-    elif analysed.model.classes:
-        maps = _maps(analysed, run)
-        write_heatmap(folder / HEATMAP, maps, analysed.model.classes)
-        if analysed.model.kind != "regression":
-            target = target_class(analysed.model, analysed.options)
-            lesions = find_lesions(_lesion_maps(maps, analysed, target), analysed.options.lesions)
-            outlines, kept = store_lesions(folder, lesions, analysed.validity)
-            found |= {"target": target, "lesions": lesions_table(lesions), **_scores(analysed, maps, target)}
-            found |= {"outlines": outlines, "warnings": [*analysed.warnings, kept] if kept else [*analysed.warnings]}
-            found |= _depth(analysed, maps, lesions, run)
+        found |= analysis.slide_prediction
+    elif analysis.model.classes:
+        maps = _class_maps(analysis, run)
+        write_heatmap(folder / HEATMAP, maps, analysis.model.classes)
+        if analysis.model.kind != "regression":
+            target = target_class(analysis.model, analysis.options)
+            lesions = find_lesions(_lesion_maps(maps, analysis, target), analysis.options.lesions)
+            outlines, kept = write_found_lesions(folder, lesions, analysis.validity)
+            found |= {"target": target, "lesions": lesions_table(lesions), **_scores(analysis, maps, target)}
+            found |= {"outlines": outlines, "warnings": [*analysis.warnings, kept] if kept else [*analysis.warnings]}
+            found |= _measure_depth(analysis, maps, lesions, run)
         else:
-            found["scores"] = _values(analysed)
-    content = {**_of_slide(analysed), **found}
+            found["scores"] = _regression_means(analysis)
+    content = {**_slide_content(analysis), **found}
     write_json(folder / RESULT, content)
     return content
 
@@ -86,45 +86,47 @@ def target_class(model: TileModelInfo, options: SlideOptions) -> str:
     return wanted
 
 
-def _maps(analysed: Analysed, run: RunContext) -> SlideMaps:
+def _class_maps(analysed: SlideAnalysis, run: RunContext) -> SlideMaps:
     """Maps of the classes: of tiles, or stitched."""
     if analysed.model.kind == "dense":
         return stitched_maps(analysed.result, analysed.plan.grid, run)
     return tile_maps(analysed.result)
 
 
-def _depth(analysed: Analysed, maps: SlideMaps, lesions: Sequence[SlideLesion], run: RunContext) -> dict[str, Any]:
+def _measure_depth(
+    analysed: SlideAnalysis, maps: SlideMaps, lesions: Sequence[SlideLesion], run: RunContext
+) -> dict[str, Any]:
     """Thickness of the slide's lesions, where the model draws what that needs."""
     if analysed.model.kind != "dense":
-        return dict(NOTHING)
-    whole = DepthMap.of(analysed.result.array("map"), maps, analysed.model.classes, analysed.model.fingerprint)
-    return slide_depth(whole, lesions, run, analysed.validity)
+        return dict(NO_DEPTH)
+    whole = DepthMap.from_store(analysed.result.array("map"), maps, analysed.model.classes, analysed.model.fingerprint)
+    return measure_slide_depth(whole, lesions, run, analysed.validity)
 
 
-def _lesion_maps(maps: SlideMaps, analysed: Analysed, target: str) -> LesionMaps:
+def _lesion_maps(maps: SlideMaps, analysed: SlideAnalysis, target: str) -> LesionMaps:
     """What lesions are found on."""
-    draws, tissue, end = analysed.model.kind == "dense", _tissue(maps, analysed), analysed.result.spec.size
-    return lesion_maps(
-        maps.probability, maps.place, analysed.model.classes, target, draws=draws, tissue=tissue, end=end
+    draws, tissue, end = analysed.model.kind == "dense", _tissue_of_cells(maps, analysed), analysed.result.spec.size
+    return build_lesion_maps(
+        maps.probability, maps.placement, analysed.model.classes, target, is_dense=draws, tissue=tissue, end=end
     )
 
 
-def _tissue(maps: SlideMaps, analysed: Analysed) -> NDArray[np.float32] | None:
+def _tissue_of_cells(maps: SlideMaps, analysed: SlideAnalysis) -> NDArray[np.float32] | None:
     """Share of tissue of each cell; of stitched maps all that is known counts as tissue."""
-    share = analysed.plan.share
+    share = analysed.plan.tissue_share_of_tiles
     return share if share.shape == maps.probability.shape[1:] else None
 
 
-def _scores(analysed: Analysed, maps: SlideMaps, target: str) -> dict[str, Any]:
+def _scores(analysed: SlideAnalysis, maps: SlideMaps, target: str) -> dict[str, Any]:
     """Probability of the slide by each way to come to one; the maximum is that of the map that lesions are found on."""
     result, classes = analysed.result, analysed.model.classes
     done = result.state == DONE
-    values, shares = result.probability[done], analysed.plan.share[done]
+    values, shares = result.probability[done], analysed.plan.tissue_share_of_tiles[done]
     chosen, index = analysed.options.score, classes.index(target)
     scores = {}
-    for method in METHODS:
+    for method in SCORE_METHODS:
         config = SlideScoreConfig(method=method, top_k=chosen.top_k, positive=index)
-        found = slide_score(values, config, shares).probability
+        found = score_slide(values, config, shares).probability
         if method == "maximum" and np.isfinite(maps.probability[index]).any():
             peak = np.unravel_index(np.nanargmax(maps.probability[index]), maps.probability.shape[1:])
             found = maps.probability[:, peak[0], peak[1]].astype(np.float64)
@@ -132,22 +134,22 @@ def _scores(analysed: Analysed, maps: SlideMaps, target: str) -> dict[str, Any]:
     return {"probability": scores[chosen.method][target], "scores": scores}
 
 
-def _values(analysed: Analysed) -> dict[str, Any]:
+def _regression_means(analysed: SlideAnalysis) -> dict[str, Any]:
     """Mean of each value that a regression gives."""
     done = analysed.result.state == DONE
     means = analysed.result.probability[done].mean(axis=0).tolist() if done.any() else []
     return {"mean": dict(zip(analysed.model.classes, means, strict=False))}
 
 
-def _of_slide(analysed: Analysed) -> dict[str, Any]:
+def _slide_content(analysed: SlideAnalysis) -> dict[str, Any]:
     """What a result says of slide, model and tiles, whatever the model tells."""
-    from napari_melanoma.slides.plan import grid_values
+    from napari_melanoma.slides.plan import grid_to_json
 
     slide, plan, result = analysed.slide, analysed.plan, analysed.result
     state, order = result.state, result.order
     asked = state[order[:, 0], order[:, 1]]
     size = slide.pixel_size
-    cell = plan.tissue_place.cell_area_mm2
+    cell = plan.tissue_placement.cell_area_mm2
     return {
         "slide": slide.name,
         "file": slide.path.name,
@@ -167,15 +169,15 @@ def _of_slide(analysed: Analysed) -> dict[str, Any]:
         "tiles_failed": int((asked == FAILED).sum()),
         "tiles_total": len(order),
         "tile_mpp": plan.grid.mpp,
-        "grid": grid_values(plan.grid),
+        "grid": grid_to_json(plan.grid),
         "tissue_mm2": None if cell is None else float(plan.tissue.sum() * cell),
-        **NOTHING,
+        **NO_DEPTH,
         "precision": result.spec.precision,
         "precision_difference": result.spec.precision_difference,
         "warnings": list(analysed.warnings),
         "seconds": analysed.seconds,
         "options": analysed.options.model_dump(mode="json", exclude={"weights", "tissue_mask", "stain_reference"}),
-        "provenance": provenance(),
+        "provenance": collect_provenance(),
     }
 
 
@@ -187,8 +189,8 @@ def write_heatmap(path: Path, maps: SlideMaps, classes: tuple[str, ...]) -> None
     import tifffile
 
     metadata: dict[str, Any] = {"axes": "CYX", "Channel": {"Name": list(classes)}}
-    if maps.place.cell_um is not None:
-        (step_y, step_x), (top, left) = maps.place.cell_um, maps.place.translate
+    if maps.placement.cell_um is not None:
+        (step_y, step_x), (top, left) = maps.placement.cell_um, maps.placement.translate
         metadata |= {"PhysicalSizeY": step_y, "PhysicalSizeX": step_x}
         metadata |= {"PhysicalSizeYUnit": "µm", "PhysicalSizeXUnit": "µm"}
         at = {"PositionY": [top] * len(classes), "PositionX": [left] * len(classes)}

@@ -12,13 +12,13 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError, ScaleMissing
 from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.depth.maps import UM, why_untrue
-from napari_melanoma.io.slide_spec import ResultSpec
-from napari_melanoma.slides.options import DENSE_OVERLAP, SlideOptions, decisive_settings, refuse_scale
+from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.depth.maps import UM, describe_implausible_size
+from napari_melanoma.io.slide_spec import SlideResultSpec
+from napari_melanoma.slides.options import DENSE_OVERLAP, SlideOptions, check_scale, hashed_tile_settings
 from napari_melanoma.slides.reading.slide import DamagedTile
 from napari_melanoma.slides.tiling import TileGrid, TilingConfig, coarse_to_fine, plan_tiles, tissue_share
-from napari_melanoma.slides.tissue import read_overview, scanned_cells, tissue_of_overview
+from napari_melanoma.slides.tissue import read_overview, scanned_slices, tissue_of_overview
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tile_models import TileModelInfo
 
 STAIN_TILES = 32  # spread over the tissue; 16 gave the fit of all tissue within 1.3 grey levels
-Picture = Callable[[], "NDArray[np.uint8]"]
-Overview = Callable[[], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]
-Prepare = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
+ImageLoader = Callable[[], "NDArray[np.uint8]"]
+OverviewLoader = Callable[[], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]
+PixelTransform = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
 
 
 @dataclass(frozen=True)
-class SlidePlan:
+class AnalysisPlan:
     """All that is known before the network is asked.
 
     ``tissue`` is bool (row, column) of the whole slide as ``tissue_place`` says, ``share`` float32 (row, column) of the
@@ -43,14 +43,14 @@ class SlidePlan:
 
     grid: TileGrid
     tissue: NDArray[np.bool_]
-    tissue_place: MapPlace
-    share: NDArray[np.float32]
+    tissue_placement: MapPlacement
+    tissue_share_of_tiles: NDArray[np.float32]
     order: NDArray[np.int32]
     stain: StainFit | None
     warnings: tuple[str, ...]
     first_pass: int
 
-    def sample(self, count: int) -> NDArray[np.int32]:
+    def sample_tiles(self, count: int) -> NDArray[np.int32]:
         """Choose tiles that stand for all of the tissue.
 
         Returns int32 (tile, 2): evenly along the first pass, which runs through the tissue from one neighbour to the
@@ -60,7 +60,7 @@ class SlidePlan:
         return self.order[np.linspace(0, self.first_pass - 1, count).round().astype(np.intp)]
 
 
-def scale_of(options: SlideOptions) -> PixelSize | None:
+def stated_pixel_size(options: SlideOptions) -> PixelSize | None:
     """Give the scale that the user stated.
 
     Square, with source ``given``.
@@ -81,20 +81,22 @@ def check_slide(info: SlideInfo) -> None:
             "one that no slide can have. Set it under Scale in the Slide dock (command line: --mpp)."
         )
     finest, size = info.levels[0], info.pixel_size
-    if why := why_untrue(size, (finest.height * size.y_um / UM, finest.width * size.x_um / UM)):
+    if why := describe_implausible_size(size, (finest.height * size.y_um / UM, finest.width * size.x_um / UM)):
         raise ScaleMissing(why)
 
 
-def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> SlidePlan:
+def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> AnalysisPlan:
     """Find the tissue, lay the tiles and order them.
 
     Returns the same for the same slide, model and options.
     """
     check_slide(slide.info)
-    grid = plan_tiles(slide.info.levels, slide.info.pixel_size, _tiling(model, options), _part(slide.info, options))
-    refuse_scale(slide.info, grid, model, options)
+    grid = plan_tiles(
+        slide.info.levels, slide.info.pixel_size, _tiling_config(model, options), _tiled_part(slide.info, options)
+    )
+    check_scale(slide.info, grid, model, options)
     overview = cache(partial(read_overview, slide))
-    mask, place, warnings = _tissue(slide.info, overview, options)
+    mask, place, warnings = _load_or_find_tissue(slide.info, overview, options)
     share = tissue_share(grid, mask, place)
     passes = coarse_to_fine((share >= options.min_tissue) & (share > 0))
     if not passes:
@@ -102,18 +104,20 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Sli
             f"no tissue was found on {slide.info.path.name}: it is blank, stained very weakly, or the part to analyse "
             "lies beside the tissue. Correct the tissue in the Slide dock, or give it with --tissue-mask."
         )
-    sample = partial(_tissue_sample, slide, grid, share)
-    stain = _stain(sample, partial(_glass, slide.info, overview), _seen(slide, options), options)
-    return SlidePlan(grid, mask, place, share, np.concatenate(passes), stain, warnings, len(passes[0]))
+    sample = partial(_sample_tissue_pixels, slide, grid, share)
+    stain = _fit_slide_stain(
+        sample, partial(_scanned_overview, slide.info, overview), _profile_transform(slide, options), options
+    )
+    return AnalysisPlan(grid, mask, place, share, np.concatenate(passes), stain, warnings, len(passes[0]))
 
 
-def spec_of(slide: SlideInfo, model: TileModelInfo, plan: SlidePlan, options: SlideOptions) -> ResultSpec:
+def result_spec(slide: SlideInfo, model: TileModelInfo, plan: AnalysisPlan, options: SlideOptions) -> SlideResultSpec:
     """Say what the store of this analysis is for; features, dense maps and how it is computed are filled in later.
 
     Equal settings where equal tiles would get equal values.
     """
-    place, size = plan.grid.place, slide.pixel_size
-    return ResultSpec(
+    place, size = plan.grid.placement, slide.pixel_size
+    return SlideResultSpec(
         slide=slide.name,
         fingerprint=slide.fingerprint,
         kind=model.kind,
@@ -126,18 +130,18 @@ def spec_of(slide: SlideInfo, model: TileModelInfo, plan: SlidePlan, options: Sl
         pixel_size_um=None if size is None else (size.y_um, size.x_um),
         scale_source="file" if size is None else size.source,
         tile_px=plan.grid.side_px,
-        settings=settings_of(model, options),
+        settings=analysis_settings(model, options),
         batch_size=options.batch_size,
     )
 
 
-def settings_of(model: TileModelInfo, options: SlideOptions) -> dict[str, Any]:
+def analysis_settings(model: TileModelInfo, options: SlideOptions) -> dict[str, Any]:
     """Give all that the values of tiles depend on, but for the slide itself."""
     told = {"model": model.name, "weights": model.fingerprint, "answers": model.answers or None}
-    return {**decisive_settings(options), **{key: value for key, value in told.items() if value is not None}}
+    return {**hashed_tile_settings(options), **{key: value for key, value in told.items() if value is not None}}
 
 
-def grid_values(grid: TileGrid) -> dict[str, Any]:
+def grid_to_json(grid: TileGrid) -> dict[str, Any]:
     """Give a grid as plain values, for ``result.json``.
 
     Level, sizes, strides, counts.
@@ -147,17 +151,17 @@ def grid_values(grid: TileGrid) -> dict[str, Any]:
     return values
 
 
-def preparation(slide: Slide, plan: SlidePlan, options: SlideOptions) -> Prepare | None:
+def build_preprocessing(slide: Slide, plan: AnalysisPlan, options: SlideOptions) -> PixelTransform | None:
     """Say what is done to tiles before the network sees them.
 
     Returns uint8 (tile, row, column, channel=3) to the same; None where nothing is done.
     """
-    steps: list[Prepare] = []
-    seen = _seen(slide, options)
+    steps: list[PixelTransform] = []
+    seen = _profile_transform(slide, options)
     if seen is not None:
         steps.append(lambda tiles: np.stack([seen(tile) for tile in tiles]))
     if plan.stain is not None:
-        steps.append(_normalisation(plan.stain, options))
+        steps.append(_stain_transform(plan.stain, options))
     if not steps:
         return None
 
@@ -169,16 +173,16 @@ def preparation(slide: Slide, plan: SlidePlan, options: SlideOptions) -> Prepare
     return prepare
 
 
-def _seen(slide: Slide, options: SlideOptions) -> Prepare | None:
+def _profile_transform(slide: Slide, options: SlideOptions) -> PixelTransform | None:
     """What makes sRGB of the pixels of a file, uint8 (row, column, channel=3) to the same; None where nothing is to."""
     if not options.apply_profile or not slide.info.has_profile:
         return None
-    from napari_melanoma.slides.reading.slide import apply_profile
+    from napari_melanoma.slides.reading.slide import apply_icc_profile
 
-    return lambda rgb: apply_profile(rgb, slide)
+    return lambda rgb: apply_icc_profile(rgb, slide)
 
 
-def _tiling(model: TileModelInfo, options: SlideOptions) -> TilingConfig:
+def _tiling_config(model: TileModelInfo, options: SlideOptions) -> TilingConfig:
     """Size and overlap of tiles: what the user said, else what the model was made for."""
     overlap = options.overlap
     if overlap is None:
@@ -192,14 +196,14 @@ def _tiling(model: TileModelInfo, options: SlideOptions) -> TilingConfig:
     )
 
 
-def _part(info: SlideInfo, options: SlideOptions) -> Box | None:
+def _tiled_part(info: SlideInfo, options: SlideOptions) -> Box | None:
     """The part of the slide that is tiled."""
     return Box(*options.region) if options.region is not None else info.bounds
 
 
-def _tissue(
-    slide: SlideInfo, overview: Overview, options: SlideOptions
-) -> tuple[NDArray[np.bool_], MapPlace, tuple[str, ...]]:
+def _load_or_find_tissue(
+    slide: SlideInfo, overview: OverviewLoader, options: SlideOptions
+) -> tuple[NDArray[np.bool_], MapPlacement, tuple[str, ...]]:
     """Tissue as it was given, or as it is found."""
     from napari_melanoma.io.results import read_mask
 
@@ -210,7 +214,7 @@ def _tissue(
         _check_shape(mask, slide)
     else:
         mask, warnings = tissue_of_overview(slide, overview(), options.tissue, size)
-    return mask, MapPlace.of_thumbnail(mask.shape, (full.height, full.width), size), warnings
+    return mask, MapPlacement.from_thumbnail(mask.shape, (full.height, full.width), size), warnings
 
 
 def _check_shape(mask: NDArray[np.bool_], slide: SlideInfo) -> None:
@@ -225,27 +229,29 @@ def _check_shape(mask: NDArray[np.bool_], slide: SlideInfo) -> None:
         )
 
 
-def _stain(sample: Picture, glass: Picture, seen: Prepare | None, options: SlideOptions) -> StainFit | None:
+def _fit_slide_stain(
+    sample: ImageLoader, glass: ImageLoader, seen: PixelTransform | None, options: SlideOptions
+) -> StainFit | None:
     """Stain of the slide's tissue, where it is to be normalised, of pixels as the network will see them."""
-    if options.stain is None or not options.is_stain_changed:
+    if options.stain is None or not options.normalizes_stain:
         return None
     from napari_melanoma.slides.stain import fit_stain
-    from napari_melanoma.slides.tissue import glass_colour, unscanned
+    from napari_melanoma.slides.tissue import estimate_glass_color, find_unscanned
 
     pixels, overview = sample(), glass()
-    empty = unscanned(overview)
+    empty = find_unscanned(overview)
     if seen is not None:
         pixels, overview = seen(pixels[None])[0], seen(overview)
-    return fit_stain(pixels, options.stain, glass_colour(overview, empty))
+    return fit_stain(pixels, options.stain, estimate_glass_color(overview, empty))
 
 
-def _glass(slide: SlideInfo, overview: Overview) -> NDArray[np.uint8]:
+def _scanned_overview(slide: SlideInfo, overview: OverviewLoader) -> NDArray[np.uint8]:
     """The part of the overview in which glass may be seen."""
     picture = overview()[0]
-    return picture[scanned_cells(slide, picture.shape)]
+    return picture[scanned_slices(slide, picture.shape)]
 
 
-def _tissue_sample(slide: Slide, grid: TileGrid, share: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _sample_tissue_pixels(slide: Slide, grid: TileGrid, share: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Pixels of tiles spread over the tissue, uint8 (pixel, channel=3); pixels of an overview would mix the stains."""
     chosen = coarse_to_fine(share >= min(0.5, share.max()), STAIN_TILES)[0][:STAIN_TILES]
     read = []
@@ -255,14 +261,14 @@ def _tissue_sample(slide: Slide, grid: TileGrid, share: NDArray[np.float32]) -> 
     return np.concatenate(read) if read else np.empty((0, 3), np.uint8)
 
 
-def _normalisation(fit: StainFit, options: SlideOptions) -> Prepare:
+def _stain_transform(fit: StainFit, options: SlideOptions) -> PixelTransform:
     """What brings the colours of tiles to those of the reference."""
     from napari_melanoma.io.photographs import read_photograph
-    from napari_melanoma.slides.stain import fit_stain, normalise
-    from napari_melanoma.slides.tissue import glass_colour
+    from napari_melanoma.slides.stain import fit_stain, normalize_stain
+    from napari_melanoma.slides.tissue import estimate_glass_color
 
     reference = None
     if options.stain_reference is not None:
         rgb = read_photograph(options.stain_reference).rgb
-        reference = fit_stain(rgb, fit.config, glass_colour(rgb))  # seen against its own glass, as the slide is
-    return lambda tiles: normalise(tiles, fit, reference)
+        reference = fit_stain(rgb, fit.config, estimate_glass_color(rgb))  # seen against its own glass, as the slide is
+    return lambda tiles: normalize_stain(tiles, fit, reference)

@@ -10,21 +10,28 @@ from typing import Any
 from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import ConfigError, InputError, RunError
 from napari_melanoma.core.interpreter import python_executable
-from napari_melanoma.core.processes import PROCESS, alive, end_process, let_end, reap, spawn
+from napari_melanoma.core.processes import (
+    PROCESS_FILE,
+    end_process,
+    is_run_alive,
+    reap_children,
+    spawn_detached,
+    wait_until_ended,
+)
 from napari_melanoma.core.run_folder import RunFolder
-from napari_melanoma.core.run_state import ENDS, RunState, last_events, state_of
+from napari_melanoma.core.run_state import FINAL_STATES, RunState, read_last_events, run_state
 from napari_melanoma.io.results import RESULT
-from napari_melanoma.slides.analysis import bring_back
+from napari_melanoma.slides.analysis import restore_previous
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.result_folder import note_slide, slide_folder, slide_noted
+from napari_melanoma.slides.result_folder import record_slide, recorded_slide, slide_folder
 
-__all__ = ["SlideRun", "cancel_slide", "launch_slide", "read_slide_run", "slide_command"]
+__all__ = ["SlideRunStatus", "cancel_slide", "launch_slide", "read_slide_run_status", "slide_command"]
 
 OPTIONS, OUTPUT = "options.toml", "output.txt"
 
 
 @dataclass(frozen=True)
-class SlideRun:
+class SlideRunStatus:
     """All that the folder of a slide says of its analysis, at one moment.
 
     Attributes
@@ -101,20 +108,20 @@ def launch_slide(slide: Path, out: Path, options: SlideOptions, *, force: bool =
         raise InputError(f"{slide} is not there any more. Check the drive or the network, then open the slide again.")
     folder = slide_folder(out, slide)
     place = RunFolder(folder)
-    if (alive(folder) and not let_end(folder)) or place.is_owned:
+    if (is_run_alive(folder) and not wait_until_ended(folder)) or place.is_owned:
         raise RunError(f"{folder.name} is being analysed already. Cancel that first, or wait until it has ended.")
     write_toml(folder / OPTIONS, options)
-    note_slide(folder, slide, named=True)
-    place.ask("run")
-    (folder / PROCESS).unlink(missing_ok=True)  # of the process before: it has nothing to say about this one
-    place.tell("launched")
+    record_slide(folder, slide, record_name=True)
+    place.write_command("run")
+    (folder / PROCESS_FILE).unlink(missing_ok=True)  # of the process before: it has nothing to say about this one
+    place.append_event("launched")
     try:
-        stamp = spawn(slide_command(slide, out, folder / OPTIONS, force=force), folder / OUTPUT)
+        stamp = spawn_detached(slide_command(slide, out, folder / OPTIONS, force=force), folder / OUTPUT)
     except OSError as error:
         said = f"no process could be started: {error}"
-        place.tell("failed", type="RunError", message=said)
+        place.append_event("failed", type="RunError", message=said)
         raise RunError(f"{said}. Reinstall napari-melanoma, or run napari-melanoma slide.") from error
-    stamp.write(folder / PROCESS)
+    stamp.write(folder / PROCESS_FILE)
     return folder
 
 
@@ -132,11 +139,11 @@ def cancel_slide(folder: Path) -> None:
         Where the folder cannot be written.
     """
     place = RunFolder(folder)
-    place.ask("cancel")
-    begun = any(event["kind"] in ("started", *ENDS) for event in _since_start(last_events(folder)))
+    place.write_command("cancel")
+    begun = any(event["kind"] in ("started", *FINAL_STATES) for event in _events_since_start(read_last_events(folder)))
     if not begun and end_process(folder):
-        bring_back(folder)
-        place.tell_last("cancelled")
+        restore_previous(folder)
+        place.append_final_event("cancelled")
 
 
 def slide_command(slide: Path, out: Path, options: Path, *, force: bool = False) -> list[str]:
@@ -160,7 +167,7 @@ def slide_command(slide: Path, out: Path, options: Path, *, force: bool = False)
     return [*words, "--config", str(options), *["--force"] * force, "--nice"]
 
 
-def read_slide_run(folder: Path) -> SlideRun:
+def read_slide_run_status(folder: Path) -> SlideRunStatus:
     """Say how the analysis of a slide fares; reads the end of its events only, and changes nothing.
 
     Parameters
@@ -173,15 +180,15 @@ def read_slide_run(folder: Path) -> SlideRun:
     SlideRun
         A folder that is none, or is gone, is reported as ``lost``.
     """
-    reap()
-    events = last_events(folder)
-    state = state_of(folder, events, alive(folder))
-    begun = _since_start(events)
+    reap_children()
+    events = read_last_events(folder)
+    state = run_state(folder, events, is_run_alive(folder))
+    begun = _events_since_start(events)
     last: dict[str, dict[str, Any]] = {event["kind"]: event for event in begun}
     counted = last.get("progress") or last.get("started") or {}
     speed, eta = (counted.get("tiles_per_s") or 0.0, counted.get("eta_s")) if state is RunState.running else (0.0, None)
-    slide, options = _asked(folder)
-    return SlideRun(
+    slide, options = _requested_analysis(folder)
+    return SlideRunStatus(
         folder,
         state,
         int(counted.get("done") or 0),
@@ -189,14 +196,14 @@ def read_slide_run(folder: Path) -> SlideRun:
         int(counted.get("failed") or 0),
         float(speed),
         None if eta is None else max(0.0, float(eta) - (time.time() - float(counted.get("time", time.time())))),
-        _message(folder, state, last),
+        _status_message(folder, state, last),
         tuple(str(event.get("message", "")) for event in begun if event["kind"] == "notice"),
         slide,
         options,
     )
 
 
-def _since_start(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _events_since_start(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Events of the last life of a run."""
     starts = [index for index, event in enumerate(events) if event["kind"] == "launched"] or [
         index for index, event in enumerate(events) if event["kind"] == "started"
@@ -204,14 +211,14 @@ def _since_start(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return events[starts[-1] :] if starts else events
 
 
-def _message(folder: Path, state: RunState, last: dict[str, dict[str, Any]]) -> str:
+def _status_message(folder: Path, state: RunState, last: dict[str, dict[str, Any]]) -> str:
     """Say in a sentence how an analysis fares."""
     counted = last.get("progress") or last.get("started") or {}
     done, total = counted.get("done", 0), counted.get("total", 0)
     so_far = f"{done} of {total} tiles are done" if done else "no tile was done"
     kept = " and kept" if done else ""
     if state is RunState.failed:
-        return str(last.get("failed", {}).get("message") or _said(folder))
+        return str(last.get("failed", {}).get("message") or _last_output_line(folder))
     if state is RunState.finished:
         return "Finished."
     if state is RunState.paused:
@@ -227,7 +234,7 @@ def _message(folder: Path, state: RunState, last: dict[str, dict[str, Any]]) -> 
     return str(counted.get("message") or "Starting.")
 
 
-def _said(folder: Path) -> str:
+def _last_output_line(folder: Path) -> str:
     """Last line of what a process wrote that did not get as far as telling events."""
     try:
         lines = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()
@@ -237,9 +244,9 @@ def _said(folder: Path) -> str:
     return spoken[-1] if spoken else "Its process ended before it began, and said nothing."
 
 
-def _asked(folder: Path) -> tuple[Path | None, SlideOptions | None]:
+def _requested_analysis(folder: Path) -> tuple[Path | None, SlideOptions | None]:
     """Which slide was to be analysed, and how."""
-    slide = slide_noted(folder)
+    slide = recorded_slide(folder)
     try:
         return slide, read_toml(folder / OPTIONS, SlideOptions)
     except ConfigError:

@@ -10,14 +10,14 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.metrics.statistics import bootstrap_figure
+from napari_melanoma.metrics.statistics import bootstrap_statistic
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from napari_melanoma.metrics.statistics import Estimate
 
-ROUNDS, CHANGE = 1000, 1e-8
+ROUNDS, TOLERANCE = 1000, 1e-8
 
 
 class SlideScoreConfig(Config):
@@ -49,7 +49,7 @@ class Aggregation(Protocol):
         """
 
 
-def slide_score(probability: ArrayLike, config: SlideScoreConfig, shares: ArrayLike | None = None) -> SlideScore:
+def score_slide(probability: ArrayLike, config: SlideScoreConfig, shares: ArrayLike | None = None) -> SlideScore:
     """Aggregate the probabilities of a slide's tiles.
 
     ``probability``: float (tile, class); tiles without a finite answer, such as those that could not be read, do not
@@ -83,7 +83,7 @@ def correct_prevalence(probability: ArrayLike, trained: ArrayLike, stated: Array
     ``weighted_shares``. ``stated``: float (class,): shares where it is used. Returns float64, same shape.
     """
     values = np.asarray(probability, np.float64)
-    before, after = (_shares(shares, values.shape[-1]) for shares in (trained, stated))
+    before, after = (_normalize_shares(shares, values.shape[-1]) for shares in (trained, stated))
     moved = values * (after / before)
     return moved / moved.sum(axis=-1, keepdims=True)
 
@@ -96,11 +96,11 @@ def estimate_prevalence(probability: ArrayLike, trained: ArrayLike) -> NDArray[n
     values = np.asarray(probability, np.float64)
     if not len(values):
         raise ValueError("a prevalence is estimated from at least one case; found none.")
-    shares = before = _shares(trained, values.shape[-1])
+    shares = before = _normalize_shares(trained, values.shape[-1])
     for _ in range(ROUNDS):
         moved = values * (shares / before)
         new = (moved / moved.sum(axis=1, keepdims=True)).mean(axis=0)
-        if np.abs(new - shares).max() < CHANGE:
+        if np.abs(new - shares).max() < TOLERANCE:
             return new
         shares = np.maximum(new, np.finfo(float).tiny)
     return shares
@@ -126,7 +126,7 @@ def class_weights(
     return raw * cases.sum() / (raw * cases).sum()
 
 
-def weighted_shares(counts: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
+def effective_shares(counts: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
     """Class shares that a model learnt under whose loss had class weights: what to undo by ``correct_prevalence``.
 
     ``counts``: int (class,): cases of each class. ``weights``: float (class,): their weights, or by how much more often
@@ -136,7 +136,7 @@ def weighted_shares(counts: ArrayLike, weights: ArrayLike) -> NDArray[np.float64
     return weighted / weighted.sum()
 
 
-def _shares(shares: ArrayLike, classes: int) -> NDArray[np.float64]:
+def _normalize_shares(shares: ArrayLike, classes: int) -> NDArray[np.float64]:
     """Check class shares and scale them to add up to 1."""
     found = np.asarray(shares, np.float64)
     if found.shape != (classes,) or not (np.isfinite(found) & (found > 0)).all():
@@ -144,10 +144,10 @@ def _shares(shares: ArrayLike, classes: int) -> NDArray[np.float64]:
     return found / found.sum()
 
 
-FEWEST = 3  # lesions; of two the rank correlation is always 1, -1 or none
+MIN_LESIONS = 3  # lesions; of two the rank correlation is always 1, -1 or none
 
 
-class MeasuredLesion(Protocol):
+class LesionLike(Protocol):
     """What is needed of a lesion, measured now or read from a table."""
 
     @property
@@ -163,10 +163,10 @@ class MeasuredLesion(Protocol):
         """That it is malignant; not-a-number where the model was not asked."""
 
 
-Measured = TypeVar("Measured", bound=MeasuredLesion)
+AnyLesion = TypeVar("AnyLesion", bound=LesionLike)
 
 
-def with_both(lesions: Sequence[Measured]) -> list[Measured]:
+def with_area_and_probability(lesions: Sequence[AnyLesion]) -> list[AnyLesion]:
     """Leave out lesions without a probability, such as those drawn where no tile was analysed.
 
     Returns the others, in their order.
@@ -174,8 +174,8 @@ def with_both(lesions: Sequence[Measured]) -> list[Measured]:
     return [lesion for lesion in lesions if np.isfinite(lesion.probability)]
 
 
-def area_and_probability(
-    lesions: Sequence[MeasuredLesion], slides: Sequence[str] | None = None, *, seed: int = 0
+def correlate_area_and_probability(
+    lesions: Sequence[LesionLike], slides: Sequence[str] | None = None, *, seed: int = 0
 ) -> Estimate | None:
     """Spearman's correlation of area and probability with a 95 % bootstrap interval.
 
@@ -186,12 +186,14 @@ def area_and_probability(
     names = [str(number) for number in range(len(lesions))] if slides is None else list(slides)
     known = [place for place, lesion in enumerate(lesions) if np.isfinite(lesion.probability)]
     lesions, names = [lesions[place] for place in known], [names[place] for place in known]
-    if len(lesions) < FEWEST:
+    if len(lesions) < MIN_LESIONS:
         return None
     in_mm2 = all(lesion.area_mm2 is not None for lesion in lesions)
     areas = np.array([lesion.area_mm2 if in_mm2 else lesion.area_px for lesion in lesions], np.float64)
     probabilities = np.array([lesion.probability for lesion in lesions])
-    return bootstrap_figure(lambda times: spearman(areas, probabilities, times), names, seed=seed, bounds=(-1.0, 1.0))
+    return bootstrap_statistic(
+        lambda times: spearman(areas, probabilities, times), names, seed=seed, bounds=(-1.0, 1.0)
+    )
 
 
 def spearman(x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> float:

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 StainMethod = Literal["none", "macenko", "reinhard", "histogram", "standardise"]
-Triple = tuple[float, float, float]
-FEWEST, MOST = 1000, 500_000  # stained pixels that a fit needs, and takes
-NARROWEST = 0.12  # radians between two stains; less is one stain with noise
-PALEST = 0.25  # share of stained pixels without a say in the directions: noise turns theirs most
+RGBValues = tuple[float, float, float]
+MIN_PIXELS, MAX_PIXELS = 1000, 500_000  # stained pixels that a fit needs, and takes
+MIN_STAIN_ANGLE = 0.12  # radians between two stains; less is one stain with noise
+PALEST_SHARE = 0.25  # share of stained pixels without a say in the directions: noise turns theirs most
 # Haematoxylin and eosin as Macenko's reference has them (doi:10.1109/ISBI.2009.5193250).
-USUAL_STAINS: tuple[Triple, Triple] = ((0.5626, 0.7201, 0.4062), (0.2159, 0.8012, 0.5581))
+DEFAULT_STAINS: tuple[RGBValues, RGBValues] = ((0.5626, 0.7201, 0.4062), (0.2159, 0.8012, 0.5581))
 
 
 class StainConfig(Config):
@@ -47,20 +47,20 @@ class StainFit(Config):
     """What is known of the stain of a slide, or of a reference: plain numbers, kept with the result."""
 
     config: StainConfig = Field(StainConfig(), description="how it was fitted")
-    white: Triple = Field((255.0, 255.0, 255.0), description="red, green, blue of glass without tissue")
-    stains: tuple[Triple, Triple] | None = Field(
+    white: RGBValues = Field((255.0, 255.0, 255.0), description="red, green, blue of glass without tissue")
+    stains: tuple[RGBValues, RGBValues] | None = Field(
         None, description="optical density of haematoxylin and eosin in red, green, blue; each of length 1"
     )
     amounts: tuple[float, float] | None = Field(None, description="of each stain, at the amount percentile")
-    mean: Triple | None = Field(None, description="of L*, a*, b* (Reinhard) or of red, green, blue (standardise)")
-    spread: Triple | None = Field(None, description="standard deviation of the same")
+    mean: RGBValues | None = Field(None, description="of L*, a*, b* (Reinhard) or of red, green, blue (standardise)")
+    spread: RGBValues | None = Field(None, description="standard deviation of the same")
     shares: tuple[tuple[float, ...], ...] | None = Field(
         None, description="share of pixels at or below each of 256 levels of red, green and blue (histogram)"
     )
     note: str = Field("", description="what was unusual, for people")
 
 
-def fit_stain(rgb: NDArray[np.uint8], config: StainConfig, white: Triple = (255.0, 255.0, 255.0)) -> StainFit:
+def fit_stain(rgb: NDArray[np.uint8], config: StainConfig, white: RGBValues = (255.0, 255.0, 255.0)) -> StainFit:
     """Estimate the stain of a slide from a sample of its tissue, or of a reference image.
 
     Macenko et al. 2009 (doi:10.1109/ISBI.2009.5193250): in optical density two stains span a plane through the origin,
@@ -73,18 +73,20 @@ def fit_stain(rgb: NDArray[np.uint8], config: StainConfig, white: Triple = (255.
     """
     if config.method == "none":
         return StainFit(config=config, white=white)
-    pixels = _stained(rgb.reshape(-1, 3), config, white)
+    pixels = _stained_pixels(rgb.reshape(-1, 3), config, white)
     if config.method == "macenko":
-        return _macenko(optical_density(pixels, white), config, white)
+        return _fit_macenko(optical_density(pixels, white), config, white)
     if config.method == "histogram":
         counts = np.stack([np.bincount(channel, minlength=256) for channel in pixels.T])
         shares = np.cumsum(counts, axis=1) / len(pixels)
         return StainFit(config=config, white=white, shares=tuple(tuple(row) for row in shares.tolist()))
     values = (to_lab(pixels) if config.method == "reinhard" else pixels).astype(np.float64)
-    return StainFit(config=config, white=white, mean=_triple(values.mean(axis=0)), spread=_triple(values.std(axis=0)))
+    return StainFit(
+        config=config, white=white, mean=_to_rgb_values(values.mean(axis=0)), spread=_to_rgb_values(values.std(axis=0))
+    )
 
 
-def optical_density(rgb: NDArray, white: Triple = (255.0, 255.0, 255.0)) -> NDArray[np.float32]:
+def optical_density(rgb: NDArray, white: RGBValues = (255.0, 255.0, 255.0)) -> NDArray[np.float32]:
     """Optical density by Beer and Lambert: the natural logarithm of white over each channel.
 
     ``rgb``: numbers from 0 to 255, (..., channel=3); below 1 counts as 1. Returns float32, same shape; 0 is white.
@@ -113,35 +115,35 @@ def stain_basis(fit: StainFit) -> NDArray[np.float64]:
     return np.vstack([stains, rest / np.linalg.norm(rest)])
 
 
-def _stained(pixels: NDArray[np.uint8], config: StainConfig, white: Triple) -> NDArray[np.uint8]:
+def _stained_pixels(pixels: NDArray[np.uint8], config: StainConfig, white: RGBValues) -> NDArray[np.uint8]:
     """Pixels of tissue, evenly thinned where there are very many."""
-    pixels = pixels[:: -(-len(pixels) // (4 * MOST)) or 1]
+    pixels = pixels[:: -(-len(pixels) // (4 * MAX_PIXELS)) or 1]
     dark = np.array(white) * np.exp(-config.least_density)
     stained = pixels[(pixels < dark).any(axis=1)]
-    if len(stained) < FEWEST:
+    if len(stained) < MIN_PIXELS:
         raise InputError(
-            f"a stain is estimated from at least {FEWEST} stained pixels, and the sample has {len(stained)}. Sample "
+            f"a stain is estimated from at least {MIN_PIXELS} stained pixels, and the sample has {len(stained)}. Sample "
             "tissue instead of glass, lower the least density for a pale slide, or choose no normalisation."
         )
-    return stained[:: -(-len(stained) // MOST)]
+    return stained[:: -(-len(stained) // MAX_PIXELS)]
 
 
-def _macenko(density: NDArray[np.float32], config: StainConfig, white: Triple) -> StainFit:
+def _fit_macenko(density: NDArray[np.float32], config: StainConfig, white: RGBValues) -> StainFit:
     """Stains and their amounts from the optical density of stained pixels, (pixel, channel)."""
-    stains, note = _outermost(density.astype(np.float64), config.angle_percentile), ""
-    if np.arccos(np.clip(stains[0] @ stains[1], -1, 1)) < NARROWEST:
-        stains = np.array(USUAL_STAINS) / np.linalg.norm(USUAL_STAINS, axis=1, keepdims=True)
+    stains, note = _extreme_directions(density.astype(np.float64), config.angle_percentile), ""
+    if np.arccos(np.clip(stains[0] @ stains[1], -1, 1)) < MIN_STAIN_ANGLE:
+        stains = np.array(DEFAULT_STAINS) / np.linalg.norm(DEFAULT_STAINS, axis=1, keepdims=True)
         note = "the sample shows one stain only: usual directions of haematoxylin and eosin were taken"
-    fit = StainFit(config=config, white=white, stains=(_triple(stains[0]), _triple(stains[1])), note=note)
+    fit = StainFit(config=config, white=white, stains=(_to_rgb_values(stains[0]), _to_rgb_values(stains[1])), note=note)
     amounts = density @ np.linalg.inv(stain_basis(fit))[:, :2]
     most = np.maximum(np.percentile(amounts, config.amount_percentile, axis=0), 0.01)
     return fit.model_copy(update={"amounts": (float(most[0]), float(most[1]))})
 
 
-def _outermost(density: NDArray[np.float64], percentile: float) -> NDArray[np.float64]:
+def _extreme_directions(density: NDArray[np.float64], percentile: float) -> NDArray[np.float64]:
     """Give the outermost directions of the plane that the pixels lie in; haematoxylin, which takes most red, first."""
     strength = np.linalg.norm(density, axis=1)
-    density = density[strength >= np.quantile(strength, PALEST)]
+    density = density[strength >= np.quantile(strength, PALEST_SHARE)]
     _, axes = np.linalg.eigh(density.T @ density)
     plane = axes[:, :0:-1]
     plane[:, 0] *= np.sign(plane[:, 0].sum())
@@ -153,7 +155,7 @@ def _outermost(density: NDArray[np.float64], percentile: float) -> NDArray[np.fl
     return stains[np.argsort(-stains[:, 0])]
 
 
-def _triple(values: NDArray) -> Triple:
+def _to_rgb_values(values: NDArray) -> RGBValues:
     """Three numbers as a plain tuple."""
     first, second, third = values.tolist()
     return float(first), float(second), float(third)
@@ -161,8 +163,8 @@ def _triple(values: NDArray) -> Triple:
 
 BITS = 7
 LEVELS = 1 << BITS
-COLORS_AT_ONCE = 2**18  # bounds the memory while a table is made
-PIXELS_AT_ONCE = 2**16  # about a tile: what is looked up stays in the processor's cache
+COLORS_PER_CHUNK = 2**18  # bounds the memory while a table is made
+PIXELS_PER_CHUNK = 2**16  # about a tile: what is looked up stays in the processor's cache
 # What slides are brought to where no reference is given: the amounts of Macenko's reference image, and for the other
 # methods round values between those of the tissue of public H&E slides.
 _AMOUNTS = (1.9705, 1.0308)
@@ -170,7 +172,7 @@ _LAB_MEAN, _LAB_SPREAD = (55.0, 25.0, -25.0), (15.0, 8.0, 7.0)
 _RGB_MEAN, _RGB_SPREAD = (155.0, 110.0, 165.0), (45.0, 42.0, 36.0)
 
 
-def normalise(rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit | None = None) -> NDArray[np.uint8]:
+def normalize_stain(rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit | None = None) -> NDArray[np.uint8]:
     """Bring the colours of tiles to those of a reference.
 
     ``rgb``: uint8 (..., channel=3): one tile, or a batch of them. Returns uint8, same shape; the input itself under
@@ -178,31 +180,33 @@ def normalise(rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit | None 
     """
     if fit.config.method == "none":
         return rgb
-    table = _table(fit, reference or usual_reference(fit))
+    table = _lookup_table(fit, reference or default_reference(fit))
     pixels = np.ascontiguousarray(rgb).reshape(-1, 3)
     out = np.empty_like(pixels)
     packed = out.view("V3").reshape(-1)  # items of three bytes: half the time of channel by channel
-    for first in range(0, len(pixels), PIXELS_AT_ONCE):
-        part = slice(first, first + PIXELS_AT_ONCE)
-        np.take(table, _places(pixels[part]), out=packed[part], mode="clip")
+    for first in range(0, len(pixels), PIXELS_PER_CHUNK):
+        part = slice(first, first + PIXELS_PER_CHUNK)
+        np.take(table, _table_indices(pixels[part]), out=packed[part], mode="clip")
     return out.reshape(rgb.shape)
 
 
-def normalise_exactly(rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit | None = None) -> NDArray[np.float32]:
+def normalize_stain_exact(
+    rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit | None = None
+) -> NDArray[np.float32]:
     """Do the same without table and rounding: what the table is made of, and for looking at single colours.
 
     ``rgb``: uint8 (..., channel=3). Returns float32, same shape, from 0 to 255.
     """
     colors = rgb.reshape(-1, 3)
-    target = reference or usual_reference(fit)
+    target = reference or default_reference(fit)
     if target.config.method != fit.config.method:
         raise ValueError(f"the reference was fitted by {target.config.method}, the slide by {fit.config.method}.")
     methods: dict[str, Callable[[], NDArray[np.floating]]] = {
         "none": lambda: colors.astype(np.float32),
-        "macenko": lambda: _by_stains(colors, fit, target),
-        "reinhard": lambda: _by_lab(colors, fit, target),
-        "histogram": lambda: _by_histogram(colors, fit, target),
-        "standardise": lambda: _by_moments(colors, fit, target),
+        "macenko": lambda: _normalize_macenko(colors, fit, target),
+        "reinhard": lambda: _normalize_reinhard(colors, fit, target),
+        "histogram": lambda: _normalize_histogram(colors, fit, target),
+        "standardise": lambda: _normalize_moments(colors, fit, target),
     }
     moved = methods[fit.config.method]()
     if fit.config.keep_background and fit.config.method != "macenko":
@@ -211,13 +215,13 @@ def normalise_exactly(rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit
     return np.clip(moved, 0, 255).astype(np.float32).reshape(rgb.shape)
 
 
-def usual_reference(fit: StainFit) -> StainFit:
+def default_reference(fit: StainFit) -> StainFit:
     """Give the reference that is taken where none is given.
 
     A usual H&E stain; for histograms the equal share of each level, which is histogram equalisation.
     """
     known: dict[str, dict[str, object]] = {
-        "macenko": {"stains": USUAL_STAINS, "amounts": _AMOUNTS},
+        "macenko": {"stains": DEFAULT_STAINS, "amounts": _AMOUNTS},
         "reinhard": {"mean": _LAB_MEAN, "spread": _LAB_SPREAD},
         "histogram": {"shares": (tuple((np.arange(256) / 255).tolist()),) * 3},
         "standardise": {"mean": _RGB_MEAN, "spread": _RGB_SPREAD},
@@ -226,18 +230,18 @@ def usual_reference(fit: StainFit) -> StainFit:
 
 
 @lru_cache(maxsize=4)
-def _table(fit: StainFit, reference: StainFit) -> NDArray[np.void]:
+def _lookup_table(fit: StainFit, reference: StainFit) -> NDArray[np.void]:
     """Every second level of each channel, three bytes an item, red changing slowest; black and white are exact."""
     levels = np.rint(np.linspace(0, 255, LEVELS)).astype(np.uint8)
     table = np.empty((LEVELS**3, 3), np.uint8)
-    for first in range(0, len(table), COLORS_AT_ONCE):
-        places = np.arange(first, first + COLORS_AT_ONCE)
+    for first in range(0, len(table), COLORS_PER_CHUNK):
+        places = np.arange(first, first + COLORS_PER_CHUNK)
         colors = levels[np.stack([places >> (2 * BITS), (places >> BITS) % LEVELS, places % LEVELS], axis=1)]
-        table[first : first + COLORS_AT_ONCE] = np.rint(normalise_exactly(colors, fit, reference))
+        table[first : first + COLORS_PER_CHUNK] = np.rint(normalize_stain_exact(colors, fit, reference))
     return table.view("V3").reshape(-1)
 
 
-def _places(pixels: NDArray[np.uint8]) -> NDArray[np.intp]:
+def _table_indices(pixels: NDArray[np.uint8]) -> NDArray[np.intp]:
     """Where each pixel (pixel, channel) stands in the table; no matrix product, for BLAS would start threads."""
     coarse = pixels >> (8 - BITS)
     places = coarse[:, 0].astype(np.intp)
@@ -247,7 +251,7 @@ def _places(pixels: NDArray[np.uint8]) -> NDArray[np.intp]:
     return places
 
 
-def _by_stains(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
+def _normalize_macenko(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
     """Macenko: the amount of each stain scaled, then shown in the target's stains; what neither explains stays."""
     assert fit.amounts is not None
     assert target.amounts is not None
@@ -257,35 +261,35 @@ def _by_stains(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> ND
     return (white * np.exp(-(optical_density(colors, fit.white) @ change))).astype(np.float32)
 
 
-def _by_lab(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
+def _normalize_reinhard(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
     """Reinhard: mean and standard deviation in CIELAB brought to the target's."""
-    return to_srgb(_matched(to_lab(colors), fit, target)) * np.float32(255)
+    return to_srgb(_match_moments(to_lab(colors), fit, target)) * np.float32(255)
 
 
-def _by_moments(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
+def _normalize_moments(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
     """Standardise: mean and standard deviation of each channel brought to the target's."""
-    return _matched(colors.astype(np.float32), fit, target)
+    return _match_moments(colors.astype(np.float32), fit, target)
 
 
-def _matched(values: NDArray[np.float32], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
+def _match_moments(values: NDArray[np.float32], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
     """Shift and scale each channel."""
     spread = np.maximum(np.array(fit.spread, np.float32), 1e-3)
     away = (values - np.array(fit.mean, np.float32)) / spread
     return (away * np.array(target.spread, np.float32) + np.array(target.mean, np.float32)).astype(np.float32)
 
 
-def _by_histogram(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
+def _normalize_histogram(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
     """Match the distribution of each channel to the target's."""
     assert fit.shares is not None
     assert target.shares is not None
     levels = np.arange(256)
     moved = np.empty(colors.shape, np.float32)
     for channel, (own, wanted) in enumerate(zip(fit.shares, target.shares, strict=True)):
-        moved[:, channel] = np.interp(_rank_of(own), _rank_of(wanted), levels)[colors[:, channel]]
+        moved[:, channel] = np.interp(_level_ranks(own), _level_ranks(wanted), levels)[colors[:, channel]]
     return moved
 
 
-def _rank_of(shares: tuple[float, ...]) -> NDArray[np.float64]:
+def _level_ranks(shares: tuple[float, ...]) -> NDArray[np.float64]:
     """Share of pixels below each level and half of those at it; a little rising where there are none."""
     below = np.array((0.0, *shares[:-1]))
     return np.maximum.accumulate((np.array(shares) + below) / 2) + 1e-9 * np.arange(len(shares))
@@ -304,15 +308,18 @@ MEASURES = {
     "pigment_share": "share of the tissue that is brown: melanin, or what looks like it, such as haemosiderin",
     "nuclei_per_mm2": "dark spots of the size of a nucleus in a square millimetre of tissue",
 }
-LEAST_DENSITY = 0.15  # in the densest channel: below it there is no tissue
-DARK = 0.25  # haematoxylin from which a place is nuclear stain
-BROWN, BROWN_DENSITY = 0.42, 0.6  # share of the blue channel in the density, and the density, from which it is pigment
+MIN_DENSITY = 0.15  # in the densest channel: below it there is no tissue
+DARK_DENSITY = 0.25  # haematoxylin from which a place is nuclear stain
+MIN_BROWN_SHARE, BROWN_DENSITY = (
+    0.42,
+    0.6,
+)  # share of the blue channel in the density, and the density, from which it is pigment
 NUCLEUS_UM = 7.0  # diameter
-USUAL = StainFit(stains=USUAL_STAINS)
-FINEST_NUCLEUS_PX = 6.0  # across: below it spots are no nuclei that could be told apart
+DEFAULT_FIT = StainFit(stains=DEFAULT_STAINS)
+MIN_NUCLEUS_PX = 6.0  # across: below it spots are no nuclei that could be told apart
 
 
-def stain_measures(rgb: NDArray[np.uint8], mpp: float | None) -> dict[str, float]:
+def measure_stain(rgb: NDArray[np.uint8], mpp: float | None) -> dict[str, float]:
     """Measure a picture of a section.
 
     Stains are told apart by colour deconvolution (Ruifrok and Johnston 2001, PMID 11531144) with the stains of
@@ -325,30 +332,30 @@ def stain_measures(rgb: NDArray[np.uint8], mpp: float | None) -> dict[str, float
     not known. Returns as ``MEASURES`` names them; NaN where there is no tissue, or nuclei cannot be seen.
     """
     density = optical_density(rgb)
-    tissue = density.max(axis=2) >= LEAST_DENSITY
+    tissue = density.max(axis=2) >= MIN_DENSITY
     if not tissue.any():
         return dict.fromkeys(MEASURES, float("nan"))
-    brown = (density[..., 2] >= BROWN * density.sum(axis=2)) & (density.max(axis=2) >= BROWN_DENSITY) & tissue
-    haematoxylin, eosin = np.moveaxis(stain_amounts(rgb, USUAL).clip(min=0), 2, 0)[:2]
+    brown = (density[..., 2] >= MIN_BROWN_SHARE * density.sum(axis=2)) & (density.max(axis=2) >= BROWN_DENSITY) & tissue
+    haematoxylin, eosin = np.moveaxis(stain_amounts(rgb, DEFAULT_FIT).clip(min=0), 2, 0)[:2]
     stained = tissue & ~brown
-    dark = stained & (haematoxylin >= DARK) & (haematoxylin > eosin)
+    dark = stained & (haematoxylin >= DARK_DENSITY) & (haematoxylin > eosin)
     mean = float(haematoxylin[stained].mean()) if stained.any() else float("nan")
     return {
         "haematoxylin_share": float(dark.sum() / tissue.sum()),
         "haematoxylin_density": mean,
         "pigment_share": float(brown.sum() / tissue.sum()),
-        "nuclei_per_mm2": _nuclei(np.where(stained, haematoxylin, 0.0), tissue, mpp),
+        "nuclei_per_mm2": _nuclei_per_mm2(np.where(stained, haematoxylin, 0.0), tissue, mpp),
     }
 
 
-def _nuclei(haematoxylin: NDArray[np.floating], tissue: NDArray[np.bool_], mpp: float | None) -> float:
+def _nuclei_per_mm2(haematoxylin: NDArray[np.floating], tissue: NDArray[np.bool_], mpp: float | None) -> float:
     """Maxima at the scale of a nucleus in a square millimetre of tissue; NaN where nuclei cannot be seen."""
-    if mpp is None or NUCLEUS_UM / mpp < FINEST_NUCLEUS_PX:
+    if mpp is None or NUCLEUS_UM / mpp < MIN_NUCLEUS_PX:
         return float("nan")
     from scipy.ndimage import gaussian_laplace, maximum_filter
 
     radius = NUCLEUS_UM / 2 / mpp
     sigma = radius / np.sqrt(2)  # a disk of this radius answers most
     answer = -gaussian_laplace(np.asarray(haematoxylin, np.float32), sigma) * sigma**2
-    peaks = (answer == maximum_filter(answer, size=2 * round(radius) + 1)) & (answer >= DARK / 2) & tissue
+    peaks = (answer == maximum_filter(answer, size=2 * round(radius) + 1)) & (answer >= DARK_DENSITY / 2) & tissue
     return float(peaks.sum() / (tissue.sum() * (mpp / 1000) ** 2))

@@ -10,23 +10,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_melanoma.core.errors import InputError
-from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.core.run_state import RunState
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.io.results import LESIONS, format_cell, read_content, read_table, validity_in, write_table
+from napari_melanoma.io.results import (
+    LESIONS,
+    format_cell,
+    read_slide_result,
+    read_slide_validity,
+    read_table,
+    write_table,
+)
 from napari_melanoma.io.slide_store import STORE
 from napari_melanoma.slides.lesions import LesionClass
 from napari_melanoma.slides.reading.opening import find_slides
-from napari_melanoma.slides.result_folder import SlideFolders
-from napari_melanoma.slides.runs import SlideRun, read_slide_run
+from napari_melanoma.slides.result_folder import SlideFolderNames
+from napari_melanoma.slides.runs import SlideRunStatus, read_slide_run_status
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.lesions import SlideLesion
 
 TABLE, LOCK = "slides.csv", ".slides.lock"
-MALIGNANT_OR_NOT = {*get_args(LesionClass)}
-PATIENCE_S = 60.0  # with another program that writes its row
+LESION_CLASSES = {*get_args(LesionClass)}
+LOCK_TIMEOUT_S = 60.0  # with another program that writes its row
 COLUMNS = (
     "slide",
     "file",
@@ -58,7 +65,7 @@ COLUMNS = (
     "warnings",
     "seconds",
 )
-OF_CONTENT = (
+CONTENT_COLUMNS = (
     "probability",
     "tissue_mm2",
     "breslow_mm",
@@ -84,8 +91,8 @@ class SlideStatus:
     status: Literal["done", "failed"]
     content: dict[str, Any] = field(default_factory=dict)
     error: str = ""
-    before: bool = False
-    keeps: bool = False
+    already_done: bool = False
+    keep_row: bool = False
 
 
 class SlideTable:
@@ -96,12 +103,12 @@ class SlideTable:
 
     def put(self, status: SlideStatus) -> None:
         """Add or replace the row of a slide, and write the table; not where results are there that stay."""
-        if not status.keeps:
-            self.put_row(row_of(status))
+        if not status.keep_row:
+            self.put_row(status_to_row(status))
 
     def put_row(self, row: Row) -> None:
         """Add or replace a row, and write the table."""
-        with locked(self.path.with_name(LOCK), PATIENCE_S):
+        with hold_lock(self.path.with_name(LOCK), LOCK_TIMEOUT_S):
             rows: dict[str, Row] = {}
             with suppress(InputError):
                 rows = {one["slide"]: dict(one) for one in read_table(self.path) if "slide" in one}
@@ -109,7 +116,7 @@ class SlideTable:
             write_table(self.path, [rows[name] for name in sorted(rows)], COLUMNS)
 
 
-def row_of(status: SlideStatus) -> Row:
+def status_to_row(status: SlideStatus) -> Row:
     """Give the row of a slide.
 
     Column to value; of a slide that failed the first columns alone.
@@ -125,25 +132,25 @@ def row_of(status: SlideStatus) -> Row:
     return {
         **first,
         **{name: value for name, value in scores.items() if name in COLUMNS},
-        **{name: content[name] for name in OF_CONTENT},
-        **_validity(content).cells(),
-        **_depth(content),
+        **{name: content[name] for name in CONTENT_COLUMNS},
+        **_row_validity(content).to_columns(),
+        **_depth_columns(content),
         "model": content["model"]["name"],
         "lesions": len(lesions),
-        "lesions_malignant": told.count("malignant") if {*told} <= MALIGNANT_OR_NOT else None,
+        "lesions_malignant": told.count("malignant") if {*told} <= LESION_CLASSES else None,
         "lesion_area_mm2": sum(areas) if areas else None,
         "mpp": None if content["mpp"] is None else content["mpp"][1],
         "warnings": " ".join(content["warnings"]),
     }
 
 
-def _validity(content: dict[str, Any]) -> Validity:
+def _row_validity(content: dict[str, Any]) -> Validity:
     """Of all predictions of a row, the depth among them."""
     depth = Validity.from_json((content.get("depth") or {}).get("validity"))
-    return validity_in(content).with_reasons(*([depth] if depth else []))
+    return read_slide_validity(content).with_reasons(*([depth] if depth else []))
 
 
-def _depth(content: dict[str, Any]) -> Row:
+def _depth_columns(content: dict[str, Any]) -> Row:
     """What is said of the depth beside the thickness; nothing in results that were made before it was measured."""
     told = content.get("depth") or {}
     low, high = content["breslow_interval_mm"] or (None, None)
@@ -151,7 +158,7 @@ def _depth(content: dict[str, Any]) -> Row:
     return row | {name: told.get(name) for name in ("ulceration", "clark_estimate")}
 
 
-ItemState = Literal["waiting", "running", "stopped", "done", "failed"]
+WorkItemState = Literal["waiting", "running", "stopped", "done", "failed"]
 
 
 @dataclass(frozen=True)
@@ -159,11 +166,11 @@ class WorkItem:
     """One slide of a folder, and what became of it, in a word and in words."""
 
     slide: Path
-    state: ItemState
-    said: str
+    state: WorkItemState
+    description: str
 
 
-def worklist(folder: Path, out: Path, run: RunContext) -> tuple[WorkItem, ...]:
+def list_work_items(folder: Path, out: Path, run: RunContext) -> tuple[WorkItem, ...]:
     """List the slides of a folder.
 
     In natural order of the names; empty where the folder holds no slide.
@@ -172,40 +179,42 @@ def worklist(folder: Path, out: Path, run: RunContext) -> tuple[WorkItem, ...]:
         slides = find_slides([folder])
     except InputError:
         return ()
-    places = SlideFolders(out)
+    places = SlideFolderNames(out)
     items = []
     for slide in slides:
         run.check()
-        items.append(_item(slide, places.place(slide)))
+        items.append(_work_item(slide, places.folder_for(slide)))
     return tuple(items)
 
 
-def _item(slide: Path, results: Path) -> WorkItem:
+def _work_item(slide: Path, results: Path) -> WorkItem:
     """How far one slide is."""
     if not (results / "events.jsonl").is_file() and not (results / STORE).is_dir():
         return WorkItem(slide, "waiting", "waiting")
-    report = read_slide_run(results)
-    state, content = report.state, read_content(results)
+    report = read_slide_run_status(results)
+    state, content = report.state, read_slide_result(results)
     if state.active:
-        return WorkItem(slide, "running", _so_far("paused" if state is RunState.paused else "running", report))
+        return WorkItem(
+            slide, "running", _describe_progress("paused" if state is RunState.paused else "running", report)
+        )
     if state is RunState.failed:
         return WorkItem(slide, "failed", f"failed: {report.message}")
     if content and state is not RunState.cancelled:
         model = (content.get("model") or {}).get("name")
         return WorkItem(slide, "done", f"done with {model}" if model else "done")
-    return WorkItem(slide, "stopped", _so_far("stopped", report))
+    return WorkItem(slide, "stopped", _describe_progress("stopped", report))
 
 
-def _so_far(word: str, report: SlideRun) -> str:
+def _describe_progress(word: str, report: SlideRunStatus) -> str:
     """A word with the share of the tiles that are done."""
     return word if report.fraction is None else f"{word} {report.fraction:.0%}".replace("%", " %")
 
 
-PLACES = ("*", "*/*")  # of the slides' folders, and of folders of results below
+TABLE_PATTERNS = ("*", "*/*")  # of the slides' folders, and of folders of results below
 
 
 @dataclass(frozen=True)
-class TabledLesion:
+class LesionRow:
     """A row of ``lesions.csv``: ``slide`` is the folder of its slide, ``model`` what was asked about its tiles."""
 
     slide: Path
@@ -217,16 +226,16 @@ class TabledLesion:
     probability: float
 
 
-def tabled_lesions(root: Path) -> tuple[TabledLesion, ...]:
+def read_lesion_rows(root: Path) -> tuple[LesionRow, ...]:
     """Read the lesions of all slides that were analysed to the end.
 
     Slide by slide; a table that cannot be read is left out, as is a row without a probability.
     """
-    folders = sorted({path.parent for place in PLACES for path in root.glob(f"{place}/{LESIONS}")})
-    return tuple(lesion for folder in folders for lesion in _of(folder))
+    folders = sorted({path.parent for place in TABLE_PATTERNS for path in root.glob(f"{place}/{LESIONS}")})
+    return tuple(lesion for folder in folders for lesion in _read_slide_rows(folder))
 
 
-def as_tabled(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[TabledLesion, ...]:
+def lesions_to_rows(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[LesionRow, ...]:
     """Give lesions as their table has them, with its digits: equal values of slides are to stay equal.
 
     In their order, the name of the model left out.
@@ -236,7 +245,7 @@ def as_tabled(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[TabledLesio
         return float(format_cell(value) or math.nan)
 
     return tuple(
-        TabledLesion(
+        LesionRow(
             folder,
             "",
             one.index,
@@ -249,14 +258,14 @@ def as_tabled(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[TabledLesio
     )
 
 
-def _of(folder: Path) -> Iterator[TabledLesion]:
+def _read_slide_rows(folder: Path) -> Iterator[LesionRow]:
     """Rows of one slide."""
     with suppress(InputError, KeyError, ValueError):
-        model = str((read_content(folder).get("model") or {}).get("name", ""))
+        model = str((read_slide_result(folder).get("model") or {}).get("name", ""))
         for row in read_table(folder / LESIONS):
             in_mm2 = float(row["area_mm2"]) if row["area_mm2"] else None
             probability = float(row["probability"] or math.nan)
             if math.isfinite(probability):
-                yield TabledLesion(
+                yield LesionRow(
                     folder, model, int(row["index"]), row["label"], float(row["area_px"]), in_mm2, probability
                 )

@@ -12,24 +12,31 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
-from napari_melanoma.classification.predictor import Judge
+from napari_melanoma.classification.predictor import PredictionCalibration
 from napari_melanoma.core.errors import BundleError, MelanomaError
-from napari_melanoma.imaging.preprocessing import network_input
-from napari_melanoma.lesion.segmentation import DrawingModel
-from napari_melanoma.metrics.novelty import FEWEST, Novelty
-from napari_melanoma.models.bundle import REFERENCE, BundleInfo, load_network, read_reference
-from napari_melanoma.models.inference import Precision, best_device, best_precision, folded, is_out_of_memory, to_tensor
+from napari_melanoma.imaging.preprocessing import prepare_network_input
+from napari_melanoma.lesion.segmentation import SegmentationModel
+from napari_melanoma.metrics.out_of_distribution import MIN_TRAINING_CASES, MahalanobisDetector
+from napari_melanoma.models.bundle import REFERENCE_FILE, BundleInfo, load_network, read_reference
+from napari_melanoma.models.inference import (
+    Precision,
+    choose_device,
+    choose_precision,
+    fold_normalization,
+    is_out_of_memory,
+    to_tensor,
+)
 from napari_melanoma.models.published_encoders import (
     FOUNDATION_ENCODERS,
     WEIGHTS_FILE,
     FoundationEncoder,
-    fit_weights,
+    load_all_weights,
     load_foundation,
     read_weights,
 )
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.models.zoo import encoder_of
-from napari_melanoma.slides.lesions import tissue_looked_for
+from napari_melanoma.models.zoo import find_encoder
+from napari_melanoma.slides.lesions import default_lesion_class
 from napari_melanoma.slides.scores import SlideScore
 
 if TYPE_CHECKING:
@@ -37,23 +44,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from napari_melanoma.core.prediction import EncoderConfig
+    from napari_melanoma.core.prediction_config import EncoderConfig
     from napari_melanoma.io.slide_spec import TileKind
     from napari_melanoma.models.blocks.bags import BagNetwork
 
-MOST_AWAY = 0.01  # of a probability from what float32 gives
-MIXED = f"answers may differ by {MOST_AWAY}."
+MAX_DIFFERENCE = 0.01  # of a probability from what float32 gives
+MIXED_PRECISION_NOTE = f"answers may differ by {MAX_DIFFERENCE}."
 DENSE_STEP = 4  # pixels of a tile along a cell of its dense map
 
 
-class MemoryFull(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
+class OutOfMemory(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
     """Not even one tile fits into memory."""
 
 
-def memory_full(model: str, device: str) -> MemoryFull:
+def out_of_memory_error(model: str, device: str) -> OutOfMemory:
     """Say that not even one tile fits into memory, and what to do."""
     where = "computer" if device == "cpu" else "GPU"
-    return MemoryFull(
+    return OutOfMemory(
         f"the memory of this {where} is too small for one tile of '{model}'. Close what else uses it, or choose a "
         "smaller model."
     )
@@ -104,21 +111,21 @@ class TileModel:
         self.device = device
         self.batch_size = batch_size
         self.bags: BagModel | None = None  # what makes one answer of all embeddings
-        self.precision = precision or best_precision(device)
-        self._tell: Callable[[str], None] = log.info
-        self._wanted, self._asked = self.precision, precision
-        self._network = self._made(network, self.precision)
+        self.precision = precision or choose_precision(device)
+        self._notice_callback: Callable[[str], None] = log.info
+        self._requested_precision, self._requested_batch_size = self.precision, precision
+        self._network = self._prepare_network(network, self.precision)
         # Kept as long as the model is: each slide is compared with it, and may begin or go on in either precision.
         self._exact = self._network if self.precision == "fp32" else network
-        self._scale, self._shift = self._normalisation()
+        self._scale, self._shift = self._normalization()
 
-    def hear(self, tell: Callable[[str], None]) -> None:
+    def set_notice_callback(self, callback: Callable[[str], None]) -> None:
         """Say who is told what a person should know: a licence, what was changed on the way."""
-        self._tell = tell
+        self._notice_callback = callback
         if self.info.terms:
-            tell(f"'{self.info.name}' comes under its own licence: {self.info.terms}")
+            callback(f"'{self.info.name}' comes under its own licence: {self.info.terms}")
 
-    def answer(self, tiles: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
+    def predict(self, tiles: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
         """Ask the network, in as many passes as its batch size needs.
 
         ``tiles``: uint8 (tile, row, column, channel=3), of side ``info.side_px``. On the network's device, perhaps not
@@ -130,17 +137,17 @@ class TileModel:
         while True:
             try:
                 size = self.batch_size
-                parts = [self._pass(tiles[first : first + size]) for first in range(0, len(tiles), size)]
+                parts = [self._predict_pass(tiles[first : first + size]) for first in range(0, len(tiles), size)]
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 if self.batch_size == 1:
-                    raise memory_full(self.info.name, self.device) from error
+                    raise out_of_memory_error(self.info.name, self.device) from error
             else:
                 return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-            self._halve()
+            self._halve_batch_size()
 
-    def settle_precision(self, tiles: NDArray[np.uint8]) -> float:
+    def choose_precision(self, tiles: NDArray[np.uint8]) -> float:
         """Compare a few tiles with float32, and stay with that where half precision moves an answer too far.
 
         ``tiles``: uint8 (tile, row, column, channel=3): one batch at most. How far the answers lay apart: the greatest
@@ -149,30 +156,36 @@ class TileModel:
         """
         if self.precision == "fp32" or not len(tiles):
             return 0.0
-        away = _away(self, tiles, self._exact)
-        if away > MOST_AWAY:
-            self._compute_in("fp32")
-            self._tell(f"half precision moved an answer by {away:.3f}: computed in float32, which takes longer.")
+        away = _max_difference(self, tiles, self._exact)
+        if away > MAX_DIFFERENCE:
+            self._set_precision("fp32")
+            self._notice_callback(
+                f"half precision moved an answer by {away:.3f}: computed in float32, which takes longer."
+            )
         return away
 
-    def begin_again(self, batch_size: int) -> None:
+    def reset(self, batch_size: int) -> None:
         """Forget what a slide before made of precision and size of the passes."""
         self.batch_size = batch_size
-        self._compute_in(self._wanted)
+        self._set_precision(self._requested_precision)
 
-    def continue_with(self, precision: Precision, batch_size: int) -> None:
+    def resume_with(self, precision: Precision, batch_size: int) -> None:
         """Compute as an analysis did that is to go on, so that its answers and these are one."""
         self.batch_size = batch_size
         if precision == self.precision:
             return
-        if precision == "bf16" and best_precision(self.device) != "bf16":
-            self._tell(f"begun in bf16, which this {self.device} lacks, goes on in fp32: {MIXED}")
+        if precision == "bf16" and choose_precision(self.device) != "bf16":
+            self._notice_callback(
+                f"begun in bf16, which this {self.device} lacks, goes on in fp32: {MIXED_PRECISION_NOTE}"
+            )
             return
-        self._compute_in(precision)
-        if self._asked is not None:
-            self._tell(f"begun in {precision}, goes on so: a result has one precision. --force begins again.")
+        self._set_precision(precision)
+        if self._requested_batch_size is not None:
+            self._notice_callback(
+                f"begun in {precision}, goes on so: a result has one precision. --force begins again."
+            )
 
-    def sizes(self) -> dict[str, int]:
+    def output_sizes(self) -> dict[str, int]:
         """Find out how much a tile has, by asking for one.
 
         Returns ``features`` of an embedding and ``dense_px``, the side of a dense map; 0 where it has none.
@@ -180,24 +193,24 @@ class TileModel:
         if self.info.kind not in ("embedding", "dense"):
             return {"features": 0, "dense_px": 0}
         side = self.info.side_px
-        found = self.answer(np.full((1, side, side, 3), 255, np.uint8))
+        found = self.predict(np.full((1, side, side, 3), 255, np.uint8))
         features = found["embedding"].shape[1] if "embedding" in found else 0
         return {"features": features, "dense_px": found["dense"].shape[2] if "dense" in found else 0}
 
-    def _compute_in(self, precision: Precision) -> None:
+    def _set_precision(self, precision: Precision) -> None:
         """Compute in this precision from now on."""
         if precision != self.precision:
-            self.precision, self._network = precision, self._made(self._exact, precision)
+            self.precision, self._network = precision, self._prepare_network(self._exact, precision)
 
-    def _made(self, network: nn.Module, precision: Precision) -> nn.Module:
+    def _prepare_network(self, network: nn.Module, precision: Precision) -> nn.Module:
         """Bring a copy of a network into the shape in which it runs fastest."""
         import torch
 
-        ready = folded(network)
+        ready = fold_normalization(network)
         kind = torch.bfloat16 if precision == "bf16" else torch.float32
         return ready.to(device=self.device, dtype=kind).to(memory_format=torch.channels_last)
 
-    def _normalisation(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _normalization(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Factor and summand for a row of pixels, channels last: whole rows are computed much faster than pixels."""
         import torch
 
@@ -205,7 +218,7 @@ class TileModel:
         rows = (1 / (255 * std)).repeat(self.info.side_px), (-mean / std).repeat(self.info.side_px)
         return rows[0].to(self.device), rows[1].to(self.device)
 
-    def _pass(self, tiles: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
+    def _predict_pass(self, tiles: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
         """One pass of the network, filled up to its usual shape."""
         import torch
 
@@ -218,9 +231,9 @@ class TileModel:
             if self.precision == "bf16":
                 rows = rows.to(torch.bfloat16)
             images = rows.view(self.batch_size, side, side, 3).permute(0, 3, 1, 2)  # channels_last as it lies
-            return _named(self.info.kind, self._network(images)[:count])
+            return _name_outputs(self.info.kind, self._network(images)[:count])
 
-    def _halve(self) -> None:
+    def _halve_batch_size(self) -> None:
         """Take smaller passes from now on."""
         import torch
 
@@ -228,10 +241,10 @@ class TileModel:
         if self.device == "cuda":
             torch.cuda.empty_cache()
         self.batch_size = max(1, self.batch_size // 2)
-        self._tell(f"memory was full: {self.batch_size} tiles a pass from now on.")
+        self._notice_callback(f"memory was full: {self.batch_size} tiles a pass from now on.")
 
 
-def _named(kind: TileKind, found: torch.Tensor) -> dict[str, torch.Tensor]:
+def _name_outputs(kind: TileKind, found: torch.Tensor) -> dict[str, torch.Tensor]:
     """Say what an answer is; of dense maps, also what each tile has of a class on average."""
     import torch
 
@@ -243,14 +256,14 @@ def _named(kind: TileKind, found: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"probability": cells.mean(dim=(2, 3)), "dense": cells.mul(255).round_().to(torch.uint8)}
 
 
-def _away(model: TileModel, tiles: NDArray[np.uint8], exact: nn.Module) -> float:
+def _max_difference(model: TileModel, tiles: NDArray[np.uint8], exact: nn.Module) -> float:
     """How far a model's answers lie from those of a network in float32."""
     import torch
 
     reference = TileModel(model.info, exact, model.device, model.batch_size, "fp32")
     away = 0.0
     with torch.inference_mode():
-        near, far = model.answer(tiles), reference.answer(tiles)
+        near, far = model.predict(tiles), reference.predict(tiles)
         for name, values in far.items():
             scale = 255.0 if name == "dense" else 1.0
             if model.info.kind in ("embedding", "regression"):
@@ -264,7 +277,7 @@ TIMM_MPP = 0.5
 log = logging.getLogger(__name__)
 
 
-class Loading:
+class LoadOptions:
     """How a model is to be loaded."""
 
     def __init__(
@@ -279,22 +292,22 @@ class Loading:
         self.batch_size, self.precision = batch_size, precision
 
 
-def load_tile_model(name: str, how: Loading) -> TileModel:
+def load_tile_model(name: str, options: LoadOptions) -> TileModel:
     """Load a model of tiles."""
-    info, network = _found(name, how)
-    return TileModel(info, network, how.device or best_device(), how.batch_size, how.precision)
+    info, network = _load_by_name(name, options)
+    return TileModel(info, network, options.device or choose_device(), options.batch_size, options.precision)
 
 
-def _found(name: str, how: Loading) -> tuple[TileModelInfo, nn.Module]:
+def _load_by_name(name: str, how: LoadOptions) -> tuple[TileModelInfo, nn.Module]:
     """What a name stands for, and its network in float32 on the processor."""
     if name in FOUNDATION_ENCODERS:
-        return _foundation(FOUNDATION_ENCODERS[name], how)
+        return _load_foundation_encoder(FOUNDATION_ENCODERS[name], how)
     if name.startswith(TIMM):
-        return _timm(name, how)
+        return _load_timm(name, how)
     if name.startswith(ENCODER):
-        return _encoder(find_bundle(name.removeprefix(ENCODER), of_slides=True))
+        return _load_bundle_encoder(find_bundle(name.removeprefix(ENCODER), of_slides=True))
     try:
-        return _of_bundle(find_bundle(name, of_slides=True))
+        return _load_bundle(find_bundle(name, of_slides=True))
     except BundleError as error:
         if Path(name).exists() or "there is no model named" not in str(error):
             raise
@@ -302,9 +315,9 @@ def _found(name: str, how: Loading) -> tuple[TileModelInfo, nn.Module]:
         raise BundleError(f"{error} Encoders of tiles: {encoders}, timm:NAME, or encoder:BUNDLE.") from None
 
 
-def _foundation(encoder: FoundationEncoder, how: Loading) -> tuple[TileModelInfo, nn.Module]:
+def _load_foundation_encoder(encoder: FoundationEncoder, how: LoadOptions) -> tuple[TileModelInfo, nn.Module]:
     """A published encoder, from a local file or, where that is allowed, from the hub."""
-    weights = how.weights or _downloaded(encoder, how)
+    weights = how.weights or _download_weights(encoder, how)
     info = TileModelInfo(
         encoder.name,
         "embedding",
@@ -314,13 +327,13 @@ def _foundation(encoder: FoundationEncoder, how: Loading) -> tuple[TileModelInfo
         encoder.mean,
         encoder.std,
         encoder.licence,
-        fingerprint_of(weights),
+        hash_weights(weights),
         terms=f"{encoder.licence}. {encoder.page}",
     )
     return info, load_foundation(encoder, weights)
 
 
-def _downloaded(encoder: FoundationEncoder, how: Loading) -> Path:
+def _download_weights(encoder: FoundationEncoder, how: LoadOptions) -> Path:
     """Fetch an encoder's weights; nothing is fetched unasked."""
     if not how.download:
         raise BundleError(
@@ -340,7 +353,7 @@ def _downloaded(encoder: FoundationEncoder, how: Loading) -> Path:
         ) from error
 
 
-def _timm(name: str, how: Loading) -> tuple[TileModelInfo, nn.Module]:
+def _load_timm(name: str, how: LoadOptions) -> tuple[TileModelInfo, nn.Module]:
     """Any network of timm as an encoder."""
     import timm
 
@@ -357,9 +370,9 @@ def _timm(name: str, how: Loading) -> tuple[TileModelInfo, nn.Module]:
     licence = str(given.get("license") or "see the encoder's page in timm")
     if how.weights is not None:
         own, found = network.state_dict(), read_weights(how.weights)
-        fit_weights(network, {name: value for name, value in found.items() if name in own}, how.weights)
+        load_all_weights(network, {name: value for name, value in found.items() if name in own}, how.weights)
         licence = "of the file given"
-    fingerprint = fingerprint_of(how.weights) if how.weights else _loaded(network)
+    fingerprint = hash_weights(how.weights) if how.weights else _hash_network(network)
     side = int(given["input_size"][-1])
     info = TileModelInfo(
         name,
@@ -376,24 +389,24 @@ def _timm(name: str, how: Loading) -> tuple[TileModelInfo, nn.Module]:
     return info, network.eval()
 
 
-def _encoder(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
+def _load_bundle_encoder(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
     """The encoder of a bundle for slides: its deepest maps, the mean of each over the tile."""
-    from napari_melanoma.slides import tile_predictions
+    from napari_melanoma.slides import output_modules
 
-    info, _ = _of_bundle(bundle)
-    encoder = encoder_of(load_network(bundle))
+    info, _ = _load_bundle(bundle)
+    encoder = find_encoder(load_network(bundle))
     if encoder is None:
         raise BundleError(
             f"the network of '{bundle.name}' ({bundle.config.architecture}) has no encoder. Name another."
         )
     kept = replace(info, name=f"{ENCODER}{bundle.name}", kind="embedding", classes=(), positive="", bundle="")
-    kept = replace(kept, answers=bundle.answering(calibrated=False))
-    return kept, tile_predictions.Embeddings(encoder)
+    kept = replace(kept, answers=bundle.prediction_fingerprint(calibrated=False))
+    return kept, output_modules.MeanEmbedding(encoder)
 
 
-def _of_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
+def _load_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
     """A bundle for slides, with what turns its logits into probabilities."""
-    from napari_melanoma.slides import tile_predictions
+    from napari_melanoma.slides import output_modules
 
     config = bundle.config
     if config.tile is None:
@@ -404,7 +417,9 @@ def _of_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
     if config.encoder is not None:
         raise BundleError(f"'{bundle.name}' answers whole slides from embeddings of '{config.encoder.name}', no tiles.")
     if config.preprocessing.is_on:
-        raise BundleError(f"'{bundle.name}' wants its pictures changed ({config.preprocessing.words}): not for slides.")
+        raise BundleError(
+            f"'{bundle.name}' wants its pictures changed ({config.preprocessing.description}): not for slides."
+        )
     if config.tabular is not None and config.tabular.columns:
         raise BundleError(f"'{bundle.name}' asks for a patient's data beside the picture: a tile of a slide has none.")
     mpp = config.tile.side_um / config.input_size
@@ -421,22 +436,22 @@ def _of_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
         threshold=config.threshold,
         bundle=str(bundle.path),
         demonstration=config.is_demonstration,
-        synthetic_share=config.drawn_share,
-        calibrated=None if config.classifier is None else (bundle.path / REFERENCE).is_file(),
-        answers=bundle.answering(),
+        synthetic_share=config.synthetic_share,
+        calibrated=None if config.classifier is None else (bundle.path / REFERENCE_FILE).is_file(),
+        answers=bundle.prediction_fingerprint(),
     )
     network = load_network(bundle)
     if config.classifier is None:
-        return replace(info, positive=tissue_looked_for(config.classes)), tile_predictions.Maps(
+        return replace(info, positive=default_lesion_class(config.classes)), output_modules.PixelProbabilities(
             network, len(config.classes)
         )
     classifier = config.classifier
     point = classifier.operating_point
-    answers = tile_predictions.Classes(cast("Any", network), classifier)
+    answers = output_modules.ClassProbabilities(cast("Any", network), classifier)
     return replace(info, positive=classifier.positive, threshold=point.cut if point else 0.5), answers
 
 
-def _loaded(network: nn.Module) -> str:
+def _hash_network(network: nn.Module) -> str:
     """SHA-256 of weights as they were loaded: under one name others may be published another day."""
     import torch
 
@@ -447,7 +462,7 @@ def _loaded(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def fingerprint_of(weights: Path) -> str:
+def hash_weights(weights: Path) -> str:
     """SHA-256 of a weights file."""
     try:
         with weights.open("rb") as file:
@@ -456,13 +471,13 @@ def fingerprint_of(weights: Path) -> str:
         raise BundleError(f"cannot read weights from {weights}: {error.strerror}. Name an existing file.") from error
 
 
-AT_ONCE = 32
+TILES_PER_PASS = 32
 
 
-class Familiar:
+class TileNoveltyDetector:
     """What the training tiles of a bundle look like to it, and from which distance on a tile is unlike them."""
 
-    def __init__(self, info: BundleInfo, encoder: nn.Module, novelty: Novelty, device: str = "cpu") -> None:
+    def __init__(self, info: BundleInfo, encoder: nn.Module, novelty: MahalanobisDetector, device: str = "cpu") -> None:
         assert info.config.unlike is not None
         self.limit = info.config.unlike
         self._name = info.name
@@ -472,19 +487,19 @@ class Familiar:
         self._device = device
 
     @classmethod
-    def of(cls, info: BundleInfo, device: str | None = None) -> Self | None:
+    def from_bundle(cls, info: BundleInfo, device: str | None = None) -> Self | None:
         """Read what a bundle remembers of its training, whatever its task.
 
         None where the bundle remembers no textures, or too few.
         """
         reference = read_reference(info) if info.config.unlike is not None else None
-        if reference is None or reference.textures is None or len(reference.textures) < FEWEST:
+        if reference is None or reference.textures is None or len(reference.textures) < MIN_TRAINING_CASES:
             return None
-        encoder = encoder_of(load_network(info))
+        encoder = find_encoder(load_network(info))
         if encoder is None:
             raise BundleError(f"'{info.name}' remembers textures, and its network has no encoder. Get it again.")
-        device = device or best_device()
-        return cls(info, encoder.to(device), Novelty.fit(reference.textures), device)
+        device = device or choose_device()
+        return cls(info, encoder.to(device), MahalanobisDetector.fit(reference.textures), device)
 
     def distances(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float64]:
         """Say how far tiles lie from what was learnt from.
@@ -493,31 +508,31 @@ class Familiar:
         be compared with ``limit``.
         """
         found = []
-        for first in range(0, len(tiles), AT_ONCE):
-            found.append(self._textures(tiles[first : first + AT_ONCE]))
+        for first in range(0, len(tiles), TILES_PER_PASS):
+            found.append(self._textures(tiles[first : first + TILES_PER_PASS]))
         return self._novelty.distance(np.concatenate(found)) if found else np.zeros(0)
 
     def _textures(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Textures of a few tiles, float32 (tile, feature); in halves where memory runs out."""
         import torch
 
-        from napari_melanoma.models.blocks.texture import texture
+        from napari_melanoma.models.blocks.texture import texture_features
 
         config = self._config
-        inputs = [network_input(tile, config.input_size, config.preprocessing) for tile in tiles]
+        inputs = [prepare_network_input(tile, config.input_size, config.preprocessing) for tile in tiles]
         try:
             with torch.inference_mode():
                 maps = self._encoder(to_tensor(inputs, config).to(self._device))
-                return texture(maps, config.input_size).cpu().numpy()
+                return texture_features(maps, config.input_size).cpu().numpy()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             if len(tiles) == 1:
-                raise memory_full(self._name, self._device) from error
+                raise out_of_memory_error(self._name, self._device) from error
         half = (len(tiles) + 1) // 2  # outside of the handler: what failed has let go of its memory
         return np.concatenate([self._textures(tiles[:half]), self._textures(tiles[half:])])
 
-    def unlike(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.bool_]:
+    def is_out_of_distribution(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Say which tiles are unlike what was learnt from.
 
         Returns bool (tile,). Of slides like those that were learnt from about one in a hundred; more than a few of a
@@ -526,13 +541,13 @@ class Familiar:
         return self.distances(tiles) > self.limit
 
 
-class Labeller(DrawingModel):
+class TissueSegmenter(SegmentationModel):
     """A bundle's network, ready to say of each pixel how likely it is of each class."""
 
     @staticmethod
     def refuse(info: BundleInfo) -> None:
         """Refuse a model that does not draw several classes, as ``DrawingModel.refuse`` says."""
-        if info.config.task != "segmentation" or info.config.draws_one_class:
+        if info.config.task != "segmentation" or info.config.segments_one_class:
             raise BundleError(f"'{info.name}' does not draw several classes, expected a model that does.")
 
     def probabilities(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -545,14 +560,14 @@ class Labeller(DrawingModel):
         import torch
 
         config = self.info.config
-        given = network_input(rgb, config.input_size, config.preprocessing)
+        given = prepare_network_input(rgb, config.input_size, config.preprocessing)
         with torch.inference_mode():
             logits = self._network(to_tensor([given], config).to(self.device))[0].float()
             if logits.shape[1:] != rgb.shape[:2]:
                 logits = torch.nn.functional.interpolate(logits[None], rgb.shape[:2], mode="bilinear")[0]
             return logits.softmax(0).cpu().numpy()
 
-    def labels(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def predict_labels(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Say of which class each pixel is.
 
         ``rgb``: uint8 (row, column, channel), of any size. Returns uint8 (row, column): the most probable class, in the
@@ -561,11 +576,11 @@ class Labeller(DrawingModel):
         return self.probabilities(rgb).argmax(0).astype(np.uint8)
 
 
-PIECE = 8192  # tiles that are looked at together
+EMBEDDINGS_PER_CHUNK = 8192  # tiles that are looked at together
 
 
 @dataclass(frozen=True)
-class BagAnswer:
+class SlidePrediction:
     """What is said of a slide.
 
     ``probability``: float64 (class,), calibrated. ``logits``: float32 (class,), before that. ``embedding``: float32
@@ -584,7 +599,7 @@ class BagModel:
     def __init__(self, info: BundleInfo, network: BagNetwork, device: str = "cpu") -> None:
         self.info = info
         self.device = device
-        self.judge = Judge.of(info)
+        self.novelty = PredictionCalibration.from_bundle(info)
         self._network = network.to(device)
 
     @classmethod
@@ -594,7 +609,7 @@ class BagModel:
             raise BundleError(
                 f"'{info.name}' does not answer from the embeddings of tiles, expected a model that does."
             )
-        return cls(info, cast("BagNetwork", load_network(info)), device or best_device())
+        return cls(info, cast("BagNetwork", load_network(info)), device or choose_device())
 
     @property
     def encoder(self) -> EncoderConfig:
@@ -602,7 +617,7 @@ class BagModel:
         assert self.info.config.encoder is not None
         return self.info.config.encoder
 
-    def answer(self, pieces: Iterable[NDArray[np.floating]]) -> BagAnswer:
+    def predict(self, pieces: Iterable[NDArray[np.floating]]) -> SlidePrediction:
         """Look at all tiles of a slide.
 
         ``pieces``: float (tile, feature) of the bundle's encoder, of one tile at least. Returns the same, but for
@@ -611,26 +626,30 @@ class BagModel:
         import torch
 
         with torch.inference_mode():
-            found = self._network.over(_tensors(pieces))
+            found = self._network.pool_chunks(_tensors(pieces))
         logits = found.logits.cpu().numpy()
-        probability = self.judge.probabilities(logits[None])[0]
-        return BagAnswer(probability, logits, found.embedding.cpu().numpy(), found.weights.cpu().numpy())
+        probability = self.novelty.probabilities(logits[None])[0]
+        return SlidePrediction(probability, logits, found.embedding.cpu().numpy(), found.weights.cpu().numpy())
 
     def __call__(self, tiles: NDArray[np.floating], shares: NDArray[np.floating]) -> SlideScore:
         """Aggregate embeddings, float (tile, feature); ``shares`` of tissue have no say: the network learnt without."""
         del shares
-        found = self.answer(tiles[first : first + PIECE] for first in range(0, len(tiles), PIECE))
+        found = self.predict(
+            tiles[first : first + EMBEDDINGS_PER_CHUNK] for first in range(0, len(tiles), EMBEDDINGS_PER_CHUNK)
+        )
         return SlideScore(found.probability, found.weights.astype(np.float64))
 
-    def is_unlike(self, answer: BagAnswer) -> bool:
+    def is_out_of_distribution(self, prediction: SlidePrediction) -> bool:
         """Say whether a slide is unlike those that the model learnt from.
 
         False where the bundle does not remember what these were like.
         """
-        config, reference = self.judge.config, self.judge.reference
+        config, reference = self.novelty.config, self.novelty.reference
         if config.unlike is None or reference is None:
             return False
-        return bool(Novelty.fit(reference.embeddings).distance(answer.embedding[None])[0] > config.unlike)
+        return bool(
+            MahalanobisDetector.fit(reference.embeddings).distance(prediction.embedding[None])[0] > config.unlike
+        )
 
 
 def _tensors(pieces: Iterable[NDArray[np.floating]]) -> Iterator[Tensor]:
@@ -641,19 +660,19 @@ def _tensors(pieces: Iterable[NDArray[np.floating]]) -> Iterator[Tensor]:
         yield torch.from_numpy(np.ascontiguousarray(piece, np.float32))
 
 
-def load_slide_model(name: str, how: Loading) -> TileModel:
+def load_slide_model(name: str, options: LoadOptions) -> TileModel:
     """Load a model of slides.
 
     Of a bundle of whole slides its encoder, with what makes one answer as ``bags``.
     """
-    bundle = _of_bags(name)
+    bundle = _find_slide_bundle(name)
     if bundle is None:
-        return load_tile_model(name, how)
+        return load_tile_model(name, options)
     encoder, tile = bundle.config.encoder, bundle.config.tile
     assert encoder is not None
     assert tile is not None
     try:
-        model = load_tile_model(encoder.name, how)
+        model = load_tile_model(encoder.name, options)
     except BundleError as error:
         raise BundleError(f"'{bundle.name}' stands on the encoder '{encoder.name}': {error}") from error
     if model.info.fingerprint != encoder.fingerprint or model.info.side_px != tile.side_px:
@@ -667,7 +686,7 @@ def load_slide_model(name: str, how: Loading) -> TileModel:
     return model
 
 
-def _of_bags(name: str) -> BundleInfo | None:
+def _find_slide_bundle(name: str) -> BundleInfo | None:
     """The bundle of whole slides of that name; None where it is something else, or nothing."""
     try:
         bundle = find_bundle(name)

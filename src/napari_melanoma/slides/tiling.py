@@ -13,7 +13,7 @@ from pydantic import Field
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import InputError
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import PixelSize
 
 Border = Literal["pad", "inside", "shift"]
-UPSAMPLED = 1.1  # a level this much coarser than asked for still counts as fine enough
+MAX_UPSAMPLING = 1.1  # a level this much coarser than asked for still counts as fine enough
 
 
 class PyramidLevel(Protocol):
@@ -90,7 +90,7 @@ class TileGrid:
         return self.rows, self.columns
 
     @property
-    def resized(self) -> bool:
+    def is_resized(self) -> bool:
         """Whether what is read has another size than the network's input."""
         return self.read_px != (self.side_px, self.side_px)
 
@@ -103,10 +103,10 @@ class TileGrid:
         return sides[0] * self.downsample / self.side_px, sides[1] * self.downsample / self.side_px
 
     @property
-    def place(self) -> MapPlace:
+    def placement(self) -> MapPlacement:
         """Where a map with one cell a tile lies on the slide: each cell is a stride, in the middle of its tile."""
         margins = [(read - stride) / 2 for read, stride in zip(self.read_px, self.stride_px, strict=True)]
-        return MapPlace(
+        return MapPlacement(
             (self.area.top + margins[0]) * self.downsample,
             (self.area.left + margins[1]) * self.downsample,
             self.stride_px[0] * self.downsample,
@@ -115,10 +115,10 @@ class TileGrid:
         )
 
     @property
-    def pixels_place(self) -> MapPlace:
+    def pixel_placement(self) -> MapPlacement:
         """Where the map that stitched dense tiles make lies: a cell is a pixel as the network sees it."""
         step_y, step_x = (read / self.side_px * self.downsample for read in self.read_px)
-        return MapPlace(
+        return MapPlacement(
             self.area.top * self.downsample, self.area.left * self.downsample, step_y, step_x, self.pixel_size
         )
 
@@ -127,9 +127,9 @@ class TileGrid:
 
         In pixels of the level that is read; with border ``pad`` it may reach outside the slide.
         """
-        return self.block((row, row + 1), (column, column + 1))
+        return self.block_box((row, row + 1), (column, column + 1))
 
-    def block(self, rows: tuple[int, int], columns: tuple[int, int]) -> Box:
+    def block_box(self, rows: tuple[int, int], columns: tuple[int, int]) -> Box:
         """Say what is read at once for a rectangle of tiles.
 
         In pixels of the level that is read, around all of these tiles.
@@ -147,13 +147,13 @@ class TileGrid:
         factor = self.downsample
         return box.top * factor, box.left * factor, box.height * factor, box.width * factor
 
-    def at(self, point: tuple[float, float]) -> tuple[int, int] | None:
+    def tile_at(self, point: tuple[float, float]) -> tuple[int, int] | None:
         """Say which tile's cell a point of the slide lies in.
 
         ``point``: (row, column) in pixels of the finest level. Returns row and column of the tile; None where there is
         none.
         """
-        row, column = np.floor(self.place.to_map(point)).astype(int).tolist()
+        row, column = np.floor(self.placement.to_map(point)).astype(int).tolist()
         return (row, column) if 0 <= row < self.rows and 0 <= column < self.columns else None
 
     def _start(self, index: int, axis: int) -> int:
@@ -182,11 +182,11 @@ def plan_tiles(
     if not levels:
         raise InputError("a slide has at least one level to cut tiles from; this one has none. Convert it to a TIFF.")
     size = _finest_side(config, pixel_size)
-    level = _level_for(levels, min(size) / config.side_px)
+    level = _choose_level(levels, min(size) / config.side_px)
     downsample = levels[level].downsample
-    read = tuple(_whole(side / downsample, config) for side in size)
+    read = tuple(_whole_pixels(side / downsample, config) for side in size)
     stride = tuple(max(1, round(side * (1 - config.overlap))) for side in read)
-    area = _area(levels[0], levels[level], within)
+    area = _tiled_area(levels[0], levels[level], within)
     counts = [
         _count(length, side, step, config.border)
         for length, side, step in zip((area.height, area.width), read, stride, strict=True)
@@ -205,7 +205,7 @@ def plan_tiles(
     )
 
 
-def tissue_share(grid: TileGrid, mask: NDArray[np.bool_], place: MapPlace) -> NDArray[np.float32]:
+def tissue_share(grid: TileGrid, mask: NDArray[np.bool_], place: MapPlacement) -> NDArray[np.float32]:
     """Share of each tile that is tissue, exact for any resolution of the mask.
 
     ``mask``: bool (row, column): tissue, as found or as corrected by hand. Returns float32 (row, column) of the grid,
@@ -222,12 +222,12 @@ def tissue_share(grid: TileGrid, mask: NDArray[np.bool_], place: MapPlace) -> ND
         for c, o, s in zip(corners, (place.top, place.left), (place.step_y, place.step_x), strict=True)
     )
     high, wide = sides[0] / place.step_y, sides[1] / place.step_x
-    rows = _interpolated(sums, tops + high) - _interpolated(sums, tops)
-    inside = _interpolated(rows.T, lefts + wide) - _interpolated(rows.T, lefts)
+    rows = _interpolate_rows(sums, tops + high) - _interpolate_rows(sums, tops)
+    inside = _interpolate_rows(rows.T, lefts + wide) - _interpolate_rows(rows.T, lefts)
     return np.clip(inside.T / (high * wide), 0, 1).astype(np.float32)
 
 
-def _interpolated(sums: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+def _interpolate_rows(sums: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rows of a cumulative sum between its rows: exact, as the mask is constant within a cell."""
     at = np.clip(at, 0, len(sums) - 1)
     below = np.minimum(at.astype(int), max(0, len(sums) - 2))
@@ -241,20 +241,20 @@ def _finest_side(config: TilingConfig, pixel_size: PixelSize | None) -> tuple[fl
     return config.wanted_um / pixel_size.y_um, config.wanted_um / pixel_size.x_um
 
 
-def _level_for(levels: Sequence[PyramidLevel], wanted: float) -> int:
+def _choose_level(levels: Sequence[PyramidLevel], wanted: float) -> int:
     """Coarsest level whose downsample is at most that wanted, or the finest one."""
-    fine = [number for number, level in enumerate(levels) if level.downsample <= wanted * UPSAMPLED]
+    fine = [number for number, level in enumerate(levels) if level.downsample <= wanted * MAX_UPSAMPLING]
     return max(fine, key=lambda number: levels[number].downsample, default=0)
 
 
-def _whole(side: float, config: TilingConfig) -> int:
+def _whole_pixels(side: float, config: TilingConfig) -> int:
     """Side of a tile in whole pixels of its level; the network's own where they are nearly the same."""
     if abs(side / config.side_px - 1) <= config.mpp_tolerance:
         return config.side_px
     return max(1, round(side))
 
 
-def _area(finest: PyramidLevel, level: PyramidLevel, within: Box | None) -> Box:
+def _tiled_area(finest: PyramidLevel, level: PyramidLevel, within: Box | None) -> Box:
     """What is tiled, in pixels of the level."""
     if within is None:
         return Box(0, 0, level.height, level.width)
@@ -278,10 +278,10 @@ def _count(length: int, side: int, stride: int, border: Border) -> int:
     return max(1, math.ceil((length - side) / stride) + 1)
 
 
-FIRST_PASS = 128  # tiles of the roughest map: some seconds of a processor's work
+FIRST_PASS_BLOCKS = 128  # tiles of the roughest map: some seconds of a processor's work
 
 
-def coarse_to_fine(wanted: NDArray[np.bool_], first: int = FIRST_PASS) -> list[NDArray[np.int32]]:
+def coarse_to_fine(wanted: NDArray[np.bool_], first: int = FIRST_PASS_BLOCKS) -> list[NDArray[np.int32]]:
     """Order the wanted tiles in passes: after each, every block of tiles has one that is done, the blocks ever smaller.
 
     ``wanted``: bool (row, column): tiles to analyse. A pass each, int32 (tile, 2) as (row, column), near tiles near
@@ -290,27 +290,27 @@ def coarse_to_fine(wanted: NDArray[np.bool_], first: int = FIRST_PASS) -> list[N
     left = wanted.copy()
     passes = []
     for size in _block_sizes(wanted, first):
-        chosen = _nearest_to_centres(_without(left, wanted & ~left, size), size)
+        chosen = _nearest_to_centres(_tiles_in_open_blocks(left, wanted & ~left, size), size)
         if len(chosen):
             left[chosen[:, 0], chosen[:, 1]] = False
-            passes.append(_along_a_curve(chosen))
+            passes.append(_sort_along_z_curve(chosen))
     return passes
 
 
 def _block_sizes(wanted: NDArray[np.bool_], first: int) -> list[int]:
     """Sides of blocks from the roughest pass to single tiles, each half of the one before."""
     size = 1
-    while size < max(wanted.shape) and _blocks_met(wanted, size) > first:
+    while size < max(wanted.shape) and _count_blocks(wanted, size) > first:
         size *= 2
     return [size >> step for step in range(size.bit_length())]
 
 
-def _blocks_met(wanted: NDArray[np.bool_], size: int) -> int:
+def _count_blocks(wanted: NDArray[np.bool_], size: int) -> int:
     """How many blocks of a side hold a wanted tile."""
     return len(np.unique(_block_of(np.argwhere(wanted), size)))
 
 
-def _without(left: NDArray[np.bool_], done: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+def _tiles_in_open_blocks(left: NDArray[np.bool_], done: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
     """Tiles left in blocks of which none is done."""
     met = np.unique(_block_of(np.argwhere(done), size))
     places = np.argwhere(left)
@@ -336,7 +336,7 @@ def _block_of(places: NDArray[np.integer], size: int) -> NDArray[np.int64]:
     return blocks[:, 0] * 2**32 + blocks[:, 1]
 
 
-def _along_a_curve(places: NDArray[np.int32]) -> NDArray[np.int32]:
+def _sort_along_z_curve(places: NDArray[np.int32]) -> NDArray[np.int32]:
     """Sort tiles along a Z-order curve, so that what is read for one serves the next."""
     code = np.zeros(len(places), np.int64)
     for bit in range(16):
@@ -357,22 +357,22 @@ def fill_waiting(values: NDArray[np.float32], waiting: NDArray[np.bool_]) -> NDA
     known = np.isfinite(values)
     if not known.any() or not (waiting & ~known).any():
         return values.astype(np.float32)
-    coarse = _filled(np.where(known, values, 0).astype(np.float64), known.astype(np.float64))
+    coarse = _fill_from_coarser(np.where(known, values, 0).astype(np.float64), known.astype(np.float64))
     return np.where(known, values, np.where(waiting, coarse, np.nan)).astype(np.float32)
 
 
-def _filled(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fill_from_coarser(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Means where something was counted, and those of the next coarser level where nothing was."""
     if min(sums.shape) == 1 and max(sums.shape) == 1:
         return sums / np.maximum(counts, 1)
     if (counts > 0).all():
         return sums / counts
-    above = _filled(_quartered(sums), _quartered(counts))
+    above = _fill_from_coarser(_sum_2x2(sums), _sum_2x2(counts))
     enlarged = above.repeat(2, axis=0).repeat(2, axis=1)[: sums.shape[0], : sums.shape[1]]
     return np.where(counts > 0, sums / np.maximum(counts, 1), enlarged)
 
 
-def _quartered(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sum_2x2(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sums over squares of four cells; those at the far edges are of what there is."""
     rows, columns = -(-values.shape[0] // 2), -(-values.shape[1] // 2)
     padded = np.zeros((2 * rows, 2 * columns))
@@ -380,7 +380,7 @@ def _quartered(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return padded.reshape(rows, 2, columns, 2).sum(axis=(1, 3))
 
 
-def most_suspicious(values: NDArray[np.float32], count: int, apart: int = 2) -> list[tuple[int, int]]:
+def find_highest_cells(values: NDArray[np.float32], count: int, apart: int = 2) -> list[tuple[int, int]]:
     """Pick the cells with the highest values that do not touch each other.
 
     ``values``: float (row, column); NaN where nothing is known. Returns (row, column), the highest first; of equal
@@ -398,7 +398,7 @@ def most_suspicious(values: NDArray[np.float32], count: int, apart: int = 2) -> 
     return chosen
 
 
-def from_threshold_on(values: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
+def mask_below_threshold(values: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
     """Leave out what lies below a threshold.
 
     ``values``: float (row, column). Returns float32, same shape; NaN below.

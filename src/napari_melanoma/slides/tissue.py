@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.core.placement import MapPlace
-from napari_melanoma.imaging.masks import components
-from napari_melanoma.slides.stain import Triple, optical_density
+from napari_melanoma.core.placement import MapPlacement
+from napari_melanoma.imaging.masks import label_components
+from napari_melanoma.slides.stain import RGBValues, optical_density
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import Slide, SlideInfo
 
 TissueMethod = Literal["auto", "otsu", "entropy", "triangle", "luminance"]
-FINEST_UM = 4.0  # finer overviews are averaged down: single cells are no help in finding tissue
-LONGEST_PX = 2048  # larger overviews are averaged down too: tissue is found within a second or two
+WORKING_UM = 4.0  # finer overviews are averaged down: single cells are no help in finding tissue
+MAX_SIDE_PX = 2048  # larger overviews are averaged down too: tissue is found within a second or two
 # Three fat cells across; the edge of other tissue has a share of a half there, and is as strong as its middle.
 FAT_WINDOW_UM, FAT_SHARE, FAT_FAINT, FAT_GAPS = 160.0, 0.15, 0.45, 0.1
-USUAL_SLIDE_UM = 20_000.0  # longer side of an overview without a scale
-LEAST_ENTROPY, GREY_STEP = 1.3, 4.0  # bits, and grey levels: glass with usual noise stays below a bit
-LEAST_STAINING, MOST_STAINING = 0.035, 0.10  # between which the threshold that follows from the noise may lie
+ASSUMED_SLIDE_UM = 20_000.0  # longer side of an overview without a scale
+MIN_ENTROPY, GRAY_STEP = 1.3, 4.0  # bits, and grey levels: glass with usual noise stays below a bit
+MIN_STAINING, MAX_STAINING = 0.035, 0.10  # between which the threshold that follows from the noise may lie
 # A fold has two layers: twice as dark where the slide is sharp, less in the mean with its edges.
 FOLD_CANDIDATE, FOLD_DARKER, FOLD_ALIKE = 1.35, 1.5, 0.997  # the last is a cosine of optical densities: 4 degrees
-FINE_FOLD_UM, AROUND_FOLD_UM, WIDEST_FOLD_UM = 12.0, 150.0, 400.0
+FINE_FOLD_UM, AROUND_FOLD_UM, MAX_FOLD_UM = 12.0, 150.0, 400.0
 
 
 class TissueConfig(Config):
@@ -51,7 +51,7 @@ class TissueConfig(Config):
 
 
 @dataclass(frozen=True)
-class Tissue:
+class TissueDetection:
     """What was found, each bool (row, column) on the overview, and in words what a person should look at.
 
     ``threshold``: staining, darkness (both in optical density) or entropy (bits) from which a pixel is tissue.
@@ -79,103 +79,105 @@ class Tissue:
         return float(self.fold.sum() / max(1, np.count_nonzero(self.mask | self.fold)))
 
 
-def find_tissue(thumbnail: NDArray[np.uint8], um_per_px: tuple[float, float] | None, config: TissueConfig) -> Tissue:
+def find_tissue(
+    thumbnail: NDArray[np.uint8], um_per_px: tuple[float, float] | None, config: TissueConfig
+) -> TissueDetection:
     """Find the tissue on an overview of a slide.
 
     ``thumbnail``: uint8 (row, column, channel=3), brightfield; 8 to 16 micrometres per pixel suit best. ``um_per_px``:
     its micrometres per pixel, (y, x); without, the longer side is taken for 20 mm. On the pixels of the overview; empty
     with a warning where there is nothing but glass.
     """
-    step_um = um_per_px or (USUAL_SLIDE_UM / max(thumbnail.shape[:2]),) * 2
-    factor = max(1, round(FINEST_UM / max(step_um)), -(-max(thumbnail.shape) // LONGEST_PX))
-    small, um = _reduced(thumbnail, factor), (step_um[0] * factor, step_um[1] * factor)
-    empty = unscanned(small)
-    density = densities(small, glass_colour(small, empty), sigma_px=1.0)
+    step_um = um_per_px or (ASSUMED_SLIDE_UM / max(thumbnail.shape[:2]),) * 2
+    factor = max(1, round(WORKING_UM / max(step_um)), -(-max(thumbnail.shape) // MAX_SIDE_PX))
+    small, um = _downscale(thumbnail, factor), (step_um[0] * factor, step_um[1] * factor)
+    empty = find_unscanned(small)
+    density = smoothed_optical_density(small, estimate_glass_color(small, empty), sigma_px=1.0)
     density[empty] = 0
-    pen = _pen(density, um) if config.find_pen else np.zeros(small.shape[:2], bool)
-    stained = _feature(density, config)
+    pen = _find_pen(density, um) if config.find_pen else np.zeros(small.shape[:2], bool)
+    stained = _threshold_feature(density, config)
     threshold = config.threshold if config.threshold is not None else _threshold(stained[~(pen | empty)], config)
     mask = (stained > threshold) & ~pen
     if config.fat == "drop":
-        mask &= ~_fat(stained, mask, um)
-    mask = _cleaned(mask, um, config) & ~pen
-    fold = _folds(density, mask, um)
+        mask &= ~_find_fat(stained, mask, um)
+    mask = _clean_mask(mask, um, config) & ~pen
+    fold = _find_folds(density, mask, um)
     if config.folds == "drop":
         mask &= ~fold
-    said = _said(mask, pen, fold, small)
-    mask, pen, fold = (_enlarged(found, factor, thumbnail.shape) for found in (mask, pen, fold))
-    return Tissue(mask, pen, fold, float(threshold), said)
+    said = _tissue_warnings(mask, pen, fold, small)
+    mask, pen, fold = (_upscale_mask(found, factor, thumbnail.shape) for found in (mask, pen, fold))
+    return TissueDetection(mask, pen, fold, float(threshold), said)
 
 
-def _feature(density: NDArray[np.float32], config: TissueConfig) -> NDArray[np.float32]:
+def _threshold_feature(density: NDArray[np.float32], config: TissueConfig) -> NDArray[np.float32]:
     """What the threshold is applied to."""
     if config.method == "entropy":
         return _local_entropy(density)
-    return density.mean(axis=2) if config.method == "luminance" else staining(density)
+    return density.mean(axis=2) if config.method == "luminance" else staining_strength(density)
 
 
 def _threshold(stained: NDArray[np.float32], config: TissueConfig) -> float:
     """Threshold by the method asked for; never below what glass itself may show."""
     from skimage import filters
 
-    if not stained.size or stained.max() <= LEAST_STAINING:
-        return LEAST_STAINING
+    if not stained.size or stained.max() <= MIN_STAINING:
+        return MIN_STAINING
     if config.method == "auto":
-        return float(np.clip(_above_noise(stained), LEAST_STAINING, MOST_STAINING))
+        return float(np.clip(_noise_threshold(stained), MIN_STAINING, MAX_STAINING))
     if config.method == "entropy":
-        return max(LEAST_ENTROPY, float(filters.threshold_otsu(stained)))
+        return max(MIN_ENTROPY, float(filters.threshold_otsu(stained)))
     found = filters.threshold_triangle(stained) if config.method == "triangle" else filters.threshold_otsu(stained)
-    return max(LEAST_STAINING, float(found))
+    return max(MIN_STAINING, float(found))
 
 
-def _above_noise(stained: NDArray[np.float32]) -> float:
+def _noise_threshold(stained: NDArray[np.float32]) -> float:
     """Six standard deviations above the most frequent value of glass, by the values below it, where no tissue is."""
-    glass = stained[stained < 2 * MOST_STAINING]
-    counts, edges = np.histogram(glass, bins=128, range=(0, 2 * MOST_STAINING))
+    glass = stained[stained < 2 * MAX_STAINING]
+    counts, edges = np.histogram(glass, bins=128, range=(0, 2 * MAX_STAINING))
     mode = edges[counts.argmax()] + (edges[1] - edges[0]) / 2
     below = glass[glass <= mode]
-    return float(mode + 6 * 1.4826 * np.median(mode - below)) if len(below) else LEAST_STAINING
+    return float(mode + 6 * 1.4826 * np.median(mode - below)) if len(below) else MIN_STAINING
 
 
 def _local_entropy(density: NDArray[np.float32]) -> NDArray[np.float32]:
     """Entropy of the grey levels around each pixel, in bits, by steps that the noise of glass rarely leaves."""
     from skimage.filters import rank
 
-    grey = (255 * np.exp(-density.mean(axis=2)) / GREY_STEP).astype(np.uint8)
+    grey = (255 * np.exp(-density.mean(axis=2)) / GRAY_STEP).astype(np.uint8)
     found: NDArray[np.float32] = rank.entropy(grey, np.ones((9, 9), np.uint8)).astype(np.float32)
     return found
 
 
-def _pen(density: NDArray[np.float32], um: tuple[float, float]) -> NDArray[np.bool_]:
+def _find_pen(density: NDArray[np.float32], um: tuple[float, float]) -> NDArray[np.bool_]:
     """Ink, widened over its pale edges; doubtful colours count beside certain ones, and where glass surrounds them."""
     from scipy import ndimage
 
-    certain, doubtful = ink(density)
-    certain = _without_small(ndimage.binary_opening(certain), um, 0.01)
-    labels, count = components(_without_small(certain | doubtful, um, 0.02))
+    certain, doubtful = find_ink(density)
+    certain = _remove_small(ndimage.binary_opening(certain), um, 0.01)
+    labels, count = label_components(_remove_small(certain | doubtful, um, 0.02))
     if not count:
         return certain
-    owner = _spread(labels, um, 60)
-    around = (owner > 0) & (_spread(labels, um, 25) == 0)
-    glass = (staining(density) < MOST_STAINING)[around]
+    owner = _local_maximum(labels, um, 60)
+    around = (owner > 0) & (_local_maximum(labels, um, 25) == 0)
+    glass = (staining_strength(density) < MAX_STAINING)[around]
     of_glass = np.bincount(owner[around], glass, count + 1) / np.maximum(
         np.bincount(owner[around], minlength=count + 1), 1
     )
     pen = of_glass >= 0.5
     pen[labels[certain]] = True
     pen[0] = False
-    return _widened(pen[labels], um, 40)
+    return _dilate(pen[labels], um, 40)
 
 
-def _cleaned(mask: NDArray[np.bool_], um: tuple[float, float], config: TissueConfig) -> NDArray[np.bool_]:
+def _clean_mask(mask: NDArray[np.bool_], um: tuple[float, float], config: TissueConfig) -> NDArray[np.bool_]:
     """Close gaps, those of fat too where it is kept; drop small pieces, fill small holes, add the margin."""
-    mask = _closed(mask, um, 60 if config.fat == "keep" else 10)
-    mask = _without_small(mask, um, config.min_area_mm2)
-    mask = ~_without_small(~mask, um, 0.5 if config.fat == "keep" else config.fill_holes_mm2)
-    return _widened(mask, um, config.margin_um)
+    mask = _close_gaps(mask, um, 60 if config.fat == "keep" else 10)
+    mask = _remove_small(mask, um, config.min_area_mm2)
+    mask = ~_remove_small(~mask, um, 0.5 if config.fat == "keep" else config.fill_holes_mm2)
+    return _dilate(mask, um, config.margin_um)
 
 
-def _folds(density: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[float, float]) -> NDArray[np.bool_]:
+def _find_folds(density: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[float, float]) -> NDArray[np.bool_]:
     """Narrow pieces of tissue that are darker than their surroundings and of the same hue: two layers of the same.
 
     Epidermis and nests of cells are darker too, but bluer than the dermis around them.
@@ -189,7 +191,7 @@ def _folds(density: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[floa
         ndimage.gaussian_filter(darkness * mask, sigma) / np.maximum(ndimage.gaussian_filter(weight, sigma), 1e-6)
         for sigma in (fine, tuple(3 * part for part in away))
     )
-    labels, count = components(_without_small(mask & (smooth > FOLD_CANDIDATE * usual), um, 0.02))
+    labels, count = label_components(_remove_small(mask & (smooth > FOLD_CANDIDATE * usual), um, 0.02))
     fold = np.zeros(count + 1, bool)
     for number, box in enumerate(ndimage.find_objects(labels), start=1):
         near = tuple(
@@ -211,15 +213,15 @@ def _is_fold(
     from scipy import ndimage
 
     depth = ndimage.distance_transform_edt(np.pad(piece, 1), sampling=um)
-    beside = _widened(piece, um, AROUND_FOLD_UM) & unmarked & mask
-    if 2 * depth.max() > WIDEST_FOLD_UM or not beside.any():
+    beside = _dilate(piece, um, AROUND_FOLD_UM) & unmarked & mask
+    if 2 * depth.max() > MAX_FOLD_UM or not beside.any():
         return False
     inside, outside = density[piece].mean(axis=0), density[beside].mean(axis=0)
     alike = float(inside @ outside / (np.linalg.norm(inside) * np.linalg.norm(outside)))
     return alike > FOLD_ALIKE and float(inside.mean()) > FOLD_DARKER * float(outside.mean())
 
 
-def _said(
+def _tissue_warnings(
     mask: NDArray[np.bool_], pen: NDArray[np.bool_], fold: NDArray[np.bool_], rgb: NDArray[np.uint8]
 ) -> tuple[str, ...]:
     """Say what a person should look at."""
@@ -239,44 +241,44 @@ def _said(
     return tuple(said)
 
 
-def _reduced(rgb: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+def _downscale(rgb: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     """Average down by a whole factor."""
     from PIL import Image
 
     return rgb if factor == 1 else np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).reduce(factor))
 
 
-def _enlarged(mask: NDArray[np.bool_], factor: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def _upscale_mask(mask: NDArray[np.bool_], factor: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Undo ``_reduced`` on a mask."""
     return mask.repeat(factor, axis=0).repeat(factor, axis=1)[: shape[0], : shape[1]]
 
 
-def _without_small(mask: NDArray[np.bool_], um: tuple[float, float], area_mm2: float) -> NDArray[np.bool_]:
+def _remove_small(mask: NDArray[np.bool_], um: tuple[float, float], area_mm2: float) -> NDArray[np.bool_]:
     """Drop parts that are smaller than an area."""
-    labels, _ = components(mask)
+    labels, _ = label_components(mask)
     large = np.bincount(labels.ravel()) * (um[0] * um[1] / 1e6) >= area_mm2
     large[0] = False
     return large[labels]
 
 
-def _widened(mask: NDArray[np.bool_], um: tuple[float, float], by_um: float) -> NDArray[np.bool_]:
+def _dilate(mask: NDArray[np.bool_], um: tuple[float, float], by_um: float) -> NDArray[np.bool_]:
     """Everything nearer than a distance, along rows and along columns."""
-    return _spread(mask.view(np.uint8), um, by_um).view(bool)
+    return _local_maximum(mask.view(np.uint8), um, by_um).view(bool)
 
 
-def _spread(values: NDArray, um: tuple[float, float], by_um: float) -> NDArray:
+def _local_maximum(values: NDArray, um: tuple[float, float], by_um: float) -> NDArray:
     """Highest value within a distance; a square window is many times faster than exact distances."""
     from scipy import ndimage
 
     return ndimage.maximum_filter(values, size=[2 * round(by_um / step) + 1 for step in um], mode="nearest")
 
 
-def _closed(mask: NDArray[np.bool_], um: tuple[float, float], by_um: float) -> NDArray[np.bool_]:
+def _close_gaps(mask: NDArray[np.bool_], um: tuple[float, float], by_um: float) -> NDArray[np.bool_]:
     """Bridge gaps of twice a distance."""
-    return ~_widened(~_widened(mask, um, by_um), um, by_um)
+    return ~_dilate(~_dilate(mask, um, by_um), um, by_um)
 
 
-def _fat(stained: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[float, float]) -> NDArray[np.bool_]:
+def _find_fat(stained: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[float, float]) -> NDArray[np.bool_]:
     """Where there is little, or faint things with gaps between them: fat is thin membranes around nothing."""
     from scipy import ndimage
 
@@ -289,32 +291,32 @@ def _fat(stained: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[float,
     return (share < FAT_SHARE) | (faint & (share < 1 - FAT_GAPS))
 
 
-UNSCANNED = 6  # scanners fill what they did not scan with black or white; no glass and no tissue is as dark
-BRIGHT, NEUTRAL = 185, 30  # least of the channels and most of their difference that glass has
-USUAL_WHITE: Triple = (245.0, 245.0, 245.0)
+UNSCANNED_LEVEL = 6  # scanners fill what they did not scan with black or white; no glass and no tissue is as dark
+MIN_GLASS_LEVEL, MAX_GLASS_TINT = 185, 30  # least of the channels and most of their difference that glass has
+DEFAULT_WHITE: RGBValues = (245.0, 245.0, 245.0)
 GLASS_SHARE = 0.001  # of the picture that has to look like glass to be believed
 # Levels of brightness around the most frequent one, and staining seen against white, that glass beside white has.
 WHITE, GLASS_SPREAD, GLASS_TINT = 255, 6.0, 0.06
 STRAIGHT_PX = 8  # at least, of a straight line: of the outline of a disk, a sixth has such lines
 
 
-def glass_colour(rgb: NDArray[np.uint8], empty: NDArray[np.bool_] | None = None) -> Triple:
+def estimate_glass_color(rgb: NDArray[np.uint8], empty: NDArray[np.bool_] | None = None) -> RGBValues:
     """Estimate the colour of glass: the middle of the brighter half of what is bright and hardly coloured.
 
     ``rgb``: uint8 (row, column, channel=3). ``empty``: bool (row, column), what was not scanned and shows no glass; by
     default as ``unscanned`` finds it, which knows it by the values of the file: say it where a profile was applied.
     Red, green, blue; a usual white where hardly anything looks like glass, as in a picture cut out of tissue.
     """
-    pixels = rgb[~(unscanned(rgb) if empty is None else empty)]
-    glass = pixels[_like_glass(pixels)]
+    pixels = rgb[~(find_unscanned(rgb) if empty is None else empty)]
+    glass = pixels[_is_glass_like(pixels)]
     if len(glass) < max(1, GLASS_SHARE * len(pixels)):
-        return USUAL_WHITE
+        return DEFAULT_WHITE
     brightness = glass.sum(axis=1, dtype=np.int32)
     red, green, blue = np.median(glass[brightness >= np.median(brightness)], axis=0).tolist()
     return red, green, blue
 
 
-def unscanned(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def find_unscanned(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Find what the scanner filled with black or white, as it came from the file.
 
     Black is no glass. White may be glass that is too bright for the camera, so white counts only where the rest shows
@@ -325,19 +327,19 @@ def unscanned(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """
     from scipy import ndimage
 
-    labels, _ = ndimage.label(rgb.max(axis=2) < UNSCANNED)
+    labels, _ = ndimage.label(rgb.max(axis=2) < UNSCANNED_LEVEL)
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    white = _straight(rgb.min(axis=2) == WHITE)
+    white = _straight_sided_parts(rgb.min(axis=2) == WHITE)
     if white.any() and not _has_glass(rgb[~white]):
         white[:] = False
     found: NDArray[np.bool_] = np.isin(labels, border[border > 0]) | white
     return found
 
 
-def _like_glass(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _is_glass_like(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which of (pixel, channel=3) are bright and hardly coloured."""
     least, most = pixels.min(axis=1), pixels.max(axis=1)
-    return (least >= BRIGHT) & (most - least <= NEUTRAL)
+    return (least >= MIN_GLASS_LEVEL) & (most - least <= MAX_GLASS_TINT)
 
 
 def _has_glass(pixels: NDArray[np.uint8]) -> bool:
@@ -345,17 +347,17 @@ def _has_glass(pixels: NDArray[np.uint8]) -> bool:
 
     What pale tissue has of such colours is spread widely, or stained.
     """
-    glass = pixels[_like_glass(pixels)]
+    glass = pixels[_is_glass_like(pixels)]
     if len(glass) < max(1, GLASS_SHARE * len(pixels)):
         return False
     brightness = glass.mean(axis=1)
     usual = int(np.bincount(brightness.astype(np.int64)).argmax())
     near = np.abs(brightness - usual) <= GLASS_SPREAD
     density = optical_density(np.median(glass[near], axis=0)[None, None].astype(np.float32), (WHITE, WHITE, WHITE))
-    return bool(near.mean() >= 0.5 and staining(density)[0, 0] <= GLASS_TINT)
+    return bool(near.mean() >= 0.5 and staining_strength(density)[0, 0] <= GLASS_TINT)
 
 
-def _straight(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _straight_sided_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Parts of a mask of which at least half of the outline runs straight along rows or columns; all of it has none."""
     from scipy import ndimage
 
@@ -372,7 +374,7 @@ def _straight(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return found[labels]
 
 
-def staining(density: NDArray[np.float32]) -> NDArray[np.float32]:
+def staining_strength(density: NDArray[np.float32]) -> NDArray[np.float32]:
     """How strongly pixels are stained: the difference between the channels that absorb most and least.
 
     Every stain of tissue, and melanin, absorbs colours unequally; shadows, dust, air and uneven light do not.
@@ -383,7 +385,7 @@ def staining(density: NDArray[np.float32]) -> NDArray[np.float32]:
     return spread
 
 
-def ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def find_ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Find colours that pens have: those that no stain has, and those that stained tissue comes near to.
 
     Haematoxylin and eosin absorb green most, brown chromogens blue: what absorbs green least is green ink. Blue ink
@@ -397,14 +399,14 @@ def ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.boo
     of_green = (density.max(axis=2) > 0.3) & (green < 0.75 * red) & (green < 0.9 * blue)
     of_blue = (red > 1.2 * green) & (blue < 0.45 * red)
     of_red = (blue > 0.7 * green) & (red < 0.25 * green)
-    of_black, nearly_black = staining(density) < 0.22 * mean, staining(density) < 0.3 * mean
+    of_black, nearly_black = staining_strength(density) < 0.22 * mean, staining_strength(density) < 0.3 * mean
     strong = (of_blue & (red > 1.2)) | (of_red & (green > 1.3)) | (of_black & (mean > 1.4))
     weak = (of_blue & (red > 0.6)) | (of_red & (green > 0.9)) | (nearly_black & (mean > 0.8))
     certain = of_green | strong
     return certain, weak & ~certain
 
 
-def densities(rgb: NDArray[np.uint8], white: Triple, sigma_px: float) -> NDArray[np.float32]:
+def smoothed_optical_density(rgb: NDArray[np.uint8], white: RGBValues, sigma_px: float) -> NDArray[np.float32]:
     """Optical density of a slightly smoothed picture, lighter than glass counted as glass.
 
     ``rgb``: uint8 (row, column, channel=3). Returns float32 (row, column, channel=3).
@@ -416,7 +418,7 @@ def densities(rgb: NDArray[np.uint8], white: Triple, sigma_px: float) -> NDArray
 
 
 THUMBNAIL_PX = 2048
-_GLASS = 255
+_GLASS_LEVEL = 255
 
 
 def read_overview(slide: Slide) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -434,11 +436,11 @@ def read_overview(slide: Slide) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     for box in boxes:
         damage[_cells(box, scale)] = True
     if boxes:
-        picture = np.where(damage[..., None], np.uint8(_GLASS), picture)
+        picture = np.where(damage[..., None], np.uint8(_GLASS_LEVEL), picture)
     return picture, damage
 
 
-def scanned_cells(info: SlideInfo, shape: tuple[int, ...]) -> tuple[slice, slice]:
+def scanned_slices(info: SlideInfo, shape: tuple[int, ...]) -> tuple[slice, slice]:
     """Say which part of a picture of the whole slide was scanned: what is beyond is a filling, and no glass.
 
     Returns rows and columns; all of them where the file says nothing, or nothing of use.
@@ -464,8 +466,8 @@ def tissue_of_overview(
     Returns bool (row, column) of the whole slide; what cannot be decoded counts as tissue.
     """
     picture, damage = overview
-    full, scanned = info.levels[0], scanned_cells(info, picture.shape)
-    place = MapPlace.of_thumbnail(picture.shape, (full.height, full.width), scale)
+    full, scanned = info.levels[0], scanned_slices(info, picture.shape)
+    place = MapPlacement.from_thumbnail(picture.shape, (full.height, full.width), scale)
     found = find_tissue(picture[scanned], place.cell_um, config)
     mask = damage.copy()
     mask[scanned] |= found.mask

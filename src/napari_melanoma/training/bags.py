@@ -11,36 +11,43 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from napari_melanoma.core.errors import DataSetError, InputError, RunError
-from napari_melanoma.core.paths import NamedPaths, UnsafePath
-from napari_melanoma.core.wording import counted, first_few
+from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.core.paths import PathResolver, UnsafePath
 from napari_melanoma.data.bags import Bag, BagKind
 from napari_melanoma.data.dataset import (
-    OUTSIDE,
-    OutsideFolder,
+    OUTSIDE_ADVICE,
+    OutsideFolderError,
     Sample,
-    check_names,
-    each_entry,
-    row_fault,
-    sample_of,
-    table_of,
+    check_dataset_names,
+    find_table,
+    iter_entries,
+    make_sample,
+    row_error,
 )
-from napari_melanoma.data.splits import Parts, parts_of, tuned_on_each
-from napari_melanoma.training import data_faults
-from napari_melanoma.training.monitor import impatience
-from napari_melanoma.training.prepare import DataReport, Prepared, read_run_classes, write_classes
-from napari_melanoma.training.run_data import DataRow, Part, fingerprint, read_data, write_data, write_listed
-from napari_melanoma.training.seeds import seed_of
-from napari_melanoma.training.survey import (
-    Chosen,
+from napari_melanoma.data.splits import TrainingSplit, split_samples, validate_on_each_class
+from napari_melanoma.training import data_checks
+from napari_melanoma.training.data_selection import (
     ClassTable,
+    SelectedSamples,
     check_classes,
     class_counts,
-    key_of,
+    keep_labeled,
     read_classes,
-    strata_of,
+    read_strata,
+    sample_key,
     unread_notices,
-    with_answers,
 )
+from napari_melanoma.training.monitor import patience_warnings
+from napari_melanoma.training.prepare import PreparedData, TrainingDataReport, read_run_classes, write_classes
+from napari_melanoma.training.run_data import (
+    DataPart,
+    DataRow,
+    data_fingerprint,
+    read_data,
+    write_data,
+    write_training_images,
+)
+from napari_melanoma.training.seeds import derive_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,10 +57,10 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.run_folder import RunFolder
+    from napari_melanoma.training.pixel_store import PixelCache
     from napari_melanoma.training.recipe import TrainRecipe
-    from napari_melanoma.training.store import Cache
 
-TILES = 17  # what a seed is for, beside those of sampling and of classification
+TILE_SEED = 17  # what a seed is for, beside those of sampling and of classification
 
 
 class BagBatch(NamedTuple):
@@ -68,7 +75,7 @@ class BagBatch(NamedTuple):
     keys: NDArray[np.int64]
 
 
-class LearningBags:
+class TrainingBags:
     """Batches to learn from, indexed by the keys of a batch."""
 
     def __init__(self, prepared: PreparedBags, recipe: TrainRecipe) -> None:
@@ -84,13 +91,13 @@ class LearningBags:
 
         places = keys[:, 1] % len(self._bags)
         drawn = [
-            torch.from_numpy(self._bags[place].sample(self._tiles, seed_of(self._seed, TILES, *key)))
+            torch.from_numpy(self._bags[place].sample(self._tiles, derive_seed(self._seed, TILE_SEED, *key)))
             for place, key in zip(places.tolist(), keys.tolist(), strict=True)
         ]
-        return BagBatch(drawn, _shares(self._labels[places], self._classes), keys)
+        return BagBatch(drawn, _class_shares(self._labels[places], self._classes), keys)
 
 
-class BagsInOrder:
+class ValidationBags:
     """The slides that pick the epoch, whole, indexed by places."""
 
     def __init__(self, prepared: PreparedBags) -> None:
@@ -102,10 +109,10 @@ class BagsInOrder:
         """Give a batch, its keys (0, place)."""
         keys = np.stack([np.zeros_like(places), places], axis=1)
         bags = [self._bags[place] for place in places.tolist()]
-        return BagBatch(bags, _shares(self._labels[places], self._classes), keys)
+        return BagBatch(bags, _class_shares(self._labels[places], self._classes), keys)
 
 
-def _shares(labels: NDArray[np.int64], classes: int) -> Tensor:
+def _class_shares(labels: NDArray[np.int64], classes: int) -> Tensor:
     """Answers as shares of the classes, float32 (slide, class)."""
     import torch
 
@@ -113,7 +120,7 @@ def _shares(labels: NDArray[np.int64], classes: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class PreparedBags(Prepared):
+class PreparedBags(PreparedData):
     """What a run learns from slides; ``learn`` and ``tuning`` hold their bags, in the order of ``samples``."""
 
     kind: BagKind | None = None
@@ -127,46 +134,46 @@ def prepare_bags(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: R
     if resume and folder.data.exists():
         rows = read_data(folder.data)
         bags = open_bags([row.sample for row in rows if row.part in ("learn", "tuning")], run)
-        _refuse_changed(rows, bags)
-        return _assembled(rows, bags, folder)
-    found = survey_bags(recipe, run)
-    rows = _rows(found, run)
+        _check_unchanged(rows, bags)
+        return _assemble_bags(rows, bags, folder)
+    found = select_bags(recipe, run)
+    rows = _bag_rows(found, run)
     assert recipe.classification is not None
     write_classes(folder.path, found.table, rows, recipe.classification, None)
     pixels = {row.sample.image: row.image_sha for row in rows}
-    write_listed(folder, recipe, rows, pixels, run=run, encoder=found.kind.encoder.name)
+    write_training_images(folder, recipe, rows, pixels, run=run, encoder=found.kind.encoder.name)
     write_data(folder.data, rows)
     for notice in found.notices:
-        folder.tell("notice", message=notice)
-    return _assembled(rows, found.bags, folder)
+        folder.append_event("notice", message=notice)
+    return _assemble_bags(rows, found.bags, folder)
 
 
-def check_bags(recipe: TrainRecipe, run: RunContext) -> DataReport:
+def check_bags(recipe: TrainRecipe, run: RunContext) -> TrainingDataReport:
     """Check the slides of a recipe as ``prepare_bags`` does, and write nothing."""
-    found = survey_bags(recipe, run)
+    found = select_bags(recipe, run)
     parts = found.chosen.parts
-    return DataReport(
+    return TrainingDataReport(
         counts={
-            "learn": len(parts.learn),
-            "tuning": len(parts.tuning),
-            "held_out": len(parts.held_out),
+            "learn": len(parts.training),
+            "tuning": len(parts.validation),
+            "held_out": len(parts.test),
             "base": 0,
         },
-        groups=len({sample.group for sample in (*parts.learn, *parts.tuning)}),
-        domains=dict(sorted(Counter(sample.domain for sample in parts.learn).items())),
+        groups=len({sample.group for sample in (*parts.training, *parts.validation)}),
+        domains=dict(sorted(Counter(sample.domain for sample in parts.training).items())),
         lesion_share=0.0,
         warnings=found.notices,
-        classes=class_counts(parts.learn, found.table),
+        classes=class_counts(parts.training, found.table),
     )
 
 
-def _rows(found: BagSurvey, run: RunContext) -> list[DataRow]:
+def _bag_rows(found: BagSelection, run: RunContext) -> list[DataRow]:
     """Say of each slide which part it plays, and what embeddings it has."""
     parts = found.chosen.parts
-    playing: tuple[tuple[Part, Iterable[Sample]], ...] = (
-        ("learn", parts.learn),
-        ("tuning", parts.tuning),
-        ("held_out", parts.held_out),
+    playing: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
+        ("learn", parts.training),
+        ("tuning", parts.validation),
+        ("held_out", parts.test),
     )
     samples = [(part, sample) for part, chosen in playing for sample in chosen]
     return [
@@ -175,45 +182,45 @@ def _rows(found: BagSurvey, run: RunContext) -> list[DataRow]:
     ]
 
 
-def _refuse_changed(rows: Sequence[DataRow], bags: Mapping[Path, Bag]) -> None:
+def _check_unchanged(rows: Sequence[DataRow], bags: Mapping[Path, Bag]) -> None:
     """Refuse to go on with other embeddings than the run began with."""
     known = {row.sample.image: row.image_sha for row in rows}
     changed = [path for path, bag in bags.items() if bag.fingerprint() != known[path]]
     if changed:
         raise RunError(
-            f"the run learns from embeddings that were made anew meanwhile: {first_few(changed)}. Put them back as "
+            f"the run learns from embeddings that were made anew meanwhile: {format_names(changed)}. Put them back as "
             "they were, or start a new run."
         )
 
 
-def _assembled(rows: Sequence[DataRow], bags: Mapping[Path, Bag], folder: RunFolder) -> PreparedBags:
+def _assemble_bags(rows: Sequence[DataRow], bags: Mapping[Path, Bag], folder: RunFolder) -> PreparedBags:
     """Put together what the loaders need."""
 
-    def samples(part: Part) -> list[Sample]:
+    def samples(part: DataPart) -> list[Sample]:
         return [row.sample for row in rows if row.part == part]
 
     learn, tuning = (tuple(bags[sample.image] for sample in samples(part)) for part in ("learn", "tuning"))
     return PreparedBags(
-        learn=cast("Cache", learn),  # of both the engine asks no more than how many there are
-        tuning=cast("Cache", tuning),
+        learn=cast("PixelCache", learn),  # of both the engine asks no more than how many there are
+        tuning=cast("PixelCache", tuning),
         base=None,
-        samples=Parts(samples("learn"), samples("tuning"), samples("held_out")),
+        samples=TrainingSplit(samples("learn"), samples("tuning"), samples("held_out")),
         base_samples=(),
-        fingerprint=fingerprint(rows),
+        fingerprint=data_fingerprint(rows),
         lesion_share=0.0,
         classes=read_run_classes(folder.path, rows),
-        kind=one_kind([*learn, *tuning]),
+        kind=common_bag_kind([*learn, *tuning]),
     )
 
 
-COLUMN = "result"  # of the table: the result folder of a slide
+RESULT_COLUMN = "result"  # of the table: the result folder of a slide
 
 
 @dataclass(frozen=True)
-class BagSurvey:
+class BagSelection:
     """The slides of a run by part, their answers, their bags by result folder, and what a person should know."""
 
-    chosen: Chosen
+    chosen: SelectedSamples
     table: ClassTable
     bags: Mapping[Path, Bag]
     kind: BagKind
@@ -225,53 +232,59 @@ def bag_samples(folder: Path) -> list[Sample]:
 
     In the order of the table; ``image`` is the result folder.
     """
-    found, lost, paths = [], [], NamedPaths(folder)
-    for number, entry in enumerate(each_entry(folder), start=1):
+    found, lost, paths = [], [], PathResolver(folder)
+    for number, entry in enumerate(iter_entries(folder), start=1):
         if isinstance(entry, DataSetError):
             raise entry
-        named_place = entry.row.get(COLUMN) or entry.image_id
+        named_place = entry.row.get(RESULT_COLUMN) or entry.image_id
         try:
-            place = paths.follow(named_place)
+            place = paths.resolve(named_place)
         except UnsafePath as error:
-            fault = row_fault(table_of(folder), number, COLUMN, named_place, str(error), OUTSIDE)
-            raise OutsideFolder(str(fault)) from None
-        sample = sample_of(replace(entry, image=place, mask=None), folder)
+            fault = row_error(find_table(folder), number, RESULT_COLUMN, named_place, str(error), OUTSIDE_ADVICE)
+            raise OutsideFolderError(str(fault)) from None
+        sample = make_sample(replace(entry, image=place, mask=None), folder)
         if isinstance(sample, DataSetError):
             raise sample
         found.append(sample)
         if not place.is_dir():
             lost.append(place)
-    paths.report()
+    paths.report_outside()
     if lost:
         raise DataSetError(
-            f"{folder}: the results of {len(lost)} of {len(found)} slides are not there ({first_few(lost)}). Analyse "
-            f"the slides with an encoder into this folder, or name their result folders in the column '{COLUMN}'."
+            f"{folder}: the results of {len(lost)} of {len(found)} slides are not there ({format_names(lost)}). Analyse "
+            f"the slides with an encoder into this folder, or name their result folders in the column '{RESULT_COLUMN}'."
         )
     return found
 
 
-def survey_bags(recipe: TrainRecipe, run: RunContext) -> BagSurvey:
+def select_bags(recipe: TrainRecipe, run: RunContext) -> BagSelection:
     """Read, split and check the slides of a recipe; no embedding is read."""
     asked, folders = recipe.classification, [Path(name).expanduser() for name in recipe.data.datasets]
     assert asked is not None
-    check_names(folders)
+    check_dataset_names(folders)
     samples = [sample for folder in folders for sample in bag_samples(folder)]
-    answers = strata_of(folders, asked.target)
+    answers = read_strata(folders, asked.target)
 
     def answer(sample: Sample) -> str:
-        return answers.get(key_of(sample), "")
+        return answers.get(sample_key(sample), "")
 
-    parts = tuned_on_each(parts_of(samples, recipe.data, recipe.seed, answer), answer)
+    parts = validate_on_each_class(split_samples(samples, recipe.data, recipe.seed, answer), answer)
     _check_counts(parts)
-    chosen = Chosen(parts, left_out=parts.left_out)
-    table = read_classes(recipe.data.datasets, asked, [*parts.learn, *parts.tuning])
-    chosen, notices = with_answers(chosen, table)
+    chosen = SelectedSamples(parts, left_out=parts.left_out)
+    table = read_classes(recipe.data.datasets, asked, [*parts.training, *parts.validation])
+    chosen, notices = keep_labeled(chosen, table)
     _check_counts(chosen.parts)
-    check_classes(chosen, table, "slides", ENOUGH_SLIDES)
+    check_classes(chosen, table, "slides", MORE_SLIDES)
     bags = open_bags([*chosen.read, *chosen.judged], run)
-    beware = [text.replace("image", "slide") for text in data_faults.warnings(chosen.parts)]
-    notices = [*notices, *unread_notices(chosen, table, asked), *_left_out(chosen), *beware, *impatience(recipe)]
-    return BagSurvey(chosen, table, bags, one_kind(list(bags.values())), tuple(notices))
+    beware = [text.replace("image", "slide") for text in data_checks.data_warnings(chosen.parts)]
+    notices = [
+        *notices,
+        *unread_notices(chosen, table, asked),
+        *_left_out_notices(chosen),
+        *beware,
+        *patience_warnings(recipe),
+    ]
+    return BagSelection(chosen, table, bags, common_bag_kind(list(bags.values())), tuple(notices))
 
 
 def open_bags(samples: Sequence[Sample], run: RunContext) -> dict[Path, Bag]:
@@ -282,18 +295,18 @@ def open_bags(samples: Sequence[Sample], run: RunContext) -> dict[Path, Bag]:
             found[sample.image] = Bag.open(sample.image)
         except InputError as error:
             faults[sample.image] = str(error)
-    data_faults.check_readable(faults)
+    data_checks.check_readable(faults)
     return found
 
 
-def one_kind(bags: Sequence[Bag]) -> BagKind:
+def common_bag_kind(bags: Sequence[Bag]) -> BagKind:
     """Say what kind of embeddings all slides have.
 
     Of the first.
     """
     first = bags[0]
     for bag in bags[1:]:
-        if why := why_not(bag, first.kind):
+        if why := explain_mismatch(bag, first.kind):
             raise DataSetError(
                 f"{bag.folder} and {first.folder} have embeddings of two kinds: {why}. Analyse all slides with one "
                 "encoder and the same options."
@@ -301,7 +314,7 @@ def one_kind(bags: Sequence[Bag]) -> BagKind:
     return first.kind
 
 
-def why_not(bag: Bag, kind: BagKind) -> str:
+def explain_mismatch(bag: Bag, kind: BagKind) -> str:
     """Say why the embeddings of a slide are not of a kind.
 
     What was expected and what was found; empty where they are of that kind.
@@ -320,27 +333,27 @@ def why_not(bag: Bag, kind: BagKind) -> str:
     return "; ".join(said)
 
 
-ENOUGH_SLIDES = (
+MORE_SLIDES = (
     "Add slides of other patients: of each class at least three, one to learn from, one to tune with and one to judge "
     "on."
 )
 
 
-def _check_counts(parts: Parts) -> None:
+def _check_counts(parts: TrainingSplit) -> None:
     """Refuse too few slides or patients."""
-    learn, tuning = len(parts.learn), len(parts.tuning)
+    learn, tuning = len(parts.training), len(parts.validation)
     if learn < 2 or not tuning:
         raise RunError(
-            f"{counted(learn, 'slide')} to learn from and {tuning} to tune with, beside those held out; at least 2 and "
-            f"1 are needed, where all slides of a patient stay together. {ENOUGH_SLIDES}"
+            f"{format_count(learn, 'slide')} to learn from and {tuning} to tune with, beside those held out; at least 2 and "
+            f"1 are needed, where all slides of a patient stay together. {MORE_SLIDES}"
         )
 
 
-def _left_out(chosen: Chosen) -> Iterable[str]:
+def _left_out_notices(chosen: SelectedSamples) -> Iterable[str]:
     """Say which slides are not learnt from, as their patient is held out."""
     if chosen.left_out:
         groups = sorted({sample.group for sample in chosen.left_out})
         yield (
             f"{len(chosen.left_out)} of the slides are not learnt from, as others of their patient are held out: "
-            f"{first_few(groups)}. Give all slides of a patient the same split."
+            f"{format_names(groups)}. Give all slides of a patient the same split."
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
-from napari_melanoma.core.context import ALONE, RunContext
+from napari_melanoma.core.context import NULL_CONTEXT, RunContext
 from napari_melanoma.models.inference import is_out_of_memory
 from napari_melanoma.training.engine import accelerator, choose_precision, process_count
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
     from napari_melanoma.training.recipe import TrainRecipe
 
-LARGEST, SMALLEST = 256, 2  # of one piece on one device; statistics of normalisation need two
-USUAL = 8  # images of a step at least, however slow, where memory and data allow: fewer learn unsteadily
+MAX_BATCH, MIN_BATCH = 256, 2  # of one piece on one device; statistics of normalisation need two
+USUAL_BATCH = 8  # images of a step at least, however slow, where memory and data allow: fewer learn unsteadily
 SHARE_OF_IMAGES = 4  # an epoch of fewer than four steps learns badly
-SLOWER = 1.1  # for an image than the quickest size; less is noise, on a machine that a person works at
-HOPELESS = 1.5  # larger sizes are not tried after two that are that much slower
+TOLERATED_SLOWDOWN = 1.1  # for an image than the quickest size; less is noise, on a machine that a person works at
+GIVE_UP_SLOWDOWN = 1.5  # larger sizes are not tried after two that are that much slower
 SHARE_OF_FREE_MEMORY = 0.5  # what a step on the processor may take of what is free: past that others are pushed out
-FEWEST, MOST, ENOUGH_S = 3, 20, 0.2  # steps are repeated: the quickest of them was disturbed least
+MIN_REPEATS, MAX_REPEATS, ENOUGH_S = 3, 20, 0.2  # steps are repeated: the quickest of them was disturbed least
 LONG_S = 2.0  # whatever takes so long is timed well enough at once
 Clock = Callable[[], float]
 
 
 def smallest_batch_size(recipe: TrainRecipe) -> int:
     """Give the fewest images that a step can be shared out with."""
-    return SMALLEST * process_count(recipe) * recipe.pieces
+    return MIN_BATCH * process_count(recipe) * recipe.pieces
 
 
 def find_batch_size(
@@ -50,14 +50,14 @@ def find_batch_size(
     if not any(True for _ in network.parameters()):  # no step to try
         return smallest_batch_size(recipe)
     parts = process_count(recipe) * recipe.pieces
-    limit = min(LARGEST // recipe.pieces, images // (SHARE_OF_IMAGES * parts))
+    limit = min(MAX_BATCH // recipe.pieces, images // (SHARE_OF_IMAGES * parts))
     per_image: dict[int, float] = {}
 
     def look_at(size: int) -> int | None:
         """Time a size; give the memory that it took, or None where it has not enough."""
         run.check()
         try:
-            seconds, taken = try_steps(network, recipe, size, clock)
+            seconds, taken = time_steps(network, recipe, size, clock)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -65,41 +65,41 @@ def find_batch_size(
         per_image[size] = min(seconds / size, per_image.get(size, math.inf))
         return taken
 
-    size = SMALLEST
+    size = MIN_BATCH
     while size <= limit:
         free = psutil.virtual_memory().available
         taken = look_at(size)
-        if taken is None or 2 * taken > SHARE_OF_FREE_MEMORY * free or _is_hopeless(list(per_image.values())):
+        if taken is None or 2 * taken > SHARE_OF_FREE_MEMORY * free or _is_too_slow(list(per_image.values())):
             break
         size *= 2
     for size in [size for size, seconds in per_image.items() if size * seconds < LONG_S]:
         look_at(size)  # once more, later: whatever disturbed it has ended, or disturbs the others as well
-    let_go(accelerator(recipe))
-    return parts * _choose(per_image, parts)
+    release_memory(accelerator(recipe))
+    return parts * _choose_size(per_image, parts)
 
 
-def _is_hopeless(per_image: Sequence[float]) -> bool:
+def _is_too_slow(per_image: Sequence[float]) -> bool:
     """Say whether two sizes one after the other were far too slow; one alone may have been disturbed."""
-    return len(per_image) > 2 and min(per_image[-2:]) > HOPELESS * min(per_image)
+    return len(per_image) > 2 and min(per_image[-2:]) > GIVE_UP_SLOWDOWN * min(per_image)
 
 
-def _choose(per_image: Mapping[int, float], parts: int) -> int:
+def _choose_size(per_image: Mapping[int, float], parts: int) -> int:
     """Choose among the sizes of a piece that were tried, from small to large."""
     if not per_image:
-        return SMALLEST
+        return MIN_BATCH
     quickest = min(per_image.values())
-    best = max(size for size, seconds in per_image.items() if seconds <= SLOWER * quickest)
-    return max(best, next((size for size in per_image if parts * size >= USUAL), max(per_image)))
+    best = max(size for size, seconds in per_image.items() if seconds <= TOLERATED_SLOWDOWN * quickest)
+    return max(best, next((size for size in per_image if parts * size >= USUAL_BATCH), max(per_image)))
 
 
-def try_steps(network: nn.Module, recipe: TrainRecipe, size: int, clock: Clock) -> tuple[float, int]:
+def time_steps(network: nn.Module, recipe: TrainRecipe, size: int, clock: Clock) -> tuple[float, int]:
     """Run a step to warm up and some that count, on a copy of a network.
 
     ``size``: images, of random pixels. ``clock``: gives seconds. Bytes of main memory.
     """
     import torch
 
-    from napari_melanoma.training.trial_inputs import beside_images
+    from napari_melanoma.training.dummy_inputs import dummy_table_inputs
 
     device = accelerator(recipe)
     before = psutil.Process().memory_info().rss
@@ -107,7 +107,7 @@ def try_steps(network: nn.Module, recipe: TrainRecipe, size: int, clock: Clock) 
     optimiser = torch.optim.AdamW(model.parameters())
     side, mixed = recipe.model.input_size, choose_precision(recipe) == "bf16-mixed"
     images = torch.rand(size, 3, side, side).to(device, memory_format=torch.channels_last)
-    beside = beside_images(model, size, device)
+    beside = dummy_table_inputs(model, size, device)
 
     def step() -> None:
         with torch.autocast(device, torch.bfloat16, enabled=mixed):
@@ -118,16 +118,16 @@ def try_steps(network: nn.Module, recipe: TrainRecipe, size: int, clock: Clock) 
 
     step()
     times: list[float] = []
-    while sum(times) < LONG_S and (len(times) < FEWEST or (len(times) < MOST and sum(times) < ENOUGH_S)):
-        _wait(device)
+    while sum(times) < LONG_S and (len(times) < MIN_REPEATS or (len(times) < MAX_REPEATS and sum(times) < ENOUGH_S)):
+        _synchronize(device)
         began = clock()
         step()
-        _wait(device)
+        _synchronize(device)
         times.append(clock() - began)
     return min(times), max(0, psutil.Process().memory_info().rss - before)
 
 
-def _wait(device: str) -> None:
+def _synchronize(device: str) -> None:
     """Wait until a device has done all that it was given."""
     import torch
 
@@ -137,12 +137,12 @@ def _wait(device: str) -> None:
         torch.mps.synchronize()
 
 
-PROBE = {"cpu": 2, "mps": 4, "cuda": 8}  # images of the measured step: a graphics card is idle with fewer
-MOST_IMAGES = 16  # of smaller ones more are measured: what a step costs whatever its images would count too much
-SIDE = {"cpu": 256, "mps": 512, "cuda": 512}  # of its input; a larger one costs more by its area
+PROBE_IMAGES = {"cpu": 2, "mps": 4, "cuda": 8}  # images of the measured step: a graphics card is idle with fewer
+MAX_PROBE_IMAGES = 16  # of smaller ones more are measured: what a step costs whatever its images would count too much
+PROBE_SIDE = {"cpu": 256, "mps": 512, "cuda": 512}  # of its input; a larger one costs more by its area
 STEP_ENOUGH_S, MOST_STEPS = 0.5, 5  # steps are repeated until they took so long together, or so often
-MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
-FLOAT = 4
+OPTIMIZER_STATES = {"adamw": 2, "adam": 2, "sgd": 1}
+FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -169,12 +169,12 @@ def measure_step(recipe: TrainRecipe, clock: Clock = time.perf_counter) -> StepC
     """
     device = accelerator(recipe)
     try:
-        return _measured(recipe, device, clock)
+        return _measure_step(recipe, device, clock)
     finally:  # of whoever goes on living, such as the viewer's worker, beside a training that needs the memory
-        let_go(device)
+        release_memory(device)
 
 
-def let_go(device: str) -> None:
+def release_memory(device: str) -> None:
     """Give memory that nothing uses any more back to a device."""
     import torch
 
@@ -185,25 +185,25 @@ def let_go(device: str) -> None:
         torch.mps.empty_cache()
 
 
-def _measured(recipe: TrainRecipe, device: str, clock: Clock) -> StepCost:
+def _measure_step(recipe: TrainRecipe, device: str, clock: Clock) -> StepCost:
     """Measure on a device."""
     import torch
 
-    side = min(recipe.model.input_size, SIDE[device])
+    side = min(recipe.model.input_size, PROBE_SIDE[device])
     larger = (recipe.model.input_size / side) ** 2
     model = recipe.model.model_copy(update={"input_size": side})
-    trial = _Trial(recipe.model_copy(update={"model": model}), device)
-    with _kept() as kept:
-        trial.learn()
+    trial = _StepProbe(recipe.model_copy(update={"model": model}), device)
+    with _saved_tensor_sizes() as kept:
+        trial.forward_backward()
     apart = {parameter.untyped_storage().data_ptr() for parameter in trial.network.parameters()}
     saved = sum(size for place, size in kept.items() if place not in apart)
-    learn_s = _seconds(trial.learn, device, clock)
-    update_s = _seconds(trial.update, device, clock)
+    learn_s = _fastest_seconds(trial.forward_backward, device, clock)
+    update_s = _fastest_seconds(trial.step_optimizer, device, clock)
     with torch.inference_mode():
         trial.network.eval()
-        forward_s = _seconds(trial.answer, device, clock)
-    weights = FLOAT * sum(parameter.numel() for parameter in trial.network.parameters())
-    copies = 2 + MOMENTS[recipe.optimiser] + (recipe.ema_decay > 0)
+        forward_s = _fastest_seconds(trial.predict, device, clock)
+    weights = FLOAT_BYTES * sum(parameter.numel() for parameter in trial.network.parameters())
+    copies = 2 + OPTIMIZER_STATES[recipe.optimiser] + (recipe.ema_decay > 0)
     return StepCost(
         image_s=larger * learn_s / trial.images,
         update_s=update_s,
@@ -215,7 +215,7 @@ def _measured(recipe: TrainRecipe, device: str, clock: Clock) -> StepCost:
     )
 
 
-class _Trial:
+class _StepProbe:
     """A network with all that a step needs, and a few random images."""
 
     def __init__(self, recipe: TrainRecipe, device: str) -> None:
@@ -224,40 +224,40 @@ class _Trial:
 
         from napari_melanoma.models.zoo import build_network
         from napari_melanoma.training.augment.batch import BatchAugmentation
-        from napari_melanoma.training.augment.chances import Partners
+        from napari_melanoma.training.augment.random_numbers import PartnerSampler
         from napari_melanoma.training.losses import make_class_loss, make_loss
-        from napari_melanoma.training.tasks.task import OPTIMISERS, idle_weight
+        from napari_melanoma.training.tasks.task import OPTIMIZERS, make_idle_weight
 
         side = recipe.data.cache_size
-        smaller = (SIDE[device] / min(recipe.model.input_size, SIDE[device])) ** 2
-        self.images = min(round(PROBE[device] * smaller), max(PROBE[device], MOST_IMAGES))
+        smaller = (PROBE_SIDE[device] / min(recipe.model.input_size, PROBE_SIDE[device])) ** 2
+        self.images = min(round(PROBE_IMAGES[device] * smaller), max(PROBE_IMAGES[device], MAX_PROBE_IMAGES))
         self._recipe, self._device = recipe, device
         self._mixed = choose_precision(recipe) == "bf16-mixed"
         network: nn.Module = build_network(recipe.model.architecture, recipe.model.options)
         self.network = network.to(device).to(memory_format=torch.channels_last).train()
         if recipe.model.freeze_normalisation:
-            _freeze_normalisation(self.network)
+            _freeze_normalization(self.network)
         self._labels = len(recipe.classes)
         self._augment = BatchAugmentation(
             recipe.augmentation, recipe.model.input_size, recipe.seed, max(1, self._labels)
         )
         self._classifies = recipe.task == "classification"
         self._loss = make_class_loss(recipe.loss) if self._classifies else make_loss(recipe.loss)
-        self._idle = idle_weight(self.network)
+        self._idle = make_idle_weight(self.network)
         _freeze_encoder(self.network, recipe)
         moving = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         weights = moving if self._idle is None else [self._idle]
         groups = [{"params": weights, "lr": recipe.learning_rate}]
-        self._optimiser = OPTIMISERS[recipe.optimiser](groups, recipe.weight_decay)
+        self._optimizer = OPTIMIZERS[recipe.optimiser](groups, recipe.weight_decay)
         draw = torch.Generator().manual_seed(0)
         self._keys = np.stack([np.zeros(self.images, np.int64), np.arange(self.images)], axis=1)
-        count = self.images + len(Partners(recipe.augmentation, recipe.seed, self.images).of(self._keys))
+        count = self.images + len(PartnerSampler(recipe.augmentation, recipe.seed, self.images).sample(self._keys))
         pixels = torch.randint(256, (count, 4, side, side), dtype=torch.uint8, generator=draw).to(device)
         self._pixels, self._masks = pixels[:, :3], pixels[:, 3:]
         if self._labels:
             self._masks = self._masks % self._labels
 
-    def learn(self) -> None:
+    def forward_backward(self) -> None:
         """Vary the images, answer, and go back."""
         images, masks = self._augment(self._pixels, self._masks, self._keys)
         logits = self._logits(images)
@@ -265,11 +265,11 @@ class _Trial:
         loss = self._loss(logits, logits.detach().softmax(dim=1) if softly else masks.float() / 255)
         (loss if self._idle is None else loss + 0 * self._idle).backward()
 
-    def update(self) -> None:
+    def step_optimizer(self) -> None:
         """Move the weights."""
-        self._optimiser.step()
+        self._optimizer.step()
 
-    def answer(self) -> None:
+    def predict(self) -> None:
         """Answer without learning."""
         side = self._recipe.model.input_size
         self._logits(self._pixels[: self.images, :, :1, :1].float().expand(-1, -1, side, side))
@@ -286,7 +286,7 @@ class _Trial:
 
 
 @contextmanager
-def _kept() -> Iterator[dict[int, int]]:
+def _saved_tensor_sizes() -> Iterator[dict[int, int]]:
     """Note what is kept for the backward pass: the place of each piece of memory and its bytes."""
     import torch
 
@@ -301,44 +301,44 @@ def _kept() -> Iterator[dict[int, int]]:
         yield kept
 
 
-def _freeze_normalisation(network: nn.Module) -> None:
+def _freeze_normalization(network: nn.Module) -> None:
     """Keep statistics as they are, as the task does; it takes another time."""
-    from napari_melanoma.training.tasks.task import NORMALISATION
+    from napari_melanoma.training.tasks.task import NORMALIZATION_LAYERS
 
     for module in network.modules():
-        if isinstance(module, NORMALISATION):
+        if isinstance(module, NORMALIZATION_LAYERS):
             module.eval()
 
 
 def _freeze_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
     """Let only what stands behind the encoder learn, where the recipe asks for it."""
-    from napari_melanoma.models.zoo import encoder_of
+    from napari_melanoma.models.zoo import find_encoder
 
-    encoder = encoder_of(network)
+    encoder = find_encoder(network)
     if encoder is not None and recipe.classification is not None and recipe.classification.freeze_encoder:
         encoder.requires_grad_(False)
 
 
-def _seconds(work: Callable[[], None], device: str, clock: Clock) -> float:
+def _fastest_seconds(work: Callable[[], None], device: str, clock: Clock) -> float:
     """Time what is done again and again; the quickest counts, for the others were disturbed."""
     times: list[float] = []
     while len(times) < MOST_STEPS and sum(times) < STEP_ENOUGH_S:
-        _wait(device)
+        _synchronize(device)
         began = clock()
         work()
-        _wait(device)
+        _synchronize(device)
         times.append(clock() - began)
     return min(times)
 
 
 Precision = Literal["fp32", "bf16"]
-IMAGES = 2 * SMALLEST
-ROUNDS = 2  # by turns: whatever else the machine does disturbs both
-WORTH = 1.1  # times as fast: for less nobody gives digits away
+PRECISION_IMAGES = 2 * MIN_BATCH
+PRECISION_ROUNDS = 2  # by turns: whatever else the machine does disturbs both
+MIN_SPEEDUP = 1.1  # times as fast: for less nobody gives digits away
 
 
 def find_precision(
-    network: nn.Module, recipe: TrainRecipe, run: RunContext = ALONE, clock: Clock = time.perf_counter
+    network: nn.Module, recipe: TrainRecipe, run: RunContext = NULL_CONTEXT, clock: Clock = time.perf_counter
 ) -> Precision:
     """Decide between float32 and bfloat16.
 
@@ -351,13 +351,13 @@ def find_precision(
         return chosen
     seconds: dict[Precision, list[float]] = {"fp32": [], "bf16": []}
     try:
-        for _ in range(ROUNDS):
+        for _ in range(PRECISION_ROUNDS):
             for precision, times in seconds.items():
                 run.check()
                 tried = recipe.model_copy(update={"precision": precision})
-                times.append(try_steps(network, tried, IMAGES, clock)[0])
+                times.append(time_steps(network, tried, PRECISION_IMAGES, clock)[0])
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         return "bf16"  # it takes less
-    return "bf16" if min(seconds["fp32"]) >= WORTH * min(seconds["bf16"]) else "fp32"
+    return "bf16" if min(seconds["fp32"]) >= MIN_SPEEDUP * min(seconds["bf16"]) else "fp32"

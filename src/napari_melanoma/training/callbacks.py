@@ -17,10 +17,10 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from napari_melanoma.core.context import Cancelled, Milestone, Progress, RunContext
-from napari_melanoma.core.errors import Diverged, SaveError
+from napari_melanoma.core.errors import SaveError, TrainingDiverged
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.core.run_folder import PAUSE_S, RunFolder, Wish
-from napari_melanoma.training.monitor import diverged, monitor_in
+from napari_melanoma.core.run_folder import PAUSE_S, RunCommand, RunFolder
+from napari_melanoma.training.monitor import divergence_message, monitor_from_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from napari_melanoma.training.monitor import Clock, Pace
+    from napari_melanoma.training.monitor import EpochTimer, PausableClock
     from napari_melanoma.training.tasks.task import Task
 
 EVENT_INTERVAL_S = 1.0
@@ -66,7 +66,7 @@ def copy_state(source: Path, path: Path) -> None:
 class RunWriter(Callback):
     """Writes step events, at most one a second, and reports progress."""
 
-    def __init__(self, folder: RunFolder, run: RunContext, clock: Clock, pace: Pace) -> None:
+    def __init__(self, folder: RunFolder, run: RunContext, clock: PausableClock, pace: EpochTimer) -> None:
         self._folder = folder
         self._run = run
         self._clock = clock
@@ -78,11 +78,11 @@ class RunWriter(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure tuning apart."""
-        self._pace.begin_tuning()
+        self._pace.begin_validation()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep how long tuning took."""
-        self._pace.end_tuning()
+        self._pace.end_validation()
 
     def on_train_batch_end(
         self,
@@ -95,15 +95,15 @@ class RunWriter(Callback):
         """Say where the run stands."""
         self._pace.count_batch()
         if trainer.is_global_zero and self._clock.is_due("step", EVENT_INTERVAL_S):
-            self._tell(trainer, pl_module, batch_idx + 1, len(batch[0]) * trainer.world_size)
+            self._report_step(trainer, pl_module, batch_idx + 1, len(batch[0]) * trainer.world_size)
 
-    def _tell(self, trainer: Trainer, task: Task, done: int, images: int) -> None:
+    def _report_step(self, trainer: Trainer, task: Task, done: int, images: int) -> None:
         """Write a step event and report it."""
         epoch, epochs = trainer.current_epoch, int(trainer.max_epochs or 1)
         batches, tuning_batches = int(trainer.num_training_batches), int(sum(trainer.num_val_batches))
         left = batches * (epochs - epoch) - done
         loss, speed = task.last_loss(), images / self._pace.batch_seconds()
-        self._folder.tell(
+        self._folder.append_event(
             "step",
             epoch=epoch,
             step=trainer.global_step,
@@ -118,7 +118,7 @@ class RunWriter(Callback):
         self._run.report(Progress(round(1000 * (epoch + done / batches) / epochs), 1000, message))
 
 
-class Keeper(Checkpoint):
+class BestCheckpoint(Checkpoint):
     """At the end of each epoch: writes its metrics, keeps the last and the best state, stops when none gets better.
 
     Best is the greatest value of the task's monitor, and of equals (in a run that has found nothing yet, say) the
@@ -128,7 +128,7 @@ class Keeper(Checkpoint):
     go on for an epoch when resumed.
     """
 
-    def __init__(self, folder: RunFolder, run: RunContext, patience: int, pace: Pace) -> None:
+    def __init__(self, folder: RunFolder, run: RunContext, patience: int, pace: EpochTimer) -> None:
         self._folder = folder
         self._run = run
         self._patience = patience
@@ -158,16 +158,16 @@ class Keeper(Checkpoint):
         epoch, values = trainer.current_epoch, pl_module.metrics
         for name in ("loss", "tuning_loss"):
             if not math.isfinite(values[name]):
-                raise Diverged(diverged(pl_module.recipe, name.replace("_", " "), epoch, None))
-        self._miss_the_best(trainer)
-        measured, loss = values[monitor_in(values).name], values["tuning_loss"]
+                raise TrainingDiverged(divergence_message(pl_module.recipe, name.replace("_", " "), epoch, None))
+        self._reset_lost_best(trainer)
+        measured, loss = values[monitor_from_values(values).name], values["tuning_loss"]
         risen = measured > self._best
         better = risen or (measured == self._best and loss < self._best_loss)
         if better:
             self._best, self._best_loss, self._best_epoch = measured, loss, epoch
         self._waited = 0 if risen else self._waited + 1
         if trainer.is_global_zero:
-            self._tell(trainer, values, better)
+            self._report_epoch(trainer, values, better)
         if better:  # the same state is both, and written once
             trainer.save_checkpoint(self._folder.best_checkpoint)
             if trainer.is_global_zero:
@@ -177,25 +177,27 @@ class Keeper(Checkpoint):
         if self._waited >= self._patience:
             trainer.should_stop = True
             if trainer.is_global_zero and epoch + 1 < int(trainer.max_epochs or 1):
-                self._folder.tell("notice", message=f"stopped early: {self._waited} epochs brought nothing better.")
+                self._folder.append_event(
+                    "notice", message=f"stopped early: {self._waited} epochs brought nothing better."
+                )
 
-    def _miss_the_best(self, trainer: Trainer) -> None:
+    def _reset_lost_best(self, trainer: Trainer) -> None:
         """Begin to look for the best anew where somebody removed it."""
         if trainer.strategy.broadcast(self._best_epoch >= 0 and not self._folder.best_checkpoint.exists()):
             self._best, self._best_loss = -math.inf, math.inf
             if trainer.is_global_zero:
                 epoch = self._best_epoch + 1
                 message = f"checkpoints were removed: the model of epoch {epoch}, the best so far, is lost."
-                self._folder.tell("notice", message=message)
+                self._folder.append_event("notice", message=message)
 
-    def _tell(self, trainer: Trainer, values: dict[str, float], better: bool) -> None:
+    def _report_epoch(self, trainer: Trainer, values: dict[str, float], better: bool) -> None:
         """Write the epoch into the table and the events, and report it."""
         epoch, epochs = trainer.current_epoch, int(trainer.max_epochs or 1)
         rate = float(trainer.optimizers[0].param_groups[-1]["lr"])
-        monitor = monitor_in(values)
+        monitor = monitor_from_values(values)
         row = {"epoch": epoch, **values, "learning_rate": rate, "seconds": self._pace.epoch_seconds()}
         self._folder.add_metrics(row)
-        self._folder.tell("epoch", **row, best=better)
+        self._folder.append_event("epoch", **row, best=better)
         message = (
             f"Epoch {epoch + 1} of {epochs}: loss {values['loss']:.4f}, tuning loss {values['tuning_loss']:.4f}, "
             f"{monitor.title} {values[monitor.name]:.4f}{' (best)' if better else ''}, {row['seconds']:.0f} s"
@@ -214,15 +216,15 @@ def memory_in_use(device: torch.device) -> dict[str, int]:
     return found
 
 
-LOOK_S = 1.0  # how often a GPU is asked for its numbers, which makes it wait
-GO, PAUSE, CANCEL, GIVE_UP = range(4)  # the greatest that any process says is what all do
-CODES: dict[Wish, int] = {"run": GO, "pause": PAUSE, "cancel": CANCEL}
+CHECK_S = 1.0  # how often a GPU is asked for its numbers, which makes it wait
+CONTINUE, PAUSE, CANCEL, ABORT = range(4)  # the greatest that any process says is what all do
+CODES: dict[RunCommand, int] = {"run": CONTINUE, "pause": PAUSE, "cancel": CANCEL}
 
 
-class Control(Callback):
+class RunControl(Callback):
     """After each batch: go on, hold, cancel, or give up a run whose numbers are none."""
 
-    def __init__(self, wish: Callable[[], Wish], folder: RunFolder, clock: Clock) -> None:
+    def __init__(self, wish: Callable[[], RunCommand], folder: RunFolder, clock: PausableClock) -> None:
         self._wish = wish
         self._folder = folder
         self._clock = clock
@@ -241,37 +243,37 @@ class Control(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Task, *_: Any) -> None:  # type: ignore[override]  # noqa: ANN401
         """Do what is wished."""
-        look = pl_module.device.type == "cpu" or self._clock.is_due("numbers", LOOK_S)
+        look = pl_module.device.type == "cpu" or self._clock.is_due("numbers", CHECK_S)
         bad = pl_module.first_bad_batch() if look else None
-        code = self._follow(trainer, GO if bad is None else GIVE_UP)
-        if code == GIVE_UP:
-            raise Diverged(diverged(pl_module.recipe, "loss", trainer.current_epoch, bad))
+        code = self._apply_request(trainer, CONTINUE if bad is None else ABORT)
+        if code == ABORT:
+            raise TrainingDiverged(divergence_message(pl_module.recipe, "loss", trainer.current_epoch, bad))
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:  # noqa: ANN401
         """Do what is wished; a validation has many batches as well."""
-        self._follow(trainer, GO)
+        self._apply_request(trainer, CONTINUE)
 
-    def _follow(self, trainer: Trainer, code: int) -> int:
+    def _apply_request(self, trainer: Trainer, code: int) -> int:
         """Agree with the other processes, hold while that is wished, and stop if it is."""
-        code = self._agree(code)
+        code = self._agreed_code(code)
         if code == PAUSE:
-            with self._clock.stopped():
-                code = self._hold(trainer.is_global_zero)
+            with self._clock.pause():
+                code = self._pause(trainer.is_global_zero)
         if code == CANCEL:
             raise Cancelled
         return code
 
-    def _hold(self, first: bool) -> int:
+    def _pause(self, first: bool) -> int:
         """Wait until something else is wished, talking to the other processes, which would give up otherwise."""
         if first:
-            self._folder.tell("paused")
-        while (code := self._agree(GO)) == PAUSE:
+            self._folder.append_event("paused")
+        while (code := self._agreed_code(CONTINUE)) == PAUSE:
             time.sleep(PAUSE_S)
-        if first and code == GO:
-            self._folder.tell("continued")
+        if first and code == CONTINUE:
+            self._folder.append_event("continued")
         return code
 
-    def _agree(self, code: int) -> int:
+    def _agreed_code(self, code: int) -> int:
         """The greatest code of all processes."""
         code = max(code, CODES[self._wish()])
         if self._group is None:
@@ -349,7 +351,7 @@ class AveragedWeights(Callback):
                 other.copy_(kept)
 
 
-class Gathered:
+class DistributedRows:
     """Rows of numbers, one an image, that stay on their device until all are asked for."""
 
     def __init__(self, columns: int) -> None:
@@ -365,7 +367,7 @@ class Gathered:
         self._places.append(torch.from_numpy(places))
         self._rows.append(rows.detach().float())
 
-    def take(self, device: torch.device) -> Tensor:
+    def gather(self, device: torch.device) -> Tensor:
         """Give the rows of all processes, and begin anew; every process must call it.
 
         Returns float32 (image, columns) on the processor, in the order of the places; each image was in one process.

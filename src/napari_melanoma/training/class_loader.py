@@ -6,28 +6,33 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.data.features.encoding import network_inputs
-from napari_melanoma.training.recipe import ANOTHER, ClassBatch
-from napari_melanoma.training.seeds import seed_of
+from napari_melanoma.data.features.encoding import make_network_inputs
+from napari_melanoma.training.recipe import OTHER_DOMAIN_KEY, ClassBatch
+from napari_melanoma.training.seeds import derive_seed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from napari_melanoma.core.prediction import TabularEncoding
+    from napari_melanoma.core.prediction_config import TabularEncoding
     from napari_melanoma.data.features.encoding import TableValues
-    from napari_melanoma.training.prepare import Prepared
+    from napari_melanoma.training.pixel_store import PixelCache
+    from napari_melanoma.training.prepare import PreparedData
     from napari_melanoma.training.recipe import ClassPart, TrainRecipe
-    from napari_melanoma.training.store import Cache
 
-DROP, FAR = 11, 13  # what a seed is for, beside those of sampling
-MEETING = ("adversarial", "coral", "fourier", "pseudo_labels")  # methods whose batches hold images of both domains
+DROP_SEED, FAR_SEED = 11, 13  # what a seed is for, beside those of sampling
+TWO_DOMAIN_METHODS = (
+    "adversarial",
+    "coral",
+    "fourier",
+    "pseudo_labels",
+)  # methods whose batches hold images of both domains
 
 
-class LearningViews:
+class TrainingViews:
     """Batches to learn from, indexed by the keys of a batch."""
 
-    def __init__(self, prepared: Prepared, recipe: TrainRecipe) -> None:
+    def __init__(self, prepared: PreparedData, recipe: TrainRecipe) -> None:
         assert prepared.classes is not None
         assert recipe.classification is not None
         self._cache = prepared.learn
@@ -35,24 +40,24 @@ class LearningViews:
         self._encoding, self._part = prepared.classes.encoding, prepared.classes.learn
         self._drops = recipe.classification.drop_field, recipe.classification.drop_form
         self._seed = recipe.seed
-        meets = recipe.classification.adaptation.method in MEETING
+        meets = recipe.classification.adaptation.method in TWO_DOMAIN_METHODS
         self._far = prepared.unlabelled if meets else None
         self._far_part = prepared.classes.unlabelled
-        self._mixing = Mixing(recipe)
+        self._mixing = MixupSampler(recipe)
 
     def __getitem__(self, keys: NDArray[np.int64]) -> ClassBatch:
         """Give a batch as it was decoded; as many images of the other domain stand behind it, where they meet."""
         places = keys[:, 1] % len(self._cache)
-        values = self._shown(self._part, places, keys)
-        batch = batch_of(self._cache, keys, places, self._part, values, self._encoding, self._classes)
-        batch = batch if self._far is None else self._met(batch, self._far)
+        values = self._table_values(self._part, places, keys)
+        batch = make_class_batch(self._cache, keys, places, self._part, values, self._encoding, self._classes)
+        batch = batch if self._far is None else self._with_other_domain(batch, self._far)
         return self._with_partners(batch)
 
     def _with_partners(self, batch: ClassBatch) -> ClassBatch:
         """Put the images that some are mixed with behind a batch, with their answers."""
         import torch
 
-        partners = self._mixing.partners(batch.keys, len(self._cache))
+        partners = self._mixing.draw_partners(batch.keys, len(self._cache))
         if not len(partners):
             return batch
         images, masks = (torch.from_numpy(pixels) for pixels in self._cache.read(partners))
@@ -63,14 +68,14 @@ class LearningViews:
             partner_shares=torch.nn.functional.one_hot(labels, self._classes).float(),
         )
 
-    def _met(self, batch: ClassBatch, far: Cache) -> ClassBatch:
+    def _with_other_domain(self, batch: ClassBatch, far: PixelCache) -> ClassBatch:
         """Put images of the other domain behind a batch; which they are follows from its keys alone."""
         import torch
 
-        drawn = np.array([seed_of(self._seed, FAR, *key) % len(far) for key in batch.keys], np.int64)
+        drawn = np.array([derive_seed(self._seed, FAR_SEED, *key) % len(far) for key in batch.keys], np.int64)
         images, masks = (torch.from_numpy(pixels) for pixels in far.read(drawn))
-        values = self._shown(self._far_part, drawn, batch.keys + np.array([0, ANOTHER]))
-        continuous, categories = _inputs(values, self._encoding, len(drawn))
+        values = self._table_values(self._far_part, drawn, batch.keys + np.array([0, OTHER_DOMAIN_KEY]))
+        continuous, categories = _table_inputs(values, self._encoding, len(drawn))
         return batch._replace(
             images=torch.cat([batch.images, images]),
             masks=torch.cat([batch.masks, masks]),
@@ -79,27 +84,29 @@ class LearningViews:
             domains=torch.cat([batch.domains, torch.from_numpy(self._far_part.domains[drawn])]),
         )
 
-    def _shown(self, part: ClassPart, places: NDArray[np.int64], keys: NDArray[np.int64]) -> TableValues | None:
+    def _table_values(self, part: ClassPart, places: NDArray[np.int64], keys: NDArray[np.int64]) -> TableValues | None:
         """What rows say, less the fields that are taken away."""
         if part.values is None:
             return None
-        values = part.values.take(places)
-        return values.without(self._dropped(keys, values.known.shape[1]))
+        values = part.values.select_rows(places)
+        return values.drop_columns(self._drop_mask(keys, values.known.shape[1]))
 
-    def _dropped(self, keys: NDArray[np.int64], fields: int) -> NDArray[np.bool_]:
+    def _drop_mask(self, keys: NDArray[np.int64], fields: int) -> NDArray[np.bool_]:
         """Say which fields are taken away, (image, field); it follows from the key alone."""
         field, form = self._drops
-        draws = np.stack([np.random.default_rng(seed_of(self._seed, DROP, *key)).random(fields + 1) for key in keys])
+        draws = np.stack(
+            [np.random.default_rng(derive_seed(self._seed, DROP_SEED, *key)).random(fields + 1) for key in keys]
+        )
         return (draws[:, 1:] < field) | (draws[:, :1] < form)
 
 
-class ViewsInOrder:
+class ValidationViews:
     """Batches as they are, resized to the network's input; indexed by places.
 
     ``side``: of the network's input, in pixels.
     """
 
-    def __init__(self, cache: Cache, part: ClassPart, prepared: Prepared, side: int) -> None:
+    def __init__(self, cache: PixelCache, part: ClassPart, prepared: PreparedData, side: int) -> None:
         assert prepared.classes is not None
         self._cache, self._part, self._side = cache, part, side
         self._encoding, self._classes = prepared.classes.encoding, len(prepared.classes.names)
@@ -109,16 +116,16 @@ class ViewsInOrder:
         from torchvision.transforms.v2 import functional
 
         keys = np.stack([np.zeros_like(places), places], axis=1)
-        values = None if self._part.values is None else self._part.values.take(places)
-        batch = batch_of(self._cache, keys, places, self._part, values, self._encoding, self._classes)
+        values = None if self._part.values is None else self._part.values.select_rows(places)
+        batch = make_class_batch(self._cache, keys, places, self._part, values, self._encoding, self._classes)
         if not len(places):
             return batch
         size = [self._side, self._side]
         return batch._replace(images=functional.resize(batch.images, size, antialias=True))
 
 
-def batch_of(
-    cache: Cache,
+def make_class_batch(
+    cache: PixelCache,
     keys: NDArray[np.int64],
     places: NDArray[np.int64],
     part: ClassPart,
@@ -133,28 +140,28 @@ def batch_of(
     import torch
 
     images, masks = (torch.from_numpy(pixels) for pixels in cache.read(places))
-    continuous, categories = _inputs(values, encoding, len(places))
+    continuous, categories = _table_inputs(values, encoding, len(places))
     shares = torch.nn.functional.one_hot(torch.from_numpy(part.labels[places]), classes).float()
     domains = torch.from_numpy(part.domains[places])
     depth = torch.from_numpy(part.depth_mm[places]).float()
     return ClassBatch(images, masks, keys, shares, continuous, categories, domains, shares[:0], depth)
 
 
-def _inputs(values: TableValues | None, encoding: TabularEncoding | None, count: int) -> tuple[Tensor, Tensor]:
+def _table_inputs(values: TableValues | None, encoding: TabularEncoding | None, count: int) -> tuple[Tensor, Tensor]:
     """Inputs from the table, of no width where there is none."""
     import torch
 
     if values is None or encoding is None:
         return torch.zeros(count, 0), torch.zeros(count, 0, dtype=torch.int64)
-    inputs = network_inputs(values, encoding)
+    inputs = make_network_inputs(values, encoding)
     return torch.from_numpy(inputs.continuous), torch.from_numpy(inputs.categories)
 
 
-MIX = 12  # what a seed is for, beside those of sampling
-DRAWN = 6  # chance of mixup, amount, row, column, chance of cutmix, partner
+MIX_SEED = 12  # what a seed is for, beside those of sampling
+DRAWS_PER_IMAGE = 6  # chance of mixup, amount, row, column, chance of cutmix, partner
 
 
-class Mixing:
+class MixupSampler:
     """Says of the images of a batch which are mixed, with which, and where."""
 
     def __init__(self, recipe: TrainRecipe) -> None:
@@ -162,7 +169,7 @@ class Mixing:
         self._mixup, self._cutmix = recipe.classification.mixup, recipe.classification.cutmix
         self._seed = recipe.seed
 
-    def chosen(self, keys: NDArray[np.int64]) -> NDArray[np.intp]:
+    def select(self, keys: NDArray[np.int64]) -> NDArray[np.intp]:
         """Choose the images that are mixed.
 
         ``keys``: int64 (image, 2), of a batch. Int, places in the batch, ascending.
@@ -172,19 +179,19 @@ class Mixing:
         draws = self._draws(keys)
         return np.flatnonzero((draws[:, 0] < self._mixup) | (draws[:, 4] < self._cutmix))
 
-    def partners(self, keys: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    def draw_partners(self, keys: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         """Choose with which images those are mixed.
 
         ``keys``: int64 (image, 2), of a batch. Returns int64, one for each of ``chosen``, places among those; never the
         image itself where there is another.
         """
-        chosen = self.chosen(keys)
+        chosen = self.select(keys)
         if not len(chosen):
             return np.zeros(0, np.int64)
         away = 1 + (self._draws(keys[chosen])[:, 5] * max(1, count - 1)).astype(np.int64)
         return (keys[chosen, 1] + away) % count
 
-    def cover(self, keys: NDArray[np.int64], side: int) -> NDArray[np.float32]:
+    def blend_masks(self, keys: NDArray[np.int64], side: int) -> NDArray[np.float32]:
         """Say how much of its partner each mixed image shows where: blended (Zhang 2018), or in a patch (Yun 2019).
 
         ``keys``: int64 (image, 2), of the images that are mixed. ``side``: of the images, in pixels. Returns float32
@@ -202,5 +209,5 @@ class Mixing:
 
     def _draws(self, keys: NDArray[np.int64]) -> NDArray[np.float64]:
         """Random numbers in [0, 1), (image, drawn)."""
-        drawn = [np.random.default_rng(seed_of(self._seed, MIX, *key)).random(DRAWN) for key in keys]
-        return np.array(drawn).reshape(-1, DRAWN)
+        drawn = [np.random.default_rng(derive_seed(self._seed, MIX_SEED, *key)).random(DRAWS_PER_IMAGE) for key in keys]
+        return np.array(drawn).reshape(-1, DRAWS_PER_IMAGE)

@@ -15,14 +15,14 @@ from napari_melanoma.core.errors import RunError, TrainingError
 from napari_melanoma.core.files import atomic_file
 from napari_melanoma.models.inference import cpu_has_bf16, is_out_of_memory
 from napari_melanoma.training.loader import Loaders
-from napari_melanoma.training.monitor import MEMORY
-from napari_melanoma.training.seeds import further_pieces
+from napari_melanoma.training.monitor import MEMORY_FULL
+from napari_melanoma.training.seeds import next_piece_count
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
     from torch import Tensor, nn
 
-    from napari_melanoma.core.run_folder import ListeningContext, RunFolder
+    from napari_melanoma.core.run_folder import RunFolder, RunFolderContext
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.training.tasks.task import Task
 
@@ -37,7 +37,7 @@ KNOWN_WARNINGS = (
 
 
 @dataclass(frozen=True)
-class Fitting:
+class TrainingSetup:
     """One training as the engine sees it."""
 
     recipe: TrainRecipe
@@ -46,25 +46,25 @@ class Fitting:
     step: int
     pieces: int = 1
     samples: Callback | None = None
-    keep_pieces: Callable[[int], None] = lambda pieces: None
+    save_pieces: Callable[[int], None] = lambda pieces: None
 
 
-def fit(task: Task, fitting: Fitting, run: ListeningContext) -> None:
+def fit(task: Task, setup: TrainingSetup, run: RunFolderContext) -> None:
     """Train a task; where the folder has a checkpoint, go on from its last finished epoch.
 
     Where memory runs out on one device, the pieces of a step become smaller and the epoch begins again.
     """
-    while not _fit_or_run_out(task, fitting, run):
-        pieces = further_pieces(fitting.step, 1, fitting.pieces)
-        where = "GPU" if accelerator(fitting.recipe) == "cuda" else "computer"
+    while not _fit_within_memory(task, setup, run):
+        pieces = next_piece_count(setup.step, 1, setup.pieces)
+        where = "GPU" if accelerator(setup.recipe) == "cuda" else "computer"
         if pieces is None:
-            raise TrainingError(MEMORY.format(where=where))
-        fitting.keep_pieces(pieces)
+            raise TrainingError(MEMORY_FULL.format(where=where))
+        setup.save_pieces(pieces)
         message = f"the memory of the {where} was full: each step is now computed in {pieces} pieces of the same sum."
-        fitting.folder.tell("notice", message=message)
-        fitting = replace(fitting, pieces=pieces)
-    folder = fitting.folder
-    _take(task, folder.last_checkpoint if fitting.recipe.keep == "last" else folder.best_checkpoint)
+        setup.folder.append_event("notice", message=message)
+        setup = replace(setup, pieces=pieces)
+    folder = setup.folder
+    _load_weights(task, folder.last_checkpoint if setup.recipe.keep == "last" else folder.best_checkpoint)
 
 
 def choose_precision(recipe: TrainRecipe) -> str:
@@ -121,7 +121,7 @@ def device_name(recipe: TrainRecipe) -> str:
     return torch.cuda.get_device_name() if kind == "cuda" else kind
 
 
-def _fit_or_run_out(task: Task, fitting: Fitting, run: ListeningContext) -> bool:
+def _fit_within_memory(task: Task, fitting: TrainingSetup, run: RunFolderContext) -> bool:
     """Train to the end, or until memory runs out, and then say False with all memory let go."""
     import torch
 
@@ -139,13 +139,13 @@ def _fit_or_run_out(task: Task, fitting: Fitting, run: ListeningContext) -> bool
     return False
 
 
-def _fit(task: Task, fitting: Fitting, run: ListeningContext) -> None:
+def _fit(task: Task, fitting: TrainingSetup, run: RunFolderContext) -> None:
     """Run Lightning's trainer once."""
     import torch
     from lightning.pytorch import Trainer
 
     from napari_melanoma.training.callbacks import AtomicCheckpoints
-    from napari_melanoma.training.helpers import Helpers, WatchedDDP, give_up
+    from napari_melanoma.training.child_processes import ChildProcesses, WatchedDDP, abort_run
 
     run.check()  # loading Lightning takes seconds
     recipe, last = fitting.recipe, fitting.folder.last_checkpoint
@@ -153,12 +153,12 @@ def _fit(task: Task, fitting: Fitting, run: ListeningContext) -> None:
     if "loops" not in state and state:  # the start of the run, before any epoch was finished
         task.load_state_dict(state["state_dict"])
     task.train()
-    task.learn_from(fitting.loaders, fitting.pieces)
+    task.set_loaders(fitting.loaders, fitting.pieces)
     kind, several = accelerator(recipe), process_count(recipe) > 1
-    helpers = Helpers(lambda said: give_up(fitting.folder, helpers, said))
-    with _quiet(), helpers.watched():
+    helpers = ChildProcesses(lambda said: abort_run(fitting.folder, helpers, said))
+    with _quiet_lightning(), helpers.watch():
         trainer = Trainer(
-            max_epochs=recipe.epochs if task.learns else 1,
+            max_epochs=recipe.epochs if task.has_weights else 1,
             accelerator=kind,
             devices=process_count(recipe) // recipe.nodes,
             num_nodes=recipe.nodes,
@@ -168,7 +168,7 @@ def _fit(task: Task, fitting: Fitting, run: ListeningContext) -> None:
             accumulate_grad_batches=fitting.pieces,
             gradient_clip_val=recipe.gradient_clip,
             callbacks=_callbacks(fitting, run),
-            plugins=[AtomicCheckpoints(), *_slurm()],
+            plugins=[AtomicCheckpoints(), *_slurm_plugins()],
             default_root_dir=fitting.folder.path,
             logger=False,
             enable_progress_bar=False,
@@ -180,14 +180,14 @@ def _fit(task: Task, fitting: Fitting, run: ListeningContext) -> None:
         trainer.fit(task, ckpt_path=resume, weights_only=True)  # a folder may be another's
 
 
-def _slurm() -> list[Any]:
+def _slurm_plugins() -> list[Any]:
     """Keep Lightning from saving in the middle of an epoch when SLURM sends a signal: such a state is not exact."""
     from lightning.pytorch.plugins.environments import SLURMEnvironment
 
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
-def _take(task: Task, path: Path) -> None:
+def _load_weights(task: Task, path: Path) -> None:
     """Put the weights of a checkpoint into the task."""
     import torch
 
@@ -199,7 +199,7 @@ def _take(task: Task, path: Path) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet_lightning() -> Iterator[None]:
     """Keep from users what Lightning says to programmers: its tips, and warnings that are known and harmless."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -209,27 +209,27 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _callbacks(fitting: Fitting, run: ListeningContext) -> list[Any]:
+def _callbacks(fitting: TrainingSetup, run: RunFolderContext) -> list[Any]:
     """What happens beside learning; at the end of a validation predictions are drawn before the average is put away."""
-    from napari_melanoma.training.callbacks import AveragedWeights, Control, Keeper, RunWriter
-    from napari_melanoma.training.monitor import Clock, Pace
+    from napari_melanoma.training.callbacks import AveragedWeights, BestCheckpoint, RunControl, RunWriter
+    from napari_melanoma.training.monitor import EpochTimer, PausableClock
 
-    recipe, folder, clock = fitting.recipe, fitting.folder, Clock()
-    pace = Pace(clock)
+    recipe, folder, clock = fitting.recipe, fitting.folder, PausableClock()
+    pace = EpochTimer(clock)
     knows = recipe.model.starts_from_bundle and recipe.task == "segmentation"  # a classifier may have its encoder only
     return [
-        Control(run.wish, folder, clock),
+        RunControl(run.read_command, folder, clock),
         RunWriter(folder, run, clock, pace),
         *([fitting.samples] if fitting.samples else []),
         *([AveragedWeights(recipe.ema_decay, warm_up=not knows)] if recipe.ema_decay else []),
-        Keeper(folder, run, recipe.epochs if recipe.keep == "last" else recipe.patience, pace),
+        BestCheckpoint(folder, run, recipe.epochs if recipe.keep == "last" else recipe.patience, pace),
     ]
 
 
 log = logging.getLogger(__name__)
 
 
-def keep_start(network: nn.Module, path: Path) -> None:
+def save_initial_weights(network: nn.Module, path: Path) -> None:
     """Keep the weights that a run starts from."""
     from safetensors.torch import save
 
@@ -237,7 +237,7 @@ def keep_start(network: nn.Module, path: Path) -> None:
         temporary.write_bytes(save({name: value.contiguous() for name, value in network.state_dict().items()}))
 
 
-def read_start(path: Path) -> dict[str, Tensor] | None:
+def read_initial_weights(path: Path) -> dict[str, Tensor] | None:
     """Read the weights that a run started from.
 
     Name to value; None where the file has gone or is damaged.
@@ -252,7 +252,7 @@ def read_start(path: Path) -> dict[str, Tensor] | None:
         return None
 
 
-def blend_with_start(network: nn.Module, start: Mapping[str, Tensor], share: float) -> None:
+def interpolate_weights(network: nn.Module, start: Mapping[str, Tensor], share: float) -> None:
     """Move a network towards the weights that it started from (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903).
 
     ``share``: of what was learnt, 0 to 1.

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.training.augment.chances import Partners
-from napari_melanoma.training.bags import BagsInOrder, LearningBags, PreparedBags
-from napari_melanoma.training.class_loader import LearningViews, ViewsInOrder
+from napari_melanoma.training.augment.random_numbers import PartnerSampler
+from napari_melanoma.training.bags import PreparedBags, TrainingBags, ValidationBags
+from napari_melanoma.training.class_loader import TrainingViews, ValidationViews
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from napari_melanoma.data.dataset import Sample
-    from napari_melanoma.training.prepare import Prepared
+    from napari_melanoma.training.pixel_store import PixelCache
+    from napari_melanoma.training.prepare import PreparedData
     from napari_melanoma.training.recipe import DataConfig, TrainRecipe
-    from napari_melanoma.training.store import Cache
 
-__all__ = ["Batch", "training_loader", "tuning_loader"]
+__all__ = ["ImageBatch", "training_loader", "validation_loader"]
 
 SHUFFLED, BALANCED, BASE, MIXED = range(4)  # what a seed is for
 
 
 @dataclass(frozen=True)
-class Shares:
+class StepShares:
     """How many images of a step come from where."""
 
     shuffled: int
@@ -47,7 +47,7 @@ class Shares:
         return self.learn + self.base
 
 
-def shares(data: DataConfig, batch_size: int, learn: int, base: int) -> Shares:
+def divide_step(data: DataConfig, batch_size: int, learn: int, base: int) -> StepShares:
     """Share a step out.
 
     Of ``batch_size`` images, or of all there are to learn from where these are fewer and stand alone.
@@ -55,7 +55,7 @@ def shares(data: DataConfig, batch_size: int, learn: int, base: int) -> Shares:
     from_base = min(max(1, round(batch_size * data.base_share)), batch_size - 1) if base else 0
     rest = batch_size - from_base if base else min(batch_size, learn)
     balanced = {"shuffle": 0, "balanced": rest, "mixed": rest // 2}[data.sampling]
-    return Shares(rest - balanced, balanced, from_base)
+    return StepShares(rest - balanced, balanced, from_base)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Rank:
     pieces: int = 1
 
 
-ALONE = Rank()
+SINGLE_PROCESS = Rank()
 
 
 class EpochSampler:
@@ -77,7 +77,9 @@ class EpochSampler:
     that it is varied anew; ``key % total`` is the image.
     """
 
-    def __init__(self, classes: Sequence[str], base: int, step: Shares, seed: int, rank: Rank = ALONE) -> None:
+    def __init__(
+        self, classes: Sequence[str], base: int, step: StepShares, seed: int, rank: Rank = SINGLE_PROCESS
+    ) -> None:
         self._classes = classes
         self._base = base
         self._step = step
@@ -122,11 +124,11 @@ class EpochSampler:
         """
         parts = [self._shuffled(epoch), self._balanced(epoch), self._from_base(epoch)]
         images = np.concatenate(parts, axis=1)
-        images = self._draw(MIXED, epoch).permuted(images, axis=1)  # so that each rank sees a bit of everything
-        images += self.total * _repetition(images.ravel()).reshape(images.shape)
+        images = self._generator(MIXED, epoch).permuted(images, axis=1)  # so that each rank sees a bit of everything
+        images += self.total * _count_repeats(images.ravel()).reshape(images.shape)
         return np.stack([np.full_like(images, epoch), images], axis=-1)
 
-    def _draw(self, purpose: int, turn: int) -> np.random.Generator:
+    def _generator(self, purpose: int, turn: int) -> np.random.Generator:
         """Give the source of random numbers for a purpose at a turn."""
         return np.random.default_rng((self._seed, purpose, turn))
 
@@ -134,7 +136,7 @@ class EpochSampler:
         """Images in an order of the epoch's own, (step, image); each once, or again where a step needs more."""
         count = self.steps * self._step.shuffled
         rounds = -(-count // len(self._classes))
-        draw = self._draw(SHUFFLED, epoch)
+        draw = self._generator(SHUFFLED, epoch)
         orders = [draw.permutation(len(self._classes)) for _ in range(rounds)]
         return np.concatenate([np.empty(0, np.int64), *orders])[:count].reshape(self.steps, -1)
 
@@ -145,7 +147,7 @@ class EpochSampler:
             return np.empty(size, np.int64)
         _, members, counts = np.unique(np.asarray(self._classes), return_inverse=True, return_counts=True)
         weights = 1 / counts[members]
-        return self._draw(BALANCED, epoch).choice(len(weights), size, p=weights / weights.sum())
+        return self._generator(BALANCED, epoch).choice(len(weights), size, p=weights / weights.sum())
 
     def _from_base(self, epoch: int) -> NDArray[np.int64]:
         """Images of the base data, (step, image): on from where the epoch before ended, all before any again."""
@@ -156,14 +158,14 @@ class EpochSampler:
         rounds = places // self._base
         images = np.concatenate(
             [
-                self._draw(BASE, int(turn)).permutation(self._base)[places[rounds == turn] % self._base]
+                self._generator(BASE, int(turn)).permutation(self._base)[places[rounds == turn] % self._base]
                 for turn in np.unique(rounds)
             ]
         )
         return (len(self._classes) + images).reshape(self.steps, -1)
 
 
-def _repetition(images: NDArray[np.int64]) -> NDArray[np.int64]:
+def _count_repeats(images: NDArray[np.int64]) -> NDArray[np.int64]:
     """Count for each image how often it came before."""
     order = np.argsort(images, kind="stable")
     ordered = images[order]
@@ -173,38 +175,38 @@ def _repetition(images: NDArray[np.int64]) -> NDArray[np.int64]:
     return repetition
 
 
-Batch = tuple["Tensor", "Tensor", "NDArray[np.int64]"]
+ImageBatch = tuple["Tensor", "Tensor", "NDArray[np.int64]"]
 
 
-class LearningBatches:
+class TrainingBatches:
     """Batches of a cache as they are, indexed by the keys of a batch."""
 
-    def __init__(self, cache: Cache, partners: Partners | None = None) -> None:
+    def __init__(self, cache: PixelCache, partners: PartnerSampler | None = None) -> None:
         self._cache = cache
         self._partners = partners
 
-    def __getitem__(self, keys: NDArray[np.int64]) -> Batch:
+    def __getitem__(self, keys: NDArray[np.int64]) -> ImageBatch:
         """Give a batch: uint8 (batch, 3, row, column), masks (batch, 1, row, column), and its keys (epoch, key).
 
         Behind the images of the keys are the partners that some of them need.
         """
         places = keys[:, 1] % len(self._cache)
         if self._partners:
-            places = np.concatenate([places, self._partners.of(keys)])
+            places = np.concatenate([places, self._partners.sample(keys)])
         return *_tensors(self._cache.read(places)), keys
 
 
-class TuningBatches:
+class ValidationBatches:
     """Images of a cache as they are, resized to the network's input; indexed by places.
 
     ``side``: of the network's input, in pixels.
     """
 
-    def __init__(self, cache: Cache, side: int) -> None:
+    def __init__(self, cache: PixelCache, side: int) -> None:
         self._cache = cache
         self._side = side
 
-    def __getitem__(self, places: NDArray[np.int64]) -> Batch:
+    def __getitem__(self, places: NDArray[np.int64]) -> ImageBatch:
         """Give a batch: uint8 (batch, 3, row, column), masks (batch, 1, row, column), and keys (0, place)."""
         from torchvision.transforms.v2 import functional
 
@@ -218,7 +220,7 @@ class TuningBatches:
         return resized, functional.resize(masks, size, interpolation=nearest), keys
 
 
-class InOrder:
+class SequentialBatches:
     """Places 0, 1, 2 ... in batches, those of one rank; each rank has as many batches, if need be empty ones."""
 
     def __init__(self, count: int, batch_size: int, rank: Rank) -> None:
@@ -235,7 +237,9 @@ class InOrder:
         return iter(self._batches)
 
 
-def training_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, rank: Rank = ALONE) -> DataLoader:
+def training_loader(
+    prepared: PreparedData, recipe: TrainRecipe, batch_size: int, rank: Rank = SINGLE_PROCESS
+) -> DataLoader:
     """Make the loader of the images that are learnt from.
 
     Parameters
@@ -262,18 +266,20 @@ def training_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, ra
         Where a step cannot be shared out evenly.
     """
     base = prepared.base
-    step = shares(recipe.data, batch_size, len(prepared.learn), len(base or ()))
+    step = divide_step(recipe.data, batch_size, len(prepared.learn), len(base or ()))
     classes = sampled_classes(prepared, recipe.data.balance_by)
     sampler = EpochSampler(classes, len(base or ()), step, recipe.seed, rank)
     if isinstance(prepared, PreparedBags):
-        return _loader(LearningBags(prepared, recipe), sampler, recipe.workers)
+        return _loader(TrainingBags(prepared, recipe), sampler, recipe.workers)
     if prepared.classes is not None:
-        return _loader(LearningViews(prepared, recipe), sampler, recipe.workers)
-    partners = Partners(recipe.augmentation, recipe.seed, len(prepared.learn), len(base or ()))
-    return _loader(LearningBatches(prepared.learn.followed_by(base), partners), sampler, recipe.workers)
+        return _loader(TrainingViews(prepared, recipe), sampler, recipe.workers)
+    partners = PartnerSampler(recipe.augmentation, recipe.seed, len(prepared.learn), len(base or ()))
+    return _loader(TrainingBatches(prepared.learn.concatenate(base), partners), sampler, recipe.workers)
 
 
-def tuning_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, rank: Rank = ALONE) -> DataLoader:
+def validation_loader(
+    prepared: PreparedData, recipe: TrainRecipe, batch_size: int, rank: Rank = SINGLE_PROCESS
+) -> DataLoader:
     """Make the loader of the images that pick the epoch and the threshold.
 
     Parameters
@@ -293,47 +299,51 @@ def tuning_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int, rank
         Batches as ``training_loader`` gives them, resized to the input, in the order of ``prepared.samples.tuning``.
     """
     side = recipe.model.input_size
-    batches: Any = TuningBatches(prepared.tuning, side)
+    batches: Any = ValidationBatches(prepared.tuning, side)
     if isinstance(prepared, PreparedBags):
-        batches = BagsInOrder(prepared)
+        batches = ValidationBags(prepared)
     elif prepared.classes is not None:
-        batches = ViewsInOrder(prepared.tuning, prepared.classes.tuning, prepared, side)
-    return _loader(batches, InOrder(len(prepared.tuning), batch_size, rank), workers=0)
+        batches = ValidationViews(prepared.tuning, prepared.classes.tuning, prepared, side)
+    return _loader(batches, SequentialBatches(len(prepared.tuning), batch_size, rank), workers=0)
 
 
-def images_in_order(cache: Cache, recipe: TrainRecipe, batch_size: int) -> DataLoader:
+def images_in_order(cache: PixelCache, recipe: TrainRecipe, batch_size: int) -> DataLoader:
     """Make a loader of images as they are, with their masks.
 
     Batches as ``training_loader`` gives them, resized to the input, in the order of the cache.
     """
-    return _loader(TuningBatches(cache, recipe.model.input_size), InOrder(len(cache), batch_size, ALONE), workers=0)
+    return _loader(
+        ValidationBatches(cache, recipe.model.input_size),
+        SequentialBatches(len(cache), batch_size, SINGLE_PROCESS),
+        workers=0,
+    )
 
 
-def learnt_loader(prepared: Prepared, recipe: TrainRecipe, batch_size: int) -> DataLoader:
+def training_views_in_order(prepared: PreparedData, recipe: TrainRecipe, batch_size: int) -> DataLoader:
     """Make the loader of the views that were learnt from, as they are.
 
     Batches in the order of ``prepared.samples.learn``.
     """
     assert prepared.classes is not None
-    batches = ViewsInOrder(prepared.learn, prepared.classes.learn, prepared, recipe.model.input_size)
-    return _loader(batches, InOrder(len(prepared.learn), batch_size, ALONE), workers=0)
+    batches = ValidationViews(prepared.learn, prepared.classes.learn, prepared, recipe.model.input_size)
+    return _loader(batches, SequentialBatches(len(prepared.learn), batch_size, SINGLE_PROCESS), workers=0)
 
 
-def unlabelled_batches(prepared: Prepared, recipe: TrainRecipe, batch_size: int) -> Iterator[Tensor]:
+def unlabeled_batches(prepared: PreparedData, recipe: TrainRecipe, batch_size: int) -> Iterator[Tensor]:
     """Go through the images of the domain that a classifier is adapted to.
 
     Yields uint8 (batch, 3, row, column), resized to the input.
     """
     if prepared.unlabelled is not None:
-        batches = TuningBatches(prepared.unlabelled, recipe.model.input_size)
-        for places in InOrder(len(prepared.unlabelled), batch_size, ALONE):
+        batches = ValidationBatches(prepared.unlabelled, recipe.model.input_size)
+        for places in SequentialBatches(len(prepared.unlabelled), batch_size, SINGLE_PROCESS):
             yield batches[places][0]
 
 
-def sampled_classes(prepared: Prepared, by: str) -> list[str]:
+def sampled_classes(prepared: PreparedData, by: str) -> list[str]:
     """Say what class each image to learn from is of when sampling is balanced."""
     if prepared.classes is None or by == "domain":
-        return class_names(prepared.samples.learn, by)
+        return class_names(prepared.samples.training, by)
     return [prepared.classes.names[label] for label in prepared.classes.learn.labels]
 
 
@@ -353,7 +363,7 @@ def _loader(batches: Any, sampler: Any, workers: int) -> DataLoader:  # noqa: AN
     return DataLoader(
         batches,
         batch_size=None,
-        collate_fn=_as_it_is,
+        collate_fn=_identity,
         sampler=sampler,
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,
@@ -362,7 +372,7 @@ def _loader(batches: Any, sampler: Any, workers: int) -> DataLoader:  # noqa: AN
     )
 
 
-def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - a Batch, which torch does not know
+def _identity(batch: Any) -> Any:  # noqa: ANN401 - a Batch, which torch does not know
     """Leave the keys a numpy array, which stays with the processor: to read them there never waits for a GPU."""
     return batch
 

@@ -39,7 +39,7 @@ MONITORS = {
 }
 
 
-def monitor_of(recipe: TrainRecipe) -> Monitor:
+def monitor_for_recipe(recipe: TrainRecipe) -> Monitor:
     """Say what picks the epoch of a recipe.
 
     Name, title and companions.
@@ -47,7 +47,7 @@ def monitor_of(recipe: TrainRecipe) -> Monitor:
     return MONITORS[recipe.task]
 
 
-def monitor_in(values: Mapping[str, Any]) -> Monitor:
+def monitor_from_values(values: Mapping[str, Any]) -> Monitor:
     """Find which measure a row, an event or a provenance speaks of.
 
     That of segmentation where it speaks of none.
@@ -58,12 +58,12 @@ def monitor_in(values: Mapping[str, Any]) -> Monitor:
 ROUNDING = 1e-9
 
 
-def impatience(recipe: TrainRecipe) -> tuple[str, ...]:
+def patience_warnings(recipe: TrainRecipe) -> tuple[str, ...]:
     """Warn of a patience that does not last from the end of one cycle of ``cosine_restarts`` to that of the next.
 
     A sentence that says what to change; empty where all is well.
     """
-    longest = longest_return(recipe.epochs, recipe.cycle_epochs, recipe.cycle_growth)
+    longest = longest_cycle(recipe.epochs, recipe.cycle_epochs, recipe.cycle_growth)
     if recipe.schedule != "cosine_restarts" or recipe.patience >= longest:
         return ()
     return (
@@ -72,7 +72,7 @@ def impatience(recipe: TrainRecipe) -> tuple[str, ...]:
     )
 
 
-def longest_return(epochs: int, first: float, growth: float) -> float:
+def longest_cycle(epochs: int, first: float, growth: float) -> float:
     """Give the longest cycle that a run gets through after the rate has sprung back.
 
     In epochs; 0 where there is but one cycle.
@@ -82,22 +82,22 @@ def longest_return(epochs: int, first: float, growth: float) -> float:
     return first * growth ** (cycles - 1) if cycles > 1 else 0.0
 
 
-class Clock:
+class PausableClock:
     """Seconds of work, and whether it is time again for something that is done now and then."""
 
     def __init__(self) -> None:
-        self._stood_still = 0.0
-        self._done: dict[str, float] = {}
+        self._paused_s = 0.0
+        self._last_times: dict[str, float] = {}
 
     def now(self) -> float:
         """Read the clock.
 
         Seconds since some moment, without pauses.
         """
-        return time.monotonic() - self._stood_still
+        return time.monotonic() - self._paused_s
 
     @contextmanager
-    def stopped(self) -> Iterator[None]:
+    def pause(self) -> Iterator[None]:
         """Stand still.
 
         While nothing is counted.
@@ -106,7 +106,7 @@ class Clock:
         try:
             yield
         finally:
-            self._stood_still += time.monotonic() - began
+            self._paused_s += time.monotonic() - began
 
     def is_due(self, what: str, interval_s: float) -> bool:
         """Say whether something is to be done again, and take it for done.
@@ -115,23 +115,23 @@ class Clock:
         its seconds begin then.
         """
         now = self.now()
-        if now - self._done.setdefault(what, now) < interval_s:
+        if now - self._last_times.setdefault(what, now) < interval_s:
             return False
-        self._done[what] = now
+        self._last_times[what] = now
         return True
 
 
-class Pace:
+class EpochTimer:
     """How fast an epoch goes, and how long the rest of the run will take at that."""
 
-    TUNING_SHARE = 0.4  # of a batch's time, where none was measured yet: forward without backward
+    VALIDATION_SHARE = 0.4  # of a batch's time, where none was measured yet: forward without backward
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: PausableClock) -> None:
         self._clock = clock
         self._began = clock.now()
-        self._tuning_began = self._began
+        self._validation_began = self._began
         self._done = 0
-        self._tuning_s: float | None = None
+        self._validation_s: float | None = None
 
     def begin_epoch(self) -> None:
         """Begin to count batches anew."""
@@ -141,13 +141,13 @@ class Pace:
         """Count one more batch."""
         self._done += 1
 
-    def begin_tuning(self) -> None:
+    def begin_validation(self) -> None:
         """Begin to time a pass over the tuning images."""
-        self._tuning_began = self._clock.now()
+        self._validation_began = self._clock.now()
 
-    def end_tuning(self) -> None:
+    def end_validation(self) -> None:
         """Keep how long it took."""
-        self._tuning_s = self._clock.now() - self._tuning_began
+        self._validation_s = self._clock.now() - self._validation_began
 
     def epoch_seconds(self) -> float:
         """Say how long the epoch has taken so far.
@@ -163,35 +163,45 @@ class Pace:
         """
         return self.epoch_seconds() / max(1, self._done)
 
-    def seconds_left(self, batches: int, tuning_batches: int, passes: int) -> float:
+    def seconds_left(self, batches: int, validation_batches: int, passes: int) -> float:
         """Judge how long the run will take yet, if it is not stopped early.
 
         Seconds.
         """
         one = self.batch_seconds()
-        tuning = self._tuning_s if self._tuning_s is not None else self.TUNING_SHARE * one * tuning_batches
+        tuning = (
+            self._validation_s if self._validation_s is not None else self.VALIDATION_SHARE * one * validation_batches
+        )
         return batches * one + passes * tuning
 
 
-PEER_WORDS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "ProcessGroup", "c10d")
-READER_WORDS = ("DataLoader worker",)
-DEVICE_WORDS = ("CUDA error", "HIP error", "MPS backend", "device-side assert", "CUDNN_STATUS", "CUBLAS_STATUS", "NVML")
-MEMORY = (
+PEER_MARKERS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "ProcessGroup", "c10d")
+READER_MARKERS = ("DataLoader worker",)
+DEVICE_MARKERS = (
+    "CUDA error",
+    "HIP error",
+    "MPS backend",
+    "device-side assert",
+    "CUDNN_STATUS",
+    "CUBLAS_STATUS",
+    "NVML",
+)
+MEMORY_FULL = (
     "the memory of the {where} is full even for one image at a time. "
     "Close what else uses it, take a smaller model.input_size, or train on another device."
 )
-SHARED_MEMORY = (
+SHARED_MEMORY_FULL = (
     "the memory of one of several devices is full. Resume the run: it then computes each step in {pieces} pieces."
 )
-DEVICE = (
+DEVICE_LOST = (
     "the GPU was lost or refused to work ({said}). Restart the machine or its driver if that happens again; "
     "--resume goes on after the last finished epoch."
 )
-PEER = (
+PEER_LOST = (
     "another process of this run ended, or could not be reached ({said}). Its own output says why; "
     "--resume goes on after the last finished epoch."
 )
-READER = (
+READER_LOST = (
     "a process that reads images ahead was ended, most often because memory ran out ({said}). "
     "Lower workers, then resume the run."
 )
@@ -207,10 +217,10 @@ def is_peer_lost(error: BaseException) -> bool:
 
     True where the cause is in another process.
     """
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in PEER_WORDS)
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in PEER_MARKERS)
 
 
-def explain(error: Exception) -> Exception:
+def explain_error(error: Exception) -> Exception:
     """Turn an error of torch into one with a sentence that a person can act on.
 
     A ``TrainingError`` where the cause is known; otherwise the error itself.
@@ -219,8 +229,8 @@ def explain(error: Exception) -> Exception:
         return error
     said = _first_line(error)
     if is_out_of_memory(error):
-        return TrainingError(MEMORY.format(where="GPU" if "CUDA" in said else "computer"))
-    for words, sentence in ((PEER_WORDS, PEER), (READER_WORDS, READER), (DEVICE_WORDS, DEVICE)):
+        return TrainingError(MEMORY_FULL.format(where="GPU" if "CUDA" in said else "computer"))
+    for words, sentence in ((PEER_MARKERS, PEER_LOST), (READER_MARKERS, READER_LOST), (DEVICE_MARKERS, DEVICE_LOST)):
         if isinstance(error, RuntimeError) and any(word in str(error) for word in words):
             return TrainingError(sentence.format(said=said))
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -228,7 +238,7 @@ def explain(error: Exception) -> Exception:
     return error
 
 
-def diverged(recipe: TrainRecipe, what: str, epoch: int, batch: int | None) -> str:
+def divergence_message(recipe: TrainRecipe, what: str, epoch: int, batch: int | None) -> str:
     """Say that numbers became none, where, and what to change."""
     place = f"epoch {epoch + 1}" + ("" if batch is None else f", batch {batch + 1}")
     other = "" if recipe.precision == "fp32" else ' or precision = "fp32"'

@@ -17,31 +17,46 @@ import numpy as np
 from napari_melanoma.core.context import Progress
 from napari_melanoma.core.errors import RunError, UnreadableImage
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.parsing import read_json, reason_of
-from napari_melanoma.core.pipeline import in_threads
-from napari_melanoma.core.prediction import TabularEncoding
-from napari_melanoma.core.wording import first_few
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.parsing import parse_error_reason, read_json
+from napari_melanoma.core.pipeline import map_in_threads
+from napari_melanoma.core.prediction_config import TabularEncoding
 from napari_melanoma.data.dataset import Sample
-from napari_melanoma.data.features.encoding import fit, number_of, possible_number, understand
-from napari_melanoma.data.splits import Parts
-from napari_melanoma.training import data_faults
-from napari_melanoma.training.data_faults import read_contents
-from napari_melanoma.training.recipe import UNANSWERED, ClassData, ClassPart
-from napari_melanoma.training.run_data import DataRow, Part, fingerprint, read_data, write_data, write_listed
-from napari_melanoma.training.store import (
-    Cache,
-    Facts,
-    Job,
-    Kind,
-    Pair,
-    PixelStore,
-    fill,
-    label_counts,
-    per_shard,
-    read_items,
-    user_store,
+from napari_melanoma.data.features.encoding import fit_encoding, read_number, read_possible_number, read_table_values
+from napari_melanoma.data.splits import TrainingSplit
+from napari_melanoma.training import data_checks
+from napari_melanoma.training.data_checks import scan_files
+from napari_melanoma.training.data_selection import (
+    ClassTable,
+    DataSelection,
+    class_counts,
+    decode_jobs,
+    sample_files,
+    sample_key,
+    select_data,
 )
-from napari_melanoma.training.survey import ClassTable, Survey, class_counts, files_of, jobs_of, key_of, survey
+from napari_melanoma.training.pixel_store import (
+    DecodedFacts,
+    DecodeJob,
+    ImageMaskPair,
+    PixelCache,
+    PixelKind,
+    PixelStore,
+    decode_missing,
+    items_per_shard,
+    label_counts,
+    read_items,
+    user_store_folder,
+)
+from napari_melanoma.training.recipe import NO_LABEL, ClassData, ClassPart
+from napari_melanoma.training.run_data import (
+    DataPart,
+    DataRow,
+    data_fingerprint,
+    read_data,
+    write_data,
+    write_training_images,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,27 +67,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedData:
     """What a run learns from, decoded; ``samples`` and ``base_samples`` are in the order of the caches.
 
     ``lesion_share``: share of lesion in the masks to learn from, averaged over images, 0 to 1. ``label_shares``: of a
     segmentation of several classes: share of each in all pixels of the masks to learn from.
     """
 
-    learn: Cache
-    tuning: Cache
-    base: Cache | None
-    samples: Parts
+    learn: PixelCache
+    tuning: PixelCache
+    base: PixelCache | None
+    samples: TrainingSplit
     base_samples: tuple[Sample, ...]
     fingerprint: str
     lesion_share: float
     classes: ClassData | None = None
-    unlabelled: Cache | None = None
+    unlabelled: PixelCache | None = None
     label_shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
-class DataReport:
+class TrainingDataReport:
     """What a recipe would learn from.
 
     ``lesion_share``: share of lesion in the masks to learn from, averaged over images, 0 to 1.
@@ -93,74 +108,74 @@ def prepare_data(
     resume: bool,
     run: RunContext,
     encoding: TabularEncoding | None = None,
-) -> Prepared:
+) -> PreparedData:
     """Read, split, check and decode the images of a run.
 
     Several processes of one run, or several runs, may do this at once: one fills the store while the others wait, and
     then find all there.
     """
-    with PixelStore.locked(user_store(), run, recipe.model.preprocessing) as store:
+    with PixelStore.open_locked(user_store_folder(), run, recipe.model.preprocessing) as store:
         if resume and folder.data.exists():
             rows = read_data(folder.data)
             _restore(rows, store, recipe, run)
         else:
-            rows = _begun(recipe, folder, store, run, encoding)
+            rows = _begin_run(recipe, folder, store, run, encoding)
         prepared = _assemble(rows, store, recipe)
         if recipe.classification is not None:
             prepared = replace(prepared, classes=read_run_classes(folder.path, rows))
         caches = (prepared.learn, prepared.tuning, prepared.base, prepared.unlabelled)
-        store.use(folder.path, [cache for cache in caches if cache])
+        store.register_run(folder.path, [cache for cache in caches if cache])
         store.prune()
     return prepared
 
 
-def _begun(
+def _begin_run(
     recipe: TrainRecipe, folder: RunFolder, store: PixelStore, run: RunContext, encoding: TabularEncoding | None
 ) -> list[DataRow]:
     """Look at the images of a new run, and write down in its folder what it learns from."""
-    found = survey(recipe, store, run, keep=True)
-    rows = _rows(found)
+    found = select_data(recipe, store, run, keep=True)
+    rows = _data_rows(found)
     if found.table is not None:
         assert recipe.classification is not None
-        data_faults.check_readable(fill_views(store, rows, recipe, run))
+        data_checks.check_readable(decode_views(store, rows, recipe, run))
         write_classes(folder.path, found.table, rows, recipe.classification, encoding)
     pixels = {path: facts.pixels for path, facts in found.facts.items()}
-    known = write_listed(folder, recipe, rows, pixels, run=run)
+    known = write_training_images(folder, recipe, rows, pixels, run=run)
     write_data(folder.data, rows)
     for notice in (*found.notices, *known):
-        folder.tell("notice", message=notice)
+        folder.append_event("notice", message=notice)
     return rows
 
 
-def check_data(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> DataReport:
+def check_data(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> TrainingDataReport:
     """Check the images of a recipe as ``prepare_data`` does."""
-    folder, preprocessing = user_store(), recipe.model.preprocessing
-    opened = PixelStore.locked(folder, run, preprocessing) if keep else PixelStore.copied(folder, preprocessing)
+    folder, preprocessing = user_store_folder(), recipe.model.preprocessing
+    opened = PixelStore.open_locked(folder, run, preprocessing) if keep else PixelStore.open_copy(folder, preprocessing)
     with opened as store:
-        found = survey(recipe, store, run, keep=keep)
+        found = select_data(recipe, store, run, keep=keep)
     parts = found.chosen.parts
-    return DataReport(
+    return TrainingDataReport(
         counts={
-            "learn": len(parts.learn),
-            "tuning": len(parts.tuning),
-            "held_out": len(parts.held_out),
+            "learn": len(parts.training),
+            "tuning": len(parts.validation),
+            "held_out": len(parts.test),
             "base": len(found.chosen.base),
         },
-        groups=len({sample.group for sample in (*parts.learn, *parts.tuning)}),
-        domains=dict(sorted(Counter(sample.domain for sample in parts.learn).items())),
+        groups=len({sample.group for sample in (*parts.training, *parts.validation)}),
+        domains=dict(sorted(Counter(sample.domain for sample in parts.training).items())),
         lesion_share=found.lesion_share,
         warnings=found.notices,
-        classes=class_counts(parts.learn, found.table) if found.table else {},
+        classes=class_counts(parts.training, found.table) if found.table else {},
     )
 
 
-def _rows(found: Survey) -> list[DataRow]:
+def _data_rows(found: DataSelection) -> list[DataRow]:
     """Say of each image which part it plays and what content it has."""
     parts = found.chosen.parts
-    playing: tuple[tuple[Part, Iterable[Sample]], ...] = (
-        ("learn", parts.learn),
-        ("tuning", parts.tuning),
-        ("held_out", parts.held_out),
+    playing: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
+        ("learn", parts.training),
+        ("tuning", parts.validation),
+        ("held_out", parts.test),
         ("base", found.chosen.base),
         ("unlabelled", found.chosen.unlabelled),
     )
@@ -175,28 +190,28 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
     """Decode again what the store has lost of a run, from files that are still what they were."""
     side, views_only = recipe.data.cache_size, recipe.task == "classification"
     if views_only:
-        lost = lost_views(rows, store, recipe)
+        lost = missing_views(rows, store, recipe)
     else:
         lost = [row for row in rows if row.part != "held_out" and not _is_stored(row, store, recipe)]
-    contents = read_contents([path for row in lost for path in files_of(row.sample)], store.index, run)
-    jobs: list[Job] = []
+    contents = scan_files([path for row in lost for path in sample_files(row.sample)], store.index, run)
+    jobs: list[DecodeJob] = []
     gone: list[Path] = list(contents.faults)
     for row in lost:
-        if not contents.faults.keys().isdisjoint(files_of(row.sample)):
+        if not contents.faults.keys().isdisjoint(sample_files(row.sample)):
             continue
         shas = (row.image_sha, row.mask_sha)
-        for job, sha in zip(jobs_of(row.sample, contents.known, recipe.mask_kind, keep=True), shas, strict=False):
+        for job, sha in zip(decode_jobs(row.sample, contents.known, recipe.mask_kind, keep=True), shas, strict=False):
             if job.content.sha == sha:
                 jobs.append(job)
             elif views_only or store.slot(job.kind, side, sha) is None:
                 gone.append(job.path)
-    gone += [] if views_only else fill(store, jobs, side, run)
+    gone += [] if views_only else decode_missing(store, jobs, side, run)
     if views_only and not gone:
-        gone += fill_views(store, lost, recipe, run)
+        gone += decode_views(store, lost, recipe, run)
     if gone:
         raise RunError(
             "the run learns from files that were changed or removed, and whose decoded pixels are not kept any more: "
-            f"{first_few(gone)}. Put them back as they were, or start a new run."
+            f"{format_names(gone)}. Put them back as they were, or start a new run."
         )
 
 
@@ -206,34 +221,34 @@ def _is_stored(row: DataRow, store: PixelStore, recipe: TrainRecipe) -> bool:
     return bool(store.slot("image", side, row.image_sha) and store.slot(recipe.mask_kind, side, row.mask_sha))
 
 
-def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -> Prepared:
+def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -> PreparedData:
     """Turn rows whose images are all decoded into caches."""
 
-    def samples(part: Part) -> list[Sample]:
+    def samples(part: DataPart) -> list[Sample]:
         return [row.sample for row in rows if row.part == part]
 
-    def cache(part: Part) -> Cache:
+    def cache(part: DataPart) -> PixelCache:
         chosen = [row for row in rows if row.part == part]
         if recipe.task == "classification":
-            return views(store, chosen, recipe)
-        pairs = [Pair(row.image_sha, row.mask_sha) for row in chosen]
+            return load_views(store, chosen, recipe)
+        pairs = [ImageMaskPair(row.image_sha, row.mask_sha) for row in chosen]
         return store.cache(pairs, recipe.data.cache_size, recipe.mask_kind)
 
     base = tuple(samples("base"))
-    return Prepared(
+    return PreparedData(
         learn=cache("learn"),
         tuning=cache("tuning"),
         base=cache("base") if base else None,
-        samples=Parts(samples("learn"), samples("tuning"), samples("held_out")),
+        samples=TrainingSplit(samples("learn"), samples("tuning"), samples("held_out")),
         base_samples=base,
-        fingerprint=fingerprint(rows),
+        fingerprint=data_fingerprint(rows),
         lesion_share=_lesion_share(rows, store, recipe.mask_kind),
         label_shares=_label_shares(rows, store, len(recipe.classes)),
         unlabelled=cache("unlabelled") if samples("unlabelled") else None,
     )
 
 
-def _lesion_share(rows: Iterable[DataRow], store: PixelStore, masks: Kind) -> float:
+def _lesion_share(rows: Iterable[DataRow], store: PixelStore, masks: PixelKind) -> float:
     """Average the share of lesion over the masks to learn from."""
     facts = [store.index.facts(masks, row.mask_sha) for row in rows if row.part == "learn"]
     known = [found.lesion for found in facts if found is not None]
@@ -250,20 +265,20 @@ def _label_shares(rows: Iterable[DataRow], store: PixelStore, classes: int) -> t
     return tuple(total[value] / max(1, total.total()) for value in range(classes))
 
 
-CLASSES = "classes.json"
+CLASSES_FILE = "classes.json"
 
 
 def write_classes(
     folder: Path,
     table: ClassTable,
     rows: Sequence[DataRow],
-    asked: ClassificationConfig,
+    config: ClassificationConfig,
     fitted: TabularEncoding | None,
 ) -> None:
     """Keep what the rows of a run say, so that a resumed run learns from the same answers."""
-    learnt = [table.rows[key_of(row.sample)] for row in rows if row.part == "learn"]
-    encoding = fitted or (fit(learnt, asked.tabular, asked.target) if asked.tabular else None)
-    depth = asked.depth.column if asked.depth else ""
+    learnt = [table.rows[sample_key(row.sample)] for row in rows if row.part == "learn"]
+    encoding = fitted or (fit_encoding(learnt, config.tabular, config.target) if config.tabular else None)
+    depth = config.depth.column if config.depth else ""
     fields = encoding.fields if encoding else ()
     found: dict[str, Any] = {
         "names": table.names,
@@ -271,35 +286,37 @@ def write_classes(
         "fields": fields,
         "rows": [
             [
-                UNANSWERED if row.part == "unlabelled" else table.label(row.sample),
-                *(table.rows[key_of(row.sample)].get(name, "") for name in fields),
+                NO_LABEL if row.part == "unlabelled" else table.label(row.sample),
+                *(table.rows[sample_key(row.sample)].get(name, "") for name in fields),
             ]
             for row in rows
         ],
-        "depth": [_depth(table.rows[key_of(row.sample)].get(depth, ""), depth) for row in rows] if depth else [],
+        "depth": [_depth_cell(table.rows[sample_key(row.sample)].get(depth, ""), depth) for row in rows]
+        if depth
+        else [],
     }
-    write_json(folder / CLASSES, found)
+    write_json(folder / CLASSES_FILE, found)
 
 
-def _depth(cell: str, column: str) -> str:
+def _depth_cell(cell: str, column: str) -> str:
     """Return the cell, "" where it holds no possible depth."""
-    return "" if math.isnan(possible_number(cell, column)) else cell
+    return "" if math.isnan(read_possible_number(cell, column)) else cell
 
 
 def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
     """Read what the rows of a run say."""
-    found, said = _read(folder / CLASSES, rows)
-    encoding = TabularEncoding.parse(found["encoding"], str(folder / CLASSES)) if found["encoding"] else None
+    found, said = _read_classes_file(folder / CLASSES_FILE, rows)
+    encoding = TabularEncoding.parse(found["encoding"], str(folder / CLASSES_FILE)) if found["encoding"] else None
     domains = tuple(sorted({row.sample.domain for row in rows}))
     cells_of_depth = found.get("depth") or [None] * len(rows)  # runs from before depths were learnt have none
-    depths = dict(zip(map(id, rows), map(number_of, cells_of_depth), strict=True))
+    depths = dict(zip(map(id, rows), map(read_number, cells_of_depth), strict=True))
 
     def part(name: str) -> ClassPart:
         chosen = [row for row in rows if row.part == name]
         cells = [said[id(row)] for row in chosen]
         return ClassPart(
             labels=np.array([cell[0] for cell in cells], np.int64),
-            values=understand([dict(zip(found["fields"], cell[1:], strict=True)) for cell in cells], encoding)
+            values=read_table_values([dict(zip(found["fields"], cell[1:], strict=True)) for cell in cells], encoding)
             if encoding
             else None,
             domains=np.array([domains.index(row.sample.domain) for row in chosen], np.int64),
@@ -316,27 +333,27 @@ def read_held_out(
 
     Int (image,), places of their classes, in the order of the rows.
     """
-    found, said = _read(folder / CLASSES, rows)
+    found, said = _read_classes_file(folder / CLASSES_FILE, rows)
     chosen = [row for row in rows if row.part == "held_out"]
     labels = np.array([said[id(row)][0] for row in chosen], np.intp)
     return labels, {
-        key_of(row.sample): dict(zip(found["fields"], map(str, said[id(row)][1:]), strict=True)) for row in chosen
+        sample_key(row.sample): dict(zip(found["fields"], map(str, said[id(row)][1:]), strict=True)) for row in chosen
     }
 
 
-def _read(path: Path, rows: Sequence[DataRow]) -> tuple[dict[str, Any], dict[int, list[Any]]]:
+def _read_classes_file(path: Path, rows: Sequence[DataRow]) -> tuple[dict[str, Any], dict[int, list[Any]]]:
     """Content of ``classes.json``, and what it says of each row by its identity."""
     try:
         found = read_json(path)
         return found, dict(zip(map(id, rows), found["rows"], strict=True))
     except (OSError, ValueError, KeyError) as error:
         raise RunError(
-            f"{path}, the answers of the run's images, cannot be read ({reason_of(error)}). Start a new run in "
+            f"{path}, the answers of the run's images, cannot be read ({parse_error_reason(error)}). Start a new run in "
             "another folder."
         ) from error
 
 
-class Views(Cache):
+class ViewCache(PixelCache):
     """Decoded views as training reads them, in an order; they have no masks."""
 
     def read(self, items: NDArray[np.int64] | Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -362,45 +379,45 @@ def view_sha(row: DataRow) -> str:
     return hashlib.sha256(f"{row.image_sha} {row.mask_sha}".encode()).hexdigest()
 
 
-def kept_as(recipe: TrainRecipe) -> Kind:
+def view_kind(recipe: TrainRecipe) -> PixelKind:
     """Name what the store knows views by: those of other settings are others."""
     assert recipe.classification is not None
     view, preparing = recipe.classification.view, recipe.model.preprocessing
     said = json.dumps([view.model_dump(mode="json"), preparing.model_dump(mode="json")], sort_keys=True)
-    return cast("Kind", f"view {hashlib.sha256(said.encode()).hexdigest()[:16]}")
+    return cast("PixelKind", f"view {hashlib.sha256(said.encode()).hexdigest()[:16]}")
 
 
-def lost_views(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -> list[DataRow]:
+def missing_views(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -> list[DataRow]:
     """Find the rows whose view is not in the store.
 
     In their order; what is held out needs none.
     """
-    kind, side = kept_as(recipe), recipe.data.cache_size
+    kind, side = view_kind(recipe), recipe.data.cache_size
     return [row for row in rows if row.part != "held_out" and store.slot(kind, side, view_sha(row)) is None]
 
 
-def fill_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe, run: RunContext) -> dict[Path, str]:
+def decode_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe, run: RunContext) -> dict[Path, str]:
     """Cut out the views that the store lacks.
 
     ``store``: gets the pixels. Path to a sentence, for each photograph that cannot be used.
     """
-    kind, side = kept_as(recipe), recipe.data.cache_size
-    jobs = list({view_sha(row): _job(row) for row in lost_views(rows, store, recipe)}.values())
+    kind, side = view_kind(recipe), recipe.data.cache_size
+    jobs = list({view_sha(row): _view_job(row) for row in missing_views(rows, store, recipe)}.values())
     shape, faults = (3, side, side), dict[Path, str]()
-    make = partial(_cut, recipe=recipe)
+    make = partial(_cut_view, recipe=recipe)
     done = 0
-    for first in range(0, len(jobs), per_shard(shape)):
-        some = jobs[first : first + per_shard(shape)]
-        found: dict[str, tuple[int, Facts]] = {}
+    for first in range(0, len(jobs), items_per_shard(shape)):
+        some = jobs[first : first + items_per_shard(shape)]
+        found: dict[str, tuple[int, DecodedFacts]] = {}
 
-        def pixels(some: list[ViewJob] = some, found: dict[str, tuple[int, Facts]] = found) -> Iterator[NDArray]:
+        def pixels(some: list[ViewJob] = some, found: dict[str, tuple[int, DecodedFacts]] = found) -> Iterator[NDArray]:
             nonlocal done
-            for place, (job, view) in enumerate(in_threads(make, some, run)):
+            for place, (job, view) in enumerate(map_in_threads(make, some, run)):
                 if isinstance(view, str):
                     faults[job.image] = view
                     yield np.zeros(shape, np.uint8)  # nobody is told of this place
                 else:
-                    found[job.sha] = place, Facts(side, side, 0.0, "")
+                    found[job.sha] = place, DecodedFacts(side, side, 0.0, "")
                     yield view
                 done += 1
                 run.report(Progress(done, len(jobs), "Cutting out what is looked at"))
@@ -410,29 +427,29 @@ def fill_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe, 
     return faults
 
 
-def views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe) -> Views:
+def load_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe) -> ViewCache:
     """Find views that are decoded.
 
     In the order of the rows.
     """
-    kind, side = kept_as(recipe), recipe.data.cache_size
+    kind, side = view_kind(recipe), recipe.data.cache_size
     shards: dict[str, int] = {}
     places = np.empty((len(rows), 4), np.int32)
     for item, row in enumerate(rows):
         slot = store.slot(kind, side, view_sha(row))
         assert slot is not None
         places[item] = (shards.setdefault(slot.shard, len(shards)), slot.place) * 2
-    return Views(store.folder, side, tuple(shards), places)
+    return ViewCache(store.folder, side, tuple(shards), places)
 
 
-def _job(row: DataRow) -> ViewJob:
+def _view_job(row: DataRow) -> ViewJob:
     """What is to be done for a row."""
     return ViewJob(view_sha(row), row.sample.image, row.sample.mask)
 
 
-def _cut(job: ViewJob, recipe: TrainRecipe) -> NDArray[np.uint8] | str:
+def _cut_view(job: ViewJob, recipe: TrainRecipe) -> NDArray[np.uint8] | str:
     """Read photograph and mask, and cut out what is looked at, (channel, row, column); or say why it cannot be."""
-    from napari_melanoma.imaging.preprocessing import view_of
+    from napari_melanoma.imaging.preprocessing import crop_view
     from napari_melanoma.io.photographs import read_photograph
     from napari_melanoma.io.results import read_mask
 
@@ -444,7 +461,7 @@ def _cut(job: ViewJob, recipe: TrainRecipe) -> NDArray[np.uint8] | str:
         return str(error)
     except OSError as error:
         return f"{job.image} cannot be read: {error.strerror or error}."
-    view = view_of(rgb, mask, recipe.classification.view, recipe.data.cache_size, recipe.model.preprocessing)
+    view = crop_view(rgb, mask, recipe.classification.view, recipe.data.cache_size, recipe.model.preprocessing)
     if view is None:
         return f"{job.mask} holds no lesion to cut out."
     return np.ascontiguousarray(view.image.transpose(2, 0, 1))

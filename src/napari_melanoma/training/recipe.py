@@ -10,18 +10,18 @@ from pydantic import Field, model_validator
 
 from napari_melanoma.core.config import Config, OneOf, OptionsOf
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.prediction import (
-    DEPTH,
+from napari_melanoma.core.prediction_config import (
+    DEPTH_COLUMN,
+    DepthInputConfig,
     DepthScale,
-    MeasuredDepth,
     PreprocessingConfig,
-    TabularChoices,
+    TabularConfig,
     TileConfig,
     ViewConfig,
 )
-from napari_melanoma.metrics.agreement import on_scale
-from napari_melanoma.models.weights_location import WORDS, weights_file
-from napari_melanoma.models.zoo import architectures
+from napari_melanoma.metrics.agreement import standardize_depth
+from napari_melanoma.models.weights_location import START_WORDS, find_weights_file
+from napari_melanoma.models.zoo import list_architectures
 from napari_melanoma.training.losses import losses
 from napari_melanoma.training.schedules import schedules
 
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from napari_melanoma.core.prediction import TabularEncoding
+    from napari_melanoma.core.prediction_config import TabularEncoding
     from napari_melanoma.data.features.encoding import TableValues
     from napari_melanoma.models.blocks.options import BiomarkerConfig
     from napari_melanoma.models.bundle import BundleConfig
-    from napari_melanoma.training.store import Kind
+    from napari_melanoma.training.pixel_store import PixelKind
 
 DEPTH_NETWORK = "biomarker"  # the architecture with a depth module
-FEWEST = 3  # cases of which anything can be said
+MIN_CASES = 3  # cases of which anything can be said
 
 
-class DepthConfig(Config):
+class DepthTargetConfig(Config):
     """The depth as a second thing to learn; cases of which it is not known teach the class alone."""
 
-    column: str = Field(DEPTH, min_length=1, description="column of the table that holds it, in mm")
+    column: str = Field(DEPTH_COLUMN, min_length=1, description="column of the table that holds it, in mm")
     weight: float = Field(1.0, gt=0, le=100, description="of its loss beside that of the class")
     loss: Literal["smooth_l1", "gaussian_nll"] = Field(
         "smooth_l1",
@@ -51,14 +51,18 @@ class DepthConfig(Config):
     )
 
 
-def misfit(
-    depth: DepthConfig | None, options: BiomarkerConfig | None, region: str, scale: tuple[float, float], aspect: float
+def depth_mismatch(
+    depth: DepthTargetConfig | None,
+    options: BiomarkerConfig | None,
+    region: str,
+    scale: tuple[float, float],
+    aspect: float,
 ) -> str:
     """Say what of a recipe does not go with a depth in mm.
 
     A sentence; "" where all is well.
     """
-    tells = options is not None and options.tells_depth
+    tells = options is not None and options.predicts_depth
     if depth is None:
         return (
             "the network has a depth module, and nothing to teach it: add [classification.depth], or set "
@@ -95,50 +99,50 @@ def depth_options(options: BiomarkerConfig, data: ClassData) -> dict[str, Any]:
     where they stand among its inputs.
     """
     found: dict[str, Any] = {}
-    if options.tells_depth:
-        plain = on_scale(data.learn.depth_mm, DepthScale(log=options.depth_log))
+    if options.predicts_depth:
+        plain = standardize_depth(data.learn.depth_mm, DepthScale(log=options.depth_log))
         known = plain[~np.isnan(plain)]
-        if len(known) < FEWEST:
+        if len(known) < MIN_CASES:
             raise DataSetError(
-                f"{len(known)} of {len(plain)} images to learn from have a depth, expected {FEWEST} at least. Fill in "
+                f"{len(known)} of {len(plain)} images to learn from have a depth, expected {MIN_CASES} at least. Fill in "
                 "the column that classification.depth.column names, or leave classification.depth out."
             )
         found = {"depth_mean": round(float(known.mean()), 6), "depth_std": round(float(known.std()) or 1.0, 6)}
-    if options.tells_depth and options.depth_source == "measured":
-        found["measured"] = _place_of(data.encoding).model_dump(mode="json")
+    if options.predicts_depth and options.depth_source == "measured":
+        found["measured"] = _measured_depth_input(data.encoding).model_dump(mode="json")
     return found
 
 
-def depth_metrics(said_mm: NDArray[np.float64], true_mm: NDArray[np.float64]) -> dict[str, float]:
+def depth_metrics(predicted_mm: NDArray[np.float64], true_mm: NDArray[np.float64]) -> dict[str, float]:
     """Measure depths that were told.
 
     ``said_mm``, ``true_mm``: float64 (image,); NaN where it is not known. Returns ``tuning_depth_mae_mm`` and
     ``tuning_depth_r`` (Pearson; 0 where all that was said is the same); empty where hardly any is known.
     """
     known = ~np.isnan(true_mm)
-    said, true = said_mm[known], true_mm[known]
-    if len(true) < FEWEST:
+    said, true = predicted_mm[known], true_mm[known]
+    if len(true) < MIN_CASES:
         return {}
     together = float(said.std() * true.std())
     related = float(((said - said.mean()) * (true - true.mean())).mean()) / together if together > 0 else 0.0
     return {"tuning_depth_mae_mm": float(np.abs(said - true).mean()), "tuning_depth_r": related}
 
 
-def _place_of(encoding: TabularEncoding | None) -> MeasuredDepth:
+def _measured_depth_input(encoding: TabularEncoding | None) -> DepthInputConfig:
     """Where the measured depth stands among the inputs."""
     columns = encoding.numbers if encoding else ()
     for column in columns:
-        if column.name == DEPTH and column.encoding == "standardised" and column.has_indicator:
+        if column.name == DEPTH_COLUMN and column.encoding == "standardised" and column.has_indicator:
             assert encoding is not None
-            place = [one.field for one in encoding.continuous].index(DEPTH)
-            return MeasuredDepth(place=place, mean=column.mean, std=column.std)
+            place = [one.field for one in encoding.continuous].index(DEPTH_COLUMN)
+            return DepthInputConfig(place=place, mean=column.mean, std=column.std)
     raise DataSetError(
-        f'depth_source = "measured" needs {{ name = "{DEPTH}", missing = "unknown" }} among '
+        f'depth_source = "measured" needs {{ name = "{DEPTH_COLUMN}", missing = "unknown" }} among '
         "classification.tabular.numbers. Add it, or set model.options.depth_source to predicted."
     )
 
 
-DEFAULTS: dict[str, Any] = {
+BAG_RECIPE_DEFAULTS: dict[str, Any] = {
     "title": "Slide classification",
     "batch_size": 4,
     "learning_rate": 5e-4,
@@ -146,7 +150,7 @@ DEFAULTS: dict[str, Any] = {
     "patience": 10,
     "precision": "fp32",  # two small layers: half precision saves no time and costs digits
 }
-NETWORK = {"architecture": "attention_mil", "start": "none"}
+BAG_MODEL_DEFAULTS = {"architecture": "attention_mil", "start": "none"}
 
 
 class BagConfig(Config):
@@ -157,14 +161,14 @@ class BagConfig(Config):
     )
 
 
-def out_of_place(asked: ClassificationConfig) -> list[str]:
+def unsupported_bag_options(config: ClassificationConfig) -> list[str]:
     """Name the options of a classification that need pictures or a form, and say nothing of bags."""
-    usual = type(asked)()
+    usual = type(config)()
     names = (
         *("view", "masks", "tabular", "features", "mixup", "cutmix", "mirrored", "freeze_encoder", "adaptation"),
         *("stages", "depth"),
     )
-    return [f"classification.{name}" for name in names if getattr(asked, name) != getattr(usual, name)]
+    return [f"classification.{name}" for name in names if getattr(config, name) != getattr(usual, name)]
 
 
 class AdaptationConfig(Config):
@@ -198,7 +202,7 @@ class ClassificationConfig(Config):
         "reference", description="where the roi comes from: the data set's masks, or those that a model draws"
     )
     segmenter: str = Field("lesion-small", min_length=1, description="the model that draws them")
-    tabular: TabularChoices | None = Field(None, description="columns of the table that the network gets; none: pixels")
+    tabular: TabularConfig | None = Field(None, description="columns of the table that the network gets; none: pixels")
     features: str = Field("", description="a table of `data features`, whose columns can be chosen too")
     drop_field: float = Field(0.1, ge=0, lt=1, description="chance that a field of a row is taken away while learning")
     drop_form: float = Field(0.25, ge=0, lt=1, description="chance that a row is shown without any of them")
@@ -212,7 +216,7 @@ class ClassificationConfig(Config):
         1, description="2: image and depth learn first, by themselves; then the head alone, over what they have learnt"
     )
     first_stage: float = Field(0.6, gt=0, lt=1, description="of two stages, share of the epochs that the first takes")
-    depth: DepthConfig | None = Field(None, description="a depth that is learnt beside the class")
+    depth: DepthTargetConfig | None = Field(None, description="a depth that is learnt beside the class")
     mirrored: bool = Field(False, description="the model answers by the mean over a view and its mirror images")
     sensitivity: float = Field(0.9, gt=0, lt=1, description="at which the operating point is chosen")
     coverage: float = Field(0.9, gt=0, lt=1, description="how often the set of classes shall hold the true one")
@@ -220,7 +224,7 @@ class ClassificationConfig(Config):
     adaptation: AdaptationConfig = AdaptationConfig()
 
     @model_validator(mode="after")
-    def _classes_fit(self) -> Self:
+    def _check_classes(self) -> Self:
         if self.classes and len(set(self.classes)) < max(2, len(self.classes)):
             raise ValueError(f"classes are {self.classes}, expected two or more, each once")
         if self.classes and self.positive not in self.classes:
@@ -228,8 +232,8 @@ class ClassificationConfig(Config):
         return self
 
 
-STILL = {"scale": (1.0, 1.0), "aspect": 1.0}  # amounts that vary nothing; every other is 0
-EVENLY = "the others are drawn evenly, whatever data.sampling is"
+NO_VARIATION = {"scale": (1.0, 1.0), "aspect": 1.0}  # amounts that vary nothing; every other is 0
+SAMPLING_NOTE = "the others are drawn evenly, whatever data.sampling is"
 
 
 class DataConfig(Config):
@@ -257,12 +261,12 @@ class DataConfig(Config):
 class ModelConfig(Config):
     """Which network, and what it starts from."""
 
-    architecture: Annotated[str, OneOf(architectures, lambda name: architectures()[name].spec.title)] = Field(
+    architecture: Annotated[str, OneOf(list_architectures, lambda name: list_architectures()[name].spec.title)] = Field(
         "deeplabv3plus", description="a name of the zoo"
     )
-    options: Annotated[dict[str, Any], OptionsOf("architecture", lambda name: architectures()[name].spec.config)] = (
-        Field(default_factory=dict, description="the architecture's own options")
-    )
+    options: Annotated[
+        dict[str, Any], OptionsOf("architecture", lambda name: list_architectures()[name].spec.config)
+    ] = Field(default_factory=dict, description="the architecture's own options")
     start: str = Field("imagenet", description="'imagenet' (encoder), 'none', a bundle or its folder, or a file")
     take: Literal["all", "encoder"] = Field(
         "all", description="of a bundle of the same task: all of it; or its encoder, with a new head for any classes"
@@ -278,8 +282,8 @@ class ModelConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _options_fit(self) -> Self:
-        config = architectures()[self.architecture].spec.config
+    def _check_options(self) -> Self:
+        config = list_architectures()[self.architecture].spec.config
         options = config.parse(self.options, f"the options of '{self.architecture}'")
         least: int = getattr(options, "least_size", 0)
         if self.input_size < least:
@@ -289,7 +293,7 @@ class ModelConfig(Config):
     @property
     def starts_from_bundle(self) -> bool:
         """Whether it goes on from a model that knows the task already."""
-        return self.start not in WORDS and weights_file(self.start) is None
+        return self.start not in START_WORDS and find_weights_file(self.start) is None
 
 
 class AugmentationConfig(Config):
@@ -314,17 +318,19 @@ class AugmentationConfig(Config):
     coarse_probability: float = Field(0.15, ge=0, le=1, description="shrunk and enlarged again, down to a third")
     jpeg_probability: float = Field(0.25, ge=0, le=1, description="JPEG quality 30 to 95")
     noise_probability: float = Field(0.15, ge=0, le=1, description="gaussian, standard deviation up to 0.04")
-    mosaic_probability: float = Field(0, ge=0, le=1, description=f"four images, one in each corner; {EVENLY}")
-    cutmix_probability: float = Field(0, ge=0, le=1, description=f"a patch of another image with its mask; {EVENLY}")
+    mosaic_probability: float = Field(0, ge=0, le=1, description=f"four images, one in each corner; {SAMPLING_NOTE}")
+    cutmix_probability: float = Field(
+        0, ge=0, le=1, description=f"a patch of another image with its mask; {SAMPLING_NOTE}"
+    )
     hair_probability: float = Field(0, ge=0, le=1, description="4 to 24 artificial hairs, most of them dark")
     bubbles_probability: float = Field(0, ge=0, le=1, description="2 to 12 bubbles of air in the gel")
     vignette_probability: float = Field(0, ge=0, le=1, description="dark corners, soft or sharp")
     cutout_probability: float = Field(0, ge=0, le=1, description="a square is covered, its mask stays")
 
     @property
-    def is_still(self) -> bool:
+    def is_off(self) -> bool:
         """Whether images are shown as they are, or as they are in a mirror: every amount is none."""
-        return all(value == STILL.get(name, 0) for name, value in self.model_dump(exclude={"flip"}).items())
+        return all(value == NO_VARIATION.get(name, 0) for name, value in self.model_dump(exclude={"flip"}).items())
 
 
 class TrainRecipe(Config):
@@ -407,11 +413,11 @@ class TrainRecipe(Config):
     )
 
     @property
-    def mask_kind(self) -> Kind:
+    def mask_kind(self) -> PixelKind:
         """As what masks are read: where one lesion is, or which of several classes each pixel is of."""
         return "labels" if self.classes else "mask"
 
-    def goes_on_from(self, config: BundleConfig) -> bool:
+    def continues_from(self, config: BundleConfig) -> bool:
         """Say whether it can go on from the whole of a model; of another it takes the encoder alone.
 
         True where both are of one task, and of a segmentation draw one lesion or the same classes in one order; never
@@ -421,7 +427,7 @@ class TrainRecipe(Config):
             return False
         if config.task != self.task or self.task == "classification":
             return config.task == self.task
-        return config.classes == self.classes if self.classes else config.draws_one_class
+        return config.classes == self.classes if self.classes else config.segments_one_class
 
     @model_validator(mode="before")
     @classmethod
@@ -430,20 +436,20 @@ class TrainRecipe(Config):
         if not isinstance(values, dict):
             return values
         if values.get("task") != "classification":
-            return _with_a_map_a_class(values) if values.get("classes") else values
+            return _with_multi_class_defaults(values) if values.get("classes") else values
         model = values.get("model", {})
         bags = values.get("bags") is not None
         if isinstance(model, dict):
-            model = {**(NETWORK if bags else {"architecture": "image_tabular"}), **model}
+            model = {**(BAG_MODEL_DEFAULTS if bags else {"architecture": "image_tabular"}), **model}
         own = {"title": "Lesion classification", "loss": "cross_entropy", "classification": {}}
-        own |= DEFAULTS if bags else {}
+        own |= BAG_RECIPE_DEFAULTS if bags else {}
         return {**own, **values, "model": model}
 
     @model_validator(mode="after")
-    def _fits_its_task(self) -> Self:
+    def _check_task(self) -> Self:
         if (self.task == "classification") != (self.classification is not None):
             raise ValueError(f"task is {self.task}: the part 'classification' belongs to classification alone")
-        name, spec = self.model.architecture, architectures()[self.model.architecture].spec
+        name, spec = self.model.architecture, list_architectures()[self.model.architecture].spec
         wanted = "bags" if self.bags is not None else self.task
         if spec.task != wanted:
             raise ValueError(f"the architecture '{name}' is for {spec.task}, the task is {wanted}")
@@ -460,27 +466,27 @@ class TrainRecipe(Config):
         return self
 
     @model_validator(mode="after")
-    def _fits_a_depth(self) -> Self:
+    def _check_depth(self) -> Self:
         asked = self.classification
         if asked is None or self.bags is not None:
             return self
-        spec, told = architectures()[self.model.architecture].spec, None
+        spec, told = list_architectures()[self.model.architecture].spec, None
         if spec.name == DEPTH_NETWORK:
             told = cast("BiomarkerConfig", spec.config.parse(self.model.options, "model.options"))
         varied = self.augmentation
-        if said := misfit(asked.depth, told, asked.view.region, varied.scale, varied.aspect):
+        if said := depth_mismatch(asked.depth, told, asked.view.region, varied.scale, varied.aspect):
             raise ValueError(said)
         if asked.stages == 2 and (self.devices != 1 or self.nodes != 1):
             raise ValueError("two stages are learnt on one device: set devices and nodes to 1, or stages to 1")
         return self
 
     @model_validator(mode="after")
-    def _fits_slides(self) -> Self:
+    def _check_bags(self) -> Self:
         if self.bags is None:
             return self
         if self.classification is None:
             raise ValueError("'bags' is of a classifier of whole slides: set task to classification")
-        strange = [*out_of_place(self.classification), *(["tile"] if self.tile else [])]
+        strange = [*unsupported_bag_options(self.classification), *(["tile"] if self.tile else [])]
         if self.model.start != "none":
             strange.append(f"model.start = '{self.model.start}'")
         if strange:
@@ -491,7 +497,7 @@ class TrainRecipe(Config):
         return self
 
     @model_validator(mode="after")
-    def _classes_fit(self) -> Self:
+    def _check_classes(self) -> Self:
         if self.task == "classification":
             return self
         if self.classes and len(set(self.classes)) < max(2, len(self.classes)):
@@ -502,15 +508,15 @@ class TrainRecipe(Config):
                 f"model.options has classes = {maps}, and the recipe names {len(self.classes)} classes: leave it out "
                 "of the options, and name the values of the label images in 'classes'"
             )
-        if self.classes and not losses()[self.loss].spec.several:
-            fitting = ", ".join(name for name, known in losses().items() if known.spec.several)
+        if self.classes and not losses()[self.loss].spec.multi_class:
+            fitting = ", ".join(name for name, known in losses().items() if known.spec.multi_class)
             raise ValueError(f"the loss '{self.loss}' knows lesion and skin alone; for several classes take {fitting}")
         if self.classes and self.lesion_weight not in (1, "auto"):
             raise ValueError("lesion_weight is of lesion against skin; for several classes leave it out or say 'auto'")
         return self
 
 
-def _with_a_map_a_class(values: dict[str, Any]) -> dict[str, Any]:
+def _with_multi_class_defaults(values: dict[str, Any]) -> dict[str, Any]:
     """Fill in what several classes have for defaults: a map of the network for each, a loss that tells them apart."""
     given = values.get("model", {})
     model = given.model_dump() if isinstance(given, ModelConfig) else given
@@ -519,8 +525,8 @@ def _with_a_map_a_class(values: dict[str, Any]) -> dict[str, Any]:
     return {"title": "Tissue segmentation", "loss": "ce_dice", **values, "model": model}
 
 
-UNANSWERED = -1  # in the place of a class
-ANOTHER, PARTNER = 2**40, 2**41  # added to the key of an image for those that stand behind it
+NO_LABEL = -1  # in the place of a class
+OTHER_DOMAIN_KEY, PARTNER_KEY = 2**40, 2**41  # added to the key of an image for those that stand behind it
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from napari_melanoma.core.csv_files import CsvError, CsvWriter, csv_dicts
+from napari_melanoma.core.csv_files import CsvError, CsvWriter, read_csv_dicts
 from napari_melanoma.core.errors import BundleError, RunError
 from napari_melanoma.core.files import write_text
 from napari_melanoma.data.dataset import Sample
 from napari_melanoma.data.training_images import (
-    FILE,
-    Hashed,
+    FILE_NAME,
+    HashedImages,
     TrainingImages,
-    are_listed,
+    find_trained_images,
     hash_images,
     hash_photograph,
-    list_images,
-    shortened,
+    make_training_images,
+    shorten_digest,
 )
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.models.weights_location import WORDS, weights_file
+from napari_melanoma.models.weights_location import START_WORDS, find_weights_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.training.recipe import TrainRecipe
 
-Part = Literal["learn", "tuning", "held_out", "base", "unlabelled"]
-PARTS: tuple[Part, ...] = get_args(Part)
+DataPart = Literal["learn", "tuning", "held_out", "base", "unlabelled"]
+PARTS: tuple[DataPart, ...] = get_args(DataPart)
 COLUMNS = (
     *("part", "image_id", "domain", "group", "split", "diagnosis", "modality", "review"),
     *("image", "mask", "image_sha", "mask_sha", "drawn"),
@@ -52,7 +52,7 @@ class DataRow:
     ``base`` is learnt from so that the model does not forget; ``unlabelled`` is seen without its answers.
     """
 
-    part: Part
+    part: DataPart
     sample: Sample
     image_sha: str
     mask_sha: str
@@ -62,10 +62,10 @@ def write_data(path: Path, rows: Iterable[DataRow]) -> None:
     """Write the table, atomically."""
     text = io.StringIO(newline="")
     writer = CsvWriter(text)
-    writer.row(COLUMNS)
+    writer.write_row(COLUMNS)
     for row in rows:
         sample = row.sample
-        writer.row(
+        writer.write_row(
             [
                 *(row.part, sample.image_id, sample.domain, sample.group, sample.split, sample.diagnosis or ""),
                 *(
@@ -74,7 +74,7 @@ def write_data(path: Path, rows: Iterable[DataRow]) -> None:
                     sample.image.absolute(),
                     sample.mask.absolute() if sample.mask else "",
                 ),
-                *(row.image_sha, row.mask_sha, int(sample.drawn)),
+                *(row.image_sha, row.mask_sha, int(sample.synthetic)),
             ]
         )
     write_text(path, text.getvalue())
@@ -87,14 +87,14 @@ def read_data(path: Path) -> list[DataRow]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as table:
-            return [_row(cells) for cells in csv_dicts(table)]
+            return [_row(cells) for cells in read_csv_dicts(table)]
     except (OSError, KeyError, ValueError, CsvError) as error:
         raise RunError(
             f"{path}, the list of the run's images, cannot be read ({error!r}). Start a new run in another folder."
         ) from error
 
 
-def fingerprint(rows: Iterable[DataRow]) -> str:
+def data_fingerprint(rows: Iterable[DataRow]) -> str:
     """Give a value that changes with the content of any image or mask, its name, and the part that it plays.
 
     SHA-256 in hexadecimal digits; no path goes into it.
@@ -118,20 +118,20 @@ def _row(cells: dict[str, str]) -> DataRow:
         modality=cells["modality"] or None,
         diagnosis=cells["diagnosis"] or None,
         review=cells["review"] or None,
-        drawn=cells.get("drawn") == "1",  # runs of before do not say
+        synthetic=cells.get("drawn") == "1",  # runs of before do not say
     )
     return DataRow(part, sample, cells["image_sha"], cells["mask_sha"])
 
 
-TUNING = (
+VALIDATION_OVERLAP = (
     "{count} of the {all} validation images are among those that '{start}' was trained on. The epoch and the threshold "
     "are chosen on them, and figures on them are optimistic."
 )
 TRAINED_ON_IT = "The model was trained on this photograph: the prediction is no independent one"
-STATED = "training_images"  # in the provenance of a bundle: what its list holds, and the hash of the file
+TRAINING_IMAGES_KEY = "training_images"  # in the provenance of a bundle: what its list holds, and the hash of the file
 
 
-def write_listed(
+def write_training_images(
     folder: RunFolder,
     recipe: TrainRecipe,
     rows: Sequence[DataRow],
@@ -146,52 +146,54 @@ def write_listed(
     start was trained on images that choose the epoch and the threshold.
     """
     samples = [row.sample for row in rows if row.part != "held_out"]
-    known = {sample.image: shortened(pixels[sample.image]) for sample in samples if pixels.get(sample.image)}
-    hashed = hash_images(samples, run, known=known, looks=recipe.tile is None and recipe.bags is None)
-    listed = list_images(hashed)
+    known = {sample.image: shorten_digest(pixels[sample.image]) for sample in samples if pixels.get(sample.image)}
+    hashed = hash_images(samples, run, known_digests=known, perceptual=recipe.tile is None and recipe.bags is None)
+    listed = make_training_images(hashed)
     start = recipe.model.start
-    for name in filter(None, (encoder, "" if start in WORDS else start)):
-        listed |= inherited(name)
-    listed.write(folder.path / FILE)
-    return _known_tuning(recipe, rows, hashed)
+    for name in filter(None, (encoder, "" if start in START_WORDS else start)):
+        listed |= inherited_training_images(name)
+    listed.write(folder.path / FILE_NAME)
+    return _validation_overlap(recipe, rows, hashed)
 
 
-def _known_tuning(recipe: TrainRecipe, rows: Sequence[DataRow], hashed: Hashed) -> list[str]:
+def _validation_overlap(recipe: TrainRecipe, rows: Sequence[DataRow], hashed: HashedImages) -> list[str]:
     """Warn of validation images that the start was trained on: they favor epochs that have changed little."""
     if not recipe.model.starts_from_bundle:
         return []
     tuning = {row.sample.image for row in rows if row.part == "tuning"}
     part = np.array([sample.image in tuning for sample in hashed.samples], bool)
-    known = are_listed(hashed, inherited(recipe.model.start), tiles=recipe.tile is not None) & part
+    known = (
+        find_trained_images(hashed, inherited_training_images(recipe.model.start), tiles=recipe.tile is not None) & part
+    )
     if not known.any():
         return []
     start = Path(recipe.model.start).name
-    return [TUNING.format(count=int(known.sum()), all=int(part.sum()), start=start)]
+    return [VALIDATION_OVERLAP.format(count=int(known.sum()), all=int(part.sum()), start=start)]
 
 
-def inherited(name: str) -> TrainingImages:
+def inherited_training_images(name: str) -> TrainingImages:
     """Give the images of a model that another one is trained from.
 
     Without any, and with the name of the model as not listed, where it does not state them.
     """
-    file = weights_file(name)
+    file = find_weights_file(name)
     if file is not None:
         return TrainingImages(unlisted=(f"the images behind the weights file {file.name}",))
     try:
         bundle = find_bundle(name)
-        found = images_of(bundle)
+        found = read_training_images(bundle)
     except BundleError:
         found = None
     return found or TrainingImages(unlisted=(f"the images behind the model '{Path(name).name}'",))
 
 
-def images_of(info: BundleInfo) -> TrainingImages | None:
+def read_training_images(info: BundleInfo) -> TrainingImages | None:
     """Read which images a model was trained and tuned on.
 
     None where the bundle does not state them, as older ones.
     """
-    stated = info.config.provenance.get(STATED)
-    return _read(info.path / FILE, info.name, stated.get("sha256")) if isinstance(stated, dict) else None
+    stated = info.config.provenance.get(TRAINING_IMAGES_KEY)
+    return _read(info.path / FILE_NAME, info.name, stated.get("sha256")) if isinstance(stated, dict) else None
 
 
 def was_trained_on(info: BundleInfo, rgb: NDArray[np.uint8]) -> bool:
@@ -199,16 +201,18 @@ def was_trained_on(info: BundleInfo, rgb: NDArray[np.uint8]) -> bool:
 
     ``rgb``: uint8 (row, column, channel=3), upright. False too where the model does not state its images.
     """
-    stated = info.config.provenance.get(STATED)
-    listed = _remembered(info.path, info.name, str(stated.get("sha256"))) if isinstance(stated, dict) else None
-    return listed is not None and bool(are_listed(hash_photograph(rgb), listed).any())
+    stated = info.config.provenance.get(TRAINING_IMAGES_KEY)
+    listed = (
+        _cached_training_images(info.path, info.name, str(stated.get("sha256"))) if isinstance(stated, dict) else None
+    )
+    return listed is not None and bool(find_trained_images(hash_photograph(rgb), listed).any())
 
 
 @lru_cache(maxsize=8)
-def _remembered(folder: Path, name: str, sha256: str) -> TrainingImages | None:
+def _cached_training_images(folder: Path, name: str, sha256: str) -> TrainingImages | None:
     """Read the list of a bundle once; None where it is not the one that the bundle was written with."""
     try:
-        return _read(folder / FILE, name, sha256)
+        return _read(folder / FILE_NAME, name, sha256)
     except (BundleError, OSError):
         return None
 
@@ -223,7 +227,7 @@ def _read(path: Path, name: str, sha256: object) -> TrainingImages:
     return listed
 
 
-def statement(path: Path) -> dict[str, Any]:
+def training_images_statement(path: Path) -> dict[str, Any]:
     """Give what a bundle's provenance states of its list.
 
     Counts, what is not listed, and SHA-256 of the file; empty where there is no file.
@@ -232,7 +236,7 @@ def statement(path: Path) -> dict[str, Any]:
         return {}
     listed = TrainingImages.read(path)
     about = {**listed.counts, "unlisted": list(listed.unlisted), "note": listed.note, "sha256": _sha256(path)}
-    return {STATED: about}
+    return {TRAINING_IMAGES_KEY: about}
 
 
 def _sha256(path: Path) -> str:

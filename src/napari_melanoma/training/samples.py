@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from napari_melanoma.core.files import atomic_folder
-from napari_melanoma.core.paths import file_names
-from napari_melanoma.imaging.colormaps import tinted
+from napari_melanoma.core.paths import ids_to_file_names
+from napari_melanoma.imaging.colormaps import overlay_labels
 from napari_melanoma.imaging.masks import draw_overlay
 from napari_melanoma.io.results import write_rgb
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from napari_melanoma.core.run_folder import RunFolder
     from napari_melanoma.training.recipe import ClassBatch
     from napari_melanoma.training.tasks.classification import ClassificationTask
-    from napari_melanoma.training.tasks.segmentation import SegmentationTask, SeveralClassesTask
+    from napari_melanoma.training.tasks.segmentation import MultiClassSegmentationTask, SegmentationTask
     from napari_melanoma.training.tasks.task import Task
 
 CYAN = (0, 220, 255)
 
 
-class Sampler(Callback):
+class SampleCallback(Callback):
     """Draws what a task says of a few images; the tasks say how."""
 
     def __init__(self, folder: RunFolder, names: Sequence[str]) -> None:
         self._folder = folder
-        found = file_names(names)
+        found = ids_to_file_names(names)
         self._names = [f"{found[name]}.png" for name in names]
 
     @abstractmethod
@@ -59,7 +59,7 @@ class Sampler(Callback):
             place = self._folder.samples / f"epoch-{trainer.current_epoch + 1:04}"
             self._draw(trainer, pl_module, place)
             shown = place.relative_to(self._folder.path).as_posix()
-            self._folder.tell("samples", epoch=trainer.current_epoch, folder=shown)
+            self._folder.append_event("samples", epoch=trainer.current_epoch, folder=shown)
 
     def _draw(self, trainer: Trainer, task: Task, place: Path) -> None:
         """Ask about all images at once, in the precision of the run, and write the pictures."""
@@ -73,7 +73,7 @@ class Sampler(Callback):
                 write_rgb(folder / name, picture)
 
 
-class SampleWriter(Sampler):
+class SampleWriter(SampleCallback):
     """Draws the predicted contour in yellow over the reference in cyan, on the photograph at the network's size.
 
     ``images``, ``masks``: uint8 (image, 3, row, column) and (image, 1, row, column).
@@ -88,11 +88,11 @@ class SampleWriter(Sampler):
         """Draw both contours."""
         found = (task(self._images.to(task.device))[:, 0] > 0).cpu().numpy()
         for image, mask, lesion in zip(self._images, self._masks, found, strict=True):
-            reference = draw_overlay(image.permute(1, 2, 0).numpy(), mask[0].numpy() > 127, colour=CYAN)
+            reference = draw_overlay(image.permute(1, 2, 0).numpy(), mask[0].numpy() > 127, color=CYAN)
             yield draw_overlay(reference, lesion)
 
 
-class LabelSampleWriter(Sampler):
+class LabelSampleWriter(SampleCallback):
     """Draws what is found beside the reference, the classes in colours over the image at the network's size.
 
     ``images``, ``labels``: uint8 (image, 3, row, column) and numbers of classes (image, 1, row, column).
@@ -104,20 +104,27 @@ class LabelSampleWriter(Sampler):
         self._labels = labels
         self._classes = classes
 
-    def pictures(self, task: SeveralClassesTask) -> Iterator[NDArray[np.uint8]]:
+    def pictures(self, task: MultiClassSegmentationTask) -> Iterator[NDArray[np.uint8]]:
         """Draw both, what is found on the left."""
         found = task(self._images.to(task.device)).argmax(1).byte().cpu().numpy()
         for image, labels, said in zip(self._images, self._labels, found, strict=True):
             rgb = image.permute(1, 2, 0).numpy()
-            yield np.concatenate([tinted(rgb, each, self._classes) for each in (said, labels[0].numpy())], axis=1)
+            yield np.concatenate(
+                [overlay_labels(rgb, each, self._classes) for each in (said, labels[0].numpy())], axis=1
+            )
 
 
-RIGHT, WRONG, GROUND, INK = (86, 180, 233), (230, 159, 0), (32, 32, 32), (240, 240, 240)  # Okabe and Ito 2008
+RIGHT, WRONG, BACKGROUND, TEXT_COLOR = (
+    (86, 180, 233),
+    (230, 159, 0),
+    (32, 32, 32),
+    (240, 240, 240),
+)  # Okabe and Ito 2008
 LINE_SHARE = 0.09  # height of a line of text, of the side of the picture
 BAR_SHARE = 0.03
 
 
-class ClassSampleWriter(Sampler):
+class ClassSampleWriter(SampleCallback):
     """Draws what the network sees, and under it the class that it holds for most probable beside the true one.
 
     A bar as long as the probability of the true class is blue where that is the most probable one, and orange else.
@@ -142,11 +149,11 @@ class ClassSampleWriter(Sampler):
             said = int(chances.argmax())
             lines = (f"{self._classes[said]} {chances[said]:.2f}", f"is {self._classes[truth]}")
             colour = RIGHT if said == truth else WRONG
-            yield captioned(image.permute(1, 2, 0).numpy(), lines, float(chances[truth]), colour)
+            yield add_caption(image.permute(1, 2, 0).numpy(), lines, float(chances[truth]), colour)
 
 
-def captioned(
-    rgb: NDArray[np.uint8], lines: Sequence[str], share: float, colour: tuple[int, int, int]
+def add_caption(
+    rgb: NDArray[np.uint8], lines: Sequence[str], share: float, color: tuple[int, int, int]
 ) -> NDArray[np.uint8]:
     """Put a bar and lines of text under a picture.
 
@@ -156,10 +163,10 @@ def captioned(
 
     width = rgb.shape[1]
     bar, line = max(2, round(BAR_SHARE * width)), max(10, round(LINE_SHARE * width))
-    under = Image.new("RGB", (width, bar + len(lines) * line + line // 3), GROUND)
+    under = Image.new("RGB", (width, bar + len(lines) * line + line // 3), BACKGROUND)
     draw = ImageDraw.Draw(under)
-    draw.rectangle((0, 0, max(0, round(share * width) - 1), bar - 1), fill=colour)
+    draw.rectangle((0, 0, max(0, round(share * width) - 1), bar - 1), fill=color)
     font = ImageFont.load_default(0.8 * line)
     for number, text in enumerate(lines):
-        draw.text((line // 4, bar + number * line), text, fill=INK, font=font)
+        draw.text((line // 4, bar + number * line), text, fill=TEXT_COLOR, font=font)
     return np.concatenate([rgb, np.asarray(under)])

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
 
-def seed_of(*numbers: int) -> int:
+def derive_seed(*numbers: int) -> int:
     """Mix numbers into one seed."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
@@ -30,7 +30,7 @@ def is_first_process(recipe: TrainRecipe) -> bool:
     return all(int(os.environ.get(name) or 0) == 0 for name in RANKS)
 
 
-def further_pieces(step: int, processes: int, pieces: int) -> int | None:
+def next_piece_count(step: int, processes: int, pieces: int) -> int | None:
     """Give the next number of pieces that needs less memory: at least twice as many, all of one size.
 
     None where a piece is a single image already.

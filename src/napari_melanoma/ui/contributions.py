@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.io.formats import HEAD_BYTES, identify
+from napari_melanoma.io.formats import HEAD_BYTES, identify_format
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,7 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
     Returns ``read_layers``, or None where a path is a stack or a folder that is no slide, which other readers open. A
     file that is damaged or no image is taken, so that napari shows what is wrong with it.
     """
-    return None if any(_is_for_others(Path(single)) for single in _as_list(path)) else read_layers
+    return None if any(_needs_other_reader(Path(single)) for single in _as_list(path)) else read_layers
 
 
 def read_layers(path: str | list[str], accept_damaged: bool | None = None) -> list[LayerData]:
@@ -48,7 +48,7 @@ def write_mask_layer(path: str, data: NDArray, meta: dict[str, Any]) -> list[str
     from napari_melanoma.io.results import write_mask
 
     labels = np.asarray(data)
-    fault = _no_mask(labels, meta)
+    fault = _explain_no_mask(labels, meta)
     if fault:
         raise SaveError(f"cannot write {path}: {fault}")
     target = Path(path) if Path(path).suffix else Path(f"{path}.png")
@@ -56,7 +56,7 @@ def write_mask_layer(path: str, data: NDArray, meta: dict[str, Any]) -> list[str
     return [str(target)]
 
 
-def _no_mask(labels: NDArray, meta: dict[str, Any]) -> str:
+def _explain_no_mask(labels: NDArray, meta: dict[str, Any]) -> str:
     """Say why a layer is no mask, and what to do; empty where it is one."""
     import numpy as np
 
@@ -80,16 +80,16 @@ def _no_mask(labels: NDArray, meta: dict[str, Any]) -> str:
 def _read(path: Path, accept_damaged: bool | None) -> list[LayerData]:
     """Layer data of one photograph or slide."""
     if _is_slide(path):
-        from napari_melanoma.slides.reading.layers import slide_layers
+        from napari_melanoma.slides.reading.layers import make_slide_layers
         from napari_melanoma.slides.reading.opening import open_slide
 
         slide = open_slide(path)
         for said in slide.info.warnings:
             warnings.warn(f"{path.name}: {said}", stacklevel=2)
-        return [*slide_layers(slide)]
+        return [*make_slide_layers(slide)]
     from napari_melanoma.io.photographs import read_photograph
 
-    return [_layer(read_photograph(path, accept_damaged=accept_damaged), str(path))]
+    return [_to_layer_data(read_photograph(path, accept_damaged=accept_damaged), str(path))]
 
 
 def _is_slide(path: Path) -> bool:
@@ -99,7 +99,7 @@ def _is_slide(path: Path) -> bool:
     return is_slide(path)
 
 
-def _layer(photograph: Photograph, path: str) -> LayerData:
+def _to_layer_data(photograph: Photograph, path: str) -> LayerData:
     """Layer data of one photograph."""
     size = photograph.pixel_size
     about = {"path": str(Path(path).absolute()), "modality": photograph.modality, "pixel_size": size}
@@ -110,7 +110,7 @@ def _layer(photograph: Photograph, path: str) -> LayerData:
     return photograph.rgb, keywords, "image"
 
 
-def _is_for_others(path: Path) -> bool:
+def _needs_other_reader(path: Path) -> bool:
     """Whether a path is a folder or a stack, and no slide; what cannot be opened is not."""
     if _is_slide(path):
         return False
@@ -118,16 +118,16 @@ def _is_for_others(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            kind = identify(file.read(HEAD_BYTES))
+            kind = identify_format(file.read(HEAD_BYTES))
             file.seek(0)
             if kind == "TIFF":
                 from napari_melanoma.io import tiff
 
-                return tiff.is_for_others(file)
+                return tiff.is_not_for_this_reader(file)
             if kind == "DICOM":
                 from napari_melanoma.io import dicom
 
-                return dicom.is_for_others(file)
+                return dicom.is_not_for_this_reader(file)
     except OSError:
         return False
     return False

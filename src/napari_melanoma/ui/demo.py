@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import MelanomaError, SaveError
 from napari_melanoma.core.files import atomic_file
-from napari_melanoma.ui.open import viewer_with_dock
+from napari_melanoma.ui.launch import create_viewer_with_dock
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
     from napari_melanoma.ui.lesion.dock import LesionDock
 
 WINDOW_PX = (1400, 900)
-PATIENCE_S = 300.0
+TIMEOUT_S = 300.0
 
 
 def run_demo(image: Path | None, out: Path, headless: bool) -> int:
     """Show an analysed lesion in napari, and write a screenshot, the results and a report."""
     import napari
 
-    viewer, dock = viewer_with_dock()
+    viewer, dock = create_viewer_with_dock()
     try:
         dock.window().resize(*WINDOW_PX)
-        open_and_analyse(dock, image)
+        open_and_analyze(dock, image)
         _write(dock, out)
     except BaseException:
         viewer.close()
@@ -38,21 +38,21 @@ def run_demo(image: Path | None, out: Path, headless: bool) -> int:
     return 0
 
 
-def open_and_analyse(dock: LesionDock, image: Path | None) -> None:
+def open_and_analyze(dock: LesionDock, image: Path | None) -> None:
     """Open a photograph, beside those that are open, press Analyse, and wait until everything is shown."""
     errors: list[Exception] = []
-    sources = (dock.opener, dock.analysing, dock.work)
+    sources = (dock.opener, dock.analysis_controller, dock.controller)
     for source in sources:
         source.failed.connect(errors.append)
     before = dock.picker.identity  # Analyse would be about this one, for as long as the other is being read
     try:
         if image is None:
-            dock.opener.sample()
+            dock.opener.open_sample()
         else:
             dock.opener.open([image])
         _wait(lambda: dock.picker.identity not in (None, before), errors, "the photograph to open")
-        dock.analyse.click()
-        _wait(lambda: dock.picker.identity in dock.work.book.lesions and not dock.busy, errors, "the analysis")
+        dock.analyze_button.click()
+        _wait(lambda: dock.picker.identity in dock.controller.store.lesions and not dock.busy, errors, "the analysis")
     finally:
         for source in sources:
             source.failed.disconnect(errors.append)
@@ -61,15 +61,15 @@ def open_and_analyse(dock: LesionDock, image: Path | None) -> None:
 def _write(dock: LesionDock, out: Path) -> None:
     """Write what a user would save, the report, and a picture of the window."""
     from napari_melanoma.imaging.masks import draw_overlay
-    from napari_melanoma.lesion.analysis import describe
+    from napari_melanoma.lesion.analysis import describe_result
     from napari_melanoma.lesion.report import write_lesion_report
-    from napari_melanoma.ui.lesion.saving import place, save
+    from napari_melanoma.ui.lesion.saving import result_folder, save_result
 
-    result: LesionResult = dock.work.book.lesions[str(dock.picker.identity)].result
-    save(result, result.photograph.name, place(out, result.photograph.name))
+    result: LesionResult = dock.controller.store.lesions[str(dock.picker.identity)].result
+    save_result(result, result.photograph.name, result_folder(out, result.photograph.name))
     overlay = draw_overlay(result.photograph.rgb, result.mask)
-    write_lesion_report(out / "report.html", result.photograph, describe(result), overlay, result.roi)
-    let_qt_work(0.5)  # the last layers are still to be drawn
+    write_lesion_report(out / "report.html", result.photograph, describe_result(result), overlay, result.roi)
+    process_events(0.5)  # the last layers are still to be drawn
     picture = dock.window().grab()
     with atomic_file(out / "screenshot.png") as temporary:
         if not picture.save(str(temporary)):
@@ -78,16 +78,16 @@ def _write(dock: LesionDock, out: Path) -> None:
 
 def _wait(condition: Callable[[], bool], errors: list[Exception], what: str) -> None:
     """Let Qt work until something is there, or has failed."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while not condition():
         if errors:
             raise errors[0]
         if time.monotonic() > deadline:
-            raise MelanomaError(f"waited {PATIENCE_S:.0f} s for {what}: try again when the machine is less busy.")
-        let_qt_work(0.02)
+            raise MelanomaError(f"waited {TIMEOUT_S:.0f} s for {what}: try again when the machine is less busy.")
+        process_events(0.02)
 
 
-def let_qt_work(seconds: float) -> None:
+def process_events(seconds: float) -> None:
     """Handle events for a while."""
     from qtpy.QtCore import QEventLoop, QTimer
 

@@ -15,7 +15,7 @@ from napari_melanoma.ui import contributions, sample_data
 if TYPE_CHECKING:
     from napari_melanoma.ui.contributions import LayerData
 
-NAME = "melanoma_layer_units"
+UNITS_OBJECT_NAME = "melanoma_layer_units"
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
@@ -29,11 +29,11 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerD
 def read_layers(path: str | list[str]) -> list[LayerData]:
     """Read photographs and slides as layers of napari, and keep the units of its layers consistent."""
     layers = contributions.read_layers(path)
-    keep_units()
+    keep_units_consistent()
     return layers
 
 
-def keep_units() -> None:
+def keep_units_consistent() -> None:
     """Keep the units of the layers in the current window consistent; docks do so as well, where one is open."""
     if "napari" not in sys.modules or "qtpy" not in sys.modules:
         return  # read by a script, without a window
@@ -41,30 +41,30 @@ def keep_units() -> None:
     from qtpy.QtCore import QObject
 
     from napari_melanoma.ui.viewer.layers import LayerUnits
-    from napari_melanoma.ui.widgets.look import Connections
+    from napari_melanoma.ui.widgets.style import Connections
 
     viewer = napari.current_viewer()
     if viewer is None:
         return
     window = viewer.window.main_menu.window()
-    if window.findChild(QObject, NAME) is None:
+    if window.findChild(QObject, UNITS_OBJECT_NAME) is None:
         connections = Connections()
-        LayerUnits(viewer, connections, window).setObjectName(NAME)
+        LayerUnits(viewer, connections, window).setObjectName(UNITS_OBJECT_NAME)
         window.destroyed.connect(connections.close)
 
 
-def _keeping_units(sample: Callable[[], list[LayerData]]) -> Callable[[], list[LayerData]]:
+def _with_consistent_units(sample: Callable[[], list[LayerData]]) -> Callable[[], list[LayerData]]:
     @wraps(sample)
     def made() -> list[LayerData]:
         layers = sample()
-        keep_units()
+        keep_units_consistent()
         return layers
 
     return made
 
 
-dermoscopic_sample = _keeping_units(sample_data.dermoscopic_sample)
-macroscopic_sample = _keeping_units(sample_data.macroscopic_sample)
-dark_skin_sample = _keeping_units(sample_data.dark_skin_sample)
-several_lesions_sample = _keeping_units(sample_data.several_lesions_sample)
-slide_sample = _keeping_units(sample_data.slide_sample)
+dermoscopic_sample = _with_consistent_units(sample_data.dermoscopic_sample)
+macroscopic_sample = _with_consistent_units(sample_data.macroscopic_sample)
+dark_skin_sample = _with_consistent_units(sample_data.dark_skin_sample)
+several_lesions_sample = _with_consistent_units(sample_data.several_lesions_sample)
+slide_sample = _with_consistent_units(sample_data.slide_sample)

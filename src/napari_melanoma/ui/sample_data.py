@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 # A section of 2 x 1.5 mm, which is drawn in seconds.
-SLIDE = {"size": (4096, 4096), "lesions": {"breslow_mm": 0.7}}
+SAMPLE_SLIDE_CONFIG = {"size": (4096, 4096), "lesions": {"breslow_mm": 0.7}}
 LayerData = tuple[Any, dict[str, Any], str]
 
 
@@ -47,13 +47,13 @@ def slide_sample() -> list[LayerData]:
 
     One multiscale RGB image layer in micrometres.
     """
-    from napari_melanoma.slides.reading.layers import slide_layers
+    from napari_melanoma.slides.reading.layers import make_slide_layers
     from napari_melanoma.slides.reading.opening import open_slide
 
-    return slide_layers(open_slide(sample_slide()))
+    return make_slide_layers(open_slide(get_sample_slide()))
 
 
-def sample_slide() -> Path:
+def get_sample_slide() -> Path:
     """Give the slide of the sample data, drawing it where it is missing.
 
     A pyramidal TIFF, with its truth and outlines beside it.
@@ -66,14 +66,14 @@ def sample_slide() -> Path:
     folder = user_cache_path("napari-melanoma", appauthor=False) / "samples"
     path = folder / f"phantom-slide-{FORMAT}.tif"
     if not path.exists():
-        config = SlidePhantomConfig.parse(SLIDE | {"seed": 5}, "the sample slide")
+        config = SlidePhantomConfig.parse(SAMPLE_SLIDE_CONFIG | {"seed": 5}, "the sample slide")
         write_slide(config, folder, path.stem)
     return path
 
 
 def _layers(name: str, values: dict[str, Any]) -> list[LayerData]:
     """Draw a phantom of 900 x 1200 pixels and describe it as a layer."""
-    from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+    from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
     from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
     config = LesionPhantomConfig.parse({"size": (900, 1200)} | values, name)

@@ -18,23 +18,23 @@ class CaseRows(QObject):
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: dict[int, tuple[str, dict[Path, Row]]] = {}
+        self._rows: dict[int, tuple[str, dict[Path, Row]]] = {}
 
-    def tell(self, teller: int, case: str, rows: Mapping[Path, Row]) -> None:
+    def set_rows(self, owner: int, case: str, rows: Mapping[Path, Row]) -> None:
         """Take what a Case dock says; it takes the place of what the same one said before."""
         told = (case, {path.absolute(): dict(row) for path, row in rows.items()})
-        if rows and self._told.get(teller) != told:
-            self._told[teller] = told
+        if rows and self._rows.get(owner) != told:
+            self._rows[owner] = told
             self.changed.emit()
-        elif not rows and self._told.pop(teller, None) is not None:
+        elif not rows and self._rows.pop(owner, None) is not None:
             self.changed.emit()
 
-    def of(self, path: Path) -> tuple[str, Row]:
+    def find(self, path: Path) -> tuple[str, Row]:
         """Give what is known of an image.
 
         What the case is called, empty where none has the image; and columns to text.
         """
-        for case, rows in self._told.values():
+        for case, rows in self._rows.values():
             if path.absolute() in rows:
                 return case, rows[path.absolute()]
         return "", {}

@@ -23,22 +23,22 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.data.cells import meanings
-from napari_melanoma.data.harmonize import HarmoniseReport, listed
-from napari_melanoma.data.mapping import TableMapping, write_mapping
-from napari_melanoma.data.table_schema import COLUMNS, column_named
-from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
+from napari_melanoma.data.harmonize import HarmonizeReport, list_counts
+from napari_melanoma.data.table_cells import find_column_meanings
+from napari_melanoma.data.table_mapping import TableMapping, write_mapping
+from napari_melanoma.data.table_schema import COLUMNS, find_column
+from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.ui.body_map import chart as body_words
-from napari_melanoma.ui.widgets.editors import StillCombo
-from napari_melanoma.ui.widgets.job import Job, Work
-from napari_melanoma.ui.widgets.look import PRIMARY, Words, named, quiet
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
+from napari_melanoma.ui.widgets.style import PRIMARY, WrappedLabel, named, quiet_label
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import Progress, RunContext
     from napari_melanoma.data.check import TablePreview
 
-OWN, LEFT_OUT = "*", ""  # what a choice holds that is none of our columns
-OWN_PREFIX = "own_"  # of a column that is to stay although its name says that it is one of ours
+KEEP_COLUMN, DROP_COLUMN = "*", ""  # what a choice holds that is none of our columns
+KEPT_PREFIX = "own_"  # of a column that is to stay although its name says that it is one of ours
 GUESSED = "guess"
 
 
@@ -50,15 +50,15 @@ class ColumnsTable(QWidget):
     def __init__(self, samples: Mapped[str, tuple[str, ...]], guess: TableMapping) -> None:
         super().__init__()
         named(self, "mapping_columns", "Columns of the table").setToolTip("")
-        self._choices: dict[str, StillCombo] = {}
+        self._choices: dict[str, NoWheelComboBox] = {}
         self._guessed: dict[str, QLabel] = {}
-        self._model = _choices(self)
+        self._model = _make_column_model(self)
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(2, 2, 2, 2)
         self._grid.setVerticalSpacing(4)
         self._grid.setColumnStretch(1, 1)
         for place, title in enumerate(("their column", "what stands there", "is our", "")):
-            self._grid.addWidget(quiet(title), 0, place)
+            self._grid.addWidget(quiet_label(title), 0, place)
         for number, (name, values) in enumerate(samples.items(), start=1):
             self._add(number, name, values, guess)
         self._grid.setRowStretch(len(samples) + 1, 1)
@@ -67,26 +67,30 @@ class ColumnsTable(QWidget):
     def columns(self) -> dict[str, str]:
         """What a mapping says of the columns: those that just stay are not named."""
         found = {name: box.currentData() for name, box in self._choices.items()}
-        own = {name: OWN_PREFIX + name for name, ours in found.items() if ours == OWN and meanings(name)}
-        return {name: ours for name, ours in found.items() if ours != OWN} | own
+        own = {
+            name: KEPT_PREFIX + name
+            for name, ours in found.items()
+            if ours == KEEP_COLUMN and find_column_meanings(name)
+        }
+        return {name: ours for name, ours in found.items() if ours != KEEP_COLUMN} | own
 
     def set_columns(self, columns: Mapped[str, str]) -> None:
         """Show what a mapping says; ``changed`` is not emitted."""
         for name, box in self._choices.items():
-            ours = columns.get(name, OWN)
-            box.setCurrentIndex(max(0, box.findData(OWN if ours == OWN_PREFIX + name else ours)))
+            ours = columns.get(name, KEEP_COLUMN)
+            box.setCurrentIndex(max(0, box.findData(KEEP_COLUMN if ours == KEPT_PREFIX + name else ours)))
             self._guessed[name].clear()
 
     def _add(self, number: int, name: str, values: tuple[str, ...], guess: TableMapping) -> None:
         said = QLabel(name)
         said.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        shown = _Elided(", ".join(values) if values else "(nothing)")
+        shown = _ElidedLabel(", ".join(values) if values else "(nothing)")
         shown.setToolTip("\n".join(values))
-        box = named(StillCombo(), f"column_{name}", f"What {name} is")
+        box = named(NoWheelComboBox(), f"column_{name}", f"What {name} is")
         box.setModel(self._model)
         box.setMinimumContentsLength(22)
-        box.setCurrentIndex(max(0, box.findData(guess.columns.get(name, OWN))))
-        mark = quiet(GUESSED if name in guess.columns else "")
+        box.setCurrentIndex(max(0, box.findData(guess.columns.get(name, KEEP_COLUMN))))
+        mark = quiet_label(GUESSED if name in guess.columns else "")
         mark.setToolTip("Guessed from the name of the column, or from what stands in it")
         box.activated.connect(lambda _, name=name: self._on_chosen(name))
         for place, widget in enumerate((said, shown, box, mark)):
@@ -98,7 +102,7 @@ class ColumnsTable(QWidget):
         self.changed.emit()
 
 
-class _Elided(QLabel):
+class _ElidedLabel(QLabel):
     """A line that takes the room it gets and shows by dots that there is more."""
 
     def __init__(self, text: str) -> None:
@@ -115,12 +119,12 @@ class _Elided(QLabel):
         painter.drawText(self.contentsRect(), where, fitting)
 
 
-def _choices(parent: QWidget) -> QStandardItemModel:
+def _make_column_model(parent: QWidget) -> QStandardItemModel:
     """Our columns to choose from; one model for all the boxes."""
     model = QStandardItemModel(parent)
     for said, value, tip in (
-        ("keep it as it is", OWN, "The column stays in the table under its own name"),
-        ("leave it out", LEFT_OUT, "The column is not taken"),
+        ("keep it as it is", KEEP_COLUMN, "The column stays in the table under its own name"),
+        ("leave it out", DROP_COLUMN, "The column is not taken"),
         *((f"{column.title} ({column.name})", column.name, column.description) for column in COLUMNS),
     ):
         item = QStandardItem(said)
@@ -132,15 +136,15 @@ def _choices(parent: QWidget) -> QStandardItemModel:
 
 WIDTH_PX, HEIGHT_PX = 680, 620
 READING = "Reading the table ..."
-UNDERSTOOD = "All words are understood."
-MOST_VALUES = 3
+ALL_UNDERSTOOD = "All words are understood."
+MAX_VALUES = 3
 
 
 class MappingDialog(QDialog):
     """Asks what a table means."""
 
     mapping_chosen = Signal(object)
-    read = Signal()
+    table_read = Signal()
 
     def __init__(self, path: Path, parent: QWidget, mapping: TableMapping | None = None) -> None:
         super().__init__(parent)
@@ -148,18 +152,18 @@ class MappingDialog(QDialog):
         self.setWindowTitle(f"What the columns of {path.name} mean")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.path = path
-        self._given = mapping
+        self._initial_mapping = mapping
         self.columns: ColumnsTable | None = None
         self.words = WordsTable()
-        self._report: HarmoniseReport | None = None
-        self._job: Job | None = None
-        self._said = Words(READING)
-        named(self._said, "mapping_said", "What was found").setToolTip("")
+        self._report: HarmonizeReport | None = None
+        self._job: BackgroundJob | None = None
+        self._status_label = WrappedLabel(READING)
+        named(self._status_label, "mapping_said", "What was found").setToolTip("")
         self._title = QLabel("<b>Words that were not understood</b>: say what they mean, or keep them as they are.")
         self._title.setWordWrap(True)
         self._buttons = QDialogButtonBox()
-        self._use = QPushButton("Use this mapping")
-        self._save = QPushButton("Save it ...")
+        self._use_button = QPushButton("Use this mapping")
+        self._save_button = QPushButton("Save it ...")
         self._build()
         self.finished.connect(self._stop)
         self._start(partial(_preview, path))
@@ -179,79 +183,81 @@ class MappingDialog(QDialog):
         try:
             write_mapping(path, self.mapping)
         except MelanomaError as error:
-            self._said.setText(str(error))
+            self._status_label.setText(str(error))
         else:
-            self._said.setText(f"Saved as {path.name}. {self._summary()}")
+            self._status_label.setText(f"Saved as {path.name}. {self._summary()}")
 
     def _build(self) -> None:
-        named(self._use, "mapping_use", "Use this mapping")
-        named(self._save, "mapping_save", "Save the mapping", "Keep the mapping as a TOML file for the next table")
+        named(self._use_button, "mapping_use", "Use this mapping")
+        named(
+            self._save_button, "mapping_save", "Save the mapping", "Keep the mapping as a TOML file for the next table"
+        )
         cancel = named(QPushButton("Cancel"), "mapping_cancel", "Cancel", "Take nothing of the table")
         for button, role in (
-            (self._use, QDialogButtonBox.ButtonRole.AcceptRole),
-            (self._save, QDialogButtonBox.ButtonRole.ActionRole),
+            (self._use_button, QDialogButtonBox.ButtonRole.AcceptRole),
+            (self._save_button, QDialogButtonBox.ButtonRole.ActionRole),
             (cancel, QDialogButtonBox.ButtonRole.RejectRole),
         ):
             self._buttons.addButton(button, role)
-        self._use.setDefault(True)
-        self._use.setStyleSheet(f"QPushButton:enabled {{ background-color: {PRIMARY}; color: white; }}")
+        self._use_button.setDefault(True)
+        self._use_button.setStyleSheet(f"QPushButton:enabled {{ background-color: {PRIMARY}; color: white; }}")
         self._buttons.accepted.connect(self._on_use)
         self._buttons.rejected.connect(self.reject)
-        self._save.clicked.connect(self._on_save)
-        self.words.changed.connect(self._tell)
+        self._save_button.clicked.connect(self._on_save)
+        self.words.changed.connect(self._update_text)
         self._columns_area, self._words_area = _scroll(QWidget()), _scroll(self.words)
         column = QVBoxLayout(self)
-        column.addWidget(quiet("Guesses stand beside what was guessed: correct what is wrong."))
+        column.addWidget(quiet_label("Guesses stand beside what was guessed: correct what is wrong."))
         column.addWidget(self._columns_area, 3)
         column.addWidget(self._title)
         column.addWidget(self._words_area, 2)
-        column.addWidget(self._said)
+        column.addWidget(self._status_label)
         column.addWidget(self._buttons)
-        self._enable(False)
+        self._set_enabled(False)
         self._show_words(False)
         self.resize(WIDTH_PX, HEIGHT_PX)
 
-    def _enable(self, on: bool) -> None:
-        for button in (self._use, self._save):
+    def _set_enabled(self, on: bool) -> None:
+        for button in (self._use_button, self._save_button):
             button.setEnabled(on)
 
     def _show_words(self, any_left: bool) -> None:
         self._title.setVisible(any_left)
         self._words_area.setVisible(any_left)
 
-    def _on_read(self, found: TablePreview | HarmoniseReport) -> None:
+    def _on_read(self, found: TablePreview | HarmonizeReport) -> None:
         self._job = None
-        if isinstance(found, HarmoniseReport):
+        if isinstance(found, HarmonizeReport):
             self._on_report(found)
         else:
             self._on_preview(found)
 
-    def _on_report(self, report: HarmoniseReport) -> None:
+    def _on_report(self, report: HarmonizeReport) -> None:
         self._report = report
         self.words.show_unmapped(report.unmapped)
-        self._show_words(self.words.any)
-        self._tell()
-        self.read.emit()
+        self._show_words(self.words.has_words)
+        self._update_text()
+        self.table_read.emit()
 
     def _on_preview(self, preview: TablePreview) -> None:
         self.columns = ColumnsTable(preview.samples, preview.guess)
-        if self._given is not None:
-            self.columns.set_columns(self._given.columns)
-            self.words.set_words(self._given.words)
+        if self._initial_mapping is not None:
+            self.columns.set_columns(self._initial_mapping.columns)
+            self.words.set_words(self._initial_mapping.words)
         self.columns.changed.connect(self._survey)
         self._columns_area.setWidget(self.columns)
-        self._enable(True)
+        self._set_enabled(True)
         self._survey()
 
     def _survey(self) -> None:
         """Read the whole table with the columns as they are; words that are chosen are listed nevertheless."""
         self._start(partial(_survey, self.path, self.mapping.model_copy(update={"words": {}})))
 
-    def _start(self, work: Work) -> None:
+    def _start(self, work: JobFunction) -> None:
         """Read in a thread; what is being read for earlier choices is of no use any more."""
         self._stop()
-        self._said.setText(READING)
-        job = self._job = Job(work)
+        self._status_label.setText(READING)
+        job = self._job = BackgroundJob(work)
         job.progressed.connect(self._on_progress)
         job.succeeded.connect(self._on_read)
         job.failed.connect(self._on_failed)
@@ -263,10 +269,10 @@ class MappingDialog(QDialog):
             self._job = None
 
     def _on_progress(self, progress: Progress) -> None:
-        self._said.setText(f"{READING} {progress.done:,} rows")
+        self._status_label.setText(f"{READING} {progress.done:,} rows")
 
-    def _tell(self) -> None:
-        self._said.setText(self._summary())
+    def _update_text(self) -> None:
+        self._status_label.setText(self._summary())
 
     def _summary(self) -> str:
         """Say what becomes of the table."""
@@ -274,16 +280,19 @@ class MappingDialog(QDialog):
         if report is None:
             return READING
         said = [f"{report.rows:,} row{'' if report.rows == 1 else 's'} read."]
-        left = self.words.left
-        said.append(f"{left:,} cell{'' if left == 1 else 's'} not understood: kept as given." if left else UNDERSTOOD)
+        left = self.words.unmapped_count
+        said.append(
+            f"{left:,} cell{'' if left == 1 else 's'} not understood: kept as given." if left else ALL_UNDERSTOOD
+        )
         said += [
-            f"Impossible in {column}: {listed(values, MOST_VALUES)}." for column, values in report.impossible.items()
+            f"Impossible in {column}: {list_counts(values, MAX_VALUES)}."
+            for column, values in report.impossible.items()
         ]
         return " ".join(said)
 
     def _on_failed(self, error: Exception) -> None:
         self._job = None
-        self._said.setText(str(error))
+        self._status_label.setText(str(error))
 
     def _on_use(self) -> None:
         self.mapping_chosen.emit(self.mapping)
@@ -313,14 +322,14 @@ def _preview(path: Path, run: RunContext) -> TablePreview:
     return preview_table(path)
 
 
-def _survey(path: Path, mapping: TableMapping, run: RunContext) -> HarmoniseReport:
+def _survey(path: Path, mapping: TableMapping, run: RunContext) -> HarmonizeReport:
     from napari_melanoma.data.check import survey_table
 
     return survey_table(path, mapping, run=run)
 
 
-MOST = 150  # rows that are shown; the most frequent words come first
-PLACES = ("site", "sub_site")
+MAX_ROWS = 150  # rows that are shown; the most frequent words come first
+SITE_COLUMNS = ("site", "sub_site")
 WordRows = dict[str, dict[str, str]]
 
 
@@ -350,12 +359,12 @@ class WordsTable(QWidget):
         return found
 
     @property
-    def any(self) -> bool:
+    def has_words(self) -> bool:
         """Whether there is a word to choose for."""
         return bool(self._counts)
 
     @property
-    def left(self) -> int:
+    def unmapped_count(self) -> int:
         """How many cells hold a word for which nothing is chosen."""
         return sum(count for key, count in self._counts.items() if not self._chosen.get(key))
 
@@ -368,17 +377,17 @@ class WordsTable(QWidget):
         found = {
             (column, word): count
             for column, words in unmapped.items()
-            if column_named(column) is not None
+            if find_column(column) is not None
             for word, count in words.items()
         }
         self._counts = dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
         self._clear()
-        for number, (column, word) in enumerate(list(self._counts)[:MOST]):
+        for number, (column, word) in enumerate(list(self._counts)[:MAX_ROWS]):
             self._add(number, column, word)
-        if len(self._counts) > MOST:
-            more = quiet(f"and {len(self._counts) - MOST:,} words more, none of them in more rows")
-            self._grid.addWidget(more, MOST, 0, 1, 4)
-        self._grid.setRowStretch(MOST + 1, 1)
+        if len(self._counts) > MAX_ROWS:
+            more = quiet_label(f"and {len(self._counts) - MAX_ROWS:,} words more, none of them in more rows")
+            self._grid.addWidget(more, MAX_ROWS, 0, 1, 4)
+        self._grid.setRowStretch(MAX_ROWS + 1, 1)
 
     def _clear(self) -> None:
         while (item := self._grid.takeAt(0)) is not None:
@@ -387,24 +396,24 @@ class WordsTable(QWidget):
                 widget.deleteLater()
 
     def _add(self, number: int, column: str, word: str) -> None:
-        known, count = column_named(column), self._counts[column, word]
+        known, count = find_column(column), self._counts[column, word]
         title = known.title if known else column
         said = QLabel(word)
         said.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        box = named(StillCombo(), f"word_{column}_{word}", f"What {word} means", f"{title}: what '{word}' means")
+        box = named(NoWheelComboBox(), f"word_{column}_{word}", f"What {word} means", f"{title}: what '{word}' means")
         box.setModel(self._model(column))
         box.setMinimumContentsLength(22)
         box.setCurrentIndex(max(0, box.findData(self._chosen.get((column, word), ""))))
         box.activated.connect(lambda _, key=(column, word), box=box: self._on_chosen(key, box.currentData()))
-        rows = quiet(f"{count:,} row{'' if count == 1 else 's'}")
-        for place, widget in enumerate((quiet(title), said, rows, box)):
+        rows = quiet_label(f"{count:,} row{'' if count == 1 else 's'}")
+        for place, widget in enumerate((quiet_label(title), said, rows, box)):
             self._grid.addWidget(widget, number, place)
 
     def _model(self, column: str) -> QStandardItemModel:
         """Our words for a column; one model for all the boxes."""
         if column not in self._models:
             model = self._models[column] = QStandardItemModel(self)
-            for said, word in (("keep it as it is", ""), ("Unknown", UNKNOWN), *_words(column)):
+            for said, word in (("keep it as it is", ""), ("Unknown", UNKNOWN), *_list_words(column)):
                 item = QStandardItem(said)
                 item.setData(word, Qt.ItemDataRole.UserRole)
                 model.appendRow(item)
@@ -415,12 +424,12 @@ class WordsTable(QWidget):
         self.changed.emit()
 
 
-def _words(column: str) -> list[tuple[str, str]]:
+def _list_words(column: str) -> list[tuple[str, str]]:
     """What may stand in a column: titles and words."""
-    if column in PLACES:
-        return [(body_words.title(word), word) for word in body_words.words()]
-    known = column_named(column)
+    if column in SITE_COLUMNS:
+        return [(body_words.site_title(word), word) for word in body_words.list_site_words()]
+    known = find_column(column)
     if known is None or known.kind not in ("word", "yes_no"):
         return []
-    words = taxonomy(known.taxonomy or "yes_no")
+    words = load_taxonomy(known.taxonomy or "yes_no")
     return [(words.title(word), word) for word in words.words if word != UNKNOWN]

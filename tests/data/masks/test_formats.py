@@ -20,10 +20,10 @@ from skimage.draw import polygon2mask
 from skimage.measure import find_contours
 
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.data.masks.areas import decode, decompress, fill, resized
-from napari_melanoma.data.masks.formats import read_masks, recognise
-from napari_melanoma.data.masks.values import ImageNames
-from napari_melanoma.imaging.masks import filled
+from napari_melanoma.data.masks.areas import decode_run_lengths, decompress_run_lengths, fill_rings, resize_mask
+from napari_melanoma.data.masks.formats import detect_format, read_masks
+from napari_melanoma.data.masks.label_values import ImageNames
+from napari_melanoma.imaging.masks import fill_mask_holes
 
 SHAPE = (20, 30)
 SQUARE = [[4, 2], [14, 2], [14, 12], [4, 12]]  # x, y
@@ -139,13 +139,13 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_what_a_format_draws(case: Case, tmp_path: Path) -> None:
     path = written(tmp_path, case.content)
-    assert recognise(path) == recognise(tmp_path) == case.format
+    assert detect_format(path) == detect_format(tmp_path) == case.format
     (one,), left_out = read_masks(path)
     assert left_out == []
     assert (one.label, one.diagnosis) == (case.label, case.diagnosis)
     assert [one.image.replace("\\", "/").split("/")[-1].split(".")[0], one.size in (None, SHAPE)] == ["photo", True]
     assert np.array_equal(one.area.draw(SHAPE, SHAPE), case.expected)
-    assert one.area.points_outside(SHAPE) == 0
+    assert one.area.count_points_outside(SHAPE) == 0
     double = one.area.draw(SHAPE, (40, 60))
     assert np.count_nonzero(double ^ np.kron(case.expected, np.ones((2, 2), bool))) <= 8  # corners of scaled pictures
 
@@ -183,7 +183,7 @@ def test_whatever_is_wrong_in_a_file_is_said_in_words(tmp_path_factory, data: st
     with suppress(DataSetError):  # any other error fails the test
         objects, _ = read_masks(path)
         for one in objects:
-            assert one.area.points_outside(SHAPE) >= 0
+            assert one.area.count_points_outside(SHAPE) >= 0
             assert one.area.draw(one.size or SHAPE, SHAPE).shape == SHAPE
 
 
@@ -201,7 +201,7 @@ def test_pictures(tmp_path: Path) -> None:
     Image.fromarray(DRAWN.astype(np.uint8)).save(tmp_path / "b_segmentation.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     (tmp_path / "notes.txt").write_text("none", encoding="utf-8")
-    assert recognise(tmp_path) == "png"
+    assert detect_format(tmp_path) == "png"
     objects, left_out = read_masks(tmp_path)
     assert left_out == ["files that are no pictures (broken.png)"]
     assert {one.image: one.size for one in objects} == {"b_segmentation.png": SHAPE, "a.png": SHAPE}
@@ -222,7 +222,7 @@ LEFT_OUT = [
 @pytest.mark.parametrize(("content", "said"), LEFT_OUT, ids=[said for _, said in LEFT_OUT])
 def test_what_encloses_nothing_is_left_out(content: Any, said: str, tmp_path: Path) -> None:
     written(tmp_path, content, "a.json")
-    kind = recognise(tmp_path)
+    kind = detect_format(tmp_path)
     whole = {"coco": coco([[4, 2, 14, 2, 14, 12]]), "labelme": labelme(SQUARE), "geojson": geojson("Polygon", [SQUARE])}
     written(tmp_path, whole[kind], "b.json")
     objects, left_out = read_masks(tmp_path, kind)
@@ -288,10 +288,10 @@ def test_paths_that_hold_nothing(tmp_path: Path) -> None:
 def test_points_outside_are_counted_and_cut_off(tmp_path: Path) -> None:
     outline = [[4, -5], [14, -5], [14, 12], [4, 12.4]]
     ((one,), _) = read_masks(written(tmp_path, labelme(outline)))
-    assert one.area.points_outside(SHAPE) == 2
+    assert one.area.count_points_outside(SHAPE) == 2
     assert np.array_equal(one.area.draw(SHAPE, SHAPE), box(0, 4, 12, 14))
     ((far,), _) = read_masks(written(tmp_path, labelme([[-1e18, -1e18], [1e18, -1e18], [1e18, 1e18], [-1e18, 1e18]])))
-    assert far.area.points_outside(SHAPE) == 4
+    assert far.area.count_points_outside(SHAPE) == 4
     assert far.area.draw(SHAPE, SHAPE).all()
 
 
@@ -299,7 +299,7 @@ def test_filling_agrees_with_another_library() -> None:
     angles = np.linspace(0, 2 * np.pi, 41)[:-1]
     radius = 30 + 9 * np.sin(5 * angles)
     outline = np.stack([40.3 + radius * np.sin(angles), 50.7 + radius * np.cos(angles)], axis=1)
-    assert np.array_equal(fill([outline + 0.5], (80, 100)), polygon2mask((80, 100), outline))
+    assert np.array_equal(fill_rings([outline + 0.5], (80, 100)), polygon2mask((80, 100), outline))
 
 
 masks = arrays(bool, st.tuples(st.integers(2, 24), st.integers(2, 24)))
@@ -313,13 +313,13 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
 @given(masks)
 def test_polygons_bring_a_mask_back(mask: np.ndarray) -> None:
     rings = outlines(mask)
-    assert np.array_equal(fill([ring[:, ::-1] for ring in rings], mask.shape), mask)
+    assert np.array_equal(fill_rings([ring[:, ::-1] for ring in rings], mask.shape), mask)
 
 
 @settings(max_examples=40)
 @given(mask=masks, kind=st.sampled_from(["coco", "labelme", "geojson"]))
 def test_files_of_polygons_bring_a_mask_back(mask: np.ndarray, kind: str, tmp_path_factory) -> None:
-    mask = mask if kind == "geojson" else filled(mask)  # the others have no holes
+    mask = mask if kind == "geojson" else fill_mask_holes(mask)  # the others have no holes
     rings = [ring.tolist() for ring in outlines(mask)]
     if not rings:
         return
@@ -364,8 +364,8 @@ def compressed(counts: list[int]) -> str:
 @given(masks)
 def test_run_lengths_bring_a_mask_back(mask: np.ndarray) -> None:
     counts = encoded(mask)
-    assert np.array_equal(decode(counts, mask.shape), mask)
-    assert decompress(compressed(counts)) == counts
+    assert np.array_equal(decode_run_lengths(counts, mask.shape), mask)
+    assert decompress_run_lengths(compressed(counts)) == counts
 
 
 # As other programs write them.
@@ -380,7 +380,7 @@ COMPRESSED = [
 
 @pytest.mark.parametrize(("text", "counts"), COMPRESSED)
 def test_compressed_run_lengths(text: str, counts: list[int]) -> None:
-    assert decompress(text) == counts
+    assert decompress_run_lengths(text) == counts
     assert compressed(counts) == text
 
 
@@ -390,8 +390,8 @@ def test_a_compressed_file_is_drawn(tmp_path: Path) -> None:
 
 
 def test_scaling_a_mask() -> None:
-    assert resized(DRAWN, SHAPE) is DRAWN
-    assert np.array_equal(resized(DRAWN, (10, 15)), box(1, 2, 6, 7, (10, 15)))
+    assert resize_mask(DRAWN, SHAPE) is DRAWN
+    assert np.array_equal(resize_mask(DRAWN, (10, 15)), box(1, 2, 6, 7, (10, 15)))
 
 
 NAMES = [

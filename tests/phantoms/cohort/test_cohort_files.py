@@ -12,10 +12,10 @@ import pytest
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.data.dataset import read_dataset
-from napari_melanoma.data.table_schema import check_value, column_named
+from napari_melanoma.data.table_schema import check_value, find_column
 from napari_melanoma.phantoms.cohort import cohort
-from napari_melanoma.phantoms.cohort.cohort import Patch, each_done, slide_config, write_cohort
-from napari_melanoma.phantoms.cohort.law import CohortConfig, Patient, draw_patients
+from napari_melanoma.phantoms.cohort.cohort import CohortPatch, make_slide_config, run_tasks, write_cohort
+from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, Patient, draw_patients
 
 CONFIG = CohortConfig(seed=1, count=12, patch_mm=0.5, patch_px=64)
 
@@ -25,7 +25,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Patches that take no time, and the names of those that were drawn."""
     drawn: list[str] = []
 
-    def draw(patient: Patient, config: CohortConfig) -> Patch:
+    def draw(patient: Patient, config: CohortConfig) -> CohortPatch:
         drawn.append(patient.name)
         rgb = np.random.default_rng(patient.seed).integers(0, 256, (64, 64, 3), np.uint8)
         mask = np.zeros((64, 64), bool)
@@ -38,7 +38,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             "necrosis_in_view_mm2": 0.1,
             "clark": 4,
         }
-        return Patch(rgb, mask, ~mask, said)
+        return CohortPatch(rgb, mask, ~mask, said)
 
     monkeypatch.setattr(cohort, "draw_patch", draw)
     return drawn
@@ -55,7 +55,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("cohorts") / "one"
     with pytest.MonkeyPatch.context() as patched:  # a look takes longer to prepare than to be drawn
         patched.setattr(
-            cohort, "slide_config", lambda *which: slide_config(*which).model_copy(update={"look": "slate"})
+            cohort, "make_slide_config", lambda *which: make_slide_config(*which).model_copy(update={"look": "slate"})
         )
         write_cohort(CONFIG, out)
     return out
@@ -74,7 +74,7 @@ def test_it_is_a_data_set_with_nothing_wrong(drawn: Path) -> None:
 def test_every_cell_is_in_the_words_of_the_table(drawn: Path) -> None:
     for row in table(drawn / "dataset.csv"):
         for name, text in row.items():
-            column = column_named(name)
+            column = find_column(name)
             assert column is None or check_value(column, text) == "", (name, text)
         assert all(row[name] for name in ("depth_mm", "age", "sex", "site", "clark", "metastasis"))
         assert (row["split"] == "test") == (row["fold"] == "")
@@ -137,7 +137,7 @@ def test_whole_slides_of_those_kept_back_lie_beside_their_table(
         (place / "slides").mkdir(exist_ok=True)
         (place / "slides" / f"{patient.name}.tif").touch()
 
-    monkeypatch.setattr(cohort, "write_slide_of", write)
+    monkeypatch.setattr(cohort, "write_patient_slide", write)
     written = write_cohort(CONFIG.model_copy(update={"slides": 2}), tmp_path / "cohort")
     rows = table(tmp_path / "cohort" / "slides" / "patients.csv")
     assert written.slides == len(rows) == 2
@@ -153,15 +153,15 @@ def test_whole_slides_of_those_kept_back_lie_beside_their_table(
 @pytest.mark.parametrize("processes", [1, 2])
 def test_tasks_are_done_by_one_process_or_several(tmp_path: Path, processes: int) -> None:
     marks = [tmp_path / f"{number}.txt" for number in range(4)]
-    assert sorted(each_done(Path.touch, marks, processes, RunContext())) == marks
+    assert sorted(run_tasks(Path.touch, marks, processes, RunContext())) == marks
     assert all(mark.exists() for mark in marks)
 
 
 def test_what_goes_wrong_in_another_process_arrives_here(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        list(each_done(Path.unlink, [tmp_path / "a", tmp_path / "b"], 2, RunContext()))
+        list(run_tasks(Path.unlink, [tmp_path / "a", tmp_path / "b"], 2, RunContext()))
     with pytest.raises(MelanomaError, match="--processes"):
-        list(each_done(_die, [0, 1], 2, RunContext()))
+        list(run_tasks(_die, [0, 1], 2, RunContext()))
 
 
 def _die(number: int) -> None:

@@ -7,19 +7,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_melanoma.phantoms.cohort.law import LAW, SITES, Facts, answers, area_under_curve, draw_facts, expected_areas
+from napari_melanoma.phantoms.cohort.risk_law import (
+    LAW,
+    SITES,
+    RiskFactors,
+    area_under_curve,
+    draw_risk_factors,
+    expected_aucs,
+    optimal_scores,
+)
 
 ROWS = 100_000
 
 
 @pytest.fixture(scope="module")
-def facts() -> Facts:
-    return draw_facts(np.random.default_rng(7), ROWS)
+def facts() -> RiskFactors:
+    return draw_risk_factors(np.random.default_rng(7), ROWS)
 
 
 @pytest.fixture(scope="module")
 def areas() -> dict[str, float]:
-    found = expected_areas()
+    found = expected_aucs()
     return {name: area for name, area in found.items() if area is not None}
 
 
@@ -34,12 +42,12 @@ def test_all_together_reach_what_the_pages_say_and_every_part_less(areas: dict[s
     assert areas["table"] < areas["all"] - 0.03
 
 
-def test_half_of_all_have_a_metastasis(facts: Facts) -> None:
+def test_half_of_all_have_a_metastasis(facts: RiskFactors) -> None:
     assert LAW.probability(facts).mean() == pytest.approx(0.5, abs=0.01)
 
 
 @pytest.mark.parametrize("part", ["log_depth", "ulceration", "decade", "male", "site", "necrosis"])
-def test_without_any_one_of_its_parts_the_answer_is_worse(facts: Facts, part: str) -> None:
+def test_without_any_one_of_its_parts_the_answer_is_worse(facts: RiskFactors, part: str) -> None:
     truth = np.random.default_rng(1).random(ROWS) < LAW.probability(facts)
     zero = (0.0,) * len(SITES) if part == "site" else 0.0
     without = replace(LAW, **{part: zero}).probability(facts)
@@ -47,15 +55,15 @@ def test_without_any_one_of_its_parts_the_answer_is_worse(facts: Facts, part: st
     assert lost > 0.002
 
 
-def test_the_answer_without_the_image_is_the_mean_over_what_it_may_show(facts: Facts) -> None:
+def test_the_answer_without_the_image_is_the_mean_over_what_it_may_show(facts: RiskFactors) -> None:
     thick = (facts.depth_mm > 1.0) & (facts.depth_mm < 1.3) & (facts.age > 55) & (facts.age < 65)
     assert LAW.probability(facts)[thick].mean() == pytest.approx(
         LAW.probability_without_image(facts)[thick].mean(), abs=0.01
     )
 
 
-def test_what_the_image_shows_cannot_be_told_from_the_patient(facts: Facts) -> None:
-    parts = answers(facts)
+def test_what_the_image_shows_cannot_be_told_from_the_patient(facts: RiskFactors) -> None:
+    parts = optimal_scores(facts)
     assert np.corrcoef(parts["patient"], parts["necrosis"])[0, 1] == pytest.approx(0, abs=0.01)
     assert np.corrcoef(parts["patient"], np.log(parts["depth"]))[0, 1] == pytest.approx(0, abs=0.01)
     assert not facts.necrotic[facts.depth_mm < 0.5].any()

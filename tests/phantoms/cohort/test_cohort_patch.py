@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.phantoms.cohort.cohort import Patch, coarsening, draw_patch, patch_box, slide_config
-from napari_melanoma.phantoms.cohort.law import CohortConfig, draw_patients
-from napari_melanoma.phantoms.slide.files import told
+from napari_melanoma.phantoms.cohort.cohort import (
+    CohortPatch,
+    choose_patch_box,
+    downsample_factor,
+    draw_patch,
+    make_slide_config,
+)
+from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, draw_patients
+from napari_melanoma.phantoms.slide.files import describe_slide_truth
 from napari_melanoma.phantoms.slide.plan import plan_slide
-from napari_melanoma.phantoms.slide.render import render, truth
+from napari_melanoma.phantoms.slide.render import render_region, render_truth
 
 USUAL = CohortConfig(count=10)
 # A small view, so that little is drawn; 8 pixels of the slide make one of the patch.
@@ -21,7 +27,7 @@ PATIENT = replace(draw_patients(USUAL)[0], depth_mm=0.7, ulcerated=False, necros
 
 
 @pytest.fixture(scope="module")
-def patch() -> Patch:
+def patch() -> CohortPatch:
     return draw_patch(PATIENT, SMALL)
 
 
@@ -31,10 +37,12 @@ def patch() -> Patch:
 def test_surface_and_deepest_place_are_in_view_as_far_as_they_fit(depth_mm: float, fits: bool | None) -> None:
     for seed in (1, 2, 3):
         patient = replace(PATIENT, depth_mm=depth_mm, seed=seed)
-        plan = plan_slide(slide_config(patient, USUAL))
-        box, found = patch_box(plan, USUAL)
+        plan = plan_slide(make_slide_config(patient, USUAL))
+        box, found = choose_patch_box(plan, USUAL)
         assert fits in (None, found)
-        ends = np.array(told(plan)["sections"][0]["lesions"][0]["breslow_line"]) / coarsening(USUAL)
+        ends = np.array(describe_slide_truth(plan)["sections"][0]["lesions"][0]["breslow_line"]) / downsample_factor(
+            USUAL
+        )
         per_mm = USUAL.patch_px / 3
         within = (ends >= (box.top, box.left)) & (ends < (box.top + box.height, box.left + box.width))
         assert within[0].all()
@@ -46,28 +54,28 @@ def test_surface_and_deepest_place_are_in_view_as_far_as_they_fit(depth_mm: floa
             assert ends[1, 0] > box.top + box.height - 0.06 * per_mm
 
 
-def test_pixels_are_those_of_the_slide_made_coarser(patch: Patch) -> None:
-    plan = plan_slide(slide_config(PATIENT, SMALL))
-    place, step = patch.truth["patch"], coarsening(SMALL)
+def test_pixels_are_those_of_the_slide_made_coarser(patch: CohortPatch) -> None:
+    plan = plan_slide(make_slide_config(PATIENT, SMALL))
+    place, step = patch.truth["patch"], downsample_factor(SMALL)
     assert plan.config.mpp * step == pytest.approx(8.0) == place["mpp"]
-    fine = render(plan, 0, Box(place["top"] * step, place["left"] * step, 50 * step, 100 * step)).astype(float)
+    fine = render_region(plan, 0, Box(place["top"] * step, place["left"] * step, 50 * step, 100 * step)).astype(float)
     mean = fine.reshape(50, step, 100, step, 3).mean(axis=(1, 3))
     assert np.abs(mean - patch.rgb[:50]).max() <= 1.5
     assert patch.rgb.shape == (100, 100, 3)
 
 
-def test_masks_are_those_of_the_truth(patch: Patch) -> None:
-    plan = plan_slide(slide_config(PATIENT, SMALL))
+def test_masks_are_those_of_the_truth(patch: CohortPatch) -> None:
+    plan = plan_slide(make_slide_config(PATIENT, SMALL))
     place = patch.truth["patch"]
-    classes = truth(plan, coarsening(SMALL), Box(place["top"], place["left"], 100, 100))
-    assert np.array_equal(patch.tumour, classes == 3)
+    classes = render_truth(plan, downsample_factor(SMALL), Box(place["top"], place["left"], 100, 100))
+    assert np.array_equal(patch.tumor, classes == 3)
     assert patch.necrosis.any()
-    assert not (patch.necrosis & ~patch.tumour).any()
+    assert not (patch.necrosis & ~patch.tumor).any()
     assert patch.truth["necrosis_in_view_mm2"] == pytest.approx(patch.necrosis.sum() * 0.008**2, abs=1e-5)
     assert patch.truth["clark"] == patch.truth["slide"]["sections"][0]["lesions"][0]["clark_level"]
 
 
-def test_the_same_patient_gives_the_same_patch(patch: Patch) -> None:
+def test_the_same_patient_gives_the_same_patch(patch: CohortPatch) -> None:
     again = draw_patch(PATIENT, SMALL)
     assert np.array_equal(again.rgb, patch.rgb)
     assert again.truth == patch.truth
@@ -76,8 +84,8 @@ def test_the_same_patient_gives_the_same_patch(patch: Patch) -> None:
 @pytest.mark.parametrize(("patch_px", "step"), [(512, 6), (256, 12), (1000, 3), (3000, 1)])
 def test_a_slide_is_never_coarser_than_a_micrometre(patch_px: int, step: int) -> None:
     config = CohortConfig(count=10, patch_px=patch_px)
-    assert coarsening(config) == step
-    slide = slide_config(PATIENT, config)
+    assert downsample_factor(config) == step
+    slide = make_slide_config(PATIENT, config)
     assert slide.mpp <= 1
     assert slide.mpp * step * patch_px == pytest.approx(3000)
 
@@ -86,4 +94,4 @@ def test_every_patient_has_a_slide_that_the_tumour_fits_on() -> None:
     for number, depth in enumerate((0.2, 0.5, 3.0, 6.0)):
         for turn in (False, True):
             patient = replace(PATIENT, depth_mm=depth, seed=90 + number, ulcerated=turn, necrosis=0.0)
-            assert plan_slide(slide_config(patient, USUAL)).breslow_mm == pytest.approx(depth, abs=1e-3)
+            assert plan_slide(make_slide_config(patient, USUAL)).breslow_mm == pytest.approx(depth, abs=1e-3)

@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_melanoma.phantoms.cohort.cohort import slide_config
-from napari_melanoma.phantoms.cohort.law import (
+from napari_melanoma.phantoms.cohort.cohort import make_slide_config
+from napari_melanoma.phantoms.cohort.risk_law import (
     CohortConfig,
     Patient,
-    answers,
     area_under_curve,
+    collect_risk_factors,
     draw_patients,
-    facts_of,
+    optimal_scores,
 )
 
 CONFIG = CohortConfig(seed=3, count=600)
@@ -28,7 +28,10 @@ def patients() -> tuple[Patient, ...]:
 
 def areas(patients: tuple[Patient, ...]) -> dict[str, float]:
     truth = np.array([patient.metastasis for patient in patients])
-    return {name: area_under_curve(answer, truth) or 0 for name, answer in answers(facts_of(patients)).items()}
+    return {
+        name: area_under_curve(answer, truth) or 0
+        for name, answer in optimal_scores(collect_risk_factors(patients)).items()
+    }
 
 
 def test_the_same_seed_gives_the_same_patients_and_another_gives_others(patients: tuple[Patient, ...]) -> None:
@@ -76,7 +79,7 @@ def test_the_control_has_the_same_patients_and_nothing_to_learn(patients: tuple[
 
 
 def test_those_kept_back_have_looks_that_training_never_sees(patients: tuple[Patient, ...]) -> None:
-    families = {(one.split, slide_config(one, CONFIG).family) for one in patients[:60]}
+    families = {(one.split, make_slide_config(one, CONFIG).family) for one in patients[:60]}
     assert families == {("train", "train"), ("test", "test")}
 
 

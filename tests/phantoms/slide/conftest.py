@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
-from napari_melanoma.phantoms.slide.plan import SlidePlan, plan_slide
+from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan, plan_slide
 
 
-def planned(**values: Any) -> SlidePlan:
+def planned(**values: Any) -> PhantomSlidePlan:
     return plan_slide(SlidePhantomConfig.parse({"mpp": 1.0, "size": (2048, 2048), **values}, "a test"))
 
 
 @pytest.fixture(scope="session")
-def plan() -> SlidePlan:
+def plan() -> PhantomSlidePlan:
     """A melanoma of 0.6 mm with an ulcer and a naevus, and all artefacts."""
     return planned(
         seed=4,

@@ -14,7 +14,7 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
 from napari_melanoma.phantoms.slide.files import SlidePhantomFiles, write_slide
 from napari_melanoma.phantoms.slide.plan import plan_slide
-from napari_melanoma.phantoms.slide.render import render, truth
+from napari_melanoma.phantoms.slide.render import render_region, render_truth
 from napari_melanoma.slides.reading.opening import open_slide
 
 CONFIG = SlidePhantomConfig.parse(
@@ -40,7 +40,7 @@ def test_the_slide_reads_as_it_was_drawn(written: SlidePhantomFiles) -> None:
         assert (slide.info.pixel_size.y_um, slide.info.pixel_size.x_um) == (1.0, 1.0)
         for level in range(plan.levels):
             whole = Box(0, 0, *plan.level_size(level))
-            error = slide.read_region(level, whole).astype(int) - render(plan, level, whole)
+            error = slide.read_region(level, whole).astype(int) - render_region(plan, level, whole)
             assert np.abs(error).mean() < 6
             assert np.abs(error.mean(axis=(0, 1))).max() < 2
 
@@ -59,7 +59,7 @@ def test_outlines_drawn_again_give_the_truth(written: SlidePhantomFiles) -> None
     features = json.loads(written.outlines.read_text("utf-8"))["features"]
     names = [feature["properties"]["classification"]["name"] for feature in features]
     assert names == ["Tissue", "Keratin", "Epidermis", "Melanoma", "Naevus"]
-    classes = truth(plan_slide(CONFIG), 1, Box(0, 0, 1100, 1500))
+    classes = render_truth(plan_slide(CONFIG), 1, Box(0, 0, 1100, 1500))
     drawn = np.zeros(classes.shape, bool)
     for feature in features[3:]:
         kind, rings = feature["geometry"]["type"], feature["geometry"]["coordinates"]
@@ -75,7 +75,7 @@ def test_the_truth_tells_depth_area_and_every_parameter(written: SlidePhantomFil
     assert SlidePhantomConfig.parse(known["config"], "the truth") == CONFIG
     lesions = known["sections"][0]["lesions"]
     assert [lesion["class"] for lesion in lesions] == ["malignant", "benign"]
-    counted = (truth(plan_slide(CONFIG), 1, Box(0, 0, 1100, 1500)) == 3).sum() / 1e6
+    counted = (render_truth(plan_slide(CONFIG), 1, Box(0, 0, 1100, 1500)) == 3).sum() / 1e6
     assert sum(lesion["area_mm2"] for lesion in lesions) == pytest.approx(counted, rel=0.01)
 
 

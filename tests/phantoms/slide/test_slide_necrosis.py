@@ -8,50 +8,50 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.phantoms.slide.config import Kind
-from napari_melanoma.phantoms.slide.files import outlines, told
+from napari_melanoma.phantoms.slide.config import TissueKind
+from napari_melanoma.phantoms.slide.files import describe_slide_truth, make_annotations
 from napari_melanoma.phantoms.slide.ground import label_pixels
-from napari_melanoma.phantoms.slide.plan import SlidePlan
-from napari_melanoma.phantoms.slide.render import render, truth
+from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan
+from napari_melanoma.phantoms.slide.render import render_region, render_truth
 
 from .conftest import planned
 
 
-def dying(share: float, **lesions: Any) -> SlidePlan:
+def dying(share: float, **lesions: Any) -> PhantomSlidePlan:
     asked = {"breslow_mm": 0.9, "benign": 0, "necrosis": share, **lesions}
     return planned(seed=3, lesions=asked, artefacts={"dust": 0})
 
 
 @pytest.fixture(scope="module")
-def pair() -> tuple[SlidePlan, SlidePlan]:
+def pair() -> tuple[PhantomSlidePlan, PhantomSlidePlan]:
     """The same slide with and without."""
     return dying(0.25), dying(0.0)
 
 
-def test_a_slide_has_none_unless_it_is_asked_for(pair: tuple[SlidePlan, SlidePlan]) -> None:
+def test_a_slide_has_none_unless_it_is_asked_for(pair: tuple[PhantomSlidePlan, PhantomSlidePlan]) -> None:
     plain = planned(seed=3, lesions={"breslow_mm": 0.9, "benign": 0}, artefacts={"dust": 0})
     assert plain.config == pair[1].config
-    (lesion,) = told(plain)["sections"][0]["lesions"]
+    (lesion,) = describe_slide_truth(plain)["sections"][0]["lesions"]
     assert lesion["necrosis"] == {"area_mm2": 0, "share": 0.0, "outlines": []}
 
 
-def test_thickness_and_classes_stay_as_they_are(pair: tuple[SlidePlan, SlidePlan]) -> None:
+def test_thickness_and_classes_stay_as_they_are(pair: tuple[PhantomSlidePlan, PhantomSlidePlan]) -> None:
     dead, alive = pair
     assert dead.breslow_mm == alive.breslow_mm == pytest.approx(0.9)
     whole = Box(0, 0, 1024, 1024)
-    assert np.array_equal(truth(dead, 2, whole), truth(alive, 2, whole))
-    assert (label_pixels(dead.sections[0], whole, 2) == Kind.NECROSIS).any()
+    assert np.array_equal(render_truth(dead, 2, whole), render_truth(alive, 2, whole))
+    assert (label_pixels(dead.sections[0], whole, 2) == TissueKind.NECROSIS).any()
 
 
-def test_only_its_own_pixels_change_and_they_turn_pale(pair: tuple[SlidePlan, SlidePlan]) -> None:
+def test_only_its_own_pixels_change_and_they_turn_pale(pair: tuple[PhantomSlidePlan, PhantomSlidePlan]) -> None:
     from scipy.ndimage import binary_dilation
 
     dead, alive = pair
-    outline = np.array(told(dead)["sections"][0]["lesions"][0]["necrosis"]["outlines"][0])
+    outline = np.array(describe_slide_truth(dead)["sections"][0]["lesions"][0]["necrosis"]["outlines"][0])
     row, column = outline.mean(axis=0).astype(int) - 160
     box = Box(int(row), int(column), 320, 320)
-    with_it, without = render(dead, 0, box).astype(int), render(alive, 0, box).astype(int)
-    area = label_pixels(dead.sections[0], box) == Kind.NECROSIS
+    with_it, without = render_region(dead, 0, box).astype(int), render_region(alive, 0, box).astype(int)
+    area = label_pixels(dead.sections[0], box) == TissueKind.NECROSIS
     near = binary_dilation(area, iterations=16)
     assert near.mean() < 0.95
     assert np.array_equal(with_it[~near], without[~near])
@@ -60,20 +60,22 @@ def test_only_its_own_pixels_change_and_they_turn_pale(pair: tuple[SlidePlan, Sl
     assert np.ptp(with_it[area].mean(axis=0)) > 20  # pink, not white
 
 
-def test_outlines_have_the_size_and_share_that_are_told(pair: tuple[SlidePlan, SlidePlan]) -> None:
+def test_outlines_have_the_size_and_share_that_are_told(pair: tuple[PhantomSlidePlan, PhantomSlidePlan]) -> None:
     dead, _ = pair
-    (lesion,) = told(dead)["sections"][0]["lesions"]
+    (lesion,) = describe_slide_truth(dead)["sections"][0]["lesions"]
     known = lesion["necrosis"]
     assert 0.25 <= known["share"] < 0.35
     assert known["area_mm2"] == pytest.approx(known["share"] * lesion["area_mm2"], rel=0.01)
     for outline in map(np.array, known["outlines"]):
         across = np.ptp(outline, axis=0).max() * dead.config.mpp
         assert 100 < across < 750
-    counted = (label_pixels(dead.sections[0], Box(0, 0, 2048, 2048)) == Kind.NECROSIS).sum() / 1e6
+    counted = (label_pixels(dead.sections[0], Box(0, 0, 2048, 2048)) == TissueKind.NECROSIS).sum() / 1e6
     assert counted == pytest.approx(known["area_mm2"], rel=0.1)
 
 
-def test_outlines_lie_over_the_melanoma_in_the_files_for_qupath(pair: tuple[SlidePlan, SlidePlan]) -> None:
-    drawn = [(one.class_name, one.name) for one in outlines(pair[0])]
+def test_outlines_lie_over_the_melanoma_in_the_files_for_qupath(
+    pair: tuple[PhantomSlidePlan, PhantomSlidePlan],
+) -> None:
+    drawn = [(one.class_name, one.name) for one in make_annotations(pair[0])]
     assert drawn[-2:] == [("Melanoma", "Melanoma 1.1"), ("Necrosis", "Necrosis 1.1")]
-    assert "Necrosis" not in [one.class_name for one in outlines(pair[1])]
+    assert "Necrosis" not in [one.class_name for one in make_annotations(pair[1])]

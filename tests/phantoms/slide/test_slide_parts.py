@@ -6,15 +6,24 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.phantoms.slide.looks import NUMBER, bank, pick
-from napari_melanoma.phantoms.slide.shapes import Grid, area, blob, inside, perimeter, resampled, tube, uniform
+from napari_melanoma.phantoms.slide.looks import NUCLEUS_TYPE_INDEX, choose_stamps, make_stamp_bank
+from napari_melanoma.phantoms.slide.shapes import (
+    PointGrid,
+    blob_outline,
+    hash_uniform,
+    polygon_area,
+    polygon_perimeter,
+    rasterize_polygon,
+    resample_outline,
+    tube_outline,
+)
 
 SQUARE = np.array([[2.0, 1.0], [6.0, 1.0], [6.0, 4.0], [2.0, 4.0]])
 
 
 def filled(polygon: np.ndarray, box: Box, downsample: float = 1.0) -> np.ndarray:
     mask = np.zeros((box.height, box.width), bool)
-    part = inside(polygon, box, downsample)
+    part = rasterize_polygon(polygon, box, downsample)
     if part is not None:
         mask[part[0]] = part[1]
     return mask
@@ -24,14 +33,14 @@ def test_a_pixel_is_inside_if_its_centre_is() -> None:
     mask = filled(SQUARE, Box(0, 0, 6, 8))
     assert np.array_equal(np.argwhere(mask).min(axis=0), [1, 2])
     assert np.array_equal(np.argwhere(mask).max(axis=0), [3, 5])
-    assert mask.sum() == area(SQUARE) == 12
-    assert perimeter(SQUARE) == 14
+    assert mask.sum() == polygon_area(SQUARE) == 12
+    assert polygon_perimeter(SQUARE) == 14
 
 
 @pytest.mark.parametrize("downsample", [1.0, 2.0, 3.7])
 def test_a_polygon_is_the_same_whichever_box_is_asked(downsample: float) -> None:
     rng = np.random.default_rng(3)
-    polygon = blob(rng, (70.0, 60.0), (50.0, 40.0), 0.3)
+    polygon = blob_outline(rng, (70.0, 60.0), (50.0, 40.0), 0.3)
     whole = filled(polygon, Box(0, 0, 130, 150), downsample)
     for _ in range(10):
         top, left = rng.integers(0, 60, 2)
@@ -42,19 +51,19 @@ def test_a_polygon_is_the_same_whichever_box_is_asked(downsample: float) -> None
 def test_a_polygon_fills_what_matplotlib_says_it_does() -> None:
     from matplotlib.path import Path
 
-    polygon = blob(np.random.default_rng(5), (40.0, 30.0), (25.0, 20.0), 0.4)
+    polygon = blob_outline(np.random.default_rng(5), (40.0, 30.0), (25.0, 20.0), 0.4)
     rows, columns = np.mgrid[:64, :80] + 0.5
     expected = Path(polygon).contains_points(np.stack([columns.ravel(), rows.ravel()], axis=1)).reshape(64, 80)
     assert np.array_equal(filled(polygon, Box(0, 0, 64, 80)), expected)
 
 
 def test_a_polygon_elsewhere_is_not_met() -> None:
-    assert inside(SQUARE, Box(10, 10, 5, 5)) is None
+    assert rasterize_polygon(SQUARE, Box(10, 10, 5, 5)) is None
 
 
 def test_hashed_numbers_are_even_and_independent() -> None:
     row, column = np.indices((200, 200)) - 100
-    values = [uniform(row, column, name) for name in (1, 2)]
+    values = [hash_uniform(row, column, name) for name in (1, 2)]
     for value in values:
         assert 0 <= value.min() < 0.001
         assert 0.999 < value.max() < 1
@@ -64,7 +73,7 @@ def test_hashed_numbers_are_even_and_independent() -> None:
 
 
 def test_points_of_a_grid_do_not_depend_on_the_rectangle() -> None:
-    grid = Grid(10.0, 0.4, 7)
+    grid = PointGrid(10.0, 0.4, 7)
     few, many = grid.points(100, 50, 200, 120), grid.points(-500, -400, 700, 800)
     places = dict(zip(zip(many.row.tolist(), many.column.tolist(), strict=True), many.x.tolist(), strict=True))
     for row, column, x in zip(few.row.tolist(), few.column.tolist(), few.x.tolist(), strict=True):
@@ -72,7 +81,7 @@ def test_points_of_a_grid_do_not_depend_on_the_rectangle() -> None:
 
 
 def test_distances_are_those_to_the_nearest_points() -> None:
-    grid = Grid(10.0, 0.3, 9)
+    grid = PointGrid(10.0, 0.3, 9)
     rng = np.random.default_rng(1)
     x, y = rng.uniform(-300, 300, (2, 200))
     points = grid.points(-400, -400, 400, 400)
@@ -81,7 +90,7 @@ def test_distances_are_those_to_the_nearest_points() -> None:
 
 
 def test_walking_around_an_outline_keeps_the_pitch() -> None:
-    points, direction = resampled(SQUARE, 1.0)
+    points, direction = resample_outline(SQUARE, 1.0)
     assert len(points) == 14
     assert np.allclose(np.hypot(*np.diff(points, axis=0).T), 1)
     assert direction[0] == pytest.approx(0)
@@ -89,25 +98,25 @@ def test_walking_around_an_outline_keeps_the_pitch() -> None:
 
 def test_a_tube_is_as_wide_as_was_asked() -> None:
     path = np.stack([np.linspace(0, 100, 50), np.zeros(50)], axis=1)
-    assert area(tube(path, np.full(50, 4.0))) == pytest.approx(800)
+    assert polygon_area(tube_outline(path, np.full(50, 4.0))) == pytest.approx(800)
 
 
 def test_nuclei_are_as_large_as_their_species() -> None:
-    nuclei = bank("harbour", 0.5)
+    nuclei = make_stamp_bank("harbour", 0.5)
     sizes = {}
     for name in ("lymphocyte", "naevus", "melanoma", "melanoma_large"):
-        stamps = nuclei.stamps[NUMBER[name], :, :, 0]
+        stamps = nuclei.stamps[NUCLEUS_TYPE_INDEX[name], :, :, 0]
         sizes[name] = float((stamps > 0.3).sum(axis=(-2, -1)).mean()) * 0.25
     assert sizes["lymphocyte"] < sizes["naevus"] < sizes["melanoma"] < sizes["melanoma_large"]
     assert 20 < sizes["lymphocyte"] < 45
 
 
 def test_a_nucleus_lies_in_the_direction_that_is_asked() -> None:
-    nuclei = bank("harbour", 0.5)
+    nuclei = make_stamp_bank("harbour", 0.5)
     side = 2 * nuclei.reach + 1
     for angle, axis in ((0.0, 1), (np.pi / 2, 0)):
         canvas = np.zeros((2, side, side), np.float32)
-        stamp = pick(np.array([NUMBER["fibroblast"]]), np.array([angle]), np.array([0.3]))
-        nuclei.lay(canvas, np.array([nuclei.reach]), np.array([nuclei.reach]), stamp)
+        stamp = choose_stamps(np.array([NUCLEUS_TYPE_INDEX["fibroblast"]]), np.array([angle]), np.array([0.3]))
+        nuclei.draw_nuclei(canvas, np.array([nuclei.reach]), np.array([nuclei.reach]), stamp)
         spread = np.argwhere(canvas[0] > 0.3).std(axis=0)
         assert spread[axis] > 2 * spread[1 - axis]

@@ -11,11 +11,11 @@ import pytest
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
-from napari_melanoma.phantoms.slide.files import told
+from napari_melanoma.phantoms.slide.files import describe_slide_truth
 from napari_melanoma.phantoms.slide.looks import LOOKS, family_looks
 from napari_melanoma.phantoms.slide.plan import plan_slide
-from napari_melanoma.phantoms.slide.render import truth
-from napari_melanoma.phantoms.slide.shapes import Frame
+from napari_melanoma.phantoms.slide.render import render_truth
+from napari_melanoma.phantoms.slide.shapes import SurfaceFrame
 
 
 @dataclass(frozen=True)
@@ -60,22 +60,22 @@ def test_the_thickest_place_is_as_thick_as_was_asked(case: Case) -> None:
 def test_the_truth_holds_tumour_to_the_deepest_point_and_no_further(case: Case) -> None:
     plan = plan_slide(slide_of(case, 2))
     section = plan.sections[0]
-    (lesion,) = (one for one in section.lesions if one.measure)
+    (lesion,) = (one for one in section.lesions if one.depth_line)
     scale = 4
     size = tuple(side // scale for side in plan.config.size)
-    classes = truth(plan, scale, Box(0, 0, *size))
+    classes = render_truth(plan, scale, Box(0, 0, *size))
     rows, columns = np.nonzero(classes == 3)
     um = plan.config.mpp * scale
     along, depth = section.frame.to_section((columns + 0.5) * um, (rows + 0.5) * um)
     reach = 1.5 * lesion.request.half_width_um
     near = (np.abs(along - lesion.request.along) < reach) & (np.abs(depth) < section.layers.bottom.max() + 200)
-    below = depth - section.layers.at(section.layers.granular, along)
+    below = depth - section.layers.depth_at(section.layers.granular, along)
     assert below[near].max() == pytest.approx(lesion.breslow_um, abs=2.5 * um)
 
 
 def test_the_ends_of_the_line_of_measure_are_as_far_apart_as_the_lesion_is_thick() -> None:
     config = SlidePhantomConfig.parse({"size": (4096, 4096), "lesions": {"breslow_mm": 1.0}}, "a test")
-    for section in told(plan_slide(config))["sections"]:
+    for section in describe_slide_truth(plan_slide(config))["sections"]:
         for lesion in section["lesions"]:
             ends = np.array(lesion["breslow_line"])
             if lesion["class"] == "malignant":
@@ -86,14 +86,14 @@ def test_the_ends_of_the_line_of_measure_are_as_far_apart_as_the_lesion_is_thick
 
 def test_an_oblique_cut_looks_thicker_than_the_tumour_is() -> None:
     config = SlidePhantomConfig.parse({"lesions": {"breslow_mm": 1.0}, "section": {"oblique_deg": 60}}, "a test")
-    known = told(plan_slide(config))
+    known = describe_slide_truth(plan_slide(config))
     assert known["breslow_mm"] == pytest.approx(1.0)
     assert known["breslow_perpendicular_mm"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("curvature", [0.0, 1.5e-4, -1.5e-4])
 def test_a_place_in_the_section_is_found_again_on_the_slide(curvature: float) -> None:
-    frame = Frame(4000.0, 900.0, 0.7, curvature)
+    frame = SurfaceFrame(4000.0, 900.0, 0.7, curvature)
     rng = np.random.default_rng(0)
     along, depth = rng.uniform(-3000, 3000, 500), rng.uniform(-200, 3000, 500)
     back = frame.to_section(*frame.to_slide(along, depth).T)
@@ -115,15 +115,15 @@ def test_what_does_not_fit_is_said(asked: dict[str, Any], said: str) -> None:
 
 def test_a_lesion_at_the_end_of_the_section_is_said_to_be_cut() -> None:
     asked = {"size": (4096, 4096), "lesions": {"breslow_mm": 0.8, "benign": 0, "position": 0.0}}
-    (section,) = told(plan_slide(SlidePhantomConfig.parse(asked, "a test")))["sections"]
+    (section,) = describe_slide_truth(plan_slide(SlidePhantomConfig.parse(asked, "a test")))["sections"]
     assert [lesion["at_edge"] for lesion in section["lesions"]] == [True]
 
 
 def test_a_slide_may_be_blank() -> None:
     plan = plan_slide(SlidePhantomConfig(sections=0, size=(512, 512)))
     assert plan.breslow_mm is None
-    assert told(plan)["sections"] == []
-    assert not truth(plan, 1, Box(0, 0, 512, 512)).any()
+    assert describe_slide_truth(plan)["sections"] == []
+    assert not render_truth(plan, 1, Box(0, 0, 512, 512)).any()
 
 
 def test_looks_for_tests_share_neither_stain_nor_nuclei_nor_texture_with_those_for_training() -> None:

@@ -7,8 +7,15 @@ import pytest
 
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.phantoms.slide.looks import LOOKS, look_names
-from napari_melanoma.phantoms.slide.plan import SlidePlan, plan_slide
-from napari_melanoma.phantoms.slide.render import BLOCK, draw, halved, is_glass, render, truth
+from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan, plan_slide
+from napari_melanoma.phantoms.slide.render import (
+    BLOCK,
+    downsample_by_two,
+    draw_region,
+    is_glass,
+    render_region,
+    render_truth,
+)
 
 from .conftest import planned
 
@@ -21,26 +28,26 @@ def crop(image: np.ndarray, outer: Box, inner: Box) -> np.ndarray:
 @pytest.mark.parametrize(
     "box", [Box(256, 512, 1, 1), Box(250, 760, 20, 30), Box(490, 830, 40, 120), Box(300, 700, 300, 340)]
 )
-def test_the_same_pixels_whichever_box_is_asked(plan: SlidePlan, box: Box) -> None:
-    whole = render(plan, 0, Box(240, 500, 400, 560))
-    again = render(plan_slide(plan.config), 0, box)
+def test_the_same_pixels_whichever_box_is_asked(plan: PhantomSlidePlan, box: Box) -> None:
+    whole = render_region(plan, 0, Box(240, 500, 400, 560))
+    again = render_region(plan_slide(plan.config), 0, box)
     assert np.array_equal(crop(whole, Box(240, 500, 400, 560), box), again)
 
 
 @pytest.mark.parametrize("top", [200, 411])
-def test_no_seam_shows_where_blocks_meet(plan: SlidePlan, top: int) -> None:
+def test_no_seam_shows_where_blocks_meet(plan: PhantomSlidePlan, top: int) -> None:
     box = Box(top, 620, 130, 170)
-    at_once = draw(plan, box).astype(int)
-    assert np.abs(at_once - render(plan, 0, box)).max() <= 1
+    at_once = draw_region(plan, box).astype(int)
+    assert np.abs(at_once - render_region(plan, 0, box)).max() <= 1
 
 
-def test_a_coarser_level_is_the_mean_of_the_finer_one(plan: SlidePlan) -> None:
-    fine = render(plan, 1, Box(200, 200, 120, 160))
-    assert np.array_equal(render(plan, 2, Box(100, 100, 60, 80)), halved(fine))
+def test_a_coarser_level_is_the_mean_of_the_finer_one(plan: PhantomSlidePlan) -> None:
+    fine = render_region(plan, 1, Box(200, 200, 120, 160))
+    assert np.array_equal(render_region(plan, 2, Box(100, 100, 60, 80)), downsample_by_two(fine))
 
 
-def test_what_is_beyond_the_slide_is_glass(plan: SlidePlan) -> None:
-    outside = render(plan, 0, Box(-40, -40, 30, 30))
+def test_what_is_beyond_the_slide_is_glass(plan: PhantomSlidePlan) -> None:
+    outside = render_region(plan, 0, Box(-40, -40, 30, 30))
     assert np.array_equal(outside, np.broadcast_to(np.array(plan.look.stain.glass, np.uint8), (30, 30, 3)))
 
 
@@ -50,16 +57,16 @@ def test_glass_is_where_nothing_is() -> None:
     clean = [box for box in boxes if is_glass(plan, 0, box)]
     assert clean
     for box in clean[:3]:
-        assert not truth(plan, 1, box).any()
-        assert (draw(plan, box) == plan.look.stain.glass).all()
+        assert not render_truth(plan, 1, box).any()
+        assert (draw_region(plan, box) == plan.look.stain.glass).all()
 
 
-def test_truth_is_the_same_at_any_downsample(plan: SlidePlan) -> None:
-    fine = truth(plan, 1, Box(0, 0, 2048, 2048))
-    coarse = truth(plan, 3, Box(0, 0, 682, 682))
+def test_truth_is_the_same_at_any_downsample(plan: PhantomSlidePlan) -> None:
+    fine = render_truth(plan, 1, Box(0, 0, 2048, 2048))
+    coarse = render_truth(plan, 3, Box(0, 0, 682, 682))
     assert np.array_equal(fine[1:2046:3, 1:2046:3], coarse)
     part = Box(100, 130, 90, 77)
-    assert np.array_equal(truth(plan, 3, part), coarse[part.slices])
+    assert np.array_equal(render_truth(plan, 3, part), coarse[part.slices])
     assert set(np.unique(fine)) == {0, 1, 2, 3}
 
 
@@ -67,25 +74,25 @@ def test_truth_is_the_same_at_any_downsample(plan: SlidePlan) -> None:
 def test_tissue_stains_and_glass_does_not(look: str) -> None:
     plan = planned(seed=1, look=look, artefacts={"dust": 0})
     box = Box(256, 512, 256, 256)
-    rgb, classes = render(plan, 0, box).astype(int), truth(plan, 1, box)
+    rgb, classes = render_region(plan, 0, box).astype(int), render_truth(plan, 1, box)
     assert np.abs(rgb[classes == 1].mean(axis=0) - plan.look.stain.glass).max() > 40
     nuclei = rgb.sum(axis=2) < 0.62 * sum(plan.look.stain.glass)
     assert nuclei[classes == 2].mean() > nuclei[classes == 1].mean()
 
 
-def test_artefacts_leave_the_truth_as_it_is(plan: SlidePlan) -> None:
+def test_artefacts_leave_the_truth_as_it_is(plan: PhantomSlidePlan) -> None:
     clean = plan_slide(plan.config.model_copy(update={"artefacts": type(plan.config.artefacts)()}))
     whole = Box(0, 0, 512, 512)
-    assert np.array_equal(truth(clean, 4, whole), truth(plan, 4, whole))
+    assert np.array_equal(render_truth(clean, 4, whole), render_truth(plan, 4, whole))
     column, row = (plan.sections[0].folds[0][len(plan.sections[0].folds[0]) // 2] / plan.config.mpp).astype(int)
     folded = Box(int(row) - 20, int(column) - 20, 40, 40)
-    assert render(plan, 0, folded).mean() < render(clean, 0, folded).mean() - 20
+    assert render_region(plan, 0, folded).mean() < render_region(clean, 0, folded).mean() - 20
 
 
 def test_a_pale_stain_is_pale() -> None:
     usual, pale = (planned(seed=6, stain_strength=strength) for strength in (1.0, 0.4))
     box = Box(512, 512, 256, 256)
-    assert render(pale, 0, box).mean() > render(usual, 0, box).mean() + 20
+    assert render_region(pale, 0, box).mean() > render_region(usual, 0, box).mean() + 20
 
 
 def channels(rgb: np.ndarray) -> dict[str, np.ndarray]:
@@ -113,7 +120,7 @@ def stained() -> list[tuple[np.ndarray, np.ndarray]]:
     for seed, look in enumerate(LOOKS):
         plan = planned(seed=seed, look=look.name, size=(1536, 1536))
         whole = Box(0, 0, *plan.level_size(2))
-        slides.append((render(plan, 2, whole), truth(plan, 4, whole)))
+        slides.append((render_region(plan, 2, whole), render_truth(plan, 4, whole)))
     return slides
 
 

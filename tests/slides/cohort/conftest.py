@@ -10,32 +10,32 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.slides import cohort
-from napari_melanoma.slides.cluster import Answer, Job, WorkerLost, WorkerSeen
-from napari_melanoma.slides.cohort import Cohort, CohortSettings, Entry, Manifest, Records
+from napari_melanoma.slides.cluster import CohortJob, CohortJobResult, WorkerLost, WorkerStatus
+from napari_melanoma.slides.cohort import CohortEntry, CohortManifest, CohortRecords, CohortScheduler, CohortSettings
 from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.table import SlideTable
 
-DONE = Answer("done", row={})
-Script = Callable[[Job, str, int], "Answer | Exception | None"]
+DONE = CohortJobResult("done", row={})
+Script = Callable[[CohortJob, str, int], "CohortJobResult | Exception | None"]
 
 
 @dataclass
 class FakeGiven:
     """A job whose answer stands from the beginning; None: it never ends."""
 
-    outcome: Answer | Exception | None
+    outcome: CohortJobResult | Exception | None
     dropped: bool = False
 
-    def ended(self) -> bool:
+    def is_done(self) -> bool:
         return self.outcome is not None
 
-    def answer(self) -> Answer:
+    def result(self) -> CohortJobResult:
         if isinstance(self.outcome, Exception):
             raise self.outcome
         assert self.outcome is not None
         return self.outcome
 
-    def drop(self) -> None:
+    def cancel(self) -> None:
         self.dropped = True
 
 
@@ -43,25 +43,25 @@ class FakeGiven:
 class FakeCluster:
     """Workers by address, and a script that says what becomes of a job at its n-th attempt; lost ones are gone."""
 
-    seen: dict[str, WorkerSeen]
+    seen: dict[str, WorkerStatus]
     script: Script = lambda job, address, attempt: DONE
     given: list[tuple[str, str]] = field(default_factory=list)
     handles: list[FakeGiven] = field(default_factory=list)
     looks: int = 0
     gone: Exception | None = None
 
-    def workers(self) -> dict[str, WorkerSeen]:
+    def workers(self) -> dict[str, WorkerStatus]:
         self.looks += 1
         if self.gone is not None:
             raise self.gone
         return dict(self.seen)
 
-    def give(self, address: str, job: Job) -> FakeGiven:
+    def submit(self, address: str, job: CohortJob) -> FakeGiven:
         self.given.append((job.folder.name, address))
         attempt = sum(name == job.folder.name for name, _ in self.given)
         outcome = self.script(job, address, attempt)
-        if isinstance(outcome, Answer) and outcome.outcome == "done":
-            outcome = Answer("done", row={"slide": job.folder.name, "file": job.slide.name, "status": "done"})
+        if isinstance(outcome, CohortJobResult) and outcome.outcome == "done":
+            outcome = CohortJobResult("done", row={"slide": job.folder.name, "file": job.slide.name, "status": "done"})
         if isinstance(outcome, WorkerLost):
             self.seen.pop(address, None)
         self.handles.append(FakeGiven(outcome))
@@ -74,27 +74,29 @@ class Stage:
 
     out: Path
     run: RunContext = field(default_factory=RunContext)
-    told: list[Entry] = field(default_factory=list)
+    told: list[CohortEntry] = field(default_factory=list)
 
-    def jobs(self, *names: str) -> list[Job]:
-        return [Job(self.out.parent / f"{name}.tif", self.out / name, SlideOptions()) for name in names]
+    def jobs(self, *names: str) -> list[CohortJob]:
+        return [CohortJob(self.out.parent / f"{name}.tif", self.out / name, SlideOptions()) for name in names]
 
-    def manifest(self) -> Manifest:
-        found = Manifest.read(self.out / "cohort.json")
+    def manifest(self) -> CohortManifest:
+        found = CohortManifest.read(self.out / "cohort.json")
         assert found is not None
         return found
 
-    def play(self, cluster: FakeCluster, *names: str, tries: int = 3, patience_s: float = 60.0) -> dict[str, Entry]:
-        jobs, manifest = self.jobs(*names), Manifest(self.out / "cohort.json", CohortSettings({}, {}), {})
-        manifest.begin(Entry(job.folder.name, job.slide.name) for job in jobs)
-        records = Records(manifest, SlideTable(self.out / "slides.csv"), self.told.append)
-        Cohort(cluster, records, self.run, tries).work(jobs, patience_s)
+    def play(
+        self, cluster: FakeCluster, *names: str, tries: int = 3, patience_s: float = 60.0
+    ) -> dict[str, CohortEntry]:
+        jobs, manifest = self.jobs(*names), CohortManifest(self.out / "cohort.json", CohortSettings({}, {}), {})
+        manifest.start_entries(CohortEntry(job.folder.name, job.slide.name) for job in jobs)
+        records = CohortRecords(manifest, SlideTable(self.out / "slides.csv"), self.told.append)
+        CohortScheduler(cluster, records, self.run, tries).run_jobs(jobs, patience_s)
         return self.manifest().entries
 
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    for name, seconds in {"POLL_S": 0.0, "LOOK_S": 0.0, "STOP_S": 0.2}.items():
+    for name, seconds in {"POLL_S": 0.0, "WORKER_POLL_S": 0.0, "STOP_S": 0.2}.items():
         monkeypatch.setattr(cohort, name, seconds)
     return Stage(tmp_path / "out")
 
@@ -104,6 +106,6 @@ def workers() -> Callable[..., FakeCluster]:
     """So many workers, with a script."""
 
     def made(count: int, script: Script = lambda job, address, attempt: DONE) -> FakeCluster:
-        return FakeCluster({f"tcp://{number}": WorkerSeen(f"w{number}") for number in range(count)}, script)
+        return FakeCluster({f"tcp://{number}": WorkerStatus(f"w{number}") for number in range(count)}, script)
 
     return made

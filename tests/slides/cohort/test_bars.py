@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.cli import reports
-from napari_melanoma.core.context import ManyProgress, Progress
+from napari_melanoma.cli import console
+from napari_melanoma.core.context import ParallelProgress, Progress
 
 
 def test_bars_come_go_and_begin_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(reports.sys.stderr, "isatty", lambda: True)
-    report: Any = reports.choose_report(as_json=False)
+    monkeypatch.setattr(console.sys.stderr, "isatty", lambda: True)
+    report: Any = console.create_report(as_json=False)
     a, b = Progress(3, 10, "a: 5 tiles/s"), Progress(0, None, "b: starting")
-    report.progress(ManyProgress(1, 4, "slides, 2 on 2 workers: a 30 %, b", (a, b)))
+    report.progress(ParallelProgress(1, 4, "slides, 2 on 2 workers: a 30 %, b", (a, b)))
     whole, *parts = report._bar.tasks
     assert (whole.completed, whole.total, whole.description) == (1, 4, "slides, 2 on 2 workers")
     assert [(part.completed, part.total, part.description) for part in parts] == [
@@ -23,7 +23,7 @@ def test_bars_come_go_and_begin_again(monkeypatch: pytest.MonkeyPatch, capsys: p
         (0, None, "b: starting"),
     ]
     before = parts[0].start_time
-    report.progress(ManyProgress(2, 4, "slides, 1 on 2 workers: c 10 %", (Progress(1, 10, "c: 4 tiles/s"),)))
+    report.progress(ParallelProgress(2, 4, "slides, 1 on 2 workers: c 10 %", (Progress(1, 10, "c: 4 tiles/s"),)))
     assert [part.visible for part in parts] == [True, False]
     assert (parts[0].completed, parts[0].description) == (1, "c: 4 tiles/s")
     assert parts[0].start_time > before
@@ -33,8 +33,8 @@ def test_bars_come_go_and_begin_again(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_lines_for_machines_have_the_parts(capsys: pytest.CaptureFixture[str]) -> None:
-    report = reports.choose_report(as_json=True)
-    report.progress(ManyProgress(1, 4, "slides", (Progress(3, 10, "a"),)))
+    report = console.create_report(as_json=True)
+    report.progress(ParallelProgress(1, 4, "slides", (Progress(3, 10, "a"),)))
     report.progress(Progress(1, 4, "slides"))
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert first["parts"] == [{"done": 3, "total": 10, "message": "a"}]
@@ -44,8 +44,8 @@ def test_lines_for_machines_have_the_parts(capsys: pytest.CaptureFixture[str]) -
 def test_a_log_says_nothing_where_there_is_nothing_for_people(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(reports.sys.stderr, "isatty", lambda: False)
-    report = reports.choose_report(as_json=False)
-    report.tell("slide", "")
-    report.tell("slide", "failed: a")
+    monkeypatch.setattr(console.sys.stderr, "isatty", lambda: False)
+    report = console.create_report(as_json=False)
+    report.emit("slide", "")
+    report.emit("slide", "failed: a")
     assert capsys.readouterr().err == "failed: a\n"

@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 
-from napari_melanoma.core.context import Cancelled, ManyProgress, Progress
+from napari_melanoma.core.context import Cancelled, ParallelProgress, Progress
 from napari_melanoma.core.errors import BundleError, ClusterError, ConfigError
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import cohort
-from napari_melanoma.slides.cluster import Answer, WorkerLost, WorkerSeen
+from napari_melanoma.slides.cluster import CohortJobResult, WorkerLost, WorkerStatus
 
-DONE, BAD, AGAIN = Answer("done"), Answer("bad", "it is truncated"), Answer("again", "out of memory")
+DONE, BAD, AGAIN = (
+    CohortJobResult("done"),
+    CohortJobResult("bad", "it is truncated"),
+    CohortJobResult("again", "out of memory"),
+)
 Workers = Callable[..., Any]
 
 
@@ -40,7 +44,7 @@ def test_all_slides_come_to_an_end_and_bad_input_is_not_tried_again(stage: Any, 
 def test_a_worker_has_one_slide_at_a_time(stage: Any, workers: Workers) -> None:
     most = []
 
-    def script(job: Any, address: str, attempt: int) -> Answer:
+    def script(job: Any, address: str, attempt: int) -> CohortJobResult:
         most.append(sum(entry.state == "running" for entry in stage.manifest().entries.values()))
         return DONE
 
@@ -68,7 +72,7 @@ def test_a_slide_that_kills_every_worker_fails_in_the_end_and_the_others_go_on(s
         given = plain(address, job)
         if not cluster.seen:  # another process takes its place, as under a nanny
             deaths.append(address)
-            cluster.seen[f"tcp://new{len(deaths)}"] = WorkerSeen("w0", 95, 100)
+            cluster.seen[f"tcp://new{len(deaths)}"] = WorkerStatus("w0", 95, 100)
         return given
 
     cluster.give = give
@@ -83,7 +87,7 @@ def test_a_worker_that_vanishes_from_the_list_has_lost_its_slide(stage: Any, wor
     cluster = workers(2, lambda job, address, attempt: None if attempt == 1 and address == "tcp://0" else DONE)
     plain = cluster.workers
 
-    def look() -> dict[str, WorkerSeen]:
+    def look() -> dict[str, WorkerStatus]:
         if cluster.looks > 2:
             cluster.seen.pop("tcp://0", None)
         return plain()
@@ -113,8 +117,8 @@ def test_tries_are_limited(stage: Any, workers: Workers) -> None:
 def test_a_slide_that_somebody_else_analyses_waits_until_that_has_ended(
     stage: Any, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cohort, "BUSY_S", 0.02)
-    busy = Answer("busy", "another process works in a")
+    monkeypatch.setattr(cohort, "BUSY_RETRY_S", 0.02)
+    busy = CohortJobResult("busy", "another process works in a")
     cluster = workers(1, lambda job, address, attempt: busy if (job.folder.name, attempt) == ("a", 1) else DONE)
     plain, looked = cohort.RunFolder.is_owned, []
 
@@ -132,7 +136,7 @@ def test_a_slide_that_somebody_else_analyses_waits_until_that_has_ended(
 def test_a_worker_that_was_cut_off_for_a_moment_stays(
     stage: Any, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cohort, "BUSY_S", 0.02)
+    monkeypatch.setattr(cohort, "BUSY_RETRY_S", 0.02)
     cluster = workers(1)
     seen = cluster.seen["tcp://0"]
 
@@ -152,7 +156,7 @@ def test_a_worker_that_was_cut_off_for_a_moment_stays(
 
 @pytest.mark.parametrize("kind", [BundleError, ConfigError, ClusterError])
 def test_what_concerns_all_ends_it(stage: Any, workers: Workers, kind: type[Exception]) -> None:
-    answer = Answer("all", "there is no model named x", kind.__name__)
+    answer = CohortJobResult("all", "there is no model named x", kind.__name__)
     with pytest.raises(kind, match="there is no model named x"):
         stage.play(workers(1, lambda *_: answer), "a", "b")
     assert [entry.state for entry in stage.manifest().entries.values()] == ["waiting", "waiting"]
@@ -161,7 +165,7 @@ def test_what_concerns_all_ends_it(stage: Any, workers: Workers, kind: type[Exce
 def test_a_scheduler_that_goes_ends_it_and_what_is_done_stays(stage: Any, workers: Workers) -> None:
     cluster = workers(1)
 
-    def script(job: Any, address: str, attempt: int) -> Answer | Exception:
+    def script(job: Any, address: str, attempt: int) -> CohortJobResult | Exception:
         if job.folder.name == "a":
             return DONE
         cluster.gone = ClusterError("the scheduler does not answer any more")
@@ -183,9 +187,9 @@ def test_it_waits_for_workers_and_says_so_but_not_for_processes_that_never_come(
     cluster = workers(0)
     plain = cluster.workers
 
-    def come() -> dict[str, WorkerSeen]:
+    def come() -> dict[str, WorkerStatus]:
         if cluster.looks == 20:
-            cluster.seen["tcp://late"] = WorkerSeen("late")
+            cluster.seen["tcp://late"] = WorkerStatus("late")
         return plain()
 
     cluster.workers = come
@@ -215,7 +219,7 @@ def test_a_stop_is_passed_on_and_what_ends_meanwhile_counts(stage: Any, workers:
     def hear(entry: Any) -> None:
         told(entry)
         if (entry.slide, entry.state) == ("b", "running"):  # it comes to its end while it is stopped
-            cluster.handles[-1].outcome = Answer("done", row={"slide": "b", "file": "b.tif", "status": "done"})
+            cluster.handles[-1].outcome = CohortJobResult("done", row={"slide": "b", "file": "b.tif", "status": "done"})
 
     stage.told = type("Told", (), {"append": staticmethod(hear)})()
     with pytest.raises(Cancelled):
@@ -232,14 +236,14 @@ def test_progress_counts_slides_and_follows_those_at_work(stage: Any, workers: W
     cluster = workers(2, lambda job, address, attempt: None if address == "tcp://0" and attempt == 1 else DONE)
     plain = cluster.workers
 
-    def look() -> dict[str, WorkerSeen]:
+    def look() -> dict[str, WorkerStatus]:
         if cluster.looks > 3:
             cluster.seen.pop("tcp://0", None)
         return plain()
 
     cluster.workers = look
     stage.play(cluster, "a", "b")
-    busy = [one for one in reports if isinstance(one, ManyProgress) and one.parts]
+    busy = [one for one in reports if isinstance(one, ParallelProgress) and one.parts]
     assert busy[0].message.startswith("slides, ")
     assert [part.message for part in busy[-1].parts] == ["a: starting"]
     assert (reports[-1].done, reports[-1].total) == (2, 2)
@@ -248,10 +252,10 @@ def test_progress_counts_slides_and_follows_those_at_work(stage: Any, workers: W
 @pytest.mark.parametrize(
     ("seen", "said"),
     [
-        (WorkerSeen("w1"), "(w1): killed, out of memory, or its machine has gone"),
-        (WorkerSeen("w1", 2**30, 4 * 2**30), "(w1, with 1.0 of 4.0 GiB when last seen): killed, out of memory, or"),
-        (WorkerSeen("w1", 15 * 2**28, 4 * 2**30), "(w1, with 3.8 of 4.0 GiB when last seen): out of memory"),
+        (WorkerStatus("w1"), "(w1): killed, out of memory, or its machine has gone"),
+        (WorkerStatus("w1", 2**30, 4 * 2**30), "(w1, with 1.0 of 4.0 GiB when last seen): killed, out of memory, or"),
+        (WorkerStatus("w1", 15 * 2**28, 4 * 2**30), "(w1, with 3.8 of 4.0 GiB when last seen): out of memory"),
     ],
 )
-def test_why_a_worker_may_have_ended(seen: WorkerSeen, said: str) -> None:
-    assert said in seen.farewell
+def test_why_a_worker_may_have_ended(seen: WorkerStatus, said: str) -> None:
+    assert said in seen.exit_reason

@@ -12,13 +12,13 @@ import pytest
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.core.ownership import locked
+from napari_melanoma.core.locks import hold_lock
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import cohort
-from napari_melanoma.slides.cluster import Answer
-from napari_melanoma.slides.cohort import CohortOptions, CohortSummary, Manifest, analyse_cohort, settings_of
+from napari_melanoma.slides.cluster import CohortJobResult
+from napari_melanoma.slides.cohort import CohortManifest, CohortOptions, CohortSummary, analyze_cohort, cohort_settings
 from napari_melanoma.slides.options import SlideOptions
-from napari_melanoma.slides.result_folder import note_slide
+from napari_melanoma.slides.result_folder import record_slide
 from napari_melanoma.slides.table import SlideTable
 
 Start = Callable[..., CohortSummary]
@@ -39,19 +39,19 @@ def hired(monkeypatch: pytest.MonkeyPatch, workers: Callable[..., Any]) -> list[
     """Let workers leave a result of every slide but c; gives the slides that they were given."""
     given: list[str] = []
 
-    def script(job: Any, address: str, attempt: int) -> Answer:
+    def script(job: Any, address: str, attempt: int) -> CohortJobResult:
         given.append(job.folder.name)
         if job.folder.name == "c":
-            return Answer("bad", "it is truncated")
-        note_slide(job.folder, job.slide)
+            return CohortJobResult("bad", "it is truncated")
+        record_slide(job.folder, job.slide)
         (job.folder / "result.json").write_text("{}")
-        return Answer("done")
+        return CohortJobResult("done")
 
     @contextmanager
     def started(processes: int) -> Iterator[Any]:
         yield workers(processes, script)
 
-    monkeypatch.setattr(cohort, "started", started)
+    monkeypatch.setattr(cohort, "start_cluster", started)
     return given
 
 
@@ -61,7 +61,7 @@ def start(slides: list[Path], tmp_path: Path) -> Start:
 
     def begun(options: SlideOptions | None = None, **how: Any) -> CohortSummary:
         chosen = options or SlideOptions()
-        return analyse_cohort(slides, tmp_path / "out", chosen, CohortOptions(processes=2), run=RunContext(), **how)
+        return analyze_cohort(slides, tmp_path / "out", chosen, CohortOptions(processes=2), run=RunContext(), **how)
 
     return begun
 
@@ -93,7 +93,7 @@ def test_slides_of_other_starts_stay(start: Start, hired: list[str], slides: lis
     (tmp_path / "d.tif").touch()
     slides[:] = [tmp_path / "d.tif"]
     assert start().done == 1
-    found = Manifest.read(path)
+    found = CohortManifest.read(path)
     assert found is not None
     assert {name: entry.state for name, entry in found.entries.items()} == {
         "a": "done",
@@ -133,17 +133,17 @@ def test_other_answers_from_the_same_tiles_are_made_again(start: Start, hired: l
 def test_another_model_of_the_same_name_is_another_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_melanoma.models import registry
 
-    before = settings_of(SlideOptions())
+    before = cohort_settings(SlideOptions())
     assert before.tiles["model"] == "tile-demo"
     plain = registry.find_bundle("tile-demo")
     monkeypatch.setattr(type(plain), "fingerprint", "f" * 64)
-    assert settings_of(SlideOptions()).tiles["model_weights"] == "f" * 16 != before.tiles["model_weights"]
-    assert settings_of(SlideOptions(model="virchow2", weights=Path("x/w.bin"))).tiles["weights"] == "w.bin"
+    assert cohort_settings(SlideOptions()).tiles["model_weights"] == "f" * 16 != before.tiles["model_weights"]
+    assert cohort_settings(SlideOptions(model="virchow2", weights=Path("x/w.bin"))).tiles["weights"] == "w.bin"
 
 
 def test_two_starts_in_one_folder_do_not_collide(start: Start, hired: list[str], tmp_path: Path) -> None:
     with (
-        locked(tmp_path / "out" / cohort.LOCK),
+        hold_lock(tmp_path / "out" / cohort.LOCK),
         pytest.raises(RunError, match=r"another process works in .*out"),
     ):
         start()

@@ -25,7 +25,7 @@ from napari_melanoma.cli import app
 from napari_melanoma.core.config import write_toml
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.models.bundle import BundleInfo
-from napari_melanoma.slides.cluster import Job, WorkerLost, started
+from napari_melanoma.slides.cluster import CohortJob, WorkerLost, start_cluster
 from napari_melanoma.slides.options import SlideOptions
 
 PATIENCE_S = 120.0
@@ -42,7 +42,7 @@ def tissue_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleInfo:
     """A classifier of tiles with random weights."""
     import torch
 
-    from napari_melanoma.core.prediction import ClassifierConfig, TileConfig
+    from napari_melanoma.core.prediction_config import ClassifierConfig, TileConfig
     from napari_melanoma.models.bundle import BundleConfig, write_bundle
     from napari_melanoma.models.zoo import build_network
 
@@ -98,21 +98,21 @@ def wait_for(what: Callable[[], Any], said: Callable[[], str] = str) -> Any:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is none there")
 def test_a_process_of_this_machine_that_is_killed_is_replaced(tmp_path: Path) -> None:
-    job = Job(tmp_path / "nothing.tif", tmp_path / "out" / "nothing", SlideOptions())
-    with started(1) as cluster:
+    job = CohortJob(tmp_path / "nothing.tif", tmp_path / "out" / "nothing", SlideOptions())
+    with start_cluster(1) as cluster:
         ((address, seen),) = cluster.workers().items()
         assert (address.startswith("tls://127.0.0.1:"), seen.name, seen.ready) == (True, "process 0", True)
-        given = cluster.give(address, job)
-        wait_for(given.ended)
-        answer = given.answer()
+        given = cluster.submit(address, job)
+        wait_for(given.is_done)
+        answer = given.result()
         assert (answer.outcome, "does not see nothing.tif" in answer.error) == ("again", True)
         (child,) = [one for one in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(one.cmdline())]
         child.suspend()  # so that it cannot answer before it dies
-        given = cluster.give(address, job)
+        given = cluster.submit(address, job)
         child.kill()
-        wait_for(given.ended)
+        wait_for(given.is_done)
         with pytest.raises(WorkerLost):
-            given.answer()
+            given.result()
         another = wait_for(lambda: cluster.workers().keys() - {address})
         assert len(another) == 1
     assert not child.is_running()

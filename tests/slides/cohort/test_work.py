@@ -26,17 +26,17 @@ from napari_melanoma.core.errors import (
 )
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.slides import cluster
-from napari_melanoma.slides.cluster import DaskCluster, GivenByDask, Job, WorkerLost, analyse
+from napari_melanoma.slides.cluster import CohortJob, DaskCluster, DaskJob, WorkerLost, run_job
 from napari_melanoma.slides.options import SlideOptions
 
 pytestmark = pytest.mark.usefixtures("user_folders")
 
 
 @pytest.fixture
-def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CohortJob:
     (tmp_path / "a.tif").touch()
-    monkeypatch.setattr(cluster, "_threads", lambda: 1)
-    return Job(tmp_path / "a.tif", tmp_path / "out" / "a", SlideOptions())
+    monkeypatch.setattr(cluster, "_set_thread_count", lambda: 1)
+    return CohortJob(tmp_path / "a.tif", tmp_path / "out" / "a", SlideOptions())
 
 
 @pytest.mark.parametrize(
@@ -55,27 +55,27 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     ],
 )
 def test_whatever_goes_wrong_is_an_answer(
-    job: Job, monkeypatch: pytest.MonkeyPatch, error: Exception, outcome: str, said: str
+    job: CohortJob, monkeypatch: pytest.MonkeyPatch, error: Exception, outcome: str, said: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(cluster, "analyse_slide", fail)
-    answer = analyse(job)
+    monkeypatch.setattr(cluster, "analyze_slide", fail)
+    answer = run_job(job)
     assert answer.outcome == outcome
     assert said in answer.error
     assert answer.kind == (type(error).__name__ if outcome == "all" else "")
 
 
-def test_a_slide_that_is_analysed_already_is_busy(job: Job) -> None:
-    with RunFolder(job.folder).owned():
-        assert analyse(job).outcome == "busy"
+def test_a_slide_that_is_analysed_already_is_busy(job: CohortJob) -> None:
+    with RunFolder(job.folder).locked():
+        assert run_job(job).outcome == "busy"
 
 
-def test_a_worker_that_sees_no_slide_or_is_of_another_version_says_so(job: Job) -> None:
-    unseen = analyse(replace(job, slide=job.slide.with_name("b.tif")))
+def test_a_worker_that_sees_no_slide_or_is_of_another_version_says_so(job: CohortJob) -> None:
+    unseen = run_job(replace(job, slide=job.slide.with_name("b.tif")))
     assert (unseen.outcome, "does not see b.tif" in unseen.error) == ("again", True)
-    other = analyse(replace(job, version="0.0.1"))
+    other = run_job(replace(job, version="0.0.1"))
     assert (other.outcome, other.kind) == ("all", ClusterError.__name__)
     assert "this is 0.0.1" in other.error
 
@@ -86,10 +86,10 @@ class FakeFuture:
     def __init__(self, status: str, error: Exception | None = None) -> None:
         self.status, self.error = status, error
 
-    def result(self, timeout: float) -> cluster.Answer:
+    def result(self, timeout: float) -> cluster.CohortJobResult:
         if self.error is not None:
             raise self.error
-        return cluster.Answer("done")
+        return cluster.CohortJobResult("done")
 
     def cancel(self) -> None:
         raise OSError("the scheduler has gone")
@@ -98,16 +98,16 @@ class FakeFuture:
 def test_what_dask_says_of_a_job() -> None:
     from distributed.scheduler import KilledWorker
 
-    assert not GivenByDask(FakeFuture("pending")).ended()
-    assert GivenByDask(FakeFuture("finished")).answer().outcome == "done"
+    assert not DaskJob(FakeFuture("pending")).is_done()
+    assert DaskJob(FakeFuture("finished")).result().outcome == "done"
     for future in (FakeFuture("cancelled"), FakeFuture("lost"), FakeFuture("error", KilledWorker("a", None, 0))):
         with pytest.raises(WorkerLost):
-            GivenByDask(future).answer()
-    said = GivenByDask(FakeFuture("error", ValueError("odd"))).answer()
+            DaskJob(future).result()
+    said = DaskJob(FakeFuture("error", ValueError("odd"))).result()
     assert (said.outcome, said.error) == ("again", "unexpected ValueError: odd")
     with pytest.raises(ClusterError, match="do not know this program"):
-        GivenByDask(FakeFuture("error", RuntimeError("Error during deserialization of the task graph"))).answer()
-    GivenByDask(FakeFuture("pending")).drop()
+        DaskJob(FakeFuture("error", RuntimeError("Error during deserialization of the task graph"))).result()
+    DaskJob(FakeFuture("pending")).cancel()
 
 
 def test_a_scheduler_that_has_gone_is_said_in_one_way() -> None:
@@ -120,7 +120,7 @@ def test_a_scheduler_that_has_gone_is_said_in_one_way() -> None:
         submit = None
 
     client: Any = Client()
-    for ask in (DaskCluster(client).workers, lambda: DaskCluster(client).give("tcp://1", object())):  # type: ignore[arg-type]
+    for ask in (DaskCluster(client).workers, lambda: DaskCluster(client).submit("tcp://1", object())):  # type: ignore[arg-type]
         with pytest.raises(ClusterError, match=r"What is done stays: start scheduler and workers again"):
             ask()
     client.status = "running"
@@ -130,10 +130,13 @@ def test_a_scheduler_that_has_gone_is_said_in_one_way() -> None:
 
 def test_workers_have_names_for_people() -> None:
     worker = {"metrics": {"memory": 5}, "memory_limit": 10, "status": "running"}
-    seen = [cluster._seen("tcp://10.0.0.1:77", {**worker, "name": name}) for name in (3, "job-3", "tcp://10.0.0.1:77")]
+    seen = [
+        cluster._worker_status("tcp://10.0.0.1:77", {**worker, "name": name})
+        for name in (3, "job-3", "tcp://10.0.0.1:77")
+    ]
     assert [one.name for one in seen] == ["process 3", "job-3 at 10.0.0.1", "tcp://10.0.0.1:77"]
     assert (seen[0].memory, seen[0].limit, seen[0].ready) == (5, 10, True)
-    paused = cluster._seen("tcp://10.0.0.1:77", {**worker, "status": "paused", "metrics": {}})
+    paused = cluster._worker_status("tcp://10.0.0.1:77", {**worker, "status": "paused", "metrics": {}})
     assert (paused.memory, paused.ready) == (0, False)
 
 

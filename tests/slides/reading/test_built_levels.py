@@ -13,16 +13,16 @@ from napari_melanoma.core.geometry import Box
 from napari_melanoma.slides.reading import tiled
 from napari_melanoma.slides.reading.layers import LevelArray
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.reading.slide import DamagedTile, FoundDamage, damaged
+from napari_melanoma.slides.reading.slide import DamagedTile, DamageLog, damaged_tile_error
 from napari_melanoma.slides.reading.tiff import TiffSource
-from napari_melanoma.slides.reading.tiled import BuiltGrid, Grid, halved, with_missing
+from napari_melanoma.slides.reading.tiled import DownsampledLevel, TileLevel, fill_pyramid, halve_resolution
 
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40), channels=st.sampled_from([1, 2, 3]), wide=st.booleans())
 def test_halving_averages_two_by_two(height: int, width: int, channels: int, wide: bool) -> None:
     dtype = np.uint16 if wide else np.uint8
     tile = np.random.default_rng(height * width).integers(0, 250, (height, width, channels)).astype(dtype)
-    small = halved(tile)
+    small = halve_resolution(tile)
     assert small.shape == ((height + 1) // 2, (width + 1) // 2, channels)
     assert small.dtype == dtype
     whole = tile[: height // 2 * 2, : width // 2 * 2].astype(float)
@@ -42,9 +42,9 @@ def test_halving_averages_two_by_two(height: int, width: int, channels: int, wid
     ],
 )
 def test_gaps_are_filled_down_to_the_size_of_a_screen(sizes: list[int], downsamples: list[int]) -> None:
-    levels = with_missing([Grid(size, size, 256, 256) for size in sizes])
+    levels = fill_pyramid([TileLevel(size, size, 256, 256) for size in sizes])
     assert [sizes[0] / grid.height for grid, _ in levels] == pytest.approx(downsamples, rel=0.001)
-    assert [built for grid, built in levels] == [isinstance(grid, BuiltGrid) for grid, _ in levels]
+    assert [built for grid, built in levels] == [isinstance(grid, DownsampledLevel) for grid, _ in levels]
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_built_level_is_the_average_of_the_finest(packing: str, flat, tmp_path
         path = tmp_path / "other.tif"
         tifffile.imwrite(path, image, photometric="rgb", metadata=None, **options)
     with open_slide(path) as slide:
-        assert [(level.downsample, level.built) for level in slide.info.levels] == [(1, False), (2, True)]
+        assert [(level.downsample, level.is_computed) for level in slide.info.levels] == [(1, False), (2, True)]
         read = slide.read_region(1, Box(0, 0, 768, 320))
         known = image.reshape(768, 2, 320, 2, 3).mean(axis=(1, 3))
         assert np.abs(read - known).max() <= 1
@@ -96,7 +96,7 @@ def test_damage_below_a_built_level_is_raised_or_marked(flat, damage) -> None:
     with open_slide(path) as slide:
         with pytest.raises(DamagedTile, match="level 0, row 0, column 192"):
             slide.read_region(1, Box(0, 0, 768, 320))
-        shown = slide.read_shown(1, Box(0, 0, 768, 320))
+        shown = slide.read_for_display(1, Box(0, 0, 768, 320))
     known = image.reshape(768, 2, 320, 2, 3).mean(axis=(1, 3))
     wrong = np.abs(shown - known).max(axis=2) > 1
     assert wrong[:32, 96:128].mean() > 0.9
@@ -116,7 +116,7 @@ def test_an_overview_is_rough_at_first_and_exact_soon_after(flat, monkeypatch) -
         known = exact.read_region(1, Box(0, 0, 768, 320))
     with open_slide(path) as slide:
         sharp = threading.Event()
-        slide.watch(sharp.set)
+        slide.add_watcher(sharp.set)
         level = LevelArray(slide, 1)
         rough = level[...]
         assert rough.shape == known.shape
@@ -129,21 +129,21 @@ def test_an_overview_is_rough_at_first_and_exact_soon_after(flat, monkeypatch) -
 def test_of_strips_some_are_read_for_the_first_picture(compression, flat, tmp_path, monkeypatch) -> None:
     rough_soon(monkeypatch)
     monkeypatch.setattr(tiled, "STRIP_PX", 640)
-    monkeypatch.setattr(tiled, "FIRST_S", 60)
+    monkeypatch.setattr(tiled, "ROUGH_TIME_S", 60)
     image = flat[1]
     options = {"planarconfig": "separate"} if compression is None else {"compression": compression}
     given = np.moveaxis(image, 2, 0) if compression is None else image
     path = tmp_path / "strips.tif"
     tifffile.imwrite(path, given, photometric="rgb", rowsperstrip=8, metadata=None, **options)
-    plain, decoded = TiffSource._segment, []
+    plain, decoded = TiffSource._decode_segment, []
 
     def counted(*about):
         decoded.append(about)
         return plain(*about)
 
-    monkeypatch.setattr(TiffSource, "_segment", counted)
+    monkeypatch.setattr(TiffSource, "_decode_segment", counted)
     with open_slide(path) as slide:
-        monkeypatch.setattr(slide._sharpener, "ask", lambda level, cells: None)
+        monkeypatch.setattr(slide._exact_tile_builder, "ask", lambda level, cells: None)
         level = LevelArray(slide, 1)
         rough = level[...].astype(float)
         lines = 64 * 3 + 16 * 3 + 4 * 3  # in each of three tiles, finer and finer
@@ -157,7 +157,7 @@ def test_of_strips_some_are_read_for_the_first_picture(compression, flat, tmp_pa
 
 def test_a_first_picture_ends_where_a_finer_one_would_take_too_long(flat, monkeypatch) -> None:
     rough_soon(monkeypatch)
-    drawn, plain = [], tiled._mosaic
+    drawn, plain = [], tiled._tile_from_samples
 
     def slowly(grid, side, tile, cell):
         drawn.append(side)
@@ -165,15 +165,17 @@ def test_a_first_picture_ends_where_a_finer_one_would_take_too_long(flat, monkey
         return plain(grid, side, tile, cell)
 
     clock = [0.0]
-    monkeypatch.setattr(tiled, "_mosaic", slowly)
+    monkeypatch.setattr(tiled, "_tile_from_samples", slowly)
     monkeypatch.setattr(tiled, "monotonic", lambda: clock[-1])
-    monkeypatch.setattr(tiled, "samples_a_side", lambda tiles, depth: 64)
+    monkeypatch.setattr(tiled, "samples_per_side", lambda tiles, depth: 64)
     with open_slide(flat[0]) as slide:
-        monkeypatch.setattr(slide._sharpener, "ask", lambda level, cells: None)
-        slide.read_shown(1, Box(0, 0, 128, 64))  # two tiles: 0.02 s a round; a clock that stands for a slow machine
+        monkeypatch.setattr(slide._exact_tile_builder, "ask", lambda level, cells: None)
+        slide.read_for_display(
+            1, Box(0, 0, 128, 64)
+        )  # two tiles: 0.02 s a round; a clock that stands for a slow machine
         assert max(drawn) == 64
         drawn.clear()
-        slide.read_shown(1, Box(128, 64, 640, 256))  # forty tiles: 0.4 s
+        slide.read_for_display(1, Box(128, 64, 640, 256))  # forty tiles: 0.4 s
         assert set(drawn) == {2}
 
 
@@ -189,8 +191,8 @@ def test_a_damaged_strip_is_marked_in_the_first_picture(flat, tmp_path, monkeypa
             file.seek(offset)
             file.write(b"\0" * 16)
     with open_slide(path) as slide:
-        monkeypatch.setattr(slide._sharpener, "ask", lambda level, cells: None)
-        shown = slide.read_shown(1, Box(0, 0, 768, 320))
+        monkeypatch.setattr(slide._exact_tile_builder, "ask", lambda level, cells: None)
+        shown = slide.read_for_display(1, Box(0, 0, 768, 320))
         assert shown.shape == (768, 320, 3)
 
 
@@ -216,7 +218,7 @@ def test_a_slide_that_is_closed_while_it_is_sharpened_ends_quietly(flat, monkeyp
 
 @pytest.mark.parametrize(("tiles", "depth", "side"), [(1, 6, 16), (9, 6, 8), (24, 3, 4), (500, 8, 2), (1, 1, 2)])
 def test_a_view_decodes_few_tiles(tiles: int, depth: int, side: int) -> None:
-    assert tiled.samples_a_side(tiles, depth) == side
+    assert tiled.samples_per_side(tiles, depth) == side
 
 
 def test_a_thumbnail_goes_around_damage_and_says_where_it_is(flat, damage, caplog) -> None:
@@ -238,10 +240,10 @@ def test_a_thumbnail_goes_around_damage_and_says_where_it_is(flat, damage, caplo
 
 
 def test_of_many_damaged_tiles_the_first_are_named(caplog) -> None:
-    found = FoundDamage(Path("a.svs"))
+    found = DamageLog(Path("a.svs"))
     for column in (*range(100), 0):
-        found.add(damaged(Path("a.svs"), 0, Box(0, 64 * column, 64, 64), ValueError("no JPEG")))
+        found.add(damaged_tile_error(Path("a.svs"), 0, Box(0, 64 * column, 64, 64), ValueError("no JPEG")))
     assert len(caplog.records) == 21
     assert "more tiles of a.svs" in caplog.messages[-1]
-    assert len(found.at(0, 1.0)) == 100
-    assert not found.at(1, 2.0)
+    assert len(found.boxes_at(0, 1.0)) == 100
+    assert not found.boxes_at(1, 2.0)

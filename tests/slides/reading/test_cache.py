@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_melanoma.slides.reading import tiled as module
-from napari_melanoma.slides.reading.tiled import TileCache, memory_limit, shared_cache
+from napari_melanoma.slides.reading.tiled import TileCache, cache_limit, shared_cache
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60)), max_size=80))
@@ -45,7 +45,7 @@ def test_a_closed_slide_is_forgotten_alone() -> None:
     cache = TileCache(100)
     for key in ((1, 0), (1, 1), (2, 0)):
         cache.put(key, np.zeros(10, np.uint8))
-    cache.forget(1)
+    cache.drop_owner(1)
     assert cache.used_bytes == 10
     assert cache.get((2, 0)) is not None
 
@@ -54,7 +54,7 @@ def test_what_is_forgotten_while_the_cache_is_at_work_goes_with_the_next_array()
     cache = TileCache(100)
     cache.put((1, 0), np.zeros(10, np.uint8))
     with cache._lock:  # a slide is found to be held by nobody at any moment, here by the thread that holds the lock
-        cache.forget(1)
+        cache.drop_owner(1)
     cache.put((2, 0), np.zeros(5, np.uint8))
     assert cache.used_bytes == 5
 
@@ -75,6 +75,6 @@ def test_several_threads_at_once() -> None:
 
 def test_all_slides_share_one_of_a_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_shared", None)
-    assert module.LEAST_BYTES <= memory_limit() <= module.MOST_BYTES
+    assert module.MIN_BYTES <= cache_limit() <= module.MAX_BYTES
     assert shared_cache() is shared_cache()
-    assert shared_cache().limit_bytes == memory_limit()
+    assert shared_cache().limit_bytes == cache_limit()

@@ -7,10 +7,10 @@ import pytest
 import tifffile
 
 from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.slides.reading.layers import LevelArray, slide_layers
+from napari_melanoma.slides.reading.layers import LevelArray, make_slide_layers
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.reading.slide import Level, SlideInfo
-from napari_melanoma.slides.reading.tiled import Source, TiledSlide, with_missing
+from napari_melanoma.slides.reading.slide import LevelInfo, SlideInfo
+from napari_melanoma.slides.reading.tiled import TiledSlide, TileSource, fill_pyramid
 from napari_melanoma.ui.contributions import read_layers
 
 KEYS = [
@@ -96,7 +96,7 @@ def test_channels_become_layers_that_add_up(tissue, tmp_path) -> None:
         assert 0 <= low < high <= 255
 
 
-class Painted(Source):
+class Painted(TileSource):
     """Every pixel says where it is."""
 
     def _tile(self, row: int, column: int) -> np.ndarray:
@@ -107,11 +107,11 @@ class Painted(Source):
 
 
 def test_what_was_not_scanned_is_cut_off_and_the_rest_keeps_its_place() -> None:
-    levels = with_missing([Painted(1200, 1600, 64, 64)])
-    sizes = tuple(Level(grid.height, grid.width, 1200 / grid.height, built) for grid, built in levels)
+    levels = fill_pyramid([Painted(1200, 1600, 64, 64)])
+    sizes = tuple(LevelInfo(grid.height, grid.width, 1200 / grid.height, built) for grid, built in levels)
     info = SlideInfo(Path("a.mrxs"), "a", "MRXS", sizes, PixelSize(0.5, 0.25, "file"), bounds=Box(401, 803, 300, 200))
     slide = TiledSlide(info, [grid for grid, _ in levels], np.uint8)
-    [(shown, keywords, _)] = slide_layers(slide)
+    [(shown, keywords, _)] = make_slide_layers(slide)
     assert keywords["translate"] == (400 * 0.5, 802 * 0.25)
     assert shown[0].shape == (301, 201, 3)
     assert shown[0][0, 0, 0] == 400 // 8

@@ -14,10 +14,10 @@ from PIL import Image
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.slides.reading import flat_images, openslide
-from napari_melanoma.slides.reading.files import FileReader, fingerprint_of, harmless
+from napari_melanoma.slides.reading.files import FileReader, filter_private_properties, slide_fingerprint
 from napari_melanoma.slides.reading.opening import is_slide, open_slide
 from napari_melanoma.slides.reading.openslide import open_with_openslide
-from napari_melanoma.slides.reading.slide import DamagedTile, apply_profile
+from napari_melanoma.slides.reading.slide import DamagedTile, apply_icc_profile
 
 WHOLE = Box(0, 0, 410, 300)
 
@@ -62,12 +62,12 @@ def test_openslide_goes_on_after_a_damaged_tile(damaged_svs) -> None:
             with pytest.raises(DamagedTile, match=r"slide\.svs cannot be decoded"):
                 slide.read_region(0, WHOLE)
             assert slide.read_region(1, Box(0, 0, 205, 150)).shape == (205, 150, 3)
-        assert slide.read_shown(0, WHOLE).shape == (410, 300, 3)
+        assert slide.read_for_display(0, WHOLE).shape == (410, 300, 3)
 
 
 def test_a_slide_that_openslide_cannot_open_again_is_opened_once_it_is_back(damaged_svs, monkeypatch) -> None:
-    handle = openslide.Handle(damaged_svs)
-    opened, (width, height) = handle._opened, handle.slide.dimensions
+    handle = openslide.OpenSlideHandle(damaged_svs)
+    opened, (width, height) = handle._open, handle.slide.dimensions
 
     def away():
         raise OpenSlideError("no such file")
@@ -130,7 +130,7 @@ def test_channels_of_ome_zarr_have_names_and_colours(tissue, tmp_path) -> None:
     folder = write_zarr(tmp_path / "a.zarr", tissue.astype(np.uint16), "0.4", unit=None, channels=channels)
     with open_slide(folder) as slide:
         assert slide.info.channels == ("DAPI", "A", "B")
-        assert slide.info.colours == ((0, 0, 255), (0, 255, 0), (255, 255, 255))
+        assert slide.info.colors == ((0, 0, 255), (0, 255, 0), (255, 255, 255))
         assert slide.info.pixel_size is None
         np.testing.assert_array_equal(slide.read_region(0, WHOLE), tissue)
 
@@ -171,13 +171,13 @@ def test_a_picture_is_read_by_tiles_from_a_temporary_file(mode, large, tissue, t
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_large_jpeg_is_upright(orientation, tissue, tmp_path, monkeypatch) -> None:
-    from napari_melanoma.io.color import upright
+    from napari_melanoma.io.color import apply_orientation
 
     monkeypatch.setattr(flat_images, "MAX_PIXELS", 1000)
     exif = Image.Exif()
     exif[274] = orientation
     Image.fromarray(tissue).save(tmp_path / "a.jpg", exif=exif, quality=100, subsampling=0)
-    known = upright(tissue, orientation)
+    known = apply_orientation(tissue, orientation)
     with open_slide(tmp_path / "a.jpg") as slide:
         read = slide.read_region(0, Box(0, 0, *known.shape[:2]))
     assert np.abs(read.astype(int) - known).max() <= 6
@@ -207,12 +207,12 @@ def test_a_profile_is_applied_on_request(tissue, tmp_path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", tissue, photometric="rgb", tile=(64, 64), iccprofile=lab)
     with open_slide(tmp_path / "a.tif") as slide:
         assert slide.info.has_profile
-        assert slide.profile() == lab
+        assert slide.icc_profile() == lab
         read = slide.read_region(0, WHOLE)
-        assert np.abs(apply_profile(read, slide).astype(int) - read).max() <= 2
+        assert np.abs(apply_icc_profile(read, slide).astype(int) - read).max() <= 2
     tifffile.imwrite(tmp_path / "b.tif", tissue, photometric="rgb", tile=(64, 64))
     with open_slide(tmp_path / "b.tif") as slide:
-        assert apply_profile(read, slide) is read
+        assert apply_icc_profile(read, slide) is read
 
 
 def test_what_can_name_a_patient_is_hidden() -> None:
@@ -233,8 +233,13 @@ def test_what_can_name_a_patient_is_hidden() -> None:
         "tiff.DateTime": "2017",
         "aperio.MPP": "0" * 500,
     }
-    assert set(harmless(said)) == {"aperio.AppMag", "openslide.mpp-x", "openslide.level[0].downsample", "tiff.Make"}
-    assert json.dumps(dict(harmless(said)))
+    assert set(filter_private_properties(said)) == {
+        "aperio.AppMag",
+        "openslide.mpp-x",
+        "openslide.level[0].downsample",
+        "tiff.Make",
+    }
+    assert json.dumps(dict(filter_private_properties(said)))
 
 
 def test_a_file_is_read_at_a_place_and_its_end_is_noticed(tmp_path) -> None:
@@ -250,9 +255,9 @@ def test_a_file_is_read_at_a_place_and_its_end_is_noticed(tmp_path) -> None:
 def test_a_folder_has_a_fingerprint_of_its_files(tissue, tmp_path) -> None:
     folder = write_zarr(tmp_path / "a.zarr", tissue, "0.4")
     copy = shutil.copytree(folder, tmp_path / "b.zarr")
-    assert fingerprint_of(folder) == fingerprint_of(copy)
+    assert slide_fingerprint(folder) == slide_fingerprint(copy)
     (copy / "0" / "0.0.0").write_bytes(b"other")
-    assert fingerprint_of(folder) != fingerprint_of(copy)
+    assert slide_fingerprint(folder) != slide_fingerprint(copy)
 
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links")

@@ -9,7 +9,7 @@ import tifffile
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.slides.reading.layers import slide_layers
+from napari_melanoma.slides.reading.layers import make_slide_layers
 from napari_melanoma.slides.reading.opening import is_slide, open_slide
 
 SVS = "CMU-1-Small-Region.svs"
@@ -57,7 +57,7 @@ def test_each_opens_at_its_scale(name: str, slides: Path) -> None:
             assert ["objective of 10x" in said for said in info.warnings] == [True] * (name in JOINED)
         assert info.magnification == magnification
         assert info.channels == FLUORESCENCE.get(name, ("red", "green", "blue"))
-        assert len(slide_layers(slide)) == len(FLUORESCENCE.get(name, (1,)))
+        assert len(make_slide_layers(slide)) == len(FLUORESCENCE.get(name, (1,)))
 
 
 @pytest.mark.parametrize("name", sorted(set(KNOWN) - set(FLUORESCENCE) - {"CMU-1-Small-Region_dicom"}))
@@ -90,11 +90,11 @@ def test_pixels_are_those_that_openslide_reads(name: str, slides: Path) -> None:
 def test_channels_are_those_that_are_stored(slides: Path) -> None:
     known = tifffile.imread(slides / "small_vectra.qptiff", series=0)
     with open_slide(slides / "small_vectra.qptiff") as slide:
-        assert slide.info.colours == ((0, 0, 255), (0, 255, 0), (255, 255, 0))
+        assert slide.info.colors == ((0, 0, 255), (0, 255, 0), (255, 255, 0))
         np.testing.assert_array_equal(slide.read_region(0, Box(0, 0, 1440, 1920)), np.moveaxis(known, 0, -1))
         assert "thumbnail" in slide.info.associated
     with open_slide(slides / "test3-TRITC.ndpi") as slide, openslide.OpenSlide(slides / "test3-TRITC.ndpi") as theirs:
-        assert slide.info.colours == ((255, 0, 0),)
+        assert slide.info.colors == ((255, 0, 0),)
         colours = np.asarray(theirs.read_region((800, 1600), 0, (100, 100)))[..., :3]
         np.testing.assert_array_equal(slide.read_region(0, Box(1600, 800, 100, 100))[..., 0], colours.max(axis=2))
 
@@ -115,7 +115,7 @@ def test_a_truncated_slide_is_told(name: str, share: float, slides: Path, tmp_pa
     if (name, share) in STILL_OPEN:
         with open_slide(path) as slide:
             assert "the file is truncated" in slide.info.warnings[0]
-            assert slide.read_shown(0, Box(0, 0, 300, 300)).shape[:2] == (300, 300)
+            assert slide.read_for_display(0, Box(0, 0, 300, 300)).shape[:2] == (300, 300)
     else:
         with pytest.raises(UnreadableImage, match=r"truncated.*Copy it again"):
             open_slide(path)

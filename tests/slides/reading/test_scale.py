@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from napari_melanoma.slides.reading.opening import open_slide
-from napari_melanoma.slides.reading.slide import judged
+from napari_melanoma.slides.reading.slide import validate_scale
 
 CASES = {
     "nothing stated": ((None, None, None), None, "no pixel size is stated"),
@@ -41,7 +41,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_is_believed(case: str) -> None:
     (y_um, x_um, magnification), believed, warning = CASES[case]
-    scale = judged(y_um, x_um, magnification)
+    scale = validate_scale(y_um, x_um, magnification)
     size = scale.pixel_size
     assert (None if size is None else (size.y_um, size.x_um)) == believed
     assert scale.magnification == magnification
@@ -52,9 +52,9 @@ def test_what_is_believed(case: str) -> None:
 
 
 def test_scanners_whose_cameras_have_small_pixels_are_believed() -> None:
-    assert judged(0.2325, 0.2325, 20, fine_camera=True).warnings == ()
-    assert "is usual for 40x" in judged(0.2325, 0.2325, 20).warnings[0]
-    assert "does not go with" in judged(0.1, 0.1, 20, fine_camera=True).warnings[0]
+    assert validate_scale(0.2325, 0.2325, 20, fine_camera=True).warnings == ()
+    assert "is usual for 40x" in validate_scale(0.2325, 0.2325, 20).warnings[0]
+    assert "does not go with" in validate_scale(0.1, 0.1, 20, fine_camera=True).warnings[0]
 
 
 TAGS = {

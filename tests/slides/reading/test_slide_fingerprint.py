@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_melanoma.slides.reading.files import BLOCK_BYTES, BLOCKS, fingerprint_of, length_tables
+from napari_melanoma.slides.reading.files import BLOCK_BYTES, BLOCKS, slide_fingerprint, tile_length_tables
 
 
 def drawn(path: Path, *, big: bool = False, order: str = "<", changed: bool = False) -> Path:
@@ -32,7 +32,7 @@ def test_the_lengths_of_all_tiles_are_read(tmp_path: Path, big: bool, order: str
         pages = [tiff.pages[0], tiff.pages[0].pages[0], tiff.pages[1]]
         expected = [list(page.databytecounts) for page in pages]
     with path.open("rb") as file:
-        tables = list(length_tables(file))
+        tables = list(tile_length_tables(file))
     assert [len(lengths) for lengths in expected] == [64, 16, 1]
     for lengths in expected:
         written = [np.array(lengths).astype(f"{order}u{width}").tobytes() for width in (2, 4, 8)]
@@ -43,12 +43,12 @@ def test_a_copy_is_the_same_slide_and_one_other_tile_makes_another(tmp_path: Pat
     path = drawn(tmp_path / "a.tif")
     copy = tmp_path / "b.tif"
     shutil.copy(path, copy)
-    assert fingerprint_of(copy) == fingerprint_of(path)
+    assert slide_fingerprint(copy) == slide_fingerprint(path)
     other = drawn(tmp_path / "c.tif", changed=True)
     size = max(path.stat().st_size, other.stat().st_size)
     for file in (path, other):  # so that the size does not tell
         file.write_bytes(file.read_bytes().ljust(size, b"\0"))
-    assert fingerprint_of(other) != fingerprint_of(path)
+    assert slide_fingerprint(other) != slide_fingerprint(path)
 
 
 def test_a_slide_of_which_much_is_lost_is_another_one(tmp_path: Path) -> None:
@@ -60,28 +60,28 @@ def test_a_slide_of_which_much_is_lost_is_another_one(tmp_path: Path) -> None:
     start, end = last * 3 // (BLOCKS - 1) + BLOCK_BYTES, last * 4 // (BLOCKS - 1)
     content[start:end] = bytes(end - start)  # between two of the larger blocks
     bad.write_bytes(content)
-    assert fingerprint_of(bad) != fingerprint_of(path)
+    assert slide_fingerprint(bad) != slide_fingerprint(path)
 
 
 @pytest.mark.parametrize("length", [0, 3, 8, 16, 200, 5000])
 def test_a_file_that_is_cut_off_or_damaged_is_no_error(tmp_path: Path, length: int) -> None:
     path = drawn(tmp_path / "a.tif")
     path.write_bytes(path.read_bytes()[:length])
-    assert len(fingerprint_of(path)) == 64
+    assert len(slide_fingerprint(path)) == 64
     path.write_bytes(b"II*\0\x08\0\0\0" + np.random.default_rng(length).bytes(4000))
-    assert len(fingerprint_of(path)) == 64
+    assert len(slide_fingerprint(path)) == 64
 
 
 def test_pages_that_go_round_in_a_circle_end(tmp_path: Path) -> None:
     path = tmp_path / "circle.tif"
     path.write_bytes(b"II*\0\x08\0\0\0" + b"\0\0" + b"\x08\0\0\0" + bytes(64))
-    assert len(fingerprint_of(path)) == 64
+    assert len(slide_fingerprint(path)) == 64
 
 
 def test_of_mirax_the_folder_beside_counts(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a.mrxs").write_bytes(b"index")
     (tmp_path / "a" / "Data0001.dat").write_bytes(b"tiles")
-    before = fingerprint_of(tmp_path / "a.mrxs")
+    before = slide_fingerprint(tmp_path / "a.mrxs")
     (tmp_path / "a" / "Data0001.dat").write_bytes(b"other")
-    assert fingerprint_of(tmp_path / "a.mrxs") != before
+    assert slide_fingerprint(tmp_path / "a.mrxs") != before

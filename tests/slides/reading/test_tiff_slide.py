@@ -135,7 +135,7 @@ def test_a_viewer_sees_a_mark_in_the_place_of_a_damaged_tile(damaged_svs, write_
     sound = open_slide(write_svs("sound.svs")).read_region(0, Box(0, 0, 410, 300))
     with open_slide(damaged_svs) as slide:
         for _ in range(2):
-            shown = slide.read_shown(0, Box(0, 0, 410, 300))
+            shown = slide.read_for_display(0, Box(0, 0, 410, 300))
             differs = np.any(shown != sound, axis=2)
             assert differs[64:128, 128:192].all()
             assert differs.sum() == 64 * 64
@@ -198,7 +198,7 @@ def test_channels_of_fluorescence_keep_names_colours_and_bits(tissue, tmp_path) 
     tifffile.imwrite(tmp_path / "cells.ome.tif", channels, tile=(64, 64), compression="zlib", metadata=said)
     with open_slide(tmp_path / "cells.ome.tif") as slide:
         info = slide.info
-        assert (info.kind, info.channels, info.colours) == ("fluorescence", ("DAPI", "Cy5"), ((0, 0, 255), (255, 0, 0)))
+        assert (info.kind, info.channels, info.colors) == ("fluorescence", ("DAPI", "Cy5"), ((0, 0, 255), (255, 0, 0)))
         assert (info.pixel_size.y_um, info.pixel_size.x_um) == pytest.approx((0.65, 0.65))
         assert info.name == "cells"
         read = slide.read_region(0, Box(-5, 0, 100, 300))
@@ -255,7 +255,7 @@ def test_a_tile_that_was_left_out_is_background(tissue, tmp_path) -> None:
 
 def test_a_slide_that_nobody_holds_takes_its_tiles_out_of_the_cache(write_svs, own_cache) -> None:
     slide = open_slide(write_svs())
-    slide.read_shown(0, Box(0, 0, 410, 300))
+    slide.read_for_display(0, Box(0, 0, 410, 300))
     assert own_cache.used_bytes >= 410 * 300 * 3
     del slide
     gc.collect()
@@ -273,7 +273,7 @@ def test_a_closed_slide_and_a_level_that_is_not_there_are_refused(write_svs) -> 
 
 
 def test_a_large_packed_strip_is_refused_before_it_is_decoded(tissue, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("napari_melanoma.slides.reading.tiff.MOST_TILE_BYTES", 1000)
+    monkeypatch.setattr("napari_melanoma.slides.reading.tiff.MAX_TILE_BYTES", 1000)
     tifffile.imwrite(tmp_path / "a.tif", tissue, rowsperstrip=410, compression="zlib", photometric="rgb")
     with pytest.raises(UnreadableImage, match=r"packed pieces of 410 x 300.*Save it as a tiled TIFF"):
         open_slide(tmp_path / "a.tif")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.io.slide_spec import DONE, FAILED, ResultSpec
+from napari_melanoma.io.slide_spec import DONE, FAILED, SlideResultSpec
 from napari_melanoma.io.slide_store import SlideResult
 from napari_melanoma.runs.train import train
 from napari_melanoma.training.recipe import TrainRecipe
@@ -35,7 +35,7 @@ def write_bag(folder: Path, embeddings: NDArray, failed: Sequence[int] = (), **h
     rows = -(-tiles // columns)
     order = np.stack(np.divmod(np.arange(tiles), columns), axis=1).astype(np.int32)
     settings = {"model": how.get("model", "toy"), "weights": how.get("weights", "5eed"), **how.get("settings", {})}
-    spec = ResultSpec(
+    spec = SlideResultSpec(
         slide=folder.name,
         fingerprint=f"slide {folder.name}",
         kind=how.get("kind", "embedding"),

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from napari_melanoma.core.errors import BundleError, ConfigError
-from napari_melanoma.core.prediction import ClassifierConfig, EncoderConfig, TileConfig
+from napari_melanoma.core.prediction_config import ClassifierConfig, EncoderConfig, TileConfig
 from napari_melanoma.models.bundle import BundleConfig, load_network, write_bundle
-from napari_melanoma.models.registry import of_task
-from napari_melanoma.models.zoo import architectures, build_network
+from napari_melanoma.models.registry import require_task
+from napari_melanoma.models.zoo import build_network, list_architectures
 
 if TYPE_CHECKING:
     from napari_melanoma.models.blocks.bags import BagNetwork
 
-SMALL = architectures()["attention_mil"].spec.small
+SMALL = list_architectures()["attention_mil"].spec.small
 EACH = [{}, {"pooling": "plain"}, {"pooling": "mean"}, {"heads": 3}, {"normalise": False, "classes": 4}]
 
 
@@ -35,7 +35,7 @@ def test_order_and_pieces_change_nothing(options: dict[str, Any]) -> None:
     tiles = 4 * torch.randn(500, SMALL["features"], generator=torch.Generator().manual_seed(1))
     order = torch.randperm(500, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
-        whole, pieces = asked.over([tiles]), asked.over(tiles[order].split(37))
+        whole, pieces = asked.pool_chunks([tiles]), asked.pool_chunks(tiles[order].split(37))
     torch.testing.assert_close(pieces.logits, whole.logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(pieces.embedding, whole.embedding, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(pieces.weights, whole.weights[order], rtol=1e-4, atol=1e-7)
@@ -57,7 +57,7 @@ def test_the_weights_are_those_of_the_paper(gated: bool) -> None:
         if part.gate is not None:
             inner = inner * torch.sigmoid(h @ part.gate.weight.T + part.gate.bias)
         expected = (inner @ part.score.weight[0]).exp()
-        found = asked.over([tiles])
+        found = asked.pool_chunks([tiles])
     torch.testing.assert_close(found.weights, expected / expected.sum(), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(found.embedding, found.weights @ h, rtol=1e-4, atol=1e-5)
 
@@ -65,7 +65,7 @@ def test_the_weights_are_those_of_the_paper(gated: bool) -> None:
 def test_the_mean_weighs_all_alike() -> None:
     import torch
 
-    found = network(pooling="mean", heads=4).over([torch.randn(8, SMALL["features"])])
+    found = network(pooling="mean", heads=4).pool_chunks([torch.randn(8, SMALL["features"])])
     assert found.weights.tolist() == pytest.approx([1 / 8] * 8)
 
 
@@ -81,7 +81,7 @@ def test_every_weight_learns() -> None:
 
 def test_an_empty_bag_is_no_bag() -> None:
     with pytest.raises(ValueError, match="at least one tile"):
-        network().over([])
+        network().pool_chunks([])
 
 
 def config(**more: Any) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def test_a_bundle_gives_it_back(tmp_path: Path) -> None:
     with torch.inference_mode():
         torch.testing.assert_close(load_network(info)(tiles), asked(tiles), rtol=1e-2, atol=1e-2)
     with pytest.raises(BundleError, match="answers whole slides from the embeddings of their tiles"):
-        of_task(info, "classification")  # no photograph is shown to it
+        require_task(info, "classification")  # no photograph is shown to it
 
 
 @pytest.mark.parametrize("missing", ["tile", "classifier"])

@@ -22,22 +22,22 @@ VALUES = np.arange(TILES, dtype=np.float32)[:, None] + np.zeros(FEATURES, np.flo
 
 def test_all_tiles_come_but_those_that_failed(write_bag: Write, tmp_path: Path) -> None:
     bag = Bag.open(write_bag(tmp_path / "slide", VALUES, failed=[0, 1, 2, 3, 50]))
-    pieces = list(bag.pieces(4))
+    pieces = list(bag.iter_embeddings(4))
     found = np.concatenate(pieces)
     assert len(bag) == TILES - 5
     assert found.dtype == np.float32
     assert found[:, 0].tolist() == [number for number in range(TILES) if number not in (0, 1, 2, 3, 50)]
     assert max(map(len, pieces)) == 4
-    assert bag.done.tolist() == [list(divmod(int(number), 8)) for number in found[:, 0]]
+    assert bag.tile_positions.tolist() == [list(divmod(int(number), 8)) for number in found[:, 0]]
 
 
 def test_a_sample_is_drawn_once_each_and_follows_from_its_seed(write_bag: Write, tmp_path: Path) -> None:
     bag = Bag.open(write_bag(tmp_path / "slide", VALUES, failed=[7]))
-    one, again, other = (bag.sample(30, seed)[:, 0].tolist() for seed in (1, 1, 2))
+    one, again, other = (bag.sample_embeddings(30, seed)[:, 0].tolist() for seed in (1, 1, 2))
     assert len(set(one)) == 30
     assert 7 not in one
     assert one == again != other
-    assert len(bag.sample(1000, 1)) == TILES - 1
+    assert len(bag.sample_embeddings(1000, 1)) == TILES - 1
 
 
 def test_of_a_large_store_few_chunks_are_read(
@@ -47,9 +47,9 @@ def test_of_a_large_store_few_chunks_are_read(
     bag, read = Bag.open(folder), []
     length = bag._result.array("embedding").chunks[0]
     embedding = bag._result.embedding
-    monkeypatch.setattr(bags, "MOST_CHUNKS", 3)
+    monkeypatch.setattr(bags, "MAX_CHUNKS", 3)
     monkeypatch.setattr(bag._result, "embedding", lambda tiles: (read.append(tiles.start), embedding(tiles))[1])
-    drawn = [bag.sample(50, seed) for seed in range(40)]
+    drawn = [bag.sample_embeddings(50, seed) for seed in range(40)]
     assert 20_000 / length > 6
     assert len(read) <= 3 * len(drawn)
     assert {len(one) for one in drawn} == {50}
@@ -59,7 +59,7 @@ def test_of_a_large_store_few_chunks_are_read(
 def test_another_process_opens_it_again(write_bag: Write, tmp_path: Path) -> None:
     bag = Bag.open(write_bag(tmp_path / "slide", VALUES, failed=[7]))
     again = pickle.loads(pickle.dumps(bag))
-    np.testing.assert_array_equal(again.sample(30, 1), bag.sample(30, 1))
+    np.testing.assert_array_equal(again.sample(30, 1), bag.sample_embeddings(30, 1))
     assert again.fingerprint() == bag.fingerprint()
 
 

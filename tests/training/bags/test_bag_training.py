@@ -15,12 +15,12 @@ import pytest
 from napari_melanoma.core.config import read_toml
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 from napari_melanoma.core.errors import BundleError, ConfigError, DataSetError, RunError
-from napari_melanoma.core.paths import outside_allowed
+from napari_melanoma.core.paths import allow_outside_files
 from napari_melanoma.data.bags import Bag
+from napari_melanoma.evaluation.class_measurement import ClassEvaluationOptions
 from napari_melanoma.evaluation.evaluate import evaluate_bags
-from napari_melanoma.evaluation.measuring_classes import ClassEvaluationOptions
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference
-from napari_melanoma.runs.estimate import estimate
+from napari_melanoma.runs.estimate import estimate_run
 from napari_melanoma.runs.exporting import export_bundle
 from napari_melanoma.runs.train import check_recipe, train
 from napari_melanoma.slides.tile_models import BagModel
@@ -72,7 +72,7 @@ def test_attention_falls_on_the_tiles_that_decide(learnt: Learnt) -> None:
     hits, mass = [], []
     for name, deciding in truth.items():
         if deciding:
-            weights = model.answer(Bag.open(data / name).pieces()).weights
+            weights = model.predict(Bag.open(data / name).iter_embeddings()).weights
             hits.append(int(weights.argmax()) in deciding)
             mass.append(float(weights[deciding].sum()) / (len(deciding) / len(weights)))
     assert len(hits) == 30
@@ -120,7 +120,7 @@ def test_the_bundle_says_what_it_stands_on(learnt: Learnt) -> None:
     assert config.tile is not None
     assert (config.tile.mpp, config.tile.side_px) == (0.5, 32)
     assert config.classes == ("naevus", "melanoma")
-    assert config.is_of_slides
+    assert config.is_slide_model
     assert config.classifier is not None
     answers = [row["diagnosis"] == "melanoma" for row in rows_of(learnt[1]) if row["part"] == "tuning"]
     assert config.classifier.prevalence == pytest.approx(np.mean(answers))
@@ -139,12 +139,12 @@ def test_a_stopped_run_ends_with_the_same_weights(
     data = draw_cohort(tmp_path / "cohort", 14)
     recipe = bag_recipe(data, epochs=3, data={"datasets": [str(data)], "tuning_fraction": 0.4, "split": "all"})
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    train(recipe, whole, resume=False, run=RunContext(), judge=False)
+    train(recipe, whole, resume=False, run=RunContext(), evaluate=False)
     with pytest.raises(Cancelled):
-        train(recipe, stopped, resume=False, run=StopAt(at), judge=False)
+        train(recipe, stopped, resume=False, run=StopAt(at), evaluate=False)
     if at.startswith("Looking"):  # before anything was begun
         assert not (stopped / "checkpoints").exists()
-    train(recipe, stopped, resume=(stopped / "config.toml").exists(), run=RunContext(), judge=False)
+    train(recipe, stopped, resume=(stopped / "config.toml").exists(), run=RunContext(), evaluate=False)
     one, other = (load_network(read_bundle(run / "bundle")).state_dict() for run in (whole, stopped))
     assert all(torch.equal(one[name], other[name]) for name in one)
     without = [
@@ -159,13 +159,13 @@ def test_embeddings_that_were_made_anew_are_not_gone_on_with(
     data = draw_cohort(tmp_path / "cohort", 14)
     recipe = bag_recipe(data, epochs=3)
     with pytest.raises(Cancelled):
-        train(recipe, tmp_path / "run", resume=False, run=StopAt("Epoch 1 of"), judge=False)
+        train(recipe, tmp_path / "run", resume=False, run=StopAt("Epoch 1 of"), evaluate=False)
     shutil.rmtree(data / "slide_01")
     write_bag(data / "slide_01", np.zeros((48, 12)))
     shutil.rmtree(data / "slide_00")
     write_bag(data / "slide_00", np.zeros((48, 12)))
     with pytest.raises(RunError, match="embeddings that were made anew"):
-        train(recipe, tmp_path / "run", resume=True, run=RunContext(), judge=False)
+        train(recipe, tmp_path / "run", resume=True, run=RunContext(), evaluate=False)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_missing_results_are_named(draw_cohort: Draw, bag_recipe: MakeRecipe, tm
     (data / "dataset.csv").write_text(
         "\n".join(rows).replace("slide_03,p3,train,melanoma,", "slide_03,p3,train,melanoma,../elsewhere")
     )
-    with outside_allowed():
+    with allow_outside_files():
         assert sum(check_recipe(bag_recipe(data), RunContext()).counts.values()) == 14
 
 
@@ -222,7 +222,7 @@ def test_slides_of_a_patient_stay_together(draw_cohort: Draw, bag_recipe: MakeRe
         for line in (data / "dataset.csv").read_text().splitlines()
     ]
     (data / "dataset.csv").write_text("\n".join([lines[0].replace(",,", ",split,"), *lines[1:]]))
-    train(bag_recipe(data, epochs=1), tmp_path / "run", resume=False, run=RunContext(), judge=False)
+    train(bag_recipe(data, epochs=1), tmp_path / "run", resume=False, run=RunContext(), evaluate=False)
     rows = rows_of(tmp_path / "run")
     parts: dict[str, set[str]] = {}
     for row in rows:
@@ -280,7 +280,7 @@ def test_it_is_measured_on_other_slides(learnt: Learnt, draw_cohort: Draw, write
     write_bag(other / "slide_00", np.zeros((48, 12)), weights="c0ffee")
     found = evaluate_bags(learnt[2], [other], tmp_path / "out", ClassEvaluationOptions(), run=RunContext())
     assert found.parts["all"]["AUC"].mean > 0.9
-    assert len(found.told.labels) == 11
+    assert len(found.predictions.labels) == 11
     assert [item.error for item in found.failed] == [
         f"{other / 'slide_00'} has embeddings that 'phantom-mil' did not learn from: weights is c0ffee, expected 5eed."
     ]
@@ -293,7 +293,7 @@ def test_it_is_not_exported_as_what_takes_pictures(learnt: Learnt, tmp_path: Pat
 
 
 def test_checking_says_what_it_would_cost(learnt: Learnt, bag_recipe: MakeRecipe) -> None:
-    few, many = (estimate(bag_recipe(learnt[0], epochs=epochs), run=RunContext()) for epochs in (1, 10_000))
+    few, many = (estimate_run(bag_recipe(learnt[0], epochs=epochs), run=RunContext()) for epochs in (1, 10_000))
     assert 0 < few.seconds < many.seconds
     assert few.steps * 10_000 == many.steps
     assert few.images == len([row for row in rows_of(learnt[1]) if row["part"] == "learn"])

@@ -12,16 +12,16 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtWidgets import QComboBox, QLabel, QToolButton
 from stage import Stage
 
-from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
+from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
 from napari_melanoma.imaging.color import to_lab
 from napari_melanoma.ui.body_map import chart as body_words
 from napari_melanoma.ui.body_map import widget as body_marks
-from napari_melanoma.ui.body_map.chart import chart
-from napari_melanoma.ui.body_map.widget import DARK, LIGHT, MARK_PX, BodyMap, BodyMark, spread
+from napari_melanoma.ui.body_map.chart import get_chart
+from napari_melanoma.ui.body_map.widget import DARK_COLORS, LIGHT_COLORS, MARK_PX, BodyMap, BodyMark, spread_points
 
 ARROWS = {(-1, 0): Qt.Key.Key_Left, (1, 0): Qt.Key.Key_Right, (0, -1): Qt.Key.Key_Up, (0, 1): Qt.Key.Key_Down}
 SWAPPED = {"left": "right", "right": "left", "midline": "midline"}
-SUB_SITES = [word for word in taxonomy("sub_site").words if word != UNKNOWN]
+SUB_SITES = [word for word in load_taxonomy("sub_site").words if word != UNKNOWN]
 
 
 @pytest.fixture
@@ -48,25 +48,25 @@ def clicks(body, qtbot, point):
 
 
 def spot(drawing, site, laterality):
-    return chart().spots[drawing, site, laterality]
+    return get_chart().spots[drawing, site, laterality]
 
 
 def test_every_place_of_the_taxonomy_is_drawn():
     for word in SUB_SITES:
-        sides = {spot.region.laterality for spot in chart().spots.values() if spot.region.site == word}
+        sides = {spot.region.laterality for spot in get_chart().spots.values() if spot.region.site == word}
         assert sides in ({"left", "right"}, {"midline"}, {"left", "right", "midline"}), word
 
 
 def test_what_is_drawn_are_words_of_the_taxonomies(body):
-    drawn = {spot.region.site for spot in chart().spots.values()}
+    drawn = {spot.region.site for spot in get_chart().spots.values()}
     assert drawn == set(SUB_SITES)
-    listed = {body.findChild(QComboBox, "body_site").itemData(n) for n in range(len(body_words.words()) + 1)}
-    assert listed == {"", *SUB_SITES, *taxonomy("site").words} - {UNKNOWN}
+    listed = {body.findChild(QComboBox, "body_site").itemData(n) for n in range(len(body_words.list_site_words()) + 1)}
+    assert listed == {"", *SUB_SITES, *load_taxonomy("site").words} - {UNKNOWN}
 
 
 def test_the_point_that_stands_for_a_site_lies_in_it():
-    found = {key: chart().at(spot.anchor) for key, spot in chart().spots.items()}
-    assert {key: (other.drawing, *other.place) for key, other in found.items()} == {key: key for key in found}
+    found = {key: get_chart().find_spot(spot.anchor) for key, spot in get_chart().spots.items()}
+    assert {key: (other.drawing, *other.body_site) for key, other in found.items()} == {key: key for key in found}
 
 
 def test_a_click_on_a_site_chooses_it(body, chosen, qtbot):
@@ -81,18 +81,18 @@ def test_a_click_on_a_site_chooses_it(body, chosen, qtbot):
 def test_left_is_the_patients(body):
     """Somebody who faces us has the left arm on our right; somebody who turns the back has it on our left."""
     for drawing, faces_us in (("front", True), ("back", False), ("face", True), ("soles", True)):
-        middle = next(each for each in chart().drawings if each.name == drawing).frame.center().x()
-        for each in chart().spots.values():
+        middle = next(each for each in get_chart().drawings if each.name == drawing).frame.center().x()
+        for each in get_chart().spots.values():
             if each.drawing == drawing and each.region.laterality != "midline":
-                assert (each.anchor.x() > middle) == (faces_us == (each.region.laterality == "left")), each.place
+                assert (each.anchor.x() > middle) == (faces_us == (each.region.laterality == "left")), each.body_site
 
 
 @given(st.floats(0, 0.495), st.floats(0, 1))  # what lies on the line between two sides belongs to either
 def test_the_body_is_symmetrical(x, y):
-    for drawing in chart().drawings:
+    for drawing in get_chart().drawings:
         frame = drawing.frame
         points = [QPointF(frame.x() + share * frame.width(), frame.y() + y * frame.height()) for share in (x, 1 - x)]
-        one, other = (drawing.at(point) for point in points)
+        one, other = (drawing.find_region(point) for point in points)
         if one is not None and other is not None and one.site == other.site:
             assert other.laterality == SWAPPED[one.laterality]
 
@@ -108,10 +108,10 @@ def test_a_click_beside_the_middle_of_a_broad_site_says_on_which_side(body, chos
 
 
 def test_a_mark_on_one_side_of_a_broad_site_stands_there():
-    for word in body_words.BROAD:
-        left, middle, right = (chart().spot_of(word, side) for side in ("left", "midline", "right"))
-        assert (left.place, right.place) == ((word, "left"), (word, "right"))
-        assert {chart().at(each.anchor).region.site for each in (left, middle, right)} == {word}
+    for word in body_words.BROAD_SITES:
+        left, middle, right = (get_chart().find_site(word, side) for side in ("left", "midline", "right"))
+        assert (left.body_site, right.body_site) == ((word, "left"), (word, "right"))
+        assert {get_chart().find_spot(each.anchor).region.site for each in (left, middle, right)} == {word}
         assert abs(left.anchor.x() - middle.anchor.x()) == pytest.approx(
             abs(right.anchor.x() - middle.anchor.x()), abs=3
         )
@@ -120,18 +120,18 @@ def test_a_mark_on_one_side_of_a_broad_site_stands_there():
 
 
 def test_nails_of_toes_can_be_pointed_at():
-    assert spot("toes", "nail", "left").place == spot("hands", "nail", "left").place
+    assert spot("toes", "nail", "left").body_site == spot("hands", "nail", "left").body_site
 
 
 def test_arrow_keys_reach_every_site():
-    sheet, first = chart(), next(iter(chart().spots.values()))
+    sheet, first = get_chart(), next(iter(get_chart().spots.values()))
     reached, waiting = set(), [first]
     while waiting:
         here = waiting.pop()
-        key = (here.drawing, *here.place)
+        key = (here.drawing, *here.body_site)
         if key not in reached:
             reached.add(key)
-            waiting += [sheet.beside(here, arrow) for arrow in ARROWS]
+            waiting += [sheet.find_neighbor(here, arrow) for arrow in ARROWS]
     assert reached == set(sheet.spots)
 
 
@@ -144,7 +144,7 @@ def test_a_site_is_chosen_by_keyboard_alone(body, chosen, stage, qtbot):
     assert body.findChild(QLabel, "body_said").text() == pointed
     assert not chosen
     qtbot.keyClick(body.canvas, Qt.Key.Key_Return)
-    assert body_words.title(*chosen[-1]) == pointed
+    assert body_words.site_title(*chosen[-1]) == pointed
     assert chosen[-1][1] == "left"
 
 
@@ -191,14 +191,14 @@ def test_to_show_a_site_is_not_to_choose_it(body, chosen):
     ],
 )
 def test_a_whole_region_is_shown_with_all_its_places(place, whole, expected):
-    assert body_words.is_within(place, whole) is expected
+    assert body_words.is_site_within(place, whole) is expected
 
 
 def test_a_place_is_the_same_in_the_table():
-    for word in (*SUB_SITES, *taxonomy("site").words[:-1]):
-        site, sub_site = body_words.columns_of(word)
-        assert body_words.word_of(site, sub_site) == word
-        assert site in taxonomy("site").words
+    for word in (*SUB_SITES, *load_taxonomy("site").words[:-1]):
+        site, sub_site = body_words.site_columns(word)
+        assert body_words.site_word(site, sub_site) == word
+        assert site in load_taxonomy("site").words
 
 
 def test_lesions_stand_at_their_sites_and_none_hides_another(body):
@@ -236,8 +236,8 @@ def test_a_click_on_a_mark_chooses_the_lesion(body, chosen, qtbot):
 
 @given(st.lists(st.sampled_from([(0.0, 0.0), (3.0, 1.0), (40.0, 0.0), (41.0, 8.0)]), max_size=12))
 def test_marks_are_spread(places):
-    points = spread(places, 10.0)
-    assert points == spread(places, 10.0)
+    points = spread_points(places, 10.0)
+    assert points == spread_points(places, 10.0)
     gaps = [math.dist(a, b) for n, a in enumerate(points) for b in points[:n]]
     assert min(gaps, default=10.0) > 9.0
     if all(math.dist(a, b) >= 10 for n, a in enumerate(places) for b in places[:n]):
@@ -246,11 +246,11 @@ def test_marks_are_spread(places):
 
 def test_of_hundreds_of_lesions_only_neighbours_are_compared(monkeypatch):
     places = [(float(n % 7) * 30, float(n % 5) * 40) for n in range(300)]
-    compared, near = [], body_marks._near
-    monkeypatch.setattr(body_marks, "_near", lambda *about: compared.append(about[1:3]) or near(*about))
-    points = spread(places, 15.0)
+    compared, near = [], body_marks._are_too_close
+    monkeypatch.setattr(body_marks, "_are_too_close", lambda *about: compared.append(about[1:3]) or near(*about))
+    points = spread_points(places, 15.0)
     pairs = len(places) * (len(places) - 1) // 2
-    assert 0 < len(compared) < 0.15 * body_marks.ROUNDS * pairs
+    assert 0 < len(compared) < 0.15 * body_marks.MAX_ROUNDS * pairs
     gaps = sorted(math.dist(a, b) for n, a in enumerate(points) for b in points[:n])
     assert gaps[0] > 7  # so crowded that they touch, but every number can be seen
     assert gaps[30] > 12
@@ -263,7 +263,7 @@ def test_the_name_of_what_is_under_the_mouse_is_shown(body, qtbot):
     qtbot.waitUntil(lambda: body.findChild(QLabel, "body_said").text() == "Right knee", timeout=20_000)
 
 
-@pytest.mark.parametrize("ink", [DARK, LIGHT], ids=["dark", "light"])
+@pytest.mark.parametrize("ink", [DARK_COLORS, LIGHT_COLORS], ids=["dark", "light"])
 def test_what_is_chosen_pointed_at_and_marked_stands_out(ink):
     skin, chosen, hover, mark = (lab(colour) for colour in (ink.skin, ink.chosen, ink.hover, ink.mark))
     assert np.linalg.norm(skin - chosen) > 30
@@ -285,7 +285,7 @@ def test_the_chart_is_whole_in_a_narrow_dock_and_follows_the_theme(stage, body, 
     where = body.canvas.place_of(spot("front", "thigh", "left")).toPoint()
     assert light.pixelColor(where).lightness() > dark.pixelColor(where).lightness() + 60
     assert body.width() <= stage.scroll.viewport().width()
-    assert body.canvas.heightForWidth(300) == round(300 * chart().size.height() / chart().size.width())
+    assert body.canvas.heightForWidth(300) == round(300 * get_chart().size.height() / get_chart().size.width())
 
 
 def test_the_body_map_leaves_nothing_behind(nothing_left, home, qtbot):

@@ -17,8 +17,8 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QLin
 from napari_melanoma.case.store import CaseStore, read_correction
 from napari_melanoma.core.errors import SaveError
 from napari_melanoma.ui.case.dock import CaseDock
-from napari_melanoma.ui.viewer import linked
-from napari_melanoma.ui.viewer.slide_layers import open_slides
+from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.viewer.slide_layers import list_slides
 
 PATIENCE_MS = 60_000
 NAMES = (
@@ -152,7 +152,7 @@ def test_a_folder_becomes_a_case_and_is_saved_in_it(five, photos):
     assert five.status == "Made a case of 5 images in 3 lesions."
     assert five.case.patient.patient_id.startswith("P-")
     assert [row.number for row in map(five.row, five.dock.tree._tops())] == ["1", "3", "2"]
-    assert CaseStore.look_at(photos).case == five.case
+    assert CaseStore.open_read_only(photos).case == five.case
     assert "P-0042/case.json" in five.dock.file.text()
 
 
@@ -168,7 +168,7 @@ def test_a_viewer_that_a_script_closes_while_the_case_is_saved(viewer, shared_cl
     viewer.close()  # removes the canvas before it asks the window
     assert not window.isVisible()
     del window
-    qtbot.waitUntil(lambda: CaseStore.look_at(photos).case.patient.age == 54, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: CaseStore.open_read_only(photos).case.patient.age == 54, timeout=PATIENCE_MS)
     qtbot.wait(200)  # nothing looks at the window once more
 
 
@@ -181,11 +181,11 @@ def test_the_slide_of_a_case_that_is_closed_goes_with_it(someone, tmp_path, view
     draw_slide(folder / "back_left_1_slide.tif", tint=5)
     someone.drops(folder)
     someone.opens(next(image.id for _, image in someone.case.each_image()))
-    someone.qtbot.waitUntil(lambda: len(open_slides(viewer)) == 2, timeout=PATIENCE_MS)
-    assert linked.why_none(viewer) == ""  # a slide is no photograph that went wrong
+    someone.qtbot.waitUntil(lambda: len(list_slides(viewer)) == 2, timeout=PATIENCE_MS)
+    assert photograph_layers.explain_no_photograph(viewer) == ""  # a slide is no photograph that went wrong
     someone.dock.desk.close()
     someone.waits()
-    assert [slide.info.path for slide in open_slides(viewer)] == [own]
+    assert [slide.info.path for slide in list_slides(viewer)] == [own]
 
 
 def test_made_edited_drawn_closed_and_opened_again(five, photos, viewer, tmp_path):
@@ -203,7 +203,7 @@ def test_made_edited_drawn_closed_and_opened_again(five, photos, viewer, tmp_pat
     drawn = labels.data != 0
     five.dock.desk.close()  # at once: the stroke has not settled
     five.waits()
-    case = CaseStore.look_at(photos).case
+    case = CaseStore.open_read_only(photos).case
     assert five.dock.welcome.isVisibleTo(five.dock)
     assert not [layer for layer in viewer.layers if "back_left" in layer.name]
 
@@ -218,7 +218,7 @@ def test_made_edited_drawn_closed_and_opened_again(five, photos, viewer, tmp_pat
     again = five.case
     assert (again.patient.age, again.patient.sex) == (54, "female")
     assert (again.lesion("L1").sub_site, again.image("I5").modality) == ("upper back", "tbp_tile")
-    assert again.image("I1").correction.digest == case.image("I1").correction.digest
+    assert again.image("I1").correction.digest == case.find_image("I1").correction.digest
 
 
 @pytest.mark.one_qt
@@ -366,14 +366,14 @@ def test_a_second_window_may_look_and_not_write(five, photos, viewer, qtbot):
     other = Pathologist(viewer, second, qtbot)
     other.drops(photos)
     assert "To look at alone: another window of yours" in other.notice
-    assert not other.dock.add_lesion.isEnabled()
+    assert not other.dock.add_lesion_button.isEnabled()
     other.dock.tree.removed.emit(["I1"])
     assert len(list(other.case.each_image())) == 5
     five.dock.desk.close()
     five.waits()
     other.dock._on_link("again")
     other.waits()
-    assert (other.notice, other.dock.add_lesion.isEnabled()) == ("", True)
+    assert (other.notice, other.dock.add_lesion_button.isEnabled()) == ("", True)
 
 
 @pytest.mark.one_qt
@@ -482,7 +482,7 @@ def test_nonsense_does_no_harm(five, photos):
     five.dock.desk.close()
     five.waits()
     assert five.case is None
-    assert len(CaseStore.look_at(photos).case.lesions) == 5
+    assert len(CaseStore.open_read_only(photos).case.lesions) == 5
 
 
 def tab_stops(dock, first):

@@ -16,7 +16,7 @@ from .test_case import NAMES, PATIENCE_MS, Pathologist, mole
 def models(home, monkeypatch):
     """A folder of models, in which one is that says what a lesion may be; it is the usual one."""
     folder = home / "models"
-    monkeypatch.setattr("napari_melanoma.models.registry.user_folder", lambda: folder)
+    monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: folder)
     monkeypatch.setattr("napari_melanoma.models.registry.DEFAULT_CLASSIFIER", "melanoma-test")
     add_classifier(folder)
     return folder
@@ -94,8 +94,8 @@ def test_asking_can_be_stopped(someone, models, qtbot):
 
 @pytest.mark.one_qt
 def test_without_a_model_the_button_says_why(someone, models, monkeypatch):
-    monkeypatch.setattr("napari_melanoma.models.registry.user_folder", lambda: models / "none")
-    monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED", models / "none")
+    monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: models / "none")
+    monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", models / "none")
     someone.picks("L2")
     button = someone.dock.findChild(QToolButton, "case_answer")
     assert not button.isEnabled()

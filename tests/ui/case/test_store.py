@@ -15,11 +15,11 @@ from napari_melanoma.case.edits import add_images, add_lesion, set_correction, s
 from napari_melanoma.case.model import Case, CaseCorrection, CaseImage
 from napari_melanoma.case.store import CaseStore
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.ui.case import editing, words
-from napari_melanoma.ui.case.adding import CaseGathering, Wish
-from napari_melanoma.ui.case.close_guard import CaseGuard
-from napari_melanoma.ui.case.store import CaseDesk, CaseHistory
-from napari_melanoma.ui.case.tree import LOOSE, rows_of
+from napari_melanoma.ui.case import editing, formatting
+from napari_melanoma.ui.case.close_guard import CaseCloseGuard
+from napari_melanoma.ui.case.controller import CaseController, CaseHistory
+from napari_melanoma.ui.case.importing import CaseImageCollector, CaseImportRequest
+from napari_melanoma.ui.case.tree import NO_LESION, create_rows
 from napari_melanoma.ui.shared_state import CaseRows
 
 PATIENCE_MS = 20_000
@@ -41,7 +41,7 @@ def window(home, qtbot, qapp):
 @pytest.fixture
 def desk(window, tmp_path, qtbot):
     """A desk with an empty case."""
-    made = CaseDesk(window.centralWidget())
+    made = CaseController(window.centralWidget())
     made.create(tmp_path / "case")
     qtbot.waitUntil(lambda: made.case is not None and not made.busy, timeout=PATIENCE_MS)
     return made
@@ -56,7 +56,7 @@ def test_edits_of_one_field_are_one_step():
     history = CaseHistory(Case())
     for age in (5, 54):
         history.edit(set_patient(history.case, age=age), "age", "patient age")
-    history.rest()
+    history.end_step()
     history.edit(set_patient(history.case, age=55), "age", "patient age")
     assert not history.edit(history.case, "nothing")
     assert (history.undo(), history.case.patient.age) == ("age", 54)
@@ -71,35 +71,35 @@ def test_a_step_back_leaves_masks_as_they_are(tmp_path):
     mask = CaseCorrection(path=tmp_path / "m.png", digest="1")
     history.amend(set_correction(history.case, "I1", mask))
     history.undo()
-    assert (history.case.lesions, history.case.image("I1").correction) == ((), mask)
+    assert (history.case.lesions, history.case.find_image("I1").correction) == ((), mask)
 
 
 def test_lesions_are_numbered_as_their_files_where_that_is_clear():
     case = add_lesion(add_lesion(Case(), label="3"), label="2")
-    assert words.numbers(case) == {"L1": "3", "L2": "2"}
-    assert words.numbers(add_lesion(case)) == {"L1": "1", "L2": "2", "L3": "3"}
-    assert words.numbers(set_lesion(case, "L2", label="mole of 2019")) == {"L1": "1", "L2": "2"}
+    assert formatting.number_lesions(case) == {"L1": "3", "L2": "2"}
+    assert formatting.number_lesions(add_lesion(case)) == {"L1": "1", "L2": "2", "L3": "3"}
+    assert formatting.number_lesions(set_lesion(case, "L2", label="mole of 2019")) == {"L1": "1", "L2": "2"}
 
 
 def test_rows_say_what_is_guessed_missing_and_of_no_lesion(tmp_path):
     image = CaseImage(id="", path=tmp_path / "a.png", modality="dermoscopic", guesses={"modality": "name"})
     case = add_images(add_lesion(Case(), site="head/neck"), [image], "L1")
-    rows = rows_of(add_images(case, [image]), missing={"I1"})
-    assert [(row.id, row.title) for row in rows] == [("L1", "Head and neck"), (LOOSE, "No lesion yet")]
+    rows = create_rows(add_images(case, [image]), missing={"I1"})
+    assert [(row.id, row.title) for row in rows] == [("L1", "Head and neck"), (NO_LESION, "No lesion yet")]
     assert [(row.title, row.state) for row in rows[0].rows] == [("dermoscopic ?", "missing")]
 
 
 def test_a_window_that_is_closed_while_something_is_unsaved_saves_it_first(desk, window, qtbot, tmp_path):
-    guard = CaseGuard(window.centralWidget(), desk, _Idle())
+    guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())
     guard.watch()
     aged(desk, 54)
     assert not window.close()
     qtbot.waitUntil(lambda: not window.isVisible(), timeout=PATIENCE_MS)
-    assert CaseStore.look_at(tmp_path / "case").case.patient.age == 54
+    assert CaseStore.open_read_only(tmp_path / "case").case.patient.age == 54
 
 
 def test_a_window_whose_case_cannot_be_saved_asks(desk, window, qtbot, monkeypatch):
-    guard = CaseGuard(window.centralWidget(), desk, _Idle())
+    guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())
     guard.watch()
     asked = []
     monkeypatch.setattr(guard, "_ask", lambda: asked.append(str(desk.saving.fault)))
@@ -113,24 +113,24 @@ def test_a_window_whose_case_cannot_be_saved_asks(desk, window, qtbot, monkeypat
 
 
 def test_a_question_whose_window_is_taken_away_is_answered_by_staying(desk, window, monkeypatch):
-    guard = CaseGuard(window.centralWidget(), desk, _Idle())
+    guard = CaseCloseGuard(window.centralWidget(), desk, _Idle())
     monkeypatch.setattr(desk.store, "save", _refuse)
     aged(desk, 54)
     monkeypatch.setattr(QMessageBox, "exec", _delete)
     monkeypatch.setattr(guard, "_close", pytest.fail)
     desk.saving.fault = SaveError("the disk is full")
-    guard._ask()
+    guard._confirm_close()
     assert desk.saving.dirty
     desk.saving.forget()
 
 
 def test_rows_of_cases_that_went_with_the_application_are_withdrawn_quietly(monkeypatch):
     rows = CaseRows()
-    rows.tell(1, "P", {Path("a.png"): {"age": "54"}})
+    rows.set_rows(1, "P", {Path("a.png"): {"age": "54"}})
     monkeypatch.setattr(editing, "case_rows", lambda: rows)
     _delete(rows)
-    editing._withdraw(1)
-    assert rows.of(Path("a.png")) == ("", {})
+    editing._clear_metadata(1)
+    assert rows.find(Path("a.png")) == ("", {})
 
 
 def _delete(box):
@@ -186,9 +186,9 @@ def dialog_of(qtbot, kind):
 
 def test_of_several_patients_one_is_chosen(window, tmp_path, qtbot):
     photos(tmp_path / "all", "PAT_1_1_1", "PAT_2_7_1", "PAT_2_8_1")
-    gathering = CaseGathering(window.centralWidget())
-    with qtbot.waitSignal(gathering.gathered, timeout=PATIENCE_MS) as told:
-        gathering.start(Wish((tmp_path / "all",)))
+    gathering = CaseImageCollector(window.centralWidget())
+    with qtbot.waitSignal(gathering.collected, timeout=PATIENCE_MS) as told:
+        gathering.start(CaseImportRequest((tmp_path / "all",)))
         dialog = dialog_of(qtbot, QInputDialog)
         assert dialog.comboBoxItems() == ["1. PAT_1: 1 image, 1 lesion", "2. PAT_2: 2 images, 2 lesions"]
         dialog.setTextValue("2. PAT_2: 2 images, 2 lesions")
@@ -200,13 +200,13 @@ def test_of_several_patients_one_is_chosen(window, tmp_path, qtbot):
 def test_a_table_that_nobody_understands_is_asked_about(window, tmp_path, qtbot):
     folder = photos(tmp_path / "own", "a", "b")
     (folder / "own.csv").write_text("Bildchen;Lebensjahre\na;54\nb;54\n", encoding="utf-8")
-    gathering = CaseGathering(window.centralWidget())
-    with qtbot.waitSignal(gathering.gathered, timeout=PATIENCE_MS) as told:
-        gathering.start(Wish((folder,)))
+    gathering = CaseImageCollector(window.centralWidget())
+    with qtbot.waitSignal(gathering.collected, timeout=PATIENCE_MS) as told:
+        gathering.start(CaseImportRequest((folder,)))
         dialog = dialog_of(qtbot, QDialog)
         assert dialog.objectName() == "mapping_dialog"
         qtbot.waitUntil(lambda: not dialog.busy, timeout=PATIENCE_MS)
-        from napari_melanoma.data.mapping import TableMapping
+        from napari_melanoma.data.table_mapping import TableMapping
 
         dialog.mapping_chosen.emit(TableMapping(columns={"Bildchen": "image_id", "Lebensjahre": "age"}))
         dialog.accept()

@@ -9,13 +9,13 @@ import pytest
 from qtpy.QtGui import QShortcut
 from qtpy.QtWidgets import QApplication, QComboBox, QInputDialog, QLabel, QMenu, QToolButton
 
-from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.data.dataset import read_dataset
 from napari_melanoma.io.results import read_mask
 from napari_melanoma.ui.lesion import state as recovery
 from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
-from napari_melanoma.ui.lesion.footer import in_words
+from napari_melanoma.ui.lesion.footer import describe_correction
 
 PATIENCE_MS = 20_000
 
@@ -141,7 +141,7 @@ def test_a_photograph_of_no_use_is_rejected_without_an_analysis(corrections, per
     person.waits()
     (row,) = corrections.rows()
     assert (row["image_id"], row["review"]) == ("blurred", "rejected")
-    assert row["image_sha256"] == fingerprint(np.ascontiguousarray(image.data))
+    assert row["image_sha256"] == array_fingerprint(np.ascontiguousarray(image.data))
     assert "0 images with masks in all" in person.dock.status.text
 
 
@@ -212,7 +212,7 @@ WORDS = [
 @pytest.mark.parametrize(("review", "reviewer", "when", "words"), WORDS)
 def test_what_stands_there_in_words(review, reviewer, when, words):
     row = {"review": review, "reviewer": reviewer, "reviewed_at": when}
-    assert in_words(row, 1_767_225_720.0) == f"in corrections: {words}"
+    assert describe_correction(row, 1_767_225_720.0) == f"in corrections: {words}"
 
 
 @pytest.mark.one_qt

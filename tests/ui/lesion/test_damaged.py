@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image as PillowImage
 from qtpy.QtWidgets import QLabel, QMessageBox
 
-from napari_melanoma.phantoms.lesion.lesion import lesion_phantom
+from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 

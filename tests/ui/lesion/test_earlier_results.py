@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.io.results import write_mask
-from napari_melanoma.ui.lesion.saving import Earlier, read
+from napari_melanoma.ui.lesion.saving import SavedPrediction, read_saved_prediction
 
 ANSWER = SimpleNamespace(model=SimpleNamespace(name="small"), provenance={"created": "2026-11-20T14:05:09+00:00"})
 RGB = np.zeros((6, 8, 3), np.uint8)
@@ -31,8 +31,8 @@ SOURCE = SimpleNamespace(read=lambda: SimpleNamespace(rgb=RGB))
     ],
 )
 def test_a_note_says_what_is_another_by_now(model, digest, row, same, expected):
-    earlier = Earlier("one", ANSWER, {"age": "54"}, "abc", same)
-    assert earlier.note(model, digest, row) == f"Saved on 2026-11-20 14:05 UTC.{expected}"
+    earlier = SavedPrediction("one", ANSWER, {"age": "54"}, "abc", same)
+    assert earlier.describe_status(model, digest, row) == f"Saved on 2026-11-20 14:05 UTC.{expected}"
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_a_note_says_what_is_another_by_now(model, digest, row, same, expected):
     [
         None,
         "no JSON",
-        json.dumps({"image_sha256": fingerprint(RGB)}),
-        json.dumps({"image_sha256": fingerprint(RGB), "answer": {"classes": []}, "form": {}}),
+        json.dumps({"image_sha256": array_fingerprint(RGB)}),
+        json.dumps({"image_sha256": array_fingerprint(RGB), "answer": {"classes": []}, "form": {}}),
         json.dumps({"image_sha256": "of another", "answer": {}, "form": {}}),
     ],
 )
@@ -49,4 +49,4 @@ def test_a_folder_without_an_answer_says_nothing(tmp_path, about):
     write_mask(tmp_path / "mask.png", np.ones((6, 8), bool))
     if about is not None:
         (tmp_path / "result.json").write_text(about)
-    assert read("one", SOURCE, tmp_path, RunContext()) is None
+    assert read_saved_prediction("one", SOURCE, tmp_path, RunContext()) is None

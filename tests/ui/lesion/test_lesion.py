@@ -348,7 +348,7 @@ def test_a_dock_that_opens_over_a_photograph_is_complete_in_the_next_moment(view
 @pytest.mark.one_qt
 def test_a_dock_closed_before_it_is_complete_leaves_nothing_behind(viewer, shared_client, qtbot):
     dock = LesionDock(viewer, shared_client)
-    parts = (dock.analyse, dock.table)
+    parts = (dock.analyze_button, dock.table)
     dock.deleteLater()
     qtbot.waitUntil(lambda: not any(isalive(part) for part in parts), timeout=PATIENCE_MS)
 

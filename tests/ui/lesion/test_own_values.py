@@ -9,8 +9,8 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QPushButton, QSlid
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.lesion.analysis import LesionOptions
 from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
-from napari_melanoma.ui.viewer import linked
-from napari_melanoma.ui.widgets.settings import Settings
+from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.widgets.settings import DockSettings
 
 PATIENCE_MS = 20_000
 
@@ -135,10 +135,10 @@ def test_a_mask_that_was_changed_and_changed_back_is_accepted(corrections, perso
 @pytest.mark.one_qt
 def test_a_threshold_that_an_older_version_kept_is_for_no_photograph(home):
     kept = LesionOptions(model="mine", threshold=0.9, flips=True)
-    Settings()._store.setValue("lesion/options", kept.model_dump_json())
-    assert Settings().options == LesionOptions(model="mine", flips=True)
-    Settings().options = kept
-    assert Settings().options == kept
+    DockSettings()._store.setValue("lesion/options", kept.model_dump_json())
+    assert DockSettings().options == LesionOptions(model="mine", flips=True)
+    DockSettings().options = kept
+    assert DockSettings().options == kept
 
 
 def types(person, text, *, first=True):
@@ -220,7 +220,7 @@ def test_a_return_while_the_result_is_being_shown_shows_what_was_typed(during, q
 @pytest.mark.one_qt
 def test_what_is_typed_while_the_layers_are_added_is_kept(during):
     def go_on(event):
-        if linked.role(event.value) == "mask":
+        if photograph_layers.get_role(event.value) == "mask":
             types(during, "0.66")
 
     during.viewer.layers.events.inserted.connect(go_on)

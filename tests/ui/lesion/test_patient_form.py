@@ -8,7 +8,7 @@ from napari.layers import Image
 from qtpy.QtWidgets import QComboBox, QLineEdit
 from stage import Stage
 
-from napari_melanoma.core.prediction import FittedNumbers, FittedWords, TabularEncoding
+from napari_melanoma.core.prediction_config import FittedNumbers, FittedWords, TabularEncoding
 from napari_melanoma.ui.lesion.patient_form import PatientForm, PatientRows
 
 ENCODING = TabularEncoding(
@@ -71,17 +71,17 @@ def test_what_is_tried_out_stands_beside_what_the_case_says(image):
     rows = PatientRows()
     assert rows.set_case("a", "P-1", {"age": "54", "sex": "female"})
     assert not rows.set_case("a", "P-1", {"age": "54", "sex": "female"})
-    rows.fill_in("a", image, {"sex": "male"})  # the age was emptied
+    rows.set_row("a", image, {"sex": "male"})  # the age was emptied
     assert rows.row("a", image) == {"sex": "male"}
-    assert rows.is_tried(image)
+    assert rows.has_edits(image)
     rows.set_case("a", "P-1", {"age": "55", "sex": "female", "site": "back"})
     assert rows.row("a", image) == {"sex": "male", "site": "back"}
-    rows.forget("a", image)
+    rows.remove("a", image)
     assert rows.row("a", image) == {"age": "55", "sex": "female", "site": "back"}
-    assert not rows.is_tried(image)
+    assert not rows.has_edits(image)
 
 
 def test_without_a_case_the_layer_keeps_what_was_filled_in(image):
-    PatientRows().fill_in("a", image, {"age": "54"})
+    PatientRows().set_row("a", image, {"age": "54"})
     assert PatientRows().row("a", image) == {"age": "54"}
     assert PatientRows().case("a") == ""

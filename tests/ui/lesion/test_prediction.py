@@ -18,10 +18,10 @@ from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QSlider, QToolButton
 
 from conftest import PATIENCE_MS, photograph
-from napari_melanoma.classification.prediction import Answer
+from napari_melanoma.classification.prediction import ClassPrediction
 from napari_melanoma.io.results import read_table
 from napari_melanoma.models.registry import find_bundle
-from napari_melanoma.ui.lesion import work as lesion_steps
+from napari_melanoma.ui.lesion import controller as lesion_steps
 from napari_melanoma.ui.lesion.dock import LesionDock
 from napari_melanoma.ui.shared_state import models_changed
 
@@ -30,7 +30,7 @@ from napari_melanoma.ui.shared_state import models_changed
 def models(home, monkeypatch):
     """A folder of models, in which one is that says what a lesion may be; it is the usual one."""
     folder = home / "models"
-    monkeypatch.setattr("napari_melanoma.models.registry.user_folder", lambda: folder)
+    monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: folder)
     monkeypatch.setattr("napari_melanoma.models.registry.DEFAULT_CLASSIFIER", "melanoma-test")
     add_classifier(folder)
     return folder
@@ -131,13 +131,13 @@ def test_the_answer_does_not_wait_for_what_is_derived_from_the_mask(person, monk
     analysed(person)
     before, verdict, area = answer(person), said(person), person.lesion.result.measurements["area_px"]
     go_on = threading.Event()
-    derive = lesion_steps.follow
+    derive = lesion_steps.update_from_mask
 
     def follow(*arguments):
         go_on.wait(PATIENCE_MS / 1000)
         return derive(*arguments)
 
-    monkeypatch.setattr(lesion_steps, "follow", follow)
+    monkeypatch.setattr(lesion_steps, "update_from_mask", follow)
     person.draws(person.layer("mask"), [(10, 10), (10, 100)], brush=20)
     try:
         qtbot.waitUntil(lambda: said(person) != verdict and answer(person) is not None, timeout=PATIENCE_MS)
@@ -348,8 +348,8 @@ def test_where_no_model_is_installed_the_dock_says_so(home, monkeypatch, person)
     person.dock.classifier.model = ""
     for place in range(combo.count() - 1, 0, -1):
         combo.removeItem(place)
-    monkeypatch.setattr("napari_melanoma.models.registry.user_folder", lambda: home / "nothing")
-    monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED", home / "nothing")
+    monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: home / "nothing")
+    monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", home / "nothing")
     person.dock.classifier.refresh()
     analysed(person)
     assert combo.currentText() == "none installed"
@@ -451,7 +451,7 @@ def test_what_was_said_is_saved_as_the_command_line_saves_it(person, tmp_path):
     person.clicks("save")
     person.waits()
     found, about = answer(person), json.loads((tmp_path / "mole" / "result.json").read_text())
-    assert Answer.from_json(about["answer"]) == found
+    assert ClassPrediction.from_json(about["answer"]) == found
     assert about["form"] == {"age": "80"}
     (row,) = read_table(tmp_path / "results.csv")
     assert float(row["probability_melanoma"]) == pytest.approx(found.probability)
@@ -464,7 +464,7 @@ def test_what_was_said_is_saved_as_the_command_line_saves_it(person, tmp_path):
     person.clicks("save")  # at once: it waits for the answer about what was drawn
     person.waits()
     about = json.loads((tmp_path / "mole" / "result.json").read_text())
-    assert Answer.from_json(about["answer"]) == answer(person) != found
+    assert ClassPrediction.from_json(about["answer"]) == answer(person) != found
     assert not (tmp_path / "mole" / "heatmap.png").exists()
     chooses_model(person, "")
     person.clicks("save")

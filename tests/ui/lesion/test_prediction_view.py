@@ -10,10 +10,16 @@ from qtpy.QtGui import QColor, QHelpEvent
 from qtpy.QtWidgets import QApplication, QToolTip
 from stage import Stage
 
-from napari_melanoma.classification.prediction import Answer, ClassifierStamp, ClassifyOptions, Contribution, Likeness
-from napari_melanoma.core.prediction import OperatingPoint
+from napari_melanoma.classification.prediction import (
+    ClassifierStamp,
+    ClassifyOptions,
+    ClassPrediction,
+    Contribution,
+    NoveltyDistance,
+)
+from napari_melanoma.core.prediction_config import OperatingPoint
 from napari_melanoma.ui.lesion import prediction_view
-from napari_melanoma.ui.widgets.charts import STRONG, USUAL, Bar, Bars
+from napari_melanoma.ui.widgets.charts import DEFAULT_COLORS, STRONG_COLORS, Bar, BarChart
 
 POINT = OperatingPoint(
     asked=0.9,
@@ -23,7 +29,7 @@ POINT = OperatingPoint(
     specificity=0.55,
     specificity_interval=(0.5, 0.6),
 )
-ANSWER = Answer(
+ANSWER = ClassPrediction(
     classes=("nevus", "melanoma", "seborrheic keratosis"),
     positive="melanoma",
     probabilities=(0.58, 0.31, 0.11),
@@ -31,7 +37,7 @@ ANSWER = Answer(
     possible=("melanoma", "nevus"),
     coverage=0.9,
     operating_point=POINT,
-    likeness=Likeness(10.0, 20.0),
+    likeness=NoveltyDistance(10.0, 20.0),
     contributions=(
         Contribution("sex", "female", 0.001),
         Contribution("site", "back", -0.02),
@@ -64,14 +70,14 @@ def test_of_many_classes_the_last_are_one_row_and_the_class_asked_about_is_never
     names = (*(f"class {place}" for place in range(10)), "melanoma")
     many = replace(ANSWER, classes=names, probabilities=(*[0.099] * 10, 0.01), possible=names, interval=None)
     rows = prediction_view.class_bars(many)
-    assert len(rows) == prediction_view.MOST_CLASSES + 1
+    assert len(rows) == prediction_view.MAX_CLASSES + 1
     assert rows[-2].name == "Melanoma"
     assert (rows[-1].name, rows[-1].text) == ("4 others", "0.40")
     assert sum(row.value for row in rows) == pytest.approx(1)
 
 
 def test_what_each_field_adds_the_largest_first():
-    rows, end = prediction_view.change_bars(ANSWER)
+    rows, end = prediction_view.contribution_bars(ANSWER)
     assert [(row.name, row.text) for row in rows] == [
         ("Age 54", "+0.04"),
         ("Body site back", "\N{MINUS SIGN}0.02"),
@@ -83,25 +89,27 @@ def test_what_each_field_adds_the_largest_first():
 
 
 def test_small_changes_are_not_drawn_as_if_they_were_large():
-    rows, end = prediction_view.change_bars(replace(ANSWER, contributions=(Contribution("age", "54", 0.001),)))
+    rows, end = prediction_view.contribution_bars(replace(ANSWER, contributions=(Contribution("age", "54", 0.001),)))
     assert rows[0].value / end < 0.06
 
 
 def test_sentences():
-    assert prediction_view.verdict(ANSWER).startswith("Inconclusive (")
-    assert prediction_view.verdict(ANSWER).endswith("): melanoma 0.31 (95 % interval 0.20–0.44).")
-    assert prediction_view.side(ANSWER).startswith("At or above the cut 0.20, which finds 91 % (86 to 95) of melanoma")
-    assert prediction_view.side(replace(ANSWER, operating_point=None)) == ""
+    assert prediction_view.format_verdict(ANSWER).startswith("Inconclusive (")
+    assert prediction_view.format_verdict(ANSWER).endswith("): melanoma 0.31 (95 % interval 0.20–0.44).")
+    assert prediction_view.format_operating_point(ANSWER).startswith(
+        "At or above the cut 0.20, which finds 91 % (86 to 95) of melanoma"
+    )
+    assert prediction_view.format_operating_point(replace(ANSWER, operating_point=None)) == ""
     assert (
-        prediction_view.about_form(ANSWER)
+        prediction_view.describe_form_use(ANSWER)
         == "From the picture alone melanoma would be 0.29. Not used by this model: ethnicity."
     )
-    assert prediction_view.about_form(replace(ANSWER, contributions=(), unused=())) == ""
-    assert prediction_view.short(ANSWER) == "melanoma 0.31 (95 % interval 0.20–0.44)"
-    strange = replace(ANSWER, likeness=Likeness(25.0, 20.0))
-    assert prediction_view.verdict(strange).startswith("Not valid: the image is out of distribution.")
-    assert prediction_view.side(strange) == ""
-    assert prediction_view.short(strange) == "Not valid"
+    assert prediction_view.describe_form_use(replace(ANSWER, contributions=(), unused=())) == ""
+    assert prediction_view.format_short_verdict(ANSWER) == "melanoma 0.31 (95 % interval 0.20–0.44)"
+    strange = replace(ANSWER, likeness=NoveltyDistance(25.0, 20.0))
+    assert prediction_view.format_verdict(strange).startswith("Not valid: the image is out of distribution.")
+    assert prediction_view.format_operating_point(strange) == ""
+    assert prediction_view.format_short_verdict(strange) == "Not valid"
 
 
 @pytest.fixture
@@ -114,7 +122,7 @@ def stage(qtbot):
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_bars_are_painted_to_scale(stage, theme):
     stage.viewer.theme = theme
-    bars = stage.show(Bars(stage.icons, "bars", "Bars"))
+    bars = stage.show(BarChart(stage.icons, "bars", "Bars"))
     bars.show_rows([Bar("melanoma", "0.50", 0.5, strong=True), Bar("nevus", "1.00", 1.0)])
     QApplication.processEvents()
     picture = bars.grab().toImage()
@@ -124,13 +132,13 @@ def test_bars_are_painted_to_scale(stage, theme):
         return sum(picture.pixelColor(column, height) == QColor(colour) for column in range(picture.width()))
 
     dark = theme == "dark"
-    whole, half = length(1, USUAL[dark]), length(0, STRONG[dark])
+    whole, half = length(1, DEFAULT_COLORS[dark]), length(0, STRONG_COLORS[dark])
     assert whole > 60
     assert half == pytest.approx(whole / 2, abs=4)
 
 
 def test_bars_are_spoken_and_explain_themselves(stage):
-    bars = stage.show(Bars(stage.icons, "bars", "Bars"))
+    bars = stage.show(BarChart(stage.icons, "bars", "Bars"))
     bars.show_rows([Bar("melanoma", "0.50", 0.5, tip="half"), Bar("nevus", "not known")])
     assert bars.accessibleDescription() == "melanoma 0.50; nevus not known"
     spot = QPoint(20, 5)
@@ -143,6 +151,6 @@ def test_bars_are_spoken_and_explain_themselves(stage):
 
 def test_every_method_of_a_heatmap_can_be_chosen():
     from napari_melanoma.classification.explanation import METHODS as KNOWN
-    from napari_melanoma.ui.lesion.prediction_view import METHODS as SHOWN
+    from napari_melanoma.ui.lesion.prediction_view import HEATMAP_METHODS as SHOWN
 
     assert tuple(SHOWN) == KNOWN

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QAbstractButton, QApplication, QFileDialog
 from napari_melanoma.io.results import read_mask, read_table
 from napari_melanoma.ui.lesion import state
 from napari_melanoma.ui.lesion.dock import LesionDock
-from napari_melanoma.ui.lesion.saving import place
+from napari_melanoma.ui.lesion.saving import result_folder
 
 PATIENCE_MS = 20_000
 
@@ -118,7 +118,7 @@ def test_a_full_disk_is_said_and_nothing_half_written_stays(analysed, tmp_path, 
     ],
 )
 def test_place_is_a_folder_that_every_system_can_have(tmp_path, name, expected):
-    assert place(tmp_path, name) == tmp_path / expected
+    assert result_folder(tmp_path, name) == tmp_path / expected
 
 
 def kept():

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLabel, QMes
 from napari_melanoma.data.corrections import Corrections
 from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 from napari_melanoma.ui.review.dock import ReviewDock
-from napari_melanoma.ui.review.list import STATE_ROLE, WORDS_ROLE
+from napari_melanoma.ui.review.list_model import STATE_ROLE, WORDS_ROLE
 
 PATIENCE_MS = 20_000
 

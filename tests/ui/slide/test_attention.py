@@ -10,7 +10,7 @@ from slide_stage import FIXTURES
 from napari_melanoma.core.files import write_json
 from napari_melanoma.data.bags import write_attention
 from napari_melanoma.io.slide_spec import DONE
-from napari_melanoma.ui.slide.watch import said_answer
+from napari_melanoma.ui.slide.run_status import describe_prediction
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
@@ -37,7 +37,7 @@ class Answered(FakeAnalysis):
         content |= {"tiles_done": len(self.order), "tiles_total": len(self.order), "seconds": 3.0}
         content |= {"lesions": [], "warnings": list(warnings), "options": {}, **ANSWER}
         write_json(self.path / "result.json", content)
-        self.place.tell_last("finished", tiles=len(self.order), failed=0)
+        self.place.append_final_event("finished", tiles=len(self.order), failed=0)
         return self.dies()
 
 
@@ -78,4 +78,4 @@ def test_attention_is_shown_where_it_lies(person, slide_path, user):
     ids=["stated", "as calibrated", "none", "mean"],
 )
 def test_the_answer_in_words(change, said):
-    assert said_answer({**ANSWER, **change}) == said
+    assert describe_prediction({**ANSWER, **change}) == said

@@ -21,7 +21,7 @@ from napari_melanoma.core.files import write_json
 from napari_melanoma.depth.readings import read_depth
 from napari_melanoma.slides import depth_readings
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.widgets.job import jobs_running
+from napari_melanoma.ui.widgets.job import count_running_jobs
 
 from .test_drawing import event
 
@@ -61,7 +61,7 @@ def presses(person, name):
 
 
 def line_layer(person):
-    return slide_layers.part(person.viewer, person.dock.slide, "depth")
+    return slide_layers.find_layer(person.viewer, person.dock.slide, "depth")
 
 
 def drags(person, layer, *points):
@@ -99,7 +99,7 @@ def types(person, name, text):
 
 
 def kept(person, reader=""):
-    return read_depth(person.dock.place.folder).of(reader)
+    return read_depth(person.dock.place.folder).reading_by(reader)
 
 
 def proposes(folder, *depths, **more):
@@ -273,7 +273,7 @@ def test_a_margin_is_taken_from_the_ruler(measuring):
     assert "no line to take" in person.dock.status.text
     person.dock.measure_fold.expand(animate=False)
     presses(person, "measure_line")
-    ruler = slide_layers.part(person.viewer, person.dock.slide, "measures")
+    ruler = slide_layers.find_layer(person.viewer, person.dock.slide, "measures")
     ruler.add(np.array([[10.0, 10.0], [10.0, 210.0]]), shape_type="line")
     person.until(lambda: len(person.dock.around.measuring.measures) == 1)
     presses(person, "depth_deep_mm_ruler")
@@ -283,14 +283,14 @@ def test_a_margin_is_taken_from_the_ruler(measuring):
 def test_mitoses_are_counted_over_an_area(measuring):
     person = measuring
     presses(person, "depth_count")
-    points = slide_layers.part(person.viewer, person.dock.slide, "mitoses")
+    points = slide_layers.find_layer(person.viewer, person.dock.slide, "mitoses")
     assert str(points.mode) == "add"
     for count, place in enumerate(((100.0, 100.0), (200.0, 200.0), (500.0, 500.0)), start=1):
         drags(person, points, place)
         person.until(lambda count=count: f"{count} counted" in person.says("depth_mitoses"))
     presses(person, "depth_area")
     assert str(points.mode) == "pan_zoom"
-    area = slide_layers.part(person.viewer, person.dock.slide, "mitosis area")
+    area = slide_layers.find_layer(person.viewer, person.dock.slide, "mitosis area")
     area.add(np.array([[0.0, 0.0], [0.0, 400.0], [400.0, 400.0], [400.0, 0.0]]) - 0.5, shape_type="polygon")
     person.until(lambda: "2 counted in 0.04 mm²: 50.0 per mm²" in person.says("depth_mitoses"))
     assert "1 beside the area" in person.says("depth_mitoses")
@@ -410,7 +410,7 @@ def test_a_second_reader_is_not_led_and_then_compared(measuring):
     rows = [[table.item(row, column).text() for column in range(2)] for row in range(table.rowCount())]
     assert rows == [["Reader B", "0.10"], ["Reader A", "0.20"]]
     assert person.says("depth_others") == "-0.10 mm against Reader A."
-    compared = slide_layers.part(person.viewer, person.dock.slide, "readings")
+    compared = slide_layers.find_layer(person.viewer, person.dock.slide, "readings")
     assert [text.strip() for text in compared.text.values] == ["Reader A"]
     assert not compared.editable
     assert (kept(person, "Reader A").mm, kept(person, "Reader B").mm) == (near(0.2), near(0.1))
@@ -455,7 +455,7 @@ def test_why_a_model_found_nothing_is_said(person, slide_path):
 @pytest.mark.one_qt
 def test_a_model_measures_beside_the_work(measuring, launched, monkeypatch):
     person, dock = measuring, measuring.dock
-    monkeypatch.setattr(depth_readings, "depth_models", lambda: ("skin-demo",))
+    monkeypatch.setattr(depth_readings, "list_depth_models", lambda: ("skin-demo",))
     page(person).analysis.turn_to(None)
     page(person).analysis.turn_to(dock.place.folder)
     person.until(lambda: page(person).analysis.models == ("skin-demo",))
@@ -510,7 +510,7 @@ def test_a_window_that_is_closed_in_the_middle_of_a_line(measuring):
     mouse_press_callbacks(line_layer(person), event(person, "mouse_press", TOP))
     folder = person.dock.place.folder
     person.viewer.close()
-    person.qtbot.waitUntil(lambda: read_depth(folder).of("").notes == "said at the last moment", timeout=5000)
+    person.qtbot.waitUntil(lambda: read_depth(folder).reading_by("").notes == "said at the last moment", timeout=5000)
 
 
 @pytest.mark.parametrize("is_open", [True, False])
@@ -533,9 +533,9 @@ def test_a_change_made_while_an_earlier_one_is_written_stays_where_the_window_cl
     keeper.change(clark=4)
     Timer(0.1, goes_on.set).start()
     person.viewer.close()
-    assert read_depth(folder).of("").clark == 4  # no turn of Qt came after
-    person.until(lambda: jobs_running() == 0)
-    assert read_depth(folder).of("").clark == 4
+    assert read_depth(folder).reading_by("").clark == 4  # no turn of Qt came after
+    person.until(lambda: count_running_jobs() == 0)
+    assert read_depth(folder).reading_by("").clark == 4
     assert list(folder.glob("depth-*.json")) == []
 
 

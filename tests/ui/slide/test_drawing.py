@@ -121,7 +121,7 @@ def answers(monkeypatch, name):
         box.deleteLater()
         return pressed
 
-    monkeypatch.setattr("napari_melanoma.ui.slide.drawing.answer", answered)
+    monkeypatch.setattr("napari_melanoma.ui.slide.lesion_drawing.answer", answered)
     return asked
 
 

@@ -12,10 +12,10 @@ from qtpy.QtWidgets import QApplication, QLineEdit
 from slide_stage import FIXTURES
 
 from napari_melanoma.core.files import write_json
-from napari_melanoma.depth.readings import Reading, SlideDepth, write_depth
+from napari_melanoma.depth.readings import DepthReading, SlideDepthReadings, write_depth
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.reports.slide_export import FORMATS
-from napari_melanoma.ui.slide.exporting import EXPORTS
+from napari_melanoma.ui.slide.export import EXPORTS
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
@@ -85,7 +85,9 @@ def test_entries_with_nothing_behind_them_say_what_to_do_first(analysed):
     folder = analysed.dock.place.folder
     write_json(folder / "risk.json", {})
     assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["depth", "dicom"]
-    write_depth(folder, SlideDepth(readings=(Reading(reader="A", when="2026-01-02T10:00:00+00:00", mm=1.0),)))
+    write_depth(
+        folder, SlideDepthReadings(readings=(DepthReading(reader="A", when="2026-01-02T10:00:00+00:00", mm=1.0),))
+    )
     assert sorted(kind for kind, action in entries().items() if not action.isEnabled()) == ["dicom"]
 
 

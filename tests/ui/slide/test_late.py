@@ -12,20 +12,20 @@ from napari.layers import Layer
 from qtpy.QtWidgets import QLabel, QLineEdit
 from slide_stage import FIXTURES, PATIENCE_MS
 
-from napari_melanoma.depth.readings import Mitoses, Reading, SlideDepth, read_depth, write_depth
-from napari_melanoma.models.registry import DEFAULT_TILE_MODEL, list_bundles, user_folder
+from napari_melanoma.depth.readings import DepthReading, MitosisCount, SlideDepthReadings, read_depth, write_depth
+from napari_melanoma.models.registry import DEFAULT_TILE_MODEL, list_bundles, user_models_folder
 from napari_melanoma.ui.viewer import camera, slide_layers
-from napari_melanoma.ui.viewer.docking import Waiting
+from napari_melanoma.ui.viewer.docking import DeferredWidgets
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 FOLDS = ("worklist", "measure", "beside", "options", "depth", "risk", "regions", "relation")
-KEPT = Reading(
+KEPT = DepthReading(
     when="2026-01-01T10:00:00+00:00",
     line=((60.0, 100.0), (460.0, 100.0)),
     um_per_px=(0.5, 0.5),
     mm=0.2,
     notes="kept before",
-    mitoses=Mitoses(points=((100.0, 100.0),), counted=1),
+    mitoses=MitosisCount(points=((100.0, 100.0),), counted=1),
 )
 LATE = """
 import sys
@@ -38,7 +38,7 @@ raise SystemExit(", ".join(name for name in late if name in sys.modules) or None
 @pytest.fixture
 def never(monkeypatch):
     """No turn of what the dock makes later ever comes."""
-    monkeypatch.setattr(Waiting, "later", lambda waiting, work: None)
+    monkeypatch.setattr(DeferredWidgets, "later", lambda waiting, work: None)
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ def kept(slide_path, person):
     """A slide that was measured and estimated before, open again."""
     person.opens_slides(slide_path)
     folder = person.dock.place.folder
-    write_depth(folder, SlideDepth(readings=(KEPT,)))
-    add_risk(user_folder())
-    answer = risk_answer(0.3, {"age": "60"}, {"model": str(user_folder() / "risk-test")})
+    write_depth(folder, SlideDepthReadings(readings=(KEPT,)))
+    add_risk(user_models_folder())
+    answer = risk_answer(0.3, {"age": "60"}, {"model": str(user_models_folder() / "risk-test")})
     (folder / "risk.json").write_text(json.dumps(answer))
     person.viewer.layers.clear()
     person.waits()
@@ -73,7 +73,7 @@ def test_depth_and_risk_are_made_once_the_dock_is_drawn(user, nothing_left, make
     qtbot.waitUntil(lambda: not dock.waiting.busy, timeout=PATIENCE_MS)
     assert {"depth", "risk"} <= set(vars(dock.around))
     offered = [dock.model.combo.itemData(at) for at in range(dock.model.combo.count())]
-    assert offered == [*(one.name for one in list_bundles() if one.config.is_of_slides), "other"]
+    assert offered == [*(one.name for one in list_bundles() if one.config.is_slide_model), "other"]
     assert dock.model.model == DEFAULT_TILE_MODEL
     qtbot.waitUntil(lambda: not dock.busy, timeout=PATIENCE_MS)
 
@@ -81,14 +81,14 @@ def test_depth_and_risk_are_made_once_the_dock_is_drawn(user, nothing_left, make
 def test_what_was_kept_of_a_slide_is_there_when_its_folds_are_opened_for_the_first_time(never, kept):
     around = kept.dock.around
     assert {"depth", "risk"} & set(vars(around)) == set()
-    assert slide_layers.part(kept.viewer, kept.dock.slide, "depth") is None
+    assert slide_layers.find_layer(kept.viewer, kept.dock.slide, "depth") is None
     kept.dock.depth_fold.expand(animate=False)
     kept.until(lambda: around.depth.keeper.now is not None)
     kept.waits()
     assert kept.says("depth_head").startswith("0.20 mm")
     assert around.depth.view.fields.notes.toPlainText() == "kept before"
-    assert len(slide_layers.part(kept.viewer, kept.dock.slide, "depth").data) == 1
-    assert len(slide_layers.part(kept.viewer, kept.dock.slide, "mitoses").data) == 1
+    assert len(slide_layers.find_layer(kept.viewer, kept.dock.slide, "depth").data) == 1
+    assert len(slide_layers.find_layer(kept.viewer, kept.dock.slide, "mitoses").data) == 1
     assert "risk" not in vars(around)
     kept.dock.risk_fold.expand(animate=False)
     kept.until(lambda: around.risk.keeper.kept is not None)
@@ -101,7 +101,7 @@ def test_what_is_changed_in_a_fold_that_was_made_late_is_kept_of_that_slide(neve
     kept.until(lambda: kept.dock.around.depth.keeper.now is not None)
     kept.dock.around.depth.keeper.change(clark=3, clark_by="hand")
     kept.waits()
-    reading = read_depth(kept.dock.place.folder).of("")
+    reading = read_depth(kept.dock.place.folder).reading_by("")
     assert (reading.clark, reading.mm, reading.notes) == (3, 0.2, "kept before")
 
 
@@ -116,7 +116,7 @@ def test_all_rows_are_there_in_the_end_and_go_with_the_slide(person, slide_path)
     assert not any(fold.isVisibleTo(dock) for fold in folds)
     person.waits()
     assert all(fold.isVisibleTo(dock) for fold in folds)
-    assert camera.scale_bar(person.viewer).visible
+    assert camera.get_scale_bar(person.viewer).visible
     tops = [fold.mapTo(dock, fold.rect().topLeft()).y() for fold in folds]
     assert tops[:4] == sorted(tops[:4])
     assert tops[4:6] == sorted(tops[4:6])
@@ -141,7 +141,7 @@ def test_a_dock_over_a_slide_that_is_open_already_is_complete_in_the_end(
     user, nothing_left, make_napari_viewer, qtbot, slide_path
 ):
     viewer = make_napari_viewer(show=True)
-    for data, attributes, kind in slide_layers.slide_layers_of(slide_path):
+    for data, attributes, kind in slide_layers.read_slide_layers(slide_path):
         viewer.add_layer(Layer.create(data, attributes, kind))
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Slide")
     qtbot.waitUntil(lambda: not dock.busy, timeout=PATIENCE_MS)

@@ -7,11 +7,11 @@ import pytest
 from slide_stage import FIXTURES
 
 from napari_melanoma.core.polygons import Polygon
-from napari_melanoma.depth.readings import Mitoses
+from napari_melanoma.depth.readings import MitosisCount
 from napari_melanoma.io.geojson import Annotation
-from napari_melanoma.slides.notes import Measure
-from napari_melanoma.ui.slide.drawn_layers import TOO_WIDE, WIDTHS
-from napari_melanoma.ui.viewer.camera import camera
+from napari_melanoma.slides.notes import SlideMeasurement
+from napari_melanoma.ui.slide.shape_layers import MAX_WIDTH_RATIO, WIDTHS
+from napari_melanoma.ui.viewer.camera import get_camera
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
@@ -19,13 +19,13 @@ user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 def on_screen(person, name):
     """Width of the lines of a layer in pixels of the screen."""
     layer, slide = person.viewer.layers[name], person.dock.slide
-    return np.array(layer.edge_width) * slide.um[0] * camera(person.viewer).zoom
+    return np.array(layer.edge_width) * slide.um[0] * get_camera(person.viewer).zoom
 
 
 def fits(person, role):
     """Whether the lines of a layer are about as wide as they should be, and there are some."""
     widths = on_screen(person, f"section {role}")
-    return len(widths) > 0 and (abs(np.log(widths / WIDTHS[role])) <= np.log(TOO_WIDE) + 1e-6).all()
+    return len(widths) > 0 and (abs(np.log(widths / WIDTHS[role])) <= np.log(MAX_WIDTH_RATIO) + 1e-6).all()
 
 
 @pytest.mark.one_qt
@@ -33,10 +33,12 @@ def fits(person, role):
 def test_lines_can_be_seen_and_hide_little_at_every_magnification(analysed, zoom):
     person, dock = analysed, analysed.dock
     dock.around.measuring.show_measures(())
-    dock.around.measuring._go(dock.around.measuring._history.then((Measure("line", ((10.0, 10.0), (10.0, 200.0))),)))
+    dock.around.measuring._go(
+        dock.around.measuring._history.then((SlideMeasurement("line", ((10.0, 10.0), (10.0, 200.0))),))
+    )
     dock.around.measuring._draw()
     before = dock.lesions.findings, dock.around.measuring.measures
-    camera(person.viewer).zoom = zoom
+    get_camera(person.viewer).zoom = zoom
     for role in ("lesions", "measures"):
         person.until(lambda role=role: fits(person, role))
     person.waits()
@@ -49,12 +51,12 @@ def test_so_are_those_of_depth_mitoses_and_regions(person, slide_path, zoom):
     dock, square = person.dock, ((10.0, 10.0), (10.0, 110.0), (110.0, 110.0), (110.0, 10.0))
     depth = dock.around.depth.keeper
     person.until(lambda: depth.now is not None and dock.regions.keeper.drawn is not None)
-    depth.change(mitoses=Mitoses(points=((20.0, 20.0),), areas=(square,)))
+    depth.change(mitoses=MitosisCount(points=((20.0, 20.0),), areas=(square,)))
     depth.draw(((60.0, 100.0), (460.0, 100.0)))
     dock.regions.keeper.change(lambda _: (Annotation((Polygon(square),), "tumour"),))
     person.waits()
     before = depth.reading, dock.regions.keeper.regions
-    camera(person.viewer).zoom = zoom
+    get_camera(person.viewer).zoom = zoom
     for role in ("depth", "mitosis area", "regions"):
         person.until(lambda role=role: fits(person, role))
     person.waits()

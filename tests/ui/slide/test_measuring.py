@@ -12,13 +12,13 @@ from qtpy.QtWidgets import QAbstractButton, QListWidget
 from slide_stage import FIXTURES
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.slides.notes import Measure, SlideNotes, read_notes, write_notes
-from napari_melanoma.ui.slide import measuring
+from napari_melanoma.slides.notes import SlideMeasurement, SlideNotes, read_notes, write_notes
+from napari_melanoma.ui.slide import measurements
 from napari_melanoma.ui.viewer import slide_layers
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
-LINE = Measure("line", ((100.0, 100.0), (100.0, 300.0)))  # 0.1 mm at 0.5 µm a pixel
-AREA = Measure("area", ((10.0, 10.0), (10.0, 210.0), (110.0, 210.0), (110.0, 10.0)))  # 0.005 mm²
+LINE = SlideMeasurement("line", ((100.0, 100.0), (100.0, 300.0)))  # 0.1 mm at 0.5 µm a pixel
+AREA = SlideMeasurement("area", ((10.0, 10.0), (10.0, 210.0), (110.0, 210.0), (110.0, 10.0)))  # 0.005 mm²
 
 
 def opens_tools(person):
@@ -39,7 +39,7 @@ def listed(person):
 
 
 def layer_of(person):
-    return slide_layers.part(person.viewer, person.dock.slide, "measures")
+    return slide_layers.find_layer(person.viewer, person.dock.slide, "measures")
 
 
 def draws(person, measure):
@@ -75,7 +75,7 @@ def test_lines_and_areas_are_said_kept_and_found_again(person, slide_path):
     person.dock.around.measuring._known.clear()  # as tomorrow
     person.opens_slides(slide_path)
     person.until(lambda: listed(person) == ["0.1 mm", "0.005 mm²"])
-    assert measuring.read(layer_of(person)) == (LINE, AREA)
+    assert measurements.read_measures(layer_of(person)) == (LINE, AREA)
 
 
 @pytest.mark.one_qt
@@ -94,7 +94,7 @@ def test_each_change_can_be_undone(person, slide_path):
     assert len(layer_of(person).data) == 1
     presses(person, "measure_undo")
     assert listed(person) == ["0.1 mm", "0.005 mm²"]
-    assert measuring.read(layer_of(person)) == (LINE, AREA)
+    assert measurements.read_measures(layer_of(person)) == (LINE, AREA)
     presses(person, "measure_undo")
     assert listed(person) == ["0.1 mm"]
     presses(person, "measure_redo")

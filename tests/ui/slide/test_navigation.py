@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QLabel, QToolButton
 from slide_stage import FIXTURES
 
 from napari_melanoma.ui.slide.magnification import STEPS
-from napari_melanoma.ui.viewer.camera import camera, seen
+from napari_melanoma.ui.viewer.camera import get_camera, get_visible_region
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
@@ -24,13 +24,13 @@ def test_magnifications_follow_the_ten_micrometre_rule(person, slide_path):
     buttons = magnifiers(person)
     assert [step for step, button in buttons.items() if button.isEnabled()] == [1, 2, 4, 5, 10, 20]
     assert "scanned at 20x" in buttons[40].toolTip()
-    middle = seen(viewer, dock.slide).center
+    middle = get_visible_region(viewer, dock.slide).center
     person.clicks("magnify_20")
-    assert camera(viewer).zoom == pytest.approx(2.0)  # screen pixels a micrometre: a pixel of the slide is one
-    assert seen(viewer, dock.slide).center == pytest.approx(middle)
+    assert get_camera(viewer).zoom == pytest.approx(2.0)  # screen pixels a micrometre: a pixel of the slide is one
+    assert get_visible_region(viewer, dock.slide).center == pytest.approx(middle)
     assert person.says("magnification_now") == "20x"
     assert [step for step, button in buttons.items() if button.isChecked()] == [20]
-    camera(viewer).zoom = 0.32
+    get_camera(viewer).zoom = 0.32
     person.until(lambda: person.says("magnification_now") == "3.2x")
     assert not any(button.isChecked() for button in buttons.values())
 

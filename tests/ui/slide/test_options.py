@@ -11,7 +11,7 @@ from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.scores import SlideScoreConfig
 from napari_melanoma.slides.stain import StainConfig
 from napari_melanoma.slides.tissue import TissueConfig
-from napari_melanoma.ui.slide.options import NOT_HERE, unusual
+from napari_melanoma.ui.slide.options import EXCLUDED_FIELDS, get_changed_options
 from napari_melanoma.ui.slide.options_form import SlideOptionsForm
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
@@ -71,7 +71,7 @@ def opens_fold(person):
 def test_every_option_is_in_the_fold_or_elsewhere_in_the_dock(everything):
     usual = SlideOptions()
     here = {name for name in SlideOptions.model_fields if getattr(everything, name) != getattr(usual, name)}
-    assert here | NOT_HERE == set(SlideOptions.model_fields)
+    assert here | EXCLUDED_FIELDS == set(SlideOptions.model_fields)
     for part, elsewhere in ((TissueConfig, {"method"}), (SlideScoreConfig, {"positive"})):
         name = part.__name__.removeprefix("Slide").removesuffix("Config").lower()
         assert set(UNUSUAL[name]) | elsewhere == set(part.model_fields)
@@ -157,7 +157,7 @@ def test_results_show_how_they_were_made_and_the_next_slide_has_the_users_own(pe
     dock.advanced.show()
     launched.fingerprint = dock.slide.info.fingerprint
     asked = SlideOptions(tile_um=3000.0)
-    settings = {key: value for key, value in asked.decisive.items() if key != "model"}
+    settings = {key: value for key, value in asked.tile_settings.items() if key != "model"}
     FakeAnalysis(dock.place.folder, slide_path, launched.fingerprint, "tiny", settings, asked).begins().finishes()
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
@@ -178,4 +178,4 @@ def test_what_another_version_kept_does_no_harm(person, slide_path):
     person.dock.settings.keep("slide/options", {"tile_um": -3, "colour": "green"})
     person.dock.advanced.show()
     person.opens_slides(slide_path)
-    assert unusual(person.dock.options(person.dock.slide.info)) == {}
+    assert get_changed_options(person.dock.options(person.dock.slide.info)) == {}

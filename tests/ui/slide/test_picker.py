@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.slides.reading.slide import NOT_STATED, Level, SlideInfo, judged
-from napari_melanoma.ui.slide.picker import LOOKED_AT, NO_SCALE, SlideFacts, said_name, said_warnings
+from napari_melanoma.slides.reading.slide import NOT_STATED, LevelInfo, SlideInfo, validate_scale
+from napari_melanoma.ui.slide.picker import (
+    FLUORESCENCE_NOTICE,
+    NO_SCALE,
+    SlideMetadataLabel,
+    list_slide_warnings,
+    slide_display_name,
+)
 
 CUT_OFF, PRINT = "the file is truncated: 3 tiles", "the file says 84.67 x 84.67 um per pixel: as of a print"
 UM = {"file": PixelSize(0.5, 0.5, "file"), "given": PixelSize(0.5, 0.5, "given")}
@@ -16,8 +22,8 @@ UM = {"file": PixelSize(0.5, 0.5, "file"), "given": PixelSize(0.5, 0.5, "given")
 
 def known(path="slides/a.svs", name="a", doubts=(), **more):
     """Facts of a slide that is cut off."""
-    levels = (Level(100, 80, 1.0),)
-    return SlideInfo(Path(path), name, "TIFF", levels, warnings=(CUT_OFF, *doubts), doubts=doubts, **more)
+    levels = (LevelInfo(100, 80, 1.0),)
+    return SlideInfo(Path(path), name, "TIFF", levels, warnings=(CUT_OFF, *doubts), scale_warnings=doubts, **more)
 
 
 @pytest.mark.parametrize(
@@ -27,18 +33,18 @@ def known(path="slides/a.svs", name="a", doubts=(), **more):
         (known(doubts=(PRINT,)), [CUT_OFF, NO_SCALE, PRINT]),
         (known(doubts=(PRINT,), pixel_size=UM["file"]), [CUT_OFF, PRINT]),
         (known(doubts=(PRINT,), pixel_size=UM["given"]), [CUT_OFF]),
-        (known(kind="fluorescence", pixel_size=UM["file"]), [CUT_OFF, LOOKED_AT]),
+        (known(kind="fluorescence", pixel_size=UM["file"]), [CUT_OFF, FLUORESCENCE_NOTICE]),
     ],
     ids=["no scale", "a scale that is not believed", "a doubtful scale", "a scale by the user", "fluorescence"],
 )
 def test_a_scale_by_the_user_silences_what_is_said_of_the_scale_alone(info, said):
-    assert said_warnings(info) == said
+    assert list_slide_warnings(info) == said
 
 
 @pytest.mark.parametrize("um", [28.97, 16.78])
 def test_a_scale_that_no_model_can_use_is_explained_without_options_of_the_command_line(um):
-    scale = judged(um, um)
-    said = " ".join(said_warnings(known(doubts=scale.warnings, pixel_size=scale.pixel_size)))
+    scale = validate_scale(um, um)
+    said = " ".join(list_slide_warnings(known(doubts=scale.warnings, pixel_size=scale.pixel_size)))
     assert f"{um} " in said
     assert "Models expect 0.25 to 4 um per pixel" in said
     assert "set the true scale under Scale in the Slide dock." in said
@@ -54,11 +60,11 @@ def test_a_scale_that_no_model_can_use_is_explained_without_options_of_the_comma
     ],
 )
 def test_a_slide_whose_files_have_numbers_for_names_is_named_by_its_folder(path, name, said):
-    assert said_name(known(path, name)) == said
+    assert slide_display_name(known(path, name)) == said
 
 
 def test_sizes_of_levels_are_said_once(qtbot):
-    facts = SlideFacts()
+    facts = SlideMetadataLabel()
     qtbot.addWidget(facts)
     facts.show_info(known(properties={"openslide.level[0].height": "100", "hamamatsu.Product": "C9600"}))
     assert "C9600" in facts.text()

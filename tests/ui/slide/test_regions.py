@@ -16,9 +16,9 @@ from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides import region_files
 from napari_melanoma.slides.region_files import REGIONS
-from napari_melanoma.slides.tile_sets import TileDataOptions, tile_set_of
-from napari_melanoma.ui.slide.drawn_layers import HALF
-from napari_melanoma.ui.widgets.job import jobs_running
+from napari_melanoma.slides.tile_sets import TileDataOptions, read_tile_set
+from napari_melanoma.ui.slide.shape_layers import HALF
+from napari_melanoma.ui.widgets.job import count_running_jobs
 
 from .test_drawing import box, event
 
@@ -84,7 +84,7 @@ def test_a_region_is_drawn_classed_undone_and_found_again(annotating, slide_path
     assert [one.class_name for one in regions(person)] == ["Melanoma", "Epidermis"]
     assert regions(person)[0].polygons[0].area == pytest.approx((3 * TILE) ** 2, rel=0.03)
     assert kept(person) == regions(person)
-    assert kept(person)[0].other == {"reader": "Reader A"}
+    assert kept(person)[0].properties == {"reader": "Reader A"}
     assert "2 regions: Melanoma 1, Epidermis 1" in person.says("region_words")
     layer = person.viewer.layers[REGIONS_LAYER]
     np.testing.assert_allclose(layer.scale, (MPP, MPP))
@@ -271,7 +271,7 @@ def test_a_change_made_while_an_earlier_one_is_written_stays_where_the_window_cl
     Timer(0.1, goes_on.set).start()
     person.viewer.close()
     assert len(read_geojson(folder / REGIONS).annotations) == 2  # no turn of Qt came after
-    person.until(lambda: jobs_running() == 0)
+    person.until(lambda: count_running_jobs() == 0)
     assert len(read_geojson(folder / REGIONS).annotations) == 2
 
 
@@ -293,5 +293,5 @@ def test_tiles_of_all_slides_with_regions_become_a_data_set(annotating, tmp_path
     person.waits()
     rows = read_table(tmp_path / "tiles" / "dataset.csv")
     assert {row["tissue"] for row in rows} == {"Melanoma", "Dermis"}
-    assert tile_set_of(tmp_path / "tiles").tile.mpp == MPP
+    assert read_tile_set(tmp_path / "tiles").tile.mpp == MPP
     assert "Train on them" in dock.status.text

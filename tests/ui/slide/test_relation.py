@@ -11,8 +11,8 @@ from qtpy.QtWidgets import QAbstractButton, QWidget
 from slide_stage import FIXTURES
 
 from napari_melanoma.metrics.statistics import Estimate
-from napari_melanoma.ui.slide.relation import Mark, Scatter, round_numbers, said_relation
-from napari_melanoma.ui.viewer.camera import camera
+from napari_melanoma.ui.slide.correlation import LesionMark, LesionScatterPlot, choose_ticks, describe_correlation
+from napari_melanoma.ui.viewer.camera import get_camera
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 NAN = float("nan")
@@ -23,7 +23,7 @@ def opens_fold(person):
     assert person.dock.findChild(QWidget, "relation_plot") is None  # made when somebody looks
     fold.expand(animate=False)
     person.waits()
-    return person.finds(Scatter, "relation_plot")
+    return person.finds(LesionScatterPlot, "relation_plot")
 
 
 def test_fewer_than_three_lesions_are_said_and_drawn(analysed):
@@ -43,11 +43,11 @@ def test_without_lesions_there_is_no_relation(person, slide_path):
 def test_a_click_on_a_mark_selects_its_lesion_and_flies_there(analysed):
     person, dock = analysed, analysed.dock
     plot = opens_fold(person)
-    before = tuple(camera(person.viewer).center)
+    before = tuple(get_camera(person.viewer).center)
     mark = next(mark for mark in plot.marks if mark.index == 2)
     person.qtbot.mouseClick(plot, Qt.MouseButton.LeftButton, pos=plot.place_of(mark).toPoint())
     assert dock.table.selected == [2]
-    assert tuple(camera(person.viewer).center) != before
+    assert tuple(get_camera(person.viewer).center) != before
     person.qtbot.keyClick(plot, Qt.Key.Key_Right)
     assert dock.table.selected == [1]
     person.qtbot.keyClick(plot, Qt.Key.Key_Right)
@@ -101,7 +101,7 @@ def test_a_change_of_lesions_changes_the_plot(analysed):
     ],
 )
 def test_what_is_said_of_a_relation(found, lesions, slides, said):
-    assert said in said_relation(found, lesions, slides)
+    assert said in describe_correlation(found, lesions, slides)
 
 
 @pytest.mark.one_qt
@@ -109,7 +109,7 @@ def test_what_is_said_of_a_relation(found, lesions, slides, said):
 def test_marks_stand_in_the_order_of_their_areas_within_the_axes(analysed, areas):
     plot = opens_fold(analysed)
     marks = [
-        Mark(area, share, False, "", number)
+        LesionMark(area, share, False, "", number)
         for number, (area, share) in enumerate(zip(areas, (0, 0.5, 1), strict=True))
     ]
     plot.show_marks(marks, "mm²")
@@ -132,4 +132,4 @@ def test_marks_stand_in_the_order_of_their_areas_within_the_axes(analysed, areas
     ],
 )
 def test_an_axis_has_round_numbers(low, high, logarithmic, numbers):
-    assert round_numbers(low, high, logarithmic=logarithmic) == pytest.approx(numbers)
+    assert choose_ticks(low, high, logarithmic=logarithmic) == pytest.approx(numbers)

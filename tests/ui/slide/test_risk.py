@@ -14,8 +14,8 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QLineEdit
 from slide_stage import FIXTURES
 
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.validity import PredictionFacts
-from napari_melanoma.models.registry import user_folder
+from napari_melanoma.core.validity import ValidityInputs
+from napari_melanoma.models.registry import user_models_folder
 from napari_melanoma.ui.shared_state import case_rows
 from napari_melanoma.ui.viewer import slide_layers
 from napari_melanoma.ui.widgets import worker_client
@@ -30,8 +30,8 @@ VERDICT = "metastasis 0.64 (0.20 to 0.44): cannot tell at 90 % coverage"
 @pytest.fixture
 def models(user):
     """A folder of models with one that tells metastasis."""
-    add_risk(user_folder())
-    return user_folder()
+    add_risk(user_models_folder())
+    return user_models_folder()
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def kept(person):
 
 
 def layer(person, role):
-    return slide_layers.part(person.viewer, person.dock.slide, role)
+    return slide_layers.find_layer(person.viewer, person.dock.slide, role)
 
 
 def test_the_content_of_the_fold_is_made_when_it_is_opened(person, slide_path, models):
@@ -106,7 +106,7 @@ def test_the_content_of_the_fold_is_made_when_it_is_opened(person, slide_path, m
 
 @pytest.mark.one_qt
 def test_without_a_model_it_says_what_is_missing(person, slide_path, tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED", tmp_path / "nothing ships")
+    monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", tmp_path / "nothing ships")
     person.opens_slides(slide_path)
     opens(person)
     assert person.dock.findChild(QComboBox, "risk_model").currentText() == "none installed: choose a folder"
@@ -174,7 +174,7 @@ def test_a_risk_is_estimated_shown_kept_and_found_again(waiting, slide_path):
 def test_a_depth_that_is_not_valid_gives_its_reason_and_no_number(models, shared_client, person, slide_path):
     person.opens_slides(slide_path)
     line = {"surface": [60, 100], "deepest": [260, 100], "mm": 0.39, "interval_mm": [0.35, 0.48], "at_least": True}
-    validity = PredictionFacts("tiny", distance=2.0, limit=1.0).validity()
+    validity = ValidityInputs("tiny", distance=2.0, limit=1.0).check()
     depth = {"candidates": [line], "clark_estimate": None, "ulceration": None, "validity": validity.to_json()}
     content = {"breslow_mm": 0.39, "breslow_interval_mm": [0.35, 0.48], "depth": {**depth, "notes": []}}
     write_json(person.dock.place.folder / "result.json", content)
@@ -301,7 +301,7 @@ def test_an_answer_belongs_to_the_slide_that_it_was_asked_of(waiting, tmp_path):
 @pytest.mark.one_qt
 def test_the_form_is_filled_from_the_case_that_is_open(waiting, slide_path):
     person, view = waiting, page(waiting).view
-    case_rows().tell(7, "P-0042", {slide_path: {"age": "71", "sex": "female"}})
+    case_rows().set_rows(7, "P-0042", {slide_path: {"age": "71", "sex": "female"}})
     try:
         assert view.patient.row == {"age": "71", "sex": "female"}
         assert seen(person, "form_origin") == "From the case P-0042."
@@ -310,7 +310,7 @@ def test_the_form_is_filled_from_the_case_that_is_open(waiting, slide_path):
         presses(person, "form_back")
         assert view.patient.row["age"] == "71"
     finally:
-        case_rows().tell(7, "", {})
+        case_rows().set_rows(7, "", {})
     assert seen(person, "form_origin") == ""
 
 
@@ -356,9 +356,9 @@ def test_a_window_closed_meanwhile_leaves_nothing_behind(waiting):
     fills_in(person, "14")
     presses(person, "risk_estimate")
     person.until(lambda: "Reading the deepest places" in person.dock.status.text)
-    folder, users = person.dock.place.folder, worker_client._Shared.users
+    folder, users = person.dock.place.folder, worker_client._SharedWorker.users
     person.viewer.window.remove_dock_widget("all")
-    person.until(lambda: worker_client._Shared.users == users - 1)  # with the last one the child ends
+    person.until(lambda: worker_client._SharedWorker.users == users - 1)  # with the last one the child ends
     assert not (folder / "risk.json").exists()
 
 

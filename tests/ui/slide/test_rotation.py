@@ -10,21 +10,21 @@ from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox
 from slide_stage import FIXTURES
 
 from napari_melanoma.slides.notes import read_notes
-from napari_melanoma.ui.slide.magnification import within_half
-from napari_melanoma.ui.viewer.camera import fly, holds, seen
+from napari_melanoma.ui.slide.magnification import normalize_angle
+from napari_melanoma.ui.viewer.camera import center_view, get_visible_region, shows_whole_slide
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
 
 @pytest.mark.parametrize(("angle", "expected"), [(0, 0), (190, -170), (-180, 180), (180, 180), (450, 90), (-95, -95)])
 def test_angles_stay_within_half_a_turn(angle, expected):
-    assert within_half(angle) == expected
+    assert normalize_angle(angle) == expected
 
 
 def test_all_layers_turn_together_and_places_stay_where_they_are(analysed):
     dock, viewer = analysed.dock, analysed.viewer
     slide, before = dock.slide, dock.lesions.findings.lesions
-    fly(viewer, slide, (6 * TILE, 8 * TILE), 6 * TILE)
+    center_view(viewer, slide, (6 * TILE, 8 * TILE), 6 * TILE)
     for press, expected in (("rotate_right", 90), ("rotate_right", 180), ("rotate_left", 90)):
         analysed.finds(QAbstractButton, press).click()
         assert (slide.angle, analysed.finds(QDoubleSpinBox, "rotation_angle").value()) == (expected, expected)
@@ -32,7 +32,7 @@ def test_all_layers_turn_together_and_places_stay_where_they_are(analysed):
     assert len(affines) >= 3
     for affine in affines:
         np.testing.assert_array_equal(affine, slide.affine)
-    assert seen(viewer, slide).center == pytest.approx((6 * TILE, 8 * TILE))
+    assert get_visible_region(viewer, slide).center == pytest.approx((6 * TILE, 8 * TILE))
     # A quarter to the right: what was at the top left corner is at the top right.
     top, right = slide.to_world((0.0, 0.0)), slide.to_world((512.0, 0.0))
     assert top[0] == pytest.approx(right[0])
@@ -90,8 +90,8 @@ def test_a_slide_that_was_wholly_in_view_is_so_when_it_is_turned(person, tmp_pat
     slide, viewer = person.dock.slide, person.viewer
     viewer.reset_view()
     person.finds(QAbstractButton, "rotate_right").click()
-    assert holds(seen(viewer, slide), slide.size)
-    fly(viewer, slide, (128, 200), 100)
+    assert shows_whole_slide(get_visible_region(viewer, slide), slide.size)
+    center_view(viewer, slide, (128, 200), 100)
     person.finds(QAbstractButton, "rotate_right").click()
-    assert seen(viewer, slide).center == pytest.approx((128, 200))
-    assert not holds(seen(viewer, slide), slide.size)
+    assert get_visible_region(viewer, slide).center == pytest.approx((128, 200))
+    assert not shows_whole_slide(get_visible_region(viewer, slide), slide.size)

@@ -11,8 +11,8 @@ import tifffile
 
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.slides.reading import tiled
-from napari_melanoma.ui.open import show_slide
-from napari_melanoma.ui.slide.showing import Refresher
+from napari_melanoma.ui.launch import show_slide
+from napari_melanoma.ui.slide.navigation import LayerRefresher
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ class Picture:
 
 def test_a_thread_that_tells_of_a_sharper_picture_has_it_drawn_in_the_windows_thread(qtbot) -> None:
     kept, gone = Picture(), Picture()
-    refresher = Refresher([kept, gone])
+    refresher = LayerRefresher([kept, gone])
     del gone
-    thread = threading.Thread(target=refresher.tell)
+    thread = threading.Thread(target=refresher.request_refresh)
     thread.start()
     thread.join()
     assert kept.threads == []
@@ -81,16 +81,16 @@ def test_a_layer_is_drawn_anew_also_where_a_dock_knows_it_by_a_proxy(qtbot) -> N
     from napari.utils._proxies import PublicOnlyProxy
 
     kept = Picture()
-    refresher = Refresher([PublicOnlyProxy(kept)])  # as a dock's viewer gives layers: a proxy that nobody keeps
-    refresher.tell()
+    refresher = LayerRefresher([PublicOnlyProxy(kept)])  # as a dock's viewer gives layers: a proxy that nobody keeps
+    refresher.request_refresh()
     qtbot.waitUntil(lambda: len(kept.threads) == 1, timeout=20_000)
 
 
 def test_what_is_shown_of_a_flat_slide_becomes_exact(make_napari_viewer, slide_path, told, qtbot, monkeypatch) -> None:
     monkeypatch.setattr(tiled, "ROUGH_PX", 64 * 64)
     monkeypatch.setattr(tiled, "ROUGH_DEPTH", 1)
-    refreshed, draw = [], Refresher._on_sharper
-    monkeypatch.setattr(Refresher, "_on_sharper", lambda self: refreshed.append(draw(self)))
+    refreshed, draw = [], LayerRefresher._refresh_layers
+    monkeypatch.setattr(LayerRefresher, "_on_sharper", lambda self: refreshed.append(draw(self)))
     [layer] = show_slide(make_napari_viewer(), slide_path)  # the layer's thumbnail is made of the coarsest level
     exact = layer.data[0][:, :].reshape(768, 2, 320, 2, 3).mean(axis=(1, 3))
     qtbot.waitUntil(lambda: bool(refreshed), timeout=20_000)

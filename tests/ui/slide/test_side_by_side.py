@@ -8,7 +8,7 @@ from fake_slides import draw_slide
 from qtpy.QtWidgets import QAbstractButton, QLabel
 from slide_stage import FIXTURES
 
-from napari_melanoma.ui.viewer.camera import camera, scale_bar
+from napari_melanoma.ui.viewer.camera import get_camera, get_scale_bar
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
@@ -27,7 +27,7 @@ def closes_the_second(person):
 
 
 def place(viewer):
-    return np.array([*camera(viewer).center[-2:], camera(viewer).zoom])
+    return np.array([*get_camera(viewer).center[-2:], get_camera(viewer).zoom])
 
 
 def test_a_second_view_goes_along_keeps_its_offset_and_goes(person, slide_path, tmp_path):
@@ -42,20 +42,20 @@ def test_a_second_view_goes_along_keeps_its_offset_and_goes(person, slide_path, 
     assert [layer.visible for layer in beside.model.layers] == [True]
     np.testing.assert_allclose(place(beside.model), place(viewer))
 
-    camera(viewer).center, camera(viewer).zoom = (0, 60.0, 90.0), 3.0
+    get_camera(viewer).center, get_camera(viewer).zoom = (0, 60.0, 90.0), 3.0
     np.testing.assert_allclose(place(beside.model), [60, 90, 3])
-    camera(beside.model).center = (0, 20.0, 30.0)
+    get_camera(beside.model).center = (0, 20.0, 30.0)
     np.testing.assert_allclose(place(viewer), [20, 30, 3])
 
     presses(person, "beside_link")  # apart
-    camera(beside.model).center = (0, 25.0, 18.0)
+    get_camera(beside.model).center = (0, 25.0, 18.0)
     np.testing.assert_allclose(place(viewer), [20, 30, 3])
     presses(person, "beside_align")
     assert beside.offset == (5.0, -12.0)
     assert "-12, 5 µm" in person.finds(QLabel, "beside_words").text()
-    camera(viewer).center = (0, 100.0, 100.0)
+    get_camera(viewer).center = (0, 100.0, 100.0)
     np.testing.assert_allclose(place(beside.model), [105, 88, 3])
-    camera(beside.model).zoom = 1.5
+    get_camera(beside.model).zoom = 1.5
     np.testing.assert_allclose(place(viewer), [100, 100, 1.5])
 
     closes_the_second(person)
@@ -88,7 +88,7 @@ def test_a_slide_that_is_closed_takes_its_view_along_and_scales_must_agree(perso
     beside = dock.around.beside
     assert not person.finds(QAbstractButton, "beside_link").isEnabled()
     before = place(beside.model)
-    camera(viewer).zoom = 0.7
+    get_camera(viewer).zoom = 0.7
     np.testing.assert_allclose(place(beside.model), before)
     with person.qtbot.waitSignal(beside._canvas.destroyed):
         viewer.layers.remove("bare")
@@ -107,11 +107,11 @@ def test_what_was_found_on_the_slide_beside_lies_on_it_with_a_scale_bar(analysed
     assert all(layer.visible for layer in beside.layers)
     heatmap = beside.layers["section heatmap"]
     np.testing.assert_array_equal(heatmap.data, person.viewer.layers["section heatmap"].data)
-    assert scale_bar(beside).visible
+    assert get_scale_bar(beside).visible
     dock.heat.opacity.setValue(25)
     dock.heat.check.setChecked(False)
     assert (heatmap.opacity, heatmap.visible) == (0.25, False)
     dock.places.check.setChecked(False)
-    assert not scale_bar(beside).visible
-    assert not scale_bar(person.viewer).visible
+    assert not get_scale_bar(beside).visible
+    assert not get_scale_bar(person.viewer).visible
     closes_the_second(person)

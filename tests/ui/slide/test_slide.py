@@ -28,9 +28,9 @@ from slide_stage import FIXTURES
 
 from napari_melanoma.io.geojson import read_geojson
 from napari_melanoma.io.results import read_mask, read_table
-from napari_melanoma.slides.runs import read_slide_run
-from napari_melanoma.ui.slide.watch import said_run
-from napari_melanoma.ui.viewer.camera import camera
+from napari_melanoma.slides.runs import read_slide_run_status
+from napari_melanoma.ui.slide.run_status import describe_progress
+from napari_melanoma.ui.viewer.camera import get_camera
 
 controls_of_qt = (QAbstractSlider, QAbstractSpinBox, QComboBox, QAbstractItemView)
 
@@ -65,7 +65,7 @@ def test_opened_slides_are_looked_around_in(person, slide_path, tmp_path):
     person.qtbot.mouseClick(
         overview, Qt.MouseButton.LeftButton, pos=QPoint(overview.width() // 2, overview.height() // 2)
     )
-    assert np.allclose(camera(person.viewer).center[-2:], dock.slide.to_world((256, 256)), atol=2)
+    assert np.allclose(get_camera(person.viewer).center[-2:], dock.slide.to_world((256, 256)), atol=2)
 
     person.types("go_to", "0.1, 0.05")
     assert person.sees((100, 200))
@@ -152,11 +152,11 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
     person.analyses()
     person.clicks("run_pause")
     person.until(lambda: launched.last.place.wish() == "pause")
-    launched.last.place.tell("paused")
+    launched.last.place.append_event("paused")
     person.until(lambda: person.says("run_state").startswith("Paused"))
     person.clicks("run_pause")
     person.until(lambda: launched.last.place.wish() == "run")
-    launched.last.place.tell("continued")
+    launched.last.place.append_event("continued")
     assert not dock.analyse.isEnabled()
     assert launched.options[0].model == "tiny"
     assert launched.forced == [False]
@@ -183,7 +183,7 @@ def test_an_analysis_fills_the_heatmap_while_it_runs_and_ends_with_lesions(perso
 
     assert dock.strip.buttons[0].text() == "0.90"
     person.qtbot.mouseClick(dock.strip.buttons[0], Qt.MouseButton.LeftButton)
-    row, column = dock.slide.to_slide(camera(viewer).center[-2:])
+    row, column = dock.slide.to_slide(get_camera(viewer).center[-2:])
     assert LESION[0].start <= row / TILE <= LESION[0].stop
     assert LESION[1].start <= column / TILE <= LESION[1].stop
 
@@ -281,7 +281,7 @@ def test_an_analysis_is_let_go_found_again_cancelled_and_resumed(person, launche
     person.until(lambda: "10 / 224" in person.says("run_state"))
     person.clicks("run_cancel")
     person.until(lambda: launched.last.place.wish() == "cancel")
-    launched.last.place.tell_last("cancelled")
+    launched.last.place.append_final_event("cancelled")
     launched.last.dies()
     person.until(lambda: dock.run_panel.buttons.resume.isEnabled())
     assert person.says("run_state").endswith("and kept. Resume goes on from there.")
@@ -301,7 +301,7 @@ def test_an_analysis_that_was_cancelled_before_its_first_tile_cannot_be_resumed(
     person.analyses()
     person.clicks("run_cancel")
     person.until(lambda: launched.last.place.wish() == "cancel")
-    launched.last.place.tell_last("cancelled")
+    launched.last.place.append_final_event("cancelled")
     launched.last.dies()
     person.until(lambda: person.says("run_state").startswith("Cancelled: no tile was done."))
     assert not dock.run_panel.buttons.resume.isEnabled()
@@ -311,7 +311,7 @@ def test_an_analysis_that_was_cancelled_before_its_first_tile_cannot_be_resumed(
 
 @pytest.mark.one_qt
 def test_an_analysis_without_a_single_tile_is_not_offered_to_go_on(tmp_path):
-    said = said_run(read_slide_run(tmp_path / "nothing"))
+    said = describe_progress(read_slide_run_status(tmp_path / "nothing"))
     assert said == "It ended without a word: no tile was done. Press Analyse to start again."
 
 
@@ -413,6 +413,6 @@ def test_nonsense_is_said_and_nothing_changes(person, launched, slide_path, tmp_
 
 @pytest.mark.one_qt
 def test_the_viewers_process_imports_no_torch_for_slides():
-    modules = "napari_melanoma.ui.slide.dock, napari_melanoma.slides.findings"
+    modules = "napari_melanoma.ui.slide.dock, napari_melanoma.slides.saved_results"
     code = f"import sys, {modules}; assert not {{'torch', 'pandas', 'zarr', 'tifffile'}} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stderr == b""

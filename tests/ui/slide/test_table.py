@@ -10,9 +10,9 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps, find_lesions
-from napari_melanoma.ui.slide.lesions import COLUMNS, LesionTable, sorted_lesions
+from napari_melanoma.ui.slide.lesions import COLUMNS, LesionTable, sort_lesions
 
 
 def found():
@@ -22,7 +22,7 @@ def found():
     presence[10, 2] = 0.99
     presence[14:18, 2:12] = 0.61
     return find_lesions(
-        LesionMaps(presence, MapPlace(0, 0, 100, 100, PixelSize(1, 1))), LesionConfig(malignant_from=0.65)
+        LesionMaps(presence, MapPlacement(0, 0, 100, 100, PixelSize(1, 1))), LesionConfig(malignant_from=0.65)
     )
 
 
@@ -92,5 +92,5 @@ def test_those_without_a_value_come_last_either_way():
     one, two, three = found()
     lesions = (replace(one, probability=math.nan), two, three)
     for falling, expected in ((True, [2, 3, 1]), (False, [3, 2, 1])):
-        assert [one.index for one in sorted_lesions(lesions, COLUMNS.index("p"), is_falling=falling)] == expected
-    assert sorted_lesions(lesions, -1, is_falling=True) == lesions
+        assert [one.index for one in sort_lesions(lesions, COLUMNS.index("p"), descending=falling)] == expected
+    assert sort_lesions(lesions, -1, descending=True) == lesions

@@ -7,7 +7,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox
 from slide_stage import FIXTURES
 
-from napari_melanoma.io.results import read_content
+from napari_melanoma.io.results import read_slide_result
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 
@@ -39,7 +39,7 @@ def test_a_class_given_by_hand_survives_every_threshold(analysed):
     assert len(person.rows()) == len(before)
     person.clicks("save")
     person.waits()
-    assert read_content(person.dock.place.folder)["corrected_by_hand"] is True
+    assert read_slide_result(person.dock.place.folder)["corrected_by_hand"] is True
     person.clicks("lesion_undo")
     person.until(lambda: person.rows()[1][1] == "benign *")
     person.clicks("lesion_undo")

@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QAbstractButton, QWidget
 from slide_stage import FIXTURES
 
 from napari_melanoma.io.results import read_mask
-from napari_melanoma.ui.slide.tissue import CORRECTED, SET_ASIDE
+from napari_melanoma.ui.slide.tissue import BACKUP_FILE, CORRECTED_FILE
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 LAYER = "section tissue"
@@ -87,13 +87,13 @@ def test_there_is_a_way_back_to_the_tissue_that_is_found(tomorrow, launched, sli
     assert "as you corrected it before" not in person.says("tissue_words")
     assert person.viewer.layers[LAYER].data[:, :200].any()
     folder = dock.place.folder
-    assert (folder / CORRECTED).is_file()  # nothing was analysed yet
+    assert (folder / CORRECTED_FILE).is_file()  # nothing was analysed yet
     person.clicks("primary")
     person.until(lambda: len(launched.options) == 2)
     ends(person, launched)
     assert launched.options[-1].tissue_mask is None
-    assert not (folder / CORRECTED).exists()
-    np.testing.assert_array_equal(read_mask(folder / SET_ASIDE), person.drawn != 0)
+    assert not (folder / CORRECTED_FILE).exists()
+    np.testing.assert_array_equal(read_mask(folder / BACKUP_FILE), person.drawn != 0)
 
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
@@ -106,8 +106,8 @@ def test_a_correction_that_cannot_be_read_is_said_and_the_slide_is_shown(person,
     dock = person.dock
     person.opens_slides(slide_path)
     dock.place.folder.mkdir(parents=True, exist_ok=True)
-    (dock.place.folder / CORRECTED).write_bytes(b"no picture")
+    (dock.place.folder / CORRECTED_FILE).write_bytes(b"no picture")
     person.viewer.layers.clear()
     person.opens_slides(slide_path)
-    assert CORRECTED in dock.status.text
+    assert CORRECTED_FILE in dock.status.text
     assert dock.tissues.corrected(dock.slide) is None

@@ -13,11 +13,11 @@ from slide_stage import FIXTURES
 
 from napari_melanoma.case.edits import add_images, add_lesion
 from napari_melanoma.case.model import Case, CaseImage
-from napari_melanoma.case.results import keep_risk
+from napari_melanoma.case.results import save_risk
 from napari_melanoma.core.files import write_json
-from napari_melanoma.core.validity import PredictionFacts
+from napari_melanoma.core.validity import ValidityInputs
 from napari_melanoma.slides import runs
-from napari_melanoma.slides.reading.files import fingerprint_of
+from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.ui.widgets.validity import ValidityNotice
 
 from .test_depth import opens as opens_depth
@@ -25,7 +25,7 @@ from .test_depth import page as depth_page
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 REASSURING = re.compile(r"no (metastasis|invasive|lesion)|benign|\bT[12][ab]?\b|at 90 %|0\.08|0\.20", re.IGNORECASE)
-DEMO = PredictionFacts("tiny", demonstration=True, field_mm=0.24, model_field_mm=3).validity()
+DEMO = ValidityInputs("tiny", demonstration=True, field_mm=0.24, model_field_mm=3).check()
 HEADLINE = "Not valid: says nothing about a real patient."
 
 
@@ -42,14 +42,14 @@ def test_a_warning_takes_the_whole_width_of_the_dock(person):
     notice.resize(310, 400)
     notice.show()
     person.waits()
-    assert notice.headline.width() > 0.8 * notice.width()
+    assert notice.headline_label.width() > 0.8 * notice.width()
     notice.close()
 
 
 @pytest.mark.one_qt
 def test_lesions_of_a_demonstration_are_folded_away(person, slide_path):
     folder = runs.slide_folder(person.dock.desk.root, slide_path)
-    FakeAnalysis(folder, slide_path, fingerprint_of(slide_path)).begins().finishes()
+    FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     content = json.loads((folder / "result.json").read_text())
     write_json(folder / "result.json", {**content, "validity": DEMO.to_json()})
     person.opens_slides(slide_path)
@@ -71,7 +71,7 @@ def test_lesions_of_a_demonstration_are_folded_away(person, slide_path):
 @pytest.mark.one_qt
 def test_the_relation_of_lesions_that_are_not_valid_is_hidden_until_it_is_wanted(person, slide_path):
     folder = runs.slide_folder(person.dock.desk.root, slide_path)
-    FakeAnalysis(folder, slide_path, fingerprint_of(slide_path)).begins().finishes()
+    FakeAnalysis(folder, slide_path, slide_fingerprint(slide_path)).begins().finishes()
     content = json.loads((folder / "result.json").read_text())
     write_json(folder / "result.json", {**content, "validity": DEMO.to_json()})
     person.dock.relation_fold.expand(animate=False)
@@ -115,30 +115,30 @@ def test_a_risk_that_is_not_valid_says_so_and_no_number(person):
     person.qtbot.addWidget(view)
     told = risk_answer(0.08, {}, {"model": "risk-test"}, None, "f")
     told |= {"verdict": "metastasis 0.08 (0.00 to 0.25): no metastasis at 90 % coverage", "interval": [0.0, 0.25]}
-    view.show_answer({**told, "validity": DEMO.to_json()}, "")
-    said = visible(view._about)
+    view.show_prediction({**told, "validity": DEMO.to_json()}, "")
+    said = visible(view._result_area)
     assert said[0].startswith(HEADLINE)
     assert not [one for one in said if REASSURING.search(one)], said
-    assert not view.bar.isVisibleTo(view._about)
-    view.validity.anyway.click()
-    assert view.verdict.text() == "Risk of metastasis 0.08 (0.00 to 0.25)."
-    assert view.bar.isVisibleTo(view._about)
-    view.show_answer(told, "")
-    assert view.verdict.text() == told["verdict"]
+    assert not view.risk_bar.isVisibleTo(view._result_area)
+    view.validity.show_anyway_button.click()
+    assert view.verdict_label.text() == "Risk of metastasis 0.08 (0.00 to 0.25)."
+    assert view.risk_bar.isVisibleTo(view._result_area)
+    view.show_prediction(told, "")
+    assert view.verdict_label.text() == told["verdict"]
     view.deleteLater()
 
 
 @pytest.mark.one_qt
 def test_a_case_shows_no_risk_that_is_not_valid(person, tmp_path):
     from napari_melanoma.case.store import CaseStore
-    from napari_melanoma.ui.case.details import RiskSection
+    from napari_melanoma.ui.case.details import CaseRiskSection
 
     told = risk_answer(0.08, {}, {"model": "risk-test"}, None, "f")
     told |= {"verdict": "metastasis 0.08: no metastasis at 90 % coverage", "validity": DEMO.to_json()}
     case = add_images(add_lesion(Case()), [CaseImage(id="", path=tmp_path / "a.tif", modality="wsi")], "L1")
     with CaseStore.create(tmp_path / "P", case) as store:
-        kept = keep_risk(store, store.case, "I1", told)
-    section = RiskSection(person.dock.icons)
+        kept = save_risk(store, store.case, "I1", told)
+    section = CaseRiskSection(person.dock.icons)
     person.qtbot.addWidget(section)
     assert section.show_lesion(kept, kept.lesions[0])
     said = visible(section)

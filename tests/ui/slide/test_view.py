@@ -14,11 +14,11 @@ from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import InputError, RunError
 from napari_melanoma.io.results import read_table
 from napari_melanoma.slides.notes import SlideNotes, write_notes
-from napari_melanoma.slides.reading.files import fingerprint_of
+from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.result_folder import slide_folder
-from napari_melanoma.ui.slide import controller
-from napari_melanoma.ui.slide.scope import within
-from napari_melanoma.ui.viewer.camera import View, camera, fly
+from napari_melanoma.ui.slide import run_manager
+from napari_melanoma.ui.slide.analysis_region import clip_to_slide
+from napari_melanoma.ui.viewer.camera import ViewRectangle, center_view, get_camera
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, FIXTURES)
 FRAME = "section view"
@@ -27,20 +27,22 @@ FRAME = "section view"
 @pytest.mark.parametrize(
     ("view", "region"),
     [
-        (View(10.4, 20.6, 30.2, 40.0), (10, 20, 31, 41)),
-        (View(-50, -60, 1000, 2000), (0, 0, 200, 300)),
-        (View(150, 250, 100, 100), (150, 250, 50, 50)),
+        (ViewRectangle(10.4, 20.6, 30.2, 40.0), (10, 20, 31, 41)),
+        (ViewRectangle(-50, -60, 1000, 2000), (0, 0, 200, 300)),
+        (ViewRectangle(150, 250, 100, 100), (150, 250, 50, 50)),
     ],
     ids=["inside", "all", "at a corner"],
 )
 def test_a_view_is_cut_to_the_slide(view, region):
-    assert within(view, (200, 300)) == region
+    assert clip_to_slide(view, (200, 300)) == region
 
 
-@pytest.mark.parametrize("view", [View(200, 0, 50, 50), View(-90, 10, 90, 50), View(0, 300, 9, 9)])
+@pytest.mark.parametrize(
+    "view", [ViewRectangle(200, 0, 50, 50), ViewRectangle(-90, 10, 90, 50), ViewRectangle(0, 300, 9, 9)]
+)
 def test_a_view_beside_the_slide_is_refused(view):
     with pytest.raises(InputError, match="nothing of the slide is in view"):
-        within(view, (200, 300))
+        clip_to_slide(view, (200, 300))
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def ready(analysed, launched):
     """Somebody whose slide was analysed, and who looks at a part of it."""
     dock = analysed.dock
     launched.fingerprint = dock.slide.info.fingerprint
-    fly(analysed.viewer, dock.slide, (200, 260), 200)
+    center_view(analysed.viewer, dock.slide, (200, 260), 200)
     return analysed
 
 
@@ -121,7 +123,7 @@ def test_a_view_alone_is_found_again(person, launched, slide_path):
     launched.fingerprint = dock.slide.info.fingerprint
     dock.model.model = "tiny"
     dock.model.changed.emit()
-    fly(person.viewer, dock.slide, (200, 260), 200)
+    center_view(person.viewer, dock.slide, (200, 260), 200)
     analyses_view(person, launched)
     launched.last.options = launched.options[-1].model_dump(mode="json", exclude={"model"})
     launched.last.finishes()
@@ -163,7 +165,7 @@ def test_another_view_is_not_put_in_its_place_unasked(ready, launched, monkeypat
         return pressed
 
     monkeypatch.setattr("napari_melanoma.ui.slide.analysis.answer", answered)
-    fly(person.viewer, dock.slide, (100, 100), 120)
+    center_view(person.viewer, dock.slide, (100, 100), 120)
     person.clicks("analyse_view")
     person.until(lambda: len(asked) == 1)
     person.waits()
@@ -185,11 +187,11 @@ def test_another_view_is_not_put_in_its_place_unasked(ready, launched, monkeypat
 @pytest.mark.one_qt
 def test_beside_the_slide_and_twice_and_without_a_process(ready, launched):
     person, dock = ready, ready.dock
-    camera(person.viewer).center = (1e6, 1e6)
+    get_camera(person.viewer).center = (1e6, 1e6)
     person.clicks("analyse_view")
     assert "nothing of the slide is in view" in dock.status.text
     assert launched.options == []
-    fly(person.viewer, dock.slide, (200, 260), 200)
+    center_view(person.viewer, dock.slide, (200, 260), 200)
     launched.error = RunError("no process could be started.")
     person.clicks("analyse_view")
     person.until(lambda: "no process" in dock.status.text)
@@ -241,7 +243,7 @@ def test_lesions_that_were_drawn_or_changed_are_not_lost_unasked(ready, launched
         return box.findChild(QPushButton, "replace")
 
     monkeypatch.setattr("napari_melanoma.ui.slide.analysis.answer", agreed)
-    monkeypatch.setattr("napari_melanoma.slides.findings.differs", lambda folder, options: "")
+    monkeypatch.setattr("napari_melanoma.slides.saved_results.describe_difference", lambda folder, options: "")
     person.clicks("primary")
     person.until(lambda: len(launched.options) == 1)
     assert (person.analysis.path / "lesions-kept-1.geojson").is_file()
@@ -264,8 +266,8 @@ def test_a_slide_whose_stem_is_taken_keeps_its_views_where_the_command_does(tmp_
     slide = tmp_path / "x.svs"
     slide.write_bytes(b"pixels")
     write_notes(tmp_path / "out" / "x", SlideNotes("of another slide"))
-    info = SimpleNamespace(path=slide, fingerprint=fingerprint_of(slide))
-    place = controller._look(tmp_path / "out", info, "x", RunContext())
+    info = SimpleNamespace(path=slide, fingerprint=slide_fingerprint(slide))
+    place = run_manager._find_results(tmp_path / "out", info, "x", RunContext())
     assert place.folder == tmp_path / "out" / f"x-{info.fingerprint[:8]}"
     assert place.view_folder == slide_folder(place.view_out, slide)
-    assert (place.analysed, place.view_analysed) == (False, False)
+    assert (place.is_analyzed, place.is_view_analyzed) == (False, False)

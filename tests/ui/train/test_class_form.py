@@ -13,12 +13,17 @@ from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QWidget
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError
 from napari_melanoma.io.results import write_table
-from napari_melanoma.runs.shipped_recipes import shipped_recipe
+from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
-from napari_melanoma.ui.train.class_form import ClassForm, classes_in, positive_of, read_offer
+from napari_melanoma.ui.train.classification_form import (
+    ClassificationForm,
+    choose_positive_class,
+    count_classes,
+    read_table_columns,
+)
 from napari_melanoma.ui.train.recipe import RecipeForm
-from napari_melanoma.ui.widgets.look import Connections, ThemedIcons
+from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
 
 PATIENCE_MS = 20_000
 
@@ -50,16 +55,16 @@ def shown(qtbot: Any) -> RecipeForm:
     qtbot.addWidget(window)
     form = RecipeForm(ReviewSettings(), ThemedIcons(ViewerModel(), window, Connections()))
     qtbot.addWidget(form)
-    form.give(shipped_recipe("classify").recipe(["x"], "none"))
+    form.set_recipe(find_shipped_recipe("classify").complete(["x"], "none"))
     return form
 
 
-def read(form: ClassForm, folder: Path, qtbot: Any) -> None:
-    form.look_at([str(folder)])
+def read(form: ClassificationForm, folder: Path, qtbot: Any) -> None:
+    form.load_tables([str(folder)])
     qtbot.waitUntil(lambda: not form.busy, timeout=PATIENCE_MS)
 
 
-def row(form: ClassForm, name: str) -> Any:
+def row(form: ClassificationForm, name: str) -> Any:
     columns = form.findChild(QListWidget, "class_columns")
     items = [columns.item(place) for place in range(columns.count())]
     (found,) = [item for item in items if item.text().split()[0] == name]
@@ -81,54 +86,54 @@ def columns_of(form: RecipeForm) -> list[str]:
 
 
 def test_classes_are_counted_and_the_recipes_columns_ticked(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
-    read(shown.classes, patients, qtbot)
-    assert shown.classes.findChild(QLabel, "class_counts").text() == "other 18, melanoma 6"
-    assert row(shown.classes, "age").checkState() == Qt.CheckState.Checked
+    read(shown.classification_form, patients, qtbot)
+    assert shown.classification_form.findChild(QLabel, "class_counts").text() == "other 18, melanoma 6"
+    assert row(shown.classification_form, "age").checkState() == Qt.CheckState.Checked
     assert columns_of(shown) == ["age", "sex"]
 
 
 def test_a_column_is_unticked_and_ticked(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
-    read(shown.classes, patients, qtbot)
-    row(shown.classes, "sex").setCheckState(Qt.CheckState.Unchecked)
+    read(shown.classification_form, patients, qtbot)
+    row(shown.classification_form, "sex").setCheckState(Qt.CheckState.Unchecked)
     assert columns_of(shown) == ["age"]
-    row(shown.classes, "age").setCheckState(Qt.CheckState.Unchecked)
+    row(shown.classification_form, "age").setCheckState(Qt.CheckState.Unchecked)
     assert columns_of(shown) == []
-    row(shown.classes, "sex").setCheckState(Qt.CheckState.Checked)
+    row(shown.classification_form, "sex").setCheckState(Qt.CheckState.Checked)
     assert columns_of(shown) == ["sex"]
 
 
 def test_what_gives_the_answer_away_cannot_be_ticked(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
-    read(shown.classes, patients, qtbot)
-    leak = row(shown.classes, "diagnosis")
+    read(shown.classification_form, patients, qtbot)
+    leak = row(shown.classification_form, "diagnosis")
     assert not leak.flags() & Qt.ItemFlag.ItemIsEnabled
     assert leak.toolTip() == leak.text()
     assert leak.text() == "diagnosis holds the answer, or was decided by whoever suspected it"
-    assert not shown.classes.findChild(QListWidget).findItems("patient_id", Qt.MatchFlag.MatchExactly)
+    assert not shown.classification_form.findChild(QListWidget).findItems("patient_id", Qt.MatchFlag.MatchExactly)
 
 
 def test_another_answer_has_its_own_classes(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
-    read(shown.classes, patients, qtbot)
-    combo = shown.classes.findChild(QComboBox, "class_target")
+    read(shown.classification_form, patients, qtbot)
+    combo = shown.classification_form.findChild(QComboBox, "class_target")
     place = combo.findData("diagnosis")
     combo.setCurrentIndex(place)
     combo.activated.emit(place)
-    qtbot.waitUntil(lambda: not shown.classes.busy, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: not shown.classification_form.busy, timeout=PATIENCE_MS)
     asked = recipe_of(shown).classification
     assert asked is not None
     assert (asked.target, asked.positive) == ("diagnosis", "melanoma")
-    assert shown.classes.findChild(QLabel, "class_counts").text().startswith("nevus 12, ")
+    assert shown.classification_form.findChild(QLabel, "class_counts").text().startswith("nevus 12, ")
 
 
 def test_a_recipe_of_segmentation_hides_it(shown: RecipeForm) -> None:
-    assert shown.classes.isVisibleTo(shown)
-    shown.give(shipped_recipe("from-scratch").recipe(["x"], "none"))
-    assert not shown.classes.isVisibleTo(shown)
+    assert shown.classification_form.isVisibleTo(shown)
+    shown.set_recipe(find_shipped_recipe("from-scratch").complete(["x"], "none"))
+    assert not shown.classification_form.isVisibleTo(shown)
     assert recipe_of(shown).classification is None
 
 
 def test_a_folder_that_is_gone_is_said(patients: Path) -> None:
     with pytest.raises(DataSetError, match="is no data set"):
-        read_offer([str(patients / "gone")], "melanoma", RunContext())
+        read_table_columns([str(patients / "gone")], "melanoma", RunContext())
 
 
 CLASSES = {
@@ -142,13 +147,13 @@ CLASSES = {
 
 @pytest.mark.parametrize(("cells", "expected"), CLASSES.values(), ids=CLASSES.keys())
 def test_what_is_a_column_of_classes(cells: list[str], expected: dict[str, int]) -> None:
-    assert classes_in([{"x": cell} for cell in cells], "x") == expected
+    assert count_classes([{"x": cell} for cell in cells], "x") == expected
 
 
 def test_the_positive_class() -> None:
-    assert positive_of({"other": 9, "melanoma": 1}, "melanoma", "") == "melanoma"
-    assert positive_of({"a": 9, "b": 1}, "x", "") == "b"
-    assert positive_of({"a": 9, "b": 1}, "x", "a") == "a"
+    assert choose_positive_class({"other": 9, "melanoma": 1}, "melanoma", "") == "melanoma"
+    assert choose_positive_class({"a": 9, "b": 1}, "x", "") == "b"
+    assert choose_positive_class({"a": 9, "b": 1}, "x", "a") == "a"
 
 
 def test_ticks_come_back_with_the_data_set(shown: RecipeForm, patients: Path, tmp_path: Path, qtbot: Any) -> None:
@@ -156,21 +161,21 @@ def test_ticks_come_back_with_the_data_set(shown: RecipeForm, patients: Path, tm
     other.mkdir()
     rows = [{"image_id": f"i{n}", "melanoma": n % 2, "site": ("back", "trunk")[n % 2], "sex": "f"} for n in range(12)]
     write_table(other / "dataset.csv", rows)
-    read(shown.classes, patients, qtbot)
-    row(shown.classes, "sex").setCheckState(Qt.CheckState.Unchecked)
-    read(shown.classes, other, qtbot)
+    read(shown.classification_form, patients, qtbot)
+    row(shown.classification_form, "sex").setCheckState(Qt.CheckState.Unchecked)
+    read(shown.classification_form, other, qtbot)
     assert columns_of(shown) == []  # it has no age, and sex stays unticked
-    row(shown.classes, "site").setCheckState(Qt.CheckState.Checked)
+    row(shown.classification_form, "site").setCheckState(Qt.CheckState.Checked)
     assert columns_of(shown) == ["site"]
-    read(shown.classes, patients, qtbot)
-    assert row(shown.classes, "age").checkState() == Qt.CheckState.Checked
-    assert row(shown.classes, "sex").checkState() == Qt.CheckState.Unchecked
+    read(shown.classification_form, patients, qtbot)
+    assert row(shown.classification_form, "age").checkState() == Qt.CheckState.Checked
+    assert row(shown.classification_form, "sex").checkState() == Qt.CheckState.Unchecked
     assert columns_of(shown) == ["age"]
 
 
 def test_the_list_of_columns_cuts_no_row(shown: RecipeForm, patients: Path, qtbot: Any) -> None:
-    columns = shown.classes.findChild(QListWidget, "class_columns")
-    read(shown.classes, patients, qtbot)
+    columns = shown.classification_form.findChild(QListWidget, "class_columns")
+    read(shown.classification_form, patients, qtbot)
     assert columns.count() >= 3
     rows = (columns.height() - 2 * columns.frameWidth()) / columns.sizeHintForRow(0)
     assert rows == min(columns.count(), 8)

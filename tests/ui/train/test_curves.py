@@ -19,15 +19,15 @@ from qtpy.QtWidgets import QApplication, QLabel
 from stage import Stage
 
 from napari_melanoma.imaging.color import to_lab
-from napari_melanoma.ui.train.curves import PLOTS, Curves
-from napari_melanoma.ui.train.run_watch import MOST_POINTS, Losses, Trace
+from napari_melanoma.ui.train.curves import PLOTS, TrainingCurves
+from napari_melanoma.ui.train.run_watch import MAX_POINTS, LossCurve, LossTrace
 
 PATIENCE_MS = 20_000
 ROWS = [
     {"epoch": epoch, "tuning_loss": 0.6 - 0.1 * epoch, "tuning_jaccard": jaccard, "tuning_dice": jaccard + 0.1}
     for epoch, jaccard in enumerate((0.5, 0.7, 0.65))
 ]
-LOSSES = Losses(tuple(np.linspace(0.1, 3.5, 35)), tuple(np.linspace(0.9, 0.2, 35)))
+LOSSES = LossCurve(tuple(np.linspace(0.1, 3.5, 35)), tuple(np.linspace(0.9, 0.2, 35)))
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def stage(home, qtbot):
 
 @pytest.fixture
 def curves(stage, qtbot):
-    made = Curves(stage.icons)
+    made = TrainingCurves(stage.icons)
     with qtbot.waitSignal(made.ready, timeout=PATIENCE_MS):
         stage.show(made)
     made.show_run(LOSSES, ROWS, 5)
@@ -137,7 +137,7 @@ def test_colours_follow_the_theme_and_stand_out(stage, curves, theme):
     assert plot.backgroundBrush().color().name() == palette.background
     ground = lab(palette.background)
     for name, found in PLOTS.items():
-        colours = [curve.colour(palette) for curve in found]
+        colours = [curve.color(palette) for curve in found]
         pens = [curves.plots[name]._items[curve.name].opts["pen"].color().name() for curve in found]
         assert pens == colours
         for colour in colours:
@@ -154,14 +154,14 @@ def test_a_run_of_few_steps_shows_the_loss_of_its_epochs(curves):
     rows = [
         {"epoch": epoch, "loss": 0.4 - 0.1 * epoch, "tuning_loss": 0.5, "tuning_jaccard": 0.6} for epoch in range(3)
     ]
-    curves.show_run(Losses((2.0,), (0.35,)), rows, 3)
+    curves.show_run(LossCurve((2.0,), (0.35,)), rows, 3)
     epochs, values = curves.plots["loss"].points("training")
     assert (epochs.tolist(), values.tolist()) == ([1, 2, 3], pytest.approx([0.4, 0.3, 0.2]))
     assert "training 0.200" in legend(curves, "loss")
 
 
 def test_one_point_can_be_seen(curves):
-    curves.show_run(Losses((0.5,), (0.35,)), [], 3)
+    curves.show_run(LossCurve((0.5,), (0.35,)), [], 3)
     assert curves.plots["loss"]._items["training"].opts["symbol"] == "o"
     curves.show_run(LOSSES, [], 3)
     assert curves.plots["loss"]._items["training"].opts["symbol"] is None
@@ -190,7 +190,7 @@ def test_another_run_does_not_inherit_the_range_of_the_one_before(curves):
 
 
 def test_before_anything_is_known_the_place_is_kept(stage, qtbot):
-    made = stage.show(Curves(stage.icons))
+    made = stage.show(TrainingCurves(stage.icons))
     height = made.height()
     qtbot.waitUntil(lambda: bool(made.plots), timeout=PATIENCE_MS)
     assert "begin with the first batches" in made.findChild(QLabel).text()
@@ -200,7 +200,7 @@ def test_before_anything_is_known_the_place_is_kept(stage, qtbot):
 
 def test_curves_leave_nothing_behind(nothing_left, home, qtbot):
     stage = Stage(qtbot)
-    curves = Curves(stage.icons)
+    curves = TrainingCurves(stage.icons)
     with qtbot.waitSignal(curves.ready, timeout=PATIENCE_MS):
         stage.show(curves)
     curves.show_run(LOSSES, ROWS, 5)
@@ -209,24 +209,24 @@ def test_curves_leave_nothing_behind(nothing_left, home, qtbot):
 
 @given(st.integers(1, 30), st.integers(1, 400))
 def test_thinning_keeps_order_ends_and_mean(epochs, batches):
-    trace = Trace()
+    trace = LossTrace()
     trace.add(step(e, b, float(e), batches) for e in range(epochs) for b in range(1, batches + 1))
-    losses = trace.losses()
-    assert len(losses.values) <= MOST_POINTS
+    losses = trace.to_curve()
+    assert len(losses.values) <= MAX_POINTS
     assert list(losses.epochs) == sorted(set(losses.epochs))
     assert 0 < losses.epochs[0] <= losses.epochs[-1] <= epochs
-    if epochs * batches <= MOST_POINTS:
+    if epochs * batches <= MAX_POINTS:
         assert len(losses.values) == epochs * batches
     else:
-        assert losses.epochs[-1] > epochs * (1 - 3 / MOST_POINTS * 2)
+        assert losses.epochs[-1] > epochs * (1 - 3 / MAX_POINTS * 2)
         assert np.mean(losses.values) == pytest.approx((epochs - 1) / 2, abs=0.02 * epochs)
 
 
 def test_an_epoch_that_is_repeated_after_a_resume_replaces_its_points():
-    trace = Trace()
+    trace = LossTrace()
     trace.add([step(0, b, 1.0) for b in range(1, 11)] + [step(1, b, 0.9) for b in range(1, 6)])
     trace.add([step(1, b, 0.5) for b in range(1, 4)])
-    losses = trace.losses()
+    losses = trace.to_curve()
     assert losses.epochs == tuple(np.arange(1, 14) / 10)
     assert losses.values == (1.0,) * 10 + (0.5,) * 3
 
@@ -242,17 +242,17 @@ def test_an_epoch_that_is_repeated_after_a_resume_replaces_its_points():
     ],
 )
 def test_what_has_no_loss_or_no_place_is_passed_over(event):
-    trace = Trace()
+    trace = LossTrace()
     assert not trace.add([event])
-    assert trace.losses() == Losses()
+    assert trace.to_curve() == LossCurve()
 
 
 def test_what_a_run_writes_can_be_drawn(curves, tmp_path):
     run = FakeRun(tmp_path).learn(3)
-    trace = Trace()
+    trace = LossTrace()
     trace.add(json.loads(line) for line in (run.path / "events.jsonl").read_text().splitlines())
     table = csv.DictReader((run.path / "metrics.csv").read_text().splitlines())
     rows = [{name: float(value) for name, value in row.items()} for row in table]
-    curves.show_run(trace.losses(), rows, run.epochs)
+    curves.show_run(trace.to_curve(), rows, run.epochs)
     assert len(curves.plots["loss"].points("training")[0]) == 90
     assert len(curves.plots["overlap"].points("beside")[0]) == 3

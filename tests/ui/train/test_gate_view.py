@@ -16,8 +16,8 @@ from stage import Stage
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.runs.runs import read_run
 from napari_melanoma.ui.train.gate import GateView
-from napari_melanoma.ui.train.run_words import said_facts
-from napari_melanoma.ui.widgets.charts import Change, _axis, interval_colour, said_interval
+from napari_melanoma.ui.train.run_text import describe_result
+from napari_melanoma.ui.widgets.charts import MetricChange, _axis_range, format_difference, interval_color
 
 PATIENCE_MS = 20_000
 
@@ -261,7 +261,7 @@ def test_one_image_has_no_interval(gate, run):
     show(gate, run.compare(images=1, gain=-0.152, half=0.0))
     assert text(gate, "gate_difference_JA_interval") == "one image: no interval"
     assert gate._forest.changes[0].said_difference == "-0.152"
-    assert interval_colour(gate._forest.changes[0].difference, True) == ""
+    assert interval_color(gate._forest.changes[0].difference, True) == ""
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
@@ -278,22 +278,25 @@ def test_it_fits_a_narrow_dock(stage, gate, run, theme, gain):
     [(0.01, 0.03, "better"), (-0.03, -0.01, "worse"), (-0.01, 0.03, "nothing"), (0.0, 0.03, "nothing")],
 )
 def test_a_colour_says_only_what_the_interval_says(low, high, meaning):
-    found = {dark: interval_colour(Estimate((low + high) / 2, low, high, 9), dark) for dark in (True, False)}
+    found = {dark: interval_color(Estimate((low + high) / 2, low, high, 9), dark) for dark in (True, False)}
     expected = {"better": ("#56b4e9", "#0066a8"), "worse": ("#e69f00", "#b35c00"), "nothing": ("", "")}
     assert (found[True], found[False]) == expected[meaning]
 
 
 def test_the_axis_holds_every_interval_and_zero():
-    changes = [Change("a", 0.8, 0.9, Estimate(0.1, 0.05, 0.2, 9)), Change("b", 0.8, 0.8, Estimate(0.0, 0.0, 0.0, 9))]
-    low, high = _axis(changes)
+    changes = [
+        MetricChange("a", 0.8, 0.9, Estimate(0.1, 0.05, 0.2, 9)),
+        MetricChange("b", 0.8, 0.8, Estimate(0.0, 0.0, 0.0, 9)),
+    ]
+    low, high = _axis_range(changes)
     assert low < 0
     assert high > 0.2
-    low, high = _axis(changes[1:])
+    low, high = _axis_range(changes[1:])
     assert high - low >= 0.02  # of nothing, not much is made
 
 
 def test_an_interval_without_ends_is_not_invented():
-    assert said_interval(Estimate(0.02, math.nan, math.nan, 1)) == "+0.020"
+    assert format_difference(Estimate(0.02, math.nan, math.nan, 1)) == "+0.020"
 
 
 def test_a_gate_leaves_nothing_behind(nothing_left, home, qtbot, run):
@@ -315,7 +318,7 @@ def test_classifiers_are_compared_by_what_tells_classes_apart(gate, run):
     assert (text(gate, "gate_new_ECE"), text(gate, "gate_new_sensitivity")) == ("0.040", "–")
     assert [change.said for change in gate._forest.changes] == ["0.800 → 0.850"]
     assert gate._compared.isHidden()
-    assert "AUC 0.850 held out, +0.050 to the old" in said_facts(read_run(run.path))
+    assert "AUC 0.850 held out, +0.050 to the old" in describe_result(read_run(run.path))
 
 
 def test_a_classifier_judged_by_itself_says_where_its_page_is(gate, run):

@@ -12,7 +12,7 @@ from stage import Stage
 
 from napari_melanoma.ui.train import run_watch
 from napari_melanoma.ui.train.run_view import RunView
-from napari_melanoma.ui.train.run_watch import LOG_BYTES, MOST_POINTS, LogTail
+from napari_melanoma.ui.train.run_watch import LOG_BYTES, MAX_POINTS, LogTail
 
 PATIENCE_MS = 20_000
 
@@ -245,9 +245,11 @@ def test_the_heading_of_a_judged_run_is_what_the_comparison_found(view, qtbot, t
 
 def test_events_come_once_without_steps_and_off_the_gui_thread(view, qtbot, tmp_path, monkeypatch):
     threads, heard = set(), []
-    real = run_watch.Looker.look
+    real = run_watch.RunFolderReader.read_new
     monkeypatch.setattr(
-        run_watch.Looker, "look", lambda looker, run: (threads.add(threading.current_thread()), real(looker, run))[1]
+        run_watch.RunFolderReader,
+        "look",
+        lambda looker, run: (threads.add(threading.current_thread()), real(looker, run))[1],
     )
     view.watch.events.connect(heard.extend)
     run = fake_run(tmp_path, "running")
@@ -278,7 +280,7 @@ def test_fifty_thousand_events_become_few_points(view, qtbot, tmp_path):
     view.watch.seen.connect(sights.append)
     show(view, qtbot, run)
     losses = sights[0].losses
-    assert MOST_POINTS / 2 <= len(losses.values) <= MOST_POINTS
+    assert MAX_POINTS / 2 <= len(losses.values) <= MAX_POINTS
     assert losses.epochs[-1] > 990
     assert [event["kind"] for event in sights[0].events] == ["started"]
 

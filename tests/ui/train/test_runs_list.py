@@ -14,7 +14,7 @@ from stage import Stage
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.core.run_folder import RunFolder
 from napari_melanoma.ui.train import run_list as runs_list
-from napari_melanoma.ui.train.run_list import RunsList
+from napari_melanoma.ui.train.run_list import RunList
 
 PATIENCE_MS = 20_000
 
@@ -53,7 +53,7 @@ def listed(stage, folder, qtbot):
     made = []
 
     def show():
-        made.append(RunsList(stage.icons, folder))
+        made.append(RunList(stage.icons, folder))
         with qtbot.waitSignal(made[-1].listed, timeout=PATIENCE_MS):
             stage.show(made[-1])
         return made[-1]
@@ -143,8 +143,10 @@ def test_resume_is_wished_for(stage, listed, folder, qtbot):
 
 def test_the_list_follows_what_happens_and_keeps_the_selection(listed, folder, qtbot, monkeypatch):
     threads = set()
-    real = runs_list._listed
-    monkeypatch.setattr(runs_list, "_listed", lambda *of: (threads.add(threading.current_thread()), real(*of))[1])
+    real = runs_list._list_runs_timed
+    monkeypatch.setattr(
+        runs_list, "_list_runs_timed", lambda *of: (threads.add(threading.current_thread()), real(*of))[1]
+    )
     run = fake_run(folder, "running")
     runs = listed()
     runs.select(run.path)
@@ -195,7 +197,7 @@ def test_a_run_that_came_to_life_meanwhile_is_not_removed(stage, listed, folder,
     runs.select(run.path)
     stage.clicks(runs.remove)
     run.alive()
-    RunFolder(run.path).tell("launched", resumed=True)
+    RunFolder(run.path).append_event("launched", resumed=True)
     answer(qtbot, "remove_run", "Remove")
     until(qtbot, lambda: bool(failed))
     assert isinstance(failed[0], RunError)
@@ -233,7 +235,7 @@ def test_rows_are_drawn_in_both_themes_and_fit(stage, listed, folder):
 def test_a_list_leaves_nothing_behind(nothing_left, home, qtbot, folder):
     fake_run(folder, "running")
     stage = Stage(qtbot)
-    runs = RunsList(stage.icons, folder)
+    runs = RunList(stage.icons, folder)
     stage.show(runs)
     assert runs.busy
     stage.close()

@@ -6,7 +6,7 @@ import pytest
 from qtpy.QtWidgets import QFileDialog
 from stage import Stage
 
-from napari_melanoma.ui.train.start import ASK, StartPicker
+from napari_melanoma.ui.train.start import CHOOSE_FILE, StartPicker
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def picks(picker, data):
 def test_a_file_is_chosen_in_a_dialog(picker, weights, qtbot):
     picker.start = "none"
     with qtbot.assertNotEmitted(picker.changed):
-        picks(picker, ASK)
+        picks(picker, CHOOSE_FILE)
     assert picker.start == "none"  # until a file is chosen
     dialog = picker.window().findChild(QFileDialog, "start_dialog")
     with qtbot.waitSignal(picker.changed):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from qtpy.QtWidgets import QCheckBox
 
-from napari_melanoma.core.prediction import TileConfig
+from napari_melanoma.core.prediction_config import TileConfig
 from napari_melanoma.io.results import read_table, write_table
 from napari_melanoma.slides.tile_sets import TileSet, write_tile_set
 

@@ -35,19 +35,19 @@ from napari_melanoma.core.config import read_toml, write_toml
 from napari_melanoma.core.errors import RunError
 from napari_melanoma.io.results import write_mask, write_rgb, write_table
 from napari_melanoma.runs import runs
-from napari_melanoma.runs.shipped_recipes import shipped_recipes
+from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.ui.shared_state import corrections_changed
 from napari_melanoma.ui.train import data_sets, forecast
 from napari_melanoma.ui.train import forecast as estimating
-from napari_melanoma.ui.train.data_sets import count
+from napari_melanoma.ui.train.data_sets import count_images
 from napari_melanoma.ui.train.dock import TrainDock
-from napari_melanoma.ui.train.forecast import Parts
+from napari_melanoma.ui.train.forecast import RecipeImageCounts
 from napari_melanoma.ui.widgets.number_box import NumberBox
-from napari_melanoma.ui.widgets.settings import Settings
+from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.worker_client import WorkerClient
 
-OF_PICTURES = [recipe for recipe in shipped_recipes() if not recipe.is_of_whole_slides]
+OF_PICTURES = [recipe for recipe in list_shipped_recipes() if not recipe.is_of_whole_slides]
 PATIENCE_MS = 20_000
 
 
@@ -161,7 +161,7 @@ def opens_dock(user, nothing_left, qtbot):
         window.show()
         opened.append((window, dock, client))
         trainer = Trainer(viewer, dock, qtbot)
-        trainer.until(lambda: dock.desk._attached)
+        trainer.until(lambda: dock.run_controller._attached)
         trainer.waits()
         return trainer
 
@@ -313,14 +313,14 @@ def test_corrections_that_are_not_there_yet_are_no_fault_while_they_are_counted(
 
     def check(recipe, run):
         checked.append(recipe.data.datasets)
-        return Parts(8, 2, 2)
+        return RecipeImageCounts(8, 2, 2)
 
     def slow(folder, **options):
         time.sleep(0.1)  # longer than the controls rest before the recipe is checked
-        return count(folder, **options)
+        return count_images(folder, **options)
 
-    monkeypatch.setattr(data_sets, "count", slow)
-    monkeypatch.setattr(forecast, "check", check)
+    monkeypatch.setattr(data_sets, "count_images", slow)
+    monkeypatch.setattr(forecast, "check_recipe_data", check)
     assert opens_dock().dock.data.is_empty
     assert checked == []
 
@@ -623,7 +623,7 @@ def test_a_run_is_resumed_although_its_process_is_still_ending(opens_dock, monke
     run = fake_run(runs.runs_folder(), "cancelled")
     ending = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3)"])
     run.alive(ending.pid)
-    monkeypatch.setattr(runs, "command", lambda out, **options: [sys.executable, "-c", "pass"])
+    monkeypatch.setattr(runs, "build_command", lambda out, **options: [sys.executable, "-c", "pass"])
     trainer = opens_dock()
     trainer.dock.desk.look_at(run.path)
     trainer.until(trainer.dock.page.run.buttons.resume.isEnabled)
@@ -649,7 +649,7 @@ def test_a_run_that_is_not_ending_is_not_waited_for(opens_dock, monkeypatch):
 def wish_of(path):
     from napari_melanoma.core.run_folder import RunFolder
 
-    return RunFolder(path).wish()
+    return RunFolder(path).read_command()
 
 
 @pytest.mark.parametrize("wish", ["pause", "run", "cancel"])
@@ -852,8 +852,8 @@ def test_torch_is_never_imported(ready):
 
 
 def test_settings_are_kept_as_json(user):
-    settings = Settings()
-    settings.keep("train/x", {"a": [1, 2]})
-    assert settings.kept("train/x", dict[str, list[int]]()) == {"a": [1, 2]}
-    assert settings.kept("train/x", "text") == "text"
-    assert settings.kept("train/nothing", 3) == 3
+    settings = DockSettings()
+    settings.set("train/x", {"a": [1, 2]})
+    assert settings.get("train/x", dict[str, list[int]]()) == {"a": [1, 2]}
+    assert settings.get("train/x", "text") == "text"
+    assert settings.get("train/nothing", 3) == 3

@@ -7,7 +7,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication, QDockWidget, QLabel, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.viewer.docking import Docking
+from napari_melanoma.ui.viewer.docking import DockPlacement
 
 PLUGIN = "napari-melanoma"
 RIGHT, LEFT = Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.LeftDockWidgetArea
@@ -136,7 +136,7 @@ def test_a_dock_that_goes_before_it_has_come_to_the_front_is_no_fault(qtbot):
     qtbot.addWidget(window)
     window.show()
     frame, content = QDockWidget(window), QWidget()
-    docking = Docking(content)
+    docking = DockPlacement(content)
     frame.setWidget(content)
     window.addDockWidget(RIGHT, frame)
     qtbot.wait(20)

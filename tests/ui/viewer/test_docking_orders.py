@@ -9,7 +9,7 @@ from fake_slides import draw_slide
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication, QDockWidget, QMainWindow, QTabBar, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.viewer.docking import Docking, show_dock
+from napari_melanoma.ui.viewer.docking import DockPlacement, show_dock
 
 DOCKS = ("Lesion", "Review", "Train", "Slide", "Case")
 SIZES = {"laptop": (1366, 768), "full HD": (1920, 1080)}
@@ -90,7 +90,7 @@ class Window:
         content.setObjectName(f"{name.lower()}_dock")
         content.setAccessibleName(name)
         QVBoxLayout(content).addSpacing(500)
-        Docking(content)
+        DockPlacement(content)
         frame.setWidget(content)
         there = [one for one in self.window.findChildren(QDockWidget) if self.window.dockWidgetArea(one) == area]
         self.window.addDockWidget(area, frame)
@@ -150,7 +150,7 @@ class Window:
 
 
 def ours(content):
-    return any(isinstance(child, Docking) for child in content.children())
+    return any(isinstance(child, DockPlacement) for child in content.children())
 
 
 def test_every_order_keeps_every_dock_within_reach(plain):

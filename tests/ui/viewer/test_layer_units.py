@@ -17,10 +17,10 @@ from qtpy.compat import isalive
 from slide_stage import PATIENCE_MS, Pathologist
 
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.ui.viewer import linked, slide_layers
-from napari_melanoma.ui.viewer.camera import scale_bar
+from napari_melanoma.ui.viewer import photograph_layers, slide_layers
+from napari_melanoma.ui.viewer.camera import get_scale_bar
 from napari_melanoma.ui.viewer.docking import show_dock
-from napari_melanoma.ui.viewer.photographs import pixel_size
+from napari_melanoma.ui.viewer.photographs import get_pixel_size
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, slide_stage.FIXTURES)
 WORDS = "units"  # of napari's "Inconsistent units across layers; units will not be used for rendering."
@@ -96,7 +96,7 @@ def steps(someone, folder):
 
 def measures(someone, path):
     opens_photograph(someone, path)
-    linked.set_pixel_size(someone.viewer, someone.viewer.layers[path.stem], PixelSize(20.0, 20.0))
+    photograph_layers.set_pixel_size(someone.viewer, someone.viewer.layers[path.stem], PixelSize(20.0, 20.0))
 
 
 def analyses(someone):
@@ -127,7 +127,9 @@ def test_a_mixed_session_brings_no_warning_and_no_false_bar(docks, tmp_path, ord
             viewer.window._qt_viewer.canvas.on_draw()
             assert warnings() == []
             assert kinds(viewer) == {"micrometer"}
-    sizes = {layer.name: pixel_size(layer) for layer in viewer.layers if layer.name in ("mole", "measured", "clinic")}
+    sizes = {
+        layer.name: get_pixel_size(layer) for layer in viewer.layers if layer.name in ("mole", "measured", "clinic")
+    }
     assert sizes["mole"] is None
     assert (sizes["measured"].x_um, sizes["clinic"].x_um) == (20.0, 50.0)
 
@@ -136,22 +138,22 @@ def test_the_bar_is_seen_only_where_it_is_true(docks, tmp_path):
     viewer = docks.viewer
     docks.opens_slides(slide_file(tmp_path / "scaled.tif", 0.5), slide_file(tmp_path / "unscaled.tif", None))
     assert docks.dock.slide.info.name == "unscaled"
-    assert not scale_bar(viewer).visible
+    assert not get_scale_bar(viewer).visible
     docks.dock.picker.step(1)
-    assert scale_bar(viewer).visible
-    scale_bar(viewer).visible = True
+    assert get_scale_bar(viewer).visible
+    get_scale_bar(viewer).visible = True
     docks.dock.picker.step(1)
-    scale_bar(viewer).visible = True  # by napari's menu
-    assert not scale_bar(viewer).visible
+    get_scale_bar(viewer).visible = True  # by napari's menu
+    assert not get_scale_bar(viewer).visible
     docks.dock.picker.step(1)
     points = viewer.add_points(np.zeros((1, 2)))
-    assert not scale_bar(viewer).visible
+    assert not get_scale_bar(viewer).visible
     viewer.layers.remove(points)
-    assert scale_bar(viewer).visible
+    assert get_scale_bar(viewer).visible
     slide_layers.set_pixel_size(viewer, docks.dock.slide, None)
     docks.dock.picker.step(1)
     slide_layers.set_pixel_size(viewer, docks.dock.slide, PixelSize(0.25, 0.25))
-    assert scale_bar(viewer).visible
+    assert get_scale_bar(viewer).visible
     assert warnings() == []
 
 
@@ -167,16 +169,16 @@ def test_a_stand_in_unit_is_no_scale_and_causes_no_new_measurement(docks, tmp_pa
     docks.lesion_dock.picker.scaled.connect(heard.append)
     docks.opens_slides(slide_file(tmp_path / "scaled.tif", 0.5))
     assert str(image.units[0]) == "micrometer"
-    assert pixel_size(image) is None
+    assert get_pixel_size(image) is None
     assert heard == []
     image.units = ("mm", "mm")  # the user says what it is
-    assert pixel_size(image) == PixelSize(1000.0, 1000.0)
+    assert get_pixel_size(image) == PixelSize(1000.0, 1000.0)
     assert len(heard) == 1
-    linked.set_pixel_size(docks.viewer, image, PixelSize(10.0, 10.0))
+    photograph_layers.set_pixel_size(docks.viewer, image, PixelSize(10.0, 10.0))
     docks.viewer.layers.remove("scaled")
-    assert pixel_size(image).x_um == 10.0
-    linked.set_pixel_size(docks.viewer, image, None)
-    assert pixel_size(image) is None
+    assert get_pixel_size(image).x_um == 10.0
+    photograph_layers.set_pixel_size(docks.viewer, image, None)
+    assert get_pixel_size(image) is None
     assert str(image.units[0]) == "pixel"
 
 
@@ -201,5 +203,5 @@ def test_pictures_opened_without_a_dock_bring_no_warning(user, make_napari_viewe
         assert warnings() == [], path
         assert len(kinds(viewer)) == 1, path
     assert kinds(viewer) == {"micrometer"}
-    assert pixel_size(viewer.layers["mole"]) is None
-    assert pixel_size(viewer.layers["clinic"]).x_um == 50.0
+    assert get_pixel_size(viewer.layers["mole"]) is None
+    assert get_pixel_size(viewer.layers["clinic"]).x_um == 50.0

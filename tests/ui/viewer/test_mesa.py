@@ -43,7 +43,7 @@ def ways():
 
 def test_programs_are_reused_on_linux(before, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
-    mesa.keep_shaders()
+    mesa.reuse_shader_programs()
     assert ways() == [mesa._set_code, mesa._create, mesa._link, mesa._release]
 
 
@@ -51,14 +51,14 @@ def test_programs_are_reused_on_linux(before, monkeypatch):
 def test_elsewhere_programs_are_deleted_as_before(before, monkeypatch, platform):
     monkeypatch.setattr(sys, "platform", platform)
     known = ways()
-    mesa.keep_shaders()
+    mesa.reuse_shader_programs()
     assert ways() == known
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux draws with Mesa")
 def test_the_same_layers_again_take_the_programs_of_those_that_were_closed(linked, make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
-    mesa.keep_shaders()
+    mesa.reuse_shader_programs()
     counts = []
     for gray in (40, 80, 120):
         viewer.add_image(np.full((8, 8, 3), gray, np.uint8), rgb=True)
@@ -75,7 +75,7 @@ def test_the_same_layers_again_take_the_programs_of_those_that_were_closed(linke
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux draws with Mesa")
 def test_a_program_that_is_reused_draws_the_picture_of_its_own_layer(before, make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
-    mesa.keep_shaders()
+    mesa.reuse_shader_programs()
     for gray in (40, 200, 90):
         viewer.add_image(np.full((8, 8, 3), gray, np.uint8), rgb=True)
         viewer.reset_view()

@@ -14,14 +14,14 @@ from qtpy.QtWidgets import QApplication, QLineEdit, QTreeWidget, QWidget
 
 from napari_melanoma.ui.viewer import shortcuts
 from napari_melanoma.ui.viewer.docking import show_dock
-from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, ShortcutHelp, show_shortcuts, shown_key
+from napari_melanoma.ui.viewer.shortcuts import SHORTCUTS, ShortcutHelp, format_key, show_shortcuts
 
 DOCKS = ("Lesion", "Review", "Train", "Slide", "Case")
 # Keys that mean in our docks what they mean everywhere.
 AS_EVERYWHERE = {"help", "case.undo", "case.redo", "train.back"} | {
     f"{dock}.{step}" for dock in ("lesion", "slide") for step in ("next", "previous")
 }
-OURS = {name: shortcut for name, shortcut in SHORTCUTS.items() if shortcut.scope != "widget"}
+OURS = {name: shortcut for name, shortcut in SHORTCUTS.items() if shortcut.context != "widget"}
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_every_shortcut_of_the_docks_is_declared_and_the_other_way_round(window)
         for shortcut in dock.findChildren(QShortcut):
             declared = SHORTCUTS.get(shortcut.objectName())
             assert declared is not None, shortcut.key().toString()
-            assert shortcut.key() == QKeySequence(shortcuts.key(shortcut.objectName()))
+            assert shortcut.key() == QKeySequence(shortcuts.get_key(shortcut.objectName()))
             assert declared.dock in (name, "All docks")
             found[shortcut.objectName()] = shortcut
     assert set(OURS) - set(found) <= {"slide.depth"}  # made with the first slide
@@ -99,7 +99,7 @@ def test_tooltips_name_keys_that_are_declared(window):
     _, docks = window
     pattern = re.compile(r"(?:(?:Ctrl|Alt|Shift|Meta)\+)+(?:\w+)")
     for name, dock in docks.items():
-        keys = {shown_key(one) for one, shortcut in SHORTCUTS.items() if shortcut.dock in (name, "All docks")}
+        keys = {format_key(one) for one, shortcut in SHORTCUTS.items() if shortcut.dock in (name, "All docks")}
         keys |= {"Ctrl+Shift+Z"}  # napari's redo on a layer
         for widget in dock.findChildren(QWidget):
             said = set(pattern.findall(widget.toolTip()))
@@ -129,7 +129,7 @@ def test_the_list_opens_from_everywhere_and_can_be_searched(window, qtbot, how):
     assert len(dialogs) == 1
     tree, search = dialogs[0].findChild(QTreeWidget), dialogs[0].findChild(QLineEdit)
     rows = shown_rows(tree)
-    assert [row[1:] for row in rows] == [(shown_key(name), one.text) for name, one in SHORTCUTS.items()]
+    assert [row[1:] for row in rows] == [(format_key(name), one.text) for name, one in SHORTCUTS.items()]
     assert tree.viewport().width() >= sum(tree.sizeHintForColumn(column) for column in range(2))  # no line is cut
     qtbot.keyClicks(search, "bookmark")
     assert {row[0] for row in shown_rows(tree)} == {"Slide"}
@@ -169,10 +169,10 @@ def test_a_key_of_two_docks_acts_in_the_one_that_is_meant(window, qtbot):
 
 def test_on_macos_control_goes_with_option(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
-    keys = {shortcuts.key(name) for name in OURS}
+    keys = {shortcuts.get_key(name) for name in OURS}
     assert not [key for key in keys if re.fullmatch(r"Alt\+.*", key)]
-    assert shortcuts.key("slide.line") == "Meta+Alt+Q"
-    assert shortcuts.key("lesion.analyse") == "Ctrl+Return"  # Qt takes Command for it
+    assert shortcuts.get_key("slide.line") == "Meta+Alt+Q"
+    assert shortcuts.get_key("lesion.analyse") == "Ctrl+Return"  # Qt takes Command for it
     assert len(keys) == len({one.key for one in OURS.values()})
 
 

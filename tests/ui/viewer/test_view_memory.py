@@ -15,10 +15,16 @@ from slide_stage import Pathologist
 from napari_melanoma.case.edits import add_images, add_lesion
 from napari_melanoma.case.model import Case, CaseImage
 from napari_melanoma.ui.slide.dock import SlideDock
-from napari_melanoma.ui.viewer.camera import camera, fly, holds, scale_bar, seen
+from napari_melanoma.ui.viewer.camera import (
+    center_view,
+    get_camera,
+    get_scale_bar,
+    get_visible_region,
+    shows_whole_slide,
+)
 from napari_melanoma.ui.viewer.docking import show_dock
-from napari_melanoma.ui.viewer.slide_layers import open_slides
-from napari_melanoma.ui.viewer.view_memory import picture_in_view
+from napari_melanoma.ui.viewer.slide_layers import list_slides
+from napari_melanoma.ui.viewer.view_memory import get_current_picture
 
 user, launched, slide_path, person, analysed = map(pytest.fixture, slide_stage.FIXTURES)
 
@@ -33,9 +39,9 @@ def plain_slide(path, side, um):
 
 def is_fitted(viewer):
     """Whether the picture in view fills most of the canvas, and no part of it lies outside."""
-    [first, *_] = picture_in_view(viewer)
+    [first, *_] = get_current_picture(viewer)
     low, high = np.asarray(first.extent.world)[:, -2:]
-    now, size = camera(viewer), np.array(viewer.canvas.size)
+    now, size = get_camera(viewer), np.array(viewer.canvas.size)
     half = size / now.zoom / 2
     center = np.array(now.center[-2:])
     inside = (low >= center - half - 1e-6).all() and (high <= center + half + 1e-6).all()
@@ -60,11 +66,11 @@ def test_a_slide_is_fitted_at_first_and_comes_back_as_it_was_left(several):
     for number in range(3):
         dock.picker.step(1)
         assert is_fitted(viewer)
-        fly(viewer, dock.slide, (60 + number, 70), 100 + number)
-        left[dock.slide.identity] = (*camera(viewer).center[-2:], camera(viewer).zoom)
+        center_view(viewer, dock.slide, (60 + number, 70), 100 + number)
+        left[dock.slide.identity] = (*get_camera(viewer).center[-2:], get_camera(viewer).zoom)
     for _ in range(3):
         dock.picker.step(1)
-        now = (*camera(viewer).center[-2:], camera(viewer).zoom)
+        now = (*get_camera(viewer).center[-2:], get_camera(viewer).zoom)
         assert now == pytest.approx(left[dock.slide.identity])
 
 
@@ -75,12 +81,12 @@ def test_the_view_follows_eyes_in_the_layer_list_and_slides_that_are_removed(sev
     large.visible = True
     assert is_fitted(viewer)
     small.visible = True  # beside another: nothing moves
-    before = camera(viewer).zoom
+    before = get_camera(viewer).zoom
     large.opacity = 0.5
-    assert camera(viewer).zoom == before
+    assert get_camera(viewer).zoom == before
     large.visible = small.visible = False
     unscaled.visible = True
-    dock.picker.pick(open_slides(viewer)[-1].identity)
+    dock.picker.pick(list_slides(viewer)[-1].identity)
     viewer.layers.remove(unscaled)
     assert dock.slide is not None
     assert dock.slide.layers[0].visible
@@ -97,7 +103,7 @@ def test_a_slide_without_a_scale_offers_neither_a_scale_bar_nor_places_in_mm(sev
     assert "write x, y in pixels, as 1200, 3400." in several.dock.status.text
     several.dock.picker.step(1)
     assert (check.isEnabled(), check.isChecked()) == (True, True)
-    several.until(lambda: scale_bar(several.viewer).visible)
+    several.until(lambda: get_scale_bar(several.viewer).visible)
     assert field.placeholderText() == "go to x, y mm"
 
 
@@ -105,10 +111,10 @@ def test_fit_brings_the_slide_in_view_by_button_and_by_key(several):
     viewer, dock = several.viewer, several.dock
     dock.picker.step(-1)
     assert dock.slide.info.name == "small"
-    fly(viewer, dock.slide, (10, 10), 50)
+    center_view(viewer, dock.slide, (10, 10), 50)
     several.clicks("fit_slide")
     assert is_fitted(viewer)
-    fly(viewer, dock.slide, (10, 10), 50)
+    center_view(viewer, dock.slide, (10, 10), 50)
     window = viewer.window._qt_window
     window.activateWindow()
     several.until(lambda: QApplication.activeWindow() is window)
@@ -132,11 +138,11 @@ def test_a_turned_slide_is_fitted_as_it_lies(person, tmp_path):
     person.opens_slides(tmp_path / "long.tif")
     person.clicks("rotate_right")
     person.clicks("fit_slide")
-    assert holds(seen(person.viewer, person.dock.slide), person.dock.slide.size)
+    assert shows_whole_slide(get_visible_region(person.viewer, person.dock.slide), person.dock.slide.size)
     person.dock.picker.step(1)
     person.dock.picker.step(1)
     assert person.dock.slide.angle == 90
-    assert holds(seen(person.viewer, person.dock.slide), person.dock.slide.size)
+    assert shows_whole_slide(get_visible_region(person.viewer, person.dock.slide), person.dock.slide.size)
 
 
 @pytest.fixture
@@ -173,7 +179,7 @@ def test_a_slide_of_a_case_opens_the_slide_dock_and_is_fitted(case, name):
     case.until(lambda: "mole" in case.viewer.layers)
     case.waits()
     case.dock.tree.opened.emit(case.ids[name])
-    case.until(lambda: len(open_slides(case.viewer)) == 1)
+    case.until(lambda: len(list_slides(case.viewer)) == 1)
     slide_dock = case.viewer.window._qt_window.findChild(SlideDock, "slide_dock")
     case.until(lambda: not slide_dock.busy)
     assert not slide_dock.parentWidget().visibleRegion().isEmpty()
@@ -189,5 +195,5 @@ def test_a_slide_of_a_case_opens_the_slide_dock_and_is_fitted(case, name):
     assert slide_dock.overview._view == seen  # not where the photograph is seen
     case.dock.tree.opened.emit(case.ids[name])
     case.until(lambda: slide_dock.slide.layers[0].visible)
-    assert len(open_slides(case.viewer)) == 1
+    assert len(list_slides(case.viewer)) == 1
     assert is_fitted(case.viewer)

@@ -25,18 +25,18 @@ from qtpy.QtWidgets import (
 from stage import Stage
 from superqt import QCollapsible
 
-from napari_melanoma.core.config import Config, FilledIn, OneOf, OptionsOf
+from napari_melanoma.core.config import Computed, Config, OneOf, OptionsOf
 from napari_melanoma.lesion.analysis import LesionOptions
-from napari_melanoma.models.zoo import architectures
-from napari_melanoma.runs.shipped_recipes import shipped_recipes
+from napari_melanoma.models.zoo import list_architectures
+from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
 from napari_melanoma.training.losses import losses
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.schedules import schedules
-from napari_melanoma.ui.widgets.config_form import ConfigForm, editor_for
+from napari_melanoma.ui.widgets.config_form import ConfigForm, make_editor
 from napari_melanoma.ui.widgets.editors import join_words, split_words
-from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, show, stepped
+from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_number, step_value
 
-OF_PICTURES = [recipe for recipe in shipped_recipes() if not recipe.is_of_whole_slides]
+OF_PICTURES = [recipe for recipe in list_shipped_recipes() if not recipe.is_of_whole_slides]
 STEPS = [
     (0.002, 0.003, 0.001),
     (0.01, 0.02, 0.009),
@@ -50,38 +50,38 @@ CLOSE_TO_ONE = [(0.0, 0.01, 0.0), (0.5, 0.6, 0.4), (0.9, 0.91, 0.8), (0.99, 0.99
 @pytest.mark.parametrize(("value", "up", "down"), STEPS)
 def test_a_step_changes_the_leading_digit(value, up, down):
     bounds = Bounds(above=0, high=10)
-    assert stepped(value, 1, bounds) == pytest.approx(up, rel=1e-12)
-    assert stepped(value, -1, bounds) == pytest.approx(down, rel=1e-12)
+    assert step_value(value, 1, bounds) == pytest.approx(up, rel=1e-12)
+    assert step_value(value, -1, bounds) == pytest.approx(down, rel=1e-12)
 
 
 @pytest.mark.parametrize(("value", "up", "down"), CLOSE_TO_ONE)
 def test_close_below_a_limit_a_step_changes_what_is_missing(value, up, down):
     bounds = Bounds(low=0, below=1)
-    assert stepped(value, 1, bounds) == pytest.approx(up, rel=1e-12)
-    assert stepped(value, -1, bounds) == pytest.approx(down, rel=1e-12)
+    assert step_value(value, 1, bounds) == pytest.approx(up, rel=1e-12)
+    assert step_value(value, -1, bounds) == pytest.approx(down, rel=1e-12)
 
 
 @pytest.mark.parametrize(("value", "up", "down"), [(32, 64, 32), (48, 64, 32), (256, 288, 224), (2048, 2048, 2016)])
 def test_a_whole_number_steps_by_its_multiple(value, up, down):
     bounds = Bounds(low=32, high=2048, multiple=32)
-    assert (stepped(value, 1, bounds), stepped(value, -1, bounds)) == (up, down)
+    assert (step_value(value, 1, bounds), step_value(value, -1, bounds)) == (up, down)
 
 
 @given(st.floats(1e-9, 10), st.integers(-30, 30))
 def test_no_step_leaves_the_limits(value, steps):
     bounds = Bounds(above=0, high=10)
-    assert bounds.allow(stepped(value, steps, bounds))
+    assert bounds.contains(step_value(value, steps, bounds))
 
 
 @pytest.mark.parametrize("value", [5e-324, 1e308, 9e307, -1e308])
 @pytest.mark.parametrize("way", [1, -1])
 def test_a_step_of_the_greatest_and_smallest_numbers_is_a_number(value, way):
-    assert math.isfinite(stepped(value, way, Bounds()))
+    assert math.isfinite(step_value(value, way, Bounds()))
 
 
 @given(st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False)))
 def test_a_number_is_read_as_it_was_written(value):
-    assert type(value)(float(show(value)) if isinstance(value, float) else int(show(value))) == value
+    assert type(value)(float(format_number(value)) if isinstance(value, float) else int(format_number(value))) == value
 
 
 @pytest.mark.parametrize(
@@ -135,11 +135,11 @@ def test_a_shipped_recipe_comes_out_as_it_went_in(stage, recipe):
     assert form.faults == []
 
 
-MODELS = [TrainRecipe, LesionOptions, *(entry.spec.config for entry in architectures().values())]
+MODELS = [TrainRecipe, LesionOptions, *(entry.spec.config for entry in list_architectures().values())]
 
 
 def test_what_the_program_fills_in_itself_is_not_asked(stage):
-    form = form_of(stage, architectures()["image_tabular"].spec.config)
+    form = form_of(stage, list_architectures()["image_tabular"].spec.config)
     asked = set(form.values())
     assert {"encoder", "fusion", "tabular_layers"} <= asked
     assert not {"tabular", "classes"} & asked
@@ -150,18 +150,18 @@ def test_every_configuration_has_a_form(stage, model):
     needed = {"data": {"datasets": ["masks"]}} if model is TrainRecipe else {}
     shown = model.parse(needed, "the test")
     form = form_of(stage, model)
-    form.give(shown)
+    form.set_defaults(shown)
     assert model.parse(form.values(), "the form") == whole(shown)
-    assert form.changes == 0
+    assert form.change_count == 0
 
 
 def whole(config: BaseModel) -> BaseModel:
     """A configuration with every option of its network named, but for those that the program fills in itself."""
     if not isinstance(config, TrainRecipe):
         return config
-    options = architectures()[config.model.architecture].spec.config.model_validate(config.model.options)
+    options = list_architectures()[config.model.architecture].spec.config.model_validate(config.model.options)
     fields = type(options).model_fields.items()
-    filled = {name for name, info in fields if any(isinstance(item, FilledIn) for item in info.metadata)}
+    filled = {name for name, info in fields if any(isinstance(item, Computed) for item in info.metadata)}
     model = config.model.model_copy(update={"options": options.model_dump(exclude=filled)})
     return config.model_copy(update={"model": model})
 
@@ -203,7 +203,7 @@ def of_segmentation(values: dict[str, Any]) -> dict[str, Any]:
     fits = {"task": "segmentation", "classification": None, "classes": (), "tile": None, "bags": None}
     if losses()[values["loss"]].spec.task != "segmentation":
         fits["loss"] = "ce"
-    if architectures()[values["model"]["architecture"]].spec.task != "segmentation":
+    if list_architectures()[values["model"]["architecture"]].spec.task != "segmentation":
         fits["model"] = {**values["model"], "architecture": "deeplabv3plus"}
     return {**values, **fits}
 
@@ -236,7 +236,7 @@ def test_any_recipe_comes_out_as_it_went_in(stage, data):
 @pytest.fixture
 def form(stage):
     made = form_of(stage, TrainRecipe)
-    made.give(TrainRecipe.parse({"data": {"datasets": ["masks"]}}, "the test"))
+    made.set_defaults(TrainRecipe.parse({"data": {"datasets": ["masks"]}}, "the test"))
     for fold in made._sections.values():
         fold.expand(animate=False)
     return made
@@ -289,7 +289,7 @@ class Extra(Config):
 
 def test_options_are_lines_of_toml(stage):
     form = form_of(stage, Extra)
-    form.give(Extra())
+    form.set_defaults(Extra())
     table = form.findChild(QPlainTextEdit, "options")
     table.setPlainText('encoder = "a"\nchannels = [1, 2]')
     assert form.values() == {"options": {"encoder": "a", "channels": [1, 2]}}
@@ -354,7 +354,7 @@ class Channels(Config):
 
 def test_numbers_of_any_count_stand_in_one_line(stage, qtbot):
     form = form_of(stage, Channels)
-    form.give(Channels())
+    form.set_defaults(Channels())
     line = form.findChild(QLineEdit, "channels")
     assert line.text() == "8, 16"
     types(qtbot, line, "4,8,12")
@@ -440,7 +440,7 @@ class Odd(Config):
 
 def test_a_field_without_a_control_is_an_error():
     with pytest.raises(TypeError, match="one kind of value and one word"):
-        editor_for(Odd.model_fields["either"].annotation)
+        make_editor(Odd.model_fields["either"].annotation)
 
 
 def test_each_network_is_read_whole_in_a_narrow_dock(stage, qtbot):

@@ -17,9 +17,9 @@ from qtpy.QtWidgets import QAbstractButton, QDoubleSpinBox, QSlider
 from napari_melanoma.core.errors import BundleError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.ui.lesion import state
-from napari_melanoma.ui.viewer import linked
-from napari_melanoma.ui.viewer.photographs import Source
-from napari_melanoma.ui.widgets.settings import Settings
+from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+from napari_melanoma.ui.widgets.settings import DockSettings
 from napari_melanoma.ui.widgets.worker_client import WorkerClient
 
 PATIENCE_MS = 20_000
@@ -73,7 +73,7 @@ def test_a_region_that_still_changes_stays_with_its_photograph(two, qtbot):
 
 @pytest.mark.one_qt
 def test_save_takes_the_threshold_that_was_just_set(person, tmp_path):
-    Settings().folder = tmp_path
+    DockSettings().folder = tmp_path
     person.opens("mole", gradient())
     person.analyses()
     saved = []
@@ -105,7 +105,7 @@ def test_pixels_of_a_layer_are_read_as_those_of_a_file(kind):
     expected = rgb.copy()
     if kind == "transparent":
         expected[:30] = 255
-    assert np.array_equal(Source.of(image).read().rgb, expected)
+    assert np.array_equal(LayerPhotographSource.from_layer(image).read().rgb, expected)
 
 
 @pytest.mark.one_qt
@@ -140,7 +140,7 @@ def test_a_ruler_keeps_pixels_that_are_not_square(person, end):
 def test_a_scale_moves_each_axis_by_its_own_factor(person):
     image = person.opens(translate=(10.0, 20.0))
     person.analyses()
-    linked.set_pixel_size(person.viewer, image, PixelSize(100.0, 50.0))
+    photograph_layers.set_pixel_size(person.viewer, image, PixelSize(100.0, 50.0))
     person.waits()
     for layer in person.viewer.layers:
         assert np.allclose(layer.scale, (100, 50)), layer.name
@@ -284,10 +284,10 @@ def test_opening_the_dock_imports_nothing_that_takes_long(home):
 
 
 def test_settings_are_kept_in_a_file_of_the_user(home):
-    Settings().ruler_mm = 25
+    DockSettings().ruler_mm = 25
     kept = list((home / "settings").rglob("*.ini"))
     assert len(kept) == 1
-    assert Settings().ruler_mm == 25
+    assert DockSettings().ruler_mm == 25
 
 
 def test_icons_follow_the_theme(person):

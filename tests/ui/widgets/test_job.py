@@ -10,7 +10,13 @@ from qtpy import PYSIDE6
 from qtpy.QtCore import QObject
 
 from napari_melanoma.core.context import Progress
-from napari_melanoma.ui.widgets.job import Job, Latest, Turns, _running, jobs_running
+from napari_melanoma.ui.widgets.job import (
+    BackgroundJob,
+    GuiTaskQueue,
+    LatestJobQueue,
+    _running_jobs,
+    count_running_jobs,
+)
 
 
 @pytest.fixture
@@ -46,7 +52,7 @@ def test_a_job_works_elsewhere_and_is_heard_here(qtbot, parent):
         run.report(Progress(1, 2, "half"))
         return threading.current_thread()
 
-    job = Job(work)
+    job = BackgroundJob(work)
     said = heard(job)
     with qtbot.waitSignal(job.finished):
         job.start()
@@ -55,14 +61,14 @@ def test_a_job_works_elsewhere_and_is_heard_here(qtbot, parent):
     assert values[0] == Progress(1, 2, "half")
     assert values[1] is not threading.main_thread()
     assert set(threads) == {threading.main_thread()}
-    qtbot.waitUntil(lambda: jobs_running() == 0)  # an earlier test's dock may still be importing ahead
+    qtbot.waitUntil(lambda: count_running_jobs() == 0)  # an earlier test's dock may still be importing ahead
 
 
 def test_an_error_is_handed_over(qtbot, parent):
     def work(run):
         raise RuntimeError("CUDA out of memory")
 
-    job = Job(work)
+    job = BackgroundJob(work)
     said = heard(job)
     with qtbot.waitSignal(job.finished):
         job.start()
@@ -80,7 +86,7 @@ def test_after_cancel_only_finished_is_heard(qtbot, parent, asks):
             run.check()
         return "late"
 
-    job = Job(work)
+    job = BackgroundJob(work)
     said = heard(job)
     with qtbot.waitSignal(job.finished):
         job.start()
@@ -97,31 +103,31 @@ class Listener(QObject):
 def test_a_job_outlives_everybody_who_listened(qtbot, parent):
     done = threading.Event()
     listener = Listener()
-    job = Job(lambda run: "heard" if done.wait(10) else "")
+    job = BackgroundJob(lambda run: "heard" if done.wait(10) else "")
     job.succeeded.connect(listener.hear)
     job.start()
     del job
     listener.deleteLater()
     done.set()
-    qtbot.waitUntil(lambda: jobs_running() == 0)
+    qtbot.waitUntil(lambda: count_running_jobs() == 0)
     assert done.is_set()
 
 
 def test_a_job_whose_qt_object_went_with_the_application_ends_quietly(qtbot, parent, capfd):
     go, faults = threading.Event(), []
-    job = Job(lambda run: go.wait(10) and run.report(Progress(1, 2, "half")))
+    job = BackgroundJob(lambda run: go.wait(10) and run.report(Progress(1, 2, "half")))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threading, "excepthook", faults.append)
         job.start()
         delete(job)
         go.set()
         qtbot.waitUntil(lambda: not [one for one in threading.enumerate() if one.name == f"melanoma-{id(job):x}"])
-    _running.discard(job)
+    _running_jobs.discard(job)
     assert (faults, capfd.readouterr().err) == ([], "")
 
 
 def test_of_several_wishes_the_latest_is_run(qtbot, parent):
-    latest, ran = Latest(parent), []
+    latest, ran = LatestJobQueue(parent), []
 
     def wish(name):
         return lambda: lambda run: time.sleep(0.05) or name
@@ -136,7 +142,7 @@ def test_of_several_wishes_the_latest_is_run(qtbot, parent):
 
 
 def test_wishes_run_one_at_a_time_and_go_on_after_an_error(qtbot, parent):
-    latest, running, failed = Latest(parent), [0, 0], []
+    latest, running, failed = LatestJobQueue(parent), [0, 0], []
 
     def work(run):
         running[0] += 1
@@ -154,7 +160,7 @@ def test_wishes_run_one_at_a_time_and_go_on_after_an_error(qtbot, parent):
 
 
 def test_turns_run_in_order_one_a_turn(qtbot, parent):
-    turns, done = Turns(parent), []
+    turns, done = GuiTaskQueue(parent), []
     turns.add(lambda: done.append(1), lambda: done.append(2))
     assert turns.busy
     assert done == []

@@ -9,8 +9,8 @@ import pytest
 from qtpy.QtCore import QObject
 
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.ui.slide.drawn_layers import LastWrites
-from napari_melanoma.ui.widgets.job import Latest, jobs_running
+from napari_melanoma.ui.slide.shape_layers import LatestValueWriter
+from napari_melanoma.ui.widgets.job import LatestJobQueue, count_running_jobs
 
 
 @dataclass
@@ -40,12 +40,12 @@ class Disk:
 def desk(qtbot, tmp_path):
     """Latest, disk, writes, what was told, what went wrong, a folder."""
     parent, disk = QObject(), Disk()
-    latest, told, wrong = Latest(parent), [], []
+    latest, told, wrong = LatestJobQueue(parent), [], []
     latest.succeeded.connect(told.append)
     latest.failed.connect(wrong.append)
-    yield latest, disk, LastWrites(latest, disk.write), told, wrong, tmp_path
+    yield latest, disk, LatestValueWriter(latest, disk.write), told, wrong, tmp_path
     disk.goes_on.set()
-    qtbot.waitUntil(lambda: jobs_running() == 0)
+    qtbot.waitUntil(lambda: count_running_jobs() == 0)
     parent.deleteLater()
 
 

@@ -7,10 +7,10 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDoubleSpinBox, QWidget
 
 from napari_melanoma.ui.lesion.mask_controls import MaskControls
-from napari_melanoma.ui.slide.heatmap import HeatControls
-from napari_melanoma.ui.widgets.look import Connections, ThemedIcons
-from napari_melanoma.ui.widgets.number_box import NumberBox, show_value
-from napari_melanoma.ui.widgets.settings import Settings
+from napari_melanoma.ui.slide.heatmap import SlideHeatmapControls
+from napari_melanoma.ui.widgets.number_box import NumberBox, set_spin_box_value
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.style import Connections, ThemedIcons
 
 
 def focused(qtbot, widget: QWidget, box: QWidget) -> QWidget:
@@ -59,8 +59,8 @@ def test_values_of_another_photograph_are_shown_while_the_box_has_the_focus(cont
 
 @pytest.mark.one_qt
 def test_the_threshold_of_slides_keeps_its_digits(home, qtbot):
-    controls = HeatControls(Settings())
-    box = focused(qtbot, controls, controls.number)
+    controls = SlideHeatmapControls(DockSettings())
+    box = focused(qtbot, controls, controls.threshold_box)
     for key in "0.73":
         qtbot.keyClicks(box, key)
         controls.threshold = controls.threshold
@@ -69,7 +69,7 @@ def test_the_threshold_of_slides_keeps_its_digits(home, qtbot):
 
 @pytest.mark.one_qt
 def test_a_box_of_a_form_keeps_its_text_while_the_same_number_is_set(qtbot):
-    box = focused(qtbot, made := NumberBox(whole=False), made)
+    box = focused(qtbot, made := NumberBox(is_integer=False), made)
     for key in "1.50":
         qtbot.keyClicks(box, key)
         if box.value is not None:
@@ -81,5 +81,5 @@ def test_a_box_of_a_form_keeps_its_text_while_the_same_number_is_set(qtbot):
 def test_a_box_without_the_focus_shows_the_number_in_form(qtbot):
     box = QDoubleSpinBox()
     qtbot.addWidget(box)
-    show_value(box, 0.5)
+    set_spin_box_value(box, 0.5)
     assert box.text().endswith("50")

@@ -7,7 +7,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QLabel
 from stage import Stage
 
-from napari_melanoma.ui.widgets.look import quiet
+from napari_melanoma.ui.widgets.style import quiet_label
 
 READABLE = 4.5  # contrast of small letters, WCAG 2.1, success criterion 1.4.3
 
@@ -25,7 +25,7 @@ def test_faults_and_quiet_words_are_readable(theme, qtbot):
     stage.viewer.theme = theme
     fault = QLabel("a mask is missing")
     fault.setProperty("fault", True)
-    for label in (fault, quiet("no run yet")):
+    for label in (fault, quiet_label("no run yet")):
         stage.show(label)
         label.ensurePolished()
         said = luminance(label.palette().color(label.foregroundRole()))

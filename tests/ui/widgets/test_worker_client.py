@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from napari_melanoma.core import errors
-from napari_melanoma.core.errors import BundleError, WorkerDied
+from napari_melanoma.core.errors import BundleError, WorkerTerminated
 from napari_melanoma.core.interpreter import python_executable
-from napari_melanoma.ui.widgets.worker_client import WorkerClient, _error, acquire_worker, release_worker
+from napari_melanoma.ui.widgets.worker_client import WorkerClient, _make_error, acquire_worker, release_worker
 
 PATIENCE_MS = 20_000
 
@@ -54,7 +54,7 @@ def test_every_error_of_ours_can_be_made_of_its_message():
     ours = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.MelanomaError)]
     assert len(ours) > 5
     for kind in ours:
-        made = _error(kind.__name__, "half.jpg is damaged")
+        made = _make_error(kind.__name__, "half.jpg is damaged")
         assert (type(made), str(made)) == (kind, "half.jpg is damaged")
 
 
@@ -85,7 +85,7 @@ def test_a_child_that_dies_is_said_and_replaced(client, qtbot, how):
         qtbot.waitUntil(lambda: client.busy and client.pid is not None, timeout=PATIENCE_MS)
         os.kill(client.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     error = wait(qtbot, heard)
-    assert isinstance(error, WorkerDied)
+    assert isinstance(error, WorkerTerminated)
     assert wait(qtbot, ask(client)[1]) == "fine"
 
 
@@ -99,7 +99,7 @@ def test_a_child_that_ended_while_idle_is_started_again_without_a_word(client, q
 def test_a_program_that_is_not_there_is_said(home, nothing_left, qtbot):
     client = WorkerClient(["/no/such/program"])
     error = wait(qtbot, ask(client)[1])
-    assert isinstance(error, WorkerDied)
+    assert isinstance(error, WorkerTerminated)
     assert "cannot be started" in str(error)
     client.close()
     client.deleteLater()

@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from napari_melanoma.core.errors import DataSetError
-from napari_melanoma.core.prediction import (
-    FARTHEST,
+from napari_melanoma.core.formatting import format_names
+from napari_melanoma.core.prediction_config import (
+    MAX_DEVIATIONS,
     FittedNumbers,
     FittedWords,
     NumberColumn,
-    TabularChoices,
     TabularColumn,
+    TabularConfig,
     TabularEncoding,
     WordColumn,
 )
-from napari_melanoma.core.wording import first_few
-from napari_melanoma.data.cells import meant_by_any, says_nothing
-from napari_melanoma.data.harmonize import listed
-from napari_melanoma.data.table_file import KEY, TableFile
-from napari_melanoma.data.table_schema import AS_GIVEN, READER, column_named
+from napari_melanoma.data.harmonize import list_counts
+from napari_melanoma.data.table_cells import is_unknown_text, possible_columns
+from napari_melanoma.data.table_file import KEY_COLUMN, TableFile
+from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX, READER_COLUMN, find_column
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +56,7 @@ class TableValues:
         """Bool (row, field): whether a row says anything of a column, in the order of ``TabularEncoding.fields``."""
         return np.concatenate([~np.isnan(self.numbers), self.codes > 0], axis=1)
 
-    def without(self, dropped: NDArray[np.bool_]) -> Self:
+    def drop_columns(self, dropped: NDArray[np.bool_]) -> Self:
         """Take columns away from rows, as if their cells were empty.
 
         ``dropped``: bool (row, field) or (field,), in the order of ``TabularEncoding.fields``.
@@ -66,12 +66,12 @@ class TableValues:
         numbers = np.where(gone[:, :split], np.nan, self.numbers)
         return replace(self, numbers=numbers, codes=np.where(gone[:, split:], 0, self.codes))
 
-    def take(self, places: NDArray[np.integer]) -> Self:
+    def select_rows(self, indices: NDArray[np.integer]) -> Self:
         """Take some rows, such as those of a batch.
 
         ``places``: int (row,): which ones. In that order.
         """
-        return replace(self, numbers=self.numbers[places], codes=self.codes[places])
+        return replace(self, numbers=self.numbers[indices], codes=self.codes[indices])
 
 
 @dataclass(frozen=True)
@@ -87,29 +87,29 @@ class TabularInputs:
     known: NDArray[np.bool_]
 
 
-def encode(rows: Sequence[Row], encoding: TabularEncoding) -> TabularInputs:
+def encode_rows(rows: Sequence[Row], encoding: TabularEncoding) -> TabularInputs:
     """Turn rows of a table into the inputs of a network, each row by itself."""
-    return network_inputs(understand(rows, encoding), encoding)
+    return make_network_inputs(read_table_values(rows, encoding), encoding)
 
 
-def understand(rows: Sequence[Row], encoding: TabularEncoding) -> TableValues:
+def read_table_values(rows: Sequence[Row], encoding: TabularEncoding) -> TableValues:
     """Read what rows say of the columns of an encoding."""
     numbers = np.full((len(rows), len(encoding.numbers)), np.nan)
     codes = np.zeros((len(rows), len(encoding.words)), np.int64)
     unseen: dict[str, dict[str, int]] = {}
     for place, number in enumerate(encoding.numbers):
         cells = [row.get(number.name) for row in rows]
-        numbers[:, place] = [possible_number(cell, number.name) for cell in cells]
-        _count(unseen, number.name, cells, np.isnan(numbers[:, place]))
+        numbers[:, place] = [read_possible_number(cell, number.name) for cell in cells]
+        _count_unknown(unseen, number.name, cells, np.isnan(numbers[:, place]))
     for place, column in enumerate(encoding.words):
         indices = {word: index for index, word in enumerate(column.words, start=1)}
         cells = [row.get(column.name) for row in rows]
-        codes[:, place] = [indices.get(word_of(cell), 0) for cell in cells]
-        _count(unseen, column.name, cells, codes[:, place] == 0)
+        codes[:, place] = [indices.get(read_word(cell), 0) for cell in cells]
+        _count_unknown(unseen, column.name, cells, codes[:, place] == 0)
     return TableValues(numbers, codes, unseen)
 
 
-def network_inputs(values: TableValues, encoding: TabularEncoding) -> TabularInputs:
+def make_network_inputs(values: TableValues, encoding: TabularEncoding) -> TabularInputs:
     """Fill in what is not known, and turn what rows say into the inputs of a network."""
     blocks = [_number_inputs(values, encoding, place) for place in range(len(encoding.numbers))]
     blocks += [_word_inputs(values.codes[:, place], column) for place, column in enumerate(encoding.words)]
@@ -118,13 +118,13 @@ def network_inputs(values: TableValues, encoding: TabularEncoding) -> TabularInp
     return TabularInputs(continuous.astype(np.float32), values.codes[:, embedded], values.known)
 
 
-def without_each(values: TableValues, encoding: TabularEncoding) -> dict[str, TableValues]:
+def drop_each_column(values: TableValues, encoding: TabularEncoding) -> dict[str, TableValues]:
     """Take each column away by itself, to ask what it adds to an answer."""
     fields = encoding.fields
-    return {name: values.without(gone) for name, gone in zip(fields, np.eye(len(fields), dtype=bool), strict=True)}
+    return {name: values.drop_columns(gone) for name, gone in zip(fields, np.eye(len(fields), dtype=bool), strict=True)}
 
 
-def as_matrix(values: TableValues) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def to_matrix(values: TableValues) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Give what rows say as one table, for what deals with gaps and categories itself, such as boosted trees.
 
     Returns float64 (row, field): numbers as they are and indices of words, NaN where not known. Returns bool (field,):
@@ -135,20 +135,22 @@ def as_matrix(values: TableValues) -> tuple[NDArray[np.float64], NDArray[np.bool
     return np.concatenate([values.numbers, codes], axis=1), kinds
 
 
-def possible_number(cell: object, name: str) -> float:
+def read_possible_number(cell: object, name: str) -> float:
     """Read a number of a column.
 
     NaN where it is none, or impossible there, such as an age of 540 years.
     """
-    value, column = number_of(cell), column_named(name)
+    value, column = read_number(cell), find_column(name)
     if column is None or column.low is None or column.high is None or column.low <= value <= column.high:
         return value
     return np.nan
 
 
-def _count(unseen: dict[str, dict[str, int]], name: str, cells: Sequence[object], unknown: NDArray[np.bool_]) -> None:
+def _count_unknown(
+    unseen: dict[str, dict[str, int]], name: str, cells: Sequence[object], unknown: NDArray[np.bool_]
+) -> None:
     """Count what stands in cells and was not understood."""
-    found = Counter(str(cell).strip() for cell, gone in zip(cells, unknown, strict=True) if gone and word_of(cell))
+    found = Counter(str(cell).strip() for cell, gone in zip(cells, unknown, strict=True) if gone and read_word(cell))
     if found:
         unseen[name] = dict(found.most_common())
 
@@ -157,17 +159,17 @@ def _number_inputs(values: TableValues, encoding: TabularEncoding, place: int) -
     """Inputs of a column of numbers, float64 (row, input)."""
     column, found = encoding.numbers[place], values.numbers[:, place]
     unknown = np.isnan(found)
-    filled = np.where(unknown, _stand_ins(values, encoding, column), found)
+    filled = np.where(unknown, _impute(values, encoding, column), found)
     if column.encoding == "one_hot":
-        inputs = _bins(filled, unknown, column)
+        inputs = _encode_bins(filled, unknown, column)
     elif column.encoding == "integer":
-        inputs = _places(filled, unknown, column)[:, None]
+        inputs = _encode_ranks(filled, unknown, column)[:, None]
     else:
-        inputs = np.clip((filled - column.mean) / column.std, -FARTHEST, FARTHEST)[:, None]
+        inputs = np.clip((filled - column.mean) / column.std, -MAX_DEVIATIONS, MAX_DEVIATIONS)[:, None]
     return np.concatenate([inputs, *([unknown[:, None]] if column.has_indicator else [])], axis=1)
 
 
-def _stand_ins(values: TableValues, encoding: TabularEncoding, column: FittedNumbers) -> NDArray[np.float64]:
+def _impute(values: TableValues, encoding: TabularEncoding, column: FittedNumbers) -> NDArray[np.float64]:
     """What stands for a number that is not known, for each row."""
     if column.missing == "category_average":
         place = [words.name for words in encoding.words].index(column.by)
@@ -178,7 +180,7 @@ def _stand_ins(values: TableValues, encoding: TabularEncoding, column: FittedNum
     return np.full(len(values), alike[column.missing])
 
 
-def _bins(filled: NDArray[np.float64], unknown: NDArray[np.bool_], column: FittedNumbers) -> NDArray[np.float64]:
+def _encode_bins(filled: NDArray[np.float64], unknown: NDArray[np.bool_], column: FittedNumbers) -> NDArray[np.float64]:
     """One input for each bin, and one for unknown where it has a code."""
     count = len(column.edges) + 1
     bins = np.searchsorted(np.asarray(column.edges), filled, side="right")
@@ -187,7 +189,9 @@ def _bins(filled: NDArray[np.float64], unknown: NDArray[np.bool_], column: Fitte
     return np.eye(count + 1)[bins][:, : count + (column.missing == "unknown")]
 
 
-def _places(filled: NDArray[np.float64], unknown: NDArray[np.bool_], column: FittedNumbers) -> NDArray[np.float64]:
+def _encode_ranks(
+    filled: NDArray[np.float64], unknown: NDArray[np.bool_], column: FittedNumbers
+) -> NDArray[np.float64]:
     """Place among the values seen over their number; between two of them, in between."""
     if not column.levels:
         return np.zeros(len(filled))
@@ -209,25 +213,25 @@ def _word_inputs(codes: NDArray[np.int64], column: FittedWords) -> NDArray[np.fl
     return np.concatenate(blocks, axis=1)
 
 
-def fit(rows: Sequence[Row], choices: TabularChoices, target: str = "diagnosis") -> TabularEncoding:
+def fit_encoding(rows: Sequence[Row], choices: TabularConfig, target: str = "diagnosis") -> TabularEncoding:
     """Fit an encoding.
 
     What a bundle carries. A column of which nothing is known gets ``known`` 0; it then says nothing.
     """
-    _check(rows, choices, target)
-    words = tuple(_fit_words(column, [word_of(row.get(column.name)) for row in rows]) for column in choices.words)
+    _check_fittable(rows, choices, target)
+    words = tuple(_fit_words(column, [read_word(row.get(column.name)) for row in rows]) for column in choices.words)
     numbers = tuple(_fit_numbers(column, rows) for column in choices.numbers)
     return TabularEncoding(numbers=numbers, words=words, rows=len(rows))
 
 
-def _check(rows: Sequence[Row], choices: TabularChoices, target: str) -> None:
+def _check_fittable(rows: Sequence[Row], choices: TabularConfig, target: str) -> None:
     """Refuse what cannot be fitted, or must not."""
     if not rows:
         raise DataSetError("an encoding of patient data needs rows to learn from, found none. Name another split.")
     there = {name for row in rows for name in row}
     columns: list[TabularColumn] = [*choices.numbers, *choices.words]
     for column in columns:
-        if said := why_not(column.name, target):
+        if said := explain_ineligible(column.name, target):
             raise DataSetError(f"the column '{column.name}' {said}: it cannot be an input. Take it off the list.")
         if column.name not in there:
             raise DataSetError(
@@ -240,39 +244,39 @@ def _fit_words(column: WordColumn, found: Sequence[str]) -> FittedWords:
     counts = Counter(word for word in found if word)
     enough = [word for word, count in counts.items() if count >= column.min_count]
     words = sorted(enough, key=lambda word: (-counts[word], word))
-    return FittedWords(**_chosen(column), known=sum(counts[word] for word in words), words=tuple(words))
+    return FittedWords(**_choice_fields(column), known=sum(counts[word] for word in words), words=tuple(words))
 
 
 def _fit_numbers(column: NumberColumn, rows: Sequence[Row]) -> FittedNumbers:
     """Take what is typical of the numbers that are known."""
-    values = np.array([possible_number(row.get(column.name), column.name) for row in rows])
+    values = np.array([read_possible_number(row.get(column.name), column.name) for row in rows])
     known = values[~np.isnan(values)]
     if not known.size:
-        return FittedNumbers(**_chosen(column))
+        return FittedNumbers(**_choice_fields(column))
     return FittedNumbers(
-        **_chosen(column),
+        **_choice_fields(column),
         known=known.size,
         mean=float(known.mean()),
         std=float(known.std()) or float(abs(known[0])) or 1.0,
         median=float(np.median(known)),
         levels=tuple(np.unique(known).tolist()) if column.encoding == "integer" else (),
-        averages=_averages(values, [word_of(row.get(column.by)) for row in rows]) if column.by else {},
+        averages=_average_by_word(values, [read_word(row.get(column.by)) for row in rows]) if column.by else {},
     )
 
 
-def _averages(values: np.ndarray, words: Sequence[str]) -> dict[str, float]:
+def _average_by_word(values: np.ndarray, words: Sequence[str]) -> dict[str, float]:
     """Mean of the numbers that are known, for each word."""
     named = np.array(words)
     groups = {word: values[(named == word) & ~np.isnan(values)] for word in sorted(set(words) - {""})}
     return {word: float(group.mean()) for word, group in groups.items() if group.size}
 
 
-def _chosen(column: NumberColumn | WordColumn) -> dict[str, Any]:
+def _choice_fields(column: NumberColumn | WordColumn) -> dict[str, Any]:
     """The choice, which the fitted column repeats."""
     return column.model_dump()
 
 
-def unlearnt(encoding: TabularEncoding) -> tuple[str, ...]:
+def find_untrained_columns(encoding: TabularEncoding) -> tuple[str, ...]:
     """Name the columns of which no training row knew anything.
 
     Returns their names; what is filled in there has no say.
@@ -284,7 +288,7 @@ Row = Mapping[str, object]
 """Column name to what is in the cell: text as tables have it, or a number; "", None or no such column: not known."""
 
 
-def number_of(cell: object) -> float:
+def read_number(cell: object) -> float:
     """Read a number.
 
     NaN where it is none that can be counted with.
@@ -296,61 +300,61 @@ def number_of(cell: object) -> float:
     return value if math.isfinite(value) else math.nan
 
 
-def word_of(cell: object) -> str:
+def read_word(cell: object) -> str:
     """Read a word.
 
     Without spaces around it and in lower case; "" where it is not known.
     """
-    return "" if cell is None else _word(str(cell))
+    return "" if cell is None else _normalize_word(str(cell))
 
 
 @lru_cache(maxsize=4096)
-def _word(text: str) -> str:
+def _normalize_word(text: str) -> str:
     """The word of a text; the cells of a column repeat a few."""
     word = text.strip()
-    return "" if says_nothing(word) else word.casefold()
+    return "" if is_unknown_text(word) else word.casefold()
 
 
-def unread_numbers(rows: Mapping[str, Row], columns: Iterable[str]) -> Iterator[str]:
+def describe_invalid_numbers(rows: Mapping[str, Row], columns: Iterable[str]) -> Iterator[str]:
     """Describe cells in columns of numbers that hold no number, or an impossible one."""
     for name in columns:
-        cells = {key: str(row.get(name, "")).strip() for key, row in rows.items() if word_of(row.get(name))}
-        bad = {key: text for key, text in cells.items() if math.isnan(possible_number(text, name))}
+        cells = {key: str(row.get(name, "")).strip() for key, row in rows.items() if read_word(row.get(name))}
+        bad = {key: text for key, text in cells.items() if math.isnan(read_possible_number(text, name))}
         if bad:
-            yield _sentence(name, bad, len(rows), "no possible number")
+            yield _describe_cells(name, bad, len(rows), "no possible number")
 
 
-def rare_words(rows: Mapping[str, Row], columns: Iterable[WordColumn]) -> Iterator[str]:
+def describe_rare_words(rows: Mapping[str, Row], columns: Iterable[WordColumn]) -> Iterator[str]:
     """Describe cells in columns of words whose word is too rare to be learned."""
     for column in columns:
-        words = {key: word for key, row in rows.items() if (word := word_of(row.get(column.name)))}
+        words = {key: word for key, row in rows.items() if (word := read_word(row.get(column.name)))}
         counts = Counter(words.values())
         rare = {key: word for key, word in words.items() if counts[word] < column.min_count}
         if rare:
-            yield _sentence(column.name, rare, len(rows), f"a word that fewer than {column.min_count} rows have")
+            yield _describe_cells(column.name, rare, len(rows), f"a word that fewer than {column.min_count} rows have")
 
 
-def _sentence(name: str, cells: Mapping[str, str], rows: int, why: str) -> str:
+def _describe_cells(name: str, cells: Mapping[str, str], rows: int, why: str) -> str:
     holds = "holds" if len(cells) == 1 else "hold"
     return (
         f"{len(cells)} of {rows} rows {holds} {why} in '{name}', which counts as unknown: "
-        f"{listed(Counter(cells.values()))} ({first_few(cells)})."
+        f"{list_counts(Counter(cells.values()))} ({format_names(cells)})."
     )
 
 
-Style = Literal["embedding", "one_hot", "integer"]
+EncodingStyle = Literal["embedding", "one_hot", "integer"]
 # P3 encodes age and depth one-hot and names no bins. Decades, and the thicknesses that divide T1a, T1b, T2, T3 and T4
 # (AJCC Cancer Staging Manual, 8th edition): T1b is 0.8 to 1.0, T2 above 1.0 to 2.0 and so on, to the nearest 0.1 mm.
-BINS = {"age": (30.0, 40.0, 50.0, 60.0, 70.0, 80.0), "depth_mm": (0.75, 1.05, 2.05, 4.05)}
-WHENCE = re.compile(
+BIN_EDGES = {"age": (30.0, 40.0, 50.0, 60.0, 70.0, 80.0), "depth_mm": (0.75, 1.05, 2.05, 4.05)}
+PROVENANCE_PATTERN = re.compile(
     r"source|domain|.*_source|also_in|original_(width|height)|pixels_[xy]|mpp_[xy]"
     r"|slide|level|[xy]_px|(width|height)_px|share"  # where a tile was cut, and how much of it is of its class
 )
-MOST = 100  # different words: a column with more is a free text
-FEW = 10  # different whole numbers: in a column that the schema does not know, so few are codes of something
+MAX_WORDS = 100  # different words: a column with more is a free text
+MAX_CODES = 10  # different whole numbers: in a column that the schema does not know, so few are codes of something
 
 
-def eligible(rows: Sequence[Row], target: str = "diagnosis") -> tuple[str, ...]:
+def list_eligible_columns(rows: Sequence[Row], target: str = "diagnosis") -> tuple[str, ...]:
     """List the columns of a table that can be ticked.
 
     In the order of the table: those that do not give the answer away, know two different things at least, and repeat
@@ -358,22 +362,22 @@ def eligible(rows: Sequence[Row], target: str = "diagnosis") -> tuple[str, ...]:
     where an image is from, which a network takes for what it shows.
     """
     names = dict.fromkeys(name for row in rows for name in row)
-    allowed = [name for name in names if not (_tells_whence(name) or why_not(name, target))]
-    return tuple(name for name in allowed if _says_much(name, rows))
+    allowed = [name for name in names if not (_shows_provenance(name) or explain_ineligible(name, target))]
+    return tuple(name for name in allowed if _is_informative(name, rows))
 
 
-def _tells_whence(name: str) -> bool:
+def _shows_provenance(name: str) -> bool:
     """Whether a column says where an image is from, under our name or another's."""
-    return any(WHENCE.fullmatch(one) for one in (name, *meant_by_any(name)))
+    return any(PROVENANCE_PATTERN.fullmatch(one) for one in (name, *possible_columns(name)))
 
 
-def _says_much(name: str, rows: Sequence[Row]) -> bool:
+def _is_informative(name: str, rows: Sequence[Row]) -> bool:
     """Whether a column has several words that come again, or several numbers."""
-    words = {word for row in rows if (word := word_of(row.get(name)))}
-    return len(words) > 1 and (len(words) <= MOST or _is_number(name, rows))
+    words = {word for row in rows if (word := read_word(row.get(name)))}
+    return len(words) > 1 and (len(words) <= MAX_WORDS or _is_number(name, rows))
 
 
-def choices_for(names: Sequence[str], rows: Sequence[Row], style: Style = "embedding") -> TabularChoices:
+def choose_encodings(names: Sequence[str], rows: Sequence[Row], style: EncodingStyle = "embedding") -> TabularConfig:
     """Choose how columns are encoded.
 
     To fit, or to change first.
@@ -382,25 +386,27 @@ def choices_for(names: Sequence[str], rows: Sequence[Row], style: Style = "embed
         raise DataSetError("no column was named that a network could learn from. Name some, such as age, sex and site.")
     numbers = [name for name in names if _is_number(name, rows)]
     words = [WordColumn(name=name, encoding=style) for name in names if name not in numbers]
-    return TabularChoices(numbers=tuple(_number(name, rows, style) for name in numbers), words=tuple(words))
+    return TabularConfig(
+        numbers=tuple(_choose_number_encoding(name, rows, style) for name in numbers), words=tuple(words)
+    )
 
 
 def _is_number(name: str, rows: Sequence[Row]) -> bool:
     """Whether a column holds numbers that can be counted with."""
-    known = column_named(name)
+    known = find_column(name)
     if known is not None:
         return known.kind == "number"
     cells = [row.get(name) for row in rows]
-    found = {number_of(cell) for cell in cells if word_of(cell)}
-    codes = len(found) <= FEW and all(number.is_integer() for number in found)
+    found = {read_number(cell) for cell in cells if read_word(cell)}
+    codes = len(found) <= MAX_CODES and all(number.is_integer() for number in found)
     return not (codes or any(math.isnan(number) for number in found))
 
 
-def _number(name: str, rows: Sequence[Row], style: Style) -> NumberColumn:
+def _choose_number_encoding(name: str, rows: Sequence[Row], style: EncodingStyle) -> NumberColumn:
     """Choose for a column of numbers."""
     if style == "integer":
         return NumberColumn(name=name, encoding="integer", missing="unknown")
-    edges = (BINS.get(name) or _quartiles(name, rows)) if style == "one_hot" else ()
+    edges = (BIN_EDGES.get(name) or _quartiles(name, rows)) if style == "one_hot" else ()
     if edges:
         return NumberColumn(name=name, encoding="one_hot", missing="unknown", edges=edges)
     return NumberColumn(name=name)
@@ -408,13 +414,13 @@ def _number(name: str, rows: Sequence[Row], style: Style) -> NumberColumn:
 
 def _quartiles(name: str, rows: Sequence[Row]) -> tuple[float, ...]:
     """Bounds of the quarters of the rows; fewer where many are equal, none where nothing is known."""
-    found = np.array([number_of(row.get(name)) for row in rows])
+    found = np.array([read_number(row.get(name)) for row in rows])
     found = found[~np.isnan(found)]
     bounds = np.quantile(found, [0.25, 0.5, 0.75]).tolist() if found.size else []
     return tuple(bounds[:1]) + tuple(high for low, high in pairwise(bounds) if high > low)
 
 
-def with_features(rows: Sequence[Row], path: Path) -> list[dict[str, object]]:
+def join_features(rows: Sequence[Row], path: Path) -> list[dict[str, object]]:
     """Put the columns of a table of features behind those of a data set.
 
     A row for each, in their order; where both have a column, the data set's word counts. A row that was not measured
@@ -422,45 +428,56 @@ def with_features(rows: Sequence[Row], path: Path) -> list[dict[str, object]]:
     """
     if not path.is_file():
         raise DataSetError(f"there is no table {path} of what was measured. Run: napari-melanoma data features DATASET")
-    measured = {row[KEY]: row for row in TableFile.read(path).rows()}
-    return [{**measured.get(str(row.get(KEY)), {}), **row} for row in rows]
+    measured = {row[KEY_COLUMN]: row for row in TableFile.read(path).rows()}
+    return [{**measured.get(str(row.get(KEY_COLUMN)), {}), **row} for row in rows]
 
 
-NAMES = ("image_id", "patient_id", "lesion_id", "near_duplicate_of", "path", "mask_path")
-PLACES = ("split", "fold", "review", "licence", "attribution", "copyright_license")
-DIAGNOSES = ("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma")
+ID_COLUMNS = ("image_id", "patient_id", "lesion_id", "near_duplicate_of", "path", "mask_path")
+BOOKKEEPING_COLUMNS = ("split", "fold", "review", "licence", "attribution", "copyright_license")
+DIAGNOSIS_COLUMNS = ("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma")
 # As sources call them (PAD-UFES-20, PH2, ISIC 2017, 2020 and 2024, Fitzpatrick17k, lesion sizes) beside what the table
 # knows to mean a diagnosis: the answers of other models and of crowds, and what is filled in for one diagnosis alone.
-LIKE_A_DIAGNOSIS = re.compile(
+DIAGNOSIS_PATTERN = re.compile(
     r"diagnos|histo(log|path)|malignan|benign|biops|label|mpath|\bdx|iddx|seborrheic_keratosis|_score$|_confidence$"
     r"|^(mel|bcc|scc|nevus)_|^melanocytic$|^atypia$|^derm_fib$"
 )
-A_NAME = re.compile(r"(.*_)?(id|name)|mrn", re.IGNORECASE)
-OTHERWISE = "other_"  # before the name of a column: what a second row of an image says there
-FOUND_LATER = ("depth_mm", "ulceration", "mitoses_per_mm2", "clark", "metastasis", "mel_thick_mm", "mel_mitotic_index")
-DEPTHS = ("depth_mm", "clark", "mel_thick_mm")  # one says the other
+ID_PATTERN = re.compile(r"(.*_)?(id|name)|mrn", re.IGNORECASE)
+OTHER_PREFIX = "other_"  # before the name of a column: what a second row of an image says there
+POST_DIAGNOSIS_COLUMNS = (
+    "depth_mm",
+    "ulceration",
+    "mitoses_per_mm2",
+    "clark",
+    "metastasis",
+    "mel_thick_mm",
+    "mel_mitotic_index",
+)
+DEPTH_COLUMNS = ("depth_mm", "clark", "mel_thick_mm")  # one says the other
 
 
-def why_not(name: str, target: str = "diagnosis") -> str:
+def explain_ineligible(name: str, target: str = "diagnosis") -> str:
     """Say why a column cannot be an input.
 
     Returns "" where it can be one; else a clause that goes after the column's name.
     """
-    column = name.removesuffix(AS_GIVEN).removeprefix(OTHERWISE)
-    column = "depth_mm" if READER.fullmatch(column) else column
-    return next(filter(None, (_why_not(one, target) for one in (column, *sorted(meant_by_any(column))))), "")
+    column = name.removesuffix(AS_GIVEN_SUFFIX).removeprefix(OTHER_PREFIX)
+    column = "depth_mm" if READER_COLUMN.fullmatch(column) else column
+    return next(
+        filter(None, (_explain_ineligible_meaning(one, target) for one in (column, *sorted(possible_columns(column))))),
+        "",
+    )
 
 
-def _why_not(column: str, target: str) -> str:
+def _explain_ineligible_meaning(column: str, target: str) -> str:
     """Why a column of this meaning cannot be an input."""
-    if column in NAMES or A_NAME.fullmatch(column):
+    if column in ID_COLUMNS or ID_PATTERN.fullmatch(column):
         return "is a name, which says nothing of another patient"
-    if column in PLACES or column.startswith("split_"):
+    if column in BOOKKEEPING_COLUMNS or column.startswith("split_"):
         return "says how a row is kept, not what is seen"
-    if column == target or (column in DEPTHS and target in DEPTHS):
+    if column == target or (column in DEPTH_COLUMNS and target in DEPTH_COLUMNS):
         return "holds the answer"
-    if target not in DIAGNOSES:
+    if target not in DIAGNOSIS_COLUMNS:
         return ""
-    if column in DIAGNOSES or LIKE_A_DIAGNOSIS.search(column.lower()):
+    if column in DIAGNOSIS_COLUMNS or DIAGNOSIS_PATTERN.search(column.lower()):
         return "holds the answer, or was decided by whoever suspected it"
-    return "is found only once the diagnosis is known" if column in FOUND_LATER else ""
+    return "is found only once the diagnosis is known" if column in POST_DIAGNOSIS_COLUMNS else ""

@@ -12,31 +12,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.data.features.encoding import Row, number_of
+from napari_melanoma.data.features.encoding import Row, read_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FEWEST = 3  # lesions of a patient: of two, neither is the odd one
-LIMIT = 10.0  # a robust z of so much is as odd as odd gets; a few alike lesions would give any number
+MIN_LESIONS = 3  # lesions of a patient: of two, neither is the odd one
+MAX_ROBUST_Z = 10.0  # a robust z of so much is as odd as odd gets; a few alike lesions would give any number
 MAD_TO_STD, MEAN_TO_STD = 1.4826, 1.2533  # of a normal distribution
-ALIKE = 1e-9  # a spread of this share of the median is rounding
+ROUNDING_TOLERANCE = 1e-9  # a spread of this share of the median is rounding
 DECIMALS = 9  # of distances that are ranked: lesions that are alike are so in whatever order they were summed up
-COUNT, DISTANCE, RANK = "patient_lesions", "patient_distance", "patient_rank"
-EMBEDDING = ("patient_embedding_distance", "patient_embedding_z", "patient_embedding_rank")
-AT_ONCE = 2**21  # numbers of the differences between lesions that are held at a time
+COUNT_COLUMN, DISTANCE_COLUMN, RANK_COLUMN = "patient_lesions", "patient_distance", "patient_rank"
+EMBEDDING_COLUMNS = ("patient_embedding_distance", "patient_embedding_z", "patient_embedding_rank")
+MAX_VALUES_AT_ONCE = 2**21  # numbers of the differences between lesions that are held at a time
 
 
-def patient_columns(measurements: Sequence[str], *, embedded: bool = False) -> tuple[str, ...]:
+def list_patient_columns(measurements: Sequence[str], *, embedded: bool = False) -> tuple[str, ...]:
     """Name the columns that ``patient_relative`` gives.
 
     In their order.
     """
     names = tuple(f"patient_z_{name}" for name in measurements)
-    return (COUNT, *names, DISTANCE, RANK, *(EMBEDDING if embedded else ()))
+    return (COUNT_COLUMN, *names, DISTANCE_COLUMN, RANK_COLUMN, *(EMBEDDING_COLUMNS if embedded else ()))
 
 
-def patient_relative(
+def measure_patient_relative(
     rows: Sequence[Row], measurements: Sequence[str], embeddings: NDArray[np.floating] | None = None
 ) -> list[dict[str, float]]:
     """Say for each image how far its lesion lies from the other lesions of the same patient.
@@ -58,16 +58,16 @@ def patient_relative(
     names of ``patient_columns``. NaN where the patient is not known, has fewer than three lesions of which that is
     known, or the lesion itself is not among them.
     """
-    values = np.array([[number_of(row.get(name)) for name in measurements] for row in rows])
+    values = np.array([[read_number(row.get(name)) for name in measurements] for row in rows])
     values = values.reshape(len(rows), len(measurements))
-    columns = patient_columns(measurements, embedded=embeddings is not None)
+    columns = list_patient_columns(measurements, embedded=embeddings is not None)
     found = np.full((len(rows), len(columns)), np.nan)
-    for patient in _patients(rows):
+    for patient in _group_by_patient(rows):
         lesions = list(patient.values())
-        measured = _compared(np.array([_median(values[places]) for places in lesions]))
+        measured = _compare_measurements(np.array([_median(values[places]) for places in lesions]))
         parts = [np.full((len(lesions), 1), float(len(lesions))), measured]
         if embeddings is not None:
-            parts.append(_embedded(np.array([_mean(embeddings[places]) for places in lesions])))
+            parts.append(_compare_embeddings(np.array([_mean(embeddings[places]) for places in lesions])))
         for places, values_of_lesion in zip(lesions, np.concatenate(parts, axis=1), strict=True):
             found[places] = values_of_lesion
     return [dict(zip(columns, values_of_row, strict=True)) for values_of_row in found.tolist()]
@@ -80,18 +80,18 @@ def robust_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
     known, and everywhere where fewer than three are known.
     """
     known = values[~np.isnan(values)]
-    if len(known) < FEWEST:
+    if len(known) < MIN_LESIONS:
         return np.full(len(values), np.nan)
     median = np.median(known)
     deviations = np.abs(known - median)
-    rounding = ALIKE * abs(median)
+    rounding = ROUNDING_TOLERANCE * abs(median)
     for scale in (MAD_TO_STD * np.median(deviations), MEAN_TO_STD * deviations.mean()):
         if scale > rounding:
-            return np.clip((values - median) / scale, -LIMIT, LIMIT)
+            return np.clip((values - median) / scale, -MAX_ROBUST_Z, MAX_ROBUST_Z)
     return np.where(np.isnan(values), np.nan, 0.0)
 
 
-def _patients(rows: Sequence[Row]) -> list[dict[tuple[str, object], list[int]]]:
+def _group_by_patient(rows: Sequence[Row]) -> list[dict[tuple[str, object], list[int]]]:
     """Places of the images of each lesion, for each patient and modality."""
     patients: dict[tuple[str, str], dict[tuple[str, object], list[int]]] = defaultdict(lambda: defaultdict(list))
     for place, row in enumerate(rows):
@@ -116,7 +116,7 @@ def _mean(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
     return there.mean(axis=0) if len(there) else np.full(embeddings.shape[1], np.nan)
 
 
-def _compared(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _compare_measurements(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Robust z of each column, mean distance and rank of the lesions of a patient, (lesion, column)."""
     scaled = np.array([robust_z(column) for column in values.T]).reshape(values.shape[1], len(values)).T
     distance = _distances(scaled[:, ~np.isnan(scaled).all(axis=0)])
@@ -126,10 +126,10 @@ def _compared(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _distances(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean distance of each lesion of (lesion, column) to the others, over what two lesions both know."""
     count, width = scaled.shape
-    if width == 0 or count < FEWEST:
+    if width == 0 or count < MIN_LESIONS:
         return np.full(count, np.nan)
     found = np.empty(count)
-    step = max(1, AT_ONCE // (count * width))
+    step = max(1, MAX_VALUES_AT_ONCE // (count * width))
     for start in range(0, count, step):
         some = slice(start, start + step)
         differences = scaled[some, None, :] - scaled[None, :, :]
@@ -142,12 +142,12 @@ def _distances(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def _embedded(embeddings: NDArray[np.float64]) -> NDArray[np.float64]:
+def _compare_embeddings(embeddings: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean cosine distance to the others, its robust z and its rank, (lesion, 3)."""
     lengths = np.linalg.norm(embeddings, axis=1)
     there = np.flatnonzero(lengths > 0)  # neither NaN nor nothing
     distance = np.full(len(embeddings), np.nan)
-    if len(there) >= FEWEST:
+    if len(there) >= MIN_LESIONS:
         unit = embeddings[there] / lengths[there, None]
         alike = (unit * (unit.sum(axis=0) - unit)).sum(axis=1) / (len(there) - 1)
         distance[there] = np.clip(1.0 - alike, 0.0, 2.0)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from napari_melanoma.core.errors import DataSetError, UnreadableImage
-from napari_melanoma.data.masks.values import LesionValues, lesion_mask
-from napari_melanoma.io.formats import DAMAGE
+from napari_melanoma.data.masks.label_values import LesionValues, read_lesion_mask
+from napari_melanoma.io.formats import DAMAGE_ERRORS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,7 @@ class Area(Protocol):
         Returns bool (row, column).
         """
 
-    def points_outside(self, size: Size) -> int:
+    def count_points_outside(self, size: Size) -> int:
         """Count the points of its outline that lie outside the image, where they are cut off.
 
         0 where it has no points.
@@ -53,7 +53,7 @@ class MaskObject:
 
 
 @dataclass(frozen=True, eq=False)
-class Polygons(Area):
+class PolygonArea(Area):
     """Polygons, united; each is its rings, the outer one and its holes: float64 (point, 2) in (row, column).
 
     Coordinates are those of pixel edges, as COCO, labelme and QuPath count: the first pixel reaches from 0 to 1.
@@ -66,17 +66,17 @@ class Polygons(Area):
         scale = np.divide(shape, size)
         mask = np.zeros(shape, bool)
         for rings in self.polygons:
-            mask |= fill([ring * scale for ring in rings], shape)
+            mask |= fill_rings([ring * scale for ring in rings], shape)
         return mask
 
-    def points_outside(self, size: Size) -> int:
+    def count_points_outside(self, size: Size) -> int:
         """Count the points outside, up to half a pixel being rounding."""
         points = np.concatenate([ring for rings in self.polygons for ring in rings])
         return int(np.count_nonzero(((points < -0.5) | (points > np.add(size, 0.5))).any(axis=1)))
 
 
 @dataclass(frozen=True, eq=False)
-class RunLengths(Area):
+class RunLengthArea(Area):
     """Runs of pixels outside and inside by turns, down the columns, as COCO has them."""
 
     counts: Sequence[int]
@@ -84,35 +84,35 @@ class RunLengths(Area):
 
     def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
         """Decode the runs."""
-        return resized(decode(self.counts, self.size), shape)
+        return resize_mask(decode_run_lengths(self.counts, self.size), shape)
 
-    def points_outside(self, size: Size) -> int:
+    def count_points_outside(self, size: Size) -> int:
         """Runs have no points."""
         return 0
 
 
 @dataclass(frozen=True)
-class Picture(Area):
+class ImageFileArea(Area):
     """A file with one value inside and 0 outside; of a label image ``lesion`` says which values count."""
 
     path: Path
-    lesion: LesionValues = None
-    names: Mapping[str, int] = field(default_factory=dict)
+    lesion_values: LesionValues = None
+    class_names: Mapping[str, int] = field(default_factory=dict)
 
     def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
         """Read the file."""
         try:
-            return resized(lesion_mask(self.path, self.path.name, self.lesion, self.names), shape)
+            return resize_mask(read_lesion_mask(self.path, self.path.name, self.lesion_values, self.class_names), shape)
         except UnreadableImage as error:
             raise DataSetError(str(error)) from error
 
-    def points_outside(self, size: Size) -> int:
+    def count_points_outside(self, size: Size) -> int:
         """A picture has no points."""
         return 0
 
 
 @dataclass(frozen=True)
-class Patch(Area):
+class EncodedPatchArea(Area):
     """An encoded picture of a part of the image whose first pixel is at ``top`` and ``left``, as labelme has them."""
 
     encoded: bytes
@@ -121,7 +121,7 @@ class Patch(Area):
 
     def draw(self, size: Size, shape: Size) -> NDArray[np.bool_]:
         """Decode the picture and put it in its place; what reaches out of the image is cut off."""
-        patch = self._decoded()
+        patch = self._decode()
         mask = np.zeros(size, bool)
         top, left = max(0, self.top), max(0, self.left)
         bottom, right = min(size[0], self.top + patch.shape[0]), min(size[1], self.left + patch.shape[1])
@@ -129,24 +129,24 @@ class Patch(Area):
             mask[top:bottom, left:right] = patch[
                 top - self.top : bottom - self.top, left - self.left : right - self.left
             ]
-        return resized(mask, shape)
+        return resize_mask(mask, shape)
 
-    def points_outside(self, size: Size) -> int:
+    def count_points_outside(self, size: Size) -> int:
         """A picture has no points."""
         return 0
 
-    def _decoded(self) -> NDArray[np.bool_]:
+    def _decode(self) -> NDArray[np.bool_]:
         """The picture's own pixels."""
-        from napari_melanoma.io.pillow_images import open_whole
+        from napari_melanoma.io.pillow_images import open_undamaged
 
         try:
-            with open_whole(io.BytesIO(self.encoded), "PNG") as picture:
+            with open_undamaged(io.BytesIO(self.encoded), "PNG") as picture:
                 return np.asarray(picture.convert("L")) > 0
-        except DAMAGE as error:
+        except DAMAGE_ERRORS as error:
             raise DataSetError(f"a mask inside the file is no PNG ({error}). Save the annotation again.") from error
 
 
-def resized(mask: NDArray[np.bool_], shape: Size) -> NDArray[np.bool_]:
+def resize_mask(mask: NDArray[np.bool_], shape: Size) -> NDArray[np.bool_]:
     """Scale a mask; a pixel that is at least half inside is inside.
 
     ``mask``: bool (row, column). Returns bool (row, column); the mask itself where it has that shape.
@@ -159,7 +159,7 @@ def resized(mask: NDArray[np.bool_], shape: Size) -> NDArray[np.bool_]:
     return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)) >= 128
 
 
-def fill(rings: Iterable[NDArray[np.float64]], shape: tuple[int, int]) -> NDArray[np.bool_]:
+def fill_rings(rings: Iterable[NDArray[np.float64]], shape: tuple[int, int]) -> NDArray[np.bool_]:
     """Fill what lies inside an odd number of rings.
 
     Each edge crosses some rows at a column; from there on, the row's pixels change sides. ``skimage.draw`` tests each
@@ -182,7 +182,7 @@ def fill(rings: Iterable[NDArray[np.float64]], shape: tuple[int, int]) -> NDArra
 _FIRST, _BITS, _MORE, _SIGN = 48, 5, 0x20, 0x10
 
 
-def decode(counts: Sequence[int], size: tuple[int, int]) -> NDArray[np.bool_]:
+def decode_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> NDArray[np.bool_]:
     """Turn run lengths into a mask.
 
     ``counts``: pixels outside, inside, outside ... Returns bool (row, column).
@@ -196,7 +196,7 @@ def decode(counts: Sequence[int], size: tuple[int, int]) -> NDArray[np.bool_]:
     return np.repeat(inside, counts).reshape(size, order="F")
 
 
-def decompress(text: str) -> list[int]:
+def decompress_run_lengths(text: str) -> list[int]:
     """Read the text that COCO's tools make of run lengths.
 
     Each number is written in digits of five bits, the lowest first, from the character ``0`` on, with a sixth bit

@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.data.masks import coco, geojson, labelme, pictures
+from napari_melanoma.data.masks import coco, geojson, image_folder, labelme
 from napari_melanoma.data.masks.areas import MaskObject
-from napari_melanoma.data.masks.json_files import json_files, read_json
+from napari_melanoma.data.masks.json_files import list_json_files, read_json
 
 MaskFormat = Literal["png", "coco", "labelme", "geojson"]
 MASK_FORMATS: tuple[MaskFormat, ...] = get_args(MaskFormat)
 _READERS: dict[MaskFormat, Callable[[Path], Iterator[MaskObject | str]]] = {
-    "png": pictures.read,
-    "coco": coco.read,
-    "labelme": labelme.read,
-    "geojson": geojson.read,
+    "png": image_folder.read_image_masks,
+    "coco": coco.read_coco,
+    "labelme": labelme.read_labelme,
+    "geojson": geojson.read_geojson_masks,
 }
-_RECOGNISED: dict[MaskFormat, Callable[[object], bool]] = {
-    "coco": coco.recognises,
-    "labelme": labelme.recognises,
-    "geojson": geojson.recognises,
+_DETECTORS: dict[MaskFormat, Callable[[object], bool]] = {
+    "coco": coco.is_coco,
+    "labelme": labelme.is_labelme,
+    "geojson": geojson.is_geojson,
 }
 
 
@@ -33,7 +33,7 @@ def read_masks(path: Path, format_: MaskFormat | None = None) -> tuple[list[Mask
     """
     if not path.exists():
         raise InputError(f"{path} does not exist. Name a folder of masks, or a COCO, labelme or GeoJSON file.")
-    found = list(_READERS[format_ or recognise(path)](path))
+    found = list(_READERS[format_ or detect_format(path)](path))
     objects = [one for one in found if isinstance(one, MaskObject)]
     if not objects:
         raise DataSetError(
@@ -43,16 +43,16 @@ def read_masks(path: Path, format_: MaskFormat | None = None) -> tuple[list[Mask
     return objects, [one for one in found if isinstance(one, str)]
 
 
-def recognise(path: Path) -> MaskFormat:
+def detect_format(path: Path) -> MaskFormat:
     """Tell which format a path holds."""
-    if not path.is_dir() and path.suffix.lower() in pictures.SUFFIXES:
+    if not path.is_dir() and path.suffix.lower() in image_folder.SUFFIXES:
         return "png"
-    for file in json_files(path):
+    for file in list_json_files(path):
         content = read_json(file)
-        format_ = next((name for name, recognises in _RECOGNISED.items() if recognises(content)), None)
+        format_ = next((name for name, recognises in _DETECTORS.items() if recognises(content)), None)
         if format_:
             return format_
-    if path.is_dir() and pictures.picture_files(path):
+    if path.is_dir() and image_folder.list_image_files(path):
         return "png"
     raise DataSetError(
         f"{path} holds no masks that are known here: expected PNG files, or JSON of COCO, labelme or GeoJSON. "

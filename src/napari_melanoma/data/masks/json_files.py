@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SUFFIXES = (".json", ".geojson")
-_FEWEST_POINTS = 3
-_MOST_BYTES = 2**30  # annotations of a large data set in one file
-_FARTHEST = 1e9  # pixels; farther points are nonsense, and arithmetic with them overflows
+_MIN_POINTS = 3
+_MAX_BYTES = 2**30  # annotations of a large data set in one file
+_MAX_COORDINATE = 1e9  # pixels; farther points are nonsense, and arithmetic with them overflows
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """Read a JSON file."""
     try:
-        return parsing.read_json(path, _MOST_BYTES)
+        return parsing.read_json(path, _MAX_BYTES)
     except (OSError, MalformedFile) as error:
         raise DataSetError(
-            f"{path} cannot be read as JSON ({parsing.reason_of(error)}). Export the annotations again."
+            f"{path} cannot be read as JSON ({parsing.parse_error_reason(error)}). Export the annotations again."
         ) from error
 
 
-def json_files(path: Path) -> list[Path]:
+def list_json_files(path: Path) -> list[Path]:
     """List the JSON files that a path stands for.
 
     Sorted; hidden ones are left out.
@@ -42,7 +42,7 @@ def json_files(path: Path) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
 
 
-def take(values: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:  # noqa: ANN401
+def get_value(values: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:  # noqa: ANN401
     """Take a value out of an object, if it is there and of the right kind."""
     found = values.get(key) if isinstance(values, dict) else None
     if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
@@ -51,7 +51,7 @@ def take(values: Any, key: str, kind: type | tuple[type, ...], where: str) -> An
     return found
 
 
-def ring(points: Any, where: str) -> NDArray[np.float64] | None:  # noqa: ANN401
+def parse_ring(points: Any, where: str) -> NDArray[np.float64] | None:  # noqa: ANN401
     """Read the points of an outline.
 
     Returns float64 (point, 2) in (row, column); None where there are too few points to enclose anything.
@@ -65,10 +65,10 @@ def ring(points: Any, where: str) -> NDArray[np.float64] | None:  # noqa: ANN401
         array = np.full((1, 2), np.nan)
     if not np.isfinite(array).all():
         raise DataSetError(f"{where}: expected points as numbers [x, y], found {str(points)[:60]}.")
-    return np.clip(array[:, ::-1], -_FARTHEST, _FARTHEST) if len(array) >= _FEWEST_POINTS else None
+    return np.clip(array[:, ::-1], -_MAX_COORDINATE, _MAX_COORDINATE) if len(array) >= _MIN_POINTS else None
 
 
-def image_size(rows: Any, columns: Any) -> Size | None:  # noqa: ANN401
+def parse_image_size(rows: Any, columns: Any) -> Size | None:  # noqa: ANN401
     """Read the size of an image.
 
     Returns rows and columns; None where they are no size that a photograph could have.
@@ -77,7 +77,7 @@ def image_size(rows: Any, columns: Any) -> Size | None:  # noqa: ANN401
     return (rows, columns) if are_sides and rows * columns <= MAX_PIXELS else None
 
 
-def text_of(values: Any, *keys: str) -> str:  # noqa: ANN401
+def find_text(values: Any, *keys: str) -> str:  # noqa: ANN401
     """Give the first text found under some keys.
 
     Returns "" where there is none.

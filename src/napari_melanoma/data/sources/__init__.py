@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from napari_melanoma.core.config import listed
+from napari_melanoma.core.config import import_submodules
 from napari_melanoma.core.errors import DataSetError, InputError
-from napari_melanoma.data.mapping import TableMapping
 from napari_melanoma.data.source_files import SourceFile, SourceTree, close_archives
+from napari_melanoma.data.table_mapping import TableMapping
 
-AS_IT_IS = TableMapping()
+NO_MAPPING = TableMapping()
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class SourceSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class SourceRecord:
     """One image of a set: its files, and what the set says of it in its own columns and words."""
 
     image_id: str
@@ -49,45 +49,45 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Found:
+class SourceContents:
     """What a folder holds of a set."""
 
-    records: list[Record]
+    records: list[SourceRecord]
     notes: list[tuple[str, str]]
     unread: list[str]
 
     @property
-    def taken(self) -> list[Record]:
+    def importable(self) -> list[SourceRecord]:
         """What an import takes: the images; all rows where a table is all there is."""
         return [record for record in self.records if record.image is not None] or self.records
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """A set that can be imported: what it says of itself and how its files are found."""
 
     spec: SourceSpec
-    finder: Callable[[SourceTree], list[Record]]
+    find_records: Callable[[SourceTree], list[SourceRecord]]
 
-    def find(self, folder: Path, mapping: TableMapping = AS_IT_IS) -> Found:
+    def read_folder(self, folder: Path, mapping: TableMapping = NO_MAPPING) -> SourceContents:
         """Find the images of the set, and the rows of its tables.
 
         Each id once; records without an image are rows of a table.
         """
         tree = SourceTree.scan(folder, mapping)
         try:
-            found = self.finder(tree)
+            found = self.find_records(tree)
         finally:
             close_archives(tree.files)
         if not found:
             raise DataSetError(
-                f"{folder} does not hold {self.spec.title}. Expected:\n{_indented(self.spec.layout)}\n"
-                f"Found: {tree.seen()}.\n{where_to_get(self.spec)}"
+                f"{folder} does not hold {self.spec.title}. Expected:\n{_indent(self.spec.layout)}\n"
+                f"Found: {tree.describe_contents()}.\n{describe_access(self.spec)}"
             )
-        return Found(found, tree.notes, tree.unread)
+        return SourceContents(found, tree.notes, tree.unread)
 
 
-def where_to_get(spec: SourceSpec) -> str:
+def describe_access(spec: SourceSpec) -> str:
     """Say where a set comes from and what may be done with it.
 
     One or two sentences.
@@ -96,33 +96,33 @@ def where_to_get(spec: SourceSpec) -> str:
 
 
 @cache
-def sources() -> dict[str, Source]:
+def list_sources() -> dict[str, DataSource]:
     """List the sets that can be imported.
 
     By name, in alphabetical order.
     """
-    modules = listed(__name__, __path__, "SPEC", "find")
-    found = {module.SPEC.name: Source(module.SPEC, module.find) for module in modules}
+    modules = import_submodules(__name__, __path__, "SPEC", "find")
+    found = {module.SPEC.name: DataSource(module.SPEC, module.find) for module in modules}
     return dict(sorted(found.items()))
 
 
-def source_of(folder: str) -> str | None:
+def guess_source(folder: str) -> str | None:
     """Tell a set by the name of a folder, or as a paper writes it.
 
     Returns the name that ``sources`` has for it; None where the folder's name does not tell.
     """
-    word, specs = folder.strip().lower(), [source.spec for source in sources().values()]
+    word, specs = folder.strip().lower(), [source.spec for source in list_sources().values()]
     return next((s.name for s in specs if s.folders and re.match(rf"({s.folders})(?![^\W_])", word)), None)
 
 
-def find_source(name: str) -> Source:
+def find_source(name: str) -> DataSource:
     """Look a set up by its name."""
-    known = sources()
+    known = list_sources()
     if name not in known:
         raise InputError(f"there is no source named '{name}' (known: {', '.join(known)}).")
     return known[name]
 
 
-def _indented(text: str) -> str:
+def _indent(text: str) -> str:
     """Set lines off from a sentence."""
     return "\n".join(f"  {line}" for line in text.splitlines())

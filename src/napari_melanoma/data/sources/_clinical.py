@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.io.tables import decoded, rows_of_text
+from napari_melanoma.io.tables import decode_table, parse_table_text
 
 Rows = Sequence[Mapping[str, str]]
 TABLES = r".+\.(?:tsv|csv|txt)"
-DAYS_A_YEAR = 365.25
+DAYS_PER_YEAR = 365.25
 # What stands where nobody knows: '-- of the GDC, [Not Available] of the biotab files, the words of the others.
-_NOTHING = re.compile(
+_MISSING = re.compile(
     r"'?--|\[.*\]|not (reported|available|applicable|evaluated|known|allowed to collect)|unknown|unspecified|na|nan",
     re.IGNORECASE,
 )
@@ -47,7 +47,7 @@ _DISTANT = (
 _AT_DIAGNOSIS = ("metastasis_at_diagnosis",)
 _CLASSIFIED, _WHERE = ("classification_of_tumor",), ("distant_metastasis_anatomic_site",)
 _SPECIMENS = ("submitted_tumor_location", "tumor_tissue_site")
-_LATER = (
+_PROGRESSION = (
     *("progression_or_recurrence", "new_tumor_event_dx_indicator", "new_tumor_event_after_initial_treatment"),
     "new_tumor_after_initial_treatment",
 )
@@ -59,7 +59,7 @@ _SPREAD = re.compile(r"distant|metasta|lymph node|in-transit|\bregional", re.IGN
 _NO_SPREAD = re.compile(r"new primary|no metastasis", re.IGNORECASE)
 
 
-def patients_of(tree: SourceTree, patient: str) -> dict[str, list[dict[str, str]]]:
+def read_patients(tree: SourceTree, patient: str) -> dict[str, list[dict[str, str]]]:
     """Gather what all tables of a folder say of each patient.
 
     Patient to rows, in order of the tables' names, those about the primary tumour first; columns by their plain names
@@ -67,13 +67,13 @@ def patients_of(tree: SourceTree, patient: str) -> dict[str, list[dict[str, str]
     """
     found: dict[str, list[dict[str, str]]] = defaultdict(list)
     name = re.compile(patient)
-    for file in tree.find("", f"({TABLES})").values():
-        for row in _rows(tree, file):
+    for file in tree.find_files("", f"({TABLES})").values():
+        for row in _read_rows(tree, file):
             owner = next((cell for column, cell in row if _OWNER.match(column) and name.fullmatch(cell)), "")
             if owner:
                 known: dict[str, str] = {}
                 for column, cell in row:
-                    if cell and not _NOTHING.fullmatch(cell):
+                    if cell and not _MISSING.fullmatch(cell):
                         known.setdefault(column, cell)
                 found[owner].append(known)
     for rows in found.values():
@@ -81,33 +81,33 @@ def patients_of(tree: SourceTree, patient: str) -> dict[str, list[dict[str, str]
     return dict(found)
 
 
-def _rows(tree: SourceTree, file: SourceFile) -> Iterator[list[tuple[str, str]]]:
+def _read_rows(tree: SourceTree, file: SourceFile) -> Iterator[list[tuple[str, str]]]:
     """Rows of a table, as plain names of columns and cells; lines that begin with # (cBioPortal) are no header."""
-    lines = decoded(tree.content(file)).splitlines(keepends=True)
+    lines = decode_table(tree.read_content(file)).splitlines(keepends=True)
     text = "".join(line for line in lines if not line.startswith("#"))
-    for row in rows_of_text(text, file.name) if text.strip() else ():
-        yield [(plain_name(column), cell.strip()) for column, cell in tree.mapping.apply(row).items()]
+    for row in parse_table_text(text, file.name) if text.strip() else ():
+        yield [(strip_table_name(column), cell.strip()) for column, cell in tree.mapping.apply(row).items()]
 
 
-def plain_name(column: str) -> str:
+def strip_table_name(column: str) -> str:
     """Give the name of a column without that of its table, in lower case."""
     return _NODE.sub("", column.strip().lower().replace(" ", "_"))
 
 
-def facts_of(rows: Rows) -> dict[str, str]:
+def extract_columns(rows: Rows) -> dict[str, str]:
     """Say what is known of a patient, in our columns and the words of the tables.
 
     Column to text; what is not known is left out. A thickness of 0 is not one, and is left out too.
     """
-    found = {ours: _first(rows, theirs)[1] for ours, theirs in _FACTS.items()}
-    found["age"] = _years(found["age"])
-    if not _positive(found["depth_mm"]):
+    found = {ours: _first_cell(rows, theirs)[1] for ours, theirs in _FACTS.items()}
+    found["age"] = _parse_age(found["age"])
+    if not _is_positive(found["depth_mm"]):
         found["depth_mm"] = ""
-    verdict, by = spread_of(rows)
+    verdict, by = classify_spread(rows)
     return {name: text for name, text in (found | {"metastasis": verdict, "metastasis_by": by}).items() if text}
 
 
-def spread_of(rows: Rows) -> tuple[str, str]:
+def classify_spread(rows: Rows) -> tuple[str, str]:
     """Say whether a melanoma has spread, to nodes, on the way to them or to organs, at diagnosis or later.
 
     It has where the pathologic N is N1 to N3, the pathologic M is M1, the stage is III or IV, the specimen that was
@@ -126,51 +126,51 @@ def spread_of(rows: Rows) -> tuple[str, str]:
         (_CLASSIFIED, re.compile(r".*metastasis", re.IGNORECASE)),
         (_WHERE, re.compile(r".+")),
     ):
-        for column, cell in _all(rows, columns):
+        for column, cell in _iter_cells(rows, columns):
             if pattern.fullmatch(cell):
                 return "1", column
-    for column, cell in _all(rows, (*_AT_DIAGNOSIS, *_EVENTS)):
+    for column, cell in _iter_cells(rows, (*_AT_DIAGNOSIS, *_EVENTS)):
         if _SPREAD.search(cell) and not _NO_SPREAD.search(cell):
             return "1", column
-    return ("0", "follow-up") if _free(rows) and _stayed_free(rows) else ("", "")
+    return ("0", "follow-up") if _is_free_at_diagnosis(rows) and _is_free_at_follow_up(rows) else ("", "")
 
 
-def _free(rows: Rows) -> bool:
+def _is_free_at_diagnosis(rows: Rows) -> bool:
     """Whether nodes and organs were free at diagnosis."""
-    nodes, organs = _first(rows, _NODAL)[1].upper(), _first(rows, _DISTANT)[1].upper()
-    stage = _first(rows, _FACTS["ajcc_stage"])[1]
+    nodes, organs = _first_cell(rows, _NODAL)[1].upper(), _first_cell(rows, _DISTANT)[1].upper()
+    stage = _first_cell(rows, _FACTS["ajcc_stage"])[1]
     early = re.fullmatch(r"(stage )?(0|I{1,2}[ABC]?|I/II.*)", stage, re.IGNORECASE)
     return bool(early) or (re.fullmatch(r"P?N0.*", nodes) is not None and re.fullmatch(r"P?M0.*", organs) is not None)
 
 
-def _stayed_free(rows: Rows) -> bool:
+def _is_free_at_follow_up(rows: Rows) -> bool:
     """Whether the follow-up says that no tumour came again, but for new primaries."""
-    said = [cell.lower() for _, cell in _all(rows, _LATER)]
-    events = [cell for _, cell in _all(rows, _EVENTS)]
+    said = [cell.lower() for _, cell in _iter_cells(rows, _PROGRESSION)]
+    events = [cell for _, cell in _iter_cells(rows, _EVENTS)]
     came = any(not cell.startswith("no") for cell in said)
     new_primaries = bool(events) and all(_NO_SPREAD.search(cell) for cell in events)
     return new_primaries or (bool(said) and not came and not events)
 
 
-def _all(rows: Rows, columns: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _iter_cells(rows: Rows, columns: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Cells of some columns that say something, column by column."""
     return ((column, row[column]) for column in columns for row in rows if row.get(column))
 
 
-def _first(rows: Rows, columns: Sequence[str]) -> tuple[str, str]:
+def _first_cell(rows: Rows, columns: Sequence[str]) -> tuple[str, str]:
     """The first such cell and its column."""
-    return next(_all(rows, columns), ("", ""))
+    return next(_iter_cells(rows, columns), ("", ""))
 
 
-def _years(text: str) -> str:
+def _parse_age(text: str) -> str:
     """An age in years; the GDC counts the age at diagnosis in days."""
     number = re.fullmatch(r"\D*(\d+(?:\.\d+)?)\D*", text)
     if number is None:
         return ""
     value = float(number[1])
-    return f"{value / DAYS_A_YEAR:.1f}" if value > 150 else f"{value:g}"
+    return f"{value / DAYS_PER_YEAR:.1f}" if value > 150 else f"{value:g}"
 
 
-def _positive(text: str) -> bool:
+def _is_positive(text: str) -> bool:
     """Whether a cell is a number above 0."""
     return bool(re.fullmatch(r"\d+(?:\.\d+)?", text)) and float(text) > 0

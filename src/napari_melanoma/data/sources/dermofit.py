@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import paired_records
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_pairs import pair_records
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="dermofit",
@@ -26,16 +26,16 @@ each class a folder, or the zip file of that name""",
 CLASS = re.compile(r"(?:^|/)(AK|BCC|DF|IEC|MEL|ML|PYO|SCC|SK|VASC)/", re.IGNORECASE)
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find its images; the class is the folder, and it publishes no patient.
 
     Empty where there are none.
     """
-    within = tree.part(lambda file: CLASS.search(file.name) is not None)
-    records = paired_records(within, {}, {"modality": SPEC.modality})
-    return [replace(record, values={**record.values, "diagnosis": _class_of(record)}) for record in records]
+    within = tree.filter_files(lambda file: CLASS.search(file.name) is not None)
+    records = pair_records(within, {}, {"modality": SPEC.modality})
+    return [replace(record, values={**record.values, "diagnosis": _find_class(record)}) for record in records]
 
 
-def _class_of(record: Record) -> str:
+def _find_class(record: SourceRecord) -> str:
     """The innermost folder with the name of a class."""
     return str(CLASS.findall(record.image.name)[-1]) if record.image else ""

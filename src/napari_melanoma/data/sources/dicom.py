@@ -6,7 +6,7 @@ from zipfile import BadZipFile
 
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 from napari_melanoma.io.dicom import DicomHeader, read_header
 from napari_melanoma.privacy.pseudonyms import pseudonym
 
@@ -21,30 +21,30 @@ SPEC = SourceSpec(
     public=False,
 )
 SUFFIXES = (".dcm", ".dicom", "")
-BESIDE = ("label", "overview", "thumbnail")  # pictures that come with a slide
-MARK, MARK_AT = b"DICM", 128  # what makes a file without suffix a DICOM file
+AUXILIARY_IMAGES = ("label", "overview", "thumbnail")  # pictures that come with a slide
+MAGIC, MAGIC_OFFSET = b"DICM", 128  # what makes a file without suffix a DICOM file
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find the images and say what their headers do; files and patients get pseudonyms, names and dates are left out.
 
     Returns rows without an image: a DICOM file would bring its patient's name along. Empty where there are none.
     """
-    found: dict[str, Record] = {}
+    found: dict[str, SourceRecord] = {}
     for file in tree.files:
-        header = _header(file, tree) if file.suffix in SUFFIXES else None
-        if header is not None and header.has_image and header.shows not in BESIDE:
+        header = _read_header(file, tree) if file.suffix in SUFFIXES else None
+        if header is not None and header.has_image and header.shows not in AUXILIARY_IMAGES:
             image_id = pseudonym(file.name, "image")
-            found[image_id] = Record(image_id, None, None, _said(header))
+            found[image_id] = SourceRecord(image_id, None, None, _header_values(header))
     return [found[image_id] for image_id in sorted(found)]
 
 
-def _header(file: SourceFile, tree: SourceTree) -> DicomHeader | None:
+def _read_header(file: SourceFile, tree: SourceTree) -> DicomHeader | None:
     """Read a header; a file that is none is passed over, one that should be is noted."""
     try:
         with file.open() as opened:
-            opened.seek(MARK_AT)
-            if opened.read(len(MARK)) != MARK and not file.suffix:
+            opened.seek(MAGIC_OFFSET)
+            if opened.read(len(MAGIC)) != MAGIC and not file.suffix:
                 return None
             opened.seek(0)
             return read_header(opened)
@@ -53,7 +53,7 @@ def _header(file: SourceFile, tree: SourceTree) -> DicomHeader | None:
         return None
 
 
-def _said(header: DicomHeader) -> dict[str, str]:
+def _header_values(header: DicomHeader) -> dict[str, str]:
     """What a header says, under the names that tables of DICOM tags use."""
     said = {
         "patient_id": pseudonym(header.patient),

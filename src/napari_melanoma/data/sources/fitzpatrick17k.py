@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_tables import joined_records, known_of_images
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_tables import join_records, read_image_rows
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="fitzpatrick17k",
@@ -21,11 +21,11 @@ where you have fetched them, the images <md5hash>.jpg in any folder: the table s
 )
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find its images and rows; its authors say that many labels are wrong (``qc``).
 
     Empty where there are none.
     """
-    known = known_of_images(tree, r"fitzpatrick17k\w*\.csv", SPEC.name)
-    images = tree.find("", r"([0-9a-f]{32})\.(?:jpe?g|png)")
-    return joined_records(images, {}, known, {"modality": SPEC.modality})
+    known = read_image_rows(tree, r"fitzpatrick17k\w*\.csv", SPEC.name)
+    images = tree.find_files("", r"([0-9a-f]{32})\.(?:jpe?g|png)")
+    return join_records(images, {}, known, {"modality": SPEC.modality})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_pairs import paired_records
-from napari_melanoma.data.source_tables import known_of_images
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_pairs import pair_records
+from napari_melanoma.data.source_tables import read_image_rows
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="folder",
@@ -29,12 +29,12 @@ TABLES = r"(?:dataset|metadata|labels|patients|clinical)\.(?:csv|tsv)"
 WORKBOOKS = (".xlsx", ".xls", ".ods")
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find its images; what the table says is kept, known columns under our names.
 
     Empty where there are none.
     """
-    known = known_of_images(tree, TABLES)
+    known = read_image_rows(tree, TABLES)
     for file in tree.files:
         if file.suffix in WORKBOOKS:
             note = "this workbook was not read: save its sheet as metadata.csv if it describes the images"
@@ -44,7 +44,7 @@ def find(tree: SourceTree) -> list[Record]:
             continue
         tree.unread.append(file.name)
         tree.notes.append((file.name, note))
-    return paired_records(tree, known, {})
+    return pair_records(tree, known, {})
 
 
 def _is_read(file: SourceFile) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import IDS, IMAGE, MASK
-from napari_melanoma.data.source_tables import joined_records, known_of_images
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_pairs import ID_PATTERN, IMAGE_PATTERN, MASK_PATTERN
+from napari_melanoma.data.source_tables import join_records, read_image_rows
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="ham10000",
@@ -20,17 +20,19 @@ HAM10000_segmentations_lesion_tschandl/ISIC_*_segmentation.png
 HAM10000_metadata.tab, HAM10000_metadata.csv or HAM10000_metadata
 each image folder a folder, or the zip file of that name""",
     images=10015,
-    ids=IDS,
+    ids=ID_PATTERN,
     folders="ham10000|ham$",
 )
 IMAGES = r"(?:^|/)(?:HAM10000_images(?:_part_[12])?|ISIC2018_Task3_Training_Input)(?:/|$)"
 MASKS = r"(?:^|/)HAM10000_segmentations_lesion_tschandl(?:/|$)"
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find its images; several may show one lesion (``lesion_id``), and none is in a split.
 
     Empty where there are none.
     """
-    known = known_of_images(tree, r"HAM10000_metadata(?:\.tab|\.csv|\.txt)?", SPEC.name)
-    return joined_records(tree.find(IMAGES, IMAGE), tree.find(MASKS, MASK), known, {"modality": SPEC.modality})
+    known = read_image_rows(tree, r"HAM10000_metadata(?:\.tab|\.csv|\.txt)?", SPEC.name)
+    return join_records(
+        tree.find_files(IMAGES, IMAGE_PATTERN), tree.find_files(MASKS, MASK_PATTERN), known, {"modality": SPEC.modality}
+    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from napari_melanoma.core.csv_files import CsvReader
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import IDS, Part, challenge_records
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_pairs import ID_PATTERN, ChallengePart, find_challenge_records
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="isic2016",
@@ -20,27 +20,27 @@ ISBI2016_ISIC_Part1_Training_GroundTruth/ISIC_*_Segmentation.png, ISBI2016_ISIC_
 each a folder, or the zip file of that name; where they are there also
 ISBI2016_ISIC_Part3_Training_GroundTruth.csv, ISBI2016_ISIC_Part3_Test_GroundTruth.csv""",
     images=1279,
-    ids=IDS,
+    ids=ID_PATTERN,
     folders="isic[-_ ]?2016",
 )
 PARTS = (
-    Part("train", "ISBI2016_ISIC_Part1_Training_Data", "ISBI2016_ISIC_Part1_Training_GroundTruth"),
-    Part("test", "ISBI2016_ISIC_Part1_Test_Data", "ISBI2016_ISIC_Part1_Test_GroundTruth"),
+    ChallengePart("train", "ISBI2016_ISIC_Part1_Training_Data", "ISBI2016_ISIC_Part1_Training_GroundTruth"),
+    ChallengePart("test", "ISBI2016_ISIC_Part1_Test_Data", "ISBI2016_ISIC_Part1_Test_GroundTruth"),
 )
 MALIGNANT = ("malignant", "1", "1.0")
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find its images; of a benign one the challenge does not say what it is.
 
     Empty where there are none.
     """
     known: dict[str, dict[str, str]] = {}
     for part, split in (("Training", "train"), ("Test", "test")):
-        text = tree.text(rf"ISBI2016_ISIC_Part3B?_{part}_GroundTruth\.csv")
+        text = tree.read_text(rf"ISBI2016_ISIC_Part3B?_{part}_GroundTruth\.csv")
         rows = CsvReader((text or "").splitlines())  # without a header
         for image_id, word, *_ in (row for row in rows if len(row) > 1):  # a blank line is an empty row
             malignant = word.strip().lower() in MALIGNANT
             said = {"diagnosis": "melanoma"} if malignant else {"target": "0"}
             known[image_id.strip()] = {"melanoma": str(int(malignant)), **said, "split": split}
-    return challenge_records(tree, PARTS, SPEC, known)
+    return find_challenge_records(tree, PARTS, SPEC, known)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import IDS, Part, challenge_records
-from napari_melanoma.data.source_tables import Known, known_of_images, table_rows
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_pairs import ID_PATTERN, ChallengePart, find_challenge_records
+from napari_melanoma.data.source_tables import KnownRows, read_image_rows, read_table_rows
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="isic2017",
@@ -23,28 +23,30 @@ ISIC-2017_Training_Part1_GroundTruth/ISIC_*_segmentation.png, ISIC-2017_Validati
 ISIC-2017_Test_v2_Part1_GroundTruth; each a folder, or the zip file of that name; where they are there also
 ISIC-2017_Training_Part3_GroundTruth.csv, ISIC-2017_Training_Data_metadata.csv and those of the other parts""",
     images=2750,
-    ids=IDS,
+    ids=ID_PATTERN,
     folders="isic[-_ ]?2017",
 )
 NAMES = (("train", "Training"), ("val", "Validation"), ("test", "Test_v2"))
-PARTS = tuple(Part(split, f"ISIC-2017_{name}_Data", f"ISIC-2017_{name}_Part1_GroundTruth") for split, name in NAMES)
+PARTS = tuple(
+    ChallengePart(split, f"ISIC-2017_{name}_Data", f"ISIC-2017_{name}_Part1_GroundTruth") for split, name in NAMES
+)
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find its images; ``nevus`` means, as in the challenge, neither melanoma nor seborrheic keratosis.
 
     Empty where there are none.
     """
-    known: Known = {}
+    known: KnownRows = {}
     for split, name in NAMES:
-        part = known_of_images(tree, rf"ISIC-2017_{name}_Data_metadata\.csv")
-        for row in table_rows(tree, rf"ISIC-2017_{name}_Part3_GroundTruth\.csv"):
-            part[row["image_id"]] = PackedRow({**part.get(row["image_id"], {}), **_diagnosed(row)})
-        known |= {image_id: said.over({"split": split}) for image_id, said in part.items()}
-    return challenge_records(tree, PARTS, SPEC, known)
+        part = read_image_rows(tree, rf"ISIC-2017_{name}_Data_metadata\.csv")
+        for row in read_table_rows(tree, rf"ISIC-2017_{name}_Part3_GroundTruth\.csv"):
+            part[row["image_id"]] = PackedRow({**part.get(row["image_id"], {}), **_translate_columns(row)})
+        known |= {image_id: said.with_defaults({"split": split}) for image_id, said in part.items()}
+    return find_challenge_records(tree, PARTS, SPEC, known)
 
 
-def _diagnosed(row: Mapping[str, str]) -> dict[str, str]:
+def _translate_columns(row: Mapping[str, str]) -> dict[str, str]:
     """Translate the two columns of part 3, 0.0 or 1.0 each."""
     melanoma, keratosis = (float(row.get(name) or 0) > 0 for name in ("melanoma", "seborrheic_keratosis"))
     diagnosis = "melanoma" if melanoma else "seborrheic keratosis" if keratosis else "nevus"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import IDS, Part, challenge_records
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_pairs import ID_PATTERN, ChallengePart, find_challenge_records
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="isic2018",
@@ -18,19 +18,19 @@ ISIC2018_Task1-2_Training_Input/ISIC_*.jpg (2594), _Validation_Input (100), _Tes
 ISIC2018_Task1_Training_GroundTruth/ISIC_*_segmentation.png, _Validation_GroundTruth, _Test_GroundTruth
 each a folder, or the zip file of that name""",
     images=3694,
-    ids=IDS,
+    ids=ID_PATTERN,
     folders="isic[-_ ]?2018",
 )
 PARTS = (
-    Part("train", "ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth"),
-    Part("val", "ISIC2018_Task1-2_Validation_Input", "ISIC2018_Task1_Validation_GroundTruth"),
-    Part("test", "ISIC2018_Task1-2_Test_Input", "ISIC2018_Task1_Test_GroundTruth"),
+    ChallengePart("train", "ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth"),
+    ChallengePart("val", "ISIC2018_Task1-2_Validation_Input", "ISIC2018_Task1_Validation_GroundTruth"),
+    ChallengePart("test", "ISIC2018_Task1-2_Test_Input", "ISIC2018_Task1_Test_GroundTruth"),
 )
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find its images; the challenge publishes no diagnosis for this task.
 
     Empty where there are none.
     """
-    return challenge_records(tree, PARTS, SPEC, {})
+    return find_challenge_records(tree, PARTS, SPEC, {})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from napari_melanoma.data.cells import stem_of
 from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import IDS, IMAGE
-from napari_melanoma.data.source_tables import Known, joined_records, known_of_images, one_hot, table_rows
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_pairs import ID_PATTERN, IMAGE_PATTERN
+from napari_melanoma.data.source_tables import KnownRows, join_records, parse_one_hot, read_image_rows, read_table_rows
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
+from napari_melanoma.data.table_cells import strip_image_suffix
 
 SPEC = SourceSpec(
     name="isic2019",
@@ -22,26 +22,26 @@ ISIC_2019_Training_Input/ISIC_*.jpg (25331), a folder or the zip file of that na
 ISIC_2019_Training_GroundTruth.csv, ISIC_2019_Training_Metadata.csv
 where they are there also ISIC_2019_Test_Input (8238), ISIC_2019_Test_Metadata.csv, ISIC_2019_Test_GroundTruth.csv""",
     images=25331,
-    ids=IDS,
+    ids=ID_PATTERN,
 )
 PARTS = (("train", "Training"), ("test", "Test"))
 IMAGES = r"(?:^|/)ISIC_2019_(?:Training|Test)_Input(?:/|$)"
-STEM = IMAGE.replace(r"(ISIC_\d+)", r"(ISIC_\d+(?:_downsampled)?)")  # as some of its images are called
+STEM = IMAGE_PATTERN.replace(r"(ISIC_\d+)", r"(ISIC_\d+(?:_downsampled)?)")  # as some of its images are called
 CLASSES = {name: name for name in ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")}  # UNK is none
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find its images and rows; several images may show one lesion (``lesion_id``).
 
     Empty where there are none.
     """
-    known: Known = {}
+    known: KnownRows = {}
     for split, part in PARTS:
-        rows = known_of_images(tree, rf"ISIC_2019_{part}_Metadata\.csv", SPEC.name)
-        for row in table_rows(tree, rf"ISIC_2019_{part}_GroundTruth\.csv"):
-            image_id, word = stem_of(row.get("image", "")), one_hot(row, CLASSES)
+        rows = read_image_rows(tree, rf"ISIC_2019_{part}_Metadata\.csv", SPEC.name)
+        for row in read_table_rows(tree, rf"ISIC_2019_{part}_GroundTruth\.csv"):
+            image_id, word = strip_image_suffix(row.get("image", "")), parse_one_hot(row, CLASSES)
             if image_id:
                 said = {"diagnosis": word} if word else {}
                 rows[image_id] = PackedRow({**rows.get(image_id, {}), **said})
-        known |= {image_id: row.over({"split": split}) for image_id, row in rows.items()}
-    return joined_records(tree.find(IMAGES, STEM), {}, known, {"modality": SPEC.modality})
+        known |= {image_id: row.with_defaults({"split": split}) for image_id, row in rows.items()}
+    return join_records(tree.find_files(IMAGES, STEM), {}, known, {"modality": SPEC.modality})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceFile, SourceTree
-from napari_melanoma.data.source_pairs import IDS, IMAGE
-from napari_melanoma.data.source_tables import Known, joined_records, known_of_images, table_rows
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_pairs import ID_PATTERN, IMAGE_PATTERN
+from napari_melanoma.data.source_tables import KnownRows, join_records, read_image_rows, read_table_rows
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="isic2020",
@@ -22,7 +22,7 @@ where they are there also ISIC_2020_Training_Duplicates.csv and the test part, w
 ISIC_2020_Test_JPEG or test (10982), ISIC_2020_Test_Metadata.csv or test.csv
 each image folder a folder, or the zip file of that name""",
     images=33126,
-    ids=IDS,
+    ids=ID_PATTERN,
 )
 PARTS = (
     ("train", r"(?:ISIC_2020_Training_GroundTruth(?:_v2)?|train)\.csv", r"ISIC_2020_Training_(?:JPEG|Input)|train"),
@@ -30,20 +30,20 @@ PARTS = (
 )
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find its images and rows; of two that show the same picture the later names the earlier.
 
     Empty where there are none.
     """
-    known: Known = {}
+    known: KnownRows = {}
     images: dict[str, SourceFile] = {}
     for split, tables, folders in PARTS:
-        rows = known_of_images(tree, tables, SPEC.name)
-        images |= (found := tree.find(rf"(?:^|/)(?:{folders})(?:/|$)", IMAGE))
+        rows = read_image_rows(tree, tables, SPEC.name)
+        images |= (found := tree.find_files(rf"(?:^|/)(?:{folders})(?:/|$)", IMAGE_PATTERN))
         rows |= {image_id: PackedRow({}) for image_id in found if image_id not in rows and image_id not in known}
-        known |= {image_id: row.over({"split": split}) for image_id, row in rows.items()}
-    for row in table_rows(tree, r"ISIC_2020_Training_Duplicates\.csv"):
+        known |= {image_id: row.with_defaults({"split": split}) for image_id, row in rows.items()}
+    for row in read_table_rows(tree, r"ISIC_2020_Training_Duplicates\.csv"):
         first, second = sorted((row.get("image_name_1", ""), row.get("image_name_2", "")))
         if first in known and second in known:
             known[second] = PackedRow({"near_duplicate_of": first, **known[second]})
-    return joined_records(images, {}, known, {"modality": SPEC.modality})
+    return join_records(images, {}, known, {"modality": SPEC.modality})

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import IDS, IMAGE
-from napari_melanoma.data.source_tables import joined_records, known_of_images
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_pairs import ID_PATTERN, IMAGE_PATTERN
+from napari_melanoma.data.source_tables import join_records, read_image_rows
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="isic2024",
@@ -24,7 +24,7 @@ train-metadata.csv, or ISIC_2024_Training_GroundTruth.csv and ISIC_2024_Training
 where they are there also test-metadata.csv and lists of labels, ISIC_2024_label_list*.csv
 (train-image.hdf5 is not read: unpack train-image.zip; of the permissive part copyright_license says the licence)""",
     images=401059,
-    ids=IDS,
+    ids=ID_PATTERN,
 )
 TABLES = (
     r"train-metadata\.csv",
@@ -32,11 +32,11 @@ TABLES = (
     r"(?:ISIC_2024_)?test-metadata(?:_sample)?\.csv",
     r"ISIC_2024_label_list\w*\.csv",
 )
-OF_A_LIST = "split_of_the_list"
+LIST_SPLIT = "split_of_the_list"
 IMAGES = r"(?:^|/)(?:image|train-image|ISIC_2024_(?:Permissive_)?Training_Input)(?:/|$)"
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find its images and rows; ``lesion_id`` is known of few, ``patient_id`` of all in the full table.
 
     The set has no splits of its own: what a list of labels calls so was drawn by whoever made the list, perhaps through
@@ -44,8 +44,8 @@ def find(tree: SourceTree) -> list[Record]:
 
     Empty where there are none.
     """
-    known = known_of_images(tree, "|".join(TABLES), SPEC.name)
+    known = read_image_rows(tree, "|".join(TABLES), SPEC.name)
     for image_id, row in known.items():
         if "split" in row:
-            known[image_id] = PackedRow({OF_A_LIST if name == "split" else name: text for name, text in row.items()})
-    return joined_records(tree.find(IMAGES, IMAGE), {}, known, {"modality": SPEC.modality})
+            known[image_id] = PackedRow({LIST_SPLIT if name == "split" else name: text for name, text in row.items()})
+    return join_records(tree.find_files(IMAGES, IMAGE_PATTERN), {}, known, {"modality": SPEC.modality})

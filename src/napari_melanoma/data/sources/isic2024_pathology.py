@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from napari_melanoma.core.paths import free_name
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_tables import table_rows
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_tables import read_table_rows
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="isic2024-pathology",
@@ -19,26 +19,26 @@ ISIC_2024_ex_pathology_metadata.csv or another table *pathology*.csv with the co
 mel_thick, ulcer ...; it has no images""",
     images=103,
 )
-IDENTIFIES = ("mrn", "biopsy_date")  # a person: the number of the record, the day
+IDENTIFYING_COLUMNS = ("mrn", "biopsy_date")  # a person: the number of the record, the day
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find its rows, one a biopsy; the number of the record and the day of the biopsy are left out.
 
     A case may have several biopsies: it is their lesion.
 
     Empty where there are none.
     """
-    found: dict[str, Record] = {}
+    found: dict[str, SourceRecord] = {}
     taken: set[str] = set()
     nameless = 0
-    for row in table_rows(tree, r".*pathology.*\.csv"):
+    for row in read_table_rows(tree, r".*pathology.*\.csv"):
         case = row.get("case_id", "")
-        values = {name: text for name, text in row.items() if text and name not in IDENTIFIES}
+        values = {name: text for name, text in row.items() if text and name not in IDENTIFYING_COLUMNS}
         if case:
             name = free_name(f"case_{case}", taken)
             taken.add(name.lower())
-            found[name] = Record(name, None, None, {**values, "lesion_id": case})
+            found[name] = SourceRecord(name, None, None, {**values, "lesion_id": case})
         else:
             nameless += bool(values)
     if found and nameless:

@@ -6,8 +6,8 @@ Built from the published names of columns and files; no table of it was at hand 
 from __future__ import annotations
 
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_tables import joined_records, known_of_images
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_tables import join_records, read_image_rows
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="itobos2024",
@@ -25,16 +25,16 @@ train/metadata.csv, test/metadata.csv with the columns image_id, age_at_baseline
 IMAGE = r"(.+)\.(?:png|jpe?g)"
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find its images and rows; an image shows many lesions, so it has no diagnosis, and it has no mask.
 
     Empty where there are none.
     """
-    records: dict[str, Record] = {}
+    records: dict[str, SourceRecord] = {}
     for split in ("train", "test"):
-        part = tree.part(lambda file, split=split: f"/{split}/" in f"/{file.name.lower()}")  # type: ignore[misc]
-        known = known_of_images(part, r"(?:\w+_)?metadata\.csv", SPEC.name)
-        images = part.find(r"(?:^|/)images(?:/|$)", IMAGE)
-        for record in joined_records(images, {}, known, {"modality": SPEC.modality, "split": split}):
+        part = tree.filter_files(lambda file, split=split: f"/{split}/" in f"/{file.name.lower()}")  # type: ignore[misc]
+        known = read_image_rows(part, r"(?:\w+_)?metadata\.csv", SPEC.name)
+        images = part.find_files(r"(?:^|/)images(?:/|$)", IMAGE)
+        for record in join_records(images, {}, known, {"modality": SPEC.modality, "split": split}):
             records.setdefault(record.image_id, record)
     return [records[image_id] for image_id in sorted(records)]

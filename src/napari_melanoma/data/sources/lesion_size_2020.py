@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import IDS, IMAGE
-from napari_melanoma.data.source_tables import joined_records, known_of_images
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_pairs import ID_PATTERN, IMAGE_PATTERN
+from napari_melanoma.data.source_tables import join_records, read_image_rows
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="lesion-size-2020",
@@ -19,18 +19,18 @@ SPEC = SourceSpec(
 lesion-size-2020_metadata.csv, lesion-size-2020_data_joined.csv (1295 rows each; either will do)
 where you have them, the images ISIC_*.jpg in any folder""",
     images=1295,
-    ids=IDS,
+    ids=ID_PATTERN,
 )
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find its images and rows; what its tables call a patient is the image again, so no patient is known.
 
     Empty where there are none.
     """
-    known = known_of_images(tree, r"lesion-size-2020_\w+\.csv", SPEC.name)
+    known = read_image_rows(tree, r"lesion-size-2020_\w+\.csv", SPEC.name)
     for image_id, row in known.items():
         if row.get("patient_id") == image_id:
             known[image_id] = PackedRow({name: text for name, text in row.items() if name != "patient_id"})
-    images = {image_id: image for image_id, image in tree.find("", IMAGE).items() if image_id in known}
-    return joined_records(images, {}, known, {"modality": SPEC.modality})
+    images = {image_id: image for image_id, image in tree.find_files("", IMAGE_PATTERN).items() if image_id in known}
+    return join_records(images, {}, known, {"modality": SPEC.modality})

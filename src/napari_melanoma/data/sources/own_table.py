@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import paired_records
-from napari_melanoma.data.source_tables import known_of_images
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_pairs import pair_records
+from napari_melanoma.data.source_tables import read_image_rows
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="table",
@@ -23,10 +23,10 @@ where you have them, the images of those names in any folder, and masks as for '
 TABLES = r".+\.(?:csv|tsv|tab)"  # a .txt beside them may be anything
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find the rows of all its tables, with their images where those are there.
 
     Empty where there are none.
     """
-    known = known_of_images(tree, ".+" if len(tree.files) == 1 else TABLES)
-    return paired_records(tree, known, {}) if known else []
+    known = read_image_rows(tree, ".+" if len(tree.files) == 1 else TABLES)
+    return pair_records(tree, known, {}) if known else []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_tables import joined_records, known_of_images
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_tables import join_records, read_image_rows
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="pad-ufes-20",
@@ -28,19 +28,19 @@ MASK = r"(PAT_\d+_\d+_\d+)(?:_mask|_segmentation)?\.(?:png|bmp)"
 MASKS = r"(?:^|/|[ _-])(?:lesion_)?masks?(?:/|$)"
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find its images; the patient is known, and a lesion's number is unique only within its patient.
 
     Empty where there are none.
     """
-    known = known_of_images(tree, r"(?:PAD-UFES-20_)?metadata\.csv", SPEC.name)
+    known = read_image_rows(tree, r"(?:PAD-UFES-20_)?metadata\.csv", SPEC.name)
     known = {image_id: row for image_id, row in known.items() if re.fullmatch(SPEC.ids, image_id)}
-    plain = tree.part(lambda file: "mask" not in file.name.lower())
-    masks = {**tree.find("", r"(PAT_\d+_\d+_\d+)_mask\.png"), **tree.find(MASKS, MASK)}
-    return joined_records(plain.find("", IMAGE), masks, known, _of_image)
+    plain = tree.filter_files(lambda file: "mask" not in file.name.lower())
+    masks = {**tree.find_files("", r"(PAT_\d+_\d+_\d+)_mask\.png"), **tree.find_files(MASKS, MASK)}
+    return join_records(plain.find_files("", IMAGE), masks, known, _ids_from_name)
 
 
-def _of_image(image_id: str) -> dict[str, str]:
+def _ids_from_name(image_id: str) -> dict[str, str]:
     """What holds without the table: patient and lesion as the name of an image states them."""
     _, patient, lesion, _ = image_id.split("_")
     return {"modality": SPEC.modality, "patient_id": f"PAT_{patient}", "lesion_id": lesion}

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from napari_melanoma.data.packed_rows import PackedRow
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_tables import joined_records
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_tables import join_records
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="ph2",
@@ -26,7 +26,7 @@ the archive is a .rar file: unpack it first""",
     folders="ph2(dataset)?",
 )
 CLINICAL = {"0": "common nevus", "1": "atypical nevus", "2": "melanoma"}
-OURS = {"0": "nevus", "1": "nevus", "2": "melanoma"}
+DIAGNOSES = {"0": "nevus", "1": "nevus", "2": "melanoma"}
 COLORS = {"1": "white", "2": "red", "3": "light brown", "4": "dark brown", "5": "blue-grey", "6": "black"}
 CRITERIA = (
     *("asymmetry_0_1_2", "pigment_network_AT_T", "dots_globules_A_AT_T", "streaks_A_P", "regression_areas_A_P"),
@@ -34,25 +34,25 @@ CRITERIA = (
 )
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find its images; it publishes no patient, age, sex or split.
 
     Empty where there are none.
     """
-    known = {image_id: PackedRow(row) for image_id, row in _known(tree.text(r"PH2_dataset\.txt") or "")}
-    masks = tree.find(r"(?:^|/)IMD\d+_lesion$", r"(IMD\d+)_lesion\.(?:bmp|png)")
-    images = tree.find("_Dermoscopic_Image$", r"(IMD\d+)\.(?:bmp|png|jpe?g)")
-    return joined_records(images, masks, known, {"modality": SPEC.modality})
+    known = {image_id: PackedRow(row) for image_id, row in _parse_table(tree.read_text(r"PH2_dataset\.txt") or "")}
+    masks = tree.find_files(r"(?:^|/)IMD\d+_lesion$", r"(IMD\d+)_lesion\.(?:bmp|png)")
+    images = tree.find_files("_Dermoscopic_Image$", r"(IMD\d+)\.(?:bmp|png|jpe?g)")
+    return join_records(images, masks, known, {"modality": SPEC.modality})
 
 
-def _known(text: str) -> Iterator[tuple[str, dict[str, str]]]:
+def _parse_table(text: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Read the lines of the table: cells between single or double bars, the diagnosis and the colours as numbers."""
     for line in text.splitlines():
         cells = [cell.strip() for cell in re.split(r"\|+", line.strip().strip("|"))]
         if len(cells) < 10 or not cells[0].startswith("IMD"):
             continue
         image_id, histology, code, *criteria = cells
-        values = {"diagnosis": OURS.get(code, ""), "clinical_diagnosis": CLINICAL.get(code, "")}
+        values = {"diagnosis": DIAGNOSES.get(code, ""), "clinical_diagnosis": CLINICAL.get(code, "")}
         values |= {"melanoma": str(int(code == "2")), "histological_diagnosis": histology}
         values |= dict(zip(CRITERIA, criteria, strict=False))
         values["colors"] = ", ".join(COLORS.get(number, number) for number in criteria[len(CRITERIA)].split())

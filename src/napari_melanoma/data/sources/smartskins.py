@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.source_pairs import paired_records
-from napari_melanoma.data.source_tables import known_of_images
-from napari_melanoma.data.sources import Record, SourceSpec
+from napari_melanoma.data.source_pairs import pair_records
+from napari_melanoma.data.source_tables import read_image_rows
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
 
 SPEC = SourceSpec(
     name="smartskins",
@@ -31,12 +31,12 @@ where it is there a table *.csv with a column image, image_id or filename; folde
 DERMOSCOPE = re.compile(r"dermosc|dermlite|(?:^|[ _/-])DL3", re.IGNORECASE)
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find its macroscopic images that have a mask.
 
     Empty where no image has a mask.
     """
-    phone = tree.part(lambda file: not DERMOSCOPE.search(file.name))
-    known = known_of_images(phone, r".+\.csv", SPEC.name)
-    records = paired_records(phone, known, {"modality": SPEC.modality})
+    phone = tree.filter_files(lambda file: not DERMOSCOPE.search(file.name))
+    known = read_image_rows(phone, r".+\.csv", SPEC.name)
+    records = pair_records(phone, known, {"modality": SPEC.modality})
     return [record for record in records if record.mask is not None]

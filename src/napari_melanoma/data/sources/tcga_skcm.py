@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 
 from napari_melanoma.data.source_files import SourceTree
-from napari_melanoma.data.sources import Record, SourceSpec
-from napari_melanoma.data.sources._clinical import facts_of, patients_of
+from napari_melanoma.data.sources import SourceRecord, SourceSpec
+from napari_melanoma.data.sources._clinical import extract_columns, read_patients
 
 SPEC = SourceSpec(
     name="tcga-skcm",
@@ -34,7 +34,7 @@ _SLIDE = re.compile(rf"({PATIENT})-(\d\d)[A-Z]-\d\d-([A-Z]{{2}})[A-Z0-9]*(\.[0-9
 _PRIMARY, _METASTASES, _DIAGNOSTIC = "01", ("06", "07"), "DX"
 
 
-def find(tree: SourceTree) -> list[Record]:
+def find(tree: SourceTree) -> list[SourceRecord]:
     """Find the diagnostic slides of primary tumours and what is known of their patients, or the patients alone.
 
     A slide of a metastasis shows the answer, so it is left out; that it exists says that the melanoma has spread.
@@ -43,7 +43,7 @@ def find(tree: SourceTree) -> list[Record]:
     A row a slide, named as its file, ``slide`` saying where it lies; slides are not copied. A row a patient where the
     folder holds no slides. Empty where there is no table.
     """
-    known = {patient: facts_of(rows) for patient, rows in patients_of(tree, PATIENT).items()}
+    known = {patient: extract_columns(rows) for patient, rows in read_patients(tree, PATIENT).items()}
     slides = {file.stem: file for file in tree.files if file.suffix in (".svs", ".tif", ".tiff")}
     read = {stem: match for stem in slides if (match := _SLIDE.fullmatch(stem))}
     for match in read.values():
@@ -51,18 +51,18 @@ def find(tree: SourceTree) -> list[Record]:
             known[match[1]] |= {"metastasis": "1", "metastasis_by": "slide of a metastasis"}
     chosen = [stem for stem, match in read.items() if match[2] == _PRIMARY and match[3] == _DIAGNOSTIC]
     if known and slides:
-        _note(tree, read, chosen, known)
-        return [_record(stem, read[stem][1], known, slides[stem].name) for stem in sorted(chosen)]
-    return [_record(patient, patient, known) for patient in sorted(known)]
+        _note_left_out(tree, read, chosen, known)
+        return [_make_record(stem, read[stem][1], known, slides[stem].name) for stem in sorted(chosen)]
+    return [_make_record(patient, patient, known) for patient in sorted(known)]
 
 
-def _record(name: str, patient: str, known: dict[str, dict[str, str]], slide: str = "") -> Record:
+def _make_record(name: str, patient: str, known: dict[str, dict[str, str]], slide: str = "") -> SourceRecord:
     """A row."""
     common = {"patient_id": patient, "modality": "wsi", "diagnosis": "melanoma", "slide": slide}
-    return Record(name, None, None, {**known.get(patient, {}), **common})
+    return SourceRecord(name, None, None, {**known.get(patient, {}), **common})
 
 
-def _note(
+def _note_left_out(
     tree: SourceTree, read: dict[str, re.Match[str]], chosen: list[str], known: dict[str, dict[str, str]]
 ) -> None:
     """Note which slides are left out, and which have no patient."""

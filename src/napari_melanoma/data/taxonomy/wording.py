@@ -13,7 +13,7 @@ _SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
 
 
 @lru_cache(maxsize=4096)
-def plain(word: str) -> str:
+def normalize_wording(word: str) -> str:
     """Write a word in the one way in which words are compared.
 
     Lower case without accents, its parts with single blanks between them.
@@ -25,10 +25,10 @@ def plain(word: str) -> str:
     return _SEPARATORS.sub(" ", bare).strip(" .")
 
 
-def spellings(word: str) -> tuple[str, ...]:
+def normalized_spellings(word: str) -> tuple[str, ...]:
     """Give the plain forms of a word: with an umlaut without its dots, and spelt out with an e.
 
     One or two.
     """
     composed = unicodedata.normalize("NFC", word.lower())
-    return tuple(dict.fromkeys((plain(word), plain(composed.translate(_SPELT_OUT)))))
+    return tuple(dict.fromkeys((normalize_wording(word), normalize_wording(composed.translate(_SPELT_OUT)))))

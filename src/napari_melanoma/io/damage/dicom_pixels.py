@@ -7,8 +7,8 @@ import struct
 from typing import TYPE_CHECKING
 
 from napari_melanoma.io.damage import jpeg
-from napari_melanoma.io.damage.checked import Checked, missing_bytes, missing_rows
-from napari_melanoma.io.formats import DAMAGE, check_plausible
+from napari_melanoma.io.damage.integrity import IntegrityCheck, describe_missing_bytes, describe_missing_rows
+from napari_melanoma.io.formats import DAMAGE_ERRORS, check_plausible
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -24,7 +24,7 @@ _RLE_HEADER = 64
 _ZEROS = re.compile(rb"\x00{128,}")  # the arithmetic coder of JPEG 2000 writes none; empty packets take a byte each
 
 
-def check(content: bytes, place: int, head: Dataset) -> Checked:
+def check(content: bytes, place: int, head: Dataset) -> IntegrityCheck:
     """Check that the pixel data of a file with one frame are whole.
 
     Parameters
@@ -48,13 +48,13 @@ def check(content: bytes, place: int, head: Dataset) -> Checked:
     """
     syntax = head.file_meta.TransferSyntaxUID
     if syntax.is_deflated or content[place : place + 4] not in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10"):
-        return Checked(content)  # pydicom says what is wrong
+        return IntegrityCheck(content)  # pydicom says what is wrong
     if syntax.is_encapsulated:
         return _check_frame(content, place + 12, head)
     return _check_plain(content, place, head)
 
 
-def _check_plain(content: bytes, place: int, head: Dataset) -> Checked:
+def _check_plain(content: bytes, place: int, head: Dataset) -> IntegrityCheck:
     """Check pixels that are not compressed."""
     from pydicom.pixels.utils import get_expected_length
 
@@ -66,23 +66,23 @@ def _check_plain(content: bytes, place: int, head: Dataset) -> Checked:
     found = min(stated, len(content) - start)
     check_plausible(head.Columns, head.Rows, found, "raw")
     if found >= expected:
-        return Checked(content)
+        return IntegrityCheck(content)
     planes = head.SamplesPerPixel if head.get("PlanarConfiguration") else 1
     last = max(0, found - (planes - 1) * expected // planes)  # a row of planes has its color only with the last of them
-    damage = missing_rows(last * head.Rows * planes // expected, head.Rows)
+    damage = describe_missing_rows(last * head.Rows * planes // expected, head.Rows)
     length = struct.pack(order, expected + expected % 2)
     pixels = content[start : start + found].ljust(expected + expected % 2, b"\0")
-    return Checked(content[: start - 4] + length + pixels, damage)
+    return IntegrityCheck(content[: start - 4] + length + pixels, damage)
 
 
-def _check_frame(content: bytes, start: int, head: Dataset) -> Checked:
+def _check_frame(content: bytes, start: int, head: Dataset) -> IntegrityCheck:
     """Check a compressed frame."""
     fragments, missing, stop = _fragments(content, start)
     frame = b"".join(fragments)
     syntax = str(head.file_meta.TransferSyntaxUID)
     check_plausible(head.Columns, head.Rows, len(frame), _packing(syntax, frame))
-    damage = missing_bytes(len(frame), len(frame) + missing) if missing else None
-    if syntax in _JPEG and jpeg.JpegStream.of(frame).precision == 8:
+    damage = describe_missing_bytes(len(frame), len(frame) + missing) if missing else None
+    if syntax in _JPEG and jpeg.JpegStream.parse(frame).precision == 8:
         checked = jpeg.check(frame)
         frame, damage = checked.content, checked.damage
     elif syntax in _JPEG2000 and not damage and (zeros := _ZEROS.search(frame)):
@@ -91,17 +91,17 @@ def _check_frame(content: bytes, start: int, head: Dataset) -> Checked:
         checked = _check_run_lengths(frame, head)
         frame, damage = checked.content, checked.damage
     if not damage and stop is not None:
-        return Checked(content)
+        return IntegrityCheck(content)
     items = _ITEM + bytes(4) + _ITEM + struct.pack("<I", len(frame) + len(frame) % 2) + frame + bytes(len(frame) % 2)
     rest = content[stop:] if stop is not None else _END + bytes(4)
-    return Checked(content[:start] + items + rest, damage)
+    return IntegrityCheck(content[:start] + items + rest, damage)
 
 
 def _packing(syntax: str, frame: bytes) -> str:
     """Key of ``formats.PIXELS_PER_BYTE`` for a compressed frame; "" where one color takes nearly no data."""
     if syntax == _RLE:
         return "rle"
-    return "JPEG" if syntax in _JPEG and not jpeg.JpegStream.of(frame).arithmetic else ""
+    return "JPEG" if syntax in _JPEG and not jpeg.JpegStream.parse(frame).is_arithmetic else ""
 
 
 def _fragments(content: bytes, place: int) -> tuple[list[bytes], int, int | None]:
@@ -120,12 +120,12 @@ def _fragments(content: bytes, place: int) -> tuple[list[bytes], int, int | None
     return found[1:], 0, None
 
 
-def _check_run_lengths(frame: bytes, head: Dataset) -> Checked:
+def _check_run_lengths(frame: bytes, head: Dataset) -> IntegrityCheck:
     """Check that each segment of a frame in run lengths unpacks to a byte a pixel (PS3.5, annex G)."""
     import imagecodecs
 
     if len(frame) < _RLE_HEADER:
-        return Checked(frame, missing_bytes(0, 1))
+        return IntegrityCheck(frame, describe_missing_bytes(0, 1))
     count, *offsets = struct.unpack_from("<16L", frame)
     wanted = head.Rows * head.Columns
     offsets = offsets[: min(count, 15)]
@@ -134,16 +134,18 @@ def _check_run_lengths(frame: bytes, head: Dataset) -> Checked:
     for begin, end in zip(offsets, ends, strict=True):
         try:
             raw = bytes(imagecodecs.packbits_decode(frame[begin:end], out=wanted + 2))
-        except DAMAGE:
+        except DAMAGE_ERRORS:
             raw = b""
         rows = min(rows, len(raw) // head.Columns)
         corrupt = corrupt or len(raw) > wanted + 1
         segments.append(raw[:wanted].ljust(wanted, b"\0"))
     if rows == head.Rows and not corrupt:
-        return Checked(frame)
+        return IntegrityCheck(frame)
     packed = [bytes(imagecodecs.packbits_encode(one)) for one in segments]
     packed = [one + bytes(len(one) % 2) for one in packed]
     starts = [_RLE_HEADER + sum(map(len, packed[:number])) for number in range(len(packed))]
     table = struct.pack("<16L", len(packed), *starts, *[0] * (15 - len(packed)))
     fault = "its compressed data are corrupt: an unknown part of the picture is wrong"
-    return Checked(table + b"".join(packed), fault if rows == head.Rows else missing_rows(rows, head.Rows))
+    return IntegrityCheck(
+        table + b"".join(packed), fault if rows == head.Rows else describe_missing_rows(rows, head.Rows)
+    )

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from napari_melanoma.io.damage.checked import Checked, missing_bytes
+from napari_melanoma.io.damage.integrity import IntegrityCheck, describe_missing_bytes
 
 __all__ = ["check"]
 
@@ -18,7 +18,7 @@ _LENGTH_SIZE = 21  # offset in the decoder configuration of the number (less one
 
 
 @dataclass
-class _Items:
+class _HeifItems:
     """What the meta box says: which item is of which kind, and where its data lie (offset, length)."""
 
     primary: int = 0
@@ -27,7 +27,7 @@ class _Items:
     parts: dict[int, list[int]] = field(default_factory=dict)
 
 
-def check(content: bytes) -> Checked:
+def check(content: bytes) -> IntegrityCheck:
     """Check the data of the primary picture of a HEIC, and of its tiles.
 
     Parameters
@@ -43,7 +43,7 @@ def check(content: bytes) -> Checked:
     try:
         items = _items(content)
     except (struct.error, IndexError, ValueError, StopIteration):
-        return Checked(content)  # libheif says what is wrong with the boxes
+        return IntegrityCheck(content)  # libheif says what is wrong with the boxes
     wanted = {items.primary, *items.parts.get(items.primary, ())}
     extents = [
         extent for item in wanted if items.kinds.get(item) in _PICTURES for extent in items.extents.get(item, ())
@@ -51,14 +51,16 @@ def check(content: bytes) -> Checked:
     end = max((start + length for start, length in extents), default=0)
     if end > len(content):
         found = sum(max(0, min(length, len(content) - start)) for start, length in extents)
-        return Checked(content + bytes(end - len(content)), missing_bytes(found, sum(length for _, length in extents)))
+        return IntegrityCheck(
+            content + bytes(end - len(content)), describe_missing_bytes(found, sum(length for _, length in extents))
+        )
     prefix = _length_size(content)
     for item in wanted:
         data = b"".join(content[start : start + length] for start, length in items.extents.get(item, ()))
         if items.kinds.get(item) == b"hvc1" and not _is_sound(data, prefix):
             wrong = "its compressed data are corrupt (bytes that HEVC does not allow)"
-            return Checked(content, f"{wrong}: an unknown part of the picture is wrong")
-    return Checked(content)
+            return IntegrityCheck(content, f"{wrong}: an unknown part of the picture is wrong")
+    return IntegrityCheck(content)
 
 
 def _length_size(content: bytes) -> int:
@@ -93,9 +95,9 @@ def _boxes(content: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, 
         start += length
 
 
-def _items(content: bytes) -> _Items:
+def _items(content: bytes) -> _HeifItems:
     """Read the boxes that say where the pictures lie."""
-    items = _Items()
+    items = _HeifItems()
     meta = next((start, stop) for kind, start, stop in _boxes(content, 0, len(content)) if kind == b"meta")
     data = 0
     places: list[tuple[int, int, int]] = []
@@ -121,7 +123,7 @@ def _items(content: bytes) -> _Items:
     return items
 
 
-def _add_parts(items: _Items, content: bytes, start: int, stop: int) -> None:
+def _add_parts(items: _HeifItems, content: bytes, start: int, stop: int) -> None:
     """Read which tiles a grid is made of."""
     form = ">H" if content[start] == 0 else ">I"
     size = struct.calcsize(form)
@@ -133,7 +135,7 @@ def _add_parts(items: _Items, content: bytes, start: int, stop: int) -> None:
             items.parts[whole] = [struct.unpack_from(form, content, first + n * size)[0] for n in range(count)]
 
 
-def _add_extents(items: _Items, content: bytes, start: int, version: int, data: int) -> None:
+def _add_extents(items: _HeifItems, content: bytes, start: int, version: int, data: int) -> None:
     """Read where the data of each item lie (ISO/IEC 14496-12, 8.11.3)."""
     sizes = struct.unpack_from(">BB", content, start + 4)
     offset_size, length_size, base_size, index_size = sizes[0] >> 4, sizes[0] & 15, sizes[1] >> 4, sizes[1] & 15

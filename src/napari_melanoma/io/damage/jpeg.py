@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.damage.checked import Checked, missing_rows
+from napari_melanoma.io.damage.integrity import IntegrityCheck, describe_missing_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,12 +24,14 @@ _SOI, _EOI, _SOS, _DRI, _DQT, _DHT, _DAC = 0xD8, 0xD9, 0xDA, 0xDD, 0xDB, 0xC4, 0
 _END = b"\xff\xd9"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, _DAC}
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1, 0xC9), (0xC2, 0xCA)
-_BARE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length
+_MARKERS_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length
 _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)  # ends entropy-coded data
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _WARNINGS = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression")
-_FEW_BYTES = 16  # of padding before the end marker; fewer than any 0.5 % of a photograph takes
-_MOST_FLAT = 0.005  # share of a picture that may be one flat run at its end, where padding stands before the end marker
+_MAX_EXTRANEOUS = 16  # of padding before the end marker; fewer than any 0.5 % of a photograph takes
+_MAX_FLAT_SHARE = (
+    0.005  # share of a picture that may be one flat run at its end, where padding stands before the end marker
+)
 # Optimized tables give areas of one color codes of a bit, so that a byte of zeros stands for two blocks or more. Runs
 # of up to 13 occur in a sample of real photographs, and of up to 39 where these are encoded again.
 ZEROS = bytes(64)
@@ -48,7 +50,7 @@ class JpegStream:
     kept: list[bytes] = field(default_factory=list)
     scans: list[tuple[tuple[int, ...], int, int, int, int]] = field(default_factory=list)
     end: int = 2
-    ended: bool = False
+    has_end_marker: bool = False
     frame: int = 0
     precision: int = 0
     height: int = 0
@@ -56,7 +58,7 @@ class JpegStream:
     components: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, content: bytes) -> JpegStream:
+    def parse(cls, content: bytes) -> JpegStream:
         """Find the segments of a JPEG; stops where one is cut off.
 
         Parameters
@@ -78,9 +80,9 @@ class JpegStream:
                 return stream
             marker, place = content[place], place + 1
             if marker == _EOI:
-                stream.ended = True
+                stream.has_end_marker = True
                 return stream
-            if marker in _BARE or marker == 0:
+            if marker in _MARKERS_WITHOUT_LENGTH or marker == 0:
                 continue
             length = int.from_bytes(content[place : place + 2], "big")
             if length < 2 or place + length > len(content):
@@ -98,7 +100,7 @@ class JpegStream:
         return stream
 
     @property
-    def arithmetic(self) -> bool:
+    def is_arithmetic(self) -> bool:
         """Whether it is arithmetic coded, so that a picture of one color takes nearly no bytes."""
         return self.frame >= 0xC8
 
@@ -157,7 +159,7 @@ class JpegStream:
         self.kept += [_segment(_SOS, header), data.rstrip(b"\xff")]
 
 
-def check(content: bytes) -> Checked:
+def check(content: bytes) -> IntegrityCheck:
     """Check that the entropy-coded data of a JPEG cover its picture.
 
     Trailing bytes, other pictures after the first, a missing end marker and odd segments are no damage.
@@ -177,21 +179,21 @@ def check(content: bytes) -> Checked:
     UnreadableImage
         Where the JPEG has other than 8 bits per sample.
     """
-    stream = JpegStream.of(content)
+    stream = JpegStream.parse(content)
     if stream.precision not in (0, 8):
         raise UnreadableImage(
             f"is a JPEG of {stream.precision} bits per sample, but JPEG is read with 8. Export it as PNG or TIFF."
         )
     if not stream.scans:
-        return Checked(content, "no picture data were found")
-    sound = content if stream.ended else content[: stream.end].rstrip(b"\xff") + _END
-    return Checked(sound, _fault(stream) or stream.missing_scans() or _zeroed(stream))
+        return IntegrityCheck(content, "no picture data were found")
+    sound = content if stream.has_end_marker else content[: stream.end].rstrip(b"\xff") + _END
+    return IntegrityCheck(sound, _find_fault(stream) or stream.missing_scans() or _find_zero_run(stream))
 
 
-def _fault(stream: JpegStream) -> str | None:
+def _find_fault(stream: JpegStream) -> str | None:
     """What libjpeg says against the entropy-coded data of a stream."""
     plain = stream.stripped()
-    warning = _warning(plain)
+    warning = _libjpeg_warning(plain)
     if warning is None:
         return None
     extraneous = _EXTRANEOUS.search(warning)
@@ -202,14 +204,16 @@ def _fault(stream: JpegStream) -> str | None:
         return f"its compressed data are corrupt ({warning})"
     rows = _rows_with_data(small) * stream.height // len(small)
     if rows < stream.height:
-        return missing_rows(rows, stream.height) + ("; rows above may be wrong too" if stream.ended else "")
+        return describe_missing_rows(rows, stream.height) + (
+            "; rows above may be wrong too" if stream.has_end_marker else ""
+        )
     filled = float((small == _UNKNOWN).all(axis=2).mean())
     share = f"at least {100 * filled:.2g} %" if filled > 0.01 else "an unknown part"
     reason = warning.removeprefix("Corrupt JPEG data: ")
     return f"its compressed data are corrupt ({reason}): {share} of the picture is wrong"
 
 
-def _zeroed(stream: JpegStream) -> str | None:
+def _find_zero_run(stream: JpegStream) -> str | None:
     """Find a run of zeros that libjpeg decodes to as many blocks as there were, but to no area of one color."""
     plain = b"".join(stream.kept)
     if ZEROS not in plain:
@@ -223,18 +227,18 @@ def _zeroed(stream: JpegStream) -> str | None:
 
 def _is_padding(stream: JpegStream, count: int) -> bool:
     """Whether the bytes that libjpeg left over before the end marker are those that some cameras fill up with."""
-    if _warning(stream.stripped(count)) is not None:
+    if _libjpeg_warning(stream.stripped(count)) is not None:
         return False
     if len(set(b"".join(stream.kept)[-count:])) > 1:
         return False
-    if count <= _FEW_BYTES or stream.frame not in _SEQUENTIAL:
-        return count <= _FEW_BYTES
+    if count <= _MAX_EXTRANEOUS or stream.frame not in _SEQUENTIAL:
+        return count <= _MAX_EXTRANEOUS
     # Zeroed data decode to a flat end in few bits, and leave the rest of the zeros over: that is no padding.
     small = _decoded(stream.stripped())
-    return small is not None and _flat_end(small) < _MOST_FLAT
+    return small is not None and _flat_end(small) < _MAX_FLAT_SHARE
 
 
-def _warning(plain: bytes) -> str | None:
+def _libjpeg_warning(plain: bytes) -> str | None:
     """The last warning of libjpeg about a stream; None where there is none, or it cannot decode such streams."""
     import simplejpeg
 

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from napari_melanoma.io.damage.checked import Checked, missing_rows
+from napari_melanoma.io.damage.integrity import IntegrityCheck, describe_missing_rows
 
 __all__ = ["PngHeader", "check", "header"]
 
@@ -15,8 +15,8 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _COLORS = {b"PLTE": "palette", b"tRNS": "transparency", b"iCCP": "color profile"}
 _KEPT = (*_COLORS, b"gAMA", b"cHRM", b"sRGB", b"eXIf")  # the other chunks hold words, or nothing that is used
-_MOST_PROFILE = 4 * 1024 * 1024  # unpacked; profiles of cameras and screens take less than 1 MB
-_MOST_EXIF = 1024 * 1024
+_MAX_PROFILE_BYTES = 4 * 1024 * 1024  # unpacked; profiles of cameras and screens take less than 1 MB
+_MAX_EXIF_BYTES = 1024 * 1024
 _BLOCK = 64 * 1024
 
 
@@ -56,7 +56,7 @@ class PngHeader:
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class _PngChunk:
     """A chunk: its kind, where its data lie, whether they fit their checksum, and whether the file ends within it."""
 
     kind: bytes
@@ -85,7 +85,7 @@ def header(content: bytes) -> PngHeader | None:
     return PngHeader(width, height, content[24], content[25], content[28] == 1)
 
 
-def check(content: bytes) -> Checked:
+def check(content: bytes) -> IntegrityCheck:
     """Check that the data of a PNG cover its picture and fit their checksums.
 
     Chunks of words, which may be packed a thousand to one, are left out for the decoder.
@@ -103,23 +103,23 @@ def check(content: bytes) -> Checked:
     head = header(content)
     chunks = list(_chunks(content))
     if head is None or not chunks:
-        return Checked(content, "its header is incomplete")
+        return IntegrityCheck(content, "its header is incomplete")
     if not chunks[0].sound:
-        return Checked(content, "its header is corrupt (a checksum differs), so that size and depth are unknown")
+        return IntegrityCheck(content, "its header is corrupt (a checksum differs), so that size and depth are unknown")
     faults = [f"its {_COLORS[one.kind]} is corrupt (a checksum differs)" for one in chunks if _is_bad_color(one)]
-    kept = [_chunk(one.kind, content[one.start : one.stop]) for one in chunks if _is_kept(one, content)]
+    kept = [_encode_chunk(one.kind, content[one.start : one.stop]) for one in chunks if _is_kept(one, content)]
     data = [one for one in chunks if one.kind == b"IDAT"]
     if all(one.sound for one in data) and chunks[-1].kind == b"IEND":
-        packed = b"".join(_chunk(b"IDAT", content[one.start : one.stop]) for one in data)
+        packed = b"".join(_encode_chunk(b"IDAT", content[one.start : one.stop]) for one in data)
     else:
-        packed, fault = _repaired(content, data, head)
+        packed, fault = _repair(content, data, head)
         faults = [fault, *faults] if fault else faults
-    start = _chunk(b"IHDR", content[16:29])
-    parts = (_SIGNATURE, start, *kept, packed, _chunk(b"IEND", b""))
-    return Checked(b"".join(parts), "; ".join(faults) or None)
+    start = _encode_chunk(b"IHDR", content[16:29])
+    parts = (_SIGNATURE, start, *kept, packed, _encode_chunk(b"IEND", b""))
+    return IntegrityCheck(b"".join(parts), "; ".join(faults) or None)
 
 
-def _repaired(content: bytes, data: list[_Chunk], head: PngHeader) -> tuple[bytes, str | None]:
+def _repair(content: bytes, data: list[_PngChunk], head: PngHeader) -> tuple[bytes, str | None]:
     """Pack again what can be unpacked of the pixels, and say what is missing; None where nothing is."""
     unpack, pack = zlib.decompressobj(), zlib.compressobj(1)
     packed: list[bytes] = []
@@ -139,15 +139,15 @@ def _repaired(content: bytes, data: list[_Chunk], head: PngHeader) -> tuple[byte
             break
     fault = None
     if total < head.raw_bytes:
-        fault = missing_rows(head.rows_in(total), head.height) + ("" if sound else "; others may be wrong too")
+        fault = describe_missing_rows(head.rows_in(total), head.height) + ("" if sound else "; others may be wrong too")
     elif not unpack.eof:
         fault = "a checksum of its pixels differs: an unknown part of the picture is wrong"
     for place in range(total, head.raw_bytes, _BLOCK):
         packed.append(pack.compress(bytes(min(_BLOCK, head.raw_bytes - place))))
-    return _chunk(b"IDAT", b"".join(packed) + pack.flush()), fault
+    return _encode_chunk(b"IDAT", b"".join(packed) + pack.flush()), fault
 
 
-def _chunks(content: bytes) -> Iterator[_Chunk]:
+def _chunks(content: bytes) -> Iterator[_PngChunk]:
     """Go through the chunks up to the end chunk; the last may be cut off."""
     place = len(_SIGNATURE)
     while place + 8 <= len(content):
@@ -157,33 +157,33 @@ def _chunks(content: bytes) -> Iterator[_Chunk]:
             return
         checksum = content[stop : stop + 4]
         found = zlib.crc32(memoryview(content)[start - 4 : stop]).to_bytes(4, "big")
-        yield _Chunk(kind, start, min(stop, len(content)), checksum == found, len(checksum) < 4)
+        yield _PngChunk(kind, start, min(stop, len(content)), checksum == found, len(checksum) < 4)
         if kind == b"IEND":
             return
         place = stop + 4
 
 
-def _is_bad_color(chunk: _Chunk) -> bool:
+def _is_bad_color(chunk: _PngChunk) -> bool:
     return chunk.kind in _COLORS and not chunk.sound
 
 
-def _is_kept(chunk: _Chunk, content: bytes) -> bool:
+def _is_kept(chunk: _PngChunk, content: bytes) -> bool:
     """Whether the decoder needs a chunk beside the pixels, and it unpacks to a size that is sensible."""
     if chunk.kind not in _KEPT or not (chunk.sound or chunk.kind == b"PLTE"):
         return False
     if chunk.kind == b"eXIf":
-        return chunk.stop - chunk.start <= _MOST_EXIF
+        return chunk.stop - chunk.start <= _MAX_EXIF_BYTES
     return chunk.kind != b"iCCP" or _is_small_profile(content[chunk.start : chunk.stop])
 
 
 def _is_small_profile(body: bytes) -> bool:
     packed = body[body.find(b"\0") + 2 :]
     try:
-        return len(zlib.decompressobj().decompress(packed, _MOST_PROFILE + 1)) <= _MOST_PROFILE
+        return len(zlib.decompressobj().decompress(packed, _MAX_PROFILE_BYTES + 1)) <= _MAX_PROFILE_BYTES
     except zlib.error:
         return False
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def _encode_chunk(kind: bytes, data: bytes) -> bytes:
     """A chunk with its length and checksum."""
     return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(data, zlib.crc32(kind)).to_bytes(4, "big")

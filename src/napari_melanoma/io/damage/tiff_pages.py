@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.io.damage import jpeg
-from napari_melanoma.io.damage.checked import Checked, NothingDecoded, missing_rows
-from napari_melanoma.io.formats import DAMAGE
+from napari_melanoma.io.damage.integrity import IntegrityCheck, NothingDecoded, describe_missing_rows
+from napari_melanoma.io.formats import DAMAGE_ERRORS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tifffile import TiffPage
 
-__all__ = ["damage", "decode", "decode_whole_jpeg", "packing", "parts", "stored_bytes"]
+__all__ = ["count_segments", "decode", "decode_whole_jpeg", "find_segment_damage", "packing", "stored_bytes"]
 
 _NONE, _LZW, _PACKBITS = 1, 5, 32773
 _DEFLATE, _JPEG = (8, 32946, 50013), (7, 33007)
@@ -87,7 +87,7 @@ def decode(page: TiffPage) -> tuple[NDArray, str | None]:
     pixels = np.zeros((page.imagelength, page.imagewidth, page.samplesperpixel), page.dtype)
     missing = np.zeros(page.imagelength, bool)
     reasons: list[str] = []
-    expected = parts(page)
+    expected = count_segments(page)
     separate = page.planarconfig == _SEPARATE
     for index in range(expected):
         segment, at, shape = _segment(page, index, reasons)
@@ -104,11 +104,11 @@ def decode(page: TiffPage) -> tuple[NDArray, str | None]:
         return pixels, None
     if not missing.any():
         return pixels, f"{reasons[0]} (in {len(reasons)} of {expected} parts)"
-    said = missing_rows(int((~missing).sum()), page.imagelength)
+    said = describe_missing_rows(int((~missing).sum()), page.imagelength)
     return pixels, f"{said} ({reasons[0]})" if reasons else said
 
 
-def parts(page: TiffPage) -> int:
+def count_segments(page: TiffPage) -> int:
     """Count the strips or tiles that the size of a page asks for.
 
     Parameters
@@ -127,7 +127,7 @@ def parts(page: TiffPage) -> int:
     return planes * math.ceil(page.imagelength / page.rowsperstrip)
 
 
-def damage(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> str | None:
+def find_segment_damage(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> str | None:
     """Say what is wrong with the compressed data of a strip or tile that tifffile would decode all the same.
 
     Parameters
@@ -155,7 +155,7 @@ def damage(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> str | None:
     full = (page.tilelength if page.is_tiled else page.rowsperstrip) * _row_bytes(page, shape)  # padded last strips
     try:
         found = len(unpack(data, out=max(full, wanted) + _row_bytes(page, shape) + 1))
-    except DAMAGE:
+    except DAMAGE_ERRORS:
         return "its compressed data are corrupt"
     # Up to a row more is what some writers leave behind the pixels.
     sound = found >= wanted and (found <= wanted + _row_bytes(page, shape) or found == full)
@@ -219,17 +219,17 @@ def _segment(page: TiffPage, index: int, reasons: list[str]) -> tuple[NDArray | 
         return None, at, shape
     file.seek(offset)
     data = file.read(min(count, file.size - offset))
-    said = damage(page, data, shape)
+    said = find_segment_damage(page, data, shape)
     if said is None and len(data) == count:
         try:
             decoded = _decoded(page, data, index)
-        except DAMAGE as error:
+        except DAMAGE_ERRORS as error:
             said = f"its compressed data are corrupt ({str(error)[:80] or type(error).__name__})"
         else:
             return decoded, at, shape
     if said:
         reasons.append(said)
-    return _rescued(page, data, index, shape), at, shape
+    return _decode_partial(page, data, index, shape), at, shape
 
 
 def _decoded(page: TiffPage, data: bytes, index: int) -> NDArray:
@@ -246,17 +246,17 @@ def _row_bytes(page: TiffPage, shape: tuple[int, ...]) -> int:
     return -(-shape[2] * shape[3] * bits // 8)
 
 
-def _jpeg(page: TiffPage, data: bytes) -> Checked:
+def _jpeg(page: TiffPage, data: bytes) -> IntegrityCheck:
     """Check the JPEG of a strip or tile, with the tables that the page keeps apart."""
     tables = page.jpegtables
     whole = data if not tables else b"\xff\xd8" + tables[2:].removesuffix(b"\xff\xd9") + data[2:]
     try:
         return jpeg.check(whole)
     except NothingDecoded:
-        return Checked(whole, "none of its rows could be decoded")
+        return IntegrityCheck(whole, "none of its rows could be decoded")
 
 
-def _rescued(page: TiffPage, data: bytes, index: int, shape: tuple[int, ...]) -> NDArray | None:
+def _decode_partial(page: TiffPage, data: bytes, index: int, shape: tuple[int, ...]) -> NDArray | None:
     """Decode what there is of a strip or tile that is cut off or corrupt: whole rows alone, or None."""
     import imagecodecs
 
@@ -267,12 +267,12 @@ def _rescued(page: TiffPage, data: bytes, index: int, shape: tuple[int, ...]) ->
     elif page.compression == _NONE:
         raw = data
     elif page.compression in _DEFLATE:
-        raw = _inflated(data)
+        raw = _inflate(data)
     elif page.compression in (_LZW, _PACKBITS):
         unpack = imagecodecs.lzw_decode if page.compression == _LZW else imagecodecs.packbits_decode
         try:
             raw = bytes(unpack(data))
-        except DAMAGE:
+        except DAMAGE_ERRORS:
             return None
     else:
         return None
@@ -282,12 +282,12 @@ def _rescued(page: TiffPage, data: bytes, index: int, shape: tuple[int, ...]) ->
             return None if segment is None else segment[0]
         rows = min(len(raw) // row_bytes, shape[1])
         filled = raw[: rows * row_bytes] + bytes((shape[1] - rows) * row_bytes)
-        return _unpacked(page, filled, index)[:rows] if rows else None
-    except DAMAGE:
+        return _decode_unpacked(page, filled, index)[:rows] if rows else None
+    except DAMAGE_ERRORS:
         return None
 
 
-def _inflated(data: bytes) -> bytes:
+def _inflate(data: bytes) -> bytes:
     """What can be inflated before the data end or make no sense."""
     unpack = zlib.decompressobj()
     parts = []
@@ -299,7 +299,7 @@ def _inflated(data: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _unpacked(page: TiffPage, raw: bytes, index: int) -> NDArray:
+def _decode_unpacked(page: TiffPage, raw: bytes, index: int) -> NDArray:
     """Decode the unpacked bytes of a strip or tile, through the compression that the page has."""
     import imagecodecs
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.blocks.options import AttentionMilConfig
 
 
-class Pooled(NamedTuple):
+class PooledBag(NamedTuple):
     """What a network makes of a bag.
 
     ``logits`` is float32 (class,), ``embedding`` float32 (head * hidden,) the bag itself, ``weights`` float32 (tile,)
@@ -31,7 +31,7 @@ class Pooled(NamedTuple):
     weights: Tensor
 
 
-class Gated(nn.Module):
+class GatedAttention(nn.Module):
     """Attention scores of Ilse et al. 2018: ``w (tanh(V h) * sigmoid(U h))``, equation 9; without U equation 8."""
 
     def __init__(self, features: int, hidden: int, heads: int, gated: bool) -> None:
@@ -59,14 +59,16 @@ class BagNetwork(nn.Module):
             nn.Dropout(config.dropout),
         )
         gated = config.pooling == "gated"
-        self.attention = None if config.pooling == "mean" else Gated(config.hidden, config.attention, self.heads, gated)
+        self.attention = (
+            None if config.pooling == "mean" else GatedAttention(config.hidden, config.attention, self.heads, gated)
+        )
         self.head = nn.Linear(self.heads * config.hidden, config.classes)
 
     def forward(self, tiles: Tensor) -> Tensor:
         """Give logits, float (class,), of a bag, float (tile, feature)."""
-        return self.over([tiles]).logits
+        return self.pool_chunks([tiles]).logits
 
-    def over(self, pieces: Iterable[Tensor]) -> Pooled:
+    def pool_chunks(self, chunks: Iterable[Tensor]) -> PooledBag:
         """Go through a bag piece by piece.
 
         ``pieces``: float (tile, feature), of one tile at least; where they lie does not matter.
@@ -75,7 +77,7 @@ class BagNetwork(nn.Module):
         device = self.head.weight.device
         greatest = torch.full((self.heads,), -torch.inf, device=device)
         total, pooled = torch.zeros(self.heads, device=device), torch.zeros((), device=device)
-        for piece in pieces:
+        for piece in chunks:
             tiles = self.project(piece.to(device)).float()
             score = self._scores(tiles)
             scores.append(score.detach())
@@ -88,7 +90,7 @@ class BagNetwork(nn.Module):
             raise ValueError("a bag has at least one tile; found none.")
         embedding = (pooled / total[:, None]).flatten()
         weights = torch.cat(scores).softmax(dim=0).mean(dim=1)
-        return Pooled(self.head(embedding).float(), embedding, weights)
+        return PooledBag(self.head(embedding).float(), embedding, weights)
 
     def _scores(self, tiles: Tensor) -> Tensor:
         """Scores, float32 (tile, head); all alike where the mean is taken."""

@@ -9,16 +9,16 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
-from napari_melanoma.models.blocks.convolutions import convolution
+from napari_melanoma.models.blocks.convolutions import make_convolution
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_melanoma.models.blocks.options import SimpleCNNConfig
 
-SKIN = -10.0  # a probability of 0.00005
-LARGEST = 2**31 - 1  # a prime; products of two numbers below it fit into 64 bits
-FACTORS = (48271, 69621, 39373)  # primitive roots of it
+SKIN_LOGIT = -10.0  # a probability of 0.00005
+MAX_HASH = 2**31 - 1  # a prime; products of two numbers below it fit into 64 bits
+HASH_FACTORS = (48271, 69621, 39373)  # primitive roots of it
 
 
 class SimpleCNN(nn.Module):
@@ -29,7 +29,7 @@ class SimpleCNN(nn.Module):
         widths = [3, *(config.channels * 2**level for level in range(3))]
         self.grid, self.shape = config.grid, (config.classes, config.mask_size, config.mask_size)
         self.features = nn.Sequential(
-            *(nn.Sequential(convolution(inside, out), nn.MaxPool2d(2)) for inside, out in pairwise(widths))
+            *(nn.Sequential(make_convolution(inside, out), nn.MaxPool2d(2)) for inside, out in pairwise(widths))
         )
         self.connected = nn.Sequential(
             nn.Flatten(),
@@ -47,7 +47,7 @@ class SimpleCNN(nn.Module):
         return interpolate(drawn, images.shape[-2:], mode="bilinear")
 
 
-class Coin(nn.Module):
+class RandomBaseline(nn.Module):
     """Draws each pixel's probability from its place and colour: uniform, and the same each time it is asked.
 
     A hash of whole numbers, for a generator would answer otherwise on each device and in each exported form.
@@ -62,12 +62,12 @@ class Coin(nn.Module):
         rows, columns = images.shape[-2:]
         row = torch.arange(rows, device=images.device)[:, None]
         column = torch.arange(columns, device=images.device)
-        colour = (images.float() * 1000).round().long().sum(1, keepdim=True).remainder(LARGEST)
+        colour = (images.float() * 1000).round().long().sum(1, keepdim=True).remainder(MAX_HASH)
         number = torch.arange(self.classes, device=images.device)[:, None, None] + self.seed + 1
-        for factor, part in zip(FACTORS, (row, column, colour), strict=True):
-            number = ((number + part) * factor).remainder(LARGEST)
-            number = (number * number + factor).remainder(LARGEST)
-        return torch.logit((number.float() + 0.5) / LARGEST, eps=1e-6)
+        for factor, part in zip(HASH_FACTORS, (row, column, colour), strict=True):
+            number = ((number + part) * factor).remainder(MAX_HASH)
+            number = (number * number + factor).remainder(MAX_HASH)
+        return torch.logit((number.float() + 0.5) / MAX_HASH, eps=1e-6)
 
 
 class ConstantNegative(nn.Module):
@@ -79,4 +79,4 @@ class ConstantNegative(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Give logits (batch, class, row, column) of images (batch, 3, row, column)."""
-        return torch.full_like(images[:, :1].float(), SKIN).expand(-1, self.classes, -1, -1)
+        return torch.full_like(images[:, :1].float(), SKIN_LOGIT).expand(-1, self.classes, -1, -1)

@@ -9,20 +9,20 @@ import torch
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from napari_melanoma.core.prediction import TabularShape
-from napari_melanoma.models.blocks.bags import Gated
-from napari_melanoma.models.blocks.classifier import Classifier, FusionBlock, LayeredHead, pooled
+from napari_melanoma.core.prediction_config import TabularShape
+from napari_melanoma.models.blocks.bags import GatedAttention
+from napari_melanoma.models.blocks.classifier import ClassifierNetwork, FusionBlock, LayeredHead, pool_maps
 from napari_melanoma.models.blocks.options import FusionConfig
-from napari_melanoma.models.blocks.timm_encoder import MeanColour, TimmEncoder
+from napari_melanoma.models.blocks.timm_encoder import MeanColor, TimmEncoder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_melanoma.core.prediction import DepthScale, MeasuredDepth
+    from napari_melanoma.core.prediction_config import DepthInputConfig, DepthScale
     from napari_melanoma.models.blocks.options import BiomarkerConfig
 
 
-class BiomarkerNetwork(Classifier):
+class BiomarkerNetwork(ClassifierNetwork):
     """Image, depth and patient to the class; the depth is told too.
 
     The deepest maps are those of the encoder, weighed by attention, and behind them those of the depth: one whose mean
@@ -32,18 +32,18 @@ class BiomarkerNetwork(Classifier):
 
     def __init__(self, config: BiomarkerConfig) -> None:
         seen = (config.encoder, config.output_stride, config.levels_left_off)
-        encoder = TimmEncoder(*seen) if config.needs_encoder else MeanColour()
+        encoder = TimmEncoder(*seen) if config.needs_encoder else MeanColor()
         narrowed = config.image_maps if config.use_image else 0
-        shown = (narrowed or encoder.features) if config.use_image or not config.tells_depth else 0
-        fusion = Branches(shown, config)
+        shown = (narrowed or encoder.features) if config.use_image or not config.predicts_depth else 0
+        fusion = BranchFusion(shown, config)
         head = LayeredHead(fusion.width, config.hidden, config.classes, config.head_dropout)
         asks = config.use_table or config.measured is not None
         super().__init__(encoder, fusion, head, config.tabular if asks else TabularShape())
         self.image_features = shown
-        self.narrow = Narrowed(encoder.features, narrowed) if narrowed else None
+        self.narrow = ChannelReduction(encoder.features, narrowed) if narrowed else None
         weighs = (config.attention_kernel, config.attention_shares, config.attention_start)
-        self.attention = SpatialAttention(*weighs) if config.attends else None
-        self.depth = _depth_module(encoder.features, config) if config.tells_depth else None
+        self.attention = SpatialAttention(*weighs) if config.uses_attention else None
+        self.depth = _make_depth_module(encoder.features, config) if config.predicts_depth else None
         self.scale = config.depth_scale
 
     def encode(self, images: Tensor) -> list[Tensor]:
@@ -60,10 +60,10 @@ class BiomarkerNetwork(Classifier):
         told = self.depth(images, deepest)
         if not self.image_features:
             return [*before, told]
-        return [*before, torch.cat([shown, spread(told, shown)], dim=1)]
+        return [*before, torch.cat([shown, resize_map(told, shown)], dim=1)]
 
     @property
-    def tells_depth(self) -> bool:
+    def predicts_depth(self) -> bool:
         """Whether it tells a depth."""
         return self.depth is not None
 
@@ -73,18 +73,18 @@ class BiomarkerNetwork(Classifier):
         return self.image_features
 
     @property
-    def weighs_places(self) -> bool:
+    def has_spatial_attention(self) -> bool:
         """Whether it has spatial attention."""
         return self.attention is not None
 
-    def told_depth(self, maps: Sequence[Tensor]) -> Tensor:
+    def predict_depth(self, maps: Sequence[Tensor]) -> Tensor:
         """Give the depth as a network says it.
 
         Returns float (batch, 1 or 2): standardised depth and, where it is told, the logarithm of its variance.
         """
-        return pooled(maps[-1][:, self.image_features :])
+        return pool_maps(maps[-1][:, self.image_features :])
 
-    def attended(self, images: Tensor) -> Tensor | None:
+    def compute_attention(self, images: Tensor) -> Tensor | None:
         """Give the weights of the places.
 
         ``images``: normalised float (batch, 3, row, column). Returns float (batch, 1, row, column) in [0, 1]; None
@@ -95,19 +95,19 @@ class BiomarkerNetwork(Classifier):
         deepest: Tensor = self.encoder(images)[-1]
         return self.attention.weights(deepest if self.narrow is None else self.narrow(deepest))
 
-    def in_mm(self, depth: Tensor) -> Tensor:
+    def to_mm(self, depth: Tensor) -> Tensor:
         """Turn depths as ``told_depth`` gives them into millimetres.
 
         Of that shape, 0 or more.
         """
-        return in_mm(depth, self.scale)
+        return depth_to_mm(depth, self.scale)
 
-    def standardised(self, mm: Tensor) -> Tensor:
+    def standardize(self, mm: Tensor) -> Tensor:
         """Turn millimetres into depths as the network learns them."""
-        return standardised(mm, self.scale)
+        return standardize_depth(mm, self.scale)
 
 
-def _depth_module(features: int, config: BiomarkerConfig) -> nn.Module:
+def _make_depth_module(features: int, config: BiomarkerConfig) -> nn.Module:
     """The part that tells the depth."""
     outputs = 2 if config.heteroscedastic else 1
     if config.depth_module == "attention":
@@ -128,37 +128,41 @@ class DepthInput(nn.Module):
 
     edges: Tensor
 
-    def forward(self, said: Tensor, continuous: Tensor | None) -> Tensor:
+    def forward(self, predicted: Tensor, continuous: Tensor | None) -> Tensor:
         """Give float (batch, width).
 
         ``said``: standardised depth as the picture tells it, float (batch, 1). ``continuous``: float (batch, input),
         the measured depth perhaps among them.
         """
-        depth = said if self._measured is None or continuous is None else self._known(said, continuous, self._measured)
+        depth = (
+            predicted
+            if self._measured is None or continuous is None
+            else self._insert_measured(predicted, continuous, self._measured)
+        )
         parts = [] if self._encoding == "one_hot" else [depth]
         if self._encoding != "number":
-            above = (in_mm(depth, self._scale) >= self.edges).to(depth.dtype)
+            above = (depth_to_mm(depth, self._scale) >= self.edges).to(depth.dtype)
             whole = torch.ones_like(depth)
             parts.append(torch.cat([whole, above], dim=1) - torch.cat([above, 0 * whole], dim=1))
         return torch.cat(parts, dim=1)
 
-    def _known(self, said: Tensor, continuous: Tensor, at: MeasuredDepth) -> Tensor:
+    def _insert_measured(self, predicted: Tensor, continuous: Tensor, at: DepthInputConfig) -> Tensor:
         """The measured depth on the network's scale, and what the picture says where there is none."""
         number, unknown = continuous[:, at.place : at.place + 1], continuous[:, at.place + 1 : at.place + 2]
-        measured = standardised(number * at.std + at.mean, self._scale)
-        return torch.where(unknown < 0.5, measured.to(said.dtype), said)
+        measured = standardize_depth(number * at.std + at.mean, self._scale)
+        return torch.where(unknown < 0.5, measured.to(predicted.dtype), predicted)
 
 
-class Branches(FusionBlock):
+class BranchFusion(FusionBlock):
     """Deepest maps and row to one vector: what each branch that is switched on says, side by side."""
 
     def __init__(self, features: int, config: BiomarkerConfig) -> None:
-        shape = _beside_depth(config) if config.use_table else TabularShape()
+        shape = _shape_without_depth(config) if config.use_table else TabularShape()
         super().__init__(features, FusionConfig(tabular=shape))
         self._image = features if config.use_image else 0
         self._at = features
         self._place = config.measured.place if config.depth_source == "measured" and config.measured else None
-        self.depth = DepthInput(config) if config.tells_depth and config.depth_source != "none" else None
+        self.depth = DepthInput(config) if config.predicts_depth and config.depth_source != "none" else None
         self.image_dropout = nn.Dropout(config.image_dropout)
         self.image_norm = nn.BatchNorm1d(features) if config.image_normalised and self._image else nn.Identity()
         self._gain = config.image_gain
@@ -166,22 +170,22 @@ class Branches(FusionBlock):
 
     def forward(self, maps: Tensor, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
         """Give vectors, float (batch, width), of the deepest maps and both kinds of inputs from the table."""
-        means = pooled(maps)
+        means = pool_maps(maps)
         parts = [self._gain * self.image_dropout(self.image_norm(means[:, : self._image]))] if self._image else []
         if self.depth is not None:
             parts.append(self.depth(means[:, self._at : self._at + 1], continuous))
         if self.table is not None and self.table.width:
-            parts.append(self.table(self._others(continuous), categories))
+            parts.append(self.table(self._without_measured_depth(continuous), categories))
         return torch.cat(parts, dim=1)
 
-    def _others(self, continuous: Tensor | None) -> Tensor | None:
+    def _without_measured_depth(self, continuous: Tensor | None) -> Tensor | None:
         """The inputs that are numbers, without the two that say the measured depth."""
         if continuous is None or self._place is None:
             return continuous
         return torch.cat([continuous[:, : self._place], continuous[:, self._place + 2 :]], dim=1)
 
 
-def in_mm(depth: Tensor, scale: DepthScale) -> Tensor:
+def depth_to_mm(depth: Tensor, scale: DepthScale) -> Tensor:
     """Give millimetres.
 
     Of that shape, 0 or more.
@@ -190,13 +194,13 @@ def in_mm(depth: Tensor, scale: DepthScale) -> Tensor:
     return (torch.expm1(plain) if scale.log else plain).clamp(min=0)
 
 
-def standardised(mm: Tensor, scale: DepthScale) -> Tensor:
+def standardize_depth(mm: Tensor, scale: DepthScale) -> Tensor:
     """Bring millimetres to the scale of a network."""
     plain = mm.clamp(min=0)
     return ((torch.log1p(plain) if scale.log else plain) - scale.mean) / scale.std
 
 
-def _beside_depth(config: BiomarkerConfig) -> TabularShape:
+def _shape_without_depth(config: BiomarkerConfig) -> TabularShape:
     """Inputs from the table without those two that say the measured depth."""
     shape = config.tabular
     if config.depth_source != "measured" or config.measured is None:
@@ -204,12 +208,12 @@ def _beside_depth(config: BiomarkerConfig) -> TabularShape:
     return shape.model_copy(update={"continuous": shape.continuous - 2})
 
 
-FILTER = 3  # side of a convolution; P3 does not say it
-POOL = 2  # side and stride of a max-pool
-HIDDEN = 128  # features of a place that attention looks at
+FILTER_SIZE = 3  # side of a convolution; P3 does not say it
+POOL_SIZE = 2  # side and stride of a max-pool
+ATTENTION_FEATURES = 128  # features of a place that attention looks at
 
 
-def output_size(size: int, filter_size: int, stride: int = 1, padding: int = 0) -> int:
+def conv_output_size(size: int, filter_size: int, stride: int = 1, padding: int = 0) -> int:
     """Say how long a side is behind a convolution or a pooling layer (P3, equation 3).
 
     ``size``: of the side before it, in pixels or places.
@@ -217,13 +221,15 @@ def output_size(size: int, filter_size: int, stride: int = 1, padding: int = 0) 
     return (size + 2 * padding - filter_size) // stride + 1
 
 
-def places_left(size: int, layers: int) -> int:
+def remaining_positions(size: int, layers: int) -> int:
     """Say how many places a side of a picture has behind the layers of the depth module.
 
     ``size``: of the side, in pixels. Of 512 pixels and three layers 64.
     """
     for _ in range(layers):
-        size = output_size(output_size(size, FILTER, padding=FILTER // 2), POOL, stride=POOL)
+        size = conv_output_size(
+            conv_output_size(size, FILTER_SIZE, padding=FILTER_SIZE // 2), POOL_SIZE, stride=POOL_SIZE
+        )
     return size
 
 
@@ -233,13 +239,13 @@ class DepthConvolutions(nn.Module):
     A linear layer wants a fixed number of values: the last maps are brought to a grid.
     """
 
-    def __init__(self, channels: Sequence[int], grid: int, outputs: int, normalisation: bool) -> None:
+    def __init__(self, channels: Sequence[int], grid: int, outputs: int, normalization: bool) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in zip((3, *channels), channels, strict=False):
-            layers.append(nn.Conv2d(before, after, FILTER, padding=FILTER // 2))
-            layers += [nn.BatchNorm2d(after)] if normalisation else []
-            layers += [nn.MaxPool2d(POOL), nn.ReLU()]
+            layers.append(nn.Conv2d(before, after, FILTER_SIZE, padding=FILTER_SIZE // 2))
+            layers += [nn.BatchNorm2d(after)] if normalization else []
+            layers += [nn.MaxPool2d(POOL_SIZE), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
         self.grid = grid
         self.weight = nn.Parameter(torch.randn(outputs, channels[-1], grid, grid) / (channels[-1] ** 0.5 * grid))
@@ -263,9 +269,9 @@ class DepthAttention(nn.Module):
 
     def __init__(self, features: int, outputs: int) -> None:
         super().__init__()
-        self.project = nn.Sequential(nn.Linear(features, HIDDEN), nn.ReLU())
-        self.attention = Gated(HIDDEN, HIDDEN, 1, True)
-        self.tell = nn.Linear(HIDDEN, outputs)
+        self.project = nn.Sequential(nn.Linear(features, ATTENTION_FEATURES), nn.ReLU())
+        self.attention = GatedAttention(ATTENTION_FEATURES, ATTENTION_FEATURES, 1, True)
+        self.tell = nn.Linear(ATTENTION_FEATURES, outputs)
 
     def forward(self, images: Tensor, maps: Tensor) -> Tensor:
         """Give what each place of the map adds.
@@ -279,14 +285,14 @@ class DepthAttention(nn.Module):
         return told.transpose(1, 2).unflatten(2, maps.shape[-2:])
 
 
-def spread(told: Tensor, like: Tensor) -> Tensor:
+def resize_map(depth_map: Tensor, like: Tensor) -> Tensor:
     """Bring a map to the size of another; its mean stays what it is.
 
     ``told``: float (batch, output, row, column). ``like``: float (batch, channel, row, column), whose rows and columns
     are taken. Returns float (batch, output, row, column).
     """
-    resized = interpolate(told, like.shape[-2:], mode="bilinear", align_corners=False)
-    return resized + (told.mean(dim=(2, 3), keepdim=True) - resized.mean(dim=(2, 3), keepdim=True))
+    resized = interpolate(depth_map, like.shape[-2:], mode="bilinear", align_corners=False)
+    return resized + (depth_map.mean(dim=(2, 3), keepdim=True) - resized.mean(dim=(2, 3), keepdim=True))
 
 
 class SpatialAttention(nn.Module):
@@ -318,7 +324,7 @@ class SpatialAttention(nn.Module):
         return maps * (weights / weights.mean(dim=(2, 3), keepdim=True) if self._shares else weights)
 
 
-class Narrowed(nn.Sequential):
+class ChannelReduction(nn.Sequential):
     """Brings the maps of an encoder to fewer, which are 0 or more: a convolution of one place, normalisation, ReLU.
 
     The maps of some encoders have no ReLU at their end, and mean and maximum of numbers of either sign say little of

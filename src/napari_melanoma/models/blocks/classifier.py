@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import batch_norm, pad
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.prediction import TabularShape
+from napari_melanoma.core.prediction_config import TabularShape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.blocks.options import Fusion, FusionConfig
 
 
-class Classifier(nn.Module):
+class ClassifierNetwork(nn.Module):
     """A network that tells the class of a lesion from its image and a row of a table.
 
     ``decide(encode(images), continuous, categories)`` is ``forward``; whoever asks again with another row keeps what
@@ -36,7 +36,7 @@ class Classifier(nn.Module):
         self.tabular = tabular if fusion.table is not None else TabularShape()
 
     @property
-    def tells_depth(self) -> bool:
+    def predicts_depth(self) -> bool:
         """Whether it tells a depth beside the class; ``BiomarkerNetwork`` does."""
         return False
 
@@ -46,11 +46,11 @@ class Classifier(nn.Module):
         return 0
 
     @property
-    def weighs_places(self) -> bool:
+    def has_spatial_attention(self) -> bool:
         """Whether it has spatial attention."""
         return False
 
-    def attended(self, images: Tensor) -> Tensor | None:
+    def compute_attention(self, images: Tensor) -> Tensor | None:
         """Give the weights of places, where it has spatial attention.
 
         ``images``: normalised float (batch, 3, row, column). Returns float (batch, 1, row, column) in [0, 1]; None
@@ -64,7 +64,7 @@ class Classifier(nn.Module):
         ``images``: normalised float (batch, 3, row, column), sides of 64 or more. ``continuous``: float (batch, input);
         None where the table gives none. ``categories``: int64 (batch, embedding); None where the table gives none.
         """
-        return self.decide(self.encode(images), continuous, categories)
+        return self.classify(self.encode(images), continuous, categories)
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Give maps of features.
@@ -75,7 +75,7 @@ class Classifier(nn.Module):
         maps: list[Tensor] = self.encoder(images)
         return maps
 
-    def decide(
+    def classify(
         self, maps: Sequence[Tensor], continuous: Tensor | None = None, categories: Tensor | None = None
     ) -> Tensor:
         """Answer for maps that are there already, with whatever rows of the table.
@@ -91,7 +91,7 @@ class Classifier(nn.Module):
 
         Returns the means of the deepest maps, float (batch, feature).
         """
-        return pooled(maps[-1])
+        return pool_maps(maps[-1])
 
 
 class LinearHead(nn.Sequential):
@@ -148,14 +148,14 @@ class LayeredHead(nn.Sequential):
 class FusionBlock(nn.Module):
     """Base of the ways to join; ``width`` is that of the vector that comes out."""
 
-    hears_table = True
+    uses_table = True
 
     def __init__(self, features: int, config: FusionConfig) -> None:
         super().__init__()
-        self.table = TableInputs(config.tabular) if self.hears_table else None
-        self.width = self._make_parts(features, config)
+        self.table = TableInputs(config.tabular) if self.uses_table else None
+        self.width = self._make_layers(features, config)
 
-    def _make_parts(self, features: int, config: FusionConfig) -> int:
+    def _make_layers(self, features: int, config: FusionConfig) -> int:
         """Make the layers of this way to join, and say how wide its vectors are; as wide as the image's by default."""
         return features
 
@@ -165,7 +165,7 @@ class FusionBlock(nn.Module):
         ``maps``: the deepest maps, float (batch, channel, row, column). ``continuous``: float (batch, input).
         ``categories``: int64 (batch, embedding).
         """
-        return pooled(maps) if self.table is None else self.join(maps, self.table(continuous, categories))
+        return pool_maps(maps) if self.table is None else self.join(maps, self.table(continuous, categories))
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
         """Join image and table; each way to join says how.
@@ -176,17 +176,17 @@ class FusionBlock(nn.Module):
         raise NotImplementedError
 
 
-class ImageOnly(FusionBlock):
+class ImageOnlyFusion(FusionBlock):
     """The image alone, whatever the table says."""
 
-    hears_table = False
+    uses_table = False
 
 
-class TableOnly(FusionBlock):
+class TableOnlyFusion(FusionBlock):
     """The table alone, whatever the image shows."""
 
-    def _make_parts(self, features: int, config: FusionConfig) -> int:
-        self.network = _tabular_net(config)
+    def _make_layers(self, features: int, config: FusionConfig) -> int:
+        self.network = _make_tabular_net(config)
         return config.out_features
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
@@ -195,38 +195,38 @@ class TableOnly(FusionBlock):
         return found
 
 
-class Concatenation(FusionBlock):
+class ConcatenationFusion(FusionBlock):
     """P1: a vector of the same length from image and table, side by side."""
 
-    def _make_parts(self, features: int, config: FusionConfig) -> int:
+    def _make_layers(self, features: int, config: FusionConfig) -> int:
         self.image = nn.Linear(features, config.out_features)
-        self.network = _tabular_net(config)
+        self.network = _make_tabular_net(config)
         return 2 * config.out_features
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
         """Put both side by side."""
-        return torch.cat([self.image(pooled(maps)), self.network(row)], dim=1)
+        return torch.cat([self.image(pool_maps(maps)), self.network(row)], dim=1)
 
 
-class AnnexB(FusionBlock):
+class AnnexBFusion(FusionBlock):
     """P2, Annex B: features of the image beside what fully connected layers make of the table."""
 
-    def _make_parts(self, features: int, config: FusionConfig) -> int:
+    def _make_layers(self, features: int, config: FusionConfig) -> int:
         self.network = MetadataNet(config.tabular.width, config.tabular_layers, config.tabular_dropout)
         return features + self.network.width
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
         """Put both side by side."""
-        return torch.cat([pooled(maps), self.network(row)], dim=1)
+        return torch.cat([pool_maps(maps), self.network(row)], dim=1)
 
 
-class MetaBlock(FusionBlock):
+class MetaBlockFusion(FusionBlock):
     """The table scales and shifts each map, between tanh and sigmoid.
 
     Pacheco and Krohling 2021, doi:10.1109/JBHI.2021.3062002: sigmoid(tanh(V f(x)) + g(x)).
     """
 
-    def _make_parts(self, features: int, config: FusionConfig) -> int:
+    def _make_layers(self, features: int, config: FusionConfig) -> int:
         width = config.tabular.width
         self.scale = nn.Sequential(nn.Linear(width, features), RowNorm(features))
         self.shift = nn.Sequential(nn.Linear(width, features), RowNorm(features))
@@ -235,17 +235,17 @@ class MetaBlock(FusionBlock):
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
         """Weigh the maps, then take their means."""
         scale, shift = self.scale(row)[..., None, None], self.shift(row)[..., None, None]
-        return pooled(((maps * scale).tanh() + shift).sigmoid())
+        return pool_maps(((maps * scale).tanh() + shift).sigmoid())
 
 
-class Film(FusionBlock):
+class FilmFusion(FusionBlock):
     """The table scales and shifts each map; at the start it leaves all as they are.
 
     The mean of a map that is scaled and shifted is its mean, scaled and shifted, so means are what is computed with.
     Perez et al. 2018, doi:10.1609/aaai.v32i1.11671.
     """
 
-    def _make_parts(self, features: int, config: FusionConfig) -> int:
+    def _make_layers(self, features: int, config: FusionConfig) -> int:
         hidden = MetadataNet(config.tabular.width, config.tabular_layers[:1], config.tabular_dropout)
         last = nn.Linear(hidden.width, 2 * features)
         nn.init.zeros_(last.weight)
@@ -256,16 +256,16 @@ class Film(FusionBlock):
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
         """Weigh the means of the maps."""
         scale, shift = self.network(row).chunk(2, dim=1)
-        return pooled(maps) * (1 + scale) + shift
+        return pool_maps(maps) * (1 + scale) + shift
 
 
 FUSIONS: dict[Fusion, Callable[[int, FusionConfig], FusionBlock]] = {
-    "concat": Concatenation,
-    "annex_b": AnnexB,
-    "metablock": MetaBlock,
-    "film": Film,
-    "none": ImageOnly,
-    "tabular": TableOnly,
+    "concat": ConcatenationFusion,
+    "annex_b": AnnexBFusion,
+    "metablock": MetaBlockFusion,
+    "film": FilmFusion,
+    "none": ImageOnlyFusion,
+    "tabular": TableOnlyFusion,
 }
 
 
@@ -279,7 +279,7 @@ def build_fusion(features: int, config: FusionConfig) -> FusionBlock:
     return FUSIONS[config.fusion if config.tabular.width else "none"](features, config)
 
 
-def pooled(maps: Tensor) -> Tensor:
+def pool_maps(maps: Tensor) -> Tensor:
     """Take the mean of each map.
 
     ``maps``: float (batch, channel, row, column). Returns float (batch, channel).
@@ -287,12 +287,12 @@ def pooled(maps: Tensor) -> Tensor:
     return maps.mean(dim=(2, 3))
 
 
-def _tabular_net(config: FusionConfig) -> TabularNet:
+def _make_tabular_net(config: FusionConfig) -> TabularNet:
     """P1's branch of the table."""
     return TabularNet(config.tabular.width, config.tabular_layers, config.out_features, config.tabular_dropout)
 
 
-SPREAD = 0.01  # standard deviation of embeddings at the start, as in fastai
+EMBEDDING_STD = 0.01  # standard deviation of embeddings at the start, as in fastai
 
 
 class RowNorm(nn.BatchNorm1d):
@@ -312,7 +312,7 @@ class TableInputs(nn.Module):
         super().__init__()
         silent = shape.silent or (False,) * len(shape.cardinalities)
         sizes = zip(shape.cardinalities, shape.widths, silent, strict=True)
-        self.embeddings = nn.ModuleList(_embedding(count, width, zeros) for count, width, zeros in sizes)
+        self.embeddings = nn.ModuleList(_make_embedding(count, width, zeros) for count, width, zeros in sizes)
         self.norm = RowNorm(shape.continuous) if shape.continuous else None
         self.width = shape.width
 
@@ -328,10 +328,10 @@ class TableInputs(nn.Module):
         return torch.cat(parts, dim=1)
 
 
-def _embedding(count: int, width: int, zeros: bool) -> nn.Embedding:
+def _make_embedding(count: int, width: int, zeros: bool) -> nn.Embedding:
     """Make an embedding; where index 0 says nothing, it stays zeros."""
     table = nn.Embedding(count, width, padding_idx=0 if zeros else None)
-    nn.init.trunc_normal_(table.weight[1:] if zeros else table.weight, std=SPREAD)
+    nn.init.trunc_normal_(table.weight[1:] if zeros else table.weight, std=EMBEDDING_STD)
     return table
 
 

@@ -17,26 +17,28 @@ if TYPE_CHECKING:
 MakeBlock = Callable[[int, int], nn.Module]
 
 
-def convolution(inside: int, out: int, *, side: int = 3, normalisation: bool = True) -> nn.Sequential:
+def make_convolution(inside: int, out: int, *, side: int = 3, normalization: bool = True) -> nn.Sequential:
     """Make a convolution that keeps the size, with batch normalisation where asked for, and ReLU.
 
     ``side``: of the kernel, in pixels; odd. Returns float (batch, inside, row, column) to (batch, out, row, column).
     """
-    layers: list[nn.Module] = [nn.Conv2d(inside, out, side, padding=side // 2, bias=not normalisation)]
-    if normalisation:
+    layers: list[nn.Module] = [nn.Conv2d(inside, out, side, padding=side // 2, bias=not normalization)]
+    if normalization:
         layers.append(nn.BatchNorm2d(out))
     return nn.Sequential(*layers, nn.ReLU(inplace=True))
 
 
-def double_convolution(inside: int, out: int, *, dropout: float = 0.0, normalisation: bool = True) -> nn.Sequential:
+def make_double_convolution(
+    inside: int, out: int, *, dropout: float = 0.0, normalization: bool = True
+) -> nn.Sequential:
     """Make the block of the U-Net: two convolutions of 3 x 3, with dropout between them.
 
     Returns float (batch, inside, row, column) to (batch, out, row, column).
     """
     return nn.Sequential(
-        convolution(inside, out, normalisation=normalisation),
+        make_convolution(inside, out, normalization=normalization),
         *([nn.Dropout(dropout)] if dropout else []),
-        convolution(out, out, normalisation=normalisation),
+        make_convolution(out, out, normalization=normalization),
     )
 
 
@@ -47,10 +49,10 @@ class RecurrentConvolution(nn.Module):
     pass forward and one for each step.
     """
 
-    def __init__(self, channels: int, *, steps: int, shared: bool, normalisation: bool = True) -> None:
+    def __init__(self, channels: int, *, steps: int, shared: bool, normalization: bool = True) -> None:
         super().__init__()
         count = 1 if shared else steps + 1
-        made = [convolution(channels, channels, normalisation=normalisation) for _ in range(count)]
+        made = [make_convolution(channels, channels, normalization=normalization) for _ in range(count)]
         self.steps = steps
         self.convolutions = nn.ModuleList(made)
 
@@ -69,14 +71,14 @@ class RecurrentResidual(nn.Module):
     """
 
     def __init__(
-        self, inside: int, out: int, *, steps: int, shared: bool, dropout: float = 0.0, normalisation: bool = True
+        self, inside: int, out: int, *, steps: int, shared: bool, dropout: float = 0.0, normalization: bool = True
     ) -> None:
         super().__init__()
         self.widen = nn.Conv2d(inside, out, 1)
         self.recurrent = nn.Sequential(
-            RecurrentConvolution(out, steps=steps, shared=shared, normalisation=normalisation),
+            RecurrentConvolution(out, steps=steps, shared=shared, normalization=normalization),
             *([nn.Dropout(dropout)] if dropout else []),
-            RecurrentConvolution(out, steps=steps, shared=shared, normalisation=normalisation),
+            RecurrentConvolution(out, steps=steps, shared=shared, normalization=normalization),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -85,19 +87,19 @@ class RecurrentResidual(nn.Module):
         return widened + self.recurrent(widened)
 
 
-def plain_block(config: UShapeConfig) -> MakeBlock:
+def choose_plain_block(config: UShapeConfig) -> MakeBlock:
     """Choose the block of the U-Net, as a configuration asks for it."""
-    return partial(double_convolution, dropout=config.dropout, normalisation=config.normalisation)
+    return partial(make_double_convolution, dropout=config.dropout, normalization=config.normalisation)
 
 
-def recurrent_block(config: RecurrentConfig) -> MakeBlock:
+def choose_recurrent_block(config: RecurrentConfig) -> MakeBlock:
     """Choose the block of R2U-Net, as a configuration asks for it."""
     return partial(
         RecurrentResidual,
         steps=config.steps,
         shared=config.shared,
         dropout=config.dropout,
-        normalisation=config.normalisation,
+        normalization=config.normalisation,
     )
 
 
@@ -120,7 +122,7 @@ class AttentionGate(nn.Module):
         return features * self.weight(self.features(features) + self.signal(signal))
 
 
-class Rise(nn.Module):
+class UpBlock(nn.Module):
     """A step up: what comes from below is doubled in size, joined with the (gated) skip connection, and worked on."""
 
     def __init__(self, below: int, out: int, block: MakeBlock, upsampling: Upsampling, *, gated: bool) -> None:
@@ -140,7 +142,7 @@ class Rise(nn.Module):
         return self.block(torch.cat([kept, signal], dim=1))
 
 
-class UShape(nn.Module):
+class UShapeNetwork(nn.Module):
     """A U-shaped network from one kind of block."""
 
     def __init__(self, config: UShapeConfig, block: MakeBlock, *, gated: bool = False) -> None:
@@ -148,7 +150,7 @@ class UShape(nn.Module):
         widths = [config.channels * 2**level for level in range(config.depth + 1)]
         self.down = nn.ModuleList(block(inside, out) for inside, out in zip([3, *widths], widths, strict=False))
         self.rises = nn.ModuleList(
-            Rise(below, out, block, config.upsampling, gated=gated)
+            UpBlock(below, out, block, config.upsampling, gated=gated)
             for below, out in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.pool = nn.MaxPool2d(2)
@@ -169,7 +171,7 @@ class UShape(nn.Module):
 LEVELS = 4  # 256 pixels become 16
 
 
-class NestedUShape(nn.Module):
+class NestedUShapeNetwork(nn.Module):
     """A U-Net whose decoding blocks are joined with their own and with the next shallower encoder block.
 
     The shallower block comes through the max-pooling that leads to the own one. P2 (its section 2.2): four encoder
@@ -181,13 +183,14 @@ class NestedUShape(nn.Module):
         widths = [channels * 2**level for level in range(LEVELS + 1)]
         before = [0, *widths]  # channels of the next shallower block of each level
         self.down = nn.ModuleList(
-            double_convolution(inside, out, dropout=dropout) for inside, out in zip([3, *widths], widths, strict=False)
+            make_double_convolution(inside, out, dropout=dropout)
+            for inside, out in zip([3, *widths], widths, strict=False)
         )
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(widths[level + 1], widths[level], 2, stride=2) for level in reversed(range(LEVELS))
         )
         self.join = nn.ModuleList(
-            double_convolution(2 * widths[level] + before[level], widths[level], dropout=dropout)
+            make_double_convolution(2 * widths[level] + before[level], widths[level], dropout=dropout)
             for level in reversed(range(LEVELS))
         )
         self.pool = nn.MaxPool2d(2)

@@ -26,7 +26,7 @@ class PyramidPooling(nn.Module):
         super().__init__()
         self.image = ConvNorm(inside, out, activation=nn.ReLU(inplace=True))
         self.point = ConvNorm(inside, out, activation=nn.ReLU(inplace=True))
-        self.atrous = nn.ModuleList(Separable(inside, out, dilation=rate, activated=True) for rate in rates)
+        self.atrous = nn.ModuleList(SeparableConvolution(inside, out, dilation=rate, activated=True) for rate in rates)
         self.project = ConvNorm((2 + len(rates)) * out, out, activation=nn.ReLU(inplace=True))
         self.dropout = nn.Dropout(DROPOUT)
 
@@ -38,20 +38,20 @@ class PyramidPooling(nn.Module):
         return self.dropout(self.project(torch.cat([whole, point, *around], dim=1)))
 
 
-class Decoder(nn.Module):
+class DeepLabDecoder(nn.Module):
     """Joins what is known with where it is seen, at a quarter of the image's size."""
 
     def __init__(self, low: int, channels: int) -> None:
         super().__init__()
         self.low_level = ConvNorm(low, LOW_CHANNELS, activation=nn.ReLU(inplace=True))
         self.fuse = nn.Sequential(
-            Separable(channels + LOW_CHANNELS, channels, activated=True),
-            Separable(channels, channels, activated=True),
+            SeparableConvolution(channels + LOW_CHANNELS, channels, activated=True),
+            SeparableConvolution(channels, channels, activated=True),
         )
 
     def forward(self, pooled: Tensor, low: Tensor) -> Tensor:
         """Give (batch, channel, row, column) at the size of ``low``."""
-        return self.fuse(torch.cat([_enlarged(pooled, low), self.low_level(low)], dim=1))
+        return self.fuse(torch.cat([_upsample_like(pooled, low), self.low_level(low)], dim=1))
 
 
 class DeepLab(nn.Module):
@@ -61,13 +61,13 @@ class DeepLab(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.aspp = PyramidPooling(encoder.deep_channels, channels, rates)
-        self.decoder = Decoder(encoder.low_channels, channels)
+        self.decoder = DeepLabDecoder(encoder.low_channels, channels)
         self.logits = nn.Conv2d(channels, classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Give logits (batch, class, row, column) of images (batch, 3, row, column)."""
         low, deep = self.encoder(images)
-        return _enlarged(self.logits(self.decoder(self.aspp(deep), low)), images)
+        return _upsample_like(self.logits(self.decoder(self.aspp(deep), low)), images)
 
 
 class ReducedDeepLab(nn.Module):
@@ -81,10 +81,10 @@ class ReducedDeepLab(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Give logits (batch, class, row, column) of images (batch, 3, row, column)."""
-        return _enlarged(self.logits(self.aspp(self.encoder(images))), images)
+        return _upsample_like(self.logits(self.aspp(self.encoder(images))), images)
 
 
-def _enlarged(features: Tensor, like: Tensor) -> Tensor:
+def _upsample_like(features: Tensor, like: Tensor) -> Tensor:
     """Bring features to the rows and columns of another map, corner upon corner as the official networks do."""
     return interpolate(features, like.shape[-2:], mode="bilinear", align_corners=True)
 
@@ -93,7 +93,7 @@ TRUNK_EPSILON = 1e-3  # of batch normalisation in the official encoders; the hea
 
 
 @dataclass(frozen=True)
-class Kernel:
+class ConvolutionKernel:
     """How a convolution looks at its input: side in pixels (odd), stride, dilation, each channel by itself or not."""
 
     side: int = 1
@@ -102,7 +102,7 @@ class Kernel:
     depthwise: bool = False
 
 
-POINT = Kernel()
+POINT = ConvolutionKernel()
 
 
 class ConvNorm(nn.Sequential):
@@ -112,7 +112,12 @@ class ConvNorm(nn.Sequential):
     """
 
     def __init__(
-        self, inside: int, out: int, kernel: Kernel = POINT, activation: nn.Module | None = None, epsilon: float = 1e-5
+        self,
+        inside: int,
+        out: int,
+        kernel: ConvolutionKernel = POINT,
+        activation: nn.Module | None = None,
+        epsilon: float = 1e-5,
     ) -> None:
         convolution = nn.Conv2d(
             inside,
@@ -130,7 +135,7 @@ class ConvNorm(nn.Sequential):
         super().__init__(OrderedDict(layers))
 
 
-class Separable(nn.Sequential):
+class SeparableConvolution(nn.Sequential):
     """A 3 x 3 convolution in two steps: each channel by itself, then all channels of each pixel."""
 
     def __init__(
@@ -139,7 +144,7 @@ class Separable(nn.Sequential):
         def activation() -> nn.Module | None:
             return nn.ReLU(inplace=True) if activated else None
 
-        each = Kernel(3, stride, dilation, depthwise=True)
+        each = ConvolutionKernel(3, stride, dilation, depthwise=True)
         layers: dict[str, nn.Module] = {
             "depthwise": ConvNorm(inside, inside, each, activation(), epsilon),
             "pointwise": ConvNorm(inside, out, POINT, activation(), epsilon),
@@ -147,7 +152,7 @@ class Separable(nn.Sequential):
         super().__init__(OrderedDict(layers))
 
 
-def scaled(channels: int, width: float, divisor: int = 8) -> int:
+def scale_channels(channels: int, width: float, divisor: int = 8) -> int:
     """Multiply a number of channels, to a multiple of ``divisor`` that is not below nine tenths of it."""
     wanted = channels * width
     rounded = max(divisor, int(wanted + divisor / 2) // divisor * divisor)
@@ -163,7 +168,7 @@ class InvertedResidual(nn.Sequential):
 
     def __init__(self, inside: int, out: int, *, expansion: int, stride: int, dilation: int) -> None:
         hidden = inside * expansion
-        each = Kernel(3, stride, dilation, depthwise=True)
+        each = ConvolutionKernel(3, stride, dilation, depthwise=True)
         layers: dict[str, nn.Module] = {
             "expand": ConvNorm(inside, hidden, POINT, nn.ReLU6(inplace=True), TRUNK_EPSILON),
             "depthwise": ConvNorm(hidden, hidden, each, nn.ReLU6(inplace=True), TRUNK_EPSILON),
@@ -187,12 +192,12 @@ class MobileNetV2(nn.Module):
 
     def __init__(self, output_stride: int, width: float = 1.0, divisor: int = 8) -> None:
         super().__init__()
-        inside = scaled(32, width, divisor)
-        self.stem = ConvNorm(3, inside, Kernel(3, stride=2), nn.ReLU6(inplace=True), TRUNK_EPSILON)
+        inside = scale_channels(32, width, divisor)
+        self.stem = ConvNorm(3, inside, ConvolutionKernel(3, stride=2), nn.ReLU6(inplace=True), TRUNK_EPSILON)
         blocks: list[nn.Module] = []
         shrunk, dilation = 2, 1
         for expansion, channels, count, stride in STAGES:
-            out = scaled(channels, width, divisor)
+            out = scale_channels(channels, width, divisor)
             for number in range(count):
                 asked = stride if number == 0 else 1
                 taken = asked if shrunk * asked <= output_stride else 1
@@ -212,7 +217,7 @@ MIDDLE = (728, 728, 728)
 EXIT = ((728, 1024, 1024), (1536, 1536, 2048))
 
 
-class Unit(nn.Module):
+class XceptionUnit(nn.Module):
     """Three separable convolutions, the last with the stride, and a way past them."""
 
     def __init__(self, inside: int, widths: tuple[int, ...], *, stride: int, dilation: int, skip: Skip) -> None:
@@ -220,9 +225,9 @@ class Unit(nn.Module):
         self.skip = skip
         self.shortcut = None
         if skip == "convolution":
-            self.shortcut = ConvNorm(inside, widths[-1], Kernel(stride=stride), epsilon=TRUNK_EPSILON)
+            self.shortcut = ConvNorm(inside, widths[-1], ConvolutionKernel(stride=stride), epsilon=TRUNK_EPSILON)
         self.separable = nn.ModuleList(
-            Separable(
+            SeparableConvolution(
                 given,
                 out,
                 stride=stride if number == 2 else 1,
@@ -253,29 +258,29 @@ class AlignedXception(nn.Module):
     def __init__(self, output_stride: int, width: float = 1.0, middle: int = 16) -> None:
         super().__init__()
         entry, (middle_widths, *exits) = (
-            [tuple(scaled(channels, width) for channels in widths) for widths in part]
+            [tuple(scale_channels(channels, width) for channels in widths) for widths in part]
             for part in (ENTRY, (MIDDLE, *EXIT))
         )
-        first, second = scaled(32, width), scaled(64, width)
+        first, second = scale_channels(32, width), scale_channels(64, width)
         self.low_channels, self.deep_channels = entry[1][1], exits[1][-1]
         self.stem = nn.Sequential(
-            ConvNorm(3, first, Kernel(3, stride=2), nn.ReLU(inplace=True), TRUNK_EPSILON),
-            ConvNorm(first, second, Kernel(3), nn.ReLU(inplace=True), TRUNK_EPSILON),
+            ConvNorm(3, first, ConvolutionKernel(3, stride=2), nn.ReLU(inplace=True), TRUNK_EPSILON),
+            ConvNorm(first, second, ConvolutionKernel(3), nn.ReLU(inplace=True), TRUNK_EPSILON),
         )
         # A stride that would go below the output stride is taken out; what follows it is dilated instead.
         thrice = 2 if output_stride == 16 else 1
         rate = 16 // output_stride
         self.entry = nn.ModuleList(
-            Unit(inside, widths, stride=stride, dilation=1, skip="convolution")
+            XceptionUnit(inside, widths, stride=stride, dilation=1, skip="convolution")
             for inside, widths, stride in zip((second, entry[0][-1], entry[1][-1]), entry, (2, 2, thrice), strict=True)
         )
         self.middle = nn.ModuleList(
-            Unit(middle_widths[0], middle_widths, stride=1, dilation=rate, skip="sum") for _ in range(middle)
+            XceptionUnit(middle_widths[0], middle_widths, stride=1, dilation=rate, skip="sum") for _ in range(middle)
         )
         self.exit = nn.ModuleList(
             [
-                Unit(middle_widths[0], exits[0], stride=1, dilation=rate, skip="convolution"),
-                Unit(exits[0][-1], exits[1], stride=1, dilation=2 * rate, skip="none"),
+                XceptionUnit(middle_widths[0], exits[0], stride=1, dilation=rate, skip="convolution"),
+                XceptionUnit(exits[0][-1], exits[1], stride=1, dilation=2 * rate, skip="none"),
             ]
         )
 

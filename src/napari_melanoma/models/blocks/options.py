@@ -7,10 +7,17 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from napari_melanoma.core.config import Config, FilledIn
-from napari_melanoma.core.prediction import T_EDGES, DepthEncoding, DepthScale, DepthSource, MeasuredDepth, TabularShape
+from napari_melanoma.core.config import Computed, Config
+from napari_melanoma.core.prediction_config import (
+    T_EDGES,
+    DepthEncoding,
+    DepthInputConfig,
+    DepthScale,
+    DepthSource,
+    TabularShape,
+)
 
-P2 = "Zell, Fusion of U-Net++ and ResNet50 Models for Melanoma Diagnosis from Dermoscopic Images"
+P2_REFERENCE = "Zell, Fusion of U-Net++ and ResNet50 Models for Melanoma Diagnosis from Dermoscopic Images"
 Upsampling = Literal["transposed", "nearest", "bilinear"]
 Fusion = Literal["concat", "annex_b", "metablock", "film", "none", "tabular"]
 
@@ -51,10 +58,10 @@ class FusionConfig(Config):
         (200, 100), description="widths of the layers that the table goes through; of film its first is the hidden one"
     )
     tabular_dropout: float = Field(0.5, ge=0, lt=1, description="share of the values dropped behind each (ps in P1)")
-    tabular: Annotated[TabularShape, FilledIn()] = Field(TabularShape(), description="inputs from the table")
+    tabular: Annotated[TabularShape, Computed()] = Field(TabularShape(), description="inputs from the table")
 
     @model_validator(mode="after")
-    def _widths_fit(self) -> Self:
+    def _check_widths(self) -> Self:
         if min(self.tabular_layers, default=1) < 1:
             raise ValueError(f"tabular_layers are {self.tabular_layers}, expected widths of 1 or more")
         return self
@@ -72,8 +79,8 @@ class AttentionMilConfig(Config):
     heads: int = Field(1, ge=1, le=16, description="weighted means of a slide, each with weights of its own")
     dropout: float = Field(0.25, ge=0, lt=1, description="share of a tile's features dropped while learning")
     normalise: bool = Field(True, description="bring each embedding to mean 0 and spread 1 first")
-    features: Annotated[int, FilledIn()] = Field(512, ge=1, description="length of an embedding, as the encoder has it")
-    classes: Annotated[int, FilledIn()] = Field(2, ge=2, description="classes that are told apart")
+    features: Annotated[int, Computed()] = Field(512, ge=1, description="length of an embedding, as the encoder has it")
+    classes: Annotated[int, Computed()] = Field(2, ge=2, description="classes that are told apart")
 
 
 class BiomarkerConfig(Config):
@@ -136,16 +143,16 @@ class BiomarkerConfig(Config):
         description="the features of the image are brought to mean 0 and spread 1 before they are joined, as the "
         "patient's data are (batch normalisation)",
     )
-    classes: Annotated[int, FilledIn()] = Field(2, ge=2, description="classes that are told apart")
-    tabular: Annotated[TabularShape, FilledIn()] = Field(TabularShape(), description="inputs from the table")
-    depth_mean: Annotated[float, FilledIn()] = Field(0.0, description="of the training cases, on the depth's scale")
-    depth_std: Annotated[float, FilledIn()] = Field(1.0, gt=0, description="of the training cases, on that scale")
-    measured: Annotated[MeasuredDepth | None, FilledIn()] = Field(
+    classes: Annotated[int, Computed()] = Field(2, ge=2, description="classes that are told apart")
+    tabular: Annotated[TabularShape, Computed()] = Field(TabularShape(), description="inputs from the table")
+    depth_mean: Annotated[float, Computed()] = Field(0.0, description="of the training cases, on the depth's scale")
+    depth_std: Annotated[float, Computed()] = Field(1.0, gt=0, description="of the training cases, on that scale")
+    measured: Annotated[DepthInputConfig | None, Computed()] = Field(
         None, description="where the measured depth stands among the inputs from the table"
     )
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_options(self) -> Self:
         if self.attention_kernel % 2 == 0:
             raise ValueError(f"attention_kernel is {self.attention_kernel}, expected an odd number")
         if any(high <= low for low, high in pairwise(self.depth_edges)):
@@ -157,7 +164,7 @@ class BiomarkerConfig(Config):
         return self
 
     @property
-    def tells_depth(self) -> bool:
+    def predicts_depth(self) -> bool:
         """Whether there is a depth module."""
         return self.use_depth
 
@@ -167,7 +174,7 @@ class BiomarkerConfig(Config):
         return self.use_image or (self.use_depth and self.depth_module == "attention")
 
     @property
-    def attends(self) -> bool:
+    def uses_attention(self) -> bool:
         """Whether the maps that the classifier gets are weighed."""
         return self.attention == "spatial" and self.use_image
 
@@ -194,4 +201,4 @@ class SimpleCNNConfig(Config):
     grid: int = Field(16, ge=4, le=64, description="side of the features that go into the fully connected layers")
     mask_size: int = Field(64, ge=8, le=256, description="side of the mask that comes out of them")
     dropout: float = Field(0.0, ge=0, lt=1, description="share dropped before each fully connected layer")
-    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from torch import Tensor
 
-EIGHTH = 8  # of the side: tried on real and phantom slides, finer maps and deeper ones tell less (docs/training.md)
-COLOURS = 3  # some encoders give the picture itself first
+DOWNSAMPLING = (
+    8  # of the side: tried on real and phantom slides, finer maps and deeper ones tell less (docs/training.md)
+)
+COLOR_CHANNELS = 3  # some encoders give the picture itself first
 
 
-def texture(maps: Tensor | Sequence[Tensor], side: int) -> Tensor:
+def texture_features(maps: Tensor | Sequence[Tensor], side: int) -> Tensor:
     """Give pictures as one vector each.
 
     ``maps``: of an encoder, the finest first: each (batch, channel, row, column). ``side``: of the pictures that it
@@ -24,6 +26,6 @@ def texture(maps: Tensor | Sequence[Tensor], side: int) -> Tensor:
     side or more, of the deepest of all where none has.
     """
     every: list[Tensor] = list(maps) if isinstance(maps, list | tuple) else [cast("Tensor", maps)]
-    fine = [each for each in every if each.shape[1] > COLOURS and each.shape[-1] * EIGHTH >= side]
+    fine = [each for each in every if each.shape[1] > COLOR_CHANNELS and each.shape[-1] * DOWNSAMPLING >= side]
     found: Tensor = (fine or every)[-1].float().mean(dim=(2, 3))
     return found

@@ -29,12 +29,12 @@ class TimmEncoder(nn.Module):
         super().__init__()
         self.name = name
         arguments: dict[str, Any] = {} if output_stride == STRIDE else {"output_stride": output_stride}
-        self.model = _created(name, arguments)
+        self.model = _create_model(name, arguments)
         if left_off:
-            self.model = _shortened(name, arguments, self.model, left_off)
+            self.model = _create_shortened(name, arguments, self.model, left_off)
         about: Any = self.model.feature_info
         self.features: int = about.channels()[-1]
-        self.side = _fixed_side(name)
+        self.side = _find_fixed_side(name)
         self._last = str(getattr(self.model, "output_fmt", "")).endswith(CHANNELS_LAST)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -45,7 +45,7 @@ class TimmEncoder(nn.Module):
         return [level.permute(0, 3, 1, 2) for level in maps] if self._last else list(maps)
 
 
-class MeanColour(nn.Module):
+class MeanColor(nn.Module):
     """What stands where an encoder does in a network that looks at the table alone: the mean of the image, no weights.
 
     So that every classifier can be asked for maps and embeddings, however little they say.
@@ -58,7 +58,7 @@ class MeanColour(nn.Module):
         return [images.mean(dim=(2, 3), keepdim=True)]
 
 
-def _created(name: str, arguments: dict[str, Any]) -> nn.Module:
+def _create_model(name: str, arguments: dict[str, Any]) -> nn.Module:
     """Build with timm, and put its refusals into words."""
     import timm
 
@@ -84,20 +84,20 @@ def _created(name: str, arguments: dict[str, Any]) -> nn.Module:
         ) from error
 
 
-def _shortened(name: str, arguments: dict[str, Any], whole: nn.Module, left_off: int) -> nn.Module:
+def _create_shortened(name: str, arguments: dict[str, Any], whole: nn.Module, left_off: int) -> nn.Module:
     """Build the same without its last levels."""
     about: Any = whole.feature_info
     levels = len(about.channels())
     if left_off >= levels:
         raise ConfigError(f"'{name}' has {levels} levels, of which {left_off} are to be left off. Leave one at least.")
-    model = _created(name, {**arguments, "out_indices": tuple(range(levels - left_off))})
+    model = _create_model(name, {**arguments, "out_indices": tuple(range(levels - left_off))})
     used, blocks = getattr(model, "_stage_out_idx", None), getattr(model, "blocks", None)
     if used and isinstance(blocks, nn.Sequential):  # EfficientNets keep what nobody asks for
         model.blocks = blocks[: max(used)]
     return model
 
 
-def _fixed_side(name: str) -> int | None:
+def _find_fixed_side(name: str) -> int | None:
     """Side of the only images that a network takes; None where it takes any."""
     import timm
 
@@ -108,7 +108,7 @@ def _fixed_side(name: str) -> int | None:
 HEADS = 8
 
 
-class ClassAndPatches(nn.Module):
+class ClassAndPatchTokens(nn.Module):
     """The class token beside the mean of the patches' tokens, as Virchow's page says (arXiv:2309.07778).
 
     ``trunk``: images to tokens (batch, token, width).
@@ -125,7 +125,7 @@ class ClassAndPatches(nn.Module):
         return torch.cat([tokens[:, 0], tokens[:, self._prefix :].mean(1)], dim=-1)
 
 
-class Pooler(nn.Module):
+class AttentionPooler(nn.Module):
     """One learnt question asked of all tokens (CoCa, arXiv:2205.01917)."""
 
     def __init__(self, features: int, width: int) -> None:
@@ -143,13 +143,13 @@ class Pooler(nn.Module):
         return answer[:, 0]
 
 
-class Contrast(nn.Module):
+class ContrastiveEncoder(nn.Module):
     """What the pooler that learnt beside texts makes of the tokens, before it is projected to them (CONCH)."""
 
     def __init__(self, trunk: nn.Module, features: int) -> None:
         super().__init__()
         self.trunk = trunk
-        self.attn_pool_contrast = Pooler(features, int(trunk.embed_dim))  # type: ignore[arg-type]
+        self.attn_pool_contrast = AttentionPooler(features, int(trunk.embed_dim))  # type: ignore[arg-type]
         self.ln_contrast = nn.LayerNorm(features)
 
     def forward(self, images: Tensor) -> Tensor:

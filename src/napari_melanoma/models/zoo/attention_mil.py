@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_melanoma.models.blocks.options import AttentionMilConfig
-from napari_melanoma.models.zoo import Spec
+from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
-SPEC = Spec(
+SPEC = ArchitectureSpec(
     name="attention_mil",
     title="Attention over the tiles of a slide",
     reference="Ilse, Tomczak and Welling 2018, arXiv:1802.04712",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from napari_melanoma.models.blocks.options import UShapeConfig
-from napari_melanoma.models.zoo import Spec
+from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +22,7 @@ class AttentionUNetConfig(UShapeConfig):
     channels: int = Field(64, ge=4, description="of the first level; each level below has twice as many (P4: 16 to 64)")
 
 
-SPEC = Spec(
+SPEC = ArchitectureSpec(
     name="attention_unet",
     title="Attention U-Net",
     reference="Oktay et al. 2018, arXiv:1804.03999",
@@ -36,6 +36,6 @@ def build(config: AttentionUNetConfig) -> nn.Module:
 
     Returns float (batch, 3, row, column), sides divisible by 2^depth, to logits (batch, class, row, column).
     """
-    from napari_melanoma.models.blocks.convolutions import UShape, plain_block
+    from napari_melanoma.models.blocks.convolutions import UShapeNetwork, choose_plain_block
 
-    return UShape(config, plain_block(config), gated=True)
+    return UShapeNetwork(config, choose_plain_block(config), gated=True)

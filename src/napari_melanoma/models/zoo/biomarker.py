@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.models.blocks.options import BiomarkerConfig
-from napari_melanoma.models.zoo import Spec
+from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
-SPEC = Spec(
+SPEC = ArchitectureSpec(
     name="biomarker",
     title="Image with spatial attention, depth and patient",
     reference="Multi-modal deep learning for metastasis of melanoma (P3); spatial attention: Woo et al. 2018, "

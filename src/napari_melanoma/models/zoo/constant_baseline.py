@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from napari_melanoma.core.config import Config, FilledIn
-from napari_melanoma.models.blocks.options import P2
-from napari_melanoma.models.zoo import Spec
+from napari_melanoma.core.config import Computed, Config
+from napari_melanoma.models.blocks.options import P2_REFERENCE
+from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 class ConstantNegativeConfig(Config):
     """Options of the constant answer; it has no weights and learns nothing."""
 
-    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
 
 
-SPEC = Spec(
+SPEC = ArchitectureSpec(
     name="constant_negative",
     title="Constant negative (baseline)",
-    reference=f"{P2}, table 1",
+    reference=f"{P2_REFERENCE}, table 1",
     config=ConstantNegativeConfig,
 )
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from napari_melanoma.core.config import Config, FilledIn
-from napari_melanoma.models.zoo import Spec
+from napari_melanoma.core.config import Computed, Config
+from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,10 +19,10 @@ class DeepLabV3PlusConfig(Config):
     encoder: str = Field("tf_efficientnet_lite0", description="name of a timm encoder")
     output_stride: Literal[8, 16] = Field(16, description="how much smaller the deepest features are than the image")
     decoder_channels: int = Field(256, ge=16, description="channels of the decoder")
-    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
 
 
-SPEC = Spec(
+SPEC = ArchitectureSpec(
     name="deeplabv3plus",
     title="DeepLabv3+",
     reference="Chen et al. 2018, doi:10.1007/978-3-030-01234-2_49",

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from napari_melanoma.core.config import Config, FilledIn
-from napari_melanoma.models.zoo import Spec
+from napari_melanoma.core.config import Computed, Config
+from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +27,7 @@ class DeepLabMobileNetConfig(Config):
     )
     output_stride: Literal[8, 16, 32] = Field(16, description="how much smaller the features are than the image")
     head_channels: int = Field(256, ge=8, description="channels of the head")
-    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
 
     @property
     def imagenet(self) -> str | None:
@@ -36,7 +36,7 @@ class DeepLabMobileNetConfig(Config):
         return published.get(self.width) if self.divisor == 8 or self.width == 1 else None
 
 
-SPEC = Spec(
+SPEC = ArchitectureSpec(
     name="deeplabv3plus_mobilenetv2",
     title="DeepLabv3+ with MobileNetV2",
     reference="Sandler et al. 2018, doi:10.1109/CVPR.2018.00474",

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from napari_melanoma.core.config import Config, FilledIn
-from napari_melanoma.models.zoo import Spec
+from napari_melanoma.core.config import Computed, Config
+from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +20,7 @@ class DeepLabXceptionConfig(Config):
     width: float = Field(1.0, gt=0, le=2, description="multiplies the encoder's numbers of channels")
     middle: int = Field(16, ge=1, le=32, description="units of the middle flow: 16 makes 65 layers, 8 makes 41")
     decoder_channels: int = Field(256, ge=8, description="channels of pyramid pooling and decoder")
-    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
 
     @property
     def imagenet(self) -> str | None:
@@ -29,7 +29,7 @@ class DeepLabXceptionConfig(Config):
         return published.get(self.middle) if self.width == 1 else None
 
 
-SPEC = Spec(
+SPEC = ArchitectureSpec(
     name="deeplabv3plus_xception",
     title="DeepLabv3+ with Xception",
     reference="Chen et al. 2018, doi:10.1007/978-3-030-01234-2_49",

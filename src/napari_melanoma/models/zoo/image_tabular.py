@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from napari_melanoma.core.config import FilledIn
+from napari_melanoma.core.config import Computed
 from napari_melanoma.models.blocks.options import FusionConfig
-from napari_melanoma.models.zoo import Spec
+from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +26,7 @@ class ImageTabularConfig(FusionConfig):
     )
     hidden: int = Field(256, ge=1, description="of the head p2: width between its two layers")
     head_dropout: float = Field(0.0, ge=0, lt=1, description="share of the values dropped in the head")
-    classes: Annotated[int, FilledIn()] = Field(2, ge=2, description="classes that are told apart")
+    classes: Annotated[int, Computed()] = Field(2, ge=2, description="classes that are told apart")
 
     @property
     def imagenet(self) -> str | None:
@@ -34,7 +34,7 @@ class ImageTabularConfig(FusionConfig):
         return None if self.fusion == "tabular" else self.encoder
 
 
-SPEC = Spec(
+SPEC = ArchitectureSpec(
     name="image_tabular",
     title="Image and table",
     reference="Combining 3D melanoma datasets (P1), with fastai's TabularModel: Howard and Gugger 2020, "
@@ -50,14 +50,14 @@ def build(config: ImageTabularConfig) -> nn.Module:
 
     Returns float (batch, 3, row, column), float (batch, input) and int64 (batch, embedding) to logits (batch, class).
     """
-    from napari_melanoma.models.blocks.classifier import Classifier, LinearHead, TwoLayerHead, build_fusion
-    from napari_melanoma.models.blocks.timm_encoder import MeanColour, TimmEncoder
+    from napari_melanoma.models.blocks.classifier import ClassifierNetwork, LinearHead, TwoLayerHead, build_fusion
+    from napari_melanoma.models.blocks.timm_encoder import MeanColor, TimmEncoder
 
     alone = config.fusion == "tabular"
-    encoder = MeanColour() if alone else TimmEncoder(config.encoder, config.output_stride)
+    encoder = MeanColor() if alone else TimmEncoder(config.encoder, config.output_stride)
     fusion = build_fusion(encoder.features, config)
     if config.head == "p2":
         head: nn.Module = TwoLayerHead(fusion.width, config.hidden, config.classes, config.head_dropout)
     else:
         head = LinearHead(fusion.width, config.classes, config.head_dropout)
-    return Classifier(encoder, fusion, head, config.tabular)
+    return ClassifierNetwork(encoder, fusion, head, config.tabular)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from napari_melanoma.models.blocks.options import RecurrentConfig
-from napari_melanoma.models.zoo import Spec
+from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +23,7 @@ class R2UNetConfig(RecurrentConfig):
     channels: int = Field(16, ge=4, description="of the first level; each level below has twice as many (P4: 16 to 64)")
 
 
-SPEC = Spec(
+SPEC = ArchitectureSpec(
     name="r2_unet",
     title="R2U-Net",
     reference="Alom et al. 2018, arXiv:1802.06955",
@@ -37,6 +37,6 @@ def build(config: R2UNetConfig) -> nn.Module:
 
     Returns float (batch, 3, row, column), sides divisible by 2^depth, to logits (batch, class, row, column).
     """
-    from napari_melanoma.models.blocks.convolutions import UShape, recurrent_block
+    from napari_melanoma.models.blocks.convolutions import UShapeNetwork, choose_recurrent_block
 
-    return UShape(config, recurrent_block(config))
+    return UShapeNetwork(config, choose_recurrent_block(config))

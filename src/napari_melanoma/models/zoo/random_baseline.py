@@ -6,34 +6,34 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from napari_melanoma.core.config import Config, FilledIn
-from napari_melanoma.models.blocks.options import P2
-from napari_melanoma.models.zoo import Spec
+from napari_melanoma.core.config import Computed, Config
+from napari_melanoma.models.blocks.options import P2_REFERENCE
+from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class RandomConfig(Config):
+class RandomBaselineConfig(Config):
     """Options of the coin; it has no weights and learns nothing."""
 
     seed: int = Field(0, ge=0, le=2**31 - 1, description="of the coin; the same image gets the same answer")
-    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
 
 
-SPEC = Spec(
+SPEC = ArchitectureSpec(
     name="random",
     title="Random (baseline)",
-    reference=f"{P2}, table 1",
-    config=RandomConfig,
+    reference=f"{P2_REFERENCE}, table 1",
+    config=RandomBaselineConfig,
 )
 
 
-def build(config: RandomConfig) -> nn.Module:
+def build(config: RandomBaselineConfig) -> nn.Module:
     """Build the baseline.
 
     Returns float (batch, 3, row, column) to logits (batch, class, row, column), uniform in probability.
     """
-    from napari_melanoma.models.blocks.baselines import Coin
+    from napari_melanoma.models.blocks.baselines import RandomBaseline
 
-    return Coin(config.seed, config.classes)
+    return RandomBaseline(config.seed, config.classes)

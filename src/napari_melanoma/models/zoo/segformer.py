@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from napari_melanoma.core.config import Config, FilledIn
-from napari_melanoma.models.zoo import Spec
+from napari_melanoma.core.config import Computed, Config
+from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,10 +18,10 @@ class SegFormerConfig(Config):
 
     encoder: str = Field("mit_b0", description="mit_b0 to mit_b5, or another of segmentation-models-pytorch or timm")
     decoder_channels: int = Field(256, ge=8, description="channels of the decoder")
-    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
 
 
-SPEC = Spec(
+SPEC = ArchitectureSpec(
     name="segformer",
     title="SegFormer",
     reference="Xie et al. 2021, arXiv:2105.15203",

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_melanoma.models.blocks.options import P2, SimpleCNNConfig
-from napari_melanoma.models.zoo import Spec
+from napari_melanoma.models.blocks.options import P2_REFERENCE, SimpleCNNConfig
+from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
-SPEC = Spec(
+SPEC = ArchitectureSpec(
     name="simple_cnn",
     title="Simple CNN (P2)",
-    reference=f"{P2}, table 1",
+    reference=f"{P2_REFERENCE}, table 1",
     config=SimpleCNNConfig,
     small={"channels": 4, "hidden": 32, "grid": 8, "mask_size": 32},
 )

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from napari_melanoma.core.config import Config, FilledIn
-from napari_melanoma.models.zoo import Spec
+from napari_melanoma.core.config import Computed, Config
+from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
-Network = Literal[
+SmpArchitecture = Literal[
     "Unet",
     "UnetPlusPlus",
     "MAnet",
@@ -26,12 +26,12 @@ Network = Literal[
     "Segformer",
     "DPT",
 ]
-OURS = ("encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params")
+RESERVED_ARGUMENTS = ("encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params")
 
 
-def _none_of_ours(arguments: dict[str, Any]) -> dict[str, Any]:
+def _check_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     """Refuse arguments that this package decides: what goes in and out, and where weights come from."""
-    if taken := sorted(set(arguments) & set(OURS)):
+    if taken := sorted(set(arguments) & set(RESERVED_ARGUMENTS)):
         raise ValueError(f"{', '.join(taken)} cannot be set here: use encoder, classes and model.start")
     return arguments
 
@@ -43,12 +43,12 @@ class SmpConfig(Config):
     (256 with ``encoder_output_stride = 32``).
     """
 
-    network: Network = Field("FPN", description="its class in segmentation-models-pytorch")
+    network: SmpArchitecture = Field("FPN", description="its class in segmentation-models-pytorch")
     encoder: str = Field("tf_efficientnet_lite0", description="an encoder of segmentation-models-pytorch or timm")
-    arguments: Annotated[dict[str, Any], AfterValidator(_none_of_ours)] = Field(
+    arguments: Annotated[dict[str, Any], AfterValidator(_check_arguments)] = Field(
         default_factory=dict, description="further arguments of that class by its own names"
     )
-    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
 
     @property
     def least_size(self) -> int:
@@ -57,7 +57,7 @@ class SmpConfig(Config):
         return 8 * stride if self.network == "PAN" and isinstance(stride, int) else 32
 
 
-SPEC = Spec(
+SPEC = ArchitectureSpec(
     name="smp",
     title="Any of segmentation-models-pytorch",
     reference="Iakubovskii 2019, https://github.com/qubvel-org/segmentation_models.pytorch",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from napari_melanoma.models.blocks.options import Upsampling, UShapeConfig
-from napari_melanoma.models.zoo import Spec
+from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,7 +25,7 @@ class PlainUNetConfig(UShapeConfig):
     )
 
 
-SPEC = Spec(
+SPEC = ArchitectureSpec(
     name="unet_p4",
     title="U-Net (classical)",
     reference="Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28",
@@ -39,6 +39,6 @@ def build(config: PlainUNetConfig) -> nn.Module:
 
     Returns float (batch, 3, row, column), sides divisible by 2^depth, to logits (batch, class, row, column).
     """
-    from napari_melanoma.models.blocks.convolutions import UShape, plain_block
+    from napari_melanoma.models.blocks.convolutions import UShapeNetwork, choose_plain_block
 
-    return UShape(config, plain_block(config))
+    return UShapeNetwork(config, choose_plain_block(config))

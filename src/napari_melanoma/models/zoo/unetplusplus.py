@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from napari_melanoma.core.config import Config, FilledIn
-from napari_melanoma.models.zoo import Spec
+from napari_melanoma.core.config import Computed, Config
+from napari_melanoma.models.zoo import ArchitectureSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,10 +20,10 @@ class UNetPlusPlusConfig(Config):
     decoder_channels: tuple[int, ...] = Field(
         (256, 128, 64, 32, 16), min_length=3, max_length=5, description="channels of each decoder level, deepest first"
     )
-    classes: Annotated[int, FilledIn()] = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
 
 
-SPEC = Spec(
+SPEC = ArchitectureSpec(
     name="unetplusplus",
     title="U-Net++ (dense)",
     reference="Zhou et al. 2018, doi:10.1007/978-3-030-00889-5_1",

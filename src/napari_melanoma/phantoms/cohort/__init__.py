@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from napari_melanoma.phantoms.cohort.law import LAW, CohortConfig, Patient, RiskLaw, draw_patients
+from napari_melanoma.phantoms.cohort.risk_law import LAW, CohortConfig, Patient, RiskLaw, draw_patients
 
 __all__ = ["LAW", "CohortConfig", "Patient", "RiskLaw", "draw_patients"]

@@ -22,24 +22,24 @@ from napari_melanoma.core.errors import DataSetError, MelanomaError
 from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.data.dataset import gathered, write_dataset_table
-from napari_melanoma.phantoms.cohort.law import (
+from napari_melanoma.data.dataset import assemble_folder, write_dataset_table
+from napari_melanoma.phantoms.cohort.risk_law import (
     LAW,
     NECROTIC_FROM_MM,
     SITES,
     CohortConfig,
     Patient,
-    answers,
     area_under_curve,
+    collect_risk_factors,
     draw_patients,
-    expected_areas,
-    facts_of,
+    expected_aucs,
+    optimal_scores,
 )
-from napari_melanoma.phantoms.slide.config import CLASS_OF, Kind, SlidePhantomConfig
-from napari_melanoma.phantoms.slide.files import told
+from napari_melanoma.phantoms.slide.config import CLASS_OF, SlidePhantomConfig, TissueKind
+from napari_melanoma.phantoms.slide.files import describe_slide_truth
 from napari_melanoma.phantoms.slide.ground import label_pixels
-from napari_melanoma.phantoms.slide.plan import DEEPEST, SlidePlan, plan_slide
-from napari_melanoma.phantoms.slide.render import draw, is_glass
+from napari_melanoma.phantoms.slide.plan import MAX_DEPTH_SHARE, PhantomSlidePlan, plan_slide
+from napari_melanoma.phantoms.slide.render import draw_region, is_glass
 
 FORMAT = 1
 
@@ -63,17 +63,17 @@ def write_cohort(config: CohortConfig, out: Path, processes: int = 1, run: RunCo
     """
     run = run or RunContext()
     patients = draw_patients(config)
-    with gathered(out) as place:
-        _begin(config, place)
-        missing = [patient for patient in patients if not _image(place, patient).exists()]
+    with assemble_folder(out) as place:
+        _write_or_check_config(config, place)
+        missing = [patient for patient in patients if not _image_path(place, patient).exists()]
         total, done = len(patients), len(patients) - len(missing)
-        for _ in each_done(partial(write_patient, config=config, place=place), missing, processes, run):
+        for _ in run_tasks(partial(write_patient, config=config, place=place), missing, processes, run):
             done += 1
             run.report(Progress(done, total, "drawing patients"))
-        shown = _with_slides(config, patients)
+        shown = _choose_slide_patients(config, patients)
         unseen = [patient for patient in shown if not (place / "slides" / f"{patient.name}.tif").exists()]
         for number, _ in enumerate(
-            each_done(partial(write_slide_of, config=config, place=place), unseen, processes, run)
+            run_tasks(partial(write_patient_slide, config=config, place=place), unseen, processes, run)
         ):
             run.report(Progress(number + 1, len(unseen), "drawing whole slides"))
         _write_tables(config, patients, shown, place)
@@ -86,30 +86,30 @@ def write_patient(patient: Patient, config: CohortConfig, place: Path) -> None:
 
     patch = draw_patch(patient, config)
     write_json(place / "truth" / f"{patient.name}.json", patch.truth)
-    write_mask(place / "tumour" / f"{patient.name}.png", patch.tumour)
+    write_mask(place / "tumour" / f"{patient.name}.png", patch.tumor)
     if patch.necrosis.any():
-        write_mask(_mask(place, patient), patch.necrosis)
-    write_rgb(_image(place, patient), patch.rgb)
+        write_mask(_mask_path(place, patient), patch.necrosis)
+    write_rgb(_image_path(place, patient), patch.rgb)
 
 
-def write_slide_of(patient: Patient, config: CohortConfig, place: Path) -> None:
+def write_patient_slide(patient: Patient, config: CohortConfig, place: Path) -> None:
     """Draw the whole slide of a patient, with its truth and outlines."""
     from napari_melanoma.phantoms.slide.files import write_slide
 
-    write_slide(slide_config(patient, config), place / "slides", patient.name)
+    write_slide(make_slide_config(patient, config), place / "slides", patient.name)
 
 
-def _image(place: Path, patient: Patient) -> Path:
+def _image_path(place: Path, patient: Patient) -> Path:
     """Where a patch is."""
     return place / "images" / f"{patient.name}.png"
 
 
-def _mask(place: Path, patient: Patient) -> Path:
+def _mask_path(place: Path, patient: Patient) -> Path:
     """Where the outline of what decides is."""
     return place / "masks" / f"{patient.name}.png"
 
 
-def _begin(config: CohortConfig, place: Path) -> None:
+def _write_or_check_config(config: CohortConfig, place: Path) -> None:
     """Note which cohort is gathered, or refuse to go on with another."""
     path = place / "cohort.json"
     asked = {"format": FORMAT, "config": config.model_dump(mode="json")}
@@ -128,7 +128,7 @@ def _begin(config: CohortConfig, place: Path) -> None:
     write_json(path, asked)
 
 
-def _with_slides(config: CohortConfig, patients: tuple[Patient, ...]) -> list[Patient]:
+def _choose_slide_patients(config: CohortConfig, patients: tuple[Patient, ...]) -> list[Patient]:
     """Those kept back who get a whole slide: the first with and the first without a metastasis in turn."""
     sides = [[one for one in patients if one.split == "test" and one.metastasis == event] for event in (True, False)]
     longest = max(map(len, sides))
@@ -140,24 +140,26 @@ def _write_tables(config: CohortConfig, patients: tuple[Patient, ...], shown: li
     """Write what is known of all patients, and apart from that what nobody may learn from."""
     truths = [read_json(place / "truth" / f"{patient.name}.json") for patient in patients]
     rows = [
-        _row(patient, truth, _mask(place, patient).exists()) for patient, truth in zip(patients, truths, strict=True)
+        _dataset_row(patient, truth, _mask_path(place, patient).exists())
+        for patient, truth in zip(patients, truths, strict=True)
     ]
     write_dataset_table(place / "dataset.csv", rows)
-    _write_csv(place / "truth.csv", [_truth(one, truth) for one, truth in zip(patients, truths, strict=True)])
+    _write_csv(place / "truth.csv", [_truth_row(one, truth) for one, truth in zip(patients, truths, strict=True)])
     if shown:
         known = {row["image_id"]: row for row in rows}
-        columns = ("image_id", "patient_id", *_TOLD)
+        columns = ("image_id", "patient_id", *_CLINICAL_COLUMNS)
         told = [{name: known[patient.name][name] for name in columns} for patient in shown]
         _write_csv(place / "slides" / "patients.csv", told)
     write_json(
-        place / "cohort.json", {"format": FORMAT, "config": config.model_dump(mode="json"), **story(config, patients)}
+        place / "cohort.json",
+        {"format": FORMAT, "config": config.model_dump(mode="json"), **describe_cohort(config, patients)},
     )
 
 
-_TOLD = ("age", "sex", "site", "depth_mm", "ulceration", "mitoses_per_mm2", "clark")
+_CLINICAL_COLUMNS = ("age", "sex", "site", "depth_mm", "ulceration", "mitoses_per_mm2", "clark")
 
 
-def _row(patient: Patient, truth: Mapping[str, Any], marked: bool) -> dict[str, str]:
+def _dataset_row(patient: Patient, truth: Mapping[str, Any], marked: bool) -> dict[str, str]:
     """A row of ``dataset.csv``: what a clinic would know."""
     mpp = f"{truth['patch']['mpp']:.6g}"
     return {
@@ -187,7 +189,7 @@ def _row(patient: Patient, truth: Mapping[str, Any], marked: bool) -> dict[str, 
     }
 
 
-def _truth(patient: Patient, truth: Mapping[str, Any]) -> dict[str, str]:
+def _truth_row(patient: Patient, truth: Mapping[str, Any]) -> dict[str, str]:
     """A row of ``truth.csv``: what only the law knows."""
     return {
         "patient_id": patient.name,
@@ -206,34 +208,34 @@ def _write_csv(path: Path, rows: Iterable[dict[str, str]]) -> None:
         atomic_file(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
-        CsvWriter(file).dicts(list(found[0]), found)
+        CsvWriter(file).write_dicts(list(found[0]), found)
 
 
 UM = 1000.0
 # Glass and keratin above the surface, and tissue below the deepest point, that are in view too.
 ABOVE_MM, BELOW_MM = 0.2, 0.05
 _BLOCK = 512
-_TUMOUR = 3
+_TUMOR = 3
 
 
 @dataclass(frozen=True)
-class Patch:
+class CohortPatch:
     """A patch: ``rgb`` uint8 (row, column, channel), ``necrosis`` and ``tumour`` bool (row, column), and its truth."""
 
     rgb: NDArray[np.uint8]
     necrosis: NDArray[np.bool_]
-    tumour: NDArray[np.bool_]
+    tumor: NDArray[np.bool_]
     truth: dict[str, Any]
 
 
-def slide_config(patient: Patient, config: CohortConfig) -> SlidePhantomConfig:
+def make_slide_config(patient: Patient, config: CohortConfig) -> SlidePhantomConfig:
     """Say which slide a patient has.
 
     ``config``: says how fine the patches are; the slide's pixels are a whole part of theirs. One section with one
     melanoma; of those who are kept back in a look that is never trained on.
     """
-    mpp = config.patch_mm * UM / config.patch_px / coarsening(config)
-    depth_mm = max(4.0, patient.depth_mm / DEEPEST + 0.1)
+    mpp = config.patch_mm * UM / config.patch_px / downsample_factor(config)
+    depth_mm = max(4.0, patient.depth_mm / MAX_DEPTH_SHARE + 0.1)
     size = tuple(int(np.ceil(side * UM / mpp)) for side in (1.15 * depth_mm + 1.8, 6.4))
     values = {
         "seed": patient.seed,
@@ -252,7 +254,7 @@ def slide_config(patient: Patient, config: CohortConfig) -> SlidePhantomConfig:
     return SlidePhantomConfig.parse(values, patient.name)
 
 
-def coarsening(config: CohortConfig) -> int:
+def downsample_factor(config: CohortConfig) -> int:
     """Side of a pixel of the patch in pixels of the slide, which are at most a micrometre wide.
 
     1 or more.
@@ -260,18 +262,20 @@ def coarsening(config: CohortConfig) -> int:
     return int(np.ceil(config.patch_mm * UM / config.patch_px))
 
 
-def draw_patch(patient: Patient, config: CohortConfig) -> Patch:
+def draw_patch(patient: Patient, config: CohortConfig) -> CohortPatch:
     """Draw the patch of a patient.
 
     With the truth of the slide, as JSON takes it.
     """
-    plan = plan_slide(slide_config(patient, config))
-    known = told(plan)
-    box, fits = patch_box(plan, config)
-    step = coarsening(config)
-    rgb = _mean(_drawn(plan, Box(box.top * step, box.left * step, box.height * step, box.width * step)), step)
+    plan = plan_slide(make_slide_config(patient, config))
+    known = describe_slide_truth(plan)
+    box, fits = choose_patch_box(plan, config)
+    step = downsample_factor(config)
+    rgb = _downsample(
+        _render_box(plan, Box(box.top * step, box.left * step, box.height * step, box.width * step)), step
+    )
     labels = label_pixels(plan.sections[0], box, step)
-    necrosis = labels == Kind.NECROSIS
+    necrosis = labels == TissueKind.NECROSIS
     truth = {
         "slide": known,
         "patch": {"top": box.top, "left": box.left, "side_px": config.patch_px, "mpp": step * plan.config.mpp},
@@ -279,10 +283,10 @@ def draw_patch(patient: Patient, config: CohortConfig) -> Patch:
         "necrosis_in_view_mm2": round(float(necrosis.sum()) * (step * plan.config.mpp / UM) ** 2, 5),
         "clark": known["sections"][0]["lesions"][0]["clark_level"],
     }
-    return Patch(rgb, necrosis, CLASS_OF[labels] == _TUMOUR, truth)
+    return CohortPatch(rgb, necrosis, CLASS_OF[labels] == _TUMOR, truth)
 
 
-def patch_box(plan: SlidePlan, config: CohortConfig) -> tuple[Box, bool]:
+def choose_patch_box(plan: PhantomSlidePlan, config: CohortConfig) -> tuple[Box, bool]:
     """Choose what a patch shows.
 
     Its upper edge lies 0.2 mm above the upper end of the line along which the thickness is measured, and the middle of
@@ -293,8 +297,8 @@ def patch_box(plan: SlidePlan, config: CohortConfig) -> tuple[Box, bool]:
     """
     (section,) = plan.sections
     (lesion,) = section.lesions
-    assert lesion.measure is not None  # a melanoma
-    ends = section.frame.to_slide(*np.array(lesion.measure).T) / (config.patch_mm * UM / config.patch_px)
+    assert lesion.depth_line is not None  # a melanoma
+    ends = section.frame.to_slide(*np.array(lesion.depth_line).T) / (config.patch_mm * UM / config.patch_px)
     (left, top), (right, bottom) = ends
     per_mm = config.patch_px / config.patch_mm
     room = config.patch_px - (ABOVE_MM + BELOW_MM) * per_mm
@@ -303,7 +307,7 @@ def patch_box(plan: SlidePlan, config: CohortConfig) -> tuple[Box, bool]:
     return Box(int(top - ABOVE_MM * per_mm), int(column), config.patch_px, config.patch_px), bool(seen == 1.0)
 
 
-def _drawn(plan: SlidePlan, box: Box) -> NDArray[np.uint8]:
+def _render_box(plan: PhantomSlidePlan, box: Box) -> NDArray[np.uint8]:
     """Pixels of the slide, in blocks: larger ones than those of a pyramid, for each is drawn once."""
     rgb = np.empty((box.height, box.width, 3), np.uint8)
     rgb[:] = plan.look.stain.glass
@@ -312,11 +316,11 @@ def _drawn(plan: SlidePlan, box: Box) -> NDArray[np.uint8]:
             height, width = min(_BLOCK, box.height - top), min(_BLOCK, box.width - left)
             part = Box(box.top + top, box.left + left, height, width)
             if not is_glass(plan, 0, part):
-                rgb[top : top + height, left : left + width] = draw(plan, part)
+                rgb[top : top + height, left : left + width] = draw_region(plan, part)
     return rgb
 
 
-def _mean(rgb: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+def _downsample(rgb: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
     """Mean of squares of ``step`` by ``step`` pixels."""
     rows, columns = rgb.shape[0] // step, rgb.shape[1] // step
     total = rgb.reshape(rows, step, columns, step, 3).sum(axis=(1, 3), dtype=np.uint32)
@@ -324,10 +328,10 @@ def _mean(rgb: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
 
 
 Task = TypeVar("Task")
-_PATIENCE_S = 0.5
+_POLL_INTERVAL_S = 0.5
 
 
-def each_done(work: Callable[[Task], None], tasks: Sequence[Task], processes: int, run: RunContext) -> Iterator[Task]:
+def run_tasks(work: Callable[[Task], None], tasks: Sequence[Task], processes: int, run: RunContext) -> Iterator[Task]:
     """Do tasks that do not depend on each other, and tell of each when it is done.
 
     Yields the tasks, in the order in which they are done.
@@ -338,12 +342,12 @@ def each_done(work: Callable[[Task], None], tasks: Sequence[Task], processes: in
             work(task)
             yield task
         return
-    pool = ProcessPoolExecutor(min(processes, len(tasks)), get_context("spawn"), _begin_worker)
+    pool = ProcessPoolExecutor(min(processes, len(tasks)), get_context("spawn"), _initialize_worker)
     try:
         waiting = {pool.submit(work, task): task for task in tasks}
         while waiting:
             run.check()
-            done, _ = wait(waiting, _PATIENCE_S, FIRST_COMPLETED)
+            done, _ = wait(waiting, _POLL_INTERVAL_S, FIRST_COMPLETED)
             for future in done:
                 future.result()
                 yield waiting.pop(future)
@@ -356,21 +360,23 @@ def each_done(work: Callable[[Task], None], tasks: Sequence[Task], processes: in
         pool.shutdown(cancel_futures=True)
 
 
-def _begin_worker() -> None:
+def _initialize_worker() -> None:
     """Leave Ctrl+C to the process that started this one, and let others have the machine first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(5)
 
 
-_PATCH = (
+_PATCH_TEXT = (
     "the upper edge lies 0.2 mm above the surface end of the line of measure, the middle of that line in the middle "
     "column; of a melanoma too thick for 3 mm the deepest point is out of view (depth_in_view 0)"
 )
-_LOOKS = "split train: looks of the family 'train'; split test: looks of the family 'test', which training never sees"
+_LOOKS_TEXT = (
+    "split train: looks of the family 'train'; split test: looks of the family 'test', which training never sees"
+)
 
 
-def story(config: CohortConfig, patients: tuple[Patient, ...]) -> dict[str, Any]:
+def describe_cohort(config: CohortConfig, patients: tuple[Patient, ...]) -> dict[str, Any]:
     """Tell how a cohort came about.
 
     Of dicts, lists, strings and numbers. ``bayes_auc`` is what the best answers reach in a cohort without end, by what
@@ -386,11 +392,11 @@ def story(config: CohortConfig, patients: tuple[Patient, ...]) -> dict[str, Any]
         "labels": "shuffled within each fold and split: nothing can be learnt"
         if config.random_labels
         else "drawn from the law",
-        "bayes_auc": {name: chance or value for name, value in expected_areas().items()},
-        "auc_of_these": _areas(patients),
-        "auc_of_test": _areas(tuple(patient for patient in patients if patient.split == "test")),
-        "patch": _PATCH,
-        "looks": _LOOKS,
+        "bayes_auc": {name: chance or value for name, value in expected_aucs().items()},
+        "auc_of_these": _optimal_aucs(patients),
+        "auc_of_test": _optimal_aucs(tuple(patient for patient in patients if patient.split == "test")),
+        "patch": _PATCH_TEXT,
+        "looks": _LOOKS_TEXT,
         "files": {
             "masks": "necrosis, 0 and 255, of patients who have some in view",
             "tumour": "the tumour, 0 and 255",
@@ -400,9 +406,11 @@ def story(config: CohortConfig, patients: tuple[Patient, ...]) -> dict[str, Any]
     }
 
 
-def _areas(patients: tuple[Patient, ...]) -> dict[str, float | None]:
+def _optimal_aucs(patients: tuple[Patient, ...]) -> dict[str, float | None]:
     """Areas under the curve of the best answers on some patients."""
     if not patients:
         return {}
     truth = np.array([patient.metastasis for patient in patients])
-    return {name: area_under_curve(answer, truth) for name, answer in answers(facts_of(patients)).items()}
+    return {
+        name: area_under_curve(answer, truth) for name, answer in optimal_scores(collect_risk_factors(patients)).items()
+    }

@@ -7,24 +7,24 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.phantoms.lesion.artefacts import Light
-from napari_melanoma.phantoms.lesion.skin import Tissue
-from napari_melanoma.phantoms.lesion.traits import VEIL, CameraTraits, PhantomModality, encode, reflectance
-from napari_melanoma.phantoms.plane import Map, Plane, noise, ramp, stream
+from napari_melanoma.phantoms.lesion.artifacts import Light
+from napari_melanoma.phantoms.lesion.skin import SkinTissue
+from napari_melanoma.phantoms.lesion.traits import VEIL, CameraTraits, PhantomModality, encode_srgb, reflectance
+from napari_melanoma.phantoms.plane import Map, Plane, noise, ramp, random_stream
 
 # Radius of the round field over the width of the view.
 APERTURE = 0.485
 
 
-def look_at(tissue: Tissue, plane: Plane, traits: CameraTraits, modality: PhantomModality, seed: int) -> Light:
+def illuminate(tissue: SkinTissue, plane: Plane, traits: CameraTraits, modality: PhantomModality, seed: int) -> Light:
     """Give the light that comes back from the skin, before anything lies on it.
 
     ``plane``: its pixels. Returns float32 linear sRGB (row, column, channel).
     """
     light = reflectance(tissue.melanin, tissue.blood)
-    light += tissue.veil[..., None] * (_veil_light(tissue) - light)
+    light += tissue.veil[..., None] * (_veil_color(tissue) - light)
     if modality == "macroscopic" or traits.shine > 0:
-        rng = stream(seed, "camera", "relief")
+        rng = random_stream(seed, "camera", "relief")
         shade, glint = _relief(tissue.relief_mm, plane, rng)
         light *= shade[..., None]
         light += np.float32(0.35 * traits.shine) * glint[..., None]
@@ -37,16 +37,16 @@ def expose(light: Light, plane: Plane, traits: CameraTraits, seed: int) -> NDArr
     ``light``: float32 linear sRGB (row, column, channel) of the scene in even light; changed in place. ``plane``: its
     pixels. Returns uint8 sRGB (row, column, channel).
     """
-    light *= _illumination(plane, traits, stream(seed, "camera", "light"))[..., None]
-    light *= _white_balance(traits.cast, stream(seed, "camera", "cast"))
+    light *= _illumination(plane, traits, random_stream(seed, "camera", "light"))[..., None]
+    light *= _white_balance(traits.cast, random_stream(seed, "camera", "cast"))
     if traits.aperture:
         light *= _aperture(plane)[..., None]
         light += np.float32(0.004)
-    light = _blurred(light, traits.blur_mm / plane.pixel_mm)
-    return encode(_noisy(light, traits.noise, stream(seed, "camera", "noise")))
+    light = _blur(light, traits.blur_mm / plane.pixel_mm)
+    return encode_srgb(_add_noise(light, traits.noise, random_stream(seed, "camera", "noise")))
 
 
-def _veil_light(tissue: Tissue) -> NDArray[np.float32]:
+def _veil_color(tissue: SkinTissue) -> NDArray[np.float32]:
     """Colour of the veil, darker on darker skin."""
     melanin, blood = (np.full((1, 1), value, np.float32) for value in tissue.base)
     return VEIL * (np.float32(0.15) + np.float32(1.5) * reflectance(melanin, blood).mean())
@@ -88,7 +88,7 @@ def _aperture(plane: Plane) -> Map:
     return ramp(radius, edge * 1.012, edge * 0.985)
 
 
-def _blurred(light: Light, sigma_px: float) -> Light:
+def _blur(light: Light, sigma_px: float) -> Light:
     """Blur; under 0.2 pixels there is nothing to see."""
     from scipy.ndimage import gaussian_filter
 
@@ -97,7 +97,7 @@ def _blurred(light: Light, sigma_px: float) -> Light:
     return np.stack([gaussian_filter(channel, sigma_px, truncate=3) for channel in np.moveaxis(light, -1, 0)], axis=-1)
 
 
-def _noisy(light: Light, amount: float, rng: np.random.Generator) -> Light:
+def _add_noise(light: Light, amount: float, rng: np.random.Generator) -> Light:
     """Noise that grows with the root of the light, mostly the same in the three channels."""
     if amount == 0:
         return light

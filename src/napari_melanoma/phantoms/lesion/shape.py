@@ -18,7 +18,7 @@ _HARMONICS = 40
 
 
 @dataclass(frozen=True)
-class Outline:
+class LesionOutline:
     """A curve r(angle) around ``centre_mm`` (y, x), in an ellipse's frame turned by ``rotation`` (radians) and sheared.
 
     ``radii`` (4096,) holds r over the mean radius, at equal steps of the angle, such that the enclosed area is
@@ -27,7 +27,7 @@ class Outline:
     ``softness`` (4096,) is the local width of the fading border over its mean.
     """
 
-    centre_mm: tuple[float, float]
+    center_mm: tuple[float, float]
     diameter_mm: float
     elongation: float
     rotation: float
@@ -47,19 +47,19 @@ class Outline:
         return self.diameter_mm * stretch, self.diameter_mm / stretch
 
     @cached_property
-    def reach_mm(self) -> float:
+    def radius_mm(self) -> float:
         """Radius of a disc around the centre that holds the curve."""
         bend = float(np.abs(self.shears).sum(axis=(1, 2)).max()) * self.diameter_mm
         return float(self.radii.max()) * self.axes_mm[0] / 2 + bend
 
-    def depth(self, plane: Plane) -> tuple[Map, Map, Map]:
+    def depth_maps(self, plane: Plane) -> tuple[Map, Map, Map]:
         """Say how deep each pixel lies inside.
 
         ``plane``: the pixels. Three float32 (row, column): depth in mm, positive inside and 0 on the curve (exact
         there, and elsewhere to first order); the distance from the centre over that of the curve; the softness of the
         border there.
         """
-        y, x = plane.y[:, None] - self.centre_mm[0], plane.x[None] - self.centre_mm[1]
+        y, x = plane.y[:, None] - self.center_mm[0], plane.x[None] - self.center_mm[1]
         cosine, sine = math.cos(self.rotation), math.sin(self.rotation)
         along, across = x * cosine + y * sine, y * cosine - x * sine
         along = along + self._bend(across, 0)
@@ -67,7 +67,7 @@ class Outline:
         half_length, half_width = (axis / 2 for axis in self.axes_mm)
         u, v = along / np.float32(half_length), across / np.float32(half_width)
         r, angle = np.hypot(u, v), np.arctan2(v, u)
-        curve, slope, softness = (self._at(angle, table) for table in self._tables())
+        curve, slope, softness = (self._interpolate(angle, table) for table in self._tables())
         depth = (curve - r) * np.float32(self.diameter_mm / 2) / np.sqrt(1 + slope * slope)
         return depth, r / curve, softness
 
@@ -85,7 +85,7 @@ class Outline:
         return self.radii, slope, self.softness
 
     @staticmethod
-    def _at(angle: Map, table: NDArray) -> Map:
+    def _interpolate(angle: Map, table: NDArray) -> Map:
         """Look up a periodic table by angle, linear between its samples."""
         position = np.mod(angle / np.float32(2 * math.pi), np.float32(1)) * np.float32(_SAMPLES)
         first = position.astype(np.int32)
@@ -94,24 +94,26 @@ class Outline:
         return values[first] * (1 - share) + values[first + 1] * share
 
 
-def draw_outline(traits: LesionTraits, rng: np.random.Generator) -> Outline:
+def draw_outline(traits: LesionTraits, rng: np.random.Generator) -> LesionOutline:
     """Draw the outline of a lesion around the origin."""
     order = np.arange(1, _HARMONICS + 1)
     waves = rng.standard_normal((2, _HARMONICS))
     rotation = rng.uniform(0, math.pi)
     lobes = np.where(order % 2, 0.12, 0.05) * (order <= 5) * (0.15 + traits.asymmetry) / order
     notches = 0.032 * (0.15 + traits.irregularity) * (order > 5) / (order / 6.0) ** 1.1
-    ragged = np.exp(0.45 * _series(rng.standard_normal((2, 3)) / math.sqrt(3), order[:3]))
-    log_radii = _series(waves * lobes, order) + np.clip(ragged, 0.4, 1.7) * _series(waves * notches, order)
+    ragged = np.exp(0.45 * _fourier_series(rng.standard_normal((2, 3)) / math.sqrt(3), order[:3]))
+    log_radii = _fourier_series(waves * lobes, order) + np.clip(ragged, 0.4, 1.7) * _fourier_series(
+        waves * notches, order
+    )
     radii = np.exp(log_radii - log_radii.mean())
     radii /= math.sqrt(np.mean(radii**2))
-    softness = np.exp(0.35 * _series(rng.standard_normal((2, 4)) / 2, order[:4]))
+    softness = np.exp(0.35 * _fourier_series(rng.standard_normal((2, 4)) / 2, order[:4]))
     strength = 0.012 + 0.018 * max(traits.asymmetry, traits.irregularity)
     shears = strength * rng.standard_normal((2, 2, 3)).clip(-2, 2) / np.sqrt([1, 2, 3])
-    return Outline((0.0, 0.0), traits.diameter_mm, traits.elongation, rotation, radii, shears, softness)
+    return LesionOutline((0.0, 0.0), traits.diameter_mm, traits.elongation, rotation, radii, shears, softness)
 
 
-def _series(coefficients: NDArray, order: NDArray) -> NDArray:
+def _fourier_series(coefficients: NDArray, order: NDArray) -> NDArray:
     """Sum of cosines and sines of the angle, (4096,)."""
     phases = order[:, None] * _ANGLES
     waves = coefficients[0][:, None] * np.cos(phases) + coefficients[1][:, None] * np.sin(phases)

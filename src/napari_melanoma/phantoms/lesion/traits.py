@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
-from napari_melanoma.phantoms.plane import Map, stream
+from napari_melanoma.phantoms.plane import Map, random_stream
 
 PhantomModality = Literal["dermoscopic", "macroscopic"]
 Structure = Literal["network", "globules", "homogeneous"]
@@ -20,7 +20,7 @@ Side = Annotated[int, Field(ge=16, le=8192)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class LesionOptions(Config):
+class PhantomLesionOptions(Config):
     """How each lesion looks; ``None`` is drawn from the seed, for each lesion anew."""
 
     diameter_mm: Annotated[float, Field(ge=0.5, le=60)] | None = Field(
@@ -53,7 +53,7 @@ class SkinOptions(Config):
     redness: Share | None = Field(None, description="red areas, which are no lesion")
 
 
-class ArtefactOptions(Config):
+class ArtifactOptions(Config):
     """What lies on the skin and is no lesion; ``None`` is drawn from the seed."""
 
     hairs: Annotated[int, Field(ge=0, le=200)] | None = Field(None, description="number of hairs")
@@ -86,9 +86,9 @@ class LesionPhantomConfig(Config):
     field_mm: Annotated[float, Field(ge=5, le=200)] | None = Field(None, description="width of the view in mm")
     skin_type: Annotated[int, Field(ge=1, le=6)] | None = Field(None, description="Fitzpatrick I to VI as 1 to 6")
     lesions: int = Field(1, ge=0, le=12, description="how many lesions, 0 for none")
-    lesion: LesionOptions = LesionOptions()
+    lesion: PhantomLesionOptions = PhantomLesionOptions()
     skin: SkinOptions = SkinOptions()
-    artefacts: ArtefactOptions = ArtefactOptions()
+    artefacts: ArtifactOptions = ArtifactOptions()
     camera: CameraOptions = CameraOptions()
 
 
@@ -134,7 +134,7 @@ def typology_angle(linear: NDArray) -> NDArray:
 
 
 @cache
-def melanin_for(angle: float, blood: float) -> float:
+def find_melanin(angle: float, blood: float) -> float:
     """Melanin that gives skin with this much blood the typology angle, by inverse interpolation.
 
     ``angle``: degrees.
@@ -144,18 +144,18 @@ def melanin_for(angle: float, blood: float) -> float:
     return float(np.interp(-angle, -angles, melanin))
 
 
-def encode(linear: NDArray[np.float32]) -> NDArray[np.uint8]:
+def encode_srgb(linear: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Encode linear light as sRGB (IEC 61966-2-1), through a table.
 
     ``linear``: float32 of any shape, clipped to 0 to 1. Returns uint8 of the same shape.
     """
     steps = 1 << 13
     index = np.clip(linear * np.float32(steps - 1) + np.float32(0.5), 0, steps - 1).astype(np.uint16)
-    return _encoding(steps)[index]
+    return _srgb_table(steps)[index]
 
 
 @cache
-def _encoding(steps: int) -> NDArray[np.uint8]:
+def _srgb_table(steps: int) -> NDArray[np.uint8]:
     """Table from linear to 8-bit sRGB."""
     linear = np.linspace(0, 1, steps)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
@@ -202,7 +202,7 @@ class SkinTraits:
 
 
 @dataclass(frozen=True)
-class ArtefactTraits:
+class ArtifactTraits:
     """What lies on the skin; the fields are those of ``ArtefactOptions``."""
 
     hairs: int
@@ -224,12 +224,12 @@ class CameraTraits:
     noise: float
 
 
-def scene_traits(config: LesionPhantomConfig) -> SceneTraits:
+def draw_scene_traits(config: LesionPhantomConfig) -> SceneTraits:
     """Choose the view and the skin; where a diameter is given and the view is not, the view makes room for it.
 
     Given or drawn.
     """
-    rng = stream(config.seed, "scene")
+    rng = random_stream(config.seed, "scene")
     field_mm = rng.uniform(11, 20) if config.modality == "dermoscopic" else rng.uniform(24, 42)
     room = rng.uniform(1.9, 2.9) * max(1.0, config.size[1] / config.size[0])
     if config.lesion.diameter_mm is not None:
@@ -241,12 +241,12 @@ def scene_traits(config: LesionPhantomConfig) -> SceneTraits:
     return SceneTraits(config.field_mm or field_mm, skin_type, low + share * (high - low), blood)
 
 
-def lesion_traits(config: LesionPhantomConfig, index: int, view_mm: float) -> LesionTraits:
+def draw_lesion_traits(config: LesionPhantomConfig, index: int, view_mm: float) -> LesionTraits:
     """Choose how a lesion looks.
 
     Given or drawn.
     """
-    rng = stream(config.seed, "lesion", index, "traits")
+    rng = random_stream(config.seed, "lesion", index, "traits")
     macroscopic = config.modality == "macroscopic"
     share = rng.uniform(0.2, 0.42) if macroscopic else rng.uniform(0.34, 0.62)
     drawn = {
@@ -258,37 +258,37 @@ def lesion_traits(config: LesionPhantomConfig, index: int, view_mm: float) -> Le
         "darkness": rng.beta(2.5, 2.5),
         "fade_mm": rng.uniform(0.15, 0.45) if not macroscopic else rng.uniform(0.2, 0.6),
         "structure": str(rng.choice(["network", "network", "globules", "homogeneous"])),
-        "blotches": _often(rng, 0.5),
-        "veil": _often(rng, 0.2) * (0.4 if macroscopic else 1.0),
-        "height": _often(rng, 0.6),
+        "blotches": _draw_optional(rng, 0.5),
+        "veil": _draw_optional(rng, 0.2) * (0.4 if macroscopic else 1.0),
+        "height": _draw_optional(rng, 0.6),
         "contrast": 0.4 if macroscopic else 1.0,
     }
-    values = _filled(config.lesion, drawn)
+    values = _apply_options(config.lesion, drawn)
     return LesionTraits(**values | {"centre": values.get("centre") if index == 0 else None})
 
 
-def skin_traits(config: LesionPhantomConfig) -> SkinTraits:
+def draw_skin_traits(config: LesionPhantomConfig) -> SkinTraits:
     """Choose what the skin around shows.
 
     Given or drawn.
     """
-    rng = stream(config.seed, "skin", "traits")
+    rng = random_stream(config.seed, "skin", "traits")
     macroscopic = config.modality == "macroscopic"
     drawn = {
         "mottling": rng.uniform(0.3, 1.0),
         "furrows": rng.uniform(0.4, 1.0) if macroscopic else rng.uniform(0.1, 0.7),
-        "freckles": _often(rng, 0.6 if macroscopic else 0.3),
-        "redness": _often(rng, 0.6 if macroscopic else 0.4),
+        "freckles": _draw_optional(rng, 0.6 if macroscopic else 0.3),
+        "redness": _draw_optional(rng, 0.6 if macroscopic else 0.4),
     }
-    return SkinTraits(**_filled(config.skin, drawn))
+    return SkinTraits(**_apply_options(config.skin, drawn))
 
 
-def artefact_traits(config: LesionPhantomConfig) -> ArtefactTraits:
+def draw_artifact_traits(config: LesionPhantomConfig) -> ArtifactTraits:
     """Choose what lies on the skin.
 
     Given or drawn.
     """
-    rng = stream(config.seed, "artefacts", "traits")
+    rng = random_stream(config.seed, "artefacts", "traits")
     macroscopic = config.modality == "macroscopic"
     hairs, ruler, bubbles, ink = rng.random(4)
     drawn = {
@@ -297,15 +297,15 @@ def artefact_traits(config: LesionPhantomConfig) -> ArtefactTraits:
         "bubbles": 0 if macroscopic else int(bubbles > 0.55) * int(rng.integers(2, 14)),
         "ink": bool(ink > (0.85 if macroscopic else 0.95)),
     }
-    return ArtefactTraits(**_filled(config.artefacts, drawn))
+    return ArtifactTraits(**_apply_options(config.artefacts, drawn))
 
 
-def camera_traits(config: LesionPhantomConfig) -> CameraTraits:
+def draw_camera_traits(config: LesionPhantomConfig) -> CameraTraits:
     """Choose how the picture is taken.
 
     Given or drawn.
     """
-    rng = stream(config.seed, "camera", "traits")
+    rng = random_stream(config.seed, "camera", "traits")
     macroscopic = config.modality == "macroscopic"
     drawn = {
         "aperture": bool(rng.random() > 0.55) and not macroscopic,
@@ -316,15 +316,15 @@ def camera_traits(config: LesionPhantomConfig) -> CameraTraits:
         "blur_mm": rng.uniform(0.03, 0.09) if macroscopic else rng.uniform(0.012, 0.035),
         "noise": rng.uniform(0.15, 0.6),
     }
-    return CameraTraits(**_filled(config.camera, drawn))
+    return CameraTraits(**_apply_options(config.camera, drawn))
 
 
-def _often(rng: np.random.Generator, chance: float) -> float:
+def _draw_optional(rng: np.random.Generator, chance: float) -> float:
     """An amount that is 0 unless it happens; draws two numbers either way."""
     happens, amount = rng.random(2)
     return float(0.25 + 0.75 * amount) if happens < chance else 0.0
 
 
-def _filled(options: Config, drawn: dict[str, Any]) -> dict[str, Any]:
+def _apply_options(options: Config, drawn: dict[str, Any]) -> dict[str, Any]:
     """The drawn values, replaced by those that were given."""
     return drawn | {key: value for key, value in options.model_dump().items() if value is not None}

@@ -56,7 +56,7 @@ class SectionOptions(Config):
     inflammation: Share | None = Field(None, description="clusters of lymphocytes around vessels and below lesions")
 
 
-class SlideArtefactOptions(Config):
+class SlideArtifactOptions(Config):
     """What has gone wrong with the slide."""
 
     pens: int = Field(0, ge=0, le=8, description="pen marks on the glass")
@@ -78,7 +78,7 @@ class SlidePhantomConfig(Config):
     sections: int = Field(1, ge=0, le=24, description="pieces of skin; 0 is a blank slide")
     lesions: SlideLesionOptions = SlideLesionOptions()
     section: SectionOptions = SectionOptions()
-    artefacts: SlideArtefactOptions = SlideArtefactOptions()
+    artefacts: SlideArtifactOptions = SlideArtifactOptions()
     levels: Annotated[int, Field(ge=1, le=12)] | None = Field(
         None, description="levels of the pyramid, each half the one before; by default down to one tile"
     )
@@ -87,10 +87,10 @@ class SlidePhantomConfig(Config):
 
 CLASSES = ("background", "dermis", "epidermis", "tumour")
 # From here on a label is a nest of a lesion: LESION + its index in the section.
-LESION = 32
+FIRST_LESION_LABEL = 32
 
 
-class Kind(IntEnum):
+class TissueKind(IntEnum):
     """Labels of pixels, in the order in which nothing is implied."""
 
     GLASS = 0
@@ -114,14 +114,14 @@ class Kind(IntEnum):
     NECROSIS = 18
 
 
-def _classes() -> np.ndarray:
+def _make_class_table() -> np.ndarray:
     """Give the class of each label, uint8 (256,)."""
     classes = np.ones(256, np.uint8)
-    classes[[Kind.GLASS, Kind.KERATIN, Kind.CRUST]] = 0
-    classes[Kind.EPIDERMIS] = 2
-    classes[LESION:] = 3
-    classes[Kind.NECROSIS] = 3  # dead tumour is tumour: it counts for the thickness
+    classes[[TissueKind.GLASS, TissueKind.KERATIN, TissueKind.CRUST]] = 0
+    classes[TissueKind.EPIDERMIS] = 2
+    classes[FIRST_LESION_LABEL:] = 3
+    classes[TissueKind.NECROSIS] = 3  # dead tumour is tumour: it counts for the thickness
     return classes
 
 
-CLASS_OF = _classes()
+CLASS_OF = _make_class_table()

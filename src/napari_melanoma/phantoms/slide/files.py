@@ -10,11 +10,11 @@ import numpy as np
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.files import atomic_file, write_json
-from napari_melanoma.phantoms.slide.config import LESION, Kind, SlidePhantomConfig
-from napari_melanoma.phantoms.slide.lesions import Lesion
-from napari_melanoma.phantoms.slide.plan import SectionPlan, SlidePlan, plan_slide
+from napari_melanoma.phantoms.slide.config import FIRST_LESION_LABEL, SlidePhantomConfig, TissueKind
+from napari_melanoma.phantoms.slide.lesions import PhantomLesion
+from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan, SectionPlan, plan_slide
 from napari_melanoma.phantoms.slide.render import write_pyramid
-from napari_melanoma.phantoms.slide.shapes import Floats, area, perimeter
+from napari_melanoma.phantoms.slide.shapes import Floats, polygon_area, polygon_perimeter
 
 if TYPE_CHECKING:
     from napari_melanoma.core.polygons import Polygon
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 _NAMES = {"malignant": ("Melanoma", (200, 0, 0)), "benign": ("Naevus", (150, 110, 60))}
 _LAYERS = {
-    Kind.DERMIS: ("Tissue", (255, 170, 190)),
-    Kind.KERATIN: ("Keratin", (240, 200, 120)),
-    Kind.EPIDERMIS: ("Epidermis", (140, 60, 200)),
+    TissueKind.DERMIS: ("Tissue", (255, 170, 190)),
+    TissueKind.KERATIN: ("Keratin", (240, 200, 120)),
+    TissueKind.EPIDERMIS: ("Epidermis", (140, 60, 200)),
 }
 
 
@@ -49,20 +49,20 @@ def write_slide(
 
     plan = plan_slide(config)
     files = SlidePhantomFiles(*(folder / f"{name}{suffix}" for suffix in (".tif", ".truth.json", ".geojson")))
-    write_json(files.truth, told(plan))
-    write_geojson(files.outlines, outlines(plan))
+    write_json(files.truth, describe_slide_truth(plan))
+    write_geojson(files.outlines, make_annotations(plan))
     with atomic_file(files.image) as temporary:
         write_pyramid(plan, temporary, run or RunContext())
     return files
 
 
-def told(plan: SlidePlan) -> dict[str, Any]:
+def describe_slide_truth(plan: PhantomSlidePlan) -> dict[str, Any]:
     """Tell all that is true of a slide.
 
     Of dicts, lists, strings and numbers. Positions are (row, column) in pixels of level 0, from the outer corner of the
     first pixel.
     """
-    sections = [_section(plan, section) for section in plan.sections]
+    sections = [_describe_section(plan, section) for section in plan.sections]
     malignant = [lesion for section in sections for lesion in section["lesions"] if lesion["class"] == "malignant"]
     thickest = max(malignant, key=lambda lesion: lesion["breslow_mm"], default=None)
     mpp = plan.config.mpp
@@ -80,20 +80,20 @@ def told(plan: SlidePlan) -> dict[str, Any]:
         "ulceration": bool(thickest and thickest["ulceration"]),
         "sections": sections,
         "pens": [
-            {"ink": pen.ink, "line": _pixels(pen.line, mpp), "width_px": 2 * pen.half_width_um / mpp}
+            {"ink": pen.ink, "line": _to_pixels(pen.line, mpp), "width_px": 2 * pen.half_width_um / mpp}
             for pen in plan.pens
         ],
-        "defocus": _spots(plan.defocus, mpp),
+        "defocus": _describe_spots(plan.defocus, mpp),
         "dust": len(plan.dust.x),
     }
 
 
-def _pixels(points_um: Floats, mpp: float) -> list[list[float]]:
+def _to_pixels(points_um: Floats, mpp: float) -> list[list[float]]:
     """Points (x, y) in micrometres as (row, column) in pixels."""
     return [[round(float(y) / mpp, 2), round(float(x) / mpp, 2)] for x, y in points_um]
 
 
-def _spots(spots: Any, mpp: float) -> list[dict[str, Any]]:  # noqa: ANN401 - artefacts.Spots, named there
+def _describe_spots(spots: Any, mpp: float) -> list[dict[str, Any]]:  # noqa: ANN401 - artefacts.Spots, named there
     """Round places as centres and radii."""
     return [
         {"centre": [round(float(y / mpp), 1), round(float(x / mpp), 1)], "radius_px": round(float(r / mpp), 1)}
@@ -101,7 +101,7 @@ def _spots(spots: Any, mpp: float) -> list[dict[str, Any]]:  # noqa: ANN401 - ar
     ]
 
 
-def _section(plan: SlidePlan, section: SectionPlan) -> dict[str, Any]:
+def _describe_section(plan: PhantomSlidePlan, section: SectionPlan) -> dict[str, Any]:
     """What is true of a section."""
     mpp = plan.config.mpp
     top, left, bottom, right = section.box
@@ -113,17 +113,17 @@ def _section(plan: SlidePlan, section: SectionPlan) -> dict[str, Any]:
         "rotation_deg": float(np.degrees(section.frame.angle)),
         "oblique_deg": plan.config.section.oblique_deg,
         "elastosis": section.elastosis,
-        "folds": [_pixels(line, mpp) for line in section.folds],
-        "lesions": [_lesion(plan, section, lesion) for lesion in section.lesions],
+        "folds": [_to_pixels(line, mpp) for line in section.folds],
+        "lesions": [_describe_lesion(plan, section, lesion) for lesion in section.lesions],
     }
 
 
-def _lesion(plan: SlidePlan, section: SectionPlan, lesion: Lesion) -> dict[str, Any]:
+def _describe_lesion(plan: PhantomSlidePlan, section: SectionPlan, lesion: PhantomLesion) -> dict[str, Any]:
     """What is true of a lesion."""
     mpp, request = plan.config.mpp, lesion.request
-    label = LESION + request.index
+    label = FIRST_LESION_LABEL + request.index
     own = [polygon for polygon, kind in zip(section.polygons, section.labels, strict=True) if kind == label]
-    ends = np.array(lesion.measure) if lesion.measure else np.zeros((0, 2))
+    ends = np.array(lesion.depth_line) if lesion.depth_line else np.zeros((0, 2))
     line = section.frame.to_slide(ends[:, 0], ends[:, 1])
     thickness = lesion.breslow_um
     upright = float(np.cos(np.radians(plan.config.section.oblique_deg)))
@@ -134,24 +134,24 @@ def _lesion(plan: SlidePlan, section: SectionPlan, lesion: Lesion) -> dict[str, 
         "class": request.kind,
         "breslow_mm": None if thickness is None else round(thickness / 1000, 4),
         "breslow_perpendicular_mm": None if thickness is None else round(thickness * upright / 1000, 4),
-        "breslow_line": _pixels(line, mpp),
-        "clark_level": _clark(section, lesion),
+        "breslow_line": _to_pixels(line, mpp),
+        "clark_level": _clark_level(section, lesion),
         "ulceration": lesion.ulcer is not None,
-        "at_edge": _at_edge(section, lesion),
-        "area_mm2": round(sum(map(area, own)) * (mpp / 1000) ** 2, 6),
-        "perimeter_mm": round(sum(map(perimeter, own)) * mpp / 1000, 4),
+        "at_edge": _touches_edge(section, lesion),
+        "area_mm2": round(sum(map(polygon_area, own)) * (mpp / 1000) ** 2, 6),
+        "perimeter_mm": round(sum(map(polygon_perimeter, own)) * mpp / 1000, 4),
         "box": [round(float(edge), 1) for edge in edges],
         "nests": len(own),
-        "necrosis": _necrosis(section, lesion, mpp, sum(map(area, own))),
+        "necrosis": _describe_necrosis(section, lesion, mpp, sum(map(polygon_area, own))),
         "pigment": round(request.pigment, 4),
         "mitoses_per_mm2": round(request.mitoses_per_mm2, 3) if request.kind == "malignant" else 0.0,
     }
 
 
-def _necrosis(section: SectionPlan, lesion: Lesion, mpp: float, whole_px: float) -> dict[str, Any]:
+def _describe_necrosis(section: SectionPlan, lesion: PhantomLesion, mpp: float, whole_px: float) -> dict[str, Any]:
     """Area, share of the lesion, and outlines (row, column) in pixels of what has died."""
-    dead = dead_areas(section, lesion, mpp)
-    size = sum(map(area, dead))
+    dead = necrosis_outlines(section, lesion, mpp)
+    size = sum(map(polygon_area, dead))
     return {
         "area_mm2": round(size * (mpp / 1000) ** 2, 6),
         "share": round(size / whole_px, 4) if dead else 0.0,
@@ -159,7 +159,7 @@ def _necrosis(section: SectionPlan, lesion: Lesion, mpp: float, whole_px: float)
     }
 
 
-def dead_areas(section: SectionPlan, lesion: Lesion, mpp: float) -> list[Floats]:
+def necrosis_outlines(section: SectionPlan, lesion: PhantomLesion, mpp: float) -> list[Floats]:
     """Give the outlines of a lesion's necrosis.
 
     ``mpp``: micrometres per pixel. Vertices (vertex, 2) as x, y in pixels of level 0.
@@ -167,30 +167,30 @@ def dead_areas(section: SectionPlan, lesion: Lesion, mpp: float) -> list[Floats]
     return [section.frame.to_slide(*outline.T) / mpp for outline in lesion.necrosis]
 
 
-def _at_edge(section: SectionPlan, lesion: Lesion) -> bool:
+def _touches_edge(section: SectionPlan, lesion: PhantomLesion) -> bool:
     """Whether the section's end or bottom cuts the lesion."""
     layers = section.layers
     return any(
         nest[:, 0].min() <= layers.start + 2
         or nest[:, 0].max() >= layers.end - 2
-        or bool(np.any(nest[:, 1] >= layers.at(layers.bottom, nest[:, 0]) - 2))
+        or bool(np.any(nest[:, 1] >= layers.depth_at(layers.bottom, nest[:, 0]) - 2))
         for nest in lesion.nests
     )
 
 
-def _clark(section: SectionPlan, lesion: Lesion) -> int | None:
+def _clark_level(section: SectionPlan, lesion: PhantomLesion) -> int | None:
     """Clark level by the layers that the deepest point has reached; 170 micrometres below the junction is reticular."""
-    if lesion.measure is None:
+    if lesion.depth_line is None:
         return None
-    along, deepest = np.array([lesion.measure[1][0]]), lesion.measure[1][1]
+    along, deepest = np.array([lesion.depth_line[1][0]]), lesion.depth_line[1][1]
     layers = section.layers
-    if deepest > float(layers.at(layers.fat, along)[0]):
+    if deepest > float(layers.depth_at(layers.fat, along)[0]):
         return 5
-    below = deepest - float(layers.at(layers.junction, along)[0])
+    below = deepest - float(layers.depth_at(layers.junction, along)[0])
     return 4 if below > 250 else 3 if below > 170 else 2
 
 
-def outlines(plan: SlidePlan) -> list[Annotation]:
+def make_annotations(plan: PhantomSlidePlan) -> list[Annotation]:
     """Give the outlines of a slide for QuPath: tissue, keratin, epidermis of each section, and each lesion."""
     from napari_melanoma.io.geojson import Annotation
 
@@ -199,20 +199,24 @@ def outlines(plan: SlidePlan) -> list[Annotation]:
         labelled = list(zip(section.labels, section.polygons, strict=True))
         for kind, (class_name, color) in _LAYERS.items():
             first = next(polygon for label, polygon in labelled if label == kind)
-            found.append(Annotation((_polygon(first),), class_name, color, f"{class_name} {section.index + 1}"))
+            found.append(Annotation((_make_polygon(first),), class_name, color, f"{class_name} {section.index + 1}"))
         for lesion in section.lesions:
-            own = tuple(_polygon(polygon) for label, polygon in labelled if label == LESION + lesion.request.index)
+            own = tuple(
+                _make_polygon(polygon)
+                for label, polygon in labelled
+                if label == FIRST_LESION_LABEL + lesion.request.index
+            )
             class_name, color = _NAMES[lesion.request.kind]
             name = f"{class_name} {section.index + 1}.{lesion.request.index + 1}"
             numbers = {"Breslow thickness mm": lesion.breslow_um / 1000} if lesion.breslow_um else {}
             if own:
                 found.append(Annotation(own, class_name, color, name, numbers))
-            if dead := tuple(map(_polygon, dead_areas(section, lesion, plan.config.mpp))):
+            if dead := tuple(map(_make_polygon, necrosis_outlines(section, lesion, plan.config.mpp))):
                 found.append(Annotation(dead, "Necrosis", (230, 190, 90), name.replace(class_name, "Necrosis"), {}))
     return found
 
 
-def _polygon(points: Floats) -> Polygon:
+def _make_polygon(points: Floats) -> Polygon:
     """Vertices (x, y) as an area."""
     from napari_melanoma.core.polygons import Polygon, as_ring
 

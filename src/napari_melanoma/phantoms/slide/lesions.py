@@ -7,15 +7,15 @@ from typing import Literal
 
 import numpy as np
 
-from napari_melanoma.phantoms.slide.config import LESION, Kind
-from napari_melanoma.phantoms.slide.shapes import Drawing, Floats, area, blob
-from napari_melanoma.phantoms.slide.tissue import STEP_UM, Layers, bump, wander
+from napari_melanoma.phantoms.slide.config import FIRST_LESION_LABEL, TissueKind
+from napari_melanoma.phantoms.slide.shapes import Floats, SectionDrawing, blob_outline, polygon_area
+from napari_melanoma.phantoms.slide.tissue import STEP_UM, SkinLayers, random_curve, smooth_bump
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Request:
+class PhantomLesionRequest:
     """What a lesion shall be; lengths in micrometres. ``depth_um`` is the Breslow thickness of a melanoma."""
 
     kind: Literal["malignant", "benign"]
@@ -29,7 +29,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Lesion:
+class PhantomLesion:
     """A lesion: its nests (vertex, 2) in section coordinates, and where its thickness is measured.
 
     ``measure`` holds the ends (along, depth) of the thickest place of a melanoma, from the granular layer or the
@@ -38,9 +38,9 @@ class Lesion:
     of a melanoma; ``necrosis`` are outlines of what has died inside of them.
     """
 
-    request: Request
+    request: PhantomLesionRequest
     nests: tuple[Floats, ...]
-    measure: tuple[Point, Point] | None
+    depth_line: tuple[Point, Point] | None
     ulcer: tuple[float, float] | None
     cell_um: float
     tone: float
@@ -51,87 +51,93 @@ class Lesion:
     @property
     def breslow_um(self) -> float | None:
         """Breslow thickness in micrometres."""
-        return None if self.measure is None else self.measure[1][1] - self.measure[0][1]
+        return None if self.depth_line is None else self.depth_line[1][1] - self.depth_line[0][1]
 
 
 def grow_melanoma(
-    drawing: Drawing, rng: np.random.Generator, layers: Layers, request: Request
-) -> tuple[Layers, Lesion]:
+    drawing: SectionDrawing, rng: np.random.Generator, layers: SkinLayers, request: PhantomLesionRequest
+) -> tuple[SkinLayers, PhantomLesion]:
     """Grow an invasive melanoma of exactly the thickness that is asked for.
 
     Returns the skin as the lesion changes it, and the lesion.
     """
-    healthy = _lifted(layers, rng, request)
-    ulcer = _ulcer_range(rng, request) if request.ulcerated else None
-    skin = healthy if ulcer is None else _ulcerated(drawing, rng, healthy, ulcer, request)
+    healthy = _lift_skin(layers, rng, request)
+    ulcer = _draw_ulcer_range(rng, request) if request.ulcerated else None
+    skin = healthy if ulcer is None else _add_ulcer(drawing, rng, healthy, ulcer, request)
     satellite = rng.uniform(34, 80) if request.depth_um > 600 and rng.random() < 0.3 else 0.0
     lower = _lower_border(rng, healthy, skin, request, request.depth_um - satellite)
-    label = LESION + request.index
-    _add_foot(drawing, rng, skin, lower, request)
-    nests = _bodies(skin, lower)
+    label = FIRST_LESION_LABEL + request.index
+    _add_lymphocytes(drawing, rng, skin, lower, request)
+    nests = _body_outlines(skin, lower)
     bodies = len(nests)
     if satellite:
         nests.append(_deepest_nest(rng, skin, lower, request, satellite))
-    nests += _fringe(rng, skin, lower, request)
-    measure = _thickest(skin, nests)
-    nests += _junctional(rng, skin, lower, request)
+    nests += _fringe_nests(rng, skin, lower, request)
+    measure = _breslow_line(skin, nests)
+    nests += _junctional_nests(rng, skin, lower, request)
     for nest in nests:
         drawing.add(label, nest)
     cell = float(rng.uniform(11.5, 15))
     tone, poor = float(rng.uniform(-1, 1)), float(rng.uniform(0.1, 0.5))
-    return skin, Lesion(request, tuple(nests), measure, ulcer, cell, tone, poor, bodies)
+    return skin, PhantomLesion(request, tuple(nests), measure, ulcer, cell, tone, poor, bodies)
 
 
-def _relative(layers: Layers, request: Request) -> Floats:
+def _relative_position(layers: SkinLayers, request: PhantomLesionRequest) -> Floats:
     """Position from the lesion's middle in half widths."""
     return (layers.along - request.along) / request.half_width_um
 
 
-def _lifted(layers: Layers, rng: np.random.Generator, request: Request) -> Layers:
+def _lift_skin(layers: SkinLayers, rng: np.random.Generator, request: PhantomLesionRequest) -> SkinLayers:
     """Skin over a melanoma: raised, its ridges effaced."""
-    t = _relative(layers, request)
-    lift = min(rng.uniform(0.02, 0.16) * request.depth_um, 500.0) * bump(t / 1.3)
-    thin = rng.uniform(34, 55) + 4 * wander(rng, len(t), 90)
-    effaced = 0.92 * bump(t / 1.15) ** 0.5
+    t = _relative_position(layers, request)
+    lift = min(rng.uniform(0.02, 0.16) * request.depth_um, 500.0) * smooth_bump(t / 1.3)
+    thin = rng.uniform(34, 55) + 4 * random_curve(rng, len(t), 90)
+    effaced = 0.92 * smooth_bump(t / 1.15) ** 0.5
     thickness = (layers.junction - layers.granular) * (1 - effaced) + effaced * thin
-    calm = (1 - 0.75 * bump(t / 1.2)) * layers.granular
+    calm = (1 - 0.75 * smooth_bump(t / 1.2)) * layers.granular
     keratin = layers.granular - layers.top
     granular = calm - lift
-    return layers.changed(top=granular - keratin, granular=granular, junction=granular + thickness)
+    return layers.with_upper_layers(top=granular - keratin, granular=granular, junction=granular + thickness)
 
 
-def _ulcer_range(rng: np.random.Generator, request: Request) -> tuple[float, float]:
+def _draw_ulcer_range(rng: np.random.Generator, request: PhantomLesionRequest) -> tuple[float, float]:
     """First and last position of an ulcer."""
     half = rng.uniform(0.18, 0.42) * request.half_width_um
     middle = request.along + rng.uniform(-0.25, 0.25) * request.half_width_um
     return middle - half, middle + half
 
 
-def _ulcerated(
-    drawing: Drawing, rng: np.random.Generator, layers: Layers, ulcer: tuple[float, float], request: Request
-) -> Layers:
+def _add_ulcer(
+    drawing: SectionDrawing,
+    rng: np.random.Generator,
+    layers: SkinLayers,
+    ulcer: tuple[float, float],
+    request: PhantomLesionRequest,
+) -> SkinLayers:
     """Take the epidermis away, and lay a crust in its place."""
     along = layers.along
     middle, half = (ulcer[0] + ulcer[1]) / 2, (ulcer[1] - ulcer[0]) / 2
     rim = np.clip((1 - np.abs(along - middle) / half) / 0.45, 0, 1)
     open_to_air = rim > 0
     sunk = layers.junction - layers.granular + min(rng.uniform(30, 160), 0.2 * request.depth_um)
-    base = layers.granular + rim * rim * (3 - 2 * rim) * sunk * (1 + 0.08 * wander(rng, len(along), 60))
+    base = layers.granular + rim * rim * (3 - 2 * rim) * sunk * (1 + 0.08 * random_curve(rng, len(along), 60))
     where = np.flatnonzero(open_to_air)[::2]
-    thick = rim[where] ** 0.4 * rng.uniform(35, 110) * (1 + 0.3 * wander(rng, len(along), 50)[where])
+    thick = rim[where] ** 0.4 * rng.uniform(35, 110) * (1 + 0.3 * random_curve(rng, len(along), 50)[where])
     upper = np.stack([along[where], base[where] - np.maximum(thick, 2)], axis=1)
-    drawing.add(Kind.CRUST, np.concatenate([upper, np.stack([along[where], base[where] + 1], axis=1)[::-1]]))
+    drawing.add(TissueKind.CRUST, np.concatenate([upper, np.stack([along[where], base[where] + 1], axis=1)[::-1]]))
     healed = layers.top, layers.granular, layers.junction
-    return layers.changed(*(np.where(open_to_air, base, depths) for depths in healed))
+    return layers.with_upper_layers(*(np.where(open_to_air, base, depths) for depths in healed))
 
 
-def _lower_border(rng: np.random.Generator, healthy: Layers, skin: Layers, request: Request, depth_um: float) -> Floats:
+def _lower_border(
+    rng: np.random.Generator, healthy: SkinLayers, skin: SkinLayers, request: PhantomLesionRequest, depth_um: float
+) -> Floats:
     """Depth of the pushing border at each position, so that its thickest place is ``depth_um`` below the surface."""
-    t = _relative(healthy, request)
+    t = _relative_position(healthy, request)
     roundness = rng.uniform(2.0, 3.2)
     lean = rng.uniform(-0.25, 0.25)
     dome = np.clip(1 - np.abs((t - lean * (1 - t**2)) / 0.93) ** roundness, 0, None) ** rng.uniform(0.4, 0.62)
-    lobes = 1 + 0.11 * wander(rng, len(t), 0.3 * request.half_width_um) + 0.03 * wander(rng, len(t), 70)
+    lobes = 1 + 0.11 * random_curve(rng, len(t), 0.3 * request.half_width_um) + 0.03 * random_curve(rng, len(t), 70)
     shape = dome * lobes
     lost = skin.granular - healthy.granular
     strong = shape > 0.15 * shape.max()
@@ -139,7 +145,7 @@ def _lower_border(rng: np.random.Generator, healthy: Layers, skin: Layers, reque
     return healthy.granular + scale * shape
 
 
-def _bodies(skin: Layers, lower: Floats) -> list[Floats]:
+def _body_outlines(skin: SkinLayers, lower: Floats) -> list[Floats]:
     """Outlines between the junction and the lower border, wherever that lies deeper."""
     bodies = []
     thick = lower > skin.junction + 6
@@ -155,38 +161,48 @@ def _bodies(skin: Layers, lower: Floats) -> list[Floats]:
     return bodies
 
 
-def _reach(layers: Layers, depths: Floats, along: float, half: float) -> float:
+def _deepest_value(layers: SkinLayers, depths: Floats, along: float, half: float) -> float:
     """Deepest value of a layer around a position."""
     around = along + np.arange(-half, half + STEP_UM, STEP_UM)
-    return float(layers.at(depths, around).max())
+    return float(layers.depth_at(depths, around).max())
 
 
-def _deepest_nest(rng: np.random.Generator, skin: Layers, lower: Floats, request: Request, room: float) -> Floats:
+def _deepest_nest(
+    rng: np.random.Generator, skin: SkinLayers, lower: Floats, request: PhantomLesionRequest, room: float
+) -> Floats:
     """A nest below the body that reaches exactly the thickness asked for."""
     radius = 0.36 * room
     at = float(skin.along[np.argmax(lower - skin.granular)])
-    nest = blob(rng, (at, 0.0), (radius * rng.uniform(1, 1.5), radius), 0.08)
-    below = nest[:, 1] - skin.at(skin.granular, nest[:, 0])
+    nest = blob_outline(rng, (at, 0.0), (radius * rng.uniform(1, 1.5), radius), 0.08)
+    below = nest[:, 1] - skin.depth_at(skin.granular, nest[:, 0])
     return nest + np.array([0.0, request.depth_um - float(below.max())])
 
 
-def _fringe(rng: np.random.Generator, skin: Layers, lower: Floats, request: Request) -> list[Floats]:
+def _fringe_nests(
+    rng: np.random.Generator, skin: SkinLayers, lower: Floats, request: PhantomLesionRequest
+) -> list[Floats]:
     """Nests that have left the body, none deeper than the thickness asked for, none touching another."""
     nests: list[Floats] = []
     taken: list[tuple[float, float, float]] = []
     for _ in range(int(request.half_width_um / 13)):
         along = request.along + rng.uniform(-0.95, 0.95) * request.half_width_um
         radius = rng.uniform(11, 36)
-        depth = _reach(skin, np.maximum(lower, skin.junction), along, 2 * radius) + 1.7 * radius + rng.exponential(35)
-        limit = -_reach(skin, -skin.granular, along, 2.2 * radius) + request.depth_um - 12
+        depth = (
+            _deepest_value(skin, np.maximum(lower, skin.junction), along, 2 * radius)
+            + 1.7 * radius
+            + rng.exponential(35)
+        )
+        limit = -_deepest_value(skin, -skin.granular, along, 2.2 * radius) + request.depth_um - 12
         clear = all(np.hypot(along - a, depth - d) > 1.8 * (radius + r) for a, d, r in taken)
         if clear and depth + 1.7 * radius < limit and skin.start + 80 < along < skin.end - 80:
             taken.append((along, depth, radius))
-            nests.append(blob(rng, (along, depth), (radius * rng.uniform(0.9, 1.3), radius), 0.12))
+            nests.append(blob_outline(rng, (along, depth), (radius * rng.uniform(0.9, 1.3), radius), 0.12))
     return nests
 
 
-def _junctional(rng: np.random.Generator, skin: Layers, lower: Floats, request: Request) -> list[Floats]:
+def _junctional_nests(
+    rng: np.random.Generator, skin: SkinLayers, lower: Floats, request: PhantomLesionRequest
+) -> list[Floats]:
     """Nests in the epidermis: at the junction beside the body, single and higher up over it."""
     nests = []
     along = request.along - 1.4 * request.half_width_um
@@ -202,58 +218,66 @@ def _junctional(rng: np.random.Generator, skin: Layers, lower: Floats, request: 
         radius = min(rng.uniform(7, 11) if over_body else rng.uniform(12, 26), (bottom - top) / 3.4)
         if radius > 6:
             depth = bottom - 1.55 * radius if over_body else bottom - 0.5 * radius
-            nests.append(blob(rng, (along, depth), (radius * rng.uniform(1, 1.4), radius), 0.06))
+            nests.append(blob_outline(rng, (along, depth), (radius * rng.uniform(1, 1.4), radius), 0.06))
     return nests
 
 
-def _add_foot(drawing: Drawing, rng: np.random.Generator, skin: Layers, lower: Floats, request: Request) -> None:
+def _add_lymphocytes(
+    drawing: SectionDrawing, rng: np.random.Generator, skin: SkinLayers, lower: Floats, request: PhantomLesionRequest
+) -> None:
     """Lymphocytes at the foot of a melanoma, in patches."""
     for _ in range(int(rng.uniform(0.1, 1) * request.half_width_um / 60)):
         along = request.along + rng.uniform(-1.05, 1.05) * request.half_width_um
-        depth = float(skin.at(np.maximum(lower, skin.junction), np.array([along]))[0]) + rng.uniform(-10, 70)
+        depth = float(skin.depth_at(np.maximum(lower, skin.junction), np.array([along]))[0]) + rng.uniform(-10, 70)
         size = rng.uniform(22, 60)
-        drawing.add(Kind.INFILTRATE, blob(rng, (along, depth), (size * rng.uniform(1, 2.6), size), 0.3))
+        drawing.add(TissueKind.INFILTRATE, blob_outline(rng, (along, depth), (size * rng.uniform(1, 2.6), size), 0.3))
 
 
-def _thickest(skin: Layers, nests: list[Floats]) -> tuple[Point, Point]:
+def _breslow_line(skin: SkinLayers, nests: list[Floats]) -> tuple[Point, Point]:
     """Ends of the line from the surface to the deepest point, straight down from the surface."""
     points = np.concatenate(nests)
-    above = skin.at(skin.granular, points[:, 0])
+    above = skin.depth_at(skin.granular, points[:, 0])
     deepest = int(np.argmax(points[:, 1] - above))
     along, depth = points[deepest]
     return (float(along), float(above[deepest])), (float(along), float(depth))
 
 
-def grow_naevus(drawing: Drawing, rng: np.random.Generator, layers: Layers, request: Request) -> tuple[Layers, Lesion]:
+def grow_nevus(
+    drawing: SectionDrawing, rng: np.random.Generator, layers: SkinLayers, request: PhantomLesionRequest
+) -> tuple[SkinLayers, PhantomLesion]:
     """Grow a naevus: even nests at the tips of the ridges and below, smaller and smaller towards the depth.
 
     Returns the skin as the lesion changes it, and the lesion.
     """
-    t = _relative(layers, request)
-    lift = rng.uniform(0, 0.3) * request.depth_um * bump(t / 1.3)
-    skin = layers.changed(
-        top=layers.top - lift, granular=layers.granular - lift, junction=layers.junction - lift + 12 * bump(t / 1.2)
+    t = _relative_position(layers, request)
+    lift = rng.uniform(0, 0.3) * request.depth_um * smooth_bump(t / 1.3)
+    skin = layers.with_upper_layers(
+        top=layers.top - lift,
+        granular=layers.granular - lift,
+        junction=layers.junction - lift + 12 * smooth_bump(t / 1.2),
     )
-    nests = _theques(rng, skin, request) + _dermal_nests(rng, skin, request)
+    nests = _ridge_nests(rng, skin, request) + _dermal_nests(rng, skin, request)
     for nest in nests:
-        drawing.add(LESION + request.index, nest)
-    return skin, Lesion(request, tuple(nests), None, None, float(rng.uniform(8.6, 10)), float(rng.uniform(-1, 1)))
+        drawing.add(FIRST_LESION_LABEL + request.index, nest)
+    return skin, PhantomLesion(
+        request, tuple(nests), None, None, float(rng.uniform(8.6, 10)), float(rng.uniform(-1, 1))
+    )
 
 
-def _theques(rng: np.random.Generator, skin: Layers, request: Request) -> list[Floats]:
+def _ridge_nests(rng: np.random.Generator, skin: SkinLayers, request: PhantomLesionRequest) -> list[Floats]:
     """Nests at the tips of the ridges."""
     inner = skin.junction[1:-1]
     tips = np.flatnonzero((inner >= skin.junction[:-2]) & (inner > skin.junction[2:])) + 1
     nests, last = [], -np.inf
-    for tip in tips[np.abs(_relative(skin, request)[tips]) < 1]:
+    for tip in tips[np.abs(_relative_position(skin, request)[tips]) < 1]:
         along, depth = float(skin.along[tip]), float(skin.junction[tip])
         if along - last > 85 and depth - skin.granular[tip] > 65 and rng.random() < 0.75:
             last = along
-            nests.append(blob(rng, (along, depth - 12), (rng.uniform(17, 25), rng.uniform(17, 24)), 0.04))
+            nests.append(blob_outline(rng, (along, depth - 12), (rng.uniform(17, 25), rng.uniform(17, 24)), 0.04))
     return nests
 
 
-def _dermal_nests(rng: np.random.Generator, skin: Layers, request: Request) -> list[Floats]:
+def _dermal_nests(rng: np.random.Generator, skin: SkinLayers, request: PhantomLesionRequest) -> list[Floats]:
     """Rows of nests below the junction, none touching another."""
     nests: list[Floats] = []
     taken = np.zeros((0, 3))
@@ -265,14 +289,20 @@ def _dermal_nests(rng: np.random.Generator, skin: Layers, request: Request) -> l
         along = request.along - reach + rng.uniform(0, 2) * radius
         while along < request.along + reach:
             size = radius * rng.uniform(0.6, 1.1)
-            depth = _reach(skin, skin.junction, along, 70) + 1.5 * radius + 10 + below + rng.uniform(-0.3, 0.3) * radius
-            floor = float(skin.at(skin.bottom, np.array([along]))[0])
+            depth = (
+                _deepest_value(skin, skin.junction, along, 70)
+                + 1.5 * radius
+                + 10
+                + below
+                + rng.uniform(-0.3, 0.3) * radius
+            )
+            floor = float(skin.depth_at(skin.bottom, np.array([along]))[0])
             dense = rng.random() < 0.95 - 0.3 * share
             clear = np.all(np.hypot(taken[:, 0] - along, taken[:, 1] - depth) > 1.22 * (taken[:, 2] + size) + 2)
             if dense and clear and skin.start + 60 < along < skin.end - 60 and depth + 2 * radius < floor:
                 taken = np.append(taken, [[along, depth, size]], axis=0)
                 nests.append(
-                    blob(rng, (along, depth), (size * rng.uniform(1.0, 1.2), size * rng.uniform(0.85, 1)), 0.06)
+                    blob_outline(rng, (along, depth), (size * rng.uniform(1.0, 1.2), size * rng.uniform(0.85, 1)), 0.06)
                 )
             along += radius * rng.uniform(1.0, 2.0)
         below += 1.5 * radius
@@ -287,7 +317,7 @@ _TRIES = 500
 
 
 @dataclass(frozen=True)
-class _Body:
+class _MelanomaBody:
     """One body of a melanoma: its upper and lower border (position,) in micrometres."""
 
     along: Floats
@@ -295,19 +325,23 @@ class _Body:
     lower: Floats
 
     @property
-    def room(self) -> Floats:
+    def inner_height(self) -> Floats:
         """Height inside of the margins."""
         return self.lower - self.upper - 2 * _MARGIN_UM
 
 
-def add_necrosis(drawing: Drawing, rng: np.random.Generator, lesion: Lesion, share: float) -> Lesion:
+def add_necrosis(
+    drawing: SectionDrawing, rng: np.random.Generator, lesion: PhantomLesion, share: float
+) -> PhantomLesion:
     """Let parts of a melanoma's bodies die, away from their borders, so that outline and thickness stay.
 
     ``share``: of the area of its bodies, 0 to 1; what has no room is left out.
     """
-    bodies = [_read(nest) for nest in lesion.nests[: lesion.bodies]]
-    wanted = share * sum(map(area, lesion.nests[: lesion.bodies]))
-    weights = np.concatenate([np.clip(body.room + 2 * _MARGIN_UM - _THINNEST_UM, 0, None) for body in bodies] or [[]])
+    bodies = [_parse_body(nest) for nest in lesion.nests[: lesion.bodies]]
+    wanted = share * sum(map(polygon_area, lesion.nests[: lesion.bodies]))
+    weights = np.concatenate(
+        [np.clip(body.inner_height + 2 * _MARGIN_UM - _THINNEST_UM, 0, None) for body in bodies] or [[]]
+    )
     if wanted <= 0 or not weights.any():
         return lesion
     owner = np.repeat(np.arange(len(bodies)), [len(body.along) for body in bodies])
@@ -316,38 +350,38 @@ def add_necrosis(drawing: Drawing, rng: np.random.Generator, lesion: Lesion, sha
     found: list[Floats] = []
     taken = np.zeros((0, 4))
     for _ in range(_TRIES):
-        if sum(map(area, found)) >= wanted:
+        if sum(map(polygon_area, found)) >= wanted:
             break
         place = int(rng.choice(len(chances), p=chances))
         body = bodies[owner[place]]
-        ellipse = _ellipse(rng, body, place - int(first[owner[place]]))
+        ellipse = _draw_ellipse(rng, body, place - int(first[owner[place]]))
         apart = np.hypot(*((taken[:, :2] - ellipse[:2]) / (taken[:, 2:] + ellipse[2:])).T)
         if np.all(apart > 1.1):
             taken = np.vstack([taken, ellipse])
-            found.append(_within(body, _ragged(rng, ellipse)))
+            found.append(_clip_to_body(body, _draw_ragged_outline(rng, ellipse)))
     for outline in found:
-        drawing.add(Kind.NECROSIS, outline)
+        drawing.add(TissueKind.NECROSIS, outline)
     return replace(lesion, necrosis=tuple(found))
 
 
-def _read(outline: Floats) -> _Body:
+def _parse_body(outline: Floats) -> _MelanomaBody:
     """Take the outline of a body apart: the upper border, then the lower one backwards."""
     half = len(outline) // 2
     upper, lower = outline[:half], outline[half:][::-1]
-    return _Body(upper[:, 0], upper[:, 1], lower[:, 1])
+    return _MelanomaBody(upper[:, 0], upper[:, 1], lower[:, 1])
 
 
-def _ellipse(rng: np.random.Generator, body: _Body, index: int) -> Floats:
+def _draw_ellipse(rng: np.random.Generator, body: _MelanomaBody, index: int) -> Floats:
     """Middle (along, depth) and half axes of an area at a position of a body, of a height that has room there."""
     radius = rng.uniform(*_RADII)
-    tall = min(radius * rng.uniform(0.6, 1.0), float(body.room[index]) / 2)
+    tall = min(radius * rng.uniform(0.6, 1.0), float(body.inner_height[index]) / 2)
     top, bottom = body.upper[index] + _MARGIN_UM + tall, body.lower[index] - _MARGIN_UM - tall
     return np.array([body.along[index], rng.uniform(top, max(top, bottom)), radius, tall])
 
 
-def _ragged(rng: np.random.Generator, ellipse: Floats) -> Floats:
+def _draw_ragged_outline(rng: np.random.Generator, ellipse: Floats) -> Floats:
     """An outline with coarse lobes and fine teeth around an ellipse."""
-    outline = blob(rng, (0.0, 0.0), (float(ellipse[2]), float(ellipse[3])), 0.16)
+    outline = blob_outline(rng, (0.0, 0.0), (float(ellipse[2]), float(ellipse[3])), 0.16)
     turn = np.linspace(0, 2 * np.pi, len(outline), endpoint=False)
     teeth = np.ones(len(turn))
     for lobe in (11, 17, 23, 31):
@@ -355,10 +389,10 @@ def _ragged(rng: np.random.Generator, ellipse: Floats) -> Floats:
     return outline * teeth[:, None] + ellipse[:2]
 
 
-def _within(body: _Body, outline: Floats) -> Floats:
+def _clip_to_body(body: _MelanomaBody, outline: Floats) -> Floats:
     """Move what would leave the body back to its margin."""
     middle = int(np.searchsorted(body.along, outline[:, 0].mean()).clip(0, len(body.along) - 1))
-    narrow = np.flatnonzero(body.room < 4)
+    narrow = np.flatnonzero(body.inner_height < 4)
     first = narrow[narrow < middle].max(initial=-1) + 1
     last = narrow[narrow > middle].min(initial=len(body.along)) - 1
     along = np.clip(outline[:, 0], body.along[first], body.along[last])

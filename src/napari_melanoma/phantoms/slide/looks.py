@@ -9,19 +9,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_melanoma.phantoms.plane import stream
+from napari_melanoma.phantoms.plane import random_stream
 
 Vector = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Stain:
+class PhantomStain:
     """Optical densities (red, green, blue) of a unit of each dye, and the colour of bare glass.
 
     ``haematoxylin``, ``eosin``, ``melanin`` and ``blood`` are natural logarithms, of length about 1.
     """
 
-    haematoxylin: Vector
+    hematoxylin: Vector
     eosin: Vector
     melanin: Vector
     blood: Vector
@@ -31,7 +31,7 @@ class Stain:
 
 
 @dataclass(frozen=True)
-class Nuclei:
+class NucleusStyle:
     """How nuclei are drawn.
 
     ``grain`` is the size of chromatin clumps in micrometres, ``contrast`` how far they differ, ``rim`` how much darker
@@ -48,7 +48,7 @@ class Nuclei:
 
 
 @dataclass(frozen=True)
-class Texture:
+class TextureStyle:
     """How fibres and cytoplasm are drawn.
 
     ``bundle`` and ``length`` are the width and length of collagen bundles in micrometres, ``wave`` how far they
@@ -64,26 +64,28 @@ class Texture:
 
 
 @dataclass(frozen=True)
-class Look:
+class SlideLook:
     """One way in which a laboratory's slides look; ``family`` says whether it may be trained on."""
 
     name: str
     family: Literal["train", "test"]
-    stain: Stain
-    nuclei: Nuclei
-    texture: Texture
+    stain: PhantomStain
+    nuclei: NucleusStyle
+    texture: TextureStyle
 
 
-def _look(name: str, family: Literal["train", "test"], stain: Stain, nuclei: Nuclei, texture: Texture) -> Look:
+def _make_look(
+    name: str, family: Literal["train", "test"], stain: PhantomStain, nuclei: NucleusStyle, texture: TextureStyle
+) -> SlideLook:
     """Make a look with stain vectors of length 1."""
     stain = replace(
         stain,
-        haematoxylin=_unit(stain.haematoxylin),
+        hematoxylin=_unit(stain.hematoxylin),
         eosin=_unit(stain.eosin),
         melanin=_unit(stain.melanin),
         blood=_unit(stain.blood),
     )
-    return Look(name, family, stain, nuclei, texture)
+    return SlideLook(name, family, stain, nuclei, texture)
 
 
 def _unit(vector: Vector) -> Vector:
@@ -94,62 +96,66 @@ def _unit(vector: Vector) -> Vector:
 
 
 LOOKS = (
-    _look(
+    _make_look(
         "harbour",
         "train",
-        Stain((0.62, 0.70, 0.34), (0.10, 0.94, 0.38), (0.42, 0.58, 0.72), (0.14, 0.82, 0.62), (243, 242, 244)),
-        Nuclei(1.3, 0.35, 0.35, 0.7, (2, 3), 0.5),
-        Texture(9, 90, 12, 0.16, 0.30, 5),
+        PhantomStain((0.62, 0.70, 0.34), (0.10, 0.94, 0.38), (0.42, 0.58, 0.72), (0.14, 0.82, 0.62), (243, 242, 244)),
+        NucleusStyle(1.3, 0.35, 0.35, 0.7, (2, 3), 0.5),
+        TextureStyle(9, 90, 12, 0.16, 0.30, 5),
     ),
-    _look(
+    _make_look(
         "meadow",
         "train",
-        Stain((0.54, 0.74, 0.42), (0.20, 0.84, 0.52), (0.46, 0.60, 0.66), (0.22, 0.78, 0.66), (239, 238, 236), 0.92),
-        Nuclei(1.9, 0.45, 0.2, 0.9, (2, 4), 0.35, 1.05),
-        Texture(13, 120, 18, 0.10, 0.22, 6.5),
+        PhantomStain(
+            (0.54, 0.74, 0.42), (0.20, 0.84, 0.52), (0.46, 0.60, 0.66), (0.22, 0.78, 0.66), (239, 238, 236), 0.92
+        ),
+        NucleusStyle(1.9, 0.45, 0.2, 0.9, (2, 4), 0.35, 1.05),
+        TextureStyle(13, 120, 18, 0.10, 0.22, 6.5),
     ),
-    _look(
+    _make_look(
         "slate",
         "train",
-        Stain(
+        PhantomStain(
             (0.70, 0.64, 0.30), (0.06, 0.97, 0.26), (0.40, 0.55, 0.75), (0.10, 0.86, 0.52), (246, 246, 247), 1.1, 0.9
         ),
-        Nuclei(0.9, 0.30, 0.5, 0.5, (3, 5), 0.6, 0.95),
-        Texture(7, 70, 8, 0.22, 0.38, 4),
+        NucleusStyle(0.9, 0.30, 0.5, 0.5, (3, 5), 0.6, 0.95),
+        TextureStyle(7, 70, 8, 0.22, 0.38, 4),
     ),
-    _look(
+    _make_look(
         "orchard",
         "train",
-        Stain(
+        PhantomStain(
             (0.58, 0.66, 0.48), (0.14, 0.88, 0.46), (0.48, 0.60, 0.64), (0.16, 0.74, 0.72), (241, 240, 243), 1.0, 1.12
         ),
-        Nuclei(1.6, 0.55, 0.28, 0.8, (2, 5), 0.45, 1.0),
-        Texture(11, 60, 20, 0.13, 0.26, 7.5),
+        NucleusStyle(1.6, 0.55, 0.28, 0.8, (2, 5), 0.45, 1.0),
+        TextureStyle(11, 60, 20, 0.13, 0.26, 7.5),
     ),
-    _look(
+    _make_look(
         "dune",
         "test",
-        Stain((0.50, 0.70, 0.52), (0.26, 0.78, 0.58), (0.50, 0.59, 0.62), (0.24, 0.70, 0.70), (238, 236, 232), 0.96),
-        Nuclei(1.1, 0.50, 0.42, 1.0, (3, 4), 0.55, 1.08),
-        Texture(10, 150, 10, 0.19, 0.34, 5.8),
+        PhantomStain(
+            (0.50, 0.70, 0.52), (0.26, 0.78, 0.58), (0.50, 0.59, 0.62), (0.24, 0.70, 0.70), (238, 236, 232), 0.96
+        ),
+        NucleusStyle(1.1, 0.50, 0.42, 1.0, (3, 4), 0.55, 1.08),
+        TextureStyle(10, 150, 10, 0.19, 0.34, 5.8),
     ),
-    _look(
+    _make_look(
         "glacier",
         "test",
-        Stain(
+        PhantomStain(
             (0.67, 0.69, 0.24), (0.04, 0.90, 0.44), (0.38, 0.57, 0.73), (0.08, 0.80, 0.60), (247, 247, 248), 1.05, 0.95
         ),
-        Nuclei(2.2, 0.40, 0.25, 0.6, (2, 6), 0.7, 0.97),
-        Texture(15, 80, 15, 0.08, 0.18, 4.6),
+        NucleusStyle(2.2, 0.40, 0.25, 0.6, (2, 6), 0.7, 0.97),
+        TextureStyle(15, 80, 15, 0.08, 0.18, 4.6),
     ),
-    _look(
+    _make_look(
         "heath",
         "test",
-        Stain(
+        PhantomStain(
             (0.66, 0.58, 0.42), (0.17, 0.96, 0.32), (0.44, 0.56, 0.70), (0.19, 0.84, 0.55), (242, 243, 241), 1.06, 1.05
         ),
-        Nuclei(1.45, 0.62, 0.15, 0.75, (4, 5), 0.4, 1.03),
-        Texture(8, 110, 24, 0.12, 0.42, 7),
+        NucleusStyle(1.45, 0.62, 0.15, 0.75, (4, 5), 0.4, 1.03),
+        TextureStyle(8, 110, 24, 0.12, 0.42, 7),
     ),
 )
 
@@ -162,12 +168,12 @@ def look_names() -> tuple[str, ...]:
     return tuple(look.name for look in LOOKS)
 
 
-def find_look(name: str) -> Look:
+def get_look(name: str) -> SlideLook:
     """Give a look by its name."""
     return next(look for look in LOOKS if look.name == name)
 
 
-def family_looks(family: Literal["train", "test"]) -> tuple[Look, ...]:
+def family_looks(family: Literal["train", "test"]) -> tuple[SlideLook, ...]:
     """Give the looks of a family.
 
     In their order.
@@ -183,7 +189,7 @@ REACH_UM = 13.0
 
 
 @dataclass(frozen=True)
-class Species:
+class NucleusType:
     """How one kind of nucleus looks: half axes in micrometres, and amounts relative to a usual nucleus.
 
     ``spread`` is the variation of size and shape, ``dark`` the haematoxylin, ``clumps`` how uneven the chromatin is,
@@ -200,37 +206,37 @@ class Species:
     bend: float = 0.05
 
 
-SPECIES = {
-    "basal": Species(4.3, 2.7, 0.1, 1.15, 0.8),
-    "spinous": Species(4.1, 3.2, 0.1, 0.72, 1.0, 1, 0.5),
-    "flat": Species(5.0, 1.7, 0.15, 0.9),
-    "lymphocyte": Species(3.1, 2.8, 0.08, 1.5, 1.3),
-    "plasma": Species(3.3, 2.9, 0.1, 1.35, 1.8, 0, 0.8),
-    "fibroblast": Species(7.0, 1.0, 0.3, 1.05, 0.6, 0, 0.0, 0.12),
-    "stromal": Species(5.6, 2.5, 0.2, 0.95, 0.8, 1, 0.0, 0.08),
-    "endothelium": Species(5.2, 1.5, 0.15, 1.05, 0.6),
-    "gland": Species(3.0, 2.7, 0.08, 0.95, 0.8, 1),
-    "sebocyte": Species(2.6, 2.2, 0.2, 0.8, 0.6, 1, 0.4, 0.15),
-    "naevus": Species(3.5, 3.0, 0.07, 0.85, 0.7, 0, 0.4, 0.03),
-    "naevus_deep": Species(2.9, 2.3, 0.1, 1.0, 0.6, 0, 0.2, 0.03),
-    "melanoma": Species(4.7, 3.9, 0.18, 0.98, 1.2, 2, 0.4, 0.08),
-    "melanoma_large": Species(6.3, 5.0, 0.18, 0.82, 1.5, 3, 0.5, 0.11),
-    "melanoma_dark": Species(4.7, 3.5, 0.28, 1.55, 1.0, 0, 0.6, 0.15),
-    "mitosis": Species(5.4, 1.5, 0.25, 2.2, 0.2, 0, 3.6, 0.3),
-    "apoptotic": Species(2.0, 1.8, 0.2, 2.0, 0.2, 0, 2.2, 0.1),
-    "ghost": Species(4.4, 3.6, 0.2, 0.16, 0.5, 0, 0.3, 0.1),
+NUCLEUS_TYPES = {
+    "basal": NucleusType(4.3, 2.7, 0.1, 1.15, 0.8),
+    "spinous": NucleusType(4.1, 3.2, 0.1, 0.72, 1.0, 1, 0.5),
+    "flat": NucleusType(5.0, 1.7, 0.15, 0.9),
+    "lymphocyte": NucleusType(3.1, 2.8, 0.08, 1.5, 1.3),
+    "plasma": NucleusType(3.3, 2.9, 0.1, 1.35, 1.8, 0, 0.8),
+    "fibroblast": NucleusType(7.0, 1.0, 0.3, 1.05, 0.6, 0, 0.0, 0.12),
+    "stromal": NucleusType(5.6, 2.5, 0.2, 0.95, 0.8, 1, 0.0, 0.08),
+    "endothelium": NucleusType(5.2, 1.5, 0.15, 1.05, 0.6),
+    "gland": NucleusType(3.0, 2.7, 0.08, 0.95, 0.8, 1),
+    "sebocyte": NucleusType(2.6, 2.2, 0.2, 0.8, 0.6, 1, 0.4, 0.15),
+    "naevus": NucleusType(3.5, 3.0, 0.07, 0.85, 0.7, 0, 0.4, 0.03),
+    "naevus_deep": NucleusType(2.9, 2.3, 0.1, 1.0, 0.6, 0, 0.2, 0.03),
+    "melanoma": NucleusType(4.7, 3.9, 0.18, 0.98, 1.2, 2, 0.4, 0.08),
+    "melanoma_large": NucleusType(6.3, 5.0, 0.18, 0.82, 1.5, 3, 0.5, 0.11),
+    "melanoma_dark": NucleusType(4.7, 3.5, 0.28, 1.55, 1.0, 0, 0.6, 0.15),
+    "mitosis": NucleusType(5.4, 1.5, 0.25, 2.2, 0.2, 0, 3.6, 0.3),
+    "apoptotic": NucleusType(2.0, 1.8, 0.2, 2.0, 0.2, 0, 2.2, 0.1),
+    "ghost": NucleusType(4.4, 3.6, 0.2, 0.16, 0.5, 0, 0.3, 0.1),
 }
-NUMBER = {name: number for number, name in enumerate(SPECIES)}
+NUCLEUS_TYPE_INDEX = {name: number for number, name in enumerate(NUCLEUS_TYPES)}
 
 
 @dataclass(frozen=True)
-class Bank:
+class StampBank:
     """Stamps of all species: float32 (species, variant, turn, 2, side, side), haematoxylin and cleared space."""
 
     stamps: Floats
     reach: int
 
-    def lay(self, canvas: Floats, x: Ints, y: Ints, which: Ints) -> None:
+    def draw_nuclei(self, canvas: Floats, x: Ints, y: Ints, which: Ints) -> None:
         """Lay nuclei on a canvas; where they overlap the stronger one is seen.
 
         ``canvas``: float32 (2, row, column), changed in place.
@@ -243,7 +249,7 @@ class Bank:
             np.maximum(view, flat[index], out=view)
 
 
-def pick(species: NDArray[np.integer[Any]], angle: Floats, lot: Floats) -> NDArray[np.int64]:
+def choose_stamps(species: NDArray[np.integer[Any]], angle: Floats, lot: Floats) -> NDArray[np.int64]:
     """Choose a stamp for each nucleus.
 
     ``angle``: direction of the long axis in radians. Returns int64 (nucleus,) for ``Bank.lay``.
@@ -254,29 +260,29 @@ def pick(species: NDArray[np.integer[Any]], angle: Floats, lot: Floats) -> NDArr
 
 
 @lru_cache(maxsize=8)
-def bank(look_name: str, mpp: float) -> Bank:
+def make_stamp_bank(look_name: str, mpp: float) -> StampBank:
     """Draw all stamps of a look.
 
     ``mpp``: micrometres per pixel.
     """
-    look = find_look(look_name)
+    look = get_look(look_name)
     reach = int(np.ceil(REACH_UM / mpp))
-    stamps = np.stack([_drawn(look, name, species, mpp, reach) for name, species in SPECIES.items()])
+    stamps = np.stack([_draw_stamps(look, name, species, mpp, reach) for name, species in NUCLEUS_TYPES.items()])
     stamps.flags.writeable = False
-    return Bank(stamps, reach)
+    return StampBank(stamps, reach)
 
 
-def _drawn(look: Look, name: str, species: Species, mpp: float, reach: int) -> Floats:
+def _draw_stamps(look: SlideLook, name: str, species: NucleusType, mpp: float, reach: int) -> Floats:
     """All variants and turns of a species, float32 (variant, turn, 2, side, side)."""
-    rng = stream(0, look.name, name)
+    rng = random_stream(0, look.name, name)
     axis = np.arange(-reach, reach + 1, dtype=np.float32) * mpp
     turn = (np.arange(TURNS) * np.pi / TURNS).astype(np.float32)[:, None, None]
     x = axis[None, None, :] * np.cos(turn) + axis[None, :, None] * np.sin(turn)
     y = axis[None, :, None] * np.cos(turn) - axis[None, None, :] * np.sin(turn)
-    return np.stack([_nucleus(rng, look.nuclei, species, x, y) for _ in range(VARIANTS)]).astype(np.float32)
+    return np.stack([_draw_nucleus(rng, look.nuclei, species, x, y) for _ in range(VARIANTS)]).astype(np.float32)
 
 
-def _nucleus(rng: np.random.Generator, style: Nuclei, species: Species, x: Floats, y: Floats) -> Floats:
+def _draw_nucleus(rng: np.random.Generator, style: NucleusStyle, species: NucleusType, x: Floats, y: Floats) -> Floats:
     """One nucleus in all turns, (turn, 2, side, side)."""
     size = style.scale * np.exp(species.spread * rng.standard_normal())
     ratio = np.exp(0.6 * species.spread * rng.standard_normal())
@@ -289,11 +295,11 @@ def _nucleus(rng: np.random.Generator, style: Nuclei, species: Species, x: Float
     distance = (1 - radius) * min(half)
     share = np.clip(0.5 + distance / style.softness, 0, 1)
     rim = np.exp(-(((distance - 0.45) / 0.5) ** 2))
-    chromatin = 1 + 0.6 * style.contrast * species.clumps * _clumps(rng, x, y, style.grain)
+    chromatin = 1 + 0.6 * style.contrast * species.clumps * _chromatin_clumps(rng, x, y, style.grain)
     dark = species.dark * np.exp(0.12 * rng.standard_normal())
     amount = dark * (np.clip(chromatin, 0.35, 1.9) + style.rim * rim / species.dark)
     for _ in range(rng.integers(0, species.nucleoli + 1)):
-        amount += style.nucleolus * 1.6 * _spot(rng, half, x, y, 0.55 + 0.12 * min(half))
+        amount += style.nucleolus * 1.6 * _draw_nucleolus(rng, half, x, y, 0.55 + 0.12 * min(half))
     halo = 0.55 * np.clip(0.5 + (distance + species.halo) / 1.6, 0, 1) if species.halo else share
     return np.stack([share * amount, np.maximum(halo, share)], axis=1)
 
@@ -301,19 +307,19 @@ def _nucleus(rng: np.random.Generator, style: Nuclei, species: Species, x: Float
 @lru_cache(maxsize=1)
 def _speckle() -> Floats:
     """Periodic noise whose patches are about 8 of its pixels wide, float32 (512, 512), standard deviation 1."""
-    noise = np.fft.rfft2(stream(0, "chromatin").standard_normal((512, 512)))
+    noise = np.fft.rfft2(random_stream(0, "chromatin").standard_normal((512, 512)))
     frequency = np.hypot(np.fft.fftfreq(512)[:, None], np.fft.rfftfreq(512)[None])
     field = np.fft.irfft2(noise * frequency**0.7 * np.exp(-((8 * frequency) ** 2) * 2), (512, 512))
     return (field / field.std()).astype(np.float32)
 
 
-def _clumps(rng: np.random.Generator, x: Floats, y: Floats, grain: float) -> Floats:
+def _chromatin_clumps(rng: np.random.Generator, x: Floats, y: Floats, grain: float) -> Floats:
     """Uneven chromatin, of standard deviation 1."""
     row, column = (((axis + rng.uniform(50, 500)) * (5 / grain)).astype(np.int64) % 512 for axis in (y, x))
     return _speckle()[row, column]
 
 
-def _spot(rng: np.random.Generator, half: tuple[float, float], x: Floats, y: Floats, radius: float) -> Floats:
+def _draw_nucleolus(rng: np.random.Generator, half: tuple[float, float], x: Floats, y: Floats, radius: float) -> Floats:
     """A nucleolus somewhere inside."""
     turn, away = rng.uniform(0, 2 * np.pi), 0.5 * np.sqrt(rng.random())
     at = away * half[0] * np.cos(turn), away * half[1] * np.sin(turn)
@@ -326,7 +332,7 @@ FINE_UM, CLOUD_UM = 0.6, 5.0
 
 
 @dataclass(frozen=True)
-class Textures:
+class TextureSet:
     """Periodic float32 (SIDE, SIDE), each of values that are evenly spread from 0 to 1.
 
     ``bundles`` and ``strands`` are fibres along the columns, thick and fine; ``weave`` the layers of keratin;
@@ -341,7 +347,7 @@ class Textures:
     patches: Floats
 
 
-def sample(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Floats:
+def sample_texture(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Floats:
     """Look a texture up.
 
     ``texture``: float32 (SIDE, SIDE). ``x``, ``y``: where, in micrometres along its columns and rows, of any shape.
@@ -353,7 +359,7 @@ def sample(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Floats:
     return texture.ravel()[(row << np.int32(10)) | column]
 
 
-def smooth_sample(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Floats:
+def interpolate_texture(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Floats:
     """Look a texture up, between its pixels too.
 
     ``texture``: float32 (SIDE, SIDE). ``x``, ``y``: where, in micrometres along its columns and rows, of any shape.
@@ -375,17 +381,17 @@ def smooth_sample(texture: Floats, x: Floats, y: Floats, pixel_um: float) -> Flo
 
 
 @lru_cache(maxsize=8)
-def textures(look_name: str) -> Textures:
+def make_textures(look_name: str) -> TextureSet:
     """Make the textures of a look."""
-    style = find_look(look_name).texture
-    rng = stream(0, look_name, "textures")
-    made = Textures(
-        _fibres(rng, style, style.bundle, style.length),
-        _fibres(rng, style, 0.3 * style.bundle, 0.45 * style.length),
-        _fibres(rng, style, style.weave, 11 * style.weave),
-        _even(_band(rng, 1.1 + 1.5 * style.grain, 1.1 + 1.5 * style.grain)),
-        _even(_clouds(rng, 26)),
-        _even(_swell(rng, 70)),
+    style = get_look(look_name).texture
+    rng = random_stream(0, look_name, "textures")
+    made = TextureSet(
+        _fiber_texture(rng, style, style.bundle, style.length),
+        _fiber_texture(rng, style, 0.3 * style.bundle, 0.45 * style.length),
+        _fiber_texture(rng, style, style.weave, 11 * style.weave),
+        _equalize(_band_noise(rng, 1.1 + 1.5 * style.grain, 1.1 + 1.5 * style.grain)),
+        _equalize(_fractal_noise(rng, 26)),
+        _equalize(_smooth_noise(rng, 70)),
     )
     for texture in vars(made).values():
         texture.flags.writeable = False
@@ -397,7 +403,7 @@ def _frequencies() -> tuple[Floats, Floats]:
     return np.fft.fftfreq(SIDE).astype(np.float32)[:, None], np.fft.rfftfreq(SIDE).astype(np.float32)[None]
 
 
-def _band(rng: np.random.Generator, length: float, width: float) -> Floats:
+def _band_noise(rng: np.random.Generator, length: float, width: float) -> Floats:
     """Noise of a given grain along columns and rows, in pixels."""
     noise = np.fft.rfft2(rng.standard_normal((SIDE, SIDE), dtype=np.float32))
     rows, columns = _frequencies()
@@ -405,41 +411,41 @@ def _band(rng: np.random.Generator, length: float, width: float) -> Floats:
     return np.fft.irfft2(noise * square**0.25 * np.exp(-4 * square), (SIDE, SIDE))
 
 
-def _clouds(rng: np.random.Generator, size: float) -> Floats:
+def _fractal_noise(rng: np.random.Generator, size: float) -> Floats:
     """Noise with detail at all scales below a size in pixels."""
     noise = np.fft.rfft2(rng.standard_normal((SIDE, SIDE), dtype=np.float32))
     rows, columns = _frequencies()
     return np.fft.irfft2(noise / (1 + (size * np.hypot(rows, columns)) ** 2.2), (SIDE, SIDE))
 
 
-def _swell(rng: np.random.Generator, size: float) -> Floats:
+def _smooth_noise(rng: np.random.Generator, size: float) -> Floats:
     """Noise without detail below a size in pixels."""
     noise = np.fft.rfft2(rng.standard_normal((SIDE, SIDE), dtype=np.float32))
     rows, columns = _frequencies()
     return np.fft.irfft2(noise * np.exp(-((size * np.hypot(rows, columns)) ** 2)), (SIDE, SIDE))
 
 
-def _even(values: Floats) -> Floats:
+def _equalize(values: Floats) -> Floats:
     """Spread values evenly from 0 to 1, by the quantiles of a part of them."""
     share = np.linspace(0, 1, 513)
     quantiles = np.quantile(values.ravel()[::37], share)
     return np.interp(values, quantiles, share).astype(np.float32)
 
 
-def _fibres(rng: np.random.Generator, style: Texture, width_um: float, length_um: float) -> Floats:
+def _fiber_texture(rng: np.random.Generator, style: TextureStyle, width_um: float, length_um: float) -> Floats:
     """Wavy fibres along the columns, two sets woven into each other."""
     wave = style.wave / FINE_UM * min(1.0, length_um / 60)
     rows, columns = np.indices((SIDE, SIDE))
     sets = []
     for _ in range(2):
-        straight = _band(rng, length_um / FINE_UM, width_um / FINE_UM)
-        shift = wave * _scaled_to_unit(_clouds(rng, 1.6 * length_um / FINE_UM))
+        straight = _band_noise(rng, length_um / FINE_UM, width_um / FINE_UM)
+        shift = wave * _standardize(_fractal_noise(rng, 1.6 * length_um / FINE_UM))
         moved = np.round(rows + shift).astype(np.int64) % SIDE
-        sets.append(_scaled_to_unit(straight[moved, columns]))
-    over = _scaled_to_unit(_clouds(rng, length_um / FINE_UM))
-    return _even(np.where(over > 0, sets[0] + 0.35 * np.abs(over), sets[1] + 0.35 * np.abs(over)))
+        sets.append(_standardize(straight[moved, columns]))
+    over = _standardize(_fractal_noise(rng, length_um / FINE_UM))
+    return _equalize(np.where(over > 0, sets[0] + 0.35 * np.abs(over), sets[1] + 0.35 * np.abs(over)))
 
 
-def _scaled_to_unit(values: Floats) -> Floats:
+def _standardize(values: Floats) -> Floats:
     """Scale to mean 0 and standard deviation 1."""
     return (values - values.mean()) / values.std()

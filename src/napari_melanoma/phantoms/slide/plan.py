@@ -10,21 +10,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.phantoms.plane import stream
-from napari_melanoma.phantoms.slide.config import Kind, SlidePhantomConfig
-from napari_melanoma.phantoms.slide.lesions import Lesion, Request, add_necrosis, grow_melanoma, grow_naevus
-from napari_melanoma.phantoms.slide.looks import NUMBER, Look, family_looks, find_look
-from napari_melanoma.phantoms.slide.shapes import Drawing, Floats, Frame, Outline, bounds, resampled
-from napari_melanoma.phantoms.slide.tissue import Layers, add_scars, furnish, grow_layers, wander
+from napari_melanoma.phantoms.plane import random_stream
+from napari_melanoma.phantoms.slide.config import SlidePhantomConfig, TissueKind
+from napari_melanoma.phantoms.slide.lesions import (
+    PhantomLesion,
+    PhantomLesionRequest,
+    add_necrosis,
+    grow_melanoma,
+    grow_nevus,
+)
+from napari_melanoma.phantoms.slide.looks import NUCLEUS_TYPE_INDEX, SlideLook, family_looks, get_look
+from napari_melanoma.phantoms.slide.shapes import (
+    Floats,
+    SectionDrawing,
+    SurfaceFrame,
+    TissueOutline,
+    polygon_bounds,
+    resample_outline,
+)
+from napari_melanoma.phantoms.slide.tissue import SkinLayers, add_scars, fill_dermis, grow_layers, random_curve
 
 MM = 1000.0
 _SMALLEST_UM = 300.0
 # A lesion may reach so deep into its section, as a share.
-DEEPEST = 0.75
+MAX_DEPTH_SHARE = 0.75
 
 
 @dataclass(frozen=True)
-class Cell:
+class LayoutCell:
     """A part of the slide for one section, in micrometres."""
 
     top: float
@@ -34,15 +47,15 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Site:
+class SectionSite:
     """Where and how large a section is."""
 
-    frame: Frame
+    frame: SurfaceFrame
     width_um: float
     depth_um: float
 
 
-def lay_out(config: SlidePhantomConfig) -> list[Cell]:
+def lay_out_sections(config: SlidePhantomConfig) -> list[LayoutCell]:
     """Divide the slide among its sections, in rows."""
     height, width = (side * config.mpp for side in config.size)
     count = config.sections
@@ -55,15 +68,15 @@ def lay_out(config: SlidePhantomConfig) -> list[Cell]:
     columns = max(range(1, count + 1), key=room)
     rows = -(-count // columns)
     size = height / rows, width / columns
-    return [Cell((n // columns) * size[0], (n % columns) * size[1], *size) for n in range(count)]
+    return [LayoutCell((n // columns) * size[0], (n % columns) * size[1], *size) for n in range(count)]
 
 
-def find_site(config: SlidePhantomConfig, rng: np.random.Generator, cell: Cell) -> Site:
+def find_section_site(config: SlidePhantomConfig, rng: np.random.Generator, cell: LayoutCell) -> SectionSite:
     """Find the largest place for a section, or the one that is asked for."""
     asked = config.section
-    needed = (config.lesions.breslow_mm or 0) * MM / DEEPEST + 1
-    if _height(needed) > cell.height:
-        raise too_thick(needed * DEEPEST, cell.height)
+    needed = (config.lesions.breslow_mm or 0) * MM / MAX_DEPTH_SHARE + 1
+    if _section_height(needed) > cell.height:
+        raise too_thick_error(needed * MAX_DEPTH_SHARE, cell.height)
     width = rng.uniform(0.8, 0.95) * min(cell.width, 22000)
     depth = max(rng.uniform(0.62, 0.88) * min(cell.height, 7000), needed)
     width = width if asked.width_mm is None else asked.width_mm * MM
@@ -72,7 +85,7 @@ def find_site(config: SlidePhantomConfig, rng: np.random.Generator, cell: Cell) 
     bend = rng.uniform(-0.35, 1.0) * min(0.9 / width, 0.35 / depth) if asked.curvature_per_mm is None else None
     curvature = asked.curvature_per_mm / MM if asked.curvature_per_mm is not None else float(bend or 0.0)
     for _ in range(80):
-        site = _centred(Site(Frame(0, 0, angle, curvature), width, depth), cell)
+        site = _center_site(SectionSite(SurfaceFrame(0, 0, angle, curvature), width, depth), cell)
         if site is not None:
             return site
         width *= 1 if asked.width_mm is not None else 0.96
@@ -88,26 +101,26 @@ def find_site(config: SlidePhantomConfig, rng: np.random.Generator, cell: Cell) 
     )
 
 
-def too_thick(breslow_um: float, depth_um: float) -> ConfigError:
+def too_thick_error(breslow_um: float, depth_um: float) -> ConfigError:
     """Say that a melanoma does not fit; the caller raises it."""
     return ConfigError(
         f"a Breslow thickness of {breslow_um / MM:.2f} mm does not fit into {depth_um / MM:.2f} mm of depth: ask for "
-        f"at most {0.85 * DEEPEST * depth_um / MM:.2f} mm, a larger size, fewer sections or a greater section.depth_mm."
+        f"at most {0.85 * MAX_DEPTH_SHARE * depth_um / MM:.2f} mm, a larger size, fewer sections or a greater section.depth_mm."
     )
 
 
-def _height(depth_um: float) -> float:
+def _section_height(depth_um: float) -> float:
     """Room that a straight section takes, from where a lesion lifts its surface to its uneven bottom."""
     return 1.03 * depth_um + min(500.0, 0.12 * depth_um) + 80
 
 
-def _centred(site: Site, cell: Cell) -> Site | None:
+def _center_site(site: SectionSite, cell: LayoutCell) -> SectionSite | None:
     """Move a section into the middle of its cell; ``None`` where it does not fit or its arc closes on itself."""
     frame, bend = site.frame, abs(site.frame.curvature)
     if bend * site.width_um > 2.8 or site.frame.curvature * site.depth_um > 0.8:
         return None
     along = np.linspace(-site.width_um / 2 - 30, site.width_um / 2 + 30, 60)
-    above, below = 1.03 * site.depth_um - _height(site.depth_um), 1.03 * site.depth_um
+    above, below = 1.03 * site.depth_um - _section_height(site.depth_um), 1.03 * site.depth_um
     edges = [frame.to_slide(along, np.full(60, depth)) for depth in (above, below)]
     points = np.concatenate(edges)
     (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
@@ -115,7 +128,7 @@ def _centred(site: Site, cell: Cell) -> Site | None:
         return None
     x = cell.left + cell.width / 2 - (left + right) / 2
     y = cell.top + cell.height / 2 - (top + bottom) / 2
-    return Site(Frame(float(x), float(y), frame.angle, frame.curvature), site.width_um, site.depth_um)
+    return SectionSite(SurfaceFrame(float(x), float(y), frame.angle, frame.curvature), site.width_um, site.depth_um)
 
 
 # Nuclei that line an outline lie this far inside of it.
@@ -123,7 +136,7 @@ _INSET_UM = 4.5
 
 
 @dataclass(frozen=True)
-class Lined:
+class AlignedNuclei:
     """Nuclei whose place was planned, sorted by ``y``: positions in micrometres on the slide, directions, species.
 
     Each is drawn only where the pixel below it is of kind ``label``.
@@ -145,20 +158,20 @@ class SectionPlan:
     """
 
     index: int
-    frame: Frame
-    layers: Layers
-    lesions: tuple[Lesion, ...]
+    frame: SurfaceFrame
+    layers: SkinLayers
+    lesions: tuple[PhantomLesion, ...]
     polygons: tuple[Floats, ...]
     labels: tuple[int, ...]
     boxes: Floats
-    lined: Lined
+    aligned_nuclei: AlignedNuclei
     elastosis: float
     folds: tuple[Floats, ...] = ()
 
     @cached_property
     def box(self) -> tuple[float, float, float, float]:
         """Top, left, bottom, right of what is seen of it in pixels of level 0: the tissue, and crusts on it."""
-        seen = np.array([index == 0 or label == Kind.CRUST for index, label in enumerate(self.labels)])
+        seen = np.array([index == 0 or label == TissueKind.CRUST for index, label in enumerate(self.labels)])
         top, left = self.boxes[seen, :2].min(axis=0)
         bottom, right = self.boxes[seen, 2:].max(axis=0)
         return float(top), float(left), float(bottom), float(right)
@@ -172,65 +185,69 @@ class SectionPlan:
         return top * mpp, left * mpp, bottom * mpp, right * mpp
 
 
-def layer_outlines(rng: np.random.Generator, layers: Layers) -> list[Outline]:
+def make_layer_outlines(rng: np.random.Generator, layers: SkinLayers) -> list[TissueOutline]:
     """Turn the layers into outlines.
 
     Tissue, fat, keratin, epidermis.
     """
     fat = np.minimum(layers.fat, layers.bottom)
     return [
-        Outline(Kind.DERMIS, _whole(rng, layers)),
-        Outline(Kind.FAT, _band(layers, fat, layers.bottom)),
-        Outline(Kind.KERATIN, _band(layers, layers.top, layers.granular)),
-        Outline(Kind.EPIDERMIS, _band(layers, layers.granular, layers.junction)),
+        TissueOutline(TissueKind.DERMIS, _tissue_outline(rng, layers)),
+        TissueOutline(TissueKind.FAT, _layer_outline(layers, fat, layers.bottom)),
+        TissueOutline(TissueKind.KERATIN, _layer_outline(layers, layers.top, layers.granular)),
+        TissueOutline(TissueKind.EPIDERMIS, _layer_outline(layers, layers.granular, layers.junction)),
     ]
 
 
-def _band(layers: Layers, upper: Floats, lower: Floats) -> Floats:
+def _layer_outline(layers: SkinLayers, upper: Floats, lower: Floats) -> Floats:
     """Outline between two layers."""
     along = layers.along[::2]
     above, below = np.stack([along, upper[::2]], axis=1), np.stack([along, lower[::2]], axis=1)
     return np.concatenate([above, below[::-1]])
 
 
-def _whole(rng: np.random.Generator, layers: Layers) -> Floats:
+def _tissue_outline(rng: np.random.Generator, layers: SkinLayers) -> Floats:
     """Outline of the tissue, with uneven ends."""
-    outline = _band(layers, layers.top, layers.bottom)
+    outline = _layer_outline(layers, layers.top, layers.bottom)
     half = len(outline) // 2
     ends = []
     for side, corner in ((1.0, half - 1), (-1.0, 0)):
         above, below = outline[corner, 1] + 90, outline[len(outline) - 1 - corner, 1]
         depth = np.arange(above, below, 3.0)
-        along = outline[corner, 0] + side * np.abs(9 + 7 * wander(rng, len(depth), 25))
+        along = outline[corner, 0] + side * np.abs(9 + 7 * random_curve(rng, len(depth), 25))
         ends.append(np.stack([along, depth], axis=1))
     return np.concatenate([outline[:half], ends[0], outline[half:], ends[1][::-1]])
 
 
-def place(frame: Frame, outlines: list[Outline], mpp: float) -> tuple[tuple[Floats, ...], tuple[int, ...], Floats]:
+def place_outlines(
+    frame: SurfaceFrame, outlines: list[TissueOutline], mpp: float
+) -> tuple[tuple[Floats, ...], tuple[int, ...], Floats]:
     """Put outlines on the slide.
 
     ``mpp``: micrometres per pixel. Returns ``polygons``, ``labels`` and ``boxes`` as ``SectionPlan`` has them.
     """
     polygons = tuple(frame.to_slide(*outline.points.T) / mpp for outline in outlines)
-    boxes = np.array([bounds(polygon) for polygon in polygons])
+    boxes = np.array([polygon_bounds(polygon) for polygon in polygons])
     return polygons, tuple(int(outline.label) for outline in outlines), boxes
 
 
-def line_up(rng: np.random.Generator, frame: Frame, layers: Layers, drawing: Drawing, species: dict[str, int]) -> Lined:
+def align_nuclei(
+    rng: np.random.Generator, frame: SurfaceFrame, layers: SkinLayers, drawing: SectionDrawing, species: dict[str, int]
+) -> AlignedNuclei:
     """Place the nuclei that stand in a row: the basal layer, and those that line glands and vessels."""
-    rows = [_basal(rng, layers, species)]
-    rows += [_ring(rng, outline, species) for outline in drawing.outlines if outline.ring]
+    rows = [_basal_nuclei(rng, layers, species)]
+    rows += [_ring_nuclei(rng, outline, species) for outline in drawing.outlines if outline.ring]
     along, depth, turn, kind, label = (np.concatenate(column) for column in zip(*rows, strict=True))
     x, y = frame.to_slide(along, depth).T
     angle = turn + frame.heading(along)
     order = np.argsort(y)
-    return Lined(x[order], y[order], angle[order], kind[order].astype(np.int16), label[order].astype(np.uint8))
+    return AlignedNuclei(x[order], y[order], angle[order], kind[order].astype(np.int16), label[order].astype(np.uint8))
 
 
-def _basal(rng: np.random.Generator, layers: Layers, species: dict[str, int]) -> tuple[Floats, ...]:
+def _basal_nuclei(rng: np.random.Generator, layers: SkinLayers, species: dict[str, int]) -> tuple[Floats, ...]:
     """The basal layer, along the junction, each nucleus standing on it."""
     curve = np.stack([layers.along, layers.junction], axis=1)
-    points, direction = resampled(np.concatenate([curve, curve[::-1]]), 5.2)
+    points, direction = resample_outline(np.concatenate([curve, curve[::-1]]), 5.2)
     keep = np.arange(len(points)) < len(points) // 2
     points, direction = points[keep], direction[keep]
     points = points + rng.normal(0, 0.8, points.shape)
@@ -238,12 +255,12 @@ def _basal(rng: np.random.Generator, layers: Layers, species: dict[str, int]) ->
     points[:, 1] -= 4.2 * np.cos(direction)
     count = len(points)
     turn = direction + np.pi / 2 + rng.normal(0, 0.2, count)
-    return points[:, 0], points[:, 1], turn, np.full(count, species["basal"]), np.full(count, Kind.EPIDERMIS)
+    return points[:, 0], points[:, 1], turn, np.full(count, species["basal"]), np.full(count, TissueKind.EPIDERMIS)
 
 
-def _ring(rng: np.random.Generator, outline: Outline, species: dict[str, int]) -> tuple[Floats, ...]:
+def _ring_nuclei(rng: np.random.Generator, outline: TissueOutline, species: dict[str, int]) -> tuple[Floats, ...]:
     """Nuclei along the inside of an outline."""
-    points, direction = resampled(outline.points, outline.pitch)
+    points, direction = resample_outline(outline.points, outline.pitch)
     x, y = outline.points.T
     clockwise = np.sign(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
     inset = _INSET_UM if outline.across else 0.5 * _INSET_UM
@@ -264,7 +281,7 @@ INKS = {
 
 
 @dataclass(frozen=True)
-class Pen:
+class PenMark:
     """A pen mark: a line (point, 2) as x, y in micrometres, half of its width, and its optical density."""
 
     ink: str
@@ -280,14 +297,14 @@ class Pen:
 
 
 @dataclass(frozen=True)
-class Spots:
+class SlideSpots:
     """Round places on the slide in micrometres, float64 (spot,): dust, or what is out of focus."""
 
     x: Floats
     y: Floats
     radius: Floats
 
-    def near(self, top: float, left: float, bottom: float, right: float) -> NDArray[np.int64]:
+    def find_in_box(self, top: float, left: float, bottom: float, right: float) -> NDArray[np.int64]:
         """Find those that reach into a rectangle.
 
         ``top``, ``left``, ``bottom``, ``right``: in micrometres.
@@ -296,7 +313,7 @@ class Spots:
         return np.flatnonzero(rows & (self.x + self.radius > left) & (self.x - self.radius < right))
 
 
-def draw_pen(rng: np.random.Generator, box: tuple[float, float, float, float]) -> Pen:
+def draw_pen(rng: np.random.Generator, box: tuple[float, float, float, float]) -> PenMark:
     """Draw a pen mark beside or around something: a circle, a line or a dot.
 
     ``box``: top, left, bottom, right in micrometres of what was marked.
@@ -316,7 +333,7 @@ def draw_pen(rng: np.random.Generator, box: tuple[float, float, float, float]) -
         t, way = np.linspace(0, 1, 30)[:, None], rng.uniform(0, np.pi)
         line = start + t * length * np.array([np.cos(way), np.sin(way)])
         line = line + 0.03 * length * np.sin(5 * t + rng.uniform(0, 6))
-    return Pen(str(rng.choice(list(INKS))), line, float(np.clip(side * rng.uniform(0.012, 0.03), 60, 400)))
+    return PenMark(str(rng.choice(list(INKS))), line, float(np.clip(side * rng.uniform(0.012, 0.03), 60, 400)))
 
 
 def line_distance(line: Floats, x: Floats, y: Floats) -> Floats:
@@ -336,7 +353,7 @@ def line_distance(line: Floats, x: Floats, y: Floats) -> Floats:
     return np.sqrt(nearest)
 
 
-def ink_density(pen: Pen, x: Floats, y: Floats) -> Floats:
+def ink_density(pen: PenMark, x: Floats, y: Floats) -> Floats:
     """Give how much ink lies on pixels: streaky, darker at its edge.
 
     ``x``, ``y``: positions of columns and rows in micrometres. Returns float32 (row, column), 0 where there is none,
@@ -350,16 +367,16 @@ def ink_density(pen: Pen, x: Floats, y: Floats) -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
-class SlidePlan:
+class PhantomSlidePlan:
     """All that is on a slide; ``stains`` (4, 3): haematoxylin, eosin, melanin, blood in red, green, blue."""
 
     config: SlidePhantomConfig
-    look: Look
+    look: SlideLook
     stains: Floats
     sections: tuple[SectionPlan, ...]
-    pens: tuple[Pen, ...]
-    dust: Spots
-    defocus: Spots
+    pens: tuple[PenMark, ...]
+    dust: SlideSpots
+    defocus: SlideSpots
 
     @property
     def breslow_mm(self) -> float | None:
@@ -383,28 +400,28 @@ class SlidePlan:
         return -(-height // 2**level), -(-width // 2**level)
 
 
-def plan_slide(config: SlidePhantomConfig | None = None) -> SlidePlan:
+def plan_slide(config: SlidePhantomConfig | None = None) -> PhantomSlidePlan:
     """Plan a slide."""
     config = config or SlidePhantomConfig()
-    looks = (find_look(config.look),) if config.look else family_looks(config.family)
-    look = looks[int(stream(config.seed, "look").integers(len(looks)))]
-    cells = lay_out(config)
+    looks = (get_look(config.look),) if config.look else family_looks(config.family)
+    look = looks[int(random_stream(config.seed, "look").integers(len(looks)))]
+    cells = lay_out_sections(config)
     sections = tuple(_plan_section(config, index, cell) for index, cell in enumerate(cells))
-    rng = stream(config.seed, "pens")
+    rng = random_stream(config.seed, "pens")
     boxes = [section.box_um(config.mpp) for section in sections]
     everything = (0.0, 0.0, config.size[0] * config.mpp, config.size[1] * config.mpp)
     pens = tuple(
         draw_pen(rng, boxes[number % len(boxes)] if boxes else everything) for number in range(config.artefacts.pens)
     )
-    stains = _stains(config, look)
-    return SlidePlan(config, look, stains, sections, pens, _dust(config), _defocus(config, sections))
+    stains = _draw_stains(config, look)
+    return PhantomSlidePlan(config, look, stains, sections, pens, _draw_dust(config), _draw_defocus(config, sections))
 
 
-def _stains(config: SlidePhantomConfig, look: Look) -> Floats:
+def _draw_stains(config: SlidePhantomConfig, look: SlideLook) -> Floats:
     """Stain vectors of this slide: those of the look, a little off, times the strength of each dye."""
-    rng = stream(config.seed, "stain")
+    rng = random_stream(config.seed, "stain")
     stain = look.stain
-    vectors = np.array([stain.haematoxylin, stain.eosin, stain.melanin, stain.blood])
+    vectors = np.array([stain.hematoxylin, stain.eosin, stain.melanin, stain.blood])
     vectors = np.clip(vectors + 0.05 * config.stain_variation * rng.standard_normal((4, 3)), 0.01, None)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     strength = np.exp(0.22 * config.stain_variation * rng.standard_normal(4)) * [stain.nuclei, stain.cytoplasm, 1, 1]
@@ -412,17 +429,19 @@ def _stains(config: SlidePhantomConfig, look: Look) -> Floats:
     return (vectors * strength[:, None]).astype(np.float32)
 
 
-def _dust(config: SlidePhantomConfig) -> Spots:
+def _draw_dust(config: SlidePhantomConfig) -> SlideSpots:
     """Specks on the glass, about one in two square millimetres."""
-    rng = stream(config.seed, "dust")
+    rng = random_stream(config.seed, "dust")
     height, width = (side * config.mpp for side in config.size)
     count = rng.poisson(1.5 * config.artefacts.dust * height * width / MM**2)
-    return Spots(rng.uniform(0, width, count), rng.uniform(0, height, count), 3 + rng.exponential(7, count).clip(0, 40))
+    return SlideSpots(
+        rng.uniform(0, width, count), rng.uniform(0, height, count), 3 + rng.exponential(7, count).clip(0, 40)
+    )
 
 
-def _defocus(config: SlidePhantomConfig, sections: tuple[SectionPlan, ...]) -> Spots:
+def _draw_defocus(config: SlidePhantomConfig, sections: tuple[SectionPlan, ...]) -> SlideSpots:
     """Round areas on the sections that are out of focus."""
-    rng = stream(config.seed, "defocus")
+    rng = random_stream(config.seed, "defocus")
     count = config.artefacts.defocus if sections else 0
     chosen = rng.integers(max(len(sections), 1), size=count)
     boxes = np.array([sections[index].box for index in chosen]).reshape(-1, 4) * config.mpp
@@ -430,44 +449,48 @@ def _defocus(config: SlidePhantomConfig, sections: tuple[SectionPlan, ...]) -> S
     y = boxes[:, 0] + shares[0] * (boxes[:, 2] - boxes[:, 0])
     x = boxes[:, 1] + shares[1] * (boxes[:, 3] - boxes[:, 1])
     side = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-    return Spots(x, y, side * rng.uniform(0.12, 0.3, count))
+    return SlideSpots(x, y, side * rng.uniform(0.12, 0.3, count))
 
 
-def _plan_section(config: SlidePhantomConfig, index: int, cell: Cell) -> SectionPlan:
+def _plan_section(config: SlidePhantomConfig, index: int, cell: LayoutCell) -> SectionPlan:
     """Plan one section in its part of the slide."""
     seed = config.seed
-    site = find_site(config, stream(seed, "section", index, "site"), cell)
+    site = find_section_site(config, random_stream(seed, "section", index, "site"), cell)
     stretch = 1 / np.cos(np.radians(config.section.oblique_deg))
-    rng = stream(seed, "section", index, "layers")
+    rng = random_stream(seed, "section", index, "layers")
     layers = grow_layers(rng, site.width_um, site.depth_um, stretch)
-    options, drawing = config.section, Drawing()
-    furnishing = stream(seed, "section", index, "dermis")
+    options, drawing = config.section, SectionDrawing()
+    furnishing = random_stream(seed, "section", index, "dermis")
     amounts = {
-        "follicles": _or(options.follicles_per_mm, furnishing.uniform(0.2, 0.9)),
-        "inflammation": _or(options.inflammation, furnishing.uniform(0, 1)),
+        "follicles": _given_or_drawn(options.follicles_per_mm, furnishing.uniform(0.2, 0.9)),
+        "inflammation": _given_or_drawn(options.inflammation, furnishing.uniform(0, 1)),
         "stretch": stretch,
     }
-    elastosis = _or(options.elastosis, furnishing.uniform(0, 1) ** 1.5)
-    requests = _requests(config, index, site)
+    elastosis = _given_or_drawn(options.elastosis, furnishing.uniform(0, 1) ** 1.5)
+    requests = _draw_requests(config, index, site)
     masses = [np.array([r.along, r.half_width_um, r.depth_um]) for r in requests if r.kind == "malignant"]
-    scars = stream(seed, "section", index, "scars")
-    add_scars(drawing, scars, layers, masses, _or(options.cellular, scars.uniform(0.8, 1.4)))
-    furnish(drawing, furnishing, layers, amounts)
+    scars = random_stream(seed, "section", index, "scars")
+    add_scars(drawing, scars, layers, masses, _given_or_drawn(options.cellular, scars.uniform(0.8, 1.4)))
+    fill_dermis(drawing, furnishing, layers, amounts)
     layers, lesions = _grow_lesions(config, index, requests, layers, drawing)
-    outlines = layer_outlines(stream(seed, "section", index, "ends"), layers) + drawing.outlines
-    lined = line_up(stream(seed, "section", index, "lined"), site.frame, layers, drawing, NUMBER)
-    plan = SectionPlan(index, site.frame, layers, lesions, *place(site.frame, outlines, config.mpp), lined, elastosis)
-    return replace(plan, folds=_folds(config, index, site, layers))
+    outlines = make_layer_outlines(random_stream(seed, "section", index, "ends"), layers) + drawing.outlines
+    lined = align_nuclei(
+        random_stream(seed, "section", index, "lined"), site.frame, layers, drawing, NUCLEUS_TYPE_INDEX
+    )
+    plan = SectionPlan(
+        index, site.frame, layers, lesions, *place_outlines(site.frame, outlines, config.mpp), lined, elastosis
+    )
+    return replace(plan, folds=_draw_folds(config, index, site, layers))
 
 
-def _or(given: float | None, drawn: float) -> float:
+def _given_or_drawn(given: float | None, drawn: float) -> float:
     """Take what was given, else what was drawn."""
     return float(drawn if given is None else given)
 
 
-def _folds(config: SlidePhantomConfig, index: int, site: Site, layers: Layers) -> tuple[Floats, ...]:
+def _draw_folds(config: SlidePhantomConfig, index: int, site: SectionSite, layers: SkinLayers) -> tuple[Floats, ...]:
     """Lines (point, 2) as x, y in micrometres along which the tissue lies double."""
-    rng = stream(config.seed, "section", index, "folds")
+    rng = random_stream(config.seed, "section", index, "folds")
     folds = []
     for _ in range(config.artefacts.folds):
         t = np.linspace(-0.1, 1.1, 26)
@@ -478,32 +501,36 @@ def _folds(config: SlidePhantomConfig, index: int, site: Site, layers: Layers) -
 
 
 def _grow_lesions(
-    config: SlidePhantomConfig, index: int, requests: list[Request], layers: Layers, drawing: Drawing
-) -> tuple[Layers, tuple[Lesion, ...]]:
+    config: SlidePhantomConfig,
+    index: int,
+    requests: list[PhantomLesionRequest],
+    layers: SkinLayers,
+    drawing: SectionDrawing,
+) -> tuple[SkinLayers, tuple[PhantomLesion, ...]]:
     """Grow all lesions of a section, one beside the other."""
     lesions = []
     for request in requests:
-        rng = stream(config.seed, "section", index, "lesion", request.index)
-        grow = grow_melanoma if request.kind == "malignant" else grow_naevus
+        rng = random_stream(config.seed, "section", index, "lesion", request.index)
+        grow = grow_melanoma if request.kind == "malignant" else grow_nevus
         layers, lesion = grow(drawing, rng, layers, request)
         if request.kind == "malignant":
-            dying = stream(config.seed, "section", index, "necrosis", request.index)
+            dying = random_stream(config.seed, "section", index, "necrosis", request.index)
             lesion = add_necrosis(drawing, dying, lesion, config.lesions.necrosis)
         lesions.append(lesion)
     return layers, tuple(lesions)
 
 
-def _requests(config: SlidePhantomConfig, index: int, site: Site) -> list[Request]:
+def _draw_requests(config: SlidePhantomConfig, index: int, site: SectionSite) -> list[PhantomLesionRequest]:
     """Decide what each lesion shall be and where."""
-    options, rng = config.lesions, stream(config.seed, "section", index, "lesions")
+    options, rng = config.lesions, random_stream(config.seed, "section", index, "lesions")
     kinds = ["malignant"] * options.malignant + ["benign"] * options.benign
     if not kinds:
         return []
-    middles, rooms = _shared_out(rng, kinds, site.width_um)
+    middles, rooms = _share_section(rng, kinds, site.width_um)
     requests = []
     for number, kind in enumerate(kinds):
-        depth = _depth(config, site, rng, (index, number)) if kind == "malignant" else rng.uniform(180, 650)
-        half = _half_width(config, rng, number, kind, depth, rooms[number])
+        depth = _draw_depth(config, site, rng, (index, number)) if kind == "malignant" else rng.uniform(180, 650)
+        half = _draw_half_width(config, rng, number, kind, depth, rooms[number])
         along = middles[number] + rng.uniform(-0.06, 0.06) * rooms[number]
         if number == 0 and options.position is not None:
             along = (options.position - 0.5) * site.width_um
@@ -512,21 +539,21 @@ def _requests(config: SlidePhantomConfig, index: int, site: Site) -> list[Reques
             options.ulceration if first and options.ulceration is not None else rng.random() < 0.08 + 0.1 * depth / MM
         )
         requests.append(
-            Request(
+            PhantomLesionRequest(
                 "malignant" if kind == "malignant" else "benign",
                 number,
                 float(along),
                 float(half),
                 float(depth),
-                _or(options.pigment, rng.beta(0.7, 1.6)),
+                _given_or_drawn(options.pigment, rng.beta(0.7, 1.6)),
                 bool(ulcer) and kind == "malignant",
-                _or(options.mitoses_per_mm2, rng.uniform(0, 3) + 4 * rng.random() * depth / MM),
+                _given_or_drawn(options.mitoses_per_mm2, rng.uniform(0, 3) + 4 * rng.random() * depth / MM),
             )
         )
     return requests
 
 
-def _shared_out(rng: np.random.Generator, kinds: list[str], width_um: float) -> tuple[list[float], list[float]]:
+def _share_section(rng: np.random.Generator, kinds: list[str], width_um: float) -> tuple[list[float], list[float]]:
     """Share a section among its lesions in any order, melanomas getting twice as much: middles and widths."""
     weights = np.array([2.0 if kind == "malignant" else 1.0 for kind in kinds])
     rooms = width_um * weights / weights.sum()
@@ -537,7 +564,7 @@ def _shared_out(rng: np.random.Generator, kinds: list[str], width_um: float) -> 
     return middles.tolist(), rooms.tolist()
 
 
-def _half_width(
+def _draw_half_width(
     config: SlidePhantomConfig, rng: np.random.Generator, number: int, kind: str, depth: float, room: float
 ) -> float:
     """Half of the width of a lesion, such that it stays in its part of the section."""
@@ -547,11 +574,13 @@ def _half_width(
     return min(wanted, 0.34 * room)
 
 
-def _depth(config: SlidePhantomConfig, site: Site, rng: np.random.Generator, which: tuple[int, int]) -> float:
+def _draw_depth(
+    config: SlidePhantomConfig, site: SectionSite, rng: np.random.Generator, which: tuple[int, int]
+) -> float:
     """Breslow thickness of a melanoma in micrometres; the first of the first section is the thickest."""
-    most = DEEPEST * site.depth_um
+    most = MAX_DEPTH_SHARE * site.depth_um
     drawn = np.exp(rng.uniform(np.log(250), np.log(min(4500, max(0.8 * most, 300)))))
-    first = stream(config.seed, "breslow")
+    first = random_stream(config.seed, "breslow")
     asked = config.lesions.breslow_mm
     thickest = (
         asked * MM
@@ -559,7 +588,7 @@ def _depth(config: SlidePhantomConfig, site: Site, rng: np.random.Generator, whi
         else np.exp(first.uniform(np.log(280), np.log(min(4500, max(0.85 * most, 320)))))
     )
     if thickest > most:
-        raise too_thick(float(thickest), site.depth_um)
+        raise too_thick_error(float(thickest), site.depth_um)
     if which == (0, 0):
         return float(thickest)
     return float(np.clip(min(drawn, 0.95 * thickest) if which[1] else thickest * rng.uniform(0.6, 0.97), 150, None))

@@ -14,23 +14,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_melanoma.core.context import Progress, RunContext
+from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.core.wording import duration
-from napari_melanoma.phantoms.mark import DESCRIPTION
-from napari_melanoma.phantoms.slide.config import CLASS_OF, Kind
-from napari_melanoma.phantoms.slide.ground import EOSIN, HAEMATOXYLIN, Window, label_pixels, lay_ground, scatter
-from napari_melanoma.phantoms.slide.looks import bank
-from napari_melanoma.phantoms.slide.plan import INKS, SectionPlan, SlidePlan, ink_density, line_distance
-from napari_melanoma.phantoms.slide.shapes import uniform
+from napari_melanoma.phantoms.markers import PHANTOM_DESCRIPTION
+from napari_melanoma.phantoms.slide.config import CLASS_OF, TissueKind
+from napari_melanoma.phantoms.slide.ground import (
+    EOSIN,
+    HEMATOXYLIN,
+    SectionWindow,
+    label_pixels,
+    paint_ground,
+    place_nuclei,
+)
+from napari_melanoma.phantoms.slide.looks import make_stamp_bank
+from napari_melanoma.phantoms.slide.plan import INKS, PhantomSlidePlan, SectionPlan, ink_density, line_distance
+from napari_melanoma.phantoms.slide.shapes import hash_uniform
 
 Floats = NDArray[np.floating[Any]]
 BLOCK = 256
 # Pixels around a block that are drawn too: for the softness of the optics, and where something is out of focus.
-_SOFT, _BLURRED = 2, 20
-_REMEMBERED = 96
+_SOFT_MARGIN, _BLUR_MARGIN = 2, 20
+_CACHED_BLOCKS = 96
 
 
-def render(plan: SlidePlan, level: int, box: Box) -> Rgb:
+def render_region(plan: PhantomSlidePlan, level: int, box: Box) -> Rgb:
     """Draw a part of a level.
 
     ``level``: 0 is the finest; each further one has half as many rows and columns, the mean of two by two pixels.
@@ -43,13 +50,13 @@ def render(plan: SlidePlan, level: int, box: Box) -> Rgb:
             top, left = row * BLOCK - box.top, column * BLOCK - box.left
             rows = slice(max(top, 0), min(top + BLOCK, box.height))
             columns = slice(max(left, 0), min(left + BLOCK, box.width))
-            block = block_of(plan, level, row, column)
+            block = get_block(plan, level, row, column)
             inner = block[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
             rgb[rows, columns] = inner
     return rgb
 
 
-def truth(plan: SlidePlan, downsample: float, box: Box) -> NDArray[np.uint8]:
+def render_truth(plan: PhantomSlidePlan, downsample: float, box: Box) -> NDArray[np.uint8]:
     """Say what is true of a part of the slide.
 
     ``downsample``: side of a pixel in pixels of level 0; any positive number. ``box``: in such pixels. Class at the
@@ -58,20 +65,20 @@ def truth(plan: SlidePlan, downsample: float, box: Box) -> NDArray[np.uint8]:
     """
     classes = np.zeros((box.height, box.width), np.uint8)
     for section in plan.sections:
-        if _meets(section.box, box, downsample):
+        if _touches(section.box, box, downsample):
             classes = np.maximum(classes, CLASS_OF[label_pixels(section, box, downsample)])
     return classes
 
 
-def is_glass(plan: SlidePlan, level: int, box: Box) -> bool:
+def is_glass(plan: PhantomSlidePlan, level: int, box: Box) -> bool:
     """Tell whether there is surely nothing but clean glass.
 
     ``box``: in pixels of that level. Returns then all of its pixels have the colour ``plan.look.stain.glass``.
     """
     scale = float(2**level)
-    margin = _SOFT + 1
+    margin = _SOFT_MARGIN + 1
     wide = Box(box.top, box.left, box.height, box.width)
-    if any(_meets(section.box, wide, scale, margin) for section in plan.sections):
+    if any(_touches(section.box, wide, scale, margin) for section in plan.sections):
         return False
     um = scale * plan.config.mpp
     edges = (
@@ -80,12 +87,12 @@ def is_glass(plan: SlidePlan, level: int, box: Box) -> bool:
         (box.top + box.height) * um + margin,
         (box.left + box.width) * um + margin,
     )
-    if len(plan.dust.near(*edges)):
+    if len(plan.dust.find_in_box(*edges)):
         return False
     return not any(_overlap(pen.box, edges) for pen in plan.pens)
 
 
-def _meets(edges: tuple[float, float, float, float], box: Box, scale: float, margin: float = 0.0) -> bool:
+def _touches(edges: tuple[float, float, float, float], box: Box, scale: float, margin: float = 0.0) -> bool:
     """Whether a rectangle in pixels of level 0 touches a box in pixels of ``scale`` times their side."""
     rows = edges[0] - margin < (box.top + box.height) * scale and edges[2] + margin > box.top * scale
     return rows and edges[1] - margin < (box.left + box.width) * scale and edges[3] + margin > box.left * scale
@@ -96,14 +103,14 @@ def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, 
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-class _Remembered:
+class _BlockCache:
     """The blocks drawn last, for whoever asks for many small parts; safe from several threads."""
 
     def __init__(self) -> None:
-        self._blocks: OrderedDict[tuple[int, int, int, int], tuple[SlidePlan, Rgb]] = OrderedDict()
+        self._blocks: OrderedDict[tuple[int, int, int, int], tuple[PhantomSlidePlan, Rgb]] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, plan: SlidePlan, level: int, row: int, column: int) -> Rgb:
+    def get(self, plan: PhantomSlidePlan, level: int, row: int, column: int) -> Rgb:
         """Give a block, drawn now or before."""
         key = (id(plan), level, row, column)
         with self._lock:
@@ -111,40 +118,40 @@ class _Remembered:
             if known is not None and known[0] is plan:
                 self._blocks.move_to_end(key)
                 return known[1]
-        block = _drawn(plan, level, row, column)
+        block = _draw_block(plan, level, row, column)
         with self._lock:
             self._blocks[key] = (plan, block)
-            while len(self._blocks) > _REMEMBERED:
+            while len(self._blocks) > _CACHED_BLOCKS:
                 self._blocks.popitem(last=False)
         return block
 
 
-_blocks = _Remembered()
+_block_cache = _BlockCache()
 
 
-def block_of(plan: SlidePlan, level: int, row: int, column: int) -> Rgb:
+def get_block(plan: PhantomSlidePlan, level: int, row: int, column: int) -> Rgb:
     """Give one block of ``BLOCK`` by ``BLOCK`` pixels of a level, as the slide is made of.
 
     Returns uint8 sRGB (row, column, channel), read-only.
     """
-    return _blocks.get(plan, level, row, column)
+    return _block_cache.get(plan, level, row, column)
 
 
-def _drawn(plan: SlidePlan, level: int, row: int, column: int) -> Rgb:
+def _draw_block(plan: PhantomSlidePlan, level: int, row: int, column: int) -> Rgb:
     """Draw a block, from four of the finer level above the finest."""
     box = Box(row * BLOCK, column * BLOCK, BLOCK, BLOCK)
     if is_glass(plan, level, box):
         block = np.broadcast_to(np.array(plan.look.stain.glass, np.uint8), (BLOCK, BLOCK, 3))
     elif level == 0:
-        block = draw(plan, box)
+        block = draw_region(plan, box)
     else:
-        parts = [[block_of(plan, level - 1, 2 * row + i, 2 * column + j) for j in (0, 1)] for i in (0, 1)]
-        block = np.block([[[halved(part)] for part in line] for line in parts])
+        parts = [[get_block(plan, level - 1, 2 * row + i, 2 * column + j) for j in (0, 1)] for i in (0, 1)]
+        block = np.block([[[downsample_by_two(part)] for part in line] for line in parts])
     block.flags.writeable = False
     return block
 
 
-def halved(rgb: Rgb) -> Rgb:
+def downsample_by_two(rgb: Rgb) -> Rgb:
     """Take the mean of two by two pixels.
 
     ``rgb``: uint8 (row, column, channel), of even height and width. Returns uint8 of half the size.
@@ -154,23 +161,23 @@ def halved(rgb: Rgb) -> Rgb:
     return ((wide[:, 0::2] + wide[:, 1::2] + 2) >> 2).astype(np.uint8)
 
 
-def draw(plan: SlidePlan, box: Box) -> Rgb:
+def draw_region(plan: PhantomSlidePlan, box: Box) -> Rgb:
     """Draw a part of level 0 at once; ``render`` puts such parts together.
 
     ``box``: in pixels of level 0. Returns uint8 sRGB (row, column, channel).
     """
     mpp = plan.config.mpp
     edges = (box.top * mpp, box.left * mpp, (box.top + box.height) * mpp, (box.left + box.width) * mpp)
-    blurred = plan.defocus.near(*edges)
-    margin = _BLURRED if len(blurred) else _SOFT
+    blurred = plan.defocus.find_in_box(*edges)
+    margin = _BLUR_MARGIN if len(blurred) else _SOFT_MARGIN
     wide = Box(box.top - margin, box.left - margin, box.height + 2 * margin, box.width + 2 * margin)
     density = np.zeros((3, wide.height, wide.width), np.float32)
     for section in plan.sections:
-        if _meets(section.box, wide, 1.0):
-            density += _tissue(plan, section, wide)
-    density = _softened(density)
+        if _touches(section.box, wide, 1.0):
+            density += _section_density(plan, section, wide)
+    density = _soften(density)
     if len(blurred):
-        density = _out_of_focus(plan, density, wide, blurred)
+        density = _blur_defocused(plan, density, wide, blurred)
     _add_dust(plan, density, wide)
     _add_ink(plan, density, wide)
     inner = density[:, margin : margin + box.height, margin : margin + box.width]
@@ -178,10 +185,10 @@ def draw(plan: SlidePlan, box: Box) -> Rgb:
     return np.ascontiguousarray(np.moveaxis(np.rint(glass * np.exp(-inner)).astype(np.uint8), 0, 2))
 
 
-def _tissue(plan: SlidePlan, section: SectionPlan, box: Box) -> Floats:
+def _section_density(plan: PhantomSlidePlan, section: SectionPlan, box: Box) -> Floats:
     """Optical density (3, row, column) of one section."""
     mpp = plan.config.mpp
-    nuclei = bank(plan.look.name, mpp)
+    nuclei = make_stamp_bank(plan.look.name, mpp)
     reach = nuclei.reach
     wide = Box(box.top - reach, box.left - reach, box.height + 2 * reach, box.width + 2 * reach)
     labels = label_pixels(section, wide)
@@ -189,24 +196,24 @@ def _tissue(plan: SlidePlan, section: SectionPlan, box: Box) -> Floats:
     if not labels.any():
         return np.zeros((3, box.height, box.width), np.float32)
     seed = plan.config.seed
-    dyes = lay_ground(Window(section, plan.look, mpp, box, inner, seed))
+    dyes = paint_ground(SectionWindow(section, plan.look, mpp, box, inner, seed))
     canvas = np.zeros((2, wide.height + 2 * reach, wide.width + 2 * reach), np.float32)
-    for found in scatter(Window(section, plan.look, mpp, wide, labels, seed)):
-        nuclei.lay(canvas, found.column + reach, found.row + reach, found.stamp)
-    canvas = canvas[:, 2 * reach : -2 * reach, 2 * reach : -2 * reach] * (inner != Kind.GLASS)
+    for found in place_nuclei(SectionWindow(section, plan.look, mpp, wide, labels, seed)):
+        nuclei.draw_nuclei(canvas, found.column + reach, found.row + reach, found.stamp)
+    canvas = canvas[:, 2 * reach : -2 * reach, 2 * reach : -2 * reach] * (inner != TissueKind.GLASS)
     dyes[:2] *= 1 - 0.85 * canvas[1]
     dyes[EOSIN] += 0.22 * np.minimum(canvas[0], 1)
-    dyes[HAEMATOXYLIN] += 1.05 * canvas[0]
+    dyes[HEMATOXYLIN] += 1.05 * canvas[0]
     density = np.tensordot(plan.stains.T, dyes, axes=1)
-    return density * _folded(section, box, mpp)
+    return density * _fold_thickness(section, box, mpp)
 
 
-def _folded(section: SectionPlan, box: Box, mpp: float) -> Floats | float:
+def _fold_thickness(section: SectionPlan, box: Box, mpp: float) -> Floats | float:
     """How many layers of tissue lie on each other."""
     x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
     layers: Floats | float = 1.0
     for number, line in enumerate(section.folds):
-        half = 45.0 + 35.0 * float(uniform(np.array([number]), np.array([section.index]), 77)[0])
+        half = 45.0 + 35.0 * float(hash_uniform(np.array([number]), np.array([section.index]), 77)[0])
         (left, top), (right, bottom) = line.min(axis=0) - half, line.max(axis=0) + half
         if _overlap((top, left, bottom, right), (y[0], x[0], y[-1], x[-1])):
             away = line_distance(line, x, y)
@@ -214,14 +221,14 @@ def _folded(section: SectionPlan, box: Box, mpp: float) -> Floats | float:
     return layers
 
 
-def _softened(density: Floats) -> Floats:
+def _soften(density: Floats) -> Floats:
     """Blur by about half a pixel, as optics do."""
     density[:, 1:-1] = 0.2 * (density[:, :-2] + density[:, 2:]) + 0.6 * density[:, 1:-1]
     density[:, :, 1:-1] = 0.2 * (density[:, :, :-2] + density[:, :, 2:]) + 0.6 * density[:, :, 1:-1]
     return density
 
 
-def _out_of_focus(plan: SlidePlan, density: Floats, box: Box, blurred: NDArray[np.int64]) -> Floats:
+def _blur_defocused(plan: PhantomSlidePlan, density: Floats, box: Box, blurred: NDArray[np.int64]) -> Floats:
     """Blur what is out of focus, more and more towards its middle."""
     from scipy.ndimage import gaussian_filter1d
 
@@ -232,16 +239,16 @@ def _out_of_focus(plan: SlidePlan, density: Floats, box: Box, blurred: NDArray[n
         away = np.hypot(x[None] - spots.x[index], y[:, None] - spots.y[index]) / spots.radius[index]
         np.maximum(share, np.clip((1 - away) / 0.35, 0, 1), out=share)
     sigma = 2.5 / mpp
-    radius = min(int(3 * sigma), _BLURRED - _SOFT)
+    radius = min(int(3 * sigma), _BLUR_MARGIN - _SOFT_MARGIN)
     soft = gaussian_filter1d(gaussian_filter1d(density, sigma, axis=1, radius=radius), sigma, axis=2, radius=radius)
     return density + share * (soft - density)
 
 
-def _add_dust(plan: SlidePlan, density: Floats, box: Box) -> None:
+def _add_dust(plan: PhantomSlidePlan, density: Floats, box: Box) -> None:
     """Specks: dark, with a bright and a dark ring as what lies above the focus."""
     mpp, dust = plan.config.mpp, plan.dust
     x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
-    for index in dust.near(y[0], x[0], y[-1], x[-1]):
+    for index in dust.find_in_box(y[0], x[0], y[-1], x[-1]):
         across, down = x[None] - dust.x[index], y[:, None] - dust.y[index]
         turn = np.arctan2(down, across)
         uneven = 1 + 0.25 * np.sin(2 * turn + index) + 0.15 * np.sin(3 * turn + 2 * index)
@@ -249,7 +256,7 @@ def _add_dust(plan: SlidePlan, density: Floats, box: Box) -> None:
         density += (0.55 * np.clip((1 - away) / 0.3, 0, 1)).astype(np.float32)
 
 
-def _add_ink(plan: SlidePlan, density: Floats, box: Box) -> None:
+def _add_ink(plan: PhantomSlidePlan, density: Floats, box: Box) -> None:
     """Pen marks over all."""
     mpp = plan.config.mpp
     x, y = (box.left + np.arange(box.width) + 0.5) * mpp, (box.top + np.arange(box.height) + 0.5) * mpp
@@ -263,7 +270,7 @@ Rgb = NDArray[np.uint8]
 Row = dict[int, Rgb]
 
 
-class _Spool:
+class _TileSpool:
     """Encoded tiles of a coarser level, kept in a temporary file until the finer ones are written."""
 
     def __init__(self, folder: Path) -> None:
@@ -286,19 +293,19 @@ class _Spool:
         self._file.close()
 
 
-class Pyramid:
+class PhantomPyramid:
     """The tiles of all levels of a slide."""
 
-    def __init__(self, plan: SlidePlan, folder: Path, run: RunContext) -> None:
+    def __init__(self, plan: PhantomSlidePlan, folder: Path, run: RunContext) -> None:
         self._plan, self._run = plan, run
         self._quality = plan.config.quality
         colour = np.array(plan.look.stain.glass, np.uint8)
         self._glass = np.broadcast_to(colour, (BLOCK, BLOCK, 3))
-        self._encoded_glass = self._encoded(np.ascontiguousarray(self._glass))
-        self._spools = [_Spool(folder) for _ in range(plan.levels - 1)]
-        self._waiting: dict[int, Row] = {}
+        self._encoded_glass = self._encode(np.ascontiguousarray(self._glass))
+        self._spools = [_TileSpool(folder) for _ in range(plan.levels - 1)]
+        self._pending_rows: dict[int, Row] = {}
 
-    def __enter__(self) -> Pyramid:
+    def __enter__(self) -> PhantomPyramid:
         return self
 
     def __exit__(self, *stop: object) -> None:
@@ -313,67 +320,67 @@ class Pyramid:
         if level:
             yield from self._spools[level - 1].tiles(self._encoded_glass)
             return
-        for row, columns in enumerate(self._drawn_columns()):
-            tiles = {column: self._drawn(row, column) for column in sorted(columns)}
+        for row, columns in enumerate(self._iter_tissue_columns()):
+            tiles = {column: self._draw_tile(row, column) for column in sorted(columns)}
             # Before the tiles are given away: whoever has the last one does not come back.
-            self._pass_on(1, row, tiles)
+            self._add_finer_row(1, row, tiles)
             for column in range(self._grid(0)[1]):
-                yield self._encoded(tiles[column]) if column in tiles else self._encoded_glass
+                yield self._encode(tiles[column]) if column in tiles else self._encoded_glass
 
-    def _drawn(self, row: int, column: int) -> Rgb:
+    def _draw_tile(self, row: int, column: int) -> Rgb:
         """Draw a tile of level 0."""
         self._run.check()
-        return draw(self._plan, Box(row * BLOCK, column * BLOCK, BLOCK, BLOCK))
+        return draw_region(self._plan, Box(row * BLOCK, column * BLOCK, BLOCK, BLOCK))
 
     def _grid(self, level: int) -> tuple[int, int]:
         """Rows and columns of tiles of a level."""
         height, width = self._plan.level_size(level)
         return -(-height // BLOCK), -(-width // BLOCK)
 
-    def _drawn_columns(self) -> Iterator[set[int]]:
+    def _iter_tissue_columns(self) -> Iterator[set[int]]:
         """Columns of each row of level 0 that hold more than glass; reports how many of all are done."""
         rows, columns = self._grid(0)
-        busy = [self._busy(row, columns) for row in range(rows)]
+        busy = [self._find_tissue_columns(row, columns) for row in range(rows)]
         total, done, began = sum(map(len, busy)), 0, time.monotonic()
         for row in busy:
             self._run.check()
             if done:
                 left = (time.monotonic() - began) * (total - done) / done
-                self._run.report(Progress(done, total, f"drawing tiles, about {duration(left)} left"))
+                self._run.report(Progress(done, total, f"drawing tiles, about {format_duration(left)} left"))
             yield row
             done += len(row)
 
-    def _busy(self, row: int, columns: int) -> set[int]:
+    def _find_tissue_columns(self, row: int, columns: int) -> set[int]:
         """Columns of a row of level 0 that hold more than glass."""
         self._run.check()
         boxes = (Box(row * BLOCK, column * BLOCK, BLOCK, BLOCK) for column in range(columns))
         return {column for column, box in enumerate(boxes) if not is_glass(self._plan, 0, box)}
 
-    def _pass_on(self, level: int, finer_row: int, finer: Row) -> None:
+    def _add_finer_row(self, level: int, finer_row: int, finer: Row) -> None:
         """Take a row of the next finer level; two of them make one of this."""
         if level > len(self._spools):
             return
         last = finer_row == self._grid(level - 1)[0] - 1
         if finer_row % 2 == 0 and not last:
-            self._waiting[level] = finer
+            self._pending_rows[level] = finer
             return
-        pair = (self._waiting.pop(level), finer) if finer_row % 2 else (finer, {})
-        tiles = {column: self._joined(pair, column) for column in sorted({c // 2 for row in pair for c in row})}
+        pair = (self._pending_rows.pop(level), finer) if finer_row % 2 else (finer, {})
+        tiles = {column: self._join_tiles(pair, column) for column in sorted({c // 2 for row in pair for c in row})}
         for column in range(self._grid(level)[1]):
-            self._spools[level - 1].add(self._encoded(tiles[column]) if column in tiles else None)
-        self._pass_on(level + 1, finer_row // 2, tiles)
+            self._spools[level - 1].add(self._encode(tiles[column]) if column in tiles else None)
+        self._add_finer_row(level + 1, finer_row // 2, tiles)
 
-    def _joined(self, pair: tuple[Row, Row], column: int) -> Rgb:
+    def _join_tiles(self, pair: tuple[Row, Row], column: int) -> Rgb:
         """Make a tile of four of the next finer level."""
         tile = np.empty((BLOCK, BLOCK, 3), np.uint8)
         half = BLOCK // 2
         for down, row in enumerate(pair):
             for across in (0, 1):
                 finer = row.get(2 * column + across, self._glass)
-                tile[down * half : (down + 1) * half, across * half : (across + 1) * half] = halved(finer)
+                tile[down * half : (down + 1) * half, across * half : (across + 1) * half] = downsample_by_two(finer)
         return tile
 
-    def _encoded(self, tile: Rgb) -> bytes:
+    def _encode(self, tile: Rgb) -> bytes:
         """Compress a tile."""
         import imagecodecs
 
@@ -381,12 +388,12 @@ class Pyramid:
         return bytes(encoded)
 
 
-def write_pyramid(plan: SlidePlan, path: Path, run: RunContext) -> None:
+def write_pyramid(plan: PhantomSlidePlan, path: Path, run: RunContext) -> None:
     """Write a slide as a tiled BigTIFF with all its levels, the finest first."""
     import tifffile
 
     per_cm = 1e4 / plan.config.mpp
-    with tifffile.TiffWriter(path, bigtiff=True) as writer, Pyramid(plan, path.parent, run) as pyramid:
+    with tifffile.TiffWriter(path, bigtiff=True) as writer, PhantomPyramid(plan, path.parent, run) as pyramid:
         for level in range(plan.levels):
             writer.write(
                 pyramid.tiles(level),
@@ -399,7 +406,7 @@ def write_pyramid(plan: SlidePlan, path: Path, run: RunContext) -> None:
                 resolution=(per_cm / 2**level, per_cm / 2**level),
                 resolutionunit="CENTIMETER",
                 subfiletype=1 if level else 0,
-                description=DESCRIPTION if level == 0 else None,
+                description=PHANTOM_DESCRIPTION if level == 0 else None,
                 software=False,
                 metadata=None,
             )

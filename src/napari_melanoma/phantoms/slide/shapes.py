@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_melanoma.core.geometry import Box
 
 
-def bounds(polygon: Floats) -> tuple[float, float, float, float]:
+def polygon_bounds(polygon: Floats) -> tuple[float, float, float, float]:
     """Give the rectangle around a polygon.
 
     Top, left, bottom, right.
@@ -20,18 +20,20 @@ def bounds(polygon: Floats) -> tuple[float, float, float, float]:
     return float(top), float(left), float(bottom), float(right)
 
 
-def area(polygon: Floats) -> float:
+def polygon_area(polygon: Floats) -> float:
     """Give the area of a polygon that does not cross itself."""
     x, y = (polygon - polygon[0]).T
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
-def perimeter(polygon: Floats) -> float:
+def polygon_perimeter(polygon: Floats) -> float:
     """Give the length of a closed outline."""
     return float(np.hypot(*(polygon - np.roll(polygon, -1, axis=0)).T).sum())
 
 
-def inside(polygon: Floats, box: Box, downsample: float = 1.0) -> tuple[tuple[slice, slice], NDArray[np.bool_]] | None:
+def rasterize_polygon(
+    polygon: Floats, box: Box, downsample: float = 1.0
+) -> tuple[tuple[slice, slice], NDArray[np.bool_]] | None:
     """Find the pixels of a box whose centre lies in a polygon (even-odd rule).
 
     ``polygon``: vertices (vertex, 2) as x, y in pixels of level 0, float64; a pixel's centre is half a pixel from its
@@ -39,11 +41,11 @@ def inside(polygon: Floats, box: Box, downsample: float = 1.0) -> tuple[tuple[sl
     pixels of level 0. Slices (row, column) into the box and a bool array of their size; ``None`` where they do not
     meet.
     """
-    part = _meeting(polygon, box, downsample)
+    part = _clip_box(polygon, box, downsample)
     if part is None:
         return None
     x, y = (polygon / downsample).T
-    rows, columns = _crossings(x, y, part)
+    rows, columns = _find_crossings(x, y, part)
     width = part.width + 1
     toggles = np.bincount((rows - part.top) * width + columns, minlength=part.height * width)
     mask = np.cumsum(toggles.reshape(part.height, width)[:, :-1], axis=1, dtype=np.int32) & 1
@@ -51,16 +53,16 @@ def inside(polygon: Floats, box: Box, downsample: float = 1.0) -> tuple[tuple[sl
     return (slice(top, top + part.height), slice(left, left + part.width)), mask.astype(bool)
 
 
-def _meeting(polygon: Floats, box: Box, downsample: float) -> Box | None:
+def _clip_box(polygon: Floats, box: Box, downsample: float) -> Box | None:
     """Give the part of the box that a polygon can touch."""
-    top, left, bottom, right = (edge / downsample for edge in bounds(polygon))
+    top, left, bottom, right = (edge / downsample for edge in polygon_bounds(polygon))
     first_row, first_column = max(box.top, int(np.floor(top))), max(box.left, int(np.floor(left)))
     height = min(box.top + box.height, int(np.ceil(bottom))) - first_row
     width = min(box.left + box.width, int(np.ceil(right))) - first_column
     return Box(first_row, first_column, height, width) if height > 0 and width > 0 else None
 
 
-def _crossings(x: Floats, y: Floats, part: Box) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _find_crossings(x: Floats, y: Floats, part: Box) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where the outline crosses the middle of rows: the rows, and the first column whose centre lies behind."""
     to_x, to_y = np.roll(x, -1), np.roll(y, -1)
     start = np.maximum(np.ceil(np.minimum(y, to_y) - 0.5), part.top).astype(np.int64)
@@ -79,7 +81,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
-class Frame:
+class SurfaceFrame:
     """A surface that is an arc: ``along`` it and ``depth`` below it, in micrometres, and positions on the slide.
 
     ``x_um``, ``y_um`` are where along = depth = 0 lies, ``angle`` turns the direction along (radians, clockwise as
@@ -133,7 +135,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Outline:
+class TissueOutline:
     """A closed outline (vertex, 2) as along, depth in micrometres; ``label`` is a ``Kind`` or a lesion's.
 
     ``ring`` names the nuclei that line its inside, ``pitch`` micrometres apart, lying across it or along it.
@@ -147,20 +149,20 @@ class Outline:
 
 
 @dataclass
-class Drawing:
+class SectionDrawing:
     """Outlines in the order in which they are laid over each other."""
 
-    outlines: list[Outline] = field(default_factory=list)
+    outlines: list[TissueOutline] = field(default_factory=list)
 
     def add(self, label: int, points: Floats, ring: str | None = None, pitch: float = 6.0, across: bool = True) -> None:
         """Lay an outline over all others.
 
         ``pitch``: their distance in micrometres.
         """
-        self.outlines.append(Outline(int(label), np.asarray(points, float), ring, pitch, across))
+        self.outlines.append(TissueOutline(int(label), np.asarray(points, float), ring, pitch, across))
 
 
-def blob(
+def blob_outline(
     rng: np.random.Generator, centre: tuple[float, float], radii: tuple[float, float], rough: float = 0.1
 ) -> Floats:
     """Draw a rounded outline.
@@ -178,7 +180,7 @@ def blob(
     )
 
 
-def tube(path: Floats, widths: Floats) -> Floats:
+def tube_outline(path: Floats, widths: Floats) -> Floats:
     """Draw the outline of a band.
 
     Vertices (2 * point, 2).
@@ -188,7 +190,7 @@ def tube(path: Floats, widths: Floats) -> Floats:
     return np.concatenate([path + normal * widths[:, None], (path - normal * widths[:, None])[::-1]])
 
 
-def resampled(outline: Floats, pitch: float) -> tuple[Floats, Floats]:
+def resample_outline(outline: Floats, pitch: float) -> tuple[Floats, Floats]:
     """Walk around a closed outline.
 
     Points (point, 2) and the direction of the outline at each in radians (point,).
@@ -208,7 +210,7 @@ _ROW = 0.8660254
 
 
 @dataclass(frozen=True)
-class Points:
+class GridPoints:
     """Points of a grid: ``x``, ``y`` in micrometres, float64 (point,), and the cell of each."""
 
     x: Floats
@@ -222,25 +224,25 @@ class Points:
 
         Returns float32 (point,), 0 to below 1.
         """
-        return uniform(self.row, self.column, self.name + 101 * (index + 3))
+        return hash_uniform(self.row, self.column, self.name + 101 * (index + 3))
 
-    def chosen(self, mask: NDArray[np.bool_]) -> Points:
+    def select(self, mask: NDArray[np.bool_]) -> GridPoints:
         """Keep some.
 
         ``mask``: bool (point,). Those that are true.
         """
-        return Points(self.x[mask], self.y[mask], self.row[mask], self.column[mask], self.name)
+        return GridPoints(self.x[mask], self.y[mask], self.row[mask], self.column[mask], self.name)
 
 
 @dataclass(frozen=True)
-class Grid:
+class PointGrid:
     """A triangular lattice ``spacing`` micrometres wide, with a point in each cell, moved by up to ``jitter`` cells."""
 
     spacing: float
     jitter: float
     name: int
 
-    def points(self, top: float, left: float, bottom: float, right: float) -> Points:
+    def points(self, top: float, left: float, bottom: float, right: float) -> GridPoints:
         """Give all points of a rectangle, and maybe some just outside.
 
         ``top``, ``left``, ``bottom``, ``right``: the rectangle in micrometres.
@@ -249,15 +251,15 @@ class Grid:
         rows = np.arange(int(np.floor(top / pitch)) - 1, int(np.ceil(bottom / pitch)) + 2)
         columns = np.arange(int(np.floor(left / self.spacing)) - 2, int(np.ceil(right / self.spacing)) + 2)
         row, column = (part.ravel() for part in np.meshgrid(rows, columns, indexing="ij"))
-        return self.at(row, column)
+        return self.points_of_cells(row, column)
 
-    def at(self, row: Ints, column: Ints) -> Points:
+    def points_of_cells(self, row: Ints, column: Ints) -> GridPoints:
         """Give the points of some cells."""
-        across = uniform(row, column, self.name + 1) - 0.5
-        down = uniform(row, column, self.name + 2) - 0.5
+        across = hash_uniform(row, column, self.name + 1) - 0.5
+        down = hash_uniform(row, column, self.name + 2) - 0.5
         x = (column + 0.5 + 0.5 * (row & 1) + 2 * self.jitter * across) * self.spacing
         y = (row + 0.5 + 2 * self.jitter * down) * (self.spacing * _ROW)
-        return Points(x, y, row, column, self.name)
+        return GridPoints(x, y, row, column, self.name)
 
     def distances(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Measure how far pixels are from the nearest and the second nearest point.
@@ -269,7 +271,7 @@ class Grid:
         first_row, first_column = int(row.min()) - 1, int(column.min()) - 1
         shape = int(row.max()) - first_row + 2, int(column.max()) - first_column + 2
         cells = np.indices(shape).reshape(2, -1)
-        points = self.at(cells[0] + first_row, cells[1] + first_column)
+        points = self.points_of_cells(cells[0] + first_row, cells[1] + first_column)
         origin = float(points.x[0]), float(points.y[0])
         at_x, at_y = (points.x - origin[0]).astype(np.float32), (points.y - origin[1]).astype(np.float32)
         near = ((row - first_row) * shape[1] + column - first_column).astype(np.int32)
@@ -292,17 +294,17 @@ def _two_nearest(
     return np.sqrt(first), np.sqrt(second)
 
 
-def uniform(row: Ints, column: Ints, name: int) -> Floats:
+def hash_uniform(row: Ints, column: Ints, name: int) -> Floats:
     """Hash cells to random numbers.
 
     Returns float32 of the same shape, 0 to below 1.
     """
     mixed = row.astype(np.uint32) * np.uint32(0x9E3779B1) + np.uint32((name * 0xC2B2AE3D) & 0xFFFFFFFF)
-    mixed = _scrambled(mixed) + column.astype(np.uint32) * np.uint32(0x85EBCA77)
-    return (_scrambled(mixed) >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+    mixed = _scramble(mixed) + column.astype(np.uint32) * np.uint32(0x85EBCA77)
+    return (_scramble(mixed) >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
 
 
-def _scrambled(values: NDArray[np.uint32]) -> NDArray[np.uint32]:
+def _scramble(values: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Spread each bit over all others (finaliser of MurmurHash3)."""
     values = (values ^ (values >> np.uint32(16))) * np.uint32(0x85EBCA6B)
     values = (values ^ (values >> np.uint32(13))) * np.uint32(0xC2B2AE35)

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from napari_melanoma.phantoms.slide.config import Kind
-from napari_melanoma.phantoms.slide.shapes import Drawing, Floats, blob, tube
+from napari_melanoma.phantoms.slide.config import TissueKind
+from napari_melanoma.phantoms.slide.shapes import Floats, SectionDrawing, blob_outline, tube_outline
 
 STEP_UM = 1.0
 
 
 @dataclass(frozen=True)
-class Layers:
+class SkinLayers:
     """Depths in micrometres at every micrometre along a section, float64 (position,), from ``start`` on.
 
     ``top`` is the surface of the keratin, ``granular`` the top of the granular layer (or the base of an ulcer),
@@ -37,7 +37,7 @@ class Layers:
         """Position of the last sample."""
         return self.start + STEP_UM * (len(self.top) - 1)
 
-    def at(self, depths: Floats, along: Floats) -> Floats:
+    def depth_at(self, depths: Floats, along: Floats) -> Floats:
         """Look a layer up.
 
         ``along``: micrometres, of any shape; beyond the ends the last value goes on. Depths, of the same shape.
@@ -45,12 +45,12 @@ class Layers:
         index = ((along - self.start) * (1 / STEP_UM) + 0.5).astype(np.int32)
         return depths[np.clip(index, 0, len(depths) - 1, out=index)]
 
-    def changed(self, top: Floats, granular: Floats, junction: Floats) -> Layers:
+    def with_upper_layers(self, top: Floats, granular: Floats, junction: Floats) -> SkinLayers:
         """Give the same with the upper layers replaced, as a lesion does."""
         return replace(self, top=top, granular=granular, junction=junction)
 
 
-def wander(rng: np.random.Generator, count: int, scale_um: float) -> Floats:
+def random_curve(rng: np.random.Generator, count: int, scale_um: float) -> Floats:
     """Smooth random curve of mean about 0 and standard deviation about 1.
 
     Returns float64 (count,).
@@ -64,28 +64,28 @@ def wander(rng: np.random.Generator, count: int, scale_um: float) -> Floats:
     return (a * weights[0] + b * weights[1] + c * weights[2] + d * weights[3]) / 6 * 1.45
 
 
-def bump(values: Floats) -> Floats:
+def smooth_bump(values: Floats) -> Floats:
     """Smooth hill: 1 at 0, 0 from -1 and 1 on."""
     return np.clip(1 - values**2, 0, 1) ** 2
 
 
-def grow_layers(rng: np.random.Generator, width_um: float, depth_um: float, stretch: float) -> Layers:
+def grow_layers(rng: np.random.Generator, width_um: float, depth_um: float, stretch: float) -> SkinLayers:
     """Grow the layers of healthy skin."""
     count = int(width_um / STEP_UM) + 1
-    furrows = rng.uniform(5, 16) * wander(rng, count, 220) + 5 * wander(rng, count, 60)
+    furrows = rng.uniform(5, 16) * random_curve(rng, count, 220) + 5 * random_curve(rng, count, 60)
     granular = furrows * stretch
-    keratin = rng.uniform(14, 40) * (1 + 0.35 * np.clip(wander(rng, count, 150), -1.8, 2.2))
-    plate = rng.uniform(38, 60) * (1 + 0.12 * wander(rng, count, 200))
-    junction = granular + (plate + rete_ridges(rng, count)) * stretch
+    keratin = rng.uniform(14, 40) * (1 + 0.35 * np.clip(random_curve(rng, count, 150), -1.8, 2.2))
+    plate = rng.uniform(38, 60) * (1 + 0.12 * random_curve(rng, count, 200))
+    junction = granular + (plate + draw_rete_ridges(rng, count)) * stretch
     fat_um = rng.uniform(1500, 2600) * stretch
-    fat = fat_um + 0.11 * fat_um * wander(rng, count, 700) + 30 * wander(rng, count, 90)
+    fat = fat_um + 0.11 * fat_um * random_curve(rng, count, 700) + 30 * random_curve(rng, count, 90)
     boat = 1 - rng.uniform(0.05, 0.35) * np.abs(np.linspace(-1, 1, count)) ** rng.uniform(4, 9)
-    bottom = depth_um * (boat + 0.03 * wander(rng, count, 900)) + 8 * wander(rng, count, 45)
+    bottom = depth_um * (boat + 0.03 * random_curve(rng, count, 900)) + 8 * random_curve(rng, count, 45)
     bottom = np.minimum(bottom, depth_um * 1.02)
-    return Layers(-width_um / 2, granular - keratin * stretch, granular, junction, fat, bottom)
+    return SkinLayers(-width_um / 2, granular - keratin * stretch, granular, junction, fat, bottom)
 
 
-def rete_ridges(rng: np.random.Generator, count: int) -> Floats:
+def draw_rete_ridges(rng: np.random.Generator, count: int) -> Floats:
     """Draw the pegs that the epidermis sends down, 70 to 130 micrometres apart, each of its own length and width.
 
     Depth below the plate of the epidermis in micrometres, float64 (count,).
@@ -101,23 +101,25 @@ def rete_ridges(rng: np.random.Generator, count: int) -> Floats:
     for centre, length, width, skew in zip(centres, lengths, widths, skews, strict=True):
         first, last = max(0, int(centre - 2 * width)), min(count, int(centre + 2 * width) + 1)
         offset = (along[first:last] - centre) / width
-        hill = bump(offset / (1 + skew * np.sign(offset)) / 1.1) ** 0.8
+        hill = smooth_bump(offset / (1 + skew * np.sign(offset)) / 1.1) ** 0.8
         pegs[first:last] = np.maximum(pegs[first:last], length * hill)
     soft = np.exp(-((np.arange(-14, 15) / 6.0) ** 2))
     padded = np.pad(pegs, 14, mode="edge")
-    return np.convolve(padded, soft / soft.sum(), mode="valid") + 2.5 * wander(rng, count, 14)
+    return np.convolve(padded, soft / soft.sum(), mode="valid") + 2.5 * random_curve(rng, count, 14)
 
 
 MM = 1000.0
 
 
-def add_follicle(drawing: Drawing, rng: np.random.Generator, layers: Layers, along: float, stretch: float) -> None:
+def add_follicle(
+    drawing: SectionDrawing, rng: np.random.Generator, layers: SkinLayers, along: float, stretch: float
+) -> None:
     """Draw a hair follicle with its gland, from the surface towards the fat, sometimes cut so that only a part is seen.
 
     ``along``: where it opens, in micrometres.
     """
-    start = float(layers.at(layers.granular, np.array([along]))[0])
-    floor = float(layers.at(layers.bottom, np.array([along]))[0])
+    start = float(layers.depth_at(layers.granular, np.array([along]))[0])
+    floor = float(layers.depth_at(layers.bottom, np.array([along]))[0])
     length = min(rng.uniform(900, 2300) * stretch, 0.86 * (floor - start))
     if length < 250:
         return
@@ -133,35 +135,41 @@ def add_follicle(drawing: Drawing, rng: np.random.Generator, layers: Layers, alo
     _add_hair(drawing, rng, path, t)
 
 
-def _add_hair(drawing: Drawing, rng: np.random.Generator, path: Floats, t: Floats) -> None:
+def _add_hair(drawing: SectionDrawing, rng: np.random.Generator, path: Floats, t: Floats) -> None:
     """Outer sheath with a funnel and a bulb, inner sheath, shaft, papilla; ``t`` is 0 at the surface, 1 at the tip."""
     thick = rng.uniform(28, 50)
     bulb = 1 + 0.75 * np.exp(-(((t - 0.93) / 0.07) ** 2)) - 0.7 * np.clip((t - 0.965) / 0.035, 0, 1)
     funnel = 1 + 1.1 * np.exp(-t / 0.05)
-    drawing.add(Kind.SHEATH, tube(path, thick * bulb * (0.85 + 0.15 * funnel)), "basal", 6.2)
+    drawing.add(TissueKind.SHEATH, tube_outline(path, thick * bulb * (0.85 + 0.15 * funnel)), "basal", 6.2)
     upper, inner, shaft = t < 0.1, (t > 0.16) & (t < 0.9), t < 0.84
     if upper.sum() > 2:
-        drawing.add(Kind.KERATIN, tube(path[upper], thick * (0.25 + 0.55 * np.exp(-t[upper] / 0.03))))
+        drawing.add(TissueKind.KERATIN, tube_outline(path[upper], thick * (0.25 + 0.55 * np.exp(-t[upper] / 0.03))))
     if inner.sum() > 3:
-        drawing.add(Kind.INNER_SHEATH, tube(path[inner], np.full(inner.sum(), 0.42 * thick)))
+        drawing.add(TissueKind.INNER_SHEATH, tube_outline(path[inner], np.full(inner.sum(), 0.42 * thick)))
     if shaft.sum() > 3:
-        drawing.add(Kind.HAIR, tube(path[shaft], np.full(shaft.sum(), 0.24 * thick)))
+        drawing.add(TissueKind.HAIR, tube_outline(path[shaft], np.full(shaft.sum(), 0.24 * thick)))
     tip = path[np.searchsorted(t, 0.945)]
-    drawing.add(Kind.DERMIS, blob(rng, (float(tip[0]), float(tip[1]) + 12), (0.3 * thick, 0.75 * thick), 0.05))
+    drawing.add(
+        TissueKind.DERMIS, blob_outline(rng, (float(tip[0]), float(tip[1]) + 12), (0.3 * thick, 0.75 * thick), 0.05)
+    )
 
 
-def add_gland(drawing: Drawing, rng: np.random.Generator, at: Floats, side: int) -> None:
+def add_gland(drawing: SectionDrawing, rng: np.random.Generator, at: Floats, side: int) -> None:
     """Draw a sebaceous gland of a few lobules."""
     for number in range(int(rng.integers(2, 6))):
         away = side * (70 + 75 * (number % 3)) + rng.uniform(-20, 20)
         below = 45 * number - 40 + rng.uniform(-20, 20)
         radii = rng.uniform(55, 105), rng.uniform(50, 90)
         drawing.add(
-            Kind.SEBACEOUS, blob(rng, (float(at[0] + away), float(at[1] + below)), radii, 0.13), "basal", 8.5, False
+            TissueKind.SEBACEOUS,
+            blob_outline(rng, (float(at[0] + away), float(at[1] + below)), radii, 0.13),
+            "basal",
+            8.5,
+            False,
         )
 
 
-def add_sweat_gland(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
+def add_sweat_gland(drawing: SectionDrawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
     """Draw the coil of a sweat gland: a cluster of cross-cut tubules with a lumen."""
     count = int(rng.integers(7, 15))
     turn = 2.4 * np.arange(count) + rng.uniform(0, 6)
@@ -170,11 +178,11 @@ def add_sweat_gland(drawing: Drawing, rng: np.random.Generator, centre: tuple[fl
         at = centre[0] + distance * np.cos(angle), centre[1] + 0.75 * distance * np.sin(angle)
         radius = rng.uniform(19, 27)
         radii = radius * rng.uniform(0.9, 1.5), radius
-        drawing.add(Kind.ECCRINE, blob(rng, at, radii, 0.08), "gland", 6.5)
-        drawing.add(Kind.LUMEN, blob(rng, at, (0.3 * radii[0], 0.3 * radii[1]), 0.15))
+        drawing.add(TissueKind.ECCRINE, blob_outline(rng, at, radii, 0.08), "gland", 6.5)
+        drawing.add(TissueKind.LUMEN, blob_outline(rng, at, (0.3 * radii[0], 0.3 * radii[1]), 0.15))
 
 
-def add_vessel(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float], radius: float) -> None:
+def add_vessel(drawing: SectionDrawing, rng: np.random.Generator, centre: tuple[float, float], radius: float) -> None:
     """Draw a cut vessel: wall with flat nuclei, and blood or an empty lumen.
 
     ``radius``: in micrometres.
@@ -182,33 +190,45 @@ def add_vessel(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, 
     radii = radius * rng.uniform(0.9, 2.2), radius
     wall = rng.uniform(2.5, 4.5) + 0.1 * radius
     drawing.add(
-        Kind.WALL, blob(rng, centre, (radii[0] + wall, radii[1] + wall), 0.08), "endothelium", 11 + 0.1 * radius, False
+        TissueKind.WALL,
+        blob_outline(rng, centre, (radii[0] + wall, radii[1] + wall), 0.08),
+        "endothelium",
+        11 + 0.1 * radius,
+        False,
     )
-    drawing.add(Kind.BLOOD if rng.random() < 0.6 else Kind.LUMEN, blob(rng, centre, radii, 0.1))
+    drawing.add(TissueKind.BLOOD if rng.random() < 0.6 else TissueKind.LUMEN, blob_outline(rng, centre, radii, 0.1))
 
 
-def add_nerve(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
+def add_nerve(drawing: SectionDrawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
     """Draw a small nerve."""
     radius = rng.uniform(18, 40)
-    drawing.add(Kind.NERVE, blob(rng, centre, (radius * rng.uniform(1, 2.4), radius), 0.08), "endothelium", 16, False)
+    drawing.add(
+        TissueKind.NERVE,
+        blob_outline(rng, centre, (radius * rng.uniform(1, 2.4), radius), 0.08),
+        "endothelium",
+        16,
+        False,
+    )
 
 
-def add_muscle(drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
+def add_muscle(drawing: SectionDrawing, rng: np.random.Generator, centre: tuple[float, float]) -> None:
     """Draw a bundle of smooth muscle, as that which raises a hair."""
     t = np.linspace(-1, 1, 30)
     length, lean = rng.uniform(180, 380), rng.uniform(-0.9, 0.9)
     path = np.stack([centre[0] + length * t, centre[1] + length * lean * t + 18 * np.sin(3 * t)], axis=1)
-    drawing.add(Kind.MUSCLE, tube(path, rng.uniform(22, 42) * np.sqrt(np.clip(1.02 - t**2, 0.01, 1))))
+    drawing.add(TissueKind.MUSCLE, tube_outline(path, rng.uniform(22, 42) * np.sqrt(np.clip(1.02 - t**2, 0.01, 1))))
 
 
 def add_infiltrate(
-    drawing: Drawing, rng: np.random.Generator, centre: tuple[float, float], radii: tuple[float, float]
+    drawing: SectionDrawing, rng: np.random.Generator, centre: tuple[float, float], radii: tuple[float, float]
 ) -> None:
     """Draw a cluster of lymphocytes."""
-    drawing.add(Kind.INFILTRATE, blob(rng, centre, radii, 0.3))
+    drawing.add(TissueKind.INFILTRATE, blob_outline(rng, centre, radii, 0.3))
 
 
-def add_scars(drawing: Drawing, rng: np.random.Generator, layers: Layers, masses: list[Floats], share: float) -> None:
+def add_scars(
+    drawing: SectionDrawing, rng: np.random.Generator, layers: SkinLayers, masses: list[Floats], share: float
+) -> None:
     """Draw patches of scar rich in cells beside and below tumours: the same colours, other cells."""
     for middle, half, deep in masses:
         left_over = share * 1.5 * half * deep
@@ -216,17 +236,19 @@ def add_scars(drawing: Drawing, rng: np.random.Generator, layers: Layers, masses
             radius = min(rng.uniform(0.25, 0.5) * np.sqrt(half * deep), 550.0)
             radii = radius * rng.uniform(1.0, 1.8), radius
             along = rng.uniform(layers.start + 0.3 * radii[0], layers.end - 0.3 * radii[0])
-            floor = float(layers.at(layers.bottom, np.array([along]))[0])
+            floor = float(layers.depth_at(layers.bottom, np.array([along]))[0])
             depth = rng.uniform(150 + radius, max(floor - 0.6 * radius, 160 + radius))
             apart = np.hypot((along - middle) / (half + 0.8 * radii[0]), depth / (deep + 0.8 * radius))
             if left_over <= 0:
                 break
             if apart > 1:
-                drawing.add(Kind.STROMA, blob(rng, (along, depth), radii, 0.3))
+                drawing.add(TissueKind.STROMA, blob_outline(rng, (along, depth), radii, 0.3))
                 left_over -= 1.7 * radii[0] * radii[1]  # they overlap, and ends are cut off
 
 
-def furnish(drawing: Drawing, rng: np.random.Generator, layers: Layers, amounts: dict[str, float]) -> None:
+def fill_dermis(
+    drawing: SectionDrawing, rng: np.random.Generator, layers: SkinLayers, amounts: dict[str, float]
+) -> None:
     """Fill the dermis of a section.
 
     ``amounts``: ``follicles`` per mm, ``inflammation`` 0 to 1, ``stretch``.
@@ -235,7 +257,7 @@ def furnish(drawing: Drawing, rng: np.random.Generator, layers: Layers, amounts:
 
     def somewhere(least: float, most: float) -> tuple[float, float]:
         along = float(rng.uniform(layers.start + 60, layers.end - 60))
-        floor = float(layers.at(layers.bottom, np.array([along]))[0]) - 60
+        floor = float(layers.depth_at(layers.bottom, np.array([along]))[0]) - 60
         return along, float(np.clip(rng.uniform(least, most), 120, max(floor, 130)))
 
     for number in range(int(9 * width_mm)):

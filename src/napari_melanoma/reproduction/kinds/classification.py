@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_melanoma.reproduction import predictions
-from napari_melanoma.reproduction.papers import Image, Kind
-from napari_melanoma.reproduction.predictions import METRICS, Pooled, answering
+from napari_melanoma.reproduction.papers import Image, RowKind
+from napari_melanoma.reproduction.predictions import METRICS, PooledPredictions, make_predictor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from napari_melanoma.metrics.statistics import Estimate
 
 
-def pool(images: Sequence[Image]) -> Pooled:
+def pool(images: Sequence[Image]) -> PooledPredictions:
     """Turn rows of ``per_image.csv`` into arrays.
 
     In their order.
     """
     truth = np.array([image["label"] == "1" for image in images])
-    return Pooled(truth, *(_column(images, name) for name in ("probability", "above", "covered", "several")))
+    return PooledPredictions(truth, *(_column(images, name) for name in ("probability", "above", "covered", "several")))
 
 
 def _column(images: Sequence[Image], name: str) -> NDArray[np.float64]:
@@ -34,12 +34,12 @@ def _column(images: Sequence[Image], name: str) -> NDArray[np.float64]:
 
 def _estimates(images: Sequence[Image]) -> dict[str, Estimate]:
     """Pool the folds."""
-    return predictions.estimates(pool(images), [image["group"] for image in images])
+    return predictions.estimate_metrics(pool(images), [image["group"] for image in images])
 
 
 def _changes(less: Sequence[Image], more: Sequence[Image]) -> dict[str, Estimate]:
     """Pool the folds of two rows, and compare them on the same images."""
-    return predictions.changes(pool(less), pool(more), [image["group"] for image in less])
+    return predictions.estimate_changes(pool(less), pool(more), [image["group"] for image in less])
 
 
 def _remark(images: Sequence[Image], learnt: bool) -> str:
@@ -52,4 +52,4 @@ def _remark(images: Sequence[Image], learnt: bool) -> str:
     return "; ".join(said)
 
 
-KIND = Kind("classification", METRICS, answering, _estimates, _changes, _remark, crossed=True)
+KIND = RowKind("classification", METRICS, make_predictor, _estimates, _changes, _remark, crossed=True)

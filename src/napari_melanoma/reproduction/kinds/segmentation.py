@@ -8,33 +8,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_melanoma.evaluation.measuring import measure_sample
+from napari_melanoma.evaluation.mask_measurement import measure_sample
 from napari_melanoma.figures.evaluation import comparison_image
 from napari_melanoma.imaging.refinement import RefinementConfig
 from napari_melanoma.metrics.overlap import METRICS
 from napari_melanoma.metrics.statistics import Estimate, bootstrap_means
-from napari_melanoma.reproduction.papers import Image, Kind, Measured, Subject
+from napari_melanoma.reproduction.papers import Image, ImageMeasurement, RowKind, RowSubject
 
 if TYPE_CHECKING:
     from napari_melanoma.data.dataset import Sample
 
-AS_IT_IS = RefinementConfig(largest_only=False, fill_holes=False, smoothing=0.0, min_area_fraction=0.0)
+NO_REFINEMENT = RefinementConfig(largest_only=False, fill_holes=False, smoothing=0.0, min_area_fraction=0.0)
 # P2 keeps the largest contour and fills it.
 LARGEST_FILLED = RefinementConfig(largest_only=True, fill_holes=True, smoothing=0.0, min_area_fraction=0.0)
 
 
-def _measuring(subject: Subject) -> Callable[[Sample], Measured]:
+def _make_measure(subject: RowSubject) -> Callable[[Sample], ImageMeasurement]:
     """Load the model."""
     from napari_melanoma.lesion.segmentation import Segmenter
 
     assert subject.bundle is not None
-    bundle, refinement = subject.bundle, LARGEST_FILLED if subject.row.file.refine else AS_IT_IS
+    bundle, refinement = subject.bundle, LARGEST_FILLED if subject.row.file.refine else NO_REFINEMENT
     model = Segmenter.load(bundle)
 
-    def measure(sample: Sample) -> Measured:
+    def measure(sample: Sample) -> ImageMeasurement:
         compared, metrics = measure_sample(sample, model, bundle.config.threshold, refinement)
         figures = {**{name: metrics[name] for name in METRICS}, "found": int(compared.mask.any())}
-        return Measured(figures, lambda: compared.rgb, partial(comparison_image, compared.mask, compared.reference))
+        return ImageMeasurement(
+            figures, lambda: compared.rgb, partial(comparison_image, compared.mask, compared.reference)
+        )
 
     return measure
 
@@ -69,4 +71,4 @@ def _remark(images: Sequence[Image], learnt: bool) -> str:
     return f"found no lesion in {none} of {len(images)}{nothing}"
 
 
-KIND = Kind("segmentation", METRICS, _measuring, _estimates, _changes, _remark)
+KIND = RowKind("segmentation", METRICS, _make_measure, _estimates, _changes, _remark)

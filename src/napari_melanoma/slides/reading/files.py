@@ -17,8 +17,8 @@ from napari_melanoma.core.errors import InputError
 
 BLOCK_BYTES, BLOCKS = 65536, 16
 SAMPLE_BYTES, SAMPLES = 4096, 113  # between the blocks; a prime number, so that few of them fall on one
-MOST_FILES = 64
-FOLDER_BESIDE = ".mrxs"  # its content lies in a folder of its name
+MAX_FILES = 64
+SUFFIX_WITH_FOLDER = ".mrxs"  # its content lies in a folder of its name
 
 
 class FileReader:
@@ -33,7 +33,7 @@ class FileReader:
     def read(self, offset: int, count: int) -> bytes:
         """Read bytes at a place."""
         try:
-            data = self._at(offset, count)
+            data = self._read_at(offset, count)
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{self.path} can be read no more: {error}. Check the drive or the network, then open the slide again."
@@ -46,7 +46,7 @@ class FileReader:
         """Close the file."""
         self._file.close()
 
-    def _at(self, offset: int, count: int) -> bytes:
+    def _read_at(self, offset: int, count: int) -> bytes:
         """Read at a place, in one call where the system has one."""
         if hasattr(os, "pread"):
             return os.pread(self._file.fileno(), count, offset)
@@ -55,7 +55,7 @@ class FileReader:
             return self._file.read(count)
 
 
-def fingerprint_of(path: Path) -> str:
+def slide_fingerprint(path: Path) -> str:
     """Hash the content of a slide without reading all of it.
 
     Sizes of the files, blocks and many small samples evenly spread over the larger ones, and of TIFF files the lengths
@@ -65,19 +65,19 @@ def fingerprint_of(path: Path) -> str:
     """
     digest = hashlib.sha256()
     files = [path] if path.is_file() else []
-    folder = path.with_suffix("") if path.suffix.lower() == FOLDER_BESIDE else path
-    files += _spread(sorted(file for file in folder.rglob("*") if file.is_file())) if folder.is_dir() else []
+    folder = path.with_suffix("") if path.suffix.lower() == SUFFIX_WITH_FOLDER else path
+    files += _sample_files(sorted(file for file in folder.rglob("*") if file.is_file())) if folder.is_dir() else []
     for file in files:
-        _add(digest, file)
+        _hash_file_sample(digest, file)
     return digest.hexdigest()
 
 
-def _spread(files: list[Path]) -> list[Path]:
+def _sample_files(files: list[Path]) -> list[Path]:
     """Some of many files, evenly spread."""
-    return files[:: max(1, len(files) // MOST_FILES)]
+    return files[:: max(1, len(files) // MAX_FILES)]
 
 
-def _add(digest: hashlib._Hash, file: Path) -> None:
+def _hash_file_sample(digest: hashlib._Hash, file: Path) -> None:
     """Add a file's size, some of its content, and how long its tiles are."""
     size = file.stat().st_size
     digest.update(f"{size} ".encode())
@@ -87,13 +87,13 @@ def _add(digest: hashlib._Hash, file: Path) -> None:
             for offset in sorted({last * block // (number - 1) for block in range(number)}):
                 content.seek(offset)
                 digest.update(content.read(length))
-        for table in length_tables(content):
+        for table in tile_length_tables(content):
             digest.update(table)
 
 
-_LONGEST = 200  # longer ones are whole descriptions, in which anything may stand
+_MAX_TEXT = 200  # longer ones are whole descriptions, in which anything may stand
 # The last part of a property's name. Names, dates, numbers of slide or case, users and files are not among them.
-_HARMLESS = re.compile(
+_HARMLESS_PROPERTY = re.compile(
     r"(mpp(-?[xy])?|app ?mag|objective.*|magnification|.*objectivepower|objective-power|vendor|level-count|"
     r"(tile-?)?(height|width)|downsample|bounds-(x|y|width|height)|background-color|"
     r"make|model|manufacturer(modelname)?|product|software(versions)?|acquisitionsoftware|descriptionversion|"
@@ -105,30 +105,30 @@ _HARMLESS = re.compile(
 )
 
 
-def harmless(properties: Mapping[str, str]) -> Mapping[str, str]:
+def filter_private_properties(properties: Mapping[str, str]) -> Mapping[str, str]:
     """Keep the properties of a slide that cannot point at a patient.
 
     Those whose name is known to be harmless, with short values; read-only and sorted.
     """
-    kept = {name: value for name, value in sorted(properties.items()) if _is_harmless(name) and len(value) <= _LONGEST}
+    kept = {name: value for name, value in sorted(properties.items()) if _is_harmless(name) and len(value) <= _MAX_TEXT}
     return MappingProxyType(kept)
 
 
 def _is_harmless(name: str) -> bool:
     """Whether the last part of a name is on the list."""
-    return _HARMLESS.fullmatch(re.split(r"[.\s](?=[^.\s]*$)", name)[-1]) is not None or (
-        _HARMLESS.fullmatch(name) is not None
+    return _HARMLESS_PROPERTY.fullmatch(re.split(r"[.\s](?=[^.\s]*$)", name)[-1]) is not None or (
+        _HARMLESS_PROPERTY.fullmatch(name) is not None
     )
 
 
-_MOST_PAGES, _MOST_TAGS, _MOST_BYTES = 10_000, 4096, 2**26
+_MAX_PAGES, _MAX_TAGS, _MAX_BYTES = 10_000, 4096, 2**26
 _BIG, _SUB_PAGES, _STRIP_BYTES, _TILE_BYTES = 43, 330, 279, 325
 _TYPE_BYTES = {3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # SHORT, LONG, IFD, LONG8, IFD8
 _LETTERS = {2: "H", 4: "I", 8: "Q"}
 
 
 @dataclass(frozen=True)
-class _Layout:
+class _TiffLayout:
     """Byte order and widths of a file: of the count of tags, of an offset, of a tag."""
 
     order: str
@@ -136,12 +136,12 @@ class _Layout:
     offset: int
     entry: int
 
-    def number(self, data: bytes) -> int:
+    def read_number(self, data: bytes) -> int:
         """Read an unsigned number of 2, 4 or 8 bytes."""
         return int(struct.unpack(f"{self.order}{_LETTERS[len(data)]}", data)[0])
 
 
-def length_tables(file: BinaryIO) -> Iterator[bytes]:
+def tile_length_tables(file: BinaryIO) -> Iterator[bytes]:
     """Give the lengths of tiles or strips of each page, pages within pages too, as they stand in the file."""
     file.seek(0)
     head = file.read(16)
@@ -149,47 +149,47 @@ def length_tables(file: BinaryIO) -> Iterator[bytes]:
     if order is None or len(head) < 16:
         return
     big = struct.unpack(f"{order}H", head[2:4])[0] == _BIG
-    layout = _Layout(order, 8, 8, 20) if big else _Layout(order, 2, 4, 12)
-    waiting, seen, told = [layout.number(head[8:16] if big else head[4:8])], set[int](), 0
-    while waiting and len(seen) < _MOST_PAGES and told < _MOST_BYTES:
+    layout = _TiffLayout(order, 8, 8, 20) if big else _TiffLayout(order, 2, 4, 12)
+    waiting, seen, told = [layout.read_number(head[8:16] if big else head[4:8])], set[int](), 0
+    while waiting and len(seen) < _MAX_PAGES and told < _MAX_BYTES:
         offset = waiting.pop(0)
         if offset == 0 or offset in seen:
             continue
         seen.add(offset)
         for tag, values, width in _tags(file, offset, layout, waiting):
             if tag == _SUB_PAGES:
-                waiting += [layout.number(values[at : at + width]) for at in range(0, len(values), width)]
+                waiting += [layout.read_number(values[at : at + width]) for at in range(0, len(values), width)]
             else:
                 told += len(values)
                 yield values
 
 
-def _tags(file: BinaryIO, offset: int, layout: _Layout, waiting: list[int]) -> Iterator[tuple[int, bytes, int]]:
+def _tags(file: BinaryIO, offset: int, layout: _TiffLayout, waiting: list[int]) -> Iterator[tuple[int, bytes, int]]:
     """Tags of a page that matter here, with the bytes of their values and of one value; the next page waits."""
     file.seek(offset)
     counted = file.read(layout.count)
-    if len(counted) < layout.count or layout.number(counted) > _MOST_TAGS:
+    if len(counted) < layout.count or layout.read_number(counted) > _MAX_TAGS:
         return
-    count = layout.number(counted)
+    count = layout.read_number(counted)
     page = file.read(count * layout.entry + layout.offset)
     if len(page) < count * layout.entry + layout.offset:
         return
-    waiting.append(layout.number(page[-layout.offset :]))
+    waiting.append(layout.read_number(page[-layout.offset :]))
     for at in range(0, count * layout.entry, layout.entry):
-        tag, kind = layout.number(page[at : at + 2]), layout.number(page[at + 2 : at + 4])
+        tag, kind = layout.read_number(page[at : at + 2]), layout.read_number(page[at + 2 : at + 4])
         width = _TYPE_BYTES.get(kind, 0)
         if tag in (_SUB_PAGES, _STRIP_BYTES, _TILE_BYTES) and width:
             field = page[at + 4 : at + layout.entry]
-            length = width * layout.number(field[: layout.offset])
+            length = width * layout.read_number(field[: layout.offset])
             yield tag, _values(file, field[layout.offset :], length, layout), width
 
 
-def _values(file: BinaryIO, field: bytes, length: int, layout: _Layout) -> bytes:
+def _values(file: BinaryIO, field: bytes, length: int, layout: _TiffLayout) -> bytes:
     """Values of a tag, which stand in the tag itself where they are short; none where the file ends before them."""
     if length <= layout.offset:
         return field[:length]
-    if length > _MOST_BYTES:
+    if length > _MAX_BYTES:
         return b""
-    file.seek(layout.number(field))
+    file.seek(layout.read_number(field))
     values = file.read(length)
     return values if len(values) == length else b""

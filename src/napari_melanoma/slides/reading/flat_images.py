@@ -17,13 +17,20 @@ import numpy as np
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.files import temporary_prefix
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.color import upright_view
-from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, MAX_PIXELS, identify
-from napari_melanoma.io.photographs import read_photograph, stored_size
+from napari_melanoma.io.color import apply_orientation_view
+from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, MAX_PIXELS, identify_format
+from napari_melanoma.io.photographs import read_image_size, read_photograph
 from napari_melanoma.io.pillow_images import open_lazily
-from napari_melanoma.slides.reading.files import FileReader, fingerprint_of
-from napari_melanoma.slides.reading.slide import Level, SlideInfo, downsample_of, judged, laid_over_white, with_given
-from napari_melanoma.slides.reading.tiled import Extras, Source, TiledSlide, with_missing
+from napari_melanoma.slides.reading.files import FileReader, slide_fingerprint
+from napari_melanoma.slides.reading.slide import (
+    LevelInfo,
+    SlideInfo,
+    blend_over_white,
+    compute_downsample,
+    override_pixel_size,
+    validate_scale,
+)
+from napari_melanoma.slides.reading.tiled import SlideExtras, TiledSlide, TileSource, fill_pyramid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +41,7 @@ _ORIENTATION = 274
 _UPRIGHT = 1
 
 
-def open_picture(path: Path, given: PixelSize | None = None) -> TiledSlide:
+def open_flat_image(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     """Open a PNG or JPEG image as a slide.
 
     Neither format can be read in parts, so that it is decoded as a whole, into a temporary file rather than into
@@ -49,7 +56,7 @@ def open_picture(path: Path, given: PixelSize | None = None) -> TiledSlide:
     except UnreadableImage as fault:
         folder.cleanup()
         raise UnreadableImage(f"{path.name} {fault}") from None
-    except (*DAMAGE, MemoryError) as error:
+    except (*DAMAGE_ERRORS, MemoryError) as error:
         folder.cleanup()
         reason = shorten(str(error), width=160, placeholder=" ...")
         raise UnreadableImage(
@@ -60,33 +67,33 @@ def open_picture(path: Path, given: PixelSize | None = None) -> TiledSlide:
         block.reader.close()
         folder.cleanup()
 
-    levels = with_missing([PlainSource(block, _as_rgb)])
-    scale = with_given(judged(None, None), given)
+    levels = fill_pyramid([FlatImageSource(block, _as_rgb)])
+    scale = override_pixel_size(validate_scale(None, None), pixel_size)
     info = SlideInfo(
         path=path,
         name=path.stem,
         format="large picture",
         levels=tuple(
-            Level(g.height, g.width, downsample_of(block.shape[:2], (g.height, g.width)), b) for g, b in levels
+            LevelInfo(g.height, g.width, compute_downsample(block.shape[:2], (g.height, g.width)), b) for g, b in levels
         ),
         pixel_size=scale.pixel_size,
         has_profile=profile is not None,
         warnings=scale.warnings,
-        doubts=scale.warnings,
-        fingerprint=fingerprint_of(path),
+        scale_warnings=scale.warnings,
+        fingerprint=slide_fingerprint(path),
     )
-    return TiledSlide(info, [grid for grid, _ in levels], np.dtype(np.uint8), Extras(lambda: profile, close=close))
+    return TiledSlide(info, [grid for grid, _ in levels], np.dtype(np.uint8), SlideExtras(lambda: profile, close=close))
 
 
-def _decode(path: Path, folder: Path) -> tuple[Block, bytes | None]:
+def _decode(path: Path, folder: Path) -> tuple[PixelBlock, bytes | None]:
     """Decode an image into a file of plain pixels; give where they are, and the ICC profile that they still need."""
-    size = stored_size(path)
+    size = read_image_size(path)
     if size is not None and size[0] * size[1] <= MAX_PIXELS:  # as any photograph: of every kind, upright, sRGB
         rgb = read_photograph(path).rgb
         rgb.tofile(folder / "pixels")
         return _block(folder / "pixels", rgb.shape), None
     with path.open("rb") as file:
-        kind = identify(file.read(HEAD_BYTES))
+        kind = identify_format(file.read(HEAD_BYTES))
         file.seek(0)
         image = open_lazily(file, kind or "JPEG")
         if kind not in ("JPEG", "PNG") or image.mode not in _SAMPLES:
@@ -95,18 +102,18 @@ def _decode(path: Path, folder: Path) -> tuple[Block, bytes | None]:
                 "is read as PNG or JPEG with 8-bit grey, RGB or RGBA. Save it as a tiled TIFF."
             )
         shape = (image.height, image.width, _SAMPLES[image.mode])
-        _refuse_full_disk(folder, shape)
+        _check_disk_space(folder, shape)
         profile, turned = image.info.get("icc_profile"), image.getexif().get(_ORIENTATION, _UPRIGHT)
-        pixels = _unpacked(file, kind, folder / "unpacked", shape)
+        pixels = _decode_to_memmap(file, kind, folder / "unpacked", shape)
     if turned == _UPRIGHT:
         return _block(folder / "unpacked", shape), profile
-    view = upright_view(pixels, turned)
+    view = apply_orientation_view(pixels, turned)
     upright = np.memmap(folder / "pixels", np.uint8, "w+", shape=view.shape)
     np.copyto(upright, view)
     return _block(folder / "pixels", view.shape), profile
 
 
-def _unpacked(file: IO[bytes], kind: str, target: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+def _decode_to_memmap(file: IO[bytes], kind: str, target: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Decode an open file into a file that is mapped, so that the system may write it out rather than keep it."""
     import imagecodecs
 
@@ -118,12 +125,12 @@ def _unpacked(file: IO[bytes], kind: str, target: Path, shape: tuple[int, int, i
     return pixels
 
 
-def _block(path: Path, shape: tuple[int, ...]) -> Block:
+def _block(path: Path, shape: tuple[int, ...]) -> PixelBlock:
     """The pixels in a file that was just written."""
-    return Block(FileReader(path), 0, (shape[0], shape[1], shape[2]), np.dtype(np.uint8))
+    return PixelBlock(FileReader(path), 0, (shape[0], shape[1], shape[2]), np.dtype(np.uint8))
 
 
-def _refuse_full_disk(folder: Path, shape: tuple[int, int, int]) -> None:
+def _check_disk_space(folder: Path, shape: tuple[int, int, int]) -> None:
     """Raise where the unpacked image does not fit onto the disk of the temporary folder."""
     needed, free = math.prod(shape), shutil.disk_usage(folder).free
     if needed + _DISK_RESERVE > free:
@@ -135,7 +142,7 @@ def _refuse_full_disk(folder: Path, shape: tuple[int, int, int]) -> None:
 
 def _as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """RGB of grey, RGB or RGBA; what is transparent is laid over white."""
-    return laid_over_white(pixels) if pixels.shape[2] > 1 else np.repeat(pixels, 3, axis=2)
+    return blend_over_white(pixels) if pixels.shape[2] > 1 else np.repeat(pixels, 3, axis=2)
 
 
 TILE_PX = 512
@@ -144,26 +151,26 @@ SAMPLED_ROWS = 4  # of those that make one row of a coarser level; an overview m
 
 
 @dataclass(frozen=True)
-class Block:
+class PixelBlock:
     """Pixels one after the other in a file: where they begin, (row, column, sample), and their type there."""
 
     reader: FileReader
     offset: int
     shape: tuple[int, int, int]
-    stored: np.dtype
+    dtype: np.dtype
 
-    def line(self, row: int, left: int, right: int) -> NDArray:
+    def read_line(self, row: int, left: int, right: int) -> NDArray:
         """Read a part of one line.
 
         Returns (column, sample), of the type in the file.
         """
         _, width, samples = self.shape
-        pixel = samples * self.stored.itemsize
+        pixel = samples * self.dtype.itemsize
         start = self.offset + (row * width + left) * pixel
-        return np.frombuffer(self.reader.read(start, (right - left) * pixel), self.stored).reshape(-1, samples)
+        return np.frombuffer(self.reader.read(start, (right - left) * pixel), self.dtype).reshape(-1, samples)
 
 
-class PlainSource(Source):
+class FlatImageSource(TileSource):
     """A level of an unpacked image, at its own resolution or coarser by a whole number.
 
     Lines are read by themselves rather than mapped: a mapped file that shrinks, or whose drive goes, kills the process.
@@ -171,14 +178,14 @@ class PlainSource(Source):
     ``convert``: from samples to pixels of the slide.
     """
 
-    def __init__(self, block: Block, convert: Callable[[NDArray], NDArray], step: int = 1) -> None:
+    def __init__(self, block: PixelBlock, convert: Callable[[NDArray], NDArray], step: int = 1) -> None:
         height, width = (math.ceil(side / step) for side in block.shape[:2])
         super().__init__(height, width, TILE_PX, TILE_PX)
         self._block, self._convert, self.step = block, convert, step
 
-    def coarser(self) -> PlainSource:
+    def half_resolution(self) -> FlatImageSource:
         """Give the same image at half the resolution."""
-        return PlainSource(self._block, self._convert, 2 * self.step)
+        return FlatImageSource(self._block, self._convert, 2 * self.step)
 
     def _tile(self, row: int, column: int) -> NDArray:
         """Read one tile line by line, and average it where it is coarser than the file."""
@@ -196,16 +203,16 @@ class PlainSource(Source):
         offsets = range(0, self.step, max(1, self.step // SAMPLED_ROWS))
         last = self._block.shape[0] - 1
         numbers = [min(top + index * self.step + offset, last) for index in range(height) for offset in offsets]
-        lines = np.stack([self._block.line(number, left, right) for number in numbers])
-        lines = lines.astype(self._block.stored.newbyteorder("="), copy=False)
+        lines = np.stack([self._block.read_line(number, left, right) for number in numbers])
+        lines = lines.astype(self._block.dtype.newbyteorder("="), copy=False)
         if self.step == 1:
             return lines
-        averaged = _columns_averaged(lines, self.step)
+        averaged = _average_columns(lines, self.step)
         total = averaged.reshape(height, len(offsets), *averaged.shape[1:]).sum(axis=1, dtype=np.uint32)
         return ((total + len(offsets) // 2) // len(offsets)).astype(lines.dtype)
 
 
-def _columns_averaged(lines: NDArray, step: int) -> NDArray:
+def _average_columns(lines: NDArray, step: int) -> NDArray:
     """Average runs of columns; the last run may be shorter."""
     if lines.dtype == np.uint8 and lines.shape[2] == 3:
         from PIL import Image

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.slides.reading.slide import channel_colour, limits
+from napari_melanoma.slides.reading.slide import channel_color, contrast_limits
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -56,11 +56,11 @@ class LevelArray:
 
     def __getitem__(self, key: Any) -> NDArray:  # noqa: ANN401 - whatever numpy takes
         """Read what slices and whole numbers name; nothing more than the rectangle around it is decoded."""
-        row_key, column_key, *rest = _expanded(key, self.ndim)
+        row_key, column_key, *rest = _expand_index(key, self.ndim)
         top, bottom, rows = _span(row_key, self.shape[0])
         left, right, columns = _span(column_key, self.shape[1])
         box = Box(self.box.top + top, self.box.left + left, bottom - top, right - left)
-        pixels = self.slide.read_shown(self.level, box)
+        pixels = self.slide.read_for_display(self.level, box)
         if self.channel is not None:
             pixels = pixels[..., self.channel]
         return pixels[(rows, columns, *rest)]
@@ -71,7 +71,7 @@ class LevelArray:
         return pixels if dtype is None else pixels.astype(dtype, copy=False)
 
 
-def _expanded(key: Any, ndim: int) -> tuple[Any, ...]:  # noqa: ANN401 - whatever numpy takes
+def _expand_index(key: Any, ndim: int) -> tuple[Any, ...]:  # noqa: ANN401 - whatever numpy takes
     """An index for each axis."""
     keys = key if isinstance(key, tuple) else (key,)
     if Ellipsis not in keys:
@@ -93,10 +93,10 @@ def _span(key: Any, length: int) -> tuple[int, int, int | slice]:  # noqa: ANN40
 
 
 SlideLayer = tuple[list[LevelArray], dict[str, Any], str]
-_WORTH_CUTTING = 0.95  # share of the slide below which only the part that was scanned is shown
+_MAX_SCANNED_SHARE = 0.95  # share of the slide below which only the part that was scanned is shown
 
 
-def slide_layers(slide: TiledSlide) -> list[SlideLayer]:
+def make_slide_layers(slide: TiledSlide) -> list[SlideLayer]:
     """Make the layers of an open slide.
 
     Only the part that was scanned is shown, where the scanner says which; ``translate`` puts it to its place, so that
@@ -106,8 +106,8 @@ def slide_layers(slide: TiledSlide) -> list[SlideLayer]:
     added to the others. The keywords' metadata holds ``napari_melanoma`` with ``role`` ``"slide"``, ``path``, ``info``
     (``SlideInfo``), ``slide`` (open), ``pixel_size``, ``warnings`` and ``given_scale`` to tell whose it is.
     """
-    boxes = _shown(slide)
-    keywords = _keywords(slide, boxes[0])
+    boxes = _shown_boxes(slide)
+    keywords = _layer_keywords(slide, boxes[0])
     if slide.info.kind == "brightfield":
         levels = [LevelArray(slide, index, box) for index, box in enumerate(boxes)]
         return [(levels, {**keywords, "name": slide.info.name, "rgb": True, "contrast_limits": (0, 255)}, "image")]
@@ -120,19 +120,19 @@ def _channel_layer(slide: TiledSlide, boxes: list[Box], keywords: dict[str, Any]
 
     levels = [LevelArray(slide, index, box, channel) for index, box in enumerate(boxes)]
     name = slide.info.channels[channel]
-    colour = np.array([(0, 0, 0, 255), (*channel_colour(channel, slide.info.colours), 255)]) / 255
+    colour = np.array([(0, 0, 0, 255), (*channel_color(channel, slide.info.colors), 255)]) / 255
     grey = slide.info.channels == ("grey",)
     of_channel = {
         "name": f"{slide.info.name} {name}",
         "rgb": False,
-        "colormap": "gray" if grey else Colormap(colour, name=f"{name} {_hexadecimal(colour[1])}"),
+        "colormap": "gray" if grey else Colormap(colour, name=f"{name} {_color_to_hex(colour[1])}"),
         "blending": "additive",
-        "contrast_limits": limits(np.asarray(levels[-1])),
+        "contrast_limits": contrast_limits(np.asarray(levels[-1])),
     }
     return levels, {**keywords, **of_channel}, "image"
 
 
-def _keywords(slide: TiledSlide, box: Box) -> dict[str, Any]:
+def _layer_keywords(slide: TiledSlide, box: Box) -> dict[str, Any]:
     """What all layers of a slide have in common."""
     info = slide.info
     about = {
@@ -151,12 +151,12 @@ def _keywords(slide: TiledSlide, box: Box) -> dict[str, Any]:
     return {**shown, "scale": (size.y_um, size.x_um), "units": ("um", "um"), "translate": place}
 
 
-def _shown(slide: TiledSlide) -> list[Box]:
+def _shown_boxes(slide: TiledSlide) -> list[Box]:
     """What of each level is shown: all, or what was scanned, from pixels on that all levels share."""
     info = slide.info
     full, bounds = info.levels[0], info.bounds
     whole = [Box(0, 0, level.height, level.width) for level in info.levels]
-    if bounds is None or bounds.height * bounds.width > _WORTH_CUTTING * full.height * full.width:
+    if bounds is None or bounds.height * bounds.width > _MAX_SCANNED_SHARE * full.height * full.width:
         return whole
     step = max(1, round(info.levels[-1].downsample))
     top, left = max(bounds.top, 0) // step * step, max(bounds.left, 0) // step * step
@@ -171,6 +171,6 @@ def _box_at(downsample: float, edges: tuple[int, int, int, int], size: tuple[int
     return Box(top, left, max(bottom - top, 1), max(right - left, 1))
 
 
-def _hexadecimal(colour: np.ndarray) -> str:
+def _color_to_hex(colour: np.ndarray) -> str:
     """A colour as ``#00ff00``; makes the name of a colour map its own."""
     return "#" + "".join(f"{round(255 * value):02x}" for value in colour[:3])

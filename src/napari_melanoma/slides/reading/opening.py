@@ -11,11 +11,11 @@ from typing import IO, TYPE_CHECKING, cast
 from napari_melanoma.core.errors import InputError, MelanomaError, UnreadableImage
 from napari_melanoma.core.files import check_name, open_regular
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.core.parsing import read_json, shortened
-from napari_melanoma.io.finding import natural_key
-from napari_melanoma.io.formats import DAMAGE, HEAD_BYTES, MAX_PIXELS, identify
-from napari_melanoma.io.tiff import refuse_endless
-from napari_melanoma.slides.reading.files import fingerprint_of
+from napari_melanoma.core.parsing import read_json, shorten
+from napari_melanoma.io.discovery import natural_key
+from napari_melanoma.io.formats import DAMAGE_ERRORS, HEAD_BYTES, MAX_PIXELS, identify_format
+from napari_melanoma.io.tiff import check_page_chain
+from napari_melanoma.slides.reading.files import slide_fingerprint
 from napari_melanoma.slides.reading.tiled import TiledSlide
 
 if TYPE_CHECKING:
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["open_slide"]
 
 # Formats of OpenSlide that tifffile decodes faster, and which it reads here.
-_OF_TIFFFILE = {"aperio", "generic-tiff"}
+_TIFFFILE_VENDORS = {"aperio", "generic-tiff"}
 _JPEG2000_YCBCR = 33003
-_EXPECTED = "a slide (SVS, NDPI, MRXS, SCN, BIF, VMS, SVSLIDE, TIFF, OME-TIFF, DICOM, OME-Zarr, large PNG or JPEG)"
+_SUPPORTED_FORMATS = (
+    "a slide (SVS, NDPI, MRXS, SCN, BIF, VMS, SVSLIDE, TIFF, OME-TIFF, DICOM, OME-Zarr, large PNG or JPEG)"
+)
 _ADVICE = " Name the slide itself."
 
 
@@ -57,17 +59,17 @@ def open_slide(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     """
     check_name(path)
     try:
-        return _opened(path, pixel_size)
+        return _open_by_format(path, pixel_size)
     except MelanomaError:
         raise
     except Exception as error:  # OpenSlide, libdicom, tifffile and zarr raise many kinds on damaged files
         raise UnreadableImage(
-            f"{path.name} cannot be opened as a slide ({type(error).__name__}: {shortened(str(error))}). It is "
+            f"{path.name} cannot be opened as a slide ({type(error).__name__}: {shorten(str(error))}). It is "
             "damaged, or files that belong to it are missing. Copy it again from its source, with all its files."
         ) from error
 
 
-def _opened(path: Path, pixel_size: PixelSize | None) -> TiledSlide:
+def _open_by_format(path: Path, pixel_size: PixelSize | None) -> TiledSlide:
     """Open a slide with the library of its format."""
     if not path.exists():
         raise InputError(f"{path} does not exist. Name an existing slide.")
@@ -75,23 +77,23 @@ def _opened(path: Path, pixel_size: PixelSize | None) -> TiledSlide:
         return _open_folder(path, pixel_size)
     try:
         with open_regular(path) as file:
-            kind = identify(file.read(HEAD_BYTES))
+            kind = identify_format(file.read(HEAD_BYTES))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}. Ask for permission.") from error
     if kind in ("JPEG", "PNG", "BMP", "WebP") and path.suffix.lower() != ".mrxs":
-        from napari_melanoma.slides.reading.flat_images import open_picture
+        from napari_melanoma.slides.reading.flat_images import open_flat_image
 
-        return open_picture(path, pixel_size)
-    from napari_melanoma.slides.reading.openslide import open_with_openslide, vendor_of
+        return open_flat_image(path, pixel_size)
+    from napari_melanoma.slides.reading.openslide import detect_vendor, open_with_openslide
 
-    vendor = vendor_of(path)
-    if (vendor in _OF_TIFFFILE and not _has_raw_ycbcr(path)) or (vendor is None and kind == "TIFF"):
+    vendor = detect_vendor(path)
+    if (vendor in _TIFFFILE_VENDORS and not _has_raw_ycbcr(path)) or (vendor is None and kind == "TIFF"):
         from napari_melanoma.slides.reading.tiff import open_tiff
 
         return open_tiff(path, pixel_size)
     if vendor is None:
         raise UnreadableImage(
-            f"{path} holds nothing that is known here, but {_EXPECTED} was expected. Name the slide itself."
+            f"{path} holds nothing that is known here, but {_SUPPORTED_FORMATS} was expected. Name the slide itself."
         )
     return open_with_openslide(path, pixel_size)
 
@@ -102,7 +104,7 @@ def _open_folder(folder: Path, pixel_size: PixelSize | None) -> TiledSlide:
         from napari_melanoma.slides.reading.zarr import open_zarr
 
         return open_zarr(folder, pixel_size)
-    file = dicom_in(folder)
+    file = find_dicom_file(folder)
     if file is None:
         raise UnreadableImage(
             f"{folder} is a folder that is no slide: DICOM files of a slide or an OME-Zarr image were expected in it. "
@@ -120,15 +122,15 @@ def _has_raw_ycbcr(path: Path) -> bool:
     try:
         with TiffFile(path) as tiff:
             return int(tiff.pages[0].aspage().compression) == _JPEG2000_YCBCR
-    except DAMAGE:
+    except DAMAGE_ERRORS:
         return False
 
 
 # Of scanners alone: such a file is a slide also where it is damaged, and the message says so.
 SCANNER_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".qptiff")
 FOLDER_ENDINGS = (".zarr", "_dicom")  # by which napari offers us a folder; the command line takes any name
-ZARR_MARKS = ("zarr.json", ".zattrs", ".zgroup")
-RESULT_MARKS = ("slide.json", "result.zarr")  # of a folder that an analysis wrote: what lies there is no slide
+ZARR_FILES = ("zarr.json", ".zattrs", ".zgroup")
+RESULT_FILES = ("slide.json", "result.zarr")  # of a folder that an analysis wrote: what lies there is no slide
 DICOM_SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
 MICROSCOPE_UM = (0.05, 2.5)  # dots of prints and of scanned film are larger
 _SCANNER_FLAGS = {"svs", "ndpi", "scn", "philips", "bif", "qpi", "avs", "indica"}
@@ -142,12 +144,12 @@ def is_slide(path: Path) -> bool:
     False also for what does not exist or cannot be read, unless its name is that of a scanner's format.
     """
     if path.is_dir():
-        return _is_image_zarr(path) or dicom_in(path) is not None
+        return _is_image_zarr(path) or find_dicom_file(path) is not None
     if path.name.lower().endswith(SCANNER_SUFFIXES):
         return True
     try:
         with open_regular(path) as file:
-            kind = identify(file.read(HEAD_BYTES))
+            kind = identify_format(file.read(HEAD_BYTES))
             file.seek(0)
             return _holds_slide(file, path, kind)
     except Exception:  # noqa: BLE001 - tifffile and pydicom raise many kinds on damaged files
@@ -161,8 +163,8 @@ def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for named in inputs:
-        for path in _expanded(Path(named).expanduser()):
-            slides = [path] if path.is_file() or is_slide(path) else list(_slides_in(path))
+        for path in _expand_input(Path(named).expanduser()):
+            slides = [path] if path.is_file() or is_slide(path) else list(_walk_slides(path))
             if not slides:
                 raise InputError(
                     f"{path} holds no slide: expected files such as {', '.join(SCANNER_SUFFIXES[:4])}, tiled TIFF, a "
@@ -176,12 +178,12 @@ def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
 
 def is_zarr(folder: Path) -> bool:
     """Whether a folder is an OME-Zarr image."""
-    return any((folder / mark).is_file() for mark in ZARR_MARKS)
+    return any((folder / mark).is_file() for mark in ZARR_FILES)
 
 
 def _is_image_zarr(folder: Path) -> bool:
     """Whether a folder is Zarr that holds an image of several scales; other Zarr, such as results, is no slide."""
-    for mark in ZARR_MARKS:
+    for mark in ZARR_FILES:
         try:
             said = read_json(folder / mark)
         except (OSError, ValueError):
@@ -193,7 +195,7 @@ def _is_image_zarr(folder: Path) -> bool:
     return False
 
 
-def dicom_in(folder: Path) -> Path | None:
+def find_dicom_file(folder: Path) -> Path | None:
     """Find a file of a DICOM slide in a folder.
 
     Returns the first file, by name, that holds tissue and not a label or an overview.
@@ -208,12 +210,12 @@ def _is_volume(path: Path) -> bool:
     """Whether a file is one of a DICOM slide that holds tissue; one that cannot be read is none."""
     try:
         with open_regular(path) as file:
-            return identify(file.read(HEAD_BYTES)) == "DICOM" and _dicom_type(file) == "VOLUME"
+            return identify_format(file.read(HEAD_BYTES)) == "DICOM" and _dicom_type(file) == "VOLUME"
     except Exception:  # noqa: BLE001 - pydicom raises many kinds on damaged files
         return False
 
 
-def _expanded(path: Path) -> list[Path]:
+def _expand_input(path: Path) -> list[Path]:
     """What one input names: itself, or the matches of a pattern."""
     if path.exists():
         return [path]
@@ -225,9 +227,9 @@ def _expanded(path: Path) -> list[Path]:
     raise InputError(f"{path} does not exist. Name an existing slide, folder or pattern.")
 
 
-def _slides_in(folder: Path) -> Iterator[Path]:
+def _walk_slides(folder: Path) -> Iterator[Path]:
     """Slides in a folder and its subfolders; a folder that is a slide, or holds results, is not looked into."""
-    if any((folder / mark).exists() for mark in RESULT_MARKS):
+    if any((folder / mark).exists() for mark in RESULT_FILES):
         return
     try:
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
@@ -242,7 +244,7 @@ def _slides_in(folder: Path) -> Iterator[Path]:
         if is_slide(path):
             yield path
         elif path.is_dir() and not path.is_symlink():
-            yield from _slides_in(path)
+            yield from _walk_slides(path)
 
 
 def _holds_slide(file: IO[bytes], path: Path, kind: str | None) -> bool:
@@ -250,15 +252,15 @@ def _holds_slide(file: IO[bytes], path: Path, kind: str | None) -> bool:
     if kind == "TIFF":
         from tifffile import TiffFile
 
-        refuse_endless(file)
+        check_page_chain(file)
         with TiffFile(file) as tiff:
             return _is_tiff_slide(tiff)
     if kind == "DICOM":
         return _dicom_type(file) is not None
     if kind in _PICTURES:
-        from napari_melanoma.io.photographs import stored_size
+        from napari_melanoma.io.photographs import read_image_size
 
-        size = stored_size(path)
+        size = read_image_size(path)
         return size is not None and size[0] * size[1] > MAX_PIXELS
     return False
 
@@ -302,10 +304,10 @@ def _dicom_type(file: IO[bytes]) -> str | None:
     return words[2] if len(words) > 2 else "VOLUME"
 
 
-IN_A_ROW = 8  # damaged tiles after which the slide is opened again
+REOPEN_INTERVAL = 8  # damaged tiles after which the slide is opened again
 
 
-class Presence:
+class SlideFileMonitor:
     """Looks after a slide that is being read whenever tiles of it turn out to be damaged; safe for several threads.
 
     The first damaged tile after good ones has the content looked at; every eighth in a row has the slide opened anew,
@@ -317,38 +319,38 @@ class Presence:
         self._lock = Lock()
         self._damaged = 0
 
-    def good(self) -> None:
+    def record_success(self) -> None:
         """Note that a tile was read."""
         self._damaged = 0
 
-    def damaged(self) -> bool:
+    def record_damage(self) -> bool:
         """Note that a tile could not be decoded, and look after the slide where it is time.
 
         Whether the slide was looked after and is there: the tile is worth another try.
         """
         with self._lock:
-            turn, self._damaged = self._damaged % IN_A_ROW, self._damaged + 1
-            if turn not in (0, IN_A_ROW - 1):
+            turn, self._damaged = self._damaged % REOPEN_INTERVAL, self._damaged + 1
+            if turn not in (0, REOPEN_INTERVAL - 1):
                 return False
-            self._look(anew=turn > 0)
+            self._check_file(anew=turn > 0)
             return True
 
-    def _look(self, *, anew: bool) -> None:
+    def _check_file(self, *, anew: bool) -> None:
         """Compare what is there with what was opened."""
         info, same = self._info, True
         try:
             if info.fingerprint:
-                same = fingerprint_of(info.path) == info.fingerprint
+                same = slide_fingerprint(info.path) == info.fingerprint
             if anew and same:
                 with open_slide(info.path) as slide:
                     same = slide.info.levels == info.levels
         except (OSError, MelanomaError) as error:
-            raise gone(info.path, error) from error
+            raise slide_unavailable_error(info.path, error) from error
         if not same:
-            raise gone(info.path, "its files are no longer those that were opened")
+            raise slide_unavailable_error(info.path, "its files are no longer those that were opened")
 
 
-def gone(path: Path, reason: object) -> InputError:
+def slide_unavailable_error(path: Path, reason: object) -> InputError:
     """Make the error that says that a slide can be read no more, and what to do."""
     said = f"{path} can be read no more ({reason})" if path.exists() else f"{path} has gone"
     return InputError(

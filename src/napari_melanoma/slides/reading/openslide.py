@@ -16,12 +16,19 @@ import numpy as np
 from napari_melanoma.core.errors import UnreadableImage
 from napari_melanoma.core.files import open_regular
 from napari_melanoma.core.geometry import Box, PixelSize
-from napari_melanoma.io.formats import HEAD_BYTES, identify
-from napari_melanoma.io.tiff import TRUNCATED, is_cut_off
-from napari_melanoma.slides.reading.files import fingerprint_of, harmless
-from napari_melanoma.slides.reading.slide import Kind, Level, SlideInfo, downsample_of, judged, with_given
-from napari_melanoma.slides.reading.tiff import MOST_TILE_BYTES
-from napari_melanoma.slides.reading.tiled import Extras, Source, TiledSlide, with_missing
+from napari_melanoma.io.formats import HEAD_BYTES, identify_format
+from napari_melanoma.io.tiff import TRUNCATED, is_truncated
+from napari_melanoma.slides.reading.files import filter_private_properties, slide_fingerprint
+from napari_melanoma.slides.reading.slide import (
+    LevelInfo,
+    SlideInfo,
+    SlideKind,
+    compute_downsample,
+    override_pixel_size,
+    validate_scale,
+)
+from napari_melanoma.slides.reading.tiff import MAX_TILE_BYTES
+from napari_melanoma.slides.reading.tiled import SlideExtras, TiledSlide, TileSource, fill_pyramid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,17 +52,17 @@ _FORMATS = {
 }
 FINE_CAMERAS = ("mirax", "zeiss")  # 0.23 um at 20x
 _FILTER_TAG = 65434  # of NDPI: name of the fluorescence filter
-_DARK = 40  # brightfield has white glass wherever there is no tissue
-_SEEN_PX = 256
-_ONE_COLOUR = 0.1  # share of the brightest channel below which another is compression noise
+_DARK_LEVEL = 40  # brightfield has white glass wherever there is no tissue
+_SAMPLE_PX = 256
+_SINGLE_COLOR_SHARE = 0.1  # share of the brightest channel below which another is compression noise
 
 
-class Handle:
+class OpenSlideHandle:
     """OpenSlide's handle, opened again after an error: its own answers nothing but that error from then on."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, Lock()
-        self.slide = self._opened()
+        self.slide = self._open()
 
     def read(self, level: int, location: tuple[int, int], size: tuple[int, int]) -> Image:
         """Read a region as OpenSlide does.
@@ -70,20 +77,20 @@ class Handle:
         except OpenSlideError as error:
             with self._lock, suppress(OpenSlideError):  # gone for now: the next read tries again
                 if self.slide is slide:
-                    self.slide = self._opened()
+                    self.slide = self._open()
             raise OSError(str(error)) from error
 
-    def _opened(self) -> OpenSlide:
+    def _open(self) -> OpenSlide:
         """Open the slide."""
         from openslide import OpenSlide
 
         return OpenSlide(self._path)
 
 
-class OpenSlideSource(Source):
+class OpenSlideSource(TileSource):
     """One level as OpenSlide has it."""
 
-    def __init__(self, handle: Handle, level: int, *, single: bool) -> None:
+    def __init__(self, handle: OpenSlideHandle, level: int, *, single: bool) -> None:
         width, height = handle.slide.level_dimensions[level]
         sides = [_tile_side(handle.slide.properties, level, axis) for axis in ("height", "width")]
         square = TILE_PX if None in sides else None
@@ -96,11 +103,11 @@ class OpenSlideSource(Source):
         height, width = self.size_of(row, column)
         location = (column * self.tile_width * self._downsample, row * self.tile_height * self._downsample)
         image = self._handle.read(self._level, (round(location[0]), round(location[1])), (width, height))
-        pixels = opaque(image)
+        pixels = rgba_over_white(image)
         return pixels.max(axis=2, keepdims=True) if self._single else pixels
 
 
-def vendor_of(path: Path) -> str | None:
+def detect_vendor(path: Path) -> str | None:
     """Ask OpenSlide whose format a file is.
 
     OpenSlide's word for the vendor; None where it does not know the file, or cannot read its beginning.
@@ -113,7 +120,7 @@ def vendor_of(path: Path) -> str | None:
         return None
 
 
-def opaque(image: Image) -> NDArray[np.uint8]:
+def rgba_over_white(image: Image) -> NDArray[np.uint8]:
     """Lay an RGBA image over white.
 
     ``image``: RGBA. Returns uint8 (row, column, channel=3).
@@ -128,18 +135,18 @@ def opaque(image: Image) -> NDArray[np.uint8]:
     return np.asarray(PillowImage.composite(colours, white, alpha))
 
 
-def open_with_openslide(path: Path, given: PixelSize | None = None) -> TiledSlide:
+def open_with_openslide(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     """Open a slide with OpenSlide.
 
     ``given``: the user's own pixel size of level 0; wins over what the file says. Open; the caller closes it.
     """
     from openslide import OpenSlideError
 
-    if vendor_of(path) == "dicom":
-        check_frames(path)
+    if detect_vendor(path) == "dicom":
+        check_dicom_frames(path)
     try:
-        handle = Handle(path)
-        return _opened(path, handle, given)
+        handle = OpenSlideHandle(path)
+        return _build_slide(path, handle, pixel_size)
     except OpenSlideError as error:
         reason = shorten(str(error), width=160, placeholder=" ...")
         raise UnreadableImage(
@@ -148,17 +155,19 @@ def open_with_openslide(path: Path, given: PixelSize | None = None) -> TiledSlid
         ) from error
 
 
-def _opened(path: Path, handle: Handle, given: PixelSize | None) -> TiledSlide:
+def _build_slide(path: Path, handle: OpenSlideHandle, given: PixelSize | None) -> TiledSlide:
     """Put a slide together from OpenSlide's handle."""
     slide, said = handle.slide, handle.slide.properties
-    kind, channels, colours = _kind(path, handle)
+    kind, channels, colours = _detect_kind(path, handle)
     single = len(channels) == 1
-    sources = with_missing([OpenSlideSource(handle, n, single=single) for n in range(slide.level_count)])
+    sources = fill_pyramid([OpenSlideSource(handle, n, single=single) for n in range(slide.level_count)])
     full = (sources[0][0].height, sources[0][0].width)
-    sizes = [Level(g.height, g.width, downsample_of(full, (g.height, g.width)), built) for g, built in sources]
-    power = _number(said, "openslide.objective-power")
-    um = _number(said, "openslide.mpp-y"), _number(said, "openslide.mpp-x")
-    scale = with_given(judged(*um, power, fine_camera=said.get("openslide.vendor") in FINE_CAMERAS), given)
+    sizes = [LevelInfo(g.height, g.width, compute_downsample(full, (g.height, g.width)), built) for g, built in sources]
+    power = _number_property(said, "openslide.objective-power")
+    um = _number_property(said, "openslide.mpp-y"), _number_property(said, "openslide.mpp-x")
+    scale = override_pixel_size(
+        validate_scale(*um, power, fine_camera=said.get("openslide.vendor") in FINE_CAMERAS), given
+    )
     info = SlideInfo(
         path=path,
         name=path.parent.name if said.get("openslide.vendor") == "dicom" else path.stem,
@@ -166,47 +175,49 @@ def _opened(path: Path, handle: Handle, given: PixelSize | None) -> TiledSlide:
         levels=tuple(sizes),
         pixel_size=scale.pixel_size,
         magnification=scale.magnification,
-        bounds=_bounds(said),
+        bounds=_scanned_bounds(said),
         kind=kind,
         channels=channels,
-        colours=colours,
-        properties=harmless(said),
+        colors=colours,
+        properties=filter_private_properties(said),
         associated=tuple(slide.associated_images),
         has_profile="openslide.icc-size" in said,
-        warnings=((TRUNCATED,) if is_cut_off(path) else ()) + scale.warnings,
-        doubts=scale.warnings,
-        fingerprint=fingerprint_of(path),
+        warnings=((TRUNCATED,) if is_truncated(path) else ()) + scale.warnings,
+        scale_warnings=scale.warnings,
+        fingerprint=slide_fingerprint(path),
     )
-    images = {name: partial(_beside, handle, name) for name in info.associated}
-    extras = Extras(partial(_profile, handle), images, lambda: handle.slide.close())
+    images = {name: partial(_read_associated_image, handle, name) for name in info.associated}
+    extras = SlideExtras(partial(_profile, handle), images, lambda: handle.slide.close())
     return TiledSlide(info, [grid for grid, _ in sources], np.dtype(np.uint8), extras)
 
 
-def _kind(path: Path, handle: Handle) -> tuple[Kind, tuple[str, ...], tuple[tuple[int, int, int], ...]]:
+def _detect_kind(
+    path: Path, handle: OpenSlideHandle
+) -> tuple[SlideKind, tuple[str, ...], tuple[tuple[int, int, int], ...]]:
     """Whether a slide is bright or fluoresces, with the names and colours of its channels.
 
     OpenSlide gives three colours for both; fluorescence is dark where there is nothing. Hamamatsu's scanners store one
     filter in shades of one colour, which is one channel.
     """
-    colours = _glance(handle)
-    if np.median(colours.max(axis=2)) >= _DARK:
+    colours = _read_sample(handle)
+    if np.median(colours.max(axis=2)) >= _DARK_LEVEL:
         return "brightfield", ("red", "green", "blue"), ()
     strength = colours.reshape(-1, 3).mean(axis=0)
-    shown = [int(value) for value in np.where(strength > _ONE_COLOUR * strength.max(), 255, 0)]
+    shown = [int(value) for value in np.where(strength > _SINGLE_COLOR_SHARE * strength.max(), 255, 0)]
     if sum(shown) == 255 or _filter_name(path):
         return "fluorescence", (_filter_name(path) or "fluorescence",), ((shown[0], shown[1], shown[2]),)
     return "fluorescence", ("red", "green", "blue"), ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 
 
-def _glance(handle: Handle) -> NDArray[np.uint8]:
+def _read_sample(handle: OpenSlideHandle) -> NDArray[np.uint8]:
     """A small part of the coarsest level, from its middle; white where nothing was scanned."""
     slide = handle.slide
     level = slide.level_count - 1
     width, height = slide.level_dimensions[level]
-    size = (min(width, _SEEN_PX), min(height, _SEEN_PX))
+    size = (min(width, _SAMPLE_PX), min(height, _SAMPLE_PX))
     ratio = slide.level_downsamples[level]
     corner = (round((width - size[0]) / 2 * ratio), round((height - size[1]) / 2 * ratio))
-    return opaque(handle.read(level, corner, size))
+    return rgba_over_white(handle.read(level, corner, size))
 
 
 def _filter_name(path: Path) -> str | None:
@@ -226,7 +237,7 @@ def _tile_side(said: Mapping[str, str], level: int, axis: str) -> int | None:
     return side if side in USUAL_TILE_PX else None
 
 
-def _bounds(said: Mapping[str, str]) -> Box | None:
+def _scanned_bounds(said: Mapping[str, str]) -> Box | None:
     """Where tissue was scanned, where the format says so."""
     names = ("openslide.bounds-y", "openslide.bounds-x", "openslide.bounds-height", "openslide.bounds-width")
     if not all(name in said for name in names):
@@ -235,7 +246,7 @@ def _bounds(said: Mapping[str, str]) -> Box | None:
     return Box(top, left, height, width)
 
 
-def _number(said: Mapping[str, str], name: str) -> float | None:
+def _number_property(said: Mapping[str, str], name: str) -> float | None:
     """A property that is a number, or None."""
     try:
         return float(said.get(name, ""))
@@ -243,55 +254,55 @@ def _number(said: Mapping[str, str], name: str) -> float | None:
         return None
 
 
-def _beside(handle: Handle, name: str) -> NDArray[np.uint8]:
+def _read_associated_image(handle: OpenSlideHandle, name: str) -> NDArray[np.uint8]:
     """Decode a picture beside the slide."""
-    return opaque(handle.slide.associated_images[name])
+    return rgba_over_white(handle.slide.associated_images[name])
 
 
-def _profile(handle: Handle) -> bytes | None:
+def _profile(handle: OpenSlideHandle) -> bytes | None:
     """The ICC profile, where there is one."""
     profile = handle.slide.color_profile
     return None if profile is None else profile.tobytes()
 
 
 _PIXELS, _ITEM, _UNDEFINED = b"\xe0\x7f\x10\x00", b"\xfe\xff\x00\xe0", b"\xff\xff\xff\xff"
-_LOOKED_AT = ["SeriesInstanceUID", "Rows", "Columns", "NumberOfFrames", "ExtendedOffsetTable"]
+_CHECKED_TAGS = ["SeriesInstanceUID", "Rows", "Columns", "NumberOfFrames", "ExtendedOffsetTable"]
 _ITEM_BYTES = 8  # tag and length in front of each frame
 _BYTES_PER_PIXEL = 4  # as OpenSlide decodes
 
 
-def check_frames(file: Path) -> None:
+def check_dicom_frames(file: Path) -> None:
     """Refuse a DICOM slide whose frames are absurdly large, or listed in another order than they can be stored in.
 
     OpenSlide reads the files of a series that lie beside each other; all of them are checked.
     """
-    first = _read(file)
+    first = _read_frame_table(file)
     if first is None:
         return
     series = first[0].get("SeriesInstanceUID")
     others = (other for other in sorted(file.parent.iterdir()) if other != file and other.is_file())
-    for path, found in chain([(file, first)], ((other, _read(other)) for other in others)):
+    for path, found in chain([(file, first)], ((other, _read_frame_table(other)) for other in others)):
         if found is not None and found[0].get("SeriesInstanceUID") == series:
-            _check_size(path, found[0])
-            _check_order(path, found[1])
+            _check_frame_size(path, found[0])
+            _check_frame_order(path, found[1])
 
 
-def _read(path: Path) -> tuple[Dataset, NDArray[np.uint64]] | None:
+def _read_frame_table(path: Path) -> tuple[Dataset, NDArray[np.uint64]] | None:
     """Head and table of frames of a DICOM file; None for any other, and where OpenSlide says what is wrong with it."""
     from pydicom import dcmread
 
     try:
         with open_regular(path) as content:
-            if identify(content.read(HEAD_BYTES)) != "DICOM":
+            if identify_format(content.read(HEAD_BYTES)) != "DICOM":
                 return None
             content.seek(0)
-            head = dcmread(content, stop_before_pixels=True, specific_tags=_LOOKED_AT)
-            return head, _offsets(head, content)
+            head = dcmread(content, stop_before_pixels=True, specific_tags=_CHECKED_TAGS)
+            return head, _frame_offsets(head, content)
     except Exception:  # noqa: BLE001 - pydicom raises many kinds; a file of another slide may be closed to the user
         return None
 
 
-def _check_size(path: Path, head: Dataset) -> None:
+def _check_frame_size(path: Path, head: Dataset) -> None:
     frames = int(head.get("NumberOfFrames") or 0)
     if frames > path.stat().st_size:  # memory is taken for each
         raise UnreadableImage(
@@ -299,14 +310,14 @@ def _check_size(path: Path, head: Dataset) -> None:
             "again from its source."
         )
     rows, columns = int(head.get("Rows") or 0), int(head.get("Columns") or 0)
-    if rows * columns * _BYTES_PER_PIXEL > MOST_TILE_BYTES:
+    if rows * columns * _BYTES_PER_PIXEL > MAX_TILE_BYTES:
         raise UnreadableImage(
             f"{path.name} states frames of {rows:,} x {columns:,} pixels, but frames of at most "
-            f"{MOST_TILE_BYTES / 2**20:.0f} MB are read. It is damaged: copy it again from its source."
+            f"{MAX_TILE_BYTES / 2**20:.0f} MB are read. It is damaged: copy it again from its source."
         )
 
 
-def _check_order(path: Path, offsets: NDArray[np.uint64]) -> None:
+def _check_frame_order(path: Path, offsets: NDArray[np.uint64]) -> None:
     """Refuse frames that do not follow one another: OpenSlide crashes on a length of 0 or less."""
     before, after = offsets[:-1], offsets[1:]
     # Compared without a sum, which starts again at 0 beyond the largest number.
@@ -318,7 +329,7 @@ def _check_order(path: Path, offsets: NDArray[np.uint64]) -> None:
         )
 
 
-def _offsets(head: Dataset, content: BinaryIO) -> NDArray[np.uint64]:
+def _frame_offsets(head: Dataset, content: BinaryIO) -> NDArray[np.uint64]:
     """Where the compressed frames begin, in bytes; empty where they are not compressed or not listed.
 
     ``content``: at the element of the pixels, where pydicom has stopped.

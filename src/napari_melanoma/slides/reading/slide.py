@@ -20,8 +20,8 @@ from napari_melanoma.core.geometry import Box, PixelSize
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Kind = Literal["brightfield", "fluorescence"]
-_AS_FINE = 1.01  # levels are cut to whole pixels, so that their downsample is off by some parts in a thousand
+SlideKind = Literal["brightfield", "fluorescence"]
+_LEVEL_TOLERANCE = 1.01  # levels are cut to whole pixels, so that their downsample is off by some parts in a thousand
 
 
 class DamagedTile(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
@@ -40,7 +40,7 @@ class DamagedTile(MelanomaError):  # noqa: N818 - reads as what it is at the pla
 
 
 @dataclass(frozen=True)
-class Level:
+class LevelInfo:
     """One resolution of a slide: its size in pixels of its own, and how many pixels of level 0 one of them spans.
 
     ``built`` says that the file has no such level: it is computed from the next finer one as it is asked for.
@@ -49,7 +49,7 @@ class Level:
     height: int
     width: int
     downsample: float
-    built: bool = False
+    is_computed: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,18 +64,18 @@ class SlideInfo:
     path: Path
     name: str
     format: str
-    levels: tuple[Level, ...]
+    levels: tuple[LevelInfo, ...]
     pixel_size: PixelSize | None = None
     magnification: float | None = None
     bounds: Box | None = None
-    kind: Kind = "brightfield"
+    kind: SlideKind = "brightfield"
     channels: tuple[str, ...] = ("red", "green", "blue")
-    colours: tuple[tuple[int, int, int], ...] = ()
+    colors: tuple[tuple[int, int, int], ...] = ()
     properties: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     associated: tuple[str, ...] = ()
     has_profile: bool = False
     warnings: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
+    scale_warnings: tuple[str, ...] = ()
     fingerprint: str = ""
 
 
@@ -96,7 +96,7 @@ class Slide(ABC):
     def close(self) -> None:
         """Let go of the file; reading afterwards is an error."""
 
-    def profile(self) -> bytes | None:
+    def icc_profile(self) -> bytes | None:
         """Give the ICC profile, where there is one."""
         return None
 
@@ -112,30 +112,30 @@ class Slide(ABC):
 
         Returns uint8 (row, column, channel=3); channels of fluorescence are laid over each other in their colours.
         """
-        return self._small(self.read_region, side_px)
+        return self._read_scaled(self.read_region, side_px)
 
     def thumbnail_around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
         """Read the whole slide as a small picture, also where tiles cannot be decoded.
 
         Returns as ``thumbnail``, with marks in the place of what is damaged. Where that is, in pixels of level 0.
         """
-        return self._around_damage(side_px)
+        return self._thumbnail_around_damage(side_px)
 
-    def _around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
+    def _thumbnail_around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
         """As ``thumbnail_around_damage`` says; a reader that knows its tiles does better."""
         return self.thumbnail(side_px), ()
 
-    def _small(self, read: Callable[[int, Box], NDArray], side_px: int) -> NDArray[np.uint8]:
+    def _read_scaled(self, read: Callable[[int, Box], NDArray], side_px: int) -> NDArray[np.uint8]:
         """Scale what is read of the level that fits a small picture."""
         full = self.info.levels[0]
         index = self.best_level(max(full.height, full.width) / side_px)
         level = self.info.levels[index]
         pixels = read(index, Box(0, 0, level.height, level.width))
         if self.info.kind != "brightfield":
-            pixels = in_colours(pixels, self.info.colours)
+            pixels = merge_channels(pixels, self.info.colors)
         rgb = cast("NDArray[np.uint8]", pixels)
         scale = side_px / max(full.height, full.width)
-        return fitted(rgb, max(1, round(full.height * scale)), max(1, round(full.width * scale)))
+        return resize_rgb(rgb, max(1, round(full.height * scale)), max(1, round(full.width * scale)))
 
     def best_level(self, downsample: float) -> int:
         """Find the coarsest level that is at least as fine as asked.
@@ -143,7 +143,9 @@ class Slide(ABC):
         ``downsample``: pixels of level 0 that one pixel may span. Index in ``info.levels``; 0 where the slide itself is
         coarser.
         """
-        fine = [index for index, level in enumerate(self.info.levels) if level.downsample <= downsample * _AS_FINE]
+        fine = [
+            index for index, level in enumerate(self.info.levels) if level.downsample <= downsample * _LEVEL_TOLERANCE
+        ]
         return max(fine, default=0)
 
     def __enter__(self) -> Self:
@@ -155,7 +157,7 @@ class Slide(ABC):
         self.close()
 
 
-def downsample_of(full: tuple[int, int], size: tuple[int, int]) -> float:
+def compute_downsample(full: tuple[int, int], size: tuple[int, int]) -> float:
     """How many pixels of level 0 one pixel of a level spans, freed of the cutting to whole pixels.
 
     A whole number where the sizes allow it.
@@ -168,23 +170,23 @@ def downsample_of(full: tuple[int, int], size: tuple[int, int]) -> float:
     return sum(ratios) / 2
 
 
-def apply_profile(rgb: NDArray[np.uint8], slide: Slide) -> NDArray[np.uint8]:
+def apply_icc_profile(rgb: NDArray[np.uint8], slide: Slide) -> NDArray[np.uint8]:
     """Convert pixels of a slide to sRGB by its ICC profile.
 
     ``rgb``: uint8 (row, column, channel=3), as ``read_region`` gives them. ``slide``: whose pixels they are. Returns
     uint8, same shape; the pixels as they are where the slide has no profile, or one that is damaged.
     """
-    profile = slide.profile()
+    profile = slide.icc_profile()
     if not profile:
         return rgb
     from PIL import Image
 
-    from napari_melanoma.io.color import srgb
+    from napari_melanoma.io.color import to_srgb8
 
-    return srgb(Image.fromarray(rgb), profile)
+    return to_srgb8(Image.fromarray(rgb), profile)
 
 
-BELIEVED_UM = (0.02, 20.0)  # from oil immersion to the coarsest overview that anybody scans
+PLAUSIBLE_UM = (0.02, 20.0)  # from oil immersion to the coarsest overview that anybody scans
 UNIT_UM = {
     "µm": 1.0,
     "μm": 1.0,
@@ -203,8 +205,8 @@ UNIT_UM = {
     "in": 25400.0,
     "inch": 25400.0,
 }
-EQUAL_SIDES = 0.01
-SAME_SCALE = 0.05
+SQUARE_TOLERANCE = 0.01
+SCALE_TOLERANCE = 0.05
 # Scanners with a 20x objective have 0.5 um, with 40x 0.25: ten by the magnification. An inch taken for a centimetre, or
 # the other way round, is off by 2.54; a level or a binning taken for another by 2.
 UM_BY_MAGNIFICATION = (4.4, 22.0)
@@ -213,7 +215,7 @@ OBJECTIVES = (1.25, 2.5, 5, 10, 20, 40, 63, 100)
 # The finest photographs of cells have 0.02, and no model can be used at more than 6: that of the coarsest expects 4.
 EXPECTED_UM, COARSE_UM = (0.25, 4.0), 6.0
 ADVICE = "Set it under Scale in the Slide dock (command line: --mpp)."
-OVERVIEW = (
+TOO_COARSE = (
     f"Models expect {EXPECTED_UM[0]:g} to {EXPECTED_UM[1]:g} um per pixel, at which cells can be seen. If this is an "
     "overview image, open the slide at its full resolution. If the file is wrong, set the true scale under Scale in "
     "the Slide dock (command line: --mpp)."
@@ -222,7 +224,7 @@ NOT_STATED = f"no pixel size is stated, so lengths stay in pixels. {ADVICE}"
 
 
 @dataclass(frozen=True)
-class Scale:
+class ScaleInfo:
     """The pixel size that is believed, the magnification, and what a user should know about them."""
 
     pixel_size: PixelSize | None = None
@@ -230,14 +232,14 @@ class Scale:
     warnings: tuple[str, ...] = ()
 
 
-def judged(
+def validate_scale(
     y_um: float | None,
     x_um: float | None,
     magnification: float | None = None,
     origin: str = "file",
     *,
     fine_camera: bool = False,
-) -> Scale:
+) -> ScaleInfo:
     """Judge what a file says of its scale.
 
     ``y_um``, ``x_um``: micrometres per pixel along rows' and columns' axis; None where the file does not say.
@@ -246,38 +248,42 @@ def judged(
     two sides differ by more than 1 % or size and magnification contradict each other.
     """
     if y_um is None or x_um is None:
-        return Scale(None, magnification, (NOT_STATED,))
-    low, high = BELIEVED_UM
+        return ScaleInfo(None, magnification, (NOT_STATED,))
+    low, high = PLAUSIBLE_UM
     if not all(math.isfinite(size) and low <= size <= high for size in (y_um, x_um)):
         said = f"the {origin} says {x_um:.4g} x {y_um:.4g} um per pixel"
         why = f"{said}, but slides have {low} to {high:.0f}: as the dots of a print, or in a wrong unit. It is not used"
-        advice = OVERVIEW if math.isfinite(x_um) and x_um > high else ADVICE
-        return Scale(None, magnification, (f"{why}, and lengths stay in pixels. {advice}",))
+        advice = TOO_COARSE if math.isfinite(x_um) and x_um > high else ADVICE
+        return ScaleInfo(None, magnification, (f"{why}, and lengths stay in pixels. {advice}",))
     size = PixelSize(y_um, x_um, "file")
-    doubts = (*_not_square(size), *_not_as_magnified(size, magnification, fine_camera), *_too_coarse(size, origin))
-    return Scale(size, magnification, doubts)
+    doubts = (
+        *_warn_not_square(size),
+        *_warn_magnification_mismatch(size, magnification, fine_camera),
+        *_warn_too_coarse(size, origin),
+    )
+    return ScaleInfo(size, magnification, doubts)
 
 
-def with_given(scale: Scale, given: PixelSize | None) -> Scale:
+def override_pixel_size(scale: ScaleInfo, stated: PixelSize | None) -> ScaleInfo:
     """Let the user's own pixel size win over that of the file.
 
     With a warning where the two contradict each other.
     """
-    if given is None:
+    if stated is None:
         return scale
     found = scale.pixel_size
     warnings: tuple[str, ...] = ()
-    if found and max(abs(given.y_um / found.y_um - 1), abs(given.x_um / found.x_um - 1)) > SAME_SCALE:
+    if found and max(abs(stated.y_um / found.y_um - 1), abs(stated.x_um / found.x_um - 1)) > SCALE_TOLERANCE:
         warnings = (
-            f"the pixel size was given as {given.x_um:.4g} x {given.y_um:.4g} um, but the file says "
+            f"the pixel size was given as {stated.x_um:.4g} x {stated.y_um:.4g} um, but the file says "
             f"{found.x_um:.4g} x {found.y_um:.4g}. What was given is used.",
         )
-    return replace(scale, pixel_size=given, warnings=warnings)
+    return replace(scale, pixel_size=stated, warnings=warnings)
 
 
-def _not_square(size: PixelSize) -> tuple[str, ...]:
+def _warn_not_square(size: PixelSize) -> tuple[str, ...]:
     """What is strange about a pixel that is wider than high, or the other way round."""
-    if abs(size.y_um / size.x_um - 1) <= EQUAL_SIDES:
+    if abs(size.y_um / size.x_um - 1) <= SQUARE_TOLERANCE:
         return ()
     return (
         f"pixels are not square: {size.x_um:.4g} um wide and {size.y_um:.4g} um high. Both are used; set the size in "
@@ -285,18 +291,18 @@ def _not_square(size: PixelSize) -> tuple[str, ...]:
     )
 
 
-def _too_coarse(size: PixelSize, origin: str) -> tuple[str, ...]:
+def _warn_too_coarse(size: PixelSize, origin: str) -> tuple[str, ...]:
     """What is strange about a pixel that is larger than a cell."""
     coarsest = max(size.y_um, size.x_um)
     if coarsest <= COARSE_UM:
         return ()
     return (
         f"no model can be used at this scale: the {origin} says {coarsest:.4g} um per pixel, so that a cell is about "
-        f"as large as a pixel. {OVERVIEW}",
+        f"as large as a pixel. {TOO_COARSE}",
     )
 
 
-def _not_as_magnified(size: PixelSize, magnification: float | None, fine_camera: bool) -> tuple[str, ...]:
+def _warn_magnification_mismatch(size: PixelSize, magnification: float | None, fine_camera: bool) -> tuple[str, ...]:
     """What is strange about a pixel size that is used all the same, as the objective would have another."""
     if not magnification:
         return ()
@@ -319,12 +325,15 @@ def _not_as_magnified(size: PixelSize, magnification: float | None, fine_camera:
     )
 
 
-DEFAULT_COLOURS = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 0), (255, 0, 255), (0, 255, 255))
-_STRIPE_PX, _MARK, _GROUND = 16, (214, 39, 140), (225, 225, 225)
-_SHOWN_PERCENT = (10, 99.8)  # glass around the tissue; without a few grains of dust, beside which tissue would be dark
+DEFAULT_COLORS = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 0), (255, 0, 255), (0, 255, 255))
+_STRIPE_PX, _MARK_COLOR, _BACKGROUND_COLOR = 16, (214, 39, 140), (225, 225, 225)
+_CONTRAST_PERCENTILES = (
+    10,
+    99.8,
+)  # glass around the tissue; without a few grains of dust, beside which tissue would be dark
 
 
-def fitted(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def resize_rgb(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Scale a picture to a size by averaging.
 
     ``rgb``: uint8 (row, column, channel=3). Returns uint8 (row, column, channel=3).
@@ -336,7 +345,7 @@ def fitted(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]
     return np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.BOX))
 
 
-def laid_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def blend_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Lay RGBA over white; RGB stays as it is.
 
     ``pixels``: uint8 (row, column, channel=3 or 4). Returns uint8 (row, column, channel=3).
@@ -347,26 +356,26 @@ def laid_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return ((pixels[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
 
 
-def channel_colour(index: int, colours: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
+def channel_color(index: int, colors: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
     """Colour of a channel: the file's own, else one of a fixed order.
 
     ``colours``: 8-bit RGB colours that the file names; may be empty. 8-bit RGB.
     """
-    return colours[index] if index < len(colours) else DEFAULT_COLOURS[index % len(DEFAULT_COLOURS)]
+    return colors[index] if index < len(colors) else DEFAULT_COLORS[index % len(DEFAULT_COLORS)]
 
 
-def limits(channel: NDArray) -> tuple[float, float]:
+def contrast_limits(channel: NDArray) -> tuple[float, float]:
     """The values between which a channel is shown: from its background to nearly its brightest.
 
     ``channel``: (row, column).
     """
     if not channel.size:
         return 0.0, 1.0
-    low, high = (float(value) for value in np.percentile(channel, _SHOWN_PERCENT))
+    low, high = (float(value) for value in np.percentile(channel, _CONTRAST_PERCENTILES))
     return low, max(high, low + 1)
 
 
-def in_colours(channels: NDArray, colours: Sequence[tuple[int, int, int]]) -> NDArray[np.uint8]:
+def merge_channels(channels: NDArray, colors: Sequence[tuple[int, int, int]]) -> NDArray[np.uint8]:
     """Lay channels over each other, each in its colour.
 
     ``channels``: (row, column, channel), unsigned integers. ``colours``: 8-bit RGB colours that the file names; may be
@@ -375,29 +384,29 @@ def in_colours(channels: NDArray, colours: Sequence[tuple[int, int, int]]) -> ND
     shown = np.zeros((*channels.shape[:2], 3), np.float32)
     for index in range(channels.shape[2]):
         channel = channels[..., index]
-        low, high = limits(channel)
+        low, high = contrast_limits(channel)
         share = np.clip((channel - low) / (high - low), 0, 1).astype(np.float32)
-        shown += share[..., None] * np.array(channel_colour(index, colours), np.float32)
+        shown += share[..., None] * np.array(channel_color(index, colors), np.float32)
     return np.minimum(shown, 255).astype(np.uint8)
 
 
-def marked_tile(height: int, width: int, channels: int, dtype: np.dtype) -> NDArray:
+def draw_damaged_tile(height: int, width: int, channels: int, dtype: np.dtype) -> NDArray:
     """Draw what stands in the place of a tile that cannot be decoded: stripes in a colour that tissue does not have.
 
     Returns (row, column, channel).
     """
     stripes = (np.add.outer(np.arange(height), np.arange(width)) // _STRIPE_PX) % 2 == 0
     if channels == 3 and dtype == np.uint8:
-        return np.where(stripes[..., None], np.array(_MARK, dtype), np.array(_GROUND, dtype))
+        return np.where(stripes[..., None], np.array(_MARK_COLOR, dtype), np.array(_BACKGROUND_COLOR, dtype))
     bright = np.where(stripes, np.iinfo(dtype).max // 2, 0).astype(dtype)
     return np.repeat(bright[..., None], channels, axis=2)
 
 
 logger = logging.getLogger(__name__)
-MOST_NAMED = 20  # in the log; a truncated slide may have thousands
+MAX_LOGGED = 20  # in the log; a truncated slide may have thousands
 
 
-class FoundDamage:
+class DamageLog:
     """Where damaged tiles were found; the first ones are named in the log, each once."""
 
     def __init__(self, path: Path) -> None:
@@ -410,20 +419,20 @@ class FoundDamage:
         self._found.setdefault((fault.level, fault.box))
         if len(self._found) == known:
             return
-        if known < MOST_NAMED:
+        if known < MAX_LOGGED:
             logger.warning("%s", fault)
-        elif known == MOST_NAMED:
+        elif known == MAX_LOGGED:
             logger.warning("more tiles of %s cannot be decoded; they are not named here.", self._path.name)
 
-    def at(self, level: int, downsample: float) -> tuple[Box, ...]:
+    def boxes_at(self, level: int, downsample: float) -> tuple[Box, ...]:
         """Say where tiles of one level were found to be damaged.
 
         In pixels of level 0.
         """
-        return tuple(_scaled(box, downsample) for found, box in tuple(self._found) if found == level)
+        return tuple(_scale_box(box, downsample) for found, box in tuple(self._found) if found == level)
 
 
-def damaged(path: Path, level: int, box: Box, error: Exception) -> DamagedTile:
+def damaged_tile_error(path: Path, level: int, box: Box, error: Exception) -> DamagedTile:
     """Make the error that says which tile is damaged, and what to do.
 
     ``box``: where it is, in pixels of that level.
@@ -437,6 +446,6 @@ def damaged(path: Path, level: int, box: Box, error: Exception) -> DamagedTile:
     return DamagedTile(said, level, box)
 
 
-def _scaled(box: Box, step: float) -> Box:
+def _scale_box(box: Box, step: float) -> Box:
     """A box of a level in pixels of level 0."""
     return Box(*(round(side * step) for side in (box.top, box.left, box.height, box.width)))

@@ -14,22 +14,22 @@ import numpy as np
 
 from napari_melanoma.core.errors import InputError, UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
-from napari_melanoma.io.color import eight_bit
+from napari_melanoma.io.color import to_eight_bit
 from napari_melanoma.io.damage import tiff_pages
-from napari_melanoma.io.formats import DAMAGE
-from napari_melanoma.io.tiff import TRUNCATED, is_cut_off, refuse_endless
-from napari_melanoma.slides.reading.files import FileReader, fingerprint_of, harmless
-from napari_melanoma.slides.reading.flat_images import Block, PlainSource
-from napari_melanoma.slides.reading.slide import Level, SlideInfo, downsample_of, with_given
+from napari_melanoma.io.formats import DAMAGE_ERRORS
+from napari_melanoma.io.tiff import TRUNCATED, check_page_chain, is_truncated
+from napari_melanoma.slides.reading.files import FileReader, filter_private_properties, slide_fingerprint
+from napari_melanoma.slides.reading.flat_images import FlatImageSource, PixelBlock
+from napari_melanoma.slides.reading.slide import LevelInfo, SlideInfo, compute_downsample, override_pixel_size
 from napari_melanoma.slides.reading.tiff_metadata import (
-    Colours,
-    Planes,
-    colours_of,
-    main_and_others,
-    planes_of,
-    said_by,
+    LevelPages,
+    PixelFormat,
+    read_pixel_format,
+    read_tiff_metadata,
+    select_level_pages,
+    split_series,
 )
-from napari_melanoma.slides.reading.tiled import Extras, Grid, Source, TiledSlide, with_missing
+from napari_melanoma.slides.reading.tiled import SlideExtras, TiledSlide, TileLevel, TileSource, fill_pyramid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _ICC_TAG = 34675
 
 
-def open_tiff(path: Path, given: PixelSize | None = None) -> TiledSlide:
+def open_tiff(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     """Open a TIFF file as a slide.
 
     ``given``: the user's own pixel size of level 0; wins over what the file says. Open; the caller closes it.
@@ -48,28 +48,28 @@ def open_tiff(path: Path, given: PixelSize | None = None) -> TiledSlide:
     with ExitStack() as stack:
         try:
             with path.open("rb") as file:
-                refuse_endless(file)
+                check_page_chain(file)
             tiff, reader = stack.enter_context(TiffFile(path)), stack.enter_context(closing(FileReader(path)))
-            slide = _opened(path, tiff, reader, given)
+            slide = _build_slide(path, tiff, reader, pixel_size)
         except InputError as fault:
             raise UnreadableImage(f"{path.name} {fault}") from None
-        except DAMAGE as error:
-            raise UnreadableImage(_cannot_open(path, error)) from error
+        except DAMAGE_ERRORS as error:
+            raise UnreadableImage(_describe_open_error(path, error)) from error
         stack.pop_all()
         return slide
 
 
-def _opened(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSize | None) -> TiledSlide:
+def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSize | None) -> TiledSlide:
     """Put a slide together from an open file."""
-    main, others = main_and_others(tiff)
-    levels = [planes_of(level) for level in main]
-    colours = colours_of(levels[0].pages[0])
-    said = said_by(tiff, main[0], levels[0])
-    sources = with_missing(_sources(tiff, levels, colours, reader))
+    main, others = split_series(tiff)
+    levels = [select_level_pages(level) for level in main]
+    colours = read_pixel_format(levels[0].pages[0])
+    said = read_tiff_metadata(tiff, main[0], levels[0])
+    sources = fill_pyramid(_level_sources(tiff, levels, colours, reader))
     full = (sources[0][0].height, sources[0][0].width)
-    sizes = [Level(g.height, g.width, downsample_of(full, (g.height, g.width)), built) for g, built in sources]
+    sizes = [LevelInfo(g.height, g.width, compute_downsample(full, (g.height, g.width)), built) for g, built in sources]
     profile = levels[0].pages[0].tags.valueof(_ICC_TAG)
-    scale = with_given(said.scale, given)
+    scale = override_pixel_size(said.scale, given)
     info = SlideInfo(
         path=path,
         name=path.name.removesuffix(path.suffix).removesuffix(".ome"),
@@ -79,34 +79,38 @@ def _opened(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSize | N
         magnification=scale.magnification,
         kind=colours.kind,
         channels=("red", "green", "blue") if colours.kind == "brightfield" else said.channels,
-        colours=said.colours,
-        properties=harmless(said.properties),
+        colors=said.colors,
+        properties=filter_private_properties(said.properties),
         associated=tuple(others),
         has_profile=profile is not None,
-        warnings=(*_truncation(path, levels, reader.size), *scale.warnings, *levels[0].left_out),
-        doubts=scale.warnings,
-        fingerprint=fingerprint_of(path),
+        warnings=(*_describe_truncation(path, levels, reader.size), *scale.warnings, *levels[0].omitted),
+        scale_warnings=scale.warnings,
+        fingerprint=slide_fingerprint(path),
     )
-    extras = Extras(
-        lambda: profile, {name: partial(_beside, series) for name, series in others.items()}, _both(tiff, reader)
+    extras = SlideExtras(
+        lambda: profile,
+        {name: partial(_read_associated_image, series) for name, series in others.items()},
+        _close_both(tiff, reader),
     )
     return TiledSlide(info, [grid for grid, _ in sources], colours.dtype, extras)
 
 
-def _sources(tiff: TiffFile, levels: list[Planes], colours: Colours, reader: FileReader) -> list[Grid]:
+def _level_sources(
+    tiff: TiffFile, levels: list[LevelPages], colours: PixelFormat, reader: FileReader
+) -> list[TileLevel]:
     """One source for each level of the file."""
     fill = 255 if colours.kind == "brightfield" else 0
-    sources: list[Grid] = []
+    sources: list[TileLevel] = []
     for planes in levels:
-        block = block_of(planes.pages[0], reader) if len(planes.pages) == 1 else None
+        block = find_pixel_block(planes.pages[0], reader) if len(planes.pages) == 1 else None
         if block is not None:
-            sources.append(PlainSource(block, colours.convert))
+            sources.append(FlatImageSource(block, colours.convert))
         else:
             sources.append(TiffSource(planes.pages, reader, colours.convert, fill))
     return sources
 
 
-def _truncation(path: Path, levels: list[Planes], size: int) -> tuple[str, ...]:
+def _describe_truncation(path: Path, levels: list[LevelPages], size: int) -> tuple[str, ...]:
     """Say how much of a slide lies beyond the end of its file."""
     pages = [page for planes in levels for page in planes.pages]
     ends = [
@@ -114,21 +118,21 @@ def _truncation(path: Path, levels: list[Planes], size: int) -> tuple[str, ...]:
     ]
     missing = sum(end > size for end in ends)
     if not missing:
-        return (TRUNCATED,) if is_cut_off(path) else ()
+        return (TRUNCATED,) if is_truncated(path) else ()
     return (
         f"the file is truncated: {missing} of {len(ends)} tiles lie beyond its end and are shown as striped marks. "
         "Copy it again from its source.",
     )
 
 
-def _beside(series: TiffPageSeries) -> NDArray[np.uint8]:
+def _read_associated_image(series: TiffPageSeries) -> NDArray[np.uint8]:
     """Decode a picture beside the slide: uint8 (row, column, channel=3)."""
-    page = planes_of(series).pages[0]
-    pixels = colours_of(page).convert(page.asarray().reshape(page.imagelength, page.imagewidth, -1))
-    return eight_bit(pixels) if pixels.shape[2] == 3 else np.repeat(eight_bit(pixels)[..., :1], 3, axis=2)
+    page = select_level_pages(series).pages[0]
+    pixels = read_pixel_format(page).convert(page.asarray().reshape(page.imagelength, page.imagewidth, -1))
+    return to_eight_bit(pixels) if pixels.shape[2] == 3 else np.repeat(to_eight_bit(pixels)[..., :1], 3, axis=2)
 
 
-def _both(tiff: TiffFile, reader: FileReader) -> Callable[[], None]:
+def _close_both(tiff: TiffFile, reader: FileReader) -> Callable[[], None]:
     """Close both handles of a file."""
 
     def close() -> None:
@@ -138,7 +142,7 @@ def _both(tiff: TiffFile, reader: FileReader) -> Callable[[], None]:
     return close
 
 
-def _cannot_open(path: Path, error: Exception) -> str:
+def _describe_open_error(path: Path, error: Exception) -> str:
     """Say what is wrong with a file that cannot be opened."""
     if isinstance(error, FileNotFoundError):
         return f"{path} does not exist. Name an existing slide."
@@ -151,30 +155,30 @@ def _cannot_open(path: Path, error: Exception) -> str:
     )
 
 
-Convert = Callable[["NDArray"], "NDArray"]
+SampleConversion = Callable[["NDArray"], "NDArray"]
 STRIPS_PX = 256  # strips of a few rows are read together, as high as a usual tile
-MOST_TILE_BYTES = 768 * 2**20
+MAX_TILE_BYTES = 768 * 2**20
 _SEPARATE = 2
 
 
-class TiffSource(Source):
+class TiffSource(TileSource):
     """A level of tiles or strips, each decoded by itself.
 
     ``convert``: from what the codec gives, (row, column, sample), to pixels of the slide.
     """
 
-    def __init__(self, pages: Sequence[TiffPage], reader: FileReader, convert: Convert, fill: int) -> None:
+    def __init__(self, pages: Sequence[TiffPage], reader: FileReader, convert: SampleConversion, fill: int) -> None:
         page = pages[0]
-        self._group = 1 if page.is_tiled else _strips_together(page.rowsperstrip)
+        self._group = 1 if page.is_tiled else _strips_per_tile(page.rowsperstrip)
         tile_height = page.tilelength if page.is_tiled else min(self._group * page.rowsperstrip, page.imagelength)
         super().__init__(page.imagelength, page.imagewidth, tile_height, page.tilewidth or page.imagewidth)
         self._pages, self._reader, self._convert, self._fill = pages, reader, convert, fill
         self._planes = page.samplesperpixel if page.planarconfig == _SEPARATE else 1
-        _refuse_large_tile(self, page)
+        _check_tile_size(self, page)
 
     def _tile(self, row: int, column: int) -> NDArray:
         """Decode one tile, or some strips."""
-        planes = [self._plane(page, plane, row, column) for page in self._pages for plane in range(self._planes)]
+        planes = [self._read_plane(page, plane, row, column) for page in self._pages for plane in range(self._planes)]
         height, width = self.size_of(row, column)
         return self._convert(planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2))[:height, :width]
 
@@ -188,19 +192,19 @@ class TiffSource(Source):
             return super().rows_at(row)
         strips = math.ceil(self.height / page.rowsperstrip)
         strip = row // page.rowsperstrip
-        planes = [self._segment(one, n * strips + strip) for one in self._pages for n in range(self._planes)]
+        planes = [self._decode_segment(one, n * strips + strip) for one in self._pages for n in range(self._planes)]
         return self._convert(planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2))
 
-    def _plane(self, page: TiffPage, plane: int, row: int, column: int) -> NDArray:
+    def _read_plane(self, page: TiffPage, plane: int, row: int, column: int) -> NDArray:
         """Samples of a tile: those of a pixel together, or of one of the separate planes."""
         if page.is_tiled:
-            return self._segment(page, (plane * self.rows + row) * self.columns + column)
+            return self._decode_segment(page, (plane * self.rows + row) * self.columns + column)
         strips = math.ceil(self.height / page.rowsperstrip)
         these = range(row * self._group, min((row + 1) * self._group, strips))
-        segments = [self._segment(page, plane * strips + strip) for strip in these]
+        segments = [self._decode_segment(page, plane * strips + strip) for strip in these]
         return segments[0] if len(segments) == 1 else np.concatenate(segments)
 
-    def _segment(self, page: TiffPage, index: int) -> NDArray:
+    def _decode_segment(self, page: TiffPage, index: int) -> NDArray:
         """One tile or strip as the codec gives it, (row, column, sample)."""
         count = page.databytecounts[index]
         data = self._reader.read(page.dataoffsets[index], count) if count else None
@@ -210,28 +214,28 @@ class TiffSource(Source):
         segment, _, shape = page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
         if segment is None:
             return np.full(shape[1:], self._fill, page.dtype)
-        if data and (damage := tiff_pages.damage(page, data, shape)):
+        if data and (damage := tiff_pages.find_segment_damage(page, data, shape)):
             raise ValueError(damage)
         return segment[0]
 
 
-def _strips_together(rows: int) -> int:
+def _strips_per_tile(rows: int) -> int:
     """How many strips are read as one tile."""
     return max(1, STRIPS_PX // rows)
 
 
-def _refuse_large_tile(source: TiffSource, page: TiffPage) -> None:
+def _check_tile_size(source: TiffSource, page: TiffPage) -> None:
     """Raise where one packed strip holds most of a large image: it could only be decoded as a whole."""
     itemsize = np.dtype(page.dtype).itemsize
     size = source.tile_height * source.tile_width * page.samplesperpixel * itemsize
-    if size > MOST_TILE_BYTES:
+    if size > MAX_TILE_BYTES:
         raise UnreadableImage(
             f"is stored in packed pieces of {source.tile_height} x {source.tile_width} pixels ({size / 2**20:.0f} MB), "
-            f"but pieces of at most {MOST_TILE_BYTES / 2**20:.0f} MB are read. Save it as a tiled TIFF."
+            f"but pieces of at most {MAX_TILE_BYTES / 2**20:.0f} MB are read. Save it as a tiled TIFF."
         )
 
 
-def block_of(page: TiffPage, reader: FileReader) -> Block | None:
+def find_pixel_block(page: TiffPage, reader: FileReader) -> PixelBlock | None:
     """Find the unpacked block that a page is, all of which is in its file.
 
     None where the page is packed, truncated, in several pieces, or the samples of a pixel are apart.
@@ -240,4 +244,4 @@ def block_of(page: TiffPage, reader: FileReader) -> Block | None:
     if not (together and page.is_memmappable and page.dataoffsets[0] + page.nbytes <= reader.size):
         return None
     stored = np.dtype(page.parent.byteorder + np.dtype(page.dtype).char)
-    return Block(reader, page.dataoffsets[0], (page.imagelength, page.imagewidth, page.samplesperpixel), stored)
+    return PixelBlock(reader, page.dataoffsets[0], (page.imagelength, page.imagewidth, page.samplesperpixel), stored)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 
 from napari_melanoma.core.errors import UnreadableImage
-from napari_melanoma.io.color import eight_bit, sample_words
-from napari_melanoma.slides.reading.slide import ADVICE, UNIT_UM, Scale, judged, laid_over_white
+from napari_melanoma.io.color import describe_dtype, to_eight_bit
+from napari_melanoma.slides.reading.slide import ADVICE, UNIT_UM, ScaleInfo, blend_over_white, validate_scale
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
-Colour = tuple[int, int, int]
+ColorRGB = tuple[int, int, int]
 _UNIT_UM = {2: 25400.0, 3: 10000.0}  # inch and centimetre, as the tag ResolutionUnit counts
 _FORMATS = {
     "svs": "Aperio SVS",
@@ -32,82 +32,86 @@ _X_TAG, _Y_TAG, _UNIT_TAG, _DESCRIPTION = 282, 283, 296, "ImageDescription"
 
 
 @dataclass(frozen=True)
-class Said:
+class TiffMetadata:
     """What a file says, judged where it can be wrong."""
 
     format: str
-    scale: Scale
+    scale: ScaleInfo
     channels: tuple[str, ...]
-    colours: tuple[Colour, ...] = ()
+    colors: tuple[ColorRGB, ...] = ()
     properties: Mapping[str, str] = field(default_factory=dict)
 
 
-def said_by(tiff: TiffFile, series: TiffPageSeries, planes: Planes) -> Said:
+def read_tiff_metadata(tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
     """Read what a file says of its main image.
 
     In the dialect of the file; by the tags of the page where it has none.
     """
     flag = next((flag for flag in _FORMATS if flag in tiff.flags), "")
-    reader = {"svs": _aperio, "ome": _ome, "qpi": _perkin_elmer}.get(flag, _plain)
+    reader = {"svs": _read_aperio, "ome": _read_ome, "qpi": _read_perkin_elmer}.get(flag, _read_plain)
     return reader(_FORMATS.get(flag, "TIFF"), tiff, series, planes)
 
 
-def _aperio(name: str, tiff: TiffFile, series: TiffPageSeries, planes: Planes) -> Said:
+def _read_aperio(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
     """Read the description that Aperio and its imitators write: ``key = value`` between bars."""
     page = planes.pages[0]
     pairs = (part.split("=", 1) for part in page.description.split("|")[1:] if "=" in part)
     said = {key.strip(): value.strip() for key, value in pairs}
-    um = _number(said.get("MPP"))
-    scale = judged(um, um, _number(said.get("AppMag")))
-    return Said(name, scale, _numbered(planes), properties={f"aperio.{key}": value for key, value in said.items()})
+    um = _parse_number(said.get("MPP"))
+    scale = validate_scale(um, um, _parse_number(said.get("AppMag")))
+    return TiffMetadata(
+        name, scale, _default_channel_names(planes), properties={f"aperio.{key}": value for key, value in said.items()}
+    )
 
 
-def _plain(name: str, tiff: TiffFile, series: TiffPageSeries, planes: Planes) -> Said:
+def _read_plain(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
     """Read the resolution tags."""
     page = planes.pages[0]
     unit = _UNIT_UM.get(int(page.tags.valueof(_UNIT_TAG, 1)))
-    scale = judged(resolution_um(page, _Y_TAG), resolution_um(page, _X_TAG), origin="resolution tag")
-    if unit is None and scale.pixel_size is None and _X_TAG in page.tags and _stated(page):
+    scale = validate_scale(resolution_um(page, _Y_TAG), resolution_um(page, _X_TAG), origin="resolution tag")
+    if unit is None and scale.pixel_size is None and _X_TAG in page.tags and _has_resolution(page):
         words = f"the resolution tags have no unit, so lengths stay in pixels. {ADVICE}"
-        scale = Scale(None, None, (words,))
-    return Said(name, scale, _numbered(planes), properties=_tags(page))
+        scale = ScaleInfo(None, None, (words,))
+    return TiffMetadata(name, scale, _default_channel_names(planes), properties=_tags(page))
 
 
-def _perkin_elmer(name: str, tiff: TiffFile, series: TiffPageSeries, planes: Planes) -> Said:
+def _read_perkin_elmer(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
     """Read the resolution tags, and the description of each channel."""
-    found = [_xml(page.description) for page in planes.pages]
+    found = [_parse_xml(page.description) for page in planes.pages]
     texts = [{element.tag: (element.text or "").strip() for element in root or ()} for root in found]
-    magnification = _number(texts[0].get("Objective", "").lower().removesuffix("x"))
+    magnification = _parse_number(texts[0].get("Objective", "").lower().removesuffix("x"))
     page = planes.pages[0]
-    scale = judged(resolution_um(page, _Y_TAG), resolution_um(page, _X_TAG), magnification, "resolution tag")
+    scale = validate_scale(resolution_um(page, _Y_TAG), resolution_um(page, _X_TAG), magnification, "resolution tag")
     names = [text.get("Name") or f"channel {index}" for index, text in enumerate(texts, start=1)]
-    colours = [colour for text in texts if (colour := _comma_colour(text.get("Color", "")))]
-    return Said(
+    colours = [colour for text in texts if (colour := _parse_comma_color(text.get("Color", "")))]
+    return TiffMetadata(
         name,
         scale,
-        tuple(names) if len(names) > 1 else _numbered(planes),
+        tuple(names) if len(names) > 1 else _default_channel_names(planes),
         tuple(colours) if len(colours) == len(names) else (),
         {f"perkinelmer.{key}": value for key, value in texts[0].items()},
     )
 
 
-def _ome(name: str, tiff: TiffFile, series: TiffPageSeries, planes: Planes) -> Said:
+def _read_ome(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPages) -> TiffMetadata:
     """Read the OME-XML of the image that the series is."""
-    root = _xml(tiff.ome_metadata or "")
+    root = _parse_xml(tiff.ome_metadata or "")
     images = [] if root is None else [child for child in root if _tag(child) == "Image"]
     index = next((i for i, one in enumerate(tiff.series) if one is series or series in one.levels), 0)
     if not images:
-        return _plain(name, tiff, series, planes)
+        return _read_plain(name, tiff, series, planes)
     image = images[min(index, len(images) - 1)]
     pixels = next((child for child in image if _tag(child) == "Pixels"), image)
-    scale = judged(_physical(pixels, "Y"), _physical(pixels, "X"), _ome_magnification(root), "OME metadata")
+    scale = validate_scale(
+        _physical_size_um(pixels, "Y"), _physical_size_um(pixels, "X"), _ome_magnification(root), "OME metadata"
+    )
     channels = [child for child in pixels if _tag(child) == "Channel"]
-    numbered = _numbered(planes)
+    numbered = _default_channel_names(planes)
     if len(channels) != len(numbered):
-        return Said(name, scale, numbered, properties=dict(pixels.attrib))
+        return TiffMetadata(name, scale, numbered, properties=dict(pixels.attrib))
     names = [channel.get("Name") or default for channel, default in zip(channels, numbered, strict=True)]
-    colours = tuple(colour for channel in channels if (colour := _rgba_colour(channel.get("Color"))))
-    return Said(name, scale, tuple(names), colours if len(colours) == len(names) else (), dict(pixels.attrib))
+    colours = tuple(colour for channel in channels if (colour := _parse_rgba_color(channel.get("Color"))))
+    return TiffMetadata(name, scale, tuple(names), colours if len(colours) == len(names) else (), dict(pixels.attrib))
 
 
 def resolution_um(page: TiffPage, tag: int) -> float | None:
@@ -122,27 +126,27 @@ def resolution_um(page: TiffPage, tag: int) -> float | None:
     return unit * denominator / numerator
 
 
-def _stated(page: TiffPage) -> bool:
+def _has_resolution(page: TiffPage) -> bool:
     """Whether the resolution is more than the placeholder that programs write."""
     numerator, denominator = page.tags.valueof(_X_TAG, (0, 0))
     return bool(numerator and denominator and numerator != denominator)
 
 
-def _physical(pixels: Element, axis: str) -> float | None:
+def _physical_size_um(pixels: Element, axis: str) -> float | None:
     """Physical size of a pixel of OME, in micrometres."""
     unit = UNIT_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-    size = _number(pixels.get(f"PhysicalSize{axis}"))
+    size = _parse_number(pixels.get(f"PhysicalSize{axis}"))
     return None if unit is None or size is None else size * unit
 
 
 def _ome_magnification(root: Element | None) -> float | None:
     """Nominal magnification of the first objective that states one."""
     found = () if root is None else root.iter()
-    stated = (_number(child.get("NominalMagnification")) for child in found if _tag(child) == "Objective")
+    stated = (_parse_number(child.get("NominalMagnification")) for child in found if _tag(child) == "Objective")
     return next((value for value in stated if value), None)
 
 
-def _xml(text: str) -> Element | None:
+def _parse_xml(text: str) -> Element | None:
     """Root of an XML text; None where it is none."""
     from xml.etree.ElementTree import ParseError, fromstring
 
@@ -157,7 +161,7 @@ def _tag(element: Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def _number(text: str | None) -> float | None:
+def _parse_number(text: str | None) -> float | None:
     """A number in a text, or None."""
     try:
         return float(text or "")
@@ -165,22 +169,22 @@ def _number(text: str | None) -> float | None:
         return None
 
 
-def _comma_colour(text: str) -> Colour | None:
+def _parse_comma_color(text: str) -> ColorRGB | None:
     """A colour written as ``0,255,0``."""
     parts = [int(part) for part in re.findall(r"\d+", text)]
     return (parts[0], parts[1], parts[2]) if len(parts) >= 3 and max(parts) <= 255 else None
 
 
-def _rgba_colour(text: str | None) -> Colour | None:
+def _parse_rgba_color(text: str | None) -> ColorRGB | None:
     """A colour written as OME does: red, green, blue and alpha in one signed number."""
-    value = _number(text)
+    value = _parse_number(text)
     if value is None:
         return None
     rgba = int(value) & 0xFFFFFFFF
     return rgba >> 24, rgba >> 16 & 255, rgba >> 8 & 255
 
 
-def _numbered(planes: Planes) -> tuple[str, ...]:
+def _default_channel_names(planes: LevelPages) -> tuple[str, ...]:
     """Names for channels that have none."""
     number = len(planes.pages) if len(planes.pages) > 1 else planes.pages[0].samplesperpixel
     return tuple(f"channel {index}" for index in range(1, number + 1)) if number > 1 else ("grey",)
@@ -199,14 +203,14 @@ _AXIS_WORDS = {"Z": "focal planes", "T": "points in time"}
 
 
 @dataclass(frozen=True)
-class Planes:
+class LevelPages:
     """The pages of one level, one for each channel where they are apart, and what was left out of a stack."""
 
     pages: tuple[TiffPage, ...]
-    left_out: tuple[str, ...] = ()
+    omitted: tuple[str, ...] = ()
 
 
-def main_and_others(tiff: TiffFile) -> tuple[list[TiffPageSeries], dict[str, TiffPageSeries]]:
+def split_series(tiff: TiffFile) -> tuple[list[TiffPageSeries], dict[str, TiffPageSeries]]:
     """Tell the slide's levels from the pictures beside it.
 
     Of the image with the most pixels, from fine to coarse. Label, macro and the like by name, in lower case.
@@ -227,14 +231,14 @@ def main_and_others(tiff: TiffFile) -> tuple[list[TiffPageSeries], dict[str, Tif
     return levels, dict(zip(names, others, strict=True))
 
 
-def planes_of(level: TiffPageSeries) -> Planes:
+def select_level_pages(level: TiffPageSeries) -> LevelPages:
     """Pick the pages of a level: all channels, and the first plane of what else is stacked.
 
     Returns the pages; with a warning where focal planes or points in time were left out.
     """
     stacked = [(axis, length) for axis, length in zip(level.axes, level.shape, strict=True) if axis not in _PLANE_AXES]
     if len(level.pages) == 1:
-        return Planes((level.keyframe,))
+        return LevelPages((level.keyframe,))
     numbers = np.arange(len(level.pages)).reshape([length for _, length in stacked])
     left_out = []
     for axis, length in reversed(stacked):
@@ -245,7 +249,7 @@ def planes_of(level: TiffPageSeries) -> Planes:
             left_out.append(f"of {length} {_AXIS_WORDS.get(axis, f'planes ({axis})')}, the first is shown.")
         numbers = numbers.take([0], axis=position)
     pages = tuple(cast("TiffPage", level.pages[int(number)]).aspage() for number in numbers.ravel())
-    return Planes(pages, tuple(left_out))
+    return LevelPages(pages, tuple(left_out))
 
 
 def _size(series: TiffPageSeries) -> tuple[int, int]:
@@ -278,7 +282,7 @@ _MINISWHITE, _MINISBLACK, _PHOTO_RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 
 
 @dataclass(frozen=True)
-class Colours:
+class PixelFormat:
     """What pixels of a level are, and how they come out of the samples that a codec gives."""
 
     kind: Literal["brightfield", "fluorescence"]
@@ -286,43 +290,43 @@ class Colours:
     convert: Callable[[NDArray], NDArray]
 
 
-def colours_of(page: TiffPage) -> Colours:
+def read_pixel_format(page: TiffPage) -> PixelFormat:
     """Tell what the samples of a page are.
 
     Brightfield for RGB, YCbCr and palettes, which become 8-bit RGB; channels keep their 8 or 16 bits.
     """
     photometric, samples = int(page.photometric), page.samplesperpixel
     if photometric == _PALETTE and samples == 1:
-        return _palette(page)
+        return _palette_format(page)
     packed_ycbcr = photometric == _YCBCR and int(page.compression) in _UNPACKED_BY_CODEC
     if (photometric == _PHOTO_RGB or packed_ycbcr) and samples in (_RGB, _RGBA) and page.dtype in ("u1", "u2"):
-        return Colours("brightfield", np.dtype(np.uint8), lambda tile: _rgb(tile, page.bitspersample))
+        return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: _to_rgb8(tile, page.bitspersample))
     if photometric in (_MINISWHITE, _MINISBLACK, _PHOTO_RGB) and page.dtype in ("u1", "u2"):
         inverted = photometric == _MINISWHITE
-        return Colours("fluorescence", np.dtype(page.dtype), np.invert if inverted else _as_it_is)
-    words = sample_words(np.dtype(page.dtype))
+        return PixelFormat("fluorescence", np.dtype(page.dtype), np.invert if inverted else _identity)
+    words = describe_dtype(np.dtype(page.dtype))
     raise UnreadableImage(
-        f"has {words} ({samples} a pixel, color space {_words(page.photometric)}), but a slide is 8- or 16-bit RGB, "
+        f"has {words} ({samples} a pixel, color space {_tag_value_name(page.photometric)}), but a slide is 8- or 16-bit RGB, "
         "or has channels of 8- or 16-bit integers. Convert it to an OME-TIFF of one of those."
     )
 
 
-def _rgb(tile: NDArray, bits: int) -> NDArray[np.uint8]:
+def _to_rgb8(tile: NDArray, bits: int) -> NDArray[np.uint8]:
     """8-bit RGB of RGB or RGBA samples; what is transparent is laid over white."""
-    return laid_over_white(eight_bit(tile, bits))
+    return blend_over_white(to_eight_bit(tile, bits))
 
 
-def _palette(page: TiffPage) -> Colours:
+def _palette_format(page: TiffPage) -> PixelFormat:
     """Colours looked up in the page's palette."""
-    table = eight_bit(np.asarray(page.colormap)).T
-    return Colours("brightfield", np.dtype(np.uint8), lambda tile: table[tile[..., 0]])
+    table = to_eight_bit(np.asarray(page.colormap)).T
+    return PixelFormat("brightfield", np.dtype(np.uint8), lambda tile: table[tile[..., 0]])
 
 
-def _as_it_is(tile: NDArray) -> NDArray:
+def _identity(tile: NDArray) -> NDArray:
     """Leave samples as they are."""
     return tile
 
 
-def _words(value: object) -> str:
+def _tag_value_name(value: object) -> str:
     """Name of a value of a tag; its number where it has none."""
     return str(getattr(value, "name", value))

@@ -21,32 +21,39 @@ import numpy as np
 from napari_melanoma.core.errors import InputError, MelanomaError
 from napari_melanoma.core.geometry import Box
 from napari_melanoma.core.pipeline import usable_cores
-from napari_melanoma.io.formats import DAMAGE
-from napari_melanoma.slides.reading.slide import DamagedTile, FoundDamage, Slide, SlideInfo, damaged, marked_tile
+from napari_melanoma.io.formats import DAMAGE_ERRORS
+from napari_melanoma.slides.reading.slide import (
+    DamagedTile,
+    DamageLog,
+    Slide,
+    SlideInfo,
+    damaged_tile_error,
+    draw_damaged_tile,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST_THREADS = 4
-WORTH_THREADS = 64  # missing tiles; with fewer, on two busy cores, handing over cost more than it gained
+MAX_THREADS = 4
+MIN_TILES_FOR_THREADS = 64  # missing tiles; with fewer, on two busy cores, handing over cost more than it gained
 COARSE_BYTES = 160 * 2**20  # of levels that were built; the coarsest cost a pass over the whole slide, so they stay
 COARSE_LEVEL_BYTES = 96 * 2**20
-_numbers = itertools.count()
-_here = local()
+_slide_numbers = itertools.count()
+_thread_state = local()
 
 
-def nothing() -> None:
+def do_nothing() -> None:
     """Do nothing: what is there to close where nothing was opened."""
     return
 
 
 @dataclass(frozen=True)
-class Extras:
+class SlideExtras:
     """What an open file has beside its tiles: the ICC profile, images by name, each read when asked; and its end."""
 
-    profile: Callable[[], bytes | None] = nothing
+    icc_profile: Callable[[], bytes | None] = do_nothing
     associated: Mapping[str, Callable[[], NDArray]] = field(default_factory=dict)
-    close: Callable[[], None] = nothing
+    close: Callable[[], None] = do_nothing
 
 
 class TiledSlide(Slide):
@@ -55,25 +62,25 @@ class TiledSlide(Slide):
     def __init__(
         self,
         info: SlideInfo,
-        sources: Sequence[Grid],
+        sources: Sequence[TileLevel],
         dtype: np.dtype,
-        extras: Extras | None = None,
+        extras: SlideExtras | None = None,
         cache: TileCache | None = None,
     ) -> None:
         self.info = info
         self.sources = tuple(sources)
         self.dtype = np.dtype(dtype)
-        self._extras = extras or Extras()
+        self._extras = extras or SlideExtras()
         self._cache = cache or shared_cache()
         self._coarse = TileCache(COARSE_BYTES)
-        self._sharpener = Sharpener(self._sharpen)
-        self._damage = FoundDamage(info.path)
-        self._number = next(_numbers)
+        self._exact_tile_builder = ExactTileBuilder(self._build_exact_tile)
+        self._damage = DamageLog(info.path)
+        self._number = next(_slide_numbers)
         # A layer that goes takes its slide along, with what was decoded of it.
-        self._end = weakref.finalize(self, _let_go, self._extras.close, self._cache, self._number)
+        self._end = weakref.finalize(self, _release_slide, self._extras.close, self._cache, self._number)
 
     @property
-    def fill(self) -> int:
+    def fill_value(self) -> int:
         """What lies outside: white in brightfield, else zero."""
         return 255 if self.info.kind == "brightfield" else 0
 
@@ -84,7 +91,7 @@ class TiledSlide(Slide):
         """
         return self._region(level, box, marked=False)
 
-    def read_shown(self, level: int, box: Box) -> NDArray:
+    def read_for_display(self, level: int, box: Box) -> NDArray:
         """Read a rectangle of pixels for a viewer, which must be quick and stop at nothing.
 
         A striped mark stands in the place of each tile that cannot be decoded. Overviews of a large image without
@@ -94,74 +101,74 @@ class TiledSlide(Slide):
         """
         return self._region(level, box, marked=True, rough=True)
 
-    def _around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
+    def _thumbnail_around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
         """The small picture with striped marks, and where tiles of the level that it comes from are damaged."""
-        picture = self._small(partial(self._region, marked=True), side_px)
+        picture = self._read_scaled(partial(self._region, marked=True), side_px)
         full = self.info.levels[0]
-        base = _level_of_file(self.sources, self.best_level(max(full.height, full.width) / side_px))
-        return picture, self._damage.at(base, self.info.levels[base].downsample)
+        base = _file_level(self.sources, self.best_level(max(full.height, full.width) / side_px))
+        return picture, self._damage.boxes_at(base, self.info.levels[base].downsample)
 
-    def watch(self, watcher: Callable[[], None]) -> None:
+    def add_watcher(self, watcher: Callable[[], None]) -> None:
         """Have a function called each time that what was shown roughly can be read exactly."""
-        self._sharpener.watch(watcher)
+        self._exact_tile_builder.add_watcher(watcher)
 
-    def profile(self) -> bytes | None:
+    def icc_profile(self) -> bytes | None:
         """Give the ICC profile, where there is one."""
-        self._refuse_closed()
-        return self._extras.profile()
+        self._check_open()
+        return self._extras.icc_profile()
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
         """Read the label, macro or another image beside the slide, as ``Slide.associated_image`` says.
 
         Returns uint8 (row, column, channel=3).
         """
-        self._refuse_closed()
+        self._check_open()
         return self._extras.associated[name]()
 
     def close(self) -> None:
         """Let go of the file and of what was decoded of it."""
         if self._end.alive:
-            self._sharpener.end()
+            self._exact_tile_builder.stop()
             self._end()
-            self._coarse.forget(self._number)
+            self._coarse.drop_owner(self._number)
 
-    def _refuse_closed(self) -> None:
+    def _check_open(self) -> None:
         if not self._end.alive:
             raise InputError(f"{self.info.path} was closed, and is read no more. Open it again.")
 
     def _region(self, level: int, box: Box, *, marked: bool, rough: bool = False) -> NDArray:
         """Put a region together from its tiles."""
-        self._refuse_closed()
-        _refuse_level(level, self.info)
+        self._check_open()
+        _check_level(level, self.info)
         source = self.sources[level]
         pixels = np.empty((box.height, box.width, len(self.info.channels)), self.dtype)
         if not _is_inside(box, source):
-            pixels[:] = self.fill
+            pixels[:] = self.fill_value
         cells = _cells(source, box)
-        rough = rough and isinstance(source, BuiltGrid) and is_rough_at_first(source)
+        rough = rough and isinstance(source, DownsampledLevel) and needs_rough_tiles(source)
         tiles = self._rough_tiles(level, cells) if rough else self._tiles(level, cells, marked=marked)
         for (row, column), tile in zip(cells, tiles, strict=True):
             _paste(tile, row * source.tile_height - box.top, column * source.tile_width - box.left, pixels)
         return pixels
 
-    def _tiles(self, level: int, cells: Sequence[Cell], *, marked: bool, keep: bool = True) -> list[NDArray]:
+    def _tiles(self, level: int, cells: Sequence[TileIndex], *, marked: bool, keep: bool = True) -> list[NDArray]:
         """Tiles from the caches or decoded, by threads where that is worth it and this is none of them."""
 
-        def tile(cell: Cell) -> NDArray:
+        def tile(cell: TileIndex) -> NDArray:
             return self._tile(level, cell, marked=marked, keep=keep)
 
-        if getattr(_here, "is_helper", False) or len(cells) < WORTH_THREADS:
+        if getattr(_thread_state, "is_helper", False) or len(cells) < MIN_TILES_FOR_THREADS:
             return [tile(cell) for cell in cells]
-        found = {cell: kept for cell in cells if (kept := self._kept(level, cell, marked=marked)) is not None}
+        found = {cell: kept for cell in cells if (kept := self._cached_tile(level, cell, marked=marked)) is not None}
         missing = [cell for cell in cells if cell not in found]
-        decoded = map(tile, missing) if len(missing) < WORTH_THREADS else _helpers().map(tile, missing)
+        decoded = map(tile, missing) if len(missing) < MIN_TILES_FOR_THREADS else _decoder_threads().map(tile, missing)
         found |= dict(zip(missing, decoded, strict=True))
         return [found[cell] for cell in cells]
 
-    def _rough_tiles(self, level: int, cells: Sequence[Cell]) -> list[NDArray]:
+    def _rough_tiles(self, level: int, cells: Sequence[TileIndex]) -> list[NDArray]:
         """Exact tiles where they are known; mosaics for the others, and a wish for the exact ones."""
-        grid = cast(BuiltGrid, self.sources[level])
-        found = {cell: kept for cell in cells if (kept := self._kept(level, cell, marked=True)) is not None}
+        grid = cast(DownsampledLevel, self.sources[level])
+        found = {cell: kept for cell in cells if (kept := self._cached_tile(level, cell, marked=True)) is not None}
         wanted = [cell for cell in cells if cell not in found]
         found |= {
             cell: rough
@@ -169,10 +176,10 @@ class TiledSlide(Slide):
             if (rough := self._cache.get((self._number, level, *cell, "rough"))) is not None
         }
         missing = [cell for cell in cells if cell not in found]
-        self._sharpener.ask(level, wanted)
+        self._exact_tile_builder.request(level, wanted)
         base = level - grid.depth
         tile = partial(self._tile, base, marked=True, keep=False)
-        drawn = rough_tiles(grid, missing, tile, partial(self._rows_at, base), _helpers().map)
+        drawn = draw_rough_tiles(grid, missing, tile, partial(self._rows_at, base), _decoder_threads().map)
         for cell, rough in drawn.items():
             self._cache.put((self._number, level, *cell, "rough"), rough)
         found |= drawn
@@ -180,73 +187,73 @@ class TiledSlide(Slide):
 
     def _rows_at(self, level: int, row: int) -> NDArray:
         """A few whole rows of a level of the file, with a mark where they cannot be decoded."""
-        source = cast(Source, self.sources[level])
+        source = cast(TileSource, self.sources[level])
         try:
             return source.rows_at(row)
-        except DAMAGE:
-            return marked_tile(1, source.tile_width, len(self.info.channels), self.dtype)
+        except DAMAGE_ERRORS:
+            return draw_damaged_tile(1, source.tile_width, len(self.info.channels), self.dtype)
 
-    def _sharpen(self, level: int, cell: Cell) -> None:
+    def _build_exact_tile(self, level: int, cell: TileIndex) -> None:
         """Build an exact tile, and keep it."""
-        decode_here()
-        self._refuse_closed()
+        decode_in_this_thread()
+        self._check_open()
         self._tile(level, cell, marked=True, keep=True)
 
-    def _kept(self, level: int, cell: Cell, *, marked: bool) -> NDArray | None:
+    def _cached_tile(self, level: int, cell: TileIndex, *, marked: bool) -> NDArray | None:
         """A tile that was decoded before; with marks in it only where those are wanted."""
         cache = self._cache_of(level)
         tile = cache.get((self._number, level, *cell))
         return cache.get((self._number, level, *cell, "marked")) if tile is None and marked else tile
 
-    def _tile(self, level: int, cell: Cell, *, marked: bool, keep: bool) -> NDArray:
+    def _tile(self, level: int, cell: TileIndex, *, marked: bool, keep: bool) -> NDArray:
         """One tile, from a cache or decoded and then kept."""
-        kept = self._kept(level, cell, marked=marked)
+        kept = self._cached_tile(level, cell, marked=marked)
         if kept is not None:
             return kept
         key: tuple[Hashable, ...] = (self._number, level, *cell)
         try:
-            tile = self._decoded(level, cell, marked=False)
+            tile = self._decode_tile(level, cell, marked=False)
         except DamagedTile as fault:
             if not marked:
                 raise
             if fault.level == level:
                 self._damage.add(fault)
-            tile, key = self._decoded(level, cell, marked=True), (*key, "marked")
+            tile, key = self._decode_tile(level, cell, marked=True), (*key, "marked")
         if keep or self._cache_of(level) is self._coarse:
             self._cache_of(level).put(key, tile)
         return tile
 
-    def _decoded(self, level: int, cell: Cell, *, marked: bool) -> NDArray:
+    def _decode_tile(self, level: int, cell: TileIndex, *, marked: bool) -> NDArray:
         """Decode a tile, or build it from those of the level below."""
         source = self.sources[level]
-        if isinstance(source, BuiltGrid):
-            parts = self._tiles(level - 1, source.parts_of(*cell), marked=marked, keep=False)
-            return source.joined(*cell, parts)
+        if isinstance(source, DownsampledLevel):
+            parts = self._tiles(level - 1, source.finer_tiles(*cell), marked=marked, keep=False)
+            return source.join_tiles(*cell, parts)
         height, width = source.size_of(*cell)
         if marked:
-            return marked_tile(height, width, len(self.info.channels), self.dtype)
+            return draw_damaged_tile(height, width, len(self.info.channels), self.dtype)
         try:
-            return cast(Source, source).tile(*cell)
+            return cast(TileSource, source).read_tile(*cell)
         except InputError:
             raise
-        except DAMAGE as error:
+        except DAMAGE_ERRORS as error:
             box = Box(cell[0] * source.tile_height, cell[1] * source.tile_width, height, width)
-            raise damaged(self.info.path, level, box, error) from error
+            raise damaged_tile_error(self.info.path, level, box, error) from error
 
     def _cache_of(self, level: int) -> TileCache:
         """Where tiles of a level are kept: coarse levels that were built are never pushed out by others."""
         source = self.sources[level]
         size = source.height * source.width * len(self.info.channels) * self.dtype.itemsize
-        return self._coarse if isinstance(source, BuiltGrid) and size <= COARSE_LEVEL_BYTES else self._cache
+        return self._coarse if isinstance(source, DownsampledLevel) and size <= COARSE_LEVEL_BYTES else self._cache
 
 
-def _let_go(close: Callable[[], None], cache: TileCache, number: int) -> None:
+def _release_slide(close: Callable[[], None], cache: TileCache, number: int) -> None:
     """Close the file of a slide, and drop its tiles from the cache of all slides."""
     close()
-    cache.forget(number)
+    cache.drop_owner(number)
 
 
-def _refuse_level(level: int, info: SlideInfo) -> None:
+def _check_level(level: int, info: SlideInfo) -> None:
     """Raise where a slide has no such level."""
     if not 0 <= level < len(info.levels):
         raise InputError(
@@ -254,13 +261,13 @@ def _refuse_level(level: int, info: SlideInfo) -> None:
         )
 
 
-def _level_of_file(sources: Sequence[Grid], level: int) -> int:
+def _file_level(sources: Sequence[TileLevel], level: int) -> int:
     """The level of the file that a level is, or is built from."""
     source = sources[level]
-    return level - source.depth if isinstance(source, BuiltGrid) else level
+    return level - source.depth if isinstance(source, DownsampledLevel) else level
 
 
-def _cells(source: Grid, box: Box) -> list[Cell]:
+def _cells(source: TileLevel, box: Box) -> list[TileIndex]:
     """Rows and columns in the grid of the tiles that a box touches."""
     top, left = max(box.top, 0), max(box.left, 0)
     bottom, right = min(box.top + box.height, source.height), min(box.left + box.width, source.width)
@@ -271,7 +278,7 @@ def _cells(source: Grid, box: Box) -> list[Cell]:
     return [(row, column) for row in rows for column in columns]
 
 
-def _is_inside(box: Box, source: Grid) -> bool:
+def _is_inside(box: Box, source: TileLevel) -> bool:
     """Whether tiles cover all of a box."""
     ends = box.top + box.height <= source.height and box.left + box.width <= source.width
     return box.top >= 0 and box.left >= 0 and ends
@@ -286,26 +293,26 @@ def _paste(tile: NDArray, top: int, left: int, pixels: NDArray) -> None:
 
 
 @cache
-def _helpers() -> ThreadPoolExecutor:
+def _decoder_threads() -> ThreadPoolExecutor:
     """Threads that decode; shared by all slides."""
-    number = min(MOST_THREADS, usable_cores())
-    return ThreadPoolExecutor(number, thread_name_prefix="slide-tiles", initializer=decode_here)
+    number = min(MAX_THREADS, usable_cores())
+    return ThreadPoolExecutor(number, thread_name_prefix="slide-tiles", initializer=decode_in_this_thread)
 
 
-def decode_here() -> None:
+def decode_in_this_thread() -> None:
     """Let this thread decode what it reads by itself from now on, without handing tiles to helpers.
 
     A helper that waited for others of its kind could wait for ever; and whoever reads in threads of its own gains
     nothing by more of them.
     """
-    _here.is_helper = True
+    _thread_state.is_helper = True
 
 
 SCREEN_PX = 1024  # the coarsest level is read as a whole, for the layer's thumbnail, with each view
-GAP = 3.0  # between neighbours; scanners write steps of 2 and of 4
+MIN_LEVEL_GAP = 3.0  # between neighbours; scanners write steps of 2 and of 4
 
 
-class Grid:
+class TileLevel:
     """One level as a grid of tiles.
 
     ``height``, ``width``: of the level in pixels.
@@ -335,15 +342,15 @@ class Grid:
         height = min(self.tile_height, self.height - row * self.tile_height)
         return height, min(self.tile_width, self.width - column * self.tile_width)
 
-    def coarser(self) -> Grid:
+    def half_resolution(self) -> TileLevel:
         """Give a level of half the resolution that is computed from this one."""
-        return BuiltGrid(self)
+        return DownsampledLevel(self)
 
 
-class Source(Grid, ABC):
+class TileSource(TileLevel, ABC):
     """A level whose tiles are decoded from a file."""
 
-    def tile(self, row: int, column: int) -> NDArray:
+    def read_tile(self, row: int, column: int) -> NDArray:
         """Decode one tile; called from several threads.
 
         Returns (row, column, channel), of the size that ``size_of`` tells.
@@ -362,48 +369,48 @@ class Source(Grid, ABC):
         """Decode one tile, as ``tile`` says."""
 
 
-class BuiltGrid(Grid):
+class DownsampledLevel(TileLevel):
     """A level that the file lacks: half as large as the one below it, with tiles of the same size.
 
     Each of its tiles is four tiles of the level below, averaged; the slide reads those, keeps what it may and asks
     ``reduced`` for the rest.
     """
 
-    def __init__(self, below: Grid) -> None:
+    def __init__(self, below: TileLevel) -> None:
         super().__init__((below.height + 1) // 2, (below.width + 1) // 2, below.tile_height, below.tile_width)
-        self.below = below
+        self.finer = below
 
     @property
-    def base(self) -> Grid:
+    def base(self) -> TileLevel:
         """The level of the file that it is built from."""
-        return self.below.base if isinstance(self.below, BuiltGrid) else self.below
+        return self.finer.base if isinstance(self.finer, DownsampledLevel) else self.finer
 
     @property
     def depth(self) -> int:
         """How often that level is halved."""
-        return 1 + (self.below.depth if isinstance(self.below, BuiltGrid) else 0)
+        return 1 + (self.finer.depth if isinstance(self.finer, DownsampledLevel) else 0)
 
-    def parts_of(self, row: int, column: int) -> list[tuple[int, int]]:
+    def finer_tiles(self, row: int, column: int) -> list[tuple[int, int]]:
         """Tiles of the level below that a tile is made of."""
-        rows = range(2 * row, min(2 * row + 2, self.below.rows))
-        return [(r, c) for r in rows for c in range(2 * column, min(2 * column + 2, self.below.columns))]
+        rows = range(2 * row, min(2 * row + 2, self.finer.rows))
+        return [(r, c) for r in rows for c in range(2 * column, min(2 * column + 2, self.finer.columns))]
 
-    def joined(self, row: int, column: int, parts: list[NDArray]) -> NDArray:
+    def join_tiles(self, row: int, column: int, parts: list[NDArray]) -> NDArray:
         """Make a tile of the tiles below it.
 
         Returns (row, column, channel).
         """
         side_height, side_width = self.tile_height, self.tile_width
-        height = min(2 * side_height, self.below.height - 2 * row * side_height)
-        width = min(2 * side_width, self.below.width - 2 * column * side_width)
+        height = min(2 * side_height, self.finer.height - 2 * row * side_height)
+        width = min(2 * side_width, self.finer.width - 2 * column * side_width)
         area = np.empty((height, width, parts[0].shape[2]), parts[0].dtype)
-        for (part_row, part_column), part in zip(self.parts_of(row, column), parts, strict=True):
+        for (part_row, part_column), part in zip(self.finer_tiles(row, column), parts, strict=True):
             top, left = (part_row - 2 * row) * side_height, (part_column - 2 * column) * side_width
             area[top : top + part.shape[0], left : left + part.shape[1]] = part
-        return halved(area)
+        return halve_resolution(area)
 
 
-def halved(tile: NDArray) -> NDArray:
+def halve_resolution(tile: NDArray) -> NDArray:
     """Average pixels two by two; an odd last row or column is averaged by itself.
 
     ``tile``: (row, column, channel), unsigned integers. Half as high and wide, rounded up, same type.
@@ -420,29 +427,29 @@ def halved(tile: NDArray) -> NDArray:
     return ((total + 2) // 4).astype(tile.dtype)
 
 
-def with_missing(sources: Sequence[Grid]) -> list[tuple[Grid, bool]]:
+def fill_pyramid(sources: Sequence[TileLevel]) -> list[tuple[TileLevel, bool]]:
     """Fill the gaps of a pyramid, and go on to a level that fits a screen: whoever zooms out reads few tiles then.
 
     Each level, and whether it is built.
     """
-    levels: list[tuple[Grid, bool]] = []
+    levels: list[tuple[TileLevel, bool]] = []
     for finer, coarser in zip(sources, [*sources[1:], None], strict=True):
         levels.append((finer, False))
-        while _is_far(levels[-1][0], coarser):
-            levels.append((levels[-1][0].coarser(), True))
+        while _has_gap(levels[-1][0], coarser):
+            levels.append((levels[-1][0].half_resolution(), True))
     return levels
 
 
-def _is_far(finer: Grid, coarser: Grid | None) -> bool:
+def _has_gap(finer: TileLevel, coarser: TileLevel | None) -> bool:
     """Whether a level is missing between two, or below the coarsest."""
     if coarser is None:
         return max(finer.height, finer.width) > SCREEN_PX
-    return max(finer.height / coarser.height, finer.width / coarser.width) >= GAP
+    return max(finer.height / coarser.height, finer.width / coarser.width) >= MIN_LEVEL_GAP
 
 
 MEMORY_SHARE = 1 / 64
 # Some twenty screens. A larger cache takes fresh memory for longer, which cost a third of the time of a jump.
-LEAST_BYTES, MOST_BYTES = 96 * 2**20, 192 * 2**20
+MIN_BYTES, MAX_BYTES = 96 * 2**20, 192 * 2**20
 
 
 class TileCache:
@@ -450,9 +457,9 @@ class TileCache:
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
-        self._kept: OrderedDict[Hashable, NDArray] = OrderedDict()
+        self._arrays: OrderedDict[Hashable, NDArray] = OrderedDict()
         self._bytes = 0
-        self._gone: deque[Hashable] = deque()
+        self._released: deque[Hashable] = deque()
         self._lock = Lock()
 
     @property
@@ -466,52 +473,52 @@ class TileCache:
         Read-only; None where it is not there, or no longer.
         """
         with self._lock:
-            found = self._kept.get(key)
+            found = self._arrays.get(key)
             if found is not None:
-                self._kept.move_to_end(key)
+                self._arrays.move_to_end(key)
             return found
 
     def put(self, key: Hashable, array: NDArray) -> None:
         """Keep an array, in place of those that were used longest ago."""
         array.flags.writeable = False
         with self._lock:
-            self._drop_gone()
+            self._drop_released()
             self._drop(key)
             if array.nbytes > self.limit_bytes:
                 return
             while self._bytes + array.nbytes > self.limit_bytes:
-                self._drop(next(iter(self._kept)))
-            self._kept[key] = array
+                self._drop(next(iter(self._arrays)))
+            self._arrays[key] = array
             self._bytes += array.nbytes
 
-    def forget(self, owner: Hashable) -> None:
+    def drop_owner(self, owner: Hashable) -> None:
         """Drop all arrays whose key is a tuple that begins with ``owner``.
 
         A slide that nobody holds is found to be so at any moment, also while this very thread is within the cache: then
         its arrays are dropped a little later, instead of waiting for ever.
         """
-        self._gone.append(owner)
+        self._released.append(owner)
         if self._lock.acquire(blocking=False):
             try:
-                self._drop_gone()
+                self._drop_released()
             finally:
                 self._lock.release()
 
-    def _drop_gone(self) -> None:
+    def _drop_released(self) -> None:
         """Drop what belongs to nobody any more; the lock is held."""
-        while self._gone:
-            owner = self._gone.popleft()
-            for key in [key for key in self._kept if isinstance(key, tuple) and key[0] == owner]:
+        while self._released:
+            owner = self._released.popleft()
+            for key in [key for key in self._arrays if isinstance(key, tuple) and key[0] == owner]:
                 self._drop(key)
 
     def _drop(self, key: Hashable) -> None:
         """Let go of one array, if it is there; the lock is held."""
-        dropped = self._kept.pop(key, None)
+        dropped = self._arrays.pop(key, None)
         if dropped is not None:
             self._bytes -= dropped.nbytes
 
 
-def memory_limit() -> int:
+def cache_limit() -> int:
     """How much the cache of all slides keeps on this machine: a sixty-fourth of the memory, within bounds.
 
     Bytes.
@@ -519,7 +526,7 @@ def memory_limit() -> int:
     import psutil
 
     share = int(psutil.virtual_memory().total * MEMORY_SHARE)
-    return min(max(share, LEAST_BYTES), MOST_BYTES)
+    return min(max(share, MIN_BYTES), MAX_BYTES)
 
 
 _shared: TileCache | None = None
@@ -534,83 +541,83 @@ def shared_cache() -> TileCache:
     global _shared
     with _shared_lock:
         if _shared is None:
-            _shared = TileCache(memory_limit())
+            _shared = TileCache(cache_limit())
         return _shared
 
 
 logger = logging.getLogger(__name__)
 ROUGH_DEPTH = 3  # a view of a level that is halved three times needs some thousand tiles
 ROUGH_PX = 2000 * 256**2  # of the level of the file; below, an exact overview takes a second or two
-FIRST_S = 0.6  # in which a rough picture is to be there, whatever the file and whatever else the computer does
-FINER = 4  # times the work when there are twice as many pieces in each direction
+ROUGH_TIME_S = 0.6  # in which a rough picture is to be there, whatever the file and whatever else the computer does
+REFINEMENT_FACTOR = 4  # times the work when there are twice as many pieces in each direction
 STRIP_PX = 4096  # a tile as wide as the image, and at least this, is a strip
-MOST_SIDE = 8  # its square is the number of lines that are drawn of strips, in a tile
+MAX_SIDE = 8  # its square is the number of lines that are drawn of strips, in a tile
 SAMPLES = 800  # tiles that are decoded for one view
 _EVERY = 4  # of the rows and columns of a tile; enough for its mean
-Cell = tuple[int, int]
-Each = Callable[[Callable[[Cell], "NDArray"], Sequence[Cell]], Iterable["NDArray"]]
-Job = tuple[int, Cell]
+TileIndex = tuple[int, int]
+MapTiles = Callable[[Callable[[TileIndex], "NDArray"], Sequence[TileIndex]], Iterable["NDArray"]]
+TileRequest = tuple[int, TileIndex]
 
 
-class Sharpener:
+class ExactTileBuilder:
     """A thread that builds tiles, those asked for last first."""
 
-    def __init__(self, build: Callable[[int, Cell], object]) -> None:
+    def __init__(self, build: Callable[[int, TileIndex], object]) -> None:
         self._build = build
-        self._jobs: dict[Job, None] = {}
+        self._requests: dict[TileRequest, None] = {}
         self._watchers: list[Callable[[], None]] = []
         self._lock = Lock()
         self._thread: Thread | None = None
         self._ended = False
 
-    def watch(self, watcher: Callable[[], None]) -> None:
+    def add_watcher(self, watcher: Callable[[], None]) -> None:
         """Have a function called, in the thread, each time that all tiles asked for are exact."""
         with self._lock:
             self._watchers.append(watcher)
 
-    def ask(self, level: int, cells: Sequence[Cell]) -> None:
+    def request(self, level: int, cells: Sequence[TileIndex]) -> None:
         """Ask for exact tiles."""
         with self._lock:
             for cell in cells:
-                self._jobs.pop((level, cell), None)
-                self._jobs[level, cell] = None
+                self._requests.pop((level, cell), None)
+                self._requests[level, cell] = None
             if self._thread is None and not self._ended:
-                self._thread = Thread(target=self._work, name="slide-sharpener", daemon=True)
+                self._thread = Thread(target=self._run, name="slide-sharpener", daemon=True)
                 self._thread.start()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Stop after the tile at hand."""
         with self._lock:
             self._ended = True
-            self._jobs.clear()
+            self._requests.clear()
             self._watchers.clear()
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         """Build until nothing is left to do."""
-        while (job := self._next()) is not None:
+        while (job := self._next_request()) is not None:
             try:
                 self._build(*job)
-            except (MelanomaError, *DAMAGE) as fault:  # what a viewer asks for again tells it of the fault
+            except (MelanomaError, *DAMAGE_ERRORS) as fault:  # what a viewer asks for again tells it of the fault
                 logger.debug("an exact tile could not be built: %s", fault)
-            self._tell()
+            self._notify_watchers()
 
-    def _next(self) -> Job | None:
+    def _next_request(self) -> TileRequest | None:
         """The job that was asked for last; None, and the thread is forgotten, where there is none."""
         with self._lock:
-            if self._jobs:
-                return self._jobs.popitem()[0]
+            if self._requests:
+                return self._requests.popitem()[0]
             self._thread = None
             return None
 
-    def _tell(self) -> None:
+    def _notify_watchers(self) -> None:
         """Tell the watchers where nothing is left to do."""
         with self._lock:
-            watchers = [] if self._jobs else list(self._watchers)
+            watchers = [] if self._requests else list(self._watchers)
         for watcher in watchers:
             watcher()
 
 
-def is_rough_at_first(grid: BuiltGrid) -> bool:
+def needs_rough_tiles(grid: DownsampledLevel) -> bool:
     """Say whether an exact view of a level takes so long that a rough one comes first.
 
     True where it is halved often, and the level of the file is large.
@@ -618,37 +625,41 @@ def is_rough_at_first(grid: BuiltGrid) -> bool:
     return grid.depth >= ROUGH_DEPTH and grid.base.height * grid.base.width > ROUGH_PX
 
 
-def rough_tiles(
-    grid: BuiltGrid,
-    cells: Sequence[Cell],
-    tile: Callable[[Cell], NDArray],
+def draw_rough_tiles(
+    grid: DownsampledLevel,
+    cells: Sequence[TileIndex],
+    tile: Callable[[TileIndex], NDArray],
     rows_at: Callable[[int], NDArray],
-    each: Each = map,
-) -> dict[Cell, NDArray]:
+    each: MapTiles = map,
+) -> dict[TileIndex, NDArray]:
     """Draw tiles of a built level from samples of the file, finer and finer as long as that is quick.
 
     Cell to (row, column, channel): a mosaic of mean colours, or lines where the file is made of strips.
     """
     strips = grid.base.columns == 1 and grid.base.tile_width >= STRIP_PX
-    most = MOST_SIDE if strips else samples_a_side(len(cells), grid.depth)
+    most = MAX_SIDE if strips else samples_per_side(len(cells), grid.depth)
     side, spent = 2, 0.0
     while True:
         began = monotonic()
-        draw = partial(_lines, grid, side, rows_at) if strips else partial(_mosaic, grid, side, tile)
+        draw = (
+            partial(_tile_from_rows, grid, side, rows_at) if strips else partial(_tile_from_samples, grid, side, tile)
+        )
         found = dict(zip(cells, each(draw, cells), strict=True))
         took = monotonic() - began
         spent += took
-        if side >= most or spent + FINER * took > FIRST_S:
+        if side >= most or spent + REFINEMENT_FACTOR * took > ROUGH_TIME_S:
             return found
         side *= 2
 
 
-def _mosaic(grid: BuiltGrid, side: int, tile: Callable[[Cell], NDArray], cell: Cell) -> NDArray:
+def _tile_from_samples(
+    grid: DownsampledLevel, side: int, tile: Callable[[TileIndex], NDArray], cell: TileIndex
+) -> NDArray:
     """A tile as a mosaic of the mean colours of some tiles of the file, up to ``side`` pieces in each direction."""
     height, width = grid.size_of(*cell)
     base, factor = grid.base, 2**grid.depth
     rows, columns = (
-        _pieces(first, factor, side, end) for first, end in zip(cell, (base.rows, base.columns), strict=True)
+        _sample_positions(first, factor, side, end) for first, end in zip(cell, (base.rows, base.columns), strict=True)
     )
     sampled = [[tile((row, column)) for column in columns] for row in rows]
     mosaic = np.array([[one[::_EVERY, ::_EVERY].mean(axis=(0, 1)) for one in line] for line in sampled])
@@ -657,7 +668,7 @@ def _mosaic(grid: BuiltGrid, side: int, tile: Callable[[Cell], NDArray], cell: C
     return mosaic[down][:, across].astype(sampled[0][0].dtype)
 
 
-def _lines(grid: BuiltGrid, side: int, rows_at: Callable[[int], NDArray], cell: Cell) -> NDArray:
+def _tile_from_rows(grid: DownsampledLevel, side: int, rows_at: Callable[[int], NDArray], cell: TileIndex) -> NDArray:
     """A tile as wide as the image, of some rows of the file, with their columns averaged: ``side`` squared of them."""
     height, width = grid.size_of(*cell)
     factor, count = 2**grid.depth, max(1, min(side * side, grid.tile_height) * height // grid.tile_height)
@@ -671,7 +682,7 @@ def _lines(grid: BuiltGrid, side: int, rows_at: Callable[[int], NDArray], cell: 
     return np.stack(drawn)[np.arange(height) * count // height]
 
 
-def samples_a_side(tiles: int, depth: int) -> int:
+def samples_per_side(tiles: int, depth: int) -> int:
     """How many pieces a mosaic has in each direction, so that a view decodes few tiles.
 
     A power of two, at most ``2**depth``.
@@ -682,7 +693,7 @@ def samples_a_side(tiles: int, depth: int) -> int:
     return side
 
 
-def _pieces(first: int, factor: int, side: int, end: int) -> list[int]:
+def _sample_positions(first: int, factor: int, side: int, end: int) -> list[int]:
     """Rows (or columns) of the tiles of the file that stand for the pieces of a mosaic: the middle one of each."""
     step = factor // side
     return [

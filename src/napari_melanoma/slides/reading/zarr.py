@@ -12,25 +12,33 @@ import numpy as np
 from napari_melanoma.core.errors import MalformedFile, UnreadableImage
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.paths import UnsafePath
-from napari_melanoma.io.color import sample_words
-from napari_melanoma.io.formats import DAMAGE
+from napari_melanoma.io.color import describe_dtype
+from napari_melanoma.io.formats import DAMAGE_ERRORS
 from napari_melanoma.io.zarr import check_metadata
-from napari_melanoma.slides.reading.files import fingerprint_of
-from napari_melanoma.slides.reading.slide import UNIT_UM, Level, Scale, SlideInfo, downsample_of, judged, with_given
-from napari_melanoma.slides.reading.tiled import Source, TiledSlide, with_missing
+from napari_melanoma.slides.reading.files import slide_fingerprint
+from napari_melanoma.slides.reading.slide import (
+    UNIT_UM,
+    LevelInfo,
+    ScaleInfo,
+    SlideInfo,
+    compute_downsample,
+    override_pixel_size,
+    validate_scale,
+)
+from napari_melanoma.slides.reading.tiled import TiledSlide, TileSource, fill_pyramid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from zarr import Array, Group
 
-Colour = tuple[int, int, int]
+ColorRGB = tuple[int, int, int]
 RGB = ("red", "green", "blue")
 _TILE_PX = range(128, 2049)  # chunks of other sizes are read as tiles of ``_DEFAULT_PX``
 _DEFAULT_PX = 512
 _AXES = "tczyx"  # of version 0.2, which does not name them
 
 
-class ZarrSource(Source):
+class ZarrSource(TileSource):
     """One level of an OME-Zarr image."""
 
     def __init__(self, array: Array, axes: Sequence[str]) -> None:
@@ -52,45 +60,47 @@ class ZarrSource(Source):
         return np.ascontiguousarray(pixels.transpose([kept.index(axis) for axis in "yxc"]))
 
 
-def open_zarr(folder: Path, given: PixelSize | None = None) -> TiledSlide:
+def open_zarr(folder: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     """Open an OME-Zarr folder as a slide.
 
     ``given``: the user's own pixel size of level 0; wins over what the metadata says. Open; the caller closes it.
     """
     import zarr
 
-    from napari_melanoma.io.zarr import OwnFiles
+    from napari_melanoma.io.zarr import ConfinedStore
 
     try:
         check_metadata(folder)
-        group = zarr.open_group(OwnFiles(folder), mode="r")
-        return _opened(folder, group, given)
+        group = zarr.open_group(ConfinedStore(folder), mode="r")
+        return _build_slide(folder, group, pixel_size)
     except UnsafePath as fault:
         raise UnreadableImage(str(fault)) from None
     except UnreadableImage as fault:
-        raise UnreadableImage(f"{_name(folder)} {fault}") from None
+        raise UnreadableImage(f"{_image_name(folder)} {fault}") from None
     except MalformedFile as fault:
-        raise UnreadableImage(f"{_name(folder)} cannot be opened as a slide: {fault}") from fault
-    except DAMAGE as error:
+        raise UnreadableImage(f"{_image_name(folder)} cannot be opened as a slide: {fault}") from fault
+    except DAMAGE_ERRORS as error:
         reason = shorten(str(error), width=160, placeholder=" ...")
         raise UnreadableImage(
-            f"{_name(folder)} cannot be opened as a slide: an OME-Zarr image was expected, but its metadata or arrays "
+            f"{_image_name(folder)} cannot be opened as a slide: an OME-Zarr image was expected, but its metadata or arrays "
             f"cannot be read ({reason}). Copy the whole folder again, or name the folder of the image within it."
         ) from error
 
 
-def _opened(folder: Path, group: Group, given: PixelSize | None) -> TiledSlide:
+def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSlide:
     """Put a slide together from a group."""
-    said = _said(group)
-    multiscale = _multiscale(said)
+    said = _ome_metadata(group)
+    multiscale = _first_multiscale(said)
     axes = _axes(multiscale, group)
     sources = [ZarrSource(_array(group, dataset["path"]), axes) for dataset in multiscale["datasets"]]
     dtype = _array(group, multiscale["datasets"][0]["path"]).dtype
     kind, channels, colours = _channels(said, sources[0], dtype)
-    with_built = with_missing(sources)
+    with_built = fill_pyramid(sources)
     full = (sources[0].height, sources[0].width)
-    sizes = [Level(g.height, g.width, downsample_of(full, (g.height, g.width)), built) for g, built in with_built]
-    scale = with_given(_scale(multiscale, axes), given)
+    sizes = [
+        LevelInfo(g.height, g.width, compute_downsample(full, (g.height, g.width)), built) for g, built in with_built
+    ]
+    scale = override_pixel_size(_read_scale(multiscale, axes), given)
     info = SlideInfo(
         path=folder,
         name=folder.name.removesuffix(".zarr").removesuffix(".ome"),
@@ -99,21 +109,21 @@ def _opened(folder: Path, group: Group, given: PixelSize | None) -> TiledSlide:
         pixel_size=scale.pixel_size,
         kind=kind,
         channels=channels,
-        colours=colours,
+        colors=colours,
         warnings=scale.warnings,
-        doubts=scale.warnings,
-        fingerprint=fingerprint_of(folder),
+        scale_warnings=scale.warnings,
+        fingerprint=slide_fingerprint(folder),
     )
     return TiledSlide(info, [grid for grid, _ in with_built], dtype)
 
 
-def _said(group: Group) -> Mapping[str, Any]:
+def _ome_metadata(group: Group) -> Mapping[str, Any]:
     """The metadata of OME: below a key of its own since version 0.5."""
     attributes: dict[str, Any] = dict(group.attrs)
     return attributes.get("ome", attributes)
 
 
-def _multiscale(said: Mapping[str, Any]) -> Mapping[str, Any]:
+def _first_multiscale(said: Mapping[str, Any]) -> Mapping[str, Any]:
     """The first multiscale image."""
     found = said.get("multiscales")
     if not found or not found[0].get("datasets"):
@@ -144,22 +154,22 @@ def _axes(multiscale: Mapping[str, Any], group: Group) -> list[str]:
     return axes
 
 
-def _name(folder: Path) -> str:
+def _image_name(folder: Path) -> str:
     """Name an image by its folder, with the Zarr folder around it where there is one."""
     return f"{folder.parent.name}/{folder.name}" if folder.parent.suffix == ".zarr" else folder.name
 
 
 def _channels(
     said: Mapping[str, Any], source: ZarrSource, dtype: np.dtype
-) -> tuple[Any, tuple[str, ...], tuple[Colour, ...]]:
+) -> tuple[Any, tuple[str, ...], tuple[ColorRGB, ...]]:
     """Kind of the slide, names and colours of its channels; three of 8 bits in red, green and blue are brightfield."""
     if dtype not in (np.uint8, np.uint16):
         raise UnreadableImage(
-            f"has {sample_words(dtype)}, but a slide has 8- or 16-bit integers. Convert it to one of those."
+            f"has {describe_dtype(dtype)}, but a slide has 8- or 16-bit integers. Convert it to one of those."
         )
-    number = source.tile(0, 0).shape[2]
+    number = source.read_tile(0, 0).shape[2]
     stated = (said.get("omero") or {}).get("channels") or []
-    colours = tuple(_colour(channel.get("color", "")) for channel in stated)
+    colours = tuple(_parse_hex_color(channel.get("color", "")) for channel in stated)
     if number == 3 and dtype == np.uint8 and colours in ((), ((255, 0, 0), (0, 255, 0), (0, 0, 255))):
         return "brightfield", RGB, ()
     if len(stated) != number:
@@ -168,7 +178,7 @@ def _channels(
     return "fluorescence", names, colours
 
 
-def _colour(text: str) -> Colour:
+def _parse_hex_color(text: str) -> ColorRGB:
     """A colour written as six hexadecimal digits; white where it is none."""
     try:
         value = int(text.removeprefix("#")[:6], 16)
@@ -177,7 +187,7 @@ def _colour(text: str) -> Colour:
     return value >> 16, value >> 8 & 255, value & 255
 
 
-def _scale(multiscale: Mapping[str, Any], axes: Sequence[str]) -> Scale:
+def _read_scale(multiscale: Mapping[str, Any], axes: Sequence[str]) -> ScaleInfo:
     """Pixel size by the scale of the first level and of the whole image."""
     factors = [1.0] * len(axes)
     stated = [
@@ -194,4 +204,4 @@ def _scale(multiscale: Mapping[str, Any], axes: Sequence[str]) -> Scale:
         None if (unit := UNIT_UM.get(units[axes.index(axis)] or "")) is None else unit * factors[axes.index(axis)]
         for axis in "yx"
     ]
-    return judged(um[0], um[1], origin="OME metadata")
+    return validate_scale(um[0], um[1], origin="OME metadata")

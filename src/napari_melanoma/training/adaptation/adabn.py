@@ -17,12 +17,19 @@ from napari_melanoma.core.errors import ConfigError, DataSetError
 if TYPE_CHECKING:
     from torch import Tensor
 
-KINDS = (nn.BatchNorm2d, nn.BatchNorm3d)  # those of rows belong to the table, which such batches do not carry
+BATCH_NORM_LAYERS = (
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+)  # those of rows belong to the table, which such batches do not carry
 
 
-def measure_normalisation(network: nn.Module, batches: Iterable[Sequence[Tensor]]) -> int:
+def update_batch_norm_statistics(network: nn.Module, batches: Iterable[Sequence[Tensor]]) -> int:
     """Replace the statistics of batch normalisation by those of other images; no weight changes."""
-    norms = [module for module in network.modules() if isinstance(module, KINDS) and module.running_mean is not None]
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, BATCH_NORM_LAYERS) and module.running_mean is not None
+    ]
     if not norms:
         raise ConfigError("adabn needs an encoder with batch normalisation, this one has none. Choose another method.")
     before = [{name: value.clone() for name, value in norm.state_dict().items()} for norm in norms]
@@ -31,7 +38,7 @@ def measure_normalisation(network: nn.Module, batches: Iterable[Sequence[Tensor]
         stack.callback(network.train, network.training)
         network.eval()
         for norm in norms:
-            _measure_from_now(norm, stack)
+            _reset_statistics(norm, stack)
         for batch in batches:
             network(*batch)
             count += 1
@@ -42,7 +49,7 @@ def measure_normalisation(network: nn.Module, batches: Iterable[Sequence[Tensor]
     return count
 
 
-def _measure_from_now(norm: nn.Module, stack: ExitStack) -> None:
+def _reset_statistics(norm: nn.Module, stack: ExitStack) -> None:
     """Let a normalisation forget its statistics, and take the mean over all batches that come."""
     stack.callback(setattr, norm, "momentum", norm.momentum)
     norm.reset_running_stats()  # type: ignore[operator] # torch types the methods of modules as tensors

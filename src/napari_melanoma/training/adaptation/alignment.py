@@ -15,10 +15,10 @@ from napari_melanoma.models.blocks.classifier import RowNorm
 if TYPE_CHECKING:
     from torch import Tensor
 
-STEEPNESS = 10.0  # the paper's gamma: how fast the reversal comes in
+RAMP_STEEPNESS = 10.0  # the paper's gamma: how fast the reversal comes in
 
 
-class _Reversal(torch.autograd.Function):
+class _GradientReversal(torch.autograd.Function):
     """Gives what it gets, and turns the gradient round on its way back."""
 
     @staticmethod
@@ -31,20 +31,20 @@ class _Reversal(torch.autograd.Function):
         return -context.strength * gradient, None
 
 
-def reversed_gradient(features: Tensor, strength: float = 1.0) -> Tensor:
+def reverse_gradient(features: Tensor, strength: float = 1.0) -> Tensor:
     """Give what comes in; on the way back its gradient is turned round and multiplied."""
-    reversed_: Tensor = _Reversal.apply(features, strength)
+    reversed_: Tensor = _GradientReversal.apply(features, strength)
     return reversed_
 
 
-def ramp(progress: float) -> float:
+def ramp_up(progress: float) -> float:
     """Say how strong the reversal is after a share of the training: 0 at the start, near 1 from the middle on.
 
     Features that nothing has been learnt from yet would only be disturbed by it.
 
     ``progress``: share of the training that is done, 0 to 1. 2 / (1 + exp(-10 progress)) - 1, as in the paper.
     """
-    return 2 / (1 + math.exp(-STEEPNESS * progress)) - 1
+    return 2 / (1 + math.exp(-RAMP_STEEPNESS * progress)) - 1
 
 
 class DomainAdversary(nn.Module):
@@ -64,7 +64,7 @@ class DomainAdversary(nn.Module):
 
         ``features``: float (batch, feature). ``domains``: int64 (batch,), counted from 0.
         """
-        return cross_entropy(self.layers(reversed_gradient(features, self.strength)).float(), domains)
+        return cross_entropy(self.layers(reverse_gradient(features, self.strength)).float(), domains)
 
 
 def coral_loss(features: Tensor, domains: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def _covariance(features: Tensor) -> Tensor:
         return apart.T @ apart / (len(features) - 1)
 
 
-BRIGHTEST = 255.0
+MAX_INTENSITY = 255.0
 
 
 def swap_amplitudes(images: Tensor, partners: Tensor, reach: float) -> Tensor:
@@ -100,20 +100,20 @@ def swap_amplitudes(images: Tensor, partners: Tensor, reach: float) -> Tensor:
     """
     with torch.autocast(images.device.type, enabled=False):
         own, other = torch.fft.fft2(images.float()), torch.fft.fft2(partners.float())
-        low = _low(images.shape[-2:], reach, images)
+        low = _low_frequency_mask(images.shape[-2:], reach, images)
         swapped = torch.polar(torch.where(low, other.abs(), own.abs()), own.angle())
-        mixed = torch.fft.ifft2(swapped).real.clamp(0, BRIGHTEST)
+        mixed = torch.fft.ifft2(swapped).real.clamp(0, MAX_INTENSITY)
     return mixed.to(images.dtype) if images.is_floating_point() else mixed.round().to(images.dtype)
 
 
-def _low(sides: torch.Size, reach: float, like: Tensor) -> Tensor:
+def _low_frequency_mask(sides: torch.Size, reach: float, like: Tensor) -> Tensor:
     """Bool (row, column) of a transform: whether a frequency is within reach of the mean."""
     within = int(reach * min(sides))
     rows, columns = (torch.fft.fftfreq(side, 1 / side, device=like.device).abs() <= within for side in sides)
     return rows[:, None] & columns[None, :]
 
 
-def pseudo_label_loss(logits: Tensor, sure: float) -> Tensor:
+def pseudo_label_loss(logits: Tensor, min_probability: float) -> Tensor:
     """Compare what a network says with its likeliest class, of those images of which it is sure.
 
     ``logits``: float (image, class), of images without answers. A scalar: the sum of the cross-entropies over the
@@ -122,4 +122,4 @@ def pseudo_label_loss(logits: Tensor, sure: float) -> Tensor:
     with torch.no_grad():
         probability, label = logits.softmax(1).max(1)
     losses = cross_entropy(logits, label, reduction="none")
-    return losses[probability >= sure].sum() / max(1, len(logits))
+    return losses[probability >= min_probability].sum() / max(1, len(logits))

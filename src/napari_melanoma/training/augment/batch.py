@@ -10,16 +10,16 @@ from torch.nn.functional import grid_sample
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from napari_melanoma.training.augment.chances import chances, is_mixing
-from napari_melanoma.training.augment.covers import Bubbles, Cutout, Hair, Vignette
-from napari_melanoma.training.augment.looks import Blur, Coarsen, ColorJitter, Noise, Recompress, Sharpen
+from napari_melanoma.training.augment.appearance import Blur, Coarsen, ColorJitter, Noise, Recompress, Sharpen
+from napari_melanoma.training.augment.artifacts import Bubbles, Cutout, Hair, Vignette
 from napari_melanoma.training.augment.mixing import mix
+from napari_melanoma.training.augment.random_numbers import draw_random_numbers, is_mixing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from napari_melanoma.training.augment.chances import Chances
+    from napari_melanoma.training.augment.random_numbers import BatchRandomNumbers
     from napari_melanoma.training.recipe import AugmentationConfig
 
 
@@ -33,17 +33,17 @@ class BatchAugmentation:
         self._config = config
         self._seed = seed
         self._classes = classes
-        self._still = classes == 1 and config.is_still
+        self._still = classes == 1 and config.is_off
         self._side = side
         # In the order in which it befalls a photograph: what lies on the skin, light, lens, sensor, file.
         on_skin = [look(config) for look in (Hair, Bubbles)]
         in_camera = [look(config) for look in (Vignette, Cutout, Coarsen, Blur, Sharpen, Noise, Recompress)]
         self._transforms = v2.Compose(
             [
-                Warp(config, side, several=classes > 1),
-                *(look for look in on_skin if look.is_on),
+                GeometricWarp(config, side, multi_class=classes > 1),
+                *(look for look in on_skin if look.is_enabled),
                 ColorJitter(config),
-                *(look for look in in_camera if look.is_on),
+                *(look for look in in_camera if look.is_enabled),
             ]
         )
 
@@ -56,9 +56,9 @@ class BatchAugmentation:
         numbers of classes.
         """
         if self._still and images.shape[-2:] == (self._side, self._side):
-            return self._mirrored(images, masks, keys)
+            return self._flip(images, masks, keys)
         with torch.no_grad():
-            chance = chances(self._seed, keys)
+            chance = draw_random_numbers(self._seed, keys)
             if self._classes > 1:
                 masks = one_hot(masks, self._classes).mul_(255)
             if is_mixing(self._config):
@@ -66,9 +66,9 @@ class BatchAugmentation:
             image, mask, _ = self._transforms(tv_tensors.Image(images), tv_tensors.Mask(masks), chance)
         return image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
 
-    def _mirrored(self, images: Tensor, masks: Tensor, keys: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    def _flip(self, images: Tensor, masks: Tensor, keys: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Mirror some and leave the others as they are, to the last bit: what an encoder saw of them is known again."""
-        chosen = torch.from_numpy(are_mirrored(self._config, chances(self._seed, keys))).to(images.device)
+        chosen = torch.from_numpy(draw_flips(self._config, draw_random_numbers(self._seed, keys))).to(images.device)
         chosen = chosen[:, None, None, None]
         images, masks = (torch.where(chosen, each.flip(-1), each) for each in (images, masks))
         return images.float(), masks
@@ -83,23 +83,23 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
     return (labels == numbers[:, None, None]).to(torch.uint8)
 
 
-class Warp(v2.Transform):
+class GeometricWarp(v2.Transform):
     """Moves each image and its mask by a map of its own; beyond the border both are mirrored.
 
     ``side``: of what comes out, in pixels.
     """
 
-    def __init__(self, config: AugmentationConfig, side: int, *, several: bool = False) -> None:
+    def __init__(self, config: AugmentationConfig, side: int, *, multi_class: bool = False) -> None:
         super().__init__()
-        self._several = several
+        self._several = multi_class
         self._config = config
         self._side = side
 
     def forward(
-        self, image: tv_tensors.Image, mask: tv_tensors.Mask, chance: Chances
-    ) -> tuple[tv_tensors.Image, tv_tensors.Mask, Chances]:
+        self, image: tv_tensors.Image, mask: tv_tensors.Mask, chance: BatchRandomNumbers
+    ) -> tuple[tv_tensors.Image, tv_tensors.Mask, BatchRandomNumbers]:
         """Move uint8 images and masks: float32 images, masks of 0 and 255, or of the numbers of classes."""
-        matrix = torch.from_numpy(affine_maps(self._config, chance)).to(image.device, non_blocking=True)
+        matrix = torch.from_numpy(affine_matrices(self._config, chance)).to(image.device, non_blocking=True)
         both = torch.cat([image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)], dim=1).float()
         grid = sampling_grid(matrix, self._side)
         moved = grid_sample(both, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
@@ -125,29 +125,29 @@ def sampling_grid(matrix: Tensor, side: int) -> Tensor:
     return (along_rows[:, :, :, None] + along_columns[:, :, None, :]).permute(0, 2, 3, 1)
 
 
-def affine_maps(config: AugmentationConfig, chance: Chances) -> NDArray[np.float32]:
+def affine_matrices(config: AugmentationConfig, chance: BatchRandomNumbers) -> NDArray[np.float32]:
     """Turn chance into the maps from output to input coordinates, both in [-1, 1] with (x, y) order.
 
     Returns float32 (batch, 2, 3).
     """
-    elsewhere = chance.between("elsewhere", 0, 1) < config.elsewhere_probability
-    zoom = np.exp(chance.between("zoom", *np.log(config.scale))) * np.where(elsewhere, 2, 1)
-    stretch = np.exp(chance.between("stretch", -1, 1) * np.log(config.aspect) / 2)
-    mirror = np.where(are_mirrored(config, chance), -1, 1)
-    angle = np.deg2rad(chance.between("angle", -config.rotation, config.rotation))
+    elsewhere = chance.uniform("elsewhere", 0, 1) < config.elsewhere_probability
+    zoom = np.exp(chance.uniform("zoom", *np.log(config.scale))) * np.where(elsewhere, 2, 1)
+    stretch = np.exp(chance.uniform("stretch", -1, 1) * np.log(config.aspect) / 2)
+    mirror = np.where(draw_flips(config, chance), -1, 1)
+    angle = np.deg2rad(chance.uniform("angle", -config.rotation, config.rotation))
     along_x, along_y = mirror * stretch / zoom, 1 / (stretch * zoom)
     maps = np.empty((len(chance), 2, 3), np.float32)
     maps[:, 0, 0], maps[:, 0, 1] = np.cos(angle) * along_x, -np.sin(angle) * along_y
     maps[:, 1, 0], maps[:, 1, 1] = np.sin(angle) * along_x, np.cos(angle) * along_y
     reach = 2 * np.where(elsewhere, 0.5, config.shift)
-    maps[:, 0, 2] = reach * chance.between("shift_x", -1, 1)
-    maps[:, 1, 2] = reach * chance.between("shift_y", -1, 1)
+    maps[:, 0, 2] = reach * chance.uniform("shift_x", -1, 1)
+    maps[:, 1, 2] = reach * chance.uniform("shift_y", -1, 1)
     return maps
 
 
-def are_mirrored(config: AugmentationConfig, chance: Chances) -> NDArray[np.bool_]:
+def draw_flips(config: AugmentationConfig, chance: BatchRandomNumbers) -> NDArray[np.bool_]:
     """Say which images of a batch are mirrored, left and right.
 
     Returns bool (batch,).
     """
-    return np.asarray(config.flip & (chance.between("flip", 0, 1) < 0.5))
+    return np.asarray(config.flip & (chance.uniform("flip", 0, 1) < 0.5))

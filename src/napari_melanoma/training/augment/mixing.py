@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import avg_pool2d, grid_sample
 
-from napari_melanoma.training.augment.chances import NEIGHBOURS, Takers
-from napari_melanoma.training.augment.looks import on
+from napari_melanoma.training.augment.appearance import to_device
+from napari_melanoma.training.augment.random_numbers import NEIGHBORS, MixingTargets
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_melanoma.training.augment.chances import Chances
+    from napari_melanoma.training.augment.random_numbers import BatchRandomNumbers
     from napari_melanoma.training.recipe import AugmentationConfig
 
 SPLIT = (0.35, 0.65)  # where the four of a mosaic meet, in shares of the side
 PATCH = (0.25, 0.6)  # sides of a patch
-TILES = 1 + len(NEIGHBOURS)
+TILES = 1 + len(NEIGHBORS)
 
 
-def mix(images: Tensor, masks: Tensor, chance: Chances, config: AugmentationConfig) -> tuple[Tensor, Tensor]:
+def mix(images: Tensor, masks: Tensor, chance: BatchRandomNumbers, config: AugmentationConfig) -> tuple[Tensor, Tensor]:
     """Put parts of the partners into the images of a batch that take some.
 
     A mosaic shows four images at about half their size, one in each corner (Bochkovskiy et al. 2020, arXiv:2004.10934);
@@ -32,40 +32,42 @@ def mix(images: Tensor, masks: Tensor, chance: Chances, config: AugmentationConf
     in the order of ``Partners.of``. Returns uint8 (batch, 3, row, column) and (batch, 1, row, column); masks of mosaics
     have values in between.
     """
-    takers, count = Takers(config, chance), len(chance)
-    if len(images) != count + takers.partners:
-        raise ValueError(f"expected {takers.partners} partners behind {count} images, found {len(images) - count}")
-    if not takers.partners:
+    takers, count = MixingTargets(config, chance), len(chance)
+    if len(images) != count + takers.partner_count:
+        raise ValueError(f"expected {takers.partner_count} partners behind {count} images, found {len(images) - count}")
+    if not takers.partner_count:
         return images, masks
     both = torch.cat([images, masks], dim=1)
     whole, partners = both[:count], both[count:]
-    neighbours, donors = partners.split([len(NEIGHBOURS) * len(takers.mosaic), len(takers.cutmix)])
+    neighbours, donors = partners.split([len(NEIGHBORS) * len(takers.mosaic), len(takers.cutmix)])
     if len(takers.mosaic):
         places = torch.from_numpy(takers.mosaic).to(both.device, non_blocking=True)
-        tiles = torch.cat([whole[places, None], neighbours.unflatten(0, (-1, len(NEIGHBOURS)))], dim=1)
-        whole[places] = mosaic(tiles, chance.of(takers.mosaic))
+        tiles = torch.cat([whole[places, None], neighbours.unflatten(0, (-1, len(NEIGHBORS)))], dim=1)
+        whole[places] = make_mosaics(tiles, chance.subset(takers.mosaic))
     if len(takers.cutmix):
         places = torch.from_numpy(takers.cutmix).to(both.device, non_blocking=True)
-        patch = rectangles(both.shape[-1], chance.of(takers.cutmix), both.device)
+        patch = cutmix_boxes(both.shape[-1], chance.subset(takers.cutmix), both.device)
         whole[places] = torch.where(patch, donors, whole[places])
     return whole[:, :3], whole[:, 3:]
 
 
-def mosaic(tiles: Tensor, chance: Chances) -> Tensor:
+def make_mosaics(tiles: Tensor, chance: BatchRandomNumbers) -> Tensor:
     """Show four images in the corners of one, at about half their size, as much of each as its corner holds.
 
     ``tiles``: uint8 (mosaic, 4, channel, side, side). Returns uint8 (mosaic, channel, side, side).
     """
     side = tiles.shape[-1]
-    turn = on(tiles.device, chance.between("corner", 0, TILES)).long()[:, None] + torch.arange(4, device=tiles.device)
+    turn = to_device(tiles.device, chance.uniform("corner", 0, TILES)).long()[:, None] + torch.arange(
+        4, device=tiles.device
+    )
     turned = tiles.gather(1, (turn % TILES).view(-1, TILES, 1, 1, 1).expand_as(tiles))
     halved = avg_pool2d(turned.flatten(0, 1).float(), 2).unflatten(0, (-1, 2, 2))
     sheet = halved.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
-    grid = _corners(side, halved.shape[-1], chance, tiles.device)
+    grid = _draw_corners(side, halved.shape[-1], chance, tiles.device)
     return grid_sample(sheet, grid, mode="bilinear", align_corners=False).round_().to(torch.uint8)
 
 
-def rectangles(side: int, chance: Chances, device: torch.device) -> Tensor:
+def cutmix_boxes(side: int, chance: BatchRandomNumbers, device: torch.device) -> Tensor:
     """Draw the rectangle of each patch.
 
     ``side``: of the images, in pixels. Returns bool (image, 1, side, side).
@@ -73,18 +75,18 @@ def rectangles(side: int, chance: Chances, device: torch.device) -> Tensor:
     centres = (torch.arange(side, device=device) + 0.5) / side
     inside = []
     for size, place in (("patch_height", "patch_y"), ("patch_width", "patch_x")):
-        length = chance.between(size, *PATCH)
-        start = on(device, chance.between(place, 0, 1) * (1 - length))[:, None]
-        inside.append((centres >= start) & (centres < start + on(device, length)[:, None]))
+        length = chance.uniform(size, *PATCH)
+        start = to_device(device, chance.uniform(place, 0, 1) * (1 - length))[:, None]
+        inside.append((centres >= start) & (centres < start + to_device(device, length)[:, None]))
     return (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
 
 
-def _corners(side: int, tile_px: int, chance: Chances, device: torch.device) -> Tensor:
+def _draw_corners(side: int, tile_px: int, chance: BatchRandomNumbers, device: torch.device) -> Tensor:
     """Say where on the sheet of four halved images each pixel of a mosaic is taken from: (mosaic, row, column, 2)."""
     centres = (torch.arange(side, device=device) + 0.5) / side
     far, middle, length = [], [], []
     for name in ("split_y", "split_x"):
-        split = on(device, chance.between(name, *SPLIT))[:, None]
+        split = to_device(device, chance.uniform(name, *SPLIT))[:, None]
         beyond = centres >= split
         far.append(beyond)
         length.append(torch.where(beyond, 1 - split, split))

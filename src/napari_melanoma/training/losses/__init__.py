@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Literal
 
-from napari_melanoma.core.config import listed
+from napari_melanoma.core.config import import_submodules
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +16,7 @@ LossFunction = Callable[["Tensor", "Tensor"], "Tensor"]
 
 
 @dataclass(frozen=True)
-class Spec:
+class LossSpec:
     """What a loss says of itself: its name in recipes, a title, its source, and whether lesion pixels can be weighted.
 
     A weighted one takes ``lesion_weight`` as its third argument. Those of classification take logits (batch, class)
@@ -31,14 +31,14 @@ class Spec:
     weighted: bool = False
     task: Literal["segmentation", "classification"] = "segmentation"
     focused: bool = False
-    several: bool = False
+    multi_class: bool = False
 
 
 @dataclass(frozen=True)
 class Loss:
     """A loss of this folder: what it says of itself, and its function of logits and target."""
 
-    spec: Spec
+    spec: LossSpec
     function: Callable[..., Tensor]
 
 
@@ -48,7 +48,7 @@ def losses() -> dict[str, Loss]:
 
     By name, in alphabetical order.
     """
-    modules = listed(__name__, __path__, "SPEC", "loss")
+    modules = import_submodules(__name__, __path__, "SPEC", "loss")
     found = {module.SPEC.name: Loss(module.SPEC, module.loss) for module in modules}
     return dict(sorted(found.items()))
 

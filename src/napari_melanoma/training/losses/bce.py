@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_melanoma.training.losses import Spec
+from napari_melanoma.training.losses import LossSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SPEC = Spec(
+SPEC = LossSpec(
     name="bce",
     title="Binary cross-entropy",
     reference="Goodfellow et al. 2016, Deep Learning, section 6.2.2.2",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_melanoma.training.losses import Spec, bce
+from napari_melanoma.training.losses import LossSpec, bce
 from napari_melanoma.training.losses._indices import dice_index
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SPEC = Spec(
+SPEC = LossSpec(
     name="bce_dice",
     title="BCE + Dice",
     reference="Isensee et al. 2021, doi:10.1038/s41592-020-01008-z",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.training.losses import Spec
+from napari_melanoma.training.losses import LossSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SPEC = Spec(
+SPEC = LossSpec(
     name="bce_one",
     title="Binary cross-entropy of one class",
     reference="Goodfellow et al. 2016, Deep Learning, section 6.2.2.2",

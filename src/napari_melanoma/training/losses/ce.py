@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_melanoma.training.losses import Spec, bce
+from napari_melanoma.training.losses import LossSpec, bce
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SPEC = Spec(
+SPEC = LossSpec(
     name="ce",
     title="Cross-entropy (CE)",
     reference="Goodfellow et al. 2016, Deep Learning, section 6.2.2.2",
     weighted=True,
-    several=True,
+    multi_class=True,
 )
 
 

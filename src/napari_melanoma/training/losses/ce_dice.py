@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_melanoma.training.losses import Spec, ce
+from napari_melanoma.training.losses import LossSpec, ce
 from napari_melanoma.training.losses._indices import dice_index
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SPEC = Spec(
+SPEC = LossSpec(
     name="ce_dice",
     title="CE + 1 - DI",
     reference="Isensee et al. 2021, doi:10.1038/s41592-020-01008-z",
     weighted=True,
-    several=True,
+    multi_class=True,
 )
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_melanoma.training.losses import Spec, ce
+from napari_melanoma.training.losses import LossSpec, ce
 from napari_melanoma.training.losses._indices import dice_index
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SPEC = Spec(
+SPEC = LossSpec(
     name="ce_log_dice",
     title="CE - log DI",
     reference="Iglovikov et al. 2017, arXiv:1706.06169",
     weighted=True,
-    several=True,
+    multi_class=True,
 )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_melanoma.training.losses import Spec
+from napari_melanoma.training.losses import LossSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 GAMMA = 2.0  # the paper's choice
-SPEC = Spec(
+SPEC = LossSpec(
     name="focal",
     title="Focal",
     reference="Lin et al. 2017, doi:10.1109/ICCV.2017.324",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_melanoma.training.losses import Spec
+from napari_melanoma.training.losses import LossSpec
 from napari_melanoma.training.losses._indices import SMOOTH
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MISSED, TOO_MUCH = 0.7, 0.3  # weights of false negatives and false positives; the paper's choice
 FOCUS = 0.75  # its 1 / gamma, with gamma = 4/3
 LEAST = 1e-6  # below it the slope of the power would have no bound
-SPEC = Spec(
+SPEC = LossSpec(
     name="focal_tversky",
     title="Focal Tversky",
     reference="Abraham and Khan 2019, doi:10.1109/ISBI.2019.8759329",

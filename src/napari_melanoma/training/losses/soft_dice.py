@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_melanoma.training.losses import Spec
+from napari_melanoma.training.losses import LossSpec
 from napari_melanoma.training.losses._indices import dice_index
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SPEC = Spec(
+SPEC = LossSpec(
     name="soft_dice",
     title="Soft Dice (1 - DI)",
     reference="Milletari et al. 2016, doi:10.1109/3DV.2016.79",
-    several=True,
+    multi_class=True,
 )
 
 

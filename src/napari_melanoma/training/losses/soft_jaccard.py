@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_melanoma.training.losses import Spec
+from napari_melanoma.training.losses import LossSpec
 from napari_melanoma.training.losses._indices import jaccard_index
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SPEC = Spec(
+SPEC = LossSpec(
     name="soft_jaccard",
     title="Soft Jaccard (1 - JA)",
     reference="Yuan et al. 2017, doi:10.1109/TMI.2017.2695227",
-    several=True,
+    multi_class=True,
 )
 
 

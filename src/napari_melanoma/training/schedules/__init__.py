@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from napari_melanoma.core.config import listed
+from napari_melanoma.core.config import import_submodules
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Spec:
+class ScheduleSpec:
     """What a schedule says of itself: its name in recipes, a title and its source."""
 
     name: str
@@ -24,7 +24,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Course:
+class ScheduleSteps:
     """How long a run is: its steps, those of the first cycle, and by what each further cycle is longer."""
 
     steps: int
@@ -40,8 +40,8 @@ class Schedule:
     after each step.
     """
 
-    spec: Spec
-    build: Callable[[Optimizer, Course], LRScheduler]
+    spec: ScheduleSpec
+    build: Callable[[Optimizer, ScheduleSteps], LRScheduler]
 
 
 @cache
@@ -50,6 +50,6 @@ def schedules() -> dict[str, Schedule]:
 
     By name, in alphabetical order.
     """
-    modules = listed(__name__, __path__, "SPEC", "build")
+    modules = import_submodules(__name__, __path__, "SPEC", "build")
     found = {module.SPEC.name: Schedule(module.SPEC, module.build) for module in modules}
     return dict(sorted(found.items()))

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_melanoma.training.schedules import Course, Spec
+from napari_melanoma.training.schedules import ScheduleSpec, ScheduleSteps
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-SPEC = Spec(
+SPEC = ScheduleSpec(
     name="constant",
     title="Constant",
     reference="none",
 )
 
 
-def build(optimiser: Optimizer, course: Course) -> LRScheduler:
+def build(optimizer: Optimizer, course: ScheduleSteps) -> LRScheduler:
     """Stay at the given rates."""
     from torch.optim.lr_scheduler import LambdaLR
 
-    return LambdaLR(optimiser, lambda step: 1.0)
+    return LambdaLR(optimizer, lambda step: 1.0)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from napari_melanoma.training.schedules import Course, Spec
+from napari_melanoma.training.schedules import ScheduleSpec, ScheduleSteps
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
 WARM_UP = 0.05
-SPEC = Spec(
+SPEC = ScheduleSpec(
     name="cosine",
     title="Cosine",
     reference="Loshchilov and Hutter 2017, arXiv:1608.03983",
 )
 
 
-def build(optimiser: Optimizer, course: Course) -> LRScheduler:
+def build(optimizer: Optimizer, course: ScheduleSteps) -> LRScheduler:
     """Rise linearly over a twentieth of the run, then fall to nothing along a cosine."""
     from torch.optim.lr_scheduler import LambdaLR
 
@@ -30,4 +30,4 @@ def build(optimiser: Optimizer, course: Course) -> LRScheduler:
             return (step + 1) / (rise + 1)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, course.steps - rise))))
 
-    return LambdaLR(optimiser, factor)
+    return LambdaLR(optimizer, factor)

@@ -5,31 +5,31 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from napari_melanoma.training.schedules import Course, Spec
+from napari_melanoma.training.schedules import ScheduleSpec, ScheduleSteps
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-SPEC = Spec(
+SPEC = ScheduleSpec(
     name="cosine_restarts",
     title="Cosine with warm restarts",
     reference="Loshchilov and Hutter 2017, arXiv:1608.03983",
 )
 
 
-def build(optimiser: Optimizer, course: Course) -> LRScheduler:
+def build(optimizer: Optimizer, course: ScheduleSteps) -> LRScheduler:
     """Fall to nothing along a cosine in each cycle, and begin the next one at the highest rate again."""
     from torch.optim.lr_scheduler import LambdaLR
 
     def factor(step: int) -> float:
-        done, length = place_in_cycle(step, course)
+        done, length = position_in_cycle(step, course)
         return 0.5 * (1 + math.cos(math.pi * done / length))
 
-    return LambdaLR(optimiser, factor)
+    return LambdaLR(optimizer, factor)
 
 
-def place_in_cycle(step: int, course: Course) -> tuple[int, int]:
+def position_in_cycle(step: int, course: ScheduleSteps) -> tuple[int, int]:
     """Find where in its cycle a step is; a function of the step alone, so that a resumed run goes on with the same.
 
     Steps of the cycle that lie before this one, and steps of the cycle.

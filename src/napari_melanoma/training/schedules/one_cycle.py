@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_melanoma.training.schedules import Course, Spec
+from napari_melanoma.training.schedules import ScheduleSpec, ScheduleSteps
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
 RISE = 0.2  # of the run
-SPEC = Spec(
+SPEC = ScheduleSpec(
     name="one_cycle",
     title="One cycle",
     reference="Smith and Topin 2018, arXiv:1708.07120",
 )
 
 
-def build(optimiser: Optimizer, course: Course) -> LRScheduler:
+def build(optimizer: Optimizer, course: ScheduleSteps) -> LRScheduler:
     """Rise over a fifth of the run, then fall to nothing; momentum goes the other way."""
     from torch.optim.lr_scheduler import OneCycleLR
 
-    rates, steps = [group["lr"] for group in optimiser.param_groups], max(course.steps, 2)
+    rates, steps = [group["lr"] for group in optimizer.param_groups], max(course.steps, 2)
     rise = max(RISE, 2 / steps) if steps > 2 else RISE  # torch divides by the steps of the rise but one: 0 of 5
-    return OneCycleLR(optimiser, rates, total_steps=steps, pct_start=rise)
+    return OneCycleLR(optimizer, rates, total_steps=steps, pct_start=rise)

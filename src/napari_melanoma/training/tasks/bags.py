@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_melanoma.training.callbacks import Gathered
+from napari_melanoma.training.callbacks import DistributedRows
 from napari_melanoma.training.losses import make_class_loss
 from napari_melanoma.training.monitor import MONITORS
 from napari_melanoma.training.tasks.classification import balanced_accuracy, class_weights, macro_auc
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_melanoma.data.bags import Bag
-    from napari_melanoma.models.blocks.bags import BagNetwork, Pooled
+    from napari_melanoma.models.blocks.bags import BagNetwork, PooledBag
     from napari_melanoma.models.bundle import BundleConfig
     from napari_melanoma.training.bags import BagBatch
     from napari_melanoma.training.recipe import TrainRecipe
@@ -39,23 +39,23 @@ class BagTask(Task):
     def __init__(self, network: BagNetwork, recipe: TrainRecipe, bundle: BundleConfig, counts: Sequence[int]) -> None:
         super().__init__(network, recipe, bundle)
         assert recipe.classification is not None
-        self._asked = recipe.classification
+        self._config = recipe.classification
         self._classes = len(bundle.classes)
-        self._positive = bundle.classes.index(self._asked.positive)
-        weights = class_weights(counts) if self._asked.class_weight == "balanced" else None
+        self._positive = bundle.classes.index(self._config.positive)
+        weights = class_weights(counts) if self._config.class_weight == "balanced" else None
         self.register_buffer("_weights", weights, persistent=False)
-        self._tuning = Gathered(2 * self._classes)
+        self._tuning = DistributedRows(2 * self._classes)
 
-    def pool(self, bag: Bag) -> Pooled:
+    def pool(self, bag: Bag) -> PooledBag:
         """Look at all tiles of a slide.
 
         Logits, the slide's own embedding, the weights of its tiles.
         """
-        return self.network.over(_tensors(bag))
+        return self.network.pool_chunks(_tensors(bag))
 
     def loss(self, logits: Tensor, shares: Tensor) -> Tensor:
         """Apply the loss of the recipe."""
-        asked = self._asked
+        asked = self._config
         return make_class_loss(self.recipe.loss, self._weights, asked.focal_gamma, asked.label_smoothing)(
             logits, shares
         )
@@ -72,11 +72,11 @@ class BagTask(Task):
 
     def on_validation_epoch_start(self) -> None:
         """Forget what was said in a validation that was broken off."""
-        self._tuning = Gathered(2 * self._classes)
+        self._tuning = DistributedRows(2 * self._classes)
 
     def on_validation_epoch_end(self) -> None:
         """Measure on all tuning slides at once."""
-        logits, shares = self._tuning.take(self.device).split(self._classes, dim=1)
+        logits, shares = self._tuning.gather(self.device).split(self._classes, dim=1)
         loss = float(self.loss(logits.to(self.device), shares.to(self.device)))
         labels, probabilities = shares.argmax(1).numpy(), logits.double().softmax(1).numpy()
         measured = (macro_auc(probabilities, labels, self._positive), balanced_accuracy(probabilities, labels))

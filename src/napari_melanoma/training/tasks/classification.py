@@ -10,22 +10,22 @@ from torch import nn
 from torch.nn.functional import smooth_l1_loss
 
 from napari_melanoma.metrics.ranking import area_under_roc
-from napari_melanoma.models.zoo import encoder_of
+from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.training.adaptation.alignment import (
     DomainAdversary,
     coral_loss,
     pseudo_label_loss,
-    ramp,
+    ramp_up,
     swap_amplitudes,
 )
 from napari_melanoma.training.augment.batch import BatchAugmentation
-from napari_melanoma.training.callbacks import Gathered
-from napari_melanoma.training.class_loader import Mixing
+from napari_melanoma.training.callbacks import DistributedRows
+from napari_melanoma.training.class_loader import MixupSampler
 from napari_melanoma.training.losses import make_class_loss
 from napari_melanoma.training.monitor import MONITORS
-from napari_melanoma.training.recipe import ANOTHER, PARTNER, depth_metrics
-from napari_melanoma.training.seeds import seed_of
-from napari_melanoma.training.tasks.task import Task, remember, sees_the_same
+from napari_melanoma.training.recipe import OTHER_DOMAIN_KEY, PARTNER_KEY, depth_metrics
+from napari_melanoma.training.seeds import derive_seed
+from napari_melanoma.training.tasks.task import Task, cache_encoder, has_constant_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
-    from napari_melanoma.models.blocks.classifier import Classifier
+    from napari_melanoma.models.blocks.classifier import ClassifierNetwork
     from napari_melanoma.models.bundle import BundleConfig
-    from napari_melanoma.training.recipe import AdaptationConfig, ClassBatch, DepthConfig, TrainRecipe
+    from napari_melanoma.training.recipe import AdaptationConfig, ClassBatch, DepthTargetConfig, TrainRecipe
 
-UNDECIDED = 0.5  # AUC where there is nothing to tell apart
+CHANCE_AUC = 0.5  # AUC where there is nothing to tell apart
 
 
 class ClassificationTask(Task):
@@ -52,41 +52,46 @@ class ClassificationTask(Task):
     are its parts.
     """
 
-    network: Classifier
+    network: ClassifierNetwork
     _weights: Tensor | None
 
     def __init__(
-        self, network: Classifier, recipe: TrainRecipe, bundle: BundleConfig, counts: Sequence[int], domains: int = 1
+        self,
+        network: ClassifierNetwork,
+        recipe: TrainRecipe,
+        bundle: BundleConfig,
+        counts: Sequence[int],
+        domains: int = 1,
     ) -> None:
         super().__init__(network, recipe, bundle)
         assert recipe.classification is not None
-        self._asked = recipe.classification
+        self._config = recipe.classification
         self._classes = len(bundle.classes)
-        self._positive = bundle.classes.index(self._asked.positive)
-        weights = class_weights(counts) if self._asked.class_weight == "balanced" else None
+        self._positive = bundle.classes.index(self._config.positive)
+        weights = class_weights(counts) if self._config.class_weight == "balanced" else None
         self.register_buffer("_weights", weights, persistent=False)
-        self._second = second_loss(self._asked.adaptation, network, domains)
-        self._depth = DepthLoss(self._asked.depth) if self._asked.depth else None
-        first = max(1, round(self._asked.first_stage * recipe.epochs))
+        self._second = make_domain_loss(self._config.adaptation, network, domains)
+        self._depth = DepthLoss(self._config.depth) if self._config.depth else None
+        first = max(1, round(self._config.first_stage * recipe.epochs))
         dropped = float(bundle.options.get("image_dropout", 0))
-        self._first = FirstStage(network, self._classes, first, dropped) if self._asked.stages == 2 else None
+        self._first = FirstStage(network, self._classes, first, dropped) if self._config.stages == 2 else None
         self._augment = ClassAugmentation(recipe)
-        self._tuning = Gathered(2 * self._classes + 2)
-        encoder = encoder_of(network)
-        if encoder is not None and self._asked.freeze_encoder:
+        self._tuning = DistributedRows(2 * self._classes + 2)
+        encoder = find_encoder(network)
+        if encoder is not None and self._config.freeze_encoder:
             encoder.requires_grad_(False)
-            if sees_the_same(recipe):
-                remember(encoder)
+            if has_constant_inputs(recipe):
+                cache_encoder(encoder)
 
     def forward(self, images: Tensor, continuous: Tensor, categories: Tensor) -> Tensor:
         """Give logits, float32 (batch, class), of images in [0, 255], (batch, 3, row, column), and encoded rows."""
-        return self.network(self.normalised(images), continuous, categories).float()
+        return self.network(self.normalize(images), continuous, categories).float()
 
     def train(self, mode: bool = True) -> Self:
         """Switch to learning; a frozen encoder stays in use, its statistics and dropout too."""
         super().train(mode)
-        encoder = encoder_of(self.network)
-        if mode and encoder is not None and self._asked.freeze_encoder:
+        encoder = find_encoder(self.network)
+        if mode and encoder is not None and self._config.freeze_encoder:
             encoder.eval()
         return self
 
@@ -95,7 +100,7 @@ class ClassificationTask(Task):
 
         ``logits``, ``shares``: float (batch, class); the shares of the classes sum to one.
         """
-        asked = self._asked
+        asked = self._config
         criterion = make_class_loss(self.recipe.loss, self._weights, asked.focal_gamma, asked.label_smoothing)
         return criterion(logits, shares)
 
@@ -105,31 +110,31 @@ class ClassificationTask(Task):
 
     def batch_loss(self, batch: ClassBatch) -> Tensor:
         """Compare what the network says with the answers; images without any have a loss of their own."""
-        maps = self._seen(batch.images)
-        labelled, asked = len(batch.shares), self._asked.adaptation
+        maps = self._encode(batch.images)
+        labelled, asked = len(batch.shares), self._config.adaptation
         answered = len(batch.images) if asked.method == "pseudo_labels" else labelled
         rows = batch.continuous[:answered], batch.categories[:answered]
         apart = [each.detach() for each in maps] if self._first is not None else maps
-        logits = self.network.decide([each[:answered] for each in apart], *rows).float()
+        logits = self.network.classify([each[:answered] for each in apart], *rows).float()
         loss = self.loss(logits[:labelled], batch.shares)
         done = self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches))
         if answered > labelled:
-            loss = loss + asked.strength * ramp(done) * pseudo_label_loss(logits[labelled:], asked.sure)
+            loss = loss + asked.strength * ramp_up(done) * pseudo_label_loss(logits[labelled:], asked.sure)
         if self._second is not None:
             loss = loss + self._second(self.network.embed(maps).float(), batch.domains, done)
-        return loss if self._in_second_stage else loss + self._of_image(maps, batch)
+        return loss if self._in_second_stage else loss + self._image_loss(maps, batch)
 
     @property
     def _in_second_stage(self) -> bool:
         """Whether all but the head is held."""
         return self._first is not None and self._first.is_over(self.current_epoch)
 
-    def _seen(self, images: Tensor) -> list[Tensor]:
+    def _encode(self, images: Tensor) -> list[Tensor]:
         """Maps of a batch; nothing goes back to them where they are held."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._in_second_stage):
-            return self.network.encode(self.normalised(images))
+            return self.network.encode(self.normalize(images))
 
-    def _of_image(self, maps: Sequence[Tensor], batch: ClassBatch) -> Tensor:
+    def _image_loss(self, maps: Sequence[Tensor], batch: ClassBatch) -> Tensor:
         """What image and depth learn by beside the network's own answer: nothing, in most recipes."""
         answered = [each[: len(batch.shares)] for each in maps]
         loss = maps[-1].new_zeros(())
@@ -137,38 +142,38 @@ class ClassificationTask(Task):
             loss = loss + self.loss(self._first(self.network.embed(answered)).float(), batch.shares)
         if self._depth is not None:
             network = cast("BiomarkerNetwork", self.network)
-            loss = loss + self._depth(network, network.told_depth(answered).float(), batch.depth_mm)
+            loss = loss + self._depth(network, network.predict_depth(answered).float(), batch.depth_mm)
         return loss
 
     def on_train_epoch_start(self) -> None:
         """Forget the numbers of an epoch that was broken off; hold what a second stage builds on."""
         super().on_train_epoch_start()
         if self._in_second_stage:
-            hold(self.network)
+            freeze_first_stage(self.network)
 
     def validation_step(self, batch: ClassBatch, batch_idx: int) -> None:
         """Keep what is said of each image; processes with fewer images get empty batches at the end."""
         if not len(batch.images):
             return
-        maps = self.network.encode(self.normalised(batch.images))
-        logits = self.network.decide(maps, batch.continuous, batch.categories).float()
-        depths = torch.stack([self._depth_mm(maps), batch.depth_mm.to(logits.device)], dim=1)
+        maps = self.network.encode(self.normalize(batch.images))
+        logits = self.network.classify(maps, batch.continuous, batch.categories).float()
+        depths = torch.stack([self._predicted_depth_mm(maps), batch.depth_mm.to(logits.device)], dim=1)
         self._tuning.add(batch.keys[:, 1], torch.cat([logits, batch.shares, depths], dim=1))
 
-    def _depth_mm(self, maps: Sequence[Tensor]) -> Tensor:
+    def _predicted_depth_mm(self, maps: Sequence[Tensor]) -> Tensor:
         """The depth that the network tells, float32 (batch,) in mm; NaN of one that tells none."""
         if self._depth is None:
             return torch.full((len(maps[-1]),), torch.nan, device=maps[-1].device)
         network = cast("BiomarkerNetwork", self.network)
-        return network.in_mm(network.told_depth(maps)[:, 0].float())
+        return network.to_mm(network.predict_depth(maps)[:, 0].float())
 
     def on_validation_epoch_start(self) -> None:
         """Forget what was said in a validation that was broken off."""
-        self._tuning = Gathered(2 * self._classes + 2)
+        self._tuning = DistributedRows(2 * self._classes + 2)
 
     def on_validation_epoch_end(self) -> None:
         """Measure on all tuning images at once."""
-        logits, shares, depths = self._tuning.take(self.device).split([self._classes, self._classes, 2], dim=1)
+        logits, shares, depths = self._tuning.gather(self.device).split([self._classes, self._classes, 2], dim=1)
         loss = float(self.loss(logits.to(self.device), shares.to(self.device)))
         labels, probabilities = shares.argmax(1).numpy(), logits.double().softmax(1).numpy()
         measured = (macro_auc(probabilities, labels, self._positive), balanced_accuracy(probabilities, labels))
@@ -194,7 +199,7 @@ def macro_auc(probabilities: NDArray[np.float64], labels: NDArray[np.int64], pos
     """
     asked = [positive] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
     told = [each for each in asked if 0 < (labels == each).sum() < len(labels)]
-    return float(np.mean([area_under_roc(probabilities[:, each], labels == each) for each in told] or [UNDECIDED]))
+    return float(np.mean([area_under_roc(probabilities[:, each], labels == each) for each in told] or [CHANCE_AUC]))
 
 
 def balanced_accuracy(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
@@ -206,8 +211,12 @@ def balanced_accuracy(probabilities: NDArray[np.float64], labels: NDArray[np.int
     return float(np.mean([(said[labels == each] == each).mean() for each in np.unique(labels)]))
 
 
-LIGHT = 14  # what a seed is for, beside those of sampling
-OFF = {"elsewhere_probability": 0.0, "mosaic_probability": 0.0, "cutmix_probability": 0.0}  # they would lose the lesion
+FOURIER_SEED = 14  # what a seed is for, beside those of sampling
+DISABLED_AUGMENTATIONS = {
+    "elsewhere_probability": 0.0,
+    "mosaic_probability": 0.0,
+    "cutmix_probability": 0.0,
+}  # they would lose the lesion
 
 
 class ClassAugmentation:
@@ -215,9 +224,9 @@ class ClassAugmentation:
 
     def __init__(self, recipe: TrainRecipe) -> None:
         assert recipe.classification is not None
-        config = recipe.augmentation.model_copy(update=OFF)
-        self._vary = BatchAugmentation(config, recipe.model.input_size, recipe.seed)
-        self._mixing = Mixing(recipe)
+        config = recipe.augmentation.model_copy(update=DISABLED_AUGMENTATIONS)
+        self._augment = BatchAugmentation(config, recipe.model.input_size, recipe.seed)
+        self._mixing = MixupSampler(recipe)
         self._seed = recipe.seed
         self._adaptation = recipe.classification.adaptation
 
@@ -227,30 +236,32 @@ class ClassAugmentation:
         Returns images float32 in [0, 255] of the network's size; shares of what was mixed.
         """
         keys, count, seen = batch.keys, len(batch.keys), len(batch.domains)
-        chosen = self._mixing.chosen(keys)
+        chosen = self._mixing.select(keys)
         behind = [keys]  # each of another domain, and each partner, is varied by a key that no other image has
         if seen > count:
-            behind.append(keys + np.array([0, ANOTHER]))
-        behind.append(keys[chosen] + np.array([0, PARTNER]))
-        varied, _ = self._vary(batch.images, batch.masks, np.concatenate(behind))
+            behind.append(keys + np.array([0, OTHER_DOMAIN_KEY]))
+        behind.append(keys[chosen] + np.array([0, PARTNER_KEY]))
+        varied, _ = self._augment(batch.images, batch.masks, np.concatenate(behind))
         images, partners, shares = varied[:seen], varied[seen:], batch.shares
         if self._adaptation.method == "fourier" and seen > count:
-            images = self._in_their_light(images[:count], images[count:], batch)
+            images = self._swap_spectra(images[:count], images[count:], batch)
         depth = batch.depth_mm
         if len(chosen):
-            images, shares = self._mixed(batch, images, partners, chosen)
+            images, shares = self._mix(batch, images, partners, chosen)
             places = torch.from_numpy(chosen).to(depth.device)
             depth = depth.index_fill(0, places, torch.nan)  # two pictures in one have none
         masks = batch.masks[:seen, :, :0, :0]
         return batch._replace(images=images, masks=masks, shares=shares, partner_shares=shares[:0], depth_mm=depth)
 
-    def _in_their_light(self, images: Tensor, others: Tensor, batch: ClassBatch) -> Tensor:
+    def _swap_spectra(self, images: Tensor, others: Tensor, batch: ClassBatch) -> Tensor:
         """Give some of the images the low frequencies of the other domain, whose images are of no further use."""
-        draws = np.array([np.random.default_rng(seed_of(self._seed, LIGHT, *key)).random() for key in batch.keys])
+        draws = np.array(
+            [np.random.default_rng(derive_seed(self._seed, FOURIER_SEED, *key)).random() for key in batch.keys]
+        )
         chosen = torch.from_numpy(draws < self._adaptation.strength).to(images.device)[:, None, None, None]
         return torch.where(chosen, swap_amplitudes(images, others, self._adaptation.reach), images)
 
-    def _mixed(
+    def _mix(
         self, batch: ClassBatch, images: Tensor, partners: Tensor, chosen: NDArray[np.intp]
     ) -> tuple[Tensor, Tensor]:
         """Mix the chosen images with their partners, and their answers in the same shares.
@@ -258,17 +269,19 @@ class ClassAugmentation:
         The rows of the table stay those of the image itself, whose share is one half or more.
         """
         places = torch.from_numpy(chosen).to(images.device)
-        cover = torch.from_numpy(self._mixing.cover(batch.keys[chosen], images.shape[-1])).to(images.device)[:, None]
+        cover = torch.from_numpy(self._mixing.blend_masks(batch.keys[chosen], images.shape[-1])).to(images.device)[
+            :, None
+        ]
         lent = cover.mean(dim=(2, 3))
         mixed = torch.lerp(images[places], partners, cover)
         shares = batch.shares[places] * (1 - lent) + batch.partner_shares * lent
         return images.index_copy(0, places, mixed), batch.shares.index_copy(0, places, shares)
 
 
-LOOK_PX = 64  # of a blank image that shows how wide features are
+BLANK_PX = 64  # of a blank image that shows how wide features are
 
 
-class SecondLoss(nn.Module):
+class DomainLoss(nn.Module):
     """Adds to the loss of a batch what its features say of the domains; learns, where an adversary has to."""
 
     def __init__(self, config: AdaptationConfig, features: int, domains: int) -> None:
@@ -284,31 +297,31 @@ class SecondLoss(nn.Module):
         if self.adversary is None:
             return self._strength * coral_loss(features, domains)
         # The adversary itself learns at full speed; only what goes back to the encoder is weighed.
-        self.adversary.strength = self._strength * ramp(progress)
+        self.adversary.strength = self._strength * ramp_up(progress)
         loss: Tensor = self.adversary(features, domains)
         return loss
 
 
-def second_loss(config: AdaptationConfig, network: Classifier, domains: int) -> SecondLoss | None:
+def make_domain_loss(config: AdaptationConfig, network: ClassifierNetwork, domains: int) -> DomainLoss | None:
     """Make the second loss of a recipe.
 
     None where the method has none.
     """
     if config.method not in ("adversarial", "coral"):
         return None
-    return SecondLoss(config, embedding_width(network), domains)
+    return DomainLoss(config, embedding_width(network), domains)
 
 
-def embedding_width(network: Classifier) -> int:
+def embedding_width(network: ClassifierNetwork) -> int:
     """Say how many features a network compares pictures by, which a blank one shows."""
     training = network.training
     with torch.no_grad():
-        features = network.eval().embed(network.encode(torch.zeros(1, 3, LOOK_PX, LOOK_PX)))
+        features = network.eval().embed(network.encode(torch.zeros(1, 3, BLANK_PX, BLANK_PX)))
     network.train(training)
     return features.shape[1]
 
 
-LATER = ("fusion", "head")  # parts of a network that learn in both stages
+SECOND_STAGE_PARTS = ("fusion", "head")  # parts of a network that learn in both stages
 
 
 class FirstStage(nn.Module):
@@ -319,7 +332,7 @@ class FirstStage(nn.Module):
     the features of the image and not the depth: what that explains of the class, the image would not learn to see.
     """
 
-    def __init__(self, network: Classifier, classes: int, epochs: int, dropout: float = 0.0) -> None:
+    def __init__(self, network: ClassifierNetwork, classes: int, epochs: int, dropout: float = 0.0) -> None:
         super().__init__()
         self._features = network.image_maps or embedding_width(network)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self._features, classes))
@@ -335,35 +348,35 @@ class FirstStage(nn.Module):
         return found
 
 
-def hold(network: Classifier) -> None:
+def freeze_first_stage(network: ClassifierNetwork) -> None:
     """Put all but the head out of learning's mode: statistics and dropout stay as in use."""
     for name, part in network.named_children():
-        if name not in LATER:
+        if name not in SECOND_STAGE_PARTS:
             part.eval()
 
 
-SUREST = -6.0  # logarithm of the least variance: a twentieth of the spread of all depths
+MIN_LOG_VARIANCE = -6.0  # logarithm of the least variance: a twentieth of the spread of all depths
 
 
 class DepthLoss(nn.Module):
     """Compares the depth that a network tells with what was measured, on the network's own scale."""
 
-    def __init__(self, config: DepthConfig) -> None:
+    def __init__(self, config: DepthTargetConfig) -> None:
         super().__init__()
         self._config = config
 
-    def forward(self, network: BiomarkerNetwork, told: Tensor, mm: Tensor) -> Tensor:
+    def forward(self, network: BiomarkerNetwork, predicted: Tensor, mm: Tensor) -> Tensor:
         """Give what is added to the loss of the class, a scalar.
 
         ``told``: float (batch, 1 or 2), as ``told_depth`` gives it. ``mm``: float (batch,), NaN where nobody measured:
         those count nothing.
         """
         known = ~mm.isnan()
-        true = network.standardised(mm.nan_to_num())
+        true = network.standardize(mm.nan_to_num())
         if self._config.loss == "gaussian_nll":
-            logarithm = told[:, 1].clamp(min=SUREST)
-            each = 0.5 * (logarithm + (told[:, 0] - true).square() * (-logarithm).exp())
+            logarithm = predicted[:, 1].clamp(min=MIN_LOG_VARIANCE)
+            each = 0.5 * (logarithm + (predicted[:, 0] - true).square() * (-logarithm).exp())
         else:
-            each = smooth_l1_loss(told[:, 0], true, reduction="none")
+            each = smooth_l1_loss(predicted[:, 0], true, reduction="none")
         # Multiplied and not left out: every weight has a gradient, whichever cases a batch holds.
         return self._config.weight * (each * known).sum() / known.sum().clamp(min=1)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_melanoma.metrics.overlap import dice_of, jaccard_of, mean_over_classes
+from napari_melanoma.metrics.overlap import dice_per_class, jaccard_per_class, mean_over_classes
 from napari_melanoma.training.augment.batch import BatchAugmentation, one_hot
 from napari_melanoma.training.losses import make_loss
-from napari_melanoma.training.tasks.task import Means, Task
+from napari_melanoma.training.tasks.task import RunningMeans, Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from napari_melanoma.models.bundle import BundleConfig
-    from napari_melanoma.training.loader import Batch
+    from napari_melanoma.training.loader import ImageBatch
     from napari_melanoma.training.recipe import TrainRecipe
 
 MEASURES = ("tuning_loss", "tuning_jaccard", "tuning_dice")
@@ -41,11 +41,11 @@ class SegmentationTask(Task):
         super().__init__(network, recipe, bundle)
         self._criterion = make_loss(recipe.loss, lesion_weight)
         self._augment = BatchAugmentation(recipe.augmentation, recipe.model.input_size, recipe.seed)
-        self._tuning = Means(*MEASURES)
+        self._tuning = RunningMeans(*MEASURES)
 
     def forward(self, images: Tensor) -> Tensor:
         """Give logits, float32 (batch, 1, row, column), of images in [0, 255], (batch, 3, row, column)."""
-        return self.network(self.normalised(images)).float()
+        return self.network(self.normalize(images)).float()
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Apply the loss of the recipe.
@@ -54,14 +54,14 @@ class SegmentationTask(Task):
         """
         return self._criterion(logits, target)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+    def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int) -> ImageBatch:
         """Vary images and masks on the device where the network is, while learning."""
         images, masks, keys = batch
         if self.trainer.training:
             images, masks = self._augment(images, masks, keys)
         return images, masks, keys
 
-    def batch_loss(self, batch: Batch) -> Tensor:
+    def batch_loss(self, batch: ImageBatch) -> Tensor:
         """Compare what the network finds with the masks.
 
         ``batch``: images in [0, 255], masks 0 to 255, and keys.
@@ -69,7 +69,7 @@ class SegmentationTask(Task):
         images, masks, _ = batch
         return self.loss(self(images), masks.float() / 255)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Add loss, and Jaccard and Dice at one half; processes with fewer images get empty batches at the end."""
         images, masks, _ = batch
         if not len(images):
@@ -83,17 +83,17 @@ class SegmentationTask(Task):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the numbers of a validation that was broken off."""
-        self._tuning = Means(*MEASURES)
+        self._tuning = RunningMeans(*MEASURES)
 
     def on_validation_epoch_end(self) -> None:
         """Take the means over the tuning images."""
-        self.metrics = self._tuning.take(self.device)
+        self.metrics = self._tuning.reduce(self.device)
 
 
-MOST_WEIGHT = 20.0  # against the most frequent class; a class of a few pixels would drown the others
+MAX_WEIGHT = 20.0  # against the most frequent class; a class of a few pixels would drown the others
 
 
-class SeveralClassesTask(Task):
+class MultiClassSegmentationTask(Task):
     """A network that learns of which class each pixel is.
 
     After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_jaccard`` and ``tuning_dice``: the last two
@@ -111,15 +111,15 @@ class SeveralClassesTask(Task):
         weights = label_weights(shares) if recipe.lesion_weight == "auto" else None
         self.register_buffer("_weights", weights, persistent=False)
         self._augment = BatchAugmentation(recipe.augmentation, recipe.model.input_size, recipe.seed, self._classes)
-        self._forget()
+        self._reset_counts()
 
-    def _forget(self) -> None:
+    def _reset_counts(self) -> None:
         """Begin a validation."""
-        self._tuning, self._confusion = Means("tuning_loss"), Confusion(self._classes)
+        self._tuning, self._confusion = RunningMeans("tuning_loss"), ConfusionCounts(self._classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Give logits, float32 (batch, class, row, column), of images in [0, 255], (batch, 3, row, column)."""
-        return self.network(self.normalised(images)).float()
+        return self.network(self.normalize(images)).float()
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Apply the loss of the recipe.
@@ -129,14 +129,14 @@ class SeveralClassesTask(Task):
         """
         return make_loss(self.recipe.loss, 1.0 if self._weights is None else self._weights)(logits, target)
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+    def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int) -> ImageBatch:
         """Vary images and label images on the device where the network is, while learning."""
         images, labels, keys = batch
         if self.trainer.training:
             images, labels = self._augment(images, labels, keys)
         return images, labels, keys
 
-    def batch_loss(self, batch: Batch) -> Tensor:
+    def batch_loss(self, batch: ImageBatch) -> Tensor:
         """Compare what the network finds with the label images.
 
         ``batch``: images in [0, 255], numbers of classes (batch, 1, row, column), and keys.
@@ -144,7 +144,7 @@ class SeveralClassesTask(Task):
         images, labels, _ = batch
         return self.loss(self(images), one_hot(labels, self._classes).float())
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
         """Count pixels by class; processes with fewer images get empty batches at the end."""
         images, labels, _ = batch
         if not len(images):
@@ -155,13 +155,13 @@ class SeveralClassesTask(Task):
 
     def on_validation_epoch_start(self) -> None:
         """Forget the numbers of a validation that was broken off."""
-        self._forget()
+        self._reset_counts()
 
     def on_validation_epoch_end(self) -> None:
         """Measure on all tuning images at once."""
-        counts = self._confusion.take(self.device)
-        jaccard, dice = (float(mean_over_classes(index(counts))) for index in (jaccard_of, dice_of))
-        self.metrics = {**self._tuning.take(self.device), "tuning_jaccard": jaccard, "tuning_dice": dice}
+        counts = self._confusion.reduce(self.device)
+        jaccard, dice = (float(mean_over_classes(index(counts))) for index in (jaccard_per_class, dice_per_class))
+        self.metrics = {**self._tuning.reduce(self.device), "tuning_jaccard": jaccard, "tuning_dice": dice}
 
 
 def label_weights(shares: Sequence[float]) -> Tensor:
@@ -171,11 +171,11 @@ def label_weights(shares: Sequence[float]) -> Tensor:
     mean over the pixels is 1, so that the loss stays of the size that learning rates are meant for.
     """
     share = torch.tensor(shares, dtype=torch.float32)
-    weights = 1 / share.clamp(min=float(share.max()) / MOST_WEIGHT)
+    weights = 1 / share.clamp(min=float(share.max()) / MAX_WEIGHT)
     return weights / (weights * share).sum()
 
 
-class Confusion:
+class ConfusionCounts:
     """Counts of pixels; each image counts once, in whichever process it was."""
 
     def __init__(self, classes: int) -> None:
@@ -190,7 +190,7 @@ class Confusion:
         pairs = truth.long().flatten() * classes + found.long().flatten()
         self._counts += torch.bincount(pairs, minlength=classes**2).view(classes, classes).cpu()
 
-    def take(self, device: torch.device) -> NDArray[np.int64]:
+    def reduce(self, device: torch.device) -> NDArray[np.int64]:
         """Give the counts over all processes, and begin anew; every process must call it.
 
         Returns int64 (true class, found class).

@@ -11,11 +11,11 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from napari_melanoma.models.zoo import encoder_of
+from napari_melanoma.models.zoo import find_encoder
 from napari_melanoma.training.loader import Rank
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.training.schedules import Course, schedules
-from napari_melanoma.training.seeds import seed_of
+from napari_melanoma.training.schedules import ScheduleSteps, schedules
+from napari_melanoma.training.seeds import derive_seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleConfig
     from napari_melanoma.training.loader import Loaders
 
-NORMALISATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+NORMALIZATION_LAYERS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class Task(LightningModule):
@@ -48,13 +48,13 @@ class Task(LightningModule):
         self.network = network.to(memory_format=torch.channels_last)
         self.recipe = recipe
         self.metrics: dict[str, float] = {}
-        self.register_parameter("_idle", idle_weight(network))
+        self.register_parameter("_idle", make_idle_weight(network))
         # Buffers, so that they lie where the network does; not in checkpoints, for the bundle says them.
         self.register_buffer("_mean", 255 * torch.tensor(bundle.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", 255 * torch.tensor(bundle.std).view(1, 3, 1, 1), persistent=False)
-        self._learning = Means("loss")
+        self._training_means = RunningMeans("loss")
         self._loss = torch.tensor(float("nan"))
-        self._bad: Tensor | None = None
+        self._bad_batch: Tensor | None = None
 
     @abstractmethod
     def batch_loss(self, batch: Any) -> Tensor:  # noqa: ANN401 - each task has batches of its own
@@ -64,11 +64,11 @@ class Task(LightningModule):
         """
 
     @property
-    def learns(self) -> bool:
+    def has_weights(self) -> bool:
         """Whether the network has weights; a baseline without any is looked at for one epoch."""
         return self._idle is None
 
-    def normalised(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor) -> Tensor:
         """Bring images to what the network was made for.
 
         ``images``: in [0, 255], (batch, 3, row, column). Returns float32 of the same shape, channels last in memory.
@@ -80,11 +80,11 @@ class Task(LightningModule):
         super().train(mode)
         if mode and self.recipe.model.freeze_normalisation:
             for module in self.modules():
-                if isinstance(module, NORMALISATION):
+                if isinstance(module, NORMALIZATION_LAYERS):
                     module.eval()
         return self
 
-    def learn_from(self, loaders: Loaders, pieces: int) -> None:
+    def set_loaders(self, loaders: Loaders, pieces: int) -> None:
         """Say where batches come from; which share this process gets is known when its trainer runs."""
         self._loaders, self._pieces = loaders, pieces
 
@@ -98,23 +98,23 @@ class Task(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Forget the numbers of an epoch that was broken off."""
-        self._learning, self._bad = Means("loss"), None
+        self._training_means, self._bad_batch = RunningMeans("loss"), None
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
         """Seed what the network itself draws (dropout), so that a resumed epoch repeats exactly."""
-        torch.manual_seed(seed_of(self.recipe.seed, self.current_epoch, batch_idx, self.global_rank))
+        torch.manual_seed(derive_seed(self.recipe.seed, self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401
         """Return the loss of one batch."""
         loss = self.batch_loss(batch)
         self._loss = loss.detach()
-        self._learning.add(len(batch[0]), self._loss)
-        self._remember_bad(batch_idx)
+        self._training_means.add(len(batch[0]), self._loss)
+        self._record_bad_batch(batch_idx)
         return loss if self._idle is None else loss + 0 * self._idle
 
     def on_train_epoch_end(self) -> None:
         """Take the mean over the epoch."""
-        self.metrics = {**self._learning.take(self.device), **self.metrics}
+        self.metrics = {**self._training_means.reduce(self.device), **self.metrics}
 
     def last_loss(self) -> float:
         """Read the loss of the last batch; waits for the device.
@@ -128,13 +128,13 @@ class Task(LightningModule):
 
         Counted from 0; None where it is a number still.
         """
-        batch = -1 if self._bad is None else int(self._bad)
+        batch = -1 if self._bad_batch is None else int(self._bad_batch)
         return batch if batch >= 0 else None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make optimiser and schedule as the recipe says; an encoder that has learnt already moves more slowly."""
         recipe = self.recipe
-        pretrained = encoder_of(self.network)
+        pretrained = find_encoder(self.network)
         encoder = list(pretrained.parameters()) if pretrained else []
         known = {id(parameter) for parameter in encoder}
         rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
@@ -143,18 +143,18 @@ class Task(LightningModule):
         groups: list[dict[str, Any]] = [
             {"params": part, "lr": rate} for part, rate in zip((encoder, rest), rates, strict=True) if part
         ]
-        optimiser = OPTIMISERS[recipe.optimiser](groups, recipe.weight_decay)
+        optimiser = OPTIMIZERS[recipe.optimiser](groups, recipe.weight_decay)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = schedule_of(recipe, optimiser, steps)
+        schedule = make_schedule(recipe, optimiser, steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _remember_bad(self, batch_idx: int) -> None:
+    def _record_bad_batch(self, batch_idx: int) -> None:
         """Keep on the device in which batch the loss first was no number; nobody waits for it here."""
         bad = torch.where(torch.isfinite(self._loss), -1, batch_idx)
-        self._bad = bad if self._bad is None else torch.where(self._bad >= 0, self._bad, bad)
+        self._bad_batch = bad if self._bad_batch is None else torch.where(self._bad_batch >= 0, self._bad_batch, bad)
 
 
-class Means:
+class RunningMeans:
     """Means of several quantities over the same images; an image counts once, in whichever process it was."""
 
     def __init__(self, *names: str) -> None:
@@ -167,7 +167,7 @@ class Means:
         new = torch.stack([torch.ones_like(values[0]), *values]).detach().to(kind) * count
         self._sums = new if self._sums is None else self._sums + new
 
-    def take(self, device: torch.device) -> dict[str, float]:
+    def reduce(self, device: torch.device) -> dict[str, float]:
         """Give the means over all processes, and begin anew; every process must call it.
 
         Name to mean; not a number where there was no image.
@@ -202,10 +202,10 @@ def sgd(groups: Groups, weight_decay: float) -> Optimizer:
     return torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay)
 
 
-OPTIMISERS: dict[str, Callable[[Groups, float], Optimizer]] = {make.__name__: make for make in (adamw, adam, sgd)}
+OPTIMIZERS: dict[str, Callable[[Groups, float], Optimizer]] = {make.__name__: make for make in (adamw, adam, sgd)}
 
 
-def idle_weight(network: nn.Module) -> nn.Parameter | None:
+def make_idle_weight(network: nn.Module) -> nn.Parameter | None:
     """Give a network that has no weights one that changes nothing: a baseline goes through a run like the others.
 
     To be added, times zero, to the loss; None where the network has weights.
@@ -213,17 +213,17 @@ def idle_weight(network: nn.Module) -> nn.Parameter | None:
     return None if any(True for _ in network.parameters()) else torch.nn.Parameter(torch.zeros(()))
 
 
-def schedule_of(recipe: TrainRecipe, optimiser: Optimizer, steps: int) -> LRScheduler:
+def make_schedule(recipe: TrainRecipe, optimizer: Optimizer, steps: int) -> LRScheduler:
     """Build the schedule of a recipe."""
     cycle = max(1, round(recipe.cycle_epochs * steps / recipe.epochs))
-    return schedules()[recipe.schedule].build(optimiser, Course(steps, cycle, recipe.cycle_growth))
+    return schedules()[recipe.schedule].build(optimizer, ScheduleSteps(steps, cycle, recipe.cycle_growth))
 
 
-MOST_BYTES = 1 << 30  # of the maps that one kind of encoder remembers
-MOST_MEMORIES = 2  # kinds of encoders
+MAX_CACHE_BYTES = 1 << 30  # of the maps that one kind of encoder remembers
+MAX_CACHES = 2  # kinds of encoders
 
 
-def sees_the_same(recipe: TrainRecipe) -> bool:
+def has_constant_inputs(recipe: TrainRecipe) -> bool:
     """Say whether a frozen encoder sees the same of an image in every epoch.
 
     False where it learns, or images are varied or mixed.
@@ -231,10 +231,10 @@ def sees_the_same(recipe: TrainRecipe) -> bool:
     asked = recipe.classification
     if asked is None or not asked.freeze_encoder or asked.mixup or asked.cutmix or asked.adaptation.method != "none":
         return False
-    return recipe.augmentation.is_still
+    return recipe.augmentation.is_off
 
 
-def remember(encoder: nn.Module, most_bytes: int = MOST_BYTES) -> None:
+def cache_encoder(encoder: nn.Module, most_bytes: int = MAX_CACHE_BYTES) -> None:
     """Let an encoder that does not learn look at each image once; other images are looked at as before.
 
     Only the deepest map is given then, which is what classifiers decide from. Encoders of the same weights, such as
@@ -244,11 +244,11 @@ def remember(encoder: nn.Module, most_bytes: int = MOST_BYTES) -> None:
     ``encoder``: float (batch, 3, row, column) to a list of maps, the deepest last; in evaluation mode, without
     gradients. Its weights must not change once it has looked.
     """
-    look, found_once = encoder.forward, list[_Memory]()
+    look, found_once = encoder.forward, list[_EncoderCache]()
 
     def seen(images: Tensor) -> list[Tensor]:
         if not found_once:  # a run that is gone on with gets its weights after it is built
-            found_once.append(_memory_of(encoder, most_bytes))
+            found_once.append(_find_cache(encoder, most_bytes))
         memory = found_once[0]
         if images.device.type != "cpu" or (torch.is_grad_enabled() and images.requires_grad):
             return cast("list[Tensor]", look(images))
@@ -260,33 +260,33 @@ def remember(encoder: nn.Module, most_bytes: int = MOST_BYTES) -> None:
             found = cast("list[Tensor]", look(images[new]))[-1]
         fresh = dict(zip((keys[place] for place in new), found, strict=True))
         for key, one in fresh.items():
-            memory.keep(key, one)
+            memory.add(key, one)
         return [torch.stack([fresh[key] if key in fresh else memory.known[key] for key in keys])]
 
     encoder.forward = seen  # no weight gets another name by it
 
 
-def recall(encoder: nn.Module) -> None:
+def reuse_encoder_cache(encoder: nn.Module) -> None:
     """Let an encoder use what others of the same weights remember, where there are such; else it looks as before."""
-    if _digest(encoder) in _MEMORIES:
-        remember(encoder)
+    if _digest(encoder) in _ENCODER_CACHES:
+        cache_encoder(encoder)
 
 
-def forget() -> None:
+def clear_encoder_caches() -> None:
     """Let go of all that encoders remember; those that still look begin anew."""
-    for memory in _MEMORIES.values():
+    for memory in _ENCODER_CACHES.values():
         memory.clear()
-    _MEMORIES.clear()
+    _ENCODER_CACHES.clear()
 
 
-class _Memory:
+class _EncoderCache:
     """What an encoder saw: digest of an image to its deepest map."""
 
     def __init__(self, most_bytes: int) -> None:
         self.known: dict[bytes, Tensor] = {}
         self._most, self._bytes = most_bytes, 0
 
-    def keep(self, key: bytes, one: Tensor) -> None:
+    def add(self, key: bytes, one: Tensor) -> None:
         """Keep a map, where there is room."""
         if self._bytes + one.nbytes <= self._most:
             self.known[key] = one.clone()
@@ -298,16 +298,16 @@ class _Memory:
         self._bytes = 0
 
 
-_MEMORIES: dict[bytes, _Memory] = {}  # by what the encoder is; the one asked for last stands last
+_ENCODER_CACHES: dict[bytes, _EncoderCache] = {}  # by what the encoder is; the one asked for last stands last
 
 
-def _memory_of(encoder: nn.Module, most_bytes: int) -> _Memory:
+def _find_cache(encoder: nn.Module, most_bytes: int) -> _EncoderCache:
     """Find what encoders like this one saw, or begin anew; the oldest is forgotten."""
     digest = _digest(encoder)
-    memory = _MEMORIES.pop(digest, None) or _Memory(most_bytes)
-    _MEMORIES[digest] = memory
-    while len(_MEMORIES) > MOST_MEMORIES:
-        del _MEMORIES[next(iter(_MEMORIES))]
+    memory = _ENCODER_CACHES.pop(digest, None) or _EncoderCache(most_bytes)
+    _ENCODER_CACHES[digest] = memory
+    while len(_ENCODER_CACHES) > MAX_CACHES:
+        del _ENCODER_CACHES[next(iter(_ENCODER_CACHES))]
     return memory
 
 

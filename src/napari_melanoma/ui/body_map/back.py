@@ -6,49 +6,51 @@ from qtpy.QtGui import QPainterPath
 
 from napari_melanoma.ui.body_map.outlines import (
     RIGHT,
-    Drawing,
-    Part,
-    Region,
-    Shape,
-    both_sides,
+    BodyDrawing,
+    BodyPart,
+    BodyRegion,
+    SiteShape,
+    add_mirror_image,
+    body_edge,
     curve,
-    ear,
-    edge,
-    fingers,
-    lines,
-    middle,
-    mirrored,
-    occiput,
-    oval,
-    sleeve,
-    symmetrical,
-    together,
-    trunk,
+    draw_lines,
+    ear_outline,
+    ellipse,
+    finger_outlines,
+    limb_segment,
+    midline_regions,
+    mirror_path,
+    occiput_outline,
+    paired_regions,
+    trunk_outline,
+    unite_paths,
 )
 
 _FOOT = "26.8,388 28.8,391.4 31.8,394.4 32.4,396.8 29.4,398.2 25.8,399 21,400.2 16.8,398.8 15.4,394.4 15.8,390"
 
 
-def back() -> Drawing:
+def draw_back() -> BodyDrawing:
     """Draw the back.
 
     400 high; the patient's right is where x is positive.
     """
-    outline = trunk(_FOOT)
-    whole = together(outline, *fingers(), *(mirrored(finger) for finger in fingers()))
-    sites = [*_midline(), *both_sides([*_torso(), *_arm(), *_leg()], RIGHT)]
-    ears = symmetrical(ear())
+    outline = trunk_outline(_FOOT)
+    whole = unite_paths(outline, *finger_outlines(), *(mirror_path(finger) for finger in finger_outlines()))
+    sites = [*_midline(), *paired_regions([*_torso(), *_arm(), *_leg()], RIGHT)]
+    ears = add_mirror_image(ear_outline())
     parts = (
-        Part(whole, tuple(sites), edge(_FOOT)),
-        Part(ears, tuple(both_sides([("ear", ear())], RIGHT)), ears),
-        Part(occiput(), tuple(middle(("scalp", occiput()))), occiput()),
+        BodyPart(whole, tuple(sites), body_edge(_FOOT)),
+        BodyPart(ears, tuple(paired_regions([("ear", ear_outline())], RIGHT)), ears),
+        BodyPart(occiput_outline(), tuple(midline_regions(("scalp", occiput_outline()))), occiput_outline()),
     )
-    return Drawing("back", "Back", parts, lines(), symmetrical(_creases()), ("left", "right"), is_detail=False)
+    return BodyDrawing(
+        "back", "Back", parts, draw_lines(), add_mirror_image(_creases()), ("left", "right"), is_detail=False
+    )
 
 
 def _creases() -> QPainterPath:
     """Shoulder blade, dimples, fold between the buttocks, hollow of the knee, calf, tendon of the heel, knuckles."""
-    return lines(
+    return draw_lines(
         "0,193 0.1,203 0,213.4",
         "0.3,196 0.3,212",
         "9.4,83 10.6,94 14.6,106.6 20.6,115.4 25.6,112.4 29.6,102",
@@ -68,15 +70,17 @@ def _creases() -> QPainterPath:
     )
 
 
-def _midline() -> list[Region]:
+def _midline() -> list[BodyRegion]:
     """What lies on the midline."""
     nape = curve("-30,40 30,40", "30,62 18,65.6 8,67.8 0,70.4 -8,67.8 -18,65.6 -30,62")
     upper = curve("-4.2,60 4.2,60", "4.2,60 3.8,100 3.8,131", "3.8,131 -3.8,131", "-3.8,131 -3.8,100 -4.2,60")
     lower = curve("-3.8,120 3.8,120", "3.8,120 4,160 5.6,186", "0,190 -5.6,186", "-5.6,186 -4,160 -3.8,120")
-    return middle(("perianal", oval((0, 208), 7.6, 13)), ("nape", nape), ("upper back", upper), ("lower back", lower))
+    return midline_regions(
+        ("perianal", ellipse((0, 208), 7.6, 13)), ("nape", nape), ("upper back", upper), ("lower back", lower)
+    )
 
 
-def _torso() -> list[Shape]:
+def _torso() -> list[SiteShape]:
     """Shoulder, back and buttock where x is positive."""
     shoulder = curve(
         "8,67.8 18,69.6 28,73.2 36,79.6 38.6,90 37,100 34,108",
@@ -96,25 +100,25 @@ def _torso() -> list[Shape]:
     ]
 
 
-def _arm() -> list[Shape]:
+def _arm() -> list[SiteShape]:
     """From the shoulder to the fingers."""
     knuckles = curve("60,224.6 68,226 74,228.4 80,228.6 85,226.6 83.4,218 81.6,209 90,200", "40,190 40,224.6")
     return [
-        ("elbow", sleeve((53.4, 145), (57.4, 161.4), 14, 1.6)),
-        ("wrist", sleeve((69.9, 199.4), (72.6, 208.6), 11, 1.2)),
-        ("upper arm", sleeve((40, 90), (55.4, 153), 26)),
-        ("forearm", sleeve((55.4, 153), (71.2, 204), 18)),
+        ("elbow", limb_segment((53.4, 145), (57.4, 161.4), 14, 1.6)),
+        ("wrist", limb_segment((69.9, 199.4), (72.6, 208.6), 11, 1.2)),
+        ("upper arm", limb_segment((40, 90), (55.4, 153), 26)),
+        ("forearm", limb_segment((55.4, 153), (71.2, 204), 18)),
         ("hand", knuckles),
         ("finger", curve("60,200 110,200", "110,260 60,260")),
     ]
 
 
-def _leg() -> list[Shape]:
+def _leg() -> list[SiteShape]:
     """From the buttock to the heel."""
     return [
-        ("knee", sleeve((20, 277.4), (20.6, 305.4), 19.8, 3)),
-        ("ankle", sleeve((21.2, 367), (21.4, 385), 18, 2)),
-        ("thigh", sleeve((20, 190), (20, 291), 20)),
-        ("lower leg", sleeve((20, 291), (21, 376), 19)),
-        ("foot", sleeve((21, 376), (22, 410), 20)),
+        ("knee", limb_segment((20, 277.4), (20.6, 305.4), 19.8, 3)),
+        ("ankle", limb_segment((21.2, 367), (21.4, 385), 18, 2)),
+        ("thigh", limb_segment((20, 190), (20, 291), 20)),
+        ("lower leg", limb_segment((20, 291), (21, 376), 19)),
+        ("foot", limb_segment((21, 376), (22, 410), 20)),
     ]

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QPointF, QRectF, QSizeF
 from qtpy.QtGui import QColor, QImage, QPainter, QTransform
 
-from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
-from napari_melanoma.ui.body_map.back import back
-from napari_melanoma.ui.body_map.front import front
-from napari_melanoma.ui.body_map.head import face, mouth
-from napari_melanoma.ui.body_map.limbs import hands, soles, toes
-from napari_melanoma.ui.body_map.outlines import LEFT, MIDLINE, RIGHT, Drawing, Place, Point, Region
+from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
+from napari_melanoma.ui.body_map.back import draw_back
+from napari_melanoma.ui.body_map.front import draw_front
+from napari_melanoma.ui.body_map.head import draw_face, draw_mouth
+from napari_melanoma.ui.body_map.limbs import draw_hands, draw_soles, draw_toes
+from napari_melanoma.ui.body_map.outlines import LEFT, MIDLINE, RIGHT, BodyDrawing, BodyRegion, Point, SiteKey
 
 WIDTH, HEIGHT = 340.0, 516.0
 # Of the width of a drawing, for a whole body and for a detail: how far the middle reaches, and where a side is meant.
-MIDDLE, ASIDE = (0.02, 0.08), (0.045, 0.18)
-PREFERRED = (
+MIDLINE_SHARES, SIDE_SHARES = (0.02, 0.08), (0.045, 0.18)
+DRAWING_PREFERENCE = (
     "face",
     "mouth",
     "hands",
@@ -34,25 +34,25 @@ PREFERRED = (
 
 
 @dataclass(frozen=True)
-class Spot:
+class ChartSpot:
     """A region in one of the drawings of the sheet."""
 
     drawing: str
-    region: Region
+    region: BodyRegion
     anchor: QPointF
 
     @property
-    def place(self) -> Place:
+    def body_site(self) -> SiteKey:
         """Site and laterality."""
-        return self.region.place
+        return self.region.body_site
 
-    def on(self, laterality: str) -> Spot:
+    def with_laterality(self, laterality: str) -> ChartSpot:
         """Give the same spot, said to be on a side."""
         return replace(self, region=replace(self.region, laterality=laterality))
 
 
 @dataclass(frozen=True)
-class Fit:
+class ChartTransform:
     """How the sheet lies in a widget: in its middle, as large as it can be."""
 
     scale: float
@@ -74,63 +74,67 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Chart:
+class BodyChart:
     """Drawings on a sheet, in its own units: at full size one is a pixel."""
 
-    drawings: tuple[Drawing, ...]
+    drawings: tuple[BodyDrawing, ...]
     size: QSizeF
 
-    def fit(self, width: float, height: float) -> Fit:
+    def fit(self, width: float, height: float) -> ChartTransform:
         """Fit the sheet into a widget.
 
         ``width``, ``height``: in pixels.
         """
         scale = max(min(width / self.size.width(), height / self.size.height()), 1e-3)
         size = self.size * scale
-        return Fit(scale, QPointF((width - size.width()) / 2, (height - size.height()) / 2))
+        return ChartTransform(scale, QPointF((width - size.width()) / 2, (height - size.height()) / 2))
 
-    def at(self, point: QPointF) -> Spot | None:
+    def find_spot(self, point: QPointF) -> ChartSpot | None:
         """Say what is at a point.
 
         None where there is no body. A broad site that a body has once is left or right where the point is.
         """
         for drawing in self.drawings:
-            region = drawing.at(point) if drawing.frame.contains(point) else None
+            region = drawing.find_region(point) if drawing.frame.contains(point) else None
             if region is not None:
-                spot = self.spots[drawing.name, *region.place]
-                return spot.on(_side(drawing, point)) if region.site in BROAD else spot
+                spot = self.spots[drawing.name, *region.body_site]
+                return spot.with_laterality(_side(drawing, point)) if region.site in BROAD_SITES else spot
         return None
 
-    def spot_of(self, site: str, laterality: str) -> Spot | None:
+    def find_site(self, site: str, laterality: str) -> ChartSpot | None:
         """Say where a mark for a place stands.
 
         None where the place is not known well enough, such as an arm of which nobody says which.
         """
-        word = WHOLE_REGIONS.get(site, site)
+        word = REGION_SITES.get(site, site)
         side = MIDLINE if laterality in ("", UNKNOWN) else laterality
-        found = [self.spots.get((name, word, side)) for name in PREFERRED]
-        if word in ALWAYS_MIDDLE and laterality in (LEFT, RIGHT):
-            found += [self._aside((name, word, MIDLINE), laterality) for name in PREFERRED]
+        found = [self.spots.get((name, word, side)) for name in DRAWING_PREFERENCE]
+        if word in MIDLINE_SITES and laterality in (LEFT, RIGHT):
+            found += [self._spot_on_side((name, word, MIDLINE), laterality) for name in DRAWING_PREFERENCE]
         return next((spot for spot in found if spot is not None), None)
 
-    def _aside(self, key: tuple[str, str, str], laterality: str) -> Spot | None:
+    def _spot_on_side(self, key: tuple[str, str, str], laterality: str) -> ChartSpot | None:
         """A site of the midline, with its anchor on one side where it reaches so far."""
         spot = self.spots.get(key)
         if spot is None:
             return None
         drawing = next(each for each in self.drawings if each.name == spot.drawing)
-        step = ASIDE[drawing.is_detail] * drawing.frame.width() * (1 if drawing.sides[1:] == (laterality,) else -1)
+        step = (
+            SIDE_SHARES[drawing.is_detail] * drawing.frame.width() * (1 if drawing.sides[1:] == (laterality,) else -1)
+        )
         points = (QPointF(spot.anchor.x() + share * step, spot.anchor.y()) for share in (1.0, 0.5))
-        reached = (point for point in points if (there := drawing.at(point)) and there.place == spot.place)
-        return replace(spot, anchor=next(reached, spot.anchor)).on(laterality)
+        reached = (
+            point for point in points if (there := drawing.find_region(point)) and there.body_site == spot.body_site
+        )
+        return replace(spot, anchor=next(reached, spot.anchor)).with_laterality(laterality)
 
-    def beside(self, spot: Spot, direction: Point) -> Spot:
+    def find_neighbor(self, spot: ChartSpot, direction: Point) -> ChartSpot:
         """Go from one region to the next.
 
         Returns the nearest that lies that way, counting twice what it lies aside; the same one where there is none.
         """
 
-        def far(other: Spot) -> float:
+        def far(other: ChartSpot) -> float:
             away = other.anchor - spot.anchor
             ahead = away.x() * direction[0] + away.y() * direction[1]
             aside = abs(away.x() * direction[1]) + abs(away.y() * direction[0])
@@ -140,55 +144,55 @@ class Chart:
         return nearest if far(nearest) < inf else spot
 
     @cached_property
-    def spots(self) -> dict[tuple[str, str, str], Spot]:
+    def spots(self) -> dict[tuple[str, str, str], ChartSpot]:
         """Each region: by drawing, site and laterality."""
-        return {(spot.drawing, *spot.place): spot for drawing in self.drawings for spot in _spots(drawing)}
+        return {(spot.drawing, *spot.body_site): spot for drawing in self.drawings for spot in _spots(drawing)}
 
 
 @lru_cache(maxsize=1)
-def chart() -> Chart:
+def get_chart() -> BodyChart:
     """Lay the sheet out."""
     rooms = (
-        (front(), QRectF(4, 20, 160, 350)),
-        (back(), QRectF(176, 20, 160, 350)),
-        (face(), QRectF(4, 396, 88, 116)),
-        (toes(), QRectF(95, 396, 42, 44)),
-        (mouth(), QRectF(94, 472, 40, 28)),
-        (hands(), QRectF(142, 396, 108, 98)),
-        (soles(), QRectF(262, 396, 74, 98)),
+        (draw_front(), QRectF(4, 20, 160, 350)),
+        (draw_back(), QRectF(176, 20, 160, 350)),
+        (draw_face(), QRectF(4, 396, 88, 116)),
+        (draw_toes(), QRectF(95, 396, 42, 44)),
+        (draw_mouth(), QRectF(94, 472, 40, 28)),
+        (draw_hands(), QRectF(142, 396, 108, 98)),
+        (draw_soles(), QRectF(262, 396, 74, 98)),
     )
-    return Chart(tuple(_fitted(drawing, room) for drawing, room in rooms), QSizeF(WIDTH, HEIGHT))
+    return BodyChart(tuple(_fit_drawing(drawing, room) for drawing, room in rooms), QSizeF(WIDTH, HEIGHT))
 
 
-def _side(drawing: Drawing, point: QPointF) -> str:
+def _side(drawing: BodyDrawing, point: QPointF) -> str:
     """On which side of the patient a point is."""
     away = (point.x() - drawing.frame.center().x()) / drawing.frame.width()
-    if abs(away) < MIDDLE[drawing.is_detail] or not drawing.sides:
+    if abs(away) < MIDLINE_SHARES[drawing.is_detail] or not drawing.sides:
         return MIDLINE
     return drawing.sides[int(away > 0)]
 
 
-def _fitted(drawing: Drawing, room: QRectF) -> Drawing:
+def _fit_drawing(drawing: BodyDrawing, room: QRectF) -> BodyDrawing:
     """Scale a drawing into a rectangle, at the top and in the middle of it."""
     frame = drawing.frame
     scale = min(room.width() / frame.width(), room.height() / frame.height())
     by = QTransform.fromTranslate(room.center().x(), room.y()).scale(scale, scale)
     by.translate(-frame.center().x(), -frame.y())
-    return drawing.moved(by)
+    return drawing.transformed(by)
 
 
-def _spots(drawing: Drawing) -> Iterator[Spot]:
+def _spots(drawing: BodyDrawing) -> Iterator[ChartSpot]:
     """Give the regions of a drawing, each once."""
-    first = {region.place: region for region in reversed(list(drawing.regions))}
-    for place, anchor in anchors(drawing).items():
-        yield Spot(drawing.name, first[place], anchor)
+    first = {region.body_site: region for region in reversed(list(drawing.regions))}
+    for place, anchor in find_anchors(drawing).items():
+        yield ChartSpot(drawing.name, first[place], anchor)
 
 
-DEEP = 0.75  # of the most that a point of a region is away from its border: well inside
-NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+INSIDE_SHARE = 0.75  # of the most that a point of a region is away from its border: well inside
+NEIGHBOR_OFFSETS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
-def anchors(drawing: Drawing) -> dict[Place, QPointF]:
+def find_anchors(drawing: BodyDrawing) -> dict[SiteKey, QPointF]:
     """Find a point in each site of a drawing.
 
     Site and laterality to a point in the coordinates of the drawing, in the middle of what is well inside; in the order
@@ -196,8 +200,8 @@ def anchors(drawing: Drawing) -> dict[Place, QPointF]:
     """
     scale = 2.0 if drawing.is_detail else 1.0  # pixels for a unit of the sheet: details have small sites
     frame = drawing.frame
-    places = list(dict.fromkeys(region.place for region in drawing.regions))
-    found = _deepest(_painted(drawing, places, scale))
+    places = list(dict.fromkeys(region.body_site for region in drawing.regions))
+    found = _find_inner_pixels(_paint_labels(drawing, places, scale))
     return {
         place: QPointF((column + 0.5) / scale + frame.x() - 1, (row + 0.5) / scale + frame.y() - 1)
         for number, place in enumerate(places, start=1)
@@ -206,7 +210,7 @@ def anchors(drawing: Drawing) -> dict[Place, QPointF]:
     }
 
 
-def _painted(drawing: Drawing, places: list[Place], scale: float) -> NDArray[np.int32]:
+def _paint_labels(drawing: BodyDrawing, places: list[SiteKey], scale: float) -> NDArray[np.int32]:
     """Paint the number of its place, counted from 1, into each pixel; a margin of one unit is 0: (row, column)."""
     frame = drawing.frame
     picture = QImage(int(frame.width() * scale) + 4, int(frame.height() * scale) + 4, QImage.Format.Format_RGB32)
@@ -217,7 +221,7 @@ def _painted(drawing: Drawing, places: list[Place], scale: float) -> NDArray[np.
     for part in drawing.parts:
         painter.setClipPath(part.path)
         for region in reversed(part.regions):
-            painter.fillPath(region.shape, QColor(places.index(region.place) + 1))
+            painter.fillPath(region.shape, QColor(places.index(region.body_site) + 1))
     painter.end()
     return _pixels(picture)
 
@@ -231,14 +235,14 @@ def _pixels(picture: QImage) -> NDArray[np.int32]:
     return (words[:, : picture.width()] & 0xFFFFFF).astype(np.int32)
 
 
-def _deepest(labels: NDArray[np.int32]) -> dict[int, tuple[int, int]]:
+def _find_inner_pixels(labels: NDArray[np.int32]) -> dict[int, tuple[int, int]]:
     """Give for each label a pixel well inside, near the middle of such: (row, column)."""
     depth, kept = np.zeros(labels.shape, np.int32), labels > 0
-    same = [labels[1:-1, 1:-1] == labels[1 + a : a - 1 or None, 1 + b : b - 1 or None] for a, b in NEIGHBOURS]
+    same = [labels[1:-1, 1:-1] == labels[1 + a : a - 1 or None, 1 + b : b - 1 or None] for a, b in NEIGHBOR_OFFSETS]
     while kept.any():
         depth[kept] += 1
         inner = kept[1:-1, 1:-1].copy()
-        for alike, (a, b) in zip(same, NEIGHBOURS, strict=True):
+        for alike, (a, b) in zip(same, NEIGHBOR_OFFSETS, strict=True):
             inner &= alike & kept[1 + a : a - 1 or None, 1 + b : b - 1 or None]
         kept = np.zeros_like(kept)
         kept[1:-1, 1:-1] = inner
@@ -248,19 +252,19 @@ def _deepest(labels: NDArray[np.int32]) -> dict[int, tuple[int, int]]:
     found = {}
     for number, mine in zip(numbers, np.split(order, starts[1:]), strict=True):
         depths = depth[rows[mine], columns[mine]]
-        inside = mine[depths >= DEEP * depths.max()]
+        inside = mine[depths >= INSIDE_SHARE * depths.max()]
         away = (rows[inside] - rows[inside].mean()) ** 2 + (columns[inside] - columns[inside].mean()) ** 2
         nearest = inside[np.argmin(away)]
         found[int(number)] = int(rows[nearest]), int(columns[nearest])
     return found
 
 
-NOWHERE: Place = ("", "")
+NO_SITE: SiteKey = ("", "")
 # Sites of which a body has one; where they are broad, a click says on which side it was.
-ALWAYS_MIDDLE = ("scalp", "forehead", "face", "nose", "lip", "chin", "nape", "mouth", "genital", "perianal")
-BROAD = ("scalp", "forehead", "face", "lip", "chin", "nape")
+MIDLINE_SITES = ("scalp", "forehead", "face", "nose", "lip", "chin", "nape", "mouth", "genital", "perianal")
+BROAD_SITES = ("scalp", "forehead", "face", "lip", "chin", "nape")
 # What a mark for a whole region is put beside; the others are in too many places for that.
-WHOLE_REGIONS = {
+REGION_SITES = {
     "head/neck": "face",
     "upper extremity": "upper arm",
     "lower extremity": "thigh",
@@ -270,9 +274,9 @@ WHOLE_REGIONS = {
 }
 
 
-def words() -> tuple[str, ...]:
+def list_site_words() -> tuple[str, ...]:
     """Give every word for a place: each body site with the places within it after it."""
-    sites, within = taxonomy("site"), taxonomy("sub_site")
+    sites, within = load_taxonomy("site"), load_taxonomy("sub_site")
     return tuple(
         word
         for site in sites.words
@@ -281,18 +285,18 @@ def words() -> tuple[str, ...]:
     )
 
 
-def columns_of(word: str) -> tuple[str, str]:
+def site_columns(word: str) -> tuple[str, str]:
     """Say what stands in the table for a place.
 
     Cells of ``site`` and ``sub_site``; "" where nothing is known.
     """
-    within = taxonomy("sub_site")
+    within = load_taxonomy("sub_site")
     if word in within.words and word != UNKNOWN:
         return within.parent(word), word
     return ("", "") if word == UNKNOWN else (word, "")
 
 
-def word_of(site: str, sub_site: str) -> str:
+def site_word(site: str, sub_site: str) -> str:
     """Say which place the cells of a table mean.
 
     Returns the narrower of the two; "" where neither is known.
@@ -300,28 +304,28 @@ def word_of(site: str, sub_site: str) -> str:
     return next((word for word in (sub_site, site) if word not in ("", UNKNOWN)), "")
 
 
-def title(word: str, laterality: str = "") -> str:
+def site_title(word: str, laterality: str = "") -> str:
     """Say a place as people do.
 
     Such as ``Left forearm`` or ``Chest, midline``.
     """
     if word in ("", UNKNOWN):
         return "Site unknown"
-    words = next((known for name in ("sub_site", "site") if word in (known := taxonomy(name)).words), None)
+    words = next((known for name in ("sub_site", "site") if word in (known := load_taxonomy(name)).words), None)
     said = words.title(word) if words else word
     if laterality in (LEFT, RIGHT):
         return f"{laterality.capitalize()} {said[0].lower()}{said[1:]}"
-    return f"{said}, midline" if laterality == MIDLINE and word not in ALWAYS_MIDDLE else said
+    return f"{said}, midline" if laterality == MIDLINE and word not in MIDLINE_SITES else said
 
 
-def is_within(place: Place, whole: Place) -> bool:
+def is_site_within(body_site: SiteKey, whole: SiteKey) -> bool:
     """Tell whether a place of the chart is one that was chosen, or belongs to it.
 
     False for what is not known.
     """
-    (word, laterality), (wanted, side) = place, whole
-    one_sided = side not in ("", UNKNOWN) and word not in ALWAYS_MIDDLE
+    (word, laterality), (wanted, side) = body_site, whole
+    one_sided = side not in ("", UNKNOWN) and word not in MIDLINE_SITES
     if wanted in ("", UNKNOWN) or (one_sided and side != laterality):
         return False
-    site = taxonomy("sub_site").parent(word)
-    return wanted == word or taxonomy("site").within(site, wanted)
+    site = load_taxonomy("sub_site").parent(word)
+    return wanted == word or load_taxonomy("site").is_within(site, wanted)

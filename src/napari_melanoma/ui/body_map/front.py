@@ -6,25 +6,25 @@ from qtpy.QtGui import QPainterPath
 
 from napari_melanoma.ui.body_map.outlines import (
     LEFT,
-    Drawing,
-    Part,
-    Region,
-    Shape,
-    both_sides,
+    BodyDrawing,
+    BodyPart,
+    BodyRegion,
+    SiteShape,
+    add_mirror_image,
+    body_edge,
     capsule,
     curve,
-    ear,
-    edge,
-    fingers,
-    head,
-    lines,
-    middle,
-    mirrored,
-    oval,
-    sleeve,
-    symmetrical,
-    together,
-    trunk,
+    draw_lines,
+    ear_outline,
+    ellipse,
+    finger_outlines,
+    head_outline,
+    limb_segment,
+    midline_regions,
+    mirror_path,
+    paired_regions,
+    trunk_outline,
+    unite_paths,
 )
 
 _FOOT = "27.6,389 31.6,393.4 34.2,397 32.6,399.4 24,399.6 17.6,398.6 16.2,393"
@@ -37,38 +37,46 @@ _TOES = (
 )
 
 
-def front() -> Drawing:
+def draw_front() -> BodyDrawing:
     """Draw the front.
 
     400 high; the patient's left is where x is positive.
     """
-    outline = trunk(_FOOT)
-    tips = [*fingers(), *(capsule(*toe) for toe in _TOES)]
-    whole = together(outline, *tips, *(mirrored(tip) for tip in tips))
-    sites = [*_midline(), *both_sides([*_torso(), *_arm(), *_leg()], LEFT)]
-    ears = symmetrical(ear())
+    outline = trunk_outline(_FOOT)
+    tips = [*finger_outlines(), *(capsule(*toe) for toe in _TOES)]
+    whole = unite_paths(outline, *tips, *(mirror_path(tip) for tip in tips))
+    sites = [*_midline(), *paired_regions([*_torso(), *_arm(), *_leg()], LEFT)]
+    ears = add_mirror_image(ear_outline())
     parts = (
-        Part(whole, tuple(sites), edge(_FOOT)),
-        Part(ears, tuple(both_sides([("ear", ear())], LEFT)), ears),
-        Part(head(), tuple(_head()), head()),
+        BodyPart(whole, tuple(sites), body_edge(_FOOT)),
+        BodyPart(ears, tuple(paired_regions([("ear", ear_outline())], LEFT)), ears),
+        BodyPart(head_outline(), tuple(_head()), head_outline()),
     )
-    return Drawing(
-        "front", "Front", parts, symmetrical(_lines()), symmetrical(_creases()), ("right", "left"), is_detail=False
+    return BodyDrawing(
+        "front",
+        "Front",
+        parts,
+        add_mirror_image(_lines()),
+        add_mirror_image(_creases()),
+        ("right", "left"),
+        is_detail=False,
     )
 
 
 def _lines() -> QPainterPath:
     """What one sees from afar: the face, the nipples, the navel."""
-    face = lines(
+    face = draw_lines(
         *("4.2,22.2 8,20.6 13,21.8", "4.6,26.6 8.4,25 12.4,26.6", "4.6,26.6 8.6,28 12.4,26.6"),
         *("2.2,27 2.6,33 3.8,36.6 1.4,38", "0,43.7 3,43.3 6,43.4", "0,46.9 1.8,46.8 3.4,46.2"),
     )
-    return together(face, oval((8.5, 26.6), 1.1, 1.1), oval((18.6, 105), 1.8, 1.8), oval((0, 165), 1.7, 2.8))
+    return unite_paths(
+        face, ellipse((8.5, 26.6), 1.1, 1.1), ellipse((18.6, 105), 1.8, 1.8), ellipse((0, 165), 1.7, 2.8)
+    )
 
 
 def _creases() -> QPainterPath:
     """What one sees from near: collar bone, ribs, groin, kneecap, shin, ankle, palm, nails of the toes."""
-    return lines(
+    return draw_lines(
         "3.4,69.8 9,71.8 20,71.6 29,75 34.6,79.6",
         "9.6,57.4 8,62.6 4.2,68.6",
         "5,128 12,136.6 21,142",
@@ -87,23 +95,23 @@ def _creases() -> QPainterPath:
     )
 
 
-def _head() -> list[Region]:
+def _head() -> list[BodyRegion]:
     """The head as a whole; it has a drawing of its own."""
     hairline = "-30,18 -17.6,16.6 -11,10.4 0,8.6 11,10.4 17.6,16.6 30,18"
     brows = "-30,22.6 -12,21.2 0,22.8 12,21.2 30,22.6"
     scalp, forehead = (curve(edge, "30,-9 -30,-9") for edge in (hairline, brows))
-    return middle(("scalp", scalp), ("forehead", forehead), ("face", head()))
+    return midline_regions(("scalp", scalp), ("forehead", forehead), ("face", head_outline()))
 
 
-def _midline() -> list[Region]:
+def _midline() -> list[BodyRegion]:
     """What lies on the midline of the trunk."""
     sternum = curve("-4.6,67 4.6,67", "4.6,67 4.2,100 3.8,124", "0,127 -3.8,124")
     belly = curve("-3.8,123.6 3.8,123.6", "3.8,123.6 4.3,150 4.2,199", "-4.2,199 -4.3,150 -3.8,123.6")
     shield = curve("0,196.2 5.6,197.8 7.4,202.6 4.8,211 0,220 -4.8,211 -7.4,202.6 -5.6,197.8")
-    return middle(("genital", shield), ("chest", sternum), ("abdomen", belly))
+    return midline_regions(("genital", shield), ("chest", sternum), ("abdomen", belly))
 
 
-def _torso() -> list[Shape]:
+def _torso() -> list[SiteShape]:
     """Neck, shoulder and trunk where x is positive."""
     neck = curve("0,40 30,40", "30,62 13,61.4 7,66 0,68.6")
     armpit = curve("35.6,93 39.4,100 41.2,108 39.6,115 35.4,118 32.2,113 31.8,105 33,98")
@@ -123,27 +131,27 @@ def _torso() -> list[Shape]:
     ]
 
 
-def _arm() -> list[Shape]:
+def _arm() -> list[SiteShape]:
     """From the shoulder to the fingers."""
     knuckles = curve("60,226 69,227.4 76,229 83,227 84.6,218 82,209 90,200", "40,190 40,226")
     return [
-        ("elbow", sleeve((53.4, 145), (57.4, 161.4), 14, 1.6)),
-        ("wrist", sleeve((69.9, 199.4), (72.6, 208.6), 11, 1.2)),
-        ("upper arm", sleeve((40, 90), (55.4, 153), 26)),
-        ("forearm", sleeve((55.4, 153), (71.2, 204), 18)),
+        ("elbow", limb_segment((53.4, 145), (57.4, 161.4), 14, 1.6)),
+        ("wrist", limb_segment((69.9, 199.4), (72.6, 208.6), 11, 1.2)),
+        ("upper arm", limb_segment((40, 90), (55.4, 153), 26)),
+        ("forearm", limb_segment((55.4, 153), (71.2, 204), 18)),
         ("palm", knuckles),
         ("finger", curve("60,200 110,200", "110,260 60,260")),
     ]
 
 
-def _leg() -> list[Shape]:
+def _leg() -> list[SiteShape]:
     """From the groin to the toes."""
     toes = curve("10,395.4 20,395 28,395 33,392.6 40,388", "40,410 10,410")
     return [
-        ("knee", sleeve((20, 277.4), (20.6, 305.4), 19.8, 3)),
-        ("ankle", sleeve((21.2, 367), (21.4, 384), 18, 2)),
+        ("knee", limb_segment((20, 277.4), (20.6, 305.4), 19.8, 3)),
+        ("ankle", limb_segment((21.2, 367), (21.4, 384), 18, 2)),
         ("toe", toes),
-        ("thigh", sleeve((20, 190), (20, 291), 20)),
-        ("lower leg", sleeve((20, 291), (21, 376), 19)),
-        ("foot", sleeve((21, 376), (22, 410), 20)),
+        ("thigh", limb_segment((20, 190), (20, 291), 20)),
+        ("lower leg", limb_segment((20, 291), (21, 376), 19)),
+        ("foot", limb_segment((21, 376), (22, 410), 20)),
     ]

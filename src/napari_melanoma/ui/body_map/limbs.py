@@ -8,16 +8,16 @@ from qtpy.QtGui import QPainterPath, QTransform
 
 from napari_melanoma.ui.body_map.outlines import (
     LEFT,
-    Drawing,
-    Part,
+    BodyDrawing,
+    BodyPart,
     Point,
-    both_sides,
+    add_mirror_image,
     capsule,
     curve,
-    lines,
-    mirrored,
-    symmetrical,
-    together,
+    draw_lines,
+    mirror_path,
+    paired_regions,
+    unite_paths,
 )
 
 Digit = tuple[Point, Point, Point]  # root, tip, and the widths there
@@ -45,7 +45,7 @@ _TOES: tuple[Digit, ...] = (
 )
 
 
-def hands() -> Drawing:
+def draw_hands() -> BodyDrawing:
     """Draw the backs of both hands, fingers up.
 
     104 high; the patient's left is where x is positive.
@@ -55,18 +55,18 @@ def hands() -> Drawing:
     rest = curve("0,0 80,0", "80,120 0,120")
     hand = curve(f"{_LITTLE_SIDE} {_KNUCKLES} {_INDEX_SIDE} {_THUMB_SIDE}")
     skin = _both([hand, *(capsule(*finger) for finger in _FINGERS)])
-    rims = _both([lines(_LITTLE_SIDE, _INDEX_SIDE, _THUMB_SIDE), *(_rim(finger) for finger in _FINGERS)])
+    rims = _both([draw_lines(_LITTLE_SIDE, _INDEX_SIDE, _THUMB_SIDE), *(_rim(finger) for finger in _FINGERS)])
     nails = _both([_nail(finger, 0.62, 0.1) for finger in _FINGERS])
     parts = (
-        Part(skin, tuple(both_sides([("wrist", wrist), ("finger", knuckles), ("hand", rest)], LEFT)), rims),
-        Part(nails, tuple(both_sides([("nail", knuckles)], LEFT)), lines()),
+        BodyPart(skin, tuple(paired_regions([("wrist", wrist), ("finger", knuckles), ("hand", rest)], LEFT)), rims),
+        BodyPart(nails, tuple(paired_regions([("nail", knuckles)], LEFT)), draw_lines()),
     )
-    tendons = lines("24,52 26.6,66 29,78", "32.4,52 32.2,64 32,78", "40,54 37.4,66 35,78", "18.4,58 22.4,70 26,80")
-    creases = together(*(_joint(finger, place) for finger in _FINGERS for place in _JOINTS), tendons)
-    return Drawing("hands", "Hands", parts, lines(), symmetrical(creases))
+    tendons = draw_lines("24,52 26.6,66 29,78", "32.4,52 32.2,64 32,78", "40,54 37.4,66 35,78", "18.4,58 22.4,70 26,80")
+    creases = unite_paths(*(_joint(finger, place) for finger in _FINGERS for place in _JOINTS), tendons)
+    return BodyDrawing("hands", "Hands", parts, draw_lines(), add_mirror_image(creases))
 
 
-def soles() -> Drawing:
+def draw_soles() -> BodyDrawing:
     """Draw both soles, toes up.
 
     100 high; the patient's left is where x is positive.
@@ -74,17 +74,19 @@ def soles() -> Drawing:
     roots = curve("0,20.6 12,18.6 20,16.4 28,17.4 35,20.6 41,27 60,34", "60,-9 0,-9")
     rest = curve("0,0 60,0", "60,120 0,120")
     skin = _both([curve(_SOLE), *(capsule(*toe) for toe in _TOES)])
-    parts = (Part(skin, tuple(both_sides([("toe", roots), ("sole", rest)], LEFT)), symmetrical(curve(_SOLE))),)
-    creases = lines(
+    parts = (
+        BodyPart(skin, tuple(paired_regions([("toe", roots), ("sole", rest)], LEFT)), add_mirror_image(curve(_SOLE))),
+    )
+    creases = draw_lines(
         "11.4,41 20,46 29.6,44.6 36.6,38.6",
         "11.6,32 16.4,38 18,44",
         "21,56 25,66 25.4,76 22,86",
         "20.6,88.6 26.6,91.6 32.4,88.4",
     )
-    return Drawing("soles", "Soles", parts, lines(), symmetrical(creases))
+    return BodyDrawing("soles", "Soles", parts, draw_lines(), add_mirror_image(creases))
 
 
-def toes() -> Drawing:
+def draw_toes() -> BodyDrawing:
     """Draw the toes as seen from the front, for their nails.
 
     64 high; the patient's left is where x is positive.
@@ -96,18 +98,20 @@ def toes() -> Drawing:
     skin = _both([foot, *digits])
     nails = _both([_nail(toe, 0.66, -0.1) for toe in _TOES])
     parts = (
-        Part(skin, tuple(both_sides([("toe", roots), ("foot", rest)], LEFT)), lines()),
-        Part(nails, tuple(both_sides([("nail", rest)], LEFT)), lines()),
+        BodyPart(skin, tuple(paired_regions([("toe", roots), ("foot", rest)], LEFT)), draw_lines()),
+        BodyPart(nails, tuple(paired_regions([("nail", rest)], LEFT)), draw_lines()),
     )
-    tendons = lines(
+    tendons = draw_lines(
         "17.6,28 19,40 21,50", "25.6,28 25.6,40 25.4,50", "31.6,29 30.6,40 29.4,50", "36.4,32 34.6,42 33,50"
     )
-    return Drawing("toes", "Toes", parts, lines(), symmetrical(tendons)).moved(QTransform.fromScale(1, -1))
+    return BodyDrawing("toes", "Toes", parts, draw_lines(), add_mirror_image(tendons)).transformed(
+        QTransform.fromScale(1, -1)
+    )
 
 
 def _both(shapes: list[QPainterPath]) -> QPainterPath:
     """Put shapes and their mirror images into one."""
-    return together(*shapes, *(mirrored(shape) for shape in shapes))
+    return unite_paths(*shapes, *(mirror_path(shape) for shape in shapes))
 
 
 def _nail(digit: Digit, width: float, back: float) -> QPainterPath:

@@ -88,14 +88,14 @@ def capsule(start: Point, end: Point, widths: Point) -> QPainterPath:
     return curve([*near, *far])
 
 
-def oval(centre: Point, width: float, height: float) -> QPainterPath:
+def ellipse(center: Point, width: float, height: float) -> QPainterPath:
     """Draw an ellipse."""
     path = QPainterPath()
-    path.addEllipse(QPointF(*centre), width / 2, height / 2)
+    path.addEllipse(QPointF(*center), width / 2, height / 2)
     return path
 
 
-def mirrored(path: QPainterPath) -> QPainterPath:
+def mirror_path(path: QPainterPath) -> QPainterPath:
     """Give the mirror image on the other side of the midline.
 
     With each x negated; runs the other way round, so that what was drawn clockwise is so again.
@@ -103,18 +103,18 @@ def mirrored(path: QPainterPath) -> QPainterPath:
     return MIRROR.map(path).toReversed()
 
 
-def both_halves(half: Run) -> QPainterPath:
+def close_half_outline(half: Run) -> QPainterPath:
     """Close half an outline that begins and ends on the midline."""
     points = points_of(half)
     return curve(points[:-1] + [(-x, y) for x, y in reversed(points)][:-1])
 
 
-def symmetrical(path: QPainterPath) -> QPainterPath:
+def add_mirror_image(path: QPainterPath) -> QPainterPath:
     """Put a shape and its mirror image together."""
-    return together(path, mirrored(path))
+    return unite_paths(path, mirror_path(path))
 
 
-def together(*paths: QPainterPath) -> QPainterPath:
+def unite_paths(*paths: QPainterPath) -> QPainterPath:
     """Put closed shapes into one that covers what any of them covers.
 
     Holds the outlines as they are, all drawn in one direction.
@@ -126,7 +126,7 @@ def together(*paths: QPainterPath) -> QPainterPath:
     return whole
 
 
-def lines(*runs: Run) -> QPainterPath:
+def draw_lines(*runs: Run) -> QPainterPath:
     """Draw several open curves."""
     whole = QPainterPath()
     for run in runs:
@@ -140,7 +140,7 @@ def _is_clockwise(path: QPainterPath) -> bool:
     return sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairwise(points)) > 0
 
 
-def sleeve(start: Point, end: Point, half: float, bow: float = 0.0) -> QPainterPath:
+def limb_segment(start: Point, end: Point, half: float, bow: float = 0.0) -> QPainterPath:
     """Draw a piece of a limb: what lies between two cuts across its axis."""
     length = math.dist(start, end)
     along = ((end[0] - start[0]) / length, (end[1] - start[1]) / length)
@@ -182,17 +182,17 @@ _FINGERS = (
 _THUMB = ((79.4, 211), (92.4, 228.8), (6.2, 4))
 
 
-def head() -> QPainterPath:
+def head_outline() -> QPainterPath:
     """Draw the head without ears, as seen from the front."""
-    return both_halves(_HEAD)
+    return close_half_outline(_HEAD)
 
 
-def occiput() -> QPainterPath:
+def occiput_outline() -> QPainterPath:
     """Draw the head as seen from behind, where the neck hides the chin."""
-    return both_halves(_OCCIPUT)
+    return close_half_outline(_OCCIPUT)
 
 
-def ear() -> QPainterPath:
+def ear_outline() -> QPainterPath:
     """Draw an ear.
 
     Where x is positive; a part of it lies under the head.
@@ -200,7 +200,7 @@ def ear() -> QPainterPath:
     return curve(_EAR)
 
 
-def fingers() -> list[QPainterPath]:
+def finger_outlines() -> list[QPainterPath]:
     """Draw thumb and fingers.
 
     Where x is positive; their roots lie in the palm.
@@ -208,7 +208,7 @@ def fingers() -> list[QPainterPath]:
     return [capsule(*finger) for finger in (*_FINGERS, _THUMB)]
 
 
-def trunk(foot: str) -> QPainterPath:
+def trunk_outline(foot: str) -> QPainterPath:
     """Draw the body without head, fingers and toes.
 
     Symmetrical, one outline.
@@ -219,21 +219,21 @@ def trunk(foot: str) -> QPainterPath:
     return curve(*right, *left)
 
 
-def edge(foot: str) -> QPainterPath:
+def body_edge(foot: str) -> QPainterPath:
     """Draw what of the trunk's outline is an edge of the body: not where fingers begin, nor the neck under the head."""
     beside_thumb = _PALM.rpartition(" ")[0]
-    return symmetrical(
-        lines(_ARM_OUTSIDE, beside_thumb, f"{_PALM_INSIDE} {_ARM_INSIDE}", f"{_SIDE} {foot} {_LEG_INSIDE}")
+    return add_mirror_image(
+        draw_lines(_ARM_OUTSIDE, beside_thumb, f"{_PALM_INSIDE} {_ARM_INSIDE}", f"{_SIDE} {foot} {_LEG_INSIDE}")
     )
 
 
 LEFT, RIGHT, MIDLINE = "left", "right", "midline"
-Place = tuple[str, str]  # a site and a laterality
-Shape = tuple[str, QPainterPath]  # a site and what it is cut out with
+SiteKey = tuple[str, str]  # a site and a laterality
+SiteShape = tuple[str, QPainterPath]  # a site and what it is cut out with
 
 
 @dataclass(frozen=True)
-class Region:
+class BodyRegion:
     """A site of one side: what of its shape lies within the part and under no region before it."""
 
     site: str
@@ -241,20 +241,20 @@ class Region:
     shape: QPainterPath
 
     @property
-    def place(self) -> Place:
+    def body_site(self) -> SiteKey:
         """Site and laterality."""
         return self.site, self.laterality
 
 
 @dataclass(frozen=True)
-class Part:
+class BodyPart:
     """A piece of a drawing; the first region that holds a point counts, ``shade`` is the edge that is shaded."""
 
     path: QPainterPath
-    regions: tuple[Region, ...]
+    regions: tuple[BodyRegion, ...]
     shade: QPainterPath
 
-    def at(self, point: QPointF) -> Region | None:
+    def find_region(self, point: QPointF) -> BodyRegion | None:
         """Say which region is at a point.
 
         None where the point is outside.
@@ -263,14 +263,14 @@ class Part:
             return None
         return next((region for region in self.regions if region.shape.contains(point)), None)
 
-    def moved(self, by: QTransform) -> Part:
+    def transformed(self, by: QTransform) -> BodyPart:
         """Give the same part elsewhere."""
         regions = tuple(replace(region, shape=by.map(region.shape)) for region in self.regions)
-        return Part(by.map(self.path), regions, by.map(self.shade))
+        return BodyPart(by.map(self.path), regions, by.map(self.shade))
 
 
 @dataclass(frozen=True)
-class Drawing:
+class BodyDrawing:
     """One view: parts from the back to the front, strong lines such as lids, and faint ones such as creases.
 
     ``sides`` says which side of the patient is on the left and on the right of the drawing.
@@ -278,15 +278,15 @@ class Drawing:
 
     name: str
     title: str
-    parts: tuple[Part, ...]
+    parts: tuple[BodyPart, ...]
     lines: QPainterPath
     creases: QPainterPath
     sides: tuple[str, str] | tuple[()] = ("right", "left")
     is_detail: bool = True
 
-    def moved(self, by: QTransform) -> Drawing:
+    def transformed(self, by: QTransform) -> BodyDrawing:
         """Give the same drawing elsewhere."""
-        parts = tuple(part.moved(by) for part in self.parts)
+        parts = tuple(part.transformed(by) for part in self.parts)
         return replace(self, parts=parts, lines=by.map(self.lines), creases=by.map(self.creases))
 
     @cached_property
@@ -298,33 +298,33 @@ class Drawing:
         return frame
 
     @property
-    def regions(self) -> Iterator[Region]:
+    def regions(self) -> Iterator[BodyRegion]:
         """Every region of every part."""
         return (region for part in self.parts for region in part.regions)
 
-    def at(self, point: QPointF) -> Region | None:
+    def find_region(self, point: QPointF) -> BodyRegion | None:
         """Say which region is at a point.
 
         None where the point is outside.
         """
-        found = (part.at(point) for part in reversed(self.parts))
+        found = (part.find_region(point) for part in reversed(self.parts))
         return next((region for region in found if region is not None), None)
 
 
-def middle(*shapes: Shape) -> list[Region]:
+def midline_regions(*shapes: SiteShape) -> list[BodyRegion]:
     """Give regions of the midline.
 
     In their order.
     """
-    return [Region(site, MIDLINE, shape) for site, shape in shapes]
+    return [BodyRegion(site, MIDLINE, shape) for site, shape in shapes]
 
 
-def both_sides(shapes: Sequence[Shape], positive: str) -> list[Region]:
+def paired_regions(shapes: Sequence[SiteShape], positive: str) -> list[BodyRegion]:
     """Give regions of one half, and their mirror images.
 
     First those of the half that was given.
     """
     negative = RIGHT if positive == LEFT else LEFT
-    return [Region(site, positive, shape) for site, shape in shapes] + [
-        Region(site, negative, mirrored(shape)) for site, shape in shapes
+    return [BodyRegion(site, positive, shape) for site, shape in shapes] + [
+        BodyRegion(site, negative, mirror_path(shape)) for site, shape in shapes
     ]

@@ -21,38 +21,47 @@ from qtpy.QtGui import (
 )
 from qtpy.QtWidgets import QLabel, QSizePolicy, QToolTip, QVBoxLayout, QWidget
 
-from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
-from napari_melanoma.ui.body_map.chart import NOWHERE, Chart, Fit, Spot, chart, is_within, title, words
-from napari_melanoma.ui.body_map.outlines import Drawing, Part, Place, Point
-from napari_melanoma.ui.widgets.editors import StillCombo
-from napari_melanoma.ui.widgets.look import PRIMARY, Palette, ThemedIcons, named, quiet, row, tool
+from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
+from napari_melanoma.ui.body_map.chart import (
+    NO_SITE,
+    BodyChart,
+    ChartSpot,
+    ChartTransform,
+    get_chart,
+    is_site_within,
+    list_site_words,
+    site_title,
+)
+from napari_melanoma.ui.body_map.outlines import BodyDrawing, BodyPart, Point, SiteKey
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.style import PRIMARY, Palette, ThemedIcons, named, quiet_label, row, tool_button
 
-MARK_PX, MOST_MARK_PX = 15.0, 24.0  # across; grows less than the chart, for its number must be read on a small one
+MARK_PX, MAX_MARK_PX = 15.0, 24.0  # across; grows less than the chart, for its number must be read on a small one
 ARROWS: dict[Qt.Key, tuple[float, float]] = {
     Qt.Key.Key_Left: (-1, 0),
     Qt.Key.Key_Right: (1, 0),
     Qt.Key.Key_Up: (0, -1),
     Qt.Key.Key_Down: (0, 1),
 }
-CHOOSING = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space)
+SELECT_KEYS = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space)
 
 
 class BodyCanvas(QWidget):
     """Front, back and details of the body."""
 
     site_chosen = Signal(str, str)
-    pointed = Signal(str, str)
+    site_hovered = Signal(str, str)
     lesion_chosen = Signal(str)
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         named(self, "body_canvas", "Chart of the body: arrow keys move, Enter chooses").setToolTip("")
         self._icons = icons
-        self._place: Place = NOWHERE
-        self._pointed: Spot | None = None
+        self._site: SiteKey = NO_SITE
+        self._hovered: ChartSpot | None = None
         self._marks: dict[str, BodyMark] = {}
         self._current = ""
-        self._placed: dict[str, QPointF] | None = None  # None: to be found anew
+        self._mark_positions: dict[str, QPointF] | None = None  # None: to be found anew
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
@@ -61,43 +70,43 @@ class BodyCanvas(QWidget):
         icons.changed.connect(self.update)
 
     @property
-    def sheet(self) -> Chart:
+    def chart(self) -> BodyChart:
         """What is drawn."""
-        return chart()
+        return get_chart()
 
     @property
     def mark_px(self) -> float:
         """How large a mark is drawn, in pixels across."""
-        return min(MOST_MARK_PX, max(MARK_PX, MARK_PX * self._fit.scale**0.5))
+        return min(MAX_MARK_PX, max(MARK_PX, MARK_PX * self._fit.scale**0.5))
 
-    def set_place(self, place: Place) -> None:
+    def set_site(self, body_site: SiteKey) -> None:
         """Show which site is chosen; nothing is signalled."""
-        self._place = place
+        self._site = body_site
         self.update()
 
     def set_marks(self, marks: Sequence[BodyMark], current: str) -> None:
         """Show marks."""
         self._marks = {mark.identity: mark for mark in marks}
         self._current = current
-        self._placed = None
+        self._mark_positions = None
         self.update()
 
-    def mark_places(self) -> dict[str, QPointF]:
+    def mark_positions(self) -> dict[str, QPointF]:
         """Say where the marks stand.
 
         Identity to point in pixels of the widget; without those whose site is not on the chart.
         """
-        if self._placed is None:
-            self._placed = self._place_marks()
-        return self._placed
+        if self._mark_positions is None:
+            self._mark_positions = self._place_marks()
+        return self._mark_positions
 
     def _place_marks(self) -> dict[str, QPointF]:
-        spots = {mark.identity: self.sheet.spot_of(mark.site, mark.laterality) for mark in self._marks.values()}
+        spots = {mark.identity: self.chart.find_site(mark.site, mark.laterality) for mark in self._marks.values()}
         found = {identity: self._fit.to_widget(spot.anchor) for identity, spot in spots.items() if spot is not None}
-        points = spread([(point.x(), point.y()) for point in found.values()], self.mark_px)
+        points = spread_points([(point.x(), point.y()) for point in found.values()], self.mark_px)
         return {identity: QPointF(*point) for identity, point in zip(found, points, strict=True)}
 
-    def place_of(self, spot: Spot) -> QPointF:
+    def spot_position(self, spot: ChartSpot) -> QPointF:
         """Say where a site is.
 
         A point well inside it, in pixels of the widget.
@@ -107,7 +116,7 @@ class BodyCanvas(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
         """Place the marks anew."""
         super().resizeEvent(event)
-        self._placed = None
+        self._mark_positions = None
 
     def hasHeightForWidth(self) -> bool:  # noqa: N802 - Qt's name
         """Keep the chart's proportions."""
@@ -115,11 +124,11 @@ class BodyCanvas(QWidget):
 
     def heightForWidth(self, width: int) -> int:  # noqa: N802 - Qt's name
         """Keep the chart's proportions."""
-        return round(width * self.sheet.size.height() / self.sheet.size.width())
+        return round(width * self.chart.size.height() / self.chart.size.width())
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Want the width of a dock."""
-        return self.sheet.size.toSize()
+        return self.chart.size.toSize()
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Be readable."""
@@ -127,40 +136,40 @@ class BodyCanvas(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
         """Draw the chart and the marks."""
-        colours = ink(self._icons.palette)
+        colours = get_chart_colors(self._icons.palette)
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.save()
         painter.translate(self._fit.corner)
         painter.scale(self._fit.scale, self._fit.scale)
-        chosen = self._within(self._place)
-        pointed = self._within(self._pointed.place if self._pointed else NOWHERE)
-        for drawing in self.sheet.drawings:
+        chosen = self._sites_within(self._site)
+        pointed = self._sites_within(self._hovered.body_site if self._hovered else NO_SITE)
+        for drawing in self.chart.drawings:
             paint_drawing(painter, drawing, colours, chosen, pointed)
-            paint_words(painter, drawing, colours)
+            paint_title(painter, drawing, colours)
         painter.restore()
-        for identity, point in self.mark_places().items():
+        for identity, point in self.mark_positions().items():
             paint_mark(painter, point, self.mark_px, self._marks[identity].label, colours, identity == self._current)
-        if self.hasFocus() and self._pointed is not None:
-            paint_cursor(painter, self.place_of(self._pointed), colours)
+        if self.hasFocus() and self._hovered is not None:
+            paint_cursor(painter, self.spot_position(self._hovered), colours)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Show what is under the mouse."""
-        self._point_at(self.sheet.at(self._fit.to_sheet(event.position())))
-        clickable = self._pointed is not None or self._mark_at(event.position()) is not None
+        self._set_hovered(self.chart.find_spot(self._fit.to_sheet(event.position())))
+        clickable = self._hovered is not None or self._mark_at(event.position()) is not None
         self.setCursor(Qt.CursorShape.PointingHandCursor if clickable else Qt.CursorShape.ArrowCursor)
 
     def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
         """Point at nothing."""
         super().leaveEvent(event)
-        self._point_at(None)
+        self._set_hovered(None)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Choose another lesion's mark, else the site that was clicked."""
         if event.button() != Qt.MouseButton.LeftButton:
             return
         mark = self._mark_at(event.position())
-        spot = self.sheet.at(self._fit.to_sheet(event.position()))
+        spot = self.chart.find_spot(self._fit.to_sheet(event.position()))
         if mark is not None and mark.identity != self._current:  # the one at hand hides no site
             self.lesion_chosen.emit(mark.identity)
         elif spot is not None:
@@ -170,22 +179,22 @@ class BodyCanvas(QWidget):
         """Move to the next site in a direction, or choose the one that is reached."""
         key = Qt.Key(event.key())
         if key in ARROWS:
-            self._point_at(self.sheet.beside(self._start(), ARROWS[key]))
-        elif key in CHOOSING and self._pointed is not None:
-            self._choose(self._pointed)
+            self._set_hovered(self.chart.find_neighbor(self._start_spot(), ARROWS[key]))
+        elif key in SELECT_KEYS and self._hovered is not None:
+            self._choose(self._hovered)
         else:
             super().keyPressEvent(event)
 
     def focusInEvent(self, event: QFocusEvent) -> None:  # noqa: N802 - Qt's name
         """Begin at the chosen site."""
         super().focusInEvent(event)
-        if self._pointed is None and event.reason() != Qt.FocusReason.MouseFocusReason:
-            self._point_at(self._start())
+        if self._hovered is None and event.reason() != Qt.FocusReason.MouseFocusReason:
+            self._set_hovered(self._start_spot())
 
     def focusOutEvent(self, event: QFocusEvent) -> None:  # noqa: N802 - Qt's name
         """Point at nothing."""
         super().focusOutEvent(event)
-        self._point_at(None)
+        self._set_hovered(None)
 
     def event(self, event: QEvent) -> bool:
         """Say what is under the mouse in a tooltip."""
@@ -194,53 +203,59 @@ class BodyCanvas(QWidget):
             return True
         return super().event(event)
 
-    def _within(self, whole: Place) -> set[Place]:
+    def _sites_within(self, whole: SiteKey) -> set[SiteKey]:
         """What is drawn of a place."""
-        return {spot.place for spot in self.sheet.spots.values() if is_within(spot.place, whole)}
+        return {spot.body_site for spot in self.chart.spots.values() if is_site_within(spot.body_site, whole)}
 
     def _show_tip(self, event: QHelpEvent) -> None:
         mark = self._mark_at(QPointF(event.pos()))
-        spot = self.sheet.at(self._fit.to_sheet(QPointF(event.pos())))
-        said = (mark.title or title(mark.site, mark.laterality)) if mark else title(*spot.place) if spot else ""
+        spot = self.chart.find_spot(self._fit.to_sheet(QPointF(event.pos())))
+        said = (
+            (mark.title or site_title(mark.site, mark.laterality))
+            if mark
+            else site_title(*spot.body_site)
+            if spot
+            else ""
+        )
         QToolTip.showText(event.globalPos(), said, self)
 
-    def _choose(self, spot: Spot) -> None:
-        self._place = spot.place
+    def _choose(self, spot: ChartSpot) -> None:
+        self._site = spot.body_site
         self.update()
-        self.site_chosen.emit(*spot.place)
+        self.site_chosen.emit(*spot.body_site)
 
-    def _start(self) -> Spot:
+    def _start_spot(self) -> ChartSpot:
         """Where the keyboard stands: the site pointed at, else the chosen one, else the first."""
-        chosen = self.sheet.spot_of(*self._place)
-        return self._pointed or chosen or next(iter(self.sheet.spots.values()))
+        chosen = self.chart.find_site(*self._site)
+        return self._hovered or chosen or next(iter(self.chart.spots.values()))
 
-    def _point_at(self, spot: Spot | None) -> None:
-        if spot == self._pointed:
+    def _set_hovered(self, spot: ChartSpot | None) -> None:
+        if spot == self._hovered:
             return
-        self._pointed = spot
-        place = spot.place if spot else NOWHERE
-        self.setAccessibleDescription(title(*place) if spot else "")
-        self.pointed.emit(*place)
+        self._hovered = spot
+        place = spot.body_site if spot else NO_SITE
+        self.setAccessibleDescription(site_title(*place) if spot else "")
+        self.site_hovered.emit(*place)
         self.update()
 
     def _mark_at(self, point: QPointF) -> BodyMark | None:
         """Find the mark under a point; the last drawn first."""
-        for identity, place in reversed(self.mark_places().items()):
+        for identity, place in reversed(self.mark_positions().items()):
             away = place - point
             if away.x() ** 2 + away.y() ** 2 <= (self.mark_px / 2) ** 2:
                 return self._marks[identity]
         return None
 
     @property
-    def _fit(self) -> Fit:
-        return self.sheet.fit(self.width(), self.height())
+    def _fit(self) -> ChartTransform:
+        return self.chart.fit(self.width(), self.height())
 
 
 SHADES = ((15, 12), (10.5, 14), (7, 16), (4, 18), (1.8, 22))  # width and opacity of what is laid along the edge
 
 
 @dataclass(frozen=True)
-class Ink:
+class ChartColors:
     """Colours of the drawing on one ground."""
 
     skin: str
@@ -250,27 +265,35 @@ class Ink:
     line: str
     crease: str
     hover: str
-    words: str
+    text: str
     chosen: str
     mark: str = "#e69f00"  # of Okabe and Ito: stands apart from the blue for every kind of eye
     current: str = "#f0e442"
     mark_edge: str = "#1c1300"
 
 
-DARK = Ink("#5b636f", "#b4bcc7", "#10141a", "#828c99", "#d0d6de", "#434a55", "#76879c", "#a9b0ba", PRIMARY)
-LIGHT = Ink("#f6f3f0", "#565d67", "#7d7068", "#b9b2ac", "#454b54", "#d3cac3", "#d5e3f1", "#63666b", "#5b97d3")
+DARK_COLORS = ChartColors(
+    "#5b636f", "#b4bcc7", "#10141a", "#828c99", "#d0d6de", "#434a55", "#76879c", "#a9b0ba", PRIMARY
+)
+LIGHT_COLORS = ChartColors(
+    "#f6f3f0", "#565d67", "#7d7068", "#b9b2ac", "#454b54", "#d3cac3", "#d5e3f1", "#63666b", "#5b97d3"
+)
 
 
-def ink(palette: Palette) -> Ink:
+def get_chart_colors(palette: Palette) -> ChartColors:
     """Give the colours for a theme.
 
     For a dark or a light ground.
     """
-    return DARK if palette.dark else LIGHT
+    return DARK_COLORS if palette.dark else LIGHT_COLORS
 
 
 def paint_drawing(
-    painter: QPainter, drawing: Drawing, colours: Ink, chosen: Collection[Place], pointed: Collection[Place]
+    painter: QPainter,
+    drawing: BodyDrawing,
+    colours: ChartColors,
+    chosen: Collection[SiteKey],
+    pointed: Collection[SiteKey],
 ) -> None:
     """Paint one drawing."""
     for part in drawing.parts:
@@ -281,13 +304,13 @@ def paint_drawing(
         for width, opacity in SHADES:
             colour = QColor(colours.shade)
             colour.setAlpha(opacity)
-            painter.strokePath(part.shade, _round(colour, width))
+            painter.strokePath(part.shade, _round_pen(colour, width))
         painter.restore()
-    painter.strokePath(drawing.creases, _round(QColor(colours.crease), 0.9))
-    painter.strokePath(drawing.lines, _round(QColor(colours.line), 0.8 if drawing.is_detail else 0.65))
+    painter.strokePath(drawing.creases, _round_pen(QColor(colours.crease), 0.9))
+    painter.strokePath(drawing.lines, _round_pen(QColor(colours.line), 0.8 if drawing.is_detail else 0.65))
 
 
-def paint_words(painter: QPainter, drawing: Drawing, colours: Ink) -> None:
+def paint_title(painter: QPainter, drawing: BodyDrawing, colours: ChartColors) -> None:
     """Write what a drawing shows above it, and which side of the patient is which beside that."""
     frame = drawing.frame
     font = QFont(painter.font())
@@ -295,7 +318,7 @@ def paint_words(painter: QPainter, drawing: Drawing, colours: Ink) -> None:
     font.setBold(False)
     painter.save()
     painter.setFont(font)
-    painter.setPen(QColor(colours.words))
+    painter.setPen(QColor(colours.text))
     line = QRectF(frame.x() - 30, frame.y() - 16, frame.width() + 60, 12)
     painter.drawText(line, Qt.AlignmentFlag.AlignCenter, drawing.title)
     line = QRectF(frame.x() + 2, frame.y() - (16 if drawing.is_detail else 0), frame.width() - 4, 12)
@@ -305,23 +328,29 @@ def paint_words(painter: QPainter, drawing: Drawing, colours: Ink) -> None:
     painter.restore()
 
 
-def _round(colour: QColor, width: float) -> QPen:
+def _round_pen(colour: QColor, width: float) -> QPen:
     return QPen(colour, width, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap, Qt.PenJoinStyle.RoundJoin)
 
 
 def _paint_sites(
-    painter: QPainter, part: Part, colours: Ink, chosen: Collection[Place], pointed: Collection[Place]
+    painter: QPainter, part: BodyPart, colours: ChartColors, chosen: Collection[SiteKey], pointed: Collection[SiteKey]
 ) -> None:
     """Fill the sites, the first last, so that each lies over what it is cut out of."""
     painter.fillPath(part.path, QColor(colours.skin))
     border = QPen(QColor(colours.border), 0.55)
     for region in reversed(part.regions):
-        fill = colours.chosen if region.place in chosen else colours.hover if region.place in pointed else colours.skin
+        fill = (
+            colours.chosen
+            if region.body_site in chosen
+            else colours.hover
+            if region.body_site in pointed
+            else colours.skin
+        )
         painter.fillPath(region.shape, QColor(fill))
         painter.strokePath(region.shape, border)
 
 
-def paint_mark(painter: QPainter, at: QPointF, across: float, label: str, colours: Ink, current: bool) -> None:
+def paint_mark(painter: QPainter, at: QPointF, across: float, label: str, colours: ChartColors, current: bool) -> None:
     """Paint the numbered dot of a lesion.
 
     ``painter``: in pixels.
@@ -338,7 +367,7 @@ def paint_mark(painter: QPainter, at: QPointF, across: float, label: str, colour
     painter.drawText(QRectF(at.x() - across, at.y() - half, 2 * across, 2 * half), Qt.AlignmentFlag.AlignCenter, label)
 
 
-def paint_cursor(painter: QPainter, at: QPointF, colours: Ink) -> None:
+def paint_cursor(painter: QPainter, at: QPointF, colours: ChartColors) -> None:
     """Paint where the keyboard stands.
 
     ``painter``: in pixels.
@@ -348,9 +377,9 @@ def paint_cursor(painter: QPainter, at: QPointF, colours: Ink) -> None:
     painter.drawEllipse(at, 3.2, 3.2)
 
 
-ROUNDS = 60
+MAX_ROUNDS = 60
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
-PULL = 0.06  # back to its place, so that a mark goes no farther than it must
+PULL_SHARE = 0.06  # back to its place, so that a mark goes no farther than it must
 
 
 @dataclass(frozen=True)
@@ -364,24 +393,28 @@ class BodyMark:
     title: str = ""
 
 
-def spread(places: Sequence[Point], distance: float) -> list[Point]:
+def spread_points(places: Sequence[Point], distance: float) -> list[Point]:
     """Move points apart until all are some distance from one another, each about where it was.
 
     In the same order; always the same for the same places.
     """
-    points = [_beside(place, places[:number].count(place), distance) for number, place in enumerate(places)]
-    for turn in range(ROUNDS):
-        if turn < ROUNDS // 2:
-            points = [_toward(point, place) for point, place in zip(points, places, strict=True)]
-        close = [(one, other) for one, other in _neighbours(points, distance) if _near(points, one, other, distance)]
+    points = [_start_on_spiral(place, places[:number].count(place), distance) for number, place in enumerate(places)]
+    for turn in range(MAX_ROUNDS):
+        if turn < MAX_ROUNDS // 2:
+            points = [_pull_toward(point, place) for point, place in zip(points, places, strict=True)]
+        close = [
+            (one, other)
+            for one, other in _close_pairs(points, distance)
+            if _are_too_close(points, one, other, distance)
+        ]
         for one, other in close:
-            points[one], points[other] = _apart(points[one], points[other], distance)
+            points[one], points[other] = _push_apart(points[one], points[other], distance)
         if not close:
             break
     return points
 
 
-def _neighbours(points: Sequence[Point], distance: float) -> Iterator[tuple[int, int]]:
+def _close_pairs(points: Sequence[Point], distance: float) -> Iterator[tuple[int, int]]:
     """Give the pairs that may be too close: those in one square of a grid, or in squares side by side."""
     squares: dict[tuple[int, int], list[int]] = {}
     for number, (x, y) in enumerate(points):
@@ -392,21 +425,21 @@ def _neighbours(points: Sequence[Point], distance: float) -> Iterator[tuple[int,
         squares.setdefault((column, row), []).append(number)
 
 
-def _near(points: Sequence[Point], one: int, other: int, distance: float) -> bool:
+def _are_too_close(points: Sequence[Point], one: int, other: int, distance: float) -> bool:
     return math.dist(points[one], points[other]) < distance - 1e-6
 
 
-def _beside(place: Point, number: int, distance: float) -> Point:
+def _start_on_spiral(place: Point, number: int, distance: float) -> Point:
     """Start the second, third ... mark of one place on a spiral of seeds round it."""
     reach = 0.5 * distance * math.sqrt(number)
     return place[0] + reach * math.cos(number * GOLDEN_ANGLE), place[1] + reach * math.sin(number * GOLDEN_ANGLE)
 
 
-def _toward(point: Point, place: Point) -> Point:
-    return point[0] + PULL * (place[0] - point[0]), point[1] + PULL * (place[1] - point[1])
+def _pull_toward(point: Point, place: Point) -> Point:
+    return point[0] + PULL_SHARE * (place[0] - point[0]), point[1] + PULL_SHARE * (place[1] - point[1])
 
 
-def _apart(one: Point, other: Point, distance: float) -> tuple[Point, Point]:
+def _push_apart(one: Point, other: Point, distance: float) -> tuple[Point, Point]:
     """Push two points away from each other, if they are still too close."""
     gap = math.dist(one, other)
     push = max(0.0, distance - gap) / 2
@@ -418,7 +451,7 @@ def _apart(one: Point, other: Point, distance: float) -> tuple[Point, Point]:
 
 
 SIDE_PX = 92  # so that a narrow dock has room for the site
-INVITATION = "Click where the lesion is."
+SITE_HINT = "Click where the lesion is."
 
 
 class BodyMap(QWidget):
@@ -430,89 +463,89 @@ class BodyMap(QWidget):
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         named(self, "body_map", "Body map").setToolTip("")
-        self._place: Place = NOWHERE
+        self._site: SiteKey = NO_SITE
         self._marks: tuple[BodyMark, ...] = ()
         self.canvas = BodyCanvas(icons)
-        self._said = QLabel()
-        self._said.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        named(self._said, "body_said", "The site that is pointed at, or chosen").setToolTip("")
-        self._word = named(StillCombo(), "body_site", "Body site", "The site as a word of a list")
-        self._side = named(StillCombo(), "body_side", "Side", "Side of the patient's body")
-        self._unknown = tool("body_unknown", "Site unknown", "Nobody knows where it is", "Unknown")
-        self._apart = quiet()
+        self._site_label = QLabel()
+        self._site_label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        named(self._site_label, "body_said", "The site that is pointed at, or chosen").setToolTip("")
+        self._site_combo = named(NoWheelComboBox(), "body_site", "Body site", "The site as a word of a list")
+        self._side_combo = named(NoWheelComboBox(), "body_side", "Side", "Side of the patient's body")
+        self._unknown_button = tool_button("body_unknown", "Site unknown", "Nobody knows where it is", "Unknown")
+        self._missing_label = quiet_label()
         self._build()
         self.canvas.site_chosen.connect(self._on_clicked)
         self.canvas.lesion_chosen.connect(self.lesion_chosen)
-        self.canvas.pointed.connect(self._on_pointed)
-        self._word.activated.connect(self._on_listed)
-        self._side.activated.connect(self._on_listed)
-        self._unknown.clicked.connect(self._on_unknown)
+        self.canvas.site_hovered.connect(self._on_hovered)
+        self._site_combo.activated.connect(self._on_listed)
+        self._side_combo.activated.connect(self._on_listed)
+        self._unknown_button.clicked.connect(self._on_unknown)
         self._show()
 
     @property
-    def place(self) -> Place:
+    def body_site(self) -> SiteKey:
         """Site and laterality that are shown as chosen."""
-        return self._place
+        return self._site
 
     def set_site(self, site: str, laterality: str = "") -> None:
         """Show a site as chosen; nothing is signalled."""
-        self._place = (site, laterality)
+        self._site = (site, laterality)
         self._show()
 
     def set_lesions(self, marks: Sequence[BodyMark], current: str = "") -> None:
         """Show lesions as numbered dots."""
         self._marks = tuple(marks)
         self.canvas.set_marks(self._marks, current)
-        self._tell_apart()
+        self._show_missing_marks()
 
     def _build(self) -> None:
         bold = QFont(self.font())
         bold.setBold(True)
-        for word in ("", *words()):
-            self._word.addItem(title(word), word)
-            if word in taxonomy("site").words:
-                self._word.setItemData(self._word.count() - 1, bold, Qt.ItemDataRole.FontRole)
-        for side, said in (("", "side unknown"), *((each, each) for each in taxonomy("laterality").words[:-1])):
-            self._side.addItem(said, side)
-        self._word.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self._side.setMaximumWidth(SIDE_PX)
+        for word in ("", *list_site_words()):
+            self._site_combo.addItem(site_title(word), word)
+            if word in load_taxonomy("site").words:
+                self._site_combo.setItemData(self._site_combo.count() - 1, bold, Qt.ItemDataRole.FontRole)
+        for side, said in (("", "side unknown"), *((each, each) for each in load_taxonomy("laterality").words[:-1])):
+            self._side_combo.addItem(said, side)
+        self._site_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self._side_combo.setMaximumWidth(SIDE_PX)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(3)
-        column.addWidget(self._said)
+        column.addWidget(self._site_label)
         column.addWidget(self.canvas, 1)
-        column.addWidget(row(self._word, self._side, self._unknown, stretch=0))
-        column.addWidget(self._apart)
+        column.addWidget(row(self._site_combo, self._side_combo, self._unknown_button, stretch=0))
+        column.addWidget(self._missing_label)
 
     def _show(self) -> None:
         """Show the place on the chart, in the lists and in words."""
-        self.canvas.set_place(self._place)
-        for box, value in ((self._word, self._place[0]), (self._side, self._place[1])):
+        self.canvas.set_site(self._site)
+        for box, value in ((self._site_combo, self._site[0]), (self._side_combo, self._site[1])):
             box.setCurrentIndex(max(0, box.findData("" if value == UNKNOWN else value)))
-        self._on_pointed(*NOWHERE)
+        self._on_hovered(*NO_SITE)
 
-    def _tell_apart(self) -> None:
+    def _show_missing_marks(self) -> None:
         """Say which lesions are not on the chart."""
-        drawn = self.canvas.mark_places()
-        apart = [f"{m.label} ({title(m.site, m.laterality)})" for m in self._marks if m.identity not in drawn]
-        self._apart.setText(f"Not on the chart: {', '.join(apart)}" if apart else "")
-        self._apart.setVisible(bool(apart))
+        drawn = self.canvas.mark_positions()
+        apart = [f"{m.label} ({site_title(m.site, m.laterality)})" for m in self._marks if m.identity not in drawn]
+        self._missing_label.setText(f"Not on the chart: {', '.join(apart)}" if apart else "")
+        self._missing_label.setVisible(bool(apart))
 
-    def _choose(self, place: Place) -> None:
-        self._place = place
+    def _choose(self, place: SiteKey) -> None:
+        self._site = place
         self._show()
         self.site_chosen.emit(*place)
 
-    def _on_pointed(self, site: str, laterality: str) -> None:
-        chosen = title(*self._place) if self._place[0] else INVITATION
-        self._said.setText(title(site, laterality) if site else chosen)
+    def _on_hovered(self, site: str, laterality: str) -> None:
+        chosen = site_title(*self._site) if self._site[0] else SITE_HINT
+        self._site_label.setText(site_title(site, laterality) if site else chosen)
 
     def _on_clicked(self, site: str, laterality: str) -> None:
         self._choose((site, laterality))
 
     def _on_listed(self, index: int) -> None:
-        word = self._word.currentData()
-        self._choose((word or UNKNOWN, self._side.currentData() if word else ""))
+        word = self._site_combo.currentData()
+        self._choose((word or UNKNOWN, self._side_combo.currentData() if word else ""))
 
     def _on_unknown(self, checked: bool = False) -> None:
         self._choose((UNKNOWN, ""))

@@ -7,28 +7,28 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QMessageBox, QWidget
 
-from napari_melanoma.ui.widgets.dialogs import WindowGuard, answer, ask
+from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.case.corrections import CaseKeeping
-    from napari_melanoma.ui.case.store import CaseDesk
+    from napari_melanoma.ui.case.controller import CaseController
+    from napari_melanoma.ui.case.corrections import CaseCorrectionSaver
 
-LOOK_MS = 50
+POLL_MS = 50
 
 
-class CaseGuard(WindowGuard):
+class CaseCloseGuard(WindowGuard):
     """Watches the main window of a dock."""
 
-    def __init__(self, dock: QWidget, desk: CaseDesk, keeping: CaseKeeping) -> None:
+    def __init__(self, dock: QWidget, controller: CaseController, corrections: CaseCorrectionSaver) -> None:
         super().__init__(dock)
-        self._desk = desk
-        self._keeping = keeping
+        self._controller = controller
+        self._corrections = corrections
         self._closing = False
         self._timer = QTimer(self)
-        self._timer.setInterval(LOOK_MS)
-        self._timer.timeout.connect(self._look)
+        self._timer.setInterval(POLL_MS)
+        self._timer.timeout.connect(self._poll)
 
-    def be_first(self) -> None:
+    def move_to_front(self) -> None:
         """Be asked before other guards: what this one saves, nobody has to be asked about."""
         window = self.window
         if window is not None:
@@ -40,38 +40,42 @@ class CaseGuard(WindowGuard):
 
         False where something is still to be saved; the window is closed when it is.
         """
-        if self._closing or not self._is_behind():
+        if self._closing or not self._has_unsaved_changes():
             return True
-        self._keeping.flush()
-        if self._desk.saving.dirty:
-            self._desk.saving.save()
+        self._corrections.flush()
+        if self._controller.saver.has_unsaved_changes:
+            self._controller.saver.save()
         self._timer.start()
         return False
 
-    def _is_behind(self) -> bool:
-        return self._desk.may_edit and (self._keeping.busy or self._desk.saving.dirty or self._desk.busy)
+    def _has_unsaved_changes(self) -> bool:
+        return self._controller.is_editable and (
+            self._corrections.busy or self._controller.saver.has_unsaved_changes or self._controller.busy
+        )
 
-    def _look(self) -> None:
-        if self._keeping.busy or self._desk.busy:
+    def _poll(self) -> None:
+        if self._corrections.busy or self._controller.busy:
             return
         self._timer.stop()
-        if self._desk.saving.fault is not None:
-            self._ask()
-        elif self._desk.saving.dirty:
-            self._desk.saving.save()
+        if self._controller.saver.error is not None:
+            self._confirm_close()
+        elif self._controller.saver.has_unsaved_changes:
+            self._controller.saver.save()
             self._timer.start()
         else:
-            self._close()
+            self._close_window()
 
-    def _ask(self) -> None:
-        box = ask(self._dock, "case_not_saved", "The case cannot be saved.", str(self._desk.saving.fault), "Case")
+    def _confirm_close(self) -> None:
+        box = create_question(
+            self._dock, "case_not_saved", "The case cannot be saved.", str(self._controller.saver.error), "Case"
+        )
         leave = box.addButton("Close without saving", QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(box.addButton("Stay", QMessageBox.ButtonRole.RejectRole))
-        if answer(box) is leave:
-            self._desk.saving.forget()
-            self._close()
+        if exec_question(box) is leave:
+            self._controller.saver.discard_changes()
+            self._close_window()
 
-    def _close(self) -> None:
+    def _close_window(self) -> None:
         window = self.window
         if window is not None and window.isVisible():  # else it was closed while the case was being saved
             self._closing = True

@@ -19,22 +19,31 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_melanoma.ui.case.details import ImagePage, LesionPage, heading
+from napari_melanoma.ui.case.details import ImagePage, LesionPage, create_heading
 from napari_melanoma.ui.case.settings import CaseSettings
 from napari_melanoma.ui.case.tree import PICTURE_PX, CaseTree
-from napari_melanoma.ui.viewer.docking import Docking
-from napari_melanoma.ui.viewer.shortcuts import shown_key
-from napari_melanoma.ui.widgets.clinical_fields import PATIENT, CaseForm
-from napari_melanoma.ui.widgets.look import Connections, ThemedIcons, Words, named, quiet, row, section, tool
-from napari_melanoma.ui.widgets.pictures import Pictures
+from napari_melanoma.ui.viewer.docking import DockPlacement
+from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.widgets.clinical_fields import PATIENT_FIELDS, CaseForm
 from napari_melanoma.ui.widgets.status_line import StatusLine
-from napari_melanoma.ui.widgets.welcome import FileDrops, Welcome
+from napari_melanoma.ui.widgets.style import (
+    Connections,
+    ThemedIcons,
+    WrappedLabel,
+    named,
+    quiet_label,
+    row,
+    section,
+    tool_button,
+)
+from napari_melanoma.ui.widgets.thumbnails import ThumbnailLoader
+from napari_melanoma.ui.widgets.welcome import FileDropHandler, Welcome
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 UNDO_KEY, REDO_KEY, OPEN_KEY, LESION_KEY, IMAGE_KEY = (
-    shown_key(f"case.{name}") for name in ("undo", "redo", "open", "add_lesion", "add_image")
+    format_key(f"case.{name}") for name in ("undo", "redo", "open", "add_lesion", "add_image")
 )
 
 
@@ -46,47 +55,60 @@ class CaseControls(QWidget):
         named(self, "case_dock", "Case").setToolTip("")
         self.settings = CaseSettings()
         self.connections = Connections()
-        Docking(self, viewer, self.connections)
+        DockPlacement(self, viewer, self.connections)
         self.icons = ThemedIcons(viewer, self, self.connections)
         self.welcome = CaseWelcome(self.icons)
-        self.pictures = Pictures(2 * PICTURE_PX, self)
-        self.title = named(heading(), "case_title", "Case")
-        self.undo = tool("case_undo", "Undo", "", "↶")
-        self.redo = tool("case_redo", "Redo", "", "↷")
-        self.menu = tool("case_menu", "Case menu", "New, open, recent, add, close", "case ▾")
-        self.menu.setMenu(QMenu(self.menu))
-        self.menu.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.pictures = ThumbnailLoader(2 * PICTURE_PX, self)
+        self.title = named(create_heading(), "case_title", "Case")
+        self.undo_button = tool_button("case_undo", "Undo", "", "↶")
+        self.redo_button = tool_button("case_redo", "Redo", "", "↷")
+        self.menu_button = tool_button("case_menu", "Case menu", "New, open, recent, add, close", "case ▾")
+        self.menu_button.setMenu(QMenu(self.menu_button))
+        self.menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.notice = CaseNotice()
-        self.patient = CaseForm("patient", PATIENT, "patient_form")
-        self.confirm = tool("case_confirm", "Confirm all guesses", "All that was guessed in this case is right")
-        self.tree = CaseTree(self.icons, self.pictures.find)
-        self.add_lesion = tool("add_lesion", "Add a lesion", f"A new lesion ({LESION_KEY})", "+ lesion")
-        self.add_image = tool("add_image", "Add images", f"Add images, a folder, a table or DICOM ({IMAGE_KEY})")
-        self.add_image.setText("+ image")
-        self.answer = tool("case_answer", "Answer all lesions", "", "answer")
-        self.remove = tool("case_remove", "Remove", "Take what is selected out of the case (Delete); files stay")
-        self.open = named(QPushButton("Open image"), "primary", "Open image")
+        self.patient_form = CaseForm("patient", PATIENT_FIELDS, "patient_form")
+        self.confirm_button = tool_button(
+            "case_confirm", "Confirm all guesses", "All that was guessed in this case is right"
+        )
+        self.tree = CaseTree(self.icons, self.pictures.get)
+        self.add_lesion_button = tool_button("add_lesion", "Add a lesion", f"A new lesion ({LESION_KEY})", "+ lesion")
+        self.add_image_button = tool_button(
+            "add_image", "Add images", f"Add images, a folder, a table or DICOM ({IMAGE_KEY})"
+        )
+        self.add_image_button.setText("+ image")
+        self.predict_button = tool_button("case_answer", "Answer all lesions", "", "answer")
+        self.remove_button = tool_button(
+            "case_remove", "Remove", "Take what is selected out of the case (Delete); files stay"
+        )
+        self.open_button = named(QPushButton("Open image"), "primary", "Open image")
         self.lesion_page = LesionPage(self.icons, self.settings)
         self.image_page = ImagePage()
-        self.hint = quiet("Choose a lesion to say where it is and what was found, or an image.")
-        self.file = named(quiet(), "case_file", "Whether the case is saved, and where")
+        self.hint = quiet_label("Choose a lesion to say where it is and what was found, or an image.")
+        self.save_label = named(quiet_label(), "case_file", "Whether the case is saved, and where")
         self.status = StatusLine(self.icons)
-        self.icons.add(self.remove, "delete")
+        self.icons.add(self.remove_button, "delete")
         self._lay_out()
-        self.drops = FileDrops(self)
+        self.drops = FileDropHandler(self)
         self.tree.setAcceptDrops(True)
         self.icons.apply()
 
     def _lay_out(self) -> None:
-        self.patient_fold = section("Patient", "case_patient", self.patient, self.settings, True)
-        self.icons.fold(self.patient_fold)
-        self._work = QWidget()
-        column = QVBoxLayout(self._work)
+        self.patient_section = section("Patient", "case_patient", self.patient_form, self.settings, True)
+        self.icons.add_sections(self.patient_section)
+        self._body = QWidget()
+        column = QVBoxLayout(self._body)
         column.setContentsMargins(0, 0, 4, 0)
         column.setSpacing(4)
-        column.addWidget(self.patient_fold)
+        column.addWidget(self.patient_section)
         column.addWidget(
-            row(QLabel("<b>Lesions</b>"), self.add_lesion, self.add_image, self.answer, self.remove, stretch=0)
+            row(
+                QLabel("<b>Lesions</b>"),
+                self.add_lesion_button,
+                self.add_image_button,
+                self.predict_button,
+                self.remove_button,
+                stretch=0,
+            )
         )
         column.addWidget(self.tree)
         column.addWidget(self.hint)
@@ -98,8 +120,10 @@ class CaseControls(QWidget):
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
         self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setWidget(self._work)
-        self._head = row(self.title, self.confirm, self.undo, self.redo, self.menu, stretch=0)
+        self._scroll.setWidget(self._body)
+        self._head = row(
+            self.title, self.confirm_button, self.undo_button, self.redo_button, self.menu_button, stretch=0
+        )
         whole = QVBoxLayout(self)
         whole.setContentsMargins(6, 6, 6, 6)
         whole.setSpacing(4)
@@ -108,37 +132,37 @@ class CaseControls(QWidget):
         whole.addWidget(self.notice)
         whole.addWidget(self._scroll, 1)
         whole.addStretch(0)
-        whole.addWidget(self.open)
-        whole.addWidget(self.file)
+        whole.addWidget(self.open_button)
+        whole.addWidget(self.save_label)
         whole.addWidget(self.status)
         self.status.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
 
-    def show_open(self, is_open: bool) -> None:
+    def update_visibility(self, is_open: bool) -> None:
         """Show the case, or the invitation."""
         self.welcome.setVisible(not is_open)
-        for part in (self._head, self._scroll, self.open, self.file):
+        for part in (self._head, self._scroll, self.open_button, self.save_label):
             part.setVisible(is_open)
 
-    def show_actions(self, editable: bool, images: int, is_part: bool, undone: str, redone: str) -> None:
+    def update_actions(self, editable: bool, images: int, is_part: bool, undone: str, redone: str) -> None:
         """Show what can be done now, and why not where it cannot."""
-        for button, what, key in ((self.undo, undone, UNDO_KEY), (self.redo, redone, REDO_KEY)):
+        for button, what, key in ((self.undo_button, undone, UNDO_KEY), (self.redo_button, redone, REDO_KEY)):
             name = button.accessibleName()
             button.setEnabled(editable and bool(what))
             button.setToolTip(f"{name}: {what} ({key})" if what else f"Nothing to {name.lower()} ({key})")
-        for button in (self.add_lesion, self.add_image):
+        for button in (self.add_lesion_button, self.add_image_button):
             button.setEnabled(editable)
-        self.remove.setEnabled(editable and is_part)
-        self.open.setEnabled(images > 0)
-        self.open.setText("Open image" if images < 2 else f"Open {images} images")
+        self.remove_button.setEnabled(editable and is_part)
+        self.open_button.setEnabled(images > 0)
+        self.open_button.setText("Open image" if images < 2 else f"Open {images} images")
         tip = f"Show it with its mask, to be corrected ({OPEN_KEY}; Enter or a double click on an image)"
-        self.open.setToolTip(tip if images else "Choose an image, or a lesion that has some")
+        self.open_button.setToolTip(tip if images else "Choose an image, or a lesion that has some")
         self.tree.editable = editable
 
-    def show_asking(self, why_not: str) -> None:
+    def update_predict_button(self, why_not: str) -> None:
         """Show whether a classifier can be asked."""
-        self.answer.setEnabled(not why_not)
+        self.predict_button.setEnabled(not why_not)
         tip = "Ask a model what each lesion may be, over all of its images, and how it compares with the others"
-        self.answer.setToolTip(f"{why_not}." if why_not else tip)
+        self.predict_button.setToolTip(f"{why_not}." if why_not else tip)
 
 
 class CaseNotice(QFrame):
@@ -147,22 +171,22 @@ class CaseNotice(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("notice")
-        self.words = named(Words(), "case_notice", "Notice")
-        self.words.setToolTip("")
-        self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+        self.label = named(WrappedLabel(), "case_notice", "Notice")
+        self.label.setToolTip("")
+        self.label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         column = QVBoxLayout(self)
         column.setContentsMargins(8, 4, 4, 4)
-        column.addWidget(self.words)
+        column.addWidget(self.label)
         self.hide()
 
-    def say(self, text: str) -> None:
+    def set_text(self, text: str) -> None:
         """Show a sentence."""
-        self.words.setText(text)
+        self.label.setText(text)
         self.setVisible(bool(text))
 
 
-MOST = 5
-RECENT = "recent:"
+MAX_RECENT = 5
+RECENT_LINK = "recent:"
 
 
 class CaseWelcome(Welcome):
@@ -176,15 +200,15 @@ class CaseWelcome(Welcome):
 
     def set_recent(self, folders: Sequence[Path]) -> None:
         """Offer cases to go on with."""
-        self._recent = list(folders)[:MOST]
-        self._say()
+        self._recent = list(folders)[:MAX_RECENT]
+        self._update_text()
 
-    def _say(self) -> None:
+    def _update_text(self) -> None:
         """Write the invitation in the colours of the theme."""
         links = {name: self._icons.link(name, said) for name, said in LINKS.items()}
-        recent = "<br>".join(self._icons.link(f"{RECENT}{path}", path.name) for path in self._recent)
+        recent = "<br>".join(self._icons.link(f"{RECENT_LINK}{path}", path.name) for path in self._recent)
         went_on = f"<p>Go on with<br>{recent}</p>" if recent else ""
-        self._words.setText(
+        self._label.setText(
             "<p style='font-size: 14pt'>Drop the images of one patient here,</p>"
             f"<p style='font-size: 11pt'>or {links['folder']}, {links['open']}, {links['new']}, "
             f"or {links['sample']}.</p>"

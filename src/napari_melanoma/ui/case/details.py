@@ -9,90 +9,97 @@ from qtpy.QtWidgets import QAbstractButton, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
 from napari_melanoma.case.model import Case, CaseImage, CaseLesion
-from napari_melanoma.core.wording import counted
-from napari_melanoma.data.table_schema import column_named
-from napari_melanoma.reports.risk_section import known_words, number_words, sentence
-from napari_melanoma.ui.body_map.chart import word_of
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.data.table_schema import find_column
+from napari_melanoma.reports.risk_section import format_known_data, format_probability, to_sentence
+from napari_melanoma.ui.body_map.chart import site_word
 from napari_melanoma.ui.body_map.widget import BodyMap
-from napari_melanoma.ui.case import words
-from napari_melanoma.ui.case.tree import LOOSE
-from napari_melanoma.ui.lesion.prediction_view import AnswerSection, Notice, field_title
+from napari_melanoma.ui.case import formatting
+from napari_melanoma.ui.case.tree import NO_LESION
+from napari_melanoma.ui.lesion.prediction_view import NoticeLabel, PredictionSection, field_title
 from napari_melanoma.ui.slide.risk import view as bars
-from napari_melanoma.ui.widgets.charts import Bars
-from napari_melanoma.ui.widgets.clinical_fields import FINDINGS, IMAGE, LESION, CaseForm
-from napari_melanoma.ui.widgets.editors import StillCombo
-from napari_melanoma.ui.widgets.look import ThemedIcons, Words, named, quiet, row, section, tool
-from napari_melanoma.ui.widgets.settings import Settings
+from napari_melanoma.ui.widgets.charts import BarChart
+from napari_melanoma.ui.widgets.clinical_fields import FINDINGS_FIELDS, IMAGE_FIELDS, LESION_FIELDS, CaseForm
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, section, tool_button
 from napari_melanoma.ui.widgets.validity import ValidityNotice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari_melanoma.case.model import CaseRisk
-    from napari_melanoma.case.predictions import LesionAnswer
+    from napari_melanoma.case.predictions import CaseLesionPrediction
 
-NEW = "new"
+NEW_LESION = "new"
 
 
 class LesionPage(QWidget):
     """One lesion: where it is, and what was found."""
 
-    def __init__(self, icons: ThemedIcons, settings: Settings) -> None:
+    def __init__(self, icons: ThemedIcons, settings: DockSettings) -> None:
         super().__init__()
-        self.title = named(heading(), "lesion_title", "Lesion at hand")
+        self.title = named(create_heading(), "lesion_title", "Lesion at hand")
         self.title.setToolTip("")
-        self.confirm = tool("lesion_confirm", "Confirm the guesses", "All that was guessed of it is right", "confirm")
-        self.body = BodyMap(icons)
-        self.odd = named(Words(), "lesion_odd", "How it compares with the patient's other lesions")
-        self.odd.setToolTip("")
-        self.answer = AnswerSection(icons)
+        self.confirm_button = tool_button(
+            "lesion_confirm", "Confirm the guesses", "All that was guessed of it is right", "confirm"
+        )
+        self.body_map = BodyMap(icons)
+        self.comparison_label = named(WrappedLabel(), "lesion_odd", "How it compares with the patient's other lesions")
+        self.comparison_label.setToolTip("")
+        self.prediction_section = PredictionSection(icons)
         said = QWidget()
         both = QVBoxLayout(said)
         both.setContentsMargins(0, 0, 0, 0)
         both.setSpacing(4)
-        both.addWidget(self.odd)
-        both.addWidget(self.answer)
-        about, findings = CaseForm("lesion", LESION, "lesion_form"), CaseForm("lesion", FINDINGS, "findings_form")
+        both.addWidget(self.comparison_label)
+        both.addWidget(self.prediction_section)
+        about, findings = (
+            CaseForm("lesion", LESION_FIELDS, "lesion_form"),
+            CaseForm("lesion", FINDINGS_FIELDS, "findings_form"),
+        )
         self.forms = (about, findings)
-        self.risk = RiskSection(icons)
-        self._risk_fold = section("Risk", "case_risk", self.risk, settings, True)
-        self._folds = (
+        self.risk = CaseRiskSection(icons)
+        self._risk_section = section("Risk", "case_risk", self.risk, settings, True)
+        self._sections = (
             section("Answer", "case_answer", said, settings, True),
-            self._risk_fold,
-            section("Place", "case_place", self.body, settings, True),
+            self._risk_section,
+            section("Place", "case_place", self.body_map, settings, True),
             section("Diagnosis", "case_diagnosis", about, settings, True),
             section("Findings", "case_findings", findings, settings, False),
         )
-        icons.fold(*self._folds)
+        icons.add_sections(*self._sections)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(2)
-        column.addWidget(row(self.title, self.confirm, stretch=0))
-        for fold in self._folds:
+        column.addWidget(row(self.title, self.confirm_button, stretch=0))
+        for fold in self._sections:
             column.addWidget(fold)
 
     def show_lesion(self, case: Case, lesion: CaseLesion, editable: bool) -> None:
         """Show a lesion."""
-        self.title.setText(f"Lesion {words.numbers(case)[lesion.id]}: {words.place(lesion)}")
-        self.body.set_lesions(words.marks(case), lesion.id)
-        self.body.set_site(word_of(lesion.site, lesion.sub_site), lesion.laterality)
-        self.body.setEnabled(editable)
+        self.title.setText(f"Lesion {formatting.number_lesions(case)[lesion.id]}: {formatting.format_site(lesion)}")
+        self.body_map.set_lesions(formatting.create_body_marks(case), lesion.id)
+        self.body_map.set_site(site_word(lesion.site, lesion.sub_site), lesion.laterality)
+        self.body_map.setEnabled(editable)
         for form in self.forms:
             form.show_part(lesion, editable)
-        self._risk_fold.setVisible(self.risk.show_lesion(case, lesion))
-        show_guesses(self.confirm, len(lesion.guesses), editable)
+        self._risk_section.setVisible(self.risk.show_lesion(case, lesion))
+        update_confirm_button(self.confirm_button, len(lesion.guesses), editable)
 
-    def show_answer(self, told: LesionAnswer | None, current: bool, why_none: str) -> None:
+    def show_prediction(self, prediction: CaseLesionPrediction | None, current: bool, reason: str) -> None:
         """Show what a classifier says of the lesion."""
-        if told is None:
-            self.odd.hide()
-            self.answer.show_none(why_none)
+        if prediction is None:
+            self.comparison_label.hide()
+            self.prediction_section.show_message(reason)
             return
-        of = counted(len(told.image_ids), "image")
-        odd = "" if told.odd is None else f" It is {told.odd.sentence}."
-        self.odd.setText(f"From {of}.{odd}" if current else f"Of before: the case was changed since. {why_none}")
-        self.odd.show()
-        self.answer.show_answer(told.answer, awaited=not current)
+        of = format_count(len(prediction.image_ids), "image")
+        odd = "" if prediction.outlier is None else f" It is {prediction.outlier.description}."
+        self.comparison_label.setText(
+            f"From {of}.{odd}" if current else f"Of before: the case was changed since. {reason}"
+        )
+        self.comparison_label.show()
+        self.prediction_section.show_prediction(prediction.prediction, is_pending=not current)
 
 
 class ImagePage(QWidget):
@@ -102,44 +109,48 @@ class ImagePage(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.title = named(heading(), "image_title", "Image at hand")
+        self.title = named(create_heading(), "image_title", "Image at hand")
         self.title.setToolTip("")
-        self.confirm = tool("image_confirm", "Confirm the guesses", "All that was guessed of it is right", "confirm")
-        self.lesion = named(
-            StillCombo(), "image_lesion", "Lesion", "Which lesion it shows; the same as to drag it there"
+        self.confirm_button = tool_button(
+            "image_confirm", "Confirm the guesses", "All that was guessed of it is right", "confirm"
         )
-        self.lesion.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.form = CaseForm("image", IMAGE, "image_form")
+        self.lesion_combo = named(
+            NoWheelComboBox(), "image_lesion", "Lesion", "Which lesion it shows; the same as to drag it there"
+        )
+        self.lesion_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.form = CaseForm("image", IMAGE_FIELDS, "image_form")
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 0, 0, 0)  # as what is in a section
         column.setSpacing(4)
-        column.addWidget(row(self.title, self.confirm, stretch=0))
-        column.addWidget(quiet("Lesion"))
-        column.addWidget(self.lesion)
+        column.addWidget(row(self.title, self.confirm_button, stretch=0))
+        column.addWidget(quiet_label("Lesion"))
+        column.addWidget(self.lesion_combo)
         column.addWidget(self.form)
-        self.lesion.activated.connect(self._on_lesion)
+        self.lesion_combo.activated.connect(self._on_lesion)
 
     def show_image(self, case: Case, lesion: CaseLesion | None, image: CaseImage, editable: bool) -> None:
         """Show an image."""
         self.title.setText(image.path.name)
         self.title.setToolTip(str(image.path))
-        self.lesion.clear()
-        numbers = words.numbers(case)
+        self.lesion_combo.clear()
+        numbers = formatting.number_lesions(case)
         for one in case.lesions:
             guess = " ?" if one is lesion and "lesion" in image.guesses else ""
-            self.lesion.addItem(f"{numbers[one.id]}  {words.place(one).removesuffix(' ?')}{guess}", one.id)
-        self.lesion.addItem("No lesion yet", LOOSE)
-        self.lesion.addItem("A new lesion", NEW)
-        self.lesion.setCurrentIndex(self.lesion.findData(LOOSE if lesion is None else lesion.id))
-        self.lesion.setEnabled(editable)
+            self.lesion_combo.addItem(
+                f"{numbers[one.id]}  {formatting.format_site(one).removesuffix(' ?')}{guess}", one.id
+            )
+        self.lesion_combo.addItem("No lesion yet", NO_LESION)
+        self.lesion_combo.addItem("A new lesion", NEW_LESION)
+        self.lesion_combo.setCurrentIndex(self.lesion_combo.findData(NO_LESION if lesion is None else lesion.id))
+        self.lesion_combo.setEnabled(editable)
         self.form.show_part(image, editable)
-        show_guesses(self.confirm, len(image.guesses), editable)
+        update_confirm_button(self.confirm_button, len(image.guesses), editable)
 
     def _on_lesion(self, index: int) -> None:
-        self.lesion_chosen.emit(str(self.lesion.currentData()))
+        self.lesion_chosen.emit(str(self.lesion_combo.currentData()))
 
 
-def heading() -> QElidingLabel:
+def create_heading() -> QElidingLabel:
     """Make a title that is cut with dots where there is no room for all of it.
 
     Bold, plain text.
@@ -153,102 +164,102 @@ def heading() -> QElidingLabel:
     return label
 
 
-def show_guesses(button: QAbstractButton, count: int, editable: bool) -> None:
+def update_confirm_button(button: QAbstractButton, count: int, editable: bool) -> None:
     """Offer to confirm what was guessed."""
-    button.setText(f"{counted(count, 'guess')} ✓")
+    button.setText(f"{format_count(count, 'guess')} ✓")
     button.setVisible(count > 0)
     button.setEnabled(editable)
 
 
-OLD = "Of before: the case says otherwise now ({}). Open the slide, and estimate again in the fold Risk."
-OTHERWISE = "The case says otherwise than what this answer rests on: {}."
+OUTDATED = "Of before: the case says otherwise now ({}). Open the slide, and estimate again in the fold Risk."
+CONFLICTING_FIELDS = "The case says otherwise than what this answer rests on: {}."
 SHARES = "What each part changes"
 
 
-class RiskSection(QWidget):
+class CaseRiskSection(QWidget):
     """The answer as bars, and below it in words."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
-        self.old = Notice("case_risk_old", "What is another since")
-        self.verdict = _line("case_risk_verdict", "Risk in words")
+        self.outdated_label = NoticeLabel("case_risk_old", "What is another since")
+        self.verdict = _create_line("case_risk_verdict", "Risk in words")
         self.verdict.setProperty("loud", True)
-        self.caution = Notice("case_risk_caution", "What to know before relying on it")
-        self.bar = Bars(icons, "case_risk_bar", "Probability of metastasis with its interval")
-        self.title = _line("case_risk_parts", SHARES)
+        self.caution = NoticeLabel("case_risk_caution", "What to know before relying on it")
+        self.bar = BarChart(icons, "case_risk_bar", "Probability of metastasis with its interval")
+        self.title = _create_line("case_risk_parts", SHARES)
         self.title.setText(SHARES)
-        self.shares = Bars(icons, "case_risk_shares", SHARES)
-        self.beside = Bars(icons, "case_risk_beside", "What other methods say")
-        self.about = _line("case_risk_about", "What it rests on")
-        self.about.setProperty("quiet", True)
+        self.shares = BarChart(icons, "case_risk_shares", SHARES)
+        self.other_methods = BarChart(icons, "case_risk_beside", "What other methods say")
+        self.basis_label = _create_line("case_risk_about", "What it rests on")
+        self.basis_label.setProperty("quiet", True)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        numbers = (self.verdict, self.bar, self.beside, self.title, self.shares)
+        numbers = (self.verdict, self.bar, self.other_methods, self.title, self.shares)
         self.validity = ValidityNotice(icons, "case_risk", *numbers)
-        for part in (self.old, self.validity, self.caution, self.about):
+        for part in (self.outdated_label, self.validity, self.caution, self.basis_label):
             column.addWidget(part)
 
     def show_lesion(self, case: Case, lesion: CaseLesion) -> bool:
         """Show the risk of a lesion."""
-        from napari_melanoma.case.results import answer_of, changed_since, overruled, risk_of
+        from napari_melanoma.case.results import find_changed_fields, find_overruled_fields, latest_risk, risk_to_json
 
-        told = risk_of(lesion)
+        told = latest_risk(lesion)
         if told is None:
             return False
         image, risk = told
-        changes = [field_title(name).lower() for name in changed_since(case, lesion, image, risk)]
-        answer = answer_of(risk)
-        self.old.say(OLD.format(", ".join(changes)) if changes else "")
-        for part in (self.verdict, self.bar, self.beside, self.shares):
+        changes = [field_title(name).lower() for name in find_changed_fields(case, lesion, image, risk)]
+        answer = risk_to_json(risk)
+        self.outdated_label.set_text(OUTDATED.format(", ".join(changes)) if changes else "")
+        for part in (self.verdict, self.bar, self.other_methods, self.shares):
             part.setEnabled(not changes)
         validity = risk.known_validity
         self.validity.show_validity(validity, (risk.path, risk.created))
-        self.verdict.setText(sentence(risk.verdict if validity.valid else number_words(answer)))
-        disagreed = _disagreed(overruled(case, lesion, image, risk))
-        self.caution.say("\n".join([*disagreed, *map(sentence, risk.warnings)]))
-        self.bar.show_rows(bars.answer_bars(answer))
-        self.beside.show_rows(bars.beside_bars(answer))
-        rows, end = bars.share_bars(answer)
+        self.verdict.setText(to_sentence(risk.verdict if validity.valid else format_probability(answer)))
+        disagreed = _format_conflicts(find_overruled_fields(case, lesion, image, risk))
+        self.caution.set_text("\n".join([*disagreed, *map(to_sentence, risk.warnings)]))
+        self.bar.show_rows(bars.make_risk_bars(answer))
+        self.other_methods.show_rows(bars.make_method_bars(answer))
+        rows, end = bars.make_share_bars(answer)
         self.shares.show_rows(rows, -end, end)
         for part in (self.title, self.shares):
             part.setVisible(bool(rows))
-        self.about.setText(_about(image.path.name, risk))
+        self.basis_label.setText(_describe_basis(image.path.name, risk))
         return True
 
 
-def _disagreed(cells: Mapping[str, tuple[str, str]]) -> list[str]:
+def _format_conflicts(cells: Mapping[str, tuple[str, str]]) -> list[str]:
     """What the case has, and what was used instead, in words."""
     parts = []
     for name, (has, used) in cells.items():
-        instead = f"{_with_unit(name, used)} was used" if used else "it was taken as not known"
-        parts.append(f"it has {field_title(name).lower()} {_with_unit(name, has)}, and {instead}")
-    return [OTHERWISE.format("; ".join(parts))] if parts else []
+        instead = f"{_format_cell(name, used)} was used" if used else "it was taken as not known"
+        parts.append(f"it has {field_title(name).lower()} {_format_cell(name, has)}, and {instead}")
+    return [CONFLICTING_FIELDS.format("; ".join(parts))] if parts else []
 
 
-def _with_unit(name: str, cell: str) -> str:
+def _format_cell(name: str, cell: str) -> str:
     """A cell as people read it."""
-    column = column_named(name)
+    column = find_column(name)
     if column is None:
         return cell
     said = {"1": "yes", "0": "no"}.get(cell, cell) if column.kind == "yes_no" else cell
     return f"{said} {column.unit}".rstrip()
 
 
-def _about(slide: str, risk: CaseRisk) -> str:
+def _describe_basis(slide: str, risk: CaseRisk) -> str:
     """What an answer rests on, in words."""
     missing = ", ".join(field_title(name).lower() for name in risk.missing)
     said = (
-        sentence(risk.depth) if risk.depth else "",
-        f"Known: {known_words(risk.known)}." if risk.known else "",
+        to_sentence(risk.depth) if risk.depth else "",
+        f"Known: {format_known_data(risk.known)}." if risk.known else "",
         f"Not known: {missing}." if missing else "",
         f"From {slide}, by {risk.model}. Research use only; not for diagnosis.",
     )
     return " ".join(filter(None, said))
 
 
-def _line(name: str, spoken: str) -> Words:
+def _create_line(name: str, spoken: str) -> WrappedLabel:
     """A line that is not cut."""
-    label = named(Words(), name, spoken)
+    label = named(WrappedLabel(), name, spoken)
     label.setToolTip("")
     return label

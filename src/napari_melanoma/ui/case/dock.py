@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QShowEvent
 
-from napari_melanoma.core.wording import counted
-from napari_melanoma.ui.case import words
-from napari_melanoma.ui.case.adding import CaseAdding
-from napari_melanoma.ui.case.close_guard import CaseGuard
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.ui.case import formatting
+from napari_melanoma.ui.case.close_guard import CaseCloseGuard
+from napari_melanoma.ui.case.controller import CaseController
 from napari_melanoma.ui.case.controls import CaseControls
-from napari_melanoma.ui.case.corrections import CaseKeeping
-from napari_melanoma.ui.case.editing import CaseEditing, CaseTelling
-from napari_melanoma.ui.case.images import CaseViewing
-from napari_melanoma.ui.case.predictions import CaseAnswering
-from napari_melanoma.ui.case.store import CaseDesk
-from napari_melanoma.ui.case.tree import LOOSE, rows_of
-from napari_melanoma.ui.case.words import notice_of
-from napari_melanoma.ui.viewer.mesa import keep_shaders
+from napari_melanoma.ui.case.corrections import CaseCorrectionSaver
+from napari_melanoma.ui.case.editing import CaseEditor, CaseMetadataSync
+from napari_melanoma.ui.case.formatting import format_notice
+from napari_melanoma.ui.case.images import CaseImageViewer
+from napari_melanoma.ui.case.importing import CaseImporter
+from napari_melanoma.ui.case.predictions import CasePredictor
+from napari_melanoma.ui.case.tree import NO_LESION, create_rows
+from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
 from napari_melanoma.ui.widgets.status_line import show_failure
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-TELL_MS = 1000  # how often it is said how long ago the case was saved
+UPDATE_MS = 1000  # how often it is said how long ago the case was saved
 
 
 class CaseDock(CaseControls):
@@ -36,20 +36,20 @@ class CaseDock(CaseControls):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
-        keep_shaders()
-        self.desk = CaseDesk(self)
-        self.editing = CaseEditing(self.desk, self.tree, self)
-        self.viewing = CaseViewing(napari_viewer, self, self.desk, self.tree, self.settings)
-        self.opening = self.viewing.opening
-        self.keeping = CaseKeeping(self.desk, self.opening, self)
-        self.answering = CaseAnswering(self.desk, self)
-        self.telling = CaseTelling(self.desk, self.opening, self)
-        self.adding = CaseAdding(self, self.desk, self.settings)
-        self.guard = CaseGuard(self, self.desk, self.keeping)
-        self._telling = QTimer(self)
-        self._telling.setInterval(TELL_MS)
-        self._telling.timeout.connect(self._tell_saved)
-        self._telling.start()
+        reuse_shader_programs()
+        self.controller = CaseController(self)
+        self.editor = CaseEditor(self.controller, self.tree, self)
+        self.image_viewer = CaseImageViewer(napari_viewer, self, self.controller, self.tree, self.settings)
+        self.image_opener = self.image_viewer.opener
+        self.correction_saver = CaseCorrectionSaver(self.controller, self.image_opener, self)
+        self.predictor = CasePredictor(self.controller, self)
+        self.metadata_sync = CaseMetadataSync(self.controller, self.image_opener, self)
+        self.importer = CaseImporter(self, self.controller, self.settings)
+        self.guard = CaseCloseGuard(self, self.controller, self.correction_saver)
+        self._status_timer = QTimer(self)
+        self._status_timer.setInterval(UPDATE_MS)
+        self._status_timer.timeout.connect(self._update_save_label)
+        self._status_timer.start()
         self._connect()
         self._connect_forms()
         self._add_shortcuts()
@@ -58,70 +58,70 @@ class CaseDock(CaseControls):
 
     def _connect(self) -> None:
         for area in (self.welcome, self.drops):
-            area.dropped.connect(self.adding.take)
-        self.welcome.followed.connect(self.adding.follow)
-        self.notice.words.linkActivated.connect(self._on_link)
-        self.status.followed.connect(self._on_link)
-        self.menu.menu().aboutToShow.connect(partial(self.adding.fill, self.menu.menu()))
+            area.dropped.connect(self.importer.add_paths)
+        self.welcome.link_activated.connect(self.importer.follow_link)
+        self.notice.label.linkActivated.connect(self._on_link)
+        self.status.link_activated.connect(self._on_link)
+        self.menu_button.menu().aboutToShow.connect(partial(self.importer.fill_menu, self.menu_button.menu()))
         self.status.cancelled.connect(self._on_cancelled)
-        self.opening.working.connect(self._on_working)
-        self.opening.progressed.connect(partial(self.status.progress, "analysing"))
-        self.adding.started.connect(partial(self.status.begin, "importing", "Looking at files ..."))
-        self.adding.progressed.connect(partial(self.status.progress, "importing"))
-        self.adding.finished.connect(partial(self.status.end, "importing"))
-        self.adding.added.connect(self._show_rows)
-        self.desk.opened.connect(self._on_opened)
-        self.desk.changed.connect(self._on_changed)
-        self.desk.saving.saved.connect(self._on_saved)
-        self.opening.lesion_opened.connect(self.guard.be_first)
-        self.pictures.read.connect(self.tree.viewport().update)
-        for teller in (self.editing, self.adding, self.viewing):
-            teller.said.connect(self.status.say)
-        self.answer.clicked.connect(lambda checked=False: self.answering.ask())
-        self.answering.started.connect(partial(self.status.begin, "answering", "Looking at the lesions ..."))
-        self.answering.changed.connect(self._on_answers)
-        self.answering.progressed.connect(partial(self.status.progress, "answering"))
-        self.answering.finished.connect(partial(self.status.end, "answering"))
-        for source in (self.desk, self.opening, self.adding, self.guard, self.answering):
+        self.image_opener.task_changed.connect(self._on_task_changed)
+        self.image_opener.progressed.connect(partial(self.status.progress, "analysing"))
+        self.importer.started.connect(partial(self.status.begin, "importing", "Looking at files ..."))
+        self.importer.progressed.connect(partial(self.status.progress, "importing"))
+        self.importer.finished.connect(partial(self.status.end, "importing"))
+        self.importer.added.connect(self._show_rows)
+        self.controller.opened.connect(self._on_opened)
+        self.controller.changed.connect(self._on_changed)
+        self.controller.saver.saved.connect(self._on_saved)
+        self.image_opener.lesion_dock_opened.connect(self.guard.move_to_front)
+        self.pictures.thumbnail_read.connect(self.tree.viewport().update)
+        for teller in (self.editor, self.importer, self.image_viewer):
+            teller.message.connect(self.status.show_message)
+        self.predict_button.clicked.connect(lambda checked=False: self.predictor.predict())
+        self.predictor.started.connect(partial(self.status.begin, "answering", "Looking at the lesions ..."))
+        self.predictor.changed.connect(self._on_predictions)
+        self.predictor.progressed.connect(partial(self.status.progress, "answering"))
+        self.predictor.finished.connect(partial(self.status.end, "answering"))
+        for source in (self.controller, self.image_opener, self.importer, self.guard, self.predictor):
             source.failed.connect(self._on_failed)
 
     def _connect_forms(self) -> None:
-        editing = self.editing
-        self.patient.edited.connect(editing.set_patient)
-        self.patient.refused.connect(editing.refuse_patient)
-        self.patient.confirmed.connect(editing.confirm_patient)
+        editing = self.editor
+        self.patient_form.edited.connect(editing.set_patient)
+        self.patient_form.rejected.connect(editing.revert_patient)
+        self.patient_form.confirmed.connect(editing.confirm_patient)
         for form in (*self.lesion_page.forms, self.image_page.form):
             form.edited.connect(editing.set_part)
-            form.refused.connect(editing.refuse_part)
+            form.rejected.connect(editing.revert_part)
             form.confirmed.connect(editing.confirm_part)
-        for form in (self.patient, *self.lesion_page.forms, self.image_page.form):
-            form.rested.connect(self._on_rested)
-        self.lesion_page.body.site_chosen.connect(editing.set_place)
-        self.lesion_page.body.lesion_chosen.connect(self._show_rows)
+        for form in (self.patient_form, *self.lesion_page.forms, self.image_page.form):
+            form.editing_finished.connect(self._on_editing_paused)
+        self.lesion_page.body_map.site_chosen.connect(editing.set_site)
+        self.lesion_page.body_map.lesion_chosen.connect(self._show_rows)
         self.image_page.lesion_chosen.connect(self._on_lesion_chosen)
-        for button in (self.lesion_page.confirm, self.image_page.confirm):
+        for button in (self.lesion_page.confirm_button, self.image_page.confirm_button):
             button.clicked.connect(lambda checked=False: editing.confirm_part())
-        self.confirm.clicked.connect(lambda checked=False: editing.confirm_all())
-        editing.made.connect(self._show_rows)
-        self.tree.picked.connect(self._show_details)
+        self.confirm_button.clicked.connect(lambda checked=False: editing.confirm_all())
+        editing.lesion_added.connect(self._show_rows)
+        self.tree.current_changed.connect(self._show_details)
         self.tree.itemSelectionChanged.connect(self._show_actions)
         self.tree.moved.connect(editing.move)
         self.tree.removed.connect(editing.remove)
-        self.tree.dropped.connect(self.adding.take)
-        self.undo.clicked.connect(self._on_undo)
-        self.redo.clicked.connect(self._on_redo)
-        self.add_lesion.clicked.connect(lambda checked=False: editing.add_lesion())
-        self.add_image.clicked.connect(lambda checked=False: self.adding.ask_images())
-        self.remove.clicked.connect(self._on_remove)
-        self.open.clicked.connect(lambda checked=False: self.viewing.open_chosen())
+        self.tree.dropped.connect(self.importer.add_paths)
+        self.undo_button.clicked.connect(self._on_undo)
+        self.redo_button.clicked.connect(self._on_redo)
+        self.add_lesion_button.clicked.connect(lambda checked=False: editing.add_lesion())
+        self.add_image_button.clicked.connect(lambda checked=False: self.importer.choose_images())
+        self.remove_button.clicked.connect(self._on_remove)
+        self.open_button.clicked.connect(lambda checked=False: self.image_viewer.open_selected())
 
     def _add_shortcuts(self) -> None:
         slots = {
-            "undo": self.undo.click,  # while the dock has the focus: Ctrl+Z in the viewer is the mask's
-            "redo": self.redo.click,
-            "open": self.open.click,
-            "add_lesion": self.add_lesion.click,
-            "add_image": self.add_image.click,
+            "undo": self.undo_button.click,  # while the dock has the focus: Ctrl+Z in the viewer is the mask's
+            "redo": self.redo_button.click,
+            "open": self.open_button.click,
+            "add_lesion": self.add_lesion_button.click,
+            "add_image": self.add_image_button.click,
         }
         for name, slot in slots.items():
             add_shortcut(self, f"case.{name}", slot)
@@ -134,53 +134,60 @@ class CaseDock(CaseControls):
     @property
     def busy(self) -> bool:
         """Whether anything is on its way: files, an analysis, a save."""
-        parts = (self.desk, self.adding, self.opening, self.keeping, self.pictures, self.answering)
+        parts = (
+            self.controller,
+            self.importer,
+            self.image_opener,
+            self.correction_saver,
+            self.pictures,
+            self.predictor,
+        )
         return any(part.busy for part in parts)
 
     def _on_opened(self) -> None:
-        store, case = self.desk.store, self.desk.case
-        self.show_open(store is not None)
+        store, case = self.controller.store, self.controller.case
+        self.update_visibility(store is not None)
         if store is None or case is None:
             self.welcome.set_recent(self.settings.recent)
-            self.viewing.change_case()
+            self.image_viewer.on_case_changed()
             return
-        self.settings.remember(store.folder)
+        self.settings.add_recent(store.folder)
         self.title.setText(store.folder.name)
         self.title.setToolTip(str(store.folder))
-        for form in (self.patient, *self.lesion_page.forms, self.image_page.form):
-            form.forget()  # a fault in it was of the case before
+        for form in (self.patient_form, *self.lesion_page.forms, self.image_page.form):
+            form.clear_edits()  # a fault in it was of the case before
         self._on_changed()
         first = case.lesions[0].id if case.lesions else case.images[0].id if case.images else ""
         self._show_rows(first)
-        self.viewing.change_case()
+        self.image_viewer.on_case_changed()
 
     def _on_changed(self) -> None:
-        case = self.desk.case
+        case = self.controller.case
         if case is None:
             return
-        count = words.guesses(case)
-        self.confirm.setText(f"{counted(count, 'guess')} ✓")
-        self.confirm.setVisible(count > 0)
-        self.confirm.setEnabled(self.desk.may_edit)
-        self.patient.show_part(case.patient, self.desk.may_edit)
+        count = formatting.count_guesses(case)
+        self.confirm_button.setText(f"{format_count(count, 'guess')} ✓")
+        self.confirm_button.setVisible(count > 0)
+        self.confirm_button.setEnabled(self.controller.is_editable)
+        self.patient_form.show_part(case.patient, self.controller.is_editable)
         self._show_rows()
         self._show_details()
 
     def _show_rows(self, current: str = "") -> None:
-        case, store = self.desk.case, self.desk.store
+        case, store = self.controller.case, self.controller.store
         if case is not None and store is not None:
-            self.tree.show_rows(rows_of(case, store.missing, self.answering.fitting), current)
+            self.tree.show_rows(create_rows(case, store.missing, self.predictor.current_predictions), current)
 
     def _show_details(self) -> None:
         """Show what is known of the row at hand."""
-        case, current, editable = self.desk.case, self.tree.current, self.desk.may_edit
+        case, current, editable = self.controller.case, self.tree.current_id, self.controller.is_editable
         if case is None:
             return
         lesion = next((found for found in case.lesions if found.id == current), None)
-        found = next(((of, image) for of, image in case.each_image() if image.id == current), None)
+        found = next(((of, image) for of, image in case.iterate_images() if image.id == current), None)
         if lesion is not None:
             self.lesion_page.show_lesion(case, lesion, editable)
-            self.answering.show(self.lesion_page, current)
+            self.predictor.show_prediction(self.lesion_page, current)
         if found is not None:
             self.image_page.show_image(case, *found, editable)
         self.lesion_page.setVisible(lesion is not None)
@@ -189,67 +196,77 @@ class CaseDock(CaseControls):
         self._show_actions()
 
     def _show_actions(self) -> None:
-        history, case = self.desk.history, self.desk.case
+        history, case = self.controller.history, self.controller.case
         if history is None or case is None:
             return
-        is_part = bool(self.tree.images) or self.tree.current not in ("", LOOSE)
-        self.show_asking(self.answering.why_not)
-        self.show_actions(self.desk.may_edit, len(self.viewing.chosen), is_part, history.undone, history.redone)
+        is_part = bool(self.tree.selected_images) or self.tree.current_id not in ("", NO_LESION)
+        self.update_predict_button(self.predictor.unavailable_reason)
+        self.update_actions(
+            self.controller.is_editable,
+            len(self.image_viewer.selected_images),
+            is_part,
+            history.undo_text,
+            history.redo_text,
+        )
 
-    def _on_answers(self) -> None:
+    def _on_predictions(self) -> None:
         self._show_rows()
         self._show_details()
 
-    def _on_rested(self) -> None:
-        if self.desk.history is not None:
-            self.desk.history.rest()
+    def _on_editing_paused(self) -> None:
+        if self.controller.history is not None:
+            self.controller.history.end_step()
 
     def _on_lesion_chosen(self, lesion: str) -> None:
-        self.editing.move([self.tree.current], lesion)
+        self.editor.move([self.tree.current_id], lesion)
 
     def _on_remove(self) -> None:
-        self.editing.remove(self.tree.images or [self.tree.current])
+        self.editor.remove(self.tree.selected_images or [self.tree.current_id])
 
     def _on_undo(self) -> None:
-        what = self.desk.undo()
+        what = self.controller.undo()
         if what:
-            self.status.say(f"Undone: {what}.")
+            self.status.show_message(f"Undone: {what}.")
 
     def _on_redo(self) -> None:
-        what = self.desk.redo()
+        what = self.controller.redo()
         if what:
-            self.status.say(f"Done again: {what}.")
+            self.status.show_message(f"Done again: {what}.")
 
     def _on_saved(self) -> None:
-        self.notice.say(notice_of(self.desk, self.icons.link))
-        self._tell_saved()
+        self.notice.set_text(format_notice(self.controller, self.icons.link))
+        self._update_save_label()
 
-    def _tell_saved(self) -> None:
-        store = self.desk.store
+    def _update_save_label(self) -> None:
+        store = self.controller.store
         if store is None or store.read_only:
             said = "" if store is None else "Read only: nothing is saved."
-        elif self.desk.saving.fault is not None:
+        elif self.controller.saver.error is not None:
             said = "Not saved."
-        elif self.desk.saving.dirty or self.keeping.is_due:
+        elif self.controller.saver.has_unsaved_changes or self.correction_saver.is_pending:
             said = "Saving ..."
         else:
-            ago = words.when(time.time() - self.desk.saving.saved_at) if self.desk.saving.saved_at else ""
+            ago = (
+                formatting.format_saved_ago(time.time() - self.controller.saver.saved_at)
+                if self.controller.saver.saved_at
+                else ""
+            )
             said = f"Saved {ago} in {store.folder.name}/case.json".replace("  ", " ")
-        if self.file.text() != said:
-            self.file.setText(said)
+        if self.save_label.text() != said:
+            self.save_label.setText(said)
 
     def _on_link(self, link: str) -> None:
         if link == "over":
-            self.desk.saving.save(over=True)
+            self.controller.saver.save(overwrite=True)
         elif link == "save":
-            self.desk.saving.save()
-        elif link == "again" and self.desk.store is not None:
-            self.desk.saving.forget()
-            self.desk.open(self.desk.store.folder)
+            self.controller.saver.save()
+        elif link == "again" and self.controller.store is not None:
+            self.controller.saver.discard_changes()
+            self.controller.open(self.controller.store.folder)
         else:
-            self.adding.follow(link)
+            self.importer.follow_link(link)
 
-    def _on_working(self, task: str) -> None:
+    def _on_task_changed(self, task: str) -> None:
         """Say that an image is read or analysed: what the Lesion dock says of it may be out of sight."""
         for other in ("opening", "analysing"):
             if other != task:
@@ -261,11 +278,11 @@ class CaseDock(CaseControls):
 
     def _on_cancelled(self, task: str) -> None:
         if task == "importing":
-            self.adding.cancel()
+            self.importer.cancel()
         elif task == "answering":
-            self.answering.cancel()
+            self.predictor.cancel()
         else:
-            self.opening.cancel()
+            self.image_opener.cancel()
 
     def _on_failed(self, error: Exception) -> None:
         show_failure(self.status, error)

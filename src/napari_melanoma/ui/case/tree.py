@@ -12,16 +12,16 @@ from qtpy.QtGui import QColor, QDragEnterEvent, QDragMoveEvent, QDropEvent, QKey
 from qtpy.QtWidgets import QAbstractItemView, QTreeWidget, QTreeWidgetItem, QWidget
 
 from napari_melanoma.case.model import Case, CaseImage, CaseLesion
-from napari_melanoma.core.wording import counted
-from napari_melanoma.ui.body_map.widget import DARK
-from napari_melanoma.ui.case import words
-from napari_melanoma.ui.lesion.prediction_view import short, verdict
-from napari_melanoma.ui.widgets.clinical_fields import guessed
-from napari_melanoma.ui.widgets.look import ThemedIcons, named
-from napari_melanoma.ui.widgets.pictures import MARGIN_PX, PictureRows, RowLook, paint_picture
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.ui.body_map.widget import DARK_COLORS
+from napari_melanoma.ui.case import formatting
+from napari_melanoma.ui.lesion.prediction_view import format_short_verdict, format_verdict
+from napari_melanoma.ui.widgets.clinical_fields import describe_guess
+from napari_melanoma.ui.widgets.style import ThemedIcons, named
+from napari_melanoma.ui.widgets.thumbnails import MARGIN_PX, RowStyle, ThumbnailDelegate, paint_thumbnail
 
 if TYPE_CHECKING:
-    from napari_melanoma.case.predictions import LesionAnswer
+    from napari_melanoma.case.predictions import CaseLesionPrediction
 
 ROW_ROLE = Qt.ItemDataRole.UserRole + 1
 PICTURE_PX, WIDTH_PX = 36, 140
@@ -30,14 +30,14 @@ DOT_PX = 22
 GAP_PX = 6
 
 
-class CaseDelegate(PictureRows):
+class CaseDelegate(ThumbnailDelegate):
     """Paints rows in the colours of the theme."""
 
     def __init__(self, icons: ThemedIcons, find: Callable[[Path], QPixmap | None], parent: QWidget) -> None:
         super().__init__(icons, PICTURE_PX, WIDTH_PX, parent)
         self._find = find
 
-    def paint_row(self, painter: QPainter, place: QRect, index: QModelIndex, look: RowLook) -> None:
+    def paint_row(self, painter: QPainter, place: QRect, index: QModelIndex, style: RowStyle) -> None:
         """Paint a lesion or an image."""
         row = index.data(ROW_ROLE)
         if not isinstance(row, CaseRow):
@@ -45,17 +45,17 @@ class CaseDelegate(PictureRows):
         square = QRect(place.left() + 2, place.top() + MARGIN_PX, PICTURE_PX, PICTURE_PX)
         if row.path is not None:
             missing = row.state == "missing"
-            paint_picture(painter, square, None if missing else self._find(row.path), look.faint)
+            paint_thumbnail(painter, square, None if missing else self._find(row.path), style.faint)
             if missing:
                 painter.drawText(square, int(Qt.AlignmentFlag.AlignCenter), "?")
         elif row.number:
             square.setWidth(DOT_PX + 4)
-            _paint_dot(painter, square, row.number, look.selected)
+            _paint_dot(painter, square, row.number, style.selected)
         else:
             square.setWidth(0)
         left = square.right() + GAP_PX
         words = QRect(left, place.top() + 5, place.right() - GAP_PX - left, place.height() - 8)
-        _paint_words(painter, words, row, look.text, look.faint)
+        _paint_text(painter, words, row, style.text, style.faint)
 
 
 def _paint_dot(painter: QPainter, place: QRect, number: str, selected: bool) -> None:
@@ -63,9 +63,9 @@ def _paint_dot(painter: QPainter, place: QRect, number: str, selected: bool) -> 
     dot = QRect(0, 0, DOT_PX, DOT_PX)
     dot.moveCenter(place.center())
     painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(QColor(DARK.current if selected else DARK.mark))
+    painter.setBrush(QColor(DARK_COLORS.current if selected else DARK_COLORS.mark))
     painter.drawEllipse(dot)
-    painter.setPen(QColor(DARK.mark_edge))
+    painter.setPen(QColor(DARK_COLORS.mark_edge))
     font = painter.font()
     font.setBold(True)
     painter.setFont(font)
@@ -74,7 +74,7 @@ def _paint_dot(painter: QPainter, place: QRect, number: str, selected: bool) -> 
     painter.setFont(font)
 
 
-def _paint_words(painter: QPainter, place: QRect, row: CaseRow, text: QColor, faint: QColor) -> None:
+def _paint_text(painter: QPainter, place: QRect, row: CaseRow, text: QColor, faint: QColor) -> None:
     """Paint title, state and the quiet line."""
     metrics = painter.fontMetrics()
     top, left, right = (Qt.AlignmentFlag.AlignTop, Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight)
@@ -86,18 +86,18 @@ def _paint_words(painter: QPainter, place: QRect, row: CaseRow, text: QColor, fa
     painter.drawText(place, int(right | top), row.state)
     below = place.adjusted(0, metrics.height() + 2, 0, 0)
     middle = Qt.TextElideMode.ElideMiddle if row.path else Qt.TextElideMode.ElideRight
-    painter.drawText(below, int(left | top), metrics.elidedText(row.words, middle, place.width()))
+    painter.drawText(below, int(left | top), metrics.elidedText(row.subtitle, middle, place.width()))
 
 
-MOST_ROWS, LEAST_ROWS = 7, 2  # that are seen at once; more are scrolled to
+MAX_ROWS, MIN_ROWS = 7, 2  # that are seen at once; more are scrolled to
 FREE_PX = 20  # below the rows, where an image is dropped for a new lesion
-OPEN_UP_TO = 8  # lesions; of more, all but the one at hand are folded
+EXPANDED_UP_TO = 8  # lesions; of more, all but the one at hand are folded
 
 
 class CaseTree(QTreeWidget):
     """Shows rows; what a person does with them is only told."""
 
-    picked = Signal()
+    current_changed = Signal()
     opened = Signal(str)
     moved = Signal(object, str, int)
     removed = Signal(object)
@@ -107,9 +107,9 @@ class CaseTree(QTreeWidget):
         super().__init__()
         named(self, "case_tree", "Lesions and images").setToolTip("")
         self.editable = True
-        self._folded: set[str] = set()
-        self._unfolded: set[str] = set()
-        self._showing = False
+        self._collapsed: set[str] = set()
+        self._expanded: set[str] = set()
+        self._updating = False
         self.setItemDelegate(CaseDelegate(icons, find, self))
         self.setHeaderHidden(True)
         self.setStyleSheet("QTreeView { show-decoration-selected: 0; }")  # the rows are painted by the delegate
@@ -130,36 +130,38 @@ class CaseTree(QTreeWidget):
         icons.changed.connect(self.viewport().update)
 
     @property
-    def current(self) -> str:
+    def current_id(self) -> str:
         """Id of the row at hand; empty for none."""
         item = self.currentItem()
-        return "" if item is None else _row(item).id
+        return "" if item is None else _row_of_item(item).id
 
     @property
-    def images(self) -> list[str]:
+    def selected_images(self) -> list[str]:
         """Ids of the images that are selected, from top to bottom."""
-        return [_row(item).id for item in self._items() if item.isSelected() and _row(item).path is not None]
+        return [
+            _row_of_item(item).id for item in self._items() if item.isSelected() and _row_of_item(item).path is not None
+        ]
 
     def show_rows(self, rows: Sequence[CaseRow], current: str = "") -> None:
         """Show other rows; folds, selection and place stay where they can."""
-        wanted, chosen = current or self.current, {_row(item).id for item in self.selectedItems()}
+        wanted, chosen = current or self.current_id, {_row_of_item(item).id for item in self.selectedItems()}
         scrolled = self.verticalScrollBar().value()
-        before = [_row(item) for item in self._tops()]
+        before = [_row_of_item(item) for item in self._top_items()]
         if before == list(rows) and not current:
             return
-        self._showing = True
+        self._updating = True
         self.clear()
-        self.addTopLevelItems([_item(row) for row in rows])
-        for item in self._tops():
-            item.setExpanded(self._is_open(_row(item).id, len(rows)))
+        self.addTopLevelItems([_create_item(row) for row in rows])
+        for item in self._top_items():
+            item.setExpanded(self._is_expanded(_row_of_item(item).id, len(rows)))
         self._select(wanted, {current} if current else chosen)
-        self._showing = False
+        self._updating = False
         self.verticalScrollBar().setValue(scrolled)
         if current and self.currentItem() is not None:
             self.scrollToItem(self.currentItem())
-        self._fit()
-        if self.current != wanted or current:
-            self.picked.emit()
+        self._fit_height()
+        if self.current_id != wanted or current:
+            self.current_changed.emit()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
         """Open with Enter, remove with Delete."""
@@ -168,7 +170,7 @@ class CaseTree(QTreeWidget):
             if item is not None:
                 self._on_double(item)
         elif event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
-            chosen = [_row(item).id for item in self.selectedItems() if _row(item).id != LOOSE]
+            chosen = [_row_of_item(item).id for item in self.selectedItems() if _row_of_item(item).id != NO_LESION]
             if chosen and self.editable:
                 self.removed.emit(chosen)
         else:
@@ -176,7 +178,7 @@ class CaseTree(QTreeWidget):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
         """Take files, and our own images."""
-        if self._takes(event):
+        if self._accepts(event):
             super().dragEnterEvent(event)
             event.acceptProposedAction()
         else:
@@ -184,7 +186,7 @@ class CaseTree(QTreeWidget):
 
     def dragMoveEvent(self, event: QDragMoveEvent) -> None:  # noqa: N802 - Qt's name
         """Show where they would go."""
-        if self._takes(event):
+        if self._accepts(event):
             super().dragMoveEvent(event)
             event.acceptProposedAction()
         else:
@@ -192,105 +194,105 @@ class CaseTree(QTreeWidget):
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
         """Tell where images or files were dropped; the rows follow the case, not the hand."""
-        lesion, place = self._target(event)
+        lesion, place = self._drop_target(event)
         paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
         if paths:
             event.acceptProposedAction()
-            self.dropped.emit(paths, "" if lesion == LOOSE else lesion)
-        elif event.source() is self and self.images:
+            self.dropped.emit(paths, "" if lesion == NO_LESION else lesion)
+        elif event.source() is self and self.selected_images:
             event.setDropAction(Qt.DropAction.CopyAction)  # else Qt would take the rows away after a move
             event.accept()
-            self.moved.emit(self.images, lesion, place)
+            self.moved.emit(self.selected_images, lesion, place)
         else:
             event.ignore()
         self.setState(QAbstractItemView.State.NoState)
         self.viewport().update()
 
-    def _takes(self, event: QDropEvent) -> bool:
+    def _accepts(self, event: QDropEvent) -> bool:
         return self.editable and (event.mimeData().hasUrls() or event.source() is self)
 
-    def _target(self, event: QDropEvent) -> tuple[str, int]:
+    def _drop_target(self, event: QDropEvent) -> tuple[str, int]:
         """The lesion under the mouse, and the place among its images."""
         item = self.itemAt(event.position().toPoint())
         if item is None:
             return "", -1
         parent = item.parent()
         if parent is None:
-            return _row(item).id, -1
+            return _row_of_item(item).id, -1
         below = self.dropIndicatorPosition() == QAbstractItemView.DropIndicatorPosition.BelowItem
-        before = [_row(parent.child(n)).id for n in range(parent.indexOfChild(item) + below)]
-        chosen = set(self.images)
-        return _row(parent).id, len([image for image in before if image not in chosen])
+        before = [_row_of_item(parent.child(n)).id for n in range(parent.indexOfChild(item) + below)]
+        chosen = set(self.selected_images)
+        return _row_of_item(parent).id, len([image for image in before if image not in chosen])
 
-    def _tops(self) -> list[QTreeWidgetItem]:
+    def _top_items(self) -> list[QTreeWidgetItem]:
         found = (self.topLevelItem(n) for n in range(self.topLevelItemCount()))
         return [item for item in found if item is not None]
 
     def _items(self) -> Iterator[QTreeWidgetItem]:
-        for item in self._tops():
+        for item in self._top_items():
             yield item
             yield from (item.child(n) for n in range(item.childCount()))
 
-    def _is_open(self, name: str, count: int) -> bool:
-        return name in self._unfolded or (count <= OPEN_UP_TO and name not in self._folded)
+    def _is_expanded(self, name: str, count: int) -> bool:
+        return name in self._expanded or (count <= EXPANDED_UP_TO and name not in self._collapsed)
 
     def _select(self, current: str, chosen: set[str]) -> None:
         for item in self._items():
-            name = _row(item).id
+            name = _row_of_item(item).id
             if name == current:
                 self.setCurrentItem(item)
         for item in self._items():
-            item.setSelected(_row(item).id in chosen)
+            item.setSelected(_row_of_item(item).id in chosen)
 
-    def _fit(self) -> None:
+    def _fit_height(self) -> None:
         """Be as high as the rows, within bounds."""
-        rows = sum(1 + (item.childCount() if item.isExpanded() else 0) for item in self._tops())
-        height = min(max(rows, LEAST_ROWS), MOST_ROWS) * ROW_PX + FREE_PX + 2 * self.frameWidth()
+        rows = sum(1 + (item.childCount() if item.isExpanded() else 0) for item in self._top_items())
+        height = min(max(rows, MIN_ROWS), MAX_ROWS) * ROW_PX + FREE_PX + 2 * self.frameWidth()
         if self.minimumHeight() != height:
             self.setFixedHeight(height)
 
     def _on_double(self, item: QTreeWidgetItem, column: int = 0) -> None:
-        row = _row(item)
+        row = _row_of_item(item)
         if row.path is not None:
             self.opened.emit(row.id)
         else:
             item.setExpanded(not item.isExpanded())
 
     def _on_expanded(self, item: QTreeWidgetItem) -> None:
-        self._unfolded.add(_row(item).id)
-        self._folded.discard(_row(item).id)
-        if not self._showing:
-            self._fit()
+        self._expanded.add(_row_of_item(item).id)
+        self._collapsed.discard(_row_of_item(item).id)
+        if not self._updating:
+            self._fit_height()
 
     def _on_collapsed(self, item: QTreeWidgetItem) -> None:
-        self._folded.add(_row(item).id)
-        self._unfolded.discard(_row(item).id)
-        if not self._showing:
-            self._fit()
+        self._collapsed.add(_row_of_item(item).id)
+        self._expanded.discard(_row_of_item(item).id)
+        if not self._updating:
+            self._fit_height()
 
     def _on_current(self, item: QTreeWidgetItem | None, before: QTreeWidgetItem | None) -> None:
-        if not self._showing:
-            self.picked.emit()
+        if not self._updating:
+            self.current_changed.emit()
 
 
-def _row(item: QTreeWidgetItem) -> CaseRow:
+def _row_of_item(item: QTreeWidgetItem) -> CaseRow:
     """What an item shows."""
     row: CaseRow = item.data(0, ROW_ROLE)
     return row
 
 
-def _item(row: CaseRow) -> QTreeWidgetItem:
+def _create_item(row: CaseRow) -> QTreeWidgetItem:
     """An item with those below it."""
-    item = QTreeWidgetItem([f"{row.number} {row.title}, {row.words} {row.state}".strip()])  # what is read aloud
+    item = QTreeWidgetItem([f"{row.number} {row.title}, {row.subtitle} {row.state}".strip()])  # what is read aloud
     item.setData(0, ROW_ROLE, row)
     item.setToolTip(0, row.tip)
     usable = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsDropEnabled
     item.setFlags(usable | Qt.ItemFlag.ItemIsDragEnabled if row.path is not None else usable)
-    item.addChildren([_item(below) for below in row.rows])
+    item.addChildren([_create_item(below) for below in row.rows])
     return item
 
 
-LOOSE = "loose"  # the row above the images of no lesion
+NO_LESION = "loose"  # the row above the images of no lesion
 
 
 @dataclass(frozen=True)
@@ -302,7 +304,7 @@ class CaseRow:
 
     id: str
     title: str
-    words: str = ""
+    subtitle: str = ""
     state: str = ""
     number: str = ""
     path: Path | None = None
@@ -310,39 +312,48 @@ class CaseRow:
     rows: tuple[CaseRow, ...] = ()
 
 
-def rows_of(
-    case: Case, missing: Collection[str] = (), answers: Mapping[str, LesionAnswer] | None = None
+def create_rows(
+    case: Case, missing: Collection[str] = (), predictions: Mapping[str, CaseLesionPrediction] | None = None
 ) -> tuple[CaseRow, ...]:
     """Give the rows of a case.
 
     Lesions, and at the end the images of none where there are any.
     """
-    numbers = words.numbers(case)
-    said = answers or {}
-    lesions = tuple(_lesion(lesion, numbers[lesion.id], missing, said.get(lesion.id)) for lesion in case.lesions)
+    numbers = formatting.number_lesions(case)
+    said = predictions or {}
+    lesions = tuple(
+        _create_lesion_row(lesion, numbers[lesion.id], missing, said.get(lesion.id)) for lesion in case.lesions
+    )
     if not case.images:
         return lesions
-    images = tuple(_image(image, missing) for image in case.images)
-    count = counted(len(images), "image")
-    return (*lesions, CaseRow(LOOSE, "No lesion yet", f"{count}: drag each to its lesion", rows=images))
+    images = tuple(_create_image_row(image, missing) for image in case.images)
+    count = format_count(len(images), "image")
+    return (*lesions, CaseRow(NO_LESION, "No lesion yet", f"{count}: drag each to its lesion", rows=images))
 
 
-def _lesion(lesion: CaseLesion, number: str, missing: Collection[str], told: LesionAnswer | None) -> CaseRow:
+def _create_lesion_row(
+    lesion: CaseLesion, number: str, missing: Collection[str], prediction: CaseLesionPrediction | None
+) -> CaseRow:
     """The row of a lesion; what a classifier says of it stands before what a person says."""
     tip = f"Lesion {number}{f', called {lesion.label}' if lesion.label not in ('', number) else ''}"
-    images = tuple(_image(image, missing) for image in lesion.images)
-    said, state = words.summary(lesion), ""
-    if told is not None:
-        said, tip = f"{short(told.answer)} · {said}", f"{tip}\n{verdict(told.answer)}"
-        valid = told.answer.validity.valid
-        state = "" if not valid else "odd one out" if told.odd and told.odd.stands_out else ""
-    return CaseRow(lesion.id, words.place(lesion), said, state, number=number, tip=tip, rows=images)
+    images = tuple(_create_image_row(image, missing) for image in lesion.images)
+    said, state = formatting.summarize_lesion(lesion), ""
+    if prediction is not None:
+        said, tip = (
+            f"{format_short_verdict(prediction.prediction)} · {said}",
+            f"{tip}\n{format_verdict(prediction.prediction)}",
+        )
+        valid = prediction.prediction.validity.valid
+        state = "" if not valid else "odd one out" if prediction.outlier and prediction.outlier.is_outlier else ""
+    return CaseRow(lesion.id, formatting.format_site(lesion), said, state, number=number, tip=tip, rows=images)
 
 
-def _image(image: CaseImage, missing: Collection[str]) -> CaseRow:
+def _create_image_row(image: CaseImage, missing: Collection[str]) -> CaseRow:
     """The row of an image."""
     gone = image.id in missing
     state = "missing" if gone else "✎ corrected" if image.correction else "analysed" if image.results else ""
-    tips = [str(image.path), *(guessed(origin) for name, origin in image.guesses.items() if name == "modality")]
+    tips = [str(image.path), *(describe_guess(origin) for name, origin in image.guesses.items() if name == "modality")]
     tips.append("Its file is gone." if gone else "Double click or Enter: open it.")
-    return CaseRow(image.id, words.modality(image), image.path.name, state, path=image.path, tip="\n".join(tips))
+    return CaseRow(
+        image.id, formatting.format_modality(image), image.path.name, state, path=image.path, tip="\n".join(tips)
+    )

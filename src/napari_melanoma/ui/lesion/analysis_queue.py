@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.provenance import fingerprint
-from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, ModelStamp, derive
-from napari_melanoma.lesion.segmentation import Answer
-from napari_melanoma.ui.viewer.photographs import Source
-from napari_melanoma.ui.widgets.job import Job
-from napari_melanoma.ui.widgets.worker_client import Request, WorkerClient
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, ModelStamp, derive_result
+from napari_melanoma.lesion.segmentation import LesionPrediction
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.worker_client import WorkerClient, WorkerRequest
 
 if TYPE_CHECKING:
     from napari_melanoma.io.photographs import Photograph
 
 
-class Analysis(QObject):
+class LesionAnalysisTask(QObject):
     """Reads the pixels in a thread, asks the worker, and derives the result in a thread.
 
     ``progressed``, ``succeeded``, ``failed``: a ``Progress``; a tuple of ``LesionResult``, fingerprint of the mask and
@@ -39,22 +39,22 @@ class Analysis(QObject):
     failed = Signal(object)
     finished = Signal()
 
-    def __init__(self, client: WorkerClient, source: Source, options: LesionOptions) -> None:
+    def __init__(self, client: WorkerClient, source: LayerPhotographSource, options: LesionOptions) -> None:
         super().__init__()
         self._client = client
         self._source = source
         self._options = options
         name = uuid.uuid4().hex
-        self._image = client.folder / f"{name}-image.npy"
-        self._answer = client.folder / f"{name}-probability.npy"
-        self._spread = client.folder / f"{name}-spread.npy"
-        self._stage: Job | Request | None = None
+        self._image_path = client.folder / f"{name}-image.npy"
+        self._probability_path = client.folder / f"{name}-probability.npy"
+        self._spread_path = client.folder / f"{name}-spread.npy"
+        self._stage: BackgroundJob | WorkerRequest | None = None
         self._photograph: Photograph | None = None
         self._digest = ""
 
     def start(self) -> None:
         """Start; call once."""
-        self._enter(Job(partial(_read, self._source, self._image)), self._on_read)
+        self._start_stage(BackgroundJob(partial(_read, self._source, self._image_path)), self._on_read)
 
     def cancel(self) -> None:
         """Stop at once; only ``finished`` is emitted."""
@@ -63,26 +63,26 @@ class Analysis(QObject):
             stage.cancel()
             self._end()
 
-    def _enter(self, stage: Job | Request, then: Any) -> None:  # noqa: ANN401 - a slot
+    def _start_stage(self, stage: BackgroundJob | WorkerRequest, then: Any) -> None:  # noqa: ANN401 - a slot
         self._stage = stage
         stage.progressed.connect(self.progressed)
         stage.succeeded.connect(then)
         stage.failed.connect(self._on_failed)
-        if isinstance(stage, Job):
+        if isinstance(stage, BackgroundJob):
             stage.start()
 
     def _on_read(self, found: tuple[Photograph, str]) -> None:
         self._photograph, self._digest = found
-        paths = {"image": str(self._image), "out": str(self._answer)}
+        paths = {"image": str(self._image_path), "out": str(self._probability_path)}
         if self._options.flips:
-            paths["spread"] = str(self._spread)
-        self._enter(self._client.request("segment", model=self._options.model, **paths), self._on_answer)
+            paths["spread"] = str(self._spread_path)
+        self._start_stage(self._client.request("segment", model=self._options.model, **paths), self._on_segmented)
 
-    def _on_answer(self, answer: dict[str, Any]) -> None:
+    def _on_segmented(self, answer: dict[str, Any]) -> None:
         assert self._photograph is not None
         self.progressed.emit(Progress(2, 2, "Measuring"))
-        work = partial(_conclude, self._photograph, self._answer, answer, self._options)
-        self._enter(Job(work), self._on_result)
+        work = partial(_derive_result, self._photograph, self._probability_path, answer, self._options)
+        self._start_stage(BackgroundJob(work), self._on_result)
 
     def _on_result(self, concluded: tuple[LesionResult, str]) -> None:
         self._stage = None
@@ -95,7 +95,7 @@ class Analysis(QObject):
         self._end()
 
     def _end(self) -> None:
-        for path in (self._image, self._answer, self._spread):
+        for path in (self._image_path, self._probability_path, self._spread_path):
             _remove(path)
         self.finished.emit()
 
@@ -106,75 +106,77 @@ def _remove(array: Path) -> None:
         array.unlink(missing_ok=True)
 
 
-def _read(source: Source, array: Path, run: RunContext) -> tuple[Photograph, str]:
+def _read(source: LayerPhotographSource, array: Path, run: RunContext) -> tuple[Photograph, str]:
     run.report(Progress(0, None, "Reading the photograph"))
-    found = read(source, array)
+    found = read_pixels(source, array)
     if run.cancelled:
         _remove(array)
     return found
 
 
-def _conclude(
+def _derive_result(
     photograph: Photograph, array: Path, answer: dict[str, Any], options: LesionOptions, run: RunContext
 ) -> tuple[LesionResult, str]:
     run.check()
-    return conclude(photograph, array, answer, options)
+    return derive_served_result(photograph, array, answer, options)
 
 
 @dataclass(frozen=True)
-class Analysed:
+class FinishedAnalysis:
     """What came back for the photograph of an identity, with the fingerprints of the mask and of the pixels."""
 
     identity: str
     result: LesionResult
-    digest: str
+    mask_digest: str
     image_digest: str
 
 
-class AnalysisQueue(QObject):
+class LesionAnalysisQueue(QObject):
     """Analyses photographs one after the other.
 
     ``finished``: how many were analysed, and in how many seconds; also after ``cancel``.
     """
 
     progressed = Signal(object)
-    analysed = Signal(object)
+    analyzed = Signal(object)
     failed = Signal(object)
     finished = Signal(int, float)
 
-    def __init__(self, client: WorkerClient, source: Callable[[str], Source | None], parent: QObject) -> None:
+    def __init__(
+        self, client: WorkerClient, source: Callable[[str], LayerPhotographSource | None], parent: QObject
+    ) -> None:
         super().__init__(parent)
         self._client = client
         self._source = source
-        self._waiting: deque[str] = deque()
+        self._pending: deque[str] = deque()
         self._options: Mapping[str, LesionOptions] = {}
-        self._analysis: Analysis | None = None
+        self._analysis: LesionAnalysisTask | None = None
         self._current = ""
         self._name = ""
         self._total = self._done = 0
-        self._began = 0.0
+        self._start_time = 0.0
 
     @property
     def busy(self) -> bool:
         """Whether a photograph is on its way."""
         return self._analysis is not None
 
-    def start(self, wanted: Mapping[str, LesionOptions]) -> None:
+    def start(self, options: Mapping[str, LesionOptions]) -> None:
         """Begin with photographs; what was on its way is dropped."""
-        self._drop()
-        self._waiting = deque(wanted)
-        self._options = wanted
-        self._total, self._done, self._began = len(self._waiting), 0, time.monotonic()
+        self._cancel_current()
+        self._pending = deque(options)
+        self._options = options
+        self._total, self._done, self._start_time = len(self._pending), 0, time.monotonic()
         self._next()
 
     def cancel(self) -> None:
         """Stop at once; what is finished stays."""
         if self.busy:
-            self._drop()
-            self.finished.emit(self._done, time.monotonic() - self._began)
+            self._cancel_current()
+            self.finished.emit(self._done, time.monotonic() - self._start_time)
 
-    def _drop(self) -> None:
-        self._waiting.clear()
+    def _cancel_current(self) -> None:
+        self._pending.clear()
         analysis, self._analysis = self._analysis, None
         if analysis is not None:
             analysis.finished.disconnect(self._next)
@@ -182,14 +184,14 @@ class AnalysisQueue(QObject):
 
     def _next(self) -> None:
         self._analysis = None
-        while self._waiting and self._analysis is None:
-            self._current = self._waiting.popleft()
+        while self._pending and self._analysis is None:
+            self._current = self._pending.popleft()
             source = self._source(self._current)
             if source is not None:
                 self._name = source.name
-                self._analysis = Analysis(self._client, source, self._options[self._current])
+                self._analysis = LesionAnalysisTask(self._client, source, self._options[self._current])
         if self._analysis is None:
-            self.finished.emit(self._done, time.monotonic() - self._began)
+            self.finished.emit(self._done, time.monotonic() - self._start_time)
             return
         self._analysis.progressed.connect(self._on_progress)
         self._analysis.succeeded.connect(self._on_success)
@@ -201,19 +203,19 @@ class AnalysisQueue(QObject):
         if self._total == 1:
             self.progressed.emit(progress)
             return
-        position = self._total - len(self._waiting)
+        position = self._total - len(self._pending)
         left = ""
         if self._done:
-            left = f", {(time.monotonic() - self._began) / self._done * (len(self._waiting) + 1):.0f} s left"
+            left = f", {(time.monotonic() - self._start_time) / self._done * (len(self._pending) + 1):.0f} s left"
         message = f"{self._name}: photograph {position} of {self._total}{left}"
         self.progressed.emit(Progress(position - 1, self._total, message))
 
     def _on_success(self, found: tuple[LesionResult, str, str]) -> None:
         self._done += 1
-        self.analysed.emit(Analysed(self._current, *found))
+        self.analyzed.emit(FinishedAnalysis(self._current, *found))
 
 
-def read(source: Source, array: Path) -> tuple[Photograph, str]:
+def read_pixels(source: LayerPhotographSource, array: Path) -> tuple[Photograph, str]:
     """Read a photograph and put its pixels where the worker finds them.
 
     Returns the photograph and the fingerprint of its pixels.
@@ -222,11 +224,11 @@ def read(source: Source, array: Path) -> tuple[Photograph, str]:
 
     photograph = source.read()
     np.save(array, photograph.rgb)
-    return photograph, fingerprint(photograph.rgb)
+    return photograph, array_fingerprint(photograph.rgb)
 
 
-def conclude(
-    photograph: Photograph, array: Path, answer: dict[str, Any], options: LesionOptions
+def derive_served_result(
+    photograph: Photograph, array: Path, response: dict[str, Any], options: LesionOptions
 ) -> tuple[LesionResult, str]:
     """Do what follows from the worker's answer.
 
@@ -234,17 +236,17 @@ def conclude(
     """
     import numpy as np
 
-    spread = answer.get("spread")
-    said = Answer(np.load(array), None if spread is None else np.load(spread))
-    result = derive(photograph, said, options, ModelStamp(**answer["model"]))
-    return result, fingerprint(result.mask)
+    spread = response.get("spread")
+    said = LesionPrediction(np.load(array), None if spread is None else np.load(spread))
+    result = derive_result(photograph, said, options, ModelStamp(**response["model"]))
+    return result, array_fingerprint(result.mask)
 
 
-def preload(run: RunContext) -> None:
+def preload_libraries(run: RunContext) -> None:
     """Import, by using it once on a few pixels, what the first analysis would otherwise wait for."""
     import numpy as np
 
-    from napari_melanoma.imaging.scribbles import redraw
+    from napari_melanoma.imaging.scribbles import redraw_border
     from napari_melanoma.io.photographs import Photograph
 
     rgb = np.full((32, 32, 3), 200, np.uint8)
@@ -255,5 +257,5 @@ def preload(run: RunContext) -> None:
     import_module("pandas")  # napari does so with the first Labels layer, which would stop the window for as long
     stamp = ModelStamp("none", "", "cpu", 0.5)
     probability = (1 - rgb[..., 0] / np.float32(255)).astype(np.float32)
-    result = derive(Photograph(rgb, "none"), probability, LesionOptions(), stamp)
-    redraw(result.probability, rgb, result.mask, strokes)
+    result = derive_result(Photograph(rgb, "none"), probability, LesionOptions(), stamp)
+    redraw_border(result.probability, rgb, result.mask, strokes)

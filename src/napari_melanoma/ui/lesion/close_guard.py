@@ -7,29 +7,29 @@ from typing import TYPE_CHECKING
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.ui.widgets.dialogs import WindowGuard, answer, ask
+from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.lesion.state import LesionBook
+    from napari_melanoma.ui.lesion.state import LesionStore
 
 
-class CloseGuard(WindowGuard):
+class LesionCloseGuard(WindowGuard):
     """Watches the main window of a dock."""
 
-    def __init__(self, dock: QWidget, book: LesionBook) -> None:
+    def __init__(self, dock: QWidget, store: LesionStore) -> None:
         super().__init__(dock)
-        self._book = book
+        self._store = store
 
     def may_close(self) -> bool:
         """Ask where corrections are not saved.
 
         False where the window shall stay.
         """
-        names = self._book.unsaved_names()
-        return not names or self._ask(names)
+        names = self._store.unsaved_names()
+        return not names or self._confirm_close(names)
 
-    def _ask(self, names: list[str]) -> bool:
-        box = ask(
+    def _confirm_close(self, names: list[str]) -> bool:
+        box = create_question(
             self._dock,
             "unsaved_corrections",
             f"The corrections of {', '.join(names)} are not saved.",
@@ -38,16 +38,16 @@ class CloseGuard(WindowGuard):
         keep = box.addButton("Close, keep them", QMessageBox.ButtonRole.AcceptRole)
         discard = box.addButton("Discard", QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        pressed = answer(box)
+        pressed = exec_question(box)
         if pressed is discard:
-            self._book.discard_unsaved()
+            self._store.discard_unsaved()
         elif pressed is keep:
-            return self._kept()
+            return self._save_for_recovery()
         return pressed is discard
 
-    def _kept(self) -> bool:
+    def _save_for_recovery(self) -> bool:
         try:
-            self._book.keep_unsaved()
+            self._store.save_unsaved()
         except SaveError as error:
             self.failed.emit(error)
             return False

@@ -16,20 +16,20 @@ from qtpy.QtCore import QObject, Signal
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.parsing import parse_json
 from napari_melanoma.ui.shared_state import corrections_changed
-from napari_melanoma.ui.widgets.job import Latest
-from napari_melanoma.ui.widgets.settings import Settings
+from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.settings import DockSettings
 
 if TYPE_CHECKING:
     from napari_melanoma.data.corrections import Correction
     from napari_melanoma.data.dataset import Review
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.viewer.photographs import Source
+    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
-COUNTED = ("accepted", "corrected")
+TRAINING_REVIEWS = ("accepted", "corrected")
 
 
 @dataclass(frozen=True)
-class Standing:
+class CorrectionsIndex:
     """What a corrections folder says: its rows by the fingerprint of the photograph's pixels."""
 
     folder: Path
@@ -38,7 +38,7 @@ class Standing:
     @property
     def total(self) -> int:
         """How many rows a training can learn from."""
-        return sum(row.get("review") in COUNTED for row in self.rows.values())
+        return sum(row.get("review") in TRAINING_REVIEWS for row in self.rows.values())
 
     @property
     def diagnoses(self) -> list[str]:
@@ -47,7 +47,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ReviewDecision:
     """What a person says of a photograph, beside its mask.
 
     A diagnosis of None leaves what stands there, "" empties it. ``keeps_mask`` is for a photograph on which nobody drew
@@ -59,32 +59,32 @@ class Verdict:
     reviewer: str
     diagnosis: str | None
     source: Path | None
-    keeps_mask: bool = False
+    keep_mask: bool = False
     with_others: bool = False
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredCorrection:
     """What was added or taken back: the row's ``image_id``, what was said, and what stands in the folder now."""
 
     image_id: str
     image_digest: str
     review: str
-    standing: Standing
+    index: CorrectionsIndex
 
 
-class CorrectionsDesk(QObject):
+class CorrectionsStore(QObject):
     """What a dock knows of the corrections, and does to them."""
 
     changed = Signal()
-    taken_back = Signal(object)
+    undone = Signal(object)
     failed = Signal(object)
 
     def __init__(self, settings: ReviewSettings, parent: QObject) -> None:
         super().__init__(parent)
         self._settings = settings
-        self.standing = Standing(settings.corrections)
-        self._latest = Latest(self)
+        self.index = CorrectionsIndex(settings.corrections)
+        self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
         corrections_changed().changed.connect(self._on_changed)
@@ -97,86 +97,88 @@ class CorrectionsDesk(QObject):
     @property
     def folder(self) -> Path:
         """Where the corrections are."""
-        return self.standing.folder
+        return self.index.folder
 
     @folder.setter
     def folder(self, folder: Path) -> None:
         self._settings.corrections = folder
-        self.standing = Standing(folder)
+        self.index = CorrectionsIndex(folder)
         corrections_changed().changed.emit(folder)
         self.refresh()
 
     def refresh(self) -> None:
         """Read what stands in the folder now."""
         folder = self._settings.corrections
-        self._latest.submit("read", lambda: partial(_as_standing, folder))
+        self._latest.submit("read", lambda: partial(_load_index, folder))
 
-    def reject(self, source: Source, verdict: Verdict, then: Callable[[Stored], None]) -> None:
+    def reject(
+        self, source: LayerPhotographSource, decision: ReviewDecision, callback: Callable[[StoredCorrection], None]
+    ) -> None:
         """Say of a photograph that was not analysed that it is of no use."""
         folder = self.folder
-        self._latest.submit(f"reject {source.name}", lambda: partial(_reject, folder, source, verdict, then))
+        self._latest.submit(f"reject {source.name}", lambda: partial(_reject, folder, source, decision, callback))
 
     def undo(self) -> None:
         """Take the last change back."""
         folder = self.folder
         self._latest.submit("undo", lambda: partial(_undo, folder))
 
-    def take(self, stored: Stored) -> None:
+    def set_stored(self, stored: StoredCorrection) -> None:
         """Know of what was stored, and tell all docks."""
-        self.standing = stored.standing
-        corrections_changed().changed.emit(stored.standing.folder)
+        self.index = stored.index
+        corrections_changed().changed.emit(stored.index.folder)
         self.changed.emit()
 
     def _on_changed(self, folder: Path) -> None:
         self.refresh()
 
-    def _on_done(self, done: Callable[[CorrectionsDesk], None]) -> None:
+    def _on_done(self, done: Callable[[CorrectionsStore], None]) -> None:
         done(self)
 
 
-def store_result(folder: Path, result: LesionResult, name: str, verdict: Verdict) -> Stored:
+def store_result(folder: Path, result: LesionResult, name: str, decision: ReviewDecision) -> StoredCorrection:
     """Add an analysed photograph to the corrections; meant for a thread."""
     from napari_melanoma.data.corrections import Correction
-    from napari_melanoma.ui.lesion.work import prediction
+    from napari_melanoma.ui.lesion.controller import predict_default_mask
 
-    predicted, mask = prediction(result), result.mask
-    if verdict.with_others and result.others is not None:
+    predicted, mask = predict_default_mask(result), result.mask
+    if decision.with_others and result.others is not None:
         predicted, mask = predicted | result.others, mask | result.others
-    if verdict.review == "corrected" and not (predicted != mask).any():
-        verdict = replace(verdict, review="accepted")  # what was changed was changed back
+    if decision.review == "corrected" and not (predicted != mask).any():
+        decision = replace(decision, review="accepted")  # what was changed was changed back
     correction = Correction(
         name=name,
         rgb=result.photograph.rgb,
         mask=mask,
-        review=verdict.review,
+        review=decision.review,
         model=result.model.name,
         model_fingerprint=result.model.fingerprint,
         prediction=predicted,
         modality=result.photograph.modality,
         damage=result.photograph.damage,
     )
-    return _add(folder, correction, verdict)
+    return _add(folder, correction, decision)
 
 
-def _add(folder: Path, correction: Correction, verdict: Verdict) -> Stored:
-    from napari_melanoma.core.provenance import fingerprint
+def _add(folder: Path, correction: Correction, verdict: ReviewDecision) -> StoredCorrection:
+    from napari_melanoma.core.provenance import array_fingerprint
     from napari_melanoma.data.corrections import Corrections
 
     said = replace(correction, reviewer=verdict.reviewer, diagnosis=verdict.diagnosis, source=verdict.source)
-    if verdict.keeps_mask:
-        said = _as_it_stands(folder, said)
+    if verdict.keep_mask:
+        said = _with_stored_masks(folder, said)
     image_id = Corrections(folder).add(said)
-    return Stored(image_id, fingerprint(correction.rgb), verdict.review, read_standing(folder))
+    return StoredCorrection(image_id, array_fingerprint(correction.rgb), verdict.review, read_index(folder))
 
 
-def _as_it_stands(folder: Path, correction: Correction) -> Correction:
+def _with_stored_masks(folder: Path, correction: Correction) -> Correction:
     """Give a correction with the masks, and the model that made them, that its row has already."""
     from napari_melanoma.core.errors import UnreadableImage
-    from napari_melanoma.core.provenance import fingerprint
+    from napari_melanoma.core.provenance import array_fingerprint
     from napari_melanoma.data.corrections import Corrections
     from napari_melanoma.io.results import read_mask
 
-    row = Corrections(folder).find(fingerprint(correction.rgb)) or {}
+    row = Corrections(folder).find_row(array_fingerprint(correction.rgb)) or {}
     masks = {}
     for name in ("mask", "prediction"):
         with suppress(UnreadableImage):  # what is lost cannot be kept
@@ -193,26 +195,32 @@ def _as_it_stands(folder: Path, correction: Correction) -> Correction:
     )
 
 
-def read_standing(folder: Path) -> Standing:
+def read_index(folder: Path) -> CorrectionsIndex:
     """Read the table of a corrections folder; meant for a thread."""
     from napari_melanoma.data.corrections import Corrections
 
     rows = Corrections(folder).rows()
-    return Standing(folder, {row["image_sha256"]: row for row in rows if row.get("image_sha256")})
+    return CorrectionsIndex(folder, {row["image_sha256"]: row for row in rows if row.get("image_sha256")})
 
 
-def _as_standing(folder: Path, run: RunContext) -> Any:  # noqa: ANN401 - what is done with it on the GUI thread
-    standing = read_standing(folder)
+def _load_index(folder: Path, run: RunContext) -> Any:  # noqa: ANN401 - what is done with it on the GUI thread
+    standing = read_index(folder)
 
-    def show(desk: CorrectionsDesk) -> None:
+    def show(desk: CorrectionsStore) -> None:
         if standing.folder == desk.folder:
-            desk.standing = standing
+            desk.index = standing
             desk.changed.emit()
 
     return show
 
 
-def _reject(folder: Path, source: Source, verdict: Verdict, then: Callable[[Stored], None], run: RunContext) -> Any:  # noqa: ANN401 - as above
+def _reject(
+    folder: Path,
+    source: LayerPhotographSource,
+    verdict: ReviewDecision,
+    then: Callable[[StoredCorrection], None],
+    run: RunContext,
+) -> Any:  # noqa: ANN401 - as above
     import numpy as np
 
     from napari_melanoma.data.corrections import Correction
@@ -235,13 +243,13 @@ def _undo(folder: Path, run: RunContext) -> Any:  # noqa: ANN401 - as above
     from napari_melanoma.data.corrections import Corrections
 
     image_id = Corrections(folder).undo()
-    standing = read_standing(folder)
+    standing = read_index(folder)
 
-    def show(desk: CorrectionsDesk) -> None:
-        desk.standing = standing
+    def show(desk: CorrectionsStore) -> None:
+        desk.index = standing
         corrections_changed().changed.emit(folder)
         desk.changed.emit()
-        desk.taken_back.emit(image_id)
+        desk.undone.emit(image_id)
 
     return show
 
@@ -259,10 +267,10 @@ DIAGNOSES = (
     "dermatofibroma",
     "vascular lesion",
 )
-DIAGNOSES_KEPT = 20
+MAX_RECENT_DIAGNOSES = 20
 
 
-class ReviewSettings(Settings):
+class ReviewSettings(DockSettings):
     """The values of ``Settings``, and those of the corrections and of the Review dock."""
 
     @property
@@ -293,21 +301,21 @@ class ReviewSettings(Settings):
     @property
     def diagnoses(self) -> list[str]:
         """Diagnoses that were given before, the last one first, and then those of the public data sets."""
-        return list(dict.fromkeys([*self._used(), *DIAGNOSES]))
+        return list(dict.fromkeys([*self._recent_diagnoses(), *DIAGNOSES]))
 
-    def use_diagnosis(self, diagnosis: str) -> None:
+    def add_recent_diagnosis(self, diagnosis: str) -> None:
         """Offer a diagnosis first from now on."""
         if diagnosis:
-            used = list(dict.fromkeys([diagnosis, *self._used()]))[:DIAGNOSES_KEPT]
+            used = list(dict.fromkeys([diagnosis, *self._recent_diagnoses()]))[:MAX_RECENT_DIAGNOSES]
             self._store.setValue("corrections/diagnoses", json.dumps(used))
 
     @property
-    def how(self) -> str:
+    def rating_method(self) -> str:
         """How photographs are rated; ``entropy`` by default."""
         return str(self._store.value("review/how", "entropy"))
 
-    @how.setter
-    def how(self, how: str) -> None:
+    @rating_method.setter
+    def rating_method(self, how: str) -> None:
         self._store.setValue("review/how", how)
 
     @property
@@ -320,7 +328,7 @@ class ReviewSettings(Settings):
     def review_folder(self, folder: Path) -> None:
         self._store.setValue("review/folder", str(folder))
 
-    def _used(self) -> list[str]:
+    def _recent_diagnoses(self) -> list[str]:
         try:
             used = parse_json(str(self._store.value("corrections/diagnoses", "[]")), "the settings")
         except ValueError:  # edited by hand

@@ -11,22 +11,28 @@ from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QShowEvent
 
 from napari_melanoma.ui.lesion import saving
-from napari_melanoma.ui.lesion.analysis import Analysing
-from napari_melanoma.ui.lesion.analysis_queue import preload
-from napari_melanoma.ui.lesion.close_guard import CloseGuard
+from napari_melanoma.ui.lesion.analysis import LesionAnalysisController
+from napari_melanoma.ui.lesion.analysis_queue import preload_libraries
+from napari_melanoma.ui.lesion.close_guard import LesionCloseGuard
+from napari_melanoma.ui.lesion.controller import LesionController
 from napari_melanoma.ui.lesion.controls import LesionControls
-from napari_melanoma.ui.lesion.corrections import Collecting
-from napari_melanoma.ui.lesion.mask_controls import KEYS
-from napari_melanoma.ui.lesion.mask_editing import COMMON, Correcting, OwnOptions, Sharing, with_fields
-from napari_melanoma.ui.lesion.prediction import Answering
-from napari_melanoma.ui.lesion.saving import Target, to_save
-from napari_melanoma.ui.lesion.work import LesionWork
-from napari_melanoma.ui.viewer import linked
+from napari_melanoma.ui.lesion.corrections import LesionCorrectionsController
+from napari_melanoma.ui.lesion.mask_controls import TOOL_KEYS
+from napari_melanoma.ui.lesion.mask_editing import (
+    DOCK_OPTIONS,
+    MaskEditingController,
+    PhotographOptions,
+    SharedOptionsController,
+    copy_fields,
+)
+from napari_melanoma.ui.lesion.prediction import LesionPredictionController
+from napari_melanoma.ui.lesion.saving import SaveTarget, prepare_save
+from napari_melanoma.ui.viewer import photograph_layers
 from napari_melanoma.ui.viewer.docking import show_dock
-from napari_melanoma.ui.viewer.mesa import keep_shaders
+from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
-from napari_melanoma.ui.viewer.view_memory import Opener
-from napari_melanoma.ui.widgets.job import Job
+from napari_melanoma.ui.viewer.view_memory import PhotographOpener
+from napari_melanoma.ui.widgets.job import BackgroundJob
 from napari_melanoma.ui.widgets.status_line import show_failure
 from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker
 
@@ -34,10 +40,10 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.lesion.analysis import LesionOptions
-    from napari_melanoma.ui.lesion.state import Recovered
-    from napari_melanoma.ui.viewer.photographs import Source
+    from napari_melanoma.ui.lesion.state import RecoveredLesion
+    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
-PRELOAD_MS = 300  # when the dock is complete
+PRELOAD_DELAY_MS = 300  # when the dock is complete
 
 
 class LesionDock(LesionControls):
@@ -45,186 +51,205 @@ class LesionDock(LesionControls):
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
-        keep_shaders()
+        reuse_shader_programs()
         self._viewer = napari_viewer
         self._client = client or acquire_worker()
-        self._looked: set[str] = set()
-        self.own = OwnOptions(self.settings)
-        self.work = LesionWork(napari_viewer, self.options_of, lambda: self.own.for_all, self)
-        self.analysing = Analysing(self, self.work, self._client)
-        self.correcting = Correcting(self, self.work, napari_viewer)
-        self.sharing = Sharing(self, self.work, self.correcting, self.own)
-        self.collecting = Collecting(self, self.work)
+        self._searched: set[str] = set()
+        self.photograph_options = PhotographOptions(self.settings)
+        self.controller = LesionController(napari_viewer, self.options_of, lambda: self.photograph_options.shared, self)
+        self.analysis_controller = LesionAnalysisController(self, self.controller, self._client)
+        self.mask_controller = MaskEditingController(self, self.controller, napari_viewer)
+        self.options_controller = SharedOptionsController(
+            self, self.controller, self.mask_controller, self.photograph_options
+        )
+        self.corrections_controller = LesionCorrectionsController(self, self.controller)
         self.classifier.model = self.settings.classifier
-        self.answering = Answering(self, self.work, self._client)
-        self.opener = Opener(napari_viewer, self)
-        self.guard = CloseGuard(self, self.work.book)
+        self.prediction_controller = LesionPredictionController(self, self.controller, self._client)
+        self.opener = PhotographOpener(napari_viewer, self)
+        self.close_guard = LesionCloseGuard(self, self.controller.store)
         self.set_options(self.settings.options)
         self._connect()
         self._add_shortcuts()
         self.picker.refresh()
         self._on_photograph()
-        self._preload = Job(preload)
-        self.waiting.opened.connect(self._show_work)
-        self.waiting.drawn.connect(self._client.warm)  # of a dock that is closed before nobody would end the worker
-        self.waiting.begin()
-        QTimer.singleShot(PRELOAD_MS, self._preload.start)
-        QTimer.singleShot(PRELOAD_MS, self.collecting.desk.refresh)
+        self._preload = BackgroundJob(preload_libraries)
+        self.deferred.opened.connect(self._show_work_area)
+        self.deferred.drawn.connect(
+            self._client.ensure_started
+        )  # of a dock that is closed before nobody would end the worker
+        self.deferred.start()
+        QTimer.singleShot(PRELOAD_DELAY_MS, self._preload.start)
+        QTimer.singleShot(PRELOAD_DELAY_MS, self.corrections_controller.corrections_store.refresh)
         # Plain functions, not methods of the dock: when they are called there is no dock any more.
-        for last in (self.connections.close, self.work.watcher.connections.close, self.work.book.forget_saved):
+        for last in (
+            self.connections.close,
+            self.controller.watcher.connections.close,
+            self.controller.store.remove_saved_recoveries,
+        ):
             self.destroyed.connect(last)
         if client is None:
             self.destroyed.connect(release_worker)
 
     def _connect(self) -> None:
-        self.analysing.changed.connect(self._refresh)
-        self.model.changed.connect(self._on_common)
-        self.flips.toggled.connect(self._on_common)
+        self.analysis_controller.changed.connect(self._refresh)
+        self.model.changed.connect(self._on_dock_options)
+        self.flips.toggled.connect(self._on_dock_options)
         self.picker.changed.connect(self._on_photograph)
-        self.picker.listed.connect(self._refresh)
-        self.picker.seen.connect(self._refresh)
-        self.picker.scaled.connect(self._on_scaled)
-        self.picker.ruler.connect(self._on_ruler)
-        self.ruler.said.connect(self.status.say)
-        self.save_bar.wanted.connect(self._on_save)
-        self.recovery.accepted.connect(self.work.keeper.adopt)
-        self.recovery.accepted.connect(self.work.recovering.bring_back)
-        self.recovery.discarded.connect(self._on_recovery_discarded)
-        for area in (self.welcome, self.drops):
+        self.picker.list_changed.connect(self._refresh)
+        self.picker.visibility_changed.connect(self._refresh)
+        self.picker.scale_changed.connect(self._on_scaled)
+        self.picker.ruler_toggled.connect(self._on_ruler)
+        self.ruler.message.connect(self.status.show_message)
+        self.save_bar.save_requested.connect(self._on_save)
+        self.recovery_notice.accepted.connect(self.controller.autosave.adopt)
+        self.recovery_notice.accepted.connect(self.controller.recovery.restore)
+        self.recovery_notice.discarded.connect(self._on_recovery_discarded)
+        for area in (self.welcome, self.file_drops):
             area.dropped.connect(self.opener.open)
-        self.welcome.followed.connect(self._on_link)
-        self.hidden.linkActivated.connect(self._on_link)
-        self.status.followed.connect(self._on_link)
+        self.welcome.link_activated.connect(self._on_link)
+        self.hidden_notice.linkActivated.connect(self._on_link)
+        self.status.link_activated.connect(self._on_link)
         self.status.cancelled.connect(self._on_cancelled)
         self.opener.started.connect(partial(self.status.begin, "opening", "Opening ..."))
         self.opener.progressed.connect(partial(self.status.progress, "opening"))
         self.opener.finished.connect(self._on_opened)
-        self.work.changed.connect(self._on_changed)
-        self.work.restored.connect(self._on_restored)
-        self.work.saved.connect(self._on_saved)
-        self.work.dropped.connect(self._on_dropped)
-        self.work.said.connect(self.status.say)
-        self.work.keeper.found.connect(self.recovery.offer)
-        self.work.failed.connect(self._on_not_saved)
+        self.controller.changed.connect(self._on_changed)
+        self.controller.restored.connect(self._on_restored)
+        self.controller.saved.connect(self._on_saved)
+        self.controller.photograph_removed.connect(self._on_photograph_removed)
+        self.controller.message.connect(self.status.show_message)
+        self.controller.autosave.found.connect(self.recovery_notice.add_offer)
+        self.controller.failed.connect(self._on_save_failed)
         self.classifier.changed.connect(self._on_classifier)
         for source in (
-            self.analysing,
-            self.answering,
+            self.analysis_controller,
+            self.prediction_controller,
             self.classifier,
-            self.work,
-            self.work.keeper,
-            self.guard,
+            self.controller,
+            self.controller.autosave,
+            self.close_guard,
             self.ruler,
             self.model,
             self.opener,
-            self.collecting,
+            self.corrections_controller,
         ):
             source.failed.connect(self._on_failed)
 
     def _add_shortcuts(self) -> None:
         slots: dict[str, Callable[[], object]] = {
-            "analyse": self.analyse.click,
-            "analyse_all": self.analyse_all.click,
+            "analyse": self.analyze_button.click,
+            "analyse_all": self.analyze_all_button.click,
             "next": partial(self.picker.step, 1),
             "previous": partial(self.picker.step, -1),
             "save": self.save_bar.save,
-            "correct": self.collecting.add,
+            "correct": self.corrections_controller.add,
         }
-        slots |= {name: self.correction.buttons[name].click for name in KEYS}
+        slots |= {name: self.correction_tools.buttons[name].click for name in TOOL_KEYS}
         for name, slot in slots.items():
             add_shortcut(self, f"lesion.{name}", slot)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """Watch the window that the dock is in now."""
         super().showEvent(event)
-        self.guard.watch()
+        self.close_guard.watch()
 
     @property
     def busy(self) -> bool:
         """Whether anything is on its way: an analysis, a computation, a file."""
-        parts = (self.analysing.queue, self.work, self.opener, self.collecting, self.answering)
+        parts = (
+            self.analysis_controller.queue,
+            self.controller,
+            self.opener,
+            self.corrections_controller,
+            self.prediction_controller,
+        )
         return any(part.busy for part in parts)
 
     def _refresh(self) -> None:
-        self.show_state(self.picker.image, self.picker.combo.count(), self.analysing.queue.busy)
-        self.welcome.set_hint(linked.why_none(self._viewer))
-        self._show_target()
+        self.show_state(self.picker.image, self.picker.combo.count(), self.analysis_controller.queue.busy)
+        self.welcome.set_hint(photograph_layers.explain_no_photograph(self._viewer))
+        self._update_target()
 
     def _on_photograph(self) -> None:
         """Show what is known of the photograph that the dock is about now."""
         identity = self.picker.identity
-        if self.correcting.subject is not None and not self.opener.busy:
+        if self.mask_controller.shown_identity is not None and not self.opener.busy:
             self.status.clear()  # it was about the previous photograph
-        self.correcting.turn_to(identity)
+        self.mask_controller.set_photograph(identity)
         self._show_options(identity)
-        self.recovery.set_photograph(identity)
+        self.recovery_notice.set_photograph(identity)
         self._on_changed(identity)
-        self.answering.show()
+        self.prediction_controller.update_view()
         self._refresh()
-        if identity is not None and identity not in self.work.book.lesions and identity not in self._looked:
-            self._looked.add(identity)
-            source = self.work.book.source(identity)
+        if identity is not None and identity not in self.controller.store.lesions and identity not in self._searched:
+            self._searched.add(identity)
+            source = self.controller.store.source(identity)
             if source is not None:
-                others = {str(linked.identity(image)) for image in linked.identify(self._viewer)} - {identity}
-                self.work.keeper.look_for(identity, source, others)
-                self._look_for_saved(identity, source)
+                others = {
+                    str(photograph_layers.get_identity(image))
+                    for image in photograph_layers.identify_photographs(self._viewer)
+                } - {identity}
+                self.controller.autosave.find_recovered(identity, source, others)
+                self._load_saved(identity, source)
 
-    def _look_for_saved(self, identity: str, source: Source) -> None:
+    def _load_saved(self, identity: str, source: LayerPhotographSource) -> None:
         """Bring back what was said and filled in when a result of the photograph was saved."""
-        folder, image = self.settings.folder, self.work.book.image(identity)
-        if folder is not None and image is not None and identity not in self.work.book.lesions:
-            self.answering.earlier.look_for(identity, source, saving.place(folder, image.name))
+        folder, image = self.settings.folder, self.controller.store.image(identity)
+        if folder is not None and image is not None and identity not in self.controller.store.lesions:
+            self.prediction_controller.saved_predictions.load(
+                identity, source, saving.result_folder(folder, image.name)
+            )
 
     def options_of(self, identity: str) -> LesionOptions:
         """Give the options of a photograph: as the controls show them, as it was analyzed, or as it will be."""
         shown = self.options()
-        if identity == self.correcting.subject:
+        if identity == self.mask_controller.shown_identity:
             return shown
-        return with_fields(self._stored_options(identity), shown, COMMON)
+        return copy_fields(self._stored_options(identity), shown, DOCK_OPTIONS)
 
     def _stored_options(self, identity: str | None) -> LesionOptions:
         """Return the options of a photograph that is not in view: wanted, of its result, or for its first analysis."""
-        lesion = self.work.book.lesions.get(str(identity))
+        lesion = self.controller.store.lesions.get(str(identity))
         if lesion is None:
-            return self.own.of(identity)
-        return self.work.wanted.get(str(identity), lesion.result.options)
+            return self.photograph_options.get(identity)
+        return self.controller.pending_options.get(str(identity), lesion.result.options)
 
     def _show_options(self, identity: str | None) -> None:
         """Show the options of the photograph that the dock is about now."""
-        self.set_options(with_fields(self._stored_options(identity), self.options(), COMMON))
-        self.sharing.show()
+        self.set_options(copy_fields(self._stored_options(identity), self.options(), DOCK_OPTIONS))
+        self.options_controller.update_view()
 
     def _on_restored(self, identity: str) -> None:
         if identity == self.picker.identity:
             self._show_options(identity)
 
-    def _on_common(self) -> None:
-        self.own.use_for_all(self.options(), COMMON)
+    def _on_dock_options(self) -> None:
+        self.photograph_options.set_shared(self.options(), DOCK_OPTIONS)
 
     def _on_changed(self, identity: str | None) -> None:
         if identity == self.picker.identity:
             image = self.picker.image
-            lesion = None if identity is None else self.work.book.lesions.get(identity)
-            self.show_lesion(None if lesion is None else lesion.result)
-            self.correction.set_image(None if lesion is None else image)
-            self._show_target()
-            self.collecting.show()
+            lesion = None if identity is None else self.controller.store.lesions.get(identity)
+            self.show_result(None if lesion is None else lesion.result)
+            self.correction_tools.set_image(None if lesion is None else image)
+            self._update_target()
+            self.corrections_controller.update_view()
 
-    def _show_target(self) -> None:
+    def _update_target(self) -> None:
         """Say whose result Save would write, under the name that the photograph has now."""
         image, identity = self.picker.image, str(self.picker.identity)
-        lesion = None if image is None else self.work.book.lesions.get(identity)
+        lesion = None if image is None else self.controller.store.lesions.get(identity)
         known = image is not None and lesion is not None
-        self.save_bar.set_target(Target(identity, lesion.image_digest, image.name) if known else None)
+        self.save_bar.set_target(SaveTarget(identity, lesion.image_digest, image.name) if known else None)
 
     def _on_classifier(self) -> None:
         self.settings.classifier = self.classifier.model
 
     def _on_scaled(self, identity: str) -> None:
-        image = self.work.book.image(identity)
-        if image is not None and identity in self.work.book.lesions:
-            linked.follow_scale(self._viewer, image)
-            self.work.measure_again(identity)
+        image = self.controller.store.image(identity)
+        if image is not None and identity in self.controller.store.lesions:
+            photograph_layers.update_scale(self._viewer, image)
+            self.controller.remeasure(identity)
 
     def _on_ruler(self, on: bool) -> None:
         image = self.picker.image
@@ -235,11 +260,11 @@ class LesionDock(LesionControls):
 
     def _on_link(self, link: str) -> None:
         if link == "sample":
-            self.opener.sample()
+            self.opener.open_sample()
         elif link == "open":
-            self.opener.ask()
+            self.opener.choose_files()
         elif link == "show":
-            self.picker.show_picked()
+            self.picker.show_current()
         elif link == "train":
             show_dock(self._viewer, "Train")
         else:
@@ -252,32 +277,37 @@ class LesionDock(LesionControls):
         if task == "opening":
             self.opener.cancel()
 
-    def _on_save(self, target: Target, place: Path) -> None:
-        self.correcting.settle()
-        if target.identity in self.work.book.lesions:
+    def _on_save(self, target: SaveTarget, folder: Path) -> None:
+        self.mask_controller.flush()
+        if target.identity in self.controller.store.lesions:
             self.status.begin("saving", "Saving ...")
-            self.answering.when_answered(target.identity, partial(self._save, target, place))
+            self.prediction_controller.run_when_predicted(target.identity, partial(self._save, target, folder))
 
-    def _save(self, target: Target, place: Path) -> None:
-        told = partial(self.work.saved.emit, target)
-        self.work.hand_over("save", target.identity, partial(to_save, target, place, self.answering.told), told)
+    def _save(self, target: SaveTarget, place: Path) -> None:
+        told = partial(self.controller.saved.emit, target)
+        self.controller.submit_save(
+            "save",
+            target.identity,
+            partial(prepare_save, target, place, self.prediction_controller.result_with_prediction),
+            told,
+        )
 
-    def _on_saved(self, target: Target, folder: Path) -> None:
-        self.save_bar.remember(target, folder)
+    def _on_saved(self, target: SaveTarget, folder: Path) -> None:
+        self.save_bar.set_saved(target, folder)
         self.status.end("saving", f"Saved in {self.icons.link(folder.as_uri(), str(folder))}.")
 
-    def _on_not_saved(self, error: Exception) -> None:
-        self.collecting.forget()
+    def _on_save_failed(self, error: Exception) -> None:
+        self.corrections_controller.reset()
         self.status.end("storing")
         self.status.end("saving")  # where it was another computation, the bar ends a moment early
 
-    def _on_dropped(self, identity: str) -> None:
-        self._looked.discard(identity)
-        self.own.forget(identity)
-        self.recovery.withdraw(identity)
+    def _on_photograph_removed(self, identity: str) -> None:
+        self._searched.discard(identity)
+        self.photograph_options.remove(identity)
+        self.recovery_notice.remove_offer(identity)
 
-    def _on_recovery_discarded(self, identity: str, found: Recovered) -> None:
-        self.work.keeper.discard(found)
+    def _on_recovery_discarded(self, identity: str, found: RecoveredLesion) -> None:
+        self.controller.autosave.discard(found)
 
     def _on_failed(self, error: Exception) -> None:
         show_failure(self.status, error)

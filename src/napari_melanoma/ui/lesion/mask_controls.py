@@ -20,13 +20,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_melanoma.core.prediction import RoiConfig
+from napari_melanoma.core.prediction_config import RoiConfig
 from napari_melanoma.imaging.refinement import RefinementConfig
-from napari_melanoma.ui.viewer import layers, linked
-from napari_melanoma.ui.viewer.shortcuts import shown_key
-from napari_melanoma.ui.widgets.look import ThemedIcons, form, named, quiet, row, tool
-from napari_melanoma.ui.widgets.number_box import show_value
-from napari_melanoma.ui.widgets.settings import Settling
+from napari_melanoma.ui.viewer import layers, photograph_layers
+from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.widgets.number_box import set_spin_box_value
+from napari_melanoma.ui.widgets.settings import DebounceTimer
+from napari_melanoma.ui.widgets.style import ThemedIcons, form_layout, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -34,48 +34,50 @@ if TYPE_CHECKING:
 
     from napari_melanoma.imaging.masks import Roi
 
-STEPS = 100
+SLIDER_STEPS = 100
 
 
 class MaskControls(QWidget):
     """Threshold and refinement."""
 
-    moved = Signal()
-    settled = Signal()
-    reverted = Signal()
+    changing = Signal()
+    changed = Signal()
+    revert_requested = Signal()
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         self._refinement = RefinementConfig()
         self._threshold: float | None = None
-        self._own = 0.5
+        self._default_threshold = 0.5
         tip = "Where the probability is at or above it is lesion. The contour follows while you move it."
         self._slider = named(QSlider(Qt.Orientation.Horizontal), "threshold_slider", "Threshold", tip)
-        self._slider.setRange(1, STEPS - 1)
+        self._slider.setRange(1, SLIDER_STEPS - 1)
         self._box = named(QDoubleSpinBox(), "threshold", "Threshold value", tip)
-        self._box.setRange(1 / STEPS, 1 - 1 / STEPS)
-        self._box.setSingleStep(1 / STEPS)
+        self._box.setRange(1 / SLIDER_STEPS, 1 - 1 / SLIDER_STEPS)
+        self._box.setSingleStep(1 / SLIDER_STEPS)
         self._box.setDecimals(2)
         self._box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         self._box.setFixedWidth(52)
-        self._reset = tool("threshold_reset", "The model's own threshold", "Back to the model's own threshold", "reset")
+        self._reset = tool_button(
+            "threshold_reset", "The model's own threshold", "Back to the model's own threshold", "reset"
+        )
         self._largest = named(QCheckBox("largest only"), "largest_only", "Keep the largest lesion only")
         self._largest.setToolTip("Keep one lesion: the largest, or the one you chose. Off: all that were found.")
         self._fill = named(QCheckBox("fill"), "fill_holes", "Fill holes", "Fill holes inside the border")
         self._smooth = named(QCheckBox("smooth"), "smooth", "Smooth border", "Smooth the probability first")
-        self._notice = self._corrected_notice()
-        self.for_all = ForAll("mask_for_all", "threshold and refinement")
-        layout = form(self)
-        self._several = quiet()
-        self._several.setObjectName("several_lesions")
-        self._several.hide()
+        self._notice = self._make_corrected_notice()
+        self.share_bar = ShareOptionsBar("mask_for_all", "threshold and refinement")
+        layout = form_layout(self)
+        self._lesion_count_label = quiet_label()
+        self._lesion_count_label.setObjectName("several_lesions")
+        self._lesion_count_label.hide()
         layout.addRow(self._notice)
-        layout.addRow(self._several)
+        layout.addRow(self._lesion_count_label)
         layout.addRow("threshold", row(self._slider, self._box, self._reset, stretch=0))
         layout.addRow(row(self._largest, self._fill, self._smooth))
-        layout.addRow(self.for_all)
-        self.settling = Settling(self)
-        self.settling.timeout.connect(self.settled)
+        layout.addRow(self.share_bar)
+        self.debounce = DebounceTimer(self)
+        self.debounce.timeout.connect(self.changed)
         self.set_values(None, self._refinement)
         self._slider.valueChanged.connect(self._on_slider)
         self._box.valueChanged.connect(self._on_box)
@@ -102,7 +104,7 @@ class MaskControls(QWidget):
 
     def set_values(self, threshold: float | None, refinement: RefinementConfig) -> None:
         """Show options without telling anybody; what was to be told of others is forgotten."""
-        self.settling.stop()
+        self.debounce.stop()
         self._threshold = threshold
         self._refinement = refinement
         checks = {
@@ -116,36 +118,36 @@ class MaskControls(QWidget):
             check.blockSignals(False)
         self._show_threshold()
 
-    def set_own(self, threshold: float) -> None:
+    def set_default_threshold(self, threshold: float) -> None:
         """Say what the model's own threshold is."""
-        self._own = threshold
+        self._default_threshold = threshold
         self._show_threshold()
 
-    def set_several(self, text: str) -> None:
+    def set_lesion_count_text(self, text: str) -> None:
         """Say how many lesions were found, where there are several."""
-        self._several.setText(text)
-        self._several.setVisible(bool(text))
+        self._lesion_count_label.setText(text)
+        self._lesion_count_label.setVisible(bool(text))
 
     def set_corrected(self, corrected: bool) -> None:
         """Switch the controls off while the mask is one that was drawn by hand: they would replace it."""
         if corrected:
-            self.settling.stop()
+            self.debounce.stop()
         self._notice.setVisible(corrected)
         for control in (self._slider, self._box, self._reset, self._largest, self._fill, self._smooth):
             control.setEnabled(not corrected)
         self._show_threshold()
 
-    def _corrected_notice(self) -> QWidget:
+    def _make_corrected_notice(self) -> QWidget:
         notice = QFrame()
         notice.setObjectName("notice")
-        words = quiet("Corrected by hand. Threshold and refinement would replace your drawing.")
+        words = quiet_label("Corrected by hand. Threshold and refinement would replace your drawing.")
         back = named(
             QPushButton("Back to the model's mask"),
             "revert",
             "Back to the model's mask",
             "Make the mask from the model's answer again. Ctrl+Z brings your drawing back.",
         )
-        back.clicked.connect(self.reverted)
+        back.clicked.connect(self.revert_requested)
         layout = QVBoxLayout(notice)
         layout.setContentsMargins(8, 4, 4, 4)
         layout.addWidget(words)
@@ -154,34 +156,34 @@ class MaskControls(QWidget):
         return notice
 
     def _show_threshold(self) -> None:
-        value = self._own if self._threshold is None else self._threshold
+        value = self._default_threshold if self._threshold is None else self._threshold
         for control in (self._slider, self._box):
             control.blockSignals(True)
-        self._slider.setValue(round(STEPS * value))
-        show_value(self._box, value)
+        self._slider.setValue(round(SLIDER_STEPS * value))
+        set_spin_box_value(self._box, value)
         for control in (self._slider, self._box):
             control.blockSignals(False)
         self._reset.setEnabled(self._threshold is not None and self._slider.isEnabled())
 
     def _on_slider(self, position: int) -> None:
-        self._take(position / STEPS)
+        self._set_threshold(position / SLIDER_STEPS)
 
     def _on_box(self, value: float) -> None:
-        self._take(round(value, 2))
+        self._set_threshold(round(value, 2))
 
     def _on_reset(self) -> None:
-        self._take(None)
+        self._set_threshold(None)
 
-    def _take(self, threshold: float | None) -> None:
+    def _set_threshold(self, threshold: float | None) -> None:
         self._threshold = threshold
         self._show_threshold()
-        self.moved.emit()
-        self.settling.start()
+        self.changing.emit()
+        self.debounce.start()
 
     def _on_check(self) -> None:
         self._refinement = self.refinement
-        self.settling.stop()
-        self.settled.emit()
+        self.debounce.stop()
+        self.changed.emit()
 
 
 THUMBNAIL_PX = 96
@@ -191,7 +193,7 @@ FIELD_PX = 76  # Qt claims more, and would push what lies beside out of sight
 class RoiControls(QWidget):
     """Margin, background and side, with the region beside them."""
 
-    settled = Signal()
+    changed = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -212,22 +214,22 @@ class RoiControls(QWidget):
         self._picture.setFixedSize(THUMBNAIL_PX, THUMBNAIL_PX)
         self._picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
         fields = QWidget()
-        rows = form(fields)
+        rows = form_layout(fields)
         rows.addRow("margin", self._margin)
         rows.addRow("background", self._background)
         rows.addRow("side", self._side)
         for field in (self._margin, self._background, self._side):
             field.setMinimumWidth(FIELD_PX)
-        self.for_all = ForAll("roi_for_all", "region of interest")
+        self.share_bar = ShareOptionsBar("roi_for_all", "region of interest")
         both = QHBoxLayout()
         both.addWidget(fields, 1)
         both.addWidget(self._picture)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(both)
-        layout.addWidget(self.for_all)
-        self.settling = Settling(self)
-        self.settling.timeout.connect(self.settled)
+        layout.addWidget(self.share_bar)
+        self.debounce = DebounceTimer(self)
+        self.debounce.timeout.connect(self.changed)
         self.config = self._config
         self._margin.valueChanged.connect(self._on_changed)
         self._background.currentIndexChanged.connect(self._on_changed)
@@ -240,12 +242,12 @@ class RoiControls(QWidget):
 
     @config.setter
     def config(self, config: RoiConfig) -> None:
-        self.settling.stop()
+        self.debounce.stop()
         for control in (self._margin, self._background, self._side):
             control.blockSignals(True)
-        show_value(self._margin, 100 * config.margin)
+        set_spin_box_value(self._margin, 100 * config.margin)
         self._background.setCurrentIndex(self._background.findData(config.background))
-        show_value(self._side, config.side_px)
+        set_spin_box_value(self._side, config.side_px)
         for control in (self._margin, self._background, self._side):
             control.blockSignals(False)
         self._config = config
@@ -269,38 +271,44 @@ class RoiControls(QWidget):
                 "side_px": self._side.value(),
             }
         )
-        self.settling.start()
+        self.debounce.start()
 
 
 INSIDE, OUTSIDE = 1, 2
-KEYS = {name: shown_key(f"lesion.{name}") for name in ("inside", "outside", "apply", "paint", "erase", "choose")}
+TOOL_KEYS = {name: format_key(f"lesion.{name}") for name in ("inside", "outside", "apply", "paint", "erase", "choose")}
 
 
 class CorrectionTools(QWidget):
     """Buttons that put the right brush into the user's hand."""
 
-    strokes_layer = Signal(object)
-    applied = Signal()
-    chosen = Signal(bool)
+    scribbles_added = Signal(object)
+    apply_requested = Signal()
+    choose_toggled = Signal(bool)
 
     def __init__(self, viewer: Viewer, icons: ThemedIcons) -> None:
         super().__init__()
         self._viewer = viewer
         self._image: Image | None = None
         self.buttons = {
-            "paint": tool("paint", "Paint", f"Paint lesion; [ and ] change the brush ({KEYS['paint']})"),
-            "erase": tool("erase", "Erase", f"Erase; [ and ] change the brush ({KEYS['erase']})"),
-            "choose": tool(
+            "paint": tool_button("paint", "Paint", f"Paint lesion; [ and ] change the brush ({TOOL_KEYS['paint']})"),
+            "erase": tool_button("erase", "Erase", f"Erase; [ and ] change the brush ({TOOL_KEYS['erase']})"),
+            "choose": tool_button(
                 "choose",
                 "Choose lesion",
-                f"Then click on the lesion that is meant, where there are several ({KEYS['choose']})",
+                f"Then click on the lesion that is meant, where there are several ({TOOL_KEYS['choose']})",
                 "Choose lesion",
                 checkable=True,
             ),
-            "inside": tool("inside", "Stroke inside", f"Draw a stroke inside the lesion ({KEYS['inside']})", "inside"),
-            "outside": tool("outside", "Stroke outside", f"Draw a stroke on skin ({KEYS['outside']})", "outside"),
-            "apply": tool("apply", "Redraw the border", f"Redraw the border by the strokes ({KEYS['apply']})", "apply"),
-            "clear": tool("clear", "Clear strokes", "Remove all strokes"),
+            "inside": tool_button(
+                "inside", "Stroke inside", f"Draw a stroke inside the lesion ({TOOL_KEYS['inside']})", "inside"
+            ),
+            "outside": tool_button(
+                "outside", "Stroke outside", f"Draw a stroke on skin ({TOOL_KEYS['outside']})", "outside"
+            ),
+            "apply": tool_button(
+                "apply", "Redraw the border", f"Redraw the border by the strokes ({TOOL_KEYS['apply']})", "apply"
+            ),
+            "clear": tool_button("clear", "Clear strokes", "Remove all strokes"),
         }
         for name, icon in {"paint": "paint", "erase": "erase", "choose": "picker", "clear": "delete"}.items():
             icons.add(self.buttons[name], icon)
@@ -313,7 +321,7 @@ class CorrectionTools(QWidget):
         )
         self.buttons["paint"].clicked.connect(self._on_paint)
         self.buttons["erase"].clicked.connect(self._on_erase)
-        self.buttons["choose"].toggled.connect(self.chosen)
+        self.buttons["choose"].toggled.connect(self.choose_toggled)
         self.buttons["inside"].clicked.connect(self._on_inside)
         self.buttons["outside"].clicked.connect(self._on_outside)
         self.buttons["apply"].clicked.connect(self._on_apply)
@@ -324,7 +332,7 @@ class CorrectionTools(QWidget):
         self._image = image
         self.setEnabled(image is not None)
 
-    def _draw(self, labels: Labels | None, label: int, mode: str) -> None:
+    def _activate_tool(self, labels: Labels | None, label: int, mode: str) -> None:
         """Select a layer with a label and a tool."""
         if labels is None:
             return
@@ -336,13 +344,13 @@ class CorrectionTools(QWidget):
         labels.mode = mode
 
     def _mask(self) -> Labels | None:
-        return None if self._image is None else linked.part(self._viewer, self._image, "mask")
+        return None if self._image is None else photograph_layers.find_layer(self._viewer, self._image, "mask")
 
     def _on_paint(self) -> None:
-        self._draw(self._mask(), 1, "paint")
+        self._activate_tool(self._mask(), 1, "paint")
 
     def _on_erase(self) -> None:
-        self._draw(self._mask(), 0, "erase")
+        self._activate_tool(self._mask(), 0, "erase")
 
     def _on_inside(self) -> None:
         self._scribble(INSIDE)
@@ -352,59 +360,59 @@ class CorrectionTools(QWidget):
 
     def _scribble(self, label: int) -> None:
         if self._image is not None:
-            strokes = layers.scribbles(self._viewer, self._image)
-            self.strokes_layer.emit(strokes)
-            self._draw(strokes, label, "paint")
+            strokes = layers.get_scribbles_layer(self._viewer, self._image)
+            self.scribbles_added.emit(strokes)
+            self._activate_tool(strokes, label, "paint")
 
     def _on_apply(self) -> None:
-        self.applied.emit()
+        self.apply_requested.emit()
         mask = self._mask()
         if mask is not None:
             mask.mode = "pan_zoom"
             self._viewer.layers.selection.active = mask  # so that Ctrl+Z takes the redrawing back
 
     def _on_clear(self) -> None:
-        strokes = None if self._image is None else linked.part(self._viewer, self._image, "scribbles")
+        strokes = None if self._image is None else photograph_layers.find_layer(self._viewer, self._image, "scribbles")
         if strokes is not None:
-            layers.clear(strokes)
+            layers.clear_strokes(strokes)
 
 
-class ForAll(QWidget):
+class ShareOptionsBar(QWidget):
     """One line on how far values reach, with *Use for all* and the way back; hidden while everything is as usual."""
 
-    used = Signal()
-    reset = Signal()
+    share_requested = Signal()
+    reset_requested = Signal()
 
     def __init__(self, name: str, what: str) -> None:
         super().__init__()
         self.setObjectName(name)
-        self._text = quiet()
+        self._text = quiet_label()
         self._text.setObjectName(f"{name}_state")
-        self._use = named(
+        self._share_button = named(
             QPushButton("Use for all"),
             f"{name}_use",
             f"Use this {what} for all photographs",
             f"Use this {what} for all photographs that are open or opened later. Photographs with values of their own "
             "and masks that were corrected by hand stay as they are.",
         )
-        self._back = named(
+        self._reset_button = named(
             QPushButton("Defaults for all"),
             f"{name}_reset",
             f"Go back to the default {what}",
             f"Go back to the default {what} for all photographs.",
         )
-        self._use.clicked.connect(self.used)
-        self._back.clicked.connect(self.reset)
+        self._share_button.clicked.connect(self.share_requested)
+        self._reset_button.clicked.connect(self.reset_requested)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self._text)
-        layout.addWidget(row(self._use, self._back))
+        layout.addWidget(row(self._share_button, self._reset_button))
         self.show_state("", is_own=False, is_shared=False)
 
     def show_state(self, text: str, *, is_own: bool, is_shared: bool) -> None:
         """Show how far the values reach."""
         self._text.setText(text)
-        self._use.setVisible(is_own)
-        self._back.setVisible(is_shared)
+        self._share_button.setVisible(is_own)
+        self._reset_button.setVisible(is_shared)
         self.setVisible(is_own or is_shared)

@@ -10,123 +10,125 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject
 
 from napari_melanoma.lesion.analysis import LesionOptions
-from napari_melanoma.ui.lesion.state import MASK, REGION, same
+from napari_melanoma.ui.lesion.state import MASK_OPTIONS, ROI_OPTIONS, have_equal_fields
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
+    from napari_melanoma.ui.lesion.controller import LesionController
     from napari_melanoma.ui.lesion.controls import LesionControls
-    from napari_melanoma.ui.lesion.work import LesionWork
-    from napari_melanoma.ui.widgets.settings import Settings
+    from napari_melanoma.ui.widgets.settings import DockSettings
 
-PICK = "Click on the lesion that is meant."
+CHOOSE_MESSAGE = "Click on the lesion that is meant."
 
 
-class Correcting(QObject):
+class MaskEditingController(QObject):
     """Takes what the user does with threshold, refinement, strokes and region to the photograph in view."""
 
-    def __init__(self, controls: LesionControls, work: LesionWork, viewer: Viewer) -> None:
+    def __init__(self, controls: LesionControls, work: LesionController, viewer: Viewer) -> None:
         super().__init__(controls)
         self._controls = controls
-        self._work = work
-        self._subject: str | None = None
-        self._choosing = Choosing(viewer, self._on_chosen)
-        controls.mask_controls.moved.connect(self._on_threshold)
-        controls.mask_controls.settled.connect(self._on_mask)
-        controls.mask_controls.reverted.connect(self._on_revert)
-        controls.roi.settled.connect(self._on_region)
-        controls.correction.strokes_layer.connect(work.watcher.watch)
-        controls.correction.applied.connect(self._on_strokes)
-        controls.correction.chosen.connect(self._on_choose)
+        self._controller = work
+        self._shown_identity: str | None = None
+        self._click_tool = LesionClickTool(viewer, self._on_chosen)
+        controls.mask_controls.changing.connect(self._on_threshold)
+        controls.mask_controls.changed.connect(self._on_mask)
+        controls.mask_controls.revert_requested.connect(self._on_revert)
+        controls.roi.changed.connect(self._on_roi)
+        controls.correction_tools.scribbles_added.connect(work.watcher.watch)
+        controls.correction_tools.apply_requested.connect(self._on_strokes)
+        controls.correction_tools.choose_toggled.connect(self._on_choose)
 
     @property
-    def subject(self) -> str | None:
+    def shown_identity(self) -> str | None:
         """Identity of the photograph whose values the controls show."""
-        return self._subject
+        return self._shown_identity
 
-    def turn_to(self, identity: str | None) -> None:
+    def set_photograph(self, identity: str | None) -> None:
         """Be about another photograph; what was set for the one before is done to that one."""
-        self.stop()
-        self.settle()
-        self._subject = identity
+        self.stop_choosing()
+        self.flush()
+        self._shown_identity = identity
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Do at once what waits until the controls rest."""
-        self._controls.mask_controls.settling.now()
-        self._controls.roi.settling.now()
+        self._controls.mask_controls.debounce.flush()
+        self._controls.roi.debounce.flush()
 
-    def stop(self) -> None:
+    def stop_choosing(self) -> None:
         """Wait for no click any more."""
-        self._controls.correction.buttons["choose"].setChecked(False)
-        self._choosing.stop()
+        self._controls.correction_tools.buttons["choose"].setChecked(False)
+        self._click_tool.stop()
 
-    def _identity(self) -> str | None:
+    def _analyzed_identity(self) -> str | None:
         """Identity of the photograph that the controls show, where it was analysed and still has its mask."""
-        identity = self._subject
-        return identity if identity is not None and self._work.book.mask(identity) is not None else None
+        identity = self._shown_identity
+        return identity if identity is not None and self._controller.store.mask(identity) is not None else None
 
-    def _uncorrected(self) -> str | None:
+    def _uncorrected_identity(self) -> str | None:
         """The same, where the mask is the model's: none of the controls may replace one that was drawn."""
-        identity = self._identity()
-        return None if identity is None or self._work.book.lesions[identity].corrected else identity
+        identity = self._analyzed_identity()
+        return None if identity is None or self._controller.store.lesions[identity].corrected else identity
 
     def _on_threshold(self) -> None:
-        identity = self._uncorrected()
+        identity = self._uncorrected_identity()
         if identity is not None:
-            self._work.preview(identity)
+            self._controller.preview(identity)
 
     def _on_mask(self) -> None:
-        identity = self._uncorrected()
+        identity = self._uncorrected_identity()
         if identity is not None:
-            self._work.rederive(identity)
+            self._controller.rederive(identity)
 
     def _on_revert(self) -> None:
-        identity = self._identity()
+        identity = self._analyzed_identity()
         if identity is not None:
-            self._work.rederive(identity)
+            self._controller.rederive(identity)
 
-    def _on_region(self) -> None:
-        identity = self._identity()
+    def _on_roi(self) -> None:
+        identity = self._analyzed_identity()
         if identity is not None:
-            self._work.measure_again(identity)
+            self._controller.remeasure(identity)
 
     def _on_strokes(self) -> None:
-        identity = self._identity()
+        identity = self._analyzed_identity()
         if identity is not None:
-            self._work.redraw(identity)
+            self._controller.redraw(identity)
 
     def _on_choose(self, on: bool) -> None:
         image = self._controls.picker.image
-        if on and image is not None and self._identity() is not None:
-            self._controls.status.say(PICK)
-            self._choosing.start(image)
+        if on and image is not None and self._analyzed_identity() is not None:
+            self._controls.status.show_message(CHOOSE_MESSAGE)
+            self._click_tool.start(image)
         else:
-            self._choosing.stop()
-            if self._controls.status.text == PICK:
-                self._controls.status.say("")
+            self._click_tool.stop()
+            if self._controls.status.text == CHOOSE_MESSAGE:
+                self._controls.status.show_message("")
 
     def _on_chosen(self, point: tuple[int, int]) -> None:
-        self.stop()
-        identity = self._identity()
+        self.stop_choosing()
+        identity = self._analyzed_identity()
         if identity is None:
             return
-        if self._work.book.lesions[identity].corrected:
-            self._controls.status.say("The mask is corrected by hand: go back to the model's mask first, then choose.")
+        if self._controller.store.lesions[identity].corrected:
+            self._controls.status.show_message(
+                "The mask is corrected by hand: go back to the model's mask first, then choose."
+            )
         else:
-            self._controls.status.say("")
-            self._work.rederive(identity, point)
+            self._controls.status.show_message("")
+            self._controller.rederive(identity, point)
 
 
-class Choosing:
+class LesionClickTool:
     """Waits for a click on a photograph.
 
     ``chosen``: takes row and column of the pixel.
     """
 
-    def __init__(self, viewer: Viewer, chosen: Callable[[tuple[int, int]], None]) -> None:
+    def __init__(self, viewer: Viewer, callback: Callable[[tuple[int, int]], None]) -> None:
         self._viewer = viewer
-        self._chosen = chosen
+        self._callback = callback
         self._image: Image | None = None
 
     def start(self, image: Image) -> None:
@@ -152,29 +154,40 @@ class Choosing:
         row, column = (round(float(value)) for value in image.world_to_data(event.position)[-2:])
         rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
         if 0 <= row < rows and 0 <= column < columns:
-            self._chosen((row, column))
+            self._callback((row, column))
 
 
-class Sharing(QObject):
+class SharedOptionsController(QObject):
     """Keeps what is set by hand with its photograph, and applies values to all others where the user says so."""
 
-    def __init__(self, controls: LesionControls, work: LesionWork, correcting: Correcting, own: OwnOptions) -> None:
+    def __init__(
+        self,
+        controls: LesionControls,
+        controller: LesionController,
+        mask_controller: MaskEditingController,
+        photograph_options: PhotographOptions,
+    ) -> None:
         super().__init__(controls)
-        self._controls, self._work, self._correcting, self._own = controls, work, correcting, own
-        for part, names in ((controls.mask_controls.for_all, MASK), (controls.roi.for_all, REGION)):
-            part.used.connect(partial(self._on_used, names))
-            part.reset.connect(partial(self._share, names, LesionOptions()))
-        for changed in (controls.mask_controls.moved, controls.mask_controls.settled, controls.roi.settled):
+        self._controls, self._controller, self._mask_controller, self._photograph_options = (
+            controls,
+            controller,
+            mask_controller,
+            photograph_options,
+        )
+        for part, names in ((controls.mask_controls.share_bar, MASK_OPTIONS), (controls.roi.share_bar, ROI_OPTIONS)):
+            part.share_requested.connect(partial(self._on_share, names))
+            part.reset_requested.connect(partial(self._share, names, LesionOptions()))
+        for changed in (controls.mask_controls.changing, controls.mask_controls.changed, controls.roi.changed):
             changed.connect(self._on_changed)
 
-    def show(self) -> None:
+    def update_view(self) -> None:
         """Show how far the values of the photograph in view reach."""
-        shown, shared, usual = self._controls.options(), self._own.for_all, LesionOptions()
+        shown, shared, usual = self._controls.options(), self._photograph_options.shared, LesionOptions()
         for part, names, words in (
-            (self._controls.mask_controls.for_all, MASK, mask_in_words),
-            (self._controls.roi.for_all, REGION, region_in_words),
+            (self._controls.mask_controls.share_bar, MASK_OPTIONS, describe_mask_options),
+            (self._controls.roi.share_bar, ROI_OPTIONS, describe_roi_options),
         ):
-            is_own, is_shared = not same(shown, shared, names), not same(shared, usual, names)
+            is_own, is_shared = not have_equal_fields(shown, shared, names), not have_equal_fields(shared, usual, names)
             own = words(shown)
             text = f"{own[:1].upper()}{own[1:]}: for {'this photograph only' if is_own else 'all photographs'}."
             if is_own and is_shared:
@@ -182,37 +195,37 @@ class Sharing(QObject):
             part.show_state(text, is_own=is_own, is_shared=is_shared)
 
     def _on_changed(self) -> None:
-        identity = self._correcting.subject
+        identity = self._mask_controller.shown_identity
         if identity is not None:
-            self._own.set(identity, self._controls.options())
-            if identity in self._work.book.lesions:
-                self._work.wanted[identity] = self._controls.options()
-        self.show()
+            self._photograph_options.set(identity, self._controls.options())
+            if identity in self._controller.store.lesions:
+                self._controller.pending_options[identity] = self._controls.options()
+        self.update_view()
 
-    def _on_used(self, names: tuple[str, ...]) -> None:
-        self._correcting.settle()
+    def _on_share(self, names: tuple[str, ...]) -> None:
+        self._mask_controller.flush()
         self._share(names, self._controls.options())
 
     def _share(self, names: tuple[str, ...], options: LesionOptions) -> None:
-        self._correcting.settle()
-        before, shown = self._own.for_all, self._controls.options()
-        self._own.use_for_all(options, names)
-        after = self._own.for_all
-        if same(shown, before, names):
-            self._controls.set_options(with_fields(shown, after, names))
-        for identity, lesion in self._work.book.lesions.items():
-            known = self._work.wanted.get(identity, lesion.result.options)
-            if not same(known, before, names) or same(known, after, names):
+        self._mask_controller.flush()
+        before, shown = self._photograph_options.shared, self._controls.options()
+        self._photograph_options.set_shared(options, names)
+        after = self._photograph_options.shared
+        if have_equal_fields(shown, before, names):
+            self._controls.set_options(copy_fields(shown, after, names))
+        for identity, lesion in self._controller.store.lesions.items():
+            known = self._controller.pending_options.get(identity, lesion.result.options)
+            if not have_equal_fields(known, before, names) or have_equal_fields(known, after, names):
                 continue
-            if names == REGION:
-                self._work.measure_again(identity, with_fields(known, after, names))
+            if names == ROI_OPTIONS:
+                self._controller.remeasure(identity, copy_fields(known, after, names))
             elif not lesion.corrected:
-                lesion.standard = after
-                self._work.rederive(identity, options=with_fields(known, after, names))
-        self.show()
+                lesion.default_options = after
+                self._controller.rederive(identity, options=copy_fields(known, after, names))
+        self.update_view()
 
 
-def mask_in_words(options: LesionOptions) -> str:
+def describe_mask_options(options: LesionOptions) -> str:
     """Name threshold and refinement.
 
     Such as ``threshold 0.90, all lesions``.
@@ -225,7 +238,7 @@ def mask_in_words(options: LesionOptions) -> str:
     return ", ".join(said)
 
 
-def region_in_words(options: LesionOptions) -> str:
+def describe_roi_options(options: LesionOptions) -> str:
     """Name the options of the region of interest.
 
     Such as ``margin 10 %, black background, 299 px``.
@@ -235,46 +248,46 @@ def region_in_words(options: LesionOptions) -> str:
     return f"margin {100 * roi.margin:.3g} %, {background}, {roi.side_px} px"
 
 
-COMMON = ("model", "flips")  # settings of the dock: they hold for every analysis that is started
+DOCK_OPTIONS = ("model", "flips")  # settings of the dock: they hold for every analysis that is started
 
 
 @dataclass
-class OwnOptions:
+class PhotographOptions:
     """Options by the identity of a photograph; those of a photograph without its own are the ones for all."""
 
-    settings: Settings
-    _own: dict[str, LesionOptions] = field(default_factory=dict)
+    settings: DockSettings
+    _options: dict[str, LesionOptions] = field(default_factory=dict)
 
     @property
-    def for_all(self) -> LesionOptions:
+    def shared(self) -> LesionOptions:
         """The options of photographs for which nothing else was set by hand."""
         return self.settings.options
 
-    def of(self, identity: str | None) -> LesionOptions:
+    def get(self, identity: str | None) -> LesionOptions:
         """Give the options of a photograph.
 
         Its own where a value was set by hand, else those for all.
         """
-        return self._own.get(str(identity), self.for_all)
+        return self._options.get(str(identity), self.shared)
 
     def set(self, identity: str, options: LesionOptions) -> None:
         """Keep what was set by hand for a photograph."""
-        self._own[identity] = options
+        self._options[identity] = options
 
-    def forget(self, identity: str) -> None:
+    def remove(self, identity: str) -> None:
         """Forget a photograph that was removed."""
-        self._own.pop(identity, None)
+        self._options.pop(identity, None)
 
-    def use_for_all(self, options: LesionOptions, names: tuple[str, ...]) -> None:
+    def set_shared(self, options: LesionOptions, names: tuple[str, ...]) -> None:
         """Let values hold for all photographs without their own, now and later."""
-        before = self.for_all
-        self.settings.options = after = with_fields(before, options, names)
-        self._own = {
-            identity: with_fields(own, after, names) if same(own, before, names) else own
-            for identity, own in self._own.items()
+        before = self.shared
+        self.settings.options = after = copy_fields(before, options, names)
+        self._options = {
+            identity: copy_fields(own, after, names) if have_equal_fields(own, before, names) else own
+            for identity, own in self._options.items()
         }
 
 
-def with_fields(options: LesionOptions, source: LesionOptions, names: tuple[str, ...]) -> LesionOptions:
+def copy_fields(options: LesionOptions, source: LesionOptions, names: tuple[str, ...]) -> LesionOptions:
     """Give options with some fields of others."""
     return options.model_copy(update={name: getattr(source, name) for name in names})

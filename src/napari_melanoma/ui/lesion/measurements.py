@@ -15,15 +15,15 @@ from napari_melanoma.core.csv_files import CsvWriter
 from napari_melanoma.core.errors import MelanomaError, ScaleMissing
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.imaging.measurements import MEASUREMENTS, Measurement
-from napari_melanoma.ui.viewer import layers, linked
-from napari_melanoma.ui.viewer.photographs import aspect, in_words
-from napari_melanoma.ui.widgets.look import named, quiet, row
+from napari_melanoma.ui.viewer import layers, photograph_layers
+from napari_melanoma.ui.viewer.photographs import format_pixel_size, get_pixel_aspect
+from napari_melanoma.ui.widgets.style import named, quiet_label, row
 
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.widgets.settings import Settings
+    from napari_melanoma.ui.widgets.settings import DockSettings
 
 HEADERS = ("Measurement", "pixels", "mm")
 Row = tuple[Measurement, str, str]
@@ -39,12 +39,12 @@ def table_rows(values: Mapping[str, float]) -> list[Row]:
     for item in MEASUREMENTS:
         if item.name in values and not item.unit.startswith("mm"):
             in_mm = physical.get(item.label)
-            value = "" if in_mm is None or in_mm.name not in values else _said(values[in_mm.name], in_mm.unit)
-            rows.append((item, _said(values[item.name], item.unit), value))
+            value = "" if in_mm is None or in_mm.name not in values else _format_value(values[in_mm.name], in_mm.unit)
+            rows.append((item, _format_value(values[item.name], item.unit), value))
     return rows
 
 
-def _said(value: float, unit: str) -> str:
+def _format_value(value: float, unit: str) -> str:
     """Three or four significant digits with the unit, large numbers grouped."""
     if not math.isfinite(value):
         return "–"
@@ -59,7 +59,7 @@ class MeasurementModel(QAbstractTableModel):
         super().__init__(parent)
         self._rows: list[Row] = []
 
-    def show(self, values: Mapping[str, float]) -> None:
+    def set_values(self, values: Mapping[str, float]) -> None:
         """Show other measurements."""
         self.beginResetModel()
         self._rows = table_rows(values)
@@ -92,13 +92,13 @@ class MeasurementModel(QAbstractTableModel):
             return HEADERS[section]
         return None
 
-    def text(self) -> str:
+    def to_text(self) -> str:
         """Give everything as tab-separated text.
 
         A line a row, the header first.
         """
         text = io.StringIO(newline="")
-        CsvWriter(text, "\t").rows([HEADERS, *((item.label, *texts) for item, *texts in self._rows)])
+        CsvWriter(text, "\t").write_rows([HEADERS, *((item.label, *texts) for item, *texts in self._rows)])
         return text.getvalue().removesuffix("\n")
 
 
@@ -124,13 +124,13 @@ class MeasurementTable(QTableView):
 
     def show_values(self, values: Mapping[str, float]) -> None:
         """Show measurements; the column of mm is hidden where the scale is unknown."""
-        self._model.show(values)
+        self._model.set_values(values)
         self.setColumnHidden(2, not any(item.unit.startswith("mm") and item.name in values for item in MEASUREMENTS))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
         """Copy the table with the platform's key."""
         if event.matches(QKeySequence.StandardKey.Copy):
-            QGuiApplication.clipboard().setText(self._model.text())
+            QGuiApplication.clipboard().setText(self._model.to_text())
         else:
             super().keyPressEvent(event)
 
@@ -138,10 +138,10 @@ class MeasurementTable(QTableView):
 class RulerPanel(QFrame):
     """Asks for a line and its length, and sets or clears the scale."""
 
-    said = Signal(str)
+    message = Signal(str)
     failed = Signal(object)
 
-    def __init__(self, viewer: Viewer, settings: Settings) -> None:
+    def __init__(self, viewer: Viewer, settings: DockSettings) -> None:
         super().__init__()
         self.setObjectName("notice")
         self._viewer = viewer
@@ -152,20 +152,22 @@ class RulerPanel(QFrame):
         self._length.setDecimals(2)
         self._length.setSuffix(" mm")
         self._length.setValue(settings.ruler_mm)
-        self._set = named(QPushButton("Set scale"), "ruler_set", "Set scale", "Take the last line that was drawn")
-        self._clear = named(QPushButton("Clear"), "ruler_clear", "Clear scale", "Back to the scale of the file")
+        self._set_button = named(
+            QPushButton("Set scale"), "ruler_set", "Set scale", "Take the last line that was drawn"
+        )
+        self._clear_button = named(QPushButton("Clear"), "ruler_clear", "Clear scale", "Back to the scale of the file")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 4, 4)
-        layout.addWidget(quiet("Draw a line over a known length, such as 10 mm of the ruler in the photograph."))
-        layout.addWidget(row(self._length, self._set, self._clear, stretch=0))
-        self._set.clicked.connect(self._on_set)
-        self._clear.clicked.connect(self._on_clear)
+        layout.addWidget(quiet_label("Draw a line over a known length, such as 10 mm of the ruler in the photograph."))
+        layout.addWidget(row(self._length, self._set_button, self._clear_button, stretch=0))
+        self._set_button.clicked.connect(self._on_set)
+        self._clear_button.clicked.connect(self._on_clear)
         self.hide()
 
     def start(self, image: Image) -> None:
         """Put the line tool into the user's hand."""
         self._image = image
-        line = layers.ruler(self._viewer, image)
+        line = layers.get_ruler_layer(self._viewer, image)
         line.visible = True
         self._viewer.layers.selection.active = line
         line.mode = "add_line"
@@ -173,7 +175,7 @@ class RulerPanel(QFrame):
 
     def stop(self) -> None:
         """Put the tool away; the line stays as it is."""
-        line = None if self._image is None else linked.part(self._viewer, self._image, "ruler")
+        line = None if self._image is None else photograph_layers.find_layer(self._viewer, self._image, "ruler")
         if line is not None:
             line.mode = "pan_zoom"
         self._image = None
@@ -181,25 +183,25 @@ class RulerPanel(QFrame):
 
     def _on_set(self) -> None:
         image = self._image
-        line = None if image is None else linked.part(self._viewer, image, "ruler")
+        line = None if image is None else photograph_layers.find_layer(self._viewer, image, "ruler")
         try:
             if image is None or line is None or not line.data:
                 raise ScaleMissing("there is no line yet: draw one over a known length, then set the scale.")
             start, *_, end = line.data[-1]
             length_mm = self._length.value()
-            size = PixelSize.from_ruler(tuple(start[-2:]), tuple(end[-2:]), length_mm, aspect(image))
+            size = PixelSize.from_ruler(tuple(start[-2:]), tuple(end[-2:]), length_mm, get_pixel_aspect(image))
         except MelanomaError as error:
             self.failed.emit(error)
             return
         self._settings.ruler_mm = length_mm
-        linked.set_pixel_size(self._viewer, image, size)
-        self.said.emit(f"{image.name}: {in_words(size)} per pixel, from a line of {length_mm:g} mm.")
+        photograph_layers.set_pixel_size(self._viewer, image, size)
+        self.message.emit(f"{image.name}: {format_pixel_size(size)} per pixel, from a line of {length_mm:g} mm.")
 
     def _on_clear(self) -> None:
         image = self._image
         if image is not None:
-            linked.set_pixel_size(self._viewer, image, None)
-            line = linked.part(self._viewer, image, "ruler")
+            photograph_layers.set_pixel_size(self._viewer, image, None)
+            line = photograph_layers.find_layer(self._viewer, image, "ruler")
             if line is not None:
                 line.data = []
-            self.said.emit(f"{image.name}: the scale that was drawn is cleared.")
+            self.message.emit(f"{image.name}: the scale that was drawn is cleared.")

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QAbstractButton, QFrame, QMessageBox, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.widgets.dialogs import ask
-from napari_melanoma.ui.widgets.look import Words, named
+from napari_melanoma.ui.widgets.dialogs import create_question
+from napari_melanoma.ui.widgets.style import WrappedLabel, named
 
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult
 
-INCLUDE, NO_LESIONS = "include_others", "no_lesions"
+INCLUDE_OTHERS, NO_LESIONS = "include_others", "no_lesions"
 
 
-def several_in_words(result: LesionResult, *, with_advice: bool = False) -> str:
+def describe_other_lesions(result: LesionResult, *, with_advice: bool = False) -> str:
     """Say how many lesions were found, where some of them are not in the mask.
 
     Such as ``2 lesions found; showing the largest.``; empty where all are in the mask.
@@ -36,7 +36,7 @@ def several_in_words(result: LesionResult, *, with_advice: bool = False) -> str:
     return said
 
 
-def ask_about_others(parent: QWidget, result: LesionResult, answered: Callable[[bool], None]) -> None:
+def confirm_other_lesions(parent: QWidget, result: LesionResult, callback: Callable[[bool], None]) -> None:
     """Ask what other lesions are before the photograph is stored: as skin, a model would learn to overlook them."""
     others = len(result.other_masks)
     them, lesions = ("it", "lesion") if others == 1 else ("them", "lesions")
@@ -44,14 +44,14 @@ def ask_about_others(parent: QWidget, result: LesionResult, answered: Callable[[
         f"{others} other {lesions} found (thin outlines) would be stored as skin, and a model would learn to overlook "
         f"{them}. Include {them} if you confirm the outlines, or correct the mask first."
     )
-    box = ask(parent, "other_lesions", "The mask does not hold every lesion", details)
-    box.addButton("Include all", QMessageBox.ButtonRole.AcceptRole).setObjectName(INCLUDE)
+    box = create_question(parent, "other_lesions", "The mask does not hold every lesion", details)
+    box.addButton("Include all", QMessageBox.ButtonRole.AcceptRole).setObjectName(INCLUDE_OTHERS)
     box.addButton("They are not lesions", QMessageBox.ButtonRole.DestructiveRole).setObjectName(NO_LESIONS)
     box.setDefaultButton(box.addButton("Leave out", QMessageBox.ButtonRole.RejectRole))
 
     def on_clicked(button: QAbstractButton) -> None:
-        if button.objectName() in (INCLUDE, NO_LESIONS):
-            answered(button.objectName() == INCLUDE)
+        if button.objectName() in (INCLUDE_OTHERS, NO_LESIONS):
+            callback(button.objectName() == INCLUDE_OTHERS)
 
     box.buttonClicked.connect(on_clicked)
     box.finished.connect(box.deleteLater)
@@ -64,14 +64,14 @@ class ModalityNotice(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("notice")
-        self._words = named(Words(), "modality_warning", "Photograph and model")
+        self._label = named(WrappedLabel(), "modality_warning", "Photograph and model")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 4, 4)
-        layout.addWidget(self._words)
+        layout.addWidget(self._label)
         self.hide()
 
     def show_result(self, result: LesionResult | None) -> None:
         """Show the warning of a result, if it has one."""
         warning = "" if result is None else result.warning
-        self._words.setText(warning)
+        self._label.setText(warning)
         self.setVisible(bool(warning))

@@ -9,100 +9,100 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.ui.lesion.patient_form import PatientRows, Row
-from napari_melanoma.ui.widgets.settings import Settling
+from napari_melanoma.ui.widgets.settings import DebounceTimer
 
 if TYPE_CHECKING:
-    from napari_melanoma.core.prediction import TabularEncoding
+    from napari_melanoma.core.prediction_config import TabularEncoding
     from napari_melanoma.ui.lesion.controls import LesionControls
-    from napari_melanoma.ui.lesion.state import LesionBook
+    from napari_melanoma.ui.lesion.state import LesionStore
 
-TYPED_MS = 120  # a hand that types rests for so long
+TYPING_DELAY_MS = 120  # a hand that types rests for so long
 
 
-class Filling(QObject):
+class PatientDataController(QObject):
     """Brings what is known of patients into the form, and what is typed out of it."""
 
     changed = Signal(str)
 
-    def __init__(self, controls: LesionControls, book: LesionBook, parent: QObject) -> None:
+    def __init__(self, controls: LesionControls, store: LesionStore, parent: QObject) -> None:
         super().__init__(parent)
         self._controls = controls
-        self._book = book
+        self._store = store
         self._rows = PatientRows()
-        self._typed = ""  # identity of the photograph that the hand types about
-        self._typing = Settling(self)
-        self._typing.setInterval(TYPED_MS)
-        self._typing.timeout.connect(self._on_rest)
+        self._edited_identity = ""  # identity of the photograph that the hand types about
+        self._typing_timer = DebounceTimer(self)
+        self._typing_timer.setInterval(TYPING_DELAY_MS)
+        self._typing_timer.timeout.connect(self._on_typing_finished)
         controls.patient.edited.connect(self._on_edited)
-        controls.patient.restored.connect(self._on_restored)
+        controls.patient.reset_requested.connect(self._on_restored)
 
     @property
     def busy(self) -> bool:
         """Whether something was typed that nobody was told of yet."""
-        return self._typing.isActive()
+        return self._typing_timer.isActive()
 
     def row(self, identity: str) -> Row:
         """Give what is known of a photograph's patient.
 
         Column to text; what is not known is left out.
         """
-        return self._rows.row(identity, self._book.image(identity))
+        return self._rows.row(identity, self._store.image(identity))
 
     def set_case(self, identity: str, case: str, row: Mapping[str, str]) -> None:
         """Take what a case says of a photograph's patient and lesion."""
         if self._rows.set_case(identity, case, row):
-            self.show()
+            self.update_view()
             self.changed.emit(identity)
 
-    def fill(self, identity: str, row: Mapping[str, str]) -> None:
+    def restore(self, identity: str, row: Mapping[str, str]) -> None:
         """Take what was known when a result was saved, unless more is known by now."""
-        image = self._book.image(identity)
-        if image is not None and not self._rows.case(identity) and not self._rows.is_tried(image):
-            self._rows.fill_in(identity, image, dict(row))
-            self.show()
+        image = self._store.image(identity)
+        if image is not None and not self._rows.case(identity) and not self._rows.has_edits(image):
+            self._rows.set_row(identity, image, dict(row))
+            self.update_view()
             self.changed.emit(identity)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Tell at once of what was typed."""
-        self._typing.now()
+        self._typing_timer.flush()
 
-    def ask_for(self, model: str) -> None:
+    def set_model(self, model: str) -> None:
         """Show the fields that a model asks for."""
-        self._controls.patient.ask_for(_columns(model))
-        self.show()
+        self._controls.patient.set_encoding(_find_encoding(model))
+        self.update_view()
 
-    def show(self) -> None:
+    def update_view(self) -> None:
         """Show what is known of the patient of the photograph in view."""
         controls, identity, image = self._controls, self._controls.picker.identity, self._controls.picker.image
-        controls.show_form(bool(controls.classifier.model) and image is not None)
+        controls.show_patient_section(bool(controls.classifier.model) and image is not None)
         if identity is not None:
             controls.patient.show_row(self.row(identity))
-            controls.patient.show_origin(self._rows.case(identity), changed=self._rows.is_tried(image))
+            controls.patient.show_origin(self._rows.case(identity), changed=self._rows.has_edits(image))
 
-    def forget(self, identity: str) -> None:
+    def remove(self, identity: str) -> None:
         """Forget a photograph that was removed."""
-        self._rows.forget(identity)
+        self._rows.remove(identity)
 
     def _on_edited(self) -> None:
         identity, image = self._controls.picker.identity, self._controls.picker.image
         if identity is not None and image is not None:
-            self._rows.fill_in(identity, image, self._controls.patient.row)
-            self._controls.patient.show_origin(self._rows.case(identity), changed=self._rows.is_tried(image))
-            self._typed = identity
-            self._typing.start()
+            self._rows.set_row(identity, image, self._controls.patient.row)
+            self._controls.patient.show_origin(self._rows.case(identity), changed=self._rows.has_edits(image))
+            self._edited_identity = identity
+            self._typing_timer.start()
 
-    def _on_rest(self) -> None:
-        self.changed.emit(self._typed)
+    def _on_typing_finished(self) -> None:
+        self.changed.emit(self._edited_identity)
 
     def _on_restored(self) -> None:
         identity, image = self._controls.picker.identity, self._controls.picker.image
         if identity is not None and image is not None:
-            self._rows.forget(identity, image)
-            self.show()
+            self._rows.remove(identity, image)
+            self.update_view()
             self.changed.emit(identity)
 
 
-def _columns(model: str) -> TabularEncoding | None:
+def _find_encoding(model: str) -> TabularEncoding | None:
     """What a model takes of a patient's data."""
     from napari_melanoma.models.registry import find_bundle
 

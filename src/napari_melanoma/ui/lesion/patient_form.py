@@ -8,36 +8,36 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QLineEdit, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_melanoma.core.prediction import FittedWords
-from napari_melanoma.data.table_schema import Column, column_named
-from napari_melanoma.ui.viewer.photographs import KEY
+from napari_melanoma.core.prediction_config import FittedWords
+from napari_melanoma.data.table_schema import Column, find_column
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY
 from napari_melanoma.ui.widgets.clinical_fields import EMPTY, CaseField
-from napari_melanoma.ui.widgets.editors import StillCombo
-from napari_melanoma.ui.widgets.look import Words, named, quiet, tool
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label, tool_button
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
-    from napari_melanoma.core.prediction import FittedNumbers, TabularEncoding
+    from napari_melanoma.core.prediction_config import FittedNumbers, TabularEncoding
 
-WIDE = ("site", "sub_site")  # whose words need the width of the dock
-NOTHING_ASKED = "This model looks at the picture alone."
-WHAT_IF = "Tried out here; the case stays as it is."
+WIDE_FIELDS = ("site", "sub_site")  # whose words need the width of the dock
+NO_FIELDS = "This model looks at the picture alone."
+EDITED_NOTE = "Tried out here; the case stays as it is."
 
 
 class PatientField(CaseField):
     """One column as a control, with the words that the bundle knows where the table has none for it."""
 
     def __init__(self, column: FittedNumbers | FittedWords) -> None:
-        self._words = column.words if isinstance(column, FittedWords) else ()
-        super().__init__("patient", _described(column))
+        self._choices = column.words if isinstance(column, FittedWords) else ()
+        super().__init__("patient", _column_for(column))
 
-    def _made(self) -> QLineEdit | StillCombo:
+    def _make_control(self) -> QLineEdit | NoWheelComboBox:
         if self.column.kind != "text":
-            return super()._made()
-        combo = StillCombo()
+            return super()._make_control()
+        combo = NoWheelComboBox()
         combo.addItem(EMPTY, "")
-        for word in self._words:
+        for word in self._choices:
             combo.addItem(word.replace("_", " "), word)
         combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         combo.activated.connect(self._on_edited)
@@ -52,7 +52,7 @@ class PatientForm(QWidget):
     """Fields of the patient; each may be unknown, and each can be changed to see what the answer makes of it."""
 
     edited = Signal()
-    restored = Signal()
+    reset_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,25 +60,27 @@ class PatientForm(QWidget):
         self._encoding: TabularEncoding | None = None
         self._row: dict[str, str] = {}
         self.fields: dict[str, PatientField] = {}
-        self._nothing = named(quiet(NOTHING_ASKED), "nothing_asked", "No data of the patient are asked for")
-        self._origin = named(Words(), "form_origin", "Where this comes from")
-        self._origin.setProperty("quiet", True)
-        self._back = tool("form_back", "Back to the case", "Show again what the case says", "back to the case")
-        self._back.clicked.connect(self.restored)
+        self._no_fields_label = named(quiet_label(NO_FIELDS), "nothing_asked", "No data of the patient are asked for")
+        self._origin_label = named(WrappedLabel(), "form_origin", "Where this comes from")
+        self._origin_label.setProperty("quiet", True)
+        self._reset_button = tool_button(
+            "form_back", "Back to the case", "Show again what the case says", "back to the case"
+        )
+        self._reset_button.clicked.connect(self.reset_requested)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        self._fields = QWidget()
-        self._grid = QGridLayout(self._fields)
+        self._fields_widget = QWidget()
+        self._grid = QGridLayout(self._fields_widget)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setHorizontalSpacing(8)
         self._grid.setVerticalSpacing(4)
         for place in (0, 1):
             self._grid.setColumnStretch(place, 1)
-        column.addWidget(self._fields)
-        column.addWidget(self._nothing)
-        column.addWidget(self._origin)
-        column.addWidget(self._back, 0, Qt.AlignmentFlag.AlignLeft)
+        column.addWidget(self._fields_widget)
+        column.addWidget(self._no_fields_label)
+        column.addWidget(self._origin_label)
+        column.addWidget(self._reset_button, 0, Qt.AlignmentFlag.AlignLeft)
         self.show_origin("", changed=False)
 
     @property
@@ -87,7 +89,7 @@ class PatientForm(QWidget):
         said = {name: field.text for name, field in self.fields.items() if not field.fault}
         return {name: text for name, text in {**self._row, **said}.items() if text}
 
-    def ask_for(self, encoding: TabularEncoding | None) -> None:
+    def set_encoding(self, encoding: TabularEncoding | None) -> None:
         """Show the fields of another bundle; what was filled in stays."""
         if encoding == self._encoding and (self.fields or encoding is None):
             return
@@ -102,31 +104,31 @@ class PatientForm(QWidget):
         place = 0
         for name, field in self.fields.items():
             field.edited.connect(self.edited)
-            field.refused.connect(self.edited)  # what cannot be is not known
-            wide = name in WIDE or len(self.fields) == 1
+            field.rejected.connect(self.edited)  # what cannot be is not known
+            wide = name in WIDE_FIELDS or len(self.fields) == 1
             place += wide and place % 2
             self._grid.addWidget(field, place // 2, place % 2, 1, 2 if wide else 1, Qt.AlignmentFlag.AlignTop)
             place += 2 if wide else 1
-        self._nothing.setVisible(not self.fields)
+        self._no_fields_label.setVisible(not self.fields)
         self.show_row(row)
 
     def show_row(self, row: Mapping[str, str]) -> None:
         """Show what is known; nobody is told."""
         self._row = dict(row)
         for name, field in self.fields.items():
-            field.forget()
+            field.clear_edits()
             field.show_value(self._row.get(name, ""), None, True)
 
     def show_origin(self, case: str, *, changed: bool) -> None:
         """Say whether this is what a case says."""
-        self._origin.setText(f"From the case {case}. {WHAT_IF if changed else ''}".strip() if case else "")
-        self._origin.setVisible(bool(case))
-        self._back.setVisible(bool(case) and changed)
+        self._origin_label.setText(f"From the case {case}. {EDITED_NOTE if changed else ''}".strip() if case else "")
+        self._origin_label.setVisible(bool(case))
+        self._reset_button.setVisible(bool(case) and changed)
 
 
-def _described(column: FittedNumbers | FittedWords) -> Column:
+def _column_for(column: FittedNumbers | FittedWords) -> Column:
     """The column of the table, or one for what the table does not have."""
-    known = column_named(column.name)
+    known = find_column(column.name)
     is_word = isinstance(column, FittedWords)
     if known is not None and (known.kind != "text" or not is_word):
         return known
@@ -171,37 +173,37 @@ class PatientRows:
 
         Column to text; what is not known is left out.
         """
-        return _filled({**self._known(identity), **_tried(image)})
+        return _drop_empty({**self._case_row(identity), **_edits_of(image)})
 
-    def is_tried(self, image: Image | None) -> bool:
+    def has_edits(self, image: Image | None) -> bool:
         """Say whether something was filled in that the case does not say.
 
         False where nothing was, or the layer is gone.
         """
-        return bool(_tried(image))
+        return bool(_edits_of(image))
 
-    def fill_in(self, identity: str, image: Image, row: Mapping[str, str]) -> None:
+    def set_row(self, identity: str, image: Image, row: Mapping[str, str]) -> None:
         """Take what stands in the form."""
-        known = self._known(identity)
-        names = {*known, *row, *_tried(image)}
+        known = self._case_row(identity)
+        names = {*known, *row, *_edits_of(image)}
         tried = {name: row.get(name, "") for name in names if row.get(name, "") != known.get(name, "")}
-        image.metadata = {**image.metadata, KEY: {**image.metadata.get(KEY, {}), "patient": tried}}
+        image.metadata = {**image.metadata, METADATA_KEY: {**image.metadata.get(METADATA_KEY, {}), "patient": tried}}
 
-    def forget(self, identity: str, image: Image | None = None) -> None:
+    def remove(self, identity: str, image: Image | None = None) -> None:
         """Forget what was filled in, or with no layer all that is known of a photograph."""
         if image is None:
             self._cases.pop(identity, None)
         else:
-            self.fill_in(identity, image, self._known(identity))
+            self.set_row(identity, image, self._case_row(identity))
 
-    def _known(self, identity: str) -> Row:
+    def _case_row(self, identity: str) -> Row:
         return self._cases.get(identity, ("", {}))[1]
 
 
-def _tried(image: Image | None) -> Row:
+def _edits_of(image: Image | None) -> Row:
     """What was filled in and is not what the case says."""
-    return {} if image is None else dict(image.metadata.get(KEY, {}).get("patient", {}))
+    return {} if image is None else dict(image.metadata.get(METADATA_KEY, {}).get("patient", {}))
 
 
-def _filled(row: Row) -> Row:
+def _drop_empty(row: Row) -> Row:
     return {name: text for name, text in row.items() if text}

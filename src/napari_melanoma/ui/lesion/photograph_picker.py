@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.viewer import linked
-from napari_melanoma.ui.viewer.photographs import describe, own_units
-from napari_melanoma.ui.viewer.shortcuts import shown_key
-from napari_melanoma.ui.viewer.view_memory import fit, turn_to
-from napari_melanoma.ui.widgets.look import Connections, ThemedIcons, named, quiet, row, tool
+from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.viewer.photographs import describe_photograph, get_own_units
+from napari_melanoma.ui.viewer.shortcuts import format_key
+from napari_melanoma.ui.viewer.view_memory import fit_view, show_photograph
+from napari_melanoma.ui.widgets.style import Connections, ThemedIcons, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -23,38 +23,40 @@ class PhotographPicker(QWidget):
     """A combo box of the viewer's photographs, with the ruler beside it."""
 
     changed = Signal()
-    listed = Signal()
-    scaled = Signal(str)
-    ruler = Signal(bool)
-    seen = Signal()
+    list_changed = Signal()
+    scale_changed = Signal(str)
+    ruler_toggled = Signal(bool)
+    visibility_changed = Signal()
 
     def __init__(self, viewer: Viewer, icons: ThemedIcons, connections: Connections) -> None:
         super().__init__()
         self._viewer = viewer
         self._connections = connections
-        self._followed: dict[str, tuple[object, ...]] = {}  # scale of each photograph, by its identity
-        self._shown: str | None = None
-        keys = f"{shown_key('lesion.next')}, {shown_key('lesion.previous')}"
+        self._scales: dict[str, tuple[object, ...]] = {}  # scale of each photograph, by its identity
+        self._last_identity: str | None = None
+        keys = f"{format_key('lesion.next')}, {format_key('lesion.previous')}"
         tip = f"Which photograph; picking one shows it and hides the others ({keys})"
         self.combo = named(QComboBox(), "photograph", "Photograph", tip)
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.ruler_button = tool("ruler", "Ruler", "Ruler: draw a known length to set the scale", checkable=True)
+        self.ruler_button = tool_button("ruler", "Ruler", "Ruler: draw a known length to set the scale", checkable=True)
         icons.add(self.ruler_button, "line")
-        self.fit = tool("fit_photograph", "Fit", f"Fit: bring the whole photograph into view ({shown_key('fit')})")
-        self.fit.clicked.connect(lambda: fit(viewer))
-        icons.add(self.fit, "home")
-        self._about = quiet()
+        self.fit_button = tool_button(
+            "fit_photograph", "Fit", f"Fit: bring the whole photograph into view ({format_key('fit')})"
+        )
+        self.fit_button.clicked.connect(lambda: fit_view(viewer))
+        icons.add(self.fit_button, "home")
+        self._description = quiet_label()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addWidget(row(self.combo, self.fit, self.ruler_button, stretch=0))
-        layout.addWidget(self._about)
+        layout.addWidget(row(self.combo, self.fit_button, self.ruler_button, stretch=0))
+        layout.addWidget(self._description)
         events = viewer.layers.events
         for emitter in (events.inserted, events.removed, events.reordered):
             connections.connect(emitter, self._on_layers)
         connections.connect(viewer.layers.selection.events.active, self._on_active)
-        self.combo.activated.connect(self._on_picked)
-        self.ruler_button.toggled.connect(self.ruler)
+        self.combo.activated.connect(self._on_selected)
+        self.ruler_button.toggled.connect(self.ruler_toggled)
 
     @property
     def identity(self) -> str | None:
@@ -64,47 +66,54 @@ class PhotographPicker(QWidget):
     @property
     def image(self) -> Image | None:
         """The photograph, or None where there is none."""
-        return next((image for image in linked.identify(self._viewer) if linked.identity(image) == self.identity), None)
+        return next(
+            (
+                image
+                for image in photograph_layers.identify_photographs(self._viewer)
+                if photograph_layers.get_identity(image) == self.identity
+            ),
+            None,
+        )
 
     def step(self, by: int) -> None:
         """Go to the next or previous photograph."""
         if self.combo.count():
             self.combo.setCurrentIndex((self.combo.currentIndex() + by) % self.combo.count())
-            self._on_picked()
+            self._on_selected()
 
     def refresh(self) -> None:
         """List the photographs as they are now; the one that is picked stays so."""
-        images = linked.identify(self._viewer)
-        identities = [linked.identity(image) for image in images]
+        images = photograph_layers.identify_photographs(self._viewer)
+        identities = [photograph_layers.get_identity(image) for image in images]
         before = self.identity
         kept = before if self.identity in identities else (identities or [None])[-1]
         self.combo.clear()
         for image, identity in zip(images, identities, strict=True):
             self.combo.addItem(image.name, identity)
-            self._follow(image, str(identity))
+            self._watch_photograph(image, str(identity))
         self.combo.setCurrentIndex(self.combo.findData(kept))
         image = self.image
         if image is not None and before not in (None, kept) and not image.visible:
-            turn_to(self._viewer, image)  # the one that was in view is gone
-        self._tell()
-        self.listed.emit()
+            show_photograph(self._viewer, image)  # the one that was in view is gone
+        self._update_state()
+        self.list_changed.emit()
 
-    def _follow(self, image: Image, identity: str) -> None:
+    def _watch_photograph(self, image: Image, identity: str) -> None:
         """Hear of a photograph's new name and scale, once."""
-        if identity not in self._followed:
-            self._followed[identity] = _scale_of(image)
+        if identity not in self._scales:
+            self._scales[identity] = _scale_of(image)
             self._connections.connect(image.events.name, self._on_name)
             self._connections.connect(image.events.scale, self._on_scale)
             self._connections.connect(image.events.units, self._on_scale)
             self._connections.connect(image.events.visible, self._on_visible)
 
-    def _tell(self) -> None:
+    def _update_state(self) -> None:
         image = self.image
-        self._about.setText("" if image is None else describe(image))
+        self._description.setText("" if image is None else describe_photograph(image))
         self.ruler_button.setEnabled(image is not None)
-        self.fit.setEnabled(image is not None)
-        if self.identity != self._shown:
-            self._shown = self.identity
+        self.fit_button.setEnabled(image is not None)
+        if self.identity != self._last_identity:
+            self._last_identity = self.identity
             self.ruler_button.setChecked(False)
             self.changed.emit()
 
@@ -112,40 +121,40 @@ class PhotographPicker(QWidget):
         self.refresh()
 
     def _on_name(self, event: Event) -> None:
-        linked.rename_parts(self._viewer, event.source)
+        photograph_layers.rename_layers(self._viewer, event.source)
         self.refresh()
 
     def _on_scale(self, event: Event) -> None:
-        identity = str(linked.identity(event.source))
+        identity = str(photograph_layers.get_identity(event.source))
         scale = _scale_of(event.source)
-        if self._followed[identity] != scale:  # not where the unit is a stand-in
-            self._followed[identity] = scale
-            self._tell()
-            self.scaled.emit(identity)
+        if self._scales[identity] != scale:  # not where the unit is a stand-in
+            self._scales[identity] = scale
+            self._update_state()
+            self.scale_changed.emit(identity)
 
     def _on_visible(self, event: Event) -> None:
         """Tell when the photograph comes into view or goes, such as when a slide is opened."""
-        if linked.identity(event.source) == self.identity:
-            self.seen.emit()
+        if photograph_layers.get_identity(event.source) == self.identity:
+            self.visibility_changed.emit()
 
     def _on_active(self, event: Event) -> None:
         """Go along when the user selects a layer of another photograph."""
-        index = -1 if event.value is None else self.combo.findData(linked.identity(event.value))
-        if index >= 0 and linked.identity(event.value) is not None:
+        index = -1 if event.value is None else self.combo.findData(photograph_layers.get_identity(event.value))
+        if index >= 0 and photograph_layers.get_identity(event.value) is not None:
             self.combo.setCurrentIndex(index)
-            self._tell()
+            self._update_state()
 
-    def show_picked(self) -> None:
+    def show_current(self) -> None:
         """Bring the photograph that is picked into view."""
-        self._on_picked()
+        self._on_selected()
 
-    def _on_picked(self, index: int = 0) -> None:
+    def _on_selected(self, index: int = 0) -> None:
         image = self.image
         if image is not None and (self.combo.count() > 1 or not image.visible):
-            turn_to(self._viewer, image)
-        self._tell()
+            show_photograph(self._viewer, image)
+        self._update_state()
 
 
 def _scale_of(image: Image) -> tuple[object, ...]:
     """What the measurements of a photograph depend on."""
-    return (*image.scale[-2:], *own_units(image))
+    return (*image.scale[-2:], *get_own_units(image))

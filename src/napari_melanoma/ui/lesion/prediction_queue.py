@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.ui.widgets.job import Job
+from napari_melanoma.ui.widgets.job import BackgroundJob
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.widgets.worker_client import Request, WorkerClient
+    from napari_melanoma.ui.widgets.worker_client import WorkerClient, WorkerRequest
 
-Row = tuple[tuple[str, str], ...]
+PatientItems = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Picture:
+class ClassifierInput:
     """Which classifier sees what: its name, and the fingerprints of the photograph and of the mask."""
 
     model: str
@@ -32,15 +32,15 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Question:
+class LesionPredictionRequest:
     """A lesion and what is known of the patient; with a ``method``, what is asked is where the answer comes from.
 
     That is asked of the class ``target``; of the positive one where it is empty.
     """
 
     identity: str
-    picture: Picture
-    row: Row
+    classifier_input: ClassifierInput
+    row: PatientItems
     method: str = ""
     target: str = ""
 
@@ -50,10 +50,10 @@ class Question:
         return f"{'explain' if self.method else 'classify'} {self.identity}"
 
 
-Find = Callable[[Question], "LesionResult | None"]
+FindResult = Callable[[LesionPredictionRequest], "LesionResult | None"]
 
 
-class AnswerQueue(QObject):
+class PredictionQueue(QObject):
     """Asks the worker, and keeps the arrays that it reads in files for as long as they may be asked about again.
 
     ``answered``: the ``Question``; what the worker said, a dict, or for an explanation the heat, float32 (row, column).
@@ -61,86 +61,86 @@ class AnswerQueue(QObject):
 
     started = Signal(object)
     progressed = Signal(object)
-    answered = Signal(object, object)
+    predicted = Signal(object, object)
     failed = Signal(object, object)
-    rested = Signal()
+    idle = Signal()
 
-    def __init__(self, client: WorkerClient, find: Find, parent: QObject) -> None:
+    def __init__(self, client: WorkerClient, find_result: FindResult, parent: QObject) -> None:
         super().__init__(parent)
         self._client = client
-        self._find = find
-        self._waiting: dict[str, Question] = {}
-        self._stage: Job | Request | None = None
-        self._asked: Question | None = None
+        self._find_result = find_result
+        self._pending: dict[str, LesionPredictionRequest] = {}
+        self._stage: BackgroundJob | WorkerRequest | None = None
+        self._active: LesionPredictionRequest | None = None
         self._files: dict[str, tuple[str, Path]] = {}  # kind to fingerprint and array
-        self._out: Path | None = None
-        self._about: dict[str, str | None] = {}  # what the photograph's file says of it
-        self._seen: Picture | None = None  # that the worker has looked at last
-        self._is_short = False  # whether it is asked only about the patient
+        self._heatmap_path: Path | None = None
+        self._photograph_info: dict[str, str | None] = {}  # what the photograph's file says of it
+        self._worker_input: ClassifierInput | None = None  # that the worker has looked at last
+        self._is_patient_only = False  # whether it is asked only about the patient
 
     @property
     def busy(self) -> bool:
         """Whether an answer is awaited."""
-        return self._asked is not None or bool(self._waiting)
+        return self._active is not None or bool(self._pending)
 
-    def waits_for(self, identity: str) -> bool:
+    def is_predicting(self, identity: str) -> bool:
         """Say whether an answer about a photograph is awaited.
 
         False also where it is only asked where an answer comes from.
         """
-        every = (*self._waiting.values(), *([self._asked] if self._asked else []))
+        every = (*self._pending.values(), *([self._active] if self._active else []))
         return any(question.identity == identity and not question.method for question in every)
 
-    def concerns(self, identity: str) -> bool:
+    def has_requests(self, identity: str) -> bool:
         """Say whether anything about a photograph is awaited, also where an answer comes from.
 
         True until all of it was told.
         """
-        every = (*self._waiting.values(), *([self._asked] if self._asked else []))
+        every = (*self._pending.values(), *([self._active] if self._active else []))
         return any(question.identity == identity for question in every)
 
-    def ask(self, question: Question) -> None:
+    def submit(self, request: LesionPredictionRequest) -> None:
         """Ask soon; a question about the same that waits is forgotten."""
-        if question != self._asked:
-            self._waiting.pop(question.key, None)
-            self._waiting[question.key] = question
+        if request != self._active:
+            self._pending.pop(request.key, None)
+            self._pending[request.key] = request
             self._next()
         else:
-            self._waiting.pop(question.key, None)
+            self._pending.pop(request.key, None)
 
     def drop(self, identity: str) -> None:
         """Forget what waits about a photograph."""
-        for key in [key for key, question in self._waiting.items() if question.identity == identity]:
-            del self._waiting[key]
+        for key in [key for key, question in self._pending.items() if question.identity == identity]:
+            del self._pending[key]
 
     def cancel(self) -> None:
         """Stop at once."""
-        self._waiting.clear()
-        stage, self._stage, self._asked = self._stage, None, None
+        self._pending.clear()
+        stage, self._stage, self._active = self._stage, None, None
         if stage is not None:
-            self._seen = None
+            self._worker_input = None
             stage.cancel()
-            self.rested.emit()
+            self.idle.emit()
 
     def _next(self) -> None:
-        while self._asked is None and self._waiting:
+        while self._active is None and self._pending:
             # What the lesion may be comes before where that comes from.
-            key = min(self._waiting, key=lambda key: bool(self._waiting[key].method))
-            question = self._waiting.pop(key)
-            result = self._find(question)
+            key = min(self._pending, key=lambda key: bool(self._pending[key].method))
+            question = self._pending.pop(key)
+            result = self._find_result(question)
             if result is not None:
-                self._asked = question
+                self._active = question
                 self.started.emit(question)
                 self._begin(question, result)
 
-    def _begin(self, question: Question, result: LesionResult, *, anew: bool = False) -> None:
+    def _begin(self, question: LesionPredictionRequest, result: LesionResult, *, force: bool = False) -> None:
         """Ask; only about the patient where the worker has looked at this picture last."""
-        self._is_short = question.picture == self._seen and not question.method and not anew
-        if self._is_short:
-            self._request("reclassify", {})
+        self._is_patient_only = question.classifier_input == self._worker_input and not question.method and not force
+        if self._is_patient_only:
+            self._send_request("reclassify", {})
             return
-        self._about = {"modality": result.photograph.modality, "damage": result.photograph.damage}
-        digests = {"image": question.picture.image_digest, "mask": question.picture.mask_digest}
+        self._photograph_info = {"modality": result.photograph.modality, "damage": result.photograph.damage}
+        digests = {"image": question.classifier_input.image_digest, "mask": question.classifier_input.mask_digest}
         missing = {}
         for kind, array in (("image", result.photograph.rgb), ("mask", result.mask)):
             known, path = self._files.get(kind, ("", None))
@@ -151,65 +151,65 @@ class AnswerQueue(QObject):
                 self._files[kind] = (digests[kind], path)
                 missing[path] = array
         if missing:
-            self._enter(Job(partial(_write, missing)), self._on_written)
+            self._start_stage(BackgroundJob(partial(_write, missing)), self._on_written)
         else:
             self._on_written()
 
     def _on_written(self, written: None = None) -> None:
-        question = self._asked
+        question = self._active
         assert question is not None
         paths: dict[str, str | None] = {kind: str(path) for kind, (_, path) in self._files.items()}
         if question.method:
-            self._out = self._client.folder / f"{uuid.uuid4().hex}-heat.npy"
-            asked = {"method": question.method, "class": question.target, "out": str(self._out)}
-            self._request("explain", {**paths, **asked})
+            self._heatmap_path = self._client.folder / f"{uuid.uuid4().hex}-heat.npy"
+            asked = {"method": question.method, "class": question.target, "out": str(self._heatmap_path)}
+            self._send_request("explain", {**paths, **asked})
         else:
-            self._request("classify", {**paths, **self._about})
+            self._send_request("classify", {**paths, **self._photograph_info})
 
-    def _request(self, verb: str, more: dict[str, str | None]) -> None:
-        question = self._asked
+    def _send_request(self, verb: str, more: dict[str, str | None]) -> None:
+        question = self._active
         assert question is not None
-        asked = self._client.request(verb, model=question.picture.model, row=dict(question.row), **more)
-        self._enter(asked, self._on_explained if verb == "explain" else self._on_answer)
+        asked = self._client.request(verb, model=question.classifier_input.model, row=dict(question.row), **more)
+        self._start_stage(asked, self._on_explained if verb == "explain" else self._on_prediction)
 
-    def _enter(self, stage: Job | Request, then: Callable[[Any], None]) -> None:
+    def _start_stage(self, stage: BackgroundJob | WorkerRequest, then: Callable[[Any], None]) -> None:
         self._stage = stage
         stage.progressed.connect(self.progressed)
         stage.succeeded.connect(then)
         stage.failed.connect(self._on_failed)
-        if isinstance(stage, Job):
+        if isinstance(stage, BackgroundJob):
             stage.start()
 
-    def _on_answer(self, told: dict[str, Any]) -> None:
-        assert self._asked is not None
-        self._seen = self._asked.picture
-        self._tell(self.answered, told)
+    def _on_prediction(self, told: dict[str, Any]) -> None:
+        assert self._active is not None
+        self._worker_input = self._active.classifier_input
+        self._finish(self.predicted, told)
 
     def _on_explained(self, told: dict[str, Any]) -> None:
-        assert self._out is not None
-        self._enter(Job(partial(_read, self._out)), self._on_heat)
+        assert self._heatmap_path is not None
+        self._start_stage(BackgroundJob(partial(_read, self._heatmap_path)), self._on_heat)
 
     def _on_heat(self, heat: object) -> None:
-        self._tell(self.answered, heat)
+        self._finish(self.predicted, heat)
 
     def _on_failed(self, error: Exception) -> None:
-        question, self._seen = self._asked, None
-        result = None if question is None or not self._is_short else self._find(question)
+        question, self._worker_input = self._active, None
+        result = None if question is None or not self._is_patient_only else self._find_result(question)
         if question is not None and result is not None:  # the worker has ended since, and another looks at it anew
-            self._begin(question, result, anew=True)
+            self._begin(question, result, force=True)
         else:
-            self._tell(self.failed, error)
+            self._finish(self.failed, error)
 
-    def _tell(self, signal: Any, value: object) -> None:  # noqa: ANN401 - a bound signal has no type of its own
+    def _finish(self, signal: Any, value: object) -> None:  # noqa: ANN401 - a bound signal has no type of its own
         """End a question, and go on with the next."""
-        question, self._stage = self._asked, None
+        question, self._stage = self._active, None
         if question is not None:
             signal.emit(question, value)
-            if self._asked is question:
-                self._asked = None
+            if self._active is question:
+                self._active = None
                 self._next()
-                if self._asked is None:
-                    self.rested.emit()
+                if self._active is None:
+                    self.idle.emit()
 
 
 def _write(arrays: dict[Path, Any], run: RunContext) -> None:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.parsing import read_json
-from napari_melanoma.core.provenance import fingerprint
+from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.refinement import smooth_probability
-from napari_melanoma.lesion.analysis import LesionOptions, band_of, remeasure
-from napari_melanoma.ui.viewer import linked
-from napari_melanoma.ui.viewer.photographs import Source
+from napari_melanoma.lesion.analysis import LesionOptions, find_uncertain_band, remeasure
+from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,34 +28,41 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.prediction import RoiConfig
+    from napari_melanoma.core.prediction_config import RoiConfig
     from napari_melanoma.io.photographs import Photograph
     from napari_melanoma.lesion.analysis import LesionResult, ModelStamp
 
-MASK, REGION = ("threshold", "refinement"), ("roi",)
+MASK_OPTIONS, ROI_OPTIONS = ("threshold", "refinement"), ("roi",)
 
 
-class LesionBook:
+class LesionStore:
     """A ``Lesion`` for each analysed photograph, by the identity of its layer."""
 
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
-        self.lesions: dict[str, Lesion] = {}
+        self.lesions: dict[str, AnalyzedLesion] = {}
 
     def image(self, identity: str) -> Image | None:
         """Find a photograph.
 
         None where it was removed.
         """
-        return next((image for image in linked.identify(self.viewer) if linked.identity(image) == identity), None)
+        return next(
+            (
+                image
+                for image in photograph_layers.identify_photographs(self.viewer)
+                if photograph_layers.get_identity(image) == identity
+            ),
+            None,
+        )
 
-    def source(self, identity: str) -> Source | None:
+    def source(self, identity: str) -> LayerPhotographSource | None:
         """Take a photograph from its layer.
 
         None where it was removed.
         """
         image = self.image(identity)
-        return None if image is None else Source.of(image)
+        return None if image is None else LayerPhotographSource.from_layer(image)
 
     def mask(self, identity: str) -> Labels | None:
         """Find the mask layer of an analysed photograph.
@@ -63,20 +70,20 @@ class LesionBook:
         None where there is none, or one that does not fit the photograph.
         """
         image, lesion = self.image(identity), self.lesions.get(identity)
-        labels = None if image is None or lesion is None else linked.part(self.viewer, image, "mask")
+        labels = None if image is None or lesion is None else photograph_layers.find_layer(self.viewer, image, "mask")
         if labels is None or lesion is None or labels.data.shape != lesion.result.mask.shape:
             return None
         return labels
 
-    def digest(self, identity: str) -> str | None:
+    def mask_digest(self, identity: str) -> str | None:
         """Give the fingerprint of the mask that is shown, also where a dock of before made it.
 
         None where there is no mask.
         """
         if identity in self.lesions:
-            return None if self.mask(identity) is None else self.lesions[identity].digest
-        left = self._left(identity)
-        return None if left is None else fingerprint(left.data != 0)
+            return None if self.mask(identity) is None else self.lesions[identity].mask_digest
+        left = self._existing_mask(identity)
+        return None if left is None else array_fingerprint(left.data != 0)
 
     def is_corrected(self, identity: str) -> bool:
         """Say whether the mask that is shown is one that was drawn, also where a dock of before made it.
@@ -85,25 +92,29 @@ class LesionBook:
         """
         if identity in self.lesions:
             return self.lesions[identity].corrected and self.mask(identity) is not None
-        left = self._left(identity)
-        return left is not None and bool(left.data.any()) and linked.made(left) != self.digest(identity)
+        left = self._existing_mask(identity)
+        return (
+            left is not None
+            and bool(left.data.any())
+            and photograph_layers.get_model_digest(left) != self.mask_digest(identity)
+        )
 
-    def _left(self, identity: str) -> Labels | None:
+    def _existing_mask(self, identity: str) -> Labels | None:
         """Find the mask of a photograph that this dock has not analysed."""
         image = self.image(identity)
         if image is None:
             return None
-        left = linked.part(self.viewer, image, "mask")
+        left = photograph_layers.find_layer(self.viewer, image, "mask")
         shape = (image.data[0] if image.multiscale else image.data).shape[:2]
         return left if left is not None and left.data.shape == shape else None
 
-    def orphan(self, identity: str, role: str) -> Labels | None:
+    def orphaned_layer(self, identity: str, role: str) -> Labels | None:
         """Find a layer that was made from a photograph which was removed.
 
         None where it is gone as well.
         """
-        layers = (layer for layer in self.viewer.layers if linked.identity(layer) == identity)
-        return next((layer for layer in layers if linked.role(layer) == role), None)
+        layers = (layer for layer in self.viewer.layers if photograph_layers.get_identity(layer) == identity)
+        return next((layer for layer in layers if photograph_layers.get_role(layer) == role), None)
 
     def unsaved_names(self) -> list[str]:
         """List the photographs whose corrections were not saved.
@@ -120,7 +131,7 @@ class LesionBook:
                 lesion.unsaved = False
                 remove_recovery(recovery_folder(lesion.image_digest, identity))
 
-    def keep_unsaved(self) -> None:
+    def save_unsaved(self) -> None:
         """Write corrections as they are at this moment, to be offered another day."""
         for identity, lesion in self.lesions.items():
             labels = self.mask(identity)
@@ -128,7 +139,7 @@ class LesionBook:
                 place = recovery_folder(lesion.image_digest, identity)
                 save_recovery(place, lesion.result, labels.data != 0, lesion.chosen, self.strokes(identity))
 
-    def forget_saved(self) -> None:
+    def remove_saved_recoveries(self) -> None:
         """Remove what was kept of photographs with nothing unsaved; called when the dock ends."""
         for identity, lesion in self.lesions.items():
             if not lesion.unsaved:
@@ -140,14 +151,14 @@ class LesionBook:
         Returns uint8 (row, column); None where there are none.
         """
         image = self.image(identity)
-        layer = None if image is None else linked.part(self.viewer, image, "scribbles")
+        layer = None if image is None else photograph_layers.find_layer(self.viewer, image, "scribbles")
         return None if layer is None or not layer.data.any() else layer.data.copy()
 
 
 Point = tuple[int, int]
 
 
-def threshold_of(model: ModelStamp, options: LesionOptions) -> float:
+def effective_threshold(model: ModelStamp, options: LesionOptions) -> float:
     """Say at which probability the lesion begins.
 
     In [0, 1].
@@ -156,7 +167,7 @@ def threshold_of(model: ModelStamp, options: LesionOptions) -> float:
 
 
 @dataclass(frozen=True)
-class Origin:
+class MaskOrigin:
     """How a mask came about: what a result says of it beside what is measured on it."""
 
     probability: NDArray[np.float32]
@@ -168,7 +179,7 @@ class Origin:
     spread: NDArray[np.float32] | None = None
 
     @classmethod
-    def of(cls, result: LesionResult, chosen: Point | None) -> Origin:
+    def from_result(cls, result: LesionResult, chosen: Point | None) -> MaskOrigin:
         """Keep of a result what is needed to have it again."""
         known = (result.probability, result.model, result.options, chosen, result.corrected, result.provenance)
         return cls(*known, result.spread)
@@ -187,7 +198,7 @@ class Origin:
             result,
             probability=self.probability,
             smoothed=smoothed,
-            threshold=threshold_of(self.model, options),
+            threshold=effective_threshold(self.model, options),
             options=options,
             model=self.model,
             provenance=self.provenance,
@@ -196,16 +207,16 @@ class Origin:
         restored = replace(remeasure(base, mask, options), corrected=self.corrected)
         if self.corrected:
             return restored
-        band = band_of(restored.answer, mask, restored.threshold, options.refinement)
+        band = find_uncertain_band(restored.prediction, mask, restored.threshold, options.refinement)
         return replace(restored, band=band)
 
 
-STEPS_KNOWN = 100  # as many as napari takes back
-ANSWERS_KNOWN = 3  # each is as large as the photograph
+MAX_ORIGINS = 100  # as many as napari takes back
+MAX_PROBABILITIES = 3  # each is as large as the photograph
 
 
 @dataclass(frozen=True)
-class Change:
+class LesionUpdate:
     """What one computation found out about a photograph, to be taken over if the mask is still the same.
 
     ``before`` is the mask it started from, uint8 (row, column), ``where`` the pixels in which the new one differs;
@@ -217,17 +228,17 @@ class Change:
     identity: str
     result: LesionResult | None = None
     contours: list[NDArray[np.float32]] | None = None
-    digest: str = ""
+    mask_digest: str = ""
     chosen: Point | None = None
-    before: NDArray[np.uint8] | None = None
-    where: tuple[NDArray[np.intp], ...] | None = None
+    previous_mask: NDArray[np.uint8] | None = None
+    changed_pixels: tuple[NDArray[np.intp], ...] | None = None
     restored: bool = False
     outdated: bool = False
-    others: list[NDArray[np.float32]] | None = None
+    other_contours: list[NDArray[np.float32]] | None = None
 
 
 @dataclass
-class Lesion:
+class AnalyzedLesion:
     """What the dock knows of one analysed photograph.
 
     ``origins`` says for each mask (by fingerprint) how it came about, so that undo brings back the model, the options
@@ -237,19 +248,21 @@ class Lesion:
 
     result: LesionResult
     image_digest: str
-    digest: str = ""
+    mask_digest: str = ""
     chosen: Point | None = None
-    origins: dict[str, Origin] = field(default_factory=dict)
+    origins: dict[str, MaskOrigin] = field(default_factory=dict)
     unsaved: bool = False
-    standard: LesionOptions = field(default_factory=LesionOptions)
+    default_options: LesionOptions = field(default_factory=LesionOptions)
 
     @classmethod
-    def new(cls, result: LesionResult, image_digest: str, digest: str, chosen: Point | None) -> Lesion:
+    def from_model(
+        cls, result: LesionResult, image_digest: str, mask_digest: str, chosen: Point | None
+    ) -> AnalyzedLesion:
         """Begin with a mask that the model gave.
 
         ``image_digest``, ``digest``: fingerprints of the photograph's pixels and of the mask. With nothing to save.
         """
-        return cls(result, image_digest, digest, chosen, {digest: Origin.of(result, chosen)})
+        return cls(result, image_digest, mask_digest, chosen, {mask_digest: MaskOrigin.from_result(result, chosen)})
 
     @property
     def corrected(self) -> bool:
@@ -257,48 +270,48 @@ class Lesion:
         return self.result.corrected
 
     @property
-    def touched(self) -> bool:
+    def is_user_edited(self) -> bool:
         """Whether a person changed the mask of this photograph: by drawing, options of its own, or a choice.
 
         Options that were set for all photographs change no mask by hand.
         """
         model, options = self.result.model, self.result.options
-        is_own = threshold_of(model, options) != threshold_of(model, self.standard)
-        is_own = is_own or options.refinement != self.standard.refinement
+        is_own = effective_threshold(model, options) != effective_threshold(model, self.default_options)
+        is_own = is_own or options.refinement != self.default_options.refinement
         return self.corrected or is_own or self.chosen is not None
 
     @property
-    def given(self) -> frozenset[str]:
+    def model_digests(self) -> frozenset[str]:
         """Fingerprints of the masks that a model gave: nobody drew them, so nothing is lost with one."""
         return frozenset(digest for digest, origin in self.origins.items() if not origin.corrected)
 
-    def take(self, change: Change) -> None:
+    def apply(self, update: LesionUpdate) -> None:
         """Take a change over."""
-        assert change.result is not None
-        drawn = change.digest != self.digest
-        self.result, self.digest, self.chosen = change.result, change.digest, change.chosen
-        if change.result.corrected:
+        assert update.result is not None
+        drawn = update.mask_digest != self.mask_digest
+        self.result, self.mask_digest, self.chosen = update.result, update.mask_digest, update.chosen
+        if update.result.corrected:
             self.unsaved = self.unsaved or drawn
         else:
             self.unsaved = False
-        self._remember(change.digest, Origin.of(change.result, change.chosen))
+        self._add_origin(update.mask_digest, MaskOrigin.from_result(update.result, update.chosen))
 
-    def _remember(self, digest: str, origin: Origin) -> None:
+    def _add_origin(self, digest: str, origin: MaskOrigin) -> None:
         """Know the origin of a mask; of long ago, and of more than a few models, it is forgotten."""
         before = self.origins.pop(digest, origin)
         self.origins[digest] = origin if before.corrected or not origin.corrected else before
         answers: dict[int, None] = {id(known.probability): None for known in reversed(self.origins.values())}
-        kept = list(answers)[:ANSWERS_KNOWN]
+        kept = list(answers)[:MAX_PROBABILITIES]
         recent = [item for item in self.origins.items() if id(item[1].probability) in kept]
-        self.origins = dict(recent[-STEPS_KNOWN:])
+        self.origins = dict(recent[-MAX_ORIGINS:])
 
 
-KEPT_DAYS = 30
-FORMAT = 1
+RECOVERY_DAYS = 30
+RECOVERY_FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Recovered:
+class RecoveredLesion:
     """What was found: the analysis as the model gave it, the corrected mask and the strokes, and when it was drawn.
 
     ``mask`` is bool, ``scribbles`` uint8 (0, 1, 2), both (row, column). ``digest`` and ``image_digest`` are the
@@ -306,13 +319,13 @@ class Recovered:
     """
 
     result: LesionResult
-    digest: str
+    mask_digest: str
     image_digest: str
     chosen: tuple[int, int] | None
     mask: NDArray[np.bool_]
     scribbles: NDArray[np.uint8] | None
     saved_at: float
-    place: Path
+    folder: Path
 
 
 def recovery_root() -> Path:
@@ -331,7 +344,7 @@ def recovery_folder(digest: str, identity: str) -> Path:
 
 
 def save_recovery(
-    place: Path,
+    folder: Path,
     result: LesionResult,
     mask: NDArray[np.bool_],
     chosen: tuple[int, int] | None,
@@ -344,27 +357,27 @@ def save_recovery(
     """
     import numpy as np
 
-    probability = place / f"probability-{result.model.fingerprint[:16]}.npy"
+    probability = folder / f"probability-{result.model.fingerprint[:16]}.npy"
     if not probability.is_file():
         with atomic_file(probability) as temporary:
             np.save(temporary, result.probability.astype(np.float16))
     strokes = np.zeros((0, 0), np.uint8) if scribbles is None else scribbles
-    with atomic_file(place / "drawn.npz") as temporary:
+    with atomic_file(folder / "drawn.npz") as temporary:
         np.savez_compressed(temporary, mask=np.packbits(mask), scribbles=strokes)
     about = {
-        "format_version": FORMAT,
+        "format_version": RECOVERY_FORMAT,
         "probability": probability.name,
         "options": result.options.model_dump(mode="json"),
         "model": asdict(result.model),
         "chosen": chosen,
         "shape": list(mask.shape),
         "saved_at": time.time(),
-        "owner": _me(),
+        "owner": _current_process(),
     }
-    write_json(place / "recovery.json", about)
+    write_json(folder / "recovery.json", about)
 
 
-def find_recovery(digest: str, photograph: Photograph, others: Collection[str] = ()) -> Recovered | None:
+def find_recovery(digest: str, photograph: Photograph, others: Collection[str] = ()) -> RecoveredLesion | None:
     """Look for corrections of a photograph that were never saved; meant for a thread.
 
     ``digest``: fingerprint of the photograph's pixels. Returns the newest; None where there is nothing, or it belongs
@@ -379,22 +392,22 @@ def find_recovery(digest: str, photograph: Photograph, others: Collection[str] =
     return max(filter(None, found), key=lambda one: one.saved_at, default=None)
 
 
-def _find_recovery(digest: str, place: Path, photograph: Photograph) -> Recovered | None:
+def _find_recovery(digest: str, place: Path, photograph: Photograph) -> RecoveredLesion | None:
     """Read a folder that may be damaged, of another version, or another napari's."""
     try:
         about = read_json(place / "recovery.json")
-        if about["format_version"] != FORMAT or _alive(about["owner"]):
+        if about["format_version"] != RECOVERY_FORMAT or _is_running(about["owner"]):
             return None
         return _read_recovery(digest, place, about, photograph)
     except (OSError, EOFError, ValueError, KeyError, TypeError, ConfigError, zipfile.BadZipFile, zlib.error):
         return None  # a half-written or older file is no reason to bother anybody
 
 
-def _read_recovery(digest: str, place: Path, about: dict[str, Any], photograph: Photograph) -> Recovered | None:
+def _read_recovery(digest: str, place: Path, about: dict[str, Any], photograph: Photograph) -> RecoveredLesion | None:
     """Read a recovery folder, or None where it is of an image of another size."""
     import numpy as np
 
-    from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, derive
+    from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, derive_result
 
     shape = tuple(about["shape"])
     if shape != photograph.rgb.shape[:2]:
@@ -405,39 +418,41 @@ def _read_recovery(digest: str, place: Path, about: dict[str, Any], photograph: 
     probability = np.load(place / about["probability"]).astype(np.float32)
     options = LesionOptions.parse(about["options"], str(place))
     chosen = tuple(about["chosen"]) if about["chosen"] else None
-    result = derive(photograph, probability, options, ModelStamp(**about["model"]), chosen)
+    result = derive_result(photograph, probability, options, ModelStamp(**about["model"]), chosen)
     strokes = scribbles if scribbles.shape == shape else None
-    return Recovered(result, fingerprint(result.mask), digest, chosen, mask, strokes, about["saved_at"], place)
+    return RecoveredLesion(
+        result, array_fingerprint(result.mask), digest, chosen, mask, strokes, about["saved_at"], place
+    )
 
 
-def adopt_recovery(found: Recovered, place: Path) -> None:
+def adopt_recovery(found: RecoveredLesion, folder: Path) -> None:
     """Make what was found the corrections of a photograph that is open now; where that fails, it is offered again."""
-    if found.place != place and found.place.is_dir():
-        remove_recovery(place)
+    if found.folder != folder and found.folder.is_dir():
+        remove_recovery(folder)
         with suppress(OSError):
-            found.place.replace(place)
+            found.folder.replace(folder)
 
 
-def remove_recovery(place: Path) -> None:
+def remove_recovery(folder: Path) -> None:
     """Remove what was kept of a photograph."""
-    shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def prune_recoveries(days: float = KEPT_DAYS) -> None:
+def prune_recoveries(days: float = RECOVERY_DAYS) -> None:
     """Remove what nobody asked for in a long time; meant for a thread."""
     for about in recovery_root().glob("*/recovery.json"):
         if time.time() - about.stat().st_mtime > 86400 * days:
             shutil.rmtree(about.parent, ignore_errors=True)
 
 
-def _me() -> dict[str, float]:
+def _current_process() -> dict[str, float]:
     """Name this process, told apart from a later one that gets the same number."""
     import psutil
 
     return {"pid": os.getpid(), "created": psutil.Process().create_time()}
 
 
-def _alive(owner: dict[str, float]) -> bool:
+def _is_running(owner: dict[str, float]) -> bool:
     """Whether another napari that still runs keeps these corrections."""
     import psutil
 
@@ -449,6 +464,6 @@ def _alive(owner: dict[str, float]) -> bool:
         return False
 
 
-def same(one: LesionOptions, other: LesionOptions, names: tuple[str, ...]) -> bool:
+def have_equal_fields(first: LesionOptions, second: LesionOptions, names: tuple[str, ...]) -> bool:
     """Return whether two options agree in some fields."""
-    return all(getattr(one, name) == getattr(other, name) for name in names)
+    return all(getattr(first, name) == getattr(second, name) for name in names)

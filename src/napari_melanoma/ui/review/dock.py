@@ -10,26 +10,33 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices
 
-from napari_melanoma.core.wording import counted
-from napari_melanoma.ui.lesion.corrections_store import CorrectionsDesk, Stored
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.ui.lesion.corrections_store import CorrectionsStore, StoredCorrection
 from napari_melanoma.ui.review.controls import ReviewControls
-from napari_melanoma.ui.review.importing import MaskImport, in_words, show_report
-from napari_melanoma.ui.review.list import ReviewItems
-from napari_melanoma.ui.review.opening import TOLD, Listed, ReviewOpening, in_short, list_photographs, look_up
-from napari_melanoma.ui.review.rating import ReviewRating
+from napari_melanoma.ui.review.list_model import ReviewItems
+from napari_melanoma.ui.review.mask_import import MaskImport, describe_import, show_report
+from napari_melanoma.ui.review.opener import (
+    MAX_TOOLTIP_PATHS,
+    PhotographList,
+    ReviewOpener,
+    describe_selection,
+    find_ratings,
+    list_photographs,
+)
+from napari_melanoma.ui.review.rating import RatingQueue
 from napari_melanoma.ui.shared_state import corrections_changed
 from napari_melanoma.ui.viewer.docking import show_dock
-from napari_melanoma.ui.viewer.mesa import keep_shaders
+from napari_melanoma.ui.viewer.mesa import reuse_shader_programs
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
-from napari_melanoma.ui.widgets.job import Latest
-from napari_melanoma.ui.widgets.status_line import show_failure, without_options
+from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.status_line import remove_option_hints, show_failure
 from napari_melanoma.ui.widgets.worker_client import WorkerClient, acquire_worker, release_worker
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.data.mask_import import ImportReport
-    from napari_melanoma.lesion.review import Known
+    from napari_melanoma.data.mask_import import MaskImportReport
+    from napari_melanoma.lesion.review import CachedRating
 
 
 class ReviewDock(ReviewControls):
@@ -37,229 +44,231 @@ class ReviewDock(ReviewControls):
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
-        keep_shaders()
+        reuse_shader_programs()
         self._viewer = napari_viewer
         self._client = client or acquire_worker()
-        self._chosen: Sequence[Path] = ()
+        self._chosen_paths: Sequence[Path] = ()
         self._fingerprint = ""
         self._positions: dict[Path, int] = {}
-        self.desk = CorrectionsDesk(self.settings, self)
-        self.rating = ReviewRating(self._client, self)
-        self.opening = ReviewOpening(napari_viewer, self)
-        self.importing = MaskImport(self, self.masks)
-        self._latest = Latest(self)
+        self.corrections_store = CorrectionsStore(self.settings, self)
+        self.rating = RatingQueue(self._client, self)
+        self.opener = ReviewOpener(napari_viewer, self)
+        self.mask_import = MaskImport(self, self.import_button)
+        self._latest = LatestJobQueue(self)
         self.model.model = self.settings.options.model
-        self.how.setCurrentIndex(max(0, self.how.findData(self.settings.how)))
-        self.list.how = str(self.how.currentData())
+        self.method_combo.setCurrentIndex(max(0, self.method_combo.findData(self.settings.rating_method)))
+        self.list_model.rating_method = str(self.method_combo.currentData())
         self._connect()
         self._add_shortcuts()
         self._refresh()
-        QTimer.singleShot(0, self._client.warm)
-        QTimer.singleShot(0, self.desk.refresh)
+        QTimer.singleShot(0, self._client.ensure_started)
+        QTimer.singleShot(0, self.corrections_store.refresh)
         self.destroyed.connect(self.connections.close)
         if client is None:
             self.destroyed.connect(release_worker)
 
     def _connect(self) -> None:
-        self.chosen.connect(self.open)
-        self.welcome.followed.connect(self._on_link)
-        self.status.followed.connect(self._on_link)
+        self.photographs_chosen.connect(self.open)
+        self.welcome.link_activated.connect(self._on_link)
+        self.status.link_activated.connect(self._on_link)
         self.status.cancelled.connect(self._on_cancelled)
-        self.rate.clicked.connect(self._on_rate)
+        self.rate_button.clicked.connect(self._on_rate)
         self.model.changed.connect(self._on_model)
-        self.how.activated.connect(self._on_model)
-        self.filter.activated.connect(self._on_filter)
-        self.view.chosen.connect(self._turn_to)
-        self.next.clicked.connect(partial(self._step, 1))
-        self.previous.clicked.connect(partial(self._step, -1))
-        self.accept.clicked.connect(self.opening.accept)
-        self.reject.clicked.connect(self.opening.reject)
-        self.pictures.read.connect(self._on_picture)
-        self.list.counted.connect(self.show_counts)
+        self.method_combo.activated.connect(self._on_model)
+        self.filter_combo.activated.connect(self._on_filter)
+        self.list_view.item_selected.connect(self._open_item)
+        self.next_button.clicked.connect(partial(self._step, 1))
+        self.previous_button.clicked.connect(partial(self._step, -1))
+        self.accept_button.clicked.connect(self.opener.accept)
+        self.reject_button.clicked.connect(self.opener.reject)
+        self.thumbnails.thumbnail_read.connect(self._on_thumbnail)
+        self.list_model.counts_changed.connect(self.show_counts)
         self._latest.succeeded.connect(self._on_listed)
         self.rating.rated.connect(self._on_rated)
-        self.rating.refused.connect(self._on_refused)
+        self.rating.rating_failed.connect(self._on_unreadable)
         self.rating.progressed.connect(partial(self.status.progress, "rating"))
         self.rating.finished.connect(self._on_finished)
-        self.opening.found.connect(self._on_found)
-        self.opening.stored.connect(self._on_stored)
-        self.opening.kept.connect(self._on_kept)
-        self.opening.refused.connect(self._on_cannot_open)
-        self.opening.changed.connect(self._show_actions)
-        self.desk.changed.connect(self._on_corrections)
-        self.importing.started.connect(partial(self.status.begin, "importing", "Importing masks ..."))
-        self.importing.progressed.connect(partial(self.status.progress, "importing"))
-        self.importing.imported.connect(self._on_imported)
-        self.importing.finished.connect(partial(self.status.end, "importing"))
-        for source in (self._latest, self.rating, self.desk, self.model, self.importing):
+        self.opener.identified.connect(self._on_identified)
+        self.opener.stored.connect(self._on_stored)
+        self.opener.kept_open.connect(self._on_kept_open)
+        self.opener.open_failed.connect(self._on_open_failed)
+        self.opener.changed.connect(self._show_actions)
+        self.corrections_store.changed.connect(self._on_corrections)
+        self.mask_import.started.connect(partial(self.status.begin, "importing", "Importing masks ..."))
+        self.mask_import.progressed.connect(partial(self.status.progress, "importing"))
+        self.mask_import.imported.connect(self._on_imported)
+        self.mask_import.finished.connect(partial(self.status.end, "importing"))
+        for source in (self._latest, self.rating, self.corrections_store, self.model, self.mask_import):
             source.failed.connect(self._on_failed)
 
     def _add_shortcuts(self) -> None:
         slots: dict[str, Callable[[], None]] = {"next": partial(self._step, 1), "previous": partial(self._step, -1)}
-        slots |= {"accept": self.opening.accept, "reject": self.opening.reject}
+        slots |= {"accept": self.opener.accept, "reject": self.opener.reject}
         for name, slot in slots.items():
             add_shortcut(self, f"review.{name}", slot)
 
     @property
     def busy(self) -> bool:
         """Whether anything is on its way."""
-        mine = self._latest.busy or self.rating.busy or self.desk.busy or self.pictures.busy
-        return mine or self.opening.busy or self.view.busy or self.importing.busy
+        mine = self._latest.busy or self.rating.busy or self.corrections_store.busy or self.thumbnails.busy
+        return mine or self.opener.busy or self.list_view.busy or self.mask_import.busy
 
-    def open(self, chosen: Sequence[Path]) -> None:
+    def open(self, paths: Sequence[Path]) -> None:
         """Review photographs."""
         self.rating.cancel()
         self.status.begin("opening", "Looking for photographs ...")
-        model, how = self.model.model, str(self.how.currentData())
-        self._latest.submit("list", lambda: partial(list_photographs, chosen, model, how))
+        model, how = self.model.model, str(self.method_combo.currentData())
+        self._latest.submit("list", lambda: partial(list_photographs, paths, model, how))
 
     def _refresh(self) -> None:
-        only = self._chosen[0] if len(self._chosen) == 1 and self._chosen[0].is_dir() else None
-        self.importing.photographs, self.importing.out = only, self.desk.folder
-        self.importing.reviewer = self.settings.reviewer
-        self.show_state(in_short(self._chosen), self.rating.busy, len(self.list.items.unrated()))
-        self.folder.setToolTip("\n".join(str(path) for path in self._chosen[:TOLD]))
+        only = self._chosen_paths[0] if len(self._chosen_paths) == 1 and self._chosen_paths[0].is_dir() else None
+        self.mask_import.photographs, self.mask_import.corrections_folder = only, self.corrections_store.folder
+        self.mask_import.reviewer = self.settings.reviewer
+        self.show_state(describe_selection(self._chosen_paths), self.rating.busy, len(self.list_model.items.unrated()))
+        self.folder_label.setToolTip("\n".join(str(path) for path in self._chosen_paths[:MAX_TOOLTIP_PATHS]))
         self.show_counts()
         self._show_actions()
 
     def _show_actions(self) -> None:
-        self.show_actions(self.opening.is_shown, self.opening.ready)
+        self.show_actions(self.opener.is_shown, self.opener.ready)
 
     def _on_link(self, link: str) -> None:
         if link == "choose":
-            self.ask_folder()
+            self.choose_folder()
         elif link == "import":
-            self.importing.ask()
+            self.mask_import.choose_masks()
         elif link == "train":
             show_dock(self._viewer, "Train")
         else:
             QDesktopServices.openUrl(QUrl(link))
 
-    def _on_listed(self, listed: Listed) -> None:
+    def _on_listed(self, listed: PhotographList) -> None:
         count = len(listed.paths)
-        said = f"{count:,} photographs{', all rated before' if count == len(listed.known) else ''}."
+        said = f"{count:,} photographs{', all rated before' if count == len(listed.ratings) else ''}."
         self.status.end("opening", said if count else None)
         self._fingerprint = listed.fingerprint
         if listed.chosen:
-            self._chosen = listed.chosen
+            self._chosen_paths = listed.chosen
             first = listed.chosen[0]
             self.settings.review_folder = first if first.is_dir() else first.parent
-            self.view.turn_to(None)
+            self.list_view.set_item(None)
             items = ReviewItems(listed.paths)
             self._positions = {path: number for number, path in enumerate(listed.paths)}
         else:
-            items = self.list.items
-        for number, known in listed.known.items():
-            items.rate(number, known)
-        items.review(self._reviews())
-        self.list.set_items(items)
+            items = self.list_model.items
+        for number, known in listed.ratings.items():
+            items.set_rating(number, known)
+        items.set_reviews(self._reviews())
+        self.list_model.set_items(items)
         self._refresh()
         self._on_rate()
 
     def _reviews(self) -> dict[str, str]:
-        return {digest: row.get("review", "") for digest, row in self.desk.standing.rows.items()}
+        return {digest: row.get("review", "") for digest, row in self.corrections_store.index.rows.items()}
 
     def _on_rate(self) -> None:
-        items = self.list.items
+        items = self.list_model.items
         waiting = [(number, items.paths[number]) for number in items.unrated()]
         if waiting and not self.rating.busy:
             self.status.begin("rating", "Rating ...")
-            self.rating.start(waiting, self.model.model, self._fingerprint, self.list.how)
+            self.rating.start(waiting, self.model.model, self._fingerprint, self.list_model.rating_method)
         self._refresh()
 
     def _on_model(self) -> None:
         self.rating.cancel()
-        self.settings.how = self.list.how = str(self.how.currentData())
-        if self._chosen:
-            self.list.items.unrate()
-            self.view.arrange()
-            paths, model, how = self.list.items.paths, self.model.model, self.list.how
-            self._latest.submit("list", lambda: partial(look_up, paths, model, how))
+        self.settings.rating_method = self.list_model.rating_method = str(self.method_combo.currentData())
+        if self._chosen_paths:
+            self.list_model.items.clear_ratings()
+            self.list_view.update_order()
+            paths, model, how = self.list_model.items.paths, self.model.model, self.list_model.rating_method
+            self._latest.submit("list", lambda: partial(find_ratings, paths, model, how))
 
     def _on_filter(self, index: int) -> None:
-        self.list.to_do = index == 0
-        self.view.arrange()
+        self.list_model.only_unreviewed = index == 0
+        self.list_view.update_order()
 
-    def _on_rated(self, item: int, known: Known) -> None:
-        self.list.items.rate(item, known)
-        self.view.change(item)
+    def _on_rated(self, item: int, known: CachedRating) -> None:
+        self.list_model.items.set_rating(item, known)
+        self.list_view.update_item(item)
 
-    def _on_refused(self, item: int, why: str) -> None:
-        self.list.items.refuse(item, without_options(why))
-        self.view.change(item)
+    def _on_unreadable(self, item: int, why: str) -> None:
+        self.list_model.items.set_unreadable(item, remove_option_hints(why))
+        self.list_view.update_item(item)
 
     def _on_finished(self, done: int, seconds: float) -> None:
-        left = len(self.list.items.unrated())
+        left = len(self.list_model.items.unrated())
         said = f"{done:,} photographs rated in {seconds:.0f} s." if done != 1 else f"Rated in {seconds:.1f} s."
         self.status.end("rating", f"{said} {left:,} are still to be rated." if left else said)
         self._refresh()
 
-    def _turn_to(self, item: int) -> None:
-        self.view.turn_to(item)
-        self.opening.open(self.list.items.paths[item])
+    def _open_item(self, item: int) -> None:
+        self.list_view.set_item(item)
+        self.opener.open(self.list_model.items.paths[item])
 
     def _step(self, by: int) -> None:
-        row = self.list.row(self.view.item)
-        item = self.list.item(max(0, row + by) if row >= 0 else 0)
-        if item is not None and item != self.view.item:
-            self._turn_to(item)
+        row = self.list_model.row(self.list_view.item)
+        item = self.list_model.item(max(0, row + by) if row >= 0 else 0)
+        if item is not None and item != self.list_view.item:
+            self._open_item(item)
 
-    def _on_picture(self, path: Path) -> None:
-        self.list.refresh(self._positions.get(path, -1))
+    def _on_thumbnail(self, path: Path) -> None:
+        self.list_model.update_item(self._positions.get(path, -1))
 
-    def _on_found(self, path: Path, image_digest: str) -> None:
+    def _on_identified(self, path: Path, image_digest: str) -> None:
         item = self._positions.get(path)
         if item is not None:
-            self.list.items.know(item, image_digest)
-            self.list.refresh(item)
+            self.list_model.items.set_digest(item, image_digest)
+            self.list_model.update_item(item)
 
-    def _on_stored(self, path: Path, stored: Stored) -> None:
+    def _on_stored(self, path: Path, stored: StoredCorrection) -> None:
         item = self._positions.get(path)
         if item is None:
             return
-        row = self.list.row(item)
-        self.list.items.know(item, stored.image_digest)
-        self.desk.take(stored)
-        total = stored.standing.total
+        row = self.list_model.row(item)
+        self.list_model.items.set_digest(item, stored.image_digest)
+        self.corrections_store.set_stored(stored)
+        total = stored.index.total
         train = f" {self.icons.link('train', 'Train on them')}." if total else ""
-        self.status.say(f"{path.name}: {stored.review}. {counted(total, 'image')} with masks in all.{train}")
-        if item == self.view.item:
-            self._go_on(row)
+        self.status.show_message(
+            f"{path.name}: {stored.review}. {format_count(total, 'image')} with masks in all.{train}"
+        )
+        if item == self.list_view.item:
+            self._open_next(row)
 
-    def _go_on(self, row: int) -> None:
+    def _open_next(self, row: int) -> None:
         """Go to the next one that is to do: the one that is less unsure than this one, or the first of all."""
-        item = self.list.next_to_do(row if self.list.to_do else row + 1)
+        item = self.list_model.next_unreviewed(row if self.list_model.only_unreviewed else row + 1)
         if item is not None:
-            self._turn_to(item)
+            self._open_item(item)
         else:
-            self.status.say("Every photograph here is reviewed.")
+            self.status.show_message("Every photograph here is reviewed.")
             self._show_actions()
 
     def _on_corrections(self) -> None:
-        self.list.items.review(self._reviews())
-        self.view.arrange()
+        self.list_model.items.set_reviews(self._reviews())
+        self.list_view.update_order()
 
-    def _on_imported(self, report: ImportReport) -> None:
-        corrections_changed().changed.emit(self.desk.folder)
-        sentence = in_words(report)[0]
+    def _on_imported(self, report: MaskImportReport) -> None:
+        corrections_changed().changed.emit(self.corrections_store.folder)
+        sentence = describe_import(report)[0]
         train = f" {self.icons.link('train', 'Train on them')}." if report.added else ""
         self.status.end("importing", sentence + train)
         show_report(self, report)
 
-    def _on_kept(self, name: str) -> None:
-        self.status.say(f"{name} stays open: what you drew on it is stored nowhere yet.")
+    def _on_kept_open(self, name: str) -> None:
+        self.status.show_message(f"{name} stays open: what you drew on it is stored nowhere yet.")
 
-    def _on_cannot_open(self, path: Path, error: Exception) -> None:
+    def _on_open_failed(self, path: Path, error: Exception) -> None:
         item = self._positions.get(path)
         if item is not None:
-            self._on_refused(item, str(error))
-        self.status.say(without_options(str(error)))
+            self._on_unreadable(item, str(error))
+        self.status.show_message(remove_option_hints(str(error)))
 
     def _on_cancelled(self, task: str) -> None:
         if task == "rating":
             self.rating.cancel()
         elif task == "importing":
-            self.importing.cancel()
+            self.mask_import.cancel()
 
     def _on_failed(self, error: Exception) -> None:
         self.status.end("opening")

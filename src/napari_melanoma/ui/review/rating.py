@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.errors import WorkerDied
-from napari_melanoma.core.wording import duration
-from napari_melanoma.ui.widgets.job import Job
+from napari_melanoma.core.errors import WorkerTerminated
+from napari_melanoma.core.formatting import format_duration
+from napari_melanoma.ui.widgets.job import BackgroundJob
 
 if TYPE_CHECKING:
-    from napari_melanoma.lesion.review import Known
-    from napari_melanoma.ui.widgets.worker_client import Request, WorkerClient
+    from napari_melanoma.lesion.review import CachedRating
+    from napari_melanoma.ui.widgets.worker_client import WorkerClient, WorkerRequest
 
-DEATHS = 3  # of the worker in a row: it is not the photograph then
+MAX_WORKER_DEATHS = 3  # of the worker in a row: it is not the photograph then
 
 
-class ReviewRating(QObject):
+class RatingQueue(QObject):
     """Rates photographs; an analysis that the user asks for waits for one of them at most.
 
     ``finished``: how many were rated, and in how many seconds; also after ``cancel``.
     """
 
     rated = Signal(int, object)
-    refused = Signal(int, str)
+    rating_failed = Signal(int, str)
     progressed = Signal(object)
     failed = Signal(object)
     finished = Signal(int, float)
@@ -37,65 +37,67 @@ class ReviewRating(QObject):
     def __init__(self, client: WorkerClient, parent: QObject) -> None:
         super().__init__(parent)
         self._client = client
-        self._waiting: deque[tuple[int, Path]] = deque()
-        self._stage: Job | Request | None = None
+        self._pending: deque[tuple[int, Path]] = deque()
+        self._stage: BackgroundJob | WorkerRequest | None = None
         self._current: tuple[int, Path] = (0, Path())
-        self._model = self._fingerprint = self._how = ""
+        self._model = self._fingerprint = self._method = ""
         self._total = self._done = self._deaths = 0
-        self._began = 0.0
+        self._start_time = 0.0
 
     @property
     def busy(self) -> bool:
         """Whether photographs are being rated."""
         return self._stage is not None
 
-    def start(self, items: list[tuple[int, Path]], model: str, fingerprint: str, how: str) -> None:
+    def start(self, items: list[tuple[int, Path]], model: str, fingerprint: str, method: str) -> None:
         """Begin; call where it is not busy."""
-        self._waiting = deque(items)
-        self._model, self._fingerprint, self._how = model, fingerprint, how
-        self._total, self._done, self._deaths, self._began = len(items), 0, 0, time.monotonic()
+        self._pending = deque(items)
+        self._model, self._fingerprint, self._method = model, fingerprint, method
+        self._total, self._done, self._deaths, self._start_time = len(items), 0, 0, time.monotonic()
         self._next()
 
     def cancel(self) -> None:
         """Rate nothing more; what is rated stays. The one that is on its way ends unheard."""
-        self._waiting.clear()
+        self._pending.clear()
         stage, self._stage = self._stage, None
         if stage is not None:
             for signal in (stage.succeeded, stage.failed):
                 signal.disconnect()
-            self.finished.emit(self._done, time.monotonic() - self._began)
+            self.finished.emit(self._done, time.monotonic() - self._start_time)
 
-    def _enter(self, stage: Job | Request, then: Any) -> None:  # noqa: ANN401 - a slot
+    def _start_stage(self, stage: BackgroundJob | WorkerRequest, then: Any) -> None:  # noqa: ANN401 - a slot
         self._stage = stage
         stage.succeeded.connect(then)
         stage.failed.connect(self._on_failed)
-        if isinstance(stage, Job):
+        if isinstance(stage, BackgroundJob):
             stage.start()
 
     def _next(self) -> None:
         self._stage = None
-        if not self._waiting:
-            self.finished.emit(self._done, time.monotonic() - self._began)
+        if not self._pending:
+            self.finished.emit(self._done, time.monotonic() - self._start_time)
             return
-        self._current = self._waiting.popleft()
-        done = self._total - len(self._waiting) - 1
-        seconds = time.monotonic() - self._began
-        left = f", {duration(seconds / done * (self._total - done))} left" if done > 1 and seconds > 1 else ""
+        self._current = self._pending.popleft()
+        done = self._total - len(self._pending) - 1
+        seconds = time.monotonic() - self._start_time
+        left = f", {format_duration(seconds / done * (self._total - done))} left" if done > 1 and seconds > 1 else ""
         self.progressed.emit(Progress(done, self._total, f"Rating {done + 1:,} of {self._total:,}{left}"))
-        self._enter(Job(partial(_find, self._current[1], self._fingerprint, self._how)), self._on_found)
+        self._start_stage(
+            BackgroundJob(partial(_find_rating, self._current[1], self._fingerprint, self._method)), self._on_found
+        )
 
-    def _on_found(self, known: Known | None) -> None:
+    def _on_found(self, known: CachedRating | None) -> None:
         if known is not None:
-            self._take(known)
+            self._set_rating(known)
             return
-        arguments = {"model": self._model, "image": str(self._current[1]), "how": self._how}
-        self._enter(self._client.request("rate", **arguments), self._on_answer)
+        arguments = {"model": self._model, "image": str(self._current[1]), "how": self._method}
+        self._start_stage(self._client.request("rate", **arguments), self._on_response)
 
-    def _on_answer(self, answer: dict[str, Any]) -> None:
-        keep = partial(_keep, self._current[1], self._fingerprint, self._how, answer)
-        self._enter(Job(keep), self._take)
+    def _on_response(self, answer: dict[str, Any]) -> None:
+        keep = partial(_store_rating, self._current[1], self._fingerprint, self._method, answer)
+        self._start_stage(BackgroundJob(keep), self._set_rating)
 
-    def _take(self, known: Known) -> None:
+    def _set_rating(self, known: CachedRating) -> None:
         self._deaths = 0
         self._done += 1
         self.rated.emit(self._current[0], known)
@@ -104,25 +106,25 @@ class ReviewRating(QObject):
     def _on_failed(self, error: Exception) -> None:
         from napari_melanoma.core.errors import BundleError
 
-        self._deaths = self._deaths + 1 if isinstance(error, WorkerDied) else 0
-        if isinstance(error, BundleError) or self._deaths == DEATHS:
-            self._waiting.clear()
+        self._deaths = self._deaths + 1 if isinstance(error, WorkerTerminated) else 0
+        if isinstance(error, BundleError) or self._deaths == MAX_WORKER_DEATHS:
+            self._pending.clear()
             self.failed.emit(error)
         else:
-            self.refused.emit(self._current[0], str(error))
+            self.rating_failed.emit(self._current[0], str(error))
         self._next()
 
 
-def _find(path: Path, fingerprint: str, how: str, run: RunContext) -> Known | None:
+def _find_rating(path: Path, fingerprint: str, how: str, run: RunContext) -> CachedRating | None:
     from napari_melanoma.lesion.review import RatingCache
 
     run.check()
     return RatingCache().find(path, fingerprint, how)
 
 
-def _keep(path: Path, fingerprint: str, how: str, answer: dict[str, Any], run: RunContext) -> Known:
-    from napari_melanoma.lesion.review import Known, RatingCache
+def _store_rating(path: Path, fingerprint: str, how: str, answer: dict[str, Any], run: RunContext) -> CachedRating:
+    from napari_melanoma.lesion.review import CachedRating, RatingCache
 
-    known = Known(float(answer["score"]), bool(answer["lesion_found"]), str(answer["image_sha256"]))
-    RatingCache().keep(path, fingerprint, how, known)
+    known = CachedRating(float(answer["score"]), bool(answer["lesion_found"]), str(answer["image_sha256"]))
+    RatingCache().save(path, fingerprint, how, known)
     return known

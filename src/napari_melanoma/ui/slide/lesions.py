@@ -21,10 +21,10 @@ from qtpy.QtCore import (
 from qtpy.QtGui import QColor, QKeyEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
-from napari_melanoma.ui.slide.drawn_layers import LineWidths, line_width
+from napari_melanoma.ui.slide.shape_layers import LineWidthUpdater, line_width
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.widgets.job import Latest, Work
-from napari_melanoma.ui.widgets.look import named
+from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
+from napari_melanoma.ui.widgets.style import named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.polygons import Polygon
-    from napari_melanoma.slides.lesion_edits import History, Lesions
+    from napari_melanoma.slides.lesion_edits import EditHistory, Lesions
     from napari_melanoma.slides.lesions import LesionClass, LesionConfig, LesionMaps, SlideLesion
-    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-MOST_DRAWN = 400  # outlines; more of them would make napari slow
+MAX_OUTLINES = 400  # outlines; more of them would make napari slow
 
 
 class SlideLesions(QObject):
@@ -51,13 +51,15 @@ class SlideLesions(QObject):
     def __init__(self, viewer: Viewer, parent: QObject) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self._known: dict[str, Findings] = {}
-        self._slide: OpenSlide | None = None
-        self._aside: dict[tuple[str, Path, str], Findings] = {}  # corrected, of classes that were looked at before
+        self._findings: dict[str, LesionFindings] = {}
+        self._slide: ViewerSlide | None = None
+        self._other_class_findings: dict[
+            tuple[str, Path, str], LesionFindings
+        ] = {}  # corrected, of classes that were looked at before
         self._folders: dict[str, Path] = {}  # whose lesions are wanted, of each slide
-        self._changes = 0
-        LineWidths(viewer, self)
-        self._latest = Latest(self)
+        self._edit_count = 0
+        LineWidthUpdater(viewer, self)
+        self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
 
@@ -67,11 +69,11 @@ class SlideLesions(QObject):
         return self._latest.busy
 
     @property
-    def findings(self) -> Findings | None:
+    def findings(self) -> LesionFindings | None:
         """Of the slide that the dock is about."""
-        return None if self._slide is None else self._known.get(self._slide.identity)
+        return None if self._slide is None else self._findings.get(self._slide.identity)
 
-    def turn_to(self, slide: OpenSlide | None) -> None:
+    def set_slide(self, slide: ViewerSlide | None) -> None:
         """Be about another slide."""
         self._slide = slide
         self.changed.emit(self.findings)
@@ -81,15 +83,15 @@ class SlideLesions(QObject):
         slide = self._slide
         if slide is not None:
             self._folders[slide.identity] = folder
-            config = config_at(threshold)
+            config = make_lesion_config(threshold)
 
-            def prepare() -> Work:
-                before = self._known.get(slide.identity)
+            def prepare() -> JobFunction:
+                before = self._findings.get(slide.identity)
                 if before is not None and before.target != target:
-                    if before.history.past or before.by_hand:
-                        self._aside[slide.identity, before.folder, before.target] = before
-                    before = self._aside.pop((slide.identity, folder, target), None)
-                return partial(found_again, slide, folder, target, config, before)
+                    if before.history.past or before.has_manual_edits:
+                        self._other_class_findings[slide.identity, before.folder, before.target] = before
+                    before = self._other_class_findings.pop((slide.identity, folder, target), None)
+                return partial(recompute_findings, slide, folder, target, config, before)
 
             self._latest.submit(slide.identity, prepare)
 
@@ -98,39 +100,41 @@ class SlideLesions(QObject):
         slide = self._slide
         if slide is not None:
             self._folders[slide.identity] = folder
-            work = partial(read, slide, folder, target, config)
+            work = partial(read_findings, slide, folder, target, config)
             self._latest.submit(slide.identity, lambda: work)
 
-    def edit(self, change: Edit) -> None:
+    def edit(self, edit: LesionEdit) -> None:
         """Change the lesions by hand."""
-        self._queue(lambda slide, now: partial(edited, slide, now, change))
+        self._submit_edit(lambda slide, now: partial(apply_edit, slide, now, edit))
 
     def undo(self) -> None:
         """Take back the last change."""
-        self._step("undo")
+        self._step_history("undo")
 
     def redo(self) -> None:
         """Do again what was taken back."""
-        self._step("redo")
+        self._step_history("redo")
 
-    def forget(self, identity: str) -> None:
+    def clear(self, identity: str) -> None:
         """Forget a slide that was closed, or is analysed anew."""
-        self._known.pop(identity, None)
-        self._aside = {key: found for key, found in self._aside.items() if key[0] != identity}
+        self._findings.pop(identity, None)
+        self._other_class_findings = {
+            key: found for key, found in self._other_class_findings.items() if key[0] != identity
+        }
         self._folders.pop(identity, None)  # what is still on its way is of results that are no longer shown
         if self._slide is not None and self._slide.identity == identity:
-            layer = slide_layers.part(self._viewer, self._slide, "lesions")
+            layer = slide_layers.find_layer(self._viewer, self._slide, "lesions")
             if layer is not None:
                 self._viewer.layers.remove(layer)
             self.changed.emit(None)
 
-    def at(self, point: tuple[float, float]) -> int | None:
+    def lesion_at(self, point: tuple[float, float]) -> int | None:
         """Number of the lesion at a point.
 
         ``point``: (row, column) in pixels of the finest level. None where there is none.
         """
         now = self.findings
-        return None if now is None else lesion_at(now.lesions, point)
+        return None if now is None else find_lesion_at(now.lesions, point)
 
     def save(self) -> None:
         """Write the lesions as they are into the slide's folder."""
@@ -138,56 +142,56 @@ class SlideLesions(QObject):
         if slide is None or self.findings is None:
             return
 
-        def prepare() -> Work | None:
-            now = self._known.get(slide.identity)
-            return None if now is None else partial(save, now)
+        def prepare() -> JobFunction | None:
+            now = self._findings.get(slide.identity)
+            return None if now is None else partial(save_findings, now)
 
         self._latest.submit(f"{slide.identity} save", prepare)
 
-    def _step(self, way: str) -> None:
-        def work(slide: OpenSlide, now: Findings) -> Work | None:
+    def _step_history(self, way: str) -> None:
+        def work(slide: ViewerSlide, now: LesionFindings) -> JobFunction | None:
             history = getattr(now.history, way)()
-            return None if history is now.history else partial(with_history, slide, now, history)
+            return None if history is now.history else partial(set_history, slide, now, history)
 
-        self._queue(work)
+        self._submit_edit(work)
 
-    def _queue(self, work: Callable[[OpenSlide, Findings], Work | None]) -> None:
+    def _submit_edit(self, work: Callable[[ViewerSlide, LesionFindings], JobFunction | None]) -> None:
         """Do one change after the other, each on what the one before has left."""
         slide = self._slide
         if slide is None or self.findings is None:
             return
-        self._changes += 1
+        self._edit_count += 1
 
-        def prepare() -> Work | None:
-            now = self._known.get(slide.identity)
+        def prepare() -> JobFunction | None:
+            now = self._findings.get(slide.identity)
             return None if now is None else work(slide, now)
 
-        self._latest.submit(f"change {self._changes}", prepare)
+        self._latest.submit(f"change {self._edit_count}", prepare)
 
-    def _on_done(self, found: Findings) -> None:
+    def _on_done(self, found: LesionFindings) -> None:
         if self._folders.get(found.identity) != found.folder:
             return
-        before = self._known.get(found.identity)
-        self._known[found.identity] = found
+        before = self._findings.get(found.identity)
+        self._findings[found.identity] = found
         slide = self._slide
         if slide is None or slide.identity != found.identity:
             return
         if before is None or before.rings is not found.rings:
-            _draw(self._viewer, slide, found)
+            _draw_outlines(self._viewer, slide, found)
         self.changed.emit(found)
         if found.saved and before is not None and not before.saved:
             self.saved.emit(found.folder)
 
 
-def _draw(viewer: Viewer, slide: OpenSlide, found: Findings) -> None:
+def _draw_outlines(viewer: Viewer, slide: ViewerSlide, found: LesionFindings) -> None:
     """Draw the outlines anew."""
-    layer = slide_layers.part(viewer, slide, "lesions")
+    layer = slide_layers.find_layer(viewer, slide, "lesions")
     if layer is not None:
         layer.data = []
     if not found.rings:
         return
-    layer = slide_layers.put(viewer, slide, "lesions", _shapes)
-    drawn = found.rings[:MOST_DRAWN]
+    layer = slide_layers.get_or_add_layer(viewer, slide, "lesions", _create_layer)
+    drawn = found.rings[:MAX_OUTLINES]
     layer.add_polygons(
         [ring for _, _, ring in drawn],
         edge_width=line_width(viewer, slide, "lesions"),
@@ -196,14 +200,14 @@ def _draw(viewer: Viewer, slide: OpenSlide, found: Findings) -> None:
     )
 
 
-def _shapes() -> Shapes:
+def _create_layer() -> Shapes:
     from napari.layers import Shapes
 
     return Shapes(ndim=2)
 
 
 HYSTERESIS = 0.2  # a lesion reaches as far as the probability is at most so much below the threshold
-Edit = Callable[["Lesions", "LesionMaps", "LesionConfig"], "Lesions"]
+LesionEdit = Callable[["Lesions", "LesionMaps", "LesionConfig"], "Lesions"]
 
 
 @dataclass(frozen=True)
@@ -215,65 +219,67 @@ class LesionState:
 
     lesions: Lesions
     config: LesionConfig
-    gone: Lesions | None = None
+    removed: Lesions | None = None
 
 
 @dataclass(frozen=True)
-class Findings:
+class LesionFindings:
     """The lesions of one slide, with what they are measured on and how they came about."""
 
     identity: str
     folder: Path
     target: str
-    history: History[LesionState]
+    history: EditHistory[LesionState]
     rings: list[tuple[int, str, NDArray[np.float64]]] = field(default_factory=list)
     saved: bool = True
-    anew: bool = False  # whether they were just found again, which is a step that can be undone
+    is_recomputed: bool = False  # whether they were just found again, which is a step that can be undone
 
     @property
     def lesions(self) -> Lesions:
         """As they are now."""
-        return self.history.now.lesions
+        return self.history.current.lesions
 
     @property
     def config(self) -> LesionConfig:
         """The thresholds at which they were found."""
-        return self.history.now.config
+        return self.history.current.config
 
     @property
-    def by_hand(self) -> bool:
+    def has_manual_edits(self) -> bool:
         """Whether what somebody made or removed is in them."""
-        from napari_melanoma.slides.lesion_edits import made_by_hand
+        from napari_melanoma.slides.lesion_edits import manual_lesions
 
-        now = self.history.now
-        return bool(made_by_hand(now.lesions) or now.gone)
+        now = self.history.current
+        return bool(manual_lesions(now.lesions) or now.removed)
 
     @property
-    def corrected(self) -> bool:
+    def is_corrected(self) -> bool:
         """Whether somebody changed what was found, and has not moved the threshold since."""
-        return not self.anew and (bool(self.history.past) or self.by_hand)
+        return not self.is_recomputed and (bool(self.history.past) or self.has_manual_edits)
 
 
-def config_at(threshold: float) -> LesionConfig:
+def make_lesion_config(threshold: float) -> LesionConfig:
     """Say what a lesion is at a threshold."""
     from napari_melanoma.slides.lesions import LesionConfig
 
     return LesionConfig(high=threshold, low=max(0.0, round(threshold - HYSTERESIS, 4)))
 
 
-def lesion_at(lesions: Lesions, point: tuple[float, float]) -> int | None:
+def find_lesion_at(lesions: Lesions, point: tuple[float, float]) -> int | None:
     """Number of the lesion at a point.
 
     ``point``: (row, column) in pixels of the finest level. None where there is none.
     """
     for lesion in lesions:
         for polygon in lesion.polygons:
-            if _within(polygon.outer, point) and not any(_within(hole, point) for hole in polygon.holes):
+            if _contains_point(polygon.outer, point) and not any(
+                _contains_point(hole, point) for hole in polygon.holes
+            ):
                 return int(lesion.index)
     return None
 
 
-def _within(ring: Any, point: tuple[float, float]) -> bool:  # noqa: ANN401 - a ring of a polygon
+def _contains_point(ring: Any, point: tuple[float, float]) -> bool:  # noqa: ANN401 - a ring of a polygon
     """Whether a point lies within a ring: a ray to the right crosses it an odd number of times."""
     row, column = point
     inside = False
@@ -283,7 +289,7 @@ def _within(ring: Any, point: tuple[float, float]) -> bool:  # noqa: ANN401 - a 
     return inside
 
 
-def _rings(lesions: Lesions) -> list[tuple[int, str, NDArray[np.float64]]]:
+def _list_rings(lesions: Lesions) -> list[tuple[int, str, NDArray[np.float64]]]:
     """Number, class and vertices of each ring, in napari's coordinates: from the centre of the first pixel."""
     import numpy as np
 
@@ -295,91 +301,102 @@ def _rings(lesions: Lesions) -> list[tuple[int, str, NDArray[np.float64]]]:
     ]
 
 
-def _maps(slide: OpenSlide, folder: Path, target: str) -> LesionMaps:
-    from napari_melanoma.slides.findings import read_maps
+def _read_lesion_maps(slide: ViewerSlide, folder: Path, target: str) -> LesionMaps:
+    from napari_melanoma.slides.saved_results import read_lesion_maps
 
-    return read_maps(folder, target, slide.size)
+    return read_lesion_maps(folder, target, slide.size)
 
 
-def find(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run: RunContext) -> Findings:
+def compute_findings(
+    slide: ViewerSlide, folder: Path, target: str, config: LesionConfig, run: RunContext
+) -> LesionFindings:
     """Find the lesions of a slide."""
-    from napari_melanoma.slides.lesion_edits import History
+    from napari_melanoma.slides.lesion_edits import EditHistory
     from napari_melanoma.slides.lesions import find_lesions
 
-    lesions = find_lesions(_maps(slide, folder, target), config)
-    history = History(LesionState(lesions, config))
-    return Findings(slide.identity, folder, target, history, _rings(lesions), saved=False)
+    lesions = find_lesions(_read_lesion_maps(slide, folder, target), config)
+    history = EditHistory(LesionState(lesions, config))
+    return LesionFindings(slide.identity, folder, target, history, _list_rings(lesions), saved=False)
 
 
-def found_again(
-    slide: OpenSlide, folder: Path, target: str, config: LesionConfig, before: Findings | None, run: RunContext
-) -> Findings:
+def recompute_findings(
+    slide: ViewerSlide,
+    folder: Path,
+    target: str,
+    config: LesionConfig,
+    previous: LesionFindings | None,
+    run: RunContext,
+) -> LesionFindings:
     """Find the lesions of a slide at other thresholds; what was corrected by hand is laid over them."""
-    from napari_melanoma.slides.lesion_edits import History, keep_edits
+    from napari_melanoma.slides.lesion_edits import EditHistory, apply_edits
 
-    found = find(slide, folder, target, config, run)
-    if before is None or (before.folder, before.target) != (folder, target):
+    found = compute_findings(slide, folder, target, config, run)
+    if previous is None or (previous.folder, previous.target) != (folder, target):
         return found
     # The corrections, not each place at which the threshold has rested: there they may have had nothing to act on.
-    corrected = before.history.past[-1] if before.anew else before.history.now
-    maps = _maps(slide, folder, target)
-    gone = _gone(corrected, maps)
-    if not before.anew and not before.corrected and not gone:
+    corrected = previous.history.past[-1] if previous.is_recomputed else previous.history.current
+    maps = _read_lesion_maps(slide, folder, target)
+    gone = _find_removed(corrected, maps)
+    if not previous.is_recomputed and not previous.is_corrected and not gone:
         return found
-    now = LesionState(keep_edits(found.lesions, corrected.lesions, gone, maps, config), config, gone)
-    known = replace(corrected, gone=gone)
-    past = before.history.past[:-1] if before.anew else before.history.past
-    return replace(found, history=History(now, (*past, known)), rings=_rings(now.lesions), anew=True)
+    now = LesionState(apply_edits(found.lesions, corrected.lesions, gone, maps, config), config, gone)
+    known = replace(corrected, removed=gone)
+    past = previous.history.past[:-1] if previous.is_recomputed else previous.history.past
+    return replace(found, history=EditHistory(now, (*past, known)), rings=_list_rings(now.lesions), is_recomputed=True)
 
 
-def _gone(state: LesionState, maps: LesionMaps) -> Lesions:
+def _find_removed(state: LesionState, maps: LesionMaps) -> Lesions:
     """Which lesions somebody removed; of those that were read, which are missing that would be found."""
-    from napari_melanoma.slides.lesion_edits import removed
+    from napari_melanoma.slides.lesion_edits import removed_lesions
     from napari_melanoma.slides.lesions import find_lesions
 
-    if state.gone is not None:
-        return state.gone
-    return removed(find_lesions(maps, state.config), state.lesions, maps)
+    if state.removed is not None:
+        return state.removed
+    return removed_lesions(find_lesions(maps, state.config), state.lesions, maps)
 
 
-def read(slide: OpenSlide, folder: Path, target: str, config: LesionConfig, run: RunContext) -> Findings:
+def read_findings(
+    slide: ViewerSlide, folder: Path, target: str, config: LesionConfig, run: RunContext
+) -> LesionFindings:
     """Read the lesions that were saved; find them where none were."""
-    from napari_melanoma.slides.lesion_edits import History
+    from napari_melanoma.slides.lesion_edits import EditHistory
     from napari_melanoma.slides.lesion_files import read_lesions
 
     lesions = read_lesions(folder)
     if lesions is None:
-        return find(slide, folder, target, config, run)
+        return compute_findings(slide, folder, target, config, run)
     state = LesionState(lesions, config)
     if not lesions:  # where none is left it must be told whether somebody removed them
-        state = replace(state, gone=_gone(state, _maps(slide, folder, target)))
-    return Findings(slide.identity, folder, target, History(state), _rings(lesions))
+        state = replace(state, removed=_find_removed(state, _read_lesion_maps(slide, folder, target)))
+    return LesionFindings(slide.identity, folder, target, EditHistory(state), _list_rings(lesions))
 
 
-def edited(slide: OpenSlide, now: Findings, change: Edit, run: RunContext) -> Findings:
+def apply_edit(slide: ViewerSlide, now: LesionFindings, edit: LesionEdit, run: RunContext) -> LesionFindings:
     """Change lesions by hand."""
-    from napari_melanoma.slides.lesion_edits import removed
+    from napari_melanoma.slides.lesion_edits import removed_lesions
 
-    maps = _maps(slide, now.folder, now.target)
-    lesions = change(now.lesions, maps, now.config)
-    gone = removed((*_gone(now.history.now, maps), *now.lesions), lesions, maps)
-    return with_history(slide, now, now.history.then(LesionState(lesions, now.config, gone)), run)
+    maps = _read_lesion_maps(slide, now.folder, now.target)
+    lesions = edit(now.lesions, maps, now.config)
+    gone = removed_lesions((*_find_removed(now.history.current, maps), *now.lesions), lesions, maps)
+    return set_history(slide, now, now.history.push(LesionState(lesions, now.config, gone)), run)
 
 
-def with_history(slide: OpenSlide, now: Findings, history: History[LesionState], run: RunContext) -> Findings:
+def set_history(
+    slide: ViewerSlide, now: LesionFindings, history: EditHistory[LesionState], run: RunContext
+) -> LesionFindings:
     """Turn to other lesions, as undo does."""
-    return replace(now, history=history, rings=_rings(history.now.lesions), saved=False, anew=False)
+    return replace(now, history=history, rings=_list_rings(history.current.lesions), saved=False, is_recomputed=False)
 
 
-def save(now: Findings, run: RunContext) -> Findings:
+def save_findings(now: LesionFindings, run: RunContext) -> LesionFindings:
     """Write the lesions into the slide's folder."""
     from napari_melanoma.slides.lesion_files import save_lesions
 
-    save_lesions(now.folder, now.lesions, now.config, corrected=now.corrected or now.by_hand)
+    save_lesions(now.folder, now.lesions, now.config, corrected=now.is_corrected or now.has_manual_edits)
     return replace(now, saved=True)
 
 
-def merged(indices: Collection[int]) -> Edit:
+def make_merge_edit(indices: Collection[int]) -> LesionEdit:
     """Make one lesion of several."""
     chosen = tuple(indices)
 
@@ -391,7 +408,7 @@ def merged(indices: Collection[int]) -> Edit:
     return change
 
 
-def removed(indices: Collection[int]) -> Edit:
+def make_remove_edit(indices: Collection[int]) -> LesionEdit:
     """Drop lesions."""
     chosen = tuple(indices)
 
@@ -405,22 +422,22 @@ def removed(indices: Collection[int]) -> Edit:
     return change
 
 
-def of_other_class(indices: Collection[int]) -> Edit:
+def make_class_edit(indices: Collection[int]) -> LesionEdit:
     """Say of lesions that they are of the other class."""
     chosen = tuple(indices)
 
     def change(lesions: Lesions, maps: LesionMaps, config: LesionConfig) -> Lesions:
-        from napari_melanoma.slides.lesion_edits import class_lesion
+        from napari_melanoma.slides.lesion_edits import set_lesion_class
 
         labels = {lesion.index: lesion.label for lesion in lesions}
         for index in chosen:
-            lesions = class_lesion(lesions, index, "benign" if labels[index] == "malignant" else "malignant")
+            lesions = set_lesion_class(lesions, index, "benign" if labels[index] == "malignant" else "malignant")
         return lesions
 
     return change
 
 
-def split(index: int, line: NDArray[np.float64]) -> Edit:
+def make_split_edit(index: int, line: NDArray[np.float64]) -> LesionEdit:
     """Cut a lesion along a line.
 
     ``line``: (vertex, 2) as (row, column) in pixels of the finest level.
@@ -434,7 +451,7 @@ def split(index: int, line: NDArray[np.float64]) -> Edit:
     return change
 
 
-def drawn(outline: Polygon, label: str) -> Edit:
+def make_draw_edit(outline: Polygon, label: str) -> LesionEdit:
     """Add a lesion that was drawn.
 
     ``outline``: in pixels of the finest level.
@@ -451,7 +468,7 @@ def drawn(outline: Polygon, label: str) -> Edit:
 
 AnyIndex = QModelIndex | QPersistentModelIndex
 COLUMNS = ("#", "class", "p", "area", "tissue")
-ABOUT = (
+COLUMN_TIPS = (
     "Number: malignant ones first, of those the largest",
     "Malignant or benign, where the model can tell; an asterisk where you said so or changed the lesion",
     "Probability of the class named, for benign lesions too: mean of the heatmap over the lesion",
@@ -460,10 +477,10 @@ ABOUT = (
 )
 LARGEST_FIRST = ("p", "area", "tissue")  # when they are clicked for the first time
 MALIGNANT, BENIGN = QColor("#e0673a"), QColor("#3f9bd8")  # told apart by eyes that see fewer colours
-ROWS_SEEN = 7
+VISIBLE_ROWS = 7
 
 
-class LesionRows(QAbstractTableModel):
+class LesionTableModel(QAbstractTableModel):
     """Lesions in the order in which they were found."""
 
     def __init__(self, parent: QWidget) -> None:
@@ -471,7 +488,7 @@ class LesionRows(QAbstractTableModel):
         self.lesions: tuple[SlideLesion, ...] = ()
         self.target = ""  # the class that the probabilities are of
 
-    def show(self, lesions: Sequence[SlideLesion]) -> None:
+    def set_lesions(self, lesions: Sequence[SlideLesion]) -> None:
         """Show other lesions."""
         self.beginResetModel()
         self.lesions = tuple(lesions)
@@ -490,7 +507,7 @@ class LesionRows(QAbstractTableModel):
         if way != Qt.Orientation.Horizontal:
             return None
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{ABOUT[place]} (click to sort; a third click puts all back)"
+            return f"{COLUMN_TIPS[place]} (click to sort; a third click puts all back)"
         if role == Qt.ItemDataRole.InitialSortOrderRole:
             return int(COLUMNS[place] in LARGEST_FIRST)  # of Qt's orders, as a number
         title = f"p {self.target}".rstrip() if COLUMNS[place] == "p" else COLUMNS[place]
@@ -500,28 +517,28 @@ class LesionRows(QAbstractTableModel):
         """Give text, colour or explanation of a cell, as Qt asks."""
         lesion = self.lesions[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
-            return _cell(lesion, index.column())
+            return _format_cell(lesion, index.column())
         if role == Qt.ItemDataRole.ForegroundRole and index.column() == 1:
             return BENIGN if lesion.label == "benign" else MALIGNANT
         if role == Qt.ItemDataRole.TextAlignmentRole and index.column() != 1:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return said_lesion(lesion, self.target)
+            return describe_lesion(lesion, self.target)
         return None
 
 
 class LesionTable(QTableView):
     """Select rows: the first is flown to, several can be merged; Delete removes them."""
 
-    chosen = Signal(object)
-    removing = Signal()
-    picked = Signal()
+    lesion_activated = Signal(object)
+    remove_requested = Signal()
+    selection_changed = Signal()
 
     def __init__(self) -> None:
         super().__init__()
         named(self, "lesion_table", "Lesions of the slide").setToolTip("")
-        self.rows = LesionRows(self)
-        self.setModel(self.rows)
+        self.table_model = LesionTableModel(self)
+        self.setModel(self.table_model)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setShowGrid(False)
@@ -538,7 +555,7 @@ class LesionTable(QTableView):
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         header.sortIndicatorChanged.connect(self._on_sort)
         self.selectionModel().selectionChanged.connect(self._on_selection)
-        self._given: tuple[SlideLesion, ...] = ()  # in the order in which they were found
+        self._lesions: tuple[SlideLesion, ...] = ()  # in the order in which they were found
         self._silent = False
         self.show_lesions(())
 
@@ -546,56 +563,56 @@ class LesionTable(QTableView):
     def selected(self) -> list[int]:
         """Numbers of the lesions whose rows are selected, from top to bottom."""
         rows = sorted({index.row() for index in self.selectionModel().selectedRows()})
-        return [self.rows.lesions[row].index for row in rows]
+        return [self.table_model.lesions[row].index for row in rows]
 
     def show_lesions(self, lesions: Sequence[SlideLesion]) -> None:
         """Show other lesions, sorted as the user likes; rows of lesions that stay are still selected."""
         kept, header = self.selected, self.horizontalHeader()
         self._silent = True
-        self._given = tuple(lesions)
+        self._lesions = tuple(lesions)
         is_falling = header.sortIndicatorOrder() == Qt.SortOrder.DescendingOrder
-        self.rows.show(sorted_lesions(lesions, header.sortIndicatorSection(), is_falling=is_falling))
-        for row, lesion in enumerate(self.rows.lesions):
+        self.table_model.set_lesions(sort_lesions(lesions, header.sortIndicatorSection(), descending=is_falling))
+        for row, lesion in enumerate(self.table_model.lesions):
             if lesion.index in kept:
                 self._select(row, QItemSelectionModel.SelectionFlag.Select)
         self._silent = False
-        height = self.horizontalHeader().sizeHint().height() + 22 * min(max(len(lesions), 1), ROWS_SEEN) + 4
+        height = self.horizontalHeader().sizeHint().height() + 22 * min(max(len(lesions), 1), VISIBLE_ROWS) + 4
         self.setFixedHeight(height)
-        self.picked.emit()
+        self.selection_changed.emit()
 
-    def pick(self, index: int) -> None:
+    def select_lesion(self, index: int) -> None:
         """Select the row of a lesion, without flying there."""
-        for row, lesion in enumerate(self.rows.lesions):
+        for row, lesion in enumerate(self.table_model.lesions):
             if lesion.index == index:
                 self._silent = True
                 self._select(row, QItemSelectionModel.SelectionFlag.ClearAndSelect)
-                self.scrollTo(self.rows.index(row, 0))
+                self.scrollTo(self.table_model.index(row, 0))
                 self._silent = False
-                self.picked.emit()
+                self.selection_changed.emit()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
         """Remove with Delete."""
         if event.key() == Qt.Key.Key_Delete and self.selected:
-            self.removing.emit()
+            self.remove_requested.emit()
         else:
             super().keyPressEvent(event)
 
     def _select(self, row: int, how: QItemSelectionModel.SelectionFlag) -> None:
-        self.selectionModel().select(self.rows.index(row, 0), how | QItemSelectionModel.SelectionFlag.Rows)
+        self.selectionModel().select(self.table_model.index(row, 0), how | QItemSelectionModel.SelectionFlag.Rows)
 
     def _on_sort(self, column: int, order: Qt.SortOrder) -> None:
-        self.show_lesions(self._given)
+        self.show_lesions(self._lesions)
 
     def _on_selection(self, *_: object) -> None:
         if self._silent:
             return
-        self.picked.emit()
+        self.selection_changed.emit()
         chosen = self.selected
         if len(chosen) == 1:
-            self.chosen.emit(next(lesion for lesion in self.rows.lesions if lesion.index == chosen[0]))
+            self.lesion_activated.emit(next(lesion for lesion in self.table_model.lesions if lesion.index == chosen[0]))
 
 
-def sorted_lesions(lesions: Sequence[SlideLesion], column: int, *, is_falling: bool) -> tuple[SlideLesion, ...]:
+def sort_lesions(lesions: Sequence[SlideLesion], column: int, *, descending: bool) -> tuple[SlideLesion, ...]:
     """Sort lesions by a column."""
     if not 0 <= column < len(COLUMNS):
         return tuple(lesions)
@@ -605,7 +622,7 @@ def sorted_lesions(lesions: Sequence[SlideLesion], column: int, *, is_falling: b
     ]
     unknown = [isinstance(value, float) and math.isnan(value) for value in values]
     known = [at for at, missing in enumerate(unknown) if not missing]
-    places = sorted(known, key=lambda at: values[at], reverse=is_falling)
+    places = sorted(known, key=lambda at: values[at], reverse=descending)
     return tuple(lesions[at] for at in (*places, *(at for at, missing in enumerate(unknown) if missing)))
 
 
@@ -617,7 +634,7 @@ def class_of_probability(label: str, target: str = "") -> str:
     return target or ("malignant" if label == "benign" else label)
 
 
-def said_lesion(lesion: SlideLesion, target: str = "") -> str:
+def describe_lesion(lesion: SlideLesion, target: str = "") -> str:
     """Say all that is known of a lesion."""
     known = "not known" if math.isnan(lesion.probability) else f"{lesion.probability:.3f}"
     named_class = class_of_probability(lesion.label, target)
@@ -629,7 +646,7 @@ def said_lesion(lesion: SlideLesion, target: str = "") -> str:
     return "\n".join([*lines, f"{_percent(lesion.tissue_share)} of the tissue"])
 
 
-def _cell(lesion: SlideLesion, column: int) -> str:
+def _format_cell(lesion: SlideLesion, column: int) -> str:
     """Text of a cell."""
     area = f"{lesion.area_px:,.0f} px" if lesion.area_mm2 is None else f"{lesion.area_mm2:.3g} mm²"
     changed = "" if lesion.origin == "found" else " *"

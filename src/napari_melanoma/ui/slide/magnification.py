@@ -9,45 +9,47 @@ from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QWidget
 
 from napari_melanoma.ui.viewer import camera as slide_camera
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.viewer.camera import fly, holds, seen
-from napari_melanoma.ui.viewer.view_memory import fit
-from napari_melanoma.ui.widgets.look import named, quiet, tool
-from napari_melanoma.ui.widgets.number_box import show_value
+from napari_melanoma.ui.viewer.camera import center_view, get_visible_region, shows_whole_slide
+from napari_melanoma.ui.viewer.view_memory import fit_view
+from napari_melanoma.ui.widgets.number_box import set_spin_box_value
+from napari_melanoma.ui.widgets.style import named, quiet_label, tool_button
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.ui.slide.controls import SlideControls
     from napari_melanoma.ui.slide.dock import SlideDock
-    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 UM_AT_1X = 10.0  # what a pixel of the screen shows at 1x; a scan at 20x has 0.5 µm a pixel
 STEPS = (1, 2, 4, 5, 10, 20, 40)
-SAME = 0.02  # of a magnification: so near, the view counts as having it
-BEYOND = 1.1  # scanners say 40x of 0.23 to 0.27 µm a pixel
+TOLERANCE = 0.02  # of a magnification: so near, the view counts as having it
+SCANNER_TOLERANCE = 1.1  # scanners say 40x of 0.23 to 0.27 µm a pixel
 FOLLOW_MS = 50
 NO_SCALE = "A magnification needs the size of a pixel: set the scale with the ruler, at the top"
 
 
-class Magnification(QWidget):
+class MagnificationButtons(QWidget):
     """A row of buttons, and the magnification of the view."""
 
-    wanted = Signal(float)
+    magnification_requested = Signal(float)
 
     def __init__(self) -> None:
         super().__init__()
         named(self, "magnification", "Magnification")
-        self._now = named(quiet(), "magnification_now", "Magnification of the view")
-        self._now.setToolTip(f"Magnification of the view: {UM_AT_1X:g} µm a pixel of the screen is 1x")
-        self._buttons = {step: tool(f"magnify_{step}", f"{step}x", "", f"{step}x", checkable=True) for step in STEPS}
+        self._value_label = named(quiet_label(), "magnification_now", "Magnification of the view")
+        self._value_label.setToolTip(f"Magnification of the view: {UM_AT_1X:g} µm a pixel of the screen is 1x")
+        self._buttons = {
+            step: tool_button(f"magnify_{step}", f"{step}x", "", f"{step}x", checkable=True) for step in STEPS
+        }
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(1)
         for step, button in self._buttons.items():
-            button.clicked.connect(lambda _=False, step=step: self.wanted.emit(float(step)))
+            button.clicked.connect(lambda _=False, step=step: self.magnification_requested.emit(float(step)))
             layout.addWidget(button)
         layout.addStretch(1)
-        layout.addWidget(self._now)
+        layout.addWidget(self._value_label)
 
     def show_native(self, native: float | None) -> None:
         """Offer what the slide has.
@@ -55,77 +57,77 @@ class Magnification(QWidget):
         ``native``: magnification at which a pixel of the slide fills one of the screen; None without a scale.
         """
         for step, button in self._buttons.items():
-            fits = native is not None and step <= native * BEYOND
+            fits = native is not None and step <= native * SCANNER_TOLERANCE
             button.setEnabled(fits)
             finer = "" if native is None else f"The slide was scanned at {native:.3g}x: there is nothing finer to see"
             button.setToolTip(f"Magnify {step}x, about the middle of the view" if fits else finer or NO_SCALE)
 
-    def show_now(self, magnification: float | None) -> None:
+    def show_magnification(self, magnification: float | None) -> None:
         """Say which one the view has."""
-        self._now.setText("" if magnification is None else f"{magnification:.3g}x")
+        self._value_label.setText("" if magnification is None else f"{magnification:.3g}x")
         for step, button in self._buttons.items():
-            button.setChecked(magnification is not None and abs(magnification / step - 1) < SAME)
+            button.setChecked(magnification is not None and abs(magnification / step - 1) < TOLERANCE)
 
 
-class SlideMagnifying(QObject):
+class MagnificationController(QObject):
     """Keeps the buttons in step with the camera, and zooms."""
 
     def __init__(self, viewer: Viewer, controls: SlideControls) -> None:
         super().__init__(controls)
         self._viewer, self._buttons = viewer, controls.magnification
-        self._slide: OpenSlide | None = None
+        self._slide: ViewerSlide | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(FOLLOW_MS)
-        self._timer.timeout.connect(self.follow)
-        controls.connections.connect(slide_camera.camera(viewer).events.zoom, self._on_zoom)
-        self._buttons.wanted.connect(self._on_wanted)
+        self._timer.timeout.connect(self.update_magnification)
+        controls.connections.connect(slide_camera.get_camera(viewer).events.zoom, self._on_zoom)
+        self._buttons.magnification_requested.connect(self._on_magnification_requested)
 
-    def turn_to(self, slide: OpenSlide | None) -> None:
+    def set_slide(self, slide: ViewerSlide | None) -> None:
         """Be about another slide, or the same with another scale."""
         self._slide = slide
         size = None if slide is None else slide.info.pixel_size
         self._buttons.show_native(None if size is None else UM_AT_1X / size.x_um)
-        self.follow()
+        self.update_magnification()
 
-    def follow(self) -> None:
+    def update_magnification(self) -> None:
         """Say the magnification of the view."""
         scaled = self._slide is not None and self._slide.info.pixel_size is not None
-        self._buttons.show_now(magnification_of(self._viewer) if scaled else None)
+        self._buttons.show_magnification(get_magnification(self._viewer) if scaled else None)
 
     def _on_zoom(self, event: object = None) -> None:
         if not self._timer.isActive():
             self._timer.start()
 
-    def _on_wanted(self, magnification: float) -> None:
-        slide_camera.camera(self._viewer).zoom = magnification / UM_AT_1X
-        self.follow()
+    def _on_magnification_requested(self, magnification: float) -> None:
+        slide_camera.get_camera(self._viewer).zoom = magnification / UM_AT_1X
+        self.update_magnification()
 
 
-def magnification_of(viewer: Viewer) -> float:
+def get_magnification(viewer: Viewer) -> float:
     """Say the magnification of a viewer whose world is in micrometres.
 
     10 where a pixel of the screen is one micrometre.
     """
-    return float(slide_camera.camera(viewer).zoom) * UM_AT_1X
+    return float(slide_camera.get_camera(viewer).zoom) * UM_AT_1X
 
 
 QUARTER, FULL = 90.0, 360.0
 
 
-class Rotation(QWidget):
+class RotationControls(QWidget):
     """Quarter turns, and an angle.
 
     ``wanted``: the slide shall be turned so far, in degrees clockwise from how it was scanned.
     """
 
-    wanted = Signal(float)
+    angle_requested = Signal(float)
 
     def __init__(self) -> None:
         super().__init__()
         named(self, "rotation", "Rotation of the view")
-        left = tool("rotate_left", "Turn left", "Turn the view a quarter to the left", "↺ 90°")
-        right = tool("rotate_right", "Turn right", "Turn the view a quarter to the right", "↻ 90°")
+        left = tool_button("rotate_left", "Turn left", "Turn the view a quarter to the left", "↺ 90°")
+        right = tool_button("rotate_right", "Turn right", "Turn the view a quarter to the right", "↻ 90°")
         tip = "Degrees clockwise from how the slide was scanned; what is saved and exported is not turned"
         self.angle = named(QDoubleSpinBox(), "rotation_angle", "Angle of the view", tip)
         self.angle.setRange(-180.0, 180.0)
@@ -140,9 +142,9 @@ class Rotation(QWidget):
         for widget in (QLabel("turn"), left, right, self.angle):
             layout.addWidget(widget)
         layout.addStretch(1)
-        left.clicked.connect(lambda: self.wanted.emit(self.angle.value() - QUARTER))
-        right.clicked.connect(lambda: self.wanted.emit(self.angle.value() + QUARTER))
-        self.angle.valueChanged.connect(self.wanted)
+        left.clicked.connect(lambda: self.angle_requested.emit(self.angle.value() - QUARTER))
+        right.clicked.connect(lambda: self.angle_requested.emit(self.angle.value() + QUARTER))
+        self.angle.valueChanged.connect(self.angle_requested)
 
     def show_angle(self, angle: float) -> None:
         """Show an angle; nothing is turned.
@@ -150,26 +152,26 @@ class Rotation(QWidget):
         ``angle``: in degrees clockwise.
         """
         self.angle.blockSignals(True)
-        show_value(self.angle, within_half(angle))
+        set_spin_box_value(self.angle, normalize_angle(angle))
         self.angle.blockSignals(False)
 
 
-class SlideRotating(QObject):
+class RotationController(QObject):
     """Turns the dock's slide: if all of it is in view, it is so afterwards; else the middle stays."""
 
-    turned = Signal()
+    rotated = Signal()
 
     def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
         super().__init__(dock)
         self._dock, self._viewer = dock, viewer
-        dock.rotation.wanted.connect(self._on_wanted)
+        dock.rotation.angle_requested.connect(self._on_angle_requested)
 
-    def turn_to(self, slide: OpenSlide | None) -> None:
+    def set_slide(self, slide: ViewerSlide | None) -> None:
         """Be about another slide."""
         self._dock.rotation.show_angle(0.0 if slide is None else slide.angle)
         self._dock.rotation.setEnabled(slide is not None)
 
-    def show_kept(self, angle: float) -> None:
+    def restore_angle(self, angle: float) -> None:
         """Turn the slide as it was turned when it was last open.
 
         ``angle``: in degrees clockwise.
@@ -178,25 +180,25 @@ class SlideRotating(QObject):
         if slide is not None and slide.angle != angle:
             self._turn(slide, angle)
 
-    def _on_wanted(self, angle: float) -> None:
+    def _on_angle_requested(self, angle: float) -> None:
         slide = self._dock.slide
         if slide is not None:
-            self._turn(slide, within_half(angle))
-            self.turned.emit()
+            self._turn(slide, normalize_angle(angle))
+            self.rotated.emit()
 
-    def _turn(self, slide: OpenSlide, angle: float) -> None:
-        view = seen(self._viewer, slide)
-        whole = holds(view, slide.size)
+    def _turn(self, slide: ViewerSlide, angle: float) -> None:
+        view = get_visible_region(self._viewer, slide)
+        whole = shows_whole_slide(view, slide.size)
         slide_layers.set_angle(self._viewer, slide, angle)
         if whole:
-            fit(self._viewer, tuple(slide.layers))
+            fit_view(self._viewer, tuple(slide.layers))
         else:
-            fly(self._viewer, slide, view.center)
+            center_view(self._viewer, slide, view.center)
         self._dock.rotation.show_angle(slide.angle)
-        self._dock.showing.follow()
+        self._dock.navigation.update_position()
 
 
-def within_half(angle: float) -> float:
+def normalize_angle(angle: float) -> float:
     """Give an angle as one between -180 and 180 degrees.
 
     ``angle``: in degrees. Returns the same direction; 180 rather than -180.

@@ -12,15 +12,15 @@ from napari_melanoma.slides.options import SlideOptions
 from napari_melanoma.slides.stain import StainConfig, StainMethod
 from napari_melanoma.ui.widgets.config_form import ConfigForm, FormField
 from napari_melanoma.ui.widgets.editors import ChoiceEditor
-from napari_melanoma.ui.widgets.look import ThemedIcons, form, named
+from napari_melanoma.ui.widgets.style import ThemedIcons, form_layout, named
 
 if TYPE_CHECKING:
-    from napari_melanoma.ui.widgets.settings import Settings
+    from napari_melanoma.ui.widgets.settings import DockSettings
 
 PREFIX = "slide."
-HERE = ("stain", "target")  # fields with a control that is made here
+OWN_FIELDS = ("stain", "target")  # fields with a control that is made here
 # Each has a control elsewhere in the dock, or follows from what is done there.
-ELSEWHERE = ("model", "mpp", "region", "tissue_mask", "tissue.method", "lesions", "score.positive")
+EXCLUDED_FIELDS = ("model", "mpp", "region", "tissue_mask", "tissue.method", "lesions", "score.positive")
 NONE = "none"
 
 
@@ -44,7 +44,7 @@ class TargetEditor(ChoiceEditor):
         self._combo.setCurrentIndex(self._combo.findData(value))
         self._combo.blockSignals(False)
 
-    def offer(self, classes: Sequence[str]) -> None:
+    def set_classes(self, classes: Sequence[str]) -> None:
         """Offer the classes of another model; one that is chosen and not among them stays."""
         chosen = self.value
         self._combo.blockSignals(True)
@@ -60,80 +60,82 @@ class SlideOptionsForm(QWidget):
 
     changed = Signal()
 
-    def __init__(self, settings: Settings, icons: ThemedIcons) -> None:
+    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
         super().__init__()
         named(self, "slide_options", "Options of the analysis").setToolTip("")
         fields = SlideOptions.model_fields
-        self._targets = TargetEditor()
-        self._stain = FormField(f"{PREFIX}stain", fields["stain"], ChoiceEditor(get_args(StainMethod)), icons)
-        self._target = FormField(f"{PREFIX}target", fields["target"], self._targets, icons)
-        self._how = ConfigForm(StainConfig, settings, icons, lambda key: not key.endswith("method"), f"{PREFIX}stain.")
-        self._rest = ConfigForm(SlideOptions, settings, icons, _is_here, PREFIX)
+        self._target_editor = TargetEditor()
+        self._stain_field = FormField(f"{PREFIX}stain", fields["stain"], ChoiceEditor(get_args(StainMethod)), icons)
+        self._target_field = FormField(f"{PREFIX}target", fields["target"], self._target_editor, icons)
+        self._stain_form = ConfigForm(
+            StainConfig, settings, icons, lambda key: not key.endswith("method"), f"{PREFIX}stain."
+        )
+        self._options_form = ConfigForm(SlideOptions, settings, icons, _is_form_field, PREFIX)
         above = QWidget()
-        rows = form(above)
+        rows = form_layout(above)
         rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        for field in (self._target, self._stain):
+        for field in (self._target_field, self._stain_field):
             rows.addRow(field.label, field)
             field.changed.connect(self._on_changed)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(5)
-        for part in (above, self._how, self._rest):
+        for part in (above, self._stain_form, self._options_form):
             layout.addWidget(part)
-        self._how.changed.connect(self._on_changed)
-        self._rest.changed.connect(self._on_changed)
-        self.give(SlideOptions())
+        self._stain_form.changed.connect(self._on_changed)
+        self._options_form.changed.connect(self._on_changed)
+        self.set_defaults(SlideOptions())
 
     @property
-    def faults(self) -> list[str]:
+    def errors(self) -> list[str]:
         """What is wrong with what was typed, a sentence each."""
-        return [*(self._how.faults if self._is_stained else []), *self._rest.faults]
+        return [*(self._stain_form.faults if self._uses_stain else []), *self._options_form.faults]
 
     def values(self) -> dict[str, Any]:
         """Give the values as the controls show them.
 
         By name, nested as ``SlideOptions`` is, without those that have their place elsewhere.
         """
-        stain = {"method": self._stain.value, **self._how.values()} if self._is_stained else None
-        return {**self._rest.values(), "stain": stain, "target": self._target.value}
+        stain = {"method": self._stain_field.value, **self._stain_form.values()} if self._uses_stain else None
+        return {**self._options_form.values(), "stain": stain, "target": self._target_field.value}
 
-    def give(self, options: SlideOptions) -> None:
+    def set_defaults(self, options: SlideOptions) -> None:
         """Show options, and take them for the ones to come back to; nobody is told."""
-        self._stain.give(_method(options))
-        self._target.give(options.target)
-        self._how.give(options.stain or StainConfig())
-        self._rest.give(options)
-        self._show_how()
+        self._stain_field.set_default(_stain_method(options))
+        self._target_field.set_default(options.target)
+        self._stain_form.set_defaults(options.stain or StainConfig())
+        self._options_form.set_defaults(options)
+        self._update_stain_form()
 
     def set_values(self, options: SlideOptions) -> None:
         """Show options; nobody is told."""
-        self._stain.set_value(_method(options))
-        self._target.set_value(options.target)
-        self._how.set_values(options.stain or StainConfig())
-        self._rest.set_values(options)
-        self._show_how()
+        self._stain_field.set_value(_stain_method(options))
+        self._target_field.set_value(options.target)
+        self._stain_form.set_values(options.stain or StainConfig())
+        self._options_form.set_values(options)
+        self._update_stain_form()
 
-    def offer(self, classes: Sequence[str]) -> None:
+    def set_classes(self, classes: Sequence[str]) -> None:
         """Offer the classes of a model."""
-        self._targets.offer(classes)
+        self._target_editor.set_classes(classes)
 
     @property
-    def _is_stained(self) -> bool:
-        return bool(self._stain.value != NONE)
+    def _uses_stain(self) -> bool:
+        return bool(self._stain_field.value != NONE)
 
-    def _show_how(self) -> None:
-        self._how.setVisible(self._is_stained)
+    def _update_stain_form(self) -> None:
+        self._stain_form.setVisible(self._uses_stain)
 
     def _on_changed(self) -> None:
-        self._show_how()
+        self._update_stain_form()
         self.changed.emit()
 
 
-def _is_here(key: str) -> bool:
+def _is_form_field(key: str) -> bool:
     """Whether a field has its control in the form that is made of the options themselves."""
     name = key.removeprefix(PREFIX)
-    return not any(name == other or name.startswith(f"{other}.") for other in (*HERE, *ELSEWHERE))
+    return not any(name == other or name.startswith(f"{other}.") for other in (*OWN_FIELDS, *EXCLUDED_FIELDS))
 
 
-def _method(options: SlideOptions) -> str:
+def _stain_method(options: SlideOptions) -> str:
     return NONE if options.stain is None else options.stain.method

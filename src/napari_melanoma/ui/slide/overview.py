@@ -10,8 +10,8 @@ from qtpy.QtGui import QColor, QIcon, QImage, QKeyEvent, QMouseEvent, QPainter, 
 from qtpy.QtWidgets import QGridLayout, QSizePolicy, QToolButton, QWidget
 
 from napari_melanoma.core.geometry import Box
-from napari_melanoma.ui.widgets.job import Latest
-from napari_melanoma.ui.widgets.look import ThemedIcons, named
+from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.style import ThemedIcons, named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.reading.tiled import TiledSlide
-    from napari_melanoma.ui.slide.watch import SuspiciousTile
-    from napari_melanoma.ui.viewer.camera import View
-    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
+    from napari_melanoma.ui.slide.run_status import SuspiciousTile
+    from napari_melanoma.ui.viewer.camera import ViewRectangle
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-TALLEST_PX = 160
-LEAST_PX = 7.0  # of the rectangle: smaller, nobody would find it
+MAX_HEIGHT_PX = 160
+MIN_FRAME_PX = 7.0  # of the rectangle: smaller, nobody would find it
 STEP = 0.5  # of what is in view, for an arrow key
 FRAME, HALO = QColor("#f0c000"), QColor(0, 0, 0, 160)
 ARROWS = {
@@ -41,7 +41,7 @@ class Overview(QWidget):
     ``wanted``: the user wants to see this row and column, in pixels of the finest level.
     """
 
-    wanted = Signal(float, float)
+    position_requested = Signal(float, float)
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Overview(QWidget):
         self._icons = icons
         self._image: QImage | None = None
         self._size = (1, 1)
-        self._view: View | None = None
+        self._view: ViewRectangle | None = None
         self.setCursor(Qt.CursorShape.CrossCursor)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -68,7 +68,7 @@ class Overview(QWidget):
         self._image = image
         self.update()
 
-    def show_view(self, view: View) -> None:
+    def show_view(self, view: ViewRectangle) -> None:
         """Draw the rectangle somewhere else."""
         if view != self._view:
             self._view = view
@@ -80,7 +80,7 @@ class Overview(QWidget):
 
     def heightForWidth(self, width: int) -> int:  # noqa: N802 - Qt's name
         """Keep the slide's shape, as far as the dock has room."""
-        return max(40, min(TALLEST_PX, round(width * self._size[0] / self._size[1])))
+        return max(40, min(MAX_HEIGHT_PX, round(width * self._size[0] / self._size[1])))
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
         """Want the width of a dock."""
@@ -90,13 +90,13 @@ class Overview(QWidget):
         """Draw slide and rectangle."""
         painter = QPainter(self)
         painter.setRenderHints(QPainter.RenderHint.SmoothPixmapTransform | QPainter.RenderHint.Antialiasing)
-        room = self._room()
+        room = self._image_rect()
         if self._image is None:
             painter.fillRect(room, QColor(self._icons.palette.raised))
         else:
             painter.drawImage(room, self._image)
         if self._view is not None:
-            frame = self._frame(self._view).intersected(room.adjusted(1, 1, -1, -1))
+            frame = self._view_rect(self._view).intersected(room.adjusted(1, 1, -1, -1))
             for colour, width in ((HALO, 4.0), (FRAME, 2.0)):
                 painter.setPen(QPen(colour, width))
                 painter.drawRect(frame)
@@ -107,12 +107,12 @@ class Overview(QWidget):
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Go where the mouse is."""
         if event.button() == Qt.MouseButton.LeftButton:
-            self._go(event.position())
+            self._go_to(event.position())
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
         """Follow the mouse while it is pressed."""
         if event.buttons() & Qt.MouseButton.LeftButton:
-            self._go(event.position())
+            self._go_to(event.position())
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
         """Go half a view further with an arrow key."""
@@ -121,34 +121,36 @@ class Overview(QWidget):
             super().keyPressEvent(event)
             return
         row, column = self._view.center
-        self._want(row + STEP * step[0] * self._view.height, column + STEP * step[1] * self._view.width)
+        self._request_position(row + STEP * step[0] * self._view.height, column + STEP * step[1] * self._view.width)
 
-    def _go(self, at: QPointF) -> None:
-        room = self._room()
-        self._want(
+    def _go_to(self, at: QPointF) -> None:
+        room = self._image_rect()
+        self._request_position(
             (at.y() - room.top()) / room.height() * self._size[0], (at.x() - room.left()) / room.width() * self._size[1]
         )
 
-    def _want(self, row: float, column: float) -> None:
+    def _request_position(self, row: float, column: float) -> None:
         if self._size != (1, 1):
-            self.wanted.emit(min(max(row, 0.0), float(self._size[0])), min(max(column, 0.0), float(self._size[1])))
+            self.position_requested.emit(
+                min(max(row, 0.0), float(self._size[0])), min(max(column, 0.0), float(self._size[1]))
+            )
 
-    def _room(self) -> QRectF:
+    def _image_rect(self) -> QRectF:
         """Where the slide is drawn: as large as fits, in the middle."""
         scale = min(self.width() / self._size[1], self.height() / self._size[0])
         width, height = self._size[1] * scale, self._size[0] * scale
         return QRectF((self.width() - width) / 2, (self.height() - height) / 2, width, height)
 
-    def _frame(self, view: View) -> QRectF:
+    def _view_rect(self, view: ViewRectangle) -> QRectF:
         """The rectangle of a view, never too small to be seen."""
-        room = self._room()
+        room = self._image_rect()
         down, across = room.height() / self._size[0], room.width() / self._size[1]
-        height, width = max(LEAST_PX, view.height * down), max(LEAST_PX, view.width * across)
+        height, width = max(MIN_FRAME_PX, view.height * down), max(MIN_FRAME_PX, view.width * across)
         row, column = view.center
         return QRectF(room.left() + column * across - width / 2, room.top() + row * down - height / 2, width, height)
 
 
-def as_image(rgb: NDArray[np.uint8]) -> QImage:
+def to_qimage(rgb: NDArray[np.uint8]) -> QImage:
     """Turn pixels into what Qt draws.
 
     ``rgb``: uint8 (row, column, channel=3). With its own copy of the pixels; made in any thread.
@@ -167,15 +169,15 @@ READ_PX = 104  # for screens with two pixels a point
 class TileStrip(QWidget):
     """A row of buttons; their pictures are read in a thread."""
 
-    chosen = Signal(object)
+    tile_clicked = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
         named(self, "tiles", "Most suspicious tiles").setToolTip("")
         self.buttons: list[QToolButton] = []
-        self._shown: tuple[SuspiciousTile, ...] = ()
+        self._tiles: tuple[SuspiciousTile, ...] = ()
         self._values = True
-        self._latest = Latest(self)
+        self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
@@ -188,27 +190,27 @@ class TileStrip(QWidget):
         """Whether pictures are being read."""
         return self._latest.busy
 
-    def show_tiles(self, slide: OpenSlide | None, tiles: tuple[SuspiciousTile, ...]) -> None:
+    def show_tiles(self, slide: ViewerSlide | None, tiles: tuple[SuspiciousTile, ...]) -> None:
         """Show other tiles."""
-        if tiles == self._shown:
+        if tiles == self._tiles:
             return
-        self._shown = tiles
+        self._tiles = tiles
         while len(self.buttons) < len(tiles):
             self._add_button()
         for button, tile in zip(self.buttons, tiles, strict=False):
-            self._write(button, tile)
+            self._update_button(button, tile)
         for place, button in enumerate(self.buttons):
             button.setVisible(place < len(tiles))
         if slide is not None and tiles:
-            self._latest.submit("tiles", lambda: partial(_read, slide.slide, tiles))
+            self._latest.submit("tiles", lambda: partial(_read_tile_images, slide.slide, tiles))
 
     def show_values(self, shown: bool) -> None:
         """Show the values of the tiles below their pictures, or hide them."""
         self._values = shown
-        for button, tile in zip(self.buttons, self._shown, strict=False):
-            self._write(button, tile)
+        for button, tile in zip(self.buttons, self._tiles, strict=False):
+            self._update_button(button, tile)
 
-    def _write(self, button: QToolButton, tile: SuspiciousTile) -> None:
+    def _update_button(self, button: QToolButton, tile: SuspiciousTile) -> None:
         """Write the value of a tile: the mean over its area."""
         button.setText(f"{tile.value:.2f}" if self._values else "")
         button.setAccessibleName(f"Tile with {tile.value:.2f}" if self._values else "Tile")
@@ -228,23 +230,23 @@ class TileStrip(QWidget):
         self._grid.addWidget(button, *divmod(place, COLUMNS))
 
     def _on_clicked(self, place: int, checked: bool = False) -> None:
-        if place < len(self._shown):
-            self.chosen.emit(self._shown[place])
+        if place < len(self._tiles):
+            self.tile_clicked.emit(self._tiles[place])
 
     def _on_read(self, found: tuple[tuple[SuspiciousTile, ...], list[QImage | None]]) -> None:
         tiles, images = found
-        if tiles != self._shown:
+        if tiles != self._tiles:
             return
         for button, image in zip(self.buttons, images, strict=False):
             button.setIcon(QIcon() if image is None else QIcon(QPixmap.fromImage(image)))
 
 
-def _read(
+def _read_tile_images(
     slide: TiledSlide, tiles: tuple[SuspiciousTile, ...], run: RunContext
 ) -> tuple[tuple[SuspiciousTile, ...], list[QImage | None]]:
     """Read the pictures; a tile that is damaged has none."""
     from napari_melanoma.core.errors import MelanomaError
-    from napari_melanoma.slides.reading.slide import fitted
+    from napari_melanoma.slides.reading.slide import resize_rgb
 
     images: list[QImage | None] = []
     for tile in tiles:
@@ -258,5 +260,5 @@ def _read(
         except MelanomaError:
             images.append(None)
             continue
-        images.append(as_image(fitted(pixels, READ_PX, READ_PX)))
+        images.append(to_qimage(resize_rgb(pixels, READ_PX, READ_PX)))
     return tiles, images

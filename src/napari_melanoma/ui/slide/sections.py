@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_melanoma.ui.slide.magnification import SlideMagnifying, SlideRotating
-from napari_melanoma.ui.slide.measuring import SlideMeasures
-from napari_melanoma.ui.slide.side_by_side import SlideBeside
+from napari_melanoma.ui.slide.magnification import MagnificationController, RotationController
+from napari_melanoma.ui.slide.measurements import MeasurementSection
+from napari_melanoma.ui.slide.side_by_side import SideBySideController
 from napari_melanoma.ui.slide.worklist import SlideWorklist
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.slide.controller import Place
-    from napari_melanoma.ui.slide.depth.section import SlideDepths
+    from napari_melanoma.ui.slide.depth.section import SlideDepthSection
     from napari_melanoma.ui.slide.dock import SlideDock
-    from napari_melanoma.ui.slide.risk.section import SlideRisk
-    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
+    from napari_melanoma.ui.slide.risk.section import SlideRiskSection
+    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-LatePart = TypeVar("LatePart", "SlideDepths", "SlideRisk")
+LazySection = TypeVar("LazySection", "SlideDepthSection", "SlideRiskSection")
 
 
-class SlideAround(QObject):
+class SlideSections(QObject):
     """Holds these parts, so that the dock has one thing to turn to another slide.
 
     Depth and risk, which take long to import, are made once the dock is drawn, or when they are first asked for.
@@ -35,57 +35,64 @@ class SlideAround(QObject):
     def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
         super().__init__(dock)
         self._dock, self._viewer = dock, viewer
-        self._slide: OpenSlide | None = None
-        self._place: Place | None = None
-        self._late: list[SlideDepths | SlideRisk] = []  # those that were made
-        self.magnifying = SlideMagnifying(viewer, dock)
+        self._slide: ViewerSlide | None = None
+        self._location: SlideResultLocation | None = None
+        self._created_sections: list[SlideDepthSection | SlideRiskSection] = []  # those that were made
+        self.magnification = MagnificationController(viewer, dock)
         self.worklist = SlideWorklist(dock)
-        self.measuring = SlideMeasures(dock, viewer)
-        self.beside = SlideBeside(dock, viewer)
-        self.rotating = SlideRotating(dock, viewer)
+        self.measurements = MeasurementSection(dock, viewer)
+        self.side_by_side = SideBySideController(dock, viewer)
+        self.rotation = RotationController(dock, viewer)
         self.worklist.failed.connect(self.failed)
-        dock.desk.found.connect(self._on_found)
-        for fold, make in ((dock.depth_fold, lambda: self.depth), (dock.risk_fold, lambda: self.risk)):
+        dock.run_manager.results_found.connect(self._on_results_found)
+        for fold, make in ((dock.depth_section, lambda: self.depth), (dock.risk_section, lambda: self.risk)):
             fold.toggled.connect(make)
-            dock.waiting.later(make)
+            dock.waiting.add_task(make)
 
     @property
     def busy(self) -> bool:
         """Whether one of them is at work."""
-        return self.worklist.busy or any(part.busy for part in self._late)
+        return self.worklist.busy or any(part.busy for part in self._created_sections)
 
     @cached_property
-    def depth(self) -> SlideDepths:
+    def depth(self) -> SlideDepthSection:
         """The depth of a melanoma."""
-        from napari_melanoma.ui.slide.depth.section import SlideDepths
+        from napari_melanoma.ui.slide.depth.section import SlideDepthSection
 
-        return self._caught_up(SlideDepths(self._dock, self._viewer))
+        return self._initialize_section(SlideDepthSection(self._dock, self._viewer))
 
     @cached_property
-    def risk(self) -> SlideRisk:
+    def risk(self) -> SlideRiskSection:
         """The risk of metastasis, which follows the depth."""
-        from napari_melanoma.ui.slide.risk.section import SlideRisk
+        from napari_melanoma.ui.slide.risk.section import SlideRiskSection
 
-        return self._caught_up(SlideRisk(self._dock, self._viewer, self.depth))
+        return self._initialize_section(SlideRiskSection(self._dock, self._viewer, self.depth))
 
-    def turn_to(self, slide: OpenSlide | None) -> None:
+    def set_slide(self, slide: ViewerSlide | None) -> None:
         """Be about another slide, or the same with another scale."""
         self._slide = slide
-        for part in (self.magnifying, self.worklist, self.measuring, self.beside, self.rotating, *self._late):
-            part.turn_to(slide)
+        for part in (
+            self.magnification,
+            self.worklist,
+            self.measurements,
+            self.side_by_side,
+            self.rotation,
+            *self._created_sections,
+        ):
+            part.set_slide(slide)
 
-    def _on_found(self, place: Place) -> None:
+    def _on_results_found(self, location: SlideResultLocation) -> None:
         """Look at what was kept of the slide, now that it is known where that is."""
-        self._place = place
-        for part in self._late:
-            part.look(place)
+        self._location = location
+        for part in self._created_sections:
+            part.load(location)
 
-    def _caught_up(self, made: LatePart) -> LatePart:
+    def _initialize_section(self, section: LazySection) -> LazySection:
         """Bring a part that was just made to the slide that the dock is about."""
-        self._late.append(made)
-        made.failed.connect(self.failed)
+        self._created_sections.append(section)
+        section.failed.connect(self.failed)
         if self._slide is not None:
-            made.turn_to(self._slide)
-        if self._place is not None:
-            made.look(self._place)
-        return made
+            section.set_slide(self._slide)
+        if self._location is not None:
+            section.load(self._location)
+        return section

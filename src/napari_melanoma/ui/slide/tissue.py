@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QMessageBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from napari_melanoma.core.placement import MapPlace
+from napari_melanoma.core.placement import MapPlacement
 from napari_melanoma.ui.viewer import slide_layers
-from napari_melanoma.ui.widgets.dialogs import answer, ask
-from napari_melanoma.ui.widgets.editors import StillCombo
-from napari_melanoma.ui.widgets.job import Latest
-from napari_melanoma.ui.widgets.look import named, quiet, row
+from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.style import named, quiet_label, row
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,22 +26,24 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.slides.reading.tiled import TiledSlide
     from napari_melanoma.slides.tissue import TissueMethod
-    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-CORRECTED, SET_ASIDE = "tissue-corrected.png", "tissue-corrected-before.png"
-ABOUT: dict[TissueMethod, str] = {
+CORRECTED_FILE, BACKUP_FILE = "tissue-corrected.png", "tissue-corrected-before.png"
+METHOD_TIPS: dict[TissueMethod, str] = {
     "auto": "Above the noise of the glass",
     "otsu": "Otsu's threshold on the staining",
     "entropy": "Kapur's threshold of most entropy",
     "triangle": "The triangle threshold on the staining",
     "luminance": "Otsu's threshold on the brightness",
 }
-NOT_FOUND = "Found when the slide is analysed. Find it now to see it, and correct it where it is wrong."
-KEPT = "{:.0f} % of the slide, as you corrected it before: the analysis keeps to it, until you press Find anew."
+NOT_DETECTED = "Found when the slide is analysed. Find it now to see it, and correct it where it is wrong."
+CORRECTED_TEXT = (
+    "{:.0f} % of the slide, as you corrected it before: the analysis keeps to it, until you press Find anew."
+)
 
 
 @dataclass(frozen=True)
-class FoundTissue:
+class DetectedTissue:
     """Tissue as it was found: mask bool (row, column), its share of the slide, what to look at, and by which method."""
 
     identity: str
@@ -54,171 +56,176 @@ class FoundTissue:
 class TissueSection(QWidget):
     """Method, share, and the layer of the tissue."""
 
-    wanted = Signal()
+    edit_requested = Signal()
     method_changed = Signal()
-    anew = Signal()
+    reset_requested = Signal()
 
     def __init__(self) -> None:
         super().__init__()
-        self.combo = named(StillCombo(), "tissue_method", "Method", "How tissue is told from glass")
-        self.combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        for place, name in enumerate(ABOUT):
-            self.combo.addItem(name, name)
-            self.combo.setItemData(place, ABOUT[name], 3)
+        self.method_combo = named(NoWheelComboBox(), "tissue_method", "Method", "How tissue is told from glass")
+        self.method_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        for place, name in enumerate(METHOD_TIPS):
+            self.method_combo.addItem(name, name)
+            self.method_combo.setItemData(place, METHOD_TIPS[name], 3)
         tip = "Show the tissue as a layer: paint or erase, and the analysis keeps to what you drew"
-        self.button = named(QPushButton("Find and edit"), "tissue_find", "Find the tissue", tip)
+        self.edit_button = named(QPushButton("Find and edit"), "tissue_find", "Find the tissue", tip)
         tip = "Take the tissue as it is found, without what you corrected"
-        self.renew = named(QPushButton("Find anew"), "tissue_anew", "Find the tissue anew", tip)
-        self.renew.hide()
-        self._words = named(quiet(NOT_FOUND), "tissue_words", "About the tissue")
-        self._words.setToolTip("")
+        self.reset_button = named(QPushButton("Find anew"), "tissue_anew", "Find the tissue anew", tip)
+        self.reset_button.hide()
+        self._summary_label = named(quiet_label(NOT_DETECTED), "tissue_words", "About the tissue")
+        self._summary_label.setToolTip("")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addWidget(row(self.combo, self.button, stretch=0))
-        layout.addWidget(self._words)
-        layout.addWidget(self.renew)
-        self.combo.activated.connect(self.method_changed)
-        self.button.clicked.connect(self.wanted)
-        self.renew.clicked.connect(self.anew)
+        layout.addWidget(row(self.method_combo, self.edit_button, stretch=0))
+        layout.addWidget(self._summary_label)
+        layout.addWidget(self.reset_button)
+        self.method_combo.activated.connect(self.method_changed)
+        self.edit_button.clicked.connect(self.edit_requested)
+        self.reset_button.clicked.connect(self.reset_requested)
 
     @property
     def method(self) -> str:
         """How tissue is told from glass."""
-        return str(self.combo.currentData())
+        return str(self.method_combo.currentData())
 
     @method.setter
     def method(self, method: str) -> None:
-        self.combo.setCurrentIndex(max(0, self.combo.findData(method)))
+        self.method_combo.setCurrentIndex(max(0, self.method_combo.findData(method)))
 
-    def say(self, words: str) -> None:
+    def set_summary(self, summary: str) -> None:
         """Say how much tissue there is."""
-        self._words.setText(words)
+        self._summary_label.setText(summary)
 
 
-class TissueKeeper(QObject):
+class TissueController(QObject):
     """Finds the tissue of slides, shows it, and knows whether somebody corrected it."""
 
     failed = Signal(object)
     started = Signal()
-    ended = Signal()
+    finished = Signal()
 
     def __init__(self, viewer: Viewer, section: TissueSection) -> None:
         super().__init__(section)
         self._viewer, self._section = viewer, section
-        self._found: dict[str, FoundTissue] = {}
-        self._kept: dict[str, NDArray[np.bool_]] = {}  # corrected when a slide was analysed before
-        self._slide: OpenSlide | None = None
-        self._latest = Latest(self)
-        self._latest.succeeded.connect(self._on_found)
+        self._detected: dict[str, DetectedTissue] = {}
+        self._corrected_masks: dict[str, NDArray[np.bool_]] = {}  # corrected when a slide was analysed before
+        self._slide: ViewerSlide | None = None
+        self._latest = LatestJobQueue(self)
+        self._latest.succeeded.connect(self._on_detected)
         self._latest.failed.connect(self._on_failed)
-        section.wanted.connect(self._on_wanted)
+        section.edit_requested.connect(self._on_edit)
         section.method_changed.connect(self._on_method)
-        section.anew.connect(self._on_anew)
+        section.reset_requested.connect(self._on_reset)
 
     @property
     def busy(self) -> bool:
         """Whether tissue is being found."""
         return self._latest.busy
 
-    def turn_to(self, slide: OpenSlide | None) -> None:
+    def set_slide(self, slide: ViewerSlide | None) -> None:
         """Be about another slide."""
         self._slide = slide
-        found = None if slide is None else self._found.get(slide.identity)
+        found = None if slide is None else self._detected.get(slide.identity)
         if found is not None:
             self._section.method = found.method
         able = slide is not None and slide.info.kind == "brightfield"
         self._section.setEnabled(able)
-        self._tell()
+        self._update_section()
 
-    def forget(self, identity: str) -> None:
+    def clear(self, identity: str) -> None:
         """Forget the tissue of a slide that was closed, or that is read again."""
-        self._found.pop(identity, None)
-        self._kept.pop(identity, None)
+        self._detected.pop(identity, None)
+        self._corrected_masks.pop(identity, None)
 
-    def show_kept(self, mask: NDArray[np.bool_] | None) -> None:
+    def set_corrected_mask(self, mask: NDArray[np.bool_] | None) -> None:
         """Go on with the tissue that was corrected when the slide was analysed before.
 
         ``mask``: bool (row, column) of the whole slide; None where nobody corrected it.
         """
         slide = self._slide
-        if slide is None or slide_layers.part(self._viewer, slide, "tissue") is not None:
+        if slide is None or slide_layers.find_layer(self._viewer, slide, "tissue") is not None:
             return
-        self.forget(slide.identity)
+        self.clear(slide.identity)
         if mask is not None:
-            self._kept[slide.identity] = mask
-        self._tell()
+            self._corrected_masks[slide.identity] = mask
+        self._update_section()
 
-    def corrected(self, slide: OpenSlide) -> NDArray[np.bool_] | None:
+    def get_corrected_mask(self, slide: ViewerSlide) -> NDArray[np.bool_] | None:
         """Give the tissue as it was corrected by hand.
 
         Returns bool (row, column) of the whole slide; None where nobody changed what was found.
         """
         import numpy as np
 
-        layer, found = slide_layers.part(self._viewer, slide, "tissue"), self._found.get(slide.identity)
+        layer, found = slide_layers.find_layer(self._viewer, slide, "tissue"), self._detected.get(slide.identity)
         if layer is None:
-            return self._kept.get(slide.identity)
+            return self._corrected_masks.get(slide.identity)
         drawn = np.asarray(layer.data) != 0
         return None if found is not None and np.array_equal(drawn, found.mask) else drawn
 
-    def _on_wanted(self) -> None:
+    def _on_edit(self) -> None:
         """Show the layer, found first where there is none."""
         slide = self._slide
         if slide is None:
             return
-        layer = slide_layers.part(self._viewer, slide, "tissue")
+        layer = slide_layers.find_layer(self._viewer, slide, "tissue")
         if layer is not None:
             layer.visible = True
             self._viewer.layers.selection.active = layer
             layer.mode = "paint"
-        elif slide.identity in self._kept:
-            self._show(slide, self._kept[slide.identity])
+        elif slide.identity in self._corrected_masks:
+            self._show_mask(slide, self._corrected_masks[slide.identity])
         else:
-            self._find(slide)
+            self._detect(slide)
 
-    def _on_anew(self) -> None:
+    def _on_reset(self) -> None:
         """Go back to what is found, after asking."""
         slide = self._slide
-        if slide is not None and (self.corrected(slide) is None or self._may_replace()):
-            self._find(slide)
+        if slide is not None and (self.get_corrected_mask(slide) is None or self._confirm_replacing()):
+            self._detect(slide)
 
     def _on_method(self) -> None:
         """Find it by the other method where it is shown, after asking where somebody corrected it."""
         slide = self._slide
         if slide is None:
             return
-        if slide_layers.part(self._viewer, slide, "tissue") is None and slide.identity not in self._kept:
+        if (
+            slide_layers.find_layer(self._viewer, slide, "tissue") is None
+            and slide.identity not in self._corrected_masks
+        ):
             return
-        if self.corrected(slide) is not None and not self._may_replace():
-            found = self._found.get(slide.identity)
+        if self.get_corrected_mask(slide) is not None and not self._confirm_replacing():
+            found = self._detected.get(slide.identity)
             self._section.method = "auto" if found is None else found.method
             return
-        self._find(slide)
+        self._detect(slide)
 
-    def _may_replace(self) -> bool:
-        box = ask(self._section, "replace_tissue", "Find the tissue anew?", "What you drew is lost.", "Slide")
+    def _confirm_replacing(self) -> bool:
+        box = create_question(
+            self._section, "replace_tissue", "Find the tissue anew?", "What you drew is lost.", "Slide"
+        )
         box.addButton("Find anew", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        pressed = answer(box)
+        pressed = exec_question(box)
         return pressed is not None and pressed.objectName() == "replace"
 
-    def _find(self, slide: OpenSlide) -> None:
+    def _detect(self, slide: ViewerSlide) -> None:
         self.started.emit()
-        work = partial(_find, slide.slide, slide.identity, slide.info.pixel_size, self._section.method)
+        work = partial(_detect_tissue, slide.slide, slide.identity, slide.info.pixel_size, self._section.method)
         self._latest.submit(slide.identity, lambda: work)
 
-    def _on_found(self, found: FoundTissue) -> None:
-        self.ended.emit()
-        self._found[found.identity] = found
+    def _on_detected(self, found: DetectedTissue) -> None:
+        self.finished.emit()
+        self._detected[found.identity] = found
         slide = self._slide
         if slide is None or slide.identity != found.identity:
             return
-        self._kept.pop(found.identity, None)
-        self._show(slide, found.mask)
-        self._tell()
+        self._corrected_masks.pop(found.identity, None)
+        self._show_mask(slide, found.mask)
+        self._update_section()
 
-    def _show(self, slide: OpenSlide, mask: NDArray[np.bool_]) -> None:
+    def _show_mask(self, slide: ViewerSlide, mask: NDArray[np.bool_]) -> None:
         from napari.layers import Labels
         from napari.utils.colormaps import DirectLabelColormap
 
@@ -226,67 +233,67 @@ class TissueKeeper(QObject):
             colours = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: "#2f9e6e"})
             return Labels(mask.astype("uint8"), opacity=0.35, colormap=colours)
 
-        place = MapPlace.of_thumbnail(mask.shape, slide.size, slide.info.pixel_size)
-        layer = slide_layers.put(self._viewer, slide, "tissue", make, place)
+        place = MapPlacement.from_thumbnail(mask.shape, slide.size, slide.info.pixel_size)
+        layer = slide_layers.get_or_add_layer(self._viewer, slide, "tissue", make, place)
         layer.data = mask.astype("uint8")
         layer.visible = True
         layer.selected_label, layer.brush_size = 1, max(10, max(mask.shape) // 60)
         self._viewer.layers.selection.active = layer
 
     def _on_failed(self, error: Exception) -> None:
-        self.ended.emit()
+        self.finished.emit()
         self.failed.emit(error)
 
-    def _tell(self) -> None:
+    def _update_section(self) -> None:
         slide = self._slide
-        found = None if slide is None else self._found.get(slide.identity)
-        kept = None if slide is None else self._kept.get(slide.identity)
-        self._section.renew.setVisible(kept is not None or found is not None)
+        found = None if slide is None else self._detected.get(slide.identity)
+        kept = None if slide is None else self._corrected_masks.get(slide.identity)
+        self._section.reset_button.setVisible(kept is not None or found is not None)
         if slide is not None and slide.info.kind != "brightfield":
-            self._section.say("Tissue is found on brightfield slides only.")
+            self._section.set_summary("Tissue is found on brightfield slides only.")
         elif kept is not None:
-            self._section.say(KEPT.format(100 * kept.mean()))
+            self._section.set_summary(CORRECTED_TEXT.format(100 * kept.mean()))
         elif found is None:
-            self._section.say(NOT_FOUND)
+            self._section.set_summary(NOT_DETECTED)
         else:
             said = f"{100 * found.share:.0f} % of the slide. Paint or erase in the layer: the analysis keeps to it."
-            self._section.say("\n".join((said, *found.warnings)))
+            self._section.set_summary("\n".join((said, *found.warnings)))
 
 
-def write_corrected(folder: Path, mask: NDArray[np.bool_]) -> Path:
+def write_corrected_mask(folder: Path, mask: NDArray[np.bool_]) -> Path:
     """Keep tissue that was drawn beside the results.
 
     ``mask``: bool (row, column) of the whole slide.
     """
     from napari_melanoma.io.results import write_mask
 
-    write_mask(folder / CORRECTED, mask)
-    return folder / CORRECTED
+    write_mask(folder / CORRECTED_FILE, mask)
+    return folder / CORRECTED_FILE
 
 
-def read_corrected(folders: Sequence[Path]) -> NDArray[np.bool_] | None:
+def read_corrected_mask(folders: Sequence[Path]) -> NDArray[np.bool_] | None:
     """Read the tissue that was corrected last.
 
     Returns bool (row, column) of the whole slide; None where nobody corrected it.
     """
     from napari_melanoma.io.results import read_mask
 
-    kept = [folder / CORRECTED for folder in folders if (folder / CORRECTED).is_file()]
+    kept = [folder / CORRECTED_FILE for folder in folders if (folder / CORRECTED_FILE).is_file()]
     return read_mask(max(kept, key=lambda path: path.stat().st_mtime)) if kept else None
 
 
-def set_corrected_aside(folders: Sequence[Path]) -> None:
+def back_up_corrected_masks(folders: Sequence[Path]) -> None:
     """Let the tissue be found again from now on; what was drawn stays in a file beside."""
     for folder in folders:
-        if (folder / CORRECTED).is_file():
-            (folder / CORRECTED).replace(folder / SET_ASIDE)
+        if (folder / CORRECTED_FILE).is_file():
+            (folder / CORRECTED_FILE).replace(folder / BACKUP_FILE)
 
 
-def _find(slide: TiledSlide, identity: str, size: Any, method: str, run: RunContext) -> FoundTissue:  # noqa: ANN401
+def _detect_tissue(slide: TiledSlide, identity: str, size: Any, method: str, run: RunContext) -> DetectedTissue:  # noqa: ANN401
     """Find the tissue as the analysis would."""
     from napari_melanoma.slides.tissue import TissueConfig, read_overview, tissue_of_overview
 
     overview = read_overview(slide)
     run.check()
     mask, warnings = tissue_of_overview(slide.info, overview, TissueConfig(method=method), size)
-    return FoundTissue(identity, mask, float(mask.mean()), warnings, method)
+    return DetectedTissue(identity, mask, float(mask.mean()), warnings, method)

@@ -14,11 +14,11 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QLabel, QSizePolicy, QStackedLayout, QVBoxLayout, QWidget
 
-from napari_melanoma.training.monitor import monitor_in
-from napari_melanoma.ui.train.run_watch import Curve, Losses
-from napari_melanoma.ui.train.run_words import best_row, number
-from napari_melanoma.ui.widgets.job import Job, Turns
-from napari_melanoma.ui.widgets.look import ThemedIcons, named, quiet
+from napari_melanoma.training.monitor import monitor_from_values
+from napari_melanoma.ui.train.run_text import find_best_row, parse_number
+from napari_melanoma.ui.train.run_watch import CurveStyle, LossCurve
+from napari_melanoma.ui.widgets.job import BackgroundJob, GuiTaskQueue
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.train.plot import CurvePlot
 
-PICKS, BESIDE = "picks", "beside"  # what picks the epoch, and another measure beside it
+MONITOR_CURVE, SECOND_CURVE = "picks", "beside"  # what picks the epoch, and another measure beside it
 # Colours of Okabe and Ito (2008), darker on a light ground: eyes of every kind can tell them apart, and so can shape.
 PLOTS = {
     "loss": (
-        Curve("training", "#e69f00", "#b35c00", width=1.2),
-        Curve("validation", "#56b4e9", "#0066a8", symbol="o", width=2.0),
+        CurveStyle("training", "#e69f00", "#b35c00", width=1.2),
+        CurveStyle("validation", "#56b4e9", "#0066a8", symbol="o", width=2.0),
     ),
     "overlap": (
-        Curve(PICKS, "#56b4e9", "#0066a8", symbol="o", width=2.0),
-        Curve(BESIDE, "#d98cb8", "#9c3f77", symbol="s", dashed=True),
+        CurveStyle(MONITOR_CURVE, "#56b4e9", "#0066a8", symbol="o", width=2.0),
+        CurveStyle(SECOND_CURVE, "#d98cb8", "#9c3f77", symbol="s", dashed=True),
     ),
 }
 TIPS = {
@@ -48,7 +48,7 @@ NOTHING_YET = "The curves begin with the first batches."
 SYMBOLS = {"o": "●", "s": "■", None: "━"}
 
 
-class Curves(QWidget):
+class TrainingCurves(QWidget):
     """Two plots that share the axis of epochs; their legends give the values under the mouse, else the last ones."""
 
     ready = Signal()
@@ -57,15 +57,15 @@ class Curves(QWidget):
         super().__init__()
         named(self, "curves", "Curves of the training").setToolTip("")
         self._icons = icons
-        self._job: Job | None = None
-        self._losses, self._epochs = Losses(), 0
+        self._job: BackgroundJob | None = None
+        self._losses, self._epochs = LossCurve(), 0
         self._rows: list[dict[str, float]] = []
-        self._at: float | None = None
+        self._epoch_under_mouse: float | None = None
         self.plots: dict[str, CurvePlot] = {}
-        self._built: dict[str, CurvePlot] = {}
+        self._new_plots: dict[str, CurvePlot] = {}
         self._legends: dict[str, QLabel] = {}
-        self._turns = Turns(self)
-        self._empty = quiet(NOTHING_YET)
+        self._turns = GuiTaskQueue(self)
+        self._empty = quiet_label(NOTHING_YET)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._page = QWidget()
         self._column = QVBoxLayout(self._page)
@@ -81,11 +81,11 @@ class Curves(QWidget):
         """Fetch the plot library in a thread when somebody looks for the first time; it takes a while to import."""
         super().showEvent(event)
         if self._job is None:
-            self._job = Job(_import_plots)
+            self._job = BackgroundJob(_import_plots)
             self._job.succeeded.connect(self._on_imported)
             self._job.start()
 
-    def show_run(self, losses: Losses, metrics: list[dict[str, float]], epochs: int | None) -> None:
+    def show_run(self, losses: LossCurve, metrics: list[dict[str, float]], epochs: int | None) -> None:
         """Show a run as it is now."""
         new = (losses, metrics, epochs or 0)
         if new != (self._losses, self._rows, self._epochs):
@@ -97,11 +97,11 @@ class Curves(QWidget):
 
         Title of the curve to value; None where there is none.
         """
-        found = {"training": _nearest(*self._training(), epoch)}
+        found = {"training": _nearest_value(*self._training_loss(), epoch)}
         for key, name in (("tuning_loss", "validation"), *self._measures):
-            places, values = _column(self._rows, key)
+            places, values = _metric_column(self._rows, key)
             by_epoch = dict(zip(places, values, strict=True))
-            found[name] = by_epoch.get(_whole(epoch)) if epoch is not None else values[-1] if values else None
+            found[name] = by_epoch.get(_nearest_epoch(epoch)) if epoch is not None else values[-1] if values else None
         return found
 
     def _on_imported(self, module: Any) -> None:  # noqa: ANN401 - mypy knows no attributes of a module
@@ -116,27 +116,27 @@ class Curves(QWidget):
         plot.setToolTip("")
         plot.set_palette(self._icons.palette)
         plot.pointed.connect(self._on_pointed)
-        self._built[title], self._legends[title] = plot, legend
+        self._new_plots[title], self._legends[title] = plot, legend
         self._column.addWidget(legend)
         self._column.addWidget(plot)
 
     def _on_built(self) -> None:
-        self.plots = self._built
+        self.plots = self._new_plots
         self._column.addStretch(1)
         self._draw()
         self.ready.emit()
 
     def _on_theme(self) -> None:
-        for plot in self._built.values():
+        for plot in self._new_plots.values():
             plot.set_palette(self._icons.palette)
-        self._tell()
+        self._update_legends()
 
     def _on_pointed(self, epoch: float) -> None:
         last = max([0.0, *self._losses.epochs[-1:], float(len(self._rows))])
-        self._at = None if math.isnan(epoch) or not last else min(max(epoch, 0.0), last)
+        self._epoch_under_mouse = None if math.isnan(epoch) or not last else min(max(epoch, 0.0), last)
         for plot in self.plots.values():
-            plot.point_at(self._at)
-        self._tell()
+            plot.show_cursor(self._epoch_under_mouse)
+        self._update_legends()
 
     def _draw(self) -> None:
         drawable = bool(self.plots) and bool(self._losses.values or self._rows)
@@ -144,49 +144,49 @@ class Curves(QWidget):
         if not drawable:
             return
         loss, metric = self.plots["loss"], self.plots["overlap"]
-        loss.set_values("training", *self._training())
-        loss.set_values("validation", *_column(self._rows, "tuning_loss"))
-        for role, (key, _) in zip((PICKS, BESIDE), self._measures, strict=True):
-            metric.set_values(role, *_column(self._rows, key))
-        best = best_row(self._rows)
+        loss.set_values("training", *self._training_loss())
+        loss.set_values("validation", *_metric_column(self._rows, "tuning_loss"))
+        for role, (key, _) in zip((MONITOR_CURVE, SECOND_CURVE), self._measures, strict=True):
+            metric.set_values(role, *_metric_column(self._rows, key))
+        best = find_best_row(self._rows)
         for plot in self.plots.values():
             plot.set_epochs(max(self._epochs, len(self._rows)))
             plot.set_best(None if best is None else float(best["epoch"]) + 1)
-        self._tell()
+        self._update_legends()
 
     @property
     def _measures(self) -> tuple[tuple[str, str], ...]:
         """Key and title of what the validation images say: Jaccard and Dice, or those of a classifier."""
-        return monitor_in(self._rows[-1] if self._rows else {}).measures
+        return monitor_from_values(self._rows[-1] if self._rows else {}).measures
 
-    def _training(self) -> tuple[Sequence[float], Sequence[float]]:
+    def _training_loss(self) -> tuple[Sequence[float], Sequence[float]]:
         """Give the training loss: of the steps, or of whole epochs where a run of few steps tells of fewer steps."""
         if len(self._losses.values) < len(self._rows):
-            return _column(self._rows, "loss")
+            return _metric_column(self._rows, "loss")
         return self._losses.epochs, self._losses.values
 
-    def _tell(self) -> None:
+    def _update_legends(self) -> None:
         """Write the legends: each curve with its mark, colour and value."""
         if not self.plots:
             return
-        values, best = self.values_at(self._at), best_row(self._rows)
-        titles = dict(zip((PICKS, BESIDE), (title for _, title in self._measures), strict=True))
-        place = None if self._at is None else f"epoch {_whole(self._at)}"
+        values, best = self.values_at(self._epoch_under_mouse), find_best_row(self._rows)
+        titles = dict(zip((MONITOR_CURVE, SECOND_CURVE), (title for _, title in self._measures), strict=True))
+        place = None if self._epoch_under_mouse is None else f"epoch {_nearest_epoch(self._epoch_under_mouse)}"
         for title, curves in PLOTS.items():
             parts = [
-                self._said(curve, name, values[name])
+                self._format_legend_entry(curve, name, values[name])
                 for curve in curves
                 for name in [titles.get(curve.name, curve.name)]
             ]
-            if title == "overlap" and best is not None and self._at is None:
+            if title == "overlap" and best is not None and self._epoch_under_mouse is None:
                 parts.append(f"┊ best: {int(best['epoch']) + 1}")
             elif title == "loss" and place is not None:
                 parts.append(place)
             self._legends[title].setText("&nbsp; ".join(parts))
             self._legends[title].setToolTip(TIPS[title])
 
-    def _said(self, curve: Curve, name: str, value: float | None) -> str:
-        mark = f"<span style='color: {curve.colour(self._icons.palette)}'>{SYMBOLS[curve.symbol]}</span>"
+    def _format_legend_entry(self, curve: CurveStyle, name: str, value: float | None) -> str:
+        mark = f"<span style='color: {curve.color(self._icons.palette)}'>{SYMBOLS[curve.symbol]}</span>"
         return f"{mark} {html.escape(name)} {'–' if value is None else f'{value:.3f}'}"
 
 
@@ -195,19 +195,19 @@ def _import_plots(run: RunContext) -> ModuleType:
     return import_module("napari_melanoma.ui.train.plot")
 
 
-def _column(rows: list[dict[str, float]], name: str) -> tuple[list[float], list[float]]:
+def _metric_column(rows: list[dict[str, float]], name: str) -> tuple[list[float], list[float]]:
     """Give a column of the table of metrics: where on the axis of epochs, and the values that were measured."""
-    found = [(number(row, "epoch"), number(row, name)) for row in rows]
+    found = [(parse_number(row, "epoch"), parse_number(row, name)) for row in rows]
     known = [(epoch + 1, value) for epoch, value in found if epoch is not None and value is not None]
     return [epoch for epoch, _ in known], [value for _, value in known]
 
 
-def _whole(epoch: float) -> int:
+def _nearest_epoch(epoch: float) -> int:
     """Name the epoch whose end is nearest, counted from 1."""
     return max(1, math.floor(epoch + 0.5))
 
 
-def _nearest(places: Sequence[float], values: Sequence[float], at: float | None) -> float | None:
+def _nearest_value(places: Sequence[float], values: Sequence[float], at: float | None) -> float | None:
     """Give the value whose place is nearest, or the last one."""
     if not values:
         return None

@@ -13,17 +13,17 @@ from qtpy.QtWidgets import QCheckBox, QFileDialog, QGridLayout, QLabel, QMessage
 
 from napari_melanoma.core.context import RunContext
 from napari_melanoma.core.errors import DataSetError, MelanomaError
-from napari_melanoma.core.paths import trust
-from napari_melanoma.core.wording import counted
+from napari_melanoma.core.formatting import format_count
+from napari_melanoma.core.paths import trust_folder
 from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 from napari_melanoma.ui.shared_state import corrections_changed
-from napari_melanoma.ui.widgets.job import Latest, Work
-from napari_melanoma.ui.widgets.look import ThemedIcons, named, quiet, row, tool
-from napari_melanoma.ui.widgets.settings import Settings
+from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
 
 
 @dataclass(frozen=True)
-class Counts:
+class DataSetCounts:
     """A data set in numbers; ``waiting`` are images whose mask nobody has judged yet, ``refused`` those judged bad.
 
     ``tiles`` says of tiles of slides of which size they are; empty for photographs.
@@ -34,57 +34,57 @@ class Counts:
     usable: int = 0
     patients: int = 0
     corrected: int = 0
-    waiting: int = 0
-    refused: int = 0
+    unreviewed: int = 0
+    rejected: int = 0
     tiles: str = ""
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """The numbers in one line."""
         if not self.usable:
             return "no image with a mask yet"
-        said = [f"{counted(self.usable, 'image')} with masks"]
+        said = [f"{format_count(self.usable, 'image')} with masks"]
         if self.tiles:
-            said = [f"{counted(self.usable, 'tile')} of slides, {self.tiles}"]
+            said = [f"{format_count(self.usable, 'tile')} of slides, {self.tiles}"]
         if self.corrected:
             said.append(f"{self.corrected:,} corrected")
         if self.patients < self.usable:  # else nobody is named, or each has one image
             said.append(f"{self.patients:,} patients or {'areas' if self.tiles else 'lesions'}")
-        if self.waiting:
-            said.append(f"{self.waiting:,} to review")
+        if self.unreviewed:
+            said.append(f"{self.unreviewed:,} to review")
         return ", ".join(said)
 
 
-def count(folder: Path, *, may_be_empty: bool = False) -> Counts:
+def count_images(folder: Path, *, may_be_empty: bool = False) -> DataSetCounts:
     """Read a data set and count.
 
     Returns all zero for an empty one.
     """
     from napari_melanoma.data.corrections import Corrections
-    from napari_melanoma.data.dataset import LEARNT_FROM, read_dataset
+    from napari_melanoma.data.dataset import TRAINING_REVIEWS, read_dataset
 
     if may_be_empty and not Corrections(folder).rows():
-        return Counts(folder)
+        return DataSetCounts(folder)
     check_is_folder(folder)
     samples = read_dataset(folder)
-    usable = [s for s in samples if s.mask is not None and s.review in (None, *LEARNT_FROM)]
-    return Counts(
+    usable = [s for s in samples if s.mask is not None and s.review in (None, *TRAINING_REVIEWS)]
+    return DataSetCounts(
         folder,
         images=len(samples),
         usable=len(usable),
         patients=len({sample.group for sample in usable}),
         corrected=sum(sample.review == "corrected" for sample in samples),
-        waiting=sum(sample.review == "unreviewed" for sample in samples),
-        refused=sum(sample.review == "rejected" for sample in samples),
-        tiles=_said_tiles(folder),
+        unreviewed=sum(sample.review == "unreviewed" for sample in samples),
+        rejected=sum(sample.review == "rejected" for sample in samples),
+        tiles=_describe_tiles(folder),
     )
 
 
-def _said_tiles(folder: Path) -> str:
+def _describe_tiles(folder: Path) -> str:
     """Say of which size tiles are; empty for photographs."""
-    from napari_melanoma.slides.tile_sets import tile_set_of
+    from napari_melanoma.slides.tile_sets import read_tile_set
 
-    tiles = tile_set_of(folder)
+    tiles = read_tile_set(folder)
     return "" if tiles is None else f"{tiles.tile.side_px} px at {tiles.tile.mpp:g} µm"
 
 
@@ -97,7 +97,7 @@ def check_is_folder(folder: Path) -> None:
     raise DataSetError(f"{folder} is not there: it was moved, or its disk is not connected.")
 
 
-def folder_of(path: Path) -> Path:
+def data_set_folder(path: Path) -> Path:
     """Take what a person chose or dropped for a data set.
 
     Returns the folder, absolute.
@@ -112,7 +112,7 @@ INDENT_PX = 20  # under the words of a check box
 
 
 @dataclass(frozen=True)
-class Outside:
+class OutsideFiles:
     """Why a data set cannot be used unless the user confirms it: the error, and the files that lie elsewhere."""
 
     reason: Exception
@@ -128,73 +128,75 @@ class DataSetRow(QWidget):
     def __init__(self, folder: Path, icons: ThemedIcons, is_corrections: bool) -> None:
         super().__init__()
         self.folder = folder
-        self.counts: Counts | None = None
-        self.fixed = is_corrections
-        self._wanted = False
-        name = "Corrections" if self.fixed else folder.name
-        tip = "The masks that you corrected in the Lesion dock" if self.fixed else str(folder)
+        self.counts: DataSetCounts | None = None
+        self.is_corrections = is_corrections
+        self._ticked = False
+        name = "Corrections" if self.is_corrections else folder.name
+        tip = "The masks that you corrected in the Lesion dock" if self.is_corrections else str(folder)
         self.check = named(QCheckBox(name), f"use {name}", f"Use {name}", tip)
-        self._about = quiet(READING)
-        self._about.setObjectName(f"about {name}")
-        self._about.setContentsMargins(INDENT_PX, 0, 0, 0)
-        self._off = tool(f"remove {name}", f"Take {name} off the list", f"Take {name} off the list; its files stay")
-        icons.add(self._off, "delete_shape")
-        self._off.setVisible(not self.fixed)
+        self._description = quiet_label(READING)
+        self._description.setObjectName(f"about {name}")
+        self._description.setContentsMargins(INDENT_PX, 0, 0, 0)
+        self._remove_button = tool_button(
+            f"remove {name}", f"Take {name} off the list", f"Take {name} off the list; its files stay"
+        )
+        icons.add(self._remove_button, "delete_shape")
+        self._remove_button.setVisible(not self.is_corrections)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setVerticalSpacing(0)
         grid.addWidget(self.check, 0, 0)
-        grid.addWidget(self._off, 0, 1)
-        grid.addWidget(self._about, 1, 0, 1, 2)
+        grid.addWidget(self._remove_button, 0, 1)
+        grid.addWidget(self._description, 1, 0, 1, 2)
         grid.setColumnStretch(0, 1)
         self.check.toggled.connect(self._on_toggled)
-        self._off.clicked.connect(self.removed)
+        self._remove_button.clicked.connect(self.removed)
 
     @property
-    def used(self) -> bool:
+    def is_used(self) -> bool:
         """Whether it is ticked and has something to offer, as far as is known."""
-        return self._wanted and (self.counts is None or self.counts.usable > 0)
+        return self._ticked and (self.counts is None or self.counts.usable > 0)
 
     @property
-    def wanted(self) -> bool:
+    def is_ticked(self) -> bool:
         """Whether it shall be used as soon as it has something to offer; an empty one is shown without its tick."""
-        return self._wanted
+        return self._ticked
 
-    @wanted.setter
-    def wanted(self, wanted: bool) -> None:
-        self._wanted = wanted
-        self._show_tick()
+    @is_ticked.setter
+    def is_ticked(self, wanted: bool) -> None:
+        self._ticked = wanted
+        self._update_check_box()
 
-    def show_counts(self, counts: Counts) -> None:
+    def show_counts(self, counts: DataSetCounts) -> None:
         """Show what was counted."""
         self.counts = counts
-        self._show_tick()
-        empty = self.fixed and not counts.images
-        self._say(NO_CORRECTIONS if empty else counts.words, fault=False)
+        self._update_check_box()
+        empty = self.is_corrections and not counts.images
+        self._set_description(NO_CORRECTIONS if empty else counts.summary, fault=False)
 
-    def show_fault(self, sentence: str) -> None:
+    def show_error(self, sentence: str) -> None:
         """Show why it cannot be used."""
-        self.counts = Counts(self.folder)
-        self._show_tick()
-        self._say(sentence, fault=True)
+        self.counts = DataSetCounts(self.folder)
+        self._update_check_box()
+        self._set_description(sentence, fault=True)
 
-    def _show_tick(self) -> None:
+    def _update_check_box(self) -> None:
         usable = self.counts is None or self.counts.usable > 0
         self.check.setEnabled(usable)
         self.check.blockSignals(True)
-        self.check.setChecked(self._wanted and usable)
+        self.check.setChecked(self._ticked and usable)
         self.check.blockSignals(False)
 
     def _on_toggled(self, on: bool) -> None:
-        self._wanted = on
+        self._ticked = on
         self.toggled.emit(on)
 
-    def _say(self, words: str, *, fault: bool) -> None:
-        self._about.setText(words)
-        self._about.setProperty("quiet", not fault)
-        self._about.setProperty("fault", fault)
-        self._about.style().unpolish(self._about)
-        self._about.style().polish(self._about)
+    def _set_description(self, words: str, *, fault: bool) -> None:
+        self._description.setText(words)
+        self._description.setProperty("quiet", not fault)
+        self._description.setProperty("fault", fault)
+        self._description.style().unpolish(self._description)
+        self._description.style().polish(self._description)
 
 
 class DataSetList(QWidget):
@@ -205,7 +207,7 @@ class DataSetList(QWidget):
     failed = Signal(object)
 
     def __init__(
-        self, name: str, spoken: str, settings: Settings, icons: ThemedIcons, corrections: Path | None = None
+        self, name: str, spoken: str, settings: DockSettings, icons: ThemedIcons, corrections: Path | None = None
     ) -> None:
         super().__init__()
         named(self, name, spoken)
@@ -213,14 +215,14 @@ class DataSetList(QWidget):
         self._settings = settings
         self._icons = icons
         self._rows: dict[Path, DataSetRow] = {}
-        self._new: set[Path] = set()  # not known to be data sets yet
+        self._unverified: set[Path] = set()  # not known to be data sets yet
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(3)
-        self._latest = Latest(self)
+        self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_counted)
         self._corrections = corrections
-        kept = {Path(folder): bool(used) for folder, used in settings.kept(f"train/{name}", dict[str, bool]()).items()}
+        kept = {Path(folder): bool(used) for folder, used in settings.get(f"train/{name}", dict[str, bool]()).items()}
         if corrections is not None:
             kept = {corrections: True} | kept
         for folder, used in kept.items():
@@ -229,12 +231,12 @@ class DataSetList(QWidget):
     @property
     def folders(self) -> list[Path]:
         """The data sets that are used, in their order."""
-        return [folder for folder, row in self._rows.items() if row.used]
+        return [folder for folder, row in self._rows.items() if row.is_used]
 
     @property
-    def unread(self) -> bool:
+    def has_uncounted(self) -> bool:
         """Whether nothing is known yet of a data set that shall be used; later counts replace what is known."""
-        return any(row.wanted and row.counts is None for row in self._rows.values())
+        return any(row.is_ticked and row.counts is None for row in self._rows.values())
 
     @property
     def rows(self) -> list[DataSetRow]:
@@ -246,7 +248,7 @@ class DataSetList(QWidget):
         """Whether a data set is being counted."""
         return self._latest.busy
 
-    def ask(self) -> None:
+    def choose_folder(self) -> None:
         """Let the user choose a folder."""
         dialog = QFileDialog(self.window(), "Folder with dataset.csv", str(Path.home()))
         dialog.setObjectName("data_dialog")
@@ -259,24 +261,24 @@ class DataSetList(QWidget):
     def add(self, paths: Sequence[Path], *, used: bool = True) -> None:
         """Put folders on the list once they are known to be data sets; one that is there already is ticked."""
         for path in paths:
-            folder = folder_of(path)
+            folder = data_set_folder(path)
             if folder not in self._rows:
-                self._new.add(folder)
+                self._unverified.add(folder)
                 self._add_row(folder, used)
             else:
-                self._rows[folder].wanted = used
+                self._rows[folder].is_ticked = used
                 self.recount(folder)
                 self._on_toggled()
 
-    def use_only(self, folders: Sequence[Path]) -> None:
+    def select_only(self, folders: Sequence[Path]) -> None:
         """Tick these data sets and no others; those that are not on the list come on it."""
-        wanted = [folder_of(folder) for folder in folders]
+        wanted = [data_set_folder(folder) for folder in folders]
         for folder, data_row in self._rows.items():
-            data_row.wanted = folder in wanted
+            data_row.is_ticked = folder in wanted
         self.add(wanted)
         self._on_toggled()
 
-    def follow_corrections(self, folder: Path) -> None:
+    def set_corrections_folder(self, folder: Path) -> None:
         """Count the corrections again, wherever they are now."""
         before, self._corrections = self._corrections, folder
         if before != folder and before is not None:
@@ -289,23 +291,23 @@ class DataSetList(QWidget):
     def recount(self, folder: Path | None = None) -> None:
         """Count again, for the files may be other ones."""
         for each in [folder] if folder else list(self._rows):
-            self._latest.submit(str(each), partial(_counting, each, each == self._corrections))
+            self._latest.submit(str(each), partial(_create_count_job, each, each == self._corrections))
 
     def _add_row(self, folder: Path, used: bool) -> None:
         is_corrections = folder == self._corrections
         row = DataSetRow(folder, self._icons, is_corrections)
-        row.wanted = used
+        row.is_ticked = used
         row.toggled.connect(self._on_toggled)
         row.removed.connect(partial(self._remove, folder))
         self._rows[folder] = row
         self._layout.insertWidget(0 if is_corrections else -1, row)
-        if folder in self._new:
+        if folder in self._unverified:
             row.hide()
         self.recount(folder)
 
     def _remove(self, folder: Path) -> None:
         row = self._rows.pop(folder, None)
-        self._new.discard(folder)
+        self._unverified.discard(folder)
         if row is not None:
             row.hide()
             row.deleteLater()
@@ -315,37 +317,37 @@ class DataSetList(QWidget):
         self.add([Path(name)])
 
     def _on_toggled(self, on: bool = False) -> None:
-        known = {str(folder): row.wanted for folder, row in self._rows.items() if folder not in self._new}
-        self._settings.keep(f"train/{self.objectName()}", known)
+        known = {str(folder): row.is_ticked for folder, row in self._rows.items() if folder not in self._unverified}
+        self._settings.set(f"train/{self.objectName()}", known)
         self.changed.emit()
 
-    def _on_counted(self, found: tuple[Path, Counts | Outside | Exception]) -> None:
+    def _on_counted(self, found: tuple[Path, DataSetCounts | OutsideFiles | Exception]) -> None:
         folder, counts = found
         row = self._rows.get(folder)
         if row is None:
             return
-        if isinstance(counts, Outside) and row.wanted:
-            self._confirm(folder, counts)
-        elif isinstance(counts, Counts):
+        if isinstance(counts, OutsideFiles) and row.is_ticked:
+            self._confirm_outside_files(folder, counts)
+        elif isinstance(counts, DataSetCounts):
             row.show_counts(counts)
             row.show()
-            if folder in self._new:
-                self._new.discard(folder)
-                self.added.emit(f"{folder.name}: {counts.words}.")
+            if folder in self._unverified:
+                self._unverified.discard(folder)
+                self.added.emit(f"{folder.name}: {counts.summary}.")
         else:
-            self._refuse(folder, counts.reason if isinstance(counts, Outside) else counts)
+            self._reject(folder, counts.reason if isinstance(counts, OutsideFiles) else counts)
             return
         self._on_toggled()
 
-    def _refuse(self, folder: Path, reason: Exception) -> None:
-        if folder in self._new:
+    def _reject(self, folder: Path, reason: Exception) -> None:
+        if folder in self._unverified:
             self._remove(folder)
             self.failed.emit(reason)
         elif folder in self._rows:
-            self._rows[folder].show_fault(str(reason))
+            self._rows[folder].show_error(str(reason))
             self._on_toggled()
 
-    def _confirm(self, folder: Path, outside: Outside) -> None:
+    def _confirm_outside_files(self, folder: Path, outside: OutsideFiles) -> None:
         """Ask whether files elsewhere may be used; the answer holds until napari is closed."""
         box = QMessageBox(QMessageBox.Icon.Warning, "Files outside the data set", outside.files, parent=self.window())
         box.setObjectName("outside_dialog")
@@ -356,26 +358,26 @@ class DataSetList(QWidget):
 
         def on_finished() -> None:
             if box.clickedButton() is use:
-                trust(folder)
+                trust_folder(folder)
                 self.recount(folder)
             else:
-                self._refuse(folder, outside.reason)
+                self._reject(folder, outside.reason)
 
         box.finished.connect(on_finished)
         box.finished.connect(box.deleteLater)
         box.open()
 
 
-def _counting(folder: Path, may_be_empty: bool) -> Work:
+def _create_count_job(folder: Path, may_be_empty: bool) -> JobFunction:
     """Make the work of a thread: the folder with its counts, or with what is wrong with it."""
 
-    def work(run: RunContext) -> tuple[Path, Counts | Outside | Exception]:
-        from napari_melanoma.data.dataset import OutsideFolder, files_outside
+    def work(run: RunContext) -> tuple[Path, DataSetCounts | OutsideFiles | Exception]:
+        from napari_melanoma.data.dataset import OutsideFolderError, describe_outside_files
 
         try:
-            return folder, count(folder, may_be_empty=may_be_empty)
-        except OutsideFolder as error:
-            return folder, Outside(error, files_outside(folder))
+            return folder, count_images(folder, may_be_empty=may_be_empty)
+        except OutsideFolderError as error:
+            return folder, OutsideFiles(error, describe_outside_files(folder))
         except MelanomaError as error:
             return folder, error
 
@@ -395,19 +397,24 @@ class DataPicker(QWidget):
     def __init__(self, settings: ReviewSettings, icons: ThemedIcons) -> None:
         super().__init__()
         self._settings = settings
-        self.learn = DataSetList("learn_from", "Data sets to learn from", settings, icons, settings.corrections)
-        self.base = DataSetList("base_data", "Data sets that keep it from forgetting", settings, icons)
-        self._hint = quiet(NO_BASE)
+        self.training_list = DataSetList("learn_from", "Data sets to learn from", settings, icons, settings.corrections)
+        self.base_list = DataSetList("base_data", "Data sets that keep it from forgetting", settings, icons)
+        self._hint = quiet_label(NO_BASE)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
         for title, name, part, tip in (
-            ("learn from", "add_data", self.learn, "Add a folder with dataset.csv; or drop one on the dock"),
-            ("keep from forgetting", "add_base", self.base, "Add data that the model was trained on before (optional)"),
+            ("learn from", "add_data", self.training_list, "Add a folder with dataset.csv; or drop one on the dock"),
+            (
+                "keep from forgetting",
+                "add_base",
+                self.base_list,
+                "Add data that the model was trained on before (optional)",
+            ),
         ):
-            add = tool(name, f"Add a data set to: {title}", tip)
+            add = tool_button(name, f"Add a data set to: {title}", tip)
             icons.add(add, "plus")
-            add.clicked.connect(part.ask)
+            add.clicked.connect(part.choose_folder)
             layout.addWidget(row(QLabel(title), add, stretch=0))
             layout.addWidget(part)
             part.changed.connect(self._on_changed)
@@ -421,42 +428,46 @@ class DataPicker(QWidget):
     @property
     def datasets(self) -> tuple[str, ...]:
         """Folders to learn from."""
-        return tuple(str(folder) for folder in self.learn.folders)
+        return tuple(str(folder) for folder in self.training_list.folders)
 
     @property
     def base_data(self) -> tuple[str, ...]:
         """Folders that keep it from forgetting."""
-        return tuple(str(folder) for folder in self.base.folders)
+        return tuple(str(folder) for folder in self.base_list.folders)
 
     @property
-    def unread(self) -> bool:
+    def has_uncounted(self) -> bool:
         """Whether nothing is known yet of a data set that shall be used."""
-        return self.learn.unread or self.base.unread
+        return self.training_list.has_uncounted or self.base_list.has_uncounted
 
     @property
     def kinds(self) -> frozenset[bool]:
         """Of what the data sets to learn from are: True for tiles of slides, False for photographs."""
-        return frozenset(bool(row.counts.tiles) for row in self.learn.rows if row.used and row.counts is not None)
+        return frozenset(
+            bool(row.counts.tiles) for row in self.training_list.rows if row.is_used and row.counts is not None
+        )
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to learn from on the list, ticked or not, as far as is known."""
-        return not any(row.counts is None or row.counts.images or not row.fixed for row in self.learn.rows)
+        return not any(
+            row.counts is None or row.counts.images or not row.is_corrections for row in self.training_list.rows
+        )
 
     @property
     def busy(self) -> bool:
         """Whether a data set is being counted."""
-        return self.learn.busy or self.base.busy
+        return self.training_list.busy or self.base_list.busy
 
-    def use(self, datasets: Sequence[str], base: Sequence[str]) -> None:
+    def select(self, datasets: Sequence[str], base: Sequence[str]) -> None:
         """Tick the data sets of a recipe and no others."""
-        self.learn.use_only([Path(name) for name in datasets])
-        self.base.use_only([Path(name) for name in base])
+        self.training_list.select_only([Path(name) for name in datasets])
+        self.base_list.select_only([Path(name) for name in base])
 
     def recount(self) -> None:
         """Count every data set again, for files have gone or changed."""
-        self.learn.recount()
-        self.base.recount()
+        self.training_list.recount()
+        self.base_list.recount()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802 - Qt's name
         """Accept folders."""
@@ -466,9 +477,9 @@ class DataPicker(QWidget):
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
         """Take folders: onto the list that they are dropped on."""
         paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
-        onto_base = self.base.geometry().top() - self.fontMetrics().height() * 2 < event.position().y()
+        onto_base = self.base_list.geometry().top() - self.fontMetrics().height() * 2 < event.position().y()
         event.acceptProposedAction()
-        (self.base if onto_base else self.learn).add(paths)
+        (self.base_list if onto_base else self.training_list).add(paths)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """Count the corrections again: another window may have added some."""
@@ -476,8 +487,8 @@ class DataPicker(QWidget):
         self._on_corrections()
 
     def _on_corrections(self, folder: object = None) -> None:
-        self.learn.follow_corrections(self._settings.corrections)
+        self.training_list.set_corrections_folder(self._settings.corrections)
 
     def _on_changed(self) -> None:
-        self._hint.setVisible(not self.base.rows)
+        self._hint.setVisible(not self.base_list.rows)
         self.changed.emit()

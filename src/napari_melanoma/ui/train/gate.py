@@ -12,11 +12,11 @@ from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QMessageBox, QPushB
 
 from napari_melanoma.models.bundle import SLIDE
 from napari_melanoma.ui.shared_state import models_changed
-from napari_melanoma.ui.train.samples import Thumbnail, Thumbnails
-from napari_melanoma.ui.widgets.charts import Change, Forest
-from napari_melanoma.ui.widgets.dialogs import answer, ask
-from napari_melanoma.ui.widgets.job import Latest
-from napari_melanoma.ui.widgets.look import ThemedIcons, named, quiet
+from napari_melanoma.ui.train.samples import ThumbnailGrid, ThumbnailItem
+from napari_melanoma.ui.widgets.charts import ForestPlot, MetricChange
+from napari_melanoma.ui.widgets.dialogs import create_question, exec_question
+from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from napari_melanoma.runs.runs import RunReport
 
 
-class Decider(QObject):
+class ModelDecision(QObject):
     """Does what the user decided about the model of a run."""
 
-    taken_over = Signal(object, object)
+    activated = Signal(object, object)
     discarded = Signal(object)
     failed = Signal(object)
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._latest = Latest(self)
+        self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
 
@@ -44,9 +44,9 @@ class Decider(QObject):
         """Whether a decision is being carried out."""
         return self._latest.busy
 
-    def take_over(self, run: Path) -> None:
+    def activate(self, run: Path) -> None:
         """Put the model of a run among the user's own; it is there once, however often this is asked for."""
-        self._latest.submit(str(run), lambda: partial(_take_over, run))
+        self._latest.submit(str(run), lambda: partial(_activate, run))
 
     def discard(self, run: Path) -> None:
         """Note that the model of a run is not wanted; its files stay."""
@@ -58,45 +58,49 @@ class Decider(QObject):
             self.discarded.emit(run)
         else:
             models_changed().changed.emit(bundle.name)
-            self.taken_over.emit(run, bundle)
+            self.activated.emit(run, bundle)
 
 
-def _take_over(path: Path, run: RunContext) -> tuple[Path, BundleInfo]:
-    from napari_melanoma.runs.gate import take_over
+def _activate(path: Path, run: RunContext) -> tuple[Path, BundleInfo]:
+    from napari_melanoma.runs.gate import activate_model
 
-    return path, take_over(path)
+    return path, activate_model(path)
 
 
 def _discard(path: Path, run: RunContext) -> tuple[Path, None]:
-    from napari_melanoma.runs.gate import discard
+    from napari_melanoma.runs.gate import discard_model
 
-    discard(path)
+    discard_model(path)
     return path, None
 
 
-MARKS = (("old", "#d648a0", "#d648a0"), ("new", "#ffdd00", "#b39700"), ("the mask to be found", "#5cdbf0", "#1897ad"))
-ASKING = {"take over": "Taking over ...", "discard": "Discarding ..."}
+CONTOUR_LEGEND = (
+    ("old", "#d648a0", "#d648a0"),
+    ("new", "#ffdd00", "#b39700"),
+    ("the mask to be found", "#5cdbf0", "#1897ad"),
+)
+PENDING_TEXT = {"take over": "Taking over ...", "discard": "Discarding ..."}
 
 
 class GateView(QWidget):
     """Shows what the comparison after a run found, and takes the user's choice."""
 
-    take_over = Signal(object)
-    discard = Signal(object)
-    open_image = Signal(str)
+    activate_requested = Signal(object)
+    discard_requested = Signal(object)
+    image_requested = Signal(str)
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         named(self, "gate", "New model against old").setToolTip("")
         self._icons = icons
         self._report: RunReport | None = None
-        self._asked = self._shown = ""
+        self._pending_choice = self._shown_comparison = ""
         self._title = named(QLabel(), "gate_title", "Which models")
         self._advice = named(QLabel(), "gate_advice", "Advice")
         self._reason = named(QLabel(), "gate_reason", "Reason of the advice")
-        self._counts = named(quiet(), "gate_counts", "What was compared")
-        self._done = named(QLabel(), "gate_done", "What was chosen")
-        for label in (self._title, self._advice, self._reason, self._counts, self._done):
+        self._counts = named(quiet_label(), "gate_counts", "What was compared")
+        self._choice_label = named(QLabel(), "gate_done", "What was chosen")
+        for label in (self._title, self._advice, self._reason, self._counts, self._choice_label):
             label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             label.setToolTip("")
@@ -105,21 +109,21 @@ class GateView(QWidget):
             font = label.font()
             font.setBold(True)
             label.setFont(font)
-        self._figures = _Figures()
-        self._forest = Forest(icons)
-        self._legend = quiet()
+        self._figures = _MetricTable()
+        self._forest = ForestPlot(icons)
+        self._legend = quiet_label()
         self._headings = {name: QLabel() for name in ("better", "worse")}
         self.images = {
-            "better": Thumbnails("gate_better", "Images that got better", icons),
-            "worse": Thumbnails("gate_worse", "Images that got worse", icons),
+            "better": ThumbnailGrid("gate_better", "Images that got better", icons),
+            "worse": ThumbnailGrid("gate_worse", "Images that got worse", icons),
         }
-        self.take = named(QPushButton("Take over"), "gate_take_over", "Take over")
-        self.drop = named(QPushButton("Discard"), "gate_discard", "Discard")
+        self.activate_button = named(QPushButton("Take over"), "gate_take_over", "Take over")
+        self.discard_button = named(QPushButton("Discard"), "gate_discard", "Discard")
         self._lay_out()
-        self.take.clicked.connect(self._on_take)
-        self.drop.clicked.connect(self._on_drop)
+        self.activate_button.clicked.connect(self._on_activate)
+        self.discard_button.clicked.connect(self._on_discard)
         for images in self.images.values():
-            images.opened.connect(self.open_image)
+            images.opened.connect(self.image_requested)
         icons.changed.connect(self._on_theme)
         self._on_theme()
         self.show_comparison(None)
@@ -134,28 +138,28 @@ class GateView(QWidget):
         before, self._report = self._report, report
         self.setVisible(report is not None and report.bundle is not None)
         if report is None or report.bundle is None:
-            self._asked = ""
+            self._pending_choice = ""
             return
         same = before is not None and before.path == report.path
-        if not same or report.adopted or report.discarded:
-            self._asked = ""
+        if not same or report.activated_as or report.discarded:
+            self._pending_choice = ""
         found = repr(report.comparison)  # a comparison with not-a-number in it is not equal to itself
-        if found != self._shown:
-            self._shown = found
-            self._show_found(report.comparison)
+        if found != self._shown_comparison:
+            self._shown_comparison = found
+            self._update_comparison(report.comparison)
         if report.comparison is None:
-            self._reason.setText(said_missing(report))
+            self._reason.setText(explain_missing_comparison(report))
         self._show_choice(report)
 
-    def choice_failed(self) -> None:
+    def reset_choice(self) -> None:
         """Let the user choose again, where a choice could not be carried out."""
-        self._asked = ""
+        self._pending_choice = ""
         if self._report is not None:
             self._show_choice(self._report)
 
-    def _show_found(self, found: Comparison | None) -> None:
+    def _update_comparison(self, found: Comparison | None) -> None:
         """Show all that was compared."""
-        for widget in (self._figures, self._forest, self._compared, self._counts):
+        for widget in (self._figures, self._forest, self._image_panel, self._counts):
             widget.setVisible(found is not None)
         if found is None:
             self._title.setText("New model")
@@ -163,78 +167,84 @@ class GateView(QWidget):
             return
         self._title.setText(f"{found.new.name} (new) against {found.old.name} (old)")
         self._figures.show_comparison(found)
-        self._counts.setText(said_counts(found))
+        self._counts.setText(format_image_counts(found))
         self._counts.setToolTip("\n".join(f"{name}: {error}" for name, error in found.failed))
         self._advice.setText(ADVICE[found.advice])
         self._reason.setText(found.reason)
-        self._forest.show_changes(changes_of(found))
+        self._forest.show_changes(list_changes(found))
         for name, changes in (("better", found.better), ("worse", found.worse)):
-            self._headings[name].setText(said_heading(name, len(changes)))
+            self._headings[name].setText(format_heading(name, len(changes)))
             self.images[name].show_items([_thumbnail(change) for change in changes])
-        self._compared.setVisible(found.task == "segmentation")  # classes have no contours to lay over each other
+        self._image_panel.setVisible(found.task == "segmentation")  # classes have no contours to lay over each other
         self._legend.setVisible(bool(found.better or found.worse))
 
     def _show_choice(self, report: RunReport) -> None:
         """Show what can be chosen, and what was."""
-        taken, waiting = report.adopted is not None, bool(self._asked)
+        taken, waiting = report.activated_as is not None, bool(self._pending_choice)
         for button, possible, does, why in (
-            (self.take, not taken, "Put the new model into the list of models; the old one stays there", "Taken over"),
             (
-                self.drop,
+                self.activate_button,
+                not taken,
+                "Put the new model into the list of models; the old one stays there",
+                "Taken over",
+            ),
+            (
+                self.discard_button,
                 not taken and not report.discarded,
                 "Do not use the new model; it stays in the run folder, and can be taken over later",
                 "It was taken over" if taken else "It was discarded",
             ),
         ):
             button.setEnabled(possible and not waiting)
-            button.setToolTip(ASKING[self._asked] if waiting else does if possible else why)
-        self._done.setText(ASKING[self._asked] if waiting else said_choice(report))
-        self._done.setVisible(bool(self._done.text()))
+            button.setToolTip(PENDING_TEXT[self._pending_choice] if waiting else does if possible else why)
+        self._choice_label.setText(PENDING_TEXT[self._pending_choice] if waiting else format_choice(report))
+        self._choice_label.setVisible(bool(self._choice_label.text()))
 
     def _choose(self, choice: str, signal: object) -> None:
-        if self._report is not None and not self._asked:
-            self._asked = choice
+        if self._report is not None and not self._pending_choice:
+            self._pending_choice = choice
             self._show_choice(self._report)
             signal.emit(self._report.path)  # type: ignore[attr-defined]
 
-    def _on_take(self) -> None:
-        if self._report is not None and not self._asked and self._may_take(self._report):
-            self._choose("take over", self.take_over)
+    def _on_activate(self) -> None:
+        if self._report is not None and not self._pending_choice and self._confirm_activation(self._report):
+            self._choose("take over", self.activate_requested)
 
-    def _may_take(self, report: RunReport) -> bool:
+    def _confirm_activation(self, report: RunReport) -> bool:
         """Ask first, where the model was discarded before or the advice is to keep the old one."""
-        from napari_melanoma.runs.gate import objection
+        from napari_melanoma.runs.gate import explain_objection
 
-        against = objection(report.comparison, discarded=report.discarded)
+        against = explain_objection(report.comparison, discarded=report.discarded)
         if not against:
             return True
-        box = ask(self, "take_over_anyway", "Use this model anyway?", against, "Train")
+        box = create_question(self, "take_over_anyway", "Use this model anyway?", against, "Train")
         use = box.addButton("Use it anyway", QMessageBox.ButtonRole.DestructiveRole)
         use.setObjectName("take_over_anyway_yes")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        return answer(box) is use
+        return exec_question(box) is use
 
-    def _on_drop(self) -> None:
-        self._choose("discard", self.discard)
+    def _on_discard(self) -> None:
+        self._choose("discard", self.discard_requested)
 
     def _on_theme(self) -> None:
         dark = self._icons.palette.dark
         marks = (
-            f"<span style='color: {on_dark if dark else on_light}'>━</span> {name}" for name, on_dark, on_light in MARKS
+            f"<span style='color: {on_dark if dark else on_light}'>━</span> {name}"
+            for name, on_dark, on_light in CONTOUR_LEGEND
         )
         self._legend.setText(" &nbsp; ".join(marks))
 
     def _lay_out(self) -> None:
-        self._compared = QWidget()
-        compared = _column(self._compared)
+        self._image_panel = QWidget()
+        compared = _column(self._image_panel)
         for name, images in self.images.items():
             compared.addWidget(self._headings[name])
             compared.addWidget(images)
         compared.addWidget(self._legend)
-        self._choice = QWidget()
-        choice = QHBoxLayout(self._choice)
+        self._button_row = QWidget()
+        choice = QHBoxLayout(self._button_row)
         choice.setContentsMargins(0, 0, 0, 0)
-        for button in (self.take, self.drop):  # equally wide: neither is the one to press
+        for button in (self.activate_button, self.discard_button):  # equally wide: neither is the one to press
             choice.addWidget(button, 1)
         layout = _column(self)
         for widget in (
@@ -244,14 +254,14 @@ class GateView(QWidget):
             self._advice,
             self._reason,
             self._forest,
-            self._compared,
-            self._choice,
-            self._done,
+            self._image_panel,
+            self._button_row,
+            self._choice_label,
         ):
             layout.addWidget(widget)
 
 
-class _Figures(QWidget):
+class _MetricTable(QWidget):
     """Old, new and difference of each metric, each with its interval below."""
 
     def __init__(self) -> None:
@@ -262,7 +272,7 @@ class _Figures(QWidget):
         grid.setHorizontalSpacing(4)
         grid.setVerticalSpacing(1)
         for column, title in enumerate(("", "old", "new", "difference")):
-            grid.addWidget(quiet(title), 0, column)
+            grid.addWidget(quiet_label(title), 0, column)
             grid.setColumnStretch(column, int(column > 0))
         self._values: dict[tuple[str, str], tuple[QLabel, QLabel]] = {}
         titles = [(metric, title) for metrics in METRICS.values() for metric, title in metrics.items()]
@@ -272,7 +282,7 @@ class _Figures(QWidget):
             grid.addWidget(name, 2 * number + 1, 0)
             self._rows[metric] = [name]
             for column, which in enumerate(("old", "new", "difference"), start=1):
-                value, interval = QLabel(), quiet()
+                value, interval = QLabel(), quiet_label()
                 value.setObjectName(f"gate_{which}_{metric}")
                 interval.setObjectName(f"gate_{which}_{metric}_interval")
                 interval.setStyleSheet(
@@ -296,13 +306,13 @@ class _Figures(QWidget):
             ):
                 value, interval = self._values[metric, which]
                 estimate = values.get(metric)
-                value.setText(said_mean(estimate, signed=which == "difference"))
-                interval.setText(said_ends(estimate))
+                value.setText(format_mean(estimate, signed=which == "difference"))
+                interval.setText(format_interval(estimate))
 
 
-def _thumbnail(change: ImageChange) -> Thumbnail:
+def _thumbnail(change: ImageChange) -> ThumbnailItem:
     tip = f"{change.image_id} ({change.domain}): Jaccard {change.old:.3f} → {change.new:.3f}"
-    return Thumbnail(f"{change.change:+.2f}", tip, change.image, change.thumbnail)
+    return ThumbnailItem(f"{change.change:+.2f}", tip, change.image, change.thumbnail)
 
 
 def _column(holder: QWidget) -> QVBoxLayout:
@@ -328,43 +338,45 @@ ADVICE = {
 }
 NO_ADVICE = "No advice: the models were not compared."
 ONE_IMAGE = "one image: no interval"
-NOT_KNOWN = "Whether the models were trained on some of these images was not checked by the version that compared them."
+OVERLAP_UNKNOWN = (
+    "Whether the models were trained on some of these images was not checked by the version that compared them."
+)
 NOT_COMPARED = (
     "The new model was not compared with the old one: the comparison was cancelled or failed, or no images were held "
     "out (the log states which). Whether it is better is not known. To compare them: napari-melanoma compare {run}"
 )
-ALONE = (
+EVALUATED_ALONE = (
     "The run started from no classifier, so there is none to compare with. How the new model does by itself on the "
     "images held out: {page}"
 )
 
 
-def said_counts(found: Comparison) -> str:
+def format_image_counts(found: Comparison) -> str:
     """Say what two models were compared on.
 
     Such as ``On 37 images of 22 patients or lesions; 95 % intervals.``, and which images were left out because a model
     was trained on them, or that none was.
     """
-    images = _images(found.images)
+    images = _count_images(found.images)
     patients = (
         f"{found.patients} patient{'' if found.patients == 1 else 's'} or lesion{'' if found.patients == 1 else 's'}"
     )
     failed = f" {len(found.failed)} more could not be compared." if found.failed else ""
     overlap = found.facts.get("training_overlap") or {}
-    seen = overlap.get("summary") or NOT_KNOWN
+    seen = overlap.get("summary") or OVERLAP_UNKNOWN
     return f"On {images} of {patients}; 95 % intervals.{failed} {seen}" if found.images else str(seen)
 
 
-def said_missing(report: RunReport) -> str:
+def explain_missing_comparison(report: RunReport) -> str:
     """Say why there is nothing to compare.
 
     Of a classifier that started from none, where it was judged by itself.
     """
     page = report.path / "evaluation" / "summary.html"
-    return ALONE.format(page=page) if page.is_file() else NOT_COMPARED.format(run=report.path)
+    return EVALUATED_ALONE.format(page=page) if page.is_file() else NOT_COMPARED.format(run=report.path)
 
 
-def said_heading(name: str, count: int) -> str:
+def format_heading(name: str, count: int) -> str:
     """Head a list of images that got better or worse.
 
     Such as ``Better: 5 images``.
@@ -376,21 +388,23 @@ def said_heading(name: str, count: int) -> str:
     )
 
 
-def said_choice(report: RunReport) -> str:
+def format_choice(report: RunReport) -> str:
     """Say what was chosen, where the model is, and how to go back.
 
     Empty where nothing was chosen.
     """
     old = "The old model" if report.comparison is None else report.comparison.old.name
-    if report.adopted is not None:
+    if report.activated_as is not None:
         dock = "Slide" if report.recipe is not None and SLIDE in report.recipe.modalities else "Lesion"
-        return f"Taken over as {report.adopted}: pick it as a model in the {dock} dock. {old} is still in the list."
+        return (
+            f"Taken over as {report.activated_as}: pick it as a model in the {dock} dock. {old} is still in the list."
+        )
     if report.discarded:
         return f"Discarded: no dock lists the new model. It is kept in {report.path.name}; Take over brings it back."
     return ""
 
 
-def changes_of(found: Comparison) -> list[Change]:
+def list_changes(found: Comparison) -> list[MetricChange]:
     """Give the differences in what decides: all images first, then each data set where there are several.
 
     In the order of the comparison.
@@ -398,11 +412,11 @@ def changes_of(found: Comparison) -> list[Change]:
     if found.decisive is None:
         return []
     old, new, change = found.decisive
-    rows = [Change(f"all {_images(found.images)}", old.mean, new.mean, change)]
+    rows = [MetricChange(f"all {_count_images(found.images)}", old.mean, new.mean, change)]
     if len(found.domains) > 1:
         rows += [
-            Change(
-                f"{domain.name}{' (base data)' if domain.base else ''}, {_images(domain.images)}",
+            MetricChange(
+                f"{domain.name}{' (base data)' if domain.base else ''}, {_count_images(domain.images)}",
                 domain.old[found.metric].mean,
                 domain.new[found.metric].mean,
                 domain.difference[found.metric],
@@ -413,7 +427,7 @@ def changes_of(found: Comparison) -> list[Change]:
     return rows
 
 
-def said_mean(estimate: Estimate | None, *, signed: bool) -> str:
+def format_mean(estimate: Estimate | None, *, signed: bool) -> str:
     """Say a mean.
 
     Such as ``0.863``; a dash where it is not known.
@@ -423,7 +437,7 @@ def said_mean(estimate: Estimate | None, *, signed: bool) -> str:
     return f"{estimate.mean:+.3f}" if signed else f"{estimate.mean:.3f}"
 
 
-def said_ends(estimate: Estimate | None) -> str:
+def format_interval(estimate: Estimate | None) -> str:
     """Say an interval.
 
     Such as ``0.821 to 0.886``; empty where there is none. One image says nothing of how others differ.
@@ -435,5 +449,5 @@ def said_ends(estimate: Estimate | None) -> str:
     return f"{estimate.low:.3f} to {estimate.high:.3f}"
 
 
-def _images(count: int) -> str:
+def _count_images(count: int) -> str:
     return f"{count} image{'' if count == 1 else 's'}"

@@ -13,12 +13,12 @@ from qtpy.QtGui import QFont, QWheelEvent
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_melanoma.ui.train.run_watch import Curve
-    from napari_melanoma.ui.widgets.look import Palette
+    from napari_melanoma.ui.train.run_watch import CurveStyle
+    from napari_melanoma.ui.widgets.style import Palette
 
 HEIGHT_PX, LEFT_PX, BOTTOM_PX = 128, 46, 32
-FEW = 2  # points of a line that is hardly one: drawn as points too
-MOST_TICKS = 8
+MARKERS_UP_TO = 2  # points of a line that is hardly one: drawn as points too
+MAX_TICKS = 8
 WHOLE = tuple(step * 10**power for power in range(6) for step in (1, 2, 5))  # epochs between two ticks
 NUDGE_PX = 5  # so far pyqtgraph puts the names of axes outside
 
@@ -31,7 +31,7 @@ class CurvePlot(pg.PlotWidget):
 
     pointed = Signal(float)
 
-    def __init__(self, label: str, curves: Sequence[Curve]) -> None:
+    def __init__(self, label: str, curves: Sequence[CurveStyle]) -> None:
         super().__init__()
         self._label = label
         self._curves = {curve.name: curve for curve in curves}
@@ -45,8 +45,8 @@ class CurvePlot(pg.PlotWidget):
             plot.getAxis(side).enableAutoSIPrefix(False)
         self._items = {name: plot.plot(connect="finite", antialias=True) for name in self._curves}
         self._best = pg.InfiniteLine(angle=90)
-        self._at = pg.InfiniteLine(angle=90)
-        for line in (self._best, self._at):
+        self._cursor = pg.InfiniteLine(angle=90)
+        for line in (self._best, self._cursor):
             line.setZValue(-10)
             line.hide()
             plot.addItem(line, ignoreBounds=True)
@@ -57,9 +57,9 @@ class CurvePlot(pg.PlotWidget):
 
     def set_values(self, name: str, epochs: Sequence[float], values: Sequence[float]) -> None:
         """Show other values of a curve."""
-        self._items[name].setData(_floats(epochs), _floats(values))
+        self._items[name].setData(_to_float_array(epochs), _to_float_array(values))
         if self._curves[name].symbol is None:
-            self._items[name].setSymbol("o" if len(values) <= FEW else None)
+            self._items[name].setSymbol("o" if len(values) <= MARKERS_UP_TO else None)
         if any(len(self.points(each)[0]) for each in self._items):
             self.getPlotItem().enableAutoRange(y=True)
         else:  # or it would keep the range of the run that was shown before
@@ -71,12 +71,12 @@ class CurvePlot(pg.PlotWidget):
         Of each point, float64 (point,).
         """
         epochs, values = self._items[name].getData()
-        return _floats(() if epochs is None else epochs), _floats(() if values is None else values)
+        return _to_float_array(() if epochs is None else epochs), _to_float_array(() if values is None else values)
 
     def set_epochs(self, epochs: float) -> None:
         """Set the range of the axis of epochs."""
         self.getPlotItem().setXRange(0, max(1.0, epochs), padding=0.02)
-        major = next(step for step in WHOLE if step * MOST_TICKS >= epochs or step == WHOLE[-1])
+        major = next(step for step in WHOLE if step * MAX_TICKS >= epochs or step == WHOLE[-1])
         self.getPlotItem().getAxis("bottom").setTickSpacing(levels=[(major, 0)])
 
     def set_best(self, epoch: float | None) -> None:
@@ -89,10 +89,10 @@ class CurvePlot(pg.PlotWidget):
         """The epoch that is marked."""
         return float(self._best.value()) if self._best.isVisible() else None
 
-    def point_at(self, epoch: float | None) -> None:
+    def show_cursor(self, epoch: float | None) -> None:
         """Draw a line at a place of the axis of epochs."""
-        self._at.setVisible(epoch is not None)
-        self._at.setValue(epoch or 0.0)
+        self._cursor.setVisible(epoch is not None)
+        self._cursor.setValue(epoch or 0.0)
 
     def set_palette(self, palette: Palette) -> None:
         """Take the colours of a theme."""
@@ -107,9 +107,9 @@ class CurvePlot(pg.PlotWidget):
             axis.setLabel(label, color=palette.faint, **{"font-size": "8pt"})
         self.getPlotItem().getAxis("bottom").setHeight(BOTTOM_PX)
         self._best.setPen(pg.mkPen(palette.text, width=1, style=Qt.PenStyle.DashLine))
-        self._at.setPen(pg.mkPen(palette.highlight, width=1))
+        self._cursor.setPen(pg.mkPen(palette.highlight, width=1))
         for name, curve in self._curves.items():
-            colour = curve.colour(palette)
+            colour = curve.color(palette)
             style = Qt.PenStyle.DashLine if curve.dashed else Qt.PenStyle.SolidLine
             self._items[name].setPen(pg.mkPen(colour, width=curve.width, style=style))
             if curve.symbol is not None:
@@ -139,5 +139,5 @@ class CurvePlot(pg.PlotWidget):
         self.pointed.emit(float(self.getPlotItem().vb.mapSceneToView(place).x()))
 
 
-def _floats(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+def _to_float_array(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(values, dtype=np.float64)

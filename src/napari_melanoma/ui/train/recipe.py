@@ -11,18 +11,18 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.training.recipe import TrainRecipe
-from napari_melanoma.ui.train.class_form import ClassForm
+from napari_melanoma.ui.train.classification_form import ClassificationForm
 from napari_melanoma.ui.widgets.config_form import ConfigForm
-from napari_melanoma.ui.widgets.editors import StillCombo
-from napari_melanoma.ui.widgets.look import ThemedIcons, named, quiet, row, section, tool
-from napari_melanoma.ui.widgets.settings import Settings
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, section, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.runs.shipped_recipes import ShippedRecipe
 
-IN_SIGHT = ("name", "epochs", "learning_rate")
+VISIBLE_FIELDS = ("name", "epochs", "learning_rate")
 # What has controls of its own.
-ELSEWHERE = ("task", "data.datasets", "data.base", "model.start", "model.take", "classification")
+EXCLUDED_FIELDS = ("task", "data.datasets", "data.base", "model.start", "model.take", "classification")
 
 
 class RecipeForm(QWidget):
@@ -30,108 +30,108 @@ class RecipeForm(QWidget):
 
     changed = Signal()
 
-    def __init__(self, settings: Settings, icons: ThemedIcons) -> None:
+    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
         super().__init__()
         self._settings = settings
         self._icons = icons
-        self._given: TrainRecipe | None = None
-        self._sight = ConfigForm(TrainRecipe, settings, icons, IN_SIGHT.__contains__)
-        self._sight.changed.connect(self._on_changed)
-        self._rest: ConfigForm | None = None
-        self.classes = ClassForm(settings, icons)
-        self.classes.changed.connect(self._on_changed)
+        self._recipe: TrainRecipe | None = None
+        self._visible_form = ConfigForm(TrainRecipe, settings, icons, VISIBLE_FIELDS.__contains__)
+        self._visible_form.changed.connect(self._on_changed)
+        self._advanced_form: ConfigForm | None = None
+        self.classification_form = ClassificationForm(settings, icons)
+        self.classification_form.changed.connect(self._on_changed)
         self._holder = QWidget()
         QVBoxLayout(self._holder).setContentsMargins(0, 0, 0, 0)
-        self._fold = section("Advanced", "advanced_section", self._holder, settings, False)
-        icons.fold(self._fold)
-        self._fold.toggled.connect(self._on_fold)
+        self._advanced_section = section("Advanced", "advanced_section", self._holder, settings, False)
+        icons.add_sections(self._advanced_section)
+        self._advanced_section.toggled.connect(self._on_section_toggled)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(7)
-        layout.addWidget(self._sight)
-        layout.addWidget(self.classes)
-        layout.addWidget(self._fold)
-        if self._fold.isExpanded():
-            self._build()
+        layout.addWidget(self._visible_form)
+        layout.addWidget(self.classification_form)
+        layout.addWidget(self._advanced_section)
+        if self._advanced_section.isExpanded():
+            self._create_advanced_form()
 
     @property
-    def given(self) -> TrainRecipe | None:
+    def original_recipe(self) -> TrainRecipe | None:
         """The recipe as it was given, without what the user changed."""
-        return self._given
+        return self._recipe
 
     @property
     def faults(self) -> list[str]:
         """What is wrong with what was typed, a sentence each."""
-        return [*(fault for part in self._parts for fault in part.faults), *self.classes.faults]
+        return [*(fault for part in self._forms for fault in part.faults), *self.classification_form.faults]
 
     def values(self) -> dict[str, Any]:
         """Give the values as they are shown, those that are not shown as they were given.
 
         Nested as the recipe is; empty while no recipe was given.
         """
-        values = {} if self._given is None else self._given.model_dump()
-        for part in self._parts:
-            values = merged(values, part.values())
-        chosen = self.classes.values()
-        return merged(values, {"classification": chosen}) if chosen else values
+        values = {} if self._recipe is None else self._recipe.model_dump()
+        for part in self._forms:
+            values = merge_values(values, part.values())
+        chosen = self.classification_form.values()
+        return merge_values(values, {"classification": chosen}) if chosen else values
 
-    def give(self, recipe: TrainRecipe) -> None:
+    def set_recipe(self, recipe: TrainRecipe) -> None:
         """Show a recipe in place of what is shown."""
-        self._given = recipe
-        for part in self._parts:
-            part.give(recipe)
-        self.classes.give(recipe.classification)
-        self._count()
+        self._recipe = recipe
+        for part in self._forms:
+            part.set_defaults(recipe)
+        self.classification_form.set_config(recipe.classification)
+        self._update_change_count()
 
-    def renew(self, recipe: TrainRecipe) -> None:
+    def update_recipe(self, recipe: TrainRecipe) -> None:
         """Show another variant of the recipe, but for what the user changed."""
-        self._given = recipe
-        for part in self._parts:
-            part.renew(recipe)
-        self.classes.renew(recipe.classification)
-        self._count()
+        self._recipe = recipe
+        for part in self._forms:
+            part.update_defaults(recipe)
+        self.classification_form.update_config(recipe.classification)
+        self._update_change_count()
 
     def set_values(self, recipe: TrainRecipe) -> None:
         """Show values as if the user had typed them."""
-        self._build()
-        for part in self._parts:
+        self._create_advanced_form()
+        for part in self._forms:
             part.set_values(recipe)
-        self.classes.give(recipe.classification)
-        self._count()
+        self.classification_form.set_config(recipe.classification)
+        self._update_change_count()
 
     @property
-    def _parts(self) -> list[ConfigForm]:
-        return [part for part in (self._sight, self._rest) if part is not None]
+    def _forms(self) -> list[ConfigForm]:
+        return [part for part in (self._visible_form, self._advanced_form) if part is not None]
 
-    def _on_fold(self, is_open: bool) -> None:
+    def _on_section_toggled(self, is_open: bool) -> None:
         if is_open:
-            self._build()
+            self._create_advanced_form()
 
-    def _build(self) -> None:
+    def _create_advanced_form(self) -> None:
         """Make the controls of the fold, which takes a moment that nobody should wait for who leaves it closed."""
-        if self._rest is None:
-            hidden = (*IN_SIGHT, *ELSEWHERE)
-            self._rest = ConfigForm(TrainRecipe, self._settings, self._icons, lambda key: key not in hidden)
-            self._rest.changed.connect(self._on_changed)
-            self._holder.layout().addWidget(self._rest)
-            if self._given is not None:
-                self._rest.give(self._given)
+        if self._advanced_form is None:
+            hidden = (*VISIBLE_FIELDS, *EXCLUDED_FIELDS)
+            self._advanced_form = ConfigForm(TrainRecipe, self._settings, self._icons, lambda key: key not in hidden)
+            self._advanced_form.changed.connect(self._on_changed)
+            self._holder.layout().addWidget(self._advanced_form)
+            if self._recipe is not None:
+                self._advanced_form.set_defaults(self._recipe)
 
     def _on_changed(self) -> None:
-        self._count()
+        self._update_change_count()
         self.changed.emit()
 
-    def _count(self) -> None:
-        changes = 0 if self._rest is None else self._rest.changes
-        self._fold.setText(f"Advanced  ({changes} changed)" if changes else "Advanced")
+    def _update_change_count(self) -> None:
+        changes = 0 if self._advanced_form is None else self._advanced_form.change_count
+        self._advanced_section.setText(f"Advanced  ({changes} changed)" if changes else "Advanced")
 
 
-def merged(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def merge_values(values: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
     """Put values over others, part by part; a network's own options are replaced as a whole."""
     both = dict(values)
-    for key, value in more.items():
+    for key, value in updates.items():
         inside = isinstance(value, Mapping) and isinstance(both.get(key), Mapping) and key != "options"
-        both[key] = merged(both[key], value) if inside else value
+        both[key] = merge_values(both[key], value) if inside else value
     return both
 
 
@@ -142,47 +142,49 @@ class RecipePicker(QWidget):
     """A combo box of recipes, with buttons that load one and save one."""
 
     changed = Signal()
-    saving = Signal(object)
+    save_requested = Signal(object)
     failed = Signal(object)
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
-        from napari_melanoma.runs.shipped_recipes import shipped_recipes
+        from napari_melanoma.runs.shipped_recipes import list_shipped_recipes
 
-        self._shipped = {recipe.name: recipe for recipe in shipped_recipes() if not recipe.is_of_whole_slides}
+        self._shipped = {recipe.name: recipe for recipe in list_shipped_recipes() if not recipe.is_of_whole_slides}
         self._loaded: dict[str, TrainRecipe] = {}
-        self.combo = named(StillCombo(), "recipe", "Recipe", "How the model learns")
+        self.combo = named(NoWheelComboBox(), "recipe", "Recipe", "How the model learns")
         for recipe in self._shipped.values():
             self.combo.addItem(recipe.title, recipe.name)
             self.combo.setItemData(self.combo.count() - 1, recipe.summary, Qt.ItemDataRole.ToolTipRole)
-        self._more = tool("more_recipe", "Load or save a recipe", "Load a recipe from a file, or save this one", "...")
-        self._more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self._more.setMenu(self._menu())
-        self.summary = named(quiet(), "recipe_summary", "What the recipe is for")
+        self._menu_button = tool_button(
+            "more_recipe", "Load or save a recipe", "Load a recipe from a file, or save this one", "..."
+        )
+        self._menu_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self._menu_button.setMenu(self._create_menu())
+        self.summary = named(quiet_label(), "recipe_summary", "What the recipe is for")
         self.summary.setToolTip("")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addWidget(row(self.combo, self._more, stretch=0))
+        layout.addWidget(row(self.combo, self._menu_button, stretch=0))
         self.combo.activated.connect(self._on_activated)
-        self._show()
+        self._update_summary()
 
     @property
-    def shipped(self) -> ShippedRecipe | None:
+    def shipped_recipe(self) -> ShippedRecipe | None:
         """The shipped recipe that is picked; None where it is the user's own."""
         return self._shipped.get(str(self.combo.currentData()))
 
     @property
-    def loaded(self) -> TrainRecipe | None:
+    def loaded_recipe(self) -> TrainRecipe | None:
         """The user's own recipe that is picked; None where it is a shipped one."""
         return self._loaded.get(str(self.combo.currentData()))
 
-    def pick(self, name: str) -> None:
+    def select(self, name: str) -> None:
         """Pick a shipped recipe; nobody is told."""
         index = self.combo.findData(name)
         if index >= 0:
             self.combo.setCurrentIndex(index)
-            self._show()
+            self._update_summary()
 
     def load(self, path: Path) -> None:
         """Load a recipe from a file and pick it."""
@@ -196,18 +198,18 @@ class RecipePicker(QWidget):
         if self.combo.findData(str(path)) < 0:
             shown = f"{path.parent.name}/{path.name}" if path.name == "config.toml" else path.name
             self.combo.addItem(shown, str(path))
-        self.pick(str(path))
+        self.select(str(path))
         self.changed.emit()
 
-    def _menu(self) -> QMenu:
+    def _create_menu(self) -> QMenu:
         menu = QMenu(self)
         for name, words, tip, slot in (
-            ("load_recipe", "Load a recipe ...", "A TOML file, such as config.toml of a run", self._ask_load),
+            ("load_recipe", "Load a recipe ...", "A TOML file, such as config.toml of a run", self._open_load_dialog),
             (
                 "save_recipe",
                 "Save this recipe ...",
                 "As a TOML file, which runs on the command line too",
-                self._ask_save,
+                self._open_save_dialog,
             ),
         ):
             action = menu.addAction(words)
@@ -217,19 +219,19 @@ class RecipePicker(QWidget):
         menu.setToolTipsVisible(True)
         return menu
 
-    def _ask_load(self) -> None:
-        dialog = self._dialog("Load a recipe", "load_recipe_dialog", QFileDialog.FileMode.ExistingFile)
+    def _open_load_dialog(self) -> None:
+        dialog = self._create_dialog("Load a recipe", "load_recipe_dialog", QFileDialog.FileMode.ExistingFile)
         dialog.fileSelected.connect(self._on_load)
         dialog.open()
 
-    def _ask_save(self) -> None:
-        dialog = self._dialog("Save the recipe", "save_recipe_dialog", QFileDialog.FileMode.AnyFile)
+    def _open_save_dialog(self) -> None:
+        dialog = self._create_dialog("Save the recipe", "save_recipe_dialog", QFileDialog.FileMode.AnyFile)
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.setDefaultSuffix("toml")
         dialog.fileSelected.connect(self._on_save)
         dialog.open()
 
-    def _dialog(self, title: str, name: str, mode: QFileDialog.FileMode) -> QFileDialog:
+    def _create_dialog(self, title: str, name: str, mode: QFileDialog.FileMode) -> QFileDialog:
         dialog = QFileDialog(self.window(), title, str(Path.home()))
         dialog.setObjectName(name)
         dialog.setFileMode(mode)
@@ -241,13 +243,13 @@ class RecipePicker(QWidget):
         self.load(Path(name))
 
     def _on_save(self, name: str) -> None:
-        self.saving.emit(Path(name))
+        self.save_requested.emit(Path(name))
 
     def _on_activated(self, index: int) -> None:
-        self._show()
+        self._update_summary()
         self.changed.emit()
 
-    def _show(self) -> None:
-        shipped, loaded = self.shipped, self.loaded
+    def _update_summary(self) -> None:
+        shipped, loaded = self.shipped_recipe, self.loaded_recipe
         self.combo.setToolTip(f"How the model learns: {self.combo.currentText()}")  # a narrow dock cuts it
         self.summary.setText(shipped.summary if shipped is not None else loaded.title if loaded is not None else "")

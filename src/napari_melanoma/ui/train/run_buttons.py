@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Protocol
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
-from napari_melanoma.ui.train.run_words import STOPPING
-from napari_melanoma.ui.widgets.look import named
+from napari_melanoma.ui.train.run_text import STOPPING
+from napari_melanoma.ui.widgets.style import named
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_melanoma.core.run_state import RunState
 
-ANSWERS = {
+PENDING_TEXT = {
     "pause": "pausing after this batch ...",
     "run": "going on ...",
     "cancel": STOPPING,
@@ -24,11 +24,11 @@ ANSWERS = {
 BUTTON_PX = 60
 NO_RUN = "No run is shown"
 ENDED = "The run has ended"
-NOT_BEGUN = "The run has not begun to learn"
+NOT_STARTED = "The run has not begun to learn"
 IS_ENDING = "The run is ending"
 
 
-class AnyRun(Protocol):
+class RunLike(Protocol):
     """What the buttons need to know of a run, of whatever kind."""
 
     @property
@@ -43,16 +43,16 @@ class AnyRun(Protocol):
 class RunButtons(QWidget):
     """Pause or Continue, Cancel, Resume, Detach; a second click on any of them does nothing more."""
 
-    wish = Signal(str)
-    resume_wanted = Signal()
+    command_requested = Signal(str)
+    resume_requested = Signal()
     detached = Signal()
 
-    def __init__(self, resumes: str = "after the last finished epoch") -> None:
+    def __init__(self, resume_point: str = "after the last finished epoch") -> None:
         super().__init__()
-        self._resumes = resumes
-        self._report: AnyRun | None = None
-        self._no_resume = ""
-        self._wished: str | None = None
+        self._resume_point = resume_point
+        self._report: RunLike | None = None
+        self._resume_obstacle = ""
+        self._pending_command: str | None = None
         self.pause = named(QPushButton("Pause"), "run_pause", "Pause")
         self.cancel = named(QPushButton("Cancel"), "run_cancel", "Cancel")
         self.resume = named(QPushButton("Resume"), "run_resume", "Resume")
@@ -67,78 +67,80 @@ class RunButtons(QWidget):
         self.cancel.clicked.connect(self._on_cancel)
         self.resume.clicked.connect(self._on_resume)
         self.detach.clicked.connect(self.detached)
-        self._enable()
+        self._update_buttons()
 
     @property
-    def answer(self) -> str:
+    def pending_text(self) -> str:
         """What is said of a wish until the run has followed it; empty where there is none."""
-        return ANSWERS.get(self._wished or "", "")
+        return PENDING_TEXT.get(self._pending_command or "", "")
 
-    def show_report(self, report: AnyRun | None, no_resume: str = "") -> None:
+    def show_report(self, report: RunLike | None, resume_obstacle: str = "") -> None:
         """Follow the state of a run; ``no_resume`` is why there is nothing to resume, empty where there is."""
-        self._no_resume = no_resume
+        self._resume_obstacle = resume_obstacle
         same = report is not None and self._report is not None and report.path == self._report.path
         self._report = report
-        if not same or (report is not None and self._fulfilled(report)):
-            self._wished = None
-        self._enable()
+        if not same or (report is not None and self._is_command_done(report)):
+            self._pending_command = None
+        self._update_buttons()
 
-    def forget(self) -> None:
+    def clear_pending(self) -> None:
         """Let go of a wish that nobody heard."""
-        self._wished = None
-        self._enable()
+        self._pending_command = None
+        self._update_buttons()
 
-    def _fulfilled(self, report: AnyRun) -> bool:
+    def _is_command_done(self, report: RunLike) -> bool:
         """Say whether the run has followed the wish, or no longer can."""
         state = str(report.state)
-        if self._wished == "pause":
+        if self._pending_command == "pause":
             return state == "paused" or not report.state.active
-        if self._wished == "run":
+        if self._pending_command == "run":
             return state != "paused"
-        if self._wished == "cancel":
+        if self._pending_command == "cancel":
             return state == "cancelling" or not report.state.active
         return report.state.active
 
-    def _enable(self) -> None:
+    def _update_buttons(self) -> None:
         state = "" if self._report is None else str(self._report.state)
         active = self._report is not None and self._report.state.active
         paused = state == "paused"
-        self.pause.setText("Continue" if paused or self._wished == "run" else "Pause")
+        self.pause.setText("Continue" if paused or self._pending_command == "run" else "Pause")
         why = NO_RUN if not state else ENDED if not active else IS_ENDING
         if state in ("queued", "starting"):
-            why = NOT_BEGUN
+            why = NOT_STARTED
         does = "Go on with the next batch" if paused else "Hold the run after this batch; it keeps its memory"
-        _set(self.pause, state in ("running", "paused") and self._wished is None, does, self.answer or why)
-        cancellable = active and state != "cancelling" and self._wished != "cancel"
+        _set_button(
+            self.pause, state in ("running", "paused") and self._pending_command is None, does, self.pending_text or why
+        )
+        cancellable = active and state != "cancelling" and self._pending_command != "cancel"
         does = "Leave the queue" if state == "queued" else "End after this batch; what is finished stays, and can go on"
-        _set(self.cancel, cancellable, does, STOPPING if active else why)
+        _set_button(self.cancel, cancellable, does, STOPPING if active else why)
         resumable = self._report is not None and self._report.state.resumable
         why = NO_RUN if not state else "Nothing is left to do" if state == "finished" else "The run is at work"
-        does = f"Go on {self._resumes}, as if nothing had happened"
-        able = resumable and self._wished is None and not self._no_resume
-        _set(self.resume, able, does, self.answer or self._no_resume or why)
+        does = f"Go on {self._resume_point}, as if nothing had happened"
+        able = resumable and self._pending_command is None and not self._resume_obstacle
+        _set_button(self.resume, able, does, self.pending_text or self._resume_obstacle or why)
         does = "Look away; the run goes on, and stays in the list of runs"
-        _set(self.detach, bool(state), does if active else "Put it away; it stays in the list of runs", NO_RUN)
+        _set_button(self.detach, bool(state), does if active else "Put it away; it stays in the list of runs", NO_RUN)
 
     def _on_pause(self) -> None:
         paused = self._report is not None and str(self._report.state) == "paused"
-        self._want("run" if paused else "pause")
+        self._request_command("run" if paused else "pause")
 
     def _on_cancel(self) -> None:
-        self._want("cancel")
+        self._request_command("cancel")
 
-    def _want(self, wish: str) -> None:
-        self._wished = wish
-        self._enable()
-        self.wish.emit(wish)
+    def _request_command(self, wish: str) -> None:
+        self._pending_command = wish
+        self._update_buttons()
+        self.command_requested.emit(wish)
 
     def _on_resume(self) -> None:
-        self._wished = "resume"
-        self._enable()
-        self.resume_wanted.emit()
+        self._pending_command = "resume"
+        self._update_buttons()
+        self.resume_requested.emit()
 
 
-def _set(button: QPushButton, enabled: bool, does: str, why_not: str) -> None:
+def _set_button(button: QPushButton, enabled: bool, does: str, why_not: str) -> None:
     """Enable a button and say what it does, or why it cannot."""
     button.setEnabled(enabled)
     button.setToolTip(does if enabled else why_not)

@@ -11,22 +11,22 @@ from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_melanoma.core.errors import SaveError
-from napari_melanoma.core.processes import request
-from napari_melanoma.ui.train.gate import Decider
-from napari_melanoma.ui.train.start import Starter
-from napari_melanoma.ui.widgets.dialogs import WindowGuard, answer, ask
-from napari_melanoma.ui.widgets.job import Latest
+from napari_melanoma.core.processes import send_command_or_stop
+from napari_melanoma.ui.train.gate import ModelDecision
+from napari_melanoma.ui.train.start import RunLauncher
+from napari_melanoma.ui.widgets.dialogs import WindowGuard, create_question, exec_question
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.core.run_folder import Wish
+    from napari_melanoma.core.run_folder import RunCommand
     from napari_melanoma.models.bundle import BundleInfo
     from napari_melanoma.runs.runs import RunReport
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.ui.train.controls import TrainControls
 
 
-class RunDesk(QObject):
+class RunController(QObject):
     """Takes what the user wants of runs, and shows what comes of it."""
 
     changed = Signal()
@@ -36,57 +36,57 @@ class RunDesk(QObject):
         super().__init__(controls)
         self._controls = controls
         self._attached = False
-        self._said = self._said_of_run = ""
+        self._start_message = self._decision_message = ""
         self._reports: list[RunReport] = []
-        self._starter = Starter(self)
-        self._decider = Decider(self)
-        self._tell = Latest(self)
-        self.guard = RunGuard(controls)
+        self._launcher = RunLauncher(self)
+        self._decision = ModelDecision(self)
+        self._command_sender = LatestJobQueue(self)
+        self.guard = RunCloseGuard(controls)
         self._connect_runs()
         self._connect_page()
-        QTimer.singleShot(0, controls.runs.refresh)
+        QTimer.singleShot(0, controls.run_list.refresh)
 
     def _connect_runs(self) -> None:
-        controls, starter = self._controls, self._starter
+        controls, starter = self._controls, self._launcher
         starter.changed.connect(self.changed)
         starter.started.connect(self._on_started)
-        starter.failed.connect(self._on_not_started)
+        starter.failed.connect(self._on_start_failed)
         starter.progressed.connect(partial(controls.status.progress, "starting"))
-        controls.notice.chosen.connect(self.look_at)
-        controls.runs.chosen.connect(self.look_at)
-        controls.runs.resume_wanted.connect(self.resume)
-        controls.runs.listed.connect(self._on_listed)
-        controls.runs.removed.connect(self._on_removed)
-        for source in (controls.runs, controls.page.run.watch, self.guard):
+        controls.run_notice.chosen.connect(self.show_run)
+        controls.run_list.chosen.connect(self.show_run)
+        controls.run_list.resume_requested.connect(self.resume)
+        controls.run_list.listed.connect(self._on_listed)
+        controls.run_list.removed.connect(self._on_removed)
+        for source in (controls.run_list, controls.run_page.run_view.watch, self.guard):
             source.failed.connect(self.failed)
 
     def _connect_page(self) -> None:
-        page, decider = self._controls.page, self._decider
-        page.left.connect(self.leave)
-        page.run.watch.changed.connect(self._on_report)
-        page.run.wish.connect(self._on_wish)
-        page.run.resume_wanted.connect(self.resume)
-        page.run.detached.connect(self._on_detached)
-        page.gate.take_over.connect(decider.take_over)
-        page.gate.discard.connect(decider.discard)
-        decider.taken_over.connect(self._on_taken_over)
+        page, decider = self._controls.run_page, self._decision
+        page.back_requested.connect(self.show_settings)
+        page.run_view.watch.changed.connect(self._on_report)
+        page.run_view.command_requested.connect(self._on_command_requested)
+        page.run_view.resume_requested.connect(self.resume)
+        page.run_view.detached.connect(self._on_detached)
+        page.gate_view.activate_requested.connect(decider.activate)
+        page.gate_view.discard_requested.connect(decider.discard)
+        decider.activated.connect(self._on_activated)
         decider.discarded.connect(self._on_discarded)
-        decider.failed.connect(self._on_not_decided)
-        self._tell.succeeded.connect(self._on_told)
-        self._tell.failed.connect(self._on_not_told)
+        decider.failed.connect(self._on_decision_failed)
+        self._command_sender.succeeded.connect(self._on_command_sent)
+        self._command_sender.failed.connect(self._on_command_failed)
 
     @property
     def busy(self) -> bool:
         """Whether anything is on its way; a run at work is not meant."""
-        return self.starting or self._decider.busy or self._tell.busy or self._controls.runs.busy
+        return self.starting or self._decision.busy or self._command_sender.busy or self._controls.run_list.busy
 
     @property
     def starting(self) -> bool:
         """Whether a run is being launched."""
-        return self._starter.busy
+        return self._launcher.busy
 
     @property
-    def at_work(self) -> list[RunReport]:
+    def active_runs(self) -> list[RunReport]:
         """The runs that are at work or wait, as they were listed last."""
         return [report for report in self._reports if report.state.active]
 
@@ -94,124 +94,124 @@ class RunDesk(QObject):
         """Launch a run; nothing happens while one is being launched."""
         if not self.starting:
             self._controls.status.begin("starting", "Starting ...")
-            self._starter.start(recipe)
+            self._launcher.start(recipe)
 
     def resume(self, run: Path) -> None:
         """Let a run that was stopped go on; nothing happens while one is being launched."""
         if not self.starting:
             self._controls.status.begin("starting", f"Starting {run.name} again ...")
-            self._starter.resume(run)
+            self._launcher.resume(run)
 
-    def look_at(self, run: Path) -> None:
+    def show_run(self, run: Path) -> None:
         """Show a run."""
-        if run != self._controls.page.path and self._said_of_run == self._controls.status.text:
-            self._controls.status.say("")
-        self._controls.page.set_run(run)
+        if run != self._controls.run_page.path and self._decision_message == self._controls.status.text:
+            self._controls.status.show_message("")
+        self._controls.run_page.set_run(run)
         self._controls.show_page(True)
-        self._controls.page.setFocus(Qt.FocusReason.OtherFocusReason)  # for Escape: the list that had it is hidden
+        self._controls.run_page.setFocus(Qt.FocusReason.OtherFocusReason)  # for Escape: the list that had it is hidden
 
-    def leave(self) -> None:
+    def show_settings(self) -> None:
         """Go back to the settings and the list of runs."""
         self._controls.show_page(False)
-        self._controls.runs.refresh()
+        self._controls.run_list.refresh()
         self.changed.emit()
 
     def _on_started(self, run: Path) -> None:
-        before = [report.name for report in self.at_work if report.path != run]
+        before = [report.name for report in self.active_runs if report.path != run]
         turn = f"waits for its turn behind {', '.join(before)}" if before else "goes on if you close napari"
-        self._said = f"{run.name} {turn}."
-        self._controls.status.end("starting", self._said)
-        self.look_at(run)
-        self._controls.runs.refresh()
+        self._start_message = f"{run.name} {turn}."
+        self._controls.status.end("starting", self._start_message)
+        self.show_run(run)
+        self._controls.run_list.refresh()
 
     def _on_report(self, report: RunReport) -> None:
         """Take back what was said at the start, once it is no longer so."""
-        if not report.state.active and self._said and self._controls.status.text == self._said:
-            self._controls.status.say("")
+        if not report.state.active and self._start_message and self._controls.status.text == self._start_message:
+            self._controls.status.show_message("")
 
-    def _on_not_started(self, error: Exception) -> None:
+    def _on_start_failed(self, error: Exception) -> None:
         self._controls.status.end("starting")
-        self._controls.page.run.wish_failed()
+        self._controls.run_page.run_view.clear_pending_command()
         self.failed.emit(error)
 
     def _on_listed(self, reports: list[RunReport]) -> None:
         self._reports = reports
-        self._controls.notice.show_runs(reports)
+        self._controls.run_notice.show_runs(reports)
         if not self._attached:
             self._attached = True
-            self._attach()
+            self._show_active_run()
         self.changed.emit()
 
-    def _attach(self) -> None:
+    def _show_active_run(self) -> None:
         """Show the run that is at work already when the dock is opened."""
-        if self.at_work and not self.starting:
-            working = [report for report in self.at_work if str(report.state) != "queued"]
-            self.look_at((working or self.at_work)[-1].path)
+        if self.active_runs and not self.starting:
+            working = [report for report in self.active_runs if str(report.state) != "queued"]
+            self.show_run((working or self.active_runs)[-1].path)
 
     def _on_removed(self, run: Path) -> None:
-        if run == self._controls.page.path:
-            self._controls.page.set_run(None)
-            self.leave()
-        self._controls.status.say(f"{run.name} is in the trash.")
+        if run == self._controls.run_page.path:
+            self._controls.run_page.set_run(None)
+            self.show_settings()
+        self._controls.status.show_message(f"{run.name} is in the trash.")
 
     def _on_detached(self) -> None:
-        run = self._controls.page.path
+        run = self._controls.run_page.path
         if run is not None:
-            self.guard.let_go(run)
-            self._controls.status.say(f"{run.name} is left to itself; it stays in the list of runs.")
-        self._controls.page.set_run(None)
-        self.leave()
+            self.guard.keep_in_background(run)
+            self._controls.status.show_message(f"{run.name} is left to itself; it stays in the list of runs.")
+        self._controls.run_page.set_run(None)
+        self.show_settings()
 
-    def _on_wish(self, wish: Wish) -> None:
-        run = self._controls.page.path
+    def _on_command_requested(self, wish: RunCommand) -> None:
+        run = self._controls.run_page.path
         if run is not None:
-            self._tell.submit(str(run), lambda: partial(_ask, run, wish))
+            self._command_sender.submit(str(run), lambda: partial(_send_command, run, wish))
 
-    def _on_told(self, told: object) -> None:
-        self._controls.page.run.watch.refresh()
+    def _on_command_sent(self, result: object) -> None:
+        self._controls.run_page.run_view.watch.refresh()
 
-    def _on_not_told(self, error: Exception) -> None:
-        self._controls.page.run.wish_failed()
+    def _on_command_failed(self, error: Exception) -> None:
+        self._controls.run_page.run_view.clear_pending_command()
         self.failed.emit(error)
 
-    def _on_taken_over(self, run: Path, bundle: BundleInfo) -> None:
-        self._after_decision(f"{bundle.name} is taken over: every dock has it in its list of models.")
+    def _on_activated(self, run: Path, bundle: BundleInfo) -> None:
+        self._show_decision(f"{bundle.name} is taken over: every dock has it in its list of models.")
 
     def _on_discarded(self, run: Path) -> None:
-        self._after_decision(f"The model of {run.name} is discarded. Its files stay, should you change your mind.")
+        self._show_decision(f"The model of {run.name} is discarded. Its files stay, should you change your mind.")
 
-    def _on_not_decided(self, error: Exception) -> None:
-        self._controls.page.gate.choice_failed()
+    def _on_decision_failed(self, error: Exception) -> None:
+        self._controls.run_page.gate_view.reset_choice()
         self.failed.emit(error)
 
-    def _after_decision(self, said: str) -> None:
-        self._said_of_run = said
-        self._controls.status.say(said)
-        self._controls.page.run.watch.refresh()
-        self._controls.runs.refresh()
+    def _show_decision(self, message: str) -> None:
+        self._decision_message = message
+        self._controls.status.show_message(message)
+        self._controls.run_page.run_view.watch.refresh()
+        self._controls.run_list.refresh()
 
 
-def _ask(path: Path, wish: Wish, run: RunContext) -> None:
+def _send_command(path: Path, wish: RunCommand, run: RunContext) -> None:
     """Tell a run what is wished of it."""
-    request(path, wish)
+    send_command_or_stop(path, wish)
 
 
-DETAILS = (
+CLOSE_DETAILS = (
     "A training is a process of its own: it can go on without napari, and is found here when you come back. "
     "Stopped, it can be resumed from its last finished epoch."
 )
 
 
-class RunGuard(WindowGuard):
+class RunCloseGuard(WindowGuard):
     """Watches the main window of a dock."""
 
     def __init__(self, dock: QWidget) -> None:
         super().__init__(dock)
-        self._let_go: set[Path] = set()
+        self._background_runs: set[Path] = set()
 
-    def let_go(self, run: Path) -> None:
+    def keep_in_background(self, run: Path) -> None:
         """Ask no more about a run: the user has said that it goes on."""
-        self._let_go.add(run)
+        self._background_runs.add(run)
 
     def may_close(self) -> bool:
         """Ask where a training is at work that the user has not let go.
@@ -220,24 +220,24 @@ class RunGuard(WindowGuard):
         """
         from napari_melanoma.runs.runs import list_runs
 
-        at_work = [report for report in list_runs() if report.state.active and report.path not in self._let_go]
-        return not at_work or self._ask(at_work)
+        at_work = [report for report in list_runs() if report.state.active and report.path not in self._background_runs]
+        return not at_work or self._confirm_close(at_work)
 
-    def _ask(self, at_work: Sequence[RunReport]) -> bool:
+    def _confirm_close(self, at_work: Sequence[RunReport]) -> bool:
         names = ", ".join(report.name for report in at_work)
         goes_on = "The training goes on" if len(at_work) == 1 else "The trainings go on"
-        box = ask(self._dock, "runs_at_work", f"{names}: not finished yet.", DETAILS, "Train")
+        box = create_question(self._dock, "runs_at_work", f"{names}: not finished yet.", CLOSE_DETAILS, "Train")
         go_on = box.addButton(f"{goes_on} without napari", QMessageBox.ButtonRole.AcceptRole)
         stop = box.addButton("Stop after this batch", QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(go_on)
         box.addButton(QMessageBox.StandardButton.Cancel)
-        pressed = answer(box)
+        pressed = exec_question(box)
         if pressed is stop:
-            return self._stopped(at_work)
+            return self._stop_runs(at_work)
         return pressed is go_on
 
-    def _stopped(self, at_work: Sequence[RunReport]) -> bool:
-        from napari_melanoma.core.processes import request as tell
+    def _stop_runs(self, at_work: Sequence[RunReport]) -> bool:
+        from napari_melanoma.core.processes import send_command_or_stop as tell
 
         try:
             for report in at_work:

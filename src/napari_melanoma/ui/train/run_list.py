@@ -34,26 +34,26 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.core.errors import RunError
-from napari_melanoma.ui.train.run_words import said_facts, said_short, said_state
-from napari_melanoma.ui.widgets.dialogs import ask
-from napari_melanoma.ui.widgets.job import Job
-from napari_melanoma.ui.widgets.look import ThemedIcons, named, quiet, row, tool
+from napari_melanoma.ui.train.run_text import describe_result, describe_state, describe_state_briefly
+from napari_melanoma.ui.widgets.dialogs import create_question
+from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.runs.runs import RunReport
 
 INTERVAL_MS = 2000
-PATIENCE = 10  # a list that took long to read is read again after ten times as long
+REFRESH_FACTOR = 10  # a list that took long to read is read again after ten times as long
 ROWS_SHOWN = 5
-NONE = "No run yet. What you start is listed here, also after napari was closed."
+NO_RUNS = "No run yet. What you start is listed here, also after napari was closed."
 
 
-class RunsList(QWidget):
+class RunList(QWidget):
     """Lists the runs of a folder, the newest first, and keeps itself up to date while it is seen."""
 
     chosen = Signal(object)
-    resume_wanted = Signal(object)
+    resume_requested = Signal(object)
     removed = Signal(object)
     listed = Signal(object)
     failed = Signal(object)
@@ -62,9 +62,9 @@ class RunsList(QWidget):
         super().__init__()
         named(self, "runs_list", "Runs").setToolTip("")
         self._folder = folder
-        self._reading: Job | None = None
-        self._removing: Job | None = None
-        self._again = False
+        self._reading: BackgroundJob | None = None
+        self._removing: BackgroundJob | None = None
+        self._refresh_pending = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.refresh)
@@ -74,27 +74,27 @@ class RunsList(QWidget):
         self.view.setMouseTracking(True)
         self.view.setUniformItemSizes(True)
         self.view.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
-        self._model = RunsModel(self.view)
+        self._model = RunListModel(self.view)
         self.view.setModel(self._model)
-        self.view.setItemDelegate(RunRows(icons, self.view))
-        self._empty = quiet(NONE)
-        self.look = named(QPushButton("Look"), "runs_look", "Look")
-        self.resume = named(QPushButton("Resume"), "runs_resume", "Resume")
-        self.remove = tool("runs_remove", "Remove the run")
-        icons.add(self.remove, "delete")
+        self.view.setItemDelegate(RunDelegate(icons, self.view))
+        self._empty = quiet_label(NO_RUNS)
+        self.show_button = named(QPushButton("Look"), "runs_look", "Look")
+        self.resume_button = named(QPushButton("Resume"), "runs_resume", "Resume")
+        self.remove_button = tool_button("runs_remove", "Remove the run")
+        icons.add(self.remove_button, "delete")
         icons.changed.connect(self.view.viewport().update)
-        self._buttons = row(self.look, self.resume, self.remove)
+        self._buttons = row(self.show_button, self.resume_button, self.remove_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         for widget in (self._empty, self.view, self._buttons):
             layout.addWidget(widget)
-        self.view.doubleClicked.connect(self._on_look)
+        self.view.doubleClicked.connect(self._on_show)
         self.view.selectionModel().selectionChanged.connect(self._on_selected)
-        self._model.dataChanged.connect(self._enable)
-        self.look.clicked.connect(self._on_look)
-        self.resume.clicked.connect(self._on_resume)
-        self.remove.clicked.connect(self._on_remove)
+        self._model.dataChanged.connect(self._update_buttons)
+        self.show_button.clicked.connect(self._on_show)
+        self.resume_button.clicked.connect(self._on_resume)
+        self.remove_button.clicked.connect(self._on_remove)
         self._show([])
 
     @property
@@ -125,11 +125,11 @@ class RunsList(QWidget):
     def refresh(self) -> None:
         """Read the list anew, in a thread."""
         if self._reading is not None:
-            self._again = True
+            self._refresh_pending = True
             return
-        self._again = False
+        self._refresh_pending = False
         self._timer.stop()
-        self._reading = Job(partial(_listed, self._folder))
+        self._reading = BackgroundJob(partial(_list_runs_timed, self._folder))
         self._reading.succeeded.connect(self._on_listed)
         self._reading.failed.connect(self.failed)
         self._reading.finished.connect(self._on_read)
@@ -148,31 +148,31 @@ class RunsList(QWidget):
     def _on_listed(self, found: tuple[list[RunReport], float]) -> None:
         reports, seconds = found
         self._show(reports)
-        self._timer.setInterval(max(INTERVAL_MS, round(1000 * PATIENCE * seconds)))
+        self._timer.setInterval(max(INTERVAL_MS, round(1000 * REFRESH_FACTOR * seconds)))
         self.listed.emit(reports)
 
     def _on_read(self) -> None:
         self._reading = None
-        if self._again:
+        if self._refresh_pending:
             self.refresh()
         elif self.isVisible():
             self._timer.start()
 
     def _show(self, reports: list[RunReport]) -> None:
         before = self.selected
-        self._model.show(reports)
+        self._model.set_reports(reports)
         self.select(None if before is None else before.path)
         self._empty.setVisible(not reports)
         self.view.setVisible(bool(reports))
         self._buttons.setVisible(bool(reports))
         if reports:
             self.view.setFixedHeight(min(ROWS_SHOWN, len(reports)) * self.view.sizeHintForRow(0) + 2)
-        self._enable()
+        self._update_buttons()
 
     def _on_selected(self, now: QItemSelection, before: QItemSelection) -> None:
-        self._enable()
+        self._update_buttons()
 
-    def _enable(self) -> None:
+    def _update_buttons(self) -> None:
         """Enable what can be done with the run that is selected, and say why not where it cannot."""
         report = self.selected
         none = "Choose a run first"
@@ -180,10 +180,10 @@ class RunsList(QWidget):
         resumable = report is not None and report.state.resumable
         finished = "It is at work" if live else "It has finished: nothing is left to do"
         for button, possible, does, why in (
-            (self.look, report is not None, "Show this run above (double click)", none),
-            (self.resume, resumable, "Go on after its last finished epoch", finished if report else none),
+            (self.show_button, report is not None, "Show this run above (double click)", none),
+            (self.resume_button, resumable, "Go on after its last finished epoch", finished if report else none),
             (
-                self.remove,
+                self.remove_button,
                 report is not None and not live and self._removing is None,
                 "Move the folder of this run to the trash",
                 "It is at work: cancel it first" if live else none,
@@ -192,47 +192,47 @@ class RunsList(QWidget):
             button.setEnabled(possible)
             button.setToolTip(does if possible else why)
 
-    def _on_look(self, index: QModelIndex | None = None) -> None:
+    def _on_show(self, index: QModelIndex | None = None) -> None:
         if self.selected is not None:
             self.chosen.emit(self.selected.path)
 
     def _on_resume(self) -> None:
         if self.selected is not None and self.selected.state.resumable:
-            self.resume_wanted.emit(self.selected.path)
+            self.resume_requested.emit(self.selected.path)
 
     def _on_remove(self) -> None:
         report = self.selected
         if report is None:
             return
         details = f"Its checkpoints, curves and log go to the trash: {report.path}"
-        if report.adopted is not None:
-            details += f"\nThe model {report.adopted} that was taken over stays."
+        if report.activated_as is not None:
+            details += f"\nThe model {report.activated_as} that was taken over stays."
         elif report.bundle is not None:
             details += "\nIts model goes too; it was not taken over."
-        box = ask(self, "remove_run", f"Remove the run '{report.name}'?", details)
+        box = create_question(self, "remove_run", f"Remove the run '{report.name}'?", details)
         box.setWindowTitle("Runs")
         box.addButton("Remove", QMessageBox.ButtonRole.DestructiveRole).setObjectName("remove")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        box.buttonClicked.connect(partial(self._on_answer, report.path))
+        box.buttonClicked.connect(partial(self._on_remove_confirmed, report.path))
         box.finished.connect(box.deleteLater)
         box.open()
 
-    def _on_answer(self, path: Path, button: QAbstractButton) -> None:
+    def _on_remove_confirmed(self, path: Path, button: QAbstractButton) -> None:
         if button.objectName() != "remove" or self._removing is not None:
             return
-        self._removing = Job(partial(_remove, path))
+        self._removing = BackgroundJob(partial(_remove, path))
         self._removing.succeeded.connect(self.removed)
         self._removing.failed.connect(self.failed)
         self._removing.finished.connect(self._on_removed)
         self._removing.start()
-        self._enable()
+        self._update_buttons()
 
     def _on_removed(self) -> None:
         self._removing = None
         self.refresh()
 
 
-def _listed(folder: Path | None, run: RunContext) -> tuple[list[RunReport], float]:
+def _list_runs_timed(folder: Path | None, run: RunContext) -> tuple[list[RunReport], float]:
     """Read the list, and say how long that took."""
     from napari_melanoma.runs.runs import list_runs
 
@@ -242,9 +242,9 @@ def _listed(folder: Path | None, run: RunContext) -> tuple[list[RunReport], floa
 
 def _remove(path: Path, run: RunContext) -> Path:
     """Move a run folder to the trash, unless its process is at work, which it may be since the question was asked."""
-    from napari_melanoma.core.processes import let_end
+    from napari_melanoma.core.processes import wait_until_ended
 
-    if not let_end(path):
+    if not wait_until_ended(path):
         raise RunError(f"{path.name} is at work. Cancel it first, then remove it.")
     if path.exists() and not QFile(str(path)).moveToTrash():
         raise RunError(f"{path.name} could not be moved to the trash. Remove the folder yourself: {path}")
@@ -253,18 +253,18 @@ def _remove(path: Path, run: RunContext) -> Path:
 
 AnyIndex = QModelIndex | QPersistentModelIndex
 MARGIN, GAP = 5, 8
-MARKS = {"running": "●", "starting": "●", "cancelling": "●", "paused": "‖", "queued": "…", "finished": "✓"}
+STATE_MARKS = {"running": "●", "starting": "●", "cancelling": "●", "paused": "‖", "queued": "…", "finished": "✓"}
 ENDED_MARK = "✕"
 
 
-class RunsModel(QAbstractListModel):
+class RunListModel(QAbstractListModel):
     """The reports of all runs, the newest first; rows that stay keep their selection."""
 
     def __init__(self, parent: QListView) -> None:
         super().__init__(parent)
         self.reports: list[RunReport] = []
 
-    def show(self, reports: list[RunReport]) -> None:
+    def set_reports(self, reports: list[RunReport]) -> None:
         """Show other reports."""
         if [report.path for report in reports] != [report.path for report in self.reports]:
             self.beginResetModel()
@@ -293,13 +293,13 @@ class RunsModel(QAbstractListModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return report.name
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            return f"{report.name}, {said_state(report)}, {said_facts(report)}"
+            return f"{report.name}, {describe_state(report)}, {describe_result(report)}"
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{said_state(report)}\n{report.message}\n{report.path}"
+            return f"{describe_state(report)}\n{report.message}\n{report.path}"
         return None
 
 
-class RunRows(QStyledItemDelegate):
+class RunDelegate(QStyledItemDelegate):
     """Draws a run: name and state in the first line, figures in the second."""
 
     def __init__(self, icons: ThemedIcons, view: QListView) -> None:
@@ -313,7 +313,7 @@ class RunRows(QStyledItemDelegate):
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: AnyIndex) -> None:
         """Draw the two lines."""
         model = index.model()
-        if not isinstance(model, RunsModel):
+        if not isinstance(model, RunListModel):
             return
         report, colours = model.reports[index.row()], self._icons.palette
         painter.save()
@@ -326,21 +326,21 @@ class RunRows(QStyledItemDelegate):
         half = place.height() // 2
         upper, lower = place.adjusted(0, 0, 0, -half), place.adjusted(0, half, 0, 0)
         painter.setPen(QColor(colours.text))
-        state = f"{said_short(report)} {MARKS.get(str(report.state), ENDED_MARK)}"
+        state = f"{describe_state_briefly(report)} {STATE_MARKS.get(str(report.state), ENDED_MARK)}"
         painter.setFont(option.font)
         painter.drawText(upper, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, state)
         bold = QFont(option.font)
         bold.setBold(True)
         painter.setFont(bold)
         left = upper.adjusted(0, 0, -option.fontMetrics.horizontalAdvance(state) - GAP, 0)
-        _line(painter, left, report.name)
+        _draw_line(painter, left, report.name)
         painter.setFont(option.font)
         painter.setPen(QColor(colours.text if selected else colours.faint))
-        _line(painter, lower, said_facts(report))
+        _draw_line(painter, lower, describe_result(report))
         painter.restore()
 
 
-def _line(painter: QPainter, place: QRect, text: str) -> None:
+def _draw_line(painter: QPainter, place: QRect, text: str) -> None:
     """Draw one line, cut with three dots where it does not fit."""
     fitting = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, place.width())
     painter.drawText(place, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, fitting)

@@ -10,17 +10,23 @@ from qtpy.QtCore import Qt, QUrl, Signal
 from qtpy.QtGui import QDesktopServices, QFontDatabase, QGuiApplication, QHideEvent, QShowEvent
 from qtpy.QtWidgets import QFrame, QLabel, QPlainTextEdit, QProgressBar, QToolButton, QVBoxLayout, QWidget
 
-from napari_melanoma.ui.train.curves import Curves
+from napari_melanoma.ui.train.curves import TrainingCurves
 from napari_melanoma.ui.train.gate import GateView
 from napari_melanoma.ui.train.run_buttons import RunButtons
-from napari_melanoma.ui.train.run_watch import RunWatch, Sight
-from napari_melanoma.ui.train.run_words import Seen, said_doing, said_more, said_state, share_done
+from napari_melanoma.ui.train.run_text import (
+    RunActivity,
+    completed_fraction,
+    describe_activity,
+    describe_details,
+    describe_state,
+)
+from napari_melanoma.ui.train.run_watch import RunSnapshot, RunWatcher
 from napari_melanoma.ui.train.samples import SamplesView
-from napari_melanoma.ui.widgets.look import ThemedIcons, named, quiet, row, section, tool
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, section, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.runs.runs import RunReport
-    from napari_melanoma.ui.widgets.settings import Settings
+    from napari_melanoma.ui.widgets.settings import DockSettings
 
 NO_RUN_SHOWN = "No run is shown. Start one, or choose one from the list of runs."
 
@@ -28,39 +34,39 @@ NO_RUN_SHOWN = "No run is shown. Start one, or choose one from the list of runs.
 class RunView(QWidget):
     """Follows one run folder while it is seen; starts and stops nothing itself."""
 
-    wish = Signal(str)
-    resume_wanted = Signal(object)
+    command_requested = Signal(str)
+    resume_requested = Signal(object)
     detached = Signal()
 
-    def __init__(self, icons: ThemedIcons, settings: Settings) -> None:
+    def __init__(self, icons: ThemedIcons, settings: DockSettings) -> None:
         super().__init__()
         named(self, "run_view", "Run").setToolTip("")
-        self.watch = RunWatch(self)
+        self.watch = RunWatcher(self)
         self.report: RunReport | None = None
-        self._seen = Seen()
+        self._activity = RunActivity()
         self._name = named(QLabel(), "run_name", "Name of the run")
         self._state = named(QLabel(), "run_state", "State of the run")
-        self._more = named(quiet(), "run_more", "More about the run")
-        for label in (self._name, self._state, self._more):
+        self._details = named(quiet_label(), "run_more", "More about the run")
+        for label in (self._name, self._state, self._details):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             label.setWordWrap(True)
             label.setToolTip("")
         self._bar = named(QProgressBar(), "run_progress", "Progress of the run")
         self._bar.setTextVisible(False)
         self._bar.setFixedHeight(8)
-        self._folder = tool("run_folder", "Open the run folder", "Open the folder of this run")
+        self._folder = tool_button("run_folder", "Open the run folder", "Open the folder of this run")
         icons.add(self._folder, "pop_out")
         self.buttons = RunButtons()
         self._notices = RunNotices(settings)
-        self.curves = Curves(icons)
+        self.curves = TrainingCurves(icons)
         self.samples = SamplesView(icons)
         self.log = LogView(icons)
         self._lay_out(icons, settings)
         self._folder.clicked.connect(self._on_folder)
-        self.buttons.wish.connect(self._on_wish)
-        self.buttons.resume_wanted.connect(self._on_resume)
+        self.buttons.command_requested.connect(self._on_command_requested)
+        self.buttons.resume_requested.connect(self._on_resume)
         self.buttons.detached.connect(self.detached)
-        self.watch.seen.connect(self._on_seen)
+        self.watch.snapshot_taken.connect(self._on_snapshot)
         self.set_run(None)
 
     @property
@@ -80,10 +86,10 @@ class RunView(QWidget):
         self._notices.clear()
         if other:
             self.report = None
-            self._seen = Seen()
+            self._activity = RunActivity()
             self._name.setText("" if path is None else path.name)
             self._state.setText("")
-            self._more.setText(NO_RUN_SHOWN if path is None else "Reading ...")
+            self._details.setText(NO_RUN_SHOWN if path is None else "Reading ...")
             self._bar.setRange(0, 1000)
             self._bar.setValue(0)
             self.buttons.show_report(None)
@@ -91,11 +97,11 @@ class RunView(QWidget):
         self._page.setVisible(path is not None)
         self.watch.set_run(path)
 
-    def wish_failed(self) -> None:
+    def clear_pending_command(self) -> None:
         """Take back the word that a wish was heard, where it could not be told to the run."""
-        self.buttons.forget()
+        self.buttons.clear_pending()
         self.watch.expecting = False
-        self._show_words()
+        self._update_text()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
         """Look at the run while somebody looks at this."""
@@ -107,53 +113,59 @@ class RunView(QWidget):
         super().hideEvent(event)
         self.watch.set_active(False)
 
-    def _on_seen(self, sight: Sight) -> None:
-        report = self.report = sight.report
-        self._seen = self._seen.after(sight.events, sight.worked)
-        self._name.setText(_title(report))
+    def _on_snapshot(self, snapshot: RunSnapshot) -> None:
+        report = self.report = snapshot.report
+        self._activity = self._activity.updated(snapshot.events, snapshot.active_seconds)
+        self._name.setText(_format_title(report))
         self.buttons.show_report(report)
-        self.watch.expecting = bool(self.buttons.answer)
-        self._show_words()
-        self.curves.show_run(sight.losses, report.metrics, report.epochs)
-        self.samples.show_samples(sight.path, sight.epochs)
-        self.log.add(sight.log)
-        for event in sight.events:
+        self.watch.expecting = bool(self.buttons.pending_text)
+        self._update_text()
+        self.curves.show_run(snapshot.losses, report.metrics, report.epochs)
+        self.samples.show_samples(snapshot.path, snapshot.epochs)
+        self.log.add(snapshot.log)
+        for event in snapshot.events:
             if event["kind"] == "notice":
                 self._notices.add(str(event.get("message", "")))
             elif event["kind"] == "samples":
                 self.samples.refresh()
 
-    def _show_words(self) -> None:
+    def _update_text(self) -> None:
         """Say where the run stands, and at once what was just wished for."""
         if self.report is None:
             return
-        state = self.buttons.answer or said_doing(self.report, self._seen) or said_state(self.report, self._seen)
+        state = (
+            self.buttons.pending_text
+            or describe_activity(self.report, self._activity)
+            or describe_state(self.report, self._activity)
+        )
         self._state.setText(f"{state[:1].upper()}{state[1:]}")
-        self._more.setText(said_more(self.report, self._seen))
-        share = share_done(self.report)
-        unknown = share is None or (share == 0 and bool(said_doing(self.report, self._seen)))
+        self._details.setText(describe_details(self.report, self._activity))
+        share = completed_fraction(self.report)
+        unknown = share is None or (share == 0 and bool(describe_activity(self.report, self._activity)))
         self._bar.setRange(0, 0 if unknown and self.report.state.active else 1000)
         self._bar.setValue(round(1000 * (share or 0)))
 
-    def _on_wish(self, wish: str) -> None:
-        self._show_words()
-        self.wish.emit(wish)
+    def _on_command_requested(self, wish: str) -> None:
+        self._update_text()
+        self.command_requested.emit(wish)
         self.watch.refresh()
 
     def _on_resume(self) -> None:
-        self._show_words()
+        self._update_text()
         if self.path is not None:
             self.watch.expecting = True
-            self.resume_wanted.emit(self.path)
+            self.resume_requested.emit(self.path)
             self.watch.refresh()
 
     def _on_folder(self) -> None:
         if self.path is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.path)))
 
-    def _lay_out(self, icons: ThemedIcons, settings: Settings) -> None:
-        self._more.setMinimumHeight(2 * self._more.fontMetrics().lineSpacing() + 4)  # so that the buttons stay in place
-        self._more.setAlignment(Qt.AlignmentFlag.AlignTop)
+    def _lay_out(self, icons: ThemedIcons, settings: DockSettings) -> None:
+        self._details.setMinimumHeight(
+            2 * self._details.fontMetrics().lineSpacing() + 4
+        )  # so that the buttons stay in place
+        self._details.setAlignment(Qt.AlignmentFlag.AlignTop)
         font = self._state.font()
         font.setBold(True)
         self._state.setFont(font)
@@ -161,7 +173,7 @@ class RunView(QWidget):
             section("Samples", "samples_section", self.samples, settings, True),
             section("Log", "log_section", self.log, settings, False),
         )
-        icons.fold(*sections)
+        icons.add_sections(*sections)
         self._page = QWidget()
         page = QVBoxLayout(self._page)
         page.setContentsMargins(0, 0, 0, 0)
@@ -173,12 +185,12 @@ class RunView(QWidget):
         layout.setSpacing(3)
         layout.addWidget(row(self._name, self._folder, stretch=0))
         layout.addWidget(self._state)
-        layout.addWidget(self._more)
+        layout.addWidget(self._details)
         layout.addWidget(self._page)
         layout.addStretch(1)
 
 
-def _title(report: RunReport) -> str:
+def _format_title(report: RunReport) -> str:
     """Name the run, and what comes out of it."""
     return report.name if report.recipe is None else f"{report.name} · {report.recipe.title}"
 
@@ -186,44 +198,44 @@ def _title(report: RunReport) -> str:
 class RunPage(QWidget):
     """A run, live or of another day."""
 
-    left = Signal()
+    back_requested = Signal()
 
-    def __init__(self, icons: ThemedIcons, settings: Settings) -> None:
+    def __init__(self, icons: ThemedIcons, settings: DockSettings) -> None:
         super().__init__()
-        self.back = tool(
+        self.back_button = tool_button(
             "back", "Back", "Back to the settings and the list of runs; a run goes on (Escape)", "All runs"
         )
-        icons.add(self.back, "left_arrow")
-        self.run = RunView(icons, settings)
-        self.gate = GateView(icons)
+        icons.add(self.back_button, "left_arrow")
+        self.run_view = RunView(icons, settings)
+        self.gate_view = GateView(icons)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(7)
-        layout.addWidget(self.back, 0, Qt.AlignmentFlag.AlignLeft)
-        layout.addWidget(self.gate)
-        layout.addWidget(self.run)
+        layout.addWidget(self.back_button, 0, Qt.AlignmentFlag.AlignLeft)
+        layout.addWidget(self.gate_view)
+        layout.addWidget(self.run_view)
         layout.addStretch(1)
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-        self.back.clicked.connect(self.left)
-        self.run.watch.changed.connect(self._on_report)
+        self.back_button.clicked.connect(self.back_requested)
+        self.run_view.watch.changed.connect(self._on_report)
 
     @property
     def path(self) -> Path | None:
         """The run that is shown."""
-        return self.run.path
+        return self.run_view.path
 
     def set_run(self, path: Path | None) -> None:
         """Show a run."""
         if path != self.path:
-            self.gate.show_comparison(None)
-            self.gate.hide()
-        self.run.set_run(path)
+            self.gate_view.show_comparison(None)
+            self.gate_view.hide()
+        self.run_view.set_run(path)
 
     def _on_report(self, report: RunReport) -> None:
         """Show the gate of a run that has one."""
         has_gate = str(report.state) == "finished" and report.bundle is not None
-        self.gate.show_comparison(report if has_gate else None)
-        self.gate.setVisible(has_gate)
+        self.gate_view.show_comparison(report if has_gate else None)
+        self.gate_view.setVisible(has_gate)
 
 
 SECTION = "run_notices"
@@ -232,54 +244,54 @@ SECTION = "run_notices"
 class RunNotices(QFrame):
     """Shows the notices of a run; the newest always, the earlier ones unless they are folded away."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: DockSettings) -> None:
         super().__init__()
         named(self, "notice", "Notices of the run").setToolTip("")
         self._settings = settings
-        self._said: list[str] = []
-        self._open = settings.is_open(SECTION, True)
-        self._newest = named(quiet(), "run_notice", "Newest notice of the run")
-        self._earlier = named(quiet(), "run_notices_earlier", "Earlier notices of the run")
+        self._messages: list[str] = []
+        self._open = settings.is_section_open(SECTION, True)
+        self._newest = named(quiet_label(), "run_notice", "Newest notice of the run")
+        self._earlier = named(quiet_label(), "run_notices_earlier", "Earlier notices of the run")
         for label in (self._newest, self._earlier):
             label.setToolTip("")
-        self._fold: QToolButton = tool("run_notices_fold", "Show or hide the earlier notices", text=" ")
-        self._fold.clicked.connect(self._on_fold)
+        self._toggle_button: QToolButton = tool_button("run_notices_fold", "Show or hide the earlier notices", text=" ")
+        self._toggle_button.clicked.connect(self._on_toggled)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 4, 4)
-        for widget in (self._newest, self._fold, self._earlier):
+        for widget in (self._newest, self._toggle_button, self._earlier):
             layout.addWidget(widget)
-        self._show()
+        self._update_text()
 
-    def add(self, words: str) -> None:
+    def add(self, text: str) -> None:
         """Take a notice; one that was said before is the newest again."""
-        first = words.split(" ")[0]
+        first = text.split(" ")[0]
         is_name = any(letter.isdigit() or letter == "_" for letter in first)  # such as batch_size
-        said = words if is_name else f"{words[:1].upper()}{words[1:]}"
+        said = text if is_name else f"{text[:1].upper()}{text[1:]}"
         if said:
-            self._said = [said, *(other for other in self._said if other != said)]
-            self._show()
+            self._messages = [said, *(other for other in self._messages if other != said)]
+            self._update_text()
 
     def clear(self) -> None:
         """Forget all of them: another run is shown, or the same one from its beginning."""
-        self._said = []
-        self._show()
+        self._messages = []
+        self._update_text()
 
-    def _on_fold(self) -> None:
+    def _on_toggled(self) -> None:
         self._open = not self._open
-        self._settings.set_open(SECTION, self._open)
-        self._show()
+        self._settings.set_section_open(SECTION, self._open)
+        self._update_text()
 
-    def _show(self) -> None:
-        newest, earlier = self._said[:1], self._said[1:]
+    def _update_text(self) -> None:
+        newest, earlier = self._messages[:1], self._messages[1:]
         self._newest.setText("".join(newest))
         self._earlier.setText("\n".join(f"• {said}" for said in earlier))
         self._earlier.setVisible(self._open and bool(earlier))
-        self._fold.setText(f"Hide {len(earlier)} earlier" if self._open else f"Show {len(earlier)} earlier")
-        self._fold.setVisible(bool(earlier))
+        self._toggle_button.setText(f"Hide {len(earlier)} earlier" if self._open else f"Show {len(earlier)} earlier")
+        self._toggle_button.setVisible(bool(earlier))
         self.setVisible(bool(newest))
 
 
-class RunNotice(QFrame):
+class ActiveRunNotice(QFrame):
     """Says which runs are at work or wait; hidden where none does."""
 
     chosen = Signal(object)
@@ -289,31 +301,31 @@ class RunNotice(QFrame):
         self._icons = icons
         self._reports: list[RunReport] = []
         named(self, "notice", "Runs at work").setToolTip("")
-        self._words = named(QLabel(), "runs_at_work", "Runs at work")
-        self._words.setToolTip("")
-        self._words.setWordWrap(True)
-        self._words.linkActivated.connect(self._on_link)
+        self._label = named(QLabel(), "runs_at_work", "Runs at work")
+        self._label.setToolTip("")
+        self._label.setWordWrap(True)
+        self._label.linkActivated.connect(self._on_link)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 4, 4)
-        layout.addWidget(self._words)
-        icons.changed.connect(self._say)
+        layout.addWidget(self._label)
+        icons.changed.connect(self._update_text)
         self.hide()
 
     def show_runs(self, reports: Sequence[RunReport]) -> None:
         """Show those that are at work or wait."""
         self._reports = [report for report in reports if report.state.active]
-        self._say()
+        self._update_text()
         self.setVisible(bool(self._reports))
 
-    def _say(self) -> None:
-        lines = [f"{self._icons.link(str(r.path), r.name)}: {said_state(r)}" for r in self._reports]
-        self._words.setText("<br>".join(lines))
+    def _update_text(self) -> None:
+        lines = [f"{self._icons.link(str(r.path), r.name)}: {describe_state(r)}" for r in self._reports]
+        self._label.setText("<br>".join(lines))
 
     def _on_link(self, link: str) -> None:
         self.chosen.emit(Path(link))
 
 
-MOST_LINES = 1000
+MAX_LINES = 1000
 
 
 class LogView(QWidget):
@@ -324,14 +336,14 @@ class LogView(QWidget):
         self._text = named(QPlainTextEdit(), "log", "Log of the run")
         self._text.setToolTip("")
         self._text.setReadOnly(True)
-        self._text.setMaximumBlockCount(MOST_LINES)
+        self._text.setMaximumBlockCount(MAX_LINES)
         self._text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self._text.setPlaceholderText("Nothing was logged yet.")
         font = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         font.setPointSizeF(8.0)
         self._text.setFont(font)
         self._text.setFixedHeight(110)
-        self._copy = tool("log_copy", "Copy the log", "Copy the log to the clipboard", "copy")
+        self._copy = tool_button("log_copy", "Copy the log", "Copy the log to the clipboard", "copy")
         self._copy.setEnabled(False)
         self._copy.clicked.connect(self._on_copy)
         icons.add(self._copy, "copy_to_clipboard")

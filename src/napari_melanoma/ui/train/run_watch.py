@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_melanoma.ui.train.run_words import number
-from napari_melanoma.ui.widgets.job import Job
+from napari_melanoma.ui.train.run_text import parse_number
+from napari_melanoma.ui.widgets.job import BackgroundJob
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.runs.runs import RunReport
-    from napari_melanoma.ui.widgets.look import Palette
+    from napari_melanoma.ui.widgets.style import Palette
 
 
 @dataclass(frozen=True)
-class Curve:
+class CurveStyle:
     """How a curve is drawn: its colour on a dark and on a light ground, and shape as well as colour to tell it by."""
 
     name: str
@@ -29,17 +29,17 @@ class Curve:
     dashed: bool = False
     width: float = 1.5
 
-    def colour(self, palette: Palette) -> str:
+    def color(self, palette: Palette) -> str:
         """Give the colour for a theme."""
         return self.dark if palette.dark else self.light
 
 
-MOST_POINTS = 1200  # more than a plot of 340 pixels can show
-AT_REST = ("cancelled", "failed", "finished", "queued", "paused")  # after one of these a run does nothing
+MAX_POINTS = 1200  # more than a plot of 340 pixels can show
+INACTIVE_EVENTS = ("cancelled", "failed", "finished", "queued", "paused")  # after one of these a run does nothing
 
 
 @dataclass(frozen=True)
-class Losses:
+class LossCurve:
     """The training loss along the run: ``epochs`` (3.25: a quarter of the fourth epoch is done) and ``values``."""
 
     epochs: tuple[float, ...] = ()
@@ -47,80 +47,80 @@ class Losses:
 
 
 @dataclass
-class Trace:
+class LossTrace:
     """Takes step events as they come; of neighbours that stand too close the mean is kept."""
 
     _epochs: list[float] = field(default_factory=list)
     _values: list[float] = field(default_factory=list)
     _sum: float = 0.0
-    _waiting: int = 0
-    _each: int = 1
+    _pending: int = 0
+    _steps_per_point: int = 1
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> bool:
         """Take new events; a step that lies before others repeats an epoch after a resume and replaces them."""
-        before = len(self._epochs), self._each
+        before = len(self._epochs), self._steps_per_point
         for event in events:
-            place, loss = _place(event), number(event, "loss")
+            place, loss = _epoch_position(event), parse_number(event, "loss")
             if place is not None and loss is not None:
-                self._take(place, loss)
-        return (len(self._epochs), self._each) != before
+                self._add_point(place, loss)
+        return (len(self._epochs), self._steps_per_point) != before
 
-    def losses(self) -> Losses:
+    def to_curve(self) -> LossCurve:
         """Give the points as they are.
 
         At most ``MOST_POINTS`` points, in order.
         """
-        return Losses(tuple(self._epochs), tuple(self._values))
+        return LossCurve(tuple(self._epochs), tuple(self._values))
 
-    def _take(self, place: float, loss: float) -> None:
+    def _add_point(self, place: float, loss: float) -> None:
         while self._epochs and self._epochs[-1] >= place:
             self._epochs.pop()
             self._values.pop()
-            self._sum = self._waiting = 0
+            self._sum = self._pending = 0
         self._sum += loss
-        self._waiting += 1
-        if self._waiting < self._each:
+        self._pending += 1
+        if self._pending < self._steps_per_point:
             return
         self._epochs.append(place)
-        self._values.append(self._sum / self._waiting)
-        self._sum = self._waiting = 0
-        if len(self._epochs) > MOST_POINTS:
-            self._halve()
+        self._values.append(self._sum / self._pending)
+        self._sum = self._pending = 0
+        if len(self._epochs) > MAX_POINTS:
+            self._halve_resolution()
 
-    def _halve(self) -> None:
+    def _halve_resolution(self) -> None:
         pairs = zip(self._values[::2], self._values[1::2], strict=False)
         self._values = [(first + second) / 2 for first, second in pairs]
         self._epochs = self._epochs[1::2]
-        self._each *= 2
+        self._steps_per_point *= 2
 
 
 @dataclass
-class Worked:
+class ActiveTime:
     """Sums up how long a run was at work: not while it waited, was paused, or lay cancelled before a resume."""
 
     seconds: float = 0.0
-    _before: float | None = None
+    _last_time: float | None = None
     _resting: bool = False
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Take new events as they come."""
         for event in events:
-            now, kind = number(event, "time"), event.get("kind")
+            now, kind = parse_number(event, "time"), event.get("kind")
             if now is None:
                 continue
-            if self._before is not None and not self._resting and kind != "launched":
-                self.seconds += max(0.0, now - self._before)
-            self._before, self._resting = now, kind in AT_REST
+            if self._last_time is not None and not self._resting and kind != "launched":
+                self.seconds += max(0.0, now - self._last_time)
+            self._last_time, self._resting = now, kind in INACTIVE_EVENTS
 
 
-def _place(event: Mapping[str, Any]) -> float | None:
+def _epoch_position(event: Mapping[str, Any]) -> float | None:
     """Say how many epochs are done at a step, None for what is no step."""
     if event.get("kind") != "step":
         return None
-    epoch, batches = number(event, "epoch"), number(event, "batches")
+    epoch, batches = parse_number(event, "epoch"), parse_number(event, "batches")
     if epoch is None:  # a line of another version
         return None
-    return epoch + ((number(event, "batch") or 0.0) / batches if batches else 0.5)
+    return epoch + ((parse_number(event, "batch") or 0.0) / batches if batches else 0.5)
 
 
 INTERVAL_MS = 500
@@ -128,7 +128,7 @@ LOG_BYTES = 64 * 1024  # of a log that was long when we came
 
 
 @dataclass(frozen=True)
-class Sight:
+class RunSnapshot:
     """What one look at a run folder found.
 
     ``events`` are the new ones, but for steps, which ``losses`` sums up; ``log`` is the new text of the log;
@@ -137,28 +137,28 @@ class Sight:
 
     path: Path
     report: RunReport
-    losses: Losses = field(default_factory=Losses)
+    losses: LossCurve = field(default_factory=LossCurve)
     events: list[dict[str, Any]] = field(default_factory=list)
     log: str = ""
     epochs: tuple[str, ...] = ()
-    first: bool = False
-    worked: float = 0.0
+    is_first: bool = False
+    active_seconds: float = 0.0
 
 
-class Looker:
+class RunFolderReader:
     """Looks at one run folder again and again, and remembers how far it has read; used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        from napari_melanoma.core.run_state import RunTail
+        from napari_melanoma.core.run_state import RunEventReader
 
         self.path = path
-        self._tail = RunTail(path)
-        self._trace = Trace()
-        self._worked = Worked()
+        self._tail = RunEventReader(path)
+        self._trace = LossTrace()
+        self._active_time = ActiveTime()
         self._log = LogTail(path)
         self._first = True
 
-    def look(self, run: RunContext) -> Sight:
+    def read_new(self, run: RunContext) -> RunSnapshot:
         """Read what is new."""
         from napari_melanoma.runs.runs import read_run
 
@@ -166,19 +166,19 @@ class Looker:
         while events := self._tail.poll():
             run.check()
             self._trace.add(events)
-            self._worked.add(events)
+            self._active_time.add(events)
             told += [event for event in events if event["kind"] != "step"]
         report = read_run(self.path)
         first, self._first = self._first, False
-        return Sight(
+        return RunSnapshot(
             self.path,
             report,
-            self._trace.losses(),
+            self._trace.to_curve(),
             told,
             self._log.read(),
-            _epochs(self.path),
+            _list_sample_folders(self.path),
             first,
-            self._worked.seconds,
+            self._active_time.seconds,
         )
 
 
@@ -187,7 +187,7 @@ class LogTail:
 
     def __init__(self, path: Path) -> None:
         self._folder = path
-        self._at = 0
+        self._offset = 0
         self._name = ""
 
     def read(self) -> str:
@@ -206,52 +206,55 @@ class LogTail:
 
     def _read(self, name: str, size: int) -> str:
         inside = False
-        if name != self._name or size < self._at:
-            self._name, self._at = name, max(0, size - LOG_BYTES)
-            inside = self._at > 0
-        if size == self._at:
+        if name != self._name or size < self._offset:
+            self._name, self._offset = name, max(0, size - LOG_BYTES)
+            inside = self._offset > 0
+        if size == self._offset:
             return ""
         try:
             with (self._folder / name).open("rb") as file:
-                file.seek(self._at)
-                found = file.read(size - self._at)
+                file.seek(self._offset)
+                found = file.read(size - self._offset)
         except OSError:
             return ""
         whole = found[: found.rfind(b"\n") + 1]
-        self._at += len(whole)
+        self._offset += len(whole)
         if inside:  # of a line, most likely
             whole = whole.partition(b"\n")[2]
         return whole.decode("utf-8", errors="replace")
 
 
-class RunWatch(QObject):
+class RunWatcher(QObject):
     """Tells what happens in a run folder, while it is active and the run has not ended."""
 
     changed = Signal(object)
     events = Signal(object)
-    seen = Signal(object)
+    snapshot_taken = Signal(object)
     failed = Signal(object)
 
     def __init__(
-        self, parent: QObject, looker: Callable[[Path], Any] = Looker, goes_on: Callable[[Any], bool] | None = None
+        self,
+        parent: QObject,
+        reader: Callable[[Path], Any] = RunFolderReader,
+        may_change: Callable[[Any], bool] | None = None,
     ) -> None:
         super().__init__(parent)
-        self._make, self._goes_on = looker, goes_on or _goes_on
-        self._looker: Any = None
-        self._asked: Any = None
-        self._job: Job | None = None
+        self._create_reader, self._may_change = reader, may_change or _may_change
+        self._reader: Any = None
+        self._active_reader: Any = None
+        self._job: BackgroundJob | None = None
         self.expecting = False
-        self._again = False
+        self._refresh_pending = False
         self._active = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(INTERVAL_MS)
-        self._timer.timeout.connect(self._look)
+        self._timer.timeout.connect(self._read)
 
     @property
     def path(self) -> Path | None:
         """The run folder that is watched."""
-        found: Path | None = None if self._looker is None else self._looker.path
+        found: Path | None = None if self._reader is None else self._reader.path
         return found
 
     @property
@@ -260,13 +263,13 @@ class RunWatch(QObject):
         return self._job is not None
 
     @property
-    def watching(self) -> bool:
+    def is_watching(self) -> bool:
         """Whether another look will follow by itself."""
         return self._active and (self._timer.isActive() or self._job is not None)
 
     def set_run(self, path: Path | None) -> None:
         """Watch another folder, or the same one from its beginning."""
-        self._looker = None if path is None else self._make(path)
+        self._reader = None if path is None else self._create_reader(path)
         self._timer.stop()
         self.refresh()
 
@@ -281,29 +284,29 @@ class RunWatch(QObject):
     def refresh(self) -> None:
         """Look at once; also the way to go on after a run that had ended was resumed."""
         if self._job is not None:
-            self._again = True
+            self._refresh_pending = True
         elif self._active:
-            self._look()
+            self._read()
 
-    def _look(self) -> None:
-        if self._looker is None or self._job is not None:
+    def _read(self) -> None:
+        if self._reader is None or self._job is not None:
             return
-        self._again = False
-        self._asked = self._looker
-        self._job = Job(self._looker.look)
-        self._job.succeeded.connect(self._on_seen)
+        self._refresh_pending = False
+        self._active_reader = self._reader
+        self._job = BackgroundJob(self._reader.read_new)
+        self._job.succeeded.connect(self._on_snapshot)
         self._job.failed.connect(self._on_failed)
         self._job.finished.connect(self._on_finished)
         self._job.start()
 
-    def _on_seen(self, sight: Any) -> None:  # noqa: ANN401 - what the looker gives
-        if self._asked is not self._looker:
+    def _on_snapshot(self, snapshot: Any) -> None:  # noqa: ANN401 - what the looker gives
+        if self._active_reader is not self._reader:
             return  # another run was chosen meanwhile
-        self.seen.emit(sight)
-        if sight.events:
-            self.events.emit(sight.events)
-        self.changed.emit(sight.report)
-        if self._active and (self.expecting or self._goes_on(sight.report)):
+        self.snapshot_taken.emit(snapshot)
+        if snapshot.events:
+            self.events.emit(snapshot.events)
+        self.changed.emit(snapshot.report)
+        if self._active and (self.expecting or self._may_change(snapshot.report)):
             self._timer.start()
 
     def _on_failed(self, error: Exception) -> None:
@@ -311,16 +314,16 @@ class RunWatch(QObject):
 
     def _on_finished(self) -> None:
         self._job = None
-        if self._again and self._active:
-            self._look()
+        if self._refresh_pending and self._active:
+            self._read()
 
 
-def _goes_on(report: RunReport) -> bool:
+def _may_change(report: RunReport) -> bool:
     """Say whether there may be news; a finished run's process may still be at work on the comparison."""
     return report.state.active or (report.bundle is not None and report.comparison is None and report.ended is None)
 
 
-def _epochs(path: Path) -> tuple[str, ...]:
+def _list_sample_folders(path: Path) -> tuple[str, ...]:
     """Name the folders with sample predictions, the one from before the training first."""
     try:
         folders = [entry.name for entry in (path / "samples").iterdir() if entry.is_dir()]

@@ -15,9 +15,9 @@ from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent, QPen, QWheelEvent
 from qtpy.QtWidgets import QAbstractButton, QGridLayout, QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.core.paths import file_name
-from napari_melanoma.ui.widgets.job import Latest, Work
-from napari_melanoma.ui.widgets.look import ThemedIcons, named, quiet, row, tool
+from napari_melanoma.core.paths import id_to_file_name
+from napari_melanoma.ui.widgets.job import JobFunction, LatestJobQueue
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
 
 
-class Picture(QWidget):
+class SamplePicture(QWidget):
     """An image that fills its width and keeps a shape; an enlarged one is its tooltip."""
 
     def __init__(self, name: str, spoken: str) -> None:
@@ -80,7 +80,7 @@ class Picture(QWidget):
         painter.drawImage(where, self._image)
 
 
-class CalmSlider(QSlider):
+class EpochSlider(QSlider):
     """A slider that leaves the wheel to the page that it stands in, unless it has the focus."""
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
@@ -96,7 +96,7 @@ SIDE_PX = 360  # at which photographs are kept: three times the width of one in 
 
 
 @dataclass(frozen=True)
-class Shown:
+class SamplePrediction:
     """One sample at one epoch: its pictures, None where there is none, and the names of all samples there are."""
 
     names: tuple[str, ...] = ()
@@ -108,21 +108,21 @@ class Shown:
     now_path: Path | None = None
 
 
-def read_sample(run: Path, epoch: str, index: int) -> Shown:
+def read_sample(run: Path, epoch: str, index: int) -> SamplePrediction:
     """Read what is shown of a sample.
 
     Empty where there are no samples.
     """
-    names = sample_names(run, epoch) or sample_names(run, BEFORE)
+    names = list_sample_names(run, epoch) or list_sample_names(run, BEFORE)
     if not names:
-        return Shown()
+        return SamplePrediction()
     name = names[index % len(names)]
     before, now = (run / "samples" / folder / f"{name}.png" for folder in (BEFORE, epoch))
-    photograph = photograph_of(run, name)
-    return Shown(
+    photograph = find_photograph(run, name)
+    return SamplePrediction(
         names=names,
         name=name,
-        photograph=None if photograph is None else _thumbnail(photograph, _stamp(photograph)),
+        photograph=None if photograph is None else _read_thumbnail_cached(photograph, _modification_time(photograph)),
         before=read_picture(before),
         now=None if epoch == BEFORE else read_picture(now),
         before_path=before,
@@ -130,7 +130,7 @@ def read_sample(run: Path, epoch: str, index: int) -> Shown:
     )
 
 
-def sample_names(run: Path, epoch: str) -> tuple[str, ...]:
+def list_sample_names(run: Path, epoch: str) -> tuple[str, ...]:
     """Name the images with a prediction of an epoch.
 
     In order.
@@ -138,13 +138,13 @@ def sample_names(run: Path, epoch: str) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (run / "samples" / epoch).glob("*.png") if not path.stem.startswith(".")))
 
 
-def photograph_of(run: Path, image_id: str) -> Path | None:
+def find_photograph(run: Path, image_id: str) -> Path | None:
     """Find the photograph of a sample by the run's own list of its data.
 
     None where the list does not name it.
     """
     table = run / "data.csv"
-    return _photographs(table, _stamp(table)).get(image_id)
+    return _read_photograph_paths(table, _modification_time(table)).get(image_id)
 
 
 def read_picture(path: Path) -> QImage | None:
@@ -152,10 +152,10 @@ def read_picture(path: Path) -> QImage | None:
 
     None where there is none.
     """
-    return _picture(path, _stamp(path))
+    return _read_picture_cached(path, _modification_time(path))
 
 
-def _stamp(path: Path) -> float:
+def _modification_time(path: Path) -> float:
     """When a file was last written; 0 where there is none."""
     try:
         return path.stat().st_mtime
@@ -164,7 +164,7 @@ def _stamp(path: Path) -> float:
 
 
 @lru_cache(maxsize=4)
-def _photographs(table: Path, stamp: float) -> dict[str, Path]:
+def _read_photograph_paths(table: Path, stamp: float) -> dict[str, Path]:
     from napari_melanoma.io.results import read_table
 
     if not stamp:
@@ -174,17 +174,17 @@ def _photographs(table: Path, stamp: float) -> dict[str, Path]:
     except (OSError, ValueError, MelanomaError):
         return {}
     shown = [row for row in rows if row.get("image_id") and row.get("image")]
-    return {file_name(row["image_id"]): table.parent / row["image"] for row in shown}
+    return {id_to_file_name(row["image_id"]): table.parent / row["image"] for row in shown}
 
 
 @lru_cache(maxsize=128)
-def _picture(path: Path, stamp: float) -> QImage | None:
+def _read_picture_cached(path: Path, stamp: float) -> QImage | None:
     image = QImage(str(path)) if stamp else QImage()
     return None if image.isNull() else image
 
 
 @lru_cache(maxsize=64)
-def _thumbnail(path: Path, stamp: float) -> QImage | None:
+def _read_thumbnail_cached(path: Path, stamp: float) -> QImage | None:
     """Read any photograph upright, and keep it small."""
     from napari_melanoma.io.photographs import read_photograph
 
@@ -192,12 +192,12 @@ def _thumbnail(path: Path, stamp: float) -> QImage | None:
         rgb = read_photograph(path).rgb
     except (OSError, MelanomaError):
         return None
-    return as_image(rgb).scaled(
+    return to_qimage(rgb).scaled(
         SIDE_PX, SIDE_PX, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
     )
 
 
-def as_image(rgb: NDArray[np.uint8]) -> QImage:
+def to_qimage(rgb: NDArray[np.uint8]) -> QImage:
     """Make a Qt image of an array.
 
     ``rgb``: uint8 (row, column, channel). With pixels of its own.
@@ -220,20 +220,20 @@ class SamplesView(QWidget):
         self._run: Path | None = None
         self._epochs: tuple[str, ...] = ()
         self._index = 0
-        self._latest = Latest(self)
+        self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self.pictures = {
-            "image": Picture("sample_photograph", "The photograph"),
-            "before": Picture("sample_before", "Prediction before the training"),
-            "now": Picture("sample_now", "Prediction at the epoch of the slider"),
+            "image": SamplePicture("sample_photograph", "The photograph"),
+            "before": SamplePicture("sample_before", "Prediction before the training"),
+            "now": SamplePicture("sample_now", "Prediction at the epoch of the slider"),
         }
         self._captions = {name: QLabel(name) for name in self.pictures}
-        self._slider = named(CalmSlider(Qt.Orientation.Horizontal), "sample_epoch", "Epoch", "The epoch that is shown")
+        self._slider = named(EpochSlider(Qt.Orientation.Horizontal), "sample_epoch", "Epoch", "The epoch that is shown")
         self._slider.setPageStep(1)
-        self._slider.valueChanged.connect(self._ask)
-        self._previous = tool("sample_previous", "Previous image")
-        self._next = tool("sample_next", "Next image")
-        self._which = named(quiet(), "sample_name", "Which image")
+        self._slider.valueChanged.connect(self._request_sample)
+        self._previous = tool_button("sample_previous", "Previous image")
+        self._next = tool_button("sample_next", "Next image")
+        self._name_label = named(quiet_label(), "sample_name", "Which image")
         for button, by, icon in ((self._previous, -1, "left_arrow"), (self._next, 1, "right_arrow")):
             button.clicked.connect(partial(self.step, by))
             icons.add(button, icon)
@@ -252,9 +252,9 @@ class SamplesView(QWidget):
         at_newest = run != self._run or self._slider.value() == self._slider.maximum()
         if run != self._run:
             self._index = 0
-            self._show(Shown())
+            self._show(SamplePrediction())
         self._run, self._epochs = run, epochs
-        count = len(self._after_start)
+        count = len(self._training_epochs)
         self._slider.blockSignals(True)
         self._slider.setRange(1, max(1, count))
         if at_newest:
@@ -263,53 +263,53 @@ class SamplesView(QWidget):
         self._slider.setEnabled(count > 1)
         self._page.setVisible(bool(epochs))
         self._empty.setVisible(not epochs)
-        self._ask()
+        self._request_sample()
 
     def refresh(self) -> None:
         """Read the pictures again: a folder is there before the last of them."""
-        self._ask()
+        self._request_sample()
 
     def step(self, by: int, checked: bool = False) -> None:
         """Show another image."""
         self._index += by
-        self._ask()
+        self._request_sample()
 
     @property
-    def _after_start(self) -> tuple[str, ...]:
+    def _training_epochs(self) -> tuple[str, ...]:
         return tuple(name for name in self._epochs if name != BEFORE)
 
-    def _ask(self, value: int = 0) -> None:
+    def _request_sample(self, value: int = 0) -> None:
         if self._run is not None and self._epochs:
             self._latest.submit("sample", self._prepare)
 
-    def _prepare(self) -> Work | None:
+    def _prepare(self) -> JobFunction | None:
         if self._run is None or not self._epochs:
             return None
-        after = self._after_start
+        after = self._training_epochs
         epoch = after[self._slider.value() - 1] if after else BEFORE
-        return partial(_read, self._run, epoch, self._index)
+        return partial(_read_indexed_sample, self._run, epoch, self._index)
 
-    def _on_read(self, found: tuple[Path, str, Shown]) -> None:
+    def _on_read(self, found: tuple[Path, str, SamplePrediction]) -> None:
         run, epoch, shown = found
         if run == self._run:
             self._show(shown, epoch)
 
-    def _show(self, shown: Shown, epoch: str = BEFORE) -> None:
+    def _show(self, shown: SamplePrediction, epoch: str = BEFORE) -> None:
         seen = shown.photograph or shown.now or shown.before
         shape = seen.height() / seen.width() if seen is not None else 0.75
         self.pictures["image"].show_image(shown.photograph, shape)
         self.pictures["before"].show_image(shown.before, shape, shown.before_path)
         self.pictures["now"].show_image(shown.now, shape, shown.now_path)
-        self._captions["now"].setText(said_epoch(epoch))
+        self._captions["now"].setText(format_epoch(epoch))
         many = len(shown.names) > 1
         for button in (self._previous, self._next):
             button.setEnabled(many)
         if shown.names:
             number = shown.names.index(shown.name) + 1
-            self._which.setText(f"{shown.name}  ({number} of {len(shown.names)})")
+            self._name_label.setText(f"{shown.name}  ({number} of {len(shown.names)})")
 
     def _lay_out(self) -> None:
-        self._empty = quiet(NONE_YET)
+        self._empty = quiet_label(NONE_YET)
         self._page = QWidget()
         grid = QGridLayout()
         grid.setContentsMargins(0, 0, 0, 0)
@@ -323,21 +323,21 @@ class SamplesView(QWidget):
         page.setSpacing(4)
         page.addLayout(grid)
         page.addWidget(row(QLabel("epoch"), self._slider, stretch=1))
-        page.addWidget(row(self._previous, self._next, self._which, stretch=2))
-        page.addWidget(quiet(LEGEND))
+        page.addWidget(row(self._previous, self._next, self._name_label, stretch=2))
+        page.addWidget(quiet_label(LEGEND))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._empty)
         layout.addWidget(self._page)
 
 
-def said_epoch(folder: str) -> str:
+def format_epoch(folder: str) -> str:
     """Say which epoch a folder of samples is of."""
     number = folder.rpartition("-")[2]
     return f"epoch {int(number)}" if number.isdigit() else "now"
 
 
-def _read(run: Path, epoch: str, index: int, context: RunContext) -> tuple[Path, str, Shown]:
+def _read_indexed_sample(run: Path, epoch: str, index: int, context: RunContext) -> tuple[Path, str, SamplePrediction]:
     return run, epoch, read_sample(run, epoch, index)
 
 
@@ -346,19 +346,19 @@ CAPTION_PX = 15
 
 
 @dataclass(frozen=True)
-class Thumbnail:
+class ThumbnailItem:
     """What one button shows: a caption below a picture, a tooltip, and the photograph that it opens."""
 
     caption: str
     tip: str
-    opens: Path
+    image_path: Path
     picture: Path | None = None
 
 
 class ThumbnailButton(QAbstractButton):
     """A picture with a caption that can be clicked."""
 
-    def __init__(self, item: Thumbnail, icons: ThemedIcons) -> None:
+    def __init__(self, item: ThumbnailItem, icons: ThemedIcons) -> None:
         super().__init__()
         enlarged = "" if item.picture is None else f"<br><img src='{html.escape(item.picture.as_posix())}' width='420'>"
         named(self, "thumbnail", item.tip, f"{item.tip}{enlarged}<br>Click: open it in the viewer")
@@ -404,7 +404,7 @@ class ThumbnailButton(QAbstractButton):
         painter.drawText(below, Qt.AlignmentFlag.AlignCenter, self.item.caption)
 
 
-class Thumbnails(QWidget):
+class ThumbnailGrid(QWidget):
     """Rows of four; the pictures are read in a thread."""
 
     opened = Signal(str)
@@ -414,7 +414,7 @@ class Thumbnails(QWidget):
         named(self, name, spoken).setToolTip("")
         self._icons = icons
         self.buttons: list[ThumbnailButton] = []
-        self._latest = Latest(self)
+        self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(4, 0, 4, 0)
@@ -427,18 +427,18 @@ class Thumbnails(QWidget):
         """Whether pictures are being read."""
         return self._latest.busy
 
-    def show_items(self, items: Sequence[Thumbnail]) -> None:
+    def show_items(self, items: Sequence[ThumbnailItem]) -> None:
         """Show other pictures."""
         for button in self.buttons:
             self._grid.removeWidget(button)
             button.deleteLater()
         self.buttons = [ThumbnailButton(item, self._icons) for item in items]
         for place, button in enumerate(self.buttons):
-            button.clicked.connect(partial(self._on_clicked, button.item.opens))
+            button.clicked.connect(partial(self._on_clicked, button.item.image_path))
             self._grid.addWidget(button, *divmod(place, COLUMNS))
         self._latest.submit("pictures", self._prepare)
 
-    def _prepare(self) -> Work | None:
+    def _prepare(self) -> JobFunction | None:
         paths = tuple(button.item.picture for button in self.buttons)
         return partial(_read_thumbnail, paths) if paths else None
 

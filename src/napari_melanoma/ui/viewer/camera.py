@@ -12,18 +12,20 @@ from napari_melanoma.core.errors import InputError
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 NUMBER = r"[-+]?\d+(?:\.\d*)?|[-+]?\.\d+"
-PLACE = re.compile(rf"^\s*({NUMBER})\s*(?:,|;|\s|x)\s*({NUMBER})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE)
-COMMAS = r"[-+]?\d+(?:[.,]\d+)?"  # as in 3,2 1,08: then no lone comma lies between the two
-PLACE_OF_COMMAS = re.compile(rf"^\s*({COMMAS})(?:\s*;\s*|,\s+|\s+)({COMMAS})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE)
+POSITION_PATTERN = re.compile(rf"^\s*({NUMBER})\s*(?:,|;|\s|x)\s*({NUMBER})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE)
+DECIMAL_COMMA_NUMBER = r"[-+]?\d+(?:[.,]\d+)?"  # as in 3,2 1,08: then no lone comma lies between the two
+DECIMAL_COMMA_PATTERN = re.compile(
+    rf"^\s*({DECIMAL_COMMA_NUMBER})(?:\s*;\s*|,\s+|\s+)({DECIMAL_COMMA_NUMBER})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE
+)
 WHOLE_BORDER = 0.03  # of the longer side that may be cut off of a slide that is wholly in view
-LARGEST_SHARE = 0.6  # of the view that a box may fill when one flies to it
+MAX_BOX_SHARE = 0.6  # of the view that a box may fill when one flies to it
 
 
 @dataclass(frozen=True)
-class View:
+class ViewRectangle:
     """What is in view: corner, (row, column), and sides of a rectangle, in pixels of the slide's finest level."""
 
     top: float
@@ -37,18 +39,18 @@ class View:
         return self.top + self.height / 2, self.left + self.width / 2
 
 
-def camera(viewer: Viewer) -> Any:  # noqa: ANN401 - napari moved it
+def get_camera(viewer: Viewer) -> Any:  # noqa: ANN401 - napari moved it
     """Give the camera of a viewer."""
     return getattr(viewer, "scene", viewer).camera
 
 
-def scale_bar(viewer: Any) -> Any:  # noqa: ANN401 - napari moved it
+def get_scale_bar(viewer: Any) -> Any:  # noqa: ANN401 - napari moved it
     """Give the scale bar of a viewer."""
     overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
     return viewer.scale_bar if overlays is None else overlays.scale_bar
 
 
-def holds(view: View, size: tuple[int, int]) -> bool:
+def shows_whole_slide(view: ViewRectangle, size: tuple[int, int]) -> bool:
     """Say whether a whole slide is in view.
 
     ``size``: height and width of the slide, in pixels of the finest level. Returns also where a narrow border is cut
@@ -59,60 +61,63 @@ def holds(view: View, size: tuple[int, int]) -> bool:
     return max(view.top, view.left) <= border and all(end >= whole - border for end, whole in ends)
 
 
-def seen(viewer: Viewer, slide: OpenSlide) -> View:
+def get_visible_region(viewer: Viewer, slide: ViewerSlide) -> ViewRectangle:
     """Say what of a slide is in view.
 
     It may reach beyond the slide; of a slide that is turned, the box around what is in view.
     """
-    now = camera(viewer)
+    now = get_camera(viewer)
     size, zoom = viewer.canvas.size, max(float(now.zoom), 1e-12)
     row, column = slide.to_slide((float(now.center[-2]), float(now.center[-1])))
     across, along = abs(math.cos(math.radians(slide.angle))), abs(math.sin(math.radians(slide.angle)))
     tall, wide = size[0] / zoom, size[1] / zoom
-    height, width = (tall * across + wide * along) / slide.um[0], (wide * across + tall * along) / slide.um[1]
-    return View(row - height / 2, column - width / 2, height, width)
+    height, width = (
+        (tall * across + wide * along) / slide.pixel_um[0],
+        (wide * across + tall * along) / slide.pixel_um[1],
+    )
+    return ViewRectangle(row - height / 2, column - width / 2, height, width)
 
 
-def fly(viewer: Viewer, slide: OpenSlide, point: tuple[float, float], width_px: float | None = None) -> None:
+def center_view(viewer: Viewer, slide: ViewerSlide, point: tuple[float, float], width_px: float | None = None) -> None:
     """Bring a point to the middle of the view.
 
     ``point``: (row, column) in pixels of the finest level. ``width_px``: how many of these pixels the view is to be
     wide; as it is by default.
     """
-    now = camera(viewer)
+    now = get_camera(viewer)
     y, x = slide.to_world(point)
     if width_px is not None:
-        now.zoom = viewer.canvas.size[1] / (width_px * slide.um[1])
+        now.zoom = viewer.canvas.size[1] / (width_px * slide.pixel_um[1])
     now.center = (*tuple(now.center)[:-2], y, x)
 
 
-def fly_to_box(viewer: Viewer, slide: OpenSlide, box: View) -> None:
+def zoom_to_box(viewer: Viewer, slide: ViewerSlide, box: ViewRectangle) -> None:
     """Bring a box into view, with its surroundings; one that is small is not blown up beyond a pixel a pixel.
 
     ``box``: in pixels of the finest level.
     """
     height, width = viewer.canvas.size
-    wide = max(box.width, box.height * width / max(height, 1)) / LARGEST_SHARE
-    fly(viewer, slide, box.center, max(wide, width))
+    wide = max(box.width, box.height * width / max(height, 1)) / MAX_BOX_SHARE
+    center_view(viewer, slide, box.center, max(wide, width))
 
 
-def said_place(slide: OpenSlide, point: tuple[float, float]) -> str:
+def format_position(slide: ViewerSlide, point: tuple[float, float]) -> str:
     """Say where a point lies, x first as people write it.
 
     ``point``: (row, column) in pixels of the finest level. Such as ``3.214, 1.080 mm``; in pixels without a scale.
     """
     if slide.info.pixel_size is None:
         return f"{point[1]:.0f}, {point[0]:.0f} px"
-    return f"{point[1] * slide.um[1] / 1000:.3f}, {point[0] * slide.um[0] / 1000:.3f} mm"
+    return f"{point[1] * slide.pixel_um[1] / 1000:.3f}, {point[0] * slide.pixel_um[0] / 1000:.3f} mm"
 
 
-def read_place(slide: OpenSlide, text: str) -> tuple[float, float]:
+def parse_position(slide: ViewerSlide, text: str) -> tuple[float, float]:
     """Read coordinates that somebody typed.
 
     ``text``: ``x, y`` with ``mm`` (by default, where the slide has a scale), ``um`` or ``px``; with decimal commas ``x;
     y``. Returns (row, column) in pixels of the finest level.
     """
-    found = PLACE.match(text) or PLACE_OF_COMMAS.match(text)
+    found = POSITION_PATTERN.match(text) or DECIMAL_COMMA_PATTERN.match(text)
     if found is None:
         how = "mm, or in pixels as 1200, 3400 px" if slide.info.pixel_size is not None else "pixels, as 1200, 3400"
         raise InputError(f"'{text.strip()}' is no place on the slide: write x, y in {how}.")
@@ -123,8 +128,8 @@ def read_place(slide: OpenSlide, text: str) -> tuple[float, float]:
         if not scaled:
             raise InputError(f"this slide has no scale: write pixels, as {x:g}, {y:g} px, or set the scale.")
         factor = 1000.0 if unit == "mm" else 1.0
-        y, x = y * factor / slide.um[0], x * factor / slide.um[1]
+        y, x = y * factor / slide.pixel_um[0], x * factor / slide.pixel_um[1]
     if not (0 <= y <= slide.size[0] and 0 <= x <= slide.size[1]):
-        end = said_place(slide, (float(slide.size[0]), float(slide.size[1])))
+        end = format_position(slide, (float(slide.size[0]), float(slide.size[1])))
         raise InputError(f"{text.strip()} lies beside the slide, which ends at {end}.")
     return y, x

@@ -12,24 +12,24 @@ from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QMenu, QSizePolicy, QWidget
 
 from napari_melanoma.ui.viewer.layers import LayerUnits
-from napari_melanoma.ui.viewer.shortcuts import add_help
-from napari_melanoma.ui.viewer.view_memory import FIT_KEY, ViewMemory, fit
-from napari_melanoma.ui.widgets.job import Turns
+from napari_melanoma.ui.viewer.shortcuts import add_help_shortcuts
+from napari_melanoma.ui.viewer.view_memory import FIT_KEY, ViewMemory, fit_view
+from napari_melanoma.ui.widgets.job import GuiTaskQueue
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.widgets.look import Connections
+    from napari_melanoma.ui.widgets.style import Connections
 
-WIDTH_PX = 340  # what every dock promises to work at; it is never narrower
-HEIGHT_PX = 140  # less than is needed: docks that lie below one another for a moment would make the window higher
-BESIDE_PX = 1500  # a window at least so wide has room for a photograph and two docks side by side
-CANVAS_PX = 400  # what a second column of docks leaves of the canvas at least
+MIN_WIDTH_PX = 340  # what every dock promises to work at; it is never narrower
+MIN_HEIGHT_PX = 140  # less than is needed: docks that lie below one another for a moment would make the window higher
+TWO_COLUMNS_PX = 1500  # a window at least so wide has room for a photograph and two docks side by side
+MIN_CANVAS_PX = 400  # what a second column of docks leaves of the canvas at least
 # A review is gone through in both at once, and so are the images of a case.
-TOGETHER = (frozenset({"lesion_dock", "review_dock"}), frozenset({"lesion_dock", "case_dock"}))
+SIDE_BY_SIDE_DOCKS = (frozenset({"lesion_dock", "review_dock"}), frozenset({"lesion_dock", "case_dock"}))
 
 
-class Docking(QObject):
+class DockPlacement(QObject):
     """Gives a dock its place when it is opened, once: how the user arranges the window later is the user's.
 
     In the area of the window where it opens, it becomes a tab of another dock of this package, and is the one in front.
@@ -43,15 +43,15 @@ class Docking(QObject):
         self._in_front = False
         self._closing = False
         self.is_placed = False
-        dock.setMinimumWidth(WIDTH_PX)
-        dock.setMinimumHeight(HEIGHT_PX)
+        dock.setMinimumWidth(MIN_WIDTH_PX)
+        dock.setMinimumHeight(MIN_HEIGHT_PX)
         # Else napari puts a stretch below what is in it, a greater one for each dock that was opened before.
         dock.setSizePolicy(dock.sizePolicy().horizontalPolicy(), QSizePolicy.Policy.Expanding)
         dock.installEventFilter(self)
         if viewer is not None and connections is not None:
             LayerUnits(viewer, connections, self)
             ViewMemory(viewer, connections, self)
-            add_help(dock)
+            add_help_shortcuts(dock)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Hear that the dock was put into a frame, and that the frame is closed, hidden or shown again."""
@@ -61,27 +61,27 @@ class Docking(QObject):
             self._frame = frame if isinstance(frame, QDockWidget) else None
             # Later, for the frame is not in the window yet, or another may take the dock over.
             self.is_placed = False
-            QTimer.singleShot(0, self._dispose if frame is None else self.settle)
+            QTimer.singleShot(0, self._dispose if frame is None else self.place_dock)
         elif self._frame is None or watched is not self._frame:
             return False
         elif kind == QEvent.Type.ShowToParent:
-            QTimer.singleShot(0, self._to_front)
+            QTimer.singleShot(0, self._raise_frame)
         elif kind == QEvent.Type.Close:
             self._closing = True
         elif kind == QEvent.Type.HideToParent:
             # napari's menu hides a dock that is open, also where it is a tab behind others: the user wants to see it.
             if not self._in_front and not self._closing:
-                QTimer.singleShot(0, self._open_again)
+                QTimer.singleShot(0, self._reopen)
             self._closing = False
         return False
 
-    def _alive(self) -> QDockWidget | None:
+    def _live_frame(self) -> QDockWidget | None:
         """The frame, unless it is none or has gone by the time that an event of before is answered."""
         return self._frame if isalive(self) and self._frame is not None and isalive(self._frame) else None
 
-    def settle(self) -> None:
+    def place_dock(self) -> None:
         """Take a place among the docks of this package that are there, unless it has one."""
-        frame = self._alive()
+        frame = self._live_frame()
         window = None if frame is None else frame.parentWidget()
         if self.is_placed or frame is None or not isinstance(window, QMainWindow) or frame.isFloating():
             return
@@ -104,17 +104,17 @@ class Docking(QObject):
 
     def _on_fit(self, checked: bool = False) -> None:
         if self._viewer is not None and self._dock.window().isActiveWindow():  # one action is that of all windows
-            fit(self._viewer)
+            fit_view(self._viewer)
 
     def _on_visibility(self, visible: bool) -> None:
         """Remember whether the dock is in front; when it is hidden, only after the event that tells of it."""
         if visible:
             self._in_front = True
         else:
-            QTimer.singleShot(0, self._look)
+            QTimer.singleShot(0, self._update_in_front)
 
-    def _look(self) -> None:
-        frame = self._alive()
+    def _update_in_front(self) -> None:
+        frame = self._live_frame()
         self._in_front = frame is not None and not frame.visibleRegion().isEmpty()
 
     def _dispose(self) -> None:
@@ -122,22 +122,22 @@ class Docking(QObject):
         if isalive(self) and isalive(self._dock) and self._dock.parentWidget() is None:
             self._dock.deleteLater()
 
-    def _open_again(self) -> None:
+    def _reopen(self) -> None:
         """Show a dock that was hidden while it was a tab behind others, unless it was removed or shown meanwhile."""
-        frame = self._alive()
+        frame = self._live_frame()
         window = None if frame is None else frame.parentWidget()
         if frame is None or not isinstance(window, QMainWindow) or not frame.isHidden():
             return
         if window.dockWidgetArea(frame) != Qt.DockWidgetArea.NoDockWidgetArea and frame.widget() is self._dock:
             frame.show()
 
-    def _to_front(self) -> None:
-        frame = self._alive()
+    def _raise_frame(self) -> None:
+        frame = self._live_frame()
         if frame is not None and not frame.isHidden():
             frame.raise_()
 
 
-def place_beside_canvas(window: QMainWindow, frame: QDockWidget) -> None:
+def place_next_to_canvas(window: QMainWindow, frame: QDockWidget) -> None:
     """Put a dock between the canvas and the docks of this package, which keep columns, tabs and the front ones."""
     columns = _columns(window, frame)
     front = [one for column in columns for one in column if not one.visibleRegion().isEmpty()]
@@ -151,7 +151,11 @@ def place_beside_canvas(window: QMainWindow, frame: QDockWidget) -> None:
 def _place(window: QMainWindow, frame: QDockWidget) -> None:
     """Make a new dock a tab of one of the columns, or a column of its own."""
     columns = [column for column in _columns(window, frame) if frame not in column]
-    partners = [column for column in columns if any({_name(one), _name(frame)} in TOGETHER for one in column)]
+    partners = [
+        column
+        for column in columns
+        if any({_dock_name(one), _dock_name(frame)} in SIDE_BY_SIDE_DOCKS for one in column)
+    ]
     others = [column for column in columns if column not in partners]
     if partners and not others and _has_room(window):
         _add_column(window, [frame])
@@ -163,7 +167,7 @@ def _place(window: QMainWindow, frame: QDockWidget) -> None:
 def _has_room(window: QMainWindow) -> bool:
     """Whether a second column of docks leaves enough of the canvas."""
     canvas = window.centralWidget()
-    return window.width() >= BESIDE_PX and canvas is not None and canvas.width() - WIDTH_PX >= CANVAS_PX
+    return window.width() >= TWO_COLUMNS_PX and canvas is not None and canvas.width() - MIN_WIDTH_PX >= MIN_CANVAS_PX
 
 
 def _add_column(window: QMainWindow, frames: list[QDockWidget]) -> None:
@@ -182,7 +186,7 @@ def _columns(window: QMainWindow, frame: QDockWidget) -> list[list[QDockWidget]]
     """The columns of this package's docks in the area of a frame, from left to right, each with its tabs."""
     columns: list[list[QDockWidget]] = []
     for one in window.findChildren(QDockWidget):
-        if _name(one) is None or not _shares_area(window, one, frame):
+        if _dock_name(one) is None or not _shares_area(window, one, frame):
             continue
         tabs = window.tabifiedDockWidgets(one)
         column = next((column for column in columns if any(tab in column for tab in tabs)), None)
@@ -193,10 +197,10 @@ def _columns(window: QMainWindow, frame: QDockWidget) -> list[list[QDockWidget]]
     return sorted(columns, key=lambda column: max(one.x() for one in column))  # those behind others lie outside
 
 
-def _name(frame: QDockWidget) -> str | None:
+def _dock_name(frame: QDockWidget) -> str | None:
     """Object name of the dock of this package that a frame holds; None where it holds another, or has no place yet."""
     dock = frame.widget()
-    ours = dock is not None and any(isinstance(child, Docking) and child.is_placed for child in dock.children())
+    ours = dock is not None and any(isinstance(child, DockPlacement) and child.is_placed for child in dock.children())
     return dock.objectName() if dock is not None and ours else None
 
 
@@ -206,10 +210,10 @@ def _shares_area(window: QMainWindow, other: QDockWidget, frame: QDockWidget) ->
     return in_area and not other.isFloating() and not other.isHidden()
 
 
-DRAWN_MS = 60  # when a dock that was opened is drawn
+DEFER_DELAY_MS = 60  # when a dock that was opened is drawn
 
 
-class Waiting(QObject):
+class DeferredWidgets(QObject):
     """Keeps parts of a dock aside, and puts them in bit by bit once it is drawn, or at once where they are needed."""
 
     opened = Signal()
@@ -217,58 +221,58 @@ class Waiting(QObject):
 
     def __init__(self, dock: QWidget) -> None:
         super().__init__(dock)
-        self.aside = QWidget()
+        self.holder = QWidget()
         self.is_opening = True
-        self._parts: deque[Callable[[], object]] = deque()
-        self._turns = Turns(self)
+        self._pending: deque[Callable[[], object]] = deque()
+        self._queue = GuiTaskQueue(self)
         # A timer of the dock's own: a dock that is closed before takes it along.
-        self._drawn = QTimer(self)
-        self._drawn.setSingleShot(True)
-        self._drawn.timeout.connect(self._begin)
-        dock.destroyed.connect(self.aside.deleteLater)
+        self._draw_timer = QTimer(self)
+        self._draw_timer.setSingleShot(True)
+        self._draw_timer.timeout.connect(self._start_inserting)
+        dock.destroyed.connect(self.holder.deleteLater)
 
     @property
     def busy(self) -> bool:
         """Whether something still waits."""
-        return bool(self._parts) or self._turns.busy
+        return bool(self._pending) or self._queue.busy
 
-    def hold(self, part: QWidget, put: Callable[[QWidget], None]) -> None:
+    def add_widget(self, part: QWidget, insert: Callable[[QWidget], None]) -> None:
         """Take a part aside."""
-        part.setParent(self.aside)
-        self._parts.append(lambda: put(part))
+        part.setParent(self.holder)
+        self._pending.append(lambda: insert(part))
 
-    def later(self, work: Callable[[], object]) -> None:
+    def add_task(self, task: Callable[[], object]) -> None:
         """Let something be done after the parts are in that nobody needs before."""
-        self._parts.append(work)
+        self._pending.append(task)
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """The dock is complete but for these, and about to be shown."""
         QTimer.singleShot(0, self._open)
-        self._drawn.start(DRAWN_MS)
+        self._draw_timer.start(DEFER_DELAY_MS)
 
-    def then(self, *pieces: Callable[[], None]) -> None:
+    def run_after(self, *tasks: Callable[[], None]) -> None:
         """Do pieces of work as soon as all that waits is in its place, each in a turn of its own."""
-        self._turns.add(*[self._next] * len(self._parts), *pieces)
+        self._queue.add(*[self._next] * len(self._pending), *tasks)
 
-    def place_all(self) -> None:
+    def insert_all(self) -> None:
         """Put in what still waits, for it is needed now."""
-        while self._parts:
+        while self._pending:
             self._next()
 
     def _open(self) -> None:
         self.is_opening = False
         self.opened.emit()
 
-    def _begin(self) -> None:
+    def _start_inserting(self) -> None:
         self.drawn.emit()
-        self.then()
+        self.run_after()
 
     def _next(self) -> None:
-        if self._parts:
-            self._parts.popleft()()
+        if self._pending:
+            self._pending.popleft()()
 
 
-PLUGIN, DOCK, SLIDE_DOCK = "napari-melanoma", "Lesion", "Slide"
+PLUGIN, LESION_DOCK, SLIDE_DOCK = "napari-melanoma", "Lesion", "Slide"
 
 
 def show_dock(viewer: Viewer, name: str) -> QWidget | None:
@@ -289,8 +293,8 @@ def show_dock(viewer: Viewer, name: str) -> QWidget | None:
         dock = make(napari_viewer=viewer)
         # Under the name by which napari's menu looks for it: else the menu would open a second one.
         viewer.window.add_dock_widget(dock, name=f"{name} ({manifest.display_name})")
-        for docking in dock.findChildren(Docking):
-            docking.settle()
+        for docking in dock.findChildren(DockPlacement):
+            docking.place_dock()
     frame = dock.parentWidget()
     if frame is not None:
         frame.show()

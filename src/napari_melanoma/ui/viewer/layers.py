@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject
 
-from napari_melanoma.ui.viewer.camera import scale_bar
-from napari_melanoma.ui.viewer.linked import Role, add_part, part
-from napari_melanoma.ui.viewer.photographs import KEY, STAND_IN, own_units
-from napari_melanoma.ui.viewer.view_memory import pictures
-from napari_melanoma.ui.widgets.settings import Settings
+from napari_melanoma.ui.viewer.camera import get_scale_bar
+from napari_melanoma.ui.viewer.photograph_layers import Role, find_layer, insert_layer
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY, STAND_IN_KEY, get_own_units
+from napari_melanoma.ui.viewer.view_memory import list_pictures
+from napari_melanoma.ui.widgets.settings import DockSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from napari_melanoma.imaging.masks import Roi
     from napari_melanoma.lesion.analysis import LesionResult
-    from napari_melanoma.ui.widgets.look import Connections
+    from napari_melanoma.ui.widgets.style import Connections
 
-COLOURS, OPAQUE_FROM = 128, 0.35
+COLORMAP_SIZE, OPAQUE_FROM = 128, 0.35
 YELLOW, WHITE, BLUE, ORANGE, SKY, PURPLE = "#ffe100", "#ffffff", "#0072b2", "#e69f00", "#56b4e9", "#cc79a7"
 
 
@@ -41,7 +41,7 @@ def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> Labels:
     labels = Labels(mask, opacity=0.08, colormap=colours)  # a coloured veil would change how the lesion looks
     labels.selected_label = 1
     labels.brush_size = max(3, round(min(mask.shape) / 40))
-    add_part(viewer, image, "mask", labels)
+    insert_layer(viewer, image, "mask", labels)
     return labels
 
 
@@ -67,7 +67,7 @@ def show_probability(viewer: Viewer, image: Image, probability: NDArray[np.float
         limits = {"contrast_limits": (0.0, 1.0), "colormap": "magma", "opacity": 0.5, "visible": False}
         return ImageLayer(probability, **limits)
 
-    layer = _layer(viewer, image, "probability", make)
+    layer = _get_or_add_layer(viewer, image, "probability", make)
     if layer.data is not probability:
         layer.data = probability
 
@@ -84,13 +84,13 @@ def show_heatmap(viewer: Viewer, image: Image, heat: NDArray[np.float32], opacit
     from napari.utils.colormaps import ensure_colormap
 
     def make() -> ImageLayer:
-        steps = np.linspace(0, 1, COLOURS, dtype=np.float32)
+        steps = np.linspace(0, 1, COLORMAP_SIZE, dtype=np.float32)
         colours = ensure_colormap("magma").map(steps).copy()
         colours[:, 3] = np.minimum(1, steps / OPAQUE_FROM)
         shown = Colormap(colours, name="magma, clear where it is cold")
         return ImageLayer(heat, contrast_limits=(0.0, 1.0), colormap=shown, opacity=opacity)
 
-    layer: Image = _layer(viewer, image, "heatmap", make)
+    layer: Image = _get_or_add_layer(viewer, image, "heatmap", make)
     if layer.data is not heat:
         layer.data = heat
     layer.visible = image.visible
@@ -106,7 +106,7 @@ def show_band(viewer: Viewer, image: Image, band: NDArray[np.bool_] | None) -> N
     from napari.utils import Colormap
 
     if band is None:
-        layer = part(viewer, image, "band")
+        layer = find_layer(viewer, image, "band")
         if layer is not None:
             viewer.layers.remove(layer)
         return
@@ -115,7 +115,7 @@ def show_band(viewer: Viewer, image: Image, band: NDArray[np.bool_] | None) -> N
         colours = Colormap([[0.0, 0.0, 0.0, 0.0], SKY], name="uncertain band", interpolation="zero")
         return ImageLayer(band.astype("uint8"), contrast_limits=(0, 1), colormap=colours, opacity=0.6)
 
-    layer = _layer(viewer, image, "band", make)
+    layer = _get_or_add_layer(viewer, image, "band", make)
     if (layer.data != band).any():
         layer.data = band.astype("uint8")
 
@@ -128,11 +128,11 @@ def show_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.fl
     _show_shapes(viewer, image, "contour", "path", outlines)
 
 
-def show_others(viewer: Viewer, image: Image, result: LesionResult) -> None:
+def show_other_lesions(viewer: Viewer, image: Image, result: LesionResult) -> None:
     """Outline the lesions that were found and are not in the mask."""
-    from napari_melanoma.imaging.masks import contours
+    from napari_melanoma.imaging.masks import trace_contours
 
-    show_other_contours(viewer, image, [] if result.others is None else contours(result.others))
+    show_other_contours(viewer, image, [] if result.others is None else trace_contours(result.others))
 
 
 def show_other_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.float32]]) -> None:
@@ -140,7 +140,7 @@ def show_other_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray
 
     ``outlines``: each float32 (point, 2), (row, column), closed.
     """
-    if outlines or part(viewer, image, "other lesions") is not None:
+    if outlines or find_layer(viewer, image, "other lesions") is not None:
         _show_shapes(viewer, image, "other lesions", "path", outlines)
 
 
@@ -160,7 +160,7 @@ def _show_shapes(viewer: Viewer, image: Image, role: Role, kind: str, outlines: 
     """Draw outlines into the photograph's layer of a role."""
     from napari.layers import Shapes
 
-    layer = _layer(viewer, image, role, lambda: Shapes(ndim=2, opacity=0.6 if role == "ROI" else 0.9))
+    layer = _get_or_add_layer(viewer, image, role, lambda: Shapes(ndim=2, opacity=0.6 if role == "ROI" else 0.9))
     width = line_width(image) * (0.6 if role == "other lesions" else 1)
     layer.data = []
     if outlines:
@@ -169,12 +169,12 @@ def _show_shapes(viewer: Viewer, image: Image, role: Role, kind: str, outlines: 
     layer.editable = False
 
 
-def _layer(viewer: Viewer, image: Image, role: Role, make: Callable[[], Layer]) -> Any:  # noqa: ANN401 - by the role
+def _get_or_add_layer(viewer: Viewer, image: Image, role: Role, make: Callable[[], Layer]) -> Any:  # noqa: ANN401 - by the role
     """Give a photograph's layer of a role, made where it is missing."""
-    layer = part(viewer, image, role)
+    layer = find_layer(viewer, image, role)
     if layer is None:
         layer = make()
-        add_part(viewer, image, role, layer)
+        insert_layer(viewer, image, role, layer)
     return layer
 
 
@@ -191,20 +191,20 @@ def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
     """Show what follows from a mask: contour, ROI, uncertain band and the measurements as features of the mask."""
     show_band(viewer, image, result.band)
     show_contours(viewer, image, result.contours)
-    show_others(viewer, image, result)
+    show_other_lesions(viewer, image, result)
     show_roi(viewer, image, result.roi)
     show_measurements(viewer, image, result)
 
 
 def show_measurements(viewer: Viewer, image: Image, result: LesionResult) -> None:
     """Give the mask its measurements as features."""
-    labels = part(viewer, image, "mask")
+    labels = find_layer(viewer, image, "mask")
     if labels is not None:
         rows = {name: [value] for name, value in result.measurements.items()}
         labels.features = {"index": [1], **rows} if rows else {}
 
 
-def scribbles(viewer: Viewer, image: Image) -> Labels:
+def get_scribbles_layer(viewer: Viewer, image: Image) -> Labels:
     """Give the layer that takes the strokes inside (1) and outside (2) of the lesion, made where it is missing.
 
     Returns uint8 (row, column).
@@ -220,10 +220,10 @@ def scribbles(viewer: Viewer, image: Image) -> Labels:
         layer.brush_size = max(3, round(min(shape) / 100))
         return layer
 
-    return _layer(viewer, image, "scribbles", make)
+    return _get_or_add_layer(viewer, image, "scribbles", make)
 
 
-def ruler(viewer: Viewer, image: Image) -> Shapes:
+def get_ruler_layer(viewer: Viewer, image: Image) -> Shapes:
     """Give the layer in which the user draws a line over a known length, made where it is missing.
 
     In the photograph's pixels.
@@ -235,7 +235,7 @@ def ruler(viewer: Viewer, image: Image) -> Shapes:
         layer.current_edge_color, layer.current_edge_width = SKY, 1.5 * line_width(image)
         return layer
 
-    return _layer(viewer, image, "ruler", make)
+    return _get_or_add_layer(viewer, image, "ruler", make)
 
 
 def add_strokes(strokes: Labels, more: NDArray[np.uint8]) -> None:
@@ -248,14 +248,14 @@ def add_strokes(strokes: Labels, more: NDArray[np.uint8]) -> None:
         strokes.data_setitem(where, more[where])
 
 
-def clear(strokes: Labels) -> None:
+def clear_strokes(strokes: Labels) -> None:
     """Remove all strokes as one step that Ctrl+Z takes back."""
     where = strokes.data.nonzero()
     if where[0].size:
         strokes.data_setitem(where, 0)
 
 
-BY_USER = frozenset({"photograph", "ruler"})  # what is known of an image that somebody else added to the viewer
+USER_KEYS = frozenset({"photograph", "ruler"})  # what is known of an image that somebody else added to the viewer
 
 
 class LayerUnits(QObject):
@@ -270,48 +270,48 @@ class LayerUnits(QObject):
         self._hid_bar = False
         connections.connect_first(viewer.layers.events.inserted, self._on_inserted)  # napari warns as it draws
         connections.connect(viewer.layers.events.removed, self._on_changed)
-        scale_bar(viewer).events.visible.connect(self._on_visible)  # psygnal's, which lets go by itself
+        get_scale_bar(viewer).events.visible.connect(self._on_visible)  # psygnal's, which lets go by itself
         for layer in viewer.layers:
-            self._follow(layer)
+            self._watch_layer(layer)
         self._on_changed()
 
-    def _follow(self, layer: Layer) -> None:
+    def _watch_layer(self, layer: Layer) -> None:
         self._connections.connect(layer.events.units, self._on_units)
         self._connections.connect(layer.events.scale, self._on_changed)
         self._connections.connect(layer.events.visible, self._on_visible)
 
     def _on_inserted(self, event: Event) -> None:
-        self._follow(event.value)
+        self._watch_layer(event.value)
         self._on_changed()
 
     def _on_units(self, event: Event) -> None:
         """Forget the stand-in of a layer whose unit was set by somebody else."""
         layer = event.source
-        if STAND_IN in layer.metadata and str(layer.units[-1]) != layer.metadata[STAND_IN]["shown"]:
-            forget_stand_in(layer)
+        if STAND_IN_KEY in layer.metadata and str(layer.units[-1]) != layer.metadata[STAND_IN_KEY]["shown"]:
+            remove_stand_in(layer)
         self._on_changed()
 
     def _on_changed(self, event: Event | None = None) -> None:
-        make_consistent(self._viewer)
+        make_units_consistent(self._viewer)
         self._on_visible()
 
     def _on_visible(self, event: Event | None = None) -> None:
         """Hide a bar that is not true, and show it again, unless the user does not want it any more."""
-        bar, is_true = scale_bar(self._viewer), is_bar_true(self._viewer)
+        bar, is_true = get_scale_bar(self._viewer), is_scale_bar_valid(self._viewer)
         if bar.visible and not is_true:
             self._hid_bar = True
             bar.visible = False
         elif self._hid_bar and is_true:
             self._hid_bar = False
-            bar.visible = Settings().kept("slide/scale_bar", True)
+            bar.visible = DockSettings().get("slide/scale_bar", True)
 
 
-def make_consistent(viewer: Viewer) -> None:
+def make_units_consistent(viewer: Viewer) -> None:
     """Give the layers of this package units of one kind: that of others, else lengths where there are any."""
     ours = [layer for layer in viewer.layers if _is_ours(layer)]
     others = [layer for layer in viewer.layers if not _is_ours(layer)]
-    decisive = others or [layer for layer in ours if not _is_made(layer)]
-    kinds = [_is_length(unit) for layer in decisive for unit in own_units(layer)]
+    decisive = others or [layer for layer in ours if not _is_derived(layer)]
+    kinds = [_is_length(unit) for layer in decisive for unit in get_own_units(layer)]
     if not kinds:
         return
     length = all(kinds) if others else any(kinds)
@@ -319,44 +319,44 @@ def make_consistent(viewer: Viewer) -> None:
         _show_unit(layer, length)
 
 
-def is_bar_true(viewer: Viewer) -> bool:
+def is_scale_bar_valid(viewer: Viewer) -> bool:
     """Say whether the scale bar is true for what is in view.
 
     False where a picture is visible that is measured by another unit than the bar.
     """
-    shown = [layer for picture in pictures(viewer) for layer in picture if layer.visible]
-    return all(_is_length(own_units(layer)[-1]) == _is_length(layer.units[-1]) for layer in shown)
+    shown = [layer for picture in list_pictures(viewer) for layer in picture if layer.visible]
+    return all(_is_length(get_own_units(layer)[-1]) == _is_length(layer.units[-1]) for layer in shown)
 
 
-def forget_stand_in(layer: Layer) -> None:
+def remove_stand_in(layer: Layer) -> None:
     """Let the unit that a layer has be its own again, before it is set."""
-    if STAND_IN in layer.metadata:
-        layer.metadata = {key: value for key, value in layer.metadata.items() if key != STAND_IN}
+    if STAND_IN_KEY in layer.metadata:
+        layer.metadata = {key: value for key, value in layer.metadata.items() if key != STAND_IN_KEY}
 
 
 def _show_unit(layer: Layer, length: bool) -> None:
     """Give a layer its own unit where that is of the kind, else one that stands for it."""
-    own = own_units(layer)
+    own = get_own_units(layer)
     if all(_is_length(unit) == length for unit in own):
-        if STAND_IN in layer.metadata:
-            forget_stand_in(layer)
+        if STAND_IN_KEY in layer.metadata:
+            remove_stand_in(layer)
             layer.units = (*layer.units[:-2], *own)
         return
     unit = "micrometer" if length else "pixel"
-    if not _is_made(layer):
-        layer.metadata = {**layer.metadata, STAND_IN: {"own": own, "shown": unit}}
+    if not _is_derived(layer):
+        layer.metadata = {**layer.metadata, STAND_IN_KEY: {"own": own, "shown": unit}}
     if any(str(shown) != unit for shown in layer.units[-2:]):
         layer.units = (*layer.units[:-2], unit, unit)
 
 
 def _is_ours(layer: Layer) -> bool:
     """Whether this package read or made a layer."""
-    return bool(set(layer.metadata.get(KEY, {})) - BY_USER)
+    return bool(set(layer.metadata.get(METADATA_KEY, {})) - USER_KEYS)
 
 
-def _is_made(layer: Layer) -> bool:
+def _is_derived(layer: Layer) -> bool:
     """Whether a layer was made of a picture, whose unit it goes by."""
-    return layer.metadata.get(KEY, {}).get("role", "slide") != "slide"
+    return layer.metadata.get(METADATA_KEY, {}).get("role", "slide") != "slide"
 
 
 def _is_length(unit: Any) -> bool:  # noqa: ANN401 - a unit of pint, which napari depends on

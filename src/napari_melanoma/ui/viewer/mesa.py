@@ -12,7 +12,7 @@ from vispy.gloo.glir import GlirProgram, GlirShader
 Key = tuple[tuple[str, str], ...]
 
 
-def keep_shaders() -> None:
+def reuse_shader_programs() -> None:
     """Reuse the shader programs of closed layers instead of deleting them, on Linux.
 
     With vispy 0.17 and Mesa's software renderers (llvmpipe and softpipe, both Qts), napari ends with a segmentation
@@ -30,7 +30,7 @@ def keep_shaders() -> None:
 _compile, _new, _link_new = GlirShader.set_data, GlirProgram.create, GlirProgram.link_program
 
 
-class _Pool:
+class _ShaderPool:
     """Programs of one OpenGL context that no layer uses: those without shaders, and the others by their shaders."""
 
     def __init__(self) -> None:
@@ -38,14 +38,14 @@ class _Pool:
         self.linked: defaultdict[Key, list[int]] = defaultdict(list)
 
     @classmethod
-    def of(cls, program: Any) -> _Pool:  # noqa: ANN401 - vispy has no types
+    def for_program(cls, program: Any) -> _ShaderPool:  # noqa: ANN401 - vispy has no types
         """Give the pool of a program's context, which ends with it."""
         if not hasattr(program._parser, "melanoma_programs"):
             program._parser.melanoma_programs = cls()
-        pool: _Pool = program._parser.melanoma_programs
+        pool: _ShaderPool = program._parser.melanoma_programs
         return pool
 
-    def put(self, handle: int, key: Key | None) -> None:
+    def add(self, handle: int, key: Key | None) -> None:
         """Take back a program, with the shaders that it is linked from."""
         (self.empty if key is None else self.linked[key]).append(handle)
 
@@ -57,7 +57,7 @@ def _set_code(shader: Any, offset: int, code: str) -> None:  # noqa: ANN401
 
 def _create(program: Any) -> None:  # noqa: ANN401
     _new(program)
-    empty = _Pool.of(program).empty
+    empty = _ShaderPool.for_program(program).empty
     if empty:
         gl.glDeleteProgram(program._handle)  # one that was never linked, which no driver minds
         program._handle = empty.pop()
@@ -66,7 +66,7 @@ def _create(program: Any) -> None:  # noqa: ANN401
 
 def _link(program: Any) -> None:  # noqa: ANN401
     """Link a program, or take one that is linked from the same shaders."""
-    pool, shaders = _Pool.of(program), program._attached_shaders
+    pool, shaders = _ShaderPool.for_program(program), program._attached_shaders
     key = tuple((type(shader).__name__, getattr(shader, "melanoma_code", "")) for shader in shaders)
     free = pool.linked[key]
     if not free:
@@ -76,11 +76,11 @@ def _link(program: Any) -> None:  # noqa: ANN401
             gl.glDetachShader(program._handle, shader.handle)
         _release(program)
         program._handle = free.pop()
-        _forget_variables(program)
+        _reset_variables(program)
     program.melanoma_key = key
 
 
-def _forget_variables(program: Any) -> None:  # noqa: ANN401
+def _reset_variables(program: Any) -> None:  # noqa: ANN401
     """Do what ``GlirProgram.link_program`` does once it has linked: every variable is to be set again."""
     program._attached_shaders = []
     program._unset_variables = program._get_active_attributes_and_uniforms()
@@ -92,4 +92,4 @@ def _forget_variables(program: Any) -> None:  # noqa: ANN401
 def _release(program: Any) -> None:  # noqa: ANN401
     key = getattr(program, "melanoma_key", None)
     if key is not None or not program._linked:  # one that was linked before the first dock opened is merely kept
-        _Pool.of(program).put(program._handle, key)
+        _ShaderPool.for_program(program).add(program._handle, key)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from napari_melanoma.io.photographs import Photograph
 
-KEY = "napari_melanoma"
-STAND_IN = "napari_melanoma_units"  # in the metadata of a layer whose unit is not its own, as ui.layer_units says
+METADATA_KEY = "napari_melanoma"
+STAND_IN_KEY = "napari_melanoma_units"  # in the metadata of a layer whose unit is not its own, as ui.layer_units says
 
 
 def is_photograph(layer: Layer) -> bool:
@@ -24,10 +24,10 @@ def is_photograph(layer: Layer) -> bool:
 
     True for RGB images that this plugin did not make itself.
     """
-    return bool(getattr(layer, "rgb", False)) and layer.ndim == 2 and "role" not in _about(layer)
+    return bool(getattr(layer, "rgb", False)) and layer.ndim == 2 and "role" not in _plugin_metadata(layer)
 
 
-def photographs(layers: Iterable[Layer]) -> list[Image]:
+def filter_photographs(layers: Iterable[Layer]) -> list[Image]:
     """List the photographs among layers.
 
     In the order of the layers.
@@ -36,7 +36,7 @@ def photographs(layers: Iterable[Layer]) -> list[Image]:
 
 
 @dataclass(frozen=True)
-class Source:
+class LayerPhotographSource:
     """What is needed to read a photograph from a layer in another thread, taken on the GUI thread."""
 
     data: Any
@@ -46,14 +46,14 @@ class Source:
     damage: str | None = None
 
     @classmethod
-    def of(cls, image: Image) -> Source:
+    def from_layer(cls, image: Image) -> LayerPhotographSource:
         """Take what is needed from a layer; copies nothing.
 
         With the largest level where the layer has several.
         """
         data = image.data[0] if image.multiscale else image.data
-        about = _about(image)
-        return cls(data, image.name, pixel_size(image), about.get("modality"), about.get("damage"))
+        about = _plugin_metadata(image)
+        return cls(data, image.name, get_pixel_size(image), about.get("modality"), about.get("damage"))
 
     def read(self) -> Photograph:
         """Read the pixels; meant for a thread.
@@ -62,70 +62,70 @@ class Source:
         """
         from napari_melanoma.io.photographs import Photograph
 
-        rgb = _colours(self.data, self.name)
+        rgb = _read_rgb(self.data, self.name)
         return Photograph(rgb, self.name, self.pixel_size, self.modality, self.damage)  # type: ignore[arg-type]
 
 
-def _colours(data: Any, name: str) -> NDArray[np.uint8]:  # noqa: ANN401 - numpy, dask or zarr
+def _read_rgb(data: Any, name: str) -> NDArray[np.uint8]:  # noqa: ANN401 - numpy, dask or zarr
     """Give RGB or RGBA as contiguous uint8 (row, column, channel=3), by the rules that files are read with."""
     import numpy as np
     from PIL import Image
 
     from napari_melanoma.core.errors import InputError, UnreadableImage
-    from napari_melanoma.io.color import eight_bit, srgb
+    from napari_melanoma.io.color import to_eight_bit, to_srgb8
 
     samples = np.asarray(data)
     if samples.size == 0:
         rows, columns = samples.shape[:2]
         raise InputError(f"'{name}' is empty ({rows} x {columns} pixels). Open the photograph again.")
     try:
-        samples = np.ascontiguousarray(eight_bit(samples))
+        samples = np.ascontiguousarray(to_eight_bit(samples))
     except UnreadableImage as error:
         raise InputError(f"'{name}' {error}") from error
-    return samples if samples.shape[2] == 3 else srgb(Image.fromarray(samples), None)
+    return samples if samples.shape[2] == 3 else to_srgb8(Image.fromarray(samples), None)
 
 
-def pixel_size(layer: Layer) -> PixelSize | None:
+def get_pixel_size(layer: Layer) -> PixelSize | None:
     """Read the pixel size from a layer's scale and units.
 
     None where the units are pixels, which is how napari says that nobody knows.
     """
-    y, x = (_micrometres(unit) for unit in own_units(layer))
+    y, x = (_to_micrometers(unit) for unit in get_own_units(layer))
     if y is None or x is None:
         return None
     size = PixelSize(y * float(layer.scale[-2]), x * float(layer.scale[-1]))
-    known = (_about(layer).get("ruler"), _about(layer).get("pixel_size"))
+    known = (_plugin_metadata(layer).get("ruler"), _plugin_metadata(layer).get("pixel_size"))
     return next((stated for stated in known if stated is not None and stated.agrees(size)), size)
 
 
-def own_units(layer: Layer) -> tuple[Any, Any]:
+def get_own_units(layer: Layer) -> tuple[Any, Any]:
     """Give the units by which a layer is measured, which need not be those that napari shows."""
-    y, x = layer.metadata[STAND_IN]["own"] if STAND_IN in layer.metadata else layer.units[-2:]
+    y, x = layer.metadata[STAND_IN_KEY]["own"] if STAND_IN_KEY in layer.metadata else layer.units[-2:]
     return y, x
 
 
-def aspect(layer: Layer) -> float:
+def get_pixel_aspect(layer: Layer) -> float:
     """Give the height of a layer's pixels over their width.
 
     1 for square pixels; also where only the ratio is known, not the size.
     """
-    size = pixel_size(layer)
+    size = get_pixel_size(layer)
     return float(layer.scale[-2] / layer.scale[-1]) if size is None else size.y_um / size.x_um
 
 
-def _about(layer: Layer) -> dict[str, Any]:
+def _plugin_metadata(layer: Layer) -> dict[str, Any]:
     """What this plugin keeps in a layer's metadata."""
-    return layer.metadata.get(KEY, {})
+    return layer.metadata.get(METADATA_KEY, {})
 
 
-def _micrometres(unit: Any) -> float | None:  # noqa: ANN401 - a unit of pint, which napari depends on
+def _to_micrometers(unit: Any) -> float | None:  # noqa: ANN401 - a unit of pint, which napari depends on
     """How many micrometres a unit is, or None where it is no length."""
     if not unit.dimensionality or not unit.is_compatible_with("micrometer"):
         return None
     return float((1 * unit).to("micrometer").magnitude)
 
 
-def in_words(size: PixelSize) -> str:
+def format_pixel_size(size: PixelSize) -> str:
     """Say how large a pixel is.
 
     Such as ``12.4 µm``, or ``100 x 50 µm``, height first, where pixels are not square.
@@ -134,14 +134,14 @@ def in_words(size: PixelSize) -> str:
     return f"{x} µm" if x == y else f"{y} x {x} µm"
 
 
-def describe(image: Image) -> str:
+def describe_photograph(image: Image) -> str:
     """Say in one line what a photograph is: its size, scale and kind.
 
     Such as ``3000 x 2000 px, 12.4 um/px, dermoscopic``.
     """
     rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
-    size = pixel_size(image)
-    scale = f"{in_words(size)}/px" if size else "scale unknown"
-    about = _about(image)
+    size = get_pixel_size(image)
+    scale = f"{format_pixel_size(size)}/px" if size else "scale unknown"
+    about = _plugin_metadata(image)
     damage = f"DAMAGED: {about['damage']}" if about.get("damage") else None
     return ", ".join(part for part in (f"{columns} x {rows} px", scale, about.get("modality"), damage) if part)

@@ -24,14 +24,14 @@ from qtpy.QtWidgets import (
 )
 
 from napari_melanoma.ui.viewer.photographs import is_photograph
-from napari_melanoma.ui.viewer.view_memory import ViewMemory, picture_in_view
-from napari_melanoma.ui.widgets.look import named, quiet
+from napari_melanoma.ui.viewer.view_memory import ViewMemory, get_current_picture
+from napari_melanoma.ui.widgets.style import named, quiet_label
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-Scope = Literal["window", "dock", "widget"]
-WHERE = {
+ShortcutContext = Literal["window", "dock", "widget"]
+CONTEXT_TEXTS = {
     "window": "in the whole window",
     "dock": "while the dock has the keyboard focus",
     "widget": "in the list, table or layer that it is about",
@@ -49,7 +49,7 @@ class Shortcut:
     key: str
     text: str
     dock: str
-    scope: Scope = "window"
+    context: ShortcutContext = "window"
 
 
 SHORTCUTS = {
@@ -102,7 +102,7 @@ SHORTCUTS = {
 }
 
 
-def key(name: str) -> str:
+def get_key(name: str) -> str:
     """Give the key of a shortcut on this platform.
 
     Returns as Qt reads it. On macOS, where Option types characters and moves by words, Control goes with it.
@@ -111,46 +111,46 @@ def key(name: str) -> str:
     return f"Meta+{declared}" if sys.platform == "darwin" and declared.startswith("Alt+") else declared
 
 
-def shown_key(name: str) -> str:
+def format_key(name: str) -> str:
     """Give the key of a shortcut as this platform writes it, for tooltips and the help window.
 
     Such as ``Alt+Q``, or with the symbols of macOS.
     """
-    if SHORTCUTS[name].scope == "widget":  # "1 to 9" is no key sequence
-        return key(name)
-    return QKeySequence(key(name)).toString(QKeySequence.SequenceFormat.NativeText)
+    if SHORTCUTS[name].context == "widget":  # "1 to 9" is no key sequence
+        return get_key(name)
+    return QKeySequence(get_key(name)).toString(QKeySequence.SequenceFormat.NativeText)
 
 
-def add_shortcut(dock: QWidget, name: str, act: Callable[[], object]) -> QShortcut:
+def add_shortcut(dock: QWidget, name: str, callback: Callable[[], object]) -> QShortcut:
     """Let a key act in a dock."""
-    shortcut = QShortcut(QKeySequence(key(name)), dock)
+    shortcut = QShortcut(QKeySequence(get_key(name)), dock)
     shortcut.setObjectName(name)
-    if SHORTCUTS[name].scope == "dock":
+    if SHORTCUTS[name].context == "dock":
         shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-    shortcut.activated.connect(act)
+    shortcut.activated.connect(callback)
     # Two docks that are open may have the same key: Qt calls neither of them, but says so to one.
-    shortcut.activatedAmbiguously.connect(partial(_choose, shortcut))
+    shortcut.activatedAmbiguously.connect(partial(_activate_best_match, shortcut))
     return shortcut
 
 
-def _choose(shortcut: QShortcut) -> None:
+def _activate_best_match(shortcut: QShortcut) -> None:
     """Act in the dock that a key is meant for, of several that have it."""
     dock = shortcut.parent()
     same = (one for one in dock.window().findChildren(QShortcut) if one.key() == shortcut.key() and one.isEnabled())
     candidates = [one for one in same if one.objectName() in SHORTCUTS and one.parent().isVisible()]
-    max(candidates, key=lambda one: _fitness(one.parent())).activated.emit()
+    max(candidates, key=lambda one: _match_score(one.parent())).activated.emit()
 
 
-def _fitness(dock: QWidget) -> tuple[bool, bool, bool]:
+def _match_score(dock: QWidget) -> tuple[bool, bool, bool]:
     """How much a key is meant for a dock: it has the focus, is about the picture in view, is in front."""
     focus, memory = QApplication.focusWidget(), dock.findChild(ViewMemory)
-    picture = None if memory is None else picture_in_view(memory.viewer)
+    picture = None if memory is None else get_current_picture(memory.viewer)
     about_photographs = dock.objectName() in PHOTOGRAPH_DOCKS
     about_it = picture is not None and about_photographs == is_photograph(picture[0])
     return focus is not None and dock.isAncestorOf(focus), about_it, not dock.visibleRegion().isEmpty()
 
 
-NAME = "melanoma_shortcuts"
+DIALOG_NAME = "melanoma_shortcuts"
 WIDTH_PX, HEIGHT_PX = 560, 600
 
 
@@ -159,7 +159,7 @@ class ShortcutHelp(QDialog):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
-        self.setObjectName(NAME)
+        self.setObjectName(DIALOG_NAME)
         self.setWindowTitle("Keyboard shortcuts (Melanoma)")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.search = named(QLineEdit(), "shortcut_search", "Search", "Search by key, dock or what it does")
@@ -172,16 +172,16 @@ class ShortcutHelp(QDialog):
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.list.setUniformRowHeights(True)
         for name, shortcut in SHORTCUTS.items():
-            item = QTreeWidgetItem(self._group(shortcut.dock), [shown_key(name), shortcut.text])
+            item = QTreeWidgetItem(self._get_group(shortcut.dock), [format_key(name), shortcut.text])
             for column in range(2):
-                item.setToolTip(column, f"Works {WHERE[shortcut.scope]}.")
+                item.setToolTip(column, f"Works {CONTEXT_TEXTS[shortcut.context]}.")
         self.list.expandAll()
         self.list.resizeColumnToContents(0)
         self.list.setColumnWidth(0, self.list.columnWidth(0) + 24)
-        self.nothing = quiet("No shortcut matches.")
-        self.nothing.hide()
+        self.no_match_label = quiet_label("No shortcut matches.")
+        self.no_match_label.hide()
         layout = QVBoxLayout(self)
-        for widget in (self.search, self.list, self.nothing):
+        for widget in (self.search, self.list, self.no_match_label):
             layout.addWidget(widget)
         self.search.textChanged.connect(self._on_search)
         room = parent.screen().availableGeometry()
@@ -191,7 +191,7 @@ class ShortcutHelp(QDialog):
         needed = self.list.columnWidth(0) + self.list.columnWidth(1) + bar + frame.left() + frame.right()
         self.resize(min(max(WIDTH_PX, needed), room.width()), min(HEIGHT_PX, room.height() - 60))
 
-    def _group(self, dock: str) -> QTreeWidgetItem:
+    def _get_group(self, dock: str) -> QTreeWidgetItem:
         """The heading of a dock, made where it is missing."""
         found = self.list.findItems(dock, Qt.MatchFlag.MatchExactly)
         if found:
@@ -215,15 +215,15 @@ class ShortcutHelp(QDialog):
                 shown += fits
             group.setHidden(shown == 0)
             found = found or shown > 0
-        self.nothing.setVisible(not found)
+        self.no_match_label.setVisible(not found)
 
 
-def show_help(window: QWidget) -> ShortcutHelp:
+def show_shortcut_help(window: QWidget) -> ShortcutHelp:
     """Show the list over a window, or bring the one that is there to the front.
 
     Not modal: it can stay open while one works.
     """
-    dialog = window.findChild(ShortcutHelp, NAME) or ShortcutHelp(window)
+    dialog = window.findChild(ShortcutHelp, DIALOG_NAME) or ShortcutHelp(window)
     dialog.show()
     dialog.raise_()
     dialog.activateWindow()
@@ -236,10 +236,10 @@ def show_shortcuts(napari_viewer: Viewer | None = None) -> None:
     windows = [window for window in QApplication.topLevelWidgets() if isinstance(window, QMainWindow)]
     active = [window for window in windows if window.isActiveWindow()] or [one for one in windows if one.isVisible()]
     if active:
-        show_help(active[0])
+        show_shortcut_help(active[0])
 
 
-def add_help(dock: QWidget) -> None:
+def add_help_shortcuts(dock: QWidget) -> None:
     """Let F1 and ``?`` show the list in a dock."""
     for name in ("help", "help.dock"):
-        add_shortcut(dock, name, lambda: show_help(dock.window()))
+        add_shortcut(dock, name, lambda: show_shortcut_help(dock.window()))

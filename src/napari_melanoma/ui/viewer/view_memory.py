@@ -14,25 +14,25 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.io.finding import SUFFIXES, find_photographs
-from napari_melanoma.ui.viewer import linked
-from napari_melanoma.ui.viewer.camera import camera
-from napari_melanoma.ui.viewer.photographs import KEY as OURS
+from napari_melanoma.io.discovery import SUFFIXES, find_photographs
+from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.viewer.camera import get_camera
+from napari_melanoma.ui.viewer.photographs import METADATA_KEY as OURS
 from napari_melanoma.ui.viewer.photographs import is_photograph
-from napari_melanoma.ui.viewer.slide_layers import open_slides
-from napari_melanoma.ui.viewer.slide_layers import parts as slide_parts
-from napari_melanoma.ui.widgets.dialogs import ask
-from napari_melanoma.ui.widgets.job import Job, Work
+from napari_melanoma.ui.viewer.slide_layers import find_layers as slide_parts
+from napari_melanoma.ui.viewer.slide_layers import list_slides
+from napari_melanoma.ui.widgets.dialogs import create_question
+from napari_melanoma.ui.widgets.job import BackgroundJob, JobFunction
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
     from napari.utils.events import Event
     from napari.viewer import Viewer
 
-    from napari_melanoma.ui.widgets.look import Connections
+    from napari_melanoma.ui.widgets.style import Connections
 
-KEY = "napari_melanoma_view"  # in the metadata of a picture's first layer, so that it ends with the picture
-FILLED = 0.95  # of the canvas, along the side that decides, as napari fits
+VIEW_KEY = "napari_melanoma_view"  # in the metadata of a picture's first layer, so that it ends with the picture
+FIT_SHARE = 0.95  # of the canvas, along the side that decides, as napari fits
 FIT_KEY = "Ctrl+0"  # napari's own for fitting all layers
 Picture = tuple["Layer", ...]
 
@@ -46,49 +46,51 @@ class SavedView:
     scale: tuple[float, float]
 
 
-def pictures(viewer: Viewer) -> list[Picture]:
+def list_pictures(viewer: Viewer) -> list[Picture]:
     """List the photographs and slides of a viewer.
 
     Returns the layers of each: one, or one for each channel of a slide; in the order of the layer list.
     """
-    slides: list[Picture] = [tuple(slide.layers) for slide in open_slides(viewer)]
+    slides: list[Picture] = [tuple(slide.layers) for slide in list_slides(viewer)]
     found = [*slides, *((layer,) for layer in viewer.layers if is_photograph(layer))]
     return sorted(found, key=lambda picture: viewer.layers.index(picture[0]))
 
 
-def picture_in_view(viewer: Viewer) -> Picture | None:
+def get_current_picture(viewer: Viewer) -> Picture | None:
     """Find the picture that the view belongs to.
 
     Returns the one that was turned to last, as long as it is visible; else the topmost that is visible.
     """
-    shown = [picture for picture in pictures(viewer) if any(layer.visible for layer in picture)]
+    shown = [picture for picture in list_pictures(viewer) if any(layer.visible for layer in picture)]
     current = next((picture for picture in shown if _state(picture).get("current")), None)
     return current or (shown[-1] if shown else None)
 
 
-def change_view(viewer: Viewer, picture: Picture) -> None:
+def restore_view(viewer: Viewer, picture: Picture) -> None:
     """Move the camera to a picture: to its view of before, or to all of it; not where the view is its already."""
     if _state(picture).get("current"):
         return
-    now = camera(viewer)
-    for other in pictures(viewer):
+    now = get_camera(viewer)
+    for other in list_pictures(viewer):
         if _state(other).get("current"):
             view = SavedView((now.center[-2], now.center[-1]), float(now.zoom), _scale(other))
-            fitted = _state(other).get("fitted") == _now(viewer)  # it is fitted again, for the canvas may change
+            fitted = _state(other).get("fitted") == _current_view(
+                viewer
+            )  # it is fitted again, for the canvas may change
             _set_state(other, {"view": None if fitted else view, "current": False})
     kept: SavedView | None = _state(picture).get("view")
     _set_state(picture, {**_state(picture), "current": True})
     if kept is None:
-        fit(viewer, picture)
+        fit_view(viewer, picture)
         return
     y, x = (new / old for new, old in zip(_scale(picture), kept.scale, strict=True))
     now.center = (*tuple(now.center)[:-2], kept.center[0] * y, kept.center[1] * x)
     now.zoom = kept.zoom / (y * x) ** 0.5
 
 
-def fit(viewer: Viewer, picture: Picture | None = None) -> None:
+def fit_view(viewer: Viewer, picture: Picture | None = None) -> None:
     """Bring all of a picture into view, whatever else is open."""
-    picture = picture or picture_in_view(viewer)
+    picture = picture or get_current_picture(viewer)
     if picture is None:
         return
     if viewer.dims.ndisplay == 2 and hasattr(viewer, "canvas"):
@@ -96,29 +98,29 @@ def fit(viewer: Viewer, picture: Picture | None = None) -> None:
         corners = np.concatenate([np.asarray(layer.extent.world)[:, -2:] for layer in picture])
         half = np.array(_scale(picture)) / 2  # extents end in the middle of a pixel
         low, high = corners.min(axis=0) - half, corners.max(axis=0) + half
-        now = camera(viewer)
+        now = get_camera(viewer)
         now.center = (*tuple(now.center)[:-2], *(float(middle) for middle in (low + high) / 2))
-        now.zoom = FILLED * float(np.min(np.array(viewer.canvas.size) / (high - low)))
+        now.zoom = FIT_SHARE * float(np.min(np.array(viewer.canvas.size) / (high - low)))
     else:
         viewer.reset_view()
-    _set_state(picture, {**_state(picture), "fitted": _now(viewer)})
+    _set_state(picture, {**_state(picture), "fitted": _current_view(viewer)})
 
 
 def show_only(viewer: Viewer, image: Image) -> None:
     """Show one photograph, and hide the others and the slides, which lie in the same place."""
-    linked.show_only(viewer, image)
-    hide_other_kind(viewer, (image,))
+    photograph_layers.show_only(viewer, image)
+    hide_other_pictures(viewer, (image,))
 
 
-def hide_other_kind(viewer: Viewer, picture: Picture) -> None:
+def hide_other_pictures(viewer: Viewer, picture: Picture) -> None:
     """Hide the photographs that lie in the place of a slide, or the slides in that of a photograph."""
     if is_photograph(picture[0]):
-        for slide in open_slides(viewer):
+        for slide in list_slides(viewer):
             for layer in (*slide.layers, *slide_parts(viewer, slide.identity)):
                 layer.visible = False
         return
     for layer in viewer.layers:
-        if is_photograph(layer) or linked.identity(layer) is not None:
+        if is_photograph(layer) or photograph_layers.get_identity(layer) is not None:
             layer.visible = False
 
 
@@ -134,14 +136,14 @@ class ViewMemory(QObject):
         connections.connect(viewer.layers.events.inserted, self._on_inserted)
         connections.connect(viewer.layers.events.removed, self._on_visible)
         for layer in viewer.layers:
-            self._follow(layer)
-        shown = picture_in_view(viewer)
+            self._watch_layer(layer)
+        shown = get_current_picture(viewer)
         if shown is not None:
             _set_state(shown, {**_state(shown), "current": True})  # the view is as the user left it
         if hasattr(viewer, "canvas"):  # since napari 0.9
             connections.connect(viewer.canvas.events.size, self._on_size)
 
-    def _follow(self, layer: Layer) -> None:
+    def _watch_layer(self, layer: Layer) -> None:
         self._connections.connect(layer.events.visible, self._on_visible)
 
     def _on_inserted(self, event: Event) -> None:
@@ -149,48 +151,48 @@ class ViewMemory(QObject):
 
         A photograph is shown alone, by whatever means it was opened: an earlier one would look out from behind it.
         """
-        self._follow(event.value)
+        self._watch_layer(event.value)
         if OURS not in event.value.metadata:
             return  # the user's own, which may lie over a picture on purpose
-        for picture in pictures(self.viewer):
+        for picture in list_pictures(self.viewer):
             new = any(layer == event.value for layer in picture)
             if new and event.value.visible and "view" not in _state(picture):
-                change_view(self.viewer, picture)
+                restore_view(self.viewer, picture)
                 if is_photograph(event.value):
                     show_only(self.viewer, event.value)
 
     def _on_size(self, size: object = None) -> None:
         """Fit once more what was fitted, and not moved since, as when the docks have taken their room."""
-        shown = picture_in_view(self.viewer)
-        if shown is not None and _state(shown).get("fitted") == _now(self.viewer):
-            fit(self.viewer, shown)
+        shown = get_current_picture(self.viewer)
+        if shown is not None and _state(shown).get("fitted") == _current_view(self.viewer):
+            fit_view(self.viewer, shown)
 
     def _on_visible(self, event: Event | None = None) -> None:
         """Go to a picture that is shown instead of the one that the view belongs to."""
-        shown = picture_in_view(self.viewer)
+        shown = get_current_picture(self.viewer)
         if shown is not None:
-            change_view(self.viewer, shown)
+            restore_view(self.viewer, shown)
 
 
-def _now(viewer: Viewer) -> tuple[tuple[float, ...], float]:
+def _current_view(viewer: Viewer) -> tuple[tuple[float, ...], float]:
     """The view as it is."""
-    return tuple(camera(viewer).center), float(camera(viewer).zoom)
+    return tuple(get_camera(viewer).center), float(get_camera(viewer).zoom)
 
 
 def _state(picture: Picture) -> dict[str, Any]:
-    found: dict[str, Any] = picture[0].metadata.get(KEY, {})
+    found: dict[str, Any] = picture[0].metadata.get(VIEW_KEY, {})
     return found
 
 
 def _set_state(picture: Picture, state: dict[str, Any]) -> None:
-    picture[0].metadata = {**picture[0].metadata, KEY: state}
+    picture[0].metadata = {**picture[0].metadata, VIEW_KEY: state}
 
 
 def _scale(picture: Picture) -> tuple[float, float]:
     return float(picture[0].scale[-2]), float(picture[0].scale[-1])
 
 
-def turn_to(viewer: Viewer, image: Image) -> None:
+def show_photograph(viewer: Viewer, image: Image) -> None:
     """Show one photograph and hide the others; select its mask, and go to its view.
 
     A layer that is selected already and is of this photograph, or of none, stays selected. Where it is of this
@@ -198,19 +200,19 @@ def turn_to(viewer: Viewer, image: Image) -> None:
     """
     show_only(viewer, image)
     active = viewer.layers.selection.active
-    elsewhere = None if active is None else linked.identity(active)
-    if elsewhere == linked.identity(image):
+    elsewhere = None if active is None else photograph_layers.get_identity(active)
+    if elsewhere == photograph_layers.get_identity(image):
         return
     if active is None or elsewhere is not None:
-        mask = linked.part(viewer, image, "mask")
+        mask = photograph_layers.find_layer(viewer, image, "mask")
         viewer.layers.selection.active = image if mask is None else mask
-    change_view(viewer, (image,))
+    restore_view(viewer, (image,))
 
 
 LayerData = tuple[Any, dict[str, Any], str]
 
 
-class Opener(QObject):
+class PhotographOpener(QObject):
     """Opens files and the sample, one wish after the other."""
 
     started = Signal()
@@ -221,8 +223,8 @@ class Opener(QObject):
     def __init__(self, viewer: Viewer, parent: QWidget) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self._job: Job | None = None
-        self._waiting: deque[Work] = deque()
+        self._job: BackgroundJob | None = None
+        self._pending: deque[JobFunction] = deque()
         self._count = 0
 
     @property
@@ -234,15 +236,15 @@ class Opener(QObject):
         """Open photographs."""
         self._start(partial(_read, list(paths)))
 
-    def accept(self, path: Path) -> None:
+    def open_damaged(self, path: Path) -> None:
         """Open a photograph although it is damaged."""
         self._start(partial(_read, [path], accept_damaged=True))
 
-    def sample(self) -> None:
+    def open_sample(self) -> None:
         """Open a synthetic photograph."""
         self._start(_sample)
 
-    def ask(self) -> None:
+    def choose_files(self) -> None:
         """Let the user choose files."""
         dialog = QFileDialog(self.parent().window(), "Open photographs")
         dialog.setObjectName("open_dialog")
@@ -258,19 +260,19 @@ class Opener(QObject):
 
     def cancel(self) -> None:
         """Open nothing more; what is open stays."""
-        self._waiting.clear()
+        self._pending.clear()
         if self._job is not None:
             self._job.cancel()
 
-    def _start(self, work: Work) -> None:
-        self._waiting.append(work)
+    def _start(self, work: JobFunction) -> None:
+        self._pending.append(work)
         if self._job is None:
             self._count = 0
             self.started.emit()
             self._next()
 
     def _next(self) -> None:
-        self._job = Job(self._waiting.popleft())
+        self._job = BackgroundJob(self._pending.popleft())
         self._job.progressed.connect(self.progressed)
         self._job.succeeded.connect(self._on_read)
         self._job.failed.connect(self.failed)
@@ -286,30 +288,30 @@ class Opener(QObject):
             show_only(self._viewer, added)
         self._count += len(layers)
         for error in errors:
-            if isinstance(error, _Damaged):
-                self._offer(error)
+            if isinstance(error, _DamagedPhotograph):
+                self._confirm_damaged(error)
             else:
                 self.failed.emit(error)
 
-    def _offer(self, found: _Damaged) -> None:
+    def _confirm_damaged(self, found: _DamagedPhotograph) -> None:
         """Ask whether a damaged photograph is to be opened; the window lives meanwhile."""
         dock = self.parent()
         assert isinstance(dock, QWidget)
-        offer_damaged(dock, found.path, found.damage, partial(self.accept, found.path))
+        confirm_open_damaged(dock, found.path, found.damage, partial(self.open_damaged, found.path))
 
     def _on_finished(self) -> None:
         self._job = None
-        if self._waiting:
+        if self._pending:
             self._next()
             return
         self.finished.emit(self._count)
 
 
-def offer_damaged(
+def confirm_open_damaged(
     dock: QWidget, path: Path, damage: str, accept: Callable[[], None], decline: Callable[[], None] = lambda: None
 ) -> None:
     """Ask whether a damaged photograph is to be opened; the window lives meanwhile."""
-    box = ask(
+    box = create_question(
         dock,
         "damaged_photograph",
         f"{path.name} is damaged: {damage}.",
@@ -325,7 +327,7 @@ def offer_damaged(
     box.open()
 
 
-class _Damaged(Exception):  # noqa: N818 - carried beside errors, never raised
+class _DamagedPhotograph(Exception):  # noqa: N818 - carried beside errors, never raised
     """A photograph that is opened where the user accepts that a part of it is missing."""
 
     def __init__(self, path: Path, damage: str) -> None:
@@ -346,7 +348,7 @@ def _read(
         try:
             layers += read_layers(str(path), accept_damaged)
         except DamagedImage as error:
-            errors.append(_Damaged(path, error.damage))
+            errors.append(_DamagedPhotograph(path, error.damage))
         except MelanomaError as error:
             errors.append(error)
     return layers, errors

@@ -11,17 +11,17 @@ from qtpy.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QFont, QHelpEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_melanoma.ui.widgets.look import ThemedIcons, named
+from napari_melanoma.ui.widgets.style import ThemedIcons, named
 
 if TYPE_CHECKING:
     from napari_melanoma.metrics.statistics import Estimate
-    from napari_melanoma.ui.widgets.look import Palette
+    from napari_melanoma.ui.widgets.style import Palette
 
 ROW_PX, BAR_PX, GAP_PX = 22, 10, 8
 INDENT_PX = 4  # as labels have it in both themes
-NAME_SHARE, LEAST_BAR_PX = 0.42, 60
+NAME_SHARE, MIN_BAR_PX = 0.42, 60
 # Orange and blue of Okabe and Ito (2008), which colour-blind eyes tell apart; darker on light grey.
-STRONG, USUAL = {True: "#e69f00", False: "#c46a00"}, {True: "#56b4e9", False: "#0072b2"}
+STRONG_COLORS, DEFAULT_COLORS = {True: "#e69f00", False: "#c46a00"}, {True: "#56b4e9", False: "#0072b2"}
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,17 @@ class Bar:
     tip: str = ""
 
     @property
-    def spoken(self) -> str:
+    def accessible_text(self) -> str:
         """The row for a screen reader."""
         return f"{self.name} {self.text}".strip()
 
 
-class Bars(QWidget):
+class BarChart(QWidget):
     """Paints rows on one scale."""
 
-    def __init__(self, icons: ThemedIcons, name: str, spoken: str) -> None:
+    def __init__(self, icons: ThemedIcons, name: str, accessible_name: str) -> None:
         super().__init__()
-        named(self, name, spoken).setToolTip("")
+        named(self, name, accessible_name).setToolTip("")
         self._icons = icons
         self._low, self._high = 0.0, 1.0
         self.rows: tuple[Bar, ...] = ()
@@ -62,7 +62,7 @@ class Bars(QWidget):
     def show_rows(self, rows: Sequence[Bar], low: float = 0.0, high: float = 1.0) -> None:
         """Show other rows."""
         self.rows, self._low, self._high = tuple(rows), low, high
-        self.setAccessibleDescription("; ".join(row.spoken for row in rows))
+        self.setAccessibleDescription("; ".join(row.accessible_text for row in rows))
         self.setVisible(bool(rows))
         self.updateGeometry()
         self.update()
@@ -95,7 +95,7 @@ class Bars(QWidget):
         names = 1 + max((painter.fontMetrics().horizontalAdvance(row.name) for row in self.rows), default=0)  # rounded
         painter.setFont(usual)
         width = self.width() - INDENT_PX
-        names = max(0, min(names, round(NAME_SHARE * width), width - numbers - LEAST_BAR_PX - 2 * GAP_PX))
+        names = max(0, min(names, round(NAME_SHARE * width), width - numbers - MIN_BAR_PX - 2 * GAP_PX))
         left = INDENT_PX + names + GAP_PX
         bar = QRectF(left, 0, self.width() - numbers - GAP_PX - left, ROW_PX)
         for place, row in enumerate(self.rows):
@@ -129,7 +129,7 @@ class Bars(QWidget):
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(colours.raised))
         painter.drawRoundedRect(track, 2, 2)
-        fill = QColor((STRONG if row.strong else USUAL)[colours.dark])
+        fill = QColor((STRONG_COLORS if row.strong else DEFAULT_COLORS)[colours.dark])
         fill.setAlphaF(0.45 if row.faint else 1.0)
         painter.setBrush(fill)
         painter.drawRoundedRect(QRectF(QPointF(x(0), track.top()), QPointF(x(row.value), track.bottom())), 2, 2)
@@ -153,12 +153,12 @@ def _bold(font: QFont) -> QFont:
 
 
 FOREST_ROW_PX, MARGIN_PX = 36, 4  # the margin that napari's labels have
-LEAST_SPAN = 0.02  # an axis that shows less would make much of nothing
+MIN_SPAN = 0.02  # an axis that shows less would make much of nothing
 BETTER, WORSE = ("#56b4e9", "#0066a8"), ("#e69f00", "#b35c00")  # on dark, on light; of Okabe and Ito
 
 
 @dataclass(frozen=True)
-class Change:
+class MetricChange:
     """One row: what it is about, the two means, and the difference."""
 
     name: str
@@ -167,17 +167,17 @@ class Change:
     difference: Estimate
 
     @property
-    def said(self) -> str:
+    def values_text(self) -> str:
         """Old and new, in words."""
         return f"{self.old:.3f} → {self.new:.3f}"
 
     @property
-    def said_difference(self) -> str:
+    def difference_text(self) -> str:
         """The difference with its interval, in words."""
-        return said_interval(self.difference)
+        return format_difference(self.difference)
 
 
-def said_interval(difference: Estimate) -> str:
+def format_difference(difference: Estimate) -> str:
     """Say a difference with its interval.
 
     Such as ``+0.021 (+0.008 to +0.034)``; without the interval where there is none, as of one image.
@@ -189,21 +189,23 @@ def said_interval(difference: Estimate) -> str:
     return f"{difference.mean:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"
 
 
-class Forest(QWidget):
+class ForestPlot(QWidget):
     """A row a data set: its name and means above, its interval and the difference in words below."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         named(self, "gate_forest", "Differences by data set", "Point: difference; line: its 95 % interval")
         self._icons = icons
-        self.changes: tuple[Change, ...] = ()
+        self.changes: tuple[MetricChange, ...] = ()
         icons.changed.connect(self.update)
 
-    def show_changes(self, changes: Sequence[Change]) -> None:
+    def show_changes(self, changes: Sequence[MetricChange]) -> None:
         """Show differences."""
         self.changes = tuple(changes)
         self.setFixedHeight(FOREST_ROW_PX * len(self.changes))
-        self.setAccessibleDescription("; ".join(f"{c.name}: {c.said}, {c.said_difference}" for c in self.changes))
+        self.setAccessibleDescription(
+            "; ".join(f"{c.name}: {c.values_text}, {c.difference_text}" for c in self.changes)
+        )
         self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
@@ -214,11 +216,11 @@ class Forest(QWidget):
         """Draw the rows."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        low, high = _axis(self.changes)
+        low, high = _axis_range(self.changes)
         font = QFont(self.font())
         font.setBold(True)
         painter.setFont(font)
-        widest = max((painter.fontMetrics().horizontalAdvance(c.said_difference) for c in self.changes), default=0)
+        widest = max((painter.fontMetrics().horizontalAdvance(c.difference_text) for c in self.changes), default=0)
         for row, change in enumerate(self.changes):
             font.setBold(row == 0)
             painter.setFont(font)
@@ -227,18 +229,18 @@ class Forest(QWidget):
             axis = QRectF(MARGIN_PX, place.center().y(), max(40.0, place.width() - widest - 12), FOREST_ROW_PX / 2)
             self._draw_interval(painter, axis, change.difference, (low, high))
 
-    def _draw_words(self, painter: QPainter, place: QRectF, change: Change) -> None:
+    def _draw_words(self, painter: QPainter, place: QRectF, change: MetricChange) -> None:
         right, left = Qt.AlignmentFlag.AlignRight, Qt.AlignmentFlag.AlignLeft
         middle = Qt.AlignmentFlag.AlignVCenter
         upper, lower = QRectF(place), QRectF(place)
         upper.setHeight(FOREST_ROW_PX / 2)
         lower.setTop(place.center().y())
         painter.setPen(QColor(self._icons.palette.text))
-        painter.drawText(upper, right | middle, change.said)
-        room = int(place.width() - painter.fontMetrics().horizontalAdvance(change.said) - 10)
+        painter.drawText(upper, right | middle, change.values_text)
+        room = int(place.width() - painter.fontMetrics().horizontalAdvance(change.values_text) - 10)
         name = painter.fontMetrics().elidedText(change.name, Qt.TextElideMode.ElideRight, room)
         painter.drawText(upper, left | middle, name)
-        painter.drawText(lower, right | middle, change.said_difference)
+        painter.drawText(lower, right | middle, change.difference_text)
 
     def _draw_interval(self, painter: QPainter, axis: QRectF, change: Estimate, ends: tuple[float, float]) -> None:
         """Draw the axis with its zero, the interval, and the point; grey where zero lies within."""
@@ -255,7 +257,7 @@ class Forest(QWidget):
         painter.drawLine(QPointF(zero, axis.top() + 1), QPointF(zero, axis.bottom() - 1))
         if not math.isfinite(change.mean):
             return
-        colour = QColor(interval_colour(change, colours.dark) or colours.faint)
+        colour = QColor(interval_color(change, colours.dark) or colours.faint)
         painter.setPen(QPen(colour, 3))
         if math.isfinite(change.low) and math.isfinite(change.high):
             painter.drawLine(at(change.low), at(change.high))
@@ -263,7 +265,7 @@ class Forest(QWidget):
         painter.drawEllipse(at(change.mean), 3, 3)
 
 
-def interval_colour(change: Estimate, dark: bool) -> str:
+def interval_color(change: Estimate, dark: bool) -> str:
     """Give the colour of a difference that is not nothing.
 
     Returns as ``#rrggbb``; empty where the interval holds zero, or there is none because it is of one image.
@@ -277,11 +279,11 @@ def interval_colour(change: Estimate, dark: bool) -> str:
     return ""
 
 
-def _axis(changes: Sequence[Change]) -> tuple[float, float]:
+def _axis_range(changes: Sequence[MetricChange]) -> tuple[float, float]:
     """Give the ends of an axis that holds all intervals and zero, with a margin."""
     values = [0.0] + [v for c in changes for v in (c.difference.low, c.difference.high, c.difference.mean)]
     known = [value for value in values if math.isfinite(value)]
     low, high = min(known), max(known)
-    missing = max(0.0, LEAST_SPAN - (high - low)) / 2
+    missing = max(0.0, MIN_SPAN - (high - low)) / 2
     margin = 0.06 * (high - low + 2 * missing)
     return low - missing - margin, high + missing + margin

@@ -11,28 +11,28 @@ from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QGridLayout, QLineEdit, QSizePolicy, QWidget
 
 from napari_melanoma.case.model import CasePart
-from napari_melanoma.data.table_schema import Column, check_value, column_named
-from napari_melanoma.data.taxonomy import UNKNOWN, taxonomy
-from napari_melanoma.ui.widgets.editors import StillCombo
-from napari_melanoma.ui.widgets.look import Words, named, quiet, tool
+from napari_melanoma.data.table_schema import Column, check_value, find_column
+from napari_melanoma.data.taxonomy import UNKNOWN, load_taxonomy
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.style import WrappedLabel, named, quiet_label, tool_button
 
 if TYPE_CHECKING:
     from napari_melanoma.case.model import Origin
 
 
-Part = Literal["patient", "lesion", "image"]
+PartKind = Literal["patient", "lesion", "image"]
 ORIGINS: dict[Origin, str] = {
     "name": "the file's name",
     "dicom": "the DICOM header",
     "exif": "the camera's notes (EXIF)",
     "table": "the table",
 }
-LETTERS = 4  # that a control keeps room for
+MIN_LETTERS = 4  # that a control keeps room for
 EMPTY = "unknown"
 Check = Callable[[Column, str], str]
 
 
-def guessed(origin: Origin) -> str:
+def describe_guess(origin: Origin) -> str:
     """Say where a guess comes from."""
     return f"Guessed from {ORIGINS[origin]}: nobody has confirmed it."
 
@@ -41,40 +41,40 @@ class CaseField(QWidget):
     """A column of the table as a control."""
 
     edited = Signal(str, str)
-    refused = Signal(str)
-    rested = Signal()
+    rejected = Signal(str)
+    editing_finished = Signal()
     confirmed = Signal(str)
 
-    def __init__(self, part: Part, column: Column, check: Check = check_value) -> None:
+    def __init__(self, part: PartKind, column: Column, check: Check = check_value) -> None:
         super().__init__()
         self.column = column
         self._check = check
-        self._is_typed = False
-        self._before = ""  # what the case said when the typing began
+        self._is_edited = False
+        self._previous_text = ""  # what the case said when the typing began
         unit = f" ({column.unit})" if column.unit else ""
-        self.label = quiet(f"{column.title}{unit}")
+        self.label = quiet_label(f"{column.title}{unit}")
         self.label.setWordWrap(False)
-        self.control = self._made()
+        self.control = self._make_control()
         named(self.control, f"{part}_{column.name}", column.title, f"{column.description}\nEmpty: nobody knows.")
         self.label.setBuddy(self.control)
-        self._guess = tool(f"{part}_{column.name}_confirm", f"Confirm {column.title}", "", "?")
-        self._guess.setFixedWidth(24)
-        self._fault = named(Words(), f"{part}_{column.name}_fault", f"What is wrong with {column.title}")
+        self._confirm_button = tool_button(f"{part}_{column.name}_confirm", f"Confirm {column.title}", "", "?")
+        self._confirm_button.setFixedWidth(24)
+        self._fault = named(WrappedLabel(), f"{part}_{column.name}_fault", f"What is wrong with {column.title}")
         self._fault.setProperty("fault", True)
         self._fault.hide()
-        self._guess.hide()
+        self._confirm_button.hide()
         self._lay_out()
-        self._guess.clicked.connect(self._on_confirm)
+        self._confirm_button.clicked.connect(self._on_confirm)
 
-    def _made(self) -> QLineEdit | StillCombo:
+    def _make_control(self) -> QLineEdit | NoWheelComboBox:
         if self.column.kind in ("word", "yes_no"):
-            combo = StillCombo()
+            combo = NoWheelComboBox()
             combo.addItem(EMPTY, "")
-            words = taxonomy(self.column.taxonomy or "yes_no")
+            words = load_taxonomy(self.column.taxonomy or "yes_no")
             for word in words.words:
                 if word != UNKNOWN:
                     combo.addItem(words.title(word), word)
-            combo.setMinimumContentsLength(LETTERS)
+            combo.setMinimumContentsLength(MIN_LETTERS)
             combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             combo.activated.connect(self._on_edited)
             return combo
@@ -83,7 +83,7 @@ class CaseField(QWidget):
         line.setMinimumWidth(40)
         line.setAcceptDrops(False)  # else a file that is dropped writes its path there
         line.textEdited.connect(self._on_edited)
-        line.editingFinished.connect(self._on_rested)
+        line.editingFinished.connect(self._on_editing_finished)
         line.installEventFilter(self)
         return line
 
@@ -94,14 +94,14 @@ class CaseField(QWidget):
         grid.setVerticalSpacing(1)
         grid.addWidget(self.label, 0, 0, 1, 2)
         grid.addWidget(self.control, 1, 0)
-        grid.addWidget(self._guess, 1, 1)
+        grid.addWidget(self._confirm_button, 1, 1)
         grid.addWidget(self._fault, 2, 0, 1, 2)
         grid.setColumnStretch(0, 1)
 
     @property
     def text(self) -> str:
         """What stands in it, as the table would hold it; empty for unknown."""
-        if isinstance(self.control, StillCombo):
+        if isinstance(self.control, NoWheelComboBox):
             return str(self.control.currentData() or "")
         said = self.control.text().strip()
         is_empty = self.column.kind == "number" and said.lower() in ("", "?", "-", UNKNOWN)
@@ -114,27 +114,27 @@ class CaseField(QWidget):
 
     def show_value(self, text: str, origin: Origin | None, editable: bool) -> None:
         """Show what the case says; nobody is told. What is not allowed stays to be corrected."""
-        if isinstance(self.control, StillCombo):
+        if isinstance(self.control, NoWheelComboBox):
             self.control.setCurrentIndex(max(0, self.control.findData(text)))
             self.control.setEnabled(editable)
         else:
-            is_wrong = bool(self.fault) and text == self._before
-            self._is_typed = self._is_typed and (is_wrong or self.text == text)
+            is_wrong = bool(self.fault) and text == self._previous_text
+            self._is_edited = self._is_edited and (is_wrong or self.text == text)
             if not is_wrong and (self.text != text or not self.control.hasFocus()):
                 self.control.setText(text)
-            self._before = self._before if self._is_typed else text
+            self._previous_text = self._previous_text if self._is_edited else text
             self.control.setReadOnly(not editable)
-        self._guess.setVisible(origin is not None)
-        self._guess.setEnabled(editable)
+        self._confirm_button.setVisible(origin is not None)
+        self._confirm_button.setEnabled(editable)
         if origin is not None:
-            self._guess.setToolTip(f"{guessed(origin)} Press to confirm.")
+            self._confirm_button.setToolTip(f"{describe_guess(origin)} Press to confirm.")
         self._show_fault()
 
-    def forget(self) -> None:
+    def clear_edits(self) -> None:
         """Forget what was typed: what is shown next is of another patient, lesion or image."""
         if isinstance(self.control, QLineEdit) and self.fault:
             self.control.clear()
-        self._is_typed = False
+        self._is_edited = False
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Leave undo and redo to the case: a line that took them back by itself would know of one field alone."""
@@ -146,17 +146,17 @@ class CaseField(QWidget):
         return False
 
     def _on_edited(self, _: object = None) -> None:
-        self._is_typed = True
+        self._is_edited = True
         self._show_fault()
         if self.fault:
-            self.refused.emit(self.column.name)
+            self.rejected.emit(self.column.name)
         else:
             self.edited.emit(self.column.name, self.text)
 
-    def _on_rested(self) -> None:
-        self._is_typed = False
-        self._before = self._before if self.fault else self.text
-        self.rested.emit()
+    def _on_editing_finished(self) -> None:
+        self._is_edited = False
+        self._previous_text = self._previous_text if self.fault else self.text
+        self.editing_finished.emit()
 
     def _on_confirm(self) -> None:
         self.control.setFocus(Qt.FocusReason.OtherFocusReason)  # before the button goes, and the focus with it
@@ -168,37 +168,37 @@ class CaseField(QWidget):
         self._fault.setVisible(bool(fault))
 
 
-NOTE = Column("note", "text", "Note", "Words of your own: they stay in the case and are never exported.")
-LABEL = Column("label", "text", "Name", "What you, or the files, call the lesion.")
-DAY = Column("taken_on", "text", "Taken on", "The day, as 2026-05-31.")
-OWN = {column.name: column for column in (NOTE, LABEL, DAY)}
-Rows = Sequence[tuple[str, ...]]
-PATIENT: Rows = (
+NOTE_COLUMN = Column("note", "text", "Note", "Words of your own: they stay in the case and are never exported.")
+LABEL_COLUMN = Column("label", "text", "Name", "What you, or the files, call the lesion.")
+DAY_COLUMN = Column("taken_on", "text", "Taken on", "The day, as 2026-05-31.")
+CASE_COLUMNS = {column.name: column for column in (NOTE_COLUMN, LABEL_COLUMN, DAY_COLUMN)}
+FieldRows = Sequence[tuple[str, ...]]
+PATIENT_FIELDS: FieldRows = (
     ("patient_id",),
     ("age", "sex"),
     ("fitzpatrick", "ethnicity"),
     ("personal_history", "family_history"),
     ("note",),
 )
-LESION: Rows = (("diagnosis",), ("diagnosis_detail",), ("diagnosis_by", "label"), ("note",))
-FINDINGS: Rows = (
+LESION_FIELDS: FieldRows = (("diagnosis",), ("diagnosis_detail",), ("diagnosis_by", "label"), ("note",))
+FINDINGS_FIELDS: FieldRows = (
     ("diameter_1_mm", "diameter_2_mm"),
     ("depth_mm", "clark"),
     ("mitoses_per_mm2", "ulceration"),
     ("metastasis",),
 )
-IMAGE: Rows = (("modality", "taken_on"),)
+IMAGE_FIELDS: FieldRows = (("modality", "taken_on"),)
 
 
 class CaseForm(QWidget):
     """Fields of a patient, a lesion or an image."""
 
     edited = Signal(str, str)
-    refused = Signal(str)
-    rested = Signal()
+    rejected = Signal(str)
+    editing_finished = Signal()
     confirmed = Signal(str)
 
-    def __init__(self, part: Part, rows: Rows, name: str) -> None:
+    def __init__(self, part: PartKind, rows: FieldRows, name: str) -> None:
         super().__init__()
         named(self, name, f"Form of the {part}").setToolTip("")
         grid = QGridLayout(self)
@@ -207,17 +207,17 @@ class CaseForm(QWidget):
         grid.setVerticalSpacing(4)
         grid.setColumnStretch(0, 1)
         grid.setColumnStretch(1, 1)
-        self._shown = ""
+        self._shown_id = ""
         self.fields: dict[str, CaseField] = {}
         for place, names in enumerate(rows):
             for column, field in enumerate(names):
                 made = self.fields[field] = CaseField(
-                    part, OWN.get(field) or _column(field), CHECKS.get(field, check_value)
+                    part, CASE_COLUMNS.get(field) or _get_column(field), CHECKS.get(field, check_value)
                 )
                 grid.addWidget(made, place, column, 1, 2 if len(names) == 1 else 1, Qt.AlignmentFlag.AlignTop)
                 made.edited.connect(self.edited)
-                made.refused.connect(self.refused)
-                made.rested.connect(self.rested)
+                made.rejected.connect(self.rejected)
+                made.editing_finished.connect(self.editing_finished)
                 made.confirmed.connect(self.confirmed)
 
     @property
@@ -228,16 +228,16 @@ class CaseForm(QWidget):
     def show_part(self, part: CasePart, editable: bool) -> None:
         """Show what the case says."""
         shown = getattr(part, "id", "")
-        if shown != self._shown:
-            self.forget()
-        self._shown = shown
+        if shown != self._shown_id:
+            self.clear_edits()
+        self._shown_id = shown
         for name, field in self.fields.items():
             field.show_value(part.cell(name), part.guesses.get(name), editable)
 
-    def forget(self) -> None:
+    def clear_edits(self) -> None:
         """Forget what was typed: what is shown next is of another patient, lesion or image."""
         for field in self.fields.values():
-            field.forget()
+            field.clear_edits()
 
 
 def _check_day(column: Column, text: str) -> str:
@@ -257,8 +257,8 @@ def _check_patient(column: Column, text: str) -> str:
 CHECKS = {"taken_on": _check_day, "patient_id": _check_patient}
 
 
-def _column(name: str) -> Column:
+def _get_column(name: str) -> Column:
     """The column of the table of that name."""
-    column = column_named(name)
+    column = find_column(name)
     assert column is not None, name
     return column

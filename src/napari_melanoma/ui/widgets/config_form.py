@@ -11,30 +11,30 @@ from pydantic import BaseModel
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QFormLayout, QGridLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_melanoma.core.config import OneOf, OptionsOf, filled_in
+from napari_melanoma.core.config import OneOf, OptionsOf, computed_fields
 from napari_melanoma.core.errors import ConfigError
 from napari_melanoma.ui.widgets.editors import (
     CheckEditor,
     ChoiceEditor,
     Editor,
     NumberEditor,
-    NumbersEditor,
+    NumberListEditor,
     PathEditor,
-    SeveralEditor,
-    TableEditor,
     TextEditor,
-    WordOr,
-    WordsEditor,
+    TextListEditor,
+    TomlTableEditor,
+    TupleEditor,
+    ValueOrWordEditor,
 )
-from napari_melanoma.ui.widgets.look import ThemedIcons, form, named, section, tool
-from napari_melanoma.ui.widgets.number_box import Bounds, show
+from napari_melanoma.ui.widgets.number_box import Bounds, format_number
+from napari_melanoma.ui.widgets.style import ThemedIcons, form_layout, named, section, tool_button
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from superqt import QCollapsible
 
     from napari_melanoma.core.config import Config
-    from napari_melanoma.ui.widgets.settings import Settings
+    from napari_melanoma.ui.widgets.settings import DockSettings
 
 
 class ConfigForm(QWidget):
@@ -45,9 +45,9 @@ class ConfigForm(QWidget):
     def __init__(
         self,
         model: type[BaseModel],
-        settings: Settings,
+        settings: DockSettings,
         icons: ThemedIcons,
-        wanted: Callable[[str], bool],
+        is_shown: Callable[[str], bool],
         prefix: str = "",
     ) -> None:
         super().__init__()
@@ -58,22 +58,22 @@ class ConfigForm(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(5)
         rows = QWidget()
-        layout = form(rows)
+        layout = form_layout(rows)
         layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)  # in a narrow dock the control goes below
         column.addWidget(rows)
-        unasked = filled_in(model)
+        unasked = computed_fields(model)
         for name, info in model.model_fields.items():
             if name in unasked:
                 continue
             key = f"{prefix}{name}"
-            if part := _nested(info.annotation):
-                self._add_part(name, ConfigForm(part, settings, icons, wanted, f"{key}."), settings, icons)
-            elif wanted(key) and not _part_that_may_be_absent(info.annotation):
+            if part := _as_config(info.annotation):
+                self._add_part(name, ConfigForm(part, settings, icons, is_shown, f"{key}."), settings, icons)
+            elif is_shown(key) and not _is_optional_config(info.annotation):
                 options = next((item for item in info.metadata if isinstance(item, OptionsOf)), None)
                 if options and options.field in self._fields:
-                    editor: Editor = self._options_editor(key, options, settings, icons)
+                    editor: Editor = self._make_options_editor(key, options, settings, icons)
                 else:
-                    editor = editor_for(info.annotation, info.metadata)
+                    editor = make_editor(info.annotation, info.metadata)
                 field = FormField(key, info, editor, icons)
                 field.changed.connect(self._on_changed)
                 self._fields[name] = field
@@ -97,10 +97,10 @@ class ConfigForm(QWidget):
     @property
     def faults(self) -> list[str]:
         """What is wrong with what was typed, a sentence each."""
-        return [f"{field.words}: {field.fault}" for field in self.fields if field.fault]
+        return [f"{field.title}: {field.fault}" for field in self.fields if field.fault]
 
     @property
-    def changes(self) -> int:
+    def change_count(self) -> int:
         """How many fields show another value than was given."""
         return sum(field.is_changed for field in self.fields)
 
@@ -114,107 +114,109 @@ class ConfigForm(QWidget):
 
     def set_values(self, config: BaseModel) -> None:
         """Show the values of a configuration; nobody is told."""
-        self._each(config, FormField.set_value)
+        self._apply_to_fields(config, FormField.set_value)
 
-    def give(self, config: BaseModel) -> None:
+    def set_defaults(self, config: BaseModel) -> None:
         """Show the values of a configuration, and take them for the ones to come back to; nobody is told."""
-        self._each(config, FormField.give)
+        self._apply_to_fields(config, FormField.set_default)
 
-    def renew(self, config: BaseModel) -> None:
+    def update_defaults(self, config: BaseModel) -> None:
         """Take a configuration for the one to come back to, and show it where the user has changed nothing."""
-        self._each(config, FormField.renew)
+        self._apply_to_fields(config, FormField.update_default)
 
-    def _options_editor(self, key: str, options: OptionsOf, settings: Settings, icons: ThemedIcons) -> OptionsEditor:
+    def _make_options_editor(
+        self, key: str, options: OptionsOf, settings: DockSettings, icons: ThemedIcons
+    ) -> OptionsEditor:
         """Make the control of options that go with the name in another field, and change it with that name."""
         name = self._fields[options.field]
         editor = OptionsEditor(
             lambda: options.config_of(name.value),
             lambda model: ConfigForm(model, settings, icons, lambda key: True, f"{key}."),
         )
-        name.changed.connect(editor.renew)
+        name.changed.connect(editor.update_options)
         return editor
 
-    def _each(self, config: BaseModel, act: Callable[[FormField, Any], None]) -> None:
+    def _apply_to_fields(self, config: BaseModel, act: Callable[[FormField, Any], None]) -> None:
         for name, field in self._fields.items():
             act(field, getattr(config, name))
         for name, part in self._parts.items():
-            part._each(getattr(config, name), act)
-        self._count()
+            part._apply_to_fields(getattr(config, name), act)
+        self._update_titles()
 
-    def _add_part(self, name: str, part: ConfigForm, settings: Settings, icons: ThemedIcons) -> None:
+    def _add_part(self, name: str, part: ConfigForm, settings: DockSettings, icons: ThemedIcons) -> None:
         if not len(part):
             part.deleteLater()
             return
-        fold = section(spelled(name).capitalize(), f"form_{name}_section", part, settings, False)
-        icons.fold(fold)
+        fold = section(format_name(name).capitalize(), f"form_{name}_section", part, settings, False)
+        icons.add_sections(fold)
         part.changed.connect(self._on_changed)
         self._parts[name], self._sections[name] = part, fold
         self.layout().addWidget(fold)
 
     def _on_changed(self) -> None:
-        self._count()
+        self._update_titles()
         self.changed.emit()
 
-    def _count(self) -> None:
+    def _update_titles(self) -> None:
         """Say in the title of a section how much in it was changed, so that nothing hides in a fold."""
         for name, part in self._parts.items():
-            changes = f"  ({part.changes} changed)" if part.changes else ""
-            self._sections[name].setText(spelled(name).capitalize() + changes)
+            changes = f"  ({part.change_count} changed)" if part.change_count else ""
+            self._sections[name].setText(format_name(name).capitalize() + changes)
 
 
-def _nested(annotation: object) -> type[BaseModel] | None:
+def _as_config(annotation: object) -> type[BaseModel] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
-def _part_that_may_be_absent(annotation: object) -> bool:
+def _is_optional_config(annotation: object) -> bool:
     """Whether a field is a configuration or None: it has a form of its own, where it is there."""
-    return get_origin(annotation) in (Union, types.UnionType) and any(map(_nested, get_args(annotation)))
+    return get_origin(annotation) in (Union, types.UnionType) and any(map(_as_config, get_args(annotation)))
 
 
-def editor_for(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # noqa: ANN401 - a type's description
+def make_editor(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # noqa: ANN401 - a type's description
     """Make the control for a kind of value: the one mapping of fields to controls."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         inner = [item for part in parts[1:] for item in getattr(part, "metadata", [part])]
-        return editor_for(parts[0], [*metadata, *inner])
+        return make_editor(parts[0], [*metadata, *inner])
     if origin is Literal:
         return ChoiceEditor(parts)
     if Path in (annotation, *parts):
         return PathEditor()
     if origin in (Union, types.UnionType):
-        return _union_editor(parts, metadata)
+        return _make_union_editor(parts, metadata)
     if origin is tuple:
         if parts == (str, Ellipsis):
-            return WordsEditor(_shortest(metadata))
+            return TextListEditor(_min_length(metadata))
         kind = get_args(parts[0])[0] if get_origin(parts[0]) is Annotated else parts[0]
         if parts[1:] == (Ellipsis,) and kind in (int, float):
-            return NumbersEditor(kind is int, _shortest(metadata))
+            return NumberListEditor(kind is int, _min_length(metadata))
         if Ellipsis not in parts:
-            return SeveralEditor([editor_for(part) for part in parts])
+            return TupleEditor([make_editor(part) for part in parts])
     if annotation is bool:
         return CheckEditor()
     if annotation in (int, float):
-        return NumberEditor(annotation is int, Bounds.of(metadata))
+        return NumberEditor(annotation is int, Bounds.from_metadata(metadata))
     if annotation is str:
         if named := next((item for item in metadata if isinstance(item, OneOf)), None):
             return ChoiceEditor(named.names, named.title)
-        return TextEditor(_shortest(metadata))
+        return TextEditor(_min_length(metadata))
     if origin is dict:
-        return TableEditor()
+        return TomlTableEditor()
     raise TypeError(f"no control for {annotation}: teach editor_for to make one")
 
 
-def _union_editor(parts: Sequence[Any], metadata: Sequence[object]) -> Editor:
+def _make_union_editor(parts: Sequence[Any], metadata: Sequence[object]) -> Editor:
     """Make the control of a value that may be a word instead."""
     words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
     words += [None] if type(None) in parts else []
     values = [part for part in parts if get_origin(part) is not Literal and part is not type(None)]
     if len(words) != 1 or len(values) != 1:
         raise TypeError(f"no control for one of {parts}: expected one kind of value and one word")
-    return WordOr(editor_for(values[0], metadata), words[0])
+    return ValueOrWordEditor(make_editor(values[0], metadata), words[0])
 
 
-def _shortest(metadata: Sequence[object]) -> int:
+def _min_length(metadata: Sequence[object]) -> int:
     return next((limit.min_length for limit in metadata if hasattr(limit, "min_length")), 0)
 
 
@@ -222,10 +224,10 @@ class OptionsEditor(Editor):
     """The fields of the configuration that belongs to a name."""
 
     def __init__(
-        self, config_now: Callable[[], type[Config]], make_form: Callable[[type[BaseModel]], ConfigForm]
+        self, get_config: Callable[[], type[Config]], make_form: Callable[[type[BaseModel]], ConfigForm]
     ) -> None:
         super().__init__()
-        self._config_now = config_now
+        self._get_config = get_config
         self._make_form = make_form
         self._config: type[Config] | None = None
         self._form: ConfigForm | None = None
@@ -238,31 +240,31 @@ class OptionsEditor(Editor):
 
     @value.setter
     def value(self, value: Any) -> None:  # noqa: ANN401
-        config = self._config_now()
+        config = self._get_config()
         self._show(config)
         if self._form is not None:
-            self._form.give(config.model_validate(self.normal(value)))
+            self._form.set_defaults(config.model_validate(self.normalize(value)))
 
-    def normal(self, value: Any) -> Any:  # noqa: ANN401
+    def normalize(self, value: Any) -> Any:  # noqa: ANN401
         """Name every option of the configuration as it is now; options of another name's give way to its defaults.
 
         Every option by name, but for those that the program fills in itself.
         """
-        config = self._config_now()
+        config = self._get_config()
         try:
             named = config.parse(dict(value), "the table of options")
         except ConfigError:
             named = config()
-        return named.model_dump(exclude=filled_in(config))
+        return named.model_dump(exclude=computed_fields(config))
 
     @property
     def fault(self) -> str:
         """What is wrong with what was typed."""
         return "; ".join(self._form.faults) if self._form is not None else ""
 
-    def renew(self) -> None:
+    def update_options(self) -> None:
         """Show the options of the name as it is now, where it is another one, with their defaults."""
-        if self._config_now() is not self._config:
+        if self._get_config() is not self._config:
             self.value = {}
             self.changed.emit()
 
@@ -281,8 +283,8 @@ class OptionsEditor(Editor):
         before.deleteLater()
 
 
-BACK_PX = 20
-SPELLED = {"ema": "EMA", "jpeg": "JPEG"}
+RESET_PX = 20
+ACRONYMS = {"ema": "EMA", "jpeg": "JPEG"}
 
 
 class FormField(QWidget):
@@ -292,22 +294,22 @@ class FormField(QWidget):
 
     def __init__(self, key: str, info: FieldInfo, editor: Editor, icons: ThemedIcons) -> None:
         super().__init__()
-        self._given: Any = None
+        self._default: Any = None
         self._editor = editor
-        words = spelled(key.rpartition(".")[2])
-        self.words = words
+        words = format_name(key.rpartition(".")[2])
+        self.title = words
         self.label = QLabel(words)
-        self.label.setToolTip(tooltip(words, info))
+        self.label.setToolTip(make_tooltip(words, info))
         self.label.setBuddy(editor.control)
         for number, control in enumerate(editor.controls, 1):
             several = f" {number}" if number > 1 else ""
-            named(control, f"{key}{several}", f"{words}{several}", tooltip(words, info))
-        self._back = tool(f"{key}.reset", f"Reset {words}")
-        icons.add(self._back, "step_left")
-        self._back.setFixedWidth(BACK_PX)
-        policy = self._back.sizePolicy()
+            named(control, f"{key}{several}", f"{words}{several}", make_tooltip(words, info))
+        self._reset_button = tool_button(f"{key}.reset", f"Reset {words}")
+        icons.add(self._reset_button, "step_left")
+        self._reset_button.setFixedWidth(RESET_PX)
+        policy = self._reset_button.sizePolicy()
         policy.setRetainSizeWhenHidden(True)
-        self._back.setSizePolicy(policy)
+        self._reset_button.setSizePolicy(policy)
         self._fault = named(QLabel(), f"{key}.fault", f"What is wrong with {words}")
         self._fault.setProperty("fault", True)
         self._fault.setWordWrap(True)
@@ -316,13 +318,13 @@ class FormField(QWidget):
         grid.setHorizontalSpacing(2)
         grid.setVerticalSpacing(1)
         grid.addWidget(editor, 0, 0)
-        grid.addWidget(self._back, 0, 1, Qt.AlignmentFlag.AlignTop)
+        grid.addWidget(self._reset_button, 0, 1, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(self._fault, 1, 0, 1, 2)
         grid.setColumnStretch(0, 1)
         if not info.is_required():
             self.set_value(info.get_default(call_default_factory=True))
         editor.changed.connect(self._on_changed)
-        self._back.clicked.connect(self._on_back)
+        self._reset_button.clicked.connect(self._on_reset)
 
     @property
     def value(self) -> Any:  # noqa: ANN401 - whatever the field holds
@@ -337,22 +339,22 @@ class FormField(QWidget):
     @property
     def is_changed(self) -> bool:
         """Whether the value is another one than was given."""
-        return bool(self.fault) or self.value != self._given
+        return bool(self.fault) or self.value != self._default
 
     def set_value(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
         """Show a value; nobody is told."""
         self._editor.value = value
         self._show_state()
 
-    def give(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
+    def set_default(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
         """Show a value, and take it for the one to come back to; nobody is told."""
-        self._given = self._editor.normal(value)
+        self._default = self._editor.normalize(value)
         self.set_value(value)
 
-    def renew(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
+    def update_default(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
         """Take another value for the one to come back to, and show it unless the user has chosen one."""
         chosen = self.is_changed
-        self._given = self._editor.normal(value)
+        self._default = self._editor.normalize(value)
         if chosen:
             self._show_state()
         else:
@@ -362,40 +364,40 @@ class FormField(QWidget):
         self._show_state()
         self.changed.emit()
 
-    def _on_back(self) -> None:
+    def _on_reset(self) -> None:
         self._editor.control.setFocus()  # before the button goes, and the focus with it to nobody
-        self.set_value(self._given)
+        self.set_value(self._default)
         self.changed.emit()
 
     def _show_state(self) -> None:
         fault = self.fault
         self._fault.setText(fault)
         self._fault.setVisible(bool(fault))
-        self._back.setVisible(self.is_changed)
-        self._back.setToolTip(f"Back to {said(self._given)}")
+        self._reset_button.setVisible(self.is_changed)
+        self._reset_button.setToolTip(f"Back to {format_value(self._default)}")
         font = self.label.font()
         font.setBold(self.is_changed)
         self.label.setFont(font)
 
 
-def spelled(name: str) -> str:
+def format_name(name: str) -> str:
     """Write a name of the configuration as words."""
-    return " ".join(SPELLED.get(word, word) for word in name.split("_"))
+    return " ".join(ACRONYMS.get(word, word) for word in name.split("_"))
 
 
-def tooltip(words: str, info: FieldInfo) -> str:
+def make_tooltip(words: str, info: FieldInfo) -> str:
     """Say what a field is for and which values it takes."""
-    limits = Bounds.of(info.metadata).words
+    limits = Bounds.from_metadata(info.metadata).description
     parts = [part for part in (info.description, limits and f"Allowed: {limits}.") if part]
     return "\n".join(parts) or words.capitalize()
 
 
-def said(value: Any) -> str:  # noqa: ANN401 - whatever a field holds
+def format_value(value: Any) -> str:  # noqa: ANN401 - whatever a field holds
     """Write a value for a sentence."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return show(value)
+        return format_number(value)
     if isinstance(value, tuple):
-        return ", ".join(said(part) for part in value) or "nothing"
+        return ", ".join(format_value(part) for part in value) or "nothing"
     return str(value).replace("_", " ") or "nothing"

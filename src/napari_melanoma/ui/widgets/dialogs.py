@@ -8,7 +8,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import QAbstractButton, QMainWindow, QMessageBox, QWidget
 
 
-def ask(parent: QWidget, name: str, question: str, details: str, title: str = "Lesion") -> QMessageBox:
+def create_question(parent: QWidget, name: str, question: str, details: str, title: str = "Lesion") -> QMessageBox:
     """Make a question box."""
     box = QMessageBox(parent.window())
     box.setObjectName(name)
@@ -19,7 +19,7 @@ def ask(parent: QWidget, name: str, question: str, details: str, title: str = "L
     return box
 
 
-def answer(box: QMessageBox) -> QAbstractButton | None:
+def exec_question(box: QMessageBox) -> QAbstractButton | None:
     """Ask a question, and let go of its box.
 
     What was pressed; None where the box was closed, or taken away with its window, unanswered.

@@ -13,10 +13,10 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QHBoxLayout, QLine
 
 from napari_melanoma.core.errors import MalformedFile
 from napari_melanoma.core.parsing import parse_toml
-from napari_melanoma.ui.widgets.look import tool
-from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, show
+from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_number
+from napari_melanoma.ui.widgets.style import tool_button
 
-LEAST_LETTERS, MOST_LETTERS = 6, 20  # that a list of words keeps room for; wider, it would not fit in a narrow dock
+MIN_LETTERS, MAX_LETTERS = 6, 20  # that a list of words keeps room for; wider, it would not fit in a narrow dock
 
 
 class Editor(QWidget):
@@ -39,7 +39,7 @@ class Editor(QWidget):
     def value(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
         raise NotImplementedError
 
-    def normal(self, value: Any) -> Any:  # noqa: ANN401 - whatever the field holds
+    def normalize(self, value: Any) -> Any:  # noqa: ANN401 - whatever the field holds
         """Write a value as ``value`` gives it back."""
         return value
 
@@ -64,9 +64,9 @@ class Editor(QWidget):
 class NumberEditor(Editor):
     """A number."""
 
-    def __init__(self, whole: bool, bounds: Bounds) -> None:
+    def __init__(self, is_integer: bool, bounds: Bounds) -> None:
         super().__init__()
-        self._box = NumberBox(whole, bounds)
+        self._box = NumberBox(is_integer, bounds)
         self._box.changed.connect(self.changed)
         self._row.addWidget(self._box, 1)
 
@@ -85,7 +85,7 @@ class NumberEditor(Editor):
         return self._box.fault
 
 
-class WordOr(Editor):
+class ValueOrWordEditor(Editor):
     """A value, or a word in its place, such as ``auto``: a button that stays pressed for the word."""
 
     def __init__(self, editor: Editor, word: str | None) -> None:
@@ -93,7 +93,9 @@ class WordOr(Editor):
         self._editor = editor
         self._word = word
         said = "none" if word is None else word
-        self._button = tool(f"{said}_word", said, f"Press for '{said}' in place of a value", said, checkable=True)
+        self._button = tool_button(
+            f"{said}_word", said, f"Press for '{said}' in place of a value", said, checkable=True
+        )
         self._button.toggled.connect(self._on_toggled)
         editor.changed.connect(self.changed)
         self._row.addWidget(editor, 1)
@@ -129,14 +131,14 @@ class WordOr(Editor):
         self.changed.emit()
 
 
-class StillCombo(QComboBox):
+class NoWheelComboBox(QComboBox):
     """A combo box that leaves the wheel to the page unless it is in use."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(LEAST_LETTERS)
+        self.setMinimumContentsLength(MIN_LETTERS)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
         """Scrolling past must not choose something else."""
@@ -151,13 +153,13 @@ class ChoiceEditor(Editor):
 
     def __init__(self, choices: Sequence[Any], title: Callable[[Any], str] = str) -> None:
         super().__init__()
-        self._combo = StillCombo()
+        self._combo = NoWheelComboBox()
         for choice in choices:
             shown = str(choice).replace("_", " ") if title is str else title(choice)
             self._combo.addItem(shown, choice)
         # With room for its words: three networks are called DeepLabv3+ first, and then with what.
         longest = max((len(self._combo.itemText(place)) for place in range(self._combo.count())), default=0)
-        self._combo.setMinimumContentsLength(min(max(longest, LEAST_LETTERS), MOST_LETTERS))
+        self._combo.setMinimumContentsLength(min(max(longest, MIN_LETTERS), MAX_LETTERS))
         self._combo.currentIndexChanged.connect(self._on_index)
         self._row.addWidget(self._combo, 1)
 
@@ -200,7 +202,7 @@ class CheckEditor(Editor):
         self.changed.emit()
 
 
-class SeveralEditor(Editor):
+class TupleEditor(Editor):
     """A fixed number of values side by side."""
 
     def __init__(self, editors: Sequence[Editor]) -> None:
@@ -243,9 +245,9 @@ TABLE_PX = 220
 class TextEditor(Editor):
     """A line of text."""
 
-    def __init__(self, shortest: int = 0) -> None:
+    def __init__(self, min_length: int = 0) -> None:
         super().__init__()
-        self._shortest = shortest
+        self._min_length = min_length
         self._line = QLineEdit()
         self._line.textEdited.connect(self._on_edited)
         self._row.addWidget(self._line, 1)
@@ -263,13 +265,13 @@ class TextEditor(Editor):
     @property
     def fault(self) -> str:
         """Say that it is too short."""
-        return "" if len(self.value) >= self._shortest else "is empty: type a few letters"
+        return "" if len(self.value) >= self._min_length else "is empty: type a few letters"
 
     def _on_edited(self, text: str) -> None:
         self.changed.emit()
 
 
-class WordsEditor(TextEditor):
+class TextListEditor(TextEditor):
     """Several texts in one line, with commas between them; one that has a comma itself stands in quotes."""
 
     @property
@@ -285,34 +287,34 @@ class WordsEditor(TextEditor):
     @property
     def fault(self) -> str:
         """Say that there are too few."""
-        return "" if len(self.value) >= self._shortest else "is empty: name at least one"
+        return "" if len(self.value) >= self._min_length else "is empty: name at least one"
 
 
-class NumbersEditor(TextEditor):
+class NumberListEditor(TextEditor):
     """Any count of numbers in one line, with commas between them."""
 
-    def __init__(self, whole: bool, shortest: int = 0) -> None:
-        super().__init__(shortest)
-        self._kind = int if whole else float
+    def __init__(self, is_integer: bool, min_length: int = 0) -> None:
+        super().__init__(min_length)
+        self._kind = int if is_integer else float
 
     @property
     def value(self) -> Any:  # noqa: ANN401
         """The numbers, as far as they can be read."""
-        return tuple(self._kind(word) for word in split_words(str(self._line.text())) if self._reads(word))
+        return tuple(self._kind(word) for word in split_words(str(self._line.text())) if self._is_number(word))
 
     @value.setter
     def value(self, value: Any) -> None:  # noqa: ANN401
-        self._line.setText(", ".join(show(number) for number in value))
+        self._line.setText(", ".join(format_number(number) for number in value))
 
     @property
     def fault(self) -> str:
         """Say which is no number, or that there are too few."""
-        wrong = [word for word in split_words(str(self._line.text())) if not self._reads(word)]
+        wrong = [word for word in split_words(str(self._line.text())) if not self._is_number(word)]
         if wrong:
             return f"'{wrong[0]}' is no {'whole number' if self._kind is int else 'number'}"
-        return "" if len(self.value) >= self._shortest else "is empty: name at least one"
+        return "" if len(self.value) >= self._min_length else "is empty: name at least one"
 
-    def _reads(self, word: str) -> bool:
+    def _is_number(self, word: str) -> bool:
         try:
             self._kind(word)
         except ValueError:
@@ -320,7 +322,7 @@ class NumbersEditor(TextEditor):
         return True
 
 
-class TableEditor(Editor):
+class TomlTableEditor(Editor):
     """Options whose names are not known here: a line of TOML each, ``decoder_channels = 64``."""
 
     def __init__(self) -> None:
@@ -337,7 +339,7 @@ class TableEditor(Editor):
     @property
     def value(self) -> Any:  # noqa: ANN401
         """A dict; empty where the text cannot be read."""
-        return self._read()[0]
+        return self._parse()[0]
 
     @value.setter
     def value(self, value: Any) -> None:  # noqa: ANN401
@@ -350,9 +352,9 @@ class TableEditor(Editor):
     @property
     def fault(self) -> str:
         """What a reader of TOML says of the text."""
-        return self._read()[1]
+        return self._parse()[1]
 
-    def _read(self) -> tuple[dict[str, Any], str]:
+    def _parse(self) -> tuple[dict[str, Any], str]:
         try:
             text = self._text.document().toRawText()  # toPlainText makes plain blanks of hard ones
             return parse_toml(text.replace("\u2029", "\n"), "the options"), ""
@@ -360,7 +362,7 @@ class TableEditor(Editor):
             return {}, f'{error.reason}. Expected lines such as: decoder_channels = 64, encoder = "name"'
 
 
-LEAST_PX = 90
+MIN_WIDTH_PX = 90
 
 
 class PathEditor(Editor):
@@ -371,8 +373,8 @@ class PathEditor(Editor):
         self._line = QLineEdit()
         self._line.setPlaceholderText("none")
         self._line.setClearButtonEnabled(True)
-        self._line.setMinimumWidth(LEAST_PX)
-        self._button = tool("browse", "Choose a file", "Choose a file", "...")
+        self._line.setMinimumWidth(MIN_WIDTH_PX)
+        self._button = tool_button("browse", "Choose a file", "Choose a file", "...")
         self._line.textChanged.connect(self._on_text)
         self._button.clicked.connect(self._on_browse)
         self._row.addWidget(self._line, 1)
@@ -416,7 +418,7 @@ class PathEditor(Editor):
         dialog.open()
 
 
-WORD = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(,|$)')
+WORD_PATTERN = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(,|$)')
 
 
 def split_words(text: str) -> tuple[str, ...]:
@@ -426,7 +428,7 @@ def split_words(text: str) -> tuple[str, ...]:
     """
     words, at = [], 0
     while at < len(text):
-        match = WORD.match(text, at)
+        match = WORD_PATTERN.match(text, at)
         assert match is not None  # the second way matches anything
         quoted, plain, _ = match.groups()
         if quoted is not None:
@@ -439,10 +441,10 @@ def split_words(text: str) -> tuple[str, ...]:
 
 def join_words(words: Sequence[str]) -> str:
     """Write texts into one line."""
-    return ", ".join(_quoted(word) for word in words)
+    return ", ".join(_quote(word) for word in words)
 
 
-def _quoted(word: str) -> str:
+def _quote(word: str) -> str:
     if word and word == word.strip() and not set(word) & set(',"'):
         return word
     doubled = word.replace('"', '""')

@@ -12,12 +12,12 @@ from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 
-Work = Callable[[RunContext], Any]
+JobFunction = Callable[[RunContext], Any]
 PAUSE_MS = 2  # between two pieces: a key, a click and the picture have their turn
-_running: set[Job] = set()
+_running_jobs: set[BackgroundJob] = set()
 
 
-class Job(QObject):
+class BackgroundJob(QObject):
     """One function running off the GUI thread; its signals arrive on the GUI thread.
 
     A job has no parent, so a dock that closes does not take it along, and it is kept alive until it has finished.
@@ -27,35 +27,35 @@ class Job(QObject):
     succeeded = Signal(object)
     failed = Signal(object)
     finished = Signal()
-    _told = Signal(str, object)
+    _event = Signal(str, object)
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, function: JobFunction) -> None:
         super().__init__()
-        self._call = work
-        self._run = RunContext(self._report)
+        self._function = function
+        self._context = RunContext(self._report)
         # Queued by name: what the thread emits is delivered where this object lives, with both Qt bindings.
-        self._told.connect(self._on_told, Qt.ConnectionType.QueuedConnection)
+        self._event.connect(self._on_event, Qt.ConnectionType.QueuedConnection)
 
-    def start(self) -> Job:
+    def start(self) -> BackgroundJob:
         """Start the thread; call once."""
-        _running.add(self)
-        threading.Thread(target=self._work, name=f"melanoma-{id(self):x}", daemon=True).start()
+        _running_jobs.add(self)
+        threading.Thread(target=self._run_function, name=f"melanoma-{id(self):x}", daemon=True).start()
         return self
 
     def cancel(self) -> None:
         """Ask the function to stop; from now on only ``finished`` is emitted."""
-        self._run.cancel()
+        self._context.cancel()
 
     def _report(self, progress: Progress) -> None:
         self._send("progressed", progress)
 
     def _send(self, kind: str, value: object) -> None:
         with suppress(RuntimeError):  # the application has ended, and Qt's part of this object with it
-            self._told.emit(kind, value)
+            self._event.emit(kind, value)
 
-    def _work(self) -> None:
+    def _run_function(self) -> None:
         try:
-            self._send("succeeded", self._call(self._run))
+            self._send("succeeded", self._function(self._context))
         except Cancelled:
             pass
         except Exception as error:  # noqa: BLE001 - the one place that may catch all: it hands the error to a person
@@ -63,23 +63,23 @@ class Job(QObject):
         finally:
             self._send("finished", None)
 
-    def _on_told(self, kind: str, value: object) -> None:
+    def _on_event(self, kind: str, value: object) -> None:
         if kind == "finished":
-            _running.discard(self)
+            _running_jobs.discard(self)
             self.finished.emit()
-        elif not self._run.cancelled:
+        elif not self._context.cancelled:
             getattr(self, kind).emit(value)
 
 
-def jobs_running() -> int:
+def count_running_jobs() -> int:
     """Count the jobs that have not finished.
 
     Zero where nothing runs in a thread.
     """
-    return len(_running)
+    return len(_running_jobs)
 
 
-class Latest(QObject):
+class LatestJobQueue(QObject):
     """Runs one function at a time; of several waiting under one key only the latest is run."""
 
     succeeded = Signal(object)
@@ -87,8 +87,8 @@ class Latest(QObject):
 
     def __init__(self, parent: QObject, delay_ms: int = 0) -> None:
         super().__init__(parent)
-        self._waiting: dict[str, Callable[[], Work | None]] = {}
-        self._job: Job | None = None
+        self._pending: dict[str, Callable[[], JobFunction | None]] = {}
+        self._job: BackgroundJob | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(delay_ms)
@@ -97,23 +97,23 @@ class Latest(QObject):
     @property
     def busy(self) -> bool:
         """Whether something runs or waits."""
-        return self._job is not None or bool(self._waiting)
+        return self._job is not None or bool(self._pending)
 
-    def submit(self, key: str, prepare: Callable[[], Work | None]) -> None:
+    def submit(self, key: str, prepare: Callable[[], JobFunction | None]) -> None:
         """Wish for a function; it replaces one of the same key that has not started."""
-        self._waiting.pop(key, None)
-        self._waiting[key] = prepare
+        self._pending.pop(key, None)
+        self._pending[key] = prepare
         self._timer.start()
 
     def drop(self, key: str) -> None:
         """Forget a wish that has not started."""
-        self._waiting.pop(key, None)
+        self._pending.pop(key, None)
 
     def _next(self) -> None:
-        while self._job is None and self._waiting:
-            work = self._waiting.pop(next(iter(self._waiting)))()
+        while self._job is None and self._pending:
+            work = self._pending.pop(next(iter(self._pending)))()
             if work is not None:
-                self._job = Job(work)
+                self._job = BackgroundJob(work)
                 self._job.succeeded.connect(self.succeeded)
                 self._job.failed.connect(self.failed)
                 self._job.finished.connect(self._on_finished)
@@ -124,12 +124,12 @@ class Latest(QObject):
         self._next()
 
 
-class Turns(QObject):
+class GuiTaskQueue(QObject):
     """Does work that must be done on the GUI thread in small pieces, and lets Qt live between two of them."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._pieces: deque[Callable[[], None]] = deque()
+        self._tasks: deque[Callable[[], None]] = deque()
         self._timer = QTimer(self)
         self._timer.setInterval(PAUSE_MS)
         self._timer.timeout.connect(self._next)
@@ -137,15 +137,15 @@ class Turns(QObject):
     @property
     def busy(self) -> bool:
         """Whether pieces wait."""
-        return bool(self._pieces)
+        return bool(self._tasks)
 
-    def add(self, *pieces: Callable[[], None]) -> None:
+    def add(self, *tasks: Callable[[], None]) -> None:
         """Append pieces; each is run in a turn of its own, in order."""
-        self._pieces.extend(pieces)
+        self._tasks.extend(tasks)
         self._timer.start()
 
     def _next(self) -> None:
-        if not self._pieces:
+        if not self._tasks:
             self._timer.stop()
             return
-        self._pieces.popleft()()
+        self._tasks.popleft()()

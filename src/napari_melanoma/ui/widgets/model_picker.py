@@ -10,10 +10,10 @@ from qtpy.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QTextBrowser, Q
 
 from napari_melanoma.core.errors import MelanomaError
 from napari_melanoma.ui.shared_state import models_changed
-from napari_melanoma.ui.widgets.look import ThemedIcons, named, row, tool
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, row, tool_button
 
 if TYPE_CHECKING:
-    from napari_melanoma.models.zoo import Task
+    from napari_melanoma.models.zoo import ArchitectureTask
 
 
 class ModelPicker(QWidget):
@@ -22,24 +22,24 @@ class ModelPicker(QWidget):
     changed = Signal()
     failed = Signal(object)
 
-    task: Task = "segmentation"
-    names = ("model", "card")  # object names of the list and of the button
-    spoken = ("Model", "Model card")
+    task: ArchitectureTask = "segmentation"
+    object_names = ("model", "card")  # object names of the list and of the button
+    accessible_names = ("Model", "Model card")
     tip = "The model that finds the lesion"
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
-        self.combo = named(QComboBox(), self.names[0], self.spoken[0], self.tip)
+        self.combo = named(QComboBox(), self.object_names[0], self.accessible_names[0], self.tip)
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         about = "What the model was trained on, how good it is, what it is not for"
-        self._card = tool(self.names[1], self.spoken[1], about)
-        icons.add(self._card, "info")
+        self._card_button = tool_button(self.object_names[1], self.accessible_names[1], about)
+        icons.add(self._card_button, "info")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(row(self.combo, self._card, stretch=0))
+        layout.addWidget(row(self.combo, self._card_button, stretch=0))
         self.refresh()
         self.combo.activated.connect(self._on_activated)
-        self._card.clicked.connect(self._on_card)
+        self._card_button.clicked.connect(self._on_card)
         models_changed().changed.connect(self._on_models)
 
     @property
@@ -51,25 +51,25 @@ class ModelPicker(QWidget):
     def model(self, name: str) -> None:
         index = self.combo.findData(name)
         if index < 0:
-            trouble = _trouble(name, self.task)
+            trouble = _explain_unusable(name, self.task)
             self.combo.addItem(f"{name} ({trouble})" if trouble else name, name)
             index = self.combo.count() - 1
         self.combo.setCurrentIndex(index)
 
     def refresh(self) -> None:
         """List the models that are there now."""
-        from napari_melanoma.models.registry import fitting_photographs
+        from napari_melanoma.models.registry import list_photograph_models
 
-        for bundle in fitting_photographs(self.task):
+        for bundle in list_photograph_models(self.task):
             if self.combo.findData(bundle.name) < 0:
                 self.combo.addItem(bundle.name, bundle.name)
                 self.combo.setItemData(self.combo.count() - 1, bundle.config.title, Qt.ItemDataRole.ToolTipRole)
-        show_unusable(self.combo)
+        add_unusable_models(self.combo)
 
     def _on_models(self, name: str) -> None:
         """List what there is now, and pick the model that was taken over."""
         self.refresh()
-        if name and not _trouble(name, self.task):
+        if name and not _explain_unusable(name, self.task):
             self.model = name
             self.changed.emit()
 
@@ -84,15 +84,15 @@ class ModelPicker(QWidget):
         except MelanomaError as error:
             self.failed.emit(error)
             return
-        show_card(self.window(), bundle.config.title, bundle.card or "This model came without a card.")
+        show_model_card(self.window(), bundle.config.title, bundle.card or "This model came without a card.")
 
 
 class ClassifierPicker(ModelPicker):
     """The same for models that say what a lesion is; one may go without."""
 
-    task: Task = "classification"
-    names = ("classifier", "classifier_card")
-    spoken = ("Model for the answer", "Card of the model for the answer")
+    task: ArchitectureTask = "classification"
+    object_names = ("classifier", "classifier_card")
+    accessible_names = ("Model for the answer", "Card of the model for the answer")
     tip = "The model that says what the lesion may be"
 
     def refresh(self) -> None:
@@ -100,43 +100,43 @@ class ClassifierPicker(ModelPicker):
         if self.combo.findData("") < 0:
             self.combo.insertItem(0, "", "")
         super().refresh()
-        self.combo.setItemText(0, "no answer" if self.has_any else "none installed")
-        self.show_state()
+        self.combo.setItemText(0, "no answer" if self.has_models else "none installed")
+        self.update_state()
 
     @property
-    def has_any(self) -> bool:
+    def has_models(self) -> bool:
         """Whether there is a model to choose."""
         return self.combo.count() > 1
 
-    def show_state(self) -> None:
+    def update_state(self) -> None:
         """Offer the card of a model, where one is picked."""
-        self._card.setEnabled(bool(self.model))
+        self._card_button.setEnabled(bool(self.model))
 
 
-def show_unusable(combo: QComboBox) -> None:
+def add_unusable_models(combo: QComboBox) -> None:
     """Add the models of the user's folder that cannot be used, with the reason; they cannot be picked."""
-    from napari_melanoma.models.registry import unusable_bundles
+    from napari_melanoma.models.registry import list_unusable_bundles
 
     items = combo.model()
-    for folder, reason in unusable_bundles().items():
+    for folder, reason in list_unusable_bundles().items():
         if combo.findData(folder) < 0 and isinstance(items, QStandardItemModel):
             combo.addItem(f"{folder.name} (not usable)", folder)
             items.item(combo.count() - 1).setEnabled(False)
             combo.setItemData(combo.count() - 1, reason, Qt.ItemDataRole.ToolTipRole)
 
 
-def _trouble(name: str, task: Task) -> str:
+def _explain_unusable(name: str, task: ArchitectureTask) -> str:
     """Why a model cannot do a task with photographs, in a few words; empty where it can."""
-    from napari_melanoma.models.registry import find_bundle, why_not_for_photographs
+    from napari_melanoma.models.registry import explain_not_for_photographs, find_bundle
 
     try:
         found = find_bundle(name).config
     except MelanomaError:
         return "not found"
-    return why_not_for_photographs(found) if found.task == task else f"for {found.task}"
+    return explain_not_for_photographs(found) if found.task == task else f"for {found.task}"
 
 
-def show_card(parent: QWidget, title: str, card: str) -> QDialog:
+def show_model_card(parent: QWidget, title: str, card: str) -> QDialog:
     """Show a model card beside the work, which goes on."""
     dialog = named(QDialog(parent), "card_dialog", f"Card of {title}")
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)

@@ -12,9 +12,9 @@ from qtpy.QtGui import QFocusEvent, QValidator, QWheelEvent
 from qtpy.QtWidgets import QAbstractSpinBox, QDoubleSpinBox, QSpinBox
 
 Number = int | float
-SMALLEST = 1e-6  # below it a step down from a value that may be zero gives zero
-NOTHING = 1e-300  # has no leading digit that could be told
-FIRST = 0.01  # the first step up from zero
+SMALLEST_STEP = 1e-6  # below it a step down from a value that may be zero gives zero
+ZERO_TOLERANCE = 1e-300  # has no leading digit that could be told
+FIRST_STEP = 0.01  # the first step up from zero
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Bounds:
     multiple: int | None = None
 
     @classmethod
-    def of(cls, metadata: Iterable[object]) -> Bounds:
+    def from_metadata(cls, metadata: Iterable[object]) -> Bounds:
         """Read the limits of a field of a configuration."""
         kinds = {Ge: ("ge", "low"), Le: ("le", "high"), Gt: ("gt", "above"), Lt: ("lt", "below")}
         kinds[MultipleOf] = ("multiple_of", "multiple")
@@ -39,7 +39,7 @@ class Bounds:
                 found[name] = getattr(limit, source)
         return cls(**found)
 
-    def allow(self, value: Number) -> bool:
+    def contains(self, value: Number) -> bool:
         """Say whether a number is within the limits.
 
         False for not-a-number as well.
@@ -54,24 +54,28 @@ class Bounds:
         )
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The limits as a person says them; empty where there are none."""
         said = []
         low = self.low if self.low is not None else self.above
         high = self.high if self.high is not None else self.below
         if low is not None and high is not None:
-            said.append(f"{show(low)} to {show(high)}")
-            said += [f"not {show(edge)} itself" for edge in (self.above, self.below) if edge is not None]
+            said.append(f"{format_number(low)} to {format_number(high)}")
+            said += [f"not {format_number(edge)} itself" for edge in (self.above, self.below) if edge is not None]
         elif low is not None:
-            said.append(f"more than {show(low)}" if self.above is not None else f"{show(low)} or more")
+            said.append(
+                f"more than {format_number(low)}" if self.above is not None else f"{format_number(low)} or more"
+            )
         elif high is not None:
-            said.append(f"less than {show(high)}" if self.below is not None else f"at most {show(high)}")
+            said.append(
+                f"less than {format_number(high)}" if self.below is not None else f"at most {format_number(high)}"
+            )
         if self.multiple is not None:
             said.append(f"a multiple of {self.multiple}")
         return ", ".join(said)
 
 
-def show_value(box: QDoubleSpinBox | QSpinBox, value: Number) -> None:
+def set_spin_box_value(box: QDoubleSpinBox | QSpinBox, value: Number) -> None:
     """Show a number in a spin box of Qt, and leave its text alone while the user is typing that number.
 
     Qt writes the text anew even where the number is the same: "0.7" becomes "0.70", and the next digit is lost.
@@ -85,7 +89,7 @@ def show_value(box: QDoubleSpinBox | QSpinBox, value: Number) -> None:
         box.setValue(int(value))
 
 
-def show(value: Number) -> str:
+def format_number(value: Number) -> str:
     """Write a number so that reading it gives the same number again.
 
     Such as ``0.002`` or ``1e-5``.
@@ -95,43 +99,43 @@ def show(value: Number) -> str:
     return repr(value).replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
-def stepped(value: Number, steps: int, bounds: Bounds) -> Number:
+def step_value(number: Number, steps: int, bounds: Bounds) -> Number:
     """Go up or down as far as the limits allow.
 
     A whole number steps by one (or its multiple). Any other goes by one of its leading digit: 0.002 to 0.003, and 0.01
     down to 0.009. Close below a limit that is never reached it goes by one of what is missing: 0.99 to 0.991.
     """
-    one = _next_whole if isinstance(value, int) else _next
+    one = _step_integer if isinstance(number, int) else _step_float
     for _ in range(abs(steps)):
-        further = one(value, 1 if steps > 0 else -1, bounds)
-        if not bounds.allow(further) or math.isinf(further):
-            return value
-        value = further
-    return value
+        further = one(number, 1 if steps > 0 else -1, bounds)
+        if not bounds.contains(further) or math.isinf(further):
+            return number
+        number = further
+    return number
 
 
-def _next_whole(value: Number, way: int, bounds: Bounds) -> int:
+def _step_integer(value: Number, way: int, bounds: Bounds) -> int:
     size = bounds.multiple or 1
     return int((value // size + way) * size) if way > 0 else int((math.ceil(value / size) - 1) * size)
 
 
-def _next(value: Number, way: int, bounds: Bounds) -> float:
+def _step_float(value: Number, way: int, bounds: Bounds) -> float:
     if bounds.below is not None and bounds.below - abs(bounds.below) / 10 <= value:
         missing = bounds.below - value
-        return round(bounds.below - _by_digit(missing, -way), 12)
-    return _by_digit(float(value), way)
+        return round(bounds.below - _step_leading_digit(missing, -way), 12)
+    return _step_leading_digit(float(value), way)
 
 
-def _by_digit(value: float, way: int) -> float:
+def _step_leading_digit(value: float, way: int) -> float:
     """Change the leading digit by one; a number without a second digit goes down in the next smaller magnitude."""
-    if abs(value) < NOTHING:
-        return way * FIRST
+    if abs(value) < ZERO_TOLERANCE:
+        return way * FIRST_STEP
     if value < 0:
-        return -_by_digit(-value, -way)
+        return -_step_leading_digit(-value, -way)
     power = math.floor(math.log10(value) + 1e-9)
     if way < 0 and math.isclose(value, 10.0**power):
         power -= 1
-    if way < 0 and value <= SMALLEST:
+    if way < 0 and value <= SMALLEST_STEP:
         return 0.0
     digits = value / 10.0**power
     near = round(digits, 6)
@@ -144,9 +148,9 @@ class NumberBox(QAbstractSpinBox):
 
     changed = Signal()
 
-    def __init__(self, whole: bool, bounds: Bounds | None = None) -> None:
+    def __init__(self, is_integer: bool, bounds: Bounds | None = None) -> None:
         super().__init__()
-        self._whole = whole
+        self._is_integer = is_integer
         self._bounds = bounds or Bounds()
         self.setCorrectionMode(QAbstractSpinBox.CorrectionMode.CorrectToPreviousValue)
         self.setAccelerated(True)
@@ -157,16 +161,16 @@ class NumberBox(QAbstractSpinBox):
     def value(self) -> Number | None:
         """The number, or None where the text is none or is not allowed."""
         try:
-            value = int(self.text()) if self._whole else float(self.text())
+            value = int(self.text()) if self._is_integer else float(self.text())
         except ValueError:
             return None
-        return value if self._bounds.allow(value) else None
+        return value if self._bounds.contains(value) else None
 
     @value.setter
     def value(self, value: Number) -> None:
         if self.hasFocus() and self.value == value:
             return  # the user is typing it
-        self.lineEdit().setText(show(value))
+        self.lineEdit().setText(format_number(value))
         self.lineEdit().setCursorPosition(0)
 
     @property
@@ -174,14 +178,14 @@ class NumberBox(QAbstractSpinBox):
         """What is wrong with the text; empty where nothing is."""
         if self.value is not None:
             return ""
-        kind = "a whole number" if self._whole else "a number"
-        limits = f" ({self._bounds.words})" if self._bounds.words else ""
+        kind = "a whole number" if self._is_integer else "a number"
+        limits = f" ({self._bounds.description})" if self._bounds.description else ""
         return f"'{self.text()}' is not allowed: expected {kind}{limits}"
 
     def stepBy(self, steps: int) -> None:  # noqa: N802 - Qt's name
         """Go up or down."""
         if self.value is not None:
-            self.value = stepped(self.value, steps, self._bounds)
+            self.value = step_value(self.value, steps, self._bounds)
             self.lineEdit().selectAll()
             self.changed.emit()
 
@@ -192,9 +196,9 @@ class NumberBox(QAbstractSpinBox):
         if value is None:
             return flag.StepNone
         enabled = flag.StepNone
-        if stepped(value, 1, self._bounds) != value:
+        if step_value(value, 1, self._bounds) != value:
             enabled |= flag.StepUpEnabled
-        if stepped(value, -1, self._bounds) != value:
+        if step_value(value, -1, self._bounds) != value:
             enabled |= flag.StepDownEnabled
         return enabled
 

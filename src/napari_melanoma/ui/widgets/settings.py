@@ -14,10 +14,10 @@ from napari_melanoma.core.parsing import parse_json
 if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionOptions
 
-Kept = TypeVar("Kept")
+Value = TypeVar("Value")
 
 
-class Settings:
+class DockSettings:
     """Values kept in a file of the user, on every platform alike, each read with a default that always works."""
 
     def __init__(self) -> None:
@@ -48,17 +48,17 @@ class Settings:
     @property
     def classifier(self) -> str:
         """Which model says what a lesion may be; empty for none, the usual one until the user has chosen."""
-        from napari_melanoma.models.registry import default_classifier
+        from napari_melanoma.models.registry import find_default_classifier
 
-        kept = self.kept("lesion/classifier", [""])
+        kept = self.get("lesion/classifier", [""])
         if kept != [""]:
             return str(next(iter(kept), ""))
-        usual = default_classifier()
+        usual = find_default_classifier()
         return "" if usual is None else usual.name
 
     @classifier.setter
     def classifier(self, model: str) -> None:
-        self.keep("lesion/classifier", [model] if model else [])
+        self.set("lesion/classifier", [model] if model else [])
 
     @property
     def folder(self) -> Path | None:
@@ -82,7 +82,7 @@ class Settings:
     def ruler_mm(self, length: float) -> None:
         self._store.setValue("lesion/ruler_mm", length)
 
-    def kept(self, key: str, default: Kept) -> Kept:
+    def get(self, key: str, default: Value) -> Value:
         """Read a value of a dock."""
         try:
             value = parse_json(str(self._store.value(key, "null")), "settings")
@@ -90,34 +90,34 @@ class Settings:
             return default
         return value if isinstance(value, type(default)) else default
 
-    def keep(self, key: str, value: object) -> None:
+    def set(self, key: str, value: object) -> None:
         """Keep a value of a dock."""
         self._store.setValue(key, json.dumps(value))
 
-    def is_open(self, section: str, default: bool) -> bool:
+    def is_section_open(self, section: str, default: bool) -> bool:
         """Say whether a section was left open.
 
         True where it shall be open.
         """
         return str(self._store.value(f"sections/{section}", default)).lower() == "true"
 
-    def set_open(self, section: str, is_open: bool) -> None:
+    def set_section_open(self, section: str, is_open: bool) -> None:
         """Remember whether a section is open."""
         self._store.setValue(f"sections/{section}", "true" if is_open else "false")
 
 
-SETTLED_MS = 250
+DEBOUNCE_MS = 250
 
 
-class Settling(QTimer):
+class DebounceTimer(QTimer):
     """Fires once, when nothing has started it again for a while."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self.setSingleShot(True)
-        self.setInterval(SETTLED_MS)
+        self.setInterval(DEBOUNCE_MS)
 
-    def now(self) -> None:
+    def flush(self) -> None:
         """Fire at once if it was to fire; a value that moved must not be forgotten, nor reach what comes after."""
         if self.isActive():
             self.stop()

@@ -9,11 +9,11 @@ from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from napari_melanoma.core.context import Progress
-from napari_melanoma.core.errors import MelanomaError, in_words
-from napari_melanoma.ui.widgets.look import ThemedIcons, Words, named, quiet, row, tool
+from napari_melanoma.core.errors import MelanomaError, describe_error
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
 
-SHOWN_AFTER_MS = 200
-AT_ONCE = ("saving", "storing", "starting")  # are done in a moment, and as a whole
+SHOW_DELAY_MS = 200
+NOT_CANCELLABLE = ("saving", "storing", "starting")  # are done in a moment, and as a whole
 Task = Literal["analysing", "answering", "opening", "saving", "storing", "rating", "importing", "starting", "finding"]
 
 
@@ -21,19 +21,19 @@ class StatusLine(QWidget):
     """Says what is done and what was done, also where several things are; keeps its height, so that nothing jumps."""
 
     cancelled = Signal(str)
-    followed = Signal(str)
+    link_activated = Signal(str)
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         self._tasks: dict[Task, Progress] = {}
-        self._told: Task | None = None  # whose sentence is shown; None where it is no task's
-        self._sentence = named(Words(), "status", "Status")
-        self._sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
-        self._sentence.linkActivated.connect(self.followed)
+        self._message_task: Task | None = None  # whose sentence is shown; None where it is no task's
+        self._label = named(WrappedLabel(), "status", "Status")
+        self._label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+        self._label.linkActivated.connect(self.link_activated)
         self._bar = named(QProgressBar(), "progress", "Progress")
         self._bar.setTextVisible(False)
         self._bar.setFixedHeight(8)
-        self._cancel = tool("cancel", "Cancel", "Cancel (what is finished stays)")
+        self._cancel = tool_button("cancel", "Cancel", "Cancel (what is finished stays)")
         self._cancel.clicked.connect(self._on_cancel)
         icons.add(self._cancel, "playback-stop")
         self._running = row(self._bar, self._cancel, stretch=0)
@@ -43,29 +43,31 @@ class StatusLine(QWidget):
         self._running.hide()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.setInterval(SHOWN_AFTER_MS)
+        self._timer.setInterval(SHOW_DELAY_MS)
         self._timer.timeout.connect(self._running.show)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addWidget(self._sentence)
+        layout.addWidget(self._label)
         layout.addWidget(self._running)
-        layout.addWidget(named(quiet("Research use only. Not for diagnosis."), "notice_of_use", "Research use only"))
+        layout.addWidget(
+            named(quiet_label("Research use only. Not for diagnosis."), "notice_of_use", "Research use only")
+        )
 
     @property
     def text(self) -> str:
         """The sentence as it is."""
-        return str(self._sentence.text())
+        return str(self._label.text())
 
-    def say(self, sentence: str) -> None:
+    def show_message(self, sentence: str) -> None:
         """Show a sentence."""
-        self._told = None
-        self._sentence.setText(sentence)
+        self._message_task = None
+        self._label.setText(sentence)
 
     def clear(self) -> None:
         """Remove a sentence about what is no longer in view; that of a task that runs stays."""
         if not self._tasks:
-            self.say("")
+            self.show_message("")
 
     def begin(self, task: Task, sentence: str) -> None:
         """Show that something runs; the bar comes if it takes a moment."""
@@ -82,12 +84,12 @@ class StatusLine(QWidget):
     def end(self, task: Task, sentence: str | None = None) -> None:
         """End a task; the bar goes on with another one that runs, or is hidden."""
         self._tasks.pop(task, None)
-        told = self._told
+        told = self._message_task
         self._show()
         if sentence is not None:
-            self.say(sentence)
+            self.show_message(sentence)
         elif not self._tasks and told == task:
-            self.say("")
+            self.show_message("")
 
     def _show(self) -> None:
         """Show the task that began last."""
@@ -96,12 +98,12 @@ class StatusLine(QWidget):
             self._running.hide()
             return
         task, progress = list(self._tasks.items())[-1]
-        self.say(f"{progress.message} ...")
-        self._told = task
+        self.show_message(f"{progress.message} ...")
+        self._message_task = task
         total = progress.total or 0
         self._bar.setRange(0, total if total > 1 else 0)
         self._bar.setValue(progress.done)
-        self._cancel.setEnabled(task not in AT_ONCE)
+        self._cancel.setEnabled(task not in NOT_CANCELLABLE)
         if self._running.isHidden() and not self._timer.isActive():
             self._timer.start()
 
@@ -110,20 +112,20 @@ class StatusLine(QWidget):
             self.cancelled.emit(list(self._tasks)[-1])
 
 
-OPTION = re.compile(r" \(command line: [^()]*\)")
+OPTION_PATTERN = re.compile(r" \(command line: [^()]*\)")
 
 
-def without_options(text: str) -> str:
+def remove_option_hints(text: str) -> str:
     """Leave out what a text says of the command line."""
-    return OPTION.sub("", text)
+    return OPTION_PATTERN.sub("", text)
 
 
 def show_failure(status: StatusLine, error: Exception) -> None:
     """Show an error of a dock."""
     from napari.utils import notifications
 
-    status.say(without_options(in_words(error)))
+    status.show_message(remove_option_hints(describe_error(error)))
     if isinstance(error, MelanomaError):
-        notifications.show_error(without_options(str(error)))
+        notifications.show_error(remove_option_hints(str(error)))
     else:
         notifications.notification_manager.dispatch(notifications.ErrorNotification(error))

@@ -6,36 +6,40 @@ from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
 from napari_melanoma.core.validity import Validity
-from napari_melanoma.ui.widgets.look import ThemedIcons, Words, named, theme_icon, tool
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, theme_icon, tool_button
 
-SHOW, HIDE = "Show the number anyway", "Hide the number"
+SHOW_NUMBER, HIDE_NUMBER = "Show the number anyway", "Hide the number"
 ICON_PX = 18
 
 
 class ValidityNotice(QWidget):
     """Shows whether a prediction is valid, and hides what it says where it is not."""
 
-    shown = Signal(bool)
+    numbers_shown = Signal(bool)
 
     def __init__(self, icons: ThemedIcons, name: str, *numbers: QWidget) -> None:
         super().__init__()
         self._icons = icons
-        self._shown: object = None
+        self._shown_key: object = None
         self.frame = QFrame()
         self.frame.setObjectName("notice")
         self.icon = QLabel()
         self.icon.setFixedSize(ICON_PX, ICON_PX)
         self.icon.setAccessibleName("Warning")
-        self.headline = named(Words(), f"{name}_validity", "Whether the prediction is valid")
-        self.headline.setProperty("loud", True)
-        self.also = named(Words(), f"{name}_validity_reasons", "What else speaks against the prediction")
-        for line in (self.headline, self.also):
+        self.headline_label = named(WrappedLabel(), f"{name}_validity", "Whether the prediction is valid")
+        self.headline_label.setProperty("loud", True)
+        self.reasons_label = named(
+            WrappedLabel(), f"{name}_validity_reasons", "What else speaks against the prediction"
+        )
+        for line in (self.headline_label, self.reasons_label):
             line.setToolTip("")
             line.setTextFormat(Qt.TextFormat.PlainText)
             line.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.anyway: QToolButton = tool(f"{name}_anyway", SHOW, "The number has no meaning here", SHOW, checkable=True)
-        self.anyway.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
-        self.anyway.toggled.connect(self._on_anyway)
+        self.show_anyway_button: QToolButton = tool_button(
+            f"{name}_anyway", SHOW_NUMBER, "The number has no meaning here", SHOW_NUMBER, checkable=True
+        )
+        self.show_anyway_button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        self.show_anyway_button.toggled.connect(self._on_show_anyway)
         self.numbers = QWidget()
         self._lay_out(numbers)
         icons.changed.connect(self._on_colors)
@@ -45,30 +49,30 @@ class ValidityNotice(QWidget):
     @property
     def shows_numbers(self) -> bool:
         """Whether the prediction is valid, or the user wants to see its numbers all the same."""
-        return self.anyway.isHidden() or self.anyway.isChecked()
+        return self.show_anyway_button.isHidden() or self.show_anyway_button.isChecked()
 
     def show_validity(self, validity: Validity | None, key: object) -> None:
         """Show whether a prediction is valid."""
-        if (validity, key) != self._shown:
-            self._shown = validity, key
-            self.anyway.setChecked(False)
+        if (validity, key) != self._shown_key:
+            self._shown_key = validity, key
+            self.show_anyway_button.setChecked(False)
         known = validity or Validity()
-        lines = known.also if known.headline("") else known.cautions
-        self.headline.setText(f"{known.headline('')}." if known.headline("") else "")
-        self.headline.setVisible(not known.valid)
-        self.also.setText("\n".join(lines))
-        self.also.setVisible(bool(lines))
+        lines = known.other_reasons if known.headline("") else known.cautions
+        self.headline_label.setText(f"{known.headline('')}." if known.headline("") else "")
+        self.headline_label.setVisible(not known.valid)
+        self.reasons_label.setText("\n".join(lines))
+        self.reasons_label.setVisible(bool(lines))
         self.frame.setVisible(bool(known.reasons))
-        self.anyway.setVisible(not known.valid)
+        self.show_anyway_button.setVisible(not known.valid)
         self._show_numbers(self.shows_numbers)
 
-    def _on_anyway(self, shown: bool) -> None:
-        self.anyway.setText(HIDE if shown else SHOW)
+    def _on_show_anyway(self, shown: bool) -> None:
+        self.show_anyway_button.setText(HIDE_NUMBER if shown else SHOW_NUMBER)
         self._show_numbers(self.shows_numbers)
 
     def _show_numbers(self, shown: bool) -> None:
         self.numbers.setVisible(shown)
-        self.shown.emit(shown)
+        self.numbers_shown.emit(shown)
 
     def _on_colors(self) -> None:
         size = QSize(ICON_PX, ICON_PX)
@@ -77,9 +81,9 @@ class ValidityNotice(QWidget):
     def _lay_out(self, numbers: tuple[QWidget, ...]) -> None:
         words = QVBoxLayout()
         words.setSpacing(4)
-        for line in (self.headline, self.also):
+        for line in (self.headline_label, self.reasons_label):
             words.addWidget(line)
-        words.addWidget(self.anyway, 0, Qt.AlignmentFlag.AlignLeft)  # else its width is that of all
+        words.addWidget(self.show_anyway_button, 0, Qt.AlignmentFlag.AlignLeft)  # else its width is that of all
         beside = QHBoxLayout(self.frame)
         beside.setContentsMargins(8, 4, 4, 4)
         beside.addWidget(self.icon, 0, Qt.AlignmentFlag.AlignTop)

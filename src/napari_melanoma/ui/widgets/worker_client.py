@@ -22,7 +22,7 @@ from napari_melanoma.core.interpreter import python_executable
 log = logging.getLogger(__name__)
 
 
-class Request(QObject):
+class WorkerRequest(QObject):
     """One question to the worker, with the four signals of a ``Job``."""
 
     progressed = Signal(object)
@@ -38,7 +38,7 @@ class Request(QObject):
 
     def cancel(self) -> None:
         """Take the question back; a worker that is busy with it is killed."""
-        self._client.withdraw(self)
+        self._client.cancel_request(self)
 
 
 class WorkerClient(QObject):
@@ -49,10 +49,10 @@ class WorkerClient(QObject):
     def __init__(self, command: Sequence[str] | None = None) -> None:
         super().__init__()
         self._command = list(command or (python_executable(), "-P", "-m", "napari_melanoma", "worker"))
-        self._waiting: deque[Request] = deque()
-        self._asked: Request | None = None
+        self._pending: deque[WorkerRequest] = deque()
+        self._active: WorkerRequest | None = None
         self._count = 0
-        self._said = deque[str](maxlen=20)
+        self._error_lines = deque[str](maxlen=20)
         self._folder: Path | None = None
         self._process = self._new_process()
 
@@ -71,29 +71,29 @@ class WorkerClient(QObject):
     @property
     def busy(self) -> bool:
         """Whether an answer is awaited."""
-        return self._asked is not None
+        return self._active is not None
 
-    def warm(self) -> None:
+    def ensure_started(self) -> None:
         """Start the child if it is not running, so that the first answer comes quickly."""
         if self._process.state() == QProcess.ProcessState.NotRunning:
             self._process.start(self._command[0], self._command[1:])
 
-    def request(self, verb: str, **arguments: Any) -> Request:  # noqa: ANN401 - whatever JSON can hold
+    def request(self, verb: str, **arguments: Any) -> WorkerRequest:  # noqa: ANN401 - whatever JSON can hold
         """Ask for something; asked questions are answered one after the other."""
         self._count += 1
         message = {"id": self._count, "verb": verb, "arguments": arguments}
-        request = Request(self, json.dumps(message).encode() + b"\n", self._count)
-        self._waiting.append(request)
+        request = WorkerRequest(self, json.dumps(message).encode() + b"\n", self._count)
+        self._pending.append(request)
         QTimer.singleShot(0, self._next)
         return request
 
-    def withdraw(self, request: Request) -> None:
+    def cancel_request(self, request: WorkerRequest) -> None:
         """Forget a question; a child that is busy with it is killed."""
-        if request is self._asked:
-            self._asked = None
+        if request is self._active:
+            self._active = None
             self._replace_process()
-        elif request in self._waiting:
-            self._waiting.remove(request)
+        elif request in self._pending:
+            self._pending.remove(request)
         else:
             return
         request.finished.emit()
@@ -101,8 +101,8 @@ class WorkerClient(QObject):
 
     def close(self) -> None:
         """End the child and remove the temporary folder; the client can be used again afterwards."""
-        self._waiting.clear()
-        self._asked = None
+        self._pending.clear()
+        self._active = None
         self._replace_process()
         for process in self.findChildren(QProcess):
             if process.state() != QProcess.ProcessState.NotRunning:
@@ -131,18 +131,18 @@ class WorkerClient(QObject):
             old.kill()
 
     def _next(self) -> None:
-        if self._asked is None and self._waiting:
-            self._asked = self._waiting.popleft()
-            self._said.clear()
-            self.warm()
-            self._process.write(self._asked.line)
+        if self._active is None and self._pending:
+            self._active = self._pending.popleft()
+            self._error_lines.clear()
+            self.ensure_started()
+            self._process.write(self._active.line)
 
     def _on_output(self) -> None:
         while self._process.canReadLine():
             self._on_event(json.loads(bytes(self._process.readLine().data())))
 
     def _on_event(self, event: dict[str, Any]) -> None:
-        request = self._asked
+        request = self._active
         if request is None or event.pop("id") != request.number:
             return
         kind = event.pop("kind")
@@ -151,17 +151,17 @@ class WorkerClient(QObject):
         elif kind == "succeeded":
             self._end(request, "succeeded", event["answer"])
         else:
-            self._end(request, "failed", _error(event["type"], event["message"]))
+            self._end(request, "failed", _make_error(event["type"], event["message"]))
 
-    def _end(self, request: Request, kind: str, value: object) -> None:
-        self._asked = None
+    def _end(self, request: WorkerRequest, kind: str, value: object) -> None:
+        self._active = None
         getattr(request, kind).emit(value)
         request.finished.emit()
         self._next()
 
     def _on_error_output(self) -> None:
         for line in bytes(self._process.readAllStandardError().data()).decode(errors="replace").splitlines():
-            self._said.append(line)
+            self._error_lines.append(line)
             log.info("worker: %s", line)
 
     def _on_error(self, error: QProcess.ProcessError) -> None:
@@ -170,18 +170,18 @@ class WorkerClient(QObject):
 
     def _on_exit(self, code: int) -> None:
         self._on_output()
-        last = f"; it said last: {self._said[-1]}" if self._said else ""
+        last = f"; it said last: {self._error_lines[-1]}" if self._error_lines else ""
         self._on_death(f"exit code {code}{last}")
 
     def _on_death(self, reason: str) -> None:
-        if self._asked is None:
+        if self._active is None:
             return  # idle for long, or never needed: nobody waits
         message = f"The process that runs the model ended in the middle of its work ({reason}). Nothing was changed. "
         self.restarting.emit(reason)
-        self._end(self._asked, "failed", errors.WorkerDied(message + "It is started again when you next ask."))
+        self._end(self._active, "failed", errors.WorkerTerminated(message + "It is started again when you next ask."))
 
 
-def _error(kind: str, message: str) -> Exception:
+def _make_error(kind: str, message: str) -> Exception:
     """Make the worker's error the same one here, so that a dock need not know where it was raised."""
     known = getattr(errors, kind, None)
     if isinstance(known, type) and issubclass(known, errors.MelanomaError):
@@ -189,7 +189,7 @@ def _error(kind: str, message: str) -> Exception:
     return errors.MelanomaError(message)
 
 
-class _Shared:
+class _SharedWorker:
     """The one client of this program, which lives as long as a dock uses it."""
 
     client: WorkerClient | None = None
@@ -198,23 +198,23 @@ class _Shared:
 
 def acquire_worker() -> WorkerClient:
     """Take part in the one worker of this program; a model in memory is enough for all docks."""
-    if _Shared.client is None:
-        _Shared.client = WorkerClient()
+    if _SharedWorker.client is None:
+        _SharedWorker.client = WorkerClient()
         atexit.register(_end_worker)  # a script that ends with its window open deletes docks only after Qt's objects
-    _Shared.users += 1
-    return _Shared.client
+    _SharedWorker.users += 1
+    return _SharedWorker.client
 
 
 def release_worker() -> None:
     """Give the worker back; with the last user the process ends."""
-    _Shared.users = max(0, _Shared.users - 1)
-    if _Shared.users == 0:
+    _SharedWorker.users = max(0, _SharedWorker.users - 1)
+    if _SharedWorker.users == 0:
         _end_worker()
 
 
 def _end_worker() -> None:
     """End the shared worker, if it has not ended."""
-    client, _Shared.client, _Shared.users = _Shared.client, None, 0
+    client, _SharedWorker.client, _SharedWorker.users = _SharedWorker.client, None, 0
     atexit.unregister(_end_worker)
     if client is not None:
         client.close()

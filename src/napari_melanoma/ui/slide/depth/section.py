@@ -10,66 +10,74 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QLineEdit, QListWidget
 
 from napari_melanoma.core.errors import InputError, MelanomaError, ScaleMissing
-from napari_melanoma.ui.slide.depth.layers import DepthLine, MitosisLayers, compared_lines, show_compared
-from napari_melanoma.ui.slide.depth.store import DepthKeeper
-from napari_melanoma.ui.slide.drawn_layers import is_open
-from napari_melanoma.ui.slide.regions.section import READER
-from napari_melanoma.ui.slide.side_by_side import NO_CASE, case_beside
+from napari_melanoma.ui.slide.depth.layers import (
+    DepthLineLayer,
+    MitosisLayers,
+    select_compared_lines,
+    show_compared_lines,
+)
+from napari_melanoma.ui.slide.depth.store import DepthReadingStore
+from napari_melanoma.ui.slide.regions.section import READER_SETTING
+from napari_melanoma.ui.slide.shape_layers import is_slide_open
+from napari_melanoma.ui.slide.side_by_side import NO_CASE, find_open_case
 from napari_melanoma.ui.viewer import camera as slide_camera
 from napari_melanoma.ui.viewer.shortcuts import add_shortcut
-from napari_melanoma.ui.widgets.job import Latest
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.depth.readings import Line, Reading, SlideDepth
+    from napari_melanoma.depth.readings import DepthReading, Line, SlideDepthReadings
     from napari_melanoma.slides.reading.slide import SlideInfo
-    from napari_melanoma.ui.slide.controller import Place
     from napari_melanoma.ui.slide.depth.automatic import DepthAnalysis
     from napari_melanoma.ui.slide.depth.view import DepthView
     from napari_melanoma.ui.slide.dock import SlideDock
-    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
+    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-FOUND = "The model has measured: look at its line, and take it, move it or draw your own."
-NOT_FOUND = "The model found nothing to measure: the fold Depth says why. Measure by hand."
-NOT_VALID = "The model has ended, and its result is not valid: the fold Depth says why. Measure by hand."
+MODEL_MEASURED = "The model has measured: look at its line, and take it, move it or draw your own."
+MODEL_FOUND_NOTHING = "The model found nothing to measure: the fold Depth says why. Measure by hand."
+MODEL_NOT_VALID = "The model has ended, and its result is not valid: the fold Depth says why. Measure by hand."
 
 
-class SlideDepths(QObject):
+class SlideDepthSection(QObject):
     """Keeps layers, fold and file of the depth in step; what is in the fold is made when it is first opened."""
 
     failed = Signal(object)
 
     def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
         super().__init__(dock)
-        self._dock, self._viewer, self._fold = dock, viewer, dock.depth_fold
-        self._slide: OpenSlide | None = None
+        self._dock, self._viewer, self._section = dock, viewer, dock.depth_section
+        self._slide: ViewerSlide | None = None
         self._view: DepthView | None = None
         self.analysis: DepthAnalysis | None = None
-        self._ended: Any = None  # of the slide's own analysis, when it was looked at last
-        self.keeper = DepthKeeper(self)
-        keys = {"Control-Z": partial(self.keeper.step, "undo"), "Control-Shift-Z": partial(self.keeper.step, "redo")}
-        self.line = DepthLine(viewer, self, keys)
-        self.mitoses = MitosisLayers(viewer, self, keys)
-        self._said = ""  # the last sentence about readings in the status line
-        self.keeper.reader = dock.settings.kept(READER, "")
-        self.keeper.changed.connect(self._on_changed)
-        self.keeper.said.connect(self._on_said)
-        self.keeper.failed.connect(self.failed)
-        self.acts = DepthActs(self, dock)
-        self.handing = DepthHanding(dock, self.keeper)
-        self.handing.failed.connect(self.failed)
-        dock.run_panel.seen.connect(self._on_seen)
-        dock.left.connect(self._on_left)
-        dock.destroyed.connect(self.keeper.files.flush)
-        self._fold.toggled.connect(self._on_fold)
-        self._on_fold(self._fold.isExpanded())
+        self._last_analysis: Any = None  # of the slide's own analysis, when it was looked at last
+        self.store = DepthReadingStore(self)
+        keys = {
+            "Control-Z": partial(self.store.step_history, "undo"),
+            "Control-Shift-Z": partial(self.store.step_history, "redo"),
+        }
+        self.line_layer = DepthLineLayer(viewer, self, keys)
+        self.mitosis_layers = MitosisLayers(viewer, self, keys)
+        self._last_message = ""  # the last sentence about readings in the status line
+        self.store.reader = dock.settings.get(READER_SETTING, "")
+        self.store.changed.connect(self._on_changed)
+        self.store.message.connect(self._show_message)
+        self.store.failed.connect(self.failed)
+        self.controller = DepthController(self, dock)
+        self.exporter = DepthExporter(dock, self.store)
+        self.exporter.failed.connect(self.failed)
+        dock.run_panel.updated.connect(self._on_run_update)
+        dock.hidden.connect(self._on_dock_hidden)
+        dock.destroyed.connect(self.store.writer.flush)
+        self._section.toggled.connect(self._on_section_toggled)
+        self._on_section_toggled(self._section.isExpanded())
 
     @property
     def busy(self) -> bool:
         """Whether something is read, written or started; an analysis at work is not meant."""
-        return self.keeper.busy or self.handing.busy or (self.analysis is not None and self.analysis.busy)
+        return self.store.busy or self.exporter.busy or (self.analysis is not None and self.analysis.busy)
 
     @property
     def view(self) -> DepthView:
@@ -79,43 +87,43 @@ class SlideDepths(QObject):
             from napari_melanoma.ui.slide.depth.view import DepthView
 
             made = self._view = DepthView(self._dock.settings, self._dock.icons)
-            self._fold.content().layout().itemAt(0).widget().layout().addWidget(made)
-            self.analysis = DepthAnalysis(self._dock, made.run)
+            self._section.content().layout().itemAt(0).widget().layout().addWidget(made)
+            self.analysis = DepthAnalysis(self._dock, made.run_panel)
             self._connect(made, self.analysis)
-            now = self.keeper.now
-            self.analysis.turn_to(None if now is None else now.folder)
+            now = self.store.state
+            self.analysis.set_folder(None if now is None else now.folder)
         return self._view
 
-    def turn_to(self, slide: OpenSlide | None) -> None:
+    def set_slide(self, slide: ViewerSlide | None) -> None:
         """Be about another slide, or the same with another scale."""
         other = slide is None or self._slide is None or slide.identity != self._slide.identity
         if self._view is not None and other:
-            self._view.fields.typed.now()  # what was typed is of the slide before
-        self.line.turn_to(slide)
-        self.mitoses.turn_to(slide)
+            self._view.fields.notes_timer.flush()  # what was typed is of the slide before
+        self.line_layer.set_slide(slide)
+        self.mitosis_layers.set_slide(slide)
         self._slide = slide
         if other:
-            self._ended = None
+            self._last_analysis = None
             if self.analysis is not None:
-                self.analysis.turn_to(None)
-        self.keeper.turn_to(slide)
+                self.analysis.set_folder(None)
+        self.store.set_slide(slide)
         if other:
-            self._know_reader()
+            self._sync_reader()
 
-    def _know_reader(self) -> None:
+    def _sync_reader(self) -> None:
         """Go by the name that was given last, also where that was in the fold of the regions."""
-        name = self._dock.settings.kept(READER, "")
-        if name != self.keeper.reader and name.lower() != "model":
+        name = self._dock.settings.get(READER_SETTING, "")
+        if name != self.store.reader and name.lower() != "model":
             if self._view is not None:
-                self._view.reader.setText(name)
-            self.keeper.be(name)
+                self._view.reader_field.setText(name)
+            self.store.set_reader(name)
 
-    def _on_said(self, text: str) -> None:
+    def _show_message(self, text: str) -> None:
         """Show a sentence, or take back the last one unless another part of the dock has replaced it."""
         status = self._dock.status
-        if text or status.text == self._said:
-            status.say(text)
-        self._said = text
+        if text or status.text == self._last_message:
+            status.show_message(text)
+        self._last_message = text
 
     @property
     def viewer(self) -> Viewer:
@@ -123,112 +131,118 @@ class SlideDepths(QObject):
         return self._viewer
 
     @property
-    def slide(self) -> OpenSlide | None:
+    def slide(self) -> ViewerSlide | None:
         """The slide that it is about."""
         return self._slide
 
     @property
-    def seen(self) -> DepthView | None:
+    def created_view(self) -> DepthView | None:
         """The fold's content, where it was made."""
         return self._view
 
     def _connect(self, view: DepthView, analysis: DepthAnalysis) -> None:
-        self.acts.hear(view)
-        self.handing.hear(view)
-        view.automatic_wanted.connect(analysis.start)
-        analysis.ended.connect(self._on_ended)
-        analysis.changed.connect(self._tell)
+        self.controller.connect_signals(view)
+        self.exporter.connect_signals(view)
+        view.automatic_requested.connect(analysis.start)
+        analysis.finished.connect(self._on_analysis_finished)
+        analysis.changed.connect(self._update_view)
         analysis.failed.connect(self.failed)
 
-    def _on_fold(self, is_open: bool) -> None:
+    def _on_section_toggled(self, is_open: bool) -> None:
         if is_open:
-            self._tell()
+            self._update_view()
 
-    def look(self, place: Place) -> None:
+    def load(self, location: SlideResultLocation) -> None:
         """Look at what was measured before, now that it is known where that is."""
-        self.keeper.look(place)
-        if self.analysis is not None and self._slide is not None and self._slide.identity == place.identity:
-            self.analysis.turn_to(place.own or place.folder)
+        self.store.load(location)
+        if self.analysis is not None and self._slide is not None and self._slide.identity == location.identity:
+            self.analysis.set_folder(location.slide_folder or location.folder)
 
-    def _on_left(self) -> None:
+    def _on_dock_hidden(self) -> None:
         """Keep what is not written yet: the window may be about to close."""
         if self._view is not None:
-            self._view.fields.typed.now()
-        self.keeper.flush()
+            self._view.fields.notes_timer.flush()
+        self.store.flush()
 
-    def _on_seen(self, sight: Any) -> None:  # noqa: ANN401 - a SlideSight
+    def _on_run_update(self, sight: Any) -> None:  # noqa: ANN401 - a SlideSight
         """Look anew when the slide's own analysis has come to its end."""
-        now, ended = self.keeper.now, sight.content.get("seconds")
+        now, ended = self.store.state, sight.content.get("seconds")
         if now is not None and sight.path == now.folder and str(sight.report.state) == "finished":
-            before, self._ended = self._ended, ended
+            before, self._last_analysis = self._last_analysis, ended
             if before != ended:
-                self.keeper.look_again()
+                self.store.reload_proposals()
 
-    def _on_ended(self, found: bool, valid: bool) -> None:
+    def _on_analysis_finished(self, found: bool, valid: bool) -> None:
         """Show what the analysis for the depth has come to."""
-        self._dock.status.say(NOT_VALID if not valid else FOUND if found else NOT_FOUND)
-        self.keeper.look_again()
+        self._dock.status.show_message(
+            MODEL_NOT_VALID if not valid else MODEL_MEASURED if found else MODEL_FOUND_NOTHING
+        )
+        self.store.reload_proposals()
 
     def _on_changed(self) -> None:
         """Draw and say what counts now."""
-        slide, now = self._slide, self.keeper.now
-        if slide is not None and now is not None and is_open(self._viewer, slide):
-            reading = self.keeper.reading
-            is_number = reading.mm is not None and (reading.when or now.found.validity.valid)
-            self.line.show(reading.line, f"{reading.mm:.2f} mm" if is_number else "")
-            self.mitoses.show(reading.mitoses)
-            show_compared(
-                self._viewer, slide, compared_lines(now.history.now, self.keeper.reader, now.found, reading.line)
+        slide, now = self._slide, self.store.state
+        if slide is not None and now is not None and is_slide_open(self._viewer, slide):
+            reading = self.store.reading
+            is_number = reading.mm is not None and (reading.when or now.proposed.validity.valid)
+            self.line_layer.show(reading.line, f"{reading.mm:.2f} mm" if is_number else "")
+            self.mitosis_layers.show(reading.mitoses)
+            show_compared_lines(
+                self._viewer,
+                slide,
+                select_compared_lines(now.history.current, self.store.reader, now.proposed, reading.line),
             )
-        self._tell()
+        self._update_view()
 
-    def _tell(self) -> None:
+    def _update_view(self) -> None:
         """Say what there is, where somebody looks."""
-        if self._view is None and not self._fold.isExpanded():
+        if self._view is None and not self._section.isExpanded():
             return
-        from napari_melanoma.depth import wording as words
-        from napari_melanoma.depth.readings import Reading
+        from napari_melanoma.depth import formatting as words
+        from napari_melanoma.depth.readings import DepthReading
 
-        view, now, reading = self.view, self.keeper.now, self.keeper.reading
+        view, now, reading = self.view, self.store.state, self.store.reading
         view.setEnabled(now is not None)
-        self._say(reading)
-        valid = now is None or now.found.validity.valid
+        self._show_reading(reading)
+        valid = now is None or now.proposed.validity.valid
         unread = reading.model_copy(update={"clark": None, "clark_by": "", "ulcerated": None})
         view.fields.show_reading(reading if valid or reading.when else unread)
         if now is not None:
-            depth, found = now.history.now, now.found
+            depth, found = now.history.current, now.proposed
             tips = ["; ".join(one.notes) for one in found.proposals]
-            said = words.said_found(found, reading, now.chosen)
-            view.show_lines(words.numbered(found.proposals), tips, now.chosen, said)
+            said = words.describe_proposals(found, reading, now.selected)
+            view.show_proposals(words.format_proposals(found.proposals), tips, now.selected, said)
             view.validity.show_validity(found.validity, self._slide and self._slide.identity)
-            rows = words.reader_rows(depth, self.keeper.reader, self.keeper.base if valid else Reading())
-            view.show_readers(rows, words.said_others(depth, self.keeper.reader))
+            rows = words.reader_rows(
+                depth, self.store.reader, self.store.automatic_reading if valid else DepthReading()
+            )
+            view.show_readers(rows, words.describe_other_readings(depth, self.store.reader))
             for way, able in (("undo", now.history.past), ("redo", now.history.undone)):
-                view.steps[way].setEnabled(bool(able))
-        view.show_hint(self.line.tool, has_line=reading.line is not None)
-        for button in (view.report, view.to_case):
+                view.history_buttons[way].setEnabled(bool(able))
+        view.show_tool(self.line_layer.tool, has_line=reading.line is not None)
+        for button in (view.report_button, view.case_button):
             button.setEnabled(bool(reading.when))
         if self.analysis is not None:
-            view.show_automatic(self.analysis.models, self._why_not())
+            view.update_automatic_button(self.analysis.models, self._find_blocker())
 
-    def _say(self, reading: Reading) -> None:
+    def _show_reading(self, reading: DepthReading) -> None:
         """Say thickness, category and warnings; the number of a model that is not valid stands in its own part."""
-        from napari_melanoma.depth import wording as words
+        from napari_melanoma.depth import formatting as words
 
         view, slide = self.view, self._slide
-        now = self.keeper.now
-        if now is not None and not now.found.validity.valid and not reading.when:
+        now = self.store.state
+        if now is not None and not now.proposed.validity.valid and not reading.when:
             reading = reading.model_copy(update={"mm": None})
-        view.head.setText(words.said_head(reading))
-        view.origin.setText(words.said_origin(reading))
-        view.origin.setVisible(bool(view.origin.text()))
-        said = list(words.warnings(reading, self.keeper.size))
+        view.thickness_label.setText(words.format_headline(reading))
+        view.source_label.setText(words.describe_origin(reading))
+        view.source_label.setVisible(bool(view.source_label.text()))
+        said = list(words.reading_warnings(reading, self.store.size))
         if slide is not None and slide.info.pixel_size is None:
             said.insert(0, f"No scale: a depth needs one. {self._dock.icons.link('scale', 'Set the scale')}.")
-        view.warning.setText("<br>".join(said))
-        view.warning.setVisible(bool(said))
+        view.warning_label.setText("<br>".join(said))
+        view.warning_label.setVisible(bool(said))
 
-    def _why_not(self) -> str:
+    def _find_blocker(self) -> str:
         """Why no model can be started now; empty where one can."""
         slide = self._slide
         if slide is None or slide.info.pixel_size is None:
@@ -240,136 +254,136 @@ class SlideDepths(QObject):
 
 NO_SCALE = "{} has no scale, and a depth is in mm. Set it: the ruler beside the slide's name takes a number, or a line."
 NO_RULER = "there is no line to take: open Measure, draw one from the melanoma to the edge, then press ruler again."
-NO_READER = "'model' stands for what the analysis says: choose another name."
-CLICKED = "That was a click: press the mouse at one end of the line, and let go at the other."
-GONE: dict[str, Any] = {"line": None, "mm": None, "interval_mm": None, "at_least": False, "method": "hand"}
+RESERVED_READER_NAME = "'model' stands for what the analysis says: choose another name."
+CLICK_HINT = "That was a click: press the mouse at one end of the line, and let go at the other."
+NO_LINE_VALUES: dict[str, Any] = {"line": None, "mm": None, "interval_mm": None, "at_least": False, "method": "hand"}
 
 
-class DepthActs(QObject):
+class DepthController(QObject):
     """Takes what the user does to the keeper."""
 
-    def __init__(self, page: SlideDepths, dock: SlideDock) -> None:
-        super().__init__(page)
-        self._page, self._dock = page, dock
-        page.line.drawn.connect(self._on_drawn)
-        page.line.clicked.connect(self._on_clicked)
-        page.line.moving.connect(self._on_moving)
-        page.line.tool_changed.connect(self._on_tools)
-        page.mitoses.changed.connect(self._on_mitoses)
-        page.mitoses.tool_changed.connect(self._on_tools)
+    def __init__(self, section: SlideDepthSection, dock: SlideDock) -> None:
+        super().__init__(section)
+        self._section, self._dock = section, dock
+        section.line_layer.line_drawn.connect(self._on_drawn)
+        section.line_layer.clicked.connect(self._on_clicked)
+        section.line_layer.line_moving.connect(self._on_moving)
+        section.line_layer.tool_changed.connect(self._update_tools)
+        section.mitosis_layers.changed.connect(self._on_mitoses)
+        section.mitosis_layers.tool_changed.connect(self._update_tools)
         add_shortcut(dock, "slide.depth", self._on_key)
 
-    def hear(self, view: DepthView) -> None:
+    def connect_signals(self, view: DepthView) -> None:
         """Hear what the user does in the fold."""
-        keeper = self._page.keeper
-        view.tool_wanted.connect(self._on_tool)
-        view.taking.connect(keeper.take)
-        view.chosen.connect(self._on_chosen)
-        view.stepped.connect(keeper.step)
+        keeper = self._section.store
+        view.tool_requested.connect(self._on_tool)
+        view.proposal_accepted.connect(keeper.accept_proposal)
+        view.proposal_selected.connect(self._on_proposal_selected)
+        view.history_requested.connect(keeper.step_history)
         view.reader_changed.connect(self._on_reader)
         view.fields.edited.connect(self._on_edited)
-        view.fields.refused.connect(self._on_refused)
-        view.fields.ruler_wanted.connect(self._on_ruler)
-        view.fields.tool_wanted.connect(self._on_mitosis_tool)
-        view.warning.linkActivated.connect(lambda _: self._dock.picker.ruler.setChecked(True))
+        view.fields.input_rejected.connect(self._on_input_rejected)
+        view.fields.ruler_requested.connect(self._on_ruler)
+        view.fields.tool_requested.connect(self._on_mitosis_tool)
+        view.warning_label.linkActivated.connect(lambda _: self._dock.picker.scale_button.setChecked(True))
 
     def _on_key(self) -> None:
-        fold = self._dock.depth_fold
+        fold = self._dock.depth_section
         if not fold.isExpanded():
             fold.expand()
-        self._on_tool("" if self._page.line.tool == "draw" else "draw")
+        self._on_tool("" if self._section.line_layer.tool == "draw" else "draw")
 
     def _on_tool(self, tool: str) -> None:
         """Take the line in hand; not without a scale."""
-        page, slide = self._page, self._page.slide
+        page, slide = self._section, self._section.slide
         if tool and slide is not None and slide.info.pixel_size is None:
-            self._on_tools()
+            self._update_tools()
             page.failed.emit(ScaleMissing(NO_SCALE.format(slide.info.name)))
             return
-        page.mitoses.take("")
-        page.line.take(tool)
-        self._on_tools()
+        page.mitosis_layers.set_tool("")
+        page.line_layer.set_tool(tool)
+        self._update_tools()
 
-    def _on_tools(self) -> None:
+    def _update_tools(self) -> None:
         """Show which tool is in hand."""
-        view = self._page.seen
+        view = self._section.created_view
         if view is not None:
-            view.show_hint(self._page.line.tool, has_line=self._page.keeper.reading.line is not None)
-            view.fields.show_tool(self._page.mitoses.tool)
+            view.show_tool(self._section.line_layer.tool, has_line=self._section.store.reading.line is not None)
+            view.fields.show_tool(self._section.mitosis_layers.tool)
 
     def _on_drawn(self, line: Line | None) -> None:
         """A line is there, or is gone, now that the user has let go."""
-        page = self._page
+        page = self._section
         if line is None:
-            page.keeper.change(**GONE)
+            page.store.set_values(**NO_LINE_VALUES)
         else:
-            page.keeper.draw(line)
-            if page.line.tool == "draw":  # so that its ends can be dragged at once
-                page.line.take("move")
+            page.store.set_line(line)
+            if page.line_layer.tool == "draw":  # so that its ends can be dragged at once
+                page.line_layer.set_tool("move")
 
     def _on_clicked(self) -> None:
-        self._dock.status.say(CLICKED)
-        self._page.keeper.changed.emit()
+        self._dock.status.show_message(CLICK_HINT)
+        self._section.store.changed.emit()
 
     def _on_moving(self, line: Line) -> None:
         """Say at once what the line measures while it moves."""
-        from napari_melanoma.depth.readings import drawn_line
+        from napari_melanoma.depth.readings import values_for_line
 
-        page, view = self._page, self._page.seen
+        page, view = self._section, self._section.created_view
         try:
-            moved = page.keeper.reading.model_copy(update=drawn_line(page.keeper.reading, line, page.keeper.size))
+            moved = page.store.reading.model_copy(update=values_for_line(page.store.reading, line, page.store.size))
         except MelanomaError:
             return
-        page.line.say(f"{moved.mm:.2f} mm")
+        page.line_layer.set_label(f"{moved.mm:.2f} mm")
         if view is not None and moved.mm:
-            from napari_melanoma.depth.wording import said_head
+            from napari_melanoma.depth.formatting import format_headline
 
-            view.head.setText(said_head(moved))
+            view.thickness_label.setText(format_headline(moved))
 
-    def _on_chosen(self, index: int) -> None:
+    def _on_proposal_selected(self, index: int) -> None:
         """Fly to a line of the model; it becomes the one that counts where the reader has set nothing."""
-        page, now = self._page, self._page.keeper.now
-        if now is None or page.slide is None or not 0 <= index < len(now.found.proposals):
+        page, now = self._section, self._section.store.state
+        if now is None or page.slide is None or not 0 <= index < len(now.proposed.proposals):
             return
-        page.keeper.choose(index)
-        (top, left), (bottom, right) = now.found.proposals[index].line
-        box = slide_camera.View(min(top, bottom), min(left, right), abs(bottom - top), abs(right - left))
-        slide_camera.fly_to_box(page.viewer, page.slide, box)
+        page.store.select_proposal(index)
+        (top, left), (bottom, right) = now.proposed.proposals[index].line
+        box = slide_camera.ViewRectangle(min(top, bottom), min(left, right), abs(bottom - top), abs(right - left))
+        slide_camera.zoom_to_box(page.viewer, page.slide, box)
 
     def _on_reader(self, name: str) -> None:
         """Somebody else measures from now on."""
-        from napari_melanoma.depth.readings import MODEL
+        from napari_melanoma.depth.readings import MODEL_READER
 
-        page = self._page
-        if name.lower() == MODEL:
-            self._dock.status.say(NO_READER)
-        elif name != page.keeper.reader:
+        page = self._section
+        if name.lower() == MODEL_READER:
+            self._dock.status.show_message(RESERVED_READER_NAME)
+        elif name != page.store.reader:
             drawn = self._dock.findChild(QLineEdit, "region_reader")  # the same person, in the fold of the regions
             if drawn is not None:
                 drawn.setText(name)
-            page.keeper.be(name)
+            page.store.set_reader(name)
 
     def _on_edited(self, field: str, value: Any) -> None:  # noqa: ANN401 - of any field
         """A field has another value."""
-        keeper = self._page.keeper
+        keeper = self._section.store
         if field == "clark":
-            keeper.change(clark=value, clark_by="" if value is None else "hand")
+            keeper.set_values(clark=value, clark_by="" if value is None else "hand")
         elif field in ("lateral_mm", "deep_mm"):
-            keeper.change(margins=keeper.reading.margins.model_copy(update={field: value}))
+            keeper.set_values(margins=keeper.reading.margins.model_copy(update={field: value}))
         else:
-            keeper.change(**{field: value})
+            keeper.set_values(**{field: value})
 
-    def _on_refused(self, said: str) -> None:
-        self._dock.status.say(said)
-        self._page.keeper.changed.emit()
+    def _on_input_rejected(self, message: str) -> None:
+        self._dock.status.show_message(message)
+        self._section.store.changed.emit()
 
     def _on_ruler(self, field: str) -> None:
         """Take a margin from a line that was measured: the one that is chosen in the list, or the last."""
-        from napari_melanoma.slides.notes import measured
+        from napari_melanoma.slides.notes import measure_shape
 
-        page, measuring = self._page, self._dock.around.measuring
+        page, measuring = self._section, self._dock.sections.measurements
         lines = [one for one in measuring.measures if one.kind == "line"]
-        if page.keeper.size is None:
+        if page.store.size is None:
             page.failed.emit(ScaleMissing(NO_SCALE.format("This slide")))
         elif not lines:
             page.failed.emit(InputError(NO_RULER))
@@ -378,42 +392,42 @@ class DepthActs(QObject):
             at = -1 if listed is None else listed.currentRow()
             chosen = measuring.measures[at] if 0 <= at < len(measuring.measures) else lines[-1]
             one = chosen if chosen.kind == "line" else lines[-1]
-            self._on_edited(field, round(measured(one, page.keeper.size), 4))
+            self._on_edited(field, round(measure_shape(one, page.store.size), 4))
 
     def _on_mitosis_tool(self, tool: str) -> None:
-        page = self._page
+        page = self._section
         if tool == "hotspot":
             self._on_hotspot()
         else:
-            page.line.take("")
-            page.mitoses.take(tool)
-        self._on_tools()
+            page.line_layer.set_tool("")
+            page.mitosis_layers.set_tool(tool)
+        self._update_tools()
 
     def _on_hotspot(self) -> None:
         """A circle of a square millimetre takes a scale."""
-        page = self._page
-        if page.keeper.size is None:
+        page = self._section
+        if page.store.size is None:
             page.failed.emit(ScaleMissing(NO_SCALE.format("This slide")))
         else:
-            page.mitoses.add_hotspot()
+            page.mitosis_layers.add_hotspot()
 
     def _on_mitoses(self, points: Any, areas: Any) -> None:  # noqa: ANN401 - tuples of points
-        from napari_melanoma.depth.readings import counted_mitoses
+        from napari_melanoma.depth.readings import count_mitoses
 
-        keeper = self._page.keeper
+        keeper = self._section.store
         if (points, areas) != (keeper.reading.mitoses.points, keeper.reading.mitoses.areas):
-            keeper.change(mitoses=counted_mitoses(points, areas, keeper.size))
+            keeper.set_values(mitoses=count_mitoses(points, areas, keeper.size))
 
 
-class DepthHanding(QObject):
+class DepthExporter(QObject):
     """Writes the page, and hands values to the Case dock."""
 
     failed = Signal(object)
 
-    def __init__(self, dock: SlideDock, keeper: DepthKeeper) -> None:
-        super().__init__(keeper)
-        self._dock, self._keeper = dock, keeper
-        self._latest = Latest(self)
+    def __init__(self, dock: SlideDock, store: DepthReadingStore) -> None:
+        super().__init__(store)
+        self._dock, self._store = dock, store
+        self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_written)
         self._latest.failed.connect(self.failed)
 
@@ -422,10 +436,10 @@ class DepthHanding(QObject):
         """Whether something is being written."""
         return self._latest.busy
 
-    def hear(self, view: DepthView) -> None:
+    def connect_signals(self, view: DepthView) -> None:
         """Hear what the user does in the fold."""
-        view.report.clicked.connect(self._on_report)
-        view.to_case.clicked.connect(self._on_case)
+        view.report_button.clicked.connect(self._on_report)
+        view.case_button.clicked.connect(self._on_case)
 
     def _on_report(self) -> None:
         slide = self._dock.slide
@@ -435,48 +449,54 @@ class DepthHanding(QObject):
         dialog.setObjectName("depth_report_dialog")
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.selectFile(f"{slide.info.name}-depth.html")
-        dialog.fileSelected.connect(partial(self._write, slide.info))
+        dialog.fileSelected.connect(partial(self._write_report, slide.info))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
-    def _write(self, info: SlideInfo, name: str) -> None:
-        now, keeper = self._keeper.now, self._keeper
+    def _write_report(self, info: SlideInfo, name: str) -> None:
+        now, keeper = self._store.state, self._store
         if now is not None:
             path = Path(name).with_suffix(".html")
-            work = partial(_report, path, info, (now.history.now, keeper.reading, keeper.base), now.folder)
+            work = partial(
+                _write_report, path, info, (now.history.current, keeper.reading, keeper.automatic_reading), now.folder
+            )
             self._latest.submit(f"report {path}", lambda: work)
 
     def _on_written(self, path: Path) -> None:
-        self._dock.status.say(f"Written: {self._dock.icons.link(path.as_uri(), path.name)}.")
+        self._dock.status.show_message(f"Written: {self._dock.icons.link(path.as_uri(), path.name)}.")
 
     def _on_case(self) -> None:
         """Set depth, ulceration, Clark level and mitoses of the slide's lesion in the case that is open."""
         try:
-            said = self._hand_over()
+            said = self._add_to_case()
         except MelanomaError as error:
             self.failed.emit(error)
         else:
-            self._dock.status.say(said)
+            self._dock.status.show_message(said)
 
-    def _hand_over(self) -> str:
-        from napari_melanoma.depth.category import contradicts
-        from napari_melanoma.reports.slide import keep_in_case, with_reading
+    def _add_to_case(self) -> str:
+        from napari_melanoma.depth.category import describe_contradiction
+        from napari_melanoma.reports.slide import save_readings_to_case, set_lesion_reading
 
-        now = self._keeper.now
+        now = self._store.state
         if now is None:
             raise InputError(NO_CASE)
-        reading = self._keeper.reading
-        if contradiction := contradicts(reading.mm, reading.clark):
+        reading = self._store.reading
+        if contradiction := describe_contradiction(reading.mm, reading.clark):
             raise InputError(f"the reading was not added to the case. {contradiction}")
-        desk, image = case_beside(self._dock)
-        changed = with_reading(desk.case, image.id, self._keeper.reading)
-        keep_in_case(desk.store.folder, image.id, now.history.now)
+        desk, image = find_open_case(self._dock)
+        changed = set_lesion_reading(desk.case, image.id, self._store.reading)
+        save_readings_to_case(desk.store.folder, image.id, now.history.current)
         desk.edit(changed, "what was read from the slide")
         return f"Taken into the case, with {image.id}: depth, ulceration, Clark level and mitoses, as far as known."
 
 
-def _report(
-    path: Path, info: SlideInfo, read: tuple[SlideDepth, Reading, Reading], folder: Path, run: RunContext
+def _write_report(
+    path: Path,
+    info: SlideInfo,
+    read: tuple[SlideDepthReadings, DepthReading, DepthReading],
+    folder: Path,
+    run: RunContext,
 ) -> Path:
     """Write the page; what was told of the risk stands on it too."""
     from napari_melanoma.reports.slide import write_depth_report

@@ -12,67 +12,67 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.ui.slide.drawn_layers import LastWrites, Stamp, Written
-from napari_melanoma.ui.widgets.job import Latest
+from napari_melanoma.ui.slide.shape_layers import LatestValueWriter, Stamp, WriteResult
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.core.geometry import PixelSize
-    from napari_melanoma.depth.readings import Proposed, Reading, SlideDepth
-    from napari_melanoma.slides.depth_readings import FoundDepth
-    from napari_melanoma.slides.lesion_edits import History
-    from napari_melanoma.ui.slide.controller import Place
-    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
+    from napari_melanoma.depth.readings import DepthReading, SlideDepthProposals, SlideDepthReadings
+    from napari_melanoma.slides.depth_readings import StoredDepth
+    from napari_melanoma.slides.lesion_edits import EditHistory
+    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-NAMED = "What was measured without a name is now the reading of {}."
-HAS_OWN = "{} has measured this slide before. The reading without a name is kept beside it."
+READING_NAMED = "What was measured without a name is now the reading of {}."
+READER_EXISTS = "{} has measured this slide before. The reading without a name is kept beside it."
 
 
 @dataclass(frozen=True)
-class Measured:
+class DepthReadingState:
     """The readings of a slide with what was undone, what an analysis says, and where all is kept."""
 
     identity: str
     folder: Path
-    history: History[SlideDepth]
-    found: Proposed
-    chosen: int = 0  # of the lines that the analysis found
+    history: EditHistory[SlideDepthReadings]
+    proposed: SlideDepthProposals
+    selected: int = 0  # of the lines that the analysis found
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedDepthReadings:
     """What was measured of a slide before, and the stamp of the file."""
 
-    measured: Measured
+    state: DepthReadingState
     stamp: Stamp | None
 
 
 @dataclass(frozen=True)
-class Looked:
+class ProposedDepths:
     """What an analysis says of a slide now."""
 
     identity: str
-    found: Proposed
+    proposed: SlideDepthProposals
 
 
-class DepthKeeper(QObject):
+class DepthReadingStore(QObject):
     """Knows the readings of slides, and keeps each change."""
 
     changed = Signal()
-    said = Signal(str)
+    message = Signal(str)
     failed = Signal(object)
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._slide: OpenSlide | None = None
+        self._slide: ViewerSlide | None = None
         self._size: PixelSize | None = None
-        self._known: dict[str, Measured] = {}
+        self._states: dict[str, DepthReadingState] = {}
         self.reader = ""
-        self._latest = Latest(self)
+        self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
-        self.files: LastWrites[Measured] = LastWrites(self._latest, _keep)
+        self.writer: LatestValueWriter[DepthReadingState] = LatestValueWriter(self._latest, _save_readings)
 
     @property
     def busy(self) -> bool:
@@ -80,9 +80,9 @@ class DepthKeeper(QObject):
         return self._latest.busy
 
     @property
-    def now(self) -> Measured | None:
+    def state(self) -> DepthReadingState | None:
         """Those of the slide that it is about; None until they were read."""
-        return None if self._slide is None else self._known.get(self._slide.identity)
+        return None if self._slide is None else self._states.get(self._slide.identity)
 
     @property
     def size(self) -> PixelSize | None:
@@ -90,22 +90,26 @@ class DepthKeeper(QObject):
         return self._size
 
     @property
-    def base(self) -> Reading:
+    def automatic_reading(self) -> DepthReading:
         """What the analysis says, as a reading."""
-        from napari_melanoma.depth.readings import Reading, automatic_reading
+        from napari_melanoma.depth.readings import DepthReading, automatic_reading
 
-        now = self.now
-        return Reading() if now is None else automatic_reading(now.found, now.chosen, self.size)
+        now = self.state
+        return DepthReading() if now is None else automatic_reading(now.proposed, now.selected, self.size)
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> DepthReading:
         """What counts for the reader: the own values, else the analysis's."""
-        from napari_melanoma.depth.readings import current
+        from napari_melanoma.depth.readings import current_reading
 
-        now = self.now
-        return self.base if now is None else current(now.history.now, self.base, self.reader)
+        now = self.state
+        return (
+            self.automatic_reading
+            if now is None
+            else current_reading(now.history.current, self.automatic_reading, self.reader)
+        )
 
-    def be(self, reader: str) -> None:
+    def set_reader(self, reader: str) -> None:
         """Go by another reader, who cannot take back what the one before has set.
 
         What was measured in this window before a name was given is that reader's: it gets the name, and its undo stays.
@@ -113,128 +117,128 @@ class DepthKeeper(QObject):
         before, self.reader = self.reader, reader
         if reader == before:
             return
-        self.said.emit("")  # what was said of the reader before
-        for identity, one in self._known.items():
+        self.message.emit("")  # what was said of the reader before
+        for identity, one in self._states.items():
             if before or not one.history.past:
-                self._known[identity] = replace(one, history=replace(one.history, past=(), undone=()))
+                self._states[identity] = replace(one, history=replace(one.history, past=(), undone=()))
             else:
-                self._name(one, reader)
+                self._assign_reader(one, reader)
         self.changed.emit()
 
-    def _name(self, measured: Measured, reader: str) -> None:
+    def _assign_reader(self, state: DepthReadingState, reader: str) -> None:
         """Give the reading without a name to a reader, unless that reader has one of their own."""
-        from napari_melanoma.depth.readings import renamed
+        from napari_melanoma.depth.readings import rename_reader
 
-        own = measured.history.now.of(reader)
+        own = state.history.current.reading_by(reader)
         if own is not None and own.when:
-            self.said.emit(HAS_OWN.format(reader))
-            self._known[measured.identity] = replace(measured, history=replace(measured.history, past=(), undone=()))
+            self.message.emit(READER_EXISTS.format(reader))
+            self._states[state.identity] = replace(state, history=replace(state.history, past=(), undone=()))
             return
-        named = measured.history.mapped(lambda depth: renamed(depth, "", reader))
-        self._known[measured.identity] = replace(measured, history=named)
-        self.files.keep(measured.folder, self._known[measured.identity])
-        self.said.emit(NAMED.format(reader))
+        named = state.history.map_values(lambda depth: rename_reader(depth, "", reader))
+        self._states[state.identity] = replace(state, history=named)
+        self.writer.save(state.folder, self._states[state.identity])
+        self.message.emit(READING_NAMED.format(reader))
 
-    def turn_to(self, slide: OpenSlide | None) -> None:
+    def set_slide(self, slide: ViewerSlide | None) -> None:
         """Be about another slide, or the same with another scale, to which what was measured is brought."""
         same = slide is not None and self._slide is not None and slide.identity == self._slide.identity
         before, self._slide, self._size = self._size, slide, None if slide is None else slide.info.pixel_size
         if same and self.size is not None and self.size != before:
-            from napari_melanoma.depth.readings import rescaled
+            from napari_melanoma.depth.readings import rescale_readings
 
             size = self.size
-            self._edit(lambda depth: rescaled(depth, size, self.reader, _time()))
+            self._edit(lambda depth: rescale_readings(depth, size, self.reader, _time()))
         self.changed.emit()
 
-    def look(self, place: Place) -> None:
+    def load(self, location: SlideResultLocation) -> None:
         """Read what was measured before, now that it is known where that is."""
-        now, folder = self.now, place.own or place.folder
-        if self._slide is None or self._slide.identity != place.identity:
+        now, folder = self.state, location.slide_folder or location.folder
+        if self._slide is None or self._slide.identity != location.identity:
             return
         if now is None or now.folder != folder:
-            self._latest.submit(f"{place.identity} load", lambda: partial(_load, place.identity, folder))
+            self._latest.submit(f"{location.identity} load", lambda: partial(_load_readings, location.identity, folder))
 
-    def look_again(self) -> None:
+    def reload_proposals(self) -> None:
         """Read anew what an analysis says."""
-        now = self.now
+        now = self.state
         if now is not None:
-            work = partial(_look, now.identity, now.folder)
+            work = partial(_load_proposals, now.identity, now.folder)
             self._latest.submit(f"{now.identity} look", lambda: work)
 
-    def choose(self, index: int) -> None:
+    def select_proposal(self, index: int) -> None:
         """Turn to another line of the analysis; what a reader has set stays."""
-        now = self.now
-        if now is not None and now.chosen != index:
-            self._known[now.identity] = replace(now, chosen=index)
+        now = self.state
+        if now is not None and now.selected != index:
+            self._states[now.identity] = replace(now, selected=index)
             self.changed.emit()
 
-    def change(self, **values: Any) -> None:  # noqa: ANN401 - of any field
+    def set_values(self, **values: Any) -> None:  # noqa: ANN401 - of any field
         """Set values of the reader: a step that can be undone, recorded, kept at once."""
-        from napari_melanoma.depth.readings import overridden
+        from napari_melanoma.depth.readings import set_values
 
-        self._edit(lambda depth: overridden(depth, self.base, self.reader, _time(), **values))
+        self._edit(lambda depth: set_values(depth, self.automatic_reading, self.reader, _time(), **values))
 
-    def take(self) -> None:
+    def accept_proposal(self) -> None:
         """Take the line that is chosen as the reader's own, in place of what counted before."""
         names = ("line", "mm", "interval_mm", "at_least", "method", "um_per_px")
-        values = {name: getattr(self.base, name) for name in names}
-        self.change(**(values if self.reading.when else {}))
+        values = {name: getattr(self.automatic_reading, name) for name in names}
+        self.set_values(**(values if self.reading.when else {}))
 
-    def draw(self, line: Any) -> None:  # noqa: ANN401 - a Line
+    def set_line(self, line: Any) -> None:  # noqa: ANN401 - a Line
         """Take a line that was drawn or moved by hand.
 
         ``line``: surface and deepest, in pixels of the finest level.
         """
-        from napari_melanoma.depth.readings import drawn_line
+        from napari_melanoma.depth.readings import values_for_line
 
         try:
-            self.change(**drawn_line(self.reading, line, self.size))
+            self.set_values(**values_for_line(self.reading, line, self.size))
         except MelanomaError as error:
             self.failed.emit(error)
             self.changed.emit()
 
-    def step(self, way: str) -> None:
+    def step_history(self, way: str) -> None:
         """Take back the last change, or do it again."""
-        from napari_melanoma.depth.readings import restated
+        from napari_melanoma.depth.readings import restore_values
 
-        now = self.now
+        now = self.state
         if now is None:
             return
         history = getattr(now.history, way)()
         if history is not now.history:
-            told = restated(now.history.now, history.now, self.reader, _time())
-            self._take(replace(now, history=replace(history, now=told)))
+            told = restore_values(now.history.current, history.now, self.reader, _time())
+            self._set_state(replace(now, history=replace(history, now=told)))
 
     def flush(self) -> None:
         """Write at once what waits for its turn: the window may be about to close."""
-        self.files.flush()
+        self.writer.flush()
 
-    def _edit(self, edit: Callable[[SlideDepth], SlideDepth]) -> None:
-        now = self.now
+    def _edit(self, edit: Callable[[SlideDepthReadings], SlideDepthReadings]) -> None:
+        now = self.state
         if now is None:
             return
-        depth = edit(now.history.now)
-        if depth is not now.history.now:
-            self._take(replace(now, history=now.history.then(depth)))
+        depth = edit(now.history.current)
+        if depth is not now.history.current:
+            self._set_state(replace(now, history=now.history.push(depth)))
 
-    def _take(self, measured: Measured) -> None:
+    def _set_state(self, state: DepthReadingState) -> None:
         """Let values count from now on: known, told, kept."""
-        self._known[measured.identity] = measured
-        self.files.keep(measured.folder, measured)
+        self._states[state.identity] = state
+        self.writer.save(state.folder, state)
         self.changed.emit()
 
-    def _on_done(self, done: Loaded | Looked | Written | None) -> None:
-        if isinstance(done, Loaded):
-            self._known[done.measured.identity] = done.measured
-            self.files.know(done.measured.folder, done.stamp)
-            if done.measured.notes:
-                self.said.emit(" ".join(done.measured.notes))
-        elif isinstance(done, Looked):
-            known = self._known[done.identity]
-            self._known[done.identity] = replace(known, found=done.found, chosen=0)
+    def _on_done(self, done: LoadedDepthReadings | ProposedDepths | WriteResult | None) -> None:
+        if isinstance(done, LoadedDepthReadings):
+            self._states[done.state.identity] = done.state
+            self.writer.set_stamp(done.state.folder, done.stamp)
+            if done.state.notes:
+                self.message.emit(" ".join(done.state.notes))
+        elif isinstance(done, ProposedDepths):
+            known = self._states[done.identity]
+            self._states[done.identity] = replace(known, proposed=done.proposed, selected=0)
         else:
             if done is not None and done.notes:
-                self.said.emit("; ".join(done.notes))
+                self.message.emit("; ".join(done.notes))
             return
         self.changed.emit()
 
@@ -244,25 +248,25 @@ def _time() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _load(identity: str, folder: Path, run: RunContext) -> Loaded:
+def _load_readings(identity: str, folder: Path, run: RunContext) -> LoadedDepthReadings:
     """Read what was measured before."""
-    from napari_melanoma.slides.depth_readings import load_depth, proposed_in
-    from napari_melanoma.slides.lesion_edits import History
+    from napari_melanoma.slides.depth_readings import load_depth, read_proposals
+    from napari_melanoma.slides.lesion_edits import EditHistory
 
     found = load_depth(folder)
-    measured = Measured(identity, folder, History(found.depth), proposed_in(folder), notes=found.notes)
-    return Loaded(measured, found.stamp)
+    measured = DepthReadingState(identity, folder, EditHistory(found.depth), read_proposals(folder), notes=found.notes)
+    return LoadedDepthReadings(measured, found.stamp)
 
 
-def _look(identity: str, folder: Path, run: RunContext) -> Looked:
+def _load_proposals(identity: str, folder: Path, run: RunContext) -> ProposedDepths:
     """Read what an analysis says now."""
-    from napari_melanoma.slides.depth_readings import proposed_in
+    from napari_melanoma.slides.depth_readings import read_proposals
 
-    return Looked(identity, proposed_in(folder))
+    return ProposedDepths(identity, read_proposals(folder))
 
 
-def _keep(folder: Path, measured: Measured, stamp: Stamp | None) -> FoundDepth:
+def _save_readings(folder: Path, state: DepthReadingState, stamp: Stamp | None) -> StoredDepth:
     """Write what is measured now."""
-    from napari_melanoma.slides.depth_readings import keep_depth
+    from napari_melanoma.slides.depth_readings import save_depth
 
-    return keep_depth(folder, Path(measured.identity), measured.history.now, stamp)
+    return save_depth(folder, Path(state.identity), state.history.current, stamp)

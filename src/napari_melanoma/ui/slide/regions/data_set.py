@@ -12,10 +12,10 @@ from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFileDialog, QLabel, QLine
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.errors import ConfigError
-from napari_melanoma.core.wording import counted
+from napari_melanoma.core.formatting import format_count
 from napari_melanoma.ui.widgets.config_form import ConfigForm
-from napari_melanoma.ui.widgets.job import Job
-from napari_melanoma.ui.widgets.look import named, quiet, row, tool
+from napari_melanoma.ui.widgets.job import BackgroundJob
+from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tile_sets import TileReport
     from napari_melanoma.ui.slide.dock import SlideDock
 
-ASKED = ("mpp", "tile_px", "share", "classes", "rest", "readers", "held_out", "most")
-FOLDER, OPTIONS = "slide/tiles_folder", "slide/tile_options"
-NAMED = 3  # notes that fit in the status line
-LINK = "train-tiles"
+FORM_FIELDS = ("mpp", "tile_px", "share", "classes", "rest", "readers", "held_out", "most")
+FOLDER_SETTING, OPTIONS_SETTING = "slide/tiles_folder", "slide/tile_options"
+MAX_NOTES = 3  # notes that fit in the status line
+TRAIN_LINK = "train-tiles"
 
 
 class TileDataDialog(QDialog):
     """Asks where the tiles go and how they are cut."""
 
-    wanted = Signal(object, object)
+    options_accepted = Signal(object, object)
 
     def __init__(self, dock: SlideDock) -> None:
         from napari_melanoma.slides.tile_sets import TileDataOptions
@@ -42,20 +42,28 @@ class TileDataDialog(QDialog):
         self._settings = dock.settings
         named(self, "tile_data_dialog", "Make a data set of tiles").setWindowTitle("Make a data set of tiles")
         self.setToolTip("")
-        kept = Path(self._settings.kept(FOLDER, str(dock.desk.root.parent / "tiles")))
-        self.folder = named(QLineEdit(str(_free(kept))), "tile_data_folder", "Folder of the data set")
-        browse = tool("tile_data_browse", "Choose where", "Choose the folder in which it is made", "...")
-        self.form = ConfigForm(TileDataOptions, self._settings, dock.icons, ASKED.__contains__)
-        self.form.give(_kept(self._settings.kept(OPTIONS, dict[str, object]())))
-        self._fault = named(quiet(), "tile_data_fault", "What is in the way")
-        self._fault.setProperty("fault", True)
-        self._fault.hide()
-        about = quiet("Tiles of all slides that have regions in the folder of results; each patient in one split.")
+        kept = Path(self._settings.get(FOLDER_SETTING, str(dock.run_manager.root.parent / "tiles")))
+        self.folder_field = named(QLineEdit(str(_unused_folder(kept))), "tile_data_folder", "Folder of the data set")
+        browse = tool_button("tile_data_browse", "Choose where", "Choose the folder in which it is made", "...")
+        self.form = ConfigForm(TileDataOptions, self._settings, dock.icons, FORM_FIELDS.__contains__)
+        self.form.set_defaults(_load_options(self._settings.get(OPTIONS_SETTING, dict[str, object]())))
+        self._error_label = named(quiet_label(), "tile_data_fault", "What is in the way")
+        self._error_label.setProperty("fault", True)
+        self._error_label.hide()
+        about = quiet_label(
+            "Tiles of all slides that have regions in the folder of results; each patient in one split."
+        )
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         make = buttons.addButton("Make data set", QDialogButtonBox.ButtonRole.AcceptRole)
         make.setObjectName("tile_data_make")
         column = QVBoxLayout(self)
-        for widget in (about, row(QLabel("data set"), self.folder, browse, stretch=1), self.form, self._fault, buttons):
+        for widget in (
+            about,
+            row(QLabel("data set"), self.folder_field, browse, stretch=1),
+            self.form,
+            self._error_label,
+            buttons,
+        ):
             column.addWidget(widget)
         column.addStretch(1)
         self.setMinimumWidth(420)
@@ -69,10 +77,10 @@ class TileDataDialog(QDialog):
             super().keyPressEvent(event)
 
     def _on_browse(self) -> None:
-        dialog = QFileDialog(self, "In which folder?", str(Path(self.folder.text()).parent))
+        dialog = QFileDialog(self, "In which folder?", str(Path(self.folder_field.text()).parent))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.setOption(QFileDialog.Option.ShowDirsOnly)
-        dialog.fileSelected.connect(lambda name: self.folder.setText(str(_free(Path(name) / "tiles"))))
+        dialog.fileSelected.connect(lambda name: self.folder_field.setText(str(_unused_folder(Path(name) / "tiles"))))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
@@ -82,26 +90,26 @@ class TileDataDialog(QDialog):
         try:
             options = TileDataOptions.parse(self.form.values(), "the form")
         except ConfigError as error:
-            self._fault.setText(str(error))
-            self._fault.show()
+            self._error_label.setText(str(error))
+            self._error_label.show()
             return
-        folder = Path(self.folder.text()).expanduser()
-        self._settings.keep(FOLDER, str(folder))
-        self._settings.keep(OPTIONS, options.model_dump(mode="json"))
+        folder = Path(self.folder_field.text()).expanduser()
+        self._settings.set(FOLDER_SETTING, str(folder))
+        self._settings.set(OPTIONS_SETTING, options.model_dump(mode="json"))
         self.accept()
-        self.wanted.emit(folder, options)
+        self.options_accepted.emit(folder, options)
 
 
 class TileDataMaker(QObject):
     """Makes data sets of tiles, one at a time."""
 
-    made = Signal(object)
+    data_set_created = Signal(object)
     failed = Signal(object)
 
     def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
         super().__init__(dock)
         self._dock, self._viewer = dock, viewer
-        self._job: Job | None = None
+        self._job: BackgroundJob | None = None
         self._out: Path | None = None
         dock.status.cancelled.connect(self._on_cancelled)
 
@@ -110,36 +118,36 @@ class TileDataMaker(QObject):
         """Whether one is being made."""
         return self._job is not None
 
-    def ask(self) -> None:
+    def open_dialog(self) -> None:
         """Ask how, and make one."""
         dialog = TileDataDialog(self._dock)
-        dialog.wanted.connect(self.make)
+        dialog.options_accepted.connect(self.create_data_set)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
-    def make(self, out: Path, options: Config) -> None:
+    def create_data_set(self, out: Path, options: Config) -> None:
         """Make one; nothing happens while another one is made."""
         if self._job is not None:
             return
         self._out = out
-        job = self._job = Job(partial(_make, self._dock.desk.root, out, options))
+        job = self._job = BackgroundJob(partial(_create_tile_data, self._dock.run_manager.root, out, options))
         status = self._dock.status
         status.begin("storing", "Cutting tiles ...")
         job.progressed.connect(partial(status.progress, "storing"))
-        job.succeeded.connect(self._on_made)
+        job.succeeded.connect(self._on_data_set_created)
         job.failed.connect(self.failed)
         job.finished.connect(self._on_finished)
         job.start()
 
-    def _on_made(self, report: TileReport) -> None:
+    def _on_data_set_created(self, report: TileReport) -> None:
         out, link = self._out, self._dock.icons.link
         classes = ", ".join(f"{name} {count}" for name, count in report.classes.items() if name)
         notes = [f"{about}: {said}" for about, said in (*report.faults, *report.notes)]
-        more = f" ({len(notes) - NAMED} more)" if len(notes) > NAMED else ""
-        cut = f"{counted(report.tiles, 'tile')} of {counted(report.slides, 'slide')}"
-        said = f"{cut}: {classes}. {link(LINK, 'Train on them')}. "
-        self._dock.status.say(said + ". ".join(notes[:NAMED]) + more)
-        self.made.emit(out)
+        more = f" ({len(notes) - MAX_NOTES} more)" if len(notes) > MAX_NOTES else ""
+        cut = f"{format_count(report.tiles, 'tile')} of {format_count(report.slides, 'slide')}"
+        said = f"{cut}: {classes}. {link(TRAIN_LINK, 'Train on them')}. "
+        self._dock.status.show_message(said + ". ".join(notes[:MAX_NOTES]) + more)
+        self.data_set_created.emit(out)
 
     def _on_finished(self) -> None:
         self._job = None
@@ -149,9 +157,9 @@ class TileDataMaker(QObject):
         if task == "storing" and self._job is not None:
             self._job.cancel()
 
-    def followed(self, link: str) -> bool:
+    def open_link(self, link: str) -> bool:
         """Open the Train dock with the data set, where a link says so."""
-        if link != LINK or self._out is None:
+        if link != TRAIN_LINK or self._out is None:
             return False
         from napari_melanoma.ui.viewer.docking import show_dock
 
@@ -161,7 +169,7 @@ class TileDataMaker(QObject):
         return True
 
 
-def _kept(values: dict[str, object]) -> Config:
+def _load_options(values: dict[str, object]) -> Config:
     """Options of the last time; the usual ones where another version kept them."""
     from napari_melanoma.slides.tile_sets import TileDataOptions
 
@@ -171,7 +179,7 @@ def _kept(values: dict[str, object]) -> Config:
         return TileDataOptions()
 
 
-def _free(folder: Path) -> Path:
+def _unused_folder(folder: Path) -> Path:
     """A folder that is not there yet: named as it is, or numbered."""
     stem, number, free = folder.name.rstrip("0123456789").rstrip("-") or "tiles", 1, folder
     while free.exists():
@@ -180,14 +188,14 @@ def _free(folder: Path) -> Path:
     return free
 
 
-def _make(root: Path, out: Path, options: Config, run: RunContext) -> TileReport:
+def _create_tile_data(root: Path, out: Path, options: Config, run: RunContext) -> TileReport:
     """Cut the tiles of all slides that have regions."""
     from napari_melanoma.core.errors import InputError
-    from napari_melanoma.slides.region_files import annotated_slides
+    from napari_melanoma.slides.region_files import find_annotated_slides
     from napari_melanoma.slides.tile_sets import TileDataOptions, make_tile_data
 
     assert isinstance(options, TileDataOptions)
-    found = dict(annotated_slides(root))
+    found = dict(find_annotated_slides(root))
     if not found:
         raise InputError(f"no slide has regions in {root}, or none is where it was: draw some first.")
     out.parent.mkdir(parents=True, exist_ok=True)

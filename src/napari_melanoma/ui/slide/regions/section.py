@@ -28,26 +28,26 @@ from qtpy.QtWidgets import (
 from napari_melanoma.io.results import OUTLINES
 from napari_melanoma.slides.regions import DEFAULT_CLASSES, RegionClass
 from napari_melanoma.ui.slide.regions.layer import RegionBrush, RegionLayer
-from napari_melanoma.ui.slide.regions.store import RegionKeeper, ask_export, ask_import
-from napari_melanoma.ui.widgets.look import ThemedIcons, named, quiet, row, tool
-from napari_melanoma.ui.widgets.settings import Settings
+from napari_melanoma.ui.slide.regions.store import RegionStore, choose_export_file, choose_import_file
+from napari_melanoma.ui.widgets.settings import DockSettings
+from napari_melanoma.ui.widgets.style import ThemedIcons, named, quiet_label, row, tool_button
 
 if TYPE_CHECKING:
     import numpy as np
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
-    from napari_melanoma.core.placement import MapPlace
+    from napari_melanoma.core.placement import MapPlacement
     from napari_melanoma.io.geojson import Color
-    from napari_melanoma.slides.regions import Regions, ShapesNow
+    from napari_melanoma.slides.regions import Regions, ShapesState
     from napari_melanoma.ui.slide.dock import SlideDock
     from napari_melanoma.ui.slide.regions.data_set import TileDataMaker
-    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
 KEYS = range(1, 10)
 
 
-class SlideRegions(QObject):
+class SlideRegionSection(QObject):
     """Keeps layer, fold and file of regions in step; what is in the fold is made when it is first opened."""
 
     failed = Signal(object)
@@ -56,94 +56,101 @@ class SlideRegions(QObject):
         super().__init__(dock)
         self._dock, self._viewer = dock, viewer
         self._controls: RegionControls | None = None
-        self.maker: TileDataMaker | None = None
-        self.keeper = RegionKeeper(self)
+        self.data_set_maker: TileDataMaker | None = None
+        self.store = RegionStore(self)
         self.layer = RegionLayer(viewer, self)
         self.brush = RegionBrush(viewer, self)
         self._keys: dict[str, Callable[[], None]] = {str(number): partial(self._on_key, number) for number in KEYS}
-        self.layer.bind({**self._keys, "Control-Z": self.keeper.undo, "Control-Shift-Z": self.keeper.redo})
+        self.layer.bind({**self._keys, "Control-Z": self.store.undo, "Control-Shift-Z": self.store.redo})
         self.layer.changed.connect(self._on_shapes)
         self.brush.painted.connect(self._on_painted)
-        self.keeper.changed.connect(self._on_changed)
-        self.keeper.said.connect(dock.status.say)
-        self.layer.said.connect(dock.status.say)
-        self.keeper.failed.connect(self.failed)
-        dock.desk.found.connect(self.keeper.look)
-        dock.left.connect(self.keeper.files.flush)
-        dock.destroyed.connect(self.keeper.files.flush)
-        self._fold = dock.regions_fold
-        self._fold.toggled.connect(self._on_fold)
-        self._on_fold(self._fold.isExpanded())
+        self.store.changed.connect(self._on_changed)
+        self.store.message.connect(dock.status.show_message)
+        self.layer.message.connect(dock.status.show_message)
+        self.store.failed.connect(self.failed)
+        dock.run_manager.results_found.connect(self.store.load)
+        dock.hidden.connect(self.store.writer.flush)
+        dock.destroyed.connect(self.store.writer.flush)
+        self._section = dock.regions_section
+        self._section.toggled.connect(self._on_section_toggled)
+        self._on_section_toggled(self._section.isExpanded())
 
     @property
     def busy(self) -> bool:
         """Whether regions are being read or written."""
-        return self.layer.busy or self.keeper.busy or (self.maker is not None and self.maker.busy)
+        return self.layer.busy or self.store.busy or (self.data_set_maker is not None and self.data_set_maker.busy)
 
     @property
     def controls(self) -> RegionControls:
         """The fold's content, made when it is first needed."""
         if self._controls is None:
             made = self._controls = RegionControls(self._dock.settings, self._dock.icons)
-            self._fold.content().layout().itemAt(0).widget().layout().addWidget(made)
-            made.classes.chosen.connect(self._on_class)
-            made.classes.edited.connect(self._on_class_edited)
+            self._section.content().layout().itemAt(0).widget().layout().addWidget(made)
+            made.class_list.class_selected.connect(self._on_class)
+            made.class_list.class_edited.connect(self._on_class_edited)
             for mode, button in made.tools.items():
                 button.clicked.connect(partial(self._on_tool, mode))
-            keeper = self.keeper
-            slots = {"class": self._on_reclass, "remove": self._on_remove, "undo": keeper.undo, "redo": keeper.redo}
+            keeper = self.store
+            slots = {
+                "class": self._on_change_class,
+                "remove": self._on_remove,
+                "undo": keeper.undo,
+                "redo": keeper.redo,
+            }
             for name, slot in slots.items():
-                made.edits[name].clicked.connect(lambda _=False, slot=slot: slot())
-            made.importing.connect(self._on_import)
-            made.export.clicked.connect(self._on_export)
-            made.data.clicked.connect(self._on_data)
+                made.edit_buttons[name].clicked.connect(lambda _=False, slot=slot: slot())
+            made.import_requested.connect(self._on_import)
+            made.export_button.clicked.connect(self._on_export)
+            made.data_set_button.clicked.connect(self._on_make_data_set)
         return self._controls
 
-    def turn_to(self, slide: OpenSlide | None) -> None:
+    def set_slide(self, slide: ViewerSlide | None) -> None:
         """Be about another slide; its regions come when its folder is found."""
         self.brush.finish()  # what was painted is of the slide before
-        self.layer.turn_to(slide)
-        self.keeper.turn_to(slide)
+        self.layer.set_slide(slide)
+        self.store.set_slide(slide)
 
-    def followed(self, link: str) -> bool:
+    def open_link(self, link: str) -> bool:
         """Do what a link in the status line says, where it is about regions."""
-        return self.maker is not None and self.maker.followed(link)
+        return self.data_set_maker is not None and self.data_set_maker.open_link(link)
 
     def _on_changed(self, selected: Collection[str]) -> None:
-        if self.keeper.drawn is not None:
-            self.layer.show(self.keeper.regions, selected)
-        self._tell()
+        if self.store.state is not None:
+            self.layer.show(self.store.regions, selected)
+        self._update_controls()
 
-    def _on_fold(self, is_open: bool) -> None:
+    def _on_section_toggled(self, is_open: bool) -> None:
         if is_open:
-            self._tell()
+            self._update_controls()
 
-    def _tell(self) -> None:
+    def _update_controls(self) -> None:
         """Say what there is, where somebody looks."""
-        if self._controls is None and not self._fold.isExpanded():
+        if self._controls is None and not self._section.isExpanded():
             return
-        controls, now, regions = self.controls, self.keeper.drawn, self.keeper.regions
-        controls.classes.learn(_classes(regions))
-        controls.words.setText(_said(regions, len({one.at[0] for one in self.layer.shown})))
+        controls, now, regions = self.controls, self.store.state, self.store.regions
+        controls.class_list.add_missing_classes(_list_classes(regions))
+        controls.summary_label.setText(
+            _describe_regions(regions, len({one.ring_key[0] for one in self.layer.outlines}))
+        )
         able = dict.fromkeys(("class", "remove", "any"), bool(regions))
         able |= {"undo": now is not None and bool(now.history.past)}
         able |= {"redo": now is not None and bool(now.history.undone)}
-        controls.enable(now is not None, able)
+        controls.update_enabled(now is not None, able)
 
     def _on_key(self, number: int) -> None:
-        self.controls.classes.choose(number)
+        self.controls.class_list.select_class(number)
 
     def _on_class(self) -> None:
         """Draw another class from now on."""
-        self.layer.colour(self.controls.classes.current)
-        self.brush.choose(self.controls.classes.number)
+        self.layer.set_class(self.controls.class_list.current)
+        self.brush.set_class(self.controls.class_list.current_number)
 
     def _on_class_edited(self, before: RegionClass, now: RegionClass) -> None:
         """A class has another name or colour: its regions too."""
-        from napari_melanoma.slides.regions import reclassed
+        from napari_melanoma.slides.regions import set_region_class
 
-        ids = [one.id for one in self.keeper.regions if one.class_name == before.name]
-        self.keeper.change(lambda regions: reclassed(regions, ids, now))
+        ids = [one.id for one in self.store.regions if one.class_name == before.name]
+        self.store.apply_edit(lambda regions: set_region_class(regions, ids, now))
         self._on_class()
 
     def _on_tool(self, mode: str) -> None:
@@ -155,67 +162,67 @@ class SlideRegions(QObject):
         if slide is None:
             return
         if mode == "brush" and on:
-            self.brush.start(slide, self.controls.classes.classes, self._keys)
-            self.brush.choose(self.controls.classes.number)
+            self.brush.start(slide, self.controls.class_list.classes, self._keys)
+            self.brush.set_class(self.controls.class_list.current_number)
         elif self.layer.layer is not None or on:
-            self.layer.draw(mode if on and mode != "brush" else "pan_zoom", self.controls.classes.current)
+            self.layer.set_mode(mode if on and mode != "brush" else "pan_zoom", self.controls.class_list.current)
 
-    def _on_shapes(self, now: ShapesNow) -> None:
+    def _on_shapes(self, now: ShapesState) -> None:
         """The user did something to the shapes."""
-        from napari_melanoma.slides.regions import followed
+        from napari_melanoma.slides.regions import apply_shape_edits
 
-        of, reader, shown = self.controls.classes.current, self.controls.name, self.layer.shown
-        self.keeper.change(lambda regions: followed(regions, shown, now, of, reader)[0])
+        of, reader, shown = self.controls.class_list.current, self.controls.reader_name, self.layer.outlines
+        self.store.apply_edit(lambda regions: apply_shape_edits(regions, shown, now, of, reader)[0])
 
-    def _on_painted(self, labels: NDArray[np.uint8], place: MapPlace) -> None:
-        from napari_melanoma.slides.regions import painted_regions
+    def _on_painted(self, labels: NDArray[np.uint8], place: MapPlacement) -> None:
+        from napari_melanoma.slides.regions import regions_from_labels
 
-        classes, reader = self.controls.classes.classes, self.controls.name
+        classes, reader = self.controls.class_list.classes, self.controls.reader_name
         self.controls.show_tool("")
-        self.keeper.change(lambda regions: (*regions, *painted_regions(labels, place, classes, reader)))
+        self.store.apply_edit(lambda regions: (*regions, *regions_from_labels(labels, place, classes, reader)))
 
-    def _on_reclass(self) -> None:
-        from napari_melanoma.slides.regions import reclassed
+    def _on_change_class(self) -> None:
+        from napari_melanoma.slides.regions import set_region_class
 
-        chosen, of = self._selected(), self.controls.classes.current
-        self.keeper.change(lambda regions: reclassed(regions, chosen, of), chosen)
+        chosen, of = self._require_selection(), self.controls.class_list.current
+        self.store.apply_edit(lambda regions: set_region_class(regions, chosen, of), chosen)
 
     def _on_remove(self) -> None:
-        from napari_melanoma.slides.regions import removed
+        from napari_melanoma.slides.regions import remove_regions
 
-        chosen = self._selected()
-        self.keeper.change(lambda regions: removed(regions, chosen))
+        chosen = self._require_selection()
+        self.store.apply_edit(lambda regions: remove_regions(regions, chosen))
 
-    def _selected(self) -> tuple[str, ...]:
+    def _require_selection(self) -> tuple[str, ...]:
         """Ids of the selected regions; says how to select where there are none."""
         chosen = self.layer.selected
         if not chosen:
-            self._dock.status.say("Select regions first: press select, and click on them in the picture.")
+            self._dock.status.show_message("Select regions first: press select, and click on them in the picture.")
         return chosen
 
     def _on_import(self, kind: str) -> None:
-        now = self.keeper.drawn
+        now = self.store.state
         if now is not None and kind == "lesions":
-            self.keeper.read(now.folder / OUTLINES)
+            self.store.import_file(now.folder / OUTLINES)
         elif now is not None:
-            ask_import(self._dock.window(), now.folder, lambda name: self.keeper.read(Path(name)))
+            choose_import_file(self._dock.window(), now.folder, lambda name: self.store.import_file(Path(name)))
 
     def _on_export(self) -> None:
         slide = self._dock.slide
         if slide is not None:
-            ask_export(self._dock.window(), slide.info.name, lambda name: self.keeper.write(Path(name)))
+            choose_export_file(self._dock.window(), slide.info.name, lambda name: self.store.export_file(Path(name)))
 
-    def _on_data(self) -> None:
+    def _on_make_data_set(self) -> None:
         """Ask how tiles shall be cut, and cut them."""
-        if self.maker is None:
+        if self.data_set_maker is None:
             from napari_melanoma.ui.slide.regions.data_set import TileDataMaker
 
-            self.maker = TileDataMaker(self._dock, self._viewer)
-            self.maker.failed.connect(self.failed)
-        self.maker.ask()
+            self.data_set_maker = TileDataMaker(self._dock, self._viewer)
+            self.data_set_maker.failed.connect(self.failed)
+        self.data_set_maker.open_dialog()
 
 
-def _said(regions: Regions, shown: int) -> str:
+def _describe_regions(regions: Regions, shown: int) -> str:
     """Say how many regions there are, of which classes."""
     if not regions:
         return NONE_YET
@@ -226,13 +233,13 @@ def _said(regions: Regions, shown: int) -> str:
     return f"{len(regions)} region{'' if len(regions) == 1 else 's'}: {said}.{more}"
 
 
-def _classes(regions: Regions) -> tuple[RegionClass, ...]:
+def _list_classes(regions: Regions) -> tuple[RegionClass, ...]:
     """The classes that regions have."""
     found = {one.class_name: one.color or (255, 255, 0) for one in regions if one.class_name}
     return tuple(RegionClass(name, colour) for name, colour in found.items())
 
 
-READER = "slide/region_reader"
+READER_SETTING = "slide/region_reader"
 NONE_YET = "No regions yet: choose a class, and draw."
 TOOLS = {
     "add_polygon": ("polygon", "polygon", "Click each corner; a double click or Escape ends it"),
@@ -240,7 +247,7 @@ TOOLS = {
     "brush": ("brush", "paint", "Paint over what is in view; press again to make regions of it"),
     "select": ("select", "select", "Click on regions to select them; drag their corners with napari's own tool"),
 }
-*DRAWN, SELECT = TOOLS
+*DRAWING_TOOLS, SELECT_TOOL = TOOLS
 EDITS = {
     "class": ("class", "Give the selected regions the class that is chosen in the list"),
     "remove": ("remove", "Delete the selected regions (Delete)"),
@@ -253,101 +260,111 @@ IMPORTS = {"file": "From a file (GeoJSON) ...", "lesions": "The lesions that the
 class RegionControls(QWidget):
     """The controls of regions in their places."""
 
-    importing = Signal(str)
+    import_requested = Signal(str)
 
-    def __init__(self, settings: Settings, icons: ThemedIcons) -> None:
+    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
         super().__init__()
         self._settings = settings
-        self.classes = RegionClassList(settings, icons)
-        self.tools = {name: _tool(name, icons) for name in TOOLS}
-        self.edits = {name: tool(f"region_{name}", tip, tip, text) for name, (text, tip) in EDITS.items()}
+        self.class_list = RegionClassList(settings, icons)
+        self.tools = {name: _create_tool_button(name, icons) for name in TOOLS}
+        self.edit_buttons = {name: tool_button(f"region_{name}", tip, tip, text) for name, (text, tip) in EDITS.items()}
         tip = "Kept with every region that you draw: where readers differ, a data set takes one, or what they agree on"
-        self.reader = named(QLineEdit(settings.kept(READER, "")), "region_reader", "Your name as a reader", tip)
-        self.reader.setPlaceholderText("who draws (optional)")
-        self.words = named(quiet(NONE_YET), "region_words", "About the regions")
-        self.words.setToolTip("")
-        self.imports = self._import_button()
-        self.export = tool("region_export", "Export regions", "Write the regions as GeoJSON for QuPath", "Export ...")
+        self.reader_field = named(
+            QLineEdit(settings.get(READER_SETTING, "")), "region_reader", "Your name as a reader", tip
+        )
+        self.reader_field.setPlaceholderText("who draws (optional)")
+        self.summary_label = named(quiet_label(NONE_YET), "region_words", "About the regions")
+        self.summary_label.setToolTip("")
+        self.import_button = self._create_import_button()
+        self.export_button = tool_button(
+            "region_export", "Export regions", "Write the regions as GeoJSON for QuPath", "Export ..."
+        )
         tip = "Cut tiles from the regions of all slides that have some, for a model to learn from"
-        self.data = named(QPushButton("Make data set ..."), "region_data", "Make data set", tip)
+        self.data_set_button = named(QPushButton("Make data set ..."), "region_data", "Make data set", tip)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(5)
         for widget in (
-            self.classes,
-            row(*(self.tools[name] for name in DRAWN)),
-            row(self.tools[SELECT], *self.edits.values()),
-            self.words,
-            row(QLabel("reader"), self.reader, stretch=1),
-            row(self.imports, self.export, self.data),
+            self.class_list,
+            row(*(self.tools[name] for name in DRAWING_TOOLS)),
+            row(self.tools[SELECT_TOOL], *self.edit_buttons.values()),
+            self.summary_label,
+            row(QLabel("reader"), self.reader_field, stretch=1),
+            row(self.import_button, self.export_button, self.data_set_button),
         ):
             column.addWidget(widget)
-        self.reader.editingFinished.connect(lambda: settings.keep(READER, self.reader.text().strip()))
+        self.reader_field.editingFinished.connect(
+            lambda: settings.set(READER_SETTING, self.reader_field.text().strip())
+        )
 
     @property
-    def name(self) -> str:
+    def reader_name(self) -> str:
         """Who draws; empty where nobody said so."""
-        return str(self.reader.text().strip())
+        return str(self.reader_field.text().strip())
 
     def show_tool(self, name: str) -> None:
         """Show which tool is in hand."""
         for mode, button in self.tools.items():
             button.setChecked(mode == name)
 
-    def enable(self, ready: bool, able: dict[str, bool]) -> None:
+    def update_enabled(self, ready: bool, available: dict[str, bool]) -> None:
         """Offer what can be done."""
-        for each in (*self.tools.values(), self.imports):
+        for each in (*self.tools.values(), self.import_button):
             each.setEnabled(ready)
-        for name, button in self.edits.items():
-            button.setEnabled(ready and able.get(name, False))
-        self.export.setEnabled(ready and able.get("any", False))
-        self.data.setEnabled(ready and able.get("any", False))
+        for name, button in self.edit_buttons.items():
+            button.setEnabled(ready and available.get(name, False))
+        self.export_button.setEnabled(ready and available.get("any", False))
+        self.data_set_button.setEnabled(ready and available.get("any", False))
 
-    def _import_button(self) -> QToolButton:
-        button = tool("region_import", "Import regions", "Take regions of another program, or of the model", "Import")
+    def _create_import_button(self) -> QToolButton:
+        button = tool_button(
+            "region_import", "Import regions", "Take regions of another program, or of the model", "Import"
+        )
         menu = QMenu(button)
         for kind, text in IMPORTS.items():
             action = menu.addAction(text)
             action.setObjectName(f"region_import_{kind}")
-            action.triggered.connect(lambda _=False, kind=kind: self.importing.emit(kind))
+            action.triggered.connect(lambda _=False, kind=kind: self.import_requested.emit(kind))
         button.setMenu(menu)
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         return button
 
 
-def _tool(name: str, icons: ThemedIcons) -> QToolButton:
+def _create_tool_button(name: str, icons: ThemedIcons) -> QToolButton:
     """A button of a tool that stays pressed while it is in hand."""
     text, icon, tip = TOOLS[name]
-    button = tool(f"region_{name}", tip, tip, text, checkable=True)
+    button = tool_button(f"region_{name}", tip, tip, text, checkable=True)
     button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
     icons.add(button, icon)
     return button
 
 
-KEPT = "slide/region_classes"
+CLASSES_SETTING = "slide/region_classes"
 CLASS_KEYS = 9  # classes that have a key, 1 to 9
-ROWS_IN_SIGHT, SQUARE = 6, 20
-NEW = "New class"
-NEW_COLOURS: tuple[Color, ...] = ((0, 158, 115), (230, 159, 0), (86, 180, 233), (213, 94, 0), (204, 121, 167))
+VISIBLE_ROWS, SQUARE = 6, 20
+NEW_CLASS_NAME = "New class"
+NEW_CLASS_COLORS: tuple[Color, ...] = ((0, 158, 115), (230, 159, 0), (86, 180, 233), (213, 94, 0), (204, 121, 167))
 
 
 class RegionClassList(QWidget):
     """The classes: a click chooses one, F2 renames, a double click on it changes its colour, Delete takes it off."""
 
-    chosen = Signal()
-    edited = Signal(object, object)
+    class_selected = Signal()
+    class_edited = Signal(object, object)
 
-    def __init__(self, settings: Settings, icons: ThemedIcons) -> None:
+    def __init__(self, settings: DockSettings, icons: ThemedIcons) -> None:
         super().__init__()
         self._settings = settings
-        self._classes = _kept(settings)
+        self._classes = _load_classes(settings)
         tip = (
             "Class of what you draw (keys 1 to 9). F2 or a slow second click renames, a double click changes the colour"
         )
         self.list = named(QListWidget(), "region_classes", "Classes of regions", tip)
         self.list.setIconSize(QSize(SQUARE, SQUARE))
-        add = tool("add_region_class", "Add a class", "Add a class")
-        remove = tool("remove_region_class", "Take the class off the list", "Take it off the list; regions keep theirs")
+        add = tool_button("add_region_class", "Add a class", "Add a class")
+        remove = tool_button(
+            "remove_region_class", "Take the class off the list", "Take it off the list; regions keep theirs"
+        )
         icons.add(add, "plus")
         icons.add(remove, "delete_shape")
         side = QVBoxLayout()
@@ -359,10 +376,10 @@ class RegionClassList(QWidget):
         layout.setSpacing(4)
         layout.addWidget(self.list, 1)
         layout.addLayout(side)
-        self._show(0)
+        self._update_list(0)
         self.list.currentRowChanged.connect(self._on_row)
         self.list.itemChanged.connect(self._on_renamed)
-        self.list.itemDoubleClicked.connect(self._on_colour)
+        self.list.itemDoubleClicked.connect(self._choose_color)
         self.list.installEventFilter(self)
         add.clicked.connect(self._on_add)
         remove.clicked.connect(self.remove)
@@ -378,32 +395,32 @@ class RegionClassList(QWidget):
         return self._classes[max(0, self.list.currentRow())]
 
     @property
-    def number(self) -> int:
+    def current_number(self) -> int:
         """Of the class that is drawn, 1 for the first."""
         return max(0, self.list.currentRow()) + 1
 
-    def choose(self, number: int) -> None:
+    def select_class(self, number: int) -> None:
         """Draw another class."""
         if 0 < number <= len(self._classes):
             self.list.setCurrentRow(number - 1)
 
-    def learn(self, classes: Sequence[RegionClass]) -> None:
+    def add_missing_classes(self, classes: Sequence[RegionClass]) -> None:
         """Put classes on the list that regions of a slide have and that are not on it."""
         known = {one.name for one in self._classes}
         fresh = {one.name: one for one in classes if one.name and one.name not in known}
         if fresh:
-            self._set((*self._classes, *fresh.values()), self.list.currentRow())
+            self._set_classes((*self._classes, *fresh.values()), self.list.currentRow())
 
     def remove(self) -> None:
         """Take the class that is chosen off the list; one always stays."""
         row = self.list.currentRow()
         if len(self._classes) > 1 and row >= 0:
-            self._set(tuple(one for place, one in enumerate(self._classes) if place != row), max(0, row - 1))
-            self.chosen.emit()
+            self._set_classes(tuple(one for place, one in enumerate(self._classes) if place != row), max(0, row - 1))
+            self.class_selected.emit()
 
-    def recolour(self, row: int, colour: Color) -> None:
+    def set_color(self, row: int, color: Color) -> None:
         """Give a class another colour."""
-        self._change(row, replace(self._classes[row], color=colour))
+        self._edit_class(row, replace(self._classes[row], color=color))
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Hear Delete and the digits in the list."""
@@ -412,80 +429,80 @@ class RegionClassList(QWidget):
                 self.remove()
                 return True
             if event.text().isdigit() and event.text() != "0":
-                self.choose(int(event.text()))
+                self.select_class(int(event.text()))
                 return True
         return False
 
-    def _set(self, classes: tuple[RegionClass, ...], row: int) -> None:
+    def _set_classes(self, classes: tuple[RegionClass, ...], row: int) -> None:
         self._classes = classes
-        self._settings.keep(KEPT, [[one.name, *one.color] for one in classes])
-        self._show(row)
+        self._settings.set(CLASSES_SETTING, [[one.name, *one.color] for one in classes])
+        self._update_list(row)
 
-    def _show(self, row: int) -> None:
+    def _update_list(self, row: int) -> None:
         self.list.blockSignals(True)
         self.list.clear()
         for number, one in enumerate(self._classes, start=1):
-            item = QListWidgetItem(_square(one.color, str(number) if number <= CLASS_KEYS else ""), one.name)
+            item = QListWidgetItem(_class_icon(one.color, str(number) if number <= CLASS_KEYS else ""), one.name)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
             self.list.addItem(item)
         self.list.setCurrentRow(row)
         self.list.blockSignals(False)
-        rows = min(ROWS_IN_SIGHT, len(self._classes))
+        rows = min(VISIBLE_ROWS, len(self._classes))
         self.list.setFixedHeight(rows * max(SQUARE + 2, self.list.sizeHintForRow(0)) + 2 * self.list.frameWidth())
 
-    def _change(self, row: int, now: RegionClass) -> None:
+    def _edit_class(self, row: int, now: RegionClass) -> None:
         before = self._classes[row]
         if now != before:
-            self._set((*self._classes[:row], now, *self._classes[row + 1 :]), self.list.currentRow())
-            self.edited.emit(before, now)
+            self._set_classes((*self._classes[:row], now, *self._classes[row + 1 :]), self.list.currentRow())
+            self.class_edited.emit(before, now)
 
     def _on_row(self, row: int) -> None:
-        self.chosen.emit()
+        self.class_selected.emit()
 
     def _on_renamed(self, item: QListWidgetItem) -> None:
         row, name = self.list.row(item), item.text().strip()
         taken = {one.name for place, one in enumerate(self._classes) if place != row}
         if not name or name in taken:
-            self._show(row)  # as it was
+            self._update_list(row)  # as it was
         else:
-            self._change(row, replace(self._classes[row], name=name))
+            self._edit_class(row, replace(self._classes[row], name=name))
 
-    def _on_colour(self, item: QListWidgetItem) -> None:
+    def _choose_color(self, item: QListWidgetItem) -> None:
         row = self.list.row(item)
         dialog = QColorDialog(QColor(*self._classes[row].color), self.window())
         dialog.setObjectName("region_colour_dialog")
-        dialog.colorSelected.connect(lambda colour: self.recolour(row, (colour.red(), colour.green(), colour.blue())))
+        dialog.colorSelected.connect(lambda colour: self.set_color(row, (colour.red(), colour.green(), colour.blue())))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
 
     def _on_add(self) -> None:
         names, number = {one.name for one in self._classes}, 1
-        while (name := NEW if number == 1 else f"{NEW} {number}") in names:
+        while (name := NEW_CLASS_NAME if number == 1 else f"{NEW_CLASS_NAME} {number}") in names:
             number += 1
-        colour = NEW_COLOURS[len(self._classes) % len(NEW_COLOURS)]
-        self._set((*self._classes, RegionClass(name, colour)), len(self._classes))
-        self.chosen.emit()
+        colour = NEW_CLASS_COLORS[len(self._classes) % len(NEW_CLASS_COLORS)]
+        self._set_classes((*self._classes, RegionClass(name, colour)), len(self._classes))
+        self.class_selected.emit()
         self.list.editItem(self.list.currentItem())
 
 
-def _kept(settings: Settings) -> tuple[RegionClass, ...]:
+def _load_classes(settings: DockSettings) -> tuple[RegionClass, ...]:
     """The classes of the last time; the usual ones where none were kept."""
     found = []
-    for one in settings.kept(KEPT, list[object]()):
+    for one in settings.get(CLASSES_SETTING, list[object]()):
         if isinstance(one, list) and len(one) == 4 and isinstance(one[0], str):
             found.append(RegionClass(one[0], (int(one[1]), int(one[2]), int(one[3]))))
     return tuple(found) or DEFAULT_CLASSES
 
 
-def _square(colour: Color, digit: str) -> QIcon:
+def _class_icon(color: Color, digit: str) -> QIcon:
     """A square in a colour, with the key in it."""
     picture = QPixmap(2 * SQUARE, 2 * SQUARE)
-    picture.fill(QColor(*colour))
+    picture.fill(QColor(*color))
     painter = QPainter(picture)
     font = painter.font()
     font.setPixelSize(round(1.4 * SQUARE))
     painter.setFont(font)
-    painter.setPen(Qt.GlobalColor.white if sum(colour) < 420 else Qt.GlobalColor.black)
+    painter.setPen(Qt.GlobalColor.white if sum(color) < 420 else Qt.GlobalColor.black)
     painter.drawText(picture.rect(), Qt.AlignmentFlag.AlignCenter, digit)
     painter.end()
     return QIcon(picture)

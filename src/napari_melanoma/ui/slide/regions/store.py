@@ -12,36 +12,36 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_melanoma.core.errors import MelanomaError
-from napari_melanoma.ui.slide.drawn_layers import LastWrites, Written
-from napari_melanoma.ui.widgets.job import Latest
+from napari_melanoma.ui.slide.shape_layers import LatestValueWriter, WriteResult
+from napari_melanoma.ui.widgets.job import LatestJobQueue
 
 if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
-    from napari_melanoma.slides.lesion_edits import History
-    from napari_melanoma.slides.region_files import FoundRegions
+    from napari_melanoma.slides.lesion_edits import EditHistory
+    from napari_melanoma.slides.region_files import StoredRegions
     from napari_melanoma.slides.regions import Regions
-    from napari_melanoma.ui.slide.controller import Place
-    from napari_melanoma.ui.slide.drawn_layers import Stamp
-    from napari_melanoma.ui.viewer.slide_layers import OpenSlide
+    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.slide.shape_layers import Stamp
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
 
-Edit = Callable[["Regions"], "Regions"]
+RegionEdit = Callable[["Regions"], "Regions"]
 
 
-class RegionKeeper(QObject):
+class RegionStore(QObject):
     """Knows the regions of slides, and keeps each change."""
 
     changed = Signal(object)
-    said = Signal(str)
+    message = Signal(str)
     failed = Signal(object)
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._slide: OpenSlide | None = None
-        self._known: dict[str, Drawn] = {}
-        self._latest = Latest(self)
+        self._slide: ViewerSlide | None = None
+        self._states: dict[str, RegionHistoryState] = {}
+        self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_done)
         self._latest.failed.connect(self.failed)
-        self.files: LastWrites[Drawn] = LastWrites(self._latest, keep)
+        self.writer: LatestValueWriter[RegionHistoryState] = LatestValueWriter(self._latest, save_region_state)
 
     @property
     def busy(self) -> bool:
@@ -49,150 +49,154 @@ class RegionKeeper(QObject):
         return self._latest.busy
 
     @property
-    def drawn(self) -> Drawn | None:
+    def state(self) -> RegionHistoryState | None:
         """Those of the slide that it is about; None until they were read."""
-        return None if self._slide is None else self._known.get(self._slide.identity)
+        return None if self._slide is None else self._states.get(self._slide.identity)
 
     @property
     def regions(self) -> Regions:
         """As they are now; none until they were read."""
-        now = self.drawn
-        return () if now is None else now.history.now
+        now = self.state
+        return () if now is None else now.history.current
 
-    def turn_to(self, slide: OpenSlide | None) -> None:
+    def set_slide(self, slide: ViewerSlide | None) -> None:
         """Be about another slide."""
         self._slide = slide
         self.changed.emit(())
 
-    def look(self, place: Place) -> None:
+    def load(self, location: SlideResultLocation) -> None:
         """Read what was drawn before, now that it is known where that is."""
-        now = self.drawn
-        if self._slide is None or self._slide.identity != place.identity:
+        now = self.state
+        if self._slide is None or self._slide.identity != location.identity:
             return
-        if now is None or now.folder != place.folder:
-            self._latest.submit(f"{place.identity} load", lambda: partial(load, place))
+        if now is None or now.folder != location.folder:
+            self._latest.submit(f"{location.identity} load", lambda: partial(load_region_state, location))
 
-    def change(self, edit: Edit, selected: Collection[str] = ()) -> None:
+    def apply_edit(self, edit: RegionEdit, selected: Collection[str] = ()) -> None:
         """Change the regions by hand; a step that can be undone, kept at once."""
-        now = self.drawn
+        now = self.state
         if now is None:
             return
         try:
-            regions = edit(now.history.now)
+            regions = edit(now.history.current)
         except MelanomaError as error:
             self.changed.emit(())
             self.failed.emit(error)
             return
-        if regions != now.history.now:
-            self._take(replace(now, history=now.history.then(regions)), selected)
+        if regions != now.history.current:
+            self._set_state(replace(now, history=now.history.push(regions)), selected)
 
     def undo(self) -> None:
         """Take back the last change."""
-        self._step("undo")
+        self._step_history("undo")
 
     def redo(self) -> None:
         """Do again what was taken back."""
-        self._step("redo")
+        self._step_history("redo")
 
-    def read(self, path: Path) -> None:
+    def import_file(self, path: Path) -> None:
         """Take the regions of a file too."""
-        now, slide = self.drawn, self._slide
+        now, slide = self.state, self._slide
         if now is not None and slide is not None:
-            work = partial(import_from, now.identity, now.history.now, slide.size, path)
+            work = partial(read_imported_regions, now.identity, now.history.current, slide.size, path)
             self._latest.submit(f"import {path}", lambda: work)
 
-    def write(self, path: Path) -> None:
+    def export_file(self, path: Path) -> None:
         """Write the regions somewhere else."""
         regions = self.regions
-        self._latest.submit(f"export {path}", lambda: partial(export_to, regions, path))
+        self._latest.submit(f"export {path}", lambda: partial(write_exported_regions, regions, path))
 
-    def _step(self, way: str) -> None:
-        now = self.drawn
+    def _step_history(self, way: str) -> None:
+        now = self.state
         if now is not None:
             history = getattr(now.history, way)()
             if history is not now.history:
-                self._take(replace(now, history=history))
+                self._set_state(replace(now, history=history))
 
-    def _take(self, drawn: Drawn, selected: Collection[str] = ()) -> None:
+    def _set_state(self, state: RegionHistoryState, selected: Collection[str] = ()) -> None:
         """Let regions count from now on: known, told, kept."""
-        self._known[drawn.identity] = drawn
-        self.files.keep(drawn.folder, drawn)
+        self._states[state.identity] = state
+        self.writer.save(state.folder, state)
         self.changed.emit(selected)
 
-    def _on_done(self, done: Loaded | Imported | Written | str | None) -> None:
+    def _on_done(self, done: LoadedRegions | ImportedRegions | WriteResult | str | None) -> None:
         if isinstance(done, str):
-            self.said.emit(done)
-        elif isinstance(done, Loaded):
-            self._known[done.drawn.identity] = done.drawn
-            self.files.know(done.drawn.folder, done.stamp)
+            self.message.emit(done)
+        elif isinstance(done, LoadedRegions):
+            self._states[done.state.identity] = done.state
+            self.writer.set_stamp(done.state.folder, done.stamp)
             self.changed.emit(())
-        elif not isinstance(done, Imported):
+        elif not isinstance(done, ImportedRegions):
             if done is not None and done.notes:
-                self.said.emit("; ".join(done.notes))
+                self.message.emit("; ".join(done.notes))
         elif self._slide is not None and self._slide.identity == done.identity:
             fresh = done.found.regions
-            self.change(lambda regions: (*regions, *fresh))
-            self.said.emit("; ".join((f"{len(fresh)} regions imported", *done.found.notes)) + ".")
+            self.apply_edit(lambda regions: (*regions, *fresh))
+            self.message.emit("; ".join((f"{len(fresh)} regions imported", *done.found.notes)) + ".")
 
 
-PATTERN = "GeoJSON (*.geojson *.json)"
+GEOJSON_FILTER = "GeoJSON (*.geojson *.json)"
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RegionHistoryState:
     """The regions of a slide with what was undone, and where they are kept."""
 
     identity: str
     folder: Path
-    history: History[Regions]
+    history: EditHistory[Regions]
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedRegions:
     """The regions of a slide as they were read, and the stamp of the file."""
 
-    drawn: Drawn
+    state: RegionHistoryState
     stamp: Stamp | None
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedRegions:
     """What a file held for a slide."""
 
     identity: str
-    found: FoundRegions
+    found: StoredRegions
 
 
-def load(place: Place, run: RunContext) -> Loaded:
+def load_region_state(location: SlideResultLocation, run: RunContext) -> LoadedRegions:
     """Read what was drawn before.
 
     Nothing of it undone.
     """
-    from napari_melanoma.slides.lesion_edits import History
+    from napari_melanoma.slides.lesion_edits import EditHistory
     from napari_melanoma.slides.region_files import load_regions
 
-    found = load_regions(place.folder)
-    return Loaded(Drawn(place.identity, place.folder, History(found.regions)), found.stamp)
+    found = load_regions(location.folder)
+    return LoadedRegions(
+        RegionHistoryState(location.identity, location.folder, EditHistory(found.regions)), found.stamp
+    )
 
 
-def keep(folder: Path, drawn: Drawn, stamp: Stamp | None) -> FoundRegions:
+def save_region_state(folder: Path, state: RegionHistoryState, stamp: Stamp | None) -> StoredRegions:
     """Write what is drawn now."""
-    from napari_melanoma.slides.region_files import keep_regions
+    from napari_melanoma.slides.region_files import save_regions
 
-    return keep_regions(folder, Path(drawn.identity), drawn.history.now, stamp)
+    return save_regions(folder, Path(state.identity), state.history.current, stamp)
 
 
-def import_from(identity: str, known: Regions, size: tuple[int, int], path: Path, run: RunContext) -> Imported:
+def read_imported_regions(
+    identity: str, known: Regions, size: tuple[int, int], path: Path, run: RunContext
+) -> ImportedRegions:
     """Read regions of a file.
 
     ``size``: height and width in pixels of its finest level.
     """
     from napari_melanoma.slides.region_files import import_regions
 
-    return Imported(identity, import_regions(path, size, known))
+    return ImportedRegions(identity, import_regions(path, size, known))
 
 
-def export_to(regions: Regions, path: Path, run: RunContext) -> str:
+def write_exported_regions(regions: Regions, path: Path, run: RunContext) -> str:
     """Write regions somewhere else."""
     from napari_melanoma.io.geojson import write_geojson
 
@@ -200,23 +204,25 @@ def export_to(regions: Regions, path: Path, run: RunContext) -> str:
     return f"Written: {path}"
 
 
-def ask_import(window: QWidget, folder: Path, chosen: Callable[[str], None]) -> None:
+def choose_import_file(window: QWidget, folder: Path, on_chosen: Callable[[str], None]) -> None:
     """Let the user choose a file to read."""
-    _open(QFileDialog(window, "Regions of this slide", str(folder), PATTERN), "region_import_dialog", chosen)
+    _open_dialog(
+        QFileDialog(window, "Regions of this slide", str(folder), GEOJSON_FILTER), "region_import_dialog", on_chosen
+    )
 
 
-def ask_export(window: QWidget, slide: str, chosen: Callable[[str], None]) -> None:
+def choose_export_file(window: QWidget, slide: str, on_chosen: Callable[[str], None]) -> None:
     """Let the user choose a file to write."""
     dialog = QFileDialog(window, "Write the regions as GeoJSON")
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-    dialog.setNameFilter(PATTERN)
+    dialog.setNameFilter(GEOJSON_FILTER)
     dialog.setDefaultSuffix("geojson")  # where none is typed
     dialog.selectFile(f"{slide}-regions.geojson")
-    _open(dialog, "region_export_dialog", chosen)
+    _open_dialog(dialog, "region_export_dialog", on_chosen)
 
 
-def _open(dialog: QFileDialog, name: str, chosen: Callable[[str], None]) -> None:
+def _open_dialog(dialog: QFileDialog, name: str, on_chosen: Callable[[str], None]) -> None:
     dialog.setObjectName(name)
-    dialog.fileSelected.connect(chosen)
+    dialog.fileSelected.connect(on_chosen)
     dialog.finished.connect(dialog.deleteLater)
     dialog.open()

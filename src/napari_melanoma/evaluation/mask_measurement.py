@@ -1,0 +1,256 @@
+"""Images measured under models: read and compared in threads while the networks work, and kept as they are done."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_melanoma.core.context import Cancelled, Progress, RunContext
+from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.pipeline import StageLimit, map_ahead, usable_cores
+from napari_melanoma.core.provenance import collect_provenance
+from napari_melanoma.data.dataset import Sample
+from napari_melanoma.data.partial_results import PartialResults, stamp_files
+from napari_melanoma.evaluation.results import REFERENCE_SHARE, EvaluationOptions, ImageMetrics
+from napari_melanoma.figures.evaluation import EvaluatedCase
+from napari_melanoma.imaging.refinement import RefinementConfig, refine_mask, smooth_probability
+from napari_melanoma.io.photographs import Photograph, read_image_size, read_photograph
+from napari_melanoma.io.results import read_mask
+from napari_melanoma.lesion.analysis import find_uncertain_band, predict_lesion
+from napari_melanoma.lesion.batch import EXTRA_THREADS, STAGE_BYTES, describe_error
+from napari_melanoma.lesion.segmentation import LesionPrediction
+from napari_melanoma.metrics.difficulty import measure_difficulty
+from napari_melanoma.metrics.overlap import boundary_metrics, overlap_metrics
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.lesion.analysis import ProbabilityModel
+
+log = logging.getLogger(__name__)
+
+
+def measurement_threshold(model: ProbabilityModel, options: EvaluationOptions) -> float:
+    """Give the threshold at which a model is measured: its own unless one was asked for."""
+    return model.info.config.threshold if options.threshold is None else options.threshold
+
+
+def measure_models(
+    models: Sequence[ProbabilityModel],
+    samples: Sequence[Sample],
+    options: EvaluationOptions,
+    out: Path,
+    *,
+    run: RunContext,
+) -> list[ImageMetrics]:
+    """Measure models on the same images, each of which is read once, or go on where an earlier call was stopped.
+
+    What is measured is kept in ``out`` by the hundred images; whoever has written the results calls
+    ``data.partial_results.forget``.
+
+    One a model. An image that fails under one of them counts as failed under all, and is tried again the next time.
+    """
+    found = [ImageMetrics() for _ in models]
+    kept = PartialResults(out, _measurement_settings(models, options))
+    try:
+        for done, item in enumerate(_MaskPipeline(models, options, kept, run).results(samples), start=1):
+            if item.error is None and not item.known:
+                kept.add(item.sample, item.seen, item.values)
+            _add(item, found, out)
+            run.report(Progress(done, len(samples), "Measuring"))
+    finally:
+        kept.flush()
+    failed = found[0].failed
+    if len(failed) == len(samples):
+        why = f"; '{failed[0].sample.image_id}': {failed[0].error}" if failed else ""
+        raise DataSetError(f"none of {len(failed)} images could be measured{why}")
+    return found
+
+
+def measure_sample(
+    sample: Sample,
+    model: ProbabilityModel,
+    threshold: float,
+    refinement: RefinementConfig,
+    *,
+    flips: bool = False,
+) -> tuple[EvaluatedCase, dict[str, float]]:
+    """Analyse one image as users get it and compare its mask with the reference.
+
+    ``threshold``: from which probability on a pixel is lesion. Returns as ``metrics.overlap.overlap`` and
+    ``metrics.overlap.boundary_metrics`` give them; with flips also ``band_share``, the share that the uncertain
+    band has of it and the mask together, and ``errors_in_band``, the share of the wrong pixels that lie in it.
+    """
+    options = EvaluationOptions(threshold=threshold, refinement=refinement, flips=flips)
+    photograph, reference = _read_pair(sample)
+    answer = predict_lesion(model, photograph.rgb, flips=flips)
+    mask, metrics = _metrics(photograph, reference, answer, threshold, options)
+    return EvaluatedCase(sample.image_id, metrics["DI"], photograph.rgb, mask, reference), metrics
+
+
+def describe_failure(sample: Sample, error: Exception, out: Path) -> str:
+    """Say why an image could not be measured, without the names of folders."""
+    log.debug("%s failed", sample.image, exc_info=error)
+    return describe_error(error, sample.image, out).replace(str(sample.mask), f"the mask of '{sample.image_id}'")
+
+
+@dataclass(frozen=True)
+class _MaskItem:
+    """An image on its way: its figures under each model or an error in the end, until then what is needed of it."""
+
+    sample: Sample
+    seen: str
+    size: int = 0
+    known: bool = False
+    values: tuple[dict[str, float], ...] = ()
+    error: Exception | None = None
+    opened: tuple[Photograph, NDArray[np.bool_]] | None = None
+    facts: dict[str, float] | None = None
+    answers: tuple[LesionPrediction, ...] = ()
+
+
+class _MaskPipeline:
+    """Takes images through reading, the networks and comparing, three stages that overlap."""
+
+    def __init__(
+        self, models: Sequence[ProbabilityModel], options: EvaluationOptions, kept: PartialResults, run: RunContext
+    ) -> None:
+        self._models, self._options, self._kept, self._run = models, options, kept, run
+        self._workers = usable_cores() + EXTRA_THREADS
+        most = 4 * self._workers
+        self._any = StageLimit(most)
+        self._room = StageLimit(most, STAGE_BYTES, lambda item: item.size)
+
+    def results(self, samples: Iterable[Sample]) -> Iterator[_MaskItem]:
+        """Measure images, in their order."""
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="measuring")
+        try:
+            begun = map_ahead(pool, self._begin, samples, self._any, self._run)
+            read = map_ahead(pool, self._read, begun, self._room, self._run)
+            yield from map_ahead(pool, self._compare, self._predict(read), self._room, self._run)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _begin(self, sample: Sample) -> _MaskItem:
+        """Look up what is known of an image, or else how much room it takes (in a thread)."""
+        now = stamp_files(sample)
+        values = self._kept.pop(sample, now)
+        if values is not None:
+            return _MaskItem(sample, now, known=True, values=tuple(values))
+        try:
+            width, height = read_image_size(sample.image) or (0, 0)
+        except Exception:  # whatever it is: reading the image will say what is wrong with it
+            log.debug("%s does not say how large it is", sample.image, exc_info=True)
+            width, height = 0, 0
+        return _MaskItem(sample, now, size=(3 + 4 * len(self._models)) * width * height)
+
+    def _read(self, item: _MaskItem) -> _MaskItem:
+        """Read an image and say what makes it difficult (in a thread)."""
+        if item.known:
+            return item
+        try:
+            photograph, reference = _read_pair(item.sample)
+            facts = {REFERENCE_SHARE: float(reference.mean())}
+            if self._options.difficulty:
+                facts |= measure_difficulty(photograph.rgb, reference)
+        except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+            return replace(item, error=error)
+        return replace(item, opened=(photograph, reference), facts=facts)
+
+    def _predict(self, items: Iterable[_MaskItem]) -> Iterator[_MaskItem]:
+        """Ask the networks, in the thread of the caller."""
+        for item in items:
+            self._run.check()
+            if item.opened is None:
+                yield item
+                continue
+            rgb = item.opened[0].rgb
+            try:
+                answers = tuple(predict_lesion(model, rgb, flips=self._options.flips) for model in self._models)
+            except Cancelled:
+                raise
+            except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+                yield replace(item, error=error, opened=None)
+            else:
+                yield replace(item, answers=answers)
+
+    def _compare(self, item: _MaskItem) -> _MaskItem:
+        """Make the masks and compare them with the reference (in a thread)."""
+        if item.opened is None:
+            return item
+        bare = replace(item, opened=None, facts=None, answers=())
+        try:
+            values = tuple(
+                _metrics(*item.opened, answer, measurement_threshold(model, self._options), self._options)[1]
+                | (item.facts or {})
+                for model, answer in zip(self._models, item.answers, strict=True)
+            )
+        except Exception as error:  # noqa: BLE001 - reported in the row of this image; the others go on
+            return replace(bare, error=error)
+        return replace(bare, values=values)
+
+
+def _add(item: _MaskItem, found: Sequence[ImageMetrics], out: Path) -> None:
+    """Add an image to the figures of each model."""
+    if item.error is not None:
+        error = describe_failure(item.sample, item.error, out)
+        for figures in found:
+            figures.add_failed(item.sample, error)
+        return
+    for figures, values in zip(found, item.values, strict=True):
+        figures.add(item.sample, values)
+
+
+def _read_pair(sample: Sample) -> tuple[Photograph, NDArray[np.bool_]]:
+    """Read a photograph and its reference."""
+    assert sample.mask is not None
+    photograph, reference = read_photograph(sample.image), read_mask(sample.mask)
+    shape = photograph.rgb.shape
+    if shape[:2] != reference.shape:
+        raise DataSetError(
+            f"'{sample.image_id}': the mask has {reference.shape[0]} x {reference.shape[1]} pixels, the image "
+            f"{shape[0]} x {shape[1]}. A mask needs the size of its upright image."
+        )
+    return photograph, reference
+
+
+def _metrics(
+    photograph: Photograph,
+    reference: NDArray[np.bool_],
+    answer: LesionPrediction,
+    threshold: float,
+    options: EvaluationOptions,
+) -> tuple[NDArray[np.bool_], dict[str, float]]:
+    """Make the mask of an answer and compare it with the reference."""
+    mask = refine_mask(smooth_probability(answer.probability, options.refinement) >= threshold, options.refinement)
+    metrics = overlap_metrics(mask, reference) | boundary_metrics(mask, reference, photograph.pixel_size)
+    band = find_uncertain_band(answer, mask, threshold, options.refinement)
+    if band is not None:
+        metrics |= _band_metrics(band, mask, reference)
+    return mask, metrics
+
+
+def _band_metrics(band: NDArray[np.bool_], mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> dict[str, float]:
+    """Say how wide the uncertain band is, and how many of the errors it holds."""
+    wrong = mask != reference
+    area, errors = np.count_nonzero(mask | band), np.count_nonzero(wrong)
+    return {
+        "band_share": np.count_nonzero(band) / area if area else math.nan,
+        "errors_in_band": np.count_nonzero(band & wrong) / errors if errors else math.nan,
+    }
+
+
+def _measurement_settings(models: Sequence[ProbabilityModel], options: EvaluationOptions) -> dict[str, object]:
+    """Say all that the figures of an image follow from, beside the image."""
+    return {
+        "models": [[model.info.fingerprint, model.device, measurement_threshold(model, options)] for model in models],
+        "options": options.model_dump(mode="json", exclude={"split"}),
+        "version": collect_provenance()["version"],
+    }

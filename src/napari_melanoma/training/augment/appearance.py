@@ -1,0 +1,293 @@
+"""Changes of appearance: color, sharpness and JPEG compression; imports torch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn.functional import avg_pool2d, interpolate, pad
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_melanoma.training.augment.random_numbers import BatchRandomNumbers
+    from napari_melanoma.training.recipe import AugmentationConfig
+
+
+class RandomAugmentation(v2.Transform):
+    """What befalls some images of a batch; the others cost nothing."""
+
+    name: str  # of the number that decides, and of the field ``<name>_probability``
+
+    def __init__(self, config: AugmentationConfig) -> None:
+        super().__init__()
+        self._probability: float = getattr(config, f"{self.name}_probability")
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether it can befall any image."""
+        return self._probability > 0
+
+    def forward(
+        self, image: tv_tensors.Image, mask: tv_tensors.Mask, chance: BatchRandomNumbers
+    ) -> tuple[tv_tensors.Image, tv_tensors.Mask, BatchRandomNumbers]:
+        """Change the chosen images of a batch in place, float32 in [0, 255], and their masks of 0 and 255."""
+        chosen = chance.select(self.name, self._probability)
+        if len(chosen):
+            images, masks = image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
+            places = torch.from_numpy(chosen).to(images.device, non_blocking=True)
+            self._augment(images, masks, places, chance.subset(chosen))
+        return image, mask, chance
+
+    @abstractmethod
+    def _augment(self, images: Tensor, masks: Tensor, places: Tensor, chance: BatchRandomNumbers) -> None:
+        """Change the images and masks at some places of a batch; ``chance`` is that of these alone."""
+
+
+class AppearanceAugmentation(RandomAugmentation):
+    """A change of look: masks stay as they are."""
+
+    def _augment(self, images: Tensor, masks: Tensor, places: Tensor, chance: BatchRandomNumbers) -> None:
+        """Change the images."""
+        images[places] = self._augment_images(images[places], chance).clamp_(0, 255)
+
+    @abstractmethod
+    def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
+        """Change images.
+
+        ``images``: float32 (chosen, 3, row, column) in [0, 255], a copy. Returns alike; values outside the range are
+        clipped by the caller.
+        """
+
+
+def to_device(device: torch.device, values: NDArray[np.float64]) -> Tensor:
+    """Bring one number for each image to where the images are.
+
+    ``values``: float64 (image, ...). Returns float32 of the same shape.
+    """
+    return torch.from_numpy(values.astype(np.float32)).to(device, non_blocking=True)
+
+
+def pixel_centers(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Give where the pixels of images are, in shares of their sides.
+
+    ``images``: float (batch, 3, row, column). Of the images' type, (1, row, 1) and (1, 1, column), in [0, 1].
+    """
+    rows, columns = (
+        (torch.arange(count, device=images.device, dtype=images.dtype) + 0.5) / count for count in images.shape[-2:]
+    )
+    return rows[None, :, None], columns[None, None, :]
+
+
+# Luma and the two axes of colour of NTSC (ITU-R BT.470): grey lies on the first, hue is an angle in the others.
+YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+
+
+class ColorJitter(v2.Transform):
+    """Changes brightness, contrast, saturation and hue of each image, in this order.
+
+    Each of the four is linear in the colours (contrast pulls towards the mean grey, hue is a turn about the grey axis),
+    so that together they are one 3 x 3 matrix and one offset for an image, and one multiplication for the batch.
+    """
+
+    def __init__(self, config: AugmentationConfig) -> None:
+        super().__init__()
+        self._config = config
+
+    def forward(
+        self, image: tv_tensors.Image, mask: tv_tensors.Mask, chance: BatchRandomNumbers
+    ) -> tuple[tv_tensors.Image, tv_tensors.Mask, BatchRandomNumbers]:
+        """Change the colours of float32 images in [0, 255]; masks stay."""
+        config = self._config
+        if not any((config.brightness, config.contrast, config.saturation, config.hue)):
+            return image, mask, chance
+        images = image.as_subclass(torch.Tensor)
+        matrix, towards_grey = color_maps(config, chance)
+        grey = images.mean((2, 3)) @ to_device(images.device, YIQ[0])
+        offset = to_device(images.device, towards_grey) * grey
+        changed = offset.view(-1, 1, 1, 1).expand_as(images).contiguous()
+        for channel, weights in enumerate(to_device(images.device, matrix).unbind(2)):
+            changed.addcmul_(images[:, channel, None], weights[:, :, None, None])
+        return tv_tensors.Image(changed.clamp_(0, 255)), mask, chance
+
+
+def color_maps(
+    config: AugmentationConfig, chance: BatchRandomNumbers
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Turn chance into the maps of colours.
+
+    Returns float64 (batch, 3, 3), from colour to colour. Returns float64 (batch,): what share of its mean grey is added
+    to an image.
+    """
+    brightness = _draw_factor(chance, "brightness", config.brightness)
+    contrast = _draw_factor(chance, "contrast", config.contrast)
+    saturation = _draw_factor(chance, "saturation", config.saturation)
+    angle = 2 * np.pi * chance.uniform("hue", -config.hue, config.hue)
+    turn = np.zeros((len(chance), 3, 3))
+    turn[:, 0, 0] = 1
+    turn[:, 1, 1] = turn[:, 2, 2] = saturation * np.cos(angle)
+    turn[:, 1, 2], turn[:, 2, 1] = -saturation * np.sin(angle), saturation * np.sin(angle)
+    matrix = np.linalg.inv(YIQ) @ turn @ YIQ * (brightness * contrast)[:, None, None]
+    return matrix, brightness * (1 - contrast)
+
+
+def _draw_factor(chance: BatchRandomNumbers, name: str, amount: float) -> NDArray[np.float64]:
+    """Give each image's factor, drawn around one."""
+    return chance.uniform(name, max(0.0, 1 - amount), 1 + amount)
+
+
+BLUR_RADIUS = 4  # of the blur in pixels: twice the largest sigma
+SIGMA = (0.3, 2.0)
+SHARPENING = 4.0
+MIN_SCALE = 1 / 3
+MAX_SCALE = MIN_SCALE + 0.6
+MAX_NOISE = 255 * 0.04
+
+
+class Coarsen(AppearanceAugmentation):
+    """Shrinks an image and enlarges it again, as a small or distant photograph looks."""
+
+    name = "coarse"
+
+    def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
+        """Coarsen each image to a size of its own."""
+        side = images.shape[-1]
+        for image, share in zip(images, chance.uniform("coarseness", MIN_SCALE, MAX_SCALE), strict=True):
+            small = functional.resize(image, [int(side * share)] * 2, antialias=True)
+            image.copy_(functional.resize(small, [side, side], antialias=True))
+        return images
+
+
+class Blur(AppearanceAugmentation):
+    """Blurs with a Gaussian of a width of its own for each image."""
+
+    name = "blur"
+
+    def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
+        """Convolve along one axis, then along the other."""
+        sigma = chance.uniform("sigma", *SIGMA)[:, None]
+        kernel = np.exp(-0.5 * (np.arange(-BLUR_RADIUS, BLUR_RADIUS + 1) / sigma) ** 2)
+        weights = to_device(images.device, kernel / kernel.sum(1, keepdims=True))
+        padded = pad(images, (BLUR_RADIUS,) * 4, mode="reflect")
+        return _filter(_filter(padded, weights, axis=2), weights, axis=3)
+
+
+class Sharpen(AppearanceAugmentation):
+    """Sharpens, as telephones do."""
+
+    name = "sharpen"
+
+    def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
+        """Move each pixel inside away from the mean of its neighbourhood, in which it counts for five of thirteen."""
+        ones = images.new_ones(len(images), 3)
+        inside = images[..., 1:-1, 1:-1]
+        mean = _filter(_filter(images, ones, axis=2), ones, axis=3).add_(inside, alpha=4).div_(13)
+        inside.lerp_(mean, 1 - SHARPENING)
+        return images
+
+
+class Noise(AppearanceAugmentation):
+    """Adds Gaussian noise of a strength of its own to each image."""
+
+    name = "noise"
+
+    def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
+        """Add noise that follows from the seed of each image."""
+        source = torch.Generator(images.device)
+        for image, seed, deviation in zip(images, chance.seeds, chance.uniform("deviation", 0, MAX_NOISE), strict=True):
+            noise = torch.randn(image.shape, generator=source.manual_seed(seed), device=images.device)
+            image.add_(noise, alpha=float(deviation))
+        return images
+
+
+def _filter(images: Tensor, weights: Tensor, axis: int) -> Tensor:
+    """Sum shifted images, each image with weights of its own: a sixth of what a grouped convolution takes."""
+    length = images.shape[axis] - weights.shape[1] + 1
+    total = torch.zeros_like(images.narrow(axis, 0, length))
+    for place, weight in enumerate(weights.unbind(1)):
+        total.addcmul_(images.narrow(axis, place, length), weight[:, None, None, None])
+    return total
+
+
+BLOCK = 8
+QUALITY = (30, 95)
+# T.81, Annex K: the tables for luma and for colour, whose steps are those of quality 50.
+LUMA_QUANTIZATION = (
+    *(16, 11, 10, 16, 24, 40, 51, 61),
+    *(12, 12, 14, 19, 26, 58, 60, 55),
+    *(14, 13, 16, 24, 40, 57, 69, 56),
+    *(14, 17, 22, 29, 51, 87, 80, 62),
+    *(18, 22, 37, 56, 68, 109, 103, 77),
+    *(24, 35, 55, 64, 81, 104, 113, 92),
+    *(49, 64, 78, 87, 103, 121, 120, 101),
+    *(72, 92, 95, 98, 112, 100, 103, 99),
+)
+CHROMA_QUANTIZATION = (
+    *(17, 18, 24, 47, 99, 99, 99, 99),
+    *(18, 21, 26, 66, 99, 99, 99, 99),
+    *(24, 26, 56, 99, 99, 99, 99, 99),
+    *(47, 66, 99, 99, 99, 99, 99, 99),
+    *[99] * 32,
+)
+# JFIF: luma and the differences of blue and red from it.
+YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+RGB = np.linalg.inv(YCBCR)
+
+
+class Recompress(AppearanceAugmentation):
+    """Sends images through JPEG, each of a quality of its own; their sides are multiples of 16."""
+
+    name = "jpeg"
+
+    def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
+        """Lose what JPEG loses."""
+        return recompress(images, np.floor(chance.uniform("quality", QUALITY[0], QUALITY[1] + 1)))
+
+
+def recompress(images: Tensor, quality: NDArray[np.float64]) -> Tensor:
+    """Lose what JPEG with colour of half the resolution loses, as most cameras and programs write it.
+
+    ``images``: float32 (batch, 3, row, column) in [0, 255]; rows and columns are multiples of 16. ``quality``: float64
+    (batch,), 1 to 99, as libjpeg counts it. Returns float32, alike; not clipped.
+    """
+    device = images.device
+    planes = torch.einsum("pc,bcyx->bpyx", to_device(device, YCBCR), images)
+    luma = _quantize(planes[:, :1] - 128, quantization_steps(LUMA_QUANTIZATION, quality)) + 128
+    color = _quantize(avg_pool2d(planes[:, 1:], 2), quantization_steps(CHROMA_QUANTIZATION, quality))
+    whole = interpolate(color, scale_factor=2, mode="bilinear", align_corners=False)
+    return torch.einsum("cp,bpyx->bcyx", to_device(device, RGB), torch.cat([luma, whole], dim=1))
+
+
+def quantization_steps(table: tuple[int, ...], quality: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scale a table to qualities, as libjpeg does.
+
+    ``quality``: float64 (batch,), 1 to 99. Returns float64 (batch, 64): multiples to which the coefficients are
+    rounded.
+    """
+    percent = np.where(quality < 50, np.floor(5000 / quality), 200 - 2 * quality)
+    return np.clip(np.floor((np.array(table) * percent[:, None] + 50) / 100), 1, 255)
+
+
+def _quantize(planes: Tensor, step: NDArray[np.float64]) -> Tensor:
+    """Round the cosine coefficients of the blocks of planes (batch, plane, row, column)."""
+    batch, count, rows, columns = planes.shape
+    cosines = to_device(planes.device, _dct_matrix())
+    blocks = planes.unflatten(3, (-1, BLOCK)).unflatten(2, (-1, BLOCK)).transpose(3, 4).reshape(batch, -1, BLOCK**2)
+    width = to_device(planes.device, step)[:, None]
+    rounded = ((blocks @ cosines.T) / width).round_() * width
+    restored = (rounded @ cosines).view(batch, count, rows // BLOCK, columns // BLOCK, BLOCK, BLOCK)
+    return restored.transpose(3, 4).reshape(batch, count, rows, columns)
+
+
+def _dct_matrix() -> NDArray[np.float64]:
+    """Matrix (64, 64) from the pixels of a block to its coefficients; orthonormal, so its transpose leads back."""
+    place = np.arange(BLOCK)
+    line = np.cos(np.pi * (2 * place[None] + 1) * place[:, None] / (2 * BLOCK)) * np.sqrt(2 / BLOCK)
+    line[0] /= np.sqrt(2)
+    return np.kron(line, line)

@@ -1,0 +1,662 @@
+"""The store of decoded images: content-addressed, in memory-mapped shards."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+
+import numpy as np
+
+from napari_melanoma.core.context import Progress
+from napari_melanoma.core.errors import SaveError, UnreadableImage
+from napari_melanoma.core.files import atomic_file, save_error
+from napari_melanoma.core.parsing import parse_json
+from napari_melanoma.core.pipeline import map_in_threads
+from napari_melanoma.core.prediction_config import NO_PREPROCESSING, PreprocessingConfig
+from napari_melanoma.core.run_folder import RunFolder
+from napari_melanoma.data.training_images import hash_pixels
+from napari_melanoma.imaging.preprocessing import prepare_network_input
+from napari_melanoma.io.photographs import read_photograph
+from napari_melanoma.io.results import read_labels, read_mask
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.context import RunContext
+
+RETENTION_DAYS = 30
+INDEX, LOCK = "index.sqlite", "filling.lock"
+WAIT_S = 0.5
+
+
+class ImageMaskPair(NamedTuple):
+    """An image and its mask, each by the SHA-256 of its file."""
+
+    image_sha: str
+    mask_sha: str
+
+
+def user_store_folder() -> Path:
+    """Say where decoded images are kept, for all runs of this user.
+
+    A folder below the user's caches; it may not exist yet.
+    """
+    from platformdirs import user_cache_path
+
+    return user_cache_path("napari-melanoma", appauthor=False) / "training"
+
+
+class PixelStore:
+    """The decoded images of one user, open in this process."""
+
+    def __init__(self, folder: Path, index: CacheIndex, preprocessing: PreprocessingConfig = NO_PREPROCESSING) -> None:
+        self.folder = folder
+        self.index = index
+        self.preprocessing = preprocessing
+        self._present = complete_shards(folder)  # a person or the system may have removed some, or cut them off
+
+    @classmethod
+    @contextmanager
+    def open_locked(
+        cls, folder: Path, run: RunContext, preprocessing: PreprocessingConfig = NO_PREPROCESSING
+    ) -> Iterator[Self]:
+        """Open the store for writing, once no other process does."""
+        with _lock(folder, run), CacheIndex.open(folder / INDEX) as index:
+            yield cls(folder, index, preprocessing)
+
+    @classmethod
+    @contextmanager
+    def open_copy(cls, folder: Path, preprocessing: PreprocessingConfig = NO_PREPROCESSING) -> Iterator[Self]:
+        """Open the store so that what is found out leaves no trace."""
+        with CacheIndex.open_copy(folder / INDEX) as index:
+            yield cls(folder, index, preprocessing)
+
+    def slot(self, kind: PixelKind, side: int, sha: str) -> PixelSlot | None:
+        """Look up where the pixels of a content lie.
+
+        ``sha``: of the file's bytes. None where they are not here, or not any more.
+        """
+        slot = self.index.slot(self._index_kind(kind), side, sha)
+        return slot if slot and slot.shard in self._present else None
+
+    def add_decoded(self, kind: PixelKind, side: int, shard: str, found: dict[str, tuple[int, DecodedFacts]]) -> None:
+        """Remember what was decoded, whose pixels are in a shard by now.
+
+        ``shard``: its name, empty where no pixels were kept.
+        """
+        self.index.add_decoded(kind, side, shard, found, self._index_kind(kind))
+
+    def add(self, shape: tuple[int, ...], pixels: Iterable[NDArray[np.uint8]]) -> str:
+        """Write a shard; the index is told of its content afterwards.
+
+        ``pixels``: uint8, one item after the other.
+        """
+        name = write_shard(self.folder, shape, pixels)
+        self._present.add(name)
+        return name
+
+    def cache(self, pairs: Sequence[ImageMaskPair], side: int, masks: PixelKind = "mask") -> PixelCache:
+        """Find images and masks that are decoded.
+
+        ``side``: of the squares, in pixels. In the order of the pairs.
+        """
+        shards: dict[str, int] = {}
+        places = np.empty((len(pairs), 4), np.int32)
+        kinds: tuple[PixelKind, PixelKind] = ("image", masks)
+        for item, pair in enumerate(pairs):
+            for first, kind, sha in zip((0, 2), kinds, pair, strict=True):
+                slot = self.slot(kind, side, sha)
+                assert slot is not None
+                places[item, first : first + 2] = shards.setdefault(slot.shard, len(shards)), slot.place
+        return PixelCache(self.folder, side, tuple(shards), places)
+
+    def _index_kind(self, kind: PixelKind) -> str:
+        """Name what the index knows pixels by: images that something was done to are others."""
+        mark = self.preprocessing.cache_key if kind == "image" else ""
+        return f"{kind} {mark}" if mark else kind
+
+    def register_run(self, run: Path, caches: Iterable[PixelCache]) -> None:
+        """Keep what a run stands on, for as long as the run can go on."""
+        shards = {name for cache in caches for name in cache.shards}
+        self.index.register_run(str(run.absolute()), shards)
+        for name in shards:
+            with suppress(OSError):
+                os.utime(self.folder / name)
+
+    def prune(self) -> None:
+        """Remove what no run has used for a month: it shows people's skin, and fills the disk."""
+        runs = self.index.runs()
+        over = [run for run in runs if not can_resume(Path(run))]
+        kept = {name for run in runs.keys() - over for name in runs[run]}
+        limit = time.time() - RETENTION_DAYS * 86400
+        for path in self.folder.iterdir():
+            if path.name.startswith((INDEX, LOCK)) or path.name in kept:
+                continue
+            # Hidden ones are what a killed process left, as only one writes at a time.
+            with suppress(OSError):  # on Windows, what another process reads stays until the next time
+                if path.name.startswith(".") or path.stat().st_mtime < limit:
+                    _remove(path)
+        self._present = complete_shards(self.folder)
+        self.index.remove(over, self.index.shards() - self._present)
+
+
+def can_resume(run: Path) -> bool:
+    """Say whether a run may still need its images: it is there, and has left no model yet.
+
+    False too where the folder has gone.
+    """
+    return run.is_dir() and not RunFolder(run).bundle.is_dir()
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder of the store."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+@contextmanager
+def _lock(folder: Path, run: RunContext) -> Iterator[None]:
+    """Wait until no other process fills the store, and keep others from it meanwhile."""
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        while not lock.is_locked:
+            run.check()
+            try:
+                lock.acquire(timeout=WAIT_S)
+            except Timeout:
+                run.report(Progress(0, None, "Waiting for another run that decodes images"))
+    except OSError as error:
+        raise save_error(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@dataclass(frozen=True, eq=False)
+class PixelCache:
+    """Decoded images with their masks, in an order; opened where they are read, so that handing it on copies no pixels.
+
+    ``side``: of the squares, in pixels. ``places``: int32 (item, 4): shard and place of the image, shard and place of
+    the mask.
+    """
+
+    folder: Path
+    side: int
+    shards: tuple[str, ...]
+    places: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self.places)
+
+    def read(self, items: NDArray[np.int64] | Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Copy a batch out of the cache.
+
+        Returns uint8 (item, 3, row, column), and (item, 1, row, column): 0 or 255, or the classes of label images.
+        """
+        places = self.places[np.asarray(items, dtype=np.int64)]
+        return (
+            read_items(self.folder, self.shards, places[:, :2], (3, self.side, self.side)),
+            read_items(self.folder, self.shards, places[:, 2:], (1, self.side, self.side)),
+        )
+
+    def concatenate(self, other: PixelCache | None) -> PixelCache:
+        """Join the images of another cache of the same folder and side to these.
+
+        Of both; no pixel is copied.
+        """
+        if other is None:
+            return self
+        further = other.places + np.array([len(self.shards), 0] * 2, np.int32)
+        return PixelCache(self.folder, self.side, self.shards + other.shards, np.concatenate([self.places, further]))
+
+
+PixelKind = Literal["image", "mask", "labels"]
+FORMAT = 2
+SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS files (
+    path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, sha TEXT, width INTEGER, height INTEGER
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS facts (
+    kind TEXT, sha TEXT, rows INTEGER, columns INTEGER, lesion REAL, pixels TEXT, PRIMARY KEY (kind, sha)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS slots (
+    kind TEXT, side INTEGER, sha TEXT, shard TEXT, place INTEGER, PRIMARY KEY (kind, side, sha)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS uses (run TEXT, shard TEXT, PRIMARY KEY (run, shard)) WITHOUT ROWID;
+PRAGMA user_version = {FORMAT};
+"""
+
+
+class FileInfo(NamedTuple):
+    """What is in a file: SHA-256 of its bytes, and the size its head states, (0, 0) where it states none."""
+
+    size: int
+    mtime_ns: int
+    sha: str
+    width: int
+    height: int
+
+
+class DecodedFacts(NamedTuple):
+    """What was found when a file was decoded.
+
+    ``rows`` and ``columns`` are those of the upright image; ``lesion`` is the share of a mask that is lesion, of a
+    label image that is not of the first class; ``pixels`` tells images apart whatever file format they are in, and of a
+    label image says how many pixels have which value (``label_counts`` reads it). They are 0 and empty where they do
+    not apply.
+    """
+
+    rows: int
+    columns: int
+    lesion: float
+    pixels: str
+
+
+class PixelSlot(NamedTuple):
+    """Where the pixels of an image or mask lie: the name of a shard and the place in it."""
+
+    shard: str
+    place: int
+
+
+@dataclass(frozen=True)
+class CacheIndex:
+    """The tables of one cache."""
+
+    connection: sqlite3.Connection
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path) -> Iterator[Self]:
+        """Open the index of a cache for writing; one that is damaged is begun anew."""
+        try:
+            with closing(_open_or_create(path)) as connection:
+                yield cls(connection)
+        except sqlite3.Error as error:
+            raise SaveError(
+                f"{path}, the index of decoded images, cannot be used: {error}. Free some space on that disk, or "
+                f"remove the folder {path.parent}; it is filled again."
+            ) from error
+
+    @classmethod
+    @contextmanager
+    def open_copy(cls, path: Path) -> Iterator[Self]:
+        """Open a copy in memory, so that what is found out leaves no trace."""
+        with closing(sqlite3.connect(":memory:")) as memory:
+            if path.exists():
+                with suppress(sqlite3.DatabaseError), closing(_connect_to_read(path)) as stored:
+                    stored.backup(memory)
+            memory.executescript(SCHEMA)
+            yield cls(memory)
+
+    def file_info(self, path: str, size: int, mtime_ns: int) -> FileInfo | None:
+        """Look up what was in a file when it had this size and time.
+
+        None where the file is new or has changed.
+        """
+        query = "SELECT size, mtime_ns, sha, width, height FROM files WHERE path = ? AND size = ? AND mtime_ns = ?"
+        row = self.connection.execute(query, (path, size, mtime_ns)).fetchone()
+        return FileInfo(*row) if row else None
+
+    def add_file_infos(self, contents: Iterable[tuple[str, FileInfo]]) -> None:
+        """Remember what is in files."""
+        with self.connection as connection:
+            rows = [(path, *content) for path, content in contents]
+            connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def facts(self, kind: PixelKind, sha: str) -> DecodedFacts | None:
+        """Look up what was found when a content was decoded.
+
+        ``sha``: of the file's bytes. None where it never was.
+        """
+        query = "SELECT rows, columns, lesion, pixels FROM facts WHERE kind = ? AND sha = ?"
+        row = self.connection.execute(query, (kind, sha)).fetchone()
+        return DecodedFacts(*row) if row else None
+
+    def slot(self, kind: str, side: int, sha: str) -> PixelSlot | None:
+        """Look up where the pixels of a content lie.
+
+        ``sha``: of the file's bytes. None where they are not in the cache.
+        """
+        query = "SELECT shard, place FROM slots WHERE kind = ? AND side = ? AND sha = ?"
+        row = self.connection.execute(query, (kind, side, sha)).fetchone()
+        return PixelSlot(*row) if row else None
+
+    def add_decoded(
+        self, kind: PixelKind, side: int, shard: str, found: dict[str, tuple[int, DecodedFacts]], index_kind: str = ""
+    ) -> None:
+        """Remember decoded contents, whose pixels are on the disk by now.
+
+        ``shard``: its name, empty where no pixels were kept.
+        """
+        with self.connection as connection:
+            facts = [(kind, sha, *each) for sha, (_, each) in found.items()]
+            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?, ?)", facts)
+            if shard:
+                slots = [(index_kind or kind, side, sha, shard, place) for sha, (place, _) in found.items()]
+                connection.executemany("INSERT OR REPLACE INTO slots VALUES (?, ?, ?, ?, ?)", slots)
+
+    def register_run(self, run: str, shards: Iterable[str]) -> None:
+        """Remember which shards a run stands on, so that they are kept for it."""
+        with self.connection as connection:
+            connection.execute("DELETE FROM uses WHERE run = ?", (run,))
+            connection.executemany("INSERT INTO uses VALUES (?, ?)", [(run, shard) for shard in shards])
+
+    def runs(self) -> dict[str, set[str]]:
+        """Tell which shards are in use."""
+        found: dict[str, set[str]] = {}
+        for run, shard in self.connection.execute("SELECT run, shard FROM uses"):
+            found.setdefault(run, set()).add(shard)
+        return found
+
+    def remove(self, runs: Iterable[str], shards: Iterable[str]) -> None:
+        """Forget runs that are over and shards that were removed, with what only these knew."""
+        with self.connection as connection:
+            connection.executemany("DELETE FROM uses WHERE run = ?", [(run,) for run in runs])
+            connection.executemany("DELETE FROM slots WHERE shard = ?", [(shard,) for shard in shards])
+
+    def shards(self) -> set[str]:
+        """Name the shards that hold something."""
+        return {shard for (shard,) in self.connection.execute("SELECT DISTINCT shard FROM slots")}
+
+
+def _open_or_create(path: Path) -> sqlite3.Connection:
+    """Open the file; one that is damaged or of another format is begun anew, as a cache can be filled again."""
+    try:
+        return _connect(path)
+    except sqlite3.OperationalError:
+        raise  # such as a full disk: the file may be sound
+    except sqlite3.DatabaseError:
+        path.unlink(missing_ok=True)  # its shards have lost their meaning, and go when they are old
+        return _connect(path)
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open the file without a right to change it; one of another format is as good as none."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
+    if connection.execute("PRAGMA user_version").fetchone() != (FORMAT,):
+        connection.close()
+        raise sqlite3.DatabaseError("another format")
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the file, and make its tables where it is new or of another format."""
+    connection = sqlite3.connect(path, timeout=60)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version not in (0, FORMAT):
+            raise sqlite3.DatabaseError(f"format {version}")
+        connection.executescript(SCHEMA)
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
+    return connection
+
+
+SHARD_BYTES = (
+    2**29
+)  # 1,700 images of 320 px: 230 files for 400,000 of them, half a minute of decoding for a crash to cost
+MAX_OPEN_SHARDS = 64  # maps in a process; macOS allows 256 open files
+
+
+def items_per_shard(shape: Sequence[int]) -> int:
+    """Count how many items a shard holds at most.
+
+    ``shape``: of one item, uint8.
+    """
+    return max(1, SHARD_BYTES // int(np.prod(shape)))
+
+
+def write_shard(folder: Path, shape: tuple[int, ...], items: Iterable[NDArray[np.uint8]]) -> str:
+    """Write a shard, item by item as they come.
+
+    ``items``: uint8, as many as the shape says. Its name, which no other has.
+    """
+    name = f"{uuid.uuid4().hex[:16]}.npy"
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with atomic_file(folder / name) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for item in items:
+            file.write(np.ascontiguousarray(item).data)
+    return name
+
+
+def complete_shards(folder: Path) -> set[str]:
+    """List the shards that have the size that their head states; a disk or a backup may have cut others off.
+
+    Names; only the head of each file is read.
+    """
+    return {path.name for path in folder.glob("*.npy") if _is_complete(path)}
+
+
+def _is_complete(path: Path) -> bool:
+    """Compare the size of a shard with its head."""
+    try:
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, _, _ = np.lib.format.read_array_header_1_0(file)
+            return path.stat().st_size == file.tell() + int(np.prod(shape, dtype=np.int64))
+    except (OSError, ValueError):
+        return False
+
+
+@lru_cache(maxsize=MAX_OPEN_SHARDS)
+def open_shard(path: Path) -> NDArray[np.uint8]:
+    """Map a shard into memory, and keep the map for the next time.
+
+    Returns uint8 (item, ...), read-only.
+    """
+    return np.load(path, mmap_mode="r")
+
+
+def read_items(
+    folder: Path, names: Sequence[str], places: NDArray[np.int32], shape: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    """Copy items out of shards, in the order in which they lie on the disk.
+
+    ``places``: int32 (item, 2): place of the shard among the names, and of the item in it. Returns uint8 (item, ...),
+    in the order of the places.
+    """
+    items = np.empty((len(places), *shape), np.uint8)
+    for item in np.lexsort(places.T[::-1]):
+        shard, slot = places[item]
+        items[item] = open_shard(folder / names[shard])[slot]
+    return items
+
+
+SAVED_EVERY = 500  # files that are only looked at; saved one by one, the disk would take longer than the decoding
+RESERVE_BYTES = 2**28  # of the disk is left to others
+KINDS: tuple[PixelKind, ...] = ("image", "mask", "labels")
+
+
+class DecodeJob(NamedTuple):
+    """A file to decode; ``keep`` says whether its pixels go into the store, or it is only looked at."""
+
+    kind: PixelKind
+    path: Path
+    content: FileInfo
+    keep: bool
+
+
+class DecodedPixels(NamedTuple):
+    """What came of a file: its pixels (channel, row, column), fitted to the square, and what was found."""
+
+    pixels: NDArray[np.uint8]
+    facts: DecodedFacts
+
+
+def decode_missing(store: PixelStore, jobs: Sequence[DecodeJob], side: int, run: RunContext) -> dict[Path, str]:
+    """Decode what the store does not know yet.
+
+    ``store``: gets the pixels and the facts. Path to a sentence, for each file that cannot be used.
+    """
+    missing = list(
+        {(job.kind, job.content.sha, job.keep): job for job in jobs if _is_missing(job, store, side)}.values()
+    )
+    _check_disk_space(store.folder, [job for job in missing if job.keep], side)
+    filling = _StoreFiller(store, side, run, len(missing))
+    for kind in KINDS:
+        kept = [job for job in missing if job.keep and job.kind == kind]
+        size = items_per_shard(_shape(kind, side))
+        for first in range(0, len(kept), size):
+            filling.write_pixels(kind, kept[first : first + size])
+    filling.inspect([job for job in missing if not job.keep])
+    return filling.faults
+
+
+class _StoreFiller:
+    """One filling: how far it has come, and which files failed."""
+
+    def __init__(self, store: PixelStore, side: int, run: RunContext, total: int) -> None:
+        self.faults: dict[Path, str] = {}
+        self._store = store
+        self._side = side
+        self._run = run
+        self._total = total
+        self._done = 0
+
+    def write_pixels(self, kind: PixelKind, jobs: Sequence[DecodeJob]) -> None:
+        """Decode files of one kind into one shard."""
+        shape = _shape(kind, self._side)
+        found: dict[str, tuple[int, DecodedFacts]] = {}
+
+        def pixels() -> Iterator[NDArray[np.uint8]]:
+            for place, (job, decoded) in enumerate(self._decode_all(jobs)):
+                if decoded is None:
+                    yield np.zeros(shape, np.uint8)  # nobody is told of this place
+                else:
+                    found[job.content.sha] = place, decoded.facts
+                    yield decoded.pixels
+
+        shard = self._store.add((len(jobs), *shape), pixels())
+        self._store.add_decoded(kind, self._side, shard, found)
+
+    def inspect(self, jobs: Sequence[DecodeJob]) -> None:
+        """Decode files without keeping their pixels; what was found is kept in one go for many of them."""
+        found: dict[PixelKind, dict[str, tuple[int, DecodedFacts]]] = {kind: {} for kind in KINDS}
+
+        def save() -> None:
+            for kind, facts in found.items():
+                if facts:
+                    self._store.add_decoded(kind, self._side, "", facts)
+                    facts.clear()
+
+        try:
+            for count, (job, decoded) in enumerate(self._decode_all(jobs), start=1):
+                if decoded is not None:
+                    found[job.kind][job.content.sha] = 0, decoded.facts
+                if count % SAVED_EVERY == 0:
+                    save()
+        finally:
+            save()
+
+    def _decode_all(self, jobs: Sequence[DecodeJob]) -> Iterator[tuple[DecodeJob, DecodedPixels | None]]:
+        """Decode in threads, noting which files fail."""
+        decode = partial(_decode, side=self._side, preprocessing=self._store.preprocessing)
+        for job, decoded in map_in_threads(decode, jobs, self._run):
+            if isinstance(decoded, str):
+                self.faults[job.path] = decoded
+                yield job, None
+            else:
+                yield job, decoded
+            self._done += 1
+            self._run.report(Progress(self._done, self._total, "Decoding images"))
+
+
+def _is_missing(job: DecodeJob, store: PixelStore, side: int) -> bool:
+    """Say whether a file has to be decoded."""
+    if job.keep:
+        return store.slot(job.kind, side, job.content.sha) is None
+    return store.index.facts(job.kind, job.content.sha) is None
+
+
+def _shape(kind: PixelKind, side: int) -> tuple[int, ...]:
+    """Shape of one item, the channel first as networks want it."""
+    return (3 if kind == "image" else 1, side, side)
+
+
+def _decode(job: DecodeJob, side: int, preprocessing: PreprocessingConfig) -> DecodedPixels | str:
+    """Read an image or mask that is still what it was when its content was looked at; or say why it cannot be used."""
+    try:
+        if job.kind == "mask":
+            decoded = _decode_mask(job.path, side)
+        elif job.kind == "labels":
+            decoded = _decode_labels(job.path, side)
+        else:
+            decoded = _decode_image(job.path, side, preprocessing if job.keep else NO_PREPROCESSING)
+        status = job.path.stat()
+    except UnreadableImage as error:
+        return str(error)
+    except OSError as error:
+        return f"{job.path} cannot be read: {error.strerror or error}."
+    if (status.st_size, status.st_mtime_ns) != (job.content.size, job.content.mtime_ns):
+        return f"{job.path} was changed while it was read. Start again when nobody writes to it."
+    return decoded
+
+
+def _decode_image(path: Path, side: int, preprocessing: PreprocessingConfig = NO_PREPROCESSING) -> DecodedPixels:
+    """Read an upright photograph, and prepare it as the network is to see it."""
+    rgb = read_photograph(path).rgb
+    pixels = prepare_network_input(rgb, side, preprocessing).transpose(2, 0, 1)
+    return DecodedPixels(pixels, DecodedFacts(rgb.shape[0], rgb.shape[1], 0.0, hash_pixels(rgb)))
+
+
+def _decode_mask(path: Path, side: int) -> DecodedPixels:
+    """Read a mask: 0 and 255."""
+    from PIL import Image
+
+    mask = read_mask(path)
+    resized = Image.fromarray(mask.astype(np.uint8) * 255).resize((side, side), Image.Resampling.BILINEAR)
+    pixels = np.where(np.asarray(resized) >= 128, 255, 0).astype(np.uint8)
+    return DecodedPixels(pixels[None], DecodedFacts(mask.shape[0], mask.shape[1], float(mask.mean()), ""))
+
+
+def _decode_labels(path: Path, side: int) -> DecodedPixels:
+    """Read a label image: no value between two is ever made up."""
+    from PIL import Image
+
+    labels = read_labels(path)
+    resized = Image.fromarray(labels).resize((side, side), Image.Resampling.NEAREST)
+    counts = np.bincount(labels.ravel(), minlength=1)
+    said = json.dumps({str(value): int(count) for value, count in enumerate(counts) if count})
+    facts = DecodedFacts(labels.shape[0], labels.shape[1], 1 - float(counts[0] / labels.size), said)
+    return DecodedPixels(np.asarray(resized)[None], facts)
+
+
+def label_counts(facts: DecodedFacts) -> dict[int, int]:
+    """Read how many pixels of a label image have which value.
+
+    Value to pixels, ascending; values that do not occur are left out.
+    """
+    return {int(value): count for value, count in parse_json(facts.pixels, "the pixel store").items()}
+
+
+def _check_disk_space(folder: Path, jobs: Sequence[DecodeJob], side: int) -> None:
+    """Refuse what the disk has no room for."""
+    need = sum(int(np.prod(_shape(job.kind, side))) for job in jobs)
+    if not need:
+        return
+    free = shutil.disk_usage(folder).free
+    if need > free - RESERVE_BYTES:
+        raise SaveError(
+            f"{len(jobs)} decoded images and masks need {need / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are "
+            "free. Free some space on that disk, or lower data.cache_size."
+        )

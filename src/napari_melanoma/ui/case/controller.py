@@ -1,0 +1,410 @@
+"""The open case: made, changed with undo, saved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Protocol
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_melanoma.case.edits import set_correction, set_image
+from napari_melanoma.case.model import Case
+from napari_melanoma.case.store import CaseStore
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.ui.widgets.job import BackgroundJob, LatestJobQueue
+from napari_melanoma.ui.widgets.settings import DebounceTimer
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+
+
+class CaseController(QObject):
+    """Opens, changes, saves and closes one case."""
+
+    opened = Signal()
+    changed = Signal()
+    failed = Signal(object)
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self.store: CaseStore | None = None
+        self.history: CaseHistory | None = None
+        self._pending_store: CaseStore | None = None
+        self.saver = CaseSaver(self, lambda: self.case)
+        self.saver.save_failed.connect(self._discard_pending_store)
+        self._open_jobs = LatestJobQueue(self)
+        self._open_jobs.succeeded.connect(self._on_opened)
+        self._open_jobs.failed.connect(self._on_open_failed)
+
+    @property
+    def case(self) -> Case | None:
+        """The case as it is now."""
+        return None if self.history is None else self.history.case
+
+    @property
+    def read_only(self) -> str:
+        """Why the case may not be changed; empty where it may."""
+        return "" if self.store is None else self.store.read_only
+
+    @property
+    def is_editable(self) -> bool:
+        """Whether a case is open that may be changed."""
+        return self.store is not None and not self.store.read_only
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is read or written, or waits for it."""
+        return self._open_jobs.busy or self.saver.busy
+
+    def open(self, folder: Path) -> None:
+        """Open a case in the place of the one that is open."""
+        self.saver.run_when_saved(partial(self._open_store, partial(_open_case, self.store, folder)))
+
+    def create(self, folder: Path, case: Case | None = None) -> None:
+        """Make a case in the place of the one that is open."""
+        self.saver.run_when_saved(partial(self._open_store, partial(_create_case, folder, case)))
+
+    def close(self) -> None:
+        """Close the case, when it is saved."""
+        self.saver.run_when_saved(partial(self._set_store, None))
+
+    def search_folder(self, folder: Path) -> None:
+        """Look in a folder for images that are missing."""
+        store = self.store
+        if store is not None:
+            self.saver.run_when_saved(partial(self._open_store, partial(_search_folder, store, folder)))
+
+    def edit(self, case: Case, what: str, key: str = "") -> None:
+        """Change the case as a step, and save it soon."""
+        if self.is_editable and self.history is not None and self.history.edit(case, what, key):
+            self._on_edited()
+
+    def revert(self, key: str) -> None:
+        """Take edits of one field back that are still going on."""
+        if self.is_editable and self.history is not None and self.history.revert(key):
+            self._on_edited()
+
+    def amend(self, case: Case) -> None:
+        """Change a mask or a scale, which is no step of the case."""
+        if self.is_editable and self.history is not None and case != self.history.case:
+            self.history.amend(case)
+            self._on_edited()
+
+    def undo(self) -> str:
+        """Take a step back.
+
+        What it was; empty where there was none.
+        """
+        return self._step(self.history.undo) if self.is_editable and self.history is not None else ""
+
+    def redo(self) -> str:
+        """Take a step again.
+
+        What it was; empty where there was none.
+        """
+        return self._step(self.history.redo) if self.is_editable and self.history is not None else ""
+
+    def _step(self, step: Callable[[], str]) -> str:
+        what = step()
+        if what:
+            self._on_edited()
+        return what
+
+    def _on_edited(self) -> None:
+        self.saver.schedule_save()
+        self.changed.emit()
+
+    def _open_store(self, work: Callable[[RunContext], CaseStore]) -> None:
+        self._open_jobs.submit("open", lambda: work)
+
+    def _on_opened(self, store: CaseStore) -> None:
+        self._discard_pending_store()
+        self._pending_store = store
+        self.saver.run_when_saved(partial(self._set_store, store))
+
+    def _on_open_failed(self, error: Exception) -> None:
+        self.failed.emit(error)
+        self.saver.saved.emit()  # the one that is open may have been closed to be opened again
+
+    def _discard_pending_store(self) -> None:
+        """Let go of a case that was to be opened, where another one is, or this one cannot be saved."""
+        store, self._pending_store = self._pending_store, None
+        if store is not None and store is not self.store:
+            BackgroundJob(partial(_close_case, store)).start()
+
+    def _set_store(self, store: CaseStore | None) -> None:
+        """Be about a case; the one before is closed in a thread, as what is left over is removed then."""
+        before, self.store, self._pending_store = self.store, store, None
+        if before is not None and before is not store:
+            BackgroundJob(partial(_close_case, before)).start()
+        self.history = None if store is None else CaseHistory(store.case)
+        self.saver.set_store(store)
+        self.opened.emit()
+        self.saver.saved.emit()
+        if store is not None and (store.found or store.missing):
+            self.saver.save(overwrite=False, force=True)  # where images were found again is worth keeping
+
+
+def _open_case(current: CaseStore | None, folder: Path, run: RunContext) -> CaseStore:
+    """Open a case; the same one again only when it was closed, as one window has it at a time."""
+    if current is not None and current.folder == folder.expanduser().absolute():
+        current.close()
+    return CaseStore.open(folder)
+
+
+def _create_case(folder: Path, case: Case | None, run: RunContext) -> CaseStore:
+    return CaseStore.create(folder, case)
+
+
+def _search_folder(store: CaseStore, folder: Path, run: RunContext) -> CaseStore:
+    store.search_folders([folder])
+    return store
+
+
+def _close_case(store: CaseStore, run: RunContext) -> None:
+    store.close()
+
+
+MAX_STEPS = 200
+
+
+class CaseHistory:
+    """Remembers cases; edits of one field in a row are one step."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self._undo_stack: list[tuple[Case, str]] = []
+        self._redo_stack: list[tuple[Case, str]] = []
+        self._key = ""
+
+    @property
+    def undo_text(self) -> str:
+        """What undo would take back; empty where there is nothing."""
+        return self._undo_stack[-1][1] if self._undo_stack else ""
+
+    @property
+    def redo_text(self) -> str:
+        """What redo would do again; empty where there is nothing."""
+        return self._redo_stack[-1][1] if self._redo_stack else ""
+
+    def edit(self, case: Case, what: str, key: str = "") -> bool:
+        """Take a step.
+
+        False where the case is the same.
+        """
+        if case == self.case:
+            return False
+        if not (key and key == self._key and self._undo_stack):
+            self._undo_stack = [*self._undo_stack, (self.case, what)][-MAX_STEPS:]
+        self._key, self._redo_stack, self.case = key, [], case
+        return True
+
+    def revert(self, key: str) -> bool:
+        """Take the edits in a row back that are still going on, as if they had not been made.
+
+        False where there are none.
+        """
+        if not key or key != self._key or not self._undo_stack:
+            return False
+        case, _ = self._undo_stack.pop()
+        self.case, self._key = copy_masks(case, self.case), ""
+        return True
+
+    def end_step(self) -> None:
+        """Let the next edit be a step of its own."""
+        self._key = ""
+
+    def amend(self, case: Case) -> None:
+        """Change the case without a step: a mask, whose steps the viewer takes back."""
+        self.case = case
+
+    def undo(self) -> str:
+        """Take the last step back.
+
+        What it was; empty where there was none.
+        """
+        return self._step(self._undo_stack, self._redo_stack)
+
+    def redo(self) -> str:
+        """Take a step again.
+
+        What it was; empty where there was none.
+        """
+        return self._step(self._redo_stack, self._undo_stack)
+
+    def _step(self, source: list[tuple[Case, str]], target: list[tuple[Case, str]]) -> str:
+        if not source:
+            return ""
+        case, what = source.pop()
+        target.append((self.case, what))
+        self.case, self._key = copy_masks(case, self.case), ""
+        return what
+
+
+def copy_masks(case: Case, source: Case) -> Case:
+    """Give a case the corrections, results and scales of another one.
+
+    With its own images, of which those that both have are as they are now.
+    """
+    now = {image.id: image for _, image in source.iterate_images()}
+    for _, image in case.iterate_images():
+        other = now.get(image.id)
+        if other is not None and (other.correction, other.results) != (image.correction, image.results):
+            case = set_correction(set_image(case, image.id, results=other.results), image.id, other.correction)
+    return case
+
+
+SAVE_DELAY_MS = 400  # after the last edit
+POLL_MS = 50  # how often it is looked whether what was drawn is kept
+
+
+class PendingCorrections(Protocol):
+    """What keeps drawings of the case."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether something that was drawn is not in the case yet."""
+
+    def flush(self) -> None:
+        """Keep it without waiting for the hand to rest."""
+
+
+class CaseSaver(QObject):
+    """Saves one case at a time.
+
+    ``saved_at``: when the last one was, in seconds as ``time.time`` gives them; 0 for never.
+    """
+
+    saved = Signal()
+    save_failed = Signal()
+
+    def __init__(self, parent: QObject, case: Callable[[], Case | None]) -> None:
+        super().__init__(parent)
+        self.error: Exception | None = None
+        self.saved_at = 0.0
+        self.corrections: PendingCorrections | None = None
+        self._case = case
+        self._store: CaseStore | None = None
+        self._saved_case: Case | None = None
+        self._after_save: Callable[[], None] | None = None
+        self._poll_timer = DebounceTimer(self)
+        self._poll_timer.setInterval(POLL_MS)
+        self._poll_timer.timeout.connect(self._advance)
+        self._save_timer = DebounceTimer(self)
+        self._save_timer.setInterval(SAVE_DELAY_MS)
+        self._save_timer.timeout.connect(self._save)
+        self._save_jobs = LatestJobQueue(self)
+        self._save_jobs.succeeded.connect(self._on_saved)
+        self._save_jobs.failed.connect(self._on_save_failed)
+        self._open_case_state = _OpenCaseState()
+        self.destroyed.connect(self._open_case_state.close)  # not a method: when it is called there is no dock any more
+
+    @property
+    def has_unsaved_changes(self) -> bool:
+        """Whether the file is behind."""
+        return self._is_writable and self._case() != self._saved_case
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is written, or waits for it."""
+        return self._save_jobs.busy or self._save_timer.isActive() or self._poll_timer.isActive()
+
+    @property
+    def _is_writable(self) -> bool:
+        return self._store is not None and not self._store.read_only
+
+    def set_store(self, store: CaseStore | None) -> None:
+        """Be about another case, which is as it is in its file."""
+        self._store = self._open_case_state.store = store
+        self._saved_case, self.error, self._open_case_state.pending = self._case(), None, None
+        self.saved_at = 0.0
+
+    def schedule_save(self) -> None:
+        """Save when no further edit comes for a moment."""
+        self._open_case_state.pending = self._case()
+        self._save_timer.start()
+
+    def save(self, *, overwrite: bool = False, force: bool = False) -> None:
+        """Save at once."""
+        self._save_timer.stop()
+        if force:
+            self._saved_case = None
+        self._save_jobs.submit("save", partial(self._prepare, overwrite))
+
+    def run_when_saved(self, then: Callable[[], None]) -> None:
+        """Do something when all that was edited is in the file; never where it cannot be saved."""
+        self._after_save = then
+        self._advance()
+
+    def discard_changes(self) -> None:
+        """Let go of what could not be saved."""
+        self._saved_case, self.error, self._open_case_state.pending = self._case(), None, None
+        self._save_timer.stop()
+
+    def _advance(self) -> None:
+        """Go on with what waits until all is saved: first what was drawn, then the case."""
+        if self._after_save is None:
+            return
+        if self.corrections is not None and self.corrections.busy and self._is_writable:
+            self.corrections.flush()
+            self._poll_timer.start()
+        elif self.has_unsaved_changes or self._save_jobs.busy:
+            self.save()
+        else:
+            then, self._after_save = self._after_save, None
+            then()
+
+    def _save(self) -> None:
+        self.save()
+
+    def _prepare(self, over: bool) -> Callable[[RunContext], object] | None:
+        store, case = self._store, self._case()
+        if store is None or case is None or store.read_only or (case == self._saved_case and not over):
+            self._poll_timer.start()
+            return None
+        return partial(self._open_case_state.save, store, case, over)
+
+    def _on_saved(self, case: Case) -> None:
+        self._saved_case, self.error, self.saved_at = case, None, time.time()
+        self.saved.emit()
+        if self.has_unsaved_changes:
+            self.save()
+        else:
+            self._advance()
+
+    def _on_save_failed(self, error: Exception) -> None:
+        self.error, self._after_save = error, None
+        self.save_failed.emit()
+        self.saved.emit()
+
+
+class _OpenCaseState:
+    """The case that is open and what of it is in no file yet, known also when the dock has ended."""
+
+    def __init__(self) -> None:
+        self.store: CaseStore | None = None
+        self.pending: Case | None = None
+        self._lock = Lock()
+
+    def save(self, store: CaseStore, case: Case, over: bool, run: RunContext) -> Case:
+        """Save; meant for a thread."""
+        with self._lock:
+            store.save(case, overwrite=over)
+            if self.pending is case:
+                self.pending = None
+        return case
+
+    def close(self) -> None:
+        """Save what was edited a moment ago, and let others open the case."""
+        if self.store is None:
+            return
+        with self._lock, suppress(MelanomaError):  # what the file system refuses was said before
+            if self.pending is not None and not self.store.read_only:
+                self.store.save(self.pending)
+        self.store.close()
+        self.store = None

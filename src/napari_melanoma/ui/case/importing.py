@@ -1,0 +1,416 @@
+"""Cases and images added to the Case dock."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QUrl, Signal
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import QFileDialog, QInputDialog, QMenu, QMessageBox, QWidget
+
+from napari_melanoma.case.edits import add_images, confirm
+from napari_melanoma.case.image_metadata import file_images
+from napari_melanoma.case.model import Case
+from napari_melanoma.case.store import CASE
+from napari_melanoma.core.errors import SaveError
+from napari_melanoma.core.formatting import format_count, format_names
+from napari_melanoma.ui.case.controls import RECENT_LINK
+from napari_melanoma.ui.widgets.job import BackgroundJob
+
+if TYPE_CHECKING:
+    from napari_melanoma.case.image_metadata import Note
+    from napari_melanoma.case.importing import CollectedPatient, CollectedPatients
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.data.table_mapping import TableMapping
+    from napari_melanoma.ui.case.controller import CaseController
+    from napari_melanoma.ui.case.controls import CaseControls
+    from napari_melanoma.ui.case.settings import CaseSettings
+
+CASE_FOLDER_TITLE = "Folder for the case of these images"
+SAMPLE_FOLDER = "napari-melanoma sample case"
+
+
+class CaseImporter(QObject):
+    """Opens and makes cases, and adds images to the one that is open."""
+
+    started = Signal()
+    finished = Signal()
+    progressed = Signal(object)
+    added = Signal(str)
+    message = Signal(str)
+    failed = Signal(object)
+
+    def __init__(self, dock: CaseControls, controller: CaseController, settings: CaseSettings) -> None:
+        super().__init__(dock)
+        self._dock = dock
+        self._controller = controller
+        self._settings = settings
+        self._notes: tuple[tuple[str, str], ...] = ()
+        self._opened_message = ""
+        self._pending_case: Case | None = None  # a case whose folder may turn out to be one that cannot be written
+        self._sample_job: BackgroundJob | None = None
+        self.collector = CaseImageCollector(dock)
+        self.collector.started.connect(self.started)
+        self.collector.progressed.connect(self.progressed)
+        self.collector.finished.connect(self.finished)
+        self.collector.failed.connect(self.failed)
+        self.collector.collected.connect(self._on_collected)
+        controller.opened.connect(self._on_opened)
+        controller.failed.connect(self._on_create_failed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether files are being looked at."""
+        return self.collector.busy or self._sample_job is not None
+
+    def add_paths(self, paths: Sequence[Path], lesion: str = "") -> None:
+        """Take files that were dropped or chosen: a case is opened, anything else is added."""
+        case = next((path for path in paths if path.name == CASE or (path / CASE).is_file()), None)
+        store = self._controller.store
+        folder = case.parent if case is not None and case.name == CASE else case
+        is_this = (
+            store is not None
+            and self._controller.is_editable
+            and folder is not None
+            and folder.absolute() == store.folder
+        )
+        if case is not None and not is_this:
+            self._controller.open(case)
+        elif store is not None and not self._controller.is_editable:
+            self.message.emit(f"Nothing was added: {self._controller.read_only}")
+        else:
+            patient = "" if self._controller.case is None else self._controller.case.patient.patient_id
+            wanted = (folder,) if is_this and folder is not None else tuple(paths)
+            self.collector.start(CaseImportRequest(wanted, lesion, patient))
+
+    def cancel(self) -> None:
+        """Look at no more files."""
+        self.collector.cancel()
+        if self._sample_job is not None:
+            self._sample_job.cancel()
+
+    def follow_link(self, link: str) -> None:
+        """Do what a link says."""
+        if link.startswith(RECENT_LINK):
+            self._controller.open(Path(link.removeprefix(RECENT_LINK)))
+            return
+        ask_folder = self._choose_folder
+        slots: dict[str, Callable[[], None]] = {
+            "folder": partial(ask_folder, "Folder of one patient's images", lambda path: self.add_paths([path])),
+            "open": partial(ask_folder, "Folder of a case", self._controller.open),
+            "new": partial(ask_folder, "Folder for a new case", self._controller.create),
+            "look": partial(ask_folder, "Folder in which missing images may be", self._controller.search_folder),
+            "sample": partial(ask_folder, "Folder in which the sample case may be written", self._create_sample),
+            "show": self._show_folder,
+            "notes": self._show_notes,
+            "close": self._controller.close,
+        }
+        slots.get(link, self.message.emit)(*(() if link in slots else ("",)))
+
+    def choose_images(self) -> None:
+        """Let the user choose images, tables and DICOM files."""
+        dialog = QFileDialog(self._dock.window(), "Images, tables or DICOM files", str(self._settings.default_folder))
+        dialog.setObjectName("case_images_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
+        dialog.filesSelected.connect(lambda names: self.add_paths([Path(name) for name in names]))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def fill_menu(self, menu: QMenu) -> None:
+        """Fill the menu as it is now."""
+        menu.clear()
+        entries = {"new": "New case ...", "open": "Open a case ...", "folder": "Add a folder ..."}
+        entries |= {"show": "Show the case folder", "close": "Close the case"}
+        for link, said in entries.items():
+            menu.addAction(said).triggered.connect(partial(self._on_entry, link))
+        recent = [
+            path
+            for path in self._settings.recent
+            if self._controller.store is None or path != self._controller.store.folder
+        ]
+        if recent:
+            menu.addSection("Recent")
+        for path in recent:
+            action = menu.addAction(path.name)
+            action.setToolTip(str(path))
+            action.triggered.connect(partial(self._on_entry, f"{RECENT_LINK}{path}"))
+
+    def _on_entry(self, link: str, checked: bool = False) -> None:
+        self.follow_link(link)
+
+    def _choose_folder(self, title: str, then: Callable[[Path], None]) -> None:
+        dialog = QFileDialog(self._dock.window(), title, str(self._settings.default_folder))
+        dialog.setObjectName("case_folder_dialog")
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+        dialog.fileSelected.connect(lambda name: then(Path(name)))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _create_sample(self, place: Path) -> None:
+        """Draw the sample in a folder of its own, and take it."""
+        from napari_melanoma.ui.case.settings import write_sample
+
+        folder = place / SAMPLE_FOLDER
+        if (folder / CASE).is_file():
+            self._controller.open(folder)
+            return
+        job = self._sample_job = BackgroundJob(partial(write_sample, folder))
+        job.progressed.connect(self.progressed)
+        job.succeeded.connect(self._on_sample_created)
+        job.failed.connect(self.failed)
+        job.finished.connect(self._on_sample_finished)
+        self.started.emit()
+        job.start()
+
+    def _on_sample_created(self, folder: Path) -> None:
+        self.add_paths([folder])
+
+    def _on_sample_finished(self) -> None:
+        self._sample_job = None
+        if not self.collector.busy:
+            self.finished.emit()
+
+    def _on_collected(self, imported: CaseImportResult) -> None:
+        """Add what was found to the case that is open, or make one of it."""
+        self._notes = imported.notes
+        case = self._controller.case
+        if case is not None and self._controller.store is not None:
+            self._add(imported, case)
+            return
+        made = imported.patient.case
+        images, lesions = format_count(len(imported.patient.images), "image"), format_count(len(made.lesions), "lesion")
+        self._opened_message = f"Made a case of {images} in {lesions}.{self._format_notes()}"
+        folders = [path for path in imported.request.paths if path.is_dir()]
+        if len(folders) == 1 == len(imported.request.paths) and not imported.several_patients:
+            self._pending_case = made
+            self._controller.create(folders[0], made)
+        else:
+            self._choose_folder(CASE_FOLDER_TITLE, partial(self._create, made))
+
+    def _on_create_failed(self, error: Exception) -> None:
+        """Ask for another folder where that of the images cannot be written, as on a disc."""
+        made, self._pending_case = self._pending_case, None
+        if made is not None and isinstance(error, SaveError):
+            self._choose_folder(CASE_FOLDER_TITLE, partial(self._create, made))
+
+    def _create(self, case: Case, folder: Path) -> None:
+        self._controller.create(folder, case)
+
+    def _add(self, found: CaseImportResult, case: Case) -> None:
+        before = case.images_numbered
+        if found.request.lesion and any(lesion.id == found.request.lesion for lesion in case.lesions):
+            after = _add_to_lesion(case, found, found.request.lesion)
+        else:
+            filed = file_images(case, found.patient.images)
+            after, self._notes = filed.case, (*found.notes, *filed.notes)
+        count = after.images_numbered - before
+        new = [image.id for _, image in after.iterate_images() if int(image.id[1:]) > before]
+        self._controller.edit(after, f"{format_count(count, 'image')} added")
+        self.message.emit(
+            f"{format_count(count, 'image')} added.{self._format_notes()}"
+            if count
+            else f"Nothing new.{self._format_notes()}"
+        )
+        if new:
+            self.added.emit(new[0])
+
+    def _format_notes(self) -> str:
+        """The first note, and a link to all where there are more."""
+        if not self._notes:
+            return ""
+        first = " ".join(self._notes[0])
+        if len(self._notes) == 1:
+            return f" {first}"
+        return f" {html.escape(first)} {self._dock.icons.link('notes', f'All {len(self._notes)} notes')}"
+
+    def _on_opened(self) -> None:
+        if self._opened_message and self._controller.store is not None:
+            self.message.emit(self._opened_message)
+        elif self._controller.store is not None:
+            found = format_names(self._controller.store.found.values(), max_names=1)
+            self.message.emit(found)
+        self._opened_message, self._pending_case = "", None
+
+    def _show_notes(self) -> None:
+        box = QMessageBox(self._dock.window())
+        box.setObjectName("case_notes")
+        box.setWindowTitle("Case")
+        box.setText(f"{format_count(len(self._notes), 'note')} on the files that were added.")
+        box.setInformativeText("\n".join(f"{about} {said}" for about, said in self._notes))
+        box.finished.connect(box.deleteLater)
+        box.open()
+
+    def _show_folder(self) -> None:
+        if self._controller.store is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._controller.store.folder)))
+
+
+def _add_to_lesion(case: Case, found: CaseImportResult, lesion: str) -> Case:
+    """Add images to the lesion on which they were dropped: which lesion names tell does not count then."""
+    there = {image.content for _, image in case.iterate_images() if image.content}
+    filed = file_images(Case(), found.patient.images).case
+    images = [image for _, image in filed.iterate_images() if image.content not in there]
+    for image in images:
+        filed = confirm(filed, image.id, "lesion")
+    return add_images(case, [filed.find_image(image.id) for image in images], lesion)
+
+
+@dataclass(frozen=True)
+class CaseImportRequest:
+    """What shall be gathered: from where, into which lesion ("" for where it belongs), whose, and what tables mean."""
+
+    paths: tuple[Path, ...]
+    lesion: str = ""
+    patient: str = ""
+    mapping: TableMapping | None = None
+    mapping_requested: bool = False
+
+
+@dataclass(frozen=True)
+class CaseImportResult:
+    """What was gathered for a wish: one patient, notes on the files, and whether there were several patients."""
+
+    request: CaseImportRequest
+    patient: CollectedPatient
+    notes: tuple[Note, ...]
+    several_patients: bool = False
+
+
+class CaseImageCollector(QObject):
+    """Gathers for one wish at a time; a newer one takes the place of one at work."""
+
+    started = Signal()
+    progressed = Signal(object)
+    collected = Signal(object)
+    failed = Signal(object)
+    finished = Signal()
+
+    def __init__(self, dock: QWidget) -> None:
+        super().__init__(dock)
+        self._dock = dock
+        self._job: BackgroundJob | None = None
+        self._request: CaseImportRequest | None = None
+        self._restart_pending = False  # the wish waits until the one before has ended
+
+    @property
+    def busy(self) -> bool:
+        """Whether files are being looked at."""
+        return self._job is not None
+
+    def start(self, request: CaseImportRequest) -> None:
+        """Gather."""
+        self._request = request
+        if self._job is not None:
+            self._job.cancel()
+            self._restart_pending = True
+            return
+        self._job = BackgroundJob(partial(_collect, request))
+        self._job.progressed.connect(self.progressed)
+        self._job.succeeded.connect(self._on_collected)
+        self._job.failed.connect(self.failed)
+        self._job.finished.connect(self._on_finished)
+        self.started.emit()
+        self._job.start()
+
+    def cancel(self) -> None:
+        """Gather no more."""
+        self._restart_pending = False
+        if self._job is not None:
+            self._job.cancel()
+
+    def _on_finished(self) -> None:
+        self._job = None
+        self.finished.emit()
+        if self._restart_pending and self._request is not None:
+            self._restart_pending = False
+            self.start(self._request)
+
+    def _on_collected(self, found: CollectedPatients | Path) -> None:
+        wish = self._request
+        assert wish is not None
+        if isinstance(found, Path):
+            self._open_mapping_dialog(wish, found)
+            return
+        known = [one for one in found.patients if wish.patient and one.case.patient.patient_id == wish.patient]
+        patients = known or list(found.patients)
+        if len(patients) == 1:
+            self.collected.emit(CaseImportResult(wish, patients[0], (*found.notes, *patients[0].notes)))
+        else:
+            self._open_patient_dialog(wish, patients, found.notes)
+
+    def _open_mapping_dialog(self, wish: CaseImportRequest, table: Path) -> None:
+        """Ask what the columns of a table mean, and gather again."""
+        from napari_melanoma.ui.table_mapping import MappingDialog
+
+        asked = CaseImportRequest(wish.paths, wish.lesion, wish.patient, wish.mapping, mapping_requested=True)
+        dialog = MappingDialog(table, self._dock.window(), wish.mapping)
+        dialog.mapping_chosen.connect(partial(self._on_mapping, asked))
+        dialog.rejected.connect(partial(self.start, asked))
+        dialog.open()
+
+    def _on_mapping(self, wish: CaseImportRequest, mapping: TableMapping) -> None:
+        self.start(CaseImportRequest(wish.paths, wish.lesion, wish.patient, mapping, mapping_requested=True))
+
+    def _open_patient_dialog(
+        self, wish: CaseImportRequest, patients: Sequence[CollectedPatient], notes: tuple[Note, ...]
+    ) -> None:
+        """Ask which of several patients is meant."""
+        choices = {_describe_patient(number, one): one for number, one in enumerate(patients, 1)}
+        dialog = QInputDialog(self._dock.window())
+        dialog.setObjectName("patient_dialog")
+        dialog.setWindowTitle("Which patient?")
+        dialog.setLabelText(f"These files tell of {len(patients)} patients, and a case is one. Which one is meant?")
+        dialog.setComboBoxItems(list(choices))
+        dialog.setOption(QInputDialog.InputDialogOption.UseListViewForComboBoxItems)
+        dialog.textValueSelected.connect(partial(self._on_patient, wish, choices, notes))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_patient(
+        self, wish: CaseImportRequest, choices: dict[str, CollectedPatient], notes: tuple[Note, ...], chosen: str
+    ) -> None:
+        one = choices[chosen]
+        self.collected.emit(CaseImportResult(wish, one, (*notes, *one.notes), several_patients=True))
+
+
+def _describe_patient(number: int, patient: CollectedPatient) -> str:
+    """One of several patients, for a list."""
+    count = format_count(len(patient.images), "image")
+    lesions = f", {format_count(len(patient.case.lesions), 'lesion')}" if patient.case.lesions else ""
+    return f"{number}. {patient.name or 'images of nobody'}: {count}{lesions}"
+
+
+def _collect(wish: CaseImportRequest, run: RunContext) -> CollectedPatients | Path:
+    """Gather, or name the table that nobody understands."""
+    from napari_melanoma.case.importing import collect_patients
+    from napari_melanoma.core.errors import InputError
+
+    unknown = None if wish.mapping_requested else _find_unmapped_table(wish.paths, run)
+    if unknown is not None:
+        return unknown
+    try:
+        return collect_patients(wish.paths, mapping=wish.mapping, run=run)
+    except InputError as error:
+        if wish.mapping is None:
+            raise
+        said = f"{error} No image of the table was found beside it, in a folder 'images', or where its paths say."
+        raise InputError(said) from error
+
+
+def _find_unmapped_table(paths: Sequence[Path], run: RunContext) -> Path | None:
+    """The first table among files whose columns say nothing to us."""
+    from napari_melanoma.case.image_metadata import names_no_image
+    from napari_melanoma.io.discovery import TABLE_SUFFIXES, find_images_and_tables
+
+    tables = (path for path in find_images_and_tables(list(paths)) if path.suffix.lower() in TABLE_SUFFIXES)
+    for table in tables:
+        run.check()
+        if names_no_image(table):
+            return table
+    return None

@@ -1,0 +1,742 @@
+"""Layers, results and corrections of the Lesion dock kept in step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.lesion.analysis import LesionOptions, LesionResult, derive_result, find_uncertain_band, remeasure
+from napari_melanoma.ui.lesion import state
+from napari_melanoma.ui.lesion.state import (
+    MASK_OPTIONS,
+    ROI_OPTIONS,
+    AnalyzedLesion,
+    LesionStore,
+    LesionUpdate,
+    Point,
+    effective_threshold,
+    have_equal_fields,
+)
+from napari_melanoma.ui.viewer import layers, photograph_layers
+from napari_melanoma.ui.viewer.photographs import get_pixel_size
+from napari_melanoma.ui.widgets.job import GuiTaskQueue, JobFunction, LatestJobQueue
+from napari_melanoma.ui.widgets.style import Connections
+
+if TYPE_CHECKING:
+    import numpy as np
+    from napari.layers import Labels, Layer
+    from napari.utils.events import Event
+    from napari.viewer import Viewer
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.core.geometry import PixelSize
+    from napari_melanoma.ui.lesion.analysis_queue import FinishedAnalysis
+    from napari_melanoma.ui.lesion.state import RecoveredLesion
+    from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
+
+MakeResult = Callable[["LesionResult", "NDArray[np.uint8]"], "LesionResult"]
+"""Makes a result from the one that is known and the mask as it is, uint8 (row, column)."""
+MASK_EDITED_MESSAGE = "You drew on the mask in the meantime, so it stays as you drew it."
+
+
+@dataclass(frozen=True)
+class LesionSaveResult:
+    """What was made of a lesion outside, such as a file, and who wants to hear of it on the GUI thread."""
+
+    identity: str
+    value: Any
+    callback: Callable[[Any], None]
+
+
+class LesionController(QObject):
+    """Takes wishes of the dock, and lets everything derived follow the masks."""
+
+    changed = Signal(str)
+    restored = Signal(str)
+    saved = Signal(object, object)
+    photograph_removed = Signal(str)
+    message = Signal(str)
+    failed = Signal(object)
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        options_of: Callable[[str], LesionOptions],
+        get_shared_options: Callable[[], LesionOptions],
+        parent: QObject,
+    ) -> None:
+        super().__init__(parent)
+        self.store = LesionStore(viewer)
+        self.autosave = LesionAutosave(self)
+        self.watcher = LayerWatcher(self.store, self)
+        self.watcher.edits_finished.connect(self._update_from_mask)
+        self.watcher.scribbles_edited.connect(partial(self.autosave.save, store=self.store))
+        self.watcher.removed.connect(self._on_removed)
+        self.options_of = options_of
+        self.pending_options: dict[str, LesionOptions] = {}  # by identity: options that no result has yet
+        self._get_shared_options = get_shared_options
+        self._layers = LesionLayers(self.store, self)
+        self._layers.shown.connect(self.changed)
+        self._layers.editable_layer_added.connect(self.watcher.watch)
+        self.recovery = LesionRecovery(self.store, self._layers, self._replace, self)
+        self._latest = LatestJobQueue(self)
+        self._latest.succeeded.connect(self._on_done)
+        self._latest.failed.connect(self.failed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is still to be computed, shown or kept."""
+        return self.watcher.busy or self._latest.busy or self._layers.busy or self.autosave.busy
+
+    def add_result(self, analysis: FinishedAnalysis, previous_digest: str | None, options: LesionOptions) -> None:
+        """Show what the worker found; a mask that is shown already changes in one step that can be undone."""
+        identity, result = analysis.identity, analysis.result
+        if self.store.mask(identity) is not None:
+            self.pending_options[identity] = options
+            self._replace(
+                identity, partial(_with_current_options, result, options), expected=previous_digest or "", key="take"
+            )
+        elif self.store.image(identity) is not None:
+            expected = None if self.store.mask_digest(identity) is None else previous_digest
+            lesion = AnalyzedLesion.from_model(result, analysis.image_digest, analysis.mask_digest, None)
+            self.store.lesions[identity] = replace(lesion, default_options=self._get_shared_options())
+            self.pending_options[identity] = options
+            self._layers.add_layers(identity, partial(self._write_first_mask, analysis, expected))
+
+    def _write_first_mask(self, analysed: FinishedAnalysis, before: str | None) -> None:
+        """Write a first result into the mask that a previous dock left, and follow it if it was drawn on.
+
+        Options may have changed while the layers were added: those that hold now count.
+        """
+        identity, result = analysed.identity, analysed.result
+        labels, options = self.store.mask(identity), self.options_of(identity)
+        if labels is not None:
+            photograph_layers.set_model_digest(labels, self.store.lesions[identity].mask_digest)
+        if before is None and not _was_made_with(options, result):
+            before = analysed.mask_digest
+        if before is None:
+            self.pending_options.pop(identity, None)
+            return
+        self._replace(identity, partial(_with_current_options, result, options), expected=before, key="take")
+        self.watcher.mark_edited(identity)
+
+    def _on_removed(self, identity: str, gone: dict[str, Layer]) -> None:
+        """Let go of a photograph; corrections that were not saved are kept for the day it is opened again."""
+        lesion = self.store.lesions.pop(identity, None)
+        self.pending_options.pop(identity, None)
+        if lesion is not None:
+            mask, strokes = (
+                gone.get(role) or self.store.orphaned_layer(identity, role) for role in ("mask", "scribbles")
+            )
+            drawn = (
+                lesion.result.mask if mask is None or mask.data.shape != lesion.result.mask.shape else mask.data != 0
+            )
+            self.autosave.save_removed(
+                identity, lesion, drawn, strokes.data if strokes and strokes.data.any() else None
+            )
+        self.photograph_removed.emit(identity)
+
+    def _update_from_mask(self, identity: str) -> None:
+        self._latest.submit(f"follow {identity}", partial(self._prepare_update, identity))
+
+    def _prepare_update(self, identity: str) -> JobFunction | None:
+        labels = self.store.mask(identity)
+        if labels is None:
+            return None
+        lesion, mask = self.store.lesions[identity], labels.data != 0
+        return lambda run: update_from_mask(lesion, identity, mask, lesion.result.options)
+
+    def preview(self, identity: str) -> None:
+        """Draw the contour for the options as they are now; the mask waits for ``rederive``."""
+        lesion, options = self.store.lesions[identity], self.options_of(identity)
+        work = partial(preview_contours, identity, lesion.result, options, lesion.chosen)
+        self._latest.submit(f"preview {identity}", lambda: lambda run: work())
+
+    def rederive(self, identity: str, chosen: Point | None = None, options: LesionOptions | None = None) -> None:
+        """Make the mask anew from the probability.
+
+        ``chosen``: a point (row, column) of the lesion that is meant; the one chosen before by default.
+        """
+        lesion, wanted = self.store.lesions[identity], options or self.options_of(identity)
+        point = chosen or lesion.chosen
+        self.pending_options[identity] = wanted
+        self._replace(identity, lambda known, mask: rederive(known, wanted, point), point, lesion.mask_digest)
+
+    def redraw(self, identity: str) -> None:
+        """Redraw the border from the strokes of the scribbles layer."""
+        lesion, strokes = self.store.lesions[identity], self.store.strokes(identity)
+        if strokes is None:
+            self.message.emit("Draw a stroke inside the lesion or on the skin first.")
+        else:
+            self._replace(identity, lambda known, mask: redraw_from_strokes(known, mask, strokes), lesion.chosen)
+
+    def _replace(
+        self,
+        identity: str,
+        make: MakeResult,
+        chosen: Point | None = None,
+        expected: str | None = None,
+        key: str = "replace",
+    ) -> None:
+        """Put a result in the place of the mask as it is when the turn has come.
+
+        Where a mask is ``expected``, it and those that a model gave are replaced, and one that was drawn since is not.
+        """
+
+        def prepare() -> JobFunction | None:
+            labels = self.store.mask(identity)
+            if labels is None:
+                return None
+            lesion, before = self.store.lesions[identity], labels.data.copy()
+            known, allowed = lesion.result, None if expected is None else lesion.model_digests | {expected}
+            return lambda run: prepare_replacement(identity, make(known, before), before, chosen, allowed)
+
+        self._latest.submit(f"{key} {identity}", prepare)
+
+    def remeasure(self, identity: str, options: LesionOptions | None = None) -> None:
+        """Crop and measure anew, after the scale or the options of the region changed."""
+        wanted = options or self.options_of(identity)
+        self.pending_options[identity] = wanted
+
+        def prepare() -> JobFunction | None:
+            image, lesion = self.store.image(identity), self.store.lesions.get(identity)
+            if image is None or lesion is None:
+                return None
+            size = get_pixel_size(image)
+            return lambda run: remeasure_lesion(identity, lesion, wanted, size)
+
+        self._latest.submit(f"measure {identity}", prepare)
+
+    def submit_save(
+        self,
+        key: str,
+        identity: str,
+        make_work: Callable[[AnalyzedLesion], JobFunction | None],
+        callback: Callable[[Any], None],
+    ) -> None:
+        """Let a lesion be kept somewhere as it is drawn now, after which it counts as saved."""
+        self.watcher.mark_edited(identity)
+        self.watcher.flush()
+
+        def prepare() -> JobFunction | None:
+            lesion = self.store.lesions.get(identity)
+            work = None if lesion is None else make_work(lesion)
+            return None if work is None else lambda run: LesionSaveResult(identity, work(run), callback)
+
+        self._latest.submit(f"{key} {identity}", prepare)
+
+    def _on_done(self, done: LesionUpdate | LesionSaveResult | None) -> None:
+        if isinstance(done, LesionUpdate):
+            self._apply_update(done)
+        elif done is not None:
+            lesion = self.store.lesions.get(done.identity)
+            if lesion is not None:
+                lesion.unsaved = False
+                self.autosave.remove(done.identity, self.store)
+            done.callback(done.value)
+
+    def _apply_update(self, change: LesionUpdate) -> None:
+        identity, lesion = change.identity, self.store.lesions.get(change.identity)
+        labels = self.store.mask(identity)
+        if lesion is None or labels is None:
+            return
+        if not self._layers.show_update(change):
+            self.pending_options.pop(identity, None)
+            self.message.emit(MASK_EDITED_MESSAGE)
+        elif change.result is not None:
+            lesion.apply(change)
+            if change.restored or (
+                identity in self.pending_options and _was_made_with(self.pending_options[identity], lesion.result)
+            ):
+                self.pending_options.pop(identity, None)
+            if lesion.unsaved:
+                self.autosave.save(identity, self.store)
+            else:
+                self.autosave.remove(identity, self.store)
+            if not lesion.corrected:
+                photograph_layers.set_model_digest(labels, lesion.mask_digest)
+            if change.restored:
+                self.restored.emit(identity)
+            self.changed.emit(identity)
+
+
+def _was_made_with(options: LesionOptions, result: LesionResult) -> bool:
+    """Whether a result was made with options; those of the mask do not count where it was drawn by hand."""
+    names = ROI_OPTIONS if result.corrected else MASK_OPTIONS + ROI_OPTIONS
+    return have_equal_fields(options, result.options, names)
+
+
+def _with_current_options(
+    found: LesionResult, options: LesionOptions, known: LesionResult, mask: NDArray[np.uint8]
+) -> LesionResult:
+    """Take what an analysis found, with the options as they are wanted by now."""
+    wanted = options.model_copy(update={"model": found.options.model, "flips": found.options.flips})
+    return found if wanted == found.options else rederive(found, wanted, None)
+
+
+BAND_ROWS = 128
+
+
+def result_for_mask(result: LesionResult, mask: NDArray[np.bool_]) -> LesionResult:
+    """Give the result for a mask that was drawn by hand.
+
+    ``mask``: bool (row, column). Marked as corrected where the mask is another one.
+    """
+    corrected = result.corrected or bool((mask != result.mask).any())
+    return replace(remeasure(result, mask, result.options), corrected=corrected)
+
+
+def prepare_replacement(
+    identity: str,
+    result: LesionResult,
+    previous_mask: NDArray[np.uint8],
+    chosen: Point | None,
+    allowed: Collection[str] | None,
+) -> LesionUpdate:
+    """Prepare that a result takes the place of a mask.
+
+    ``before``: uint8 (row, column), a copy of the mask as it is. With the pixels that differ; outdated where the mask
+    may not be replaced.
+    """
+    mask = previous_mask != 0
+    if allowed is not None and array_fingerprint(mask) not in allowed:
+        return LesionUpdate(identity, outdated=True)
+    return LesionUpdate(
+        identity,
+        result,
+        None,
+        array_fingerprint(result.mask),
+        chosen,
+        previous_mask,
+        _find_changed_pixels(mask != result.mask),
+    )
+
+
+def _find_changed_pixels(different: NDArray[np.bool_]) -> tuple[NDArray[np.intp], ...]:
+    """Do what ``numpy.nonzero`` does, in bands: as a whole it would hold Python, and the window, for 60 ms."""
+    import numpy as np
+
+    bands = [np.nonzero(different[top : top + BAND_ROWS]) for top in range(0, different.shape[0], BAND_ROWS)]
+    rows = [found[0] + BAND_ROWS * index for index, found in enumerate(bands)]
+    return np.concatenate(rows), np.concatenate([found[1] for found in bands])
+
+
+def remeasure_lesion(
+    identity: str, lesion: AnalyzedLesion, options: LesionOptions, pixel_size: PixelSize | None
+) -> LesionUpdate:
+    """Crop and measure the same mask anew, after the scale or the options of the region changed."""
+    result = lesion.result
+    scaled = replace(result, photograph=replace(result.photograph, pixel_size=pixel_size))
+    measured = replace(remeasure(scaled, result.mask, options), corrected=result.corrected)
+    return LesionUpdate(identity, measured, None, lesion.mask_digest, lesion.chosen)
+
+
+def redraw_from_strokes(
+    result: LesionResult, previous_mask: NDArray[np.uint8], strokes: NDArray[np.uint8]
+) -> LesionResult:
+    """Redraw the border from strokes inside (1) and outside (2).
+
+    ``before``: uint8 (row, column), a copy of the mask as it is. ``strokes``: uint8 (row, column).
+    """
+    from napari_melanoma.imaging.scribbles import redraw_border
+
+    return result_for_mask(
+        result, redraw_border(result.probability, result.photograph.rgb, previous_mask != 0, strokes)
+    )
+
+
+def update_from_mask(
+    lesion: AnalyzedLesion, identity: str, mask: NDArray[np.bool_], options: LesionOptions
+) -> LesionUpdate | None:
+    """Let everything follow a mask that may have been drawn on, or brought back by undo.
+
+    ``mask``: bool (row, column), a copy of the mask as it is. None where the mask is the one that is known.
+    """
+    digest = array_fingerprint(mask)
+    if digest == lesion.mask_digest:
+        return None
+    origin = lesion.origins.get(digest)
+    if origin is None:
+        return LesionUpdate(identity, remeasure(lesion.result, mask, options), None, digest, lesion.chosen)
+    result = origin.restore(lesion.result, mask, options.roi)
+    return LesionUpdate(identity, result, None, digest, origin.chosen, restored=True)
+
+
+def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None) -> LesionResult:
+    """Threshold and refine anew; the probability is smoothed again only where the smoothing changed.
+
+    ``chosen``: a point (row, column) of the lesion that is meant.
+    """
+    # Another model, and flips or not, may be picked for next time.
+    options = options.model_copy(update={"model": result.options.model, "flips": result.options.flips})
+    if options.refinement.smoothing != result.options.refinement.smoothing:
+        return derive_result(result.photograph, result.prediction, options, result.model, chosen)
+    threshold = effective_threshold(result.model, options)
+    followed = remeasure(result, _threshold_mask(result, options, chosen), options, threshold)
+    band = find_uncertain_band(result.prediction, followed.mask, threshold, options.refinement)
+    return replace(followed, options=options, corrected=False, threshold=threshold, band=band)
+
+
+def predict_default_mask(result: LesionResult) -> NDArray[np.bool_]:
+    """Give the mask that the model gives by itself: default threshold and refinement, no click, nothing drawn.
+
+    Returns bool (row, column).
+    """
+    from napari_melanoma.imaging.refinement import RefinementConfig, refine_mask, smooth_probability
+
+    usual, smoothed = RefinementConfig(), result.smoothed
+    if usual.smoothing != result.options.refinement.smoothing:
+        smoothed = smooth_probability(result.probability, usual)
+    return refine_mask(smoothed >= result.model.threshold, usual)
+
+
+def preview_contours(identity: str, result: LesionResult, options: LesionOptions, chosen: Point | None) -> LesionUpdate:
+    """Find the contour that a threshold would give, without a new forward pass.
+
+    ``chosen``: a point (row, column) of the lesion that is meant.
+    """
+    from napari_melanoma.imaging.masks import trace_contours
+    from napari_melanoma.imaging.refinement import find_other_lesions
+
+    mask = _threshold_mask(result, options, chosen)
+    others = find_other_lesions(result.smoothed >= effective_threshold(result.model, options), mask, options.refinement)
+    return LesionUpdate(identity, contours=trace_contours(mask), other_contours=trace_contours(others))
+
+
+def _threshold_mask(result: LesionResult, options: LesionOptions, chosen: Point | None) -> NDArray[np.bool_]:
+    from napari_melanoma.imaging.refinement import refine_mask
+
+    return refine_mask(result.smoothed >= effective_threshold(result.model, options), options.refinement, chosen)
+
+
+class LesionLayers(QObject):
+    """Shows what the book says."""
+
+    editable_layer_added = Signal(object)
+    shown = Signal(str)
+
+    def __init__(self, book: LesionStore, parent: QObject) -> None:
+        super().__init__(parent)
+        self._store = book
+        self._queue = GuiTaskQueue(self)
+
+    @property
+    def busy(self) -> bool:
+        """Whether layers are still to be added."""
+        return self._queue.busy
+
+    def add_layers(self, identity: str, callback: Callable[[], None] | None = None) -> None:
+        """Add the layers of a result, one a turn, so that the viewer lives in between."""
+        pieces = (self._show_mask, self._show_probability, self._show_contours, self._show_roi, self._show_remaining)
+        self._queue.add(*(partial(piece, identity) for piece in pieces))
+        if callback is not None:
+            self._queue.add(callback)
+
+    def _show_mask(self, identity: str) -> None:
+        image = self._store.image(identity)
+        if image is not None:
+            mask = self._store.lesions[identity].result.mask
+            labels = self._store.mask(identity)
+            if labels is None:  # else one that a dock of before left: nothing is stacked on it
+                labels = layers.show_mask(self._store.viewer, image, mask.astype("uint8"))
+            self.editable_layer_added.emit(labels)
+
+    def _show_probability(self, identity: str) -> None:
+        image = self._store.image(identity)
+        if image is not None:
+            layers.show_probability(self._store.viewer, image, self._store.lesions[identity].result.smoothed)
+
+    def _show_contours(self, identity: str) -> None:
+        image = self._store.image(identity)
+        if image is not None:
+            layers.show_contours(self._store.viewer, image, self._store.lesions[identity].result.contours)
+            layers.show_other_lesions(self._store.viewer, image, self._store.lesions[identity].result)
+
+    def _show_roi(self, identity: str) -> None:
+        image = self._store.image(identity)
+        if image is not None:
+            layers.show_roi(self._store.viewer, image, self._store.lesions[identity].result.roi)
+
+    def _show_remaining(self, identity: str) -> None:
+        image, labels = self._store.image(identity), self._store.mask(identity)
+        if image is not None and labels is not None:
+            result = self._store.lesions[identity].result
+            layers.show_band(self._store.viewer, image, result.band)
+            layers.show_measurements(self._store.viewer, image, result)
+            if self._can_select_mask(identity):
+                self._store.viewer.layers.selection.active = labels
+            self.shown.emit(identity)
+
+    def _can_select_mask(self, identity: str) -> bool:
+        """Whether the user looks at a photograph, with no tool in the hand: another layer may be selected."""
+        active = self._store.viewer.layers.selection.active
+        return (
+            active is not None and photograph_layers.get_identity(active) == identity and str(active.mode) == "pan_zoom"
+        )
+
+    def show_update(self, update: LesionUpdate) -> bool:
+        """Show what a computation found out about a photograph whose layers are there.
+
+        False where the user drew in the meantime, so that nothing was done.
+        """
+        viewer, lesion = self._store.viewer, self._store.lesions[update.identity]
+        image, labels = self._store.image(update.identity), self._store.mask(update.identity)
+        if image is None or labels is None:
+            return False
+        if update.outdated or (update.previous_mask is not None and (labels.data != update.previous_mask).any()):
+            layers.show_contours(viewer, image, lesion.result.contours)
+            layers.show_other_lesions(viewer, image, lesion.result)
+            return False
+        if update.result is None:
+            layers.show_contours(viewer, image, update.contours or [])
+            layers.show_other_contours(viewer, image, update.other_contours or [])
+            return True
+        if update.changed_pixels is not None:
+            layers.write_mask(labels, update.changed_pixels, update.result.mask)
+        if update.result.smoothed is not lesion.result.smoothed:
+            layers.show_probability(viewer, image, update.result.smoothed)
+        layers.show_result(viewer, image, update.result)
+        return True
+
+
+AUTOSAVE_DELAY_MS = 600
+
+
+class LesionAutosave(QObject):
+    """Writes, finds and removes recovery folders in a thread, one thing at a time."""
+
+    found = Signal(str, object)
+    failed = Signal(object)
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._latest = LatestJobQueue(self, delay_ms=AUTOSAVE_DELAY_MS)
+        self._latest.succeeded.connect(self._on_done)
+        self._latest.failed.connect(self.failed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is still to be written."""
+        return self._latest.busy
+
+    def save(self, identity: str, store: LesionStore) -> None:
+        """Write corrections soon; of several wishes in a row the last is written."""
+
+        def prepare() -> JobFunction | None:
+            lesion, labels = store.lesions.get(identity), store.mask(identity)
+            strokes = store.strokes(identity)
+            if lesion is None or labels is None or not (lesion.unsaved or strokes is not None):
+                return None
+            return partial(
+                _save, lesion, state.recovery_folder(lesion.image_digest, identity), labels.data != 0, strokes
+            )
+
+        self._latest.submit(f"keep {identity}", prepare)
+
+    def save_removed(
+        self, identity: str, lesion: AnalyzedLesion, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None
+    ) -> None:
+        """Write what is not saved of a photograph that was removed.
+
+        ``mask``: bool (row, column), the mask as it was. ``strokes``: uint8 (row, column); None where there were none.
+        """
+        place = state.recovery_folder(lesion.image_digest, identity)
+        self._latest.submit(f"keep {identity}", lambda: partial(_save_removed, lesion, place, mask, strokes))
+
+    def remove(self, identity: str, store: LesionStore) -> None:
+        """Remove what was kept of a photograph, because it is saved or undone."""
+        place = state.recovery_folder(store.lesions[identity].image_digest, identity)
+        self._latest.submit(f"keep {identity}", lambda: partial(_remove, place))
+
+    def discard(self, found: state.RecoveredLesion) -> None:
+        """Remove what a crash left, because nobody wants it."""
+        self._latest.submit(f"discard {found.folder}", lambda: partial(_remove, found.folder))
+
+    def adopt(self, identity: str, found: state.RecoveredLesion) -> None:
+        """Let what a crash left become what is kept of a photograph."""
+        place = state.recovery_folder(found.image_digest, identity)
+        self._latest.submit(f"adopt {identity}", lambda: partial(_adopt, found, place))
+
+    def find_recovered(self, identity: str, source: LayerPhotographSource, others: Collection[str]) -> None:
+        """Look whether a crash left corrections of a photograph; costs nothing where nothing was ever left."""
+        self._latest.submit(f"look {identity}", lambda: partial(_find_recovered, identity, source, others))
+
+    def _on_done(self, found: tuple[str, state.RecoveredLesion] | None) -> None:
+        if found is not None:
+            self.found.emit(*found)
+
+
+def _save(
+    lesion: AnalyzedLesion, place: Path, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None, run: RunContext
+) -> None:
+    run.check()
+    state.save_recovery(place, lesion.result, mask, lesion.chosen, strokes)
+
+
+def _save_removed(
+    lesion: AnalyzedLesion, place: Path, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None, run: RunContext
+) -> None:
+    if lesion.unsaved or strokes is not None or array_fingerprint(mask) != lesion.mask_digest:
+        _save(lesion, place, mask, strokes, run)
+    else:
+        _remove(place, run)
+
+
+def _remove(place: Path, run: RunContext) -> None:
+    run.check()
+    state.remove_recovery(place)
+
+
+def _adopt(found: state.RecoveredLesion, place: Path, run: RunContext) -> None:
+    run.check()
+    state.adopt_recovery(found, place)
+
+
+def _find_recovered(
+    identity: str, source: LayerPhotographSource, others: Collection[str], run: RunContext
+) -> tuple[str, state.RecoveredLesion] | None:
+    run.check()
+    state.prune_recoveries()
+    if not any(state.recovery_root().glob("*/recovery.json")):
+        return None
+    photograph = source.read()
+    found = state.find_recovery(array_fingerprint(photograph.rgb), photograph, others)
+    return None if found is None else (identity, found)
+
+
+ReplaceMask = Callable[[str, "MakeResult", "Point | None"], None]
+
+
+class LesionRecovery(QObject):
+    """Puts what was found where it belongs, beside or over what is there by now."""
+
+    def __init__(
+        self, store: LesionStore, lesion_layers: LesionLayers, replace_mask: ReplaceMask, parent: QObject
+    ) -> None:
+        super().__init__(parent)
+        self._store = store
+        self._layers = lesion_layers
+        self._replace_mask = replace_mask
+
+    def restore(self, identity: str, found: RecoveredLesion) -> None:
+        """Show corrections that a crash left; Ctrl+Z takes them back to the mask that is there, or the model's."""
+        if self._store.mask(identity) is not None:
+            self._restore_mask(identity, found)
+        elif self._store.image(identity) is not None:
+            self._store.lesions[identity] = AnalyzedLesion.from_model(
+                found.result, found.image_digest, found.mask_digest, found.chosen
+            )
+            self._layers.add_layers(identity, partial(self._restore_mask, identity, found))
+
+    def _restore_mask(self, identity: str, found: RecoveredLesion) -> None:
+        image = self._store.image(identity)
+        if image is None:
+            return
+        if found.scribbles is not None:
+            strokes = layers.get_scribbles_layer(self._store.viewer, image)
+            self._layers.editable_layer_added.emit(strokes)
+            layers.add_strokes(strokes, found.scribbles)
+        photograph = replace(found.result.photograph, pixel_size=get_pixel_size(image))
+        base = replace(found.result, photograph=photograph)
+        self._replace_mask(identity, lambda known, mask: result_for_mask(base, found.mask), found.chosen)
+
+
+EDIT_IDLE_MS = 100
+HIDDEN_CHECK_MS = 1000
+
+
+class LayerWatcher(QObject):
+    """Tells when a hand rests after drawing, and what went along when a photograph was removed."""
+
+    mask_edited = Signal(str)
+    edits_finished = Signal(str)
+    scribbles_edited = Signal(str)
+    removed = Signal(str, object)
+
+    def __init__(self, store: LesionStore, parent: QObject) -> None:
+        super().__init__(parent)
+        self.connections = Connections()
+        self._store = store
+        self._edited: set[str] = set()
+        self._removed_layers: dict[str, dict[str, Layer]] = {}
+        self._idle_timer = self._make_timer(EDIT_IDLE_MS, self.flush)
+        self._removal_timer = self._make_timer(
+            0, self._on_removal_finished
+        )  # a photograph and its layers go one after the other
+        self.connections.connect(store.viewer.layers.events.removed, self._on_removed)
+        self._active: Layer | None = store.viewer.layers.selection.active
+        self.connections.connect(store.viewer.layers.selection.events.active, self._on_active)
+        hidden = QTimer(self)
+        hidden.timeout.connect(self._check_hidden_mask)
+        hidden.start(HIDDEN_CHECK_MS)
+
+    def _make_timer(self, wait_ms: int, slot: object) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(wait_ms)
+        timer.timeout.connect(slot)
+        return timer
+
+    @property
+    def busy(self) -> bool:
+        """Whether something was done that nobody was told of yet."""
+        return bool(self._edited or self._removed_layers)
+
+    def watch(self, labels: Labels) -> None:
+        """Hear what is drawn on a layer, and undone."""
+        self.connections.connect(labels.events.paint, self._on_painted)
+        self.connections.connect(labels.events.set_data, self._on_painted)  # undo and redo emit only this
+
+    def mark_edited(self, identity: str) -> None:
+        """Take a mask for one that was drawn on."""
+        self._edited.add(identity)
+        self._idle_timer.start()
+        self.mask_edited.emit(identity)
+
+    def flush(self) -> None:
+        """Tell of what was drawn up to now, without waiting for the hand to rest."""
+        drawn, self._edited = self._edited, set()
+        for identity in drawn:
+            self.edits_finished.emit(identity)
+
+    def _on_painted(self, event: Event) -> None:
+        identity = photograph_layers.get_identity(event.source)
+        if identity not in self._store.lesions:
+            return
+        if event.source == self._store.mask(identity):
+            self.mark_edited(identity)
+        else:
+            self.scribbles_edited.emit(identity)
+
+    def _on_active(self, event: Event) -> None:
+        self._check_hidden_mask()
+        self._active = event.value
+
+    def _check_hidden_mask(self) -> None:
+        """Take the mask that keys act on for drawn on while it is hidden: napari tells nobody of its undo then."""
+        layer = self._active
+        identity = None if layer is None or layer.visible else photograph_layers.get_identity(layer)
+        if identity in self._store.lesions and layer == self._store.mask(str(identity)):
+            self.mark_edited(str(identity))
+
+    def _on_removed(self, event: Event) -> None:
+        identity = photograph_layers.get_identity(event.value)
+        if identity is not None:
+            self._removed_layers.setdefault(identity, {})[photograph_layers.get_role(event.value) or "photograph"] = (
+                event.value
+            )
+            self._removal_timer.start()
+
+    def _on_removal_finished(self) -> None:
+        gone, self._removed_layers = self._removed_layers, {}
+        for identity, gone_layers in gone.items():
+            if self._store.image(identity) is None:
+                self._edited.discard(identity)
+                self.removed.emit(identity, gone_layers)

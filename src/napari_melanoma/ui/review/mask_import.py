@@ -1,0 +1,175 @@
+"""Masks made elsewhere into the corrections: asks where they are, imports in a thread, and reports what matched."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QToolButton, QWidget
+
+from napari_melanoma.ui.widgets.job import BackgroundJob
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.data.mask_import import MaskImportReport
+
+MAX_DETAILS = 200  # faults that the details name one by one
+
+
+class MaskImport(QObject):
+    """What the button for masks made elsewhere does."""
+
+    started = Signal()
+    progressed = Signal(object)
+    failed = Signal(object)
+    imported = Signal(object)
+    finished = Signal()
+
+    def __init__(self, dock: QWidget, button: QToolButton) -> None:
+        super().__init__(dock)
+        self._dock = dock
+        self._job: BackgroundJob | None = None
+        self.photographs: Path | None = None
+        self.corrections_folder: Path | None = None
+        self.reviewer = ""
+        menu = QMenu(button)
+        folder = menu.addAction("A folder of masks: PNG, or JSON files ...")
+        folder.setObjectName("import_folder")
+        file = menu.addAction("A file: COCO, labelme or GeoJSON ...")
+        file.setObjectName("import_file")
+        folder.triggered.connect(partial(self.choose_masks, "folder"))
+        file.triggered.connect(partial(self.choose_masks, "file"))
+        button.setMenu(menu)
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+
+    @property
+    def busy(self) -> bool:
+        """Whether masks are being imported."""
+        return self._job is not None
+
+    def choose_masks(self, kind: str = "folder", checked: bool = False) -> None:
+        """Let the user say where the masks are."""
+        filters = ("Masks (*.json *.geojson)", "All files (*)") if kind == "file" else ()
+        self._open_file_dialog("masks_dialog", f"Masks: choose the {kind}", filters, self._on_masks)
+
+    def start(self, masks: Path, photographs: Path, patients: Path | None = None) -> None:
+        """Import masks; does nothing while others are being imported."""
+        if self._job is not None or self.corrections_folder is None:
+            return
+        self._job = BackgroundJob(
+            partial(_import, masks, photographs, self.corrections_folder, self.reviewer, patients)
+        )
+        self._job.progressed.connect(self.progressed)
+        self._job.succeeded.connect(self.imported)
+        self._job.failed.connect(self.failed)
+        self._job.finished.connect(self._on_finished)
+        self.started.emit()
+        self._job.start()
+
+    def cancel(self) -> None:
+        """Import nothing more; what is imported stays."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def _open_file_dialog(self, name: str, title: str, filters: tuple[str, ...], callback: object) -> None:
+        dialog = QFileDialog(self._dock.window(), title, str(self.photographs or Path.home()))
+        dialog.setObjectName(name)
+        if filters:
+            dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+            dialog.setNameFilters(list(filters))
+        else:
+            dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.fileSelected.connect(callback)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _on_masks(self, name: str) -> None:
+        if self.photographs is not None:
+            self._choose_patients(Path(name), self.photographs)
+        else:
+            self._open_file_dialog(
+                "photographs_dialog", "Photographs: choose the folder", (), partial(self._on_photographs, name)
+            )
+
+    def _on_photographs(self, masks: str, name: str) -> None:
+        self._choose_patients(Path(masks), Path(name))
+
+    def _choose_patients(self, masks: Path, photographs: Path) -> None:
+        """Ask for the table that says which patient a photograph is of: a split must not separate them."""
+        box = QMessageBox(self._dock.window())
+        box.setObjectName("patients_question")
+        box.setIcon(QMessageBox.Icon.Question)
+        box.setWindowTitle("Import masks")
+        box.setText("Is there a table that names the patient of each photograph?")
+        box.setInformativeText(
+            "Images of one patient resemble each other. Without a table, some may be used for training and others for "
+            "testing, and the measured accuracy is then too high."
+        )
+        table = box.addButton("Choose the table ...", QMessageBox.ButtonRole.AcceptRole)
+        without = box.addButton("Import without patients", QMessageBox.ButtonRole.DestructiveRole)
+        box.addButton(QMessageBox.StandardButton.Cancel)
+        for button, name in ((table, "patients_table"), (without, "no_patients")):
+            button.setObjectName(name)
+        box.setDefaultButton(table)
+        ask = partial(self._open_file_dialog, "patients_dialog", "Patients: choose the table")
+        chosen = partial(self._on_patients, masks, photographs)
+        table.clicked.connect(lambda: ask(("Tables (*.csv *.tsv *.txt)", "All files (*)"), chosen))
+        without.clicked.connect(lambda: self.start(masks, photographs))
+        box.finished.connect(box.deleteLater)
+        box.open()
+
+    def _on_patients(self, masks: Path, photographs: Path, name: str) -> None:
+        self.start(masks, photographs, Path(name))
+
+    def _on_finished(self) -> None:
+        self._job = None
+        self.finished.emit()
+
+
+def _import(
+    masks: Path, photographs: Path, out: Path, reviewer: str, patients: Path | None, run: RunContext
+) -> MaskImportReport:
+    from napari_melanoma.data.mask_import import MaskImportOptions, import_masks
+
+    options = MaskImportOptions(reviewer=reviewer, metadata=patients, no_patients=patients is None)
+    return import_masks(masks, photographs, out, options, run=run)
+
+
+def describe_import(report: MaskImportReport) -> tuple[str, str]:
+    """Say what an import did.
+
+    One sentence, and the details, line by line; no details where everything matched.
+    """
+    said = [f"{len(report.added):,} mask{'' if len(report.added) == 1 else 's'} imported"]
+    if report.faults:
+        said.append(f"{len(report.faults):,} did not fit")
+    if report.kept:
+        said.append(f"{len(report.kept):,} kept as reviewed before")
+    if report.without_mask:
+        said.append(f"{len(report.without_mask):,} photographs without a mask")
+    details = [f"{name}: {why}" for name, why in report.faults[:MAX_DETAILS]]
+    if len(report.faults) > MAX_DETAILS:
+        details.append(f"... and {len(report.faults) - MAX_DETAILS:,} more")
+    details += [f"{about}: {what}" for about, what in report.notes if about != "patient_id" or report.faults]
+    details += [f"{count:,} {what} left out" for what, count in report.left_out.items()]
+    details += [f"{name}: its mask in the corrections was reviewed, and stays" for name in report.kept[:MAX_DETAILS]]
+    return ", ".join(said) + ".", "\n".join(details)
+
+
+def show_report(parent: QWidget, report: MaskImportReport) -> None:
+    """Show what did not fit, where something did not."""
+    sentence, details = describe_import(report)
+    if not details:
+        return
+    box = QMessageBox(parent.window())
+    box.setObjectName("import_report")
+    box.setIcon(QMessageBox.Icon.Information)
+    box.setWindowTitle("Import masks")
+    box.setText(sentence)
+    box.setInformativeText(details if details.count("\n") < 6 else "What did not fit, and why, is in the details.")
+    box.setDetailedText(details)
+    box.addButton(QMessageBox.StandardButton.Close)
+    box.finished.connect(box.deleteLater)
+    box.open()

@@ -1,0 +1,250 @@
+"""Open the photograph under review."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QWidget
+
+from napari_melanoma.core.errors import DamagedImage
+from napari_melanoma.core.provenance import array_fingerprint
+from napari_melanoma.ui.lesion.dock_link import LesionDockLink, read_photograph_layers
+from napari_melanoma.ui.viewer import photograph_layers
+from napari_melanoma.ui.viewer.view_memory import confirm_open_damaged, show_photograph
+from napari_melanoma.ui.widgets.job import LatestJobQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.lesion.review import CachedRating
+    from napari_melanoma.ui.contributions import LayerData
+    from napari_melanoma.ui.lesion.dock import LesionDock
+
+
+class ReviewOpener(LesionDockLink):
+    """One photograph at a time in the viewer, with the Lesion dock beside it.
+
+    ``found``: the photograph of this path has pixels of this fingerprint.
+    """
+
+    shown = Signal(object)
+    identified = Signal(object, str)
+    stored = Signal(object, object)
+    kept_open = Signal(str)
+    open_failed = Signal(object, object)
+
+    def __init__(self, viewer: Viewer, dock: QWidget) -> None:
+        super().__init__(viewer, dock)
+        self._requested_path: Path | None = None
+        self._loading_path = Path()
+        self._accepted: set[Path] = set()  # damaged photographs that the user opens nevertheless
+        self._opened: dict[str, Path] = {}
+        self._analyzed: set[str] = set()  # what fails once is analysed again when the user says so
+        self._latest = LatestJobQueue(self)
+        self._latest.succeeded.connect(self._on_read)
+        self._latest.failed.connect(self._on_failed)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a photograph is being opened or analysed."""
+        return self._latest.busy or (self.connected_dock is not None and self.connected_dock.busy)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the photograph under review is in view with a mask that can be accepted."""
+        dock = self.connected_dock
+        return dock is not None and self.is_shown and dock.corrections_bar.add_button.isEnabled()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the photograph under review is the one that the Lesion dock is about."""
+        dock = self.connected_dock
+        identity = None if dock is None else dock.picker.identity
+        return (
+            identity is not None
+            and self._requested_path is not None
+            and self.find_path(identity) == self._requested_path
+        )
+
+    def open(self, path: Path) -> None:
+        """Show a photograph; of several wishes in a row the last is fulfilled."""
+        self._requested_path = path
+        self.open_lesion_dock()
+        there = self.find_image(path)
+        if there is not None:
+            self._latest.submit("open", lambda: None)
+            self._show(there, path)
+        else:
+            self._latest.submit("open", partial(self._prepare_read, path))
+
+    def accept(self) -> None:
+        """Store the photograph in view with its mask."""
+        if self.connected_dock is not None and self.ready:
+            self.connected_dock.corrections_controller.add()
+
+    def reject(self) -> None:
+        """Store that the photograph in view is of no use."""
+        if self.connected_dock is not None and self.is_shown:
+            self.connected_dock.corrections_controller.reject()
+
+    def connect_lesion_dock(self, dock: LesionDock) -> None:
+        """Listen to a Lesion dock; called once for each."""
+        dock.corrections_controller.stored.connect(self._on_stored)
+        dock.controller.changed.connect(self._on_analyzed)
+        dock.analysis_controller.changed.connect(self._analyze)
+        dock.picker.changed.connect(self.changed)
+
+    def _on_read(self, read: tuple[Path, list[LayerData]] | None) -> None:
+        from napari.layers import Layer
+
+        if read is None or read[0] != self._requested_path:
+            return
+        path, layers = read
+        for data, attributes, kind in layers:
+            self.viewer.add_layer(Layer.create(data, attributes, kind))
+        image = self.find_image(path)
+        if image is not None:
+            photograph_layers.identify_photographs(self.viewer)
+            self._opened[str(photograph_layers.get_identity(image))] = path
+            self._show(image, path)
+
+    def _prepare_read(self, path: Path) -> Callable[[RunContext], tuple[Path, list[LayerData]]]:
+        """Read a photograph, now that its turn has come."""
+        self._loading_path = path
+        return partial(read_photograph_layers, path, accept_damaged=True if path in self._accepted else None)
+
+    def _on_failed(self, error: Exception) -> None:
+        path = self._loading_path
+        if path != self._requested_path:
+            return
+        if isinstance(error, DamagedImage):
+            decline = partial(self.open_failed.emit, path, error)
+            confirm_open_damaged(self._dock, path, error.damage, partial(self._open_damaged, path), decline)
+        else:
+            self.open_failed.emit(path, error)
+
+    def _open_damaged(self, path: Path) -> None:
+        """Show a photograph although a part of it is missing."""
+        self._accepted.add(path)
+        self.open(path)
+
+    def _show(self, image: Image, path: Path) -> None:
+        identity = str(photograph_layers.get_identity(image))
+        show_photograph(self.viewer, image)
+        active = self.viewer.layers.selection.active
+        if active is None or photograph_layers.get_identity(active) != identity:
+            self.viewer.layers.selection.active = image  # the Lesion dock goes by what is selected
+        for other in [known for known in self._opened if known != identity]:
+            self._close(other)
+        self.shown.emit(path)
+        self._analyze()
+        self.changed.emit()
+
+    def _close(self, identity: str) -> None:
+        """Close a photograph, unless something is on it that is stored nowhere."""
+        image = next(
+            (
+                i
+                for i in photograph_layers.identify_photographs(self.viewer)
+                if photograph_layers.get_identity(i) == identity
+            ),
+            None,
+        )
+        if image is not None and self._has_unsaved_work(identity):
+            self.kept_open.emit(image.name)
+            return
+        self._opened.pop(identity)
+        if image is not None:
+            for layer in reversed(photograph_layers.find_layers(self.viewer, image)):
+                self.viewer.layers.remove(layer)
+
+    def _has_unsaved_work(self, identity: str) -> bool:
+        """Whether a person drew on a photograph and nobody has kept it, also a moment ago."""
+        if self.connected_dock is None:
+            return True
+        book = self.connected_dock.controller.store
+        known, labels = book.lesions.get(identity), book.mask(identity)
+        if known is None or labels is None:
+            return book.is_corrected(identity)
+        return (
+            known.unsaved
+            or book.strokes(identity) is not None
+            or array_fingerprint(labels.data != 0) != known.mask_digest
+        )
+
+    def _analyze(self) -> None:
+        """Analyse the photograph in view, when the Lesion dock has nothing else to do."""
+        dock = self.connected_dock
+        if dock is None or not self.is_shown or dock.analysis_controller.queue.busy:
+            return
+        identity = str(dock.picker.identity)
+        known = dock.controller.store.lesions.get(identity)
+        if known is None and identity not in self._analyzed:
+            self._analyzed.add(identity)
+            dock.analyze_button.click()
+
+    def _on_analyzed(self, identity: str) -> None:
+        path, dock = self.find_path(identity), self.connected_dock
+        if path is not None and dock is not None and identity in dock.controller.store.lesions:
+            self.identified.emit(path, dock.controller.store.lesions[identity].image_digest)
+        self.changed.emit()
+
+    def _on_stored(self, identity: str, stored: object) -> None:
+        path = self.find_path(identity)
+        if path is not None:
+            self.stored.emit(path, stored)
+
+
+MAX_TOOLTIP_PATHS = 10  # folders and photographs that a tooltip names
+
+
+@dataclass(frozen=True)
+class PhotographList:
+    """Photographs with the ratings that were kept, by their number; not chosen anew where only the model is another."""
+
+    fingerprint: str
+    chosen: Sequence[Path] = ()
+    paths: Sequence[Path] = ()
+    ratings: Mapping[int, CachedRating] = field(default_factory=dict)
+
+
+def list_photographs(chosen: Sequence[Path], model: str, method: str, run: RunContext) -> PhotographList:
+    """Find the photographs of folders, and the ratings that were kept of them.
+
+    In natural order of the paths.
+    """
+    from napari_melanoma.io.discovery import find_photographs
+
+    paths = [path.absolute() for path in find_photographs(chosen)]
+    found = find_ratings(paths, model, method, run)
+    return PhotographList(found.fingerprint, chosen, paths, found.ratings)
+
+
+def find_ratings(paths: Sequence[Path], model: str, method: str, run: RunContext) -> PhotographList:
+    """Find the ratings that were kept of photographs."""
+    from napari_melanoma.lesion.review import RatingCache
+    from napari_melanoma.models.registry import find_bundle
+
+    fingerprint = find_bundle(model).fingerprint
+    return PhotographList(fingerprint, ratings=RatingCache().find_all(paths, fingerprint, method, run=run))
+
+
+def describe_selection(chosen: Sequence[Path]) -> str:
+    """Say what is reviewed.
+
+    Such as ``clinic``, or ``3 photographs of clinic``; empty for nothing.
+    """
+    if len(chosen) <= 1:
+        return chosen[0].name if chosen else ""
+    what = "folders" if all(path.is_dir() for path in chosen) else "photographs"
+    parents = {path.parent for path in chosen}
+    return f"{len(chosen):,} {what}" + (f" of {chosen[0].parent.name}" if len(parents) == 1 else "")

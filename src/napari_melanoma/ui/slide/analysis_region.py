@@ -1,0 +1,195 @@
+"""The whole slide or what was in view: each has results of its own, and the dock is about one of them at a time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer
+from qtpy.QtWidgets import QLabel, QWidget
+
+from napari_melanoma.core.errors import InputError
+from napari_melanoma.ui.viewer import camera as slide_camera
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.widgets.editors import NoWheelComboBox
+from napari_melanoma.ui.widgets.style import named, row
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari.layers import Shapes
+    from napari.viewer import Viewer
+
+    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.slide.run_manager import SlideResultLocation
+    from napari_melanoma.ui.viewer.camera import ViewRectangle
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+
+Region = tuple[int, int, int, int]
+FRAME_COLOR, WIDTHS = "cyan", 400  # of the frame; this many of its widths are as long as the slide
+WAIT_MS = 50  # until a correction that is being measured has come to its lesions
+CHOICES = ("the whole slide", "what was in view")
+TIP = "Whose results are shown; each is kept by itself"
+
+
+class AnalysisRegionController(QObject):
+    """Says where the results lie that the dock is about, and frames the part of the slide that they are of."""
+
+    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
+        super().__init__(dock)
+        self._dock, self._viewer = dock, viewer
+        self._choice: QWidget | None = None
+        self._combo: NoWheelComboBox | None = None
+        self._is_analyzed = (False, False)  # whether the whole slide was analysed, and a view of it
+        self.is_view = False
+        self._pending_switch = ("", False)  # for which slide, and whether for its view
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(WAIT_MS)
+        self._timer.timeout.connect(self._retry_switch)
+
+    def resolve_location(self, location: SlideResultLocation | None) -> SlideResultLocation | None:
+        """Say where the results lie that are shown.
+
+        Returns the same, or that of the view, which lies within it.
+        """
+        if location is None or not self.is_view:
+            return location
+        return replace(
+            location, out=location.view_out, folder=location.view_folder, is_analyzed=location.is_view_analyzed
+        )
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Be about another slide, as a whole."""
+        self.is_view, self._is_analyzed = False, (False, False)
+        self._update_choice()
+
+    def show_results(self, location: SlideResultLocation) -> None:
+        """Show what there is of a slide: the whole of it, else what was in view."""
+        self._is_analyzed = (location.is_analyzed, location.is_view_analyzed)
+        self.is_view = location.is_view_analyzed and not location.is_analyzed
+        self._update_choice()
+        folder = self._folder
+        if folder is not None and any(self._is_analyzed):
+            self._dock.run_panel.set_folder(folder)
+
+    def set_is_view(self, view: bool) -> None:
+        """Turn to the whole slide, or to the view, before it is analysed."""
+        if view != self.is_view:
+            self._switch_results(view, follow=False)
+
+    def restore_results(self) -> None:
+        """Show again what there was, where nothing was started after all."""
+        if self._dock.run_panel.watch.path is not None:
+            return
+        if not self._is_analyzed[self.is_view]:
+            self.is_view = False
+        self._switch_results(self.is_view)
+
+    def mark_started(self) -> None:
+        """What the dock is about is being analysed: there will be results of it."""
+        self._is_analyzed = (self._is_analyzed[0] or not self.is_view, self._is_analyzed[1] or self.is_view)
+        self._update_choice()
+
+    def get_visible_region(self) -> Region:
+        """Give what of the slide is in view.
+
+        Top, left, height, width in pixels of the finest level.
+        """
+        slide = self._dock.slide
+        if slide is None:
+            raise InputError("open a slide first.")
+        return clip_to_slide(slide_camera.get_visible_region(self._viewer, slide), slide.size)
+
+    def show_frame(self, region: Region | None) -> None:
+        """Frame a part of the slide."""
+        slide = self._dock.slide
+        layer = None if slide is None else slide_layers.find_layer(self._viewer, slide, "view")
+        if slide is None or region is None:
+            if layer is not None:
+                self._viewer.layers.remove(layer)
+            return
+        top, left, height, width = region
+        corners = [(top, left), (top, left + width), (top + height, left + width), (top + height, left)]
+        ring = [(r - 0.5, c - 0.5) for r, c in corners]
+        layer = slide_layers.get_or_add_layer(self._viewer, slide, "view", partial(_create_frame_layer, slide))
+        layer.editable = True
+        layer.data = []
+        layer.add_rectangles(
+            [ring], edge_width=max(slide.size) / WIDTHS, edge_color=FRAME_COLOR, face_color="transparent"
+        )
+        layer.editable = False  # it says what was analysed
+
+    @property
+    def _folder(self) -> Path | None:
+        place = self._dock.result_location
+        return None if place is None else place.folder
+
+    def _switch_results(self, view: bool, *, follow: bool = True) -> None:
+        """Show the other results; not before a correction of these has come to its lesions and is saved."""
+        slide = self._dock.slide
+        if slide is None:
+            return
+        if follow and self._dock.lesions.busy:
+            self._pending_switch = (slide.identity, view)
+            self._timer.start()
+            return
+        self.is_view = view
+        self._update_choice()
+        self._dock.run_panel.set_folder(None)
+        self._dock.results.reset()
+        self.show_frame(None)
+        if follow:
+            self._dock.run_panel.set_folder(self._folder)
+            self._dock.refresh()
+
+    def _retry_switch(self) -> None:
+        slide = self._dock.slide
+        identity, view = self._pending_switch
+        if slide is not None and slide.identity == identity:
+            self._switch_results(view)
+
+    def _update_choice(self) -> None:
+        """Show the choice where there is one."""
+        both = all(self._is_analyzed)
+        if both and self._choice is None:
+            self._choice = self._create_choice()
+        if self._choice is not None and self._combo is not None:
+            self._choice.setVisible(both)
+            self._combo.setCurrentIndex(int(self.is_view))
+
+    def _create_choice(self) -> QWidget:
+        self._combo = named(NoWheelComboBox(), "slide_scope", "Results of", TIP)
+        self._combo.addItems(CHOICES)
+        self._combo.activated.connect(self._on_chosen)
+        choice = row(QLabel("results of"), self._combo, stretch=1)
+        buttons = self._dock.analyze_button.parentWidget()
+        column: Any = buttons.parentWidget().layout()
+        column.insertWidget(column.indexOf(buttons) + 1, choice)
+        return choice
+
+    def _on_chosen(self, index: int) -> None:
+        if bool(index) != self.is_view:
+            self._switch_results(bool(index))
+
+
+def clip_to_slide(view: ViewRectangle, size: tuple[int, int]) -> Region:
+    """Give what of a slide a view shows.
+
+    ``view``: in pixels of the finest level; may reach beyond the slide. Top, left, height, width in whole pixels, all
+    within the slide.
+    """
+    top, left = max(0, math.floor(view.top)), max(0, math.floor(view.left))
+    bottom = min(size[0], math.ceil(view.top + view.height))
+    right = min(size[1], math.ceil(view.left + view.width))
+    if bottom <= top or right <= left:
+        raise InputError("nothing of the slide is in view: move it there, or analyse the whole slide.")
+    return top, left, bottom - top, right - left
+
+
+def _create_frame_layer(slide: ViewerSlide) -> Shapes:
+    from napari.layers import Shapes
+
+    return Shapes(ndim=2, edge_width=max(slide.size) / WIDTHS)

@@ -1,0 +1,379 @@
+"""Lesion area against probability."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QObject, QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QFont, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
+from qtpy.QtWidgets import QCheckBox, QToolTip, QVBoxLayout, QWidget
+
+from napari_melanoma.ui.slide.lesions import class_of_probability
+from napari_melanoma.ui.widgets.job import LatestJobQueue
+from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label
+from napari_melanoma.ui.widgets.validity import SHOW_NUMBER
+
+if TYPE_CHECKING:
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.metrics.statistics import Estimate
+    from napari_melanoma.slides.scores import LesionLike
+    from napari_melanoma.ui.slide.dock import SlideDock
+
+HEIGHT_PX, LEFT_PX, BOTTOM_PX, MARGIN_PX = 190, 46, 32, 8
+MAX_TICKS = 5  # numbers at an axis
+CLICK_RADIUS_PX = 9  # so near to a mark a click counts as on it
+LOG_AXIS_RATIO = 30.0  # areas that differ by more than this factor are drawn on a logarithmic axis
+MALIGNANT, BENIGN = ("#e69f00", "#b35c00"), ("#56b4e9", "#0066a8")  # on dark, on light; of Okabe and Ito
+TIP = "Each mark is a lesion. Click one, or use the arrow keys, to select it; grey marks are of other slides."
+
+
+@dataclass(frozen=True)
+class LesionMark:
+    """One lesion: area, probability, class, what is said of it, and its number where it is of the slide in view."""
+
+    area: float
+    probability: float
+    malignant: bool
+    description: str
+    index: int | None = None
+
+
+class LesionScatterPlot(QWidget):
+    """A plot of marks with two labelled axes."""
+
+    mark_clicked = Signal(int)
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        named(self, "relation_plot", "Area and probability of the lesions", TIP)
+        self._icons = icons
+        self.marks: tuple[LesionMark, ...] = ()
+        self._unit, self._selected = "mm²", frozenset[int]()
+        self.setFixedHeight(HEIGHT_PX)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        icons.changed.connect(self.update)
+
+    def show_marks(self, marks: Sequence[LesionMark], unit: str) -> None:
+        """Show other lesions."""
+        self.marks, self._unit = tuple(sorted(marks, key=lambda mark: mark.index is not None)), unit
+        self.setAccessibleDescription("; ".join(mark.description for mark in self.marks if mark.index is not None))
+        self.update()
+
+    def show_selected(self, indices: Sequence[int]) -> None:
+        """Mark the lesions that are selected elsewhere."""
+        self._selected = frozenset(indices)
+        self.update()
+
+    def mark_position(self, mark: LesionMark) -> QPointF:
+        """Say where a mark is drawn."""
+        axis, low, high = self._axis, *self._area_limits
+        share = (self._scale_area(mark.area) - low) / (high - low)
+        return QPointF(axis.left() + share * axis.width(), axis.bottom() - mark.probability * axis.height())
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """Want the width of a dock."""
+        return QSize(300, HEIGHT_PX)
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
+        """Choose the lesion that is clicked."""
+        mark = self._find_mark(QPointF(event.position()))
+        if mark is not None and mark.index is not None:
+            self.mark_clicked.emit(mark.index)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
+        """Go from mark to mark by area."""
+        steps = {Qt.Key.Key_Right: 1, Qt.Key.Key_Left: -1}
+        own = sorted((m for m in self.marks if m.index is not None), key=lambda m: (m.area, m.index))
+        if event.key() not in steps or not own:
+            super().keyPressEvent(event)
+            return
+        step = steps[Qt.Key(event.key())]
+        at = next((place for place, mark in enumerate(own) if mark.index in self._selected), -1 if step > 0 else 0)
+        self.mark_clicked.emit(own[(at + step) % len(own)].index)
+
+    def event(self, event: QEvent) -> bool:
+        """Say of which lesion the mark under the mouse is."""
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            mark = self._find_mark(QPointF(event.pos()))
+            QToolTip.showText(event.globalPos(), TIP if mark is None else mark.description, self)
+            return True
+        return bool(super().event(event))
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
+        """Draw axes and marks, those of the slide in view on top."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        small = QFont(self.font())
+        small.setPointSizeF(8.0)
+        painter.setFont(small)
+        self._draw_axes(painter)
+        for mark in self.marks:
+            self._draw_mark(painter, mark)
+
+    def _draw_axes(self, painter: QPainter) -> None:
+        colours, axis = self._icons.palette, self._axis
+        painter.setPen(QPen(QColor(colours.highlight), 1))
+        painter.drawLine(axis.bottomLeft(), axis.bottomRight())
+        painter.drawLine(axis.bottomLeft(), axis.topLeft())
+        middle, right = Qt.AlignmentFlag.AlignVCenter, Qt.AlignmentFlag.AlignRight
+        painter.setPen(QColor(colours.text))
+        for value in (0.0, 0.5, 1.0):
+            y = axis.bottom() - value * axis.height()
+            painter.drawText(QRectF(0, y - 8, LEFT_PX - 6, 16), right | middle, f"{value:g}")
+        for value, x in self._ticks():
+            left = min(max(0.0, x - 30), self.width() - 60.0)
+            painter.drawText(QRectF(left, axis.bottom() + 2, 60, 14), Qt.AlignmentFlag.AlignCenter, f"{value:.3g}")
+        painter.setPen(QColor(colours.faint))
+        below = QRectF(LEFT_PX, self.height() - 15, axis.width(), 14)
+        painter.drawText(below, Qt.AlignmentFlag.AlignCenter, f"area, {self._unit}")
+        painter.save()
+        painter.translate(9, axis.center().y())
+        painter.rotate(-90)
+        painter.drawText(QRectF(-80, -8, 160, 14), Qt.AlignmentFlag.AlignCenter, "probability")
+        painter.restore()
+
+    def _draw_mark(self, painter: QPainter, mark: LesionMark) -> None:
+        """A disk for malignant, a square for benign, grey of another slide; a ring around what is selected."""
+        palette, at = self._icons.palette, self.mark_position(mark)
+        pair = MALIGNANT if mark.malignant else BENIGN
+        colour = QColor(palette.highlight if mark.index is None else pair[0] if palette.dark else pair[1])
+        size = 2.5 if mark.index is None else 4.0
+        painter.setPen(QPen(QColor(palette.background), 1))
+        painter.setBrush(colour)
+        if mark.malignant:
+            painter.drawEllipse(at, size, size)
+        else:
+            painter.drawRect(QRectF(at.x() - size, at.y() - size, 2 * size, 2 * size))
+        if mark.index is not None and mark.index in self._selected:
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.setPen(QPen(QColor(palette.text), 1.5))
+            painter.drawEllipse(at, 8, 8)
+
+    def _ticks(self) -> list[tuple[float, float]]:
+        """Round areas on the axis, with their places."""
+        low, high = self._area_limits
+        axis, areas = self._axis, choose_ticks(low, high, logarithmic=self._logarithmic)
+        return [(area, axis.left() + (self._scale_area(area) - low) / (high - low) * axis.width()) for area in areas]
+
+    def _find_mark(self, point: QPointF) -> LesionMark | None:
+        """The nearest mark within reach; of those of the slide in view first."""
+        near = [(mark.index is None, _distance(self.mark_position(mark), point), mark) for mark in self.marks]
+        near = [one for one in near if one[1] <= CLICK_RADIUS_PX]
+        return min(near, key=lambda one: one[:2])[2] if near else None
+
+    @property
+    def _axis(self) -> QRectF:
+        """The area between the axes."""
+        wide, high = self.width() - LEFT_PX - MARGIN_PX, self.height() - BOTTOM_PX - MARGIN_PX
+        return QRectF(LEFT_PX, MARGIN_PX, max(10, wide), high)
+
+    @property
+    def _logarithmic(self) -> bool:
+        areas = [mark.area for mark in self.marks]
+        return bool(areas) and min(areas) > 0 and max(areas) / min(areas) > LOG_AXIS_RATIO
+
+    def _scale_area(self, area: float) -> float:
+        return math.log10(area) if self._logarithmic else area
+
+    @property
+    def _area_limits(self) -> tuple[float, float]:
+        """Ends of the axis of areas, as they are drawn along it."""
+        areas = [mark.area for mark in self.marks] or [0.0, 1.0]
+        if not self._logarithmic:
+            return 0.0, 1.08 * max(areas)
+        low, high = math.log10(min(areas)), math.log10(max(areas))
+        return low - 0.05 * (high - low), high + 0.05 * (high - low)
+
+
+def choose_ticks(low: float, high: float, *, logarithmic: bool) -> list[float]:
+    """Choose the numbers that stand at an axis.
+
+    Two to five, 1, 2 or 5 times a power of ten; on a logarithmic axis perhaps six, or a single one.
+    """
+    if logarithmic:
+        tens = [10.0**power for power in range(math.ceil(low), math.floor(high) + 1)]
+        return tens[:: -(-len(tens) // MAX_TICKS) or 1]
+    rough = (high - low) / (MAX_TICKS - 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    return [number * step for number in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
+
+
+def _distance(one: QPointF, other: QPointF) -> float:
+    return math.hypot(one.x() - other.x(), one.y() - other.y())
+
+
+NO_LESIONS = "No lesions yet: analyse the slide."
+HIDDEN_TEXT = f"Not valid: the reason is given above. Nothing is shown here before you press '{SHOW_NUMBER}' there."
+ALL_SLIDES = "all slides in the folder of results"
+ALL_SLIDES_TIP = "Take the lesions of every slide that was analysed there; the interval is then one over slides"
+
+
+@dataclass(frozen=True)
+class AreaCorrelation:
+    """What was found: the correlation, in words, and the marks with the unit of their areas."""
+
+    summary: str
+    marks: tuple[LesionMark, ...]
+    unit: str
+
+
+class CorrelationView(QWidget):
+    """Words and plot."""
+
+    def __init__(self, icons: ThemedIcons) -> None:
+        super().__init__()
+        self.all_slides_check = named(QCheckBox(ALL_SLIDES), "relation_all", ALL_SLIDES.capitalize(), ALL_SLIDES_TIP)
+        self.summary_label = named(WrappedLabel(NO_LESIONS), "relation_words", "Relation of area and probability")
+        self.summary_label.setToolTip(
+            "Spearman's rank correlation: 1 where larger lesions are always the more suspicious"
+        )
+        self.plot = LesionScatterPlot(icons)
+        self.legend = quiet_label("● malignant   ■ benign   grey: other slides")
+        self.legend.setObjectName("relation_key")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for widget in (self.summary_label, self.plot, self.legend, self.all_slides_check):
+            layout.addWidget(widget)
+        self.plot.hide()
+        self.legend.hide()
+
+    def show_correlation(self, correlation: AreaCorrelation) -> None:
+        """Show what was found."""
+        self.summary_label.setText(correlation.summary)
+        self.plot.show_marks(correlation.marks, correlation.unit)
+        self.plot.setVisible(bool(correlation.marks))
+        self.legend.setVisible(bool(correlation.marks))
+
+
+class LesionCorrelationSection(QObject):
+    """Keeps the fold in step with the lesions while it is open; the arithmetic is done in a thread."""
+
+    def __init__(self, dock: SlideDock) -> None:
+        super().__init__(dock)
+        self._dock = dock
+        self._view: CorrelationView | None = None
+        self._latest = LatestJobQueue(self)
+        self._latest.succeeded.connect(self._on_correlation)
+        self._latest.failed.connect(dock.lesions.failed)
+        self._section = dock.correlation_section
+        self._section.toggled.connect(self._on_section_toggled)
+        dock.lesions.changed.connect(self._on_lesions)
+        dock.lesions.saved.connect(self._on_lesions)
+        dock.lesion_table.selection_changed.connect(self._on_selection_changed)
+        dock.validity.numbers_shown.connect(self._on_lesions)
+        self._on_section_toggled(self._section.isExpanded())
+
+    @property
+    def busy(self) -> bool:
+        """Whether a correlation is on its way."""
+        return self._latest.busy
+
+    def _on_section_toggled(self, is_open: bool) -> None:
+        """Make what is inside when somebody looks for the first time."""
+        if is_open and self._view is None:
+            self._view = CorrelationView(self._dock.icons)
+            self._view.all_slides_check.toggled.connect(self._on_lesions)
+            self._view.plot.mark_clicked.connect(self._on_chosen)
+            self._section.content().layout().itemAt(0).widget().layout().addWidget(self._view)
+        if is_open:
+            self._on_lesions()
+
+    def _on_lesions(self, _: object = None) -> None:
+        if self._view is None or not self._section.isExpanded():
+            return
+        found = self._dock.lesions.findings
+        if found is None:
+            self._latest.drop("relation")
+            self._view.show_correlation(AreaCorrelation(NO_LESIONS, (), ""))
+            return
+        if not self._dock.validity.shows_numbers:
+            self._latest.drop("relation")
+            self._view.show_correlation(AreaCorrelation(HIDDEN_TEXT, (), ""))
+            return
+        root = self._dock.run_manager.root if self._view.all_slides_check.isChecked() else None
+        self._latest.submit("relation", lambda: partial(_correlate, found.identity, found.lesions, found.folder, root))
+
+    def _on_correlation(self, result: tuple[str, AreaCorrelation]) -> None:
+        slide = self._dock.slide
+        is_wanted = slide is not None and slide.identity == result[0] and self._dock.validity.shows_numbers
+        if self._view is not None and is_wanted:
+            self._view.show_correlation(result[1])
+            self._on_selection_changed()
+
+    def _on_selection_changed(self) -> None:
+        if self._view is not None:
+            self._view.plot.show_selected(self._dock.lesion_table.selected)
+
+    def _on_chosen(self, index: int) -> None:
+        """Go to the lesion, as a click on its row does."""
+        table = self._dock.lesion_table
+        table.select_lesion(index)
+        lesion = next((one for one in table.table_model.lesions if one.index == index), None)
+        if lesion is not None:
+            table.lesion_activated.emit(lesion)
+
+
+def _correlate(
+    identity: str, lesions: Sequence[Any], folder: Path, root: Path | None, run: RunContext
+) -> tuple[str, AreaCorrelation]:
+    """Relate the lesions of the slide in view, or those of all slides below a folder, this one's as they are now."""
+    from napari_melanoma.slides.scores import correlate_area_and_probability, with_area_and_probability
+    from napari_melanoma.slides.table import lesions_to_rows, read_lesion_rows
+
+    own = with_area_and_probability(lesions if root is None else lesions_to_rows(folder, lesions))
+    others = (
+        []
+        if root is None
+        else [
+            one
+            for one in with_area_and_probability(read_lesion_rows(root))
+            if one.slide not in (folder, *folder.parents)
+        ]
+    )
+    run.check()
+    both: list[LesionLike] = [*own, *others]
+    slides = [str(folder)] * len(own) + [str(one.slide) for one in others]
+    several = len(set(slides)) > 1
+    found = correlate_area_and_probability(both, slides if several else None)
+    in_mm2 = all(one.area_mm2 is not None for one in both)
+    marks = [_make_mark(one, in_mm2, "", one.index) for one in own]
+    marks += [_make_mark(one, in_mm2, f" of {one.slide.name}", None) for one in others]
+    said = describe_correlation(found, len(both), len(set(slides)) if root is not None else None)
+    models = {one.model for one in others}
+    if len(models) > 1:
+        said += f" The slides were analysed with {len(models)} different models: their probabilities may not compare."
+    return identity, AreaCorrelation(said, tuple(marks), "mm²" if in_mm2 else "pixels")
+
+
+def _make_mark(lesion: Any, in_mm2: bool, where: str, index: int | None) -> LesionMark:  # noqa: ANN401 - a lesion, or a row
+    area = float(lesion.area_mm2 if in_mm2 else lesion.area_px)
+    unit = "mm²" if in_mm2 else "px"
+    probability = f"p {class_of_probability(lesion.label)} {lesion.probability:.2f}"
+    said = f"lesion {lesion.index}{where}: {area:.3g} {unit}, {probability}"
+    return LesionMark(area, float(lesion.probability), lesion.label != "benign", said, index)
+
+
+def describe_correlation(found: Estimate | None, lesions: int, slides: int | None) -> str:
+    """Say a correlation; never more than the number says.
+
+    With its interval, and what that is over.
+    """
+    of = f"{lesions} lesion{'' if lesions == 1 else 's'}"
+    if slides is not None:
+        of += f" of {slides} slide{'' if slides == 1 else 's'}"
+    if found is None:
+        return f"A relation takes at least three lesions; there {'is' if lesions == 1 else 'are'} {of}."
+    if math.isnan(found.mean):
+        return f"{of}: all areas or all probabilities are alike, so there is no rank correlation."
+    interval = f"95 % {found.low:.2f} to {found.high:.2f}" if found.has_interval else "no interval: too few"
+    said = f"Spearman {found.mean:.2f} ({interval}), {of}."
+    if slides is None or slides == 1:
+        return f"{said} The interval is over these lesions alone and says nothing of other slides."
+    return f"{said} The interval is over slides."

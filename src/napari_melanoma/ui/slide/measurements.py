@@ -1,0 +1,491 @@
+"""Ruler and areas on a slide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QDoubleSpinBox, QFrame, QListWidget, QPushButton, QVBoxLayout, QWidget
+
+from napari_melanoma.core.errors import MelanomaError, ScaleMissing
+from napari_melanoma.core.geometry import PixelSize
+from napari_melanoma.ui.slide.shape_layers import HALF
+from napari_melanoma.ui.viewer import camera as slide_camera
+from napari_melanoma.ui.viewer import slide_layers
+from napari_melanoma.ui.viewer.shortcuts import add_shortcut, format_key
+from napari_melanoma.ui.widgets.style import named, quiet_label, row, tool_button
+
+if TYPE_CHECKING:
+    import numpy as np
+    from napari.layers import Shapes
+    from napari.viewer import Viewer
+    from numpy.typing import NDArray
+
+    from napari_melanoma.slides.lesion_edits import EditHistory
+    from napari_melanoma.slides.notes import SlideMeasurement
+    from napari_melanoma.ui.slide.dock import SlideDock
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+    from napari_melanoma.ui.widgets.settings import DockSettings
+
+    Measures = tuple[SlideMeasurement, ...]
+
+COLOR, TEXT_SIZE = "#006b1b", 14  # dark green: neither glass nor a usual stain has that colour
+MAX_FLAT_SLOPE = 0.15  # a line that rises less has its words above it, a steeper one beside it
+LABEL_PADDING = " " * 24  # moves words that stand in the middle of a line to its right
+LINES_PER_SLIDE = 600  # of the line; this many of its widths are as long as the slide
+EMPTY_FEATURES = {"said": "", "shown": ""}
+LINE_SHAPES = ("line", "path")
+ELLIPSE_CORNERS = 72  # corners of an ellipse, whose area is off by 0.1 % then
+
+
+def create_measure_layer(size: tuple[int, int]) -> Shapes:
+    """Make an empty layer.
+
+    ``size``: height and width of the slide in pixels. In pixels of the finest level.
+    """
+    import numpy as np
+    from napari.layers import Shapes
+
+    return Shapes(
+        ndim=2,
+        edge_color=COLOR,
+        edge_width=max(size) / LINES_PER_SLIDE,
+        face_color="transparent",
+        opacity=1,
+        features={"said": np.array([], object), "shown": np.array([], object)},
+        feature_defaults=EMPTY_FEATURES,
+        text={"string": "{shown}", "color": COLOR, "size": TEXT_SIZE, "anchor": "center"},
+    )
+
+
+def draw_measures(
+    layer: Shapes, measures: Sequence[SlideMeasurement], labels: Sequence[str], size: tuple[int, int]
+) -> None:
+    """Draw measures in place of what is there.
+
+    ``size``: height and width of the slide in pixels.
+    """
+    import numpy as np
+
+    layer.data = []
+    if measures:
+        kinds = {"area": "polygon", "line": "path"}
+        layer.add(
+            [np.array(one.points, np.float64) - HALF for one in measures],
+            shape_type=["line" if len(one.points) == 2 else kinds[one.kind] for one in measures],
+            edge_width=max(size) / LINES_PER_SLIDE,
+            edge_color=COLOR,
+            face_color="transparent",
+        )
+    layer.selected_data = set()
+    label_measures(layer, labels)
+
+
+def label_measures(layer: Shapes, labels: Sequence[str]) -> None:
+    """Write what was measured beside it."""
+    import numpy as np
+
+    if len(labels) == len(layer.data) and list(layer.features["said"]) != list(labels):
+        shown = [offset_label(*one) for one in zip(layer.data, layer.shape_type, labels, strict=True)]
+        layer.features = {"said": np.array(labels, object), "shown": np.array(shown, object)}
+        layer.refresh_text()
+        clear_default_label(layer)
+
+
+def clear_default_label(layer: Shapes) -> None:
+    """Write nothing at what is drawn next: napari would repeat the words of what was drawn before."""
+    layer.feature_defaults = EMPTY_FEATURES
+
+
+def offset_label(data: NDArray[np.float64], kind: str, label: str) -> str:
+    """Give words that a line does not run through, for they stand in its middle: blanks put them above or beside it.
+
+    With blanks or a line break.
+    """
+    if kind != "line":
+        return label
+    height, width = abs(data[-1] - data[0])[-2:]
+    return f"{label}\n " if height < MAX_FLAT_SLOPE * width else LABEL_PADDING + label
+
+
+def read_measures(layer: Shapes) -> tuple[SlideMeasurement, ...]:
+    """Read what is drawn.
+
+    In their order; what has no length or no area is left out.
+    """
+    from napari_melanoma.slides.notes import SlideMeasurement, measure_shape
+
+    found = []
+    for data, kind in zip(layer.data, layer.shape_type, strict=True):
+        corners = _ellipse_to_polygon(data) if kind == "ellipse" else data
+        points = tuple((float(row) + HALF, float(column) + HALF) for row, column in corners[:, -2:])
+        one = SlideMeasurement("line" if kind in LINE_SHAPES else "area", points)
+        if measure_shape(one, None) > 0:
+            found.append(one)
+    return tuple(found)
+
+
+def bounding_box(measure: SlideMeasurement) -> tuple[float, float, float, float]:
+    """Box around a measure.
+
+    Top, left, height and width in pixels of the finest level.
+    """
+    rows, columns = zip(*measure.points, strict=True)
+    return min(rows), min(columns), max(rows) - min(rows), max(columns) - min(columns)
+
+
+def _ellipse_to_polygon(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Corners on an ellipse that is given by those of its box."""
+    import numpy as np
+
+    box = corners[:, -2:]
+    middle, across, down = box.mean(axis=0), (box[1] - box[0]) / 2, (box[3] - box[0]) / 2
+    angles = np.linspace(0, 2 * np.pi, ELLIPSE_CORNERS, endpoint=False)[:, None]
+    return middle + np.cos(angles) * across + np.sin(angles) * down
+
+
+LINE_KEY, AREA_KEY = format_key("slide.line"), format_key("slide.area")
+MODES = {"line": "add_line", "area": "add_polygon"}
+HINTS = {
+    "line": "Press the mouse at one end, let go at the other.",
+    "area": "Click each corner; a double click or Escape ends it.",
+}
+DEFAULT_HINT = "Kept with the results of the slide. Move or delete in the layer as you like."
+SETTLED_MS = 150
+LIST_PX = 90
+
+
+class MeasureView(QWidget):
+    """Tools, and the list of what was measured: click to fly, Delete to remove."""
+
+    tool_requested = Signal(str)
+    measure_activated = Signal(int)
+    remove_requested = Signal(int)
+    history_requested = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        tips = {"line": f"Measure a length ({LINE_KEY})", "area": f"Measure an area ({AREA_KEY})"}
+        self.tools = {
+            kind: tool_button(f"measure_{kind}", tip, tip, kind, checkable=True) for kind, tip in tips.items()
+        }
+        steps = {"undo": ("↶", "Take back the last change of what was measured"), "redo": ("↷", "Do it again")}
+        self.history_buttons = {
+            way: tool_button(f"measure_{way}", tip, tip, text) for way, (text, tip) in steps.items()
+        }
+        self.hint_label = named(quiet_label(DEFAULT_HINT), "measure_words", "How to measure")
+        tip = "Click to go there, Delete to remove"
+        self.list = named(QListWidget(), "measures", "What was measured", tip)
+        self.list.setFixedHeight(LIST_PX)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        for widget in (row(*self.tools.values(), *self.history_buttons.values()), self.hint_label, self.list):
+            layout.addWidget(widget)
+        for kind, button in self.tools.items():
+            button.clicked.connect(lambda on, kind=kind: self.tool_requested.emit(kind if on else ""))
+        for way, button in self.history_buttons.items():
+            button.clicked.connect(lambda _=False, way=way: self.history_requested.emit(way))
+        self.list.itemClicked.connect(lambda item: self.measure_activated.emit(self.list.row(item)))
+        self.list.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        """Hear Delete in the list."""
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress and event.key() == Qt.Key.Key_Delete:
+            self.remove_requested.emit(self.list.currentRow())
+            return True
+        return False
+
+    def show_tool(self, kind: str) -> None:
+        """Show which tool is in the user's hand."""
+        for name, button in self.tools.items():
+            button.setChecked(name == kind)
+        self.hint_label.setText(HINTS.get(kind, DEFAULT_HINT))
+
+    def show_measures(self, labels: list[str], history: EditHistory[Measures]) -> None:
+        """List what was measured."""
+        kept = self.list.currentRow()
+        self.list.clear()
+        self.list.addItems(labels)
+        self.list.setCurrentRow(min(kept, len(labels) - 1))
+        self.history_buttons["undo"].setEnabled(bool(history.past))
+        self.history_buttons["redo"].setEnabled(bool(history.undone))
+
+
+class MeasurementSection(QObject):
+    """Keeps layer, list and notes in step."""
+
+    edited = Signal()
+
+    def __init__(self, dock: SlideDock, viewer: Viewer) -> None:
+        super().__init__(dock)
+        self._dock, self._viewer, self._section = dock, viewer, dock.measurement_section
+        self._slide: ViewerSlide | None = None
+        self._histories: dict[str, EditHistory[Measures]] = {}
+        self._view: MeasureView | None = None
+        self._tool, self._is_drawing, self._writing = "", False, False
+        self._settle_timer = QTimer(self)
+        self._settle_timer.setSingleShot(True)
+        self._settle_timer.setInterval(SETTLED_MS)
+        self._settle_timer.timeout.connect(self._read_layer)
+        for kind in MODES:
+            add_shortcut(dock, f"slide.{kind}", partial(self._on_key, kind))
+        dock.connections.connect(viewer.layers.selection.events.active, self._on_active)
+        self._section.toggled.connect(self._on_section_toggled)
+        self._on_section_toggled(self._section.isExpanded())
+
+    @property
+    def measures(self) -> Measures:
+        """Of the slide that the dock is about, as they are now."""
+        return self._history.current
+
+    @property
+    def _history(self) -> EditHistory[Measures]:
+        from napari_melanoma.slides.lesion_edits import EditHistory
+
+        empty: EditHistory[Measures] = EditHistory(())
+        return empty if self._slide is None else self._histories.get(self._slide.identity, empty)
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Be about another slide, or the same with another scale."""
+        if self._tool:
+            self._set_tool("")
+        self._slide = slide
+        self._is_drawing = False
+        self._update_view()
+        layer = self._find_layer()
+        if layer is not None:
+            label_measures(layer, self._describe_measures())
+
+    def restore_measures(self, measures: Measures) -> None:
+        """Show what was kept with the slide; what was drawn since it was opened stays."""
+        from napari_melanoma.slides.lesion_edits import EditHistory
+
+        if self._slide is not None and self._slide.identity not in self._histories:
+            self._histories[self._slide.identity] = EditHistory(measures)
+        self._draw()
+        self._update_view()
+
+    def _on_section_toggled(self, is_open: bool) -> None:
+        """Make what is inside when somebody looks for the first time."""
+        if is_open and self._view is None:
+            self._view = view = MeasureView()
+            view.tool_requested.connect(self._set_tool)
+            view.measure_activated.connect(self._show_measure)
+            view.remove_requested.connect(self._remove_measure)
+            view.history_requested.connect(self._step_history)
+            self._section.content().layout().itemAt(0).widget().layout().addWidget(view)
+            self._update_view()
+
+    def _on_key(self, kind: str) -> None:
+        if self._view is None:
+            self._section.expand()
+        self._set_tool("" if self._tool == kind else kind)
+
+    def _find_layer(self) -> Shapes | None:
+        found: Shapes | None = None
+        if self._slide is not None:
+            found = slide_layers.find_layer(self._viewer, self._slide, "measures")
+        return found
+
+    def _set_tool(self, kind: str) -> None:
+        """Put a tool into the user's hand, or away."""
+        slide, self._tool = self._slide, ""  # until it is taken: what is told in between is no change of tool
+        if kind and slide is not None:
+            layer = self._find_layer() or self._create_layer(slide)
+            layer.visible = True
+            self._viewer.layers.selection.active = layer
+            layer.mode = MODES[kind]
+            self._tool = kind
+        elif (layer := self._find_layer()) is not None:
+            layer.mode = "pan_zoom"
+            if slide is not None and self._viewer.layers.selection.active == layer:
+                self._viewer.layers.selection.active = slide.layers[-1]
+        if self._view is not None:
+            self._view.show_tool(self._tool)
+
+    def _on_active(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """Put the tool away when the user turns to another layer; what is half drawn goes with it."""
+        if self._tool and self._viewer.layers.selection.active != self._find_layer():
+            self._set_tool("")
+
+    def _on_mode(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """Show that another tool was taken in napari's own controls."""
+        if self._tool and event.source == self._find_layer() and str(event.source.mode) != MODES[self._tool]:
+            self._tool = ""
+            if self._view is not None:
+                self._view.show_tool("")
+
+    def _create_layer(self, slide: ViewerSlide) -> Shapes:
+        """Make the layer, with all that is measured."""
+        layer: Shapes = slide_layers.get_or_add_layer(
+            self._viewer, slide, "measures", partial(create_measure_layer, slide.size)
+        )
+        self._dock.connections.connect(layer.events.data, self._on_data)
+        self._dock.connections.connect(layer.events.mode, self._on_mode)
+        self._writing = True
+        draw_measures(layer, self.measures, self._describe_measures(), slide.size)
+        self._writing = False
+        return layer
+
+    def _draw(self) -> None:
+        """Draw all that is measured anew."""
+        layer, slide = self._find_layer(), self._slide
+        if slide is None:
+            return
+        if layer is not None:
+            self._writing = True
+            draw_measures(layer, self.measures, self._describe_measures(), slide.size)
+            self._writing = False
+        elif self.measures:
+            self._create_layer(slide)
+
+    def _describe_measures(self) -> list[str]:
+        from napari_melanoma.slides.notes import format_measurement
+
+        size = None if self._slide is None else self._slide.info.pixel_size
+        return [format_measurement(one, size) for one in self.measures]
+
+    def _update_view(self) -> None:
+        if self._view is not None:
+            self._view.show_measures(self._describe_measures(), self._history)
+
+    def _on_data(self, event: Any) -> None:  # noqa: ANN401 - napari's event
+        """Hear when something was drawn, moved or removed; not while a shape is in the making."""
+        action = str(getattr(event.action, "value", event.action))
+        if self._writing or event.source != self._find_layer():
+            return
+        if action == "adding":
+            clear_default_label(event.source)
+        self._is_drawing = action == "adding" or (self._is_drawing and action != "added")
+        if action in ("added", "changed", "removed"):
+            self._settle_timer.start()
+
+    def _read_layer(self) -> None:
+        """Keep what is drawn now."""
+        layer = self._find_layer()
+        if layer is None or self._is_drawing or self._slide is None:
+            return
+        now = read_measures(layer)
+        if now != self.measures:
+            self._set_history(self._history.push(now))
+        if len(now) == len(layer.data):
+            label_measures(layer, self._describe_measures())
+        else:  # what has no length or area goes
+            self._draw()
+
+    def _set_history(self, history: EditHistory[Measures]) -> None:
+        if self._slide is not None:
+            self._histories[self._slide.identity] = history
+            self._update_view()
+            self.edited.emit()
+
+    def _step_history(self, way: str) -> None:
+        history = getattr(self._history, way)()
+        if history is not self._history:
+            self._set_history(history)
+            self._draw()
+
+    def _remove_measure(self, index: int) -> None:
+        if 0 <= index < len(self.measures):
+            self._set_history(self._history.push((*self.measures[:index], *self.measures[index + 1 :])))
+            self._draw()
+
+    def _show_measure(self, index: int) -> None:
+        if self._slide is not None:
+            box = slide_camera.ViewRectangle(*bounding_box(self.measures[index]))
+            slide_camera.zoom_to_box(self._viewer, self._slide, box)
+
+
+DEFAULT_UM_PER_PX = 0.5  # of a scan at 20x
+
+
+class SlideScalePanel(QFrame):
+    """Asks for micrometres per pixel, or for a line and its length.
+
+    ``wanted``: the user says that pixels have this ``PixelSize``; None for what the file says.
+    """
+
+    pixel_size_changed = Signal(object)
+    failed = Signal(object)
+
+    def __init__(self, viewer: Viewer, settings: DockSettings) -> None:
+        super().__init__()
+        named(self, "notice", "Scale").setToolTip("")
+        self._viewer, self._settings = viewer, settings
+        self._slide: ViewerSlide | None = None
+        self._number = _box("scale_number", "Micrometres per pixel", (0.01, 100.0), " µm/px", 4)
+        self._set_number = named(QPushButton("Set"), "scale_set", "Set the scale", "Every pixel has this size")
+        self._length = _box("scale_length", "Length of the line", (0.1, 1e6), " µm", 1)
+        self._length.setValue(float(settings.get("slide/ruler_um", 1000.0)))
+        self._set_line = named(
+            QPushButton("Set by line"), "scale_ruler", "Set the scale by the line", "Take the last line"
+        )
+        self._clear = named(QPushButton("Clear"), "scale_clear", "Clear the scale", "Back to the scale of the file")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 4, 4, 4)
+        layout.addWidget(quiet_label("What you set here is kept with the results, as set by you."))
+        layout.addWidget(row(self._number, self._set_number, self._clear, stretch=0))
+        layout.addWidget(quiet_label("Or draw a line over a known length on the slide:"))
+        layout.addWidget(row(self._length, self._set_line, stretch=0))
+        self._set_number.clicked.connect(self._on_number)
+        self._set_line.clicked.connect(self._on_line)
+        self._clear.clicked.connect(lambda: self.pixel_size_changed.emit(None))
+        self.hide()
+
+    def start(self, slide: ViewerSlide) -> None:
+        """Show the panel, and put the line tool into the user's hand."""
+        from napari.layers import Shapes
+
+        self._slide = slide
+        size = slide.info.pixel_size
+        self._number.setValue(DEFAULT_UM_PER_PX if size is None else size.x_um)
+        width = max(slide.size) / 400
+
+        def make() -> Shapes:
+            return Shapes(ndim=2, edge_color="yellow", edge_width=width)
+
+        line = slide_layers.get_or_add_layer(self._viewer, slide, "ruler", make)
+        line.visible = True
+        line.current_edge_width, line.current_edge_color = width, "yellow"
+        self._viewer.layers.selection.active = line
+        line.mode = "add_line"
+        self.show()
+
+    def stop(self) -> None:
+        """Put the tool away; a line that was drawn stays."""
+        line = None if self._slide is None else slide_layers.find_layer(self._viewer, self._slide, "ruler")
+        if line is not None:
+            line.mode = "pan_zoom"
+            if not len(line.data):
+                self._viewer.layers.remove(line)
+        self._slide = None
+        self.hide()
+
+    def _on_number(self) -> None:
+        self.pixel_size_changed.emit(PixelSize(self._number.value(), self._number.value(), "given"))
+
+    def _on_line(self) -> None:
+        slide = self._slide
+        line = None if slide is None else slide_layers.find_layer(self._viewer, slide, "ruler")
+        try:
+            if slide is None or line is None or not len(line.data):
+                raise ScaleMissing("there is no line yet: draw one over a known length, then set the scale.")
+            start, *_, end = line.data[-1]
+            size = PixelSize.from_ruler(tuple(start[-2:]), tuple(end[-2:]), self._length.value() / 1000)
+        except MelanomaError as error:
+            self.failed.emit(error)
+            return
+        self._settings.set("slide/ruler_um", self._length.value())
+        self.pixel_size_changed.emit(size)
+
+
+def _box(name: str, spoken: str, limits: tuple[float, float], suffix: str, decimals: int) -> QDoubleSpinBox:
+    box = named(QDoubleSpinBox(), name, spoken)
+    box.setDecimals(decimals)
+    box.setRange(*limits)
+    box.setSuffix(suffix)
+    return box

@@ -1,0 +1,180 @@
+"""How the Slide dock shows a slide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+from weakref import ref
+
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
+
+from napari_melanoma.core.errors import MelanomaError
+from napari_melanoma.slides.notes import Bookmark
+from napari_melanoma.ui.viewer import camera as slide_camera
+from napari_melanoma.ui.viewer.camera import ViewRectangle
+from napari_melanoma.ui.widgets.job import LatestJobQueue
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+    from qtpy.QtGui import QImage
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.slides.lesions import SlideLesion
+    from napari_melanoma.slides.reading.tiled import TiledSlide
+    from napari_melanoma.ui.slide.controls import SlideControls
+    from napari_melanoma.ui.slide.run_status import SuspiciousTile
+    from napari_melanoma.ui.viewer.slide_layers import ViewerSlide
+
+OVERVIEW_PX, FOLLOW_MS = 640, 30
+TILE_VIEWS = 4.0  # how many tiles wide the view is after flying to one
+
+
+class SlideNavigation(QObject):
+    """Keeps overview and coordinates in step with the camera, and flies."""
+
+    failed = Signal(object)
+
+    def __init__(self, viewer: Viewer, controls: SlideControls) -> None:
+        super().__init__(controls)
+        self._viewer, self._controls = viewer, controls
+        self._slide: ViewerSlide | None = None
+        self._position_error = ""
+        self._latest = LatestJobQueue(self)
+        self._latest.succeeded.connect(self._on_thumbnail)
+        self._latest.failed.connect(self.failed)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(FOLLOW_MS)
+        self._timer.timeout.connect(self.update_position)
+        camera = slide_camera.get_camera(viewer)
+        for emitter in (camera.events.center, camera.events.zoom):
+            controls.connections.connect(emitter, self._on_camera)
+        controls.overview.position_requested.connect(self._on_position_requested)
+        controls.navigation_panel.position_entered.connect(self._on_position_entered)
+        controls.navigation_panel.bookmark_activated.connect(self._show_bookmark)
+        controls.navigation_panel.bookmark_requested.connect(self.add_bookmark)
+        controls.navigation_panel.scale_bar_toggled.connect(self._on_scale_bar_toggled)
+        controls.navigation_panel.set_scale_bar(controls.settings.get("slide/scale_bar", True))
+        controls.tile_strip.tile_clicked.connect(self._show_tile)
+        controls.lesion_table.lesion_activated.connect(self.show_lesion)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a picture is being read."""
+        return self._latest.busy
+
+    def set_slide(self, slide: ViewerSlide | None) -> None:
+        """Be about another slide."""
+        if slide is None or self._slide is None or slide.identity != self._slide.identity:
+            self._controls.navigation_panel.position_field.clear()
+        self._slide = slide
+        self._controls.navigation_panel.set_has_scale(slide is None or slide.info.pixel_size is not None)
+        self._controls.overview.show_slide(None if slide is None else slide.size)
+        if slide is not None:
+            work = partial(_read_thumbnail, slide.slide, slide.identity)
+            self._latest.submit("overview", lambda: work)
+            self._timer.start()
+
+    def update_scale(self, slide: ViewerSlide) -> None:
+        """The slide has another scale."""
+        self._slide = slide
+        self._controls.navigation_panel.set_has_scale(slide.info.pixel_size is not None)
+        self.update_position()
+
+    def update_position(self) -> None:
+        """Say where the camera looks now, unless it looks at something else: a photograph, or another slide."""
+        if self._slide is not None and any(layer.visible for layer in self._slide.layers):
+            view = slide_camera.get_visible_region(self._viewer, self._slide)
+            self._controls.overview.show_view(view)
+            self._controls.navigation_panel.show_position(slide_camera.format_position(self._slide, view.center))
+
+    def add_bookmark(self) -> None:
+        """Keep what is in view."""
+        if self._slide is not None:
+            view = slide_camera.get_visible_region(self._viewer, self._slide)
+            self._controls.navigation_panel.add(Bookmark("place", *view.center, view.width))
+
+    def show_lesion(self, lesion: SlideLesion) -> None:
+        """Bring a lesion into view."""
+        if self._slide is not None:
+            box = lesion.box
+            slide_camera.zoom_to_box(self._viewer, self._slide, ViewRectangle(box.top, box.left, box.height, box.width))
+
+    def _on_camera(self, event: object = None) -> None:
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _on_position_requested(self, row: float, column: float) -> None:
+        if self._slide is not None:
+            slide_camera.center_view(self._viewer, self._slide, (row, column))
+
+    def _on_position_entered(self, text: str) -> None:
+        if self._slide is None:
+            return
+        try:
+            slide_camera.center_view(self._viewer, self._slide, slide_camera.parse_position(self._slide, text))
+        except MelanomaError as error:
+            self._position_error = str(error)
+            self._controls.status.show_message(self._position_error)
+            return
+        if self._controls.status.text == self._position_error:  # about the place that was typed before
+            self._controls.status.show_message("")
+
+    def _show_bookmark(self, bookmark: Bookmark) -> None:
+        if self._slide is not None:
+            slide_camera.center_view(self._viewer, self._slide, (bookmark.row, bookmark.column), bookmark.width_px)
+
+    def _show_tile(self, tile: SuspiciousTile) -> None:
+        if self._slide is not None:
+            slide_camera.center_view(self._viewer, self._slide, (tile.row, tile.column), TILE_VIEWS * tile.width_px)
+
+    def _on_scale_bar_toggled(self, on: bool) -> None:
+        self._controls.settings.set("slide/scale_bar", on)
+        self.update_scale_bar()
+
+    def update_scale_bar(self) -> None:
+        """Show the scale bar, or hide it, as the user wants it; napari takes its time to make the first one."""
+        on = self._controls.navigation_panel.shows_scale_bar
+        slide_camera.get_scale_bar(self._viewer).visible = on and self._slide is not None
+
+    def _on_thumbnail(self, found: tuple[str, QImage]) -> None:
+        if self._slide is not None and found[0] == self._slide.identity:
+            self._controls.overview.show_picture(found[1])
+
+
+def _read_thumbnail(slide: TiledSlide, identity: str, run: RunContext) -> tuple[str, QImage]:
+    """Read the whole slide as a small picture; what is damaged of it is marked, as in the viewer."""
+    from napari_melanoma.ui.slide.overview import to_qimage
+
+    return identity, to_qimage(slide.thumbnail_around_damage(OVERVIEW_PX)[0])
+
+
+class LayerRefresher(QObject):
+    """Hears in any thread that a slide can be shown exactly, and refreshes its layers in the window's."""
+
+    _refresh_requested = Signal()
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        super().__init__()
+        # A dock sees proxies of layers, which are made anew each time and live no longer than a line.
+        self._layers = [ref(getattr(layer, "__wrapped__", layer)) for layer in layers]
+        self._refresh_requested.connect(self._refresh_layers, Qt.ConnectionType.QueuedConnection)
+
+    def request_refresh(self) -> None:
+        """Ask for a refresh; may be called in any thread."""
+        self._refresh_requested.emit()
+
+    def _refresh_layers(self) -> None:
+        """Read what is shown again; napari keeps the coarsest level as it was first read until the data is set."""
+        for layer in filter(None, (kept() for kept in self._layers)):
+            layer.data = layer.data
+            layer.refresh()
+
+
+def refresh_when_loaded(slide: TiledSlide, layers: Sequence[Layer]) -> None:
+    """Refresh the layers of a slide each time that what they show roughly can be read exactly."""
+    refresher = LayerRefresher(layers)
+    slide.add_watcher(refresher.request_refresh)
+    refresher.request_refresh()  # what was asked for while the layers were made may be exact by now

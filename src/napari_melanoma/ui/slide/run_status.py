@@ -1,0 +1,292 @@
+"""The state of a running analysis, read from its folder in a thread, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_melanoma.core.formatting import format_duration
+from napari_melanoma.ui.widgets.status_line import remove_option_hints
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_melanoma.core.context import RunContext
+    from napari_melanoma.core.placement import MapPlacement
+    from napari_melanoma.core.run_state import RunState
+    from napari_melanoma.io.slide_store import SlideResult
+    from napari_melanoma.slides.reading.slide import SlideInfo
+    from napari_melanoma.slides.runs import SlideRunStatus
+
+MAX_TILES = 5
+MAX_SIDE_PX = 2048  # of a stitched map as it is shown; finer, the window would stall
+
+
+@dataclass(frozen=True)
+class SuspiciousTile:
+    """A tile worth a look: its value, and its middle and height in pixels of the finest level."""
+
+    value: float
+    row: float
+    column: float
+    height_px: float
+    width_px: float
+
+
+@dataclass(frozen=True)
+class HeatmapData:
+    """What is known of one class all over the slide.
+
+    ``values``: float32 (row, column); NaN where there is no tissue. What waits has the value of its surroundings.
+    """
+
+    values: NDArray[np.float32]
+    placement: MapPlacement
+    target: str
+    classes: tuple[str, ...]
+    limits: tuple[float, float]
+    tiles: tuple[SuspiciousTile, ...]
+    is_probability: bool = True
+
+
+@dataclass(frozen=True)
+class SlideRunUpdate:
+    """What one look at the folder of a slide found; ``heat`` is None where nothing is new, or nothing is known."""
+
+    path: Path
+    report: SlideRunReport
+    heatmap: HeatmapData | None = None
+    content: Mapping[str, Any] = field(default_factory=dict)
+    events: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SlideRunReport:
+    """How the analysis fares, as the buttons of a run take it."""
+
+    run: SlideRunStatus
+
+    @property
+    def path(self) -> Path:
+        """The slide's folder."""
+        return self.run.folder
+
+    @property
+    def state(self) -> RunState:
+        """Where it stands."""
+        return self.run.state
+
+
+class SlideRunReader:
+    """Looks at the folder of one slide again and again; used by one thread at a time."""
+
+    def __init__(self, path: Path, target: Callable[[], str]) -> None:
+        self.path = path
+        self._target = target
+        self._last_stamp: tuple[object, ...] = ()
+
+    def read_new(self, run: RunContext) -> SlideRunUpdate:
+        """Read what is new."""
+        from napari_melanoma.io.results import read_slide_result
+        from napari_melanoma.slides.runs import read_slide_run_status
+
+        report = read_slide_run_status(self.path)
+        content = read_slide_result(self.path)
+        target = self._target()
+        stamp = (report.state, report.done, report.failed, target, content.get("seconds"), _store_created_at(self.path))
+        if stamp == self._last_stamp:
+            return SlideRunUpdate(self.path, SlideRunReport(report), None, content)
+        heat = read_heatmap(self.path, target, content)
+        self._last_stamp = stamp
+        return SlideRunUpdate(self.path, SlideRunReport(report), heat, content)
+
+
+def is_running(report: SlideRunReport) -> bool:
+    """Say whether there may be news of an analysis.
+
+    True while it is at work.
+    """
+    return bool(report.state.active)
+
+
+def read_heatmap(folder: Path, target: str, content: Mapping[str, Any]) -> HeatmapData | None:
+    """Read the map of one class, also while it is being made.
+
+    None where nothing is known, or the model tells no values. Of a model of whole slides the attention, relative to
+    that of the tile with the most.
+    """
+    from napari_melanoma.core.errors import InputError
+    from napari_melanoma.io.slide_store import SlideResult
+    from napari_melanoma.slides.saved_results import default_target
+
+    try:
+        result = SlideResult.open(folder)
+        classes = result.spec.classes
+        if not classes:
+            return _read_attention(result)
+        target = target if target in classes else default_target(classes, content)
+        return _read_class_heatmap(folder, result, target, finished=bool(content))
+    except InputError:  # it is being made, or replaced, at this very moment
+        return None
+
+
+def _read_class_heatmap(folder: Path, result: SlideResult, target: str, *, finished: bool) -> HeatmapData | None:
+    import numpy as np
+
+    from napari_melanoma.io.slide_spec import WAITING
+    from napari_melanoma.slides.saved_results import read_lesion_maps
+    from napari_melanoma.slides.tiling import fill_waiting, find_highest_cells
+
+    classes, place = result.spec.classes, result.spec.placement
+    values = np.ascontiguousarray(result.probability[..., classes.index(target)])
+    if not np.isfinite(values).any():
+        return None
+    tiles = tuple(_make_tile(values, place, at) for at in find_highest_cells(values, MAX_TILES))
+    shown, shown_place = fill_waiting(values, result.state == WAITING), place
+    if finished and result.spec.kind == "dense":
+        maps = read_lesion_maps(folder, target)
+        shown, shown_place = _downsample_map(np.where(np.isfinite(maps.presence), maps.target, np.nan), maps.placement)
+    limits = (0.0, 1.0)
+    if result.spec.kind == "regression":
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        limits = (low, max(high, low + 1e-6))
+    return HeatmapData(shown, shown_place, target, classes, limits, tiles, result.spec.kind != "regression")
+
+
+def _read_attention(result: SlideResult) -> HeatmapData | None:
+    from napari_melanoma.data.bags import ATTENTION, normalize_attention, read_attention
+    from napari_melanoma.slides.tiling import find_highest_cells
+
+    weights, place = read_attention(result), result.spec.placement
+    if weights is None:
+        return None
+    values = normalize_attention(weights)
+    tiles = tuple(_make_tile(values, place, at) for at in find_highest_cells(values, MAX_TILES))
+    return HeatmapData(values, place, ATTENTION, (ATTENTION,), (0.0, 1.0), tiles, is_probability=False)
+
+
+def _make_tile(values: NDArray[np.float32], placement: MapPlacement, cell: tuple[int, int]) -> SuspiciousTile:
+    row, column = placement.to_slide((cell[0] + 0.5, cell[1] + 0.5)).tolist()
+    return SuspiciousTile(float(values[cell]), row, column, placement.step_y, placement.step_x)
+
+
+def _downsample_map(values: NDArray[np.float32], placement: MapPlacement) -> tuple[NDArray[np.float32], MapPlacement]:
+    """Every n-th cell of a map that is finer than the window can take at once."""
+    import numpy as np
+
+    from napari_melanoma.core.placement import MapPlacement
+
+    step = -(-max(values.shape) // MAX_SIDE_PX)
+    if step == 1:
+        return values.astype(np.float32), placement
+    coarse = MapPlacement(
+        placement.top, placement.left, placement.step_y * step, placement.step_x * step, placement.pixel_size
+    )
+    return values[step // 2 :: step, step // 2 :: step].astype(np.float32), coarse
+
+
+def _store_created_at(folder: Path) -> float:
+    """When the store was made: another analysis makes another one."""
+    try:
+        return (folder / "result.zarr" / "zarr.json").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+NOTHING_TO_RESUME = "Press Analyse to start again."
+NO_SLIDE = "Open a slide first."
+NO_MODEL = "Choose a model first."
+RUNNING = "The slide is being analysed."
+FLUORESCENCE = (
+    "This slide shows fluorescence. Models of slides learnt from brightfield stains such as H&E and would answer "
+    "nonsense, so it is only looked at, channel by channel."
+)
+NO_SCALE = "The slide has no scale, and tiles have a size in micrometres: set it with the ruler beside the list."
+
+
+def find_analysis_blocker(info: SlideInfo | None, model: str, *, running: bool) -> str:
+    """Say why a slide cannot be analysed now.
+
+    Empty where it can be.
+    """
+    if info is None:
+        return NO_SLIDE
+    if info.kind != "brightfield":
+        return FLUORESCENCE
+    if info.pixel_size is None:
+        return NO_SCALE
+    if not model:
+        return NO_MODEL
+    return RUNNING if running else ""
+
+
+def find_resume_blocker(run: SlideRunStatus) -> str:
+    """Say why there is nothing to resume.
+
+    Empty where there is.
+    """
+    return "" if run.done or str(run.state) not in ("cancelled", "lost") else NOTHING_TO_RESUME
+
+
+def describe_progress(run: SlideRunStatus) -> str:
+    """Say how an analysis fares, in a line.
+
+    Such as ``1,240 / 8,112 tiles  ·  212/s  ·  32 s left``.
+    """
+    state = str(run.state)
+    if state in ("cancelled", "lost"):
+        return f"{run.message} {'Resume goes on from there.' if run.done else NOTHING_TO_RESUME}"
+    if state != "running" or not run.total:
+        return remove_option_hints(run.message)
+    parts = [f"{run.done:,} / {run.total:,} tiles"]
+    if run.tiles_per_s:
+        parts.append(f"{run.tiles_per_s:.0f}/s" if run.tiles_per_s >= 10 else f"{run.tiles_per_s:.1f}/s")
+    if run.eta_s is not None:
+        parts.append(f"{format_duration(run.eta_s)} left")
+    if run.failed:
+        parts.append(f"{run.failed:,} could not be read")
+    return "  ·  ".join(parts)
+
+
+def describe_outcome(run: SlideRunStatus, content: Mapping[str, Any]) -> str:
+    """Say in a sentence what an analysis came to.
+
+    What was done, on what, in which time.
+    """
+    if str(run.state) in ("failed", "cancelled") or not content:
+        return run.message
+    tiles, seconds = content.get("tiles_done", 0), float(content.get("seconds") or 0.0)
+    model = (content.get("model") or {}).get("name", "")
+    return f"{content.get('slide', '')}: {tiles:,} tiles in {format_duration(seconds)} by {model}."
+
+
+def describe_prediction(content: Mapping[str, Any]) -> str:
+    """Say what the slide as a whole was answered, in numbers; never as a verdict.
+
+    Empty where there is no answer.
+    """
+    target, scores = content.get("target"), content.get("scores") or {}
+    if not target or content.get("probability") is None:
+        return ""
+    if "attention" in scores:
+        return f"{target} {float(content['probability']):.2f}, attention over all tiles{_describe_prevalence(content)}"
+    method = ((content.get("options") or {}).get("score") or {}).get("method", "mean")
+    others = [
+        f"{name.replace('_', ' ')} {values[target]:.2f}"
+        for name, values in scores.items()
+        if name != method and target in values
+    ]
+    said = f"{target} {float(content['probability']):.2f}, {method.replace('_', ' ')} of all tiles"
+    return f"{said} ({', '.join(others)})" if others else said
+
+
+def _describe_prevalence(content: Mapping[str, Any]) -> str:
+    """Say to which prevalence an answer was brought, and what it was before."""
+    known = content.get("calibration") or {}
+    stated = known.get("stated_prevalence")
+    if stated is None or known.get("probability") is None:
+        return ""
+    return f", at a stated prevalence of {stated:g} ({known.get('positive')} {known['probability']:.2f} without)"

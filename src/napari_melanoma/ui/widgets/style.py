@@ -1,0 +1,298 @@
+"""Names, sections, icons, colors and labels of all docks, and connections to napari's events."""
+
+from __future__ import annotations
+
+import html
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap, QResizeEvent
+from qtpy.QtSvg import QSvgRenderer
+from qtpy.QtWidgets import QAbstractButton, QFormLayout, QFrame, QHBoxLayout, QLabel, QScrollArea, QToolButton, QWidget
+from superqt import QCollapsible
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+    from napari_melanoma.ui.widgets.settings import DockSettings
+
+AnyWidget = TypeVar("AnyWidget", bound=QWidget)
+# Blue of the theme on a section's title would say "pressed"; the primary button is the one thing that stands out.
+STYLE = """
+QPushButton#primary {{
+    background-color: {primary}; color: white; font-weight: bold; padding: 7px; border-radius: 3px; }}
+QPushButton#primary:hover {{ background-color: {hover}; }}
+QPushButton#primary:disabled {{ background-color: {disabled}; color: {faint}; }}
+QPushButton#sectionTitle, QPushButton#sectionTitle:checked, QPushButton#sectionTitle:hover {{
+    background-color: transparent; font-weight: bold; padding: 3px 0px; text-align: left; border: none; }}
+QLabel[quiet="true"] {{ color: {faint}; }}
+QLabel[fault="true"] {{ color: {fault}; }}
+QLabel[loud="true"] {{ font-weight: bold; }}
+QLabel:disabled {{ color: {faint}; }}
+QToolButton {{ background-color: {button}; border: none; border-radius: 2px; padding: 3px; }}
+QToolButton:hover {{ background-color: {highlight}; }}
+QToolButton:checked {{ background-color: {primary}; color: white; }}
+QToolButton:disabled {{ background-color: {disabled}; }}
+QToolButton::menu-indicator {{ image: none; }}
+QPlainTextEdit#depth_notes {{ background-color: {button}; border-radius: 2px; padding: 2px; }}
+QFrame#notice {{ background-color: {disabled}; border-left: 3px solid {warning}; }}
+QFrame#welcome {{ border: 2px dashed {highlight}; border-radius: 6px; }}
+QFrame#welcome[over="true"] {{ border-color: {primary}; }}
+"""
+# The same blue in both themes: napari's own is too pale for white letters in the light one.
+PRIMARY, PRIMARY_HOVER = "#2f6fb3", "#3d82cb"
+ICON_PX = 72  # shown at a quarter of it, so that it is sharp on every screen
+
+
+def named(widget: AnyWidget, name: str, accessible_name: str, tip: str = "") -> AnyWidget:
+    """Give a control the names by which tests, scripts and screen readers find it."""
+    widget.setObjectName(name)
+    widget.setAccessibleName(accessible_name)
+    widget.setToolTip(tip or accessible_name)
+    return widget
+
+
+def row(*widgets: QWidget, stretch: int = -1) -> QWidget:
+    """Put widgets side by side."""
+    holder = QWidget()
+    layout = QHBoxLayout(holder)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(4)
+    for widget in widgets:
+        layout.addWidget(widget)
+    if stretch >= 0:
+        layout.setStretch(stretch, 1)
+    else:
+        layout.addStretch(1)
+    return holder
+
+
+def quiet_label(text: str = "") -> QLabel:
+    """Make a label for what is good to know and not to be stared at."""
+    label = QLabel(text)
+    label.setProperty("quiet", True)
+    label.setWordWrap(True)
+    return label
+
+
+def form_layout(parent: QWidget) -> QFormLayout:
+    """Make a layout of labelled rows that needs little width.
+
+    Empty.
+    """
+    layout = QFormLayout(parent)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setVerticalSpacing(5)
+    layout.setLabelAlignment(Qt.AlignmentFlag.AlignLeft)
+    layout.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    return layout
+
+
+def scroll_area(page: QWidget, name: str) -> QScrollArea:
+    """Let a page of a dock scroll where it is longer than the dock.
+
+    Without a frame, never scrolling sidewards.
+    """
+    page.setObjectName(f"{name}_page")
+    scroll = QScrollArea()
+    scroll.setObjectName(name)
+    scroll.setWidgetResizable(True)
+    scroll.setFrameShape(QFrame.Shape.NoFrame)
+    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    scroll.setWidget(page)
+    return scroll
+
+
+def section(title: str, name: str, content: QWidget, settings: DockSettings, is_open: bool) -> QCollapsible:
+    """Make a section that folds and remembers it."""
+    fold = named(QCollapsible(title), name, f"{title} section", f"Show or hide: {title}")
+    fold.setDuration(120)
+    fold.layout().setContentsMargins(0, 0, 0, 0)
+    fold.layout().setSpacing(2)
+    named(fold.toggleButton(), "sectionTitle", title, f"Show or hide: {title}")
+    fold.toggleButton().setStyleSheet("")
+    fold.content().layout().setContentsMargins(4, 0, 0, 4)
+    fold.addWidget(content)
+    if settings.is_section_open(name, is_open):
+        fold.expand(animate=False)
+    fold.toggled.connect(lambda now: settings.set_section_open(name, now))
+    return fold
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of the theme for what is painted rather than styled, each as ``#rrggbb``."""
+
+    dark: bool = True
+    text: str = "#f0f1f2"
+    faint: str = "#9aa0a8"
+    background: str = "#262930"
+    raised: str = "#414851"
+    highlight: str = "#6a7380"
+    warning: str = "#e3b617"
+
+
+class ThemedIcons(QObject):
+    """Gives buttons napari's icons and a dock its colours, and changes both with the theme."""
+
+    changed = Signal()
+
+    def __init__(self, viewer: Viewer, dock: QWidget, connections: Connections) -> None:
+        super().__init__(dock)
+        self.palette = Palette()
+        self._viewer = viewer
+        self._dock = dock
+        self._buttons: list[tuple[QAbstractButton, str]] = []
+        self._sections: list[QCollapsible] = []
+        self._link_color = ""
+        self._color = ""  # until the theme was applied
+        connections.connect(viewer.events.theme, self._on_theme)
+
+    def add(self, button: QAbstractButton, icon: str) -> None:
+        """Give a button an icon."""
+        button.setIconSize(QSize(18, 18))
+        self._buttons.append((button, icon))
+        if self._color:
+            button.setIcon(theme_icon(icon, self._color))
+
+    def add_sections(self, *sections: QCollapsible) -> None:
+        """Give sections the theme's arrows."""
+        self._sections.extend(sections)
+        for fold in sections if self._color else ():
+            _set_arrows(fold, self._color)
+
+    def apply(self) -> None:
+        """Set icons and colours as the theme is now."""
+        from napari.utils.theme import get_theme
+
+        theme = get_theme(str(self._viewer.theme))
+        colour = self._color = theme.icon.as_hex()
+        self._buttons = [pair for pair in self._buttons if isalive(pair[0])]  # rows of a list come and go
+        for button, icon in self._buttons:
+            button.setIcon(theme_icon(icon, colour))
+        for fold in self._sections:
+            _set_arrows(fold, colour)
+        colours = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
+        dark = theme.type == "dark"
+        faint = "#9aa0a8" if dark else "#63666b"
+        fault = theme.warning if dark else "#7a5200"  # the theme's yellow is not readable on its light grey
+        self._link_color = "#6cb0f2" if dark else "#1f5fa8"
+        painted = {
+            name: QColor(getattr(theme, name).as_hex()).name()
+            for name in ("text", "background", "highlight", "warning")
+        }
+        self.palette = Palette(dark, faint=faint, raised=QColor(theme.foreground.as_hex()).name(), **painted)
+        told = {"faint": faint, "fault": fault, "button": theme.primary, "disabled": theme.foreground}
+        self._dock.setStyleSheet(STYLE.format(**colours, **told))
+        self.changed.emit()
+
+    def link(self, target: str, text: str) -> str:
+        """Make a link for a rich text; Qt's own colour of links is not readable on a dark theme."""
+        return f"<a href='{html.escape(target)}' style='color: {self._link_color}'>{html.escape(text)}</a>"
+
+    def _on_theme(self, event: object = None) -> None:
+        self.apply()
+
+
+def _set_arrows(section: QCollapsible, colour: str) -> None:
+    section.setExpandedIcon(theme_icon("chevron_down", colour))
+    section.setCollapsedIcon(theme_icon("right_arrow", colour))
+
+
+def theme_icon(name: str, color: str) -> QIcon:
+    """Draw one of napari's icons in a colour."""
+    from napari.resources import get_colorized_svg, get_icon_path
+
+    picture = QPixmap(ICON_PX, ICON_PX)
+    picture.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(picture)
+    QSvgRenderer(get_colorized_svg(get_icon_path(name), color).encode()).render(painter)
+    painter.end()
+    return QIcon(picture)
+
+
+def tool_button(
+    name: str, accessible_name: str, tip: str = "", text: str = "", *, checkable: bool = False
+) -> QToolButton:
+    """Make a small button."""
+    button = named(QToolButton(), name, accessible_name, tip)
+    button.setText(text)
+    button.setCheckable(checkable)
+    button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+    if text:
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+    return button
+
+
+HEIGHT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ContentsRectChange)
+
+
+class WrappedLabel(QLabel):
+    """A label that wraps its lines and claims the height that they need at its width.
+
+    Qt's own tells a layout how high it would like to be, and is squeezed nevertheless where there is little room.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.setWordWrap(True)
+
+    def setText(self, text: str) -> None:  # noqa: N802 - Qt's name
+        """Say something else."""
+        super().setText(text)
+        self._update_height()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Claim the height for another width."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self._update_height()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
+        """Claim the height for other letters."""
+        super().changeEvent(event)
+        if event.type() in HEIGHT_EVENTS:
+            self._update_height()
+
+    def _update_height(self) -> None:
+        claimed = self.minimumHeight()
+        self.setMinimumHeight(0)  # Qt counts it in
+        needed = max(0, self.heightForWidth(self.width())) if self.text() else 0
+        self.setMinimumHeight(needed)
+        if needed != claimed:
+            self.updateGeometry()
+
+
+class Connections:
+    """Remembers what was connected, to disconnect all of it at the end."""
+
+    def __init__(self) -> None:
+        self._connected: list[tuple[weakref.ref[Any], Callable[..., None]]] = []
+
+    def connect(self, emitter: Any, callback: Callable[..., None]) -> None:  # noqa: ANN401 - napari's, often proxied
+        """Connect a callback to one of napari's events."""
+        emitter = getattr(emitter, "__wrapped__", emitter)  # docks are given proxies, which nobody else holds
+        emitter.connect(callback)
+        self._connected.append((weakref.ref(emitter), callback))
+
+    def connect_first(self, emitter: Any, callback: Callable[..., None]) -> None:  # noqa: ANN401 - napari's
+        """Connect a callback that is called before napari's own, which draw; all others are called after them."""
+        from napari.utils.events import EventEmitter
+
+        emitter = getattr(emitter, "__wrapped__", emitter)
+        relay = EventEmitter(source=None, type_name="relay")  # one of napari's own may come before its callbacks
+        relay.connect(callback)
+        emitter.connect(relay, position="first")
+        self._connected.append((weakref.ref(emitter), relay))
+
+    def close(self) -> None:
+        """Disconnect everything; what is gone already is left alone."""
+        for reference, callback in self._connected:
+            emitter = reference()
+            if emitter is not None:
+                emitter.disconnect(callback)
+        self._connected.clear()
