@@ -41,7 +41,7 @@ def skin(rows: int = 300, columns: int = 500) -> Labels:
 
 
 def with_tumour(bottom: int = 160, columns: slice = slice(200, 300)) -> Labels:
-    """The same with a tumour below the epidermis, as far as a row: (bottom - 60) cells thick."""
+    """The same with a tumor below the epidermis, as far as a row: (bottom - 60) cells thick."""
     labels = skin()
     labels[80:bottom, columns] = TUMOUR
     return labels
@@ -64,7 +64,7 @@ class Phantom:
 
 @cache
 def drawn_phantom(mm: float, ulcerated: bool = False, rotation: float = 0.0, oblique: float = 0.0) -> Phantom:
-    """Section with one melanoma, on cells of 3 micrometres."""
+    """Section with one melanoma, on cells of 3 micrometers."""
     config = SlidePhantomConfig(
         seed=round(1000 * mm) + ulcerated,
         size=(256 * int(np.ceil((1.9 * mm + 2.6) * 4)),) * 2,
@@ -159,7 +159,7 @@ def test_a_map_that_lies_elsewhere_moves_the_ends_alone() -> None:
 
 def test_small_nests_below_the_body_count_and_far_ones_are_another_candidate() -> None:
     labels = with_tumour(bottom=160)
-    labels[166:172, 240:250] = TUMOUR  # 24 micrometres below the body
+    labels[166:172, 240:250] = TUMOUR  # 24 micrometers below the body
     labels[200:206, 240:250] = TUMOUR  # 112 further down
     near, far, body = (candidate.mm for candidate in breslow_candidates(maps_of(labels), place()))
     assert near == pytest.approx(112 * CELL_UM / 1000, abs=1e-3)
@@ -169,7 +169,7 @@ def test_small_nests_below_the_body_count_and_far_ones_are_another_candidate() -
 def test_specks_and_what_lies_far_away_say_nothing() -> None:
     labels = with_tumour()
     before = breslow_candidates(maps_of(labels), place())
-    labels[165:168, 245:248] = TUMOUR  # 12 x 12 micrometres
+    labels[165:168, 245:248] = TUMOUR  # 12 x 12 micrometers
     labels[265:275, 60:70] = TUMOUR
     labels[250:254, 30:90] = EPIDERMIS  # at the section's end, as a network may take it
     labels[200:204, 200:300] = EPIDERMIS
@@ -196,10 +196,10 @@ def test_where_the_epidermis_is_missing_the_ulcers_base_counts() -> None:
     assert best.ulcer_mm == pytest.approx(60 * CELL_UM / 1000, abs=0.01)
     assert breslow_candidates(maps_of(with_tumour(bottom=160)), place())[0].ulcer_share == 0
     open_end = with_tumour(bottom=160, columns=slice(400, 600))
-    open_end[60:80, 450:] = GLASS  # the epidermis ends over the tumour, and nothing tells whether it lies bare
+    open_end[60:80, 450:] = GLASS  # the epidermis ends over the tumor, and nothing tells whether it lies bare
     cut = breslow_candidates(maps_of(open_end), place())[0]
     assert (cut.ulcerated, cut.ulcer_share) == (None, None)
-    over = 100  # columns of the tumour, of which 60 lie bare
+    over = 100  # columns of the tumor, of which 60 lie bare
     assert best.ulcer_share == pytest.approx(60 / over, abs=0.04)
     assert best.to_json()["ulcer_share"] == pytest.approx(best.ulcer_share, abs=1e-4)
     labels[150:160, 200:225] = labels[150:160, 275:300] = DERMIS
@@ -226,7 +226,7 @@ def test_cells_of_a_melanoma_that_look_like_a_naevus_are_part_of_it() -> None:
 
 
 class Cut(NamedTuple):
-    """A tumour somewhere, and whether the section's end cuts it."""
+    """A tumor somewhere, and whether the section's end cuts it."""
 
     name: str
     bottom: int
@@ -246,7 +246,7 @@ CUTS = [
 def test_what_reaches_the_end_of_the_section_is_at_least_so_thick(case: Cut) -> None:
     best = breslow_candidates(maps_of(with_tumour(case.bottom, case.columns)), place())[0]
     assert best.at_least == case.cut
-    assert ("at least: the lesion reaches the end of the section, or of what was analysed" in best.notes) == case.cut
+    assert ("at least: the lesion reaches the end of the section, or of what was analyzed" in best.notes) == case.cut
     assert best.mm == pytest.approx((case.bottom - 60) * CELL_UM / 1000, abs=2e-3)
 
 
@@ -254,7 +254,7 @@ def test_each_section_is_measured_by_itself_and_the_thickest_comes_first() -> No
     labels = np.concatenate([with_tumour(bottom=130), with_tumour(bottom=180), skin()])
     found = measure_depth(maps_of(labels), place())
     assert [(one.section, round(one.mm, 2)) for one in found.candidates] == [(1, 0.48), (0, 0.28)]
-    assert found.notes == ("no invasive tumour was found in section 3",)
+    assert found.notes == ("no invasive tumor was found in section 3",)
 
 
 def ring() -> Labels:
@@ -280,7 +280,7 @@ def buried() -> Labels:
 
 REFUSED = [
     (np.zeros((200, 300), np.uint8), "no tissue was found"),
-    (skin(), "no invasive tumour was found in section 1"),
+    (skin(), "no invasive tumor was found in section 1"),
     (without_epidermis(), "no epidermis was found in section 1"),
     (ring(), "no surface was found in section 1"),
     (buried(), "no surface was found in section 1"),

@@ -19,7 +19,7 @@ from napari_melanoma.depth.readings import (
     values_for_line,
 )
 
-SIZE = PixelSize(0.5, 0.25)  # micrometres along rows and columns
+SIZE = PixelSize(0.5, 0.25)  # micrometers along rows and columns
 LINE = ((100.0, 200.0), (1700.0, 2600.0))  # 800 µm down and 600 µm along: 1 mm
 FOUND = SlideDepthProposals(
     proposals=(

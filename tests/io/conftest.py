@@ -1,4 +1,4 @@
-"""A small photograph with known colours, and profiles made by hand, for the tests of reading and writing."""
+"""A small photograph with known colors, and profiles made by hand, for the tests of reading and writing."""
 
 import struct
 
@@ -21,7 +21,7 @@ def matrix_profile():
 
 @pytest.fixture
 def old_grey_profile() -> bytes:
-    """ICC version 2 profile of grey with a gamma of 1.8, as old Macintoshes had it."""
+    """ICC version 2 profile of gray with a gamma of 1.8, as old Macintoshes had it."""
     curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(1.8 * 256))
     return _profile(b"mntr", b"GRAY", b"XYZ ", {b"wtpt": _xyz(0.9642, 1.0, 0.8249), b"kTRC": curve})
 
@@ -37,7 +37,7 @@ def _matrix_profile(primaries, gamma: float) -> bytes:
 
 @pytest.fixture
 def key_only_profile() -> bytes:
-    """ICC profile of a press whose coloured inks are invisible: lightness is what black leaves."""
+    """ICC profile of a press whose colored inks are invisible: lightness is what black leaves."""
     ramp = bytes(range(256))
     corners = b"".join(bytes([0 if corner & 1 else 255, 128, 128]) for corner in range(16))  # black varies fastest
     identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)

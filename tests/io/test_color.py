@@ -81,7 +81,7 @@ def test_upright_undoes_what_the_camera_did(orientation, height, width, seed) ->
 
 
 def in_srgb(colours: np.ndarray, primaries, gamma: float) -> np.ndarray:
-    """Convert display colours to sRGB by the defining equations."""
+    """Convert display colors to sRGB by the defining equations."""
     to_xyz, from_xyz = np.array(primaries).T, np.linalg.inv(np.array(SRGB).T)
     linear = np.clip((colours / 255.0) ** gamma @ to_xyz.T @ from_xyz.T, 0, 1)
     return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
@@ -128,7 +128,7 @@ def test_cmyk_without_profile_is_converted_by_formula() -> None:
 
 
 def test_a_profile_that_does_not_fit_is_passed_over(scene, key_only_profile, caplog) -> None:
-    for fault, profile in {"damaged": b"no profile", "of other colours": key_only_profile}.items():
+    for fault, profile in {"damaged": b"no profile", "of other colors": key_only_profile}.items():
         with caplog.at_level(logging.INFO):
             np.testing.assert_array_equal(to_srgb8(Image.fromarray(scene), profile), scene, err_msg=fault)
     assert [record.message.startswith("An ICC profile is passed over") for record in caplog.records] == [True, True]

@@ -80,7 +80,7 @@ def test_an_empty_folder_names_the_suffixes(tmp_path) -> None:
 
 @pytest.fixture
 def unprivileged():
-    """Give up the rights of root, who may read every folder."""
+    """Return up the rights of root, who may read every folder."""
     if not hasattr(os, "geteuid"):
         pytest.skip("this system has no user ids")
     own = os.geteuid()

@@ -96,7 +96,7 @@ UNDERSTOOD = [
     ("a bare geometry", POLYGON, Annotation((Polygon(SQUARE),))),
     ("a feature", {"type": "Feature", "geometry": POLYGON, "properties": None}, Annotation((Polygon(SQUARE),))),
     (
-        "QuPath 0.2: a list, packed colour, measurements as a list",
+        "QuPath 0.2: a list, packed color, measurements as a list",
         [
             {
                 "type": "Feature",

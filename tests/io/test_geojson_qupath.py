@@ -35,12 +35,12 @@ def polygon(*rings: Any, **beside: Any) -> dict[str, Any]:
 
 
 QUPATH = {
-    "a tumour with a hole": an_object(
+    "a tumor with a hole": an_object(
         1,
         polygon(BOX, HOLE),
         {"objectType": "annotation", "name": "A", "classification": {"name": "Tumor", "color": [200, 0, 0]}},
     ),
-    "two parts, locked, another colour": an_object(
+    "two parts, locked, another color": an_object(
         2,
         {"type": "MultiPolygon", "coordinates": [[BOX, HOLE], [FAR]]},
         {"objectType": "annotation", "color": [10, 20, 30], "isLocked": True},

@@ -1,4 +1,4 @@
-"""What napari gets: layers in micrometres where the scale is known, other readers' files left alone, masks written."""
+"""What napari gets: layers in micrometers where the scale is known, other readers' files left alone, masks written."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ from napari_melanoma.ui.contributions import get_reader, read_layers, write_mask
 
 @pytest.fixture
 def scaled(monkeypatch, scene):
-    """Let every file hold the scene, with a pixel of 20 x 10 micrometres."""
+    """Let every file hold the scene, with a pixel of 20 x 10 micrometers."""
     photograph = Photograph(scene, "scaled", PixelSize(20.0, 10.0, "dicom"), "dermoscopic")
     monkeypatch.setattr("napari_melanoma.io.photographs.read_photograph", lambda path, **options: photograph)
     return photograph

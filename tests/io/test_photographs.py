@@ -21,7 +21,7 @@ from napari_melanoma.io.photographs import Photograph, read_image_size, read_pho
 
 @dataclass(frozen=True)
 class Case:
-    """A way to store the scene, and how far (in levels) the colours may be off: ``grey`` compares with its luma."""
+    """A way to store the scene, and how far (in levels) the colors may be off: ``grey`` compares with its luma."""
 
     name: str
     suffix: str
@@ -59,19 +59,19 @@ def animation(path: Path, image: Image.Image) -> None:
 CASES = [
     Case("JPEG", ".jpg", saved(quality=95, subsampling=0), tolerance=6),
     Case("progressive JPEG", ".jpeg", saved(quality=95, subsampling=0, progressive=True), tolerance=6),
-    Case("grey JPEG", ".JPG", saved("L", quality=95), tolerance=3, grey=True),
+    Case("gray JPEG", ".JPG", saved("L", quality=95), tolerance=3, grey=True),
     Case("CMYK JPEG, inverted as Adobe does", ".jpg", saved("CMYK", quality=100, subsampling=0), tolerance=6),
     Case("two pictures of a phone", ".mpo", mpo, tolerance=6),
     Case("PNG", ".png", saved()),
     Case("PNG under the name of another format", ".jpg", saved(format="PNG")),
     Case("opaque RGBA", ".png", saved("RGBA")),
-    Case("grey PNG", ".png", saved("L"), grey=True),
-    Case("grey PNG with alpha", ".png", saved("LA"), grey=True),
+    Case("gray PNG", ".png", saved("L"), grey=True),
+    Case("gray PNG with alpha", ".png", saved("LA"), grey=True),
     Case("palette PNG", ".png", lambda path, image: image.quantize(256).save(path), tolerance=25),
     Case("16-bit RGB PNG", ".png", deep_png(0, 1, 2)),
     Case("16-bit RGBA PNG", ".png", deep_png(0, 1, 2, 3)),
     Case("BMP", ".bmp", saved()),
-    Case("grey BMP", ".BMP", saved("L"), grey=True),
+    Case("gray BMP", ".BMP", saved("L"), grey=True),
     Case("WebP", ".webp", saved(lossless=True)),
     Case("WebP with alpha", ".webp", saved("RGBA", lossless=True)),
     Case("animated WebP", ".webp", animation),
@@ -277,7 +277,7 @@ def test_a_cut_png_is_damaged_also_where_its_exif_is_malformed(scene, tmp_path) 
 
 
 def test_a_huge_image_is_refused_before_it_is_decoded(tmp_path) -> None:
-    """A real one: 400 million black pixels of one bit are 50 kB of PNG, and 1.2 GB as colours."""
+    """A real one: 400 million black pixels of one bit are 50 kB of PNG, and 1.2 GB as colors."""
     rows = zlib.compressobj(9)
     row = bytes(1 + 20_000 // 8)
     data = b"".join(rows.compress(row * 100) for _ in range(200)) + rows.flush()

@@ -75,7 +75,7 @@ def test_labels(tmp_path) -> None:
 
 
 def test_labels_of_others(tmp_path) -> None:
-    """Of a palette the indices count, of grey in three channels the grey; one bit is two classes."""
+    """Of a palette the indices count, of gray in three channels the gray; one bit is two classes."""
     with_palette = Image.fromarray(LABELS).convert("P")
     with_palette.putpalette([200, 10, 10, 10, 200, 10, 10, 10, 200, 90, 90, 0, 0, 90, 90])
     with_palette.save(tmp_path / "palette.png")
@@ -88,7 +88,7 @@ def test_labels_of_others(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("name", "values", "found"),
     [
-        ("colours.png", np.stack([LABELS, LABELS, LABELS + 1], axis=-1), "found colours"),
+        ("colours.png", np.stack([LABELS, LABELS, LABELS + 1], axis=-1), "found colors"),
         ("deep.png", LABELS.astype(np.uint16) * 1000, "more than 8 bits"),
         ("lossy.jpg", LABELS, "found JPEG"),
     ],

@@ -1,4 +1,4 @@
-"""Small pictures: upright, small enough, and the same colours for every format."""
+"""Small pictures: upright, small enough, and the same colors for every format."""
 
 from __future__ import annotations
 

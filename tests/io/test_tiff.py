@@ -1,4 +1,4 @@
-"""TIFF of every depth and layout arrives as the same colours; stacks and slides are left to other readers."""
+"""TIFF of every depth and layout arrives as the same colors; stacks and slides are left to other readers."""
 
 import tracemalloc
 from collections.abc import Callable
@@ -61,11 +61,11 @@ CASES = [
     Case("alpha, premultiplied", premultiplied, RGB | {"extrasamples": ["assocalpha"]}, over_white, 3),
     Case("a fourth channel of no meaning", with_alpha, RGB | {"extrasamples": ["unspecified"]}),
     Case("grey", grey, GREY, in_grey),
-    Case("16-bit grey", lambda scene: grey(scene).astype(np.uint16) * 257, GREY, in_grey),
+    Case("16-bit gray", lambda scene: grey(scene).astype(np.uint16) * 257, GREY, in_grey),
     Case("white is zero", lambda scene: 255 - grey(scene), {"photometric": "miniswhite"}, in_grey),
     Case("truth values", lambda scene: grey(scene) > 99, GREY, lambda scene: np.where(in_grey(scene) > 99, 255, 0)),
     Case(
-        "grey with alpha",
+        "gray with alpha",
         lambda scene: with_alpha(scene)[..., [0, 3]],
         GREY | {"extrasamples": ["unassalpha"], "planarconfig": "contig"},
         lambda scene: over_white(in_grey(scene)),
@@ -176,8 +176,8 @@ def test_stacks_and_slides_are_for_others(write, message, tmp_path) -> None:
 UNSUITABLE = [
     (np.full((20, 20), np.nan, np.float32), GREY, "400 values that are no number"),
     (np.zeros((20, 20), np.int32), GREY, "32-bit signed integer samples"),
-    (np.zeros((20, 20, 3), np.uint8), GREY | {"planarconfig": "contig"}, "3 channels of colour space MINISBLACK"),
-    (np.zeros((20, 20, 3), np.uint8), {"photometric": "cielab"}, "3 channels of colour space CIELAB"),
+    (np.zeros((20, 20, 3), np.uint8), GREY | {"planarconfig": "contig"}, "3 channels of color space MINISBLACK"),
+    (np.zeros((20, 20, 3), np.uint8), {"photometric": "cielab"}, "3 channels of color space CIELAB"),
     (np.zeros((8, 20), np.uint8), GREY, "is 20 x 8 pixels"),
 ]
 
@@ -195,7 +195,7 @@ def test_a_colour_space_without_a_name(tmp_path) -> None:
     tifffile.imwrite(path, PIXELS[..., 0], metadata=None)
     with tifffile.TiffFile(path, mode="r+") as tiff:
         tiff.pages[0].tags["PhotometricInterpretation"].overwrite(60_000)
-    with pytest.raises(UnreadableImage, match="1 channels of colour space 60000, but grey, RGB"):
+    with pytest.raises(UnreadableImage, match="1 channels of color space 60000, but gray, RGB"):
         read_photograph(path)
 
 

@@ -121,7 +121,7 @@ def info(model: Path) -> BundleInfo:
 
 @pytest.fixture(scope="session")
 def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three patches of coloured noise, p0.png to p2.png."""
+    """Three patches of colored noise, p0.png to p2.png."""
     folder, draw = tmp_path_factory.mktemp("patches"), np.random.default_rng(2)
     for number in range(3):
         coarse = np.kron(draw.uniform(60, 255, (8, 8, 3)), np.ones((12, 12, 1)))
@@ -131,7 +131,7 @@ def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pyramid of noise, 1200 x 1500 pixels of 5 micrometres."""
+    """A pyramid of noise, 1200 x 1500 pixels of 5 micrometers."""
     import tifffile
 
     path = tmp_path_factory.mktemp("slides") / "section.tif"

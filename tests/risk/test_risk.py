@@ -201,7 +201,7 @@ def test_a_readers_depth_counts_before_the_analysis_and_that_before_the_table(tm
 def test_beside_a_reading_nothing_counts_of_an_analysis_that_is_not_valid(tmp_path: Path) -> None:
     found = {
         "candidates": [],
-        "notes": ["no invasive tumour was found in section 1"],
+        "notes": ["no invasive tumor was found in section 1"],
         "ulceration": True,
         "clark_estimate": 3,
     }
@@ -220,7 +220,7 @@ def test_patches_of_a_slide_are_cut_where_it_is_deep(slide: Path, tmp_path: Path
     assert (patch.box.top, patch.box.left) == (200 - 40, 700 - 300)  # 0.2 mm above the surface, 3 mm wide
     assert (patch.box.height, patch.box.width, patch.rgb.shape) == (600, 600, (600, 600, 3))
     content = {"lesions": [{"label": "benign", "seed_row_px": 900, "seed_column_px": 300}]}
-    with pytest.raises(InputError, match="there is no tumour to look at"):
+    with pytest.raises(InputError, match="there is no tumor to look at"):
         cut_slide_patches(slide, (), content, options(model))
     content["lesions"][0]["label"] = "melanoma"
     assert [one.description for one in cut_slide_patches(slide, (), content, options(model))] == ["lesion"]

@@ -151,7 +151,7 @@ def test_the_page_and_the_risk_go_out_with_the_results(told: Path, tmp_path: Pat
 
 @pytest.fixture
 def analysed(slide: Path, tmp_path: Path) -> Path:
-    """The folder of a slide that was analysed, and whose risk nobody has asked for."""
+    """The folder of a slide that was analyzed, and whose risk nobody has asked for."""
     folder = tmp_path / "out" / "section"
     notes = ["the slide is unlike those that the model learnt from"]
     write_json(folder / "result.json", {"breslow_mm": 1.4, "depth": {"candidates": [LINE], "notes": notes}})

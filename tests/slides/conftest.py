@@ -49,7 +49,7 @@ def slide_path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def drawn_slide() -> Callable[..., Path]:
-    """Draw another slide of this kind: path, side, seed, micrometres per pixel."""
+    """Draw another slide of this kind: path, side, seed, micrometers per pixel."""
     return draw_slide
 
 
@@ -74,7 +74,7 @@ def darkness(dense: bool = False, classes: int = 2) -> nn.Module:
     from torch import nn
 
     class Darkness(nn.Module):
-        """Steep sigmoid of the green channel, through a convolution and a normalisation that can be folded."""
+        """Steep sigmoid of the green channel, through a convolution and a normalization that can be folded."""
 
         def __init__(self) -> None:
             super().__init__()

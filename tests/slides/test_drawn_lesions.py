@@ -14,7 +14,7 @@ from napari_melanoma.core.polygons import Polygon
 from napari_melanoma.slides.lesion_edits import measure_drawn_lesion
 from napari_melanoma.slides.lesions import LesionConfig, LesionMaps
 
-# Cells of 100 x 100 pixels; a pixel is 2 micrometres high and 1 wide.
+# Cells of 100 x 100 pixels; a pixel is 2 micrometers high and 1 wide.
 PLACE = MapPlacement(0.0, 0.0, 100.0, 100.0, PixelSize(2.0, 1.0))
 CONFIG = LesionConfig()
 

@@ -1,4 +1,4 @@
-"""Memory that runs out while a slide is analysed: smaller passes from then on, the same result, a clear end."""
+"""Memory that runs out while a slide is analyzed: smaller passes from then on, the same result, a clear end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Analysing again: what is done is left alone, and nothing that a person saved is lost, whatever comes over it."""
+"""Analyzing again: what is done is left alone, and nothing that a person saved is lost, whatever comes over it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Again = Callable[..., SlideOutcome]
 
 @pytest.fixture
 def again(slide_path: Path, options: SlideOptions, tile_model: LoadModel, tmp_path: Path) -> Again:
-    """Analyse the slide into ``out``, with options changed; tiles may be asked for or not."""
+    """Analyze the slide into ``out``, with options changed; tiles may be asked for or not."""
 
     def analysed(run: RunContext | None = None, *, asked: bool = True, **changes: Any) -> SlideOutcome:
         model, force = tile_model(), changes.pop("force", False)

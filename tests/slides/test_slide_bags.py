@@ -36,7 +36,7 @@ LESION = (slice(4, 8), slice(6, 10))  # in tiles
 
 
 def colours() -> nn.Module:
-    """An encoder whose embedding is the mean colour of a tile."""
+    """An encoder whose embedding is the mean color of a tile."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
 
 
@@ -179,9 +179,9 @@ def test_other_classes_keep_their_shares_under_a_stated_prevalence() -> None:
 @pytest.mark.parametrize(
     ("change", "bundle", "error", "message"),
     [
-        ({"tile_mpp": 1.0}, {}, InputError, "learnt from tiles at 0.5 micrometres per pixel, these would be at 1"),
+        ({"tile_mpp": 1.0}, {}, InputError, "learnt from tiles at 0.5 micrometers per pixel, these would be at 1"),
         ({}, {"tile": TileConfig(mpp=0.25, side_px=32)}, InputError, "learnt from tiles at 0.25"),
-        ({"stain": {"method": "macenko"}}, {}, ConfigError, "stain normalisation 'none', asked for is 'macenko'"),
+        ({"stain": {"method": "macenko"}}, {}, ConfigError, "stain normalization 'none', asked for is 'macenko'"),
         ({"target": "keratosis"}, {}, ConfigError, "tells naevus, melanoma"),
         ({"prevalence": 0.1}, {"classifier": ClassifierConfig()}, ConfigError, "does not know how frequent"),
     ],

@@ -1,4 +1,4 @@
-"""Thickness of an analysed slide: section by section from parts of its map, and what files and people are told."""
+"""Thickness of an analyzed slide: section by section from parts of its map, and what files and people are told."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from napari_melanoma.slides.table import COLUMNS, SlideStatus, status_to_row
 
 CLASSES = ("background", "dermis", "epidermis", "tumour")
 PIXEL = PixelSize(0.5, 0.5)
-STEP = 8.0  # pixels of the slide in a cell: 4 micrometres
+STEP = 8.0  # pixels of the slide in a cell: 4 micrometers
 
 
 class Recorded:
@@ -41,7 +41,7 @@ class Recorded:
 
 
 def section(rows: int, columns: int, mm: float | None) -> NDArray[np.uint8]:
-    """Labels of a flat section with a margin of glass, a tumour of this thickness in its middle."""
+    """Labels of a flat section with a margin of glass, a tumor of this thickness in its middle."""
     labels = np.zeros((rows, columns), np.uint8)
     labels[40:-15, 15:-15] = 1
     labels[40:60, 15:-15] = 2
@@ -80,7 +80,7 @@ def test_the_slide_is_as_thick_as_its_thickest_section(step: int) -> None:
     assert found["candidates"][0]["surface"][0] == pytest.approx(100 + STEP * (250 + 40), abs=1)
     assert (found["ulceration"], found["at_least"], found["clark_estimate"]) == (False, False, 4)
     assert found["notes"][0] == "the thickest section counts: 0.30 mm in section 1, 0.50 mm in section 2"
-    assert found["notes"][1] == "no invasive tumour was found in section 3"
+    assert found["notes"][1] == "no invasive tumor was found in section 3"
     assert found["notes"][2].startswith("no interval")
 
 
@@ -96,7 +96,7 @@ def test_a_large_section_is_measured_on_coarser_cells_and_says_so(monkeypatch: p
     monkeypatch.setattr(parts, "MAX_CELLS", 30_000)
     told = measured(depth_map(section(250, 400, 0.5)))
     assert told["breslow_mm"] == pytest.approx(0.5, abs=0.01)
-    assert "section 1 is large: measured on cells of 8.0 micrometres" in told["depth"]["notes"]
+    assert "section 1 is large: measured on cells of 8.0 micrometers" in told["depth"]["notes"]
 
 
 def test_a_section_beside_says_nothing_of_another() -> None:

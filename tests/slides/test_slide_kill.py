@@ -65,7 +65,7 @@ def context() -> Any:
 
 
 def started(context: Any, words: list[str], out: Path, pause: float) -> Any:
-    """Give an analysis another life."""
+    """Return an analysis another life."""
     said = str(out.with_suffix(".txt"))
     process = context.Process(target=exec, args=(LIFE.format(words=words, output=said, pause=pause), {}))
     process.start()

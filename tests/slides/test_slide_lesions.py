@@ -31,7 +31,7 @@ CONFIG = LesionConfig()
 
 
 def maps(shape: tuple[int, int] = (20, 30), **parts: float) -> LesionMaps:
-    """Give an empty slide on which ``r2_5_c3_9=0.8`` are rows 2 to 4, columns 3 to 8."""
+    """Return an empty slide on which ``r2_5_c3_9=0.8`` are rows 2 to 4, columns 3 to 8."""
     presence = np.full(shape, 0.05, np.float32)
     for name, value in parts.items():
         top, bottom, left, right = (int(part) for part in name.replace("r", "").replace("c", "").split("_"))
@@ -97,7 +97,7 @@ def test_a_map_of_malignancy_says_the_class_and_where_to_look() -> None:
 
 
 def test_no_lesion_is_more_probable_than_the_slide_at_its_most() -> None:
-    """Of 0.6 for melanoma and 0.04 for naevus 94 % is melanoma: the heatmap says 0.6, and so does the lesion."""
+    """Of 0.6 for melanoma and 0.04 for nevus 94 % is melanoma: the heatmap says 0.6, and so does the lesion."""
     given_maps = replace(maps(r2_6_c2_6=0.64), malignancy=np.full((20, 30), 0.6 / 0.64, np.float32))
     (lesion,) = find_lesions(given_maps, CONFIG)
     assert lesion.label == "malignant"

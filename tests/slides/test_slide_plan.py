@@ -61,7 +61,7 @@ def test_dim_glass_becomes_that_of_the_reference(tmp_path: Path) -> None:
 
 
 def test_stain_is_fitted_to_pixels_as_the_network_sees_them() -> None:
-    """A profile that makes all darker, glass too, which tiles go through before they are normalised."""
+    """A profile that makes all darker, glass too, which tiles go through before they are normalized."""
     rgb = drawn((226, 220, 232))
 
     def darker(pixels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A finished result is replaced by a finished one, or it stays: cancelled at any tile, killed, failed, moved."""
+"""A finished result is replaced by a finished one, or it stays: canceled at any tile, killed, failed, moved."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ try:
         folder.tell("progress", message="section: 10 tiles/s", done=done, total=1000, failed=2, **pace)
         time.sleep(0.02)
 except Cancelled:
-    folder.tell_last("cancelled")
+    folder.tell_last("canceled")
 else:
     folder.tell_last("finished")
 """
@@ -98,7 +98,7 @@ def test_an_analysis_is_followed_paused_and_cancelled(
     pretend(CHILD)
     folder = launch_slide(slide_path, tmp_path / "out", SlideOptions(mpp=0.5))
     assert folder == tmp_path / "out" / "section"
-    with pytest.raises(RunError, match="is being analysed already"):
+    with pytest.raises(RunError, match="is being analyzed already"):
         launch_slide(slide_path, tmp_path / "out", SlideOptions())
     until(lambda: read_slide_run_status(folder).done > 0)
     found = read_slide_run_status(folder)
@@ -140,7 +140,7 @@ def test_what_is_no_run_is_lost(tmp_path: Path) -> None:
     assert (found.state, found.done, found.total, found.fraction) == (RunState.lost, 0, 0, None)
     assert found.message == "It ended without a word: no tile was done."
     (tmp_path / "result.json").write_text("{}")
-    assert read_slide_run_status(tmp_path).message == "Analysed before."
+    assert read_slide_run_status(tmp_path).message == "Analyzed before."
 
 
 def test_a_finished_run_and_its_notices(tmp_path: Path) -> None:

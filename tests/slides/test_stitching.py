@@ -36,7 +36,7 @@ KINDS = st.sampled_from(["cosine", "linear", "flat"])
 
 
 def cut(image: np.ndarray, grid: TileGrid, row: int, column: int) -> np.ndarray:
-    """Give a tile of a map (channel, row, column), zero outside."""
+    """Return a tile of a map (channel, row, column), zero outside."""
     padded = np.pad(image, ((0, 0), (0, SIDE), (0, SIDE)))
     top, left = tile_origin(grid, row, column)
     return padded[:, top : top + SIDE, left : left + SIDE]

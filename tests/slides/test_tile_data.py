@@ -144,7 +144,7 @@ def test_classes_are_renamed_chosen_and_asked_for_in_vain(slide_path, tmp_path):
     report = made([slide_path], tmp_path / "tiles", options)
     assert report.classes == {"Background": 179, "melanoma": 16}
     assert read_tile_set(tmp_path / "tiles").labels == ("Background", "melanoma")
-    with pytest.raises(DataSetError, match=r"no region is of the class Naevus \(there are: .*Skin \(1\)"):
+    with pytest.raises(DataSetError, match=r"no region is of the class Nevus \(there are: .*Skin \(1\)"):
         made([slide_path], tmp_path / "none", OPTIONS.model_copy(update={"classes": ("Naevus",)}))
     assert not (tmp_path / "none").exists()
 

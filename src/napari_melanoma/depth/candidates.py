@@ -41,15 +41,25 @@ if TYPE_CHECKING:
     from napari_melanoma.core.placement import MapPlacement
 
 NO_TISSUE = "no tissue was found"
-NO_TUMOR = "no invasive tumour was found in section {}"
-IN_SITU = "section {} has nests within the epidermis alone: a melanoma in situ has no thickness"
-ULCERATED = "ulcerated: measured from the ulcer's base where the deepest cells lie below it"
-CUT_OFF = "at least: the lesion reaches the end of the section, or of what was analysed"
-WITHOUT_NESTS = "without the nests beside its body"
-FAR_NESTS = "with nests further off"
-DETACHED = "lies apart from the surface: perhaps no primary melanoma"
-THICK_EPIDERMIS = "the epidermis is {:.2f} mm thick on average: where the cut is oblique, the thickness is too great"
+NO_TUMOR = "no invasive tumor was found in section {}"
+IN_SITU = "section {} has nests within the epidermis only: a melanoma in situ has no thickness"
+ULCERATED = "ulcerated: measured from the base of the ulcer where the deepest cells lie below it"
+CUT_OFF = "lower bound: the lesion reaches the end of the section or of the analyzed region"
+WITHOUT_NESTS = "without the nests around its main part"
+FAR_NESTS = "including more distant nests"
+DETACHED = "not connected to the surface: possibly not a primary melanoma"
+THICK_EPIDERMIS = "mean epidermal thickness is {:.2f} mm: an oblique section overestimates the thickness"
 THICK_MM = 0.25
+
+# Depths below the epidermis that approximate layers: maps do not show the border of papillary and reticular dermis.
+PAPILLARY_UM, RETICULAR_UM = 170.0, 250.0
+FAT_UM = 1300.0  # from here on the deepest cells may lie in the fat, which the map does not separate from the dermis
+
+MIN_CASES = 40  # slides of known thickness that an interval model needs
+INTERVALS_FILE = "intervals.json"
+MIN_SCALE_MM = 0.005
+DETACHED_OFFSET = 3
+SMALL_SHARE = 0.1  # of the area of the largest lesion: smaller lesions are ranked after the others
 
 
 def breslow_candidates(
@@ -58,10 +68,10 @@ def breslow_candidates(
     config: DepthMeasurementConfig | None = None,
     interval_model: DepthIntervalModel | None = None,
 ) -> tuple[DepthCandidate, ...]:
-    """Measure the Breslow thickness on a map of a slide; ``measure_depth`` also says what could not be measured.
+    """Measure the Breslow thickness on the map of a slide; ``measure_depth`` also reports what was not measured.
 
-    ``place``: where the cells lie; with its pixel size. Returns the likeliest first; empty where nothing can be
-    measured.
+    ``place``: position of the map on the slide, with the pixel size. Returns the most likely candidate first; empty
+    where nothing can be measured.
     """
     return measure_depth(maps, place, config, interval_model).candidates
 
@@ -75,10 +85,10 @@ def measure_depth(
 ) -> DepthFindings:
     """Measure from the top of the granular layer, or an ulcer's base, to the deepest invasive cells, straight down.
 
-    Down is at a right angle to the skin beside the lesion (Gershenwald et al. 2017, doi:10.3322/caac.21409). Each
-    section is measured by itself. An oblique cut makes all layers thicker; nothing here corrects for that.
+    Down is perpendicular to the skin beside the lesion (Gershenwald et al. 2017, doi:10.3322/caac.21409). Each section
+    is measured separately. An oblique section makes all layers thicker; this is not corrected.
 
-    ``place``: where the cells lie; with its pixel size. In the order of ``ranked``.
+    ``place``: position of the map on the slide, with the pixel size. Candidates are sorted as by ``rank_candidates``.
     """
     config = config or DepthMeasurementConfig()
     check_cell_um(place, maps.probability.shape[1:])
@@ -89,18 +99,18 @@ def measure_depth(
         return DepthFindings((), (NO_TISSUE,))
     found: list[DepthCandidate] = []
     notes: list[str] = []
-    for one in sections:
-        numbered = one if section is None else replace(one, index=section)
-        measured, why = _measure_section(numbered, config)
+    for part in sections:
+        numbered = part if section is None else replace(part, index=section)
+        measured, reasons = _measure_section(numbered, config)
         found += measured
-        notes += why
+        notes += reasons
     return DepthFindings(
         rank_candidates(_to_slide_pixels(one, place, interval_model) for one in found), tuple(dict.fromkeys(notes))
     )
 
 
 def _measure_section(section: SkinSection, config: DepthMeasurementConfig) -> tuple[list[DepthCandidate], list[str]]:
-    """Measure the lesions of a section, or say why not."""
+    """Measure the lesions of a section, or return the reasons why this is not possible."""
     parts, in_situ = label_invasive_parts(section, config)
     lesions = group_lesions(section, parts, config)
     if not lesions:
@@ -116,7 +126,7 @@ def _measure_section(section: SkinSection, config: DepthMeasurementConfig) -> tu
 def _measure_lesion(
     section: SkinSection, surface: SectionSurface, growth: LesionExtent, config: DepthMeasurementConfig
 ) -> list[DepthCandidate]:
-    """Measure a lesion: as it is, then without the nests around it and with those further off, where that differs."""
+    """Measure a lesion as it is; also without nearby nests and with distant nests where the result differs."""
     ulcer = find_ulceration(section, surface, growth.near, config)
     at_least = is_cut_off_by_section(section, surface, growth.near, config)
     low, high = thickness_bounds(section, surface, growth)
@@ -131,7 +141,7 @@ def _measure_lesion(
         if measure_thickest(section, surface, growth.near).um < 1000 * config.faint_from_mm
         else growth.possible
     )
-    for way, (cells, said) in enumerate(((whole, ""), (growth.body, WITHOUT_NESTS), (growth.far, FAR_NESTS))):
+    for way, (cells, note) in enumerate(((whole, ""), (growth.body, WITHOUT_NESTS), (growth.far, FAR_NESTS))):
         line = measure_thickest(section, surface, cells)
         if any(abs(line.um / 1000 - other.mm) < config.different_mm for other in found):
             continue
@@ -148,57 +158,47 @@ def _measure_lesion(
             below_epidermis_mm=max(line.um - skin_um, 0.0) / 1000,
             lesion_mm2=area_mm2,
             way=way + DETACHED_OFFSET * detached,
-            notes=(*notes, said) if said else tuple(notes),
+            notes=(*notes, note) if note else tuple(notes),
         )
         found.append(candidate)
     return found
 
 
-def _to_slide_pixels(one: DepthCandidate, place: MapPlacement, law: DepthIntervalModel | None) -> DepthCandidate:
-    """Turn the ends from micrometres on the map into pixels of the slide, and give the interval."""
+def _to_slide_pixels(one: DepthCandidate, place: MapPlacement, model: DepthIntervalModel | None) -> DepthCandidate:
+    """Convert the ends from micrometers on the map to pixels of the slide, and add the prediction interval."""
     cell = place.cell_um
     assert cell is not None
     surface, deepest = place.to_slide(np.array([one.surface, one.deepest]) / cell).tolist()
-    interval = None if law is None else law.interval(one.features)
+    interval = None if model is None else model.interval(one.features)
     return replace(one, surface=tuple(surface), deepest=tuple(deepest), interval_mm=interval)
-
-
-# Depths below the epidermis that stand for layers: nobody draws the border of papillary and reticular dermis on a map.
-PAPILLARY_UM, RETICULAR_UM = 170.0, 250.0
-FAT_UM = 1300.0  # from here on the deepest cells may lie in the fat, which is not told from the dermis
 
 
 @dataclass(frozen=True)
 class ClarkEstimate:
-    """Level 2 to 4, or None; ``reason`` says how it was told, or why it was not."""
+    """Clark level 2 to 4, or None; ``reason`` is the basis of the estimate, or why there is none."""
 
     level: int | None
     reason: str
 
 
 def estimate_clark_level(below_um: float, at_least: bool) -> ClarkEstimate:
-    """Estimate a level by how far the deepest cells lie below the epidermis.
+    """Estimate the Clark level from the distance of the deepest cells to the epidermis.
 
-    ``below_um``: from the lower border of the epidermis, in micrometres. None of 1, which is a melanoma in situ, or of
-    5, which cannot be told without the fat.
+    ``below_um``: from the lower border of the epidermis, in micrometers. Level 1 is a melanoma in situ, and level 5
+    needs the border of the fat; neither is estimated.
     """
-    told = f"{below_um / 1000:.2f} mm below the epidermis"
+    distance = f"{below_um / 1000:.2f} mm below the epidermis"
     if at_least:
-        return ClarkEstimate(None, f"{told} or more: the lesion is cut off")
+        return ClarkEstimate(None, f"{distance} or more: the lesion is incomplete")
     if below_um > FAT_UM:
-        return ClarkEstimate(None, f"{told}: may be in the fat, which the map does not tell from the dermis")
+        return ClarkEstimate(None, f"{distance}: possibly in the fat, which the map does not separate from the dermis")
     level = 4 if below_um > RETICULAR_UM else 3 if below_um > PAPILLARY_UM else 2
-    return ClarkEstimate(level, f"{told}; layers are told by this distance alone")
-
-
-MIN_CASES = 40  # slides of known truth that a law may rest on
-INTERVALS_FILE = "intervals.json"
-MIN_SCALE_MM = 0.005
+    return ClarkEstimate(level, f"{distance}; estimated from this distance only")
 
 
 @dataclass(frozen=True)
 class DepthFeatures:
-    """What says how hard a measurement was: thickness, and that of the nearly certain and of all possible tumour."""
+    """Predictors of the measurement error: thickness, and thickness of nearly certain and of all possible tumor."""
 
     mm: float
     low_mm: float
@@ -206,16 +206,16 @@ class DepthFeatures:
 
     @property
     def spread_mm(self) -> float:
-        """How far apart the certain and the possible are."""
+        """Difference between the possible and the nearly certain thickness."""
         return max(self.high_mm - self.low_mm, 0.0)
 
 
 @dataclass(frozen=True)
 class DepthIntervalModel:
-    """How wide an interval is: ``scale`` (constant in mm, share of the thickness, share of the spread) times limits.
+    """Width of intervals: ``scale`` (constant in mm, share of the thickness, share of the spread) times limits.
 
-    ``less`` and ``more`` are how many scales the truth may lie below and above; ``cases`` says on how many slides of
-    ``made_of`` they were found.
+    ``less`` and ``more`` are the numbers of scales that the true thickness may lie below and above; ``cases`` is the
+    number of slides from ``made_of`` that the model was calibrated on.
     """
 
     coverage: float
@@ -226,10 +226,7 @@ class DepthIntervalModel:
     made_of: str
 
     def interval(self, features: DepthFeatures) -> tuple[float, float]:
-        """Give the interval of a measurement.
-
-        Least and greatest thickness in mm, 0 at the least.
-        """
+        """Return the least and the greatest thickness in mm, not below 0."""
         scale = _scale(features, self.scale)
         return max(features.mm - self.less * scale, 0.0), features.mm + self.more * scale
 
@@ -237,9 +234,10 @@ class DepthIntervalModel:
 def calibrate_intervals(
     truth_mm: Sequence[float], features: Sequence[DepthFeatures], coverage: float = 0.9, made_of: str = ""
 ) -> DepthIntervalModel:
-    """Make a law from slides whose thickness is known (split conformal prediction, normalised; arXiv:2107.07511).
+    """Calibrate an interval model on slides of known thickness.
 
-    Covers at least so much of further slides on average, where these are drawn alike.
+    Split conformal prediction, normalized (arXiv:2107.07511). Reaches the coverage on average on slides from the same
+    distribution.
     """
     if len(truth_mm) != len(features) or len(features) < MIN_CASES:
         raise ValueError(f"needs {MIN_CASES} slides with truth and measurement, got {len(truth_mm)}, {len(features)}")
@@ -251,29 +249,29 @@ def calibrate_intervals(
     return DepthIntervalModel(coverage, scale, max(less, 0.0), max(more, 0.0), len(errors), made_of)
 
 
-def interval_models_to_json(laws: dict[str, DepthIntervalModel]) -> str:
-    """Write laws as ``intervals.json`` has them."""
-    return json.dumps({weights: asdict(law) for weights, law in laws.items()}, indent=2) + "\n"
+def interval_models_to_json(models: dict[str, DepthIntervalModel]) -> str:
+    """Format interval models as the content of ``intervals.json``."""
+    return json.dumps({weights: asdict(model) for weights, model in models.items()}, indent=2) + "\n"
 
 
 @cache
 def load_interval_models() -> dict[str, DepthIntervalModel]:
-    """Give the laws that come with the program.
+    """Load the interval models that are part of the package.
 
-    SHA-256 of a model's weights file, as ``BundleInfo.fingerprint`` gives it, to its law.
+    Maps the SHA-256 of a model's weights file (``BundleInfo.fingerprint``) to its interval model.
     """
     text = resources.files(__package__).joinpath(INTERVALS_FILE).read_text(encoding="utf-8")
-    laws = parse_json(text, INTERVALS_FILE)
-    return {weights: DepthIntervalModel(**{**law, "scale": tuple(law["scale"])}) for weights, law in laws.items()}
+    models = parse_json(text, INTERVALS_FILE)
+    return {weights: DepthIntervalModel(**{**one, "scale": tuple(one["scale"])}) for weights, one in models.items()}
 
 
 def _scale(features: DepthFeatures, scale: tuple[float, float, float]) -> float:
-    """How far a measurement may be off, as a multiple of nothing in particular."""
+    """Estimate the size of the error, in units that the limits of the model refer to."""
     return max(scale[0] + scale[1] * features.mm + scale[2] * features.spread_mm, MIN_SCALE_MM)
 
 
 def _fit_scale(errors: np.ndarray, features: Sequence[DepthFeatures]) -> tuple[float, float, float]:
-    """Least squares of the size of errors without negative parts; a few large errors have less say by the root."""
+    """Fit the size of errors by non-negative least squares; errors above the 95th percentile are clipped."""
     from scipy.optimize import nnls
 
     columns = np.array([(1.0, one.mm, one.spread_mm) for one in features])
@@ -283,26 +281,22 @@ def _fit_scale(errors: np.ndarray, features: Sequence[DepthFeatures]) -> tuple[f
 
 
 def _limit(scores: np.ndarray, tail: float) -> float:
-    """Quantile of the scores that leaves a tail, by the rule of split conformal prediction."""
+    """Quantile of the scores by the rule of split conformal prediction."""
     rank = math.ceil((len(scores) + 1) * (1 - tail))
     return float(np.sort(scores)[min(rank, len(scores)) - 1])
-
-
-DETACHED_OFFSET = 3
-SMALL_SHARE = 0.1  # of the largest lesion's area: what is smaller comes after the others
 
 
 @dataclass(frozen=True)
 class DepthCandidate:
     """One way to measure: ends as (row, column) in pixels of the finest level, thickness in mm.
 
-    ``interval_mm`` is None where the errors of the model are not known, ``at_least`` says that the lesion is cut off,
-    ``ulcerated`` is None where that cannot be seen. ``section`` counts from 0, ``lesion`` is the number of a lesion of
-    the slide. ``below_epidermis_mm`` is how far the deepest cell lies below the lower border of the epidermis,
-    ``ulcer_mm`` over how much of the lesion that is missing, ``ulcer_share`` over which share of the surface right over
-    it; None where that cannot be seen. ``lesion_mm2`` is the area of the lesion. ``way`` says how it is measured: 0 as
-    it is, 1 without the nests beside it, 2 with nests further off, and ``APART`` more where it lies apart from the
-    surface.
+    ``interval_mm`` is None where the errors of the model are unknown, ``at_least`` is set where the lesion is
+    incomplete, ``ulcerated`` is None where it cannot be assessed. ``section`` counts from 0, ``lesion`` is the number
+    of a lesion of the slide. ``below_epidermis_mm`` is the distance of the deepest cell to the lower border of the
+    epidermis, ``ulcer_mm`` the length of lesion without epidermis, ``ulcer_share`` the share of the surface above the
+    lesion that has none; None where it cannot be assessed. ``lesion_mm2`` is the area of the lesion. ``way``: 0 for the
+    lesion as it is, 1 without the nests around it, 2 with distant nests, plus ``DETACHED_OFFSET`` where the lesion is
+    not connected to the surface.
     """
 
     surface: tuple[float, float]
@@ -322,10 +316,7 @@ class DepthCandidate:
     ulcer_share: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as ``result.json`` has it.
-
-        Numbers of mm with four decimals, positions with two.
-        """
+        """Return the entry of ``result.json``: mm with four decimals, positions with two."""
         return {
             "surface": [round(value, 2) for value in self.surface],
             "deepest": [round(value, 2) for value in self.deepest],
@@ -346,14 +337,14 @@ class DepthCandidate:
 
 @dataclass(frozen=True)
 class DepthFindings:
-    """Candidates of a map, the likeliest first, and ``notes`` of what was not measured or may mislead."""
+    """Candidates of a map, the most likely first, and ``notes`` on what was not measured or may mislead."""
 
     candidates: tuple[DepthCandidate, ...]
     notes: tuple[str, ...]
 
 
 def rank_candidates(candidates: Iterable[DepthCandidate]) -> tuple[DepthCandidate, ...]:
-    """Put the likeliest first: what hangs together with the surface and is no small lesion, of those the thickest."""
+    """Sort candidates by likelihood: connected to the surface and not small first, then by thickness."""
     known = tuple(candidates)
     largest = max((one.lesion_mm2 for one in known if one.way == 0), default=0.0)
     small = 2 * DETACHED_OFFSET

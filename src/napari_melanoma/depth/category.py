@@ -1,4 +1,4 @@
-"""T category of a primary melanoma by thickness and ulceration, as AJCC's eighth edition has it."""
+"""T category of a primary melanoma by thickness and ulceration (AJCC, eighth edition)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ def round_thickness(mm: float) -> float:
 
 
 def t_category(mm: float, ulcerated: bool | None) -> str:
-    """Give the T category.
-
-    Returns ``T1a`` to ``T4b``; without its letter where that depends on an ulceration that is not known.
-    """
+    """Return the T category, ``T1a`` to ``T4b``; without the letter where it depends on an unknown ulceration."""
     if not (math.isfinite(mm) and mm > 0):
-        raise ValueError(f"a thickness is a positive number of mm, not {mm}")
+        raise ValueError(f"expected a positive thickness in mm, found {mm}")
     thick = round_thickness(mm)
     stage = next((name for name, most in LIMITS if thick <= most), "T4")
     if stage == "T1" and thick >= T1B_FROM:
@@ -30,10 +27,7 @@ def t_category(mm: float, ulcerated: bool | None) -> str:
 
 
 def describe_contradiction(mm: float | None, clark: int | None) -> str:
-    """Describe how Clark level and thickness exclude each other.
-
-    A sentence; empty where they agree, or one of them is not known.
-    """
+    """Describe a contradiction of Clark level and thickness; empty where they agree or one is unknown."""
     if mm is None or clark is None:
         return ""
     if clark == 1 and mm > 0:
@@ -50,10 +44,7 @@ def describe_contradiction(mm: float | None, clark: int | None) -> str:
 
 
 def categories_in_interval(interval_mm: tuple[float, float], ulcerated: bool | None) -> tuple[str, ...]:
-    """Name the categories that an interval reaches into.
-
-    From thin to thick; empty where it is one alone.
-    """
+    """Name the categories that an interval covers, from thin to thick; empty where it is only one."""
     low, high = max(interval_mm[0], 1e-3), max(interval_mm[1], 1e-3)
     inside = [low, *(border for border in CATEGORY_LIMITS_MM if low < border <= high), high]
     named = tuple(dict.fromkeys(t_category(mm, ulcerated) for mm in inside))

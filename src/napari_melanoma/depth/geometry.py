@@ -1,4 +1,4 @@
-"""Geometry of a section: arc, surface, rim, ulceration, lesions and the thickest position."""
+"""Geometry of a skin section: reference arc, surface, ulceration, lesions and thickness."""
 
 from __future__ import annotations
 
@@ -20,17 +20,45 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
 
 ROUNDS = 10
-MIN_ARC_UM = 800.0  # of a surface whose bend can be told
-MIN_CURVATURE = 1e-9  # 1 / micrometre
-FURROW_DEPTH_UM = 15.0  # of healthy skin: nothing nearer to the arc than this is held to be far from it
+MIN_ARC_UM = 800.0  # of a surface whose curvature can be estimated
+MIN_CURVATURE = 1e-9  # 1 / micrometer
+FURROW_DEPTH_UM = 15.0  # of healthy skin: points closer to the arc than this are not outliers
+
+POSSIBLE_TUMOR = 64  # of 255: lowest probability of possible tumor
+CERTAIN_TUMOR = 192  # of 255: tumor that is nearly certain
+MIN_OVERLAP_SHARE = 0.2  # of the area of a lesion: larger parts are separate lesions, not nests
+
+LIFTED = 0.3  # of the width of a lesion: distance over which it may lift the skin beside it
+OVER_LESION = 0.02  # weight of the surface above a lesion in the fit of the arc
+BESIDE_LESION = 0.1  # weight of the surface right beside it
+MOST_BALANCE = 5.0  # greatest factor by which the side with less skin is weighted up
+SURFACE_SMOOTH_UM = 15.0  # along the surface
+
+MIN_POINTS = 20
+MIN_AGREEMENT = 0.35  # length of the mean direction towards the tissue: shorter where epidermis lies all around
+RIM_ROUNDS = 3
+BIN_UM, NEAR_TOP_UM = 30.0, 60.0
+MIN_FACING = 0.3  # cosine between the direction of one part of a surface and that of the others
+NO_EPIDERMIS = "no epidermis was found in section {}: the surface for measuring the thickness is unknown"
+ALL_AROUND = (
+    "no surface was found in section {}: its epidermis lies on all sides or away from the edge of the tissue, as in a "
+    "tangential section"
+)
+
+CRACK_UM = 10.0  # tissue on both sides of a gap of twice this is one section
+RIM_UM = 25.0  # structures this close to the edge of the tissue count as lying at it
+SMOOTH_UM = 40.0  # smoothing for the direction towards the tissue
+BELOW_UM = 60.0  # this far below the surface, or this close to the end of the epidermis, the rim is no skin surface
+# Component along the direction towards the tissue: below it the rim faces down, and is no cleft or hair opening.
+DOWNWARD = -0.5
 
 
 @dataclass(frozen=True)
 class SurfaceArc:
-    """A circle, so large that it may pass for a line: a point on it, which way is down there, and its bend.
+    """Circular arc along the skin surface: a point on it, the direction down at that point, and its curvature.
 
-    ``down`` (y, x) has length 1 and points into the tissue. ``bend`` is 1 / micrometre, never 0, above 0 where the
-    surface bulges.
+    ``down`` (y, x) has length 1 and points into the tissue. ``curvature`` is 1 / micrometer, never 0, positive where
+    the surface is convex.
     """
 
     y_um: float
@@ -41,7 +69,8 @@ class SurfaceArc:
     def to_section(self, y: Floats, x: Floats) -> tuple[Floats, Floats]:
         """Turn positions on the slide into positions in the section.
 
-        ``y``, ``x``: micrometres, of one shape. Returns along the arc and below it, float64 in micrometres.
+        ``y``, ``x``: micrometers, of the same shape. Returns position along the arc and below it, float64 in
+        micrometers.
         """
         dy, dx = np.asarray(y, np.float64) - self.y_um, np.asarray(x, np.float64) - self.x_um
         v, u = dy * self.down[0] + dx * self.down[1], dx * self.down[0] - dy * self.down[1]
@@ -52,7 +81,7 @@ class SurfaceArc:
     def to_slide(self, along: Floats, depth: Floats) -> tuple[Floats, Floats]:
         """Turn positions in the section into positions on the slide: the inverse.
 
-        ``along``, ``depth``: micrometres, of one shape. Y and x, float64 in micrometres.
+        ``along``, ``depth``: micrometers, of the same shape. Returns y and x, float64 in micrometers.
         """
         turn = self.curvature * np.asarray(along, np.float64)
         left = 1 - self.curvature * np.asarray(depth, np.float64)
@@ -62,10 +91,10 @@ class SurfaceArc:
 
 
 def fit_arc(points: Floats, inward: Floats, weights: Floats | None = None) -> SurfaceArc:
-    """Lay an arc through points of a surface; those that lie far off it lose their say (Tukey's biweight).
+    """Fit an arc to points of a surface; outliers are down-weighted (Tukey's biweight).
 
-    ``points``: float (point, 2) as y, x in micrometres, at least three. A line where the points span less than
-    ``SHORTEST_UM``.
+    ``points``: float (point, 2) as y, x in micrometers, at least three. A straight line where the points span less than
+    ``MIN_ARC_UM``.
     """
     given = np.ones(len(points)) if weights is None else np.asarray(weights, np.float64)
     down = (inward * given[:, None]).sum(axis=0)
@@ -95,7 +124,7 @@ def _fit_circle(u: Floats, v: Floats, weights: Floats, *, bent: bool) -> Floats:
 
 
 def _arc_from_curve(curve: Floats, middle: Floats, down: Floats) -> SurfaceArc:
-    """The circle v = c + b u + k / 2 (u^2 + v^2), seen from its point nearest to the middle of what it goes through."""
+    """The circle v = c + b u + k / 2 (u^2 + v^2), described from its point nearest to the center of the points."""
     c, b, k = curve.tolist()
     size = float(np.sqrt(max(1 + b * b - 2 * k * c, 1e-6)))
     bend, steep = k / size, float(np.hypot(1, b))
@@ -108,7 +137,6 @@ def _arc_from_curve(curve: Floats, middle: Floats, down: Floats) -> SurfaceArc:
 
 
 def _weighted_median(values: Floats, weights: Floats) -> float:
-    """Half of the weight lies at smaller values."""
     order = np.argsort(values)
     total = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(total, total[-1] / 2)])
@@ -116,11 +144,13 @@ def _weighted_median(values: Floats, weights: Floats) -> float:
 
 @dataclass(frozen=True)
 class Ulceration:
-    """Whether there is one, None where the lesion goes on beyond the epidermis; length of its longest bare part.
+    """Ulceration of a lesion; ``present`` is None where the lesion extends beyond the epidermis.
 
-    ``share`` is how much of the surface right over the lesion has no epidermis, in [0, 1], all bare parts together;
-    None where the lesion lies nowhere right below the surface, or goes on beyond the epidermis without an ulcer in
-    between: what lies there may be bare, or cut off.
+    ``length_um`` is the length of the longest bare part.
+
+    ``share`` is the share of the surface above the lesion without epidermis, in [0, 1]. It is None where no part of the
+    lesion lies right below the surface, or where the lesion extends beyond the epidermis without an ulcer in between:
+    that part may be bare or cut off.
     """
 
     present: bool | None
@@ -131,12 +161,12 @@ class Ulceration:
 def find_ulceration(
     section: SkinSection, surface: SectionSurface, cells: NDArray[np.bool_], config: DepthMeasurementConfig
 ) -> Ulceration:
-    """Look for a place where a lesion lies bare.
+    """Find the part of a lesion that is not covered by epidermis.
 
-    Crust and fibrin are background on a map: they are seen by the epidermis that they replace. What a map cannot tell
-    is an ulcer from tissue that was lost when the section was made.
+    Crust and fibrin are background on a map; an ulcer shows as missing epidermis. A map cannot distinguish it from
+    tissue that was lost during sectioning.
 
-    ``cells``: bool (row, column) within the section's box: the lesion.
+    ``cells``: bool (row, column) within the box of the section: the lesion.
     """
     along, below = depth_below_surface(section, surface, cells)
     along = along[below <= config.cover_um]
@@ -153,16 +183,12 @@ def find_ulceration(
     return Ulceration(None, 0.0) if cut >= config.ulcer_um else Ulceration(False, 0.0, share)
 
 
-POSSIBLE_TUMOR = 64  # of 255: tumour that is but possible
-MIN_OVERLAP_SHARE = 0.2  # of a lesion's area: what is larger is a lesion of its own, not its nest
-
-
 @dataclass(frozen=True)
 class LesionExtent:
-    """A lesion as it may be measured, all bool (row, column) within the section's box.
+    """Extents of a lesion for measuring, all bool (row, column) within the box of the section.
 
-    ``body`` is its largest part, ``near`` has the nests beside it too, ``far`` also those further off; ``possible``
-    has all that may be part of ``near``: what is more or less likely tumour right beside it, or hangs together with it.
+    ``body`` is its largest part, ``near`` adds the nests around it, ``far`` also the more distant ones; ``possible`` is
+    ``near`` with all possible tumor that is adjacent or connected.
     """
 
     body: Bools
@@ -172,10 +198,9 @@ class LesionExtent:
 
 
 def label_invasive_parts(section: SkinSection, config: DepthMeasurementConfig) -> tuple[NDArray[np.int32], Bools]:
-    """Number the parts of the tumour that lie below the epidermis.
+    """Label the parts of the tumor that lie below the epidermis.
 
-    Returns int32 (row, column): 0 where there is none. Returns bool (row, column): nests within the epidermis, and at
-    the junction.
+    Returns int32 (row, column), 0 for none; and bool (row, column): nests within the epidermis and at the junction.
     """
     from scipy import ndimage
 
@@ -198,9 +223,9 @@ def label_invasive_parts(section: SkinSection, config: DepthMeasurementConfig) -
 def group_lesions(
     section: SkinSection, parts: NDArray[np.int32], config: DepthMeasurementConfig
 ) -> tuple[LesionExtent, ...]:
-    """Group the parts of the tumour into lesions.
+    """Group the parts of the tumor into lesions, the largest first.
 
-    ``parts``: int32 (row, column), of ``invasive``. Returns the largest first.
+    ``parts``: int32 (row, column), from ``label_invasive_parts``.
     """
     groups = _label_across_gaps(parts > 0, config.nest_gap_um, section.cell_um)
     areas = np.bincount(groups.ravel()) * section.cell_um2
@@ -220,7 +245,6 @@ def _build_extent(
     number: int,
     config: DepthMeasurementConfig,
 ) -> LesionExtent:
-    """Put a lesion together."""
     near = groups == number
     sizes = np.bincount(parts[near])
     sizes[0] = 0
@@ -242,7 +266,7 @@ def _build_extent(
 
 
 def _label_across_gaps(mask: Bools, gap_um: float, cell_um: tuple[float, float]) -> NDArray[np.int32]:
-    """Number the parts of a mask, those across a gap of at most this by one number."""
+    """Label the parts of a mask; parts closer than ``gap_um`` share a label."""
     if not mask.any():
         return np.zeros(mask.shape, np.int32)
     labels, _ = label_components(_distance_within(mask, gap_um, cell_um) <= gap_um / 2)
@@ -250,7 +274,7 @@ def _label_across_gaps(mask: Bools, gap_um: float, cell_um: tuple[float, float])
 
 
 def _distance_within(mask: Bools, reach_um: float, cell_um: tuple[float, float]) -> NDArray[np.float32]:
-    """Distance from a mask in micrometres, right up to a reach and infinite further off."""
+    """Distance from a mask in micrometers up to ``reach_um``; infinite beyond."""
     from scipy import ndimage
 
     box = bounding_box(mask)
@@ -261,19 +285,12 @@ def _distance_within(mask: Bools, reach_um: float, cell_um: tuple[float, float])
     return away
 
 
-LIFTED = 0.3  # of its width: so far beyond a lesion the skin may be lifted by it
-OVER_LESION = 0.02  # say of the surface over a lesion about which way is down
-BESIDE_LESION = 0.1  # of that right beside it
-MOST_BALANCE = 5.0  # a side with little skin counts for this many times as much
-SURFACE_SMOOTH_UM = 15.0  # along the surface
-
-
 @dataclass(frozen=True)
 class SectionSurface:
-    """Depth of the surface below an arc in micrometres, in steps along it.
+    """Depth of the surface below an arc in micrometers, in steps along it.
 
-    ``depth`` (bin,) is that of the epidermis's upper border where ``covered``, else of the bare tissue. The first and
-    the last bin are those where epidermis ends; beyond them it goes on as there.
+    ``depth`` (bin,) is that of the upper border of the epidermis where ``covered``, else of the bare tissue. The first
+    and the last bin are where the epidermis ends; the surface is extrapolated constantly beyond them.
     """
 
     arc: SurfaceArc
@@ -284,16 +301,16 @@ class SectionSurface:
     epidermis_um: float
 
     def bins(self, along: Floats) -> NDArray[np.int64]:
-        """Give the bin of each position.
+        """Return the bin of each position.
 
-        ``along``: micrometres along the arc. Returns int64, same shape: beyond the ends the last one.
+        ``along``: micrometers along the arc. Returns int64, same shape, clipped to the first and last bin.
         """
         return np.clip(((along - self.start) / self.step).astype(np.int64), 0, len(self.depth) - 1)
 
     def beyond_epidermis(self, along: Floats, margin_um: float) -> Bools:
-        """Say which positions lie beyond the epidermis.
+        """Return which positions lie beyond the epidermis.
 
-        ``along``: micrometres along the arc. Returns bool, same shape.
+        ``along``: micrometers along the arc. Returns bool, same shape.
         """
         end = self.start + self.step * len(self.depth)
         return (along < self.start + margin_um) | (along > end - margin_um)
@@ -302,10 +319,9 @@ class SectionSurface:
 def find_surface(
     section: SkinSection, rim: CoveredRim, lesion: Bools, config: DepthMeasurementConfig
 ) -> SectionSurface:
-    """Find the surface over a lesion, and which way is down: by the skin beside it.
+    """Find the surface above a lesion; its orientation is that of the skin beside the lesion.
 
-    ``lesion``: bool (row, column) within the section's box: its cells. Of the whole section, along the arc through the
-    skin beside the lesion.
+    ``lesion``: bool (row, column) within the box of the section. The profile covers the whole section.
     """
     points, inward = rim.points, rim.inward
     arc = fit_arc(points, inward)
@@ -316,7 +332,7 @@ def find_surface(
 
 
 def _orientation_weights(along: Floats, first: float, last: float, window_um: float) -> Floats:
-    """Say of each place of the surface about which way is down: of the skin beside a lesion, alike on both sides."""
+    """Weights of the points of the surface: high for the skin beside a lesion, balanced between both sides."""
     beside = np.maximum(first - along, along - last)
     lifted = max(LIFTED * (last - first), 1.0)
     weights = np.clip(beside / lifted, BESIDE_LESION, 1.0) * (beside < lifted + window_um)
@@ -352,22 +368,21 @@ def _surface_profile(
 
 
 def half_cell_depth(cell_um: tuple[float, float], arc: SurfaceArc) -> float:
-    """Say how far a cell reaches up and down from its centre.
+    """Half the height of a cell perpendicular to the surface, in micrometers.
 
-    ``cell_um``: height and width in micrometres. Micrometres.
+    ``cell_um``: height and width in micrometers.
     """
     return 0.5 * (abs(arc.down[0]) * cell_um[0] + abs(arc.down[1]) * cell_um[1])
 
 
 def _minimum_per_bin(along: Floats, depth: Floats, start: float, step: float, count: int) -> Floats:
-    """Least depth in each bin; infinite where there is nothing."""
+    """Minimum depth in each bin; infinite for empty bins."""
     least = np.full(count, np.inf)
     np.minimum.at(least, ((along - start) / step).astype(np.int64), depth)
     return least
 
 
 def _median_filter(values: Floats, step: float) -> Floats:
-    """Median over neighbouring bins."""
     from scipy import ndimage
 
     bins = max(3, 2 * round(SURFACE_SMOOTH_UM / 2 / step) + 1)
@@ -375,23 +390,12 @@ def _median_filter(values: Floats, step: float) -> Floats:
     return smooth
 
 
-MIN_POINTS = 20
-MIN_AGREEMENT = 0.35  # mean of the directions towards the tissue: shorter where epidermis lies all around
-RIM_ROUNDS = 3
-BIN_UM, NEAR_TOP_UM = 30.0, 60.0
-MIN_FACING = 0.3  # cosine between the way that a part of a surface faces and that of the others
-NO_EPIDERMIS = "no epidermis was found in section {}: the surface that a thickness starts from is not known"
-ALL_AROUND = (
-    "no surface was found in section {}: its epidermis lies on all sides or away from the glass, as where a cut is "
-    "tangential"
-)
-
-
 @dataclass(frozen=True)
 class CoveredRim:
-    """Rim of a section over epidermis: ``points`` and ``inward`` (point, 2) as y and x, the latter of length 1.
+    """Rim of a section that is covered by epidermis: ``points`` and ``inward`` (point, 2) as y and x.
 
-    ``epidermis`` is bool (row, column) within the section's box: what lies there, with all that hangs together with it.
+    ``inward`` has length 1. ``epidermis`` is bool (row, column) within the box of the section: the epidermis at the
+    rim, with all that is connected to it.
     """
 
     points: Floats
@@ -400,12 +404,12 @@ class CoveredRim:
 
     @property
     def agreement(self) -> float:
-        """Length of the mean direction: 1 where all points face one way, 0 where they lie all around."""
+        """Length of the mean direction: 1 where all points face the same way, 0 where they lie all around."""
         return float(np.hypot(*self.inward.mean(axis=0))) if len(self.points) else 0.0
 
 
 def find_covered_rim(section: SkinSection) -> CoveredRim:
-    """Find where a section's epidermis lies at the glass, what is taken for epidermis at its other sides left out.
+    """Find where the epidermis lies at the edge of the tissue; predicted epidermis on the other sides is left out.
 
     Returns the longest part, and parts that face the same way and have no tissue above them.
     """
@@ -429,7 +433,7 @@ def find_covered_rim(section: SkinSection) -> CoveredRim:
 
 
 def _is_uppermost(section: SkinSection, points: Floats, down: Floats) -> Bools:
-    """Which points of the rim have no tissue above them, where ``down`` points down."""
+    """Which points of the rim have no tissue above them; ``down`` points down."""
     rim = section.positions(section.rim)
     y, x = down / np.hypot(*down)
     first = float((rim @ (-x, y)).min())
@@ -440,10 +444,7 @@ def _is_uppermost(section: SkinSection, points: Floats, down: Floats) -> Bools:
 
 
 def describe_missing_surface(section: SkinSection, rim: CoveredRim) -> str | None:
-    """Say why a section has no surface to measure from.
-
-    None where it has one.
-    """
+    """Describe why a section has no surface to measure from; None where it has one."""
     if not section.epidermis.any():
         return NO_EPIDERMIS.format(section.index + 1)
     if len(rim.points) < MIN_POINTS or rim.agreement < MIN_AGREEMENT:
@@ -451,16 +452,12 @@ def describe_missing_surface(section: SkinSection, rim: CoveredRim) -> str | Non
     return None
 
 
-CRACK_UM = 10.0  # tissue on both sides of a gap of twice this is one section
-RIM_UM = 25.0  # what lies so near to the glass lies at it
-SMOOTH_UM = 40.0  # over which it is told which way the tissue lies
-
-
 @dataclass(frozen=True)
 class SkinSection:
-    """A piece of tissue within a box of the map: bool (row, column), holes filled; lengths in micrometres.
+    """A piece of tissue within a box of the map: bool (row, column), holes filled; lengths in micrometers.
 
-    ``top`` and ``left`` say where its box begins on the map, in cells; ``cell_um`` is the height and width of a cell.
+    ``top`` and ``left`` are the position of the box on the map, in cells; ``cell_um`` is the height and width of a
+    cell.
     """
 
     index: int
@@ -478,24 +475,24 @@ class SkinSection:
         return self.cell_um[0] * self.cell_um[1]
 
     def positions(self, mask: Bools) -> Floats:
-        """Give the centres of cells.
+        """Return the centers of cells.
 
-        ``mask``: bool (row, column) within the box. Returns float64 (cell, 2): y and x in micrometres from the map's
-        corner.
+        ``mask``: bool (row, column) within the box. Returns float64 (cell, 2): y and x in micrometers from the corner
+        of the map.
         """
         return np.add(np.argwhere(mask), (self.top + 0.5, self.left + 0.5)) * self.cell_um
 
     @cached_property
     def rim(self) -> Bools:
-        """Outermost cells, those where the map itself ends left out."""
+        """Outermost cells of the tissue, without those at the border of the map."""
         from scipy import ndimage
 
         return self.whole & ~ndimage.binary_erosion(self.whole, border_value=1)
 
     def near(self, mask: Bools) -> Bools:
-        """Give the cells near a mask.
+        """Return the cells near a mask.
 
-        ``mask``: bool (row, column) within the box. Returns bool, same shape: within ``RIM_UM``, by rows and columns.
+        ``mask``: bool (row, column) within the box. Returns bool, same shape: within ``RIM_UM`` along rows and columns.
         """
         return dilate(mask, RIM_UM, self.cell_um)
 
@@ -509,10 +506,10 @@ class SkinSection:
         return share
 
     def inward_normals(self, mask: Bools) -> Floats:
-        """Say which way the tissue lies at cells of the rim.
+        """Return the direction towards the tissue at cells of the rim.
 
-        ``mask``: bool (row, column) within the box. Returns float64 (cell, 2) as y and x, of length 1, or 0 where that
-        cannot be said.
+        ``mask``: bool (row, column) within the box. Returns float64 (cell, 2) as y and x, of length 1, or 0 where it is
+        undefined.
         """
         at = np.stack(np.nonzero(mask))
         slopes = []
@@ -530,8 +527,8 @@ def find_sections(
 ) -> tuple[SkinSection, ...]:
     """Find the pieces of tissue of a map.
 
-    ``cell_um``: height and width of a cell in micrometres. From top to bottom, those that begin at one height from left
-    to right.
+    ``cell_um``: height and width of a cell in micrometers. Sorted from top to bottom, at the same height from left to
+    right.
     """
     from scipy import ndimage
 
@@ -547,19 +544,19 @@ def find_sections(
         epidermis = remove_small_parts(
             tissues.epidermis[box] & own, config.min_epidermis_um2 / (cell_um[0] * cell_um[1])
         )
-        tumour, chance = tissues.tumor[box] & own, np.where(own, tissues.tumor_probability[box], np.uint8(0))
+        tumor, probability = tissues.tumor[box] & own, np.where(own, tissues.tumor_probability[box], np.uint8(0))
         found.append(
             SkinSection(
-                len(found), box[0].start, box[1].start, fill_mask_holes(own), epidermis, tumour, chance, cell_um
+                len(found), box[0].start, box[1].start, fill_mask_holes(own), epidermis, tumor, probability, cell_um
             )
         )
     return tuple(found)
 
 
 def dilate(mask: Bools, by_um: float, cell_um: tuple[float, float]) -> Bools:
-    """Widen a mask by rows and columns.
+    """Widen a mask along rows and columns.
 
-    ``mask``: bool (row, column). ``cell_um``: height and width of a cell in micrometres. Returns bool, same shape.
+    ``mask``: bool (row, column). ``cell_um``: height and width of a cell in micrometers. Returns bool, same shape.
     """
     from scipy import ndimage
 
@@ -569,7 +566,7 @@ def dilate(mask: Bools, by_um: float, cell_um: tuple[float, float]) -> Bools:
 
 
 def remove_small_parts(mask: Bools, cells: float) -> Bools:
-    """Drop the parts of a mask that are small.
+    """Remove the parts of a mask with fewer than ``cells`` cells.
 
     ``mask``: bool (row, column). Returns bool, same shape.
     """
@@ -580,16 +577,9 @@ def remove_small_parts(mask: Bools, cells: float) -> Bools:
     return kept
 
 
-CERTAIN_TUMOR = 192  # of 255: tumour that is nearly certain
-BELOW_UM = 60.0  # so far below the surface, or so near to where epidermis ends, the rim is no surface any more
-DOWNWARD = (
-    -0.5
-)  # of the direction towards the tissue: below it the rim faces down, and is no cleft or opening of a hair
-
-
 @dataclass(frozen=True)
 class ThicknessLine:
-    """A line straight down from the surface to the deepest cell: (y, x) of its ends in micrometres, and its length."""
+    """A line straight down from the surface to the deepest cell: (y, x) of its ends in micrometers, and its length."""
 
     surface: tuple[float, float]
     deepest: tuple[float, float]
@@ -597,9 +587,9 @@ class ThicknessLine:
 
 
 def measure_thickest(section: SkinSection, surface: SectionSurface, cells: Bools) -> ThicknessLine:
-    """Measure the thickest place of some cells.
+    """Measure the thickest position of some cells.
 
-    ``cells``: bool (row, column) within the section's box, at least one.
+    ``cells``: bool (row, column) within the box of the section, at least one.
     """
     along, below = depth_below_surface(section, surface, cells)
     deepest = int(below.argmax())
@@ -611,32 +601,31 @@ def measure_thickest(section: SkinSection, surface: SectionSurface, cells: Bools
 
 
 def depth_below_surface(section: SkinSection, surface: SectionSurface, cells: Bools) -> tuple[Floats, Floats]:
-    """Say where cells lie along the section, and how far below its surface.
+    """Return the position of cells along the section, and their depth below its surface.
 
-    ``cells``: bool (row, column) within the section's box. Returns along the arc, and below the surface to the cell's
-    centre: float64 (cell,) in micrometres.
+    ``cells``: bool (row, column) within the box of the section. Returns positions along the arc, and depths below the
+    surface to the center of the cell: float64 (cell,) in micrometers.
     """
     along, depth = surface.arc.to_section(*section.positions(cells).T)
     return along, depth - surface.depth[surface.bins(along)]
 
 
 def thickness_bounds(section: SkinSection, surface: SectionSurface, growth: LesionExtent) -> tuple[float, float]:
-    """Measure again with what is nearly certain, and with all that is possible beside the lesion.
+    """Measure with nearly certain tumor only, and with all possible tumor around the lesion.
 
-    Returns the lesser and the greater thickness in micrometres; the lesser is 0 where nothing is certain.
+    Returns the lesser and the greater thickness in micrometers; the lesser is 0 where nothing is certain.
     """
-    sure = growth.near & (section.tumor_probability >= CERTAIN_TUMOR)
-    low = measure_thickest(section, surface, sure).um if sure.any() else 0.0
+    certain = growth.near & (section.tumor_probability >= CERTAIN_TUMOR)
+    low = measure_thickest(section, surface, certain).um if certain.any() else 0.0
     return low, measure_thickest(section, surface, growth.possible).um
 
 
 def is_cut_off_by_section(
     section: SkinSection, surface: SectionSurface, cells: Bools, config: DepthMeasurementConfig
 ) -> bool:
-    """Say whether the section's end, not its surface, cuts a lesion.
+    """Whether the end of the section, not its surface, cuts a lesion; also where the map ends within the lesion.
 
-    ``cells``: bool (row, column) within the section's box: the lesion. Returns also where the map ends within the
-    lesion.
+    ``cells``: bool (row, column) within the box of the section: the lesion.
     """
     step = max(section.cell_um)
     inner = np.zeros(cells.shape, bool)

@@ -1,4 +1,4 @@
-"""Tissue maps of a section: scale, class roles and options."""
+"""Tissue maps of a section: scale, roles of the classes, and options."""
 
 from __future__ import annotations
 
@@ -21,16 +21,25 @@ if TYPE_CHECKING:
     from napari_melanoma.core.placement import MapPlacement
 
 BENIGN_NAMES = ("benign", "naevus", "nevus")
-PREVAILING_WINDOW_UM = 60.0  # over which naevus and melanoma are weighed against each other
+PREVAILING_WINDOW_UM = 60.0  # over which nevus and melanoma are compared
 COARSE_UM = 10.0
 FINE_UM = 8.0
+MALIGNANT_NAMES = ("melanoma", "malignant", "tumour", "tumor")
+UM = 1000.0  # in a millimeter
+PLAUSIBLE_UM = (0.05, 20.0)  # pixel sizes of a slide from 200x down to 0.5x
+MIN_MAP_MM, MAX_MAP_MM = 0.05, 200.0  # a slide is 75 mm long, the largest ones 150
+MAX_ASPECT = 4.0
+PIXEL_SIZE_MISSING = (
+    "pixel size is missing: a thickness in mm requires micrometers per pixel, and this slide file has none. Set "
+    "it under Scale in the Slide dock (command line: --mpp)."
+)
 
 
 @dataclass(frozen=True)
 class TissueMaps:
     """Probability of each class of each cell, (class, row, column): uint8 up to 255, or float up to 1.
 
-    Cells of which nothing is known (not-a-number, or 0 in all classes) count as background.
+    Cells without a value (not-a-number, or 0 in all classes) count as background.
     """
 
     probability: NDArray[Any]
@@ -38,7 +47,7 @@ class TissueMaps:
 
     @classmethod
     def from_labels(cls, labels: NDArray[np.integer], classes: Sequence[str]) -> Self:
-        """Take a label image for a map that is sure of itself.
+        """Convert a label image into a map with probabilities of 0 and 1.
 
         ``labels``: integers (row, column): index into ``classes``. Returns uint8.
         """
@@ -47,22 +56,22 @@ class TissueMaps:
 
     @property
     def roles(self) -> ClassRoles:
-        """Which class is what."""
+        """Roles of the classes."""
         roles = ClassRoles.from_names(self.classes)
         if roles is None:
             raise InputError(
-                f"a thickness needs a map with the classes background, epidermis and melanoma (or tumour), and this "
-                f"one has {', '.join(self.classes)}: analyse the slide with a model that draws these."
+                f"a thickness requires a map with the classes background, epidermis and melanoma (or tumor); this "
+                f"one has {', '.join(self.classes)}. Analyze the slide with a model that predicts these."
             )
         return roles
 
 
 @dataclass(frozen=True)
 class TissueMasks:
-    """What is where, all (row, column): bool ``tissue``, ``epidermis``, ``tumour``; ``chance`` of tumour, uint8.
+    """Masks of a map, all (row, column): bool ``tissue``, ``epidermis``, ``tumor``; uint8 ``tumor_probability``.
 
-    ``tumour`` is what is more like melanoma than like a naevus; ``chance`` is up to 255, and counts naevus too where
-    melanoma prevails around.
+    ``tumor`` is lesion where melanoma is more likely than nevus; ``tumor_probability`` is up to 255, and includes that
+    of nevus where melanoma prevails in the neighborhood.
     """
 
     tissue: NDArray[np.bool_]
@@ -72,9 +81,9 @@ class TissueMasks:
 
 
 def classify_tissue(maps: TissueMaps, cell_um: tuple[float, float]) -> TissueMasks:
-    """Decide what each cell is: the likeliest class, and of lesions the one that prevails around.
+    """Classify each cell: the most likely class; for lesions the type that prevails in the neighborhood.
 
-    ``cell_um``: height and width of a cell in micrometres.
+    ``cell_um``: height and width of a cell in micrometers.
     """
     roles, values = maps.roles, _as_bytes(maps.probability)
     lesion = values[roles.malignant]
@@ -85,23 +94,23 @@ def classify_tissue(maps: TissueMaps, cell_um: tuple[float, float]) -> TissueMas
         if index not in (roles.background, roles.malignant, roles.benign):
             tissue |= values[index] > best
             np.maximum(best, values[index], out=best)
-    tumour = lesion > best
-    epidermis = (values[roles.epidermis] == best) & tissue & ~tumour
-    tissue |= tumour
+    tumor = lesion > best
+    epidermis = (values[roles.epidermis] == best) & tissue & ~tumor
+    tissue |= tumor
     if roles.benign >= 0:
         melanoma = _melanoma_prevails(values[roles.malignant], values[roles.benign], cell_um)
-        tumour &= melanoma
+        tumor &= melanoma
         lesion = np.where(melanoma, lesion, 0).astype(np.uint8)
-    return TissueMasks(tissue, epidermis, tumour, lesion)
+    return TissueMasks(tissue, epidermis, tumor, lesion)
 
 
 def block_means(values: NDArray[Any], steps: Sequence[int]) -> NDArray[np.float32]:
-    """Take means over blocks of cells; those at the far edges are of what there is.
+    """Average over blocks of cells; blocks at the far edges are padded with the edge values.
 
     ``values``: numbers (row, column). Returns float32 (row, column).
     """
-    below, beside = (-side % step for side, step in zip(values.shape, steps, strict=True))
-    padded = np.pad(values, ((0, below), (0, beside)), mode="edge")
+    below, right = (-side % step for side, step in zip(values.shape, steps, strict=True))
+    padded = np.pad(values, ((0, below), (0, right)), mode="edge")
     rows, columns = padded.shape[0] // steps[0], padded.shape[1] // steps[1]
     return padded.reshape(rows, steps[0], columns, steps[1]).mean(axis=(1, 3), dtype=np.float32)
 
@@ -109,7 +118,7 @@ def block_means(values: NDArray[Any], steps: Sequence[int]) -> NDArray[np.float3
 def _melanoma_prevails(
     malignant: NDArray[np.uint8], benign: NDArray[np.uint8], cell_um: tuple[float, float]
 ) -> NDArray[np.bool_]:
-    """Where melanoma outweighs naevus, over all that is near; reckoned on coarse cells, for it is smooth."""
+    """Where melanoma outweighs nevus in the neighborhood; computed on coarse cells, as the result is smooth."""
     from scipy import ndimage
 
     steps = [max(1, round(COARSE_UM / um)) for um in cell_um]
@@ -121,10 +130,10 @@ def _melanoma_prevails(
 
 
 def interpolate_maps(maps: TissueMaps, place: MapPlacement) -> tuple[TissueMaps, MapPlacement]:
-    """Interpolate coarse maps, so that borders lie between cells where probabilities say so.
+    """Interpolate coarse maps, so that borders between classes lie between cells where the probabilities place them.
 
-    ``place``: where it lies; with its pixel size. Returns the same on cells of at most ``FINE_UM``, linear between the
-    centres of the cells that were there.
+    ``place``: position of the map, with the pixel size. Returns the map on cells of at most ``FINE_UM``, linear between
+    the centers of the original cells.
     """
     from scipy import ndimage
 
@@ -140,18 +149,14 @@ def interpolate_maps(maps: TissueMaps, place: MapPlacement) -> tuple[TissueMaps,
 
 
 def _as_bytes(probability: NDArray[Any]) -> NDArray[np.uint8]:
-    """Probabilities up to 255."""
     if probability.dtype == np.uint8:
         return probability
     return np.rint(255 * np.clip(np.nan_to_num(probability), 0, 1)).astype(np.uint8)
 
 
-MALIGNANT_NAMES = ("melanoma", "malignant", "tumour", "tumor")
-
-
 @dataclass(frozen=True)
 class ClassRoles:
-    """Which class is what, by index; ``benign`` is -1 where the model knows no benign lesion."""
+    """Index of the class for each role; ``benign`` is -1 where the model has no benign lesion class."""
 
     background: int
     epidermis: int
@@ -160,10 +165,7 @@ class ClassRoles:
 
     @classmethod
     def from_names(cls, classes: Sequence[str]) -> Self | None:
-        """Find them by their names.
-
-        None where background, epidermis or tumour is not among them.
-        """
+        """Match classes by name; None where background, epidermis or tumor is missing."""
         names = [name.lower() for name in classes]
         background, epidermis = _first_match(names, ("background", "glass")), _first_match(names, ("epidermis",))
         malignant, benign = _first_match(names, MALIGNANT_NAMES), _first_match(names, BENIGN_NAMES)
@@ -173,31 +175,18 @@ class ClassRoles:
 
 
 def has_nevus_class(classes: Sequence[str]) -> bool:
-    """Say whether a model knows naevi, so that these are not taken for melanomas."""
+    """Whether a model has a nevus class, so that nevi are not measured as melanomas."""
     roles = ClassRoles.from_names(classes)
     return roles is not None and roles.benign >= 0
 
 
-def _first_match(names: Sequence[str], wanted: Sequence[str]) -> int:
-    """Index of the first name that is wanted, those wanted more first; -1 where none is there."""
-    return next((names.index(name) for name in wanted if name in names), -1)
-
-
-UM = 1000.0  # in a millimetre
-PLAUSIBLE_UM = (0.05, 20.0)  # a pixel of a slide at 200 times and at half a time
-MIN_MAP_MM, MAX_MAP_MM = 0.05, 200.0  # a slide is 75 mm long, the largest ones 150
-MAX_ASPECT = 4.0
-PIXEL_SIZE_MISSING = (
-    "pixel size is missing: a thickness in mm needs micrometres per pixel, and this slide carries none. Set "
-    "it under Scale in the Slide dock (command line: --mpp)."
-)
+def _first_match(names: Sequence[str], candidates: Sequence[str]) -> int:
+    """Index of the first candidate among the names; -1 where there is none."""
+    return next((names.index(name) for name in candidates if name in names), -1)
 
 
 def check_cell_um(place: MapPlacement, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Give the size of a map's cells.
-
-    Height and width in micrometres.
-    """
+    """Return height and width of the cells of a map in micrometers; raise if the scale is missing or implausible."""
     size, cell = place.pixel_size, place.cell_um
     if size is None or cell is None:
         raise ScaleMissing(PIXEL_SIZE_MISSING)
@@ -210,10 +199,7 @@ def check_cell_um(place: MapPlacement, shape: tuple[int, ...]) -> tuple[float, f
 
 
 def describe_implausible_size(size: PixelSize, sides_mm: tuple[float, float]) -> str:
-    """Say why a pixel size cannot be that of a slide.
-
-    What is wrong and what to do; empty where nothing is.
-    """
+    """Describe why a pixel size is implausible for a slide, and what to do; empty if it is plausible."""
     low, high = PLAUSIBLE_UM
     good = low <= min(size.y_um, size.x_um) and max(size.y_um, size.x_um) <= high
     even = max(size.y_um / size.x_um, size.x_um / size.y_um) <= MAX_ASPECT
@@ -221,33 +207,33 @@ def describe_implausible_size(size: PixelSize, sides_mm: tuple[float, float]) ->
 
 
 def implausible_size_message(size: PixelSize, sides_mm: tuple[float, float]) -> str:
-    """Say that a pixel size cannot be true."""
+    """Format the message for an implausible pixel size."""
     low, high = PLAUSIBLE_UM
     return (
-        f"a pixel size of {size.y_um:g} x {size.x_um:g} micrometres cannot be true ({size.source}): the slide, or what "
-        f"is analysed of it, would be {sides_mm[0]:.4g} x {sides_mm[1]:.4g} mm. Slides have {low:g} to {high:g}, about "
-        "alike both ways: a factor of 1000 is one unit taken for another. Set the true one under Scale in the "
+        f"implausible pixel size {size.y_um:g} x {size.x_um:g} micrometers ({size.source}): the slide or its analyzed "
+        f"region would be {sides_mm[0]:.4g} x {sides_mm[1]:.4g} mm. Expected {low:g} to {high:g}, similar in both "
+        "directions; a factor of 1000 suggests a wrong unit. Set the correct value under Scale in the "
         "Slide dock (command line: --mpp)."
     )
 
 
 class DepthMeasurementConfig(Config):
-    """Lengths are in micrometres on the section, areas in square micrometres unless they say otherwise."""
+    """Parameters of the thickness measurement: lengths in micrometers, areas in square micrometers unless stated."""
 
-    min_section_mm2: float = Field(0.02, gt=0, description="smaller pieces of tissue are no section")
-    min_epidermis_um2: float = Field(2500, gt=0, description="smaller patches of epidermis are taken for errors")
-    min_lesion_um2: float = Field(5000, gt=0, description="tumour that is smaller in all is not measured")
-    min_nest_um2: float = Field(250, gt=0, description="smaller nests are taken for specks")
-    nest_gap_um: float = Field(60, gt=0, description="nests belong to a lesion across gaps of at most this")
-    far_gap_um: float = Field(300, gt=0, description="nests across gaps up to this make a second candidate")
-    in_situ_um2: float = Field(6000, gt=0, description="nests up to this may lie within the epidermis")
-    in_situ_contact: float = Field(0.4, gt=0, le=1, description="and do where this share of their border meets it")
+    min_section_mm2: float = Field(0.02, gt=0, description="smaller pieces of tissue are not sections")
+    min_epidermis_um2: float = Field(2500, gt=0, description="smaller patches of epidermis are removed as errors")
+    min_lesion_um2: float = Field(5000, gt=0, description="tumors with a smaller total area are not measured")
+    min_nest_um2: float = Field(250, gt=0, description="smaller nests are removed as specks")
+    nest_gap_um: float = Field(60, gt=0, description="nests belong to the same lesion up to this gap")
+    far_gap_um: float = Field(300, gt=0, description="nests up to this gap are included in a second candidate")
+    in_situ_um2: float = Field(6000, gt=0, description="nests up to this area may be intraepidermal")
+    in_situ_contact: float = Field(0.4, gt=0, le=1, description="if this share of their border is epidermis")
     detached_um: float = Field(
-        250, gt=0, description="a lesion whose top lies deeper than this may be none of the skin"
+        250, gt=0, description="a lesion whose top lies deeper than this may be not connected to the skin"
     )
-    cover_um: float = Field(150, gt=0, description="epidermis belongs to the surface up to this far below the glass")
-    ulcer_um: float = Field(120, gt=0, description="epidermis missing over less than this of the tumour is no ulcer")
-    edge_um: float = Field(30, gt=0, description="so much of the tumour at the section's end makes it 'at least'")
-    window_mm: float = Field(2.0, gt=0, description="adjacent skin on each side that says which way is down")
-    faint_from_mm: float = Field(1.0, gt=0, description="from here on a lesion reaches as far as tumour is possible")
-    different_mm: float = Field(0.02, gt=0, description="candidates of a lesion that differ by less are one")
+    cover_um: float = Field(150, gt=0, description="epidermis up to this depth below the tissue edge is surface")
+    ulcer_um: float = Field(120, gt=0, description="shorter gaps of the epidermis above the tumor are no ulcer")
+    edge_um: float = Field(30, gt=0, description="length of tumor at the section's end that makes it 'at least'")
+    window_mm: float = Field(2.0, gt=0, description="adjacent skin on each side that defines the direction down")
+    faint_from_mm: float = Field(1.0, gt=0, description="thicker lesions include all possible tumor")
+    different_mm: float = Field(0.02, gt=0, description="candidates of a lesion that differ by less are merged")

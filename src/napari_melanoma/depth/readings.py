@@ -1,4 +1,4 @@
-"""Readings of depth: ``depth.json``, its edits and values."""
+"""Readings of depth: the file ``depth.json``, its values and their changes."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import PixelSize
 
 DEPTH_FILE = "depth.json"
+MODEL_READER = "model"  # recorded as the reader of values from the analysis
+RECORDED_FIELDS = (
+    *("line", "mm", "interval_mm", "at_least", "method"),
+    *("ulcerated", "clark", "clark_by", "margins", "mitoses", "notes"),
+)
+# Left out of the history, which would otherwise repeat all marked points at each change.
+SHORTENED_FIELDS = {"mitoses": ("points", "areas")}
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Length = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Point = tuple[Number, Number]
@@ -30,7 +37,7 @@ Method = Literal["automatic", "hand", "corrected"]
 
 
 class ReadingChange(Config):
-    """One value that somebody set: what it was and became, who did it and when."""
+    """One changed value: its previous and new value, the reader and the time."""
 
     field: str
     before: Any = None
@@ -40,30 +47,32 @@ class ReadingChange(Config):
 
 
 class ExcisionMargins(Config):
-    """How far the melanoma stays from the edges of what was cut out, in mm; None where nobody measured it."""
+    """Distance of the melanoma from the edges of the excision, in mm; None if not measured."""
 
     lateral_mm: Length | None = None
     deep_mm: Length | None = None
 
 
 class MitosisCount(Config):
-    """Mitoses that were marked, and the area in which they were counted, in pixels of the finest level."""
+    """Marked mitoses, and the areas in which they were counted, in pixels of the finest level."""
 
     points: tuple[Point, ...] = ()
     areas: tuple[tuple[Point, ...], ...] = ()
-    counted: int | None = Field(None, ge=0, description="those within the area; all, where there is none")
-    mm2: Length | None = Field(None, description="the area")
+    counted: int | None = Field(None, ge=0, description="mitoses within the areas; all of them without an area")
+    mm2: Length | None = Field(None, description="total area")
     per_mm2: Length | None = None
 
 
 class DepthReading(Config):
-    """What one reader says of the depth of a melanoma, and of what a report names beside it."""
+    """Reading of one reader: depth of a melanoma and the other values of a report."""
 
-    reader: str = Field("", description="who; empty where nobody said so")
-    when: str = Field("", description="of the last change, UTC, ISO 8601; empty where all was undone")
-    method: Method = Field("hand", description="of the line; corrected: a model's that was moved by hand")
+    reader: str = Field("", description="name; empty if not given")
+    when: str = Field("", description="time of the last change, UTC, ISO 8601; empty where all changes were undone")
+    method: Method = Field("hand", description="of the line; corrected: a predicted line that was moved by hand")
     line: Line | None = Field(None, description="surface and deepest, (row, column) in pixels of the finest level")
-    um_per_px: tuple[Length, Length] | None = Field(None, description="along rows and columns, when it was measured")
+    um_per_px: tuple[Length, Length] | None = Field(
+        None, description="along rows and columns, at the time of measuring"
+    )
     mm: Length | None = Field(None, description="Breslow thickness")
     interval_mm: Interval | None = None
     at_least: bool = Field(False, description="the melanoma reaches the edge of the section: it may be thicker")
@@ -77,22 +86,19 @@ class DepthReading(Config):
 
 
 class SlideDepthReadings(Config):
-    """All readings of a slide, each reader's apart."""
+    """All readings of a slide, one for each reader."""
 
     format_version: Literal[1] = 1
     fingerprint: str = Field("", description="of the slide")
     readings: tuple[DepthReading, ...] = ()
 
     def reading_by(self, reader: str) -> DepthReading | None:
-        """Find what one reader says.
-
-        None where that reader set nothing yet.
-        """
+        """Return the reading of a reader; None if that reader has set no value."""
         return next((one for one in self.readings if one.reader == reader), None)
 
 
 class DepthProposal(Config):
-    """A line that the analysis found, as ``result.json`` has it: where a thickness may be measured."""
+    """A line that the analysis predicted for measuring the thickness, as in ``result.json``."""
 
     line: Line
     mm: Length
@@ -105,7 +111,7 @@ class DepthProposal(Config):
 
 
 class SlideDepthProposals(Config):
-    """What the analysis of a slide says of the depth; ``clark`` is its estimate, ``notes`` say why there is nothing."""
+    """Results of the analysis for the depth; ``clark`` is an estimate, ``notes`` explain missing results."""
 
     proposals: tuple[DepthProposal, ...] = ()
     ulcerated: bool | None = None
@@ -115,47 +121,43 @@ class SlideDepthProposals(Config):
 
 
 def read_depth(folder: Path) -> SlideDepthReadings:
-    """Read what was measured.
-
-    Empty where nothing was measured.
-    """
+    """Read the readings of a slide; empty where there are none."""
     path = folder / DEPTH_FILE
     if not path.is_file():
         return SlideDepthReadings()
     try:
         return SlideDepthReadings.parse(read_json(path), str(path))
     except (OSError, ValueError, ConfigError) as error:
-        raise InputError(f"{path} cannot be read as readings of depth: {parse_error_reason(error)}") from error
+        raise InputError(f"{path} does not contain valid depth readings: {parse_error_reason(error)}") from error
 
 
 def write_depth(folder: Path, depth: SlideDepthReadings) -> None:
-    """Keep what was measured, atomically."""
+    """Write the readings atomically."""
     write_json(folder / DEPTH_FILE, depth.model_dump(mode="json"))
 
 
 def parse_proposals(content: Mapping[str, Any]) -> SlideDepthProposals:
-    """Read what an analysis says of the depth.
+    """Parse the depth in the results of an analysis.
 
-    Returns the best line first; empty where the analysis says nothing of the depth. What cannot be understood is left
-    out.
+    Returns the best line first; empty where the analysis has no depth. Invalid entries are left out.
     """
-    told = content.get("depth")
-    told = told if isinstance(told, Mapping) else {}
-    listed = told.get("candidates")
+    entry = content.get("depth")
+    entry = entry if isinstance(entry, Mapping) else {}
+    listed = entry.get("candidates")
     found = [_parse_proposal(one) for one in (listed if isinstance(listed, list) else [])]
-    clark, ulcerated = told.get("clark_estimate"), told.get("ulceration")
-    notes = told.get("notes")
+    clark, ulcerated = entry.get("clark_estimate"), entry.get("ulceration")
+    notes = entry.get("notes")
     return SlideDepthProposals(
         proposals=tuple(one for one in found if one is not None),
         ulcerated=ulcerated if isinstance(ulcerated, bool) else None,
         clark=clark if isinstance(clark, int) and 1 <= clark <= 5 else None,
         notes=tuple(str(one) for one in (notes if isinstance(notes, list) else [])),
-        validity=(Validity.from_json(told.get("validity")) or read_slide_validity(content)) if told else Validity(),
+        validity=(Validity.from_json(entry.get("validity")) or read_slide_validity(content)) if entry else Validity(),
     )
 
 
-def _parse_proposal(values: Any) -> DepthProposal | None:  # noqa: ANN401 - whatever JSON can hold
-    """A line of an analysis, or None where it is none."""
+def _parse_proposal(values: Any) -> DepthProposal | None:  # noqa: ANN401 - any JSON value
+    """Parse one line; None if it is invalid."""
     if not isinstance(values, Mapping):
         return None
     kept = {key: values[key] for key in DepthProposal.model_fields if key in values}
@@ -165,35 +167,25 @@ def _parse_proposal(values: Any) -> DepthProposal | None:  # noqa: ANN401 - what
         return None
 
 
-MODEL_READER = "model"  # in the place of a reader's name: what the analysis said
-RECORDED_FIELDS = (
-    *("line", "mm", "interval_mm", "at_least", "method"),
-    *("ulcerated", "clark", "clark_by", "margins", "mitoses", "notes"),
-)
-SHORTENED_FIELDS = {
-    "mitoses": ("points", "areas")
-}  # what a record leaves out, for it would repeat all that was clicked each time
-
-
 def line_length_mm(line: Line, pixel_size: PixelSize | None) -> float:
-    """Give the length of a line.
+    """Return the length of a line in mm.
 
-    ``line``: both ends, (row, column) in pixels of the finest level. ``pixel_size``: of these pixels; rows and columns
-    count apart. In mm.
+    ``line``: both ends, (row, column) in pixels of the finest level. ``pixel_size``: of these pixels, separate for rows
+    and columns.
     """
     if pixel_size is None:
         raise ScaleMissing(
-            "a depth in mm needs micrometres per pixel, and this slide carries none. Set the scale: the ruler beside "
-            "the slide's name takes a number, or a line over a known length."
+            "a depth in mm requires micrometers per pixel, and this slide file has none. Set the scale: use the ruler "
+            "button beside the slide's name to enter a number or to draw a line over a known length."
         )
     (top, left), (bottom, right) = line
     return float(np.hypot((bottom - top) * pixel_size.y_um, (right - left) * pixel_size.x_um) / 1000)
 
 
 def automatic_reading(proposals: SlideDepthProposals, chosen: int = 0, size: PixelSize | None = None) -> DepthReading:
-    """Say what the analysis says, as a reading that nobody has made their own yet.
+    """Return the values of the analysis as a reading that no reader has confirmed.
 
-    ``size``: of the slide's pixels, kept with the line. Of nobody; without a line where there is none.
+    ``size``: pixel size of the slide, stored with the line. Without a line where none was predicted.
     """
     estimate: dict[str, Any] = {}
     if proposals.clark is not None:
@@ -207,10 +199,10 @@ def automatic_reading(proposals: SlideDepthProposals, chosen: int = 0, size: Pix
 
 
 def values_for_line(before: DepthReading, line: Line, size: PixelSize | None) -> dict[str, Any]:
-    """Say what a line that was drawn or moved by hand makes of a reading.
+    """Return the changed values of a reading after its line was drawn or moved.
 
-    ``line``: surface and deepest, in pixels of the finest level. ``size``: of these pixels. Values for ``overridden``:
-    a model's line that was moved is a corrected one, and has no interval any more.
+    ``line``: surface and deepest, in pixels of the finest level. ``size``: of these pixels. A predicted line that was
+    moved is marked as corrected, and loses its interval.
     """
     method = "hand" if before.line is None or before.method == "hand" else "corrected"
     values = {"line": line, "mm": line_length_mm(line, size), "um_per_px": _pixel_size_um(size)}
@@ -218,7 +210,7 @@ def values_for_line(before: DepthReading, line: Line, size: PixelSize | None) ->
 
 
 def current_reading(depth: SlideDepthReadings, base: DepthReading, reader: str) -> DepthReading:
-    """Say what counts for a reader: the own values, else those of the analysis."""
+    """Return the reading that applies to a reader: the own one, else that of the analysis."""
     own = depth.reading_by(reader)
     if own is not None and own.when:
         return own
@@ -226,24 +218,27 @@ def current_reading(depth: SlideDepthReadings, base: DepthReading, reader: str) 
 
 
 def set_values(
-    depth: SlideDepthReadings, base: DepthReading, reader: str, when: str, **values: Any
+    depth: SlideDepthReadings,
+    base: DepthReading,
+    reader: str,
+    when: str,
+    **values: Any,  # noqa: ANN401 - values of any field
 ) -> SlideDepthReadings:
-    """Set values of one reader, and record what they were before.
-
-    Returns the same where nothing changes.
-    """
+    """Set values of one reader, and record the previous ones; return the same object if nothing changes."""
     own, before = depth.reading_by(reader), current_reading(depth, base, reader)
     begins = own is None or not own.when
     after = DepthReading.parse({**dict(before), **values}, "a reading")
     changes = _list_changes(before, after, reader, when)
     if not changes and (values or not begins or before.line is None):
         return depth
-    told = _list_changes(DepthReading(), before, MODEL_READER, when) if begins else ()
-    return _with_reading(depth, after.model_copy(update={"when": when, "history": (*before.history, *told, *changes)}))
+    initial = _list_changes(DepthReading(), before, MODEL_READER, when) if begins else ()
+    return _with_reading(
+        depth, after.model_copy(update={"when": when, "history": (*before.history, *initial, *changes)})
+    )
 
 
 def rename_reader(depth: SlideDepthReadings, before: str, after: str) -> SlideDepthReadings:
-    """Give a reading and what its record says of that reader to another name, unless that name has a reading."""
+    """Rename the reader of a reading and of its history, unless the new name has a reading already."""
     own, other = depth.reading_by(before), depth.reading_by(after)
     if own is None or (other is not None and other.when):
         return depth
@@ -255,10 +250,10 @@ def rename_reader(depth: SlideDepthReadings, before: str, after: str) -> SlideDe
 
 
 def restore_values(now: SlideDepthReadings, target: SlideDepthReadings, reader: str, when: str) -> SlideDepthReadings:
-    """Go to other values, as undo and redo do, with a record of it: what was done once is never unsaid.
+    """Restore the values of ``target`` for undo and redo, and record the change.
 
-    Returns the values of ``wanted`` with the record of ``now`` and what changed. A reader who had set nothing then
-    keeps a reading without values, for the record's sake.
+    The history of ``now`` is kept and extended. A reader without values in ``target`` keeps an empty reading with its
+    history.
     """
     result = now
     for name in dict.fromkeys(one.reader for one in (*now.readings, *target.readings)):
@@ -273,11 +268,10 @@ def restore_values(now: SlideDepthReadings, target: SlideDepthReadings, reader: 
 def count_mitoses(
     points: tuple[Point, ...], areas: tuple[tuple[Point, ...], ...], size: PixelSize | None
 ) -> MitosisCount:
-    """Count mitoses over the area that was drawn for it.
+    """Count mitoses within the areas drawn for it.
 
-    ``points``: each mitosis, (row, column) in pixels of the finest level. ``size``: of these pixels; without one there
-    is no area. Those beside the area are kept and not counted; per square millimetre where there is an area and a
-    scale.
+    ``points``: each mitosis, (row, column) in pixels of the finest level. ``size``: of these pixels; the area is None
+    without it. Mitoses outside the areas are kept and not counted.
     """
     pieces = [piece for area in areas if len(area) > 2 for piece in untangle_polygon(Polygon(area))]
     inside = [one for one in points if any(_area_contains(piece, one) for piece in pieces)] if areas else points
@@ -288,9 +282,9 @@ def count_mitoses(
 
 
 def rescale_readings(depth: SlideDepthReadings, size: PixelSize, reader: str, when: str) -> SlideDepthReadings:
-    """Bring what was measured to another scale of the slide.
+    """Rescale the readings after the pixel size of a slide was changed.
 
-    Returns the same where the scale is that of all readings. Lengths that were typed stay.
+    Returns the same object where the scale is that of all readings. Lengths that were entered as numbers are kept.
     """
     for one in depth.readings:
         values: dict[str, Any] = {}
@@ -309,23 +303,23 @@ def rescale_readings(depth: SlideDepthReadings, size: PixelSize, reader: str, wh
 
 
 def _area_contains(piece: Polygon, point: Point) -> bool:
-    """Whether a point lies in an area, and in none of its holes."""
+    """Whether a point lies in an area and in none of its holes."""
     return ring_contains(piece.outer, point) and not any(ring_contains(hole, point) for hole in piece.holes)
 
 
 def _length_um(line: Line, um: tuple[float, float] | None) -> float:
-    """Length of a line in micrometres, with the scale that it was measured with."""
+    """Length of a line in micrometers at the scale of its measurement."""
     assert um is not None
     return float(np.hypot((line[1][0] - line[0][0]) * um[0], (line[1][1] - line[0][1]) * um[1]))
 
 
 def _pixel_size_um(size: PixelSize | None) -> tuple[float, float] | None:
-    """A pixel size as readings keep it."""
+    """A pixel size as stored in readings."""
     return None if size is None else (size.y_um, size.x_um)
 
 
 def _with_reading(depth: SlideDepthReadings, reading: DepthReading) -> SlideDepthReadings:
-    """All readings, one of them another."""
+    """Replace or add one reading."""
     others = [reading if one.reader == reading.reader else one for one in depth.readings]
     if depth.reading_by(reading.reader) is None:
         others.append(reading)
@@ -333,7 +327,7 @@ def _with_reading(depth: SlideDepthReadings, reading: DepthReading) -> SlideDept
 
 
 def _list_changes(before: DepthReading, after: DepthReading, reader: str, when: str) -> tuple[ReadingChange, ...]:
-    """What is another value in one reading than in the other."""
+    """List the values that differ between two readings."""
     return tuple(
         ReadingChange(
             field=name, before=_json_value(before, name), after=_json_value(after, name), reader=reader, when=when
@@ -343,8 +337,8 @@ def _list_changes(before: DepthReading, after: DepthReading, reader: str, when: 
     )
 
 
-def _json_value(reading: DepthReading, name: str) -> Any:  # noqa: ANN401 - of any field
-    """A value as JSON has it, short where it is long."""
+def _json_value(reading: DepthReading, name: str) -> Any:  # noqa: ANN401 - value of any field
+    """A value as in JSON, without ``SHORTENED_FIELDS``."""
     value = reading.model_dump(mode="json", include={name})[name]
     return (
         {key: one for key, one in value.items() if key not in SHORTENED_FIELDS[name]}

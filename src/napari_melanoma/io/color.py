@@ -1,4 +1,4 @@
-"""From the colours that files come in to 8-bit sRGB: depth, alpha, profiles and orientation, whatever the format.
+"""From the colors that files come in to 8-bit sRGB: depth, alpha, profiles and orientation, whatever the format.
 
 The rules, which every decoder shares:
 
@@ -6,8 +6,8 @@ The rules, which every decoder shares:
   ``real_depth`` finds them, over that of these), floating points as ``eight_bit`` says;
 - transparency is laid over white, as paper and viewers show it;
 - an embedded ICC profile is converted to sRGB (relative colorimetric with black point compensation); a profile that is
-  damaged or belongs to other colours is passed over, and the colours are taken as sRGB;
-- CMYK without a profile is converted by the plain formula of Pillow, so its colours are approximate.
+  damaged or belongs to other colors is passed over, and the colors are taken as sRGB;
+- CMYK without a profile is converted by the plain formula of Pillow, so its colors are approximate.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _eight_bit_of_floats(samples: NDArray) -> NDArray[np.uint8]:
     unknown = int(np.count_nonzero(~np.isfinite(samples)))
     if unknown:
         raise UnreadableImage(
-            f"has {unknown} values that are no number (NaN or infinite), but every pixel of a photograph has a colour. "
+            f"has {unknown} values that are no number (NaN or infinite), but every pixel of a photograph has a color. "
             "Replace them and export it again."
         )
     low, high = float(samples.min()), float(samples.max())
@@ -147,7 +147,7 @@ def _opaque_srgb(image: Image, profile: bytes | None) -> Image:
         if profile:
             return _apply_profile(image, profile)
     except (ImageCms.PyCMSError, OSError) as error:
-        logger.info("An ICC profile is passed over and the colours are taken as sRGB: %s", error)
+        logger.info("An ICC profile is passed over and the colors are taken as sRGB: %s", error)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -158,7 +158,7 @@ def _apply_profile(image: Image, profile: bytes) -> Image:
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     if (
         image.mode == "L" and source.profile.xcolor_space.strip() == "RGB"
-    ):  # many cameras store grey with the profile of their colours
+    ):  # many cameras store gray with the profile of their colors
         image = image.convert("RGB")
     transform = ImageCms.buildTransform(
         source,
@@ -174,7 +174,7 @@ def _apply_profile(image: Image, profile: bytes) -> Image:
 
 
 def _is_identity(transform: ImageCmsTransform) -> bool:
-    """Whether a transform from RGB leaves a cube of colours as it is; spares large images the conversion."""
+    """Whether a transform from RGB leaves a cube of colors as it is; spares large images the conversion."""
     from PIL import Image as PillowImage
     from PIL import ImageCms
 

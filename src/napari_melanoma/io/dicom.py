@@ -29,7 +29,7 @@ _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 def decode(file: IO[bytes]) -> DecodedPhotograph:
     """Decode the photograph in a DICOM file.
 
-    Grey values go through the modality and VOI transformations that the file asks for.
+    Gray values go through the modality and VOI transformations that the file asks for.
 
     SRGB; the pixel size (source ``"dicom"``) and the modality where the file has them.
     """
@@ -53,7 +53,7 @@ def decode(file: IO[bytes]) -> DecodedPhotograph:
 
 
 def why_not_a_photograph(dataset: Dataset) -> str | None:
-    """Say why a DICOM file is no single photograph.
+    """Return why a DICOM file is no single photograph.
 
     ``dataset``: its elements; the pixel data may be left out. Returns the end of a message, or None where it is a
     photograph.
@@ -99,7 +99,7 @@ def stored_size(file: IO[bytes]) -> tuple[int, int]:
 
 @contextmanager
 def damage_as_value_error() -> Iterator[None]:
-    """Give the errors that pydicom derives from Exception alone a kind that can be named without importing it."""
+    """Return the errors that pydicom derives from Exception alone a kind that can be named without importing it."""
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
@@ -125,7 +125,7 @@ def _rgb(dataset: Dataset) -> tuple[NDArray[np.uint8], str | None]:
     from PIL import Image
     from pydicom.pixels import apply_color_lut, pixel_array
 
-    samples = pixel_array(dataset)  # colours in YCbCr arrive as RGB
+    samples = pixel_array(dataset)  # colors in YCbCr arrive as RGB
     note = None
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         pixels = to_eight_bit(apply_color_lut(samples, dataset))
@@ -138,7 +138,7 @@ def _rgb(dataset: Dataset) -> tuple[NDArray[np.uint8], str | None]:
 
 
 def _to_display_values(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
-    """Grey values as a screen shows them: what the smallest and largest storable values become is black and white."""
+    """Gray values as a screen shows them: what the smallest and largest storable values become is black and white."""
     import numpy as np
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
@@ -154,7 +154,7 @@ def _to_display_values(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
 
 
 def read_pixel_size(dataset: Dataset) -> PixelSize | None:
-    """Give the real size of a pixel, from the first of the spacings (mm, rows before columns) that is one.
+    """Return the real size of a pixel, from the first of the spacings (mm, rows before columns) that is one.
 
     A pixel aspect ratio alone states a shape and no size.
 
@@ -170,7 +170,7 @@ def read_pixel_size(dataset: Dataset) -> PixelSize | None:
 
 
 def read_modality(dataset: Dataset) -> Modality | None:
-    """Say how the photograph was taken.
+    """Return how the photograph was taken.
 
     ``dataset``: its elements; the pixel data may be left out. None where the file does not code it.
     """

@@ -22,7 +22,7 @@ FileFilter = Callable[[Path], bool]
 
 
 def is_image_file(path: Path) -> bool:
-    """Say whether a file is an image, by its suffix and by its first bytes; one of them alone is easily wrong."""
+    """Return whether a file is an image, by its suffix and by its first bytes; one of them alone is easily wrong."""
     if not path.name.lower().endswith((*SUFFIXES, *SLIDE_SUFFIXES)):
         return False
     try:

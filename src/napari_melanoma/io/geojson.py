@@ -51,7 +51,7 @@ def write_geojson(path: Path, annotations: Iterable[Annotation]) -> None:
 
 
 def annotation_to_feature(annotation: Annotation) -> dict[str, Any]:
-    """Give an annotation as a GeoJSON feature.
+    """Return an annotation as a GeoJSON feature.
 
     A ``Polygon`` where it has one, else a ``MultiPolygon``; vertices are (x, y), the first is repeated at the end.
     Rings run as they are given: those of ``slides.cell_polygons`` as RFC 7946 asks.
@@ -82,7 +82,7 @@ def _write(file: TextIO, annotations: Iterable[Annotation]) -> None:
 
 
 def _properties(annotation: Annotation) -> dict[str, Any]:
-    """Give what QuPath reads beside the geometry; what is empty is left out."""
+    """Return what QuPath reads beside the geometry; what is empty is left out."""
     classification: dict[str, Any] = {"name": annotation.class_name}
     if annotation.color is not None:
         classification["color"] = list(annotation.color)
@@ -265,7 +265,7 @@ def _vertex(point: Any, where: str) -> tuple[float, float]:  # noqa: ANN401
 
 
 def _classification(value: Any) -> tuple[str, Color | None]:  # noqa: ANN401
-    """Name and colour of a class, as any version of QuPath writes them, or a plain text."""
+    """Name and color of a class, as any version of QuPath writes them, or a plain text."""
     if isinstance(value, str):
         return value, None
     if not isinstance(value, dict):
@@ -293,7 +293,7 @@ def _measurements(value: Any, where: str) -> dict[str, float]:  # noqa: ANN401
 
 
 def _get_typed(value: Any, key: str, kind: type[dict] | type[list], where: str) -> Any:  # noqa: ANN401
-    """Give what stands under a key, or say that it is missing or of another kind."""
+    """Return what stands under a key, or say that it is missing or of another kind."""
     found = value.get(key) if isinstance(value, dict) else None
     if not isinstance(found, kind):
         name = "a list" if kind is list else "an object"

@@ -51,7 +51,7 @@ class Photograph:
     name : str
         The file's name without suffix; names layers and result folders.
     pixel_size : PixelSize, optional
-        Micrometres per pixel, where the file states a real scale.
+        Micrometers per pixel, where the file states a real scale.
     modality : {"dermoscopic", "macroscopic", "tbp_tile"}, optional
         How it was taken, where the file states it.
     damage : str, optional
@@ -72,7 +72,7 @@ def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photog
     """Read a photograph as upright 8-bit sRGB.
 
     JPEG, PNG, TIFF, BMP, WebP, HEIC and DICOM, told apart by content. ``io.color`` says how depth, transparency and
-    colour profiles are brought to 8-bit sRGB. Nothing but pixels, pixel size and modality is taken from the file, so
+    color profiles are brought to 8-bit sRGB. Nothing but pixels, pixel size and modality is taken from the file, so
     that names and places in its metadata cannot travel on. A pixel size comes from DICOM alone: the dots per inch of
     other formats are those of a print.
 
@@ -118,7 +118,7 @@ def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photog
 
 
 def find_damage(path: Path) -> str | None:
-    """Say what of a photograph is missing or corrupt.
+    """Return what of a photograph is missing or corrupt.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ def _size(file: IO[bytes], kind: Format) -> tuple[int, int]:
 
 
 def _describe_open_error(path: Path, error: OSError) -> str:
-    """Say why a file could not be opened, and what to do."""
+    """Return why a file could not be opened, and what to do."""
     if path.is_dir():
         return "is a folder, but an image file was expected. Name the files in it."
     if isinstance(error, FileNotFoundError):

@@ -1,4 +1,4 @@
-"""What the store of an analysed slide says of itself: whose results, of which settings, and where its tiles lie."""
+"""What the store of an analyzed slide says of itself: whose results, of which settings, and where its tiles lie."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class SlideResult:
         spec : ResultSpec
             What it is for.
         order : numpy.ndarray
-            int32 (tile, 2): row and column of each tile to analyse, in the order of work.
+            int32 (tile, 2): row and column of each tile to analyze, in the order of work.
 
         Returns
         -------
@@ -115,7 +115,7 @@ class SlideResult:
 
         path = folder / STORE
         if not path.is_dir():
-            raise InputError(f"{folder} holds no results of a slide: there is no {STORE}. Analyse the slide first.")
+            raise InputError(f"{folder} holds no results of a slide: there is no {STORE}. Analyze the slide first.")
         try:
             check_metadata(path)
             store = DurableStore(path, read_only=not writable)
@@ -124,16 +124,16 @@ class SlideResult:
             missing = {"state", "order"} - set(group.array_keys())
         except Exception as error:  # zarr raises many kinds on damaged metadata
             raise InputError(
-                f"{path} cannot be read as the results of a slide ({parse_error_reason(error)}). Analyse the slide again "
+                f"{path} cannot be read as the results of a slide ({parse_error_reason(error)}). Analyze the slide again "
                 "with --force."
             ) from error
         if missing:
-            raise InputError(f"{path} is incomplete: it has no {' or '.join(missing)}. Analyse again with --force.")
+            raise InputError(f"{path} is incomplete: it has no {' or '.join(missing)}. Analyze again with --force.")
         return cls(path, group, spec, store.wait_until_written)
 
     @property
     def order(self) -> NDArray[np.int32]:
-        """Row and column of each tile to analyse, in the order of work: int32 (tile, 2)."""
+        """Row and column of each tile to analyze, in the order of work: int32 (tile, 2)."""
         return self._read("order")
 
     @property
@@ -207,7 +207,7 @@ class SlideResult:
             )
 
     def writer(self) -> SlideResultWriter:
-        """Give the one writer of the store.
+        """Return the one writer of the store.
 
         Returns
         -------
@@ -249,7 +249,7 @@ class SlideResult:
         return StitchedMapWriter(self.path, array)
 
     def array(self, name: str) -> zarr.Array:
-        """Give an array of the store itself.
+        """Return an array of the store itself.
 
         Parameters
         ----------
@@ -272,7 +272,7 @@ class SlideResult:
             raise InputError(f"{self.path} has no {name}: it holds results of {self.spec.kind}.") from None
         except (*DAMAGE_ERRORS, MemoryError) as error:  # of a shape that is a lie, for example
             raise InputError(
-                f"{self.path}: {name} cannot be read ({parse_error_reason(error)}). Analyse again with --force."
+                f"{self.path}: {name} cannot be read ({parse_error_reason(error)}). Analyze again with --force."
             ) from error
 
 

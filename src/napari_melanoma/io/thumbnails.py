@@ -34,7 +34,7 @@ def _read_jpeg_small(path: Path, side_px: int) -> Image.Image | None:
 
     try:
         with Image.open(path, formats=("JPEG",)) as file:
-            if file.mode != "RGB":  # its colours need the care of the reader
+            if file.mode != "RGB":  # its colors need the care of the reader
                 return None
             file.draft("RGB", (side_px, side_px))
             return ImageOps.exif_transpose(file).convert("RGB")

@@ -70,7 +70,7 @@ def decode(file: IO[bytes]) -> DecodedPhotograph:
 
 
 def why_not_a_photograph(tiff: TiffFile) -> str | None:
-    """Say why a TIFF file is no plain photograph.
+    """Return why a TIFF file is no plain photograph.
 
     One picture is plain, also with pages that are thumbnails of it (smaller than half on both sides, or marked as
     reduced); OME-TIFF, formats of slide scanners and microscopes, tiled pyramids and several pictures are not.
@@ -180,7 +180,7 @@ def _pillow_mode(page: TiffPage) -> str:
     extra = [_tag_value_name(sample) for sample in page.extrasamples]
     if mode is None or encoded or (mode == "L" and extra and extra[0] not in _ALPHA):
         raise UnreadableImage(
-            f"has {page.samplesperpixel} channels of colour space {photometric}, but grey, RGB, CMYK or a palette was "
+            f"has {page.samplesperpixel} channels of color space {photometric}, but gray, RGB, CMYK or a palette was "
             "expected. Export it as RGB."
         )
     return mode + _ALPHA.get(extra[0], "") if extra and mode != "CMYK" else mode

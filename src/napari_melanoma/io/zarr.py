@@ -37,7 +37,7 @@ class ConfinedStore(LocalStore):
         self._paths = PathResolver(Path(root), allow_outside=False)
 
     async def get(self, key: str, *arguments: Any, **options: Any) -> Buffer | None:  # noqa: ANN401 - as zarr calls it
-        """Give the content of a file, or None where there is none."""
+        """Return the content of a file, or None where there is none."""
         try:
             self._paths.check(self.root / key)
         except UnsafePath as fault:

@@ -102,7 +102,7 @@ def _ignore_outcome(outcome: RiskOutcome) -> None:
 
 
 def case_name(path: Path) -> str:
-    """Say what a table calls an input."""
+    """Return what a table calls an input."""
     return slide_name(path) if is_slide(path) else path.stem
 
 
@@ -225,7 +225,7 @@ def _patch_inputs(path: Path, form: dict[str, str], at: _RiskInputs) -> tuple[Ri
 def _slide_inputs(
     path: Path, folder: Path, form: dict[str, str], at: _RiskInputs, run: RunContext
 ) -> tuple[RiskCase, list[PatchImage]]:
-    """Patches of a slide, which is analysed first where nobody has measured or analysed it."""
+    """Patches of a slide, which is analyzed first where nobody has measured or analyzed it."""
     known = case_of_slide(folder, form, at.options.reader)
     if not known.lines and not (folder / RESULT).is_file():
         _analyze_slide_first(path, folder, at.options, run)
@@ -234,7 +234,7 @@ def _slide_inputs(
 
 
 def _analyze_slide_first(path: Path, folder: Path, options: RiskOptions, run: RunContext) -> None:
-    """Analyse a slide, so that one knows where its tumour is."""
+    """Analyze a slide, so that one knows where its tumor is."""
     from napari_melanoma.slides.analysis import analyze_slide
 
     record_slide(folder, path)

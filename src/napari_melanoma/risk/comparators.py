@@ -51,7 +51,7 @@ class TableLogistic(Config):
     cases: int = Field(0, ge=0, description="that it was fitted on")
 
     def predict(self, rows: Sequence[TableRow]) -> NDArray[np.float64]:
-        """Give the probability of the positive class.
+        """Return the probability of the positive class.
 
         Returns float64 (row,).
         """
@@ -76,7 +76,7 @@ class ImageLogistic(Config):
     cases: int = Field(0, ge=0)
 
     def predict(self, log_odds: float) -> float:
-        """Give the probability of the positive class.
+        """Return the probability of the positive class.
 
         In [0, 1].
         """
@@ -268,7 +268,7 @@ class LogisticRegression:
 
     @classmethod
     def fit(cls, inputs: ArrayLike, labels: ArrayLike, *, ridge: float = RIDGE) -> Self:
-        """Fit it by penalised maximum likelihood.
+        """Fit it by penalized maximum likelihood.
 
         ``labels``: bool (case,). With no case of one of the answers, the share of the positives (drawn in by half a
         case) whatever the input.
@@ -285,14 +285,14 @@ class LogisticRegression:
         return cls(found[:-1], float(found[-1]))
 
     def log_odds(self, inputs: ArrayLike) -> NDArray[np.float64]:
-        """Give the log odds of the positive class.
+        """Return the log odds of the positive class.
 
         Returns float64 (case,).
         """
         return np.asarray(inputs, np.float64) @ self.weights + self.intercept
 
     def predict(self, inputs: ArrayLike) -> NDArray[np.float64]:
-        """Give the probability of the positive class.
+        """Return the probability of the positive class.
 
         Returns float64 (case,), in [0, 1].
         """
@@ -329,6 +329,6 @@ def _fit_newton(
 def _loss(
     matrix: NDArray[np.float64], truth: NDArray[np.float64], weights: NDArray[np.float64], penalty: NDArray[np.float64]
 ) -> float:
-    """Penalised negative log likelihood."""
+    """Penalized negative log likelihood."""
     odds = matrix @ weights
     return float((np.logaddexp(0, odds) - truth * odds).sum() + 0.5 * (penalty * weights**2).sum())

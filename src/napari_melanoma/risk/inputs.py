@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RiskCase:
-    """What is known: a row of the harmonised table, the depth with its source, and lines of thickness on the slide."""
+    """What is known: a row of the harmonized table, the depth with its source, and lines of thickness on the slide."""
 
     row: dict[str, str]
     depth: RiskDepth
@@ -197,7 +197,7 @@ def find_risk_inputs(inputs: Sequence[str]) -> list[Path]:
 
 
 def is_slide_folder(path: Path) -> bool:
-    """Say whether a folder is one slide.
+    """Return whether a folder is one slide.
 
     True of DICOM and OME-Zarr.
     """
@@ -258,13 +258,13 @@ def cut_slide_patches(
         size = slide.info.pixel_size
         if size is None:
             raise ScaleMissing(
-                f"pixel size is missing: a patch of {options.patch_mm:g} mm needs micrometres per pixel, and "
+                f"pixel size is missing: a patch of {options.patch_mm:g} mm needs micrometers per pixel, and "
                 f"{path.name} carries none. Name it with --mpp."
             )
         um = (size.y_um, size.x_um)
         places = choose_patch_positions(lines, _lesion_positions(content), um, options.patch_mm, options.patches)
         if not places:
-            nothing = "there is no tumour to look at: the analysis found neither a thickness nor a lesion"
+            nothing = "there is no tumor to look at: the analysis found neither a thickness nor a lesion"
             raise InputError(
                 f"{path.name}: {read_slide_validity(content).headline(nothing)}. Measure the thickness by hand in the Slide "
                 "dock, or name a patch in its place."

@@ -56,7 +56,7 @@ def explain_by_part(
 
 
 def image_log_odds(model: Classifier, features: Sequence[EncoderOutput]) -> NDArray[np.float64]:
-    """Give the network's log odds of the positive class from the image alone, before calibration.
+    """Return the network's log odds of the positive class from the image alone, before calibration.
 
     Returns float64 (patch,).
     """
@@ -137,7 +137,7 @@ def predict_coalitions(parts: Sequence[str], predict: Callable[[KnownParts], flo
 
 Point = tuple[float, float]
 PoolingMethod = Literal["mean", "maximum"]
-UM = 1000.0  # in a millimetre
+UM = 1000.0  # in a millimeter
 MARGIN_ABOVE_MM = 0.2  # of glass and keratin in view above the surface, as networks have learnt it
 MIN_CENTER_DISTANCE = 0.5  # of a patch's side: patches whose middles lie closer show the same
 
@@ -151,7 +151,7 @@ class PatchPosition:
     description: str
 
     def box(self, um_per_px: Point) -> Box:
-        """Give it in pixels of the finest level; it may reach outside of the slide.
+        """Return it in pixels of the finest level; it may reach outside of the slide.
 
         Returns as wide as high in mm.
         """
@@ -160,7 +160,7 @@ class PatchPosition:
 
 
 def patch_center(surface: Point, deepest: Point, um_per_px: Point, side_mm: float) -> Point:
-    """Say where the middle of a patch lies whose edge is a little above the surface, and that looks down the line.
+    """Return where the middle of a patch lies whose edge is a little above the surface, and that looks down the line.
 
     ``surface``, ``deepest``: ends of the line of the thickness, (row, column) in pixels of the finest level. Returns
     (row, column) in those pixels; of a line without length straight below the surface.
@@ -231,8 +231,8 @@ class RiskOptions(Config):
     patches: int = Field(3, ge=1, le=64, description="of a slide, at most: the deepest place, then others")
     pool: PoolingMethod = Field("mean", description="how the answers to patches become one")
     reader: str | None = Field(None, description="whose reading of the depth counts; none: the latest")
-    slide_model: str = Field("skin-demo", min_length=1, description="by which a slide is analysed where it was not yet")
-    mpp: float | None = Field(None, gt=0, description="micrometres per pixel of slides that do not say it")
+    slide_model: str = Field("skin-demo", min_length=1, description="by which a slide is analyzed where it was not yet")
+    mpp: float | None = Field(None, gt=0, description="micrometers per pixel of slides that do not say it")
     maps: bool = Field(False, description="of slides: also where the network looks (attention), and Grad-CAM")
     background: int = Field(32, ge=1, le=512, description="training cases that stand in for a part that is taken away")
 
@@ -412,7 +412,7 @@ def never_missing_columns(config: BundleConfig) -> dict[str, float]:
 def describe_missing_values(
     name: str, gaps: Mapping[str, float], row: Mapping[str, object], comparisons: Mapping[str, ComparatorPrediction]
 ) -> str:
-    """Say why a network gives no answer.
+    """Return why a network gives no answer.
 
     Which cells, what they were in the training, what can be said without them, and what to do.
     """
@@ -446,12 +446,12 @@ def check_plausible_depth(metadata: Mapping[str, str]) -> None:
 
 
 def describe_outliers(row: Mapping[str, object], encoding: TabularEncoding) -> list[str]:
-    """Say which numbers lie far from all that a network has learnt from."""
+    """Return which numbers lie far from all that a network has learnt from."""
     return [said for one in encoding.numbers if (said := _describe_outlier(read_number(row.get(one.name)), one))]
 
 
 def out_of_distribution_patches(model: Classifier, far: Sequence[float | None]) -> list[bool]:
-    """Say which patches look like nothing that a network has learnt from.
+    """Return which patches look like nothing that a network has learnt from.
 
     None of them where the bundle remembers no training cases.
     """

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 POSITIVE = "metastasis"
-UM = 1000.0  # in a millimetre
+UM = 1000.0  # in a millimeter
 NO_COMPARATOR = "the model has none to compare with"
 
 
@@ -73,7 +73,7 @@ def load_risk_model(name: str) -> Classifier:
 def predict_risk(
     patches: Sequence[PatchImage], case: RiskCase, model: Classifier, options: RiskOptions
 ) -> RiskPrediction:
-    """Say how likely a melanoma has spread, how sure that is, and what it rests on."""
+    """Return how likely a melanoma has spread, how sure that is, and what it rests on."""
     looked = model.run_encoder([model.view(one.rgb, None) for one in patches])
     probabilities = model.calibration.probabilities(model.run_head(looked, [case.row] * len(looked)))
     each = probabilities[:, model.calibration.positive]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def predict_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Say how likely the melanoma on a slide has spread; kept beside the slide, as ``napari-melanoma risk`` does.
+    """Return how likely the melanoma on a slide has spread; kept beside the slide, as ``napari-melanoma risk`` does.
 
     Returns ``file``: where the answer was written.
     """

@@ -89,7 +89,7 @@ def prediction_stamp(prediction: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def patch_boxes(prediction: Mapping[str, Any]) -> list[Box]:
-    """Give the patches that an answer rests on.
+    """Return the patches that an answer rests on.
 
     In pixels of the finest level.
     """

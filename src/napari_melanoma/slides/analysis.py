@@ -1,4 +1,4 @@
-"""Analyze one slide, from tissue to lesions; resumes, and restores the previous result where it is cancelled."""
+"""Analyze one slide, from tissue to lesions; resumes, and restores the previous result where it is canceled."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ __all__ = ["SlideOutcome", "analyze_slide"]
 
 EVENT_INTERVAL_S = 0.5
 NOVELTY_TILES = 64  # tiles, by which a slide is compared with the training data
-PRECISION_CHECK_TILES = 8  # on which half precision is compared with float32 before anything is analysed
+PRECISION_CHECK_TILES = 8  # on which half precision is compared with float32 before anything is analyzed
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SlideOutcome:
-    """One slide that was analysed: where its results are, and what ``result.json`` there says."""
+    """One slide that was analyzed: where its results are, and what ``result.json`` there says."""
 
     name: str
     folder: Path
     content: dict[str, Any]
     seconds: float
-    already_done: bool = False  # whether it was analysed already, and nothing was done
+    already_done: bool = False  # whether it was analyzed already, and nothing was done
 
 
 def analyze_slide(
@@ -74,7 +74,7 @@ def analyze_slide(
     load: Callable[[], TileModel] | None = None,
     force: bool = False,
 ) -> SlideOutcome:
-    """Analyse a slide; where the folder holds a part of the same analysis, go on with it; all of it is left alone.
+    """Analyze a slide; where the folder holds a part of the same analysis, go on with it; all of it is left alone.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def analyze_slide(
     Raises
     ------
     InputError, ScaleMissing
-        Where the slide cannot be read or analysed, has no tissue, or was removed meanwhile.
+        Where the slide cannot be read or analyzed, has no tissue, or was removed meanwhile.
     BundleError, ConfigError
         Where there is no such model or class.
     RunError
@@ -126,7 +126,7 @@ def analyze_slide(
 
 @contextmanager
 def _restore_previous_on_error(work: _SlideJob) -> Iterator[None]:
-    """Bring a finished result back that an analysis was to replace, where that one is cancelled or fails."""
+    """Bring a finished result back that an analysis was to replace, where that one is canceled or fails."""
     folder = work.run_folder.path
     try:
         yield
@@ -167,7 +167,7 @@ def _load_or_compute_result(
         work.run_folder.append_event(
             "started", slide=work.slide.info.name, done=done, total=before["tiles_total"], resumed=True
         )
-        work.notify(f"{work.slide.info.name} was analysed already: nothing was changed.")
+        work.notify(f"{work.slide.info.name} was analyzed already: nothing was changed.")
         return sync_with_outlines(work.run_folder.path, before), True
     assert analysed is not None
     return write_outputs(analysed, work.run_folder.path, work.run), False
@@ -258,7 +258,7 @@ def _count_failed_tiles(result: SlideResult) -> int:
 
 
 def _run_tiles(work: _SlideJob, model: TileModel, tiles: TileReader, result: SlideResult) -> bool:
-    """Analyse what is left to do; say whether there was something."""
+    """Analyze what is left to do; say whether there was something."""
     from napari_melanoma.core.pipeline import usable_cores
     from napari_melanoma.slides.engine import EngineStages, TileRate, analyze_tiles, pending_batches
 
@@ -371,7 +371,7 @@ POSTPROCESSING_OPTIONS = ("lesions", "score", "target", "prevalence")  # of tile
 def find_matching_result(
     folder: Path, slide: SlideInfo, model: TileModel, options: SlideOptions
 ) -> dict[str, Any] | None:
-    """Give the answer of an analysis that ended, where it is the one that is asked for now.
+    """Return the answer of an analysis that ended, where it is the one that is asked for now.
 
     Lesions at thresholds that somebody chose and saved later count as those that were asked for.
 
@@ -442,7 +442,7 @@ def back_up_result(folder: Path) -> str:
 
 
 def resume_unfinished(folder: Path, spec: SlideResultSpec) -> None:
-    """Go on with the part of the same analysis that a cancelled replacement had done, where there is one."""
+    """Go on with the part of the same analysis that a canceled replacement had done, where there is one."""
     kept = folder / UNFINISHED
     if not kept.is_dir():
         return

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SlidesSummary:
-    """How many slides were analysed and how many failed, where the table is, and how long it took."""
+    """How many slides were analyzed and how many failed, where the table is, and how long it took."""
 
     done: int
     failed: int
@@ -51,7 +51,7 @@ def analyze_slides(
     force: bool = False,
     on_status: Callable[[SlideStatus], None] = _ignore_status,
 ) -> SlidesSummary:
-    """Analyse slides one after the other with one model; what is done of each is kept and not done again.
+    """Analyze slides one after the other with one model; what is done of each is kept and not done again.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class SharedTileModel:
         self._model: TileModel | None = None
 
     def get_reset(self) -> TileModel:
-        """Give the model with passes and precision as asked for, whatever a slide before made of them.
+        """Return the model with passes and precision as asked for, whatever a slide before made of them.
 
         Returns
         -------
@@ -127,7 +127,7 @@ class SharedTileModel:
 
 
 def _analyze_one(path: Path, folder: Path, models: SharedTileModel, run: RunContext, *, force: bool) -> SlideStatus:
-    """Analyse one slide; a fault of its own is told, one that concerns all is raised."""
+    """Analyze one slide; a fault of its own is told, one that concerns all is raised."""
     try:
         record_slide(folder, path)
         outcome = analyze_slide(path, folder, models.options, run, load=models.get_reset, force=force)

@@ -41,7 +41,7 @@ def cell_polygons(mask: NDArray[np.bool_], place: MapPlacement) -> tuple[Polygon
 
 
 def rasterize_polygons(polygons: Iterable[Polygon], place: MapPlacement, window: Box) -> NDArray[np.bool_]:
-    """Tell which cells have their centre within polygons: the inverse of ``cell_polygons``, and it takes drawn ones.
+    """Tell which cells have their center within polygons: the inverse of ``cell_polygons``, and it takes drawn ones.
 
     ``polygons``: in pixels of the finest level. Returns bool (row, column) of the window.
     """
@@ -134,12 +134,12 @@ def _to_slide_ring(ring: Ring, place: MapPlacement) -> Ring:
 
 
 def winding_numbers(vertices: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.int32]:
-    """Count how often a closed ring runs around the centre of each cell, clockwise on a screen as positive.
+    """Count how often a closed ring runs around the center of each cell, clockwise on a screen as positive.
 
-    Each edge is met by the rows of cell centres that it spans; what it adds there holds for all cells to its right.
+    Each edge is met by the rows of cell centers that it spans; what it adds there holds for all cells to its right.
     An odd number is inside by the even-odd rule, any but 0 by the rule of non-zero winding.
 
-    ``vertices``: (vertex, 2) as (row, column) in cells, counted from the outer corner of the first: its centre is (0.5,
+    ``vertices``: (vertex, 2) as (row, column) in cells, counted from the outer corner of the first: its center is (0.5,
     0.5). Returns int32 (row, column).
     """
     steps = np.zeros((shape[0], shape[1] + 1), np.int32)

@@ -73,10 +73,10 @@ class SubmittedJob(Protocol):
     """A job that a worker has."""
 
     def is_done(self) -> bool:
-        """Say whether there is an answer, or will be none."""
+        """Return whether there is an answer, or will be none."""
 
     def result(self) -> CohortJobResult:
-        """Give the answer."""
+        """Return the answer."""
 
     def cancel(self) -> None:
         """Wait for it no longer; where it has not begun, it never will."""
@@ -150,11 +150,11 @@ class DaskJob:
         self._future = future
 
     def is_done(self) -> bool:
-        """Say whether there is an answer, or will be none."""
+        """Return whether there is an answer, or will be none."""
         return str(self._future.status) != "pending"
 
     def result(self) -> CohortJobResult:
-        """Give the answer."""
+        """Return the answer."""
         from distributed.scheduler import KilledWorker
 
         if self._future.status not in ("finished", "error"):
@@ -236,7 +236,7 @@ def start_cluster(processes: int) -> Iterator[DaskCluster]:
             client = Client(local, set_as_default=False)
         except (OSError, RuntimeError, TimeoutError) as error:
             raise ClusterError(
-                f"no processes could be started ({_describe_error(error)}). Analyse with fewer."
+                f"no processes could be started ({_describe_error(error)}). Analyze with fewer."
             ) from error
         try:
             yield DaskCluster(client)
@@ -252,7 +252,7 @@ def _require_dask() -> None:
     if missing:
         raise ClusterError(
             f"many slides at once need {' and '.join(missing)}, which this installation lacks. Install "
-            "napari-melanoma[cluster], or analyse one slide after the other: leave out --processes and --scheduler."
+            "napari-melanoma[cluster], or analyze one slide after the other: leave out --processes and --scheduler."
         )
 
 
@@ -282,7 +282,7 @@ _job_lock = threading.Lock()  # the model is one, also where a worker has severa
 
 @dataclass(frozen=True)
 class CohortJob:
-    """One slide to be analysed: the slide, its folder, how, and by which version of this program."""
+    """One slide to be analyzed: the slide, its folder, how, and by which version of this program."""
 
     slide: Path
     folder: Path
@@ -302,7 +302,7 @@ class CohortJobResult:
 
 
 def run_job(job: CohortJob) -> CohortJobResult:
-    """Analyse one slide, after others that this process is still busy with.
+    """Analyze one slide, after others that this process is still busy with.
 
     Returns also where it failed, whatever the reason.
     """
@@ -322,7 +322,7 @@ def run_job(job: CohortJob) -> CohortJobResult:
             return CohortJobResult("all", str(error), type(error).__name__)
         except Cancelled:
             return CohortJobResult(
-                "cancelled", "it was cancelled through control.json in its folder; the same command goes on"
+                "cancelled", "it was canceled through control.json in its folder; the same command goes on"
             )
         except SaveError as error:
             return CohortJobResult("again", str(error))
@@ -335,7 +335,7 @@ def run_job(job: CohortJob) -> CohortJobResult:
 
 
 def _run_job(job: CohortJob) -> CohortJobResult:
-    """Analyse one slide with the model of this process."""
+    """Analyze one slide with the model of this process."""
     threads = _set_thread_count()
     options = job.options.model_copy(update={"workers": job.options.workers or max(2, min(8, threads))})
     record_slide(job.folder, job.slide)
@@ -363,5 +363,5 @@ def _set_thread_count() -> int:
 
 
 def failed_row(job: CohortJob, error: str) -> Row:
-    """Give the row of a slide that failed."""
+    """Return the row of a slide that failed."""
     return status_to_row(SlideStatus(job.slide, job.folder, "failed", error=error))

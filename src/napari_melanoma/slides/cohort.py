@@ -124,7 +124,7 @@ class CohortScheduler:
         self._last_worker_seen = now if self._workers else self._last_worker_seen
         if now - self._last_worker_seen > patience_s:
             raise ClusterError(
-                f"no process has been there for {patience_s:.0f} seconds: they end as soon as they begin. Analyse "
+                f"no process has been there for {patience_s:.0f} seconds: they end as soon as they begin. Analyze "
                 "one slide without --processes to see why."
             )
         self._report()
@@ -170,7 +170,7 @@ class CohortScheduler:
         self._records.update(work.job, state="waiting", seconds=work.seconds, error=error, **values)
 
     def _assign_jobs(self) -> None:
-        """Give idle workers a slide each; one that failed goes to another worker where there is one."""
+        """Return idle workers a slide each; one that failed goes to another worker where there is one."""
         busy = {work.address for work in self._running}
         ready = [address for address, seen in self._workers.items() if seen.ready]
         elsewhere = len(ready) > 1
@@ -182,7 +182,7 @@ class CohortScheduler:
                 self._submit(address, chosen.job)
 
     def _submit(self, address: str, job: CohortJob) -> None:
-        """Give a worker a slide."""
+        """Return a worker a slide."""
         given = self._cluster.submit(address, job)
         before = self._records.entry(job)
         self._running.append(_RunningJob(job, address, given, time.monotonic(), before.seconds))
@@ -190,7 +190,7 @@ class CohortScheduler:
         self._records.update(job, state="running", worker=name, attempts=before.attempts + 1, error="")
 
     def _report(self) -> None:
-        """Say how far it is."""
+        """Return how far it is."""
         total = self._n_ended + len(self._todo) + len(self._running)
         folders = [work.job.folder for work in self._running]
         self._run.report(cohort_progress(folders, self._n_ended, total, len(self._workers)))
@@ -228,7 +228,7 @@ MAX_SHOWN = 12
 
 
 def cohort_progress(at_work: Sequence[Path], done: int, total: int, workers: int) -> ParallelProgress:
-    """Say how far a cohort is.
+    """Return how far a cohort is.
 
     In slides; of each slide at work, of the first dozen, in tiles.
     """
@@ -267,7 +267,7 @@ class CohortOptions(Config):
 
 
 def cohort_settings(options: SlideOptions) -> CohortSettings:
-    """Give what the results of a cohort depend on; who computes them, and how fast, is no part of it.
+    """Return what the results of a cohort depend on; who computes them, and how fast, is no part of it.
 
     JSON-able; of files their names.
     """
@@ -425,7 +425,7 @@ class CohortRecords:
     on_change: EntryCallback = ignore_entry
 
     def entry(self, job: CohortJob) -> CohortEntry:
-        """Give the entry of a slide."""
+        """Return the entry of a slide."""
         return self.manifest.entries[job.folder.name]
 
     def update(self, job: CohortJob, **values: Any) -> CohortEntry:  # noqa: ANN401 - fields of an entry
@@ -467,7 +467,7 @@ def analyze_cohort(
     force: bool = False,
     on_change: EntryCallback = ignore_entry,
 ) -> CohortSummary:
-    """Analyse slides on several processes or machines; what is done is not done again, and what was begun goes on."""
+    """Analyze slides on several processes or machines; what is done is not done again, and what was begun goes on."""
     began = time.monotonic()
     with hold_lock(out / LOCK):
         manifest, folders = _open_manifest(out / MANIFEST, cohort_settings(options), force=force), SlideFolderNames(out)

@@ -50,11 +50,11 @@ OUT_OF_DISTRIBUTION = (
     "the slide is unlike those that the model learnt from: the thickness may mean nothing, and its interval may be too "
     "narrow"
 )
-COARSER = "section {} is large: measured on cells of {:.1f} micrometres"
+COARSER = "section {} is large: measured on cells of {:.1f} micrometers"
 STRADDLES = "the interval reaches {}: the category is not sure"
 CUT_OFF = "the lesion is cut off, and may be thicker where nothing is seen of it: the category is {} or higher"
 THICKEST_OF_SECTION = "the thickest section counts: {}"
-NO_NEVUS_CLASS = "this model draws naevi and melanomas as one: the thickest lesion is measured, whichever it is"
+NO_NEVUS_CLASS = "this model draws nevi and melanomas as one: the thickest lesion is measured, whichever it is"
 ULCERATION_UNKNOWN = "ulceration is not known: the category may lack its letter"
 
 
@@ -80,7 +80,7 @@ def measure_slide_depth(
 
 
 def describe_depth(content: Mapping[str, Any]) -> str:
-    """Say what a result tells of the depth, in a line.
+    """Return what a result tells of the depth, in a line.
 
     Empty where depth was not looked for.
     """
@@ -147,7 +147,7 @@ def _measure_section(
 
 
 def _assign_lesion(one: DepthCandidate, lesions: Sequence[SlideLesion]) -> DepthCandidate:
-    """Say which lesion of the slide a candidate belongs to: the largest around its deepest point."""
+    """Return which lesion of the slide a candidate belongs to: the largest around its deepest point."""
     around = [lesion for lesion in lesions if _is_near_box(lesion.box, one.deepest)]
     best = max(around, key=lambda lesion: lesion.area_px, default=None)
     return replace(one, lesion=None if best is None else best.index)
@@ -179,7 +179,7 @@ def _depth_content(candidates: Sequence[DepthCandidate], notes: list[str]) -> di
 
 
 def _describe_sections(candidates: Sequence[DepthCandidate]) -> list[str]:
-    """Say how thick the lesions of each section are, where several have one."""
+    """Return how thick the lesions of each section are, where several have one."""
     best = {one.section: one.mm for one in reversed(candidates)}
     if len(best) < 2:
         return []
@@ -189,7 +189,7 @@ def _describe_sections(candidates: Sequence[DepthCandidate]) -> list[str]:
 
 
 def _describe_other_categories(best: DepthCandidate, category: str) -> list[str]:
-    """Say which other categories there may be."""
+    """Return which other categories there may be."""
     reached = categories_in_interval(best.interval_mm, best.ulcerated) if best.interval_mm else ()
     if best.at_least:
         return [CUT_OFF.format(reached[0] if reached else category)]

@@ -89,12 +89,12 @@ def save_depth(folder: Path, slide: Path, depth: SlideDepthReadings, known: tupl
 
 
 def depth_analysis_folder(own: Path, slide: Path) -> Path:
-    """Say where the results of an analysis go that is started for the depth alone."""
+    """Return where the results of an analysis go that is started for the depth alone."""
     return slide_folder(own / ANALYSIS, slide)
 
 
 def read_proposals(own: Path) -> SlideDepthProposals:
-    """Say what an analysis found of the depth: that of the slide itself, else the one that was started for it.
+    """Return what an analysis found of the depth: that of the slide itself, else the one that was started for it.
 
     Returns the first that has a line; else the first that says why there is none.
     """
@@ -236,15 +236,15 @@ def write_readings(collection: ReadingCollection, agreement: ReaderAgreement | N
 
 
 def readings_rows(collection: ReadingCollection) -> list[dict[str, object]]:
-    """Give a row a reading; notes are free text, and stay in the slide's folder.
+    """Return a row a reading; notes are free text, and stay in the slide's folder.
 
-    In the columns of the harmonised table and what else is known; of each slide the analysis's own last.
+    In the columns of the harmonized table and what else is known; of each slide the analysis's own last.
     """
     return [row for slide in collection.slides for row in _rows(slide)]
 
 
 def agreement_to_json(agreement: ReaderAgreement) -> dict[str, Any]:
-    """Give an agreement as JSON has it.
+    """Return an agreement as JSON has it.
 
     In mm; null where too few slides have both.
     """
@@ -266,7 +266,7 @@ def agreement_to_json(agreement: ReaderAgreement) -> dict[str, Any]:
 
 
 def describe_agreement(agreement: ReaderAgreement) -> str:
-    """Say how two readers agree."""
+    """Return how two readers agree."""
     first, second = agreement.readers
     head = f"{first} and {second}: {format_count(agreement.slides, 'slide')} measured by both"
     found, icc = agreement.bland_altman, agreement.icc
@@ -324,7 +324,7 @@ def _rows(slide: SlideReadings) -> list[dict[str, object]]:
 
 
 def _row(one: DepthReading) -> dict[str, object]:
-    """A reading in the columns of the harmonised table, and what else is known."""
+    """A reading in the columns of the harmonized table, and what else is known."""
     low, high = one.interval_mm or (None, None)
     return {
         "depth_mm": one.mm,

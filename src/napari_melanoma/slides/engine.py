@@ -89,7 +89,7 @@ def pending_batches(order: NDArray[np.int32], state: NDArray[np.uint8], size: in
 
 
 def analyze_tiles(stages: EngineStages, batches: Iterable[TileBatch], run: RunContext, on_batch: BatchCallback) -> None:
-    """Analyse batches of tiles."""
+    """Analyze batches of tiles."""
     with _WriterThread(stages.writer) as writing:
         for batch, (tiles, good) in _read_ahead(stages.read_tiles, batches, stages.readers):
             if run.is_pause_requested:
@@ -254,7 +254,7 @@ TilePreprocessing = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
 class TileReader:
     """Reads tiles of one slide; safe to use from several threads.
 
-    ``prepare``: what is done to each batch before a network sees it, such as the normalisation of stain: uint8 (tile,
+    ``prepare``: what is done to each batch before a network sees it, such as the normalization of stain: uint8 (tile,
     row, column, channel=3) to the same.
     """
 
@@ -338,7 +338,7 @@ class TileReader:
 
 
 def _tile_blocks(places: NDArray[np.int32], side: int) -> Iterator[NDArray[np.intp]]:
-    """Indices of the tiles of each block of neighbours."""
+    """Indices of the tiles of each block of neighbors."""
     blocks = places // side
     _, numbers = np.unique(blocks, axis=0, return_inverse=True)
     numbers = numbers.reshape(-1)

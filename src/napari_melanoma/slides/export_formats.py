@@ -205,7 +205,7 @@ CHANNEL_COLORS = ("FF0000", "00FF00", "0000FF", "FFFF00", "00FFFF", "FF00FF")
 
 @dataclass(frozen=True)
 class LabelLayer:
-    """Numbered areas on the same cells: uint16 (row, column), with colour and properties of each number."""
+    """Numbered areas on the same cells: uint16 (row, column), with color and properties of each number."""
 
     name: str
     values: NDArray[np.uint16]
@@ -223,7 +223,7 @@ def write_ome_zarr(
     """Write maps of a slide.
 
     ``probability``: float32 (class, row, column); not-a-number where nothing is known. Written as uint16: 0 where
-    nothing is known, else 1 + probability x 65534. ``place``: where the cells lie on the slide; in micrometres where
+    nothing is known, else 1 + probability x 65534. ``place``: where the cells lie on the slide; in micrometers where
     that has a scale.
     """
     import zarr
@@ -241,7 +241,7 @@ def write_ome_zarr(
 
 
 def encode_probability(probability: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Give probabilities as whole numbers of 16 bits.
+    """Return probabilities as whole numbers of 16 bits.
 
     ``probability``: float32, any shape; not-a-number where nothing is known. Returns uint16: 0 where nothing is known,
     else 1 + probability x 65534.
@@ -251,7 +251,7 @@ def encode_probability(probability: NDArray[np.float32]) -> NDArray[np.uint16]:
 
 
 def decode_probability(values: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Give back the probabilities that ``encoded`` was given, to 1/65534.
+    """Return back the probabilities that ``encoded`` was given, to 1/65534.
 
     ``values``: uint16, any shape. Returns float32, same shape; not-a-number where nothing is known.
     """
@@ -293,7 +293,7 @@ def _pyramid(maps: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
 
 
 def _multiscale(name: str, place: MapPlacement, levels: int, how: str) -> dict[str, Any]:
-    """Axes and levels as the format tells them; a place is that of the centre of the first cell."""
+    """Axes and levels as the format tells them; a place is that of the center of the first cell."""
     unit = {} if place.pixel_size is None else {"unit": "micrometer"}
     axes: list[dict[str, str]] = [
         {"name": "c", "type": "channel"},

@@ -137,7 +137,7 @@ class EditHistory(Generic[Value]):
 
 
 def _lesion_with_index(lesions: Sequence[SlideLesion], index: int) -> SlideLesion:
-    """Give the lesion of that number."""
+    """Return the lesion of that number."""
     for lesion in lesions:
         if lesion.index == index:
             return lesion
@@ -171,7 +171,7 @@ def _cells_on_line(line: NDArray[np.float64], region: CellRegion) -> NDArray[np.
 
 
 def _nearest_part(parts: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Give every cell of the mask to a part: its own, or else the nearest."""
+    """Return every cell of the mask to a part: its own, or else the nearest."""
     from scipy import ndimage
 
     rows, columns = ndimage.distance_transform_edt(parts == 0, return_distances=False, return_indices=True)
@@ -182,7 +182,7 @@ SAME_LESION_SHARE = 0.5  # of a lesion: with so much in common it is the same on
 
 
 def manual_lesions(lesions: Sequence[SlideLesion]) -> Lesions:
-    """Give the lesions that somebody drew, merged, split or classed.
+    """Return the lesions that somebody drew, merged, split or classed.
 
     In their order.
     """
@@ -190,7 +190,7 @@ def manual_lesions(lesions: Sequence[SlideLesion]) -> Lesions:
 
 
 def removed_lesions(previous: Sequence[SlideLesion], now: Sequence[SlideLesion], maps: LesionMaps) -> Lesions:
-    """Give the lesions that are no longer there: of most of their cells no lesion knows any more.
+    """Return the lesions that are no longer there: of most of their cells no lesion knows any more.
 
     Of those before, in their order.
     """
@@ -254,7 +254,7 @@ def measure_drawn_lesion(
     """Measure and class a lesion that was drawn.
 
     Area, perimeter and extent are those of the drawing itself, not of cells; probability and tissue are those of the
-    cells whose centres lie within, or of the one cell that it lies in where it is smaller than that.
+    cells whose centers lie within, or of the one cell that it lies in where it is smaller than that.
 
     ``polygons``: what was drawn, in pixels of the slide's finest level, at least one. Where an outline crosses itself,
     what lies within counts, and its outer edge becomes the outline. With origin ``drawn``; its probability is not-a-
@@ -266,7 +266,7 @@ def measure_drawn_lesion(
         # Of what is hardly there the share that is malignant is noise.
         unsaid = f"the model sees no lesion where you drew (probability that there is one: {lesion.presence:.2f})"
     else:
-        unsaid = "no tile was analysed where you drew" if math.isnan(lesion.probability) else ""
+        unsaid = "no tile was analyzed where you drew" if math.isnan(lesion.probability) else ""
     if label is None and unsaid:
         raise InputError(f"{unsaid}, so there is no class from it. Choose malignant or benign.")
     drawn = _with_drawn_shape(lesion, polygons, maps.placement)
@@ -275,7 +275,7 @@ def measure_drawn_lesion(
 
 
 def _cells_within(polygons: Sequence[Polygon], maps: LesionMaps) -> CellRegion:
-    """Cells whose centres lie within; the one that holds the middle where there is none."""
+    """Cells whose centers lie within; the one that holds the middle where there is none."""
     region = region_from_polygons(polygons, maps)
     box = bounding_box(region.mask)
     if box is not None:
@@ -284,7 +284,7 @@ def _cells_within(polygons: Sequence[Polygon], maps: LesionMaps) -> CellRegion:
     middle = (around.top + around.height / 2, around.left + around.width / 2)
     row, column = np.floor(maps.placement.to_map(middle)).astype(int).tolist()
     if not (0 <= row < maps.presence.shape[0] and 0 <= column < maps.presence.shape[1]):
-        raise InputError("what was drawn lies beside the part of the slide that was analysed. Draw within it.")
+        raise InputError("what was drawn lies beside the part of the slide that was analyzed. Draw within it.")
     return CellRegion(row, column, np.ones((1, 1), bool))
 
 

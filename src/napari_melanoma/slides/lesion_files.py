@@ -158,7 +158,7 @@ def write_outlines(path: Path, lesions: Sequence[SlideLesion], validity: Validit
 def lesion_to_annotation(lesion: SlideLesion, validity: Validity | None = None) -> Annotation:
     """Turn a lesion into what QuPath shows.
 
-    ``lesion``: with its outline in pixels of level 0. Its outline, class and colour, what was measured, how it came
+    ``lesion``: with its outline in pixels of level 0. Its outline, class and color, what was measured, how it came
     about, and why its prediction is not valid.
     """
     (row,) = lesions_table([lesion])
@@ -249,7 +249,7 @@ def _number(name: str, value: Any) -> float | None:  # noqa: ANN401 - a number, 
 def label_image(lesions: Sequence[SlideLesion], place: MapPlacement, shape: tuple[int, int]) -> NDArray[np.uint16]:
     """Draw lesions as numbers.
 
-    Returns uint16 (row, column): the number of the lesion that holds the centre of the cell, 0 where there is none.
+    Returns uint16 (row, column): the number of the lesion that holds the center of the cell, 0 where there is none.
     """
     if max((lesion.index for lesion in lesions), default=0) > np.iinfo(np.uint16).max:
         raise InputError("lesions are numbered above 65535: too many for a mask. Raise the threshold or merge some.")

@@ -104,7 +104,7 @@ class LesionMaps:
         return rows, columns
 
     def weight(self, part: tuple[slice, slice] = WHOLE_MAP) -> NDArray[np.float32]:
-        """Give the tissue in each cell, as a share of the cell.
+        """Return the tissue in each cell, as a share of the cell.
 
         Returns float32 (row, column); 0 where nothing is known.
         """
@@ -230,7 +230,7 @@ def measure_region(
 
 
 def region_from_polygons(polygons: Sequence[Polygon], maps: LesionMaps) -> CellRegion:
-    """Give the cells whose centres lie within polygons, of a lesion or drawn by hand.
+    """Return the cells whose centers lie within polygons, of a lesion or drawn by hand.
 
     ``polygons``: in pixels of the finest level, at least one.
     """
@@ -245,7 +245,7 @@ def region_from_polygons(polygons: Sequence[Polygon], maps: LesionMaps) -> CellR
 
 
 def lesions_table(lesions: Sequence[SlideLesion]) -> list[dict[str, object]]:
-    """Give the rows of ``lesions.csv``, as ``io.results.write_table`` takes them."""
+    """Return the rows of ``lesions.csv``, as ``io.results.write_table`` takes them."""
     rows = []
     for lesion in lesions:
         values = {name: getattr(lesion, name, None) for name in LESION_COLUMNS}
@@ -381,7 +381,7 @@ UNSPECIFIC_CLASSES = ("tumour", "tumor", "lesion")  # may be malignant or benign
 def default_lesion_class(classes: Sequence[str]) -> str:
     """Name the class of tissue that lesions are found on.
 
-    Returns the one called tumour or melanoma, else the last that is no healthy tissue.
+    Returns the one called tumor or melanoma, else the last that is no healthy tissue.
     """
     named = [name for name in classes if "tumour" in name.lower() or "melanoma" in name.lower()]
     return (named or [name for name in classes if name.lower() not in BENIGN_CLASSES] or list(classes))[-1]
@@ -397,7 +397,7 @@ def build_lesion_maps(
     tissue: NDArray[np.float32] | None = None,
     end: tuple[float, float] | None = None,
 ) -> LesionMaps:
-    """Give what lesions are found on.
+    """Return what lesions are found on.
 
     ``probability``: float32 (class, row, column); not-a-number where nothing is known. ``tissue``: float32 (row,
     column): share of each cell that is tissue. ``end``: (row, column) where the slide ends, in pixels of the finest

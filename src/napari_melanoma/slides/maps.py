@@ -41,7 +41,7 @@ class SlideMaps:
 
 
 def tile_maps(result: SlideResult) -> SlideMaps:
-    """Give the values of tiles as maps."""
+    """Return the values of tiles as maps."""
     return SlideMaps(np.moveaxis(result.probability, 2, 0), result.spec.placement)
 
 
@@ -82,11 +82,11 @@ class _DenseTileReader:
         self._index[order[:, 0], order[:, 1]] = np.where(done[order[:, 0], order[:, 1]], np.arange(len(order)), -1)
 
     def has(self, row: int, column: int) -> bool:
-        """Say whether a tile has an answer."""
+        """Return whether a tile has an answer."""
         return bool(self._index[row, column] >= 0)
 
     def __call__(self, row: int, column: int) -> NDArray[np.float32] | None:
-        """Give a tile's maps, float32 (class, row, column), or None."""
+        """Return a tile's maps, float32 (class, row, column), or None."""
         index = int(self._index[row, column])
         if index < 0:
             return None
@@ -163,13 +163,13 @@ def check_encoder(model: TileModel, grid: TileGrid, options: SlideOptions) -> No
         )
     if stain != bags.encoder.stain:
         raise ConfigError(
-            f"'{bags.info.name}' learnt from tiles with stain normalisation '{bags.encoder.stain}', asked for is "
+            f"'{bags.info.name}' learnt from tiles with stain normalization '{bags.encoder.stain}', asked for is "
             f"'{stain}'. Ask for the same: --stain."
         )
     assert config.tile is not None
     if grid.mpp is not None and config.tile.differs(grid.mpp):
         raise InputError(
-            f"'{bags.info.name}' learnt from tiles at {config.tile.mpp:.3g} micrometres per pixel, these would be at "
+            f"'{bags.info.name}' learnt from tiles at {config.tile.mpp:.3g} micrometers per pixel, these would be at "
             f"{max(grid.mpp):.3g}. Leave --tile-mpp and --tile-um out, or correct the scale of the slide."
         )
 
@@ -184,7 +184,7 @@ def predict_slide(bags: BagModel, result: SlideResult, options: SlideOptions, ru
     if result.spec.features != bags.encoder.features:
         raise InputError(
             f"embeddings have {result.spec.features} features, '{bags.info.name}' expects {bags.encoder.features}. "
-            "Analyse the slide with its own encoder, into another folder."
+            "Analyze the slide with its own encoder, into another folder."
         )
     found = bags.predict(_embedding_chunks(result, done, run))
     write_attention(result, places[done], found.weights)
@@ -192,7 +192,7 @@ def predict_slide(bags: BagModel, result: SlideResult, options: SlideOptions, ru
 
 
 def model_info(model: TileModel) -> TileModelInfo:
-    """Say what answered: of a model of whole slides that itself, with the licences of both."""
+    """Return what answered: of a model of whole slides that itself, with the licences of both."""
     if model.bags is None:
         return model.info
     bundle = model.bags.info
@@ -212,7 +212,7 @@ def model_info(model: TileModel) -> TileModelInfo:
 
 
 def attention_map(result: SlideResult) -> SlideMaps | None:
-    """Give the attention as a map.
+    """Return the attention as a map.
 
     One map, relative to the greatest weight; None where no model of whole slides has answered.
     """

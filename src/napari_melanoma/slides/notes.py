@@ -117,14 +117,14 @@ def _parse_pixel_size(values: Any) -> PixelSize | None:  # noqa: ANN401 - whatev
         return None
 
 
-MICRO_MM, MICRO_MM2 = 0.09995, 0.0009995  # below, micrometres are easier to read; rounding decides what is 0.1
+MICRO_MM, MICRO_MM2 = 0.09995, 0.0009995  # below, micrometers are easier to read; rounding decides what is 0.1
 
 
 def measure_shape(measure: SlideMeasurement, pixel_size: PixelSize | None) -> float:
     """Measure a line or an area.
 
     ``measure``: with its vertices in pixels of the finest level. ``pixel_size``: of these pixels; None without a scale.
-    Length in mm or area in square millimetres, in pixels without a scale. An outline that crosses itself encloses what
+    Length in mm or area in square millimeters, in pixels without a scale. An outline that crosses itself encloses what
     it winds around.
     """
     mm = (1.0, 1.0) if pixel_size is None else (pixel_size.y_um / 1000, pixel_size.x_um / 1000)

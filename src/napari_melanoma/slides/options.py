@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tile_models import TileModelInfo
     from napari_melanoma.slides.tiling import TileGrid
 
-DENSE_OVERLAP = 0.125  # of a side: where neighbours meet, dense maps are blended over so much
+DENSE_OVERLAP = 0.125  # of a side: where neighbors meet, dense maps are blended over so much
 DIGEST_DIGITS = 16  # of a hash that tells one picture from another
 EXECUTION_OPTIONS = (
     "weights",
@@ -41,19 +41,19 @@ EXECUTION_OPTIONS = (
 
 
 class SlideOptions(Config):
-    """How a slide is analysed."""
+    """How a slide is analyzed."""
 
     model: str = Field("", description="a bundle, timm:NAME, or a published encoder; empty: the one that is shipped")
     weights: Path | None = Field(None, description="local file with an encoder's weights")
     download: bool = Field(False, description="let an encoder's weights be fetched from where they are published")
     mpp: float | None = Field(
-        None, ge=0.01, le=100, description="micrometres per pixel of the slide; none: what its file states"
+        None, ge=0.01, le=100, description="micrometers per pixel of the slide; none: what its file states"
     )
     accept_scale: bool = Field(
         False, description="analyze although the scale is far from the model's; outputs are marked as not valid"
     )
-    tile_mpp: float | None = Field(None, gt=0, le=100, description="micrometres per pixel of a tile; none: the model's")
-    tile_um: float | None = Field(None, gt=0, description="side of a tile in micrometres; decides if given")
+    tile_mpp: float | None = Field(None, gt=0, le=100, description="micrometers per pixel of a tile; none: the model's")
+    tile_um: float | None = Field(None, gt=0, description="side of a tile in micrometers; decides if given")
     overlap: float | None = Field(
         None, ge=0, le=0.9, description="share of a tile's side that the next sees again; none: an eighth of dense maps"
     )
@@ -64,9 +64,9 @@ class SlideOptions(Config):
     tissue: TissueConfig = TissueConfig()
     tissue_mask: Path | None = Field(None, description="PNG of the whole slide, white in tissue; none: it is found")
     min_tissue: float = Field(0.1, ge=0, le=1, description="share of a tile that must be tissue")
-    stain: StainConfig | None = Field(None, description="colours brought to those of a reference; none: as they are")
+    stain: StainConfig | None = Field(None, description="colors brought to those of a reference; none: as they are")
     stain_reference: Path | None = Field(None, description="picture whose stain is the reference; none: a usual one")
-    apply_profile: bool = Field(False, description="convert colours by the slide's ICC profile")
+    apply_profile: bool = Field(False, description="convert colors by the slide's ICC profile")
     target: str = Field("", description="class that heatmap and lesions are about; empty: the model's own")
     prevalence: float | None = Field(
         None, gt=0, lt=1, description="share of slides of the positive class where it is used"
@@ -86,7 +86,7 @@ class SlideOptions(Config):
 
     @property
     def normalizes_stain(self) -> bool:
-        """Whether colours are brought to a reference at all: the method ``none`` is as good as no word about it."""
+        """Whether colors are brought to a reference at all: the method ``none`` is as good as no word about it."""
         return self.stain is not None and self.stain.method != "none"
 
     @property
@@ -117,7 +117,7 @@ def hashed_tile_settings(options: SlideOptions) -> dict[str, Any]:
     return given
 
 
-UM = 1000.0  # in a millimetre
+UM = 1000.0  # in a millimeter
 OUT_OF_DISTRIBUTION_SHARE = 0.1  # of the tiles looked at, those that may look unfamiliar
 
 
@@ -154,7 +154,7 @@ def check_slide_validity(
     result: SlideResult,
     out_of_distribution_share: float | None,
 ) -> Validity:
-    """Say whether the predictions for a slide are valid."""
+    """Return whether the predictions for a slide are valid."""
     from napari_melanoma.io.slide_spec import FAILED
 
     size, finest = grid.pixel_size, slide.levels[0]

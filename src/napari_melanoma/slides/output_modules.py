@@ -26,7 +26,7 @@ class ClassProbabilities(nn.Module):
         self._bias = torch.tensor(config.bias or (0.0,))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give probabilities, float32 (batch, class), of normalised images (batch, 3, row, column)."""
+        """Return probabilities, float32 (batch, class), of normalized images (batch, 3, row, column)."""
         deepest, _ = encode_views(self.network, images, mirrored=self._mirrored)
         continuous = images.new_zeros((len(images), 0))
         categories = torch.zeros((len(images), 0), dtype=torch.long, device=images.device)
@@ -46,7 +46,7 @@ class PixelProbabilities(nn.Module):
         self._several = classes > 1
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give maps, float32 (batch, class, row, column), of normalised images (batch, 3, row, column)."""
+        """Return maps, float32 (batch, class, row, column), of normalized images (batch, 3, row, column)."""
         logits: Tensor = self.network(images).float()
         return logits.softmax(dim=1) if self._several else logits.sigmoid()
 
@@ -54,7 +54,7 @@ class PixelProbabilities(nn.Module):
 class MeanEmbedding(nn.Module):
     """What the deepest level of an encoder makes of a picture, as one vector.
 
-    ``encoder``: in evaluation mode: normalised (batch, 3, row, column) to feature maps, the deepest last.
+    ``encoder``: in evaluation mode: normalized (batch, 3, row, column) to feature maps, the deepest last.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
@@ -62,6 +62,6 @@ class MeanEmbedding(nn.Module):
         self.encoder = encoder
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the mean of each feature, (batch, feature), of normalised images (batch, 3, row, column)."""
+        """Return the mean of each feature, (batch, feature), of normalized images (batch, 3, row, column)."""
         deepest: Tensor = self.encoder(images)[-1]
         return deepest.mean(dim=(2, 3))

@@ -182,7 +182,7 @@ def _slide_content(analysed: SlideAnalysis) -> dict[str, Any]:
 
 
 def write_heatmap(path: Path, maps: SlideMaps, classes: tuple[str, ...]) -> None:
-    """Write maps as OME-TIFF, placed in micrometres.
+    """Write maps as OME-TIFF, placed in micrometers.
 
     ``maps``: float32 (class, row, column), not-a-number where nothing is known, and where they lie.
     """

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.stain import StainFit
     from napari_melanoma.slides.tile_models import TileModelInfo
 
-STAIN_TILES = 32  # spread over the tissue; 16 gave the fit of all tissue within 1.3 grey levels
+STAIN_TILES = 32  # spread over the tissue; 16 gave the fit of all tissue within 1.3 gray levels
 ImageLoader = Callable[[], "NDArray[np.uint8]"]
 OverviewLoader = Callable[[], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]
 PixelTransform = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
@@ -53,7 +53,7 @@ class AnalysisPlan:
     def sample_tiles(self, count: int) -> NDArray[np.int32]:
         """Choose tiles that stand for all of the tissue.
 
-        Returns int32 (tile, 2): evenly along the first pass, which runs through the tissue from one neighbour to the
+        Returns int32 (tile, 2): evenly along the first pass, which runs through the tissue from one neighbor to the
         next.
         """
         count = min(count, self.first_pass)
@@ -61,7 +61,7 @@ class AnalysisPlan:
 
 
 def stated_pixel_size(options: SlideOptions) -> PixelSize | None:
-    """Give the scale that the user stated.
+    """Return the scale that the user stated.
 
     Square, with source ``given``.
     """
@@ -69,7 +69,7 @@ def stated_pixel_size(options: SlideOptions) -> PixelSize | None:
 
 
 def check_slide(info: SlideInfo) -> None:
-    """Refuse a slide that cannot be analysed."""
+    """Refuse a slide that cannot be analyzed."""
     if info.kind != "brightfield":
         raise InputError(
             f"{info.path.name} shows fluorescence ({len(info.channels)} channels): models of slides learnt from "
@@ -77,7 +77,7 @@ def check_slide(info: SlideInfo) -> None:
         )
     if info.pixel_size is None:
         raise ScaleMissing(
-            f"pixel size is missing: tiles have a size in micrometres, and {info.path.name} carries none, or "
+            f"pixel size is missing: tiles have a size in micrometers, and {info.path.name} carries none, or "
             "one that no slide can have. Set it under Scale in the Slide dock (command line: --mpp)."
         )
     finest, size = info.levels[0], info.pixel_size
@@ -101,7 +101,7 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Ana
     passes = coarse_to_fine((share >= options.min_tissue) & (share > 0))
     if not passes:
         raise InputError(
-            f"no tissue was found on {slide.info.path.name}: it is blank, stained very weakly, or the part to analyse "
+            f"no tissue was found on {slide.info.path.name}: it is blank, stained very weakly, or the part to analyze "
             "lies beside the tissue. Correct the tissue in the Slide dock, or give it with --tissue-mask."
         )
     sample = partial(_sample_tissue_pixels, slide, grid, share)
@@ -112,7 +112,7 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Ana
 
 
 def result_spec(slide: SlideInfo, model: TileModelInfo, plan: AnalysisPlan, options: SlideOptions) -> SlideResultSpec:
-    """Say what the store of this analysis is for; features, dense maps and how it is computed are filled in later.
+    """Return what the store of this analysis is for; features, dense maps and how it is computed are filled in later.
 
     Equal settings where equal tiles would get equal values.
     """
@@ -136,13 +136,13 @@ def result_spec(slide: SlideInfo, model: TileModelInfo, plan: AnalysisPlan, opti
 
 
 def analysis_settings(model: TileModelInfo, options: SlideOptions) -> dict[str, Any]:
-    """Give all that the values of tiles depend on, but for the slide itself."""
+    """Return all that the values of tiles depend on, but for the slide itself."""
     told = {"model": model.name, "weights": model.fingerprint, "answers": model.answers or None}
     return {**hashed_tile_settings(options), **{key: value for key, value in told.items() if value is not None}}
 
 
 def grid_to_json(grid: TileGrid) -> dict[str, Any]:
-    """Give a grid as plain values, for ``result.json``.
+    """Return a grid as plain values, for ``result.json``.
 
     Level, sizes, strides, counts.
     """
@@ -152,7 +152,7 @@ def grid_to_json(grid: TileGrid) -> dict[str, Any]:
 
 
 def build_preprocessing(slide: Slide, plan: AnalysisPlan, options: SlideOptions) -> PixelTransform | None:
-    """Say what is done to tiles before the network sees them.
+    """Return what is done to tiles before the network sees them.
 
     Returns uint8 (tile, row, column, channel=3) to the same; None where nothing is done.
     """
@@ -232,7 +232,7 @@ def _check_shape(mask: NDArray[np.bool_], slide: SlideInfo) -> None:
 def _fit_slide_stain(
     sample: ImageLoader, glass: ImageLoader, seen: PixelTransform | None, options: SlideOptions
 ) -> StainFit | None:
-    """Stain of the slide's tissue, where it is to be normalised, of pixels as the network will see them."""
+    """Stain of the slide's tissue, where it is to be normalized, of pixels as the network will see them."""
     if options.stain is None or not options.normalizes_stain:
         return None
     from napari_melanoma.slides.stain import fit_stain
@@ -262,7 +262,7 @@ def _sample_tissue_pixels(slide: Slide, grid: TileGrid, share: NDArray[np.float3
 
 
 def _stain_transform(fit: StainFit, options: SlideOptions) -> PixelTransform:
-    """What brings the colours of tiles to those of the reference."""
+    """What brings the colors of tiles to those of the reference."""
     from napari_melanoma.io.photographs import read_photograph
     from napari_melanoma.slides.stain import fit_stain, normalize_stain
     from napari_melanoma.slides.tissue import estimate_glass_color

@@ -28,13 +28,13 @@ Regions = tuple[Annotation, ...]
 
 @dataclass(frozen=True)
 class RegionClass:
-    """A class that regions may have: its name and its colour, red, green, blue, 0 to 255."""
+    """A class that regions may have: its name and its color, red, green, blue, 0 to 255."""
 
     name: str
     color: Color
 
 
-# Of colours that stains have not: pink and purple are lost on H&E.
+# Of colors that stains have not: pink and purple are lost on H&E.
 DEFAULT_CLASSES = (
     RegionClass("Melanoma", (200, 0, 0)),
     RegionClass("Naevus", (240, 160, 0)),
@@ -54,7 +54,7 @@ def region_reader(region: Annotation) -> str:
 
 
 def is_ignored(class_name: str) -> bool:
-    """Say whether what is of a class shall not be learnt from."""
+    """Return whether what is of a class shall not be learnt from."""
     return class_name.endswith(IGNORED_CLASS)
 
 
@@ -84,7 +84,7 @@ def regions_from_labels(
 
 
 def set_region_class(regions: Regions, ids: Collection[str], region_class: RegionClass) -> Regions:
-    """Give regions another class."""
+    """Return regions another class."""
     return tuple(
         replace(one, class_name=region_class.name, color=region_class.color) if one.id in ids else one
         for one in regions
@@ -110,7 +110,7 @@ def reshape_region(regions: Regions, ring_key: tuple[str, int, int], vertices: N
 
 
 def assign_ids(regions: Sequence[Annotation], known: Collection[str] = ()) -> Regions:
-    """Give each region an id that no other has.
+    """Return each region an id that no other has.
 
     In their order; an id that is free is kept.
     """
@@ -221,7 +221,7 @@ def apply_shape_edits(
 
 
 def shape_outline(vertices: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
-    """Give the outline of a shape of napari.
+    """Return the outline of a shape of napari.
 
     ``vertices``: float64 (vertex, 2); of an ellipse the corners of the box around it. Returns float64 (vertex, 2).
     """

@@ -74,7 +74,7 @@ class SlideFolderNames:
 
 
 def slide_folder(out: Path, slide: Path) -> Path:
-    """Say where the results of a slide go, or are.
+    """Return where the results of a slide go, or are.
 
     Returns ``OUT/<stem>``, as ``name_of`` gives it; ``OUT/<stem>-<digits>`` where that is another slide's.
     """

@@ -53,7 +53,7 @@ class SlideRunStatus:
     notices : tuple of str
         What a person was told meanwhile, such as a licence.
     slide : pathlib.Path, optional
-        What is analysed; None where it was not launched from here.
+        What is analyzed; None where it was not launched from here.
     options : SlideOptions, optional
         How; None where that is not known.
     """
@@ -109,7 +109,7 @@ def launch_slide(slide: Path, out: Path, options: SlideOptions, *, force: bool =
     folder = slide_folder(out, slide)
     place = RunFolder(folder)
     if (is_run_alive(folder) and not wait_until_ended(folder)) or place.is_owned:
-        raise RunError(f"{folder.name} is being analysed already. Cancel that first, or wait until it has ended.")
+        raise RunError(f"{folder.name} is being analyzed already. Cancel that first, or wait until it has ended.")
     write_toml(folder / OPTIONS, options)
     record_slide(folder, slide, record_name=True)
     place.write_command("run")
@@ -147,7 +147,7 @@ def cancel_slide(folder: Path) -> None:
 
 
 def slide_command(slide: Path, out: Path, options: Path, *, force: bool = False) -> list[str]:
-    """Give the command line of an analysis.
+    """Return the command line of an analysis.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def slide_command(slide: Path, out: Path, options: Path, *, force: bool = False)
 
 
 def read_slide_run_status(folder: Path) -> SlideRunStatus:
-    """Say how the analysis of a slide fares; reads the end of its events only, and changes nothing.
+    """Return how the analysis of a slide fares; reads the end of its events only, and changes nothing.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def _status_message(folder: Path, state: RunState, last: dict[str, dict[str, Any
         return "Ends after the batch at hand; what is done is kept."
     if state is RunState.lost:
         if (folder / RESULT).is_file() and not last:
-            return "Analysed before."
+            return "Analyzed before."
         return f"It ended without a word: {so_far}{kept}."
     return str(counted.get("message") or "Starting.")
 
@@ -245,7 +245,7 @@ def _last_output_line(folder: Path) -> str:
 
 
 def _requested_analysis(folder: Path) -> tuple[Path | None, SlideOptions | None]:
-    """Which slide was to be analysed, and how."""
+    """Which slide was to be analyzed, and how."""
     slide = recorded_slide(folder)
     try:
         return slide, read_toml(folder / OPTIONS, SlideOptions)

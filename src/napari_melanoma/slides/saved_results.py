@@ -45,7 +45,7 @@ def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
 
 
 def describe_prediction(content: Mapping[str, Any]) -> str:
-    """Say what was predicted for a slide, in a line.
+    """Return what was predicted for a slide, in a line.
 
     Such as ``melanoma 0.42; 3 lesions, 2 malignant``; ``analyzed`` where the model tells no probability.
     """
@@ -80,7 +80,7 @@ def read_lesion_maps(folder: Path, target: str, size: tuple[int, int] | None = N
 
 
 def describe_difference(folder: Path, options: SlideOptions) -> str:
-    """Say whether the results in a folder were made in another way than is asked for now.
+    """Return whether the results in a folder were made in another way than is asked for now.
 
     What differs, in words; empty where the analysis would go on, or there are no results.
     """

@@ -167,7 +167,7 @@ AnyLesion = TypeVar("AnyLesion", bound=LesionLike)
 
 
 def with_area_and_probability(lesions: Sequence[AnyLesion]) -> list[AnyLesion]:
-    """Leave out lesions without a probability, such as those drawn where no tile was analysed.
+    """Leave out lesions without a probability, such as those drawn where no tile was analyzed.
 
     Returns the others, in their order.
     """
@@ -179,7 +179,7 @@ def correlate_area_and_probability(
 ) -> Estimate | None:
     """Spearman's correlation of area and probability with a 95 % bootstrap interval.
 
-    ``lesions``: of one slide or of many; those without a probability do not count. In square millimetres where all have
+    ``lesions``: of one slide or of many; those without a probability do not count. In square millimeters where all have
     a scale, else in pixels. None where there are fewer than three lesions; NaN where all areas or all probabilities are
     alike.
     """

@@ -21,14 +21,14 @@ RGBValues = tuple[float, float, float]
 MIN_PIXELS, MAX_PIXELS = 1000, 500_000  # stained pixels that a fit needs, and takes
 MIN_STAIN_ANGLE = 0.12  # radians between two stains; less is one stain with noise
 PALEST_SHARE = 0.25  # share of stained pixels without a say in the directions: noise turns theirs most
-# Haematoxylin and eosin as Macenko's reference has them (doi:10.1109/ISBI.2009.5193250).
+# Hematoxylin and eosin as Macenko's reference has them (doi:10.1109/ISBI.2009.5193250).
 DEFAULT_STAINS: tuple[RGBValues, RGBValues] = ((0.5626, 0.7201, 0.4062), (0.2159, 0.8012, 0.5581))
 
 
 class StainConfig(Config):
-    """Which normalisation, and which pixels of the sample count as stained."""
+    """Which normalization, and which pixels of the sample count as stained."""
 
-    method: StainMethod = Field("macenko", description="none leaves colours as they are")
+    method: StainMethod = Field("macenko", description="none leaves colors as they are")
     least_density: float = Field(
         0.15, gt=0, lt=1, description="pixels whose optical density is below this in all channels are background"
     )
@@ -49,7 +49,7 @@ class StainFit(Config):
     config: StainConfig = Field(StainConfig(), description="how it was fitted")
     white: RGBValues = Field((255.0, 255.0, 255.0), description="red, green, blue of glass without tissue")
     stains: tuple[RGBValues, RGBValues] | None = Field(
-        None, description="optical density of haematoxylin and eosin in red, green, blue; each of length 1"
+        None, description="optical density of hematoxylin and eosin in red, green, blue; each of length 1"
     )
     amounts: tuple[float, float] | None = Field(None, description="of each stain, at the amount percentile")
     mean: RGBValues | None = Field(None, description="of L*, a*, b* (Reinhard) or of red, green, blue (standardise)")
@@ -68,7 +68,7 @@ def fit_stain(rgb: NDArray[np.uint8], config: StainConfig, white: RGBValues = (2
     would drop pure eosin.
     Reinhard et al. 2001 (doi:10.1109/38.946629): mean and standard deviation, here in CIELAB.
 
-    ``rgb``: uint8 (..., channel=3): tiles spread over the tissue, at the resolution that is analysed. ``config``:
+    ``rgb``: uint8 (..., channel=3): tiles spread over the tissue, at the resolution that is analyzed. ``config``:
     method and which pixels count. For ``slides.stain.normalise``, as fit or as reference.
     """
     if config.method == "none":
@@ -95,16 +95,16 @@ def optical_density(rgb: NDArray, white: RGBValues = (255.0, 255.0, 255.0)) -> N
 
 
 def stain_amounts(rgb: NDArray[np.uint8], fit: StainFit) -> NDArray[np.float32]:
-    """Unmix the stains (colour deconvolution of Ruifrok and Johnston 2001): how much there is of each in a pixel.
+    """Unmix the stains (color deconvolution of Ruifrok and Johnston 2001): how much there is of each in a pixel.
 
-    ``rgb``: uint8 (..., channel=3). Returns float32 (..., 3): haematoxylin, eosin, and what neither explains, such as
+    ``rgb``: uint8 (..., channel=3). Returns float32 (..., 3): hematoxylin, eosin, and what neither explains, such as
     melanin; below 0 where a pixel is lighter than white.
     """
     return optical_density(rgb, fit.white) @ np.linalg.inv(stain_basis(fit)).astype(np.float32)
 
 
 def stain_basis(fit: StainFit) -> NDArray[np.float64]:
-    """Give the optical density of each stain, and of what stands at a right angle on both.
+    """Return the optical density of each stain, and of what stands at a right angle on both.
 
     Returns float64 (stain=3, channel=3), rows of length 1.
     """
@@ -123,7 +123,7 @@ def _stained_pixels(pixels: NDArray[np.uint8], config: StainConfig, white: RGBVa
     if len(stained) < MIN_PIXELS:
         raise InputError(
             f"a stain is estimated from at least {MIN_PIXELS} stained pixels, and the sample has {len(stained)}. Sample "
-            "tissue instead of glass, lower the least density for a pale slide, or choose no normalisation."
+            "tissue instead of glass, lower the least density for a pale slide, or choose no normalization."
         )
     return stained[:: -(-len(stained) // MAX_PIXELS)]
 
@@ -133,7 +133,7 @@ def _fit_macenko(density: NDArray[np.float32], config: StainConfig, white: RGBVa
     stains, note = _extreme_directions(density.astype(np.float64), config.angle_percentile), ""
     if np.arccos(np.clip(stains[0] @ stains[1], -1, 1)) < MIN_STAIN_ANGLE:
         stains = np.array(DEFAULT_STAINS) / np.linalg.norm(DEFAULT_STAINS, axis=1, keepdims=True)
-        note = "the sample shows one stain only: usual directions of haematoxylin and eosin were taken"
+        note = "the sample shows one stain only: usual directions of hematoxylin and eosin were taken"
     fit = StainFit(config=config, white=white, stains=(_to_rgb_values(stains[0]), _to_rgb_values(stains[1])), note=note)
     amounts = density @ np.linalg.inv(stain_basis(fit))[:, :2]
     most = np.maximum(np.percentile(amounts, config.amount_percentile, axis=0), 0.01)
@@ -141,7 +141,7 @@ def _fit_macenko(density: NDArray[np.float32], config: StainConfig, white: RGBVa
 
 
 def _extreme_directions(density: NDArray[np.float64], percentile: float) -> NDArray[np.float64]:
-    """Give the outermost directions of the plane that the pixels lie in; haematoxylin, which takes most red, first."""
+    """Return the outermost directions of the plane that the pixels lie in; hematoxylin, which takes most red, first."""
     strength = np.linalg.norm(density, axis=1)
     density = density[strength >= np.quantile(strength, PALEST_SHARE)]
     _, axes = np.linalg.eigh(density.T @ density)
@@ -173,7 +173,7 @@ _RGB_MEAN, _RGB_SPREAD = (155.0, 110.0, 165.0), (45.0, 42.0, 36.0)
 
 
 def normalize_stain(rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit | None = None) -> NDArray[np.uint8]:
-    """Bring the colours of tiles to those of a reference.
+    """Bring the colors of tiles to those of a reference.
 
     ``rgb``: uint8 (..., channel=3): one tile, or a batch of them. Returns uint8, same shape; the input itself under
     method ``none``.
@@ -193,7 +193,7 @@ def normalize_stain(rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit |
 def normalize_stain_exact(
     rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit | None = None
 ) -> NDArray[np.float32]:
-    """Do the same without table and rounding: what the table is made of, and for looking at single colours.
+    """Do the same without table and rounding: what the table is made of, and for looking at single colors.
 
     ``rgb``: uint8 (..., channel=3). Returns float32, same shape, from 0 to 255.
     """
@@ -216,7 +216,7 @@ def normalize_stain_exact(
 
 
 def default_reference(fit: StainFit) -> StainFit:
-    """Give the reference that is taken where none is given.
+    """Return the reference that is taken where none is given.
 
     A usual H&E stain; for histograms the equal share of each level, which is histogram equalisation.
     """
@@ -303,13 +303,13 @@ def _stained_share(colors: NDArray[np.uint8], fit: StainFit) -> NDArray[np.float
 
 
 MEASURES = {
-    "haematoxylin_share": "share of the tissue that is stained by haematoxylin more than by eosin",
-    "haematoxylin_density": "mean amount of haematoxylin in the tissue, optical density",
+    "haematoxylin_share": "share of the tissue that is stained by hematoxylin more than by eosin",
+    "haematoxylin_density": "mean amount of hematoxylin in the tissue, optical density",
     "pigment_share": "share of the tissue that is brown: melanin, or what looks like it, such as haemosiderin",
-    "nuclei_per_mm2": "dark spots of the size of a nucleus in a square millimetre of tissue",
+    "nuclei_per_mm2": "dark spots of the size of a nucleus in a square millimeter of tissue",
 }
 MIN_DENSITY = 0.15  # in the densest channel: below it there is no tissue
-DARK_DENSITY = 0.25  # haematoxylin from which a place is nuclear stain
+DARK_DENSITY = 0.25  # hematoxylin from which a place is nuclear stain
 MIN_BROWN_SHARE, BROWN_DENSITY = (
     0.42,
     0.6,
@@ -322,13 +322,13 @@ MIN_NUCLEUS_PX = 6.0  # across: below it spots are no nuclei that could be told 
 def measure_stain(rgb: NDArray[np.uint8], mpp: float | None) -> dict[str, float]:
     """Measure a picture of a section.
 
-    Stains are told apart by colour deconvolution (Ruifrok and Johnston 2001, PMID 11531144) with the stains of
+    Stains are told apart by color deconvolution (Ruifrok and Johnston 2001, PMID 11531144) with the stains of
     Macenko's reference, not fitted to the picture: figures of one laboratory can be compared with each other. Melanin
     absorbs blue most and red least, unlike both stains. Nuclei are counted where they are 6 pixels wide at least, as
-    maxima of haematoxylin at the scale of a nucleus: crowded ones count too few. Mitoses are not counted: at any
+    maxima of hematoxylin at the scale of a nucleus: crowded ones count too few. Mitoses are not counted: at any
     magnification that patches have a rule without a trained model mistakes pyknotic nuclei for them.
 
-    ``rgb``: uint8 (row, column, channel=3), sRGB, glass near white. ``mpp``: micrometres per pixel; None where it is
+    ``rgb``: uint8 (row, column, channel=3), sRGB, glass near white. ``mpp``: micrometers per pixel; None where it is
     not known. Returns as ``MEASURES`` names them; NaN where there is no tissue, or nuclei cannot be seen.
     """
     density = optical_density(rgb)
@@ -349,7 +349,7 @@ def measure_stain(rgb: NDArray[np.uint8], mpp: float | None) -> dict[str, float]
 
 
 def _nuclei_per_mm2(haematoxylin: NDArray[np.floating], tissue: NDArray[np.bool_], mpp: float | None) -> float:
-    """Maxima at the scale of a nucleus in a square millimetre of tissue; NaN where nuclei cannot be seen."""
+    """Maxima at the scale of a nucleus in a square millimeter of tissue; NaN where nuclei cannot be seen."""
     if mpp is None or NUCLEUS_UM / mpp < MIN_NUCLEUS_PX:
         return float("nan")
     from scipy.ndimage import gaussian_laplace, maximum_filter

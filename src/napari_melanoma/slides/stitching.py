@@ -54,7 +54,7 @@ class TileBlender:
         self._weight[rows[0], columns[0]] += weight
 
     def result(self, empty: float = 0.0) -> NDArray[np.float32]:
-        """Give the blended block.
+        """Return the blended block.
 
         Returns float32 (channel, row, column).
         """
@@ -85,7 +85,7 @@ def stitch_block(
 
 
 def tiles_in_block(block: Box, grid: TileGrid) -> Iterator[tuple[int, int]]:
-    """Say which tiles a block of the map needs, in reading order.
+    """Return which tiles a block of the map needs, in reading order.
 
     ``block``: in pixels of the map.
     """
@@ -102,7 +102,7 @@ def tiles_in_block(block: Box, grid: TileGrid) -> Iterator[tuple[int, int]]:
 
 
 def tile_origin(grid: TileGrid, row: int, column: int) -> tuple[int, int]:
-    """Say where a tile's first pixel lies on the map of stitched tiles.
+    """Return where a tile's first pixel lies on the map of stitched tiles.
 
     Returns (row, column) in pixels as the network sees them; where tiles are resized, to the nearest whole one.
     """
@@ -123,7 +123,7 @@ def stitched_shape(grid: TileGrid) -> tuple[int, int]:
 
 
 def _overlap(grid: TileGrid) -> tuple[int, int]:
-    """How far neighbours overlap, in pixels as the network sees them."""
+    """How far neighbors overlap, in pixels as the network sees them."""
     shares = [1 - stride / read for stride, read in zip(grid.stride_px, grid.read_px, strict=True)]
     return round(shares[0] * grid.side_px), round(shares[1] * grid.side_px)
 

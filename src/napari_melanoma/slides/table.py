@@ -82,7 +82,7 @@ Row = dict[str, Any]
 class SlideStatus:
     """What became of one slide: ``content`` is that of its ``result.json``, ``error`` says why there is none.
 
-    ``before`` says that it was analysed already, and nothing was done; ``keeps`` that results are there that
+    ``before`` says that it was analyzed already, and nothing was done; ``keeps`` that results are there that
     this was not to replace, so that their row stays.
     """
 
@@ -117,7 +117,7 @@ class SlideTable:
 
 
 def status_to_row(status: SlideStatus) -> Row:
-    """Give the row of a slide.
+    """Return the row of a slide.
 
     Column to value; of a slide that failed the first columns alone.
     """
@@ -227,7 +227,7 @@ class LesionRow:
 
 
 def read_lesion_rows(root: Path) -> tuple[LesionRow, ...]:
-    """Read the lesions of all slides that were analysed to the end.
+    """Read the lesions of all slides that were analyzed to the end.
 
     Slide by slide; a table that cannot be read is left out, as is a row without a probability.
     """
@@ -236,7 +236,7 @@ def read_lesion_rows(root: Path) -> tuple[LesionRow, ...]:
 
 
 def lesions_to_rows(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[LesionRow, ...]:
-    """Give lesions as their table has them, with its digits: equal values of slides are to stay equal.
+    """Return lesions as their table has them, with its digits: equal values of slides are to stay equal.
 
     In their order, the name of the model left out.
     """

@@ -70,7 +70,7 @@ def out_of_memory_error(model: str, device: str) -> OutOfMemory:
 class TileModelInfo:
     """What a model of tiles says of itself.
 
-    ``mpp``: micrometres per pixel that it was made for. ``mean``, ``std``: of its normalisation, for RGB in [0, 1].
+    ``mpp``: micrometers per pixel that it was made for. ``mean``, ``std``: of its normalization, for RGB in [0, 1].
     """
 
     name: str
@@ -95,7 +95,7 @@ class TileModelInfo:
 class TileModel:
     """A network ready for tiles.
 
-    ``network``: float32 and in evaluation mode: normalised (batch, 3, row, column) to probabilities or values (batch,
+    ``network``: float32 and in evaluation mode: normalized (batch, 3, row, column) to probabilities or values (batch,
     class), to embeddings (batch, feature), or to maps of probability (batch, class, row, column).
     """
 
@@ -245,7 +245,7 @@ class TileModel:
 
 
 def _name_outputs(kind: TileKind, found: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Say what an answer is; of dense maps, also what each tile has of a class on average."""
+    """Return what an answer is; of dense maps, also what each tile has of a class on average."""
     import torch
 
     if kind == "embedding":
@@ -502,7 +502,7 @@ class TileNoveltyDetector:
         return cls(info, encoder.to(device), MahalanobisDetector.fit(reference.textures), device)
 
     def distances(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Say how far tiles lie from what was learnt from.
+        """Return how far tiles lie from what was learnt from.
 
         ``tiles``: each uint8 (row, column, channel), at the scale that the bundle states. Returns float64 (tile,), to
         be compared with ``limit``.
@@ -533,7 +533,7 @@ class TileNoveltyDetector:
         return np.concatenate([self._textures(tiles[:half]), self._textures(tiles[half:])])
 
     def is_out_of_distribution(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Say which tiles are unlike what was learnt from.
+        """Return which tiles are unlike what was learnt from.
 
         Returns bool (tile,). Of slides like those that were learnt from about one in a hundred; more than a few of a
         slide say that the model does not know slides of its kind.
@@ -640,7 +640,7 @@ class BagModel:
         return SlideScore(found.probability, found.weights.astype(np.float64))
 
     def is_out_of_distribution(self, prediction: SlidePrediction) -> bool:
-        """Say whether a slide is unlike those that the model learnt from.
+        """Return whether a slide is unlike those that the model learnt from.
 
         False where the bundle does not remember what these were like.
         """
@@ -653,7 +653,7 @@ class BagModel:
 
 
 def _tensors(pieces: Iterable[NDArray[np.floating]]) -> Iterator[Tensor]:
-    """Give arrays as float32 tensors."""
+    """Return arrays as float32 tensors."""
     import torch
 
     for piece in pieces:
@@ -679,7 +679,7 @@ def load_slide_model(name: str, options: LoadOptions) -> TileModel:
         raise BundleError(
             f"'{bundle.name}' learnt from embeddings of '{encoder.name}' with the weights {encoder.fingerprint[:12]} "
             f"and tiles of {tile.side_px} pixels, found the weights {model.info.fingerprint[:12]} and "
-            f"{model.info.side_px} pixels. Name the file that its training slides were analysed with: --weights FILE."
+            f"{model.info.side_px} pixels. Name the file that its training slides were analyzed with: --weights FILE."
         )
     model.info = replace(model.info, mpp=tile.mpp)
     model.bags = BagModel.load(bundle, model.device)

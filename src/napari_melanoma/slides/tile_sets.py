@@ -53,7 +53,7 @@ TILES_PER_READ = 32
 class TileCuttingConfig(Config):
     """Scale and size of the tiles, and which of them are taken."""
 
-    mpp: float = Field(0.5, gt=0, le=100, description="micrometres per pixel of the tiles")
+    mpp: float = Field(0.5, gt=0, le=100, description="micrometers per pixel of the tiles")
     tile_px: int = Field(224, ge=32, le=2048, description="side of a tile in pixels")
     share: float = Field(
         0.6, gt=0, le=1, description="share of a tile that regions cover, and that one class covers to be its class"
@@ -331,7 +331,7 @@ def _add_patients_and_split(
 
 
 def _add_notes(report: TileReport, taken: TileClasses, slides: int) -> None:
-    """Say what a person would otherwise find out in a training."""
+    """Return what a person would otherwise find out in a training."""
     bare = [name for name in taken.names if not report.classes.get(name)]
     if bare:
         said = f"no tile shows {', '.join(bare)} to the share asked for: its regions are smaller than a tile"
@@ -361,7 +361,7 @@ class AnnotatedSlide:
     name: str = ""
 
     def with_name(self, name: str) -> AnnotatedSlide:
-        """Give it the name that its tiles are called after.
+        """Return it the name that its tiles are called after.
 
         Otherwise the same.
         """
@@ -396,7 +396,7 @@ def read_annotated_slide(slide: Path, folders: Sequence[Path], readers: str) -> 
     with open_slide(slide, size) as opened:
         info = opened.info
     if info.pixel_size is None:
-        raise ScaleMissing(f"{slide.name} has no scale, and tiles are in micrometres: set it in the Slide dock.")
+        raise ScaleMissing(f"{slide.name} has no scale, and tiles are in micrometers: set it in the Slide dock.")
     found, notes = _read_regions(files, info)
     classless = sum(not one.class_name for one in found)
     notes += [f"{classless} regions without a class left out"] if classless else []

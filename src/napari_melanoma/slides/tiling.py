@@ -41,12 +41,12 @@ class PyramidLevel(Protocol):
 
 
 class TilingConfig(Config):
-    """Size, overlap and border of tiles; the side in micrometres, where given, decides instead of ``mpp``."""
+    """Size, overlap and border of tiles; the side in micrometers, where given, decides instead of ``mpp``."""
 
     side_px: int = Field(224, ge=8, le=4096, description="side of a tile as the network sees it, in pixels")
-    mpp: float = Field(0.5, gt=0, le=100, description="micrometres per pixel as the network sees it")
+    mpp: float = Field(0.5, gt=0, le=100, description="micrometers per pixel as the network sees it")
     side_um: float | None = Field(
-        None, gt=0, description="side of a tile on the slide in micrometres, such as 3000 for P3's patches of 3 mm"
+        None, gt=0, description="side of a tile on the slide in micrometers, such as 3000 for P3's patches of 3 mm"
     )
     overlap: float = Field(0.0, ge=0, le=0.9, description="share of a tile's side that the next tile sees again")
     border: Border = Field(
@@ -59,7 +59,7 @@ class TilingConfig(Config):
 
     @property
     def wanted_um(self) -> float:
-        """Side of a tile on the slide in micrometres."""
+        """Side of a tile on the slide in micrometers."""
         return self.side_um or self.side_px * self.mpp
 
 
@@ -96,7 +96,7 @@ class TileGrid:
 
     @property
     def mpp(self) -> tuple[float, float] | None:
-        """Micrometres per pixel that the network really sees, (y, x); None without a scale."""
+        """Micrometers per pixel that the network really sees, (y, x); None without a scale."""
         if self.pixel_size is None:
             return None
         sides = (self.pixel_size.y_um * self.read_px[0], self.pixel_size.x_um * self.read_px[1])
@@ -123,14 +123,14 @@ class TileGrid:
         )
 
     def box(self, row: int, column: int) -> Box:
-        """Say what is read for a tile.
+        """Return what is read for a tile.
 
         In pixels of the level that is read; with border ``pad`` it may reach outside the slide.
         """
         return self.block_box((row, row + 1), (column, column + 1))
 
     def block_box(self, rows: tuple[int, int], columns: tuple[int, int]) -> Box:
-        """Say what is read at once for a rectangle of tiles.
+        """Return what is read at once for a rectangle of tiles.
 
         In pixels of the level that is read, around all of these tiles.
         """
@@ -139,7 +139,7 @@ class TileGrid:
         return Box(top, left, bottom - top, right - left)
 
     def slide_box(self, row: int, column: int) -> tuple[float, float, float, float]:
-        """Say where a tile lies on the slide.
+        """Return where a tile lies on the slide.
 
         Top, left, height, width in pixels of the finest level.
         """
@@ -148,7 +148,7 @@ class TileGrid:
         return box.top * factor, box.left * factor, box.height * factor, box.width * factor
 
     def tile_at(self, point: tuple[float, float]) -> tuple[int, int] | None:
-        """Say which tile's cell a point of the slide lies in.
+        """Return which tile's cell a point of the slide lies in.
 
         ``point``: (row, column) in pixels of the finest level. Returns row and column of the tile; None where there is
         none.
@@ -262,7 +262,7 @@ def _tiled_area(finest: PyramidLevel, level: PyramidLevel, within: Box | None) -
     bottom, right = min(finest.height, within.top + within.height), min(finest.width, within.left + within.width)
     if bottom <= top or right <= left:
         raise InputError(
-            f"the part to analyse ({within}) lies outside the slide of {finest.height} x {finest.width} pixels. "
+            f"the part to analyze ({within}) lies outside the slide of {finest.height} x {finest.width} pixels. "
             "Draw it on the slide."
         )
     factor = level.downsample
@@ -284,7 +284,7 @@ FIRST_PASS_BLOCKS = 128  # tiles of the roughest map: some seconds of a processo
 def coarse_to_fine(wanted: NDArray[np.bool_], first: int = FIRST_PASS_BLOCKS) -> list[NDArray[np.int32]]:
     """Order the wanted tiles in passes: after each, every block of tiles has one that is done, the blocks ever smaller.
 
-    ``wanted``: bool (row, column): tiles to analyse. A pass each, int32 (tile, 2) as (row, column), near tiles near
+    ``wanted``: bool (row, column): tiles to analyze. A pass each, int32 (tile, 2) as (row, column), near tiles near
     each other; together each wanted tile once. Empty where nothing is wanted.
     """
     left = wanted.copy()
@@ -321,7 +321,7 @@ def _tiles_in_open_blocks(left: NDArray[np.bool_], done: NDArray[np.bool_], size
 
 
 def _nearest_to_centres(tiles: NDArray[np.bool_], size: int) -> NDArray[np.int32]:
-    """Of each block the tile nearest to its centre."""
+    """Of each block the tile nearest to its center."""
     places = np.argwhere(tiles).astype(np.int32)
     distance = ((places % size - (size - 1) / 2) ** 2).sum(axis=1)
     blocks = _block_of(places, size)
@@ -346,9 +346,9 @@ def _sort_along_z_curve(places: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def fill_waiting(values: NDArray[np.float32], waiting: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Give cells that wait the mean of the smallest square around them in which something is known.
+    """Return cells that wait the mean of the smallest square around them in which something is known.
 
-    Squares are those of a pyramid, each of four of the level below. As tiles are analysed from coarse to fine, a rough
+    Squares are those of a pyramid, each of four of the level below. As tiles are analyzed from coarse to fine, a rough
     map covers all tissue within seconds, and sharpens.
 
     ``values``: float32 (row, column); NaN where nothing is known. ``waiting``: bool (row, column): where something will

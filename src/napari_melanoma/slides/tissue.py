@@ -26,7 +26,7 @@ MAX_SIDE_PX = 2048  # larger overviews are averaged down too: tissue is found wi
 # Three fat cells across; the edge of other tissue has a share of a half there, and is as strong as its middle.
 FAT_WINDOW_UM, FAT_SHARE, FAT_FAINT, FAT_GAPS = 160.0, 0.15, 0.45, 0.1
 ASSUMED_SLIDE_UM = 20_000.0  # longer side of an overview without a scale
-MIN_ENTROPY, GRAY_STEP = 1.3, 4.0  # bits, and grey levels: glass with usual noise stays below a bit
+MIN_ENTROPY, GRAY_STEP = 1.3, 4.0  # bits, and gray levels: glass with usual noise stays below a bit
 MIN_STAINING, MAX_STAINING = 0.035, 0.10  # between which the threshold that follows from the noise may lie
 # A fold has two layers: twice as dark where the slide is sharp, less in the mean with its edges.
 FOLD_CANDIDATE, FOLD_DARKER, FOLD_ALIKE = 1.35, 1.5, 0.997  # the last is a cosine of optical densities: 4 degrees
@@ -44,7 +44,7 @@ class TissueConfig(Config):
     threshold: float | None = Field(None, ge=0, description="your own, in optical density or, for entropy, bits")
     find_pen: bool = Field(True, description="leave out ink of pens: green, blue, red and black")
     fat: Literal["drop", "keep"] = Field("drop", description="fat: dropped, or its empty cells filled and kept")
-    folds: Literal["keep", "drop"] = Field("keep", description="folded tissue: analysed all the same, or left out")
+    folds: Literal["keep", "drop"] = Field("keep", description="folded tissue: analyzed all the same, or left out")
     min_area_mm2: float = Field(0.05, ge=0, description="smaller pieces are dirt")
     fill_holes_mm2: float = Field(0.05, ge=0, description="smaller holes in tissue are filled: vessels, glands")
     margin_um: float = Field(0.0, ge=0, le=1000, description="tissue is widened by this much, so that no edge is lost")
@@ -84,8 +84,8 @@ def find_tissue(
 ) -> TissueDetection:
     """Find the tissue on an overview of a slide.
 
-    ``thumbnail``: uint8 (row, column, channel=3), brightfield; 8 to 16 micrometres per pixel suit best. ``um_per_px``:
-    its micrometres per pixel, (y, x); without, the longer side is taken for 20 mm. On the pixels of the overview; empty
+    ``thumbnail``: uint8 (row, column, channel=3), brightfield; 8 to 16 micrometers per pixel suit best. ``um_per_px``:
+    its micrometers per pixel, (y, x); without, the longer side is taken for 20 mm. On the pixels of the overview; empty
     with a warning where there is nothing but glass.
     """
     step_um = um_per_px or (ASSUMED_SLIDE_UM / max(thumbnail.shape[:2]),) * 2
@@ -140,7 +140,7 @@ def _noise_threshold(stained: NDArray[np.float32]) -> float:
 
 
 def _local_entropy(density: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Entropy of the grey levels around each pixel, in bits, by steps that the noise of glass rarely leaves."""
+    """Entropy of the gray levels around each pixel, in bits, by steps that the noise of glass rarely leaves."""
     from skimage.filters import rank
 
     grey = (255 * np.exp(-density.mean(axis=2)) / GRAY_STEP).astype(np.uint8)
@@ -149,7 +149,7 @@ def _local_entropy(density: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _find_pen(density: NDArray[np.float32], um: tuple[float, float]) -> NDArray[np.bool_]:
-    """Ink, widened over its pale edges; doubtful colours count beside certain ones, and where glass surrounds them."""
+    """Ink, widened over its pale edges; doubtful colors count beside certain ones, and where glass surrounds them."""
     from scipy import ndimage
 
     certain, doubtful = find_ink(density)
@@ -224,7 +224,7 @@ def _is_fold(
 def _tissue_warnings(
     mask: NDArray[np.bool_], pen: NDArray[np.bool_], fold: NDArray[np.bool_], rgb: NDArray[np.uint8]
 ) -> tuple[str, ...]:
-    """Say what a person should look at."""
+    """Return what a person should look at."""
     said = []
     if np.median(rgb) < 60:
         said.append("the overview is dark: tissue is found on brightfield slides only. Draw it by hand.")
@@ -301,7 +301,7 @@ STRAIGHT_PX = 8  # at least, of a straight line: of the outline of a disk, a six
 
 
 def estimate_glass_color(rgb: NDArray[np.uint8], empty: NDArray[np.bool_] | None = None) -> RGBValues:
-    """Estimate the colour of glass: the middle of the brighter half of what is bright and hardly coloured.
+    """Estimate the color of glass: the middle of the brighter half of what is bright and hardly colored.
 
     ``rgb``: uint8 (row, column, channel=3). ``empty``: bool (row, column), what was not scanned and shows no glass; by
     default as ``unscanned`` finds it, which knows it by the values of the file: say it where a profile was applied.
@@ -320,7 +320,7 @@ def find_unscanned(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Find what the scanner filled with black or white, as it came from the file.
 
     Black is no glass. White may be glass that is too bright for the camera, so white counts only where the rest shows
-    glass of a colour of its own, and where it ends in straight lines, as fields of a scanner do and tissue does not.
+    glass of a color of its own, and where it ends in straight lines, as fields of a scanner do and tissue does not.
 
     ``rgb``: uint8 (row, column, channel=3). Returns bool (row, column): black that reaches the border of the picture,
     white wherever it lies.
@@ -337,15 +337,15 @@ def find_unscanned(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _is_glass_like(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which of (pixel, channel=3) are bright and hardly coloured."""
+    """Which of (pixel, channel=3) are bright and hardly colored."""
     least, most = pixels.min(axis=1), pixels.max(axis=1)
     return (least >= MIN_GLASS_LEVEL) & (most - least <= MAX_GLASS_TINT)
 
 
 def _has_glass(pixels: NDArray[np.uint8]) -> bool:
-    """Whether (pixel, channel=3) have a colour of glass beside white: much of nearly one colour, itself hardly stained.
+    """Whether (pixel, channel=3) have a color of glass beside white: much of nearly one color, itself hardly stained.
 
-    What pale tissue has of such colours is spread widely, or stained.
+    What pale tissue has of such colors is spread widely, or stained.
     """
     glass = pixels[_is_glass_like(pixels)]
     if len(glass) < max(1, GLASS_SHARE * len(pixels)):
@@ -364,7 +364,7 @@ def _straight_sided_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     labels, count = ndimage.label(mask)
     outline, straight = np.zeros(count + 1), np.zeros(count + 1)
     for axis in (0, 1):
-        along = np.moveaxis(labels, axis, 0)  # of two neighbours, one in the mask and one beside it
+        along = np.moveaxis(labels, axis, 0)  # of two neighbors, one in the mask and one beside it
         owner = np.maximum(along[1:], along[:-1]) * ((along[1:] == 0) != (along[:-1] == 0))
         kept = ndimage.binary_opening(owner > 0, np.ones((1, STRAIGHT_PX), bool))
         outline += np.bincount(owner.ravel(), minlength=count + 1)
@@ -377,7 +377,7 @@ def _straight_sided_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def staining_strength(density: NDArray[np.float32]) -> NDArray[np.float32]:
     """How strongly pixels are stained: the difference between the channels that absorb most and least.
 
-    Every stain of tissue, and melanin, absorbs colours unequally; shadows, dust, air and uneven light do not.
+    Every stain of tissue, and melanin, absorbs colors unequally; shadows, dust, air and uneven light do not.
 
     ``density``: float32 (row, column, channel=3), optical density. Returns float32 (row, column), 0 for glass.
     """
@@ -386,9 +386,9 @@ def staining_strength(density: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def find_ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Find colours that pens have: those that no stain has, and those that stained tissue comes near to.
+    """Find colors that pens have: those that no stain has, and those that stained tissue comes near to.
 
-    Haematoxylin and eosin absorb green most, brown chromogens blue: what absorbs green least is green ink. Blue ink
+    Hematoxylin and eosin absorb green most, brown chromogens blue: what absorbs green least is green ink. Blue ink
     takes far more red than green, red ink hardly any red but blue as well as green, black ink all alike. Dense nuclei,
     blood and melanin do so too to a lesser degree, so these three are certain only where they are strong.
 
@@ -441,7 +441,7 @@ def read_overview(slide: Slide) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
 
 
 def scanned_slices(info: SlideInfo, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Say which part of a picture of the whole slide was scanned: what is beyond is a filling, and no glass.
+    """Return which part of a picture of the whole slide was scanned: what is beyond is a filling, and no glass.
 
     Returns rows and columns; all of them where the file says nothing, or nothing of use.
     """

@@ -167,7 +167,7 @@ def test_without_dask_it_is_said_what_to_install(run: Callable[..., Result], mon
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     result = run("--processes", 2)
     assert result.exit_code == 1
-    assert "Install napari-melanoma[cluster], or analyse one slide after the other" in result.stderr
+    assert "Install napari-melanoma[cluster], or analyze one slide after the other" in result.stderr
 
 
 def test_a_scheduler_that_does_not_answer(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What napari gets of a slide: lazy levels with chunks, micrometres, its place, channels in their colours."""
+"""What napari gets of a slide: lazy levels with chunks, micrometers, its place, channels in their colors."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ from napari_melanoma.slides.reading.layers import make_slide_layers
 from napari_melanoma.slides.reading.opening import is_slide, open_slide
 
 SVS = "CMU-1-Small-Region.svs"
-# size of level 0, micrometres per pixel, magnification, whether it is opened as a slide unasked
+# size of level 0, micrometers per pixel, magnification, whether it is opened as a slide unasked
 KNOWN = {
     SVS: ((2967, 2220), 0.499, 20, True),
     "CMU-1-Small-Region_dicom": ((2967, 2220), 0.499, None, True),

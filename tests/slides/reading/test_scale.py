@@ -18,7 +18,7 @@ CASES = {
         None,
         "If this is an overview image, open the slide at its full resolution",
     ),
-    "cells of a tenth of a millimetre": (
+    "cells of a tenth of a millimeter": (
         (16.78, 16.78, None),
         (16.78, 16.78),
         "no model can be used at this scale: the file says 16.78 um per pixel",

@@ -20,7 +20,7 @@ class IntegrityCheck:
 
 
 def describe_missing_rows(decoded: int, rows: int) -> str:
-    """Say how much of a picture is missing."""
+    """Return how much of a picture is missing."""
     if decoded <= 0:
         raise NothingDecoded(f"is damaged: none of its {rows} rows could be decoded. Copy or export it again.")
     lost = _percent(rows - decoded, rows)
@@ -28,7 +28,7 @@ def describe_missing_rows(decoded: int, rows: int) -> str:
 
 
 def describe_missing_bytes(found: int, expected: int) -> str:
-    """Say how much of the compressed data of a picture is missing, where rows cannot be counted.
+    """Return how much of the compressed data of a picture is missing, where rows cannot be counted.
 
     ``found``, ``expected``: bytes.
     """

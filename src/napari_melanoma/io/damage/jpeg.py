@@ -105,7 +105,7 @@ class JpegStream:
         return self.frame >= 0xC8
 
     def stripped(self, last: int | None = None) -> bytes:
-        """Give the stream without what has no influence on its entropy-coded data, with an end marker.
+        """Return the stream without what has no influence on its entropy-coded data, with an end marker.
 
         Parameters
         ----------
@@ -121,7 +121,7 @@ class JpegStream:
         return b"\xff\xd8" + (parts[:-last] if last else parts) + _END
 
     def missing_scans(self) -> str | None:
-        """Say which part of the coefficients no scan holds.
+        """Return which part of the coefficients no scan holds.
 
         Returns
         -------

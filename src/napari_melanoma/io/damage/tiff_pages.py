@@ -128,7 +128,7 @@ def count_segments(page: TiffPage) -> int:
 
 
 def find_segment_damage(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> str | None:
-    """Say what is wrong with the compressed data of a strip or tile that tifffile would decode all the same.
+    """Return what is wrong with the compressed data of a strip or tile that tifffile would decode all the same.
 
     Parameters
     ----------

@@ -142,7 +142,7 @@ class _TiffLayout:
 
 
 def tile_length_tables(file: BinaryIO) -> Iterator[bytes]:
-    """Give the lengths of tiles or strips of each page, pages within pages too, as they stand in the file."""
+    """Return the lengths of tiles or strips of each page, pages within pages too, as they stand in the file."""
     file.seek(0)
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])

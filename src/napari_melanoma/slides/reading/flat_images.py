@@ -99,7 +99,7 @@ def _decode(path: Path, folder: Path) -> tuple[PixelBlock, bytes | None]:
         if kind not in ("JPEG", "PNG") or image.mode not in _SAMPLES:
             raise UnreadableImage(
                 f"is a {kind} image of mode {image.mode}, but one of more than {MAX_PIXELS / 1e6:.0f} million pixels "
-                "is read as PNG or JPEG with 8-bit grey, RGB or RGBA. Save it as a tiled TIFF."
+                "is read as PNG or JPEG with 8-bit gray, RGB or RGBA. Save it as a tiled TIFF."
             )
         shape = (image.height, image.width, _SAMPLES[image.mode])
         _check_disk_space(folder, shape)
@@ -141,7 +141,7 @@ def _check_disk_space(folder: Path, shape: tuple[int, int, int]) -> None:
 
 
 def _as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB of grey, RGB or RGBA; what is transparent is laid over white."""
+    """RGB of gray, RGB or RGBA; what is transparent is laid over white."""
     return blend_over_white(pixels) if pixels.shape[2] > 1 else np.repeat(pixels, 3, axis=2)
 
 
@@ -184,7 +184,7 @@ class FlatImageSource(TileSource):
         self._block, self._convert, self.step = block, convert, step
 
     def half_resolution(self) -> FlatImageSource:
-        """Give the same image at half the resolution."""
+        """Return the same image at half the resolution."""
         return FlatImageSource(self._block, self._convert, 2 * self.step)
 
     def _tile(self, row: int, column: int) -> NDArray:

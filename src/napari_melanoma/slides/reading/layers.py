@@ -102,7 +102,7 @@ def make_slide_layers(slide: TiledSlide) -> list[SlideLayer]:
     Only the part that was scanned is shown, where the scanner says which; ``translate`` puts it to its place, so that
     a pixel of level 0 always lies at its row and column times the pixel size.
 
-    Returns (levels, keywords, ``"image"``): one RGB layer, or one for each channel of fluorescence, in its colour and
+    Returns (levels, keywords, ``"image"``): one RGB layer, or one for each channel of fluorescence, in its color and
     added to the others. The keywords' metadata holds ``napari_melanoma`` with ``role`` ``"slide"``, ``path``, ``info``
     (``SlideInfo``), ``slide`` (open), ``pixel_size``, ``warnings`` and ``given_scale`` to tell whose it is.
     """
@@ -125,7 +125,7 @@ def _channel_layer(slide: TiledSlide, boxes: list[Box], keywords: dict[str, Any]
     of_channel = {
         "name": f"{slide.info.name} {name}",
         "rgb": False,
-        "colormap": "gray" if grey else Colormap(colour, name=f"{name} {_color_to_hex(colour[1])}"),
+        "colormap": "gray" if grey else Colormap(colour, name=f"{name} {_color_to_hex(color[1])}"),
         "blending": "additive",
         "contrast_limits": contrast_limits(np.asarray(levels[-1])),
     }
@@ -172,5 +172,5 @@ def _box_at(downsample: float, edges: tuple[int, int, int, int], size: tuple[int
 
 
 def _color_to_hex(colour: np.ndarray) -> str:
-    """A colour as ``#00ff00``; makes the name of a colour map its own."""
+    """A color as ``#00ff00``; makes the name of a color map its own."""
     return "#" + "".join(f"{round(255 * value):02x}" for value in colour[:3])

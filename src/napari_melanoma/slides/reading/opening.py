@@ -354,6 +354,6 @@ def slide_unavailable_error(path: Path, reason: object) -> InputError:
     """Make the error that says that a slide can be read no more, and what to do."""
     said = f"{path} can be read no more ({reason})" if path.exists() else f"{path} has gone"
     return InputError(
-        f"{said}: it was removed, or its drive was disconnected, while it was analysed. Put it back and run "
+        f"{said}: it was removed, or its drive was disconnected, while it was analyzed. Put it back and run "
         "the same command again: what is done stays, and it goes on from there."
     )

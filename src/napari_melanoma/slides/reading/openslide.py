@@ -194,10 +194,10 @@ def _build_slide(path: Path, handle: OpenSlideHandle, given: PixelSize | None) -
 def _detect_kind(
     path: Path, handle: OpenSlideHandle
 ) -> tuple[SlideKind, tuple[str, ...], tuple[tuple[int, int, int], ...]]:
-    """Whether a slide is bright or fluoresces, with the names and colours of its channels.
+    """Whether a slide is bright or fluoresces, with the names and colors of its channels.
 
-    OpenSlide gives three colours for both; fluorescence is dark where there is nothing. Hamamatsu's scanners store one
-    filter in shades of one colour, which is one channel.
+    OpenSlide gives three colors for both; fluorescence is dark where there is nothing. Hamamatsu's scanners store one
+    filter in shades of one color, which is one channel.
     """
     colours = _read_sample(handle)
     if np.median(colours.max(axis=2)) >= _DARK_LEVEL:

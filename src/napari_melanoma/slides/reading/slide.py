@@ -56,9 +56,9 @@ class LevelInfo:
 class SlideInfo:
     """What is known of a slide without looking at its pixels.
 
-    ``pixel_size``: micrometres per pixel of level 0; None where neither the file nor the user says. ``bounds``: where
+    ``pixel_size``: micrometers per pixel of level 0; None where neither the file nor the user says. ``bounds``: where
     tissue was scanned, in pixels of level 0; None where the file does not say. ``kind``: brightfield is read as RGB,
-    anything else as channels. ``colours``: an 8-bit RGB colour for each channel; empty where the file does not say.
+    anything else as channels. ``colours``: an 8-bit RGB color for each channel; empty where the file does not say.
     """
 
     path: Path
@@ -97,7 +97,7 @@ class Slide(ABC):
         """Let go of the file; reading afterwards is an error."""
 
     def icc_profile(self) -> bytes | None:
-        """Give the ICC profile, where there is one."""
+        """Return the ICC profile, where there is one."""
         return None
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
@@ -110,7 +110,7 @@ class Slide(ABC):
     def thumbnail(self, side_px: int) -> NDArray[np.uint8]:
         """Read the whole slide as a small picture.
 
-        Returns uint8 (row, column, channel=3); channels of fluorescence are laid over each other in their colours.
+        Returns uint8 (row, column, channel=3); channels of fluorescence are laid over each other in their colors.
         """
         return self._read_scaled(self.read_region, side_px)
 
@@ -242,9 +242,9 @@ def validate_scale(
 ) -> ScaleInfo:
     """Judge what a file says of its scale.
 
-    ``y_um``, ``x_um``: micrometres per pixel along rows' and columns' axis; None where the file does not say.
+    ``y_um``, ``x_um``: micrometers per pixel along rows' and columns' axis; None where the file does not say.
     ``fine_camera``: whether the scanner is of a make whose cameras have pixels so small that 20x is finer than 0.3
-    micrometres. Without a pixel size where there is none or one that no slide has; with a warning then, and where the
+    micrometers. Without a pixel size where there is none or one that no slide has; with a warning then, and where the
     two sides differ by more than 1 % or size and magnification contradict each other.
     """
     if y_um is None or x_um is None:
@@ -357,9 +357,9 @@ def blend_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def channel_color(index: int, colors: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
-    """Colour of a channel: the file's own, else one of a fixed order.
+    """Color of a channel: the file's own, else one of a fixed order.
 
-    ``colours``: 8-bit RGB colours that the file names; may be empty. 8-bit RGB.
+    ``colours``: 8-bit RGB colors that the file names; may be empty. 8-bit RGB.
     """
     return colors[index] if index < len(colors) else DEFAULT_COLORS[index % len(DEFAULT_COLORS)]
 
@@ -376,9 +376,9 @@ def contrast_limits(channel: NDArray) -> tuple[float, float]:
 
 
 def merge_channels(channels: NDArray, colors: Sequence[tuple[int, int, int]]) -> NDArray[np.uint8]:
-    """Lay channels over each other, each in its colour.
+    """Lay channels over each other, each in its color.
 
-    ``channels``: (row, column, channel), unsigned integers. ``colours``: 8-bit RGB colours that the file names; may be
+    ``channels``: (row, column, channel), unsigned integers. ``colours``: 8-bit RGB colors that the file names; may be
     empty. Returns uint8 (row, column, channel=3).
     """
     shown = np.zeros((*channels.shape[:2], 3), np.float32)
@@ -391,7 +391,7 @@ def merge_channels(channels: NDArray, colors: Sequence[tuple[int, int, int]]) ->
 
 
 def draw_damaged_tile(height: int, width: int, channels: int, dtype: np.dtype) -> NDArray:
-    """Draw what stands in the place of a tile that cannot be decoded: stripes in a colour that tissue does not have.
+    """Draw what stands in the place of a tile that cannot be decoded: stripes in a color that tissue does not have.
 
     Returns (row, column, channel).
     """
@@ -425,7 +425,7 @@ class DamageLog:
             logger.warning("more tiles of %s cannot be decoded; they are not named here.", self._path.name)
 
     def boxes_at(self, level: int, downsample: float) -> tuple[Box, ...]:
-        """Say where tiles of one level were found to be damaged.
+        """Return where tiles of one level were found to be damaged.
 
         In pixels of level 0.
         """

@@ -111,7 +111,7 @@ def _level_sources(
 
 
 def _describe_truncation(path: Path, levels: list[LevelPages], size: int) -> tuple[str, ...]:
-    """Say how much of a slide lies beyond the end of its file."""
+    """Return how much of a slide lies beyond the end of its file."""
     pages = [page for planes in levels for page in planes.pages]
     ends = [
         offset + count for page in pages for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
@@ -143,7 +143,7 @@ def _close_both(tiff: TiffFile, reader: FileReader) -> Callable[[], None]:
 
 
 def _describe_open_error(path: Path, error: Exception) -> str:
-    """Say what is wrong with a file that cannot be opened."""
+    """Return what is wrong with a file that cannot be opened."""
     if isinstance(error, FileNotFoundError):
         return f"{path} does not exist. Name an existing slide."
     if isinstance(error, PermissionError):

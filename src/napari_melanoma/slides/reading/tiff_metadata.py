@@ -115,7 +115,7 @@ def _read_ome(name: str, tiff: TiffFile, series: TiffPageSeries, planes: LevelPa
 
 
 def resolution_um(page: TiffPage, tag: int) -> float | None:
-    """Micrometres per pixel by a resolution tag.
+    """Micrometers per pixel by a resolution tag.
 
     None where there is no tag, no unit, or a placeholder of one dot.
     """
@@ -133,7 +133,7 @@ def _has_resolution(page: TiffPage) -> bool:
 
 
 def _physical_size_um(pixels: Element, axis: str) -> float | None:
-    """Physical size of a pixel of OME, in micrometres."""
+    """Physical size of a pixel of OME, in micrometers."""
     unit = UNIT_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
     size = _parse_number(pixels.get(f"PhysicalSize{axis}"))
     return None if unit is None or size is None else size * unit
@@ -170,13 +170,13 @@ def _parse_number(text: str | None) -> float | None:
 
 
 def _parse_comma_color(text: str) -> ColorRGB | None:
-    """A colour written as ``0,255,0``."""
+    """A color written as ``0,255,0``."""
     parts = [int(part) for part in re.findall(r"\d+", text)]
     return (parts[0], parts[1], parts[2]) if len(parts) >= 3 and max(parts) <= 255 else None
 
 
 def _parse_rgba_color(text: str | None) -> ColorRGB | None:
-    """A colour written as OME does: red, green, blue and alpha in one signed number."""
+    """A color written as OME does: red, green, blue and alpha in one signed number."""
     value = _parse_number(text)
     if value is None:
         return None

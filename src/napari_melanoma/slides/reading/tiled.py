@@ -113,7 +113,7 @@ class TiledSlide(Slide):
         self._exact_tile_builder.add_watcher(watcher)
 
     def icc_profile(self) -> bytes | None:
-        """Give the ICC profile, where there is one."""
+        """Return the ICC profile, where there is one."""
         self._check_open()
         return self._extras.icc_profile()
 
@@ -309,7 +309,7 @@ def decode_in_this_thread() -> None:
 
 
 SCREEN_PX = 1024  # the coarsest level is read as a whole, for the layer's thumbnail, with each view
-MIN_LEVEL_GAP = 3.0  # between neighbours; scanners write steps of 2 and of 4
+MIN_LEVEL_GAP = 3.0  # between neighbors; scanners write steps of 2 and of 4
 
 
 class TileLevel:
@@ -343,7 +343,7 @@ class TileLevel:
         return height, min(self.tile_width, self.width - column * self.tile_width)
 
     def half_resolution(self) -> TileLevel:
-        """Give a level of half the resolution that is computed from this one."""
+        """Return a level of half the resolution that is computed from this one."""
         return DownsampledLevel(self)
 
 
@@ -468,7 +468,7 @@ class TileCache:
         return self._bytes
 
     def get(self, key: Hashable) -> NDArray | None:
-        """Give an array that was kept.
+        """Return an array that was kept.
 
         Read-only; None where it is not there, or no longer.
         """
@@ -534,7 +534,7 @@ _shared_lock = Lock()
 
 
 def shared_cache() -> TileCache:
-    """Give the one cache that all slides of this process share.
+    """Return the one cache that all slides of this process share.
 
     Made when it is first asked for.
     """
@@ -618,7 +618,7 @@ class ExactTileBuilder:
 
 
 def needs_rough_tiles(grid: DownsampledLevel) -> bool:
-    """Say whether an exact view of a level takes so long that a rough one comes first.
+    """Return whether an exact view of a level takes so long that a rough one comes first.
 
     True where it is halved often, and the level of the file is large.
     """
@@ -634,7 +634,7 @@ def draw_rough_tiles(
 ) -> dict[TileIndex, NDArray]:
     """Draw tiles of a built level from samples of the file, finer and finer as long as that is quick.
 
-    Cell to (row, column, channel): a mosaic of mean colours, or lines where the file is made of strips.
+    Cell to (row, column, channel): a mosaic of mean colors, or lines where the file is made of strips.
     """
     strips = grid.base.columns == 1 and grid.base.tile_width >= STRIP_PX
     most = MAX_SIDE if strips else samples_per_side(len(cells), grid.depth)
@@ -655,7 +655,7 @@ def draw_rough_tiles(
 def _tile_from_samples(
     grid: DownsampledLevel, side: int, tile: Callable[[TileIndex], NDArray], cell: TileIndex
 ) -> NDArray:
-    """A tile as a mosaic of the mean colours of some tiles of the file, up to ``side`` pieces in each direction."""
+    """A tile as a mosaic of the mean colors of some tiles of the file, up to ``side`` pieces in each direction."""
     height, width = grid.size_of(*cell)
     base, factor = grid.base, 2**grid.depth
     rows, columns = (

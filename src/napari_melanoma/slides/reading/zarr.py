@@ -162,7 +162,7 @@ def _image_name(folder: Path) -> str:
 def _channels(
     said: Mapping[str, Any], source: ZarrSource, dtype: np.dtype
 ) -> tuple[Any, tuple[str, ...], tuple[ColorRGB, ...]]:
-    """Kind of the slide, names and colours of its channels; three of 8 bits in red, green and blue are brightfield."""
+    """Kind of the slide, names and colors of its channels; three of 8 bits in red, green and blue are brightfield."""
     if dtype not in (np.uint8, np.uint16):
         raise UnreadableImage(
             f"has {describe_dtype(dtype)}, but a slide has 8- or 16-bit integers. Convert it to one of those."
@@ -179,7 +179,7 @@ def _channels(
 
 
 def _parse_hex_color(text: str) -> ColorRGB:
-    """A colour written as six hexadecimal digits; white where it is none."""
+    """A color written as six hexadecimal digits; white where it is none."""
     try:
         value = int(text.removeprefix("#")[:6], 16)
     except ValueError:
