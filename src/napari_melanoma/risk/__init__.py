@@ -1,1 +1,1 @@
-"""Risk of metastasis from image, depth and patient (P3)."""
+"""Risk of metastasis from image, depth and clinical metadata (P3)."""

@@ -1,4 +1,4 @@
-"""Many slides and patches, from files to ``risk.json`` each and one table; a bad one stops nothing."""
+"""Risk prediction for many slides and patches: ``risk.json`` for each and one table; a failed input is skipped."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ RISK_COLUMNS = (
 
 @dataclass(frozen=True)
 class RiskOutcome:
-    """What became of one input: its answer; or why there is none, and what can be said all the same.
+    """Result of one input: its prediction, or the error with what is available without a prediction.
 
-    ``warnings`` are those of the answer, and what else a reader should know.
+    ``warnings`` are those of the prediction and of the input.
     """
 
     name: str
@@ -83,13 +83,12 @@ class RiskOutcome:
 
     @property
     def status(self) -> Literal["done", "failed"]:
-        """In a word."""
         return "done" if self.prediction is not None else "failed"
 
 
 @dataclass(frozen=True)
 class RiskSummary:
-    """How many were answered and how many failed, and where the table is."""
+    """Numbers of successful and failed inputs, and the path of the table."""
 
     done: int
     failed: int
@@ -98,11 +97,11 @@ class RiskSummary:
 
 
 def _ignore_outcome(outcome: RiskOutcome) -> None:
-    """Take an outcome and do nothing with it."""
+    """Default callback."""
 
 
 def case_name(path: Path) -> str:
-    """Return what a table calls an input."""
+    """Return the name of an input in the table."""
     return slide_name(path) if is_slide(path) else path.stem
 
 
@@ -115,12 +114,12 @@ def assess_risk_of_files(
     run: RunContext,
     on_outcome: Callable[[RiskOutcome], None] = _ignore_outcome,
 ) -> RiskSummary:
-    """Tell the risk of slides and patches, one after the other."""
+    """Predict the risk for slides and patches, one after the other."""
     model = load_risk_model(options.model)
     folders, outcomes = _RiskFolders(out), list[RiskOutcome]()
     for number, path in enumerate(paths):
         run.check()
-        run.report(Progress(number, len(paths), f"Looking at {path.name}"))
+        run.report(Progress(number, len(paths), f"Analyzing {path.name}"))
         outcomes.append(_assess_one(path, folders.folder_for(path), _RiskInputs(model, options, metadata), run))
         write_table(out / RISK_TABLE, [_result_row(one) for one in outcomes], RISK_COLUMNS)
         on_outcome(outcomes[-1])
@@ -130,7 +129,7 @@ def assess_risk_of_files(
 
 @dataclass(frozen=True)
 class _RiskInputs:
-    """What all inputs share."""
+    """Shared by all inputs."""
 
     model: Classifier
     options: RiskOptions
@@ -138,41 +137,42 @@ class _RiskInputs:
 
 
 class _RiskFolders:
-    """Gives each input a folder of its own below ``out``; a slide the one that holds its results."""
+    """Assigns each input a folder below ``out``; for a slide the one with its results."""
 
     def __init__(self, out: Path) -> None:
-        self._out, self._slides, self._taken = out, SlideFolderNames(out), set[str]()
+        self._out, self._slides, self._used = out, SlideFolderNames(out), set[str]()
 
     def folder_for(self, path: Path) -> Path:
-        """Choose the folder of one input."""
         if is_slide(path):
             folder = self._slides.folder_for(path)
         else:
-            names = (path.stem, *(f"{path.stem}-{number}" for number in range(2, len(self._taken) + 3)))
-            folder = self._out / next(name for name in names if normalize_name(name) not in self._taken)
-        self._taken.add(normalize_name(folder.name))
+            names = (path.stem, *(f"{path.stem}-{number}" for number in range(2, len(self._used) + 3)))
+            folder = self._out / next(name for name in names if normalize_name(name) not in self._used)
+        self._used.add(normalize_name(folder.name))
         return folder
 
 
 def _assess_one(path: Path, folder: Path, at: _RiskInputs, run: RunContext) -> RiskOutcome:
-    """Tell the risk of one input; what is wrong with it is its own."""
+    """Predict the risk for one input; errors are recorded for this input only."""
     slide = is_slide(path)
     try:
-        form = at.metadata.patient_data(case_name(path))
-        known, pictures = _slide_inputs(path, folder, form, at, run) if slide else _patch_inputs(path, form, at)
-        answer = predict_risk(pictures, known, at.model, at.options)
-        write_json(folder / RISK_FILE, {"file": path.name, **answer.to_json()})
+        metadata = at.metadata.patient_data(case_name(path))
+        known, patches = _slide_inputs(path, folder, metadata, at, run) if slide else _patch_inputs(path, metadata, at)
+        prediction = predict_risk(patches, known, at.model, at.options)
+        write_json(folder / RISK_FILE, {"file": path.name, **prediction.to_json()})
     except (Cancelled, DiskFull):
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a library raises is of this input; the others go on
+    except Exception as error:  # noqa: BLE001 - any error of a library concerns this input only
         return _record_failure(path, folder, error)
     notes = _write_explanation_maps(path, folder, at.model, run) if slide and at.options.maps else ()
-    warnings = (*answer.warnings, *notes)
-    return RiskOutcome(folder.name, path, answer, depth=answer.depth, comparisons=answer.beside, warnings=warnings)
+    warnings = (*prediction.warnings, *notes)
+    return RiskOutcome(
+        folder.name, path, prediction, depth=prediction.depth, comparisons=prediction.beside, warnings=warnings
+    )
 
 
 def _record_failure(path: Path, folder: Path, error: Exception) -> RiskOutcome:
-    """Say that there is no answer; one of before is put aside, so that nobody takes it for this one."""
+    """Record an error; a previous result is backed up, so that it is not mistaken for the current one."""
     notes = back_up_outdated_result(folder)
     if isinstance(error, MissingValuesError):
         return RiskOutcome(
@@ -182,59 +182,57 @@ def _record_failure(path: Path, folder: Path, error: Exception) -> RiskOutcome:
 
 
 def back_up_outdated_result(folder: Path) -> tuple[str, ...]:
-    """Take care that an answer of before is not taken for one that was asked for now and refused.
+    """Back up a previous prediction, so that it is not mistaken for the one that failed.
 
-    What was done, in words; empty where there was no answer.
+    Returns a message; empty where there was no prediction.
     """
     if not (folder / RISK_FILE).is_file():
         return ()
     try:
-        return (
-            f"the answer of before is none to what was asked now: it is kept as {back_up_file(folder / RISK_FILE).name}",
-        )
+        return (f"the previous prediction is outdated: it was backed up as {back_up_file(folder / RISK_FILE).name}",)
     except SaveError as error:
-        return (f"{RISK_FILE} there is the answer of before, and could not be put aside: {error}",)
+        return (f"the previous prediction in {RISK_FILE} is outdated, and could not be backed up: {error}",)
 
 
 def _write_explanation_maps(path: Path, folder: Path, model: Classifier, run: RunContext) -> tuple[str, ...]:
-    """Show on a slide where the network looked and what spoke for its answer; say why not, where it cannot be.
+    """Write attention and Grad-CAM maps of a slide; return a message where that fails.
 
-    The answer stands without them. A network without attention has one map.
+    The prediction is valid without them. A network without attention has one map.
     """
     from napari_melanoma.risk.slide import explain_slide_risk
-    from napari_melanoma.risk.slide_files import MAP_METHODS as MAPS
+    from napari_melanoma.risk.slide_files import MAP_METHODS
 
     try:
         record_slide(folder, path, record_name=True)
-        for method in MAPS:
-            asked = {"slide": str(path), "folder": str(folder), "model": str(model.info.path), "method": method}
+        for method in MAP_METHODS:
+            request = {"slide": str(path), "folder": str(folder), "model": str(model.info.path), "method": method}
             with suppress(InputError):
-                explain_slide_risk(asked, run)
+                explain_slide_risk(request, run)
     except (Cancelled, DiskFull):
         raise
-    except Exception as error:  # noqa: BLE001 - the answer stands without them
-        return (f"the maps could not be drawn: {describe_error(error)}",)
+    except Exception as error:  # noqa: BLE001 - the prediction is valid without them
+        return (f"the maps could not be computed: {describe_error(error)}",)
     return ()
 
 
-def _patch_inputs(path: Path, form: dict[str, str], at: _RiskInputs) -> tuple[RiskCase, list[PatchImage]]:
-    """A picture that is one patch."""
-    return case_of_patch(form), [read_patch_image(path, form, at.options)]
+def _patch_inputs(path: Path, metadata: dict[str, str], at: _RiskInputs) -> tuple[RiskCase, list[PatchImage]]:
+    """Read an image that is a single patch."""
+    return case_of_patch(metadata), [read_patch_image(path, metadata, at.options)]
 
 
 def _slide_inputs(
-    path: Path, folder: Path, form: dict[str, str], at: _RiskInputs, run: RunContext
+    path: Path, folder: Path, metadata: dict[str, str], at: _RiskInputs, run: RunContext
 ) -> tuple[RiskCase, list[PatchImage]]:
-    """Patches of a slide, which is analyzed first where nobody has measured or analyzed it."""
-    known = case_of_slide(folder, form, at.options.reader)
+    """Read patches of a slide, which is analyzed first if it has neither a reading nor a result."""
+    known = case_of_slide(folder, metadata, at.options.reader)
     if not known.lines and not (folder / RESULT).is_file():
         _analyze_slide_first(path, folder, at.options, run)
-        known = case_of_slide(folder, form, at.options.reader)
+        known = case_of_slide(folder, metadata, at.options.reader)
     return known, cut_slide_patches(path, known.lines, read_slide_result(folder), at.options)
 
 
 def _analyze_slide_first(path: Path, folder: Path, options: RiskOptions, run: RunContext) -> None:
-    """Analyze a slide, so that one knows where its tumor is."""
+    """Analyze a slide to find its tumor."""
     from napari_melanoma.slides.analysis import analyze_slide
 
     record_slide(folder, path)
@@ -242,39 +240,39 @@ def _analyze_slide_first(path: Path, folder: Path, options: RiskOptions, run: Ru
 
 
 def _result_row(outcome: RiskOutcome) -> dict[str, object]:
-    """A line of the table."""
-    answer = outcome.prediction
-    first: dict[str, object] = {
+    """A row of the table."""
+    prediction = outcome.prediction
+    row: dict[str, object] = {
         "case": outcome.name,
         "file": outcome.path.name,
         "status": outcome.status,
         "error": outcome.error,
         "warnings": "; ".join(outcome.warnings),
     }
-    first |= {f"probability_{name}_alone": one.probability for name, one in outcome.comparisons.items()}
+    row |= {f"probability_{name}_alone": one.probability for name, one in outcome.comparisons.items()}
     if outcome.depth is not None:
-        first |= _depth_columns(outcome.depth)
-    if answer is None:
-        return first
-    low, high = answer.interval or (None, None)
-    shares = {f"share_{name}": f"{share:.4f}" for name, share in (answer.shares or {}).items()}
+        row |= _depth_columns(outcome.depth)
+    if prediction is None:
+        return row
+    low, high = prediction.interval or (None, None)
+    shares = {f"share_{name}": f"{share:.4f}" for name, share in (prediction.shares or {}).items()}
     return {
-        **first,
-        "probability": answer.probability,
+        **row,
+        "probability": prediction.probability,
         "probability_low": low,
         "probability_high": high,
-        **answer.validity.to_columns(),
-        "verdict": answer.headline,
+        **prediction.validity.to_columns(),
+        "verdict": prediction.headline,
         **shares,
-        "probability_nothing_known": answer.without,
-        "patches": len(answer.patches),
-        "missing": "; ".join(answer.missing),
-        "model": answer.model["name"],
+        "probability_nothing_known": prediction.without,
+        "patches": len(prediction.patches),
+        "missing": "; ".join(prediction.missing),
+        "model": prediction.model["name"],
     }
 
 
 def _depth_columns(depth: RiskDepth) -> dict[str, object]:
-    """The thickness in a line of the table."""
+    """Columns of the thickness."""
     least, most = depth.interval_mm or (None, None)
     values = (depth.mm, least, most, depth.source, depth.reader)
     return dict(zip(DEPTH_COLUMNS, values, strict=True))

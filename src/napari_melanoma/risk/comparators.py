@@ -1,4 +1,4 @@
-"""What is shown beside a network's risk: logistic regressions of depth and Clark level."""
+"""Comparators of the predicted risk: logistic regressions of depth and Clark level, and the image only."""
 
 from __future__ import annotations
 
@@ -42,33 +42,27 @@ COMPARATOR_METHODS = {
 
 
 class TableLogistic(Config):
-    """A logistic regression of columns of a table, as it is kept in a file."""
+    """A logistic regression of columns of a table, as stored in a file."""
 
-    title: str = Field("", description="in words")
+    title: str = Field("", description="name for the interface")
     encoding: TabularEncoding
     weights: tuple[float, ...]
     intercept: float
-    cases: int = Field(0, ge=0, description="that it was fitted on")
+    cases: int = Field(0, ge=0, description="number of cases in the fit")
 
     def predict(self, rows: Sequence[TableRow]) -> NDArray[np.float64]:
-        """Return the probability of the positive class.
-
-        Returns float64 (row,).
-        """
+        """Return the probability of the positive class, float64 (row,)."""
         inputs = encode_rows(rows, self.encoding).continuous
         return LogisticRegression(np.array(self.weights), self.intercept).predict(inputs)
 
     def missing_columns(self, row: TableRow) -> tuple[str, ...]:
-        """Name the columns that it asks for and a row does not know.
-
-        None where it can answer from what is known.
-        """
-        known = encode_rows([row], self.encoding).known[0]
-        return tuple(name for name, there in zip(self.encoding.fields, known, strict=True) if not there)
+        """Name the columns that the regression needs and that are missing in a row."""
+        is_known = encode_rows([row], self.encoding).known[0]
+        return tuple(name for name, present in zip(self.encoding.fields, is_known, strict=True) if not present)
 
 
 class ImageLogistic(Config):
-    """What the image alone says: the network's log odds without patient and depth, put to scale by other cases."""
+    """Risk from the image only: the log odds of the network without metadata and depth, calibrated on other cases."""
 
     title: str = ""
     slope: float
@@ -76,26 +70,23 @@ class ImageLogistic(Config):
     cases: int = Field(0, ge=0)
 
     def predict(self, log_odds: float) -> float:
-        """Return the probability of the positive class.
-
-        In [0, 1].
-        """
+        """Return the probability of the positive class, in [0, 1]."""
         return float(expit(self.slope * log_odds + self.intercept))
 
 
 class Comparators(Config):
-    """All that stands beside a network's answer."""
+    """All comparators of a network."""
 
     format_version: int = 1
-    table: dict[str, TableLogistic] = Field(default_factory=dict, description="by the name of the method")
+    table: dict[str, TableLogistic] = Field(default_factory=dict, description="by name of the method")
     image: ImageLogistic | None = None
-    phantom: bool = Field(False, description="whether all cases were drawn: its answers say nothing of a real one")
-    left_out: tuple[str, ...] = Field((), description="rows and cells of the data sets that were not used, and why")
+    phantom: bool = Field(False, description="whether all cases are synthetic: not valid for real cases")
+    left_out: tuple[str, ...] = Field((), description="unused rows and values of the data sets, and why")
 
 
 @dataclass(frozen=True)
 class ComparatorCases:
-    """Rows with their answers, bool (row,), and the column that holds these."""
+    """Rows with their labels, bool (row,), and the column of the labels."""
 
     rows: Sequence[TableRow]
     labels: NDArray[np.bool_]
@@ -107,7 +98,7 @@ def fit_table_logistic(
 ) -> TableLogistic:
     """Fit a logistic regression to rows of a table.
 
-    ``labels``: bool (row,): whether it is the positive class.
+    ``labels``: bool (row,): true for the positive class.
     """
     words = tuple(column.model_copy(update={"encoding": "one_hot"}) for column in choices.words)
     encoding = fit_encoding([*map(_row_to_text, rows)], choices.model_copy(update={"words": words}), target)
@@ -117,10 +108,11 @@ def fit_table_logistic(
 
 
 def fit_comparators(cases: ComparatorCases, image: tuple[NDArray[np.float64], NDArray[np.bool_]] | None) -> Comparators:
-    """Fit what stands beside a network's answer.
+    """Fit the comparators of a network.
 
-    ``image``: the network's log odds of the image alone, float64 (case,), and bool (case,) what they were, of cases
-    that it has not learnt from: of those that it has, it is too sure. Of a column that no row knows, none.
+    ``image``: log odds of the network for the image only, float64 (case,), and their labels, bool (case,), of cases
+    outside the training set, on which the network is overconfident. Methods whose column is empty in all rows are
+    left out.
     """
     table = {}
     for name, (title, choices) in COMPARATOR_METHODS.items():
@@ -134,15 +126,12 @@ def fit_comparators(cases: ComparatorCases, image: tuple[NDArray[np.float64], ND
 
 
 def write_comparators(bundle: Path, found: Comparators) -> None:
-    """Put them beside the weights of a bundle."""
+    """Write comparators into the folder of a bundle."""
     write_json(bundle / COMPARATORS_FILE, found.model_dump(mode="json"))
 
 
 def read_comparators(bundle: Path) -> Comparators:
-    """Read what a bundle has to compare with.
-
-    Empty where it has none.
-    """
+    """Read the comparators of a bundle; empty where it has none."""
     path = bundle / COMPARATORS_FILE
     if not path.is_file():
         return Comparators()
@@ -150,13 +139,13 @@ def read_comparators(bundle: Path) -> Comparators:
         values = read_json(path)
     except (OSError, ValueError) as error:
         raise BundleError(
-            f"cannot read {path}: {parse_error_reason(error)}. Get the bundle again from where it came."
+            f"cannot read {path}: {parse_error_reason(error)}. Copy or download the bundle again."
         ) from error
     return Comparators.parse(values, str(path))
 
 
 def _fit_image(log_odds: NDArray[np.float64], labels: NDArray[np.bool_]) -> ImageLogistic:
-    """Put the log odds of the image alone to scale."""
+    """Calibrate the log odds of the image only."""
     found = LogisticRegression.fit(np.asarray(log_odds)[:, None], labels)
     return ImageLogistic(
         title="Image alone", slope=float(found.weights[0]), intercept=found.intercept, cases=len(labels)
@@ -164,19 +153,19 @@ def _fit_image(log_odds: NDArray[np.float64], labels: NDArray[np.bool_]) -> Imag
 
 
 def _row_to_text(row: TableRow) -> dict[str, str]:
-    """A row whose cells are text, as tables have them."""
+    """A row with its values as text."""
     return {name: str(value) for name, value in row.items()}
 
 
 METASTASIS = "metastasis"
-PICTURES_PER_PASS = 16  # pictures that a network is asked about
+BATCH_SIZE = 16  # images in one forward pass
 
 
 def fit_run_comparators(folder: RunFolder, bundle: BundleInfo, run: RunContext) -> Comparators:
-    """Fit logistic regressions to the cases of a run, and keep them in its bundle.
+    """Fit comparators on the cases of a run, and write them to its bundle.
 
-    Depth and Clark's level are fitted on all cases that the run has learnt from or tuned with; the image alone on those
-    that it has tuned with, as of the others the network is too sure.
+    Depth and Clark level are fitted on the training and validation cases; the image only on the validation cases, as
+    the network is overconfident on its training cases.
     """
     recipe, known = read_toml(folder.config, TrainRecipe), read_data(folder.data)
     assert recipe.classification is not None
@@ -187,48 +176,48 @@ def fit_run_comparators(folder: RunFolder, bundle: BundleInfo, run: RunContext) 
         found_rows, notes = _read_rows(Path(name).expanduser(), target)
         rows |= found_rows
         left_out += notes
-    said = row_labels(rows, target)
-    learnt = [row for row in known if row.part in ("learn", "tuning")]
-    cases = [row for row in learnt if sample_key(row.sample) in said]
-    if len(cases) < len(learnt):
-        left_out.append(f"{len(learnt) - len(cases)} of {len(learnt)} cases have no answer in '{target}'.")
-    labels = np.array([said[sample_key(row.sample)] == recipe.classification.positive for row in cases])
+    labels_by_key = row_labels(rows, target)
+    selected = [row for row in known if row.part in ("learn", "tuning")]
+    cases = [row for row in selected if sample_key(row.sample) in labels_by_key]
+    if len(cases) < len(selected):
+        left_out.append(f"{len(selected) - len(cases)} of {len(selected)} cases have no value in '{target}'.")
+    labels = np.array([labels_by_key[sample_key(row.sample)] == recipe.classification.positive for row in cases])
     tuning = [row.part == "tuning" for row in cases]
     odds = _image_log_odds([row for row, chosen in zip(cases, tuning, strict=True) if chosen], bundle, run)
     found = fit_comparators(
         ComparatorCases([rows[sample_key(row.sample)] for row in cases], labels, target),
         (odds, labels[tuning]) if len(odds) else None,
     )
-    laws = [
-        Path(name).expanduser() / COHORT_FILE for name in recipe.data.datasets
-    ]  # runs of before do not say of each case
-    drawn = all(row.sample.synthetic for row in cases) or all("law" in read_object(law) for law in laws)
-    found = found.model_copy(update={"phantom": drawn, "left_out": tuple(left_out)})
+    # Runs of earlier versions do not record for each case whether it is synthetic.
+    laws = [Path(name).expanduser() / COHORT_FILE for name in recipe.data.datasets]
+    synthetic = all(row.sample.synthetic for row in cases) or all("law" in read_object(law) for law in laws)
+    found = found.model_copy(update={"phantom": synthetic, "left_out": tuple(left_out)})
     write_comparators(bundle.path, found)
     return found
 
 
 def fit_comparators_if_metastasis(recipe: TrainRecipe, folder: RunFolder, bundle: BundleInfo, run: RunContext) -> str:
-    """Do so for a run that tells metastasis; a fault is told, the model is there whatever becomes of this.
+    """Fit comparators for a run that predicts metastasis.
 
-    What went wrong or was left out; empty where nothing was, or nothing was asked for.
+    Returns what failed or was left out; empty if nothing was, or the run predicts something else. The model stays
+    usable without comparators.
     """
-    asked = recipe.classification
-    if asked is None or recipe.bags is not None or asked.target != METASTASIS or asked.positive != METASTASIS:
+    options = recipe.classification
+    if options is None or recipe.bags is not None or options.target != METASTASIS or options.positive != METASTASIS:
         return ""
     try:
         left_out = fit_run_comparators(folder, bundle, run).left_out
     except MelanomaError as error:
-        return f"nothing stands beside its answers to compare with: {error}"
-    return f"Left out of the models to compare with: {' '.join(left_out)}" if left_out else ""
+        return f"The model has no comparators: {error}"
+    return f"Left out of the comparators: {' '.join(left_out)}" if left_out else ""
 
 
 def _read_rows(folder: Path, target: str) -> tuple[dict[tuple[str, str], dict[str, str]], list[str]]:
-    """Rows of a data set in our columns and words, and what of it cannot be used."""
+    """Rows of a data set in the standard columns and values, and what was left out."""
     read = list(iter_entries(folder))
     entries = [entry for entry in read if isinstance(entry, DatasetEntry)]
     faults = [str(entry) for entry in read if not isinstance(entry, DatasetEntry)]
-    notes = [f"{len(faults)} faulty rows of {folder.name}, the first: {faults[0]}"] if faults else []
+    notes = [f"{len(faults)} invalid rows in {folder.name}, the first: {faults[0]}"] if faults else []
     found = harmonize_rows(entry.row for entry in entries)
     used = {
         target,
@@ -236,46 +225,45 @@ def _read_rows(folder: Path, target: str) -> tuple[dict[tuple[str, str], dict[st
     }
     used -= {*found.report.empty}
     notes += [
-        f"{folder.name}, {column}: {said}." for column, said in found.report.describe_findings() if column in used
+        f"{folder.name}, {column}: {finding}." for column, finding in found.report.describe_findings() if column in used
     ]
     return {(folder.name, entry.image_id): row for entry, row in zip(entries, found.rows, strict=True)}, notes
 
 
 def _image_log_odds(rows: Sequence[DataRow], bundle: BundleInfo, run: RunContext) -> NDArray[np.float64]:
-    """Ask a network about pictures without saying anything else, float64 (picture,)."""
+    """Log odds of a network for images without metadata, float64 (image,)."""
     from napari_melanoma.classification.predictor import Classifier
     from napari_melanoma.io.photographs import read_photograph
 
     model, found = Classifier.load(bundle), [np.zeros(0)]
-    for first in run.track(range(0, len(rows), PICTURES_PER_PASS), "Asking what the image says alone"):
-        views = [
-            model.view(read_photograph(row.sample.image).rgb, None) for row in rows[first : first + PICTURES_PER_PASS]
-        ]
+    for first in run.track(range(0, len(rows), BATCH_SIZE), "Predicting from the image only"):
+        rows_in_batch = rows[first : first + BATCH_SIZE]
+        views = [model.view(read_photograph(row.sample.image).rgb, None) for row in rows_in_batch]
         found.append(image_log_odds(model, model.run_encoder(views)))
     return np.concatenate(found)
 
 
 ROUNDS, TOLERANCE = 50, 1e-9
-RIDGE = 1.0  # of inputs with a standard deviation of about 1; as scikit-learn has it by default
+RIDGE = 1.0  # for inputs with a standard deviation of about 1; the default of scikit-learn
 
 
 @dataclass(frozen=True, eq=False)
 class LogisticRegression:
-    """A weight for each input, float64 (input,), and what is added: the log odds of the positive class."""
+    """A weight for each input, float64 (input,), and the intercept of the log odds of the positive class."""
 
     weights: NDArray[np.float64]
     intercept: float
 
     @classmethod
     def fit(cls, inputs: ArrayLike, labels: ArrayLike, *, ridge: float = RIDGE) -> Self:
-        """Fit it by penalized maximum likelihood.
+        """Fit by penalized maximum likelihood.
 
-        ``labels``: bool (case,). With no case of one of the answers, the share of the positives (drawn in by half a
-        case) whatever the input.
+        ``labels``: bool (case,). Where all cases have the same label, predicts the share of positives (with half a case
+        added to each class) for any input.
         """
         matrix, truth = np.atleast_2d(np.asarray(inputs, np.float64)), np.asarray(labels, np.float64)
         if not len(truth):
-            raise ValueError("a logistic regression needs at least one case; found none.")
+            raise ValueError("a logistic regression needs at least one case, found none")
         share = (truth.sum() + 0.5) / (len(truth) + 1)
         start = np.zeros(matrix.shape[1] + 1)
         start[-1] = np.log(share / (1 - share))
@@ -285,38 +273,29 @@ class LogisticRegression:
         return cls(found[:-1], float(found[-1]))
 
     def log_odds(self, inputs: ArrayLike) -> NDArray[np.float64]:
-        """Return the log odds of the positive class.
-
-        Returns float64 (case,).
-        """
+        """Return the log odds of the positive class, float64 (case,)."""
         return np.asarray(inputs, np.float64) @ self.weights + self.intercept
 
     def predict(self, inputs: ArrayLike) -> NDArray[np.float64]:
-        """Return the probability of the positive class.
-
-        Returns float64 (case,), in [0, 1].
-        """
+        """Return the probability of the positive class, float64 (case,), in [0, 1]."""
         return expit(self.log_odds(inputs))
 
 
 def expit(log_odds: ArrayLike) -> NDArray[np.float64]:
-    """Turn log odds into probabilities, without overflow.
-
-    Returns float64, of that shape.
-    """
+    """Convert log odds into probabilities, float64 of the same shape, without overflow."""
     return 0.5 * (1 + np.tanh(0.5 * np.asarray(log_odds, np.float64)))
 
 
 def _fit_newton(
     matrix: NDArray[np.float64], truth: NDArray[np.float64], start: NDArray[np.float64], ridge: float
 ) -> NDArray[np.float64]:
-    """Weights and intercept, float64 (input + 1,); a step is halved as long as it would raise the loss."""
+    """Weights and intercept, float64 (input + 1,); a step is halved while it would increase the loss."""
     penalty = np.append(np.full(matrix.shape[1] - 1, ridge), 0.0)
     found, loss = start, _loss(matrix, truth, start, penalty)
     for _ in range(ROUNDS):
-        said = expit(matrix @ found)
-        slope = matrix.T @ (said - truth) + penalty * found
-        curve = (matrix * (said * (1 - said))[:, None]).T @ matrix + np.diag(penalty + TOLERANCE)
+        predicted = expit(matrix @ found)
+        slope = matrix.T @ (predicted - truth) + penalty * found
+        curve = (matrix * (predicted * (1 - predicted))[:, None]).T @ matrix + np.diag(penalty + TOLERANCE)
         step = np.linalg.solve(curve, slope)
         while (new := _loss(matrix, truth, found - step, penalty)) > loss and np.abs(step).max() > TOLERANCE:
             step = step / 2

@@ -1,4 +1,4 @@
-"""Figures of depths that a network tells: against those that were measured, their differences, and the errors."""
+"""Figures of predicted depths: predicted over measured, Bland-Altman plot, and distribution of the errors."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ DepthPairs = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 
 
 def draw_depths(panels: Mapping[str, DepthPairs], path: Path) -> None:
-    """Draw depths: a line of three panels for each set of images.
+    """Draw depths, a row of three panels for each set of images.
 
-    Left what was told over what was measured, in the middle their difference over their mean with its 95 % limits
-    (Bland and Altman 1986, doi:10.1016/S0140-6736(86)90837-8), right how the errors are distributed.
+    Left: predicted over measured depth. Middle: their difference over their mean with its 95 % limits (Bland and
+    Altman 1986, doi:10.1016/S0140-6736(86)90837-8). Right: distribution of the errors.
 
-    ``panels``: name of a set to the depths that were told and those that were measured, mm, float64 (image,) each, of
-    three images or more.
+    ``panels``: name of a set to its predicted and measured depths in mm, float64 (image,) each, of three images or
+    more.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.8 * len(panels)), layout="constrained")
     lines = figure.subplots(len(panels), 3, squeeze=False)
-    for (left, middle, right), (name, (said, true)) in zip(lines, panels.items(), strict=True):
-        _plot_scatter(left, said, true)
-        _plot_bland_altman(middle, said, true)
-        _plot_errors(right, said, true)
+    for (left, middle, right), (name, (predicted, true)) in zip(lines, panels.items(), strict=True):
+        _plot_scatter(left, predicted, true)
+        _plot_bland_altman(middle, predicted, true)
+        _plot_errors(right, predicted, true)
         left.set_title(name, fontsize=9, loc="left")
         for axes in (left, middle, right):
             axes.spines[["top", "right"]].set_visible(False)
@@ -43,30 +43,27 @@ def draw_depths(panels: Mapping[str, DepthPairs], path: Path) -> None:
         figure.savefig(temporary, dpi=120)
 
 
-def _plot_scatter(axes: Axes, said: NDArray[np.float64], true: NDArray[np.float64]) -> None:
-    """What was told over what was measured."""
-    most = float(max(said.max(), true.max())) * 1.04
+def _plot_scatter(axes: Axes, predicted: NDArray[np.float64], true: NDArray[np.float64]) -> None:
+    most = float(max(predicted.max(), true.max())) * 1.04
     axes.plot([0, most], [0, most], color=GRAY, linewidth=0.8)
-    axes.plot(true, said, "o", color=BLUE, markersize=3.5, alpha=0.6)
-    axes.set(xlim=(0, most), ylim=(0, most), aspect="equal", xlabel="measured, mm", ylabel="told, mm")
+    axes.plot(true, predicted, "o", color=BLUE, markersize=3.5, alpha=0.6)
+    axes.set(xlim=(0, most), ylim=(0, most), aspect="equal", xlabel="measured, mm", ylabel="predicted, mm")
 
 
-def _plot_bland_altman(axes: Axes, said: NDArray[np.float64], true: NDArray[np.float64]) -> None:
-    """Difference over mean."""
-    found = bland_altman(true, said)
+def _plot_bland_altman(axes: Axes, predicted: NDArray[np.float64], true: NDArray[np.float64]) -> None:
+    found = bland_altman(true, predicted)
     axes.plot(found.means, found.differences, "o", color=BLUE, markersize=3.5, alpha=0.6)
     axes.axhline(0, color=GRAY, linewidth=0.8)
     axes.axhline(found.bias.mean, color=ORANGE, linewidth=1.2, label=f"mean {found.bias.mean:+.2f} mm")
     for limit in (found.low, found.high):
         label = f"95 % limit {limit.mean:+.2f} mm"
         axes.axhline(limit.mean, color=ORANGE, linewidth=1, linestyle="--", label=label)
-    axes.set(xlabel="mean of both, mm", ylabel="told less measured, mm")
+    axes.set(xlabel="mean of both, mm", ylabel="predicted minus measured, mm")
     axes.legend(fontsize=7, frameon=False)
 
 
-def _plot_errors(axes: Axes, said: NDArray[np.float64], true: NDArray[np.float64]) -> None:
-    """How the errors are distributed."""
-    error = np.abs(said - true)
+def _plot_errors(axes: Axes, predicted: NDArray[np.float64], true: NDArray[np.float64]) -> None:
+    error = np.abs(predicted - true)
     axes.hist(error, bins=20, color=BLUE, alpha=0.6)
     axes.axvline(error.mean(), color=ORANGE, linewidth=1.4, label=f"mean {error.mean():.2f} mm")
     axes.axvline(

@@ -1,4 +1,4 @@
-"""What is known of a melanoma beside its image, and the patches that a risk is predicted from."""
+"""Inputs of a risk prediction: clinical metadata, depth, and patches of a slide."""
 
 from __future__ import annotations
 
@@ -40,72 +40,67 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RiskCase:
-    """What is known: a row of the harmonized table, the depth with its source, and lines of thickness on the slide."""
+    """Inputs of a case: a row of the harmonized table, the depth with its source, and thickness lines on the slide."""
 
     row: dict[str, str]
     depth: RiskDepth
     lines: tuple[Line, ...] = ()
     notes: tuple[str, ...] = ()
-    validity: Validity = field(default_factory=Validity)  # of the analysis that depth and places come from
+    validity: Validity = field(default_factory=Validity)  # of the analysis that provided depth and positions
 
 
 def case_of_patch(metadata: Mapping[str, str]) -> RiskCase:
-    """Take what a table says of the melanoma in a patch.
-
-    Its depth is from the table, or not known.
-    """
+    """Collect the inputs of a single patch; the depth comes from the table or is unknown."""
     check_plausible_depth(metadata)
     return RiskCase(dict(metadata), _depth_from_metadata(metadata) or RiskDepth(None, "unknown"))
 
 
 def case_of_slide(folder: Path, metadata: Mapping[str, str], reader: str | None) -> RiskCase:
-    """Put together what readers, a table and the analysis say of the melanoma on a slide.
+    """Collect the inputs of a slide from readings, table and analysis.
 
-    Its depth is that of the reader, else that of the analysis, else that of the table.
+    The depth is that of the reader, else that of the analysis, else that of the table.
     """
     check_plausible_depth(metadata)
     reading, found = _select_reading(folder, reader), read_proposals(folder)
-    analysed = found.validity.with_reasons(read_slide_validity(read_slide_result(folder)))
-    automatic = _depth_from_analysis(folder, found, analysed)
+    validity = found.validity.with_reasons(read_slide_validity(read_slide_result(folder)))
+    automatic = _depth_from_analysis(folder, found, validity)
     depth = _depth_from_reading(reading) or automatic or _depth_from_metadata(metadata) or RiskDepth(None, "unknown")
     own = () if reading is None or reading.line is None else (reading.line,)
     is_measured = bool(own) and depth.source == "reader"
-    # Beside a reading nothing else says that what the analysis estimates is not valid.
-    told = _values_from_analysis(found) if analysed.valid or not is_measured else {}
-    row = {**told, **{name: cell for name, cell in metadata.items() if cell}, **_values_from_reading(reading)}
+    # With a reading, no other message would state that the estimates of the analysis are not valid.
+    estimates = _values_from_analysis(found) if validity.valid or not is_measured else {}
+    row = {**estimates, **{name: cell for name, cell in metadata.items() if cell}, **_values_from_reading(reading)}
     row.pop(DEPTH_COLUMN, None)
     if depth.mm is not None:
         row[DEPTH_COLUMN] = f"{depth.mm:g}"
     may_be_more = depth.at_least and depth.mm and not depth.not_valid
-    notes = [f"the thickness is at least {depth.mm:.2f} mm: it may be more"] if may_be_more else []
+    notes = [f"the thickness is at least {depth.mm:.2f} mm and may be greater"] if may_be_more else []
     lines = (*own, *(one.line for one in found.proposals))
-    notes = [*notes, *found.notes] if analysed.valid else notes
-    return RiskCase(row, depth, lines, tuple(notes), Validity() if is_measured else analysed)
+    notes = [*notes, *found.notes] if validity.valid else notes
+    return RiskCase(row, depth, lines, tuple(notes), Validity() if is_measured else validity)
 
 
 def _select_reading(folder: Path, reader: str | None) -> DepthReading | None:
-    """The reading that counts."""
+    """Select the reading to use."""
     readings = [one for one in read_depth(folder).readings if one.when]
     if reader is not None:
         mine = next((one for one in readings if one.reader == reader), None)
         if mine is None:
-            there = ", ".join(f"'{one.reader}'" for one in readings) or "nobody"
+            there = ", ".join(f"'{one.reader}'" for one in readings) or "none"
             raise InputError(
-                f"{folder.name}: '{reader}' has measured nothing there (readings by {there}). Name one of these."
+                f"{folder.name}: no reading by '{reader}' (readings by: {there}). Select one of these readers."
             )
         return mine
     return max(readings, key=lambda one: one.when, default=None)
 
 
 def _depth_from_reading(reading: DepthReading | None) -> RiskDepth | None:
-    """The thickness that a reader measured."""
     if reading is None or reading.mm is None:
         return None
     return RiskDepth(reading.mm, "reader", reading.interval_mm, reading.at_least, reading.reader)
 
 
 def _depth_from_analysis(folder: Path, found: SlideDepthProposals, validity: Validity) -> RiskDepth | None:
-    """The thickness that the analysis measured."""
     content, why = read_slide_result(folder), "" if validity.valid else validity.headline("")
     best = found.proposals[0] if found.proposals else None
     mm = content.get("breslow_mm")
@@ -118,46 +113,45 @@ def _depth_from_analysis(folder: Path, found: SlideDepthProposals, validity: Val
     return RiskDepth(best.mm, "automatic", best.interval_mm, best.at_least, not_valid=why)
 
 
-def _depth_from_metadata(form: Mapping[str, str]) -> RiskDepth | None:
-    """The thickness that a table says."""
-    mm = read_number(form.get(DEPTH_COLUMN))
+def _depth_from_metadata(metadata: Mapping[str, str]) -> RiskDepth | None:
+    mm = read_number(metadata.get(DEPTH_COLUMN))
     return None if mm != mm else RiskDepth(float(mm), "metadata")
 
 
 def _values_from_analysis(found: SlideDepthProposals) -> dict[str, str]:
-    """What the analysis estimates beside the thickness."""
-    told = {} if found.clark is None else {"clark": str(found.clark)}
-    return told if found.ulcerated is None else {**told, "ulceration": str(int(found.ulcerated))}
+    """Clark level and ulceration as estimated by the analysis."""
+    values = {} if found.clark is None else {"clark": str(found.clark)}
+    return values if found.ulcerated is None else {**values, "ulceration": str(int(found.ulcerated))}
 
 
 def _values_from_reading(reading: DepthReading | None) -> dict[str, str]:
-    """What a reader set beside the thickness."""
+    """Clark level, ulceration and mitoses of a reading."""
     if reading is None:
         return {}
     mitoses = reading.mitoses.per_mm2
-    said = {
+    values = {
         "clark": None if reading.clark is None else str(reading.clark),
         "ulceration": None if reading.ulcerated is None else str(int(reading.ulcerated)),
         "mitoses_per_mm2": None if mitoses is None else f"{mitoses:g}",
     }
-    return {name: cell for name, cell in said.items() if cell is not None}
+    return {name: cell for name, cell in values.items() if cell is not None}
 
 
-MAX_PX = 1024  # side of a patch as it is read: networks look at less
-SCALE_TOLERANCE = 0.1  # share by which a patch may be larger or smaller than the model has learnt them
-LOOKS_LIKE_SKIN = "this looks like a {} photograph of skin, and not like a section: then the answer means nothing"
+MAX_PX = 1024  # side of a patch as it is read; input sizes of networks are smaller
+SCALE_TOLERANCE = 0.1  # relative difference in size from the patches that the model was trained on
+LOOKS_LIKE_SKIN = "this looks like a {} photograph of skin, not like a section: the prediction is meaningless"
 WIDTH_UNKNOWN = (
-    "nothing says how wide the patch is: taken for {:g} mm (state it with --mpp, or mpp_x and mpp_y of a table)"
+    "the width of the patch is unknown and assumed to be {:g} mm (set it with --mpp, or mpp_x and mpp_y of a table)"
 )
 BENIGN_LABELS = ("benign", "naevus", "nevus")
 
 
 @dataclass(frozen=True, eq=False)
 class PatchImage:
-    """Pixels of a patch, uint8 (row, column, channel=3), what is there, its box in the slide's finest pixels, notes.
+    """Pixels of a patch, uint8 (row, column, channel=3), its content, its box in the finest pixels of the slide, notes.
 
-    ``wide_mm`` is the width of the slide within it, None where that is unknown; ``modality`` is ``slide``, or what else
-    it certainly shows; ``synthetic`` says that it is of a phantom.
+    ``width_mm`` is the width of the slide within it, None where unknown; ``modality`` is ``slide``, or what else it
+    certainly shows; ``synthetic`` marks phantoms.
     """
 
     rgb: NDArray[np.uint8]
@@ -171,10 +165,7 @@ class PatchImage:
 
 
 def find_risk_inputs(inputs: Sequence[str]) -> list[Path]:
-    """List the slides and patches that files, folders and patterns name.
-
-    Each once, in the order in which they were named.
-    """
+    """List the slides and patches that files, folders and patterns name, without duplicates, in the given order."""
     from napari_melanoma.io.discovery import find_photographs
 
     found: dict[Path, None] = {}
@@ -197,15 +188,12 @@ def find_risk_inputs(inputs: Sequence[str]) -> list[Path]:
 
 
 def is_slide_folder(path: Path) -> bool:
-    """Return whether a folder is one slide.
-
-    True of DICOM and OME-Zarr.
-    """
+    """Whether a folder is a single slide, as in DICOM and OME-Zarr."""
     return path.is_dir() and is_slide(path)
 
 
 def read_patch_image(path: Path, metadata: Mapping[str, str], options: RiskOptions) -> PatchImage:
-    """Read a picture that is one patch."""
+    """Read an image that is a single patch."""
     photograph = read_photograph(path)
     _check_not_photograph(path.name, photograph, metadata)
     rgb = photograph.rgb
@@ -215,8 +203,8 @@ def read_patch_image(path: Path, metadata: Mapping[str, str], options: RiskOptio
         side_mm = (mpp[name] or math.nan) * count / UM
         if abs(side_mm - options.patch_mm) > SCALE_TOLERANCE * options.patch_mm:
             raise InputError(
-                f"{path.name} shows {side_mm:.2f} mm, as {name} or --mpp says; the model looks at patches of "
-                f"{options.patch_mm:g} mm. Cut it to that, correct the table, or name the model's own with --patch-mm."
+                f"{path.name} is {side_mm:.2f} mm wide or high according to {name} or --mpp; the model expects "
+                f"patches of {options.patch_mm:g} mm. Crop it, correct the table, or set the size with --patch-mm."
             )
     notes = () if mpp["mpp_x"] else (WIDTH_UNKNOWN.format(options.patch_mm),)
     if photograph.damage:
@@ -226,7 +214,7 @@ def read_patch_image(path: Path, metadata: Mapping[str, str], options: RiskOptio
         notes, modality = (LOOKS_LIKE_SKIN.format(seen.kind), *notes), seen.kind
     return PatchImage(
         rgb,
-        "the patch that was given",
+        "the given patch",
         notes=notes,
         width_mm=options.patch_mm if mpp["mpp_x"] else None,
         modality=modality,
@@ -235,45 +223,44 @@ def read_patch_image(path: Path, metadata: Mapping[str, str], options: RiskOptio
     )
 
 
-def _check_not_photograph(name: str, photograph: Photograph, form: Mapping[str, str]) -> None:
-    """Refuse what is surely no patch of a section."""
+def _check_not_photograph(name: str, photograph: Photograph, metadata: Mapping[str, str]) -> None:
+    """Refuse photographs and patches that are not square."""
     height, width = photograph.rgb.shape[:2]
     if abs(height - width) > SCALE_TOLERANCE * max(height, width):
         raise InputError(
-            f"{name} has {width} x {height} pixels: expected a slide, or a square patch of one. A photograph of skin, "
-            "or a region of another form, is nothing that a model of patches has learnt from. Cut a patch, or name the "
-            "slide."
+            f"{name} has {width} x {height} pixels, expected a slide or a square patch of a slide. The models were not "
+            "trained on photographs of skin or on regions of other shapes. Crop a square patch, or select the slide."
         )
-    told = photograph.modality or form.get("modality") or "wsi"
-    if told in MODALITY_WORDS:
-        raise InputError(f"{name} is a photograph of skin ({told}): expected a slide, or a square patch of one.")
+    modality = photograph.modality or metadata.get("modality") or "wsi"
+    if modality in MODALITY_WORDS:
+        raise InputError(f"{name} is a photograph of skin ({modality}), expected a slide, or a square patch of one.")
 
 
 def cut_slide_patches(
     path: Path, lines: Sequence[Line], content: Mapping[str, Any], options: RiskOptions
 ) -> list[PatchImage]:
-    """Cut patches out of a slide, at its deepest places and its lesions."""
+    """Cut patches out of a slide at the positions of greatest depth and at its lesions."""
     given = None if options.mpp is None else PixelSize(options.mpp, options.mpp)
     with open_slide(path, given) as slide:
         size = slide.info.pixel_size
         if size is None:
             raise ScaleMissing(
-                f"pixel size is missing: a patch of {options.patch_mm:g} mm needs micrometers per pixel, and "
-                f"{path.name} carries none. Name it with --mpp."
+                f"pixel size is missing: a patch of {options.patch_mm:g} mm requires micrometers per pixel, and "
+                f"{path.name} has none. Set it with --mpp."
             )
         um = (size.y_um, size.x_um)
-        places = choose_patch_positions(lines, _lesion_positions(content), um, options.patch_mm, options.patches)
-        if not places:
-            nothing = "there is no tumor to look at: the analysis found neither a thickness nor a lesion"
+        positions = choose_patch_positions(lines, _lesion_positions(content), um, options.patch_mm, options.patches)
+        if not positions:
+            nothing = "no tumor found: the analysis found neither a thickness nor a lesion"
             raise InputError(
-                f"{path.name}: {read_slide_validity(content).headline(nothing)}. Measure the thickness by hand in the Slide "
-                "dock, or name a patch in its place."
+                f"{path.name}: {read_slide_validity(content).headline(nothing)}. Measure the thickness by hand in the "
+                "Slide dock, or select a patch instead."
             )
-        return [_read_patch(slide, place, um) for place in places]
+        return [_read_patch(slide, position, um) for position in positions]
 
 
 def _lesion_positions(content: Mapping[str, Any]) -> list[Point]:
-    """Places of the lesions that are not harmless, in their order."""
+    """Positions of the lesions that are not benign, in their order."""
     found = []
     for lesion in content.get("lesions") or []:
         row, column = lesion.get("seed_row_px"), lesion.get("seed_column_px")
@@ -282,27 +269,29 @@ def _lesion_positions(content: Mapping[str, Any]) -> list[Point]:
     return found
 
 
-def _read_patch(slide: Slide, place: PatchPosition, um_per_px: Point) -> PatchImage:
-    """Read a patch, no finer than needed."""
+def _read_patch(slide: Slide, position: PatchPosition, um_per_px: Point) -> PatchImage:
+    """Read a patch at the coarsest sufficient level."""
     from napari_melanoma.slides.reading.slide import resize_rgb
 
-    box = place.box(um_per_px)
+    box = position.box(um_per_px)
     side = min(MAX_PX, max(box.height, box.width))
     index = slide.best_level(min(box.height, box.width) / side)
     down = slide.info.levels[index].downsample
     part = Box(*(round(value / down) for value in (box.top, box.left, box.height, box.width)))
     pixels = slide.read_region(index, part)
     if slide.info.kind != "brightfield":
-        raise InputError(f"{slide.info.path.name} is no brightfield slide: networks have learnt from stained tissue.")
+        raise InputError(
+            f"{slide.info.path.name} is not a brightfield slide: the models were trained on stained tissue."
+        )
     rgb = resize_rgb(pixels.astype("uint8", copy=False), side, side)
-    wide = min(_size_on_slide_mm(box, slide, um_per_px))
+    width = min(_size_on_slide_mm(box, slide, um_per_px))
     return PatchImage(
-        rgb, place.description, box, width_mm=wide, modality="slide", synthetic=is_phantom(slide.info.path)
+        rgb, position.description, box, width_mm=width, modality="slide", synthetic=is_phantom(slide.info.path)
     )
 
 
 def _size_on_slide_mm(box: Box, slide: Slide, um_per_px: Point) -> tuple[float, float]:
-    """Height and width in mm of the part of a box that lies on the slide."""
+    """Height and width in mm of the part of a box within the slide."""
     full = slide.info.levels[0]
     bottom, right = min(box.top + box.height, full.height), min(box.left + box.width, full.width)
     sides = bottom - max(box.top, 0), right - max(box.left, 0)

@@ -1,4 +1,4 @@
-"""A risk: options, inputs, Shapley values, patches and what makes it invalid."""
+"""Risk prediction: options, patches, Shapley values, the prediction itself, and missing or implausible inputs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TableRow = Mapping[str, object]
 
 @dataclass(frozen=True)
 class ShapleyShares:
-    """What each part moves a probability by, and the probability where nothing is known."""
+    """Contribution of each part to a probability, and the probability without any input."""
 
     shares: dict[str, float]
     baseline: float
@@ -41,86 +41,81 @@ class ShapleyShares:
 def explain_by_part(
     model: Classifier, features: Sequence[EncoderOutput], row: TableRow, max_background: int
 ) -> list[ShapleyShares] | None:
-    """Say for each of several patches of one patient what image, depth and patient move its answer by.
+    """Explain the predictions for the patches of a patient by the contributions of image, depth and metadata.
 
-    Exact Shapley values over the three parts; None where the bundle remembers no training cases.
+    Exact Shapley values over the three parts; None where the bundle stores no training cases.
     """
     others = _background_features(model, max_background)
     if others is None:
         return None
     found = []
     for one in features:
-        answers = {known: _predict_known_parts(model, one, row, known, others) for known in coalitions(PARTS)}
-        found.append(ShapleyShares(shapley_shares(answers, PARTS), answers[frozenset()]))
+        predictions = {known: _predict_known_parts(model, one, row, known, others) for known in coalitions(PARTS)}
+        found.append(ShapleyShares(shapley_shares(predictions, PARTS), predictions[frozenset()]))
     return found
 
 
 def image_log_odds(model: Classifier, features: Sequence[EncoderOutput]) -> NDArray[np.float64]:
-    """Return the network's log odds of the positive class from the image alone, before calibration.
-
-    Returns float64 (patch,).
-    """
+    """Return the log odds of the positive class from the image only, before calibration, float64 (patch,)."""
     logits = model.run_head(features, [{}] * len(features)).astype(np.float64)
     rest = np.delete(logits, model.calibration.positive, axis=1)
     return logits[:, model.calibration.positive] - np.logaddexp.reduce(rest, axis=1)
 
 
-def _background_features(model: Classifier, most: int) -> NDArray[np.float32] | None:
-    """Features of training cases, float32 (case, feature), spread evenly over those that are remembered."""
+def _background_features(model: Classifier, max_count: int) -> NDArray[np.float32] | None:
+    """Features of evenly spaced training cases of the bundle, float32 (case, feature)."""
     reference = model.calibration.reference
     if reference is None or not len(reference.embeddings):
         return None
     count = len(reference.embeddings)
-    places = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
-    return reference.embeddings[places].astype(np.float32)
+    indices = np.unique(np.linspace(0, count - 1, min(max_count, count)).round().astype(int))
+    return reference.embeddings[indices].astype(np.float32)
 
 
 def _predict_known_parts(
-    model: Classifier, looked: EncoderOutput, row: TableRow, known: KnownParts, others: NDArray[np.float32]
+    model: Classifier, encoded: EncoderOutput, row: TableRow, known: KnownParts, others: NDArray[np.float32]
 ) -> float:
-    """Probability of the positive class where only some parts are known."""
-    cells = _known_columns(row, known)
+    """Probability of the positive class when only some parts are known."""
+    columns = _known_columns(row, known)
     if {"image", "depth"} <= known:
-        logits = model.run_head([looked], [cells])
+        logits = model.run_head([encoded], [columns])
     else:
-        logits = model.run_head(_mix_features(model, looked, known, others), [cells] * len(others))
+        logits = model.run_head(_mix_features(model, encoded, known, others), [columns] * len(others))
     return float(model.calibration.probabilities(logits)[:, model.calibration.positive].mean())
 
 
 def _known_columns(row: TableRow, known: KnownParts) -> dict[str, object]:
-    """The columns of a row that are known."""
+    """The columns of a row that belong to known parts."""
     return {name: cell for name, cell in row.items() if ("depth" if name == DEPTH_COLUMN else "patient") in known}
 
 
 def _mix_features(
-    model: Classifier, looked: EncoderOutput, known: KnownParts, others: NDArray[np.float32]
+    model: Classifier, encoded: EncoderOutput, known: KnownParts, others: NDArray[np.float32]
 ) -> list[EncoderOutput]:
-    """The case's features where they are known, those of training cases where not; each a map of one place."""
-    from napari_melanoma.classification.predictor import EncoderOutput as Seen
+    """The features of the case for known parts, those of training cases for others; each as a 1 x 1 map."""
+    from napari_melanoma.classification.predictor import EncoderOutput as Encoded
 
-    own, mixed = looked.deepest.mean(axis=(0, 2, 3)), others.copy()
-    at = getattr(model.network, "image_features", len(own))  # behind them stands what the network tells of the depth
+    own, mixed = encoded.deepest.mean(axis=(0, 2, 3)), others.copy()
+    at = getattr(model.network, "image_features", len(own))  # predicted depth follows the image features
     for part, where in (("image", np.s_[:at]), ("depth", np.s_[at:])):
         if part in known:
             mixed[:, where] = own[where]
-    return [Seen(one[None, :, None, None], one) for one in mixed]
+    return [Encoded(one[None, :, None, None], one) for one in mixed]
 
 
 KnownParts = frozenset[str]
 
 
 def coalitions(parts: Sequence[str]) -> tuple[KnownParts, ...]:
-    """List every choice of parts, the empty one first."""
+    """List all subsets of parts, the empty one first."""
     return tuple(frozenset(chosen) for size in range(len(parts) + 1) for chosen in combinations(parts, size))
 
 
 def shapley_shares(predictions: Mapping[KnownParts, float], parts: Sequence[str]) -> dict[str, float]:
-    """Share the difference between knowing all parts and knowing none out among the parts.
+    """Attribute the difference between knowing all parts and knowing none to the parts.
 
-    The mean of what a part adds over all orders in which parts may become known (Shapley 1953,
-    doi:10.1515/9781400881970-018).
-
-    Part to its share; they add up to the answer with all parts less the one with none.
+    The mean of the contribution of a part over all orders in which parts may become known (Shapley 1953,
+    doi:10.1515/9781400881970-018). The shares add up to the prediction with all parts minus the one with none.
     """
     count, found = len(parts), dict.fromkeys(parts, 0.0)
     for part in parts:
@@ -131,39 +126,35 @@ def shapley_shares(predictions: Mapping[KnownParts, float], parts: Sequence[str]
 
 
 def predict_coalitions(parts: Sequence[str], predict: Callable[[KnownParts], float]) -> dict[KnownParts, float]:
-    """Ask for the answer to every choice of parts."""
     return {known: predict(known) for known in coalitions(parts)}
 
 
 Point = tuple[float, float]
 PoolingMethod = Literal["mean", "maximum"]
 UM = 1000.0  # in a millimeter
-MARGIN_ABOVE_MM = 0.2  # of glass and keratin in view above the surface, as networks have learnt it
-MIN_CENTER_DISTANCE = 0.5  # of a patch's side: patches whose middles lie closer show the same
+MARGIN_ABOVE_MM = 0.2  # of glass and keratin above the surface, as in the training patches
+MIN_CENTER_DISTANCE = 0.5  # of a patch's side: patches with closer centers show the same tissue
 
 
 @dataclass(frozen=True)
 class PatchPosition:
-    """A patch: its middle as (row, column) in pixels of the finest level, its side, and what is there."""
+    """A patch: its center as (row, column) in pixels of the finest level, its side, and its description."""
 
     center: Point
     side_mm: float
     description: str
 
     def box(self, um_per_px: Point) -> Box:
-        """Return it in pixels of the finest level; it may reach outside of the slide.
-
-        Returns as wide as high in mm.
-        """
+        """Return its box in pixels of the finest level, square in mm; it may extend beyond the slide."""
         height, width = (max(1, round(self.side_mm * UM / um)) for um in um_per_px)
         return Box(round(self.center[0] - height / 2), round(self.center[1] - width / 2), height, width)
 
 
 def patch_center(surface: Point, deepest: Point, um_per_px: Point, side_mm: float) -> Point:
-    """Return where the middle of a patch lies whose edge is a little above the surface, and that looks down the line.
+    """Return the center of a patch that starts a little above the surface and is oriented along the thickness line.
 
-    ``surface``, ``deepest``: ends of the line of the thickness, (row, column) in pixels of the finest level. Returns
-    (row, column) in those pixels; of a line without length straight below the surface.
+    ``surface``, ``deepest``: ends of the line, (row, column) in pixels of the finest level. Returns (row, column) in
+    those pixels; straight below the surface where the line has no length.
     """
     scale = np.asarray(um_per_px) / UM
     start, end = np.asarray(surface) * scale, np.asarray(deepest) * scale
@@ -180,17 +171,17 @@ def choose_patch_positions(
     side_mm: float,
     max_patches: int,
 ) -> tuple[PatchPosition, ...]:
-    """Choose where to look: at the deepest places first, then at lesions of which none was measured.
+    """Choose positions: greatest depth first, then lesions without a measurement.
 
-    None that shows nearly the same as an earlier one; none at all where there is neither line nor lesion.
+    Positions that show nearly the same as an earlier one are left out; empty without lines and lesions.
     """
     found = [
         PatchPosition(
-            patch_center(*line, um_per_px, side_mm), side_mm, "deepest place" if place == 0 else "another depth"
+            patch_center(*line, um_per_px, side_mm), side_mm, "deepest place" if number == 0 else "another depth"
         )
-        for place, line in enumerate(lines)
+        for number, line in enumerate(lines)
     ]
-    found += [PatchPosition(centre, side_mm, "lesion") for centre in lesions]
+    found += [PatchPosition(center, side_mm, "lesion") for center in lesions]
     kept: list[PatchPosition] = []
     for one in found:
         if all(_distance_mm(one, other, um_per_px) >= MIN_CENTER_DISTANCE * side_mm for other in kept):
@@ -199,12 +190,11 @@ def choose_patch_positions(
 
 
 def pool_predictions(values: Sequence[float], how: PoolingMethod) -> float:
-    """Turn the answers to patches into one (P3: mean, or maximum)."""
     return float(np.mean(values)) if how == "mean" else float(np.max(values))
 
 
 def _distance_mm(one: PatchPosition, other: PatchPosition, um_per_px: Point) -> float:
-    """How far the middles of two patches lie from each other."""
+    """Distance between the centers of two patches."""
     rows, columns = (
         (mine - theirs) * um / UM for mine, theirs, um in zip(one.center, other.center, um_per_px, strict=True)
     )
@@ -216,32 +206,32 @@ DepthSource = Literal["reader", "automatic", "metadata", "predicted", "unknown"]
 DEPTH_SOURCES: dict[DepthSource, str] = {
     "reader": "measured by {}",
     "automatic": "measured by the analysis of the slide",
-    "metadata": "from the table of patients",
-    "predicted": "told by the network from the image",
-    "unknown": "not known",
+    "metadata": "from the patient table",
+    "predicted": "predicted by the network from the image",
+    "unknown": "unknown",
 }
 NOTICE = "Research use only; not for diagnosis."
 
 
 class RiskOptions(Config):
-    """How a risk is told."""
+    """Options of a risk prediction."""
 
-    model: str = Field(min_length=1, description="a classifier of patches of slides, or the folder of its bundle")
-    patch_mm: float = Field(3.0, gt=0, le=50, description="side of a patch, as the model has learnt them")
-    patches: int = Field(3, ge=1, le=64, description="of a slide, at most: the deepest place, then others")
-    pool: PoolingMethod = Field("mean", description="how the answers to patches become one")
-    reader: str | None = Field(None, description="whose reading of the depth counts; none: the latest")
-    slide_model: str = Field("skin-demo", min_length=1, description="by which a slide is analyzed where it was not yet")
-    mpp: float | None = Field(None, gt=0, description="micrometers per pixel of slides that do not say it")
-    maps: bool = Field(False, description="of slides: also where the network looks (attention), and Grad-CAM")
-    background: int = Field(32, ge=1, le=512, description="training cases that stand in for a part that is taken away")
+    model: str = Field(min_length=1, description="a classifier of slide patches, or the folder of its bundle")
+    patch_mm: float = Field(3.0, gt=0, le=50, description="side of the patches that the model was trained on")
+    patches: int = Field(3, ge=1, le=64, description="of a slide, at most: the position of greatest depth, then others")
+    pool: PoolingMethod = Field("mean", description="how the predictions for patches are combined")
+    reader: str | None = Field(None, description="whose depth reading is used; none: the latest")
+    slide_model: str = Field("skin-demo", min_length=1, description="model for slides that have not been analyzed")
+    mpp: float | None = Field(None, gt=0, description="micrometers per pixel of slides without a stated pixel size")
+    maps: bool = Field(False, description="also write attention and Grad-CAM maps of slides")
+    background: int = Field(32, ge=1, le=512, description="training cases that replace a part in Shapley values")
 
 
 @dataclass(frozen=True)
 class RiskDepth:
-    """The thickness that an answer rests on: mm, None where it is not known, and where it comes from.
+    """The thickness used for a prediction: mm, None where unknown, and its source.
 
-    ``not_valid`` is the headline where it is a prediction that is not valid; empty where it may be stated.
+    ``not_valid`` is the headline where it is a prediction that is not valid; empty where it is valid.
     """
 
     mm: float | None
@@ -254,7 +244,7 @@ class RiskDepth:
     @property
     def description(self) -> str:
         """Such as ``depth 1.80 mm, measured by A``; without the number where it is not valid."""
-        where = DEPTH_SOURCES[self.source].format(self.reader or "a reader who gave no name")
+        where = DEPTH_SOURCES[self.source].format(self.reader or "a reader without a name")
         if self.not_valid:
             return f"{self.not_valid} (depth {where})"
         if self.mm is None:
@@ -265,10 +255,10 @@ class RiskDepth:
 
 @dataclass(frozen=True)
 class PatchPrediction:
-    """A patch: what is there, its box (top, left, height, width) in pixels of the finest level, and its answer.
+    """A patch: its description, its box (top, left, height, width) in pixels of the finest level, and its prediction.
 
-    ``depth_mm`` is what the network tells from the patch; None where it tells none. ``unlike`` says that it looks like
-    nothing that the network has learnt from.
+    ``depth_mm`` is the depth predicted from the patch; None where the network predicts none. ``unlike`` marks patches
+    that are out of distribution.
     """
 
     what: str
@@ -280,7 +270,7 @@ class PatchPrediction:
 
 @dataclass(frozen=True)
 class ComparatorPrediction:
-    """What another method says: its probability, None where it cannot answer, and then why."""
+    """Prediction of a comparator: its probability, or None and the reason."""
 
     title: str
     probability: float | None
@@ -289,12 +279,12 @@ class ComparatorPrediction:
 
 @dataclass(frozen=True)
 class RiskPrediction:
-    """The risk of one melanoma.
+    """The predicted risk for one melanoma.
 
-    ``interval`` is None where the bundle has no reference cases. ``shares`` are what each part moves the probability
-    by, from ``without`` (nothing known of this case) to ``probability``; None where the bundle remembers no training
-    cases. ``missing`` are columns that the model asks for and nobody filled in. ``validity`` says whether the model may
-    be applied to this melanoma at all.
+    ``interval`` is None where the bundle has no reference cases. ``shares`` are the contributions of the parts to the
+    probability, from ``without`` (nothing known) to ``probability``; None where the bundle stores no training cases.
+    ``missing`` are the model inputs without a value. ``validity`` states whether the model may be applied to this
+    melanoma.
     """
 
     positive: str
@@ -326,31 +316,28 @@ class RiskPrediction:
         return f"risk of {self.positive} {format_probability(self.probability, self.interval)}"
 
     def _conclusion(self) -> str:
-        """What the prediction set leaves."""
+        """Conclusion from the prediction set."""
         if len(self.possible) != 1:
             return "Inconclusive"
-        answer = self.positive if self.possible[0] == self.positive else f"no {self.positive}"
-        return f"{answer[:1].upper()}{answer[1:]} at {100 * self.coverage:g} % coverage"
+        conclusion = self.positive if self.possible[0] == self.positive else f"no {self.positive}"
+        return f"{conclusion[:1].upper()}{conclusion[1:]} at {100 * self.coverage:g} % coverage"
 
     @property
     def contributions_text(self) -> str:
-        """What each part moves it by, in words; empty where that is not known."""
+        """Contribution of each part as text; empty if unknown."""
         if self.shares is None or self.without is None:
             return ""
         parts = ", ".join(f"{name} {round(share, 2) + 0.0:+.2f}" for name, share in self.shares.items())
-        return f"{parts}; {self.without:.2f} where nothing is known"
+        return f"{parts}; {self.without:.2f} without any input"
 
     @property
     def comparisons_text(self) -> str:
-        """What the other methods say, in words."""
+        """Predictions of the comparators as text."""
         known = [f"{one.title} {one.probability:.2f}" for one in self.beside.values() if one.probability is not None]
         return ", ".join(known)
 
     def to_json(self) -> dict[str, Any]:
-        """Say it in plain values.
-
-        Every field, and the sentences for those who only read.
-        """
+        """Return all fields as plain values, with the texts for readers."""
         words: dict[str, Any] = {
             "verdict": self.headline,
             "validity": self.validity.to_json(),
@@ -370,14 +357,12 @@ class RiskPrediction:
         }
 
 
-RARELY_MISSING_SHARE = (
-    0.05  # share of training cases without a value up to which a network does not know what that means
-)
-FAR_DEVIATIONS = 5.0  # standard deviations of the training cases: beyond them a network guesses
+RARELY_MISSING_SHARE = 0.05  # share of training cases without a value below which the model cannot handle a missing one
+FAR_DEVIATIONS = 5.0  # standard deviations of the training cases, beyond which predictions are unreliable
 
 
 class MissingValuesError(InputError):
-    """A network was to answer with cells empty that it has never seen empty; what can be said without it is there."""
+    """Values are missing that were never missing in the training; carries the comparisons that need none of them."""
 
     def __init__(self, message: str, depth: RiskDepth, comparisons: dict[str, ComparatorPrediction]) -> None:
         super().__init__(message)
@@ -385,24 +370,21 @@ class MissingValuesError(InputError):
 
 
 def missing_columns(row: Mapping[str, object], encoding: TabularEncoding) -> tuple[str, ...]:
-    """Name the columns that a network asks for and a row does not know.
-
-    In its order.
-    """
-    there = read_table_values([row], encoding).known[0]
-    return tuple(name for name, is_known in zip(encoding.fields, there, strict=True) if not is_known)
+    """Name the model inputs that are missing in a row, in the order of the model."""
+    present = read_table_values([row], encoding).known[0]
+    return tuple(name for name, is_known in zip(encoding.fields, present, strict=True) if not is_known)
 
 
 def never_missing_columns(config: BundleConfig) -> dict[str, float]:
-    """Find the columns whose empty cell means nothing to a network.
+    """Return the columns that the model needs because they were rarely missing in its training.
 
-    Column to the share of the training cases in which it was empty; none where cells were emptied while learning
-    (``drop_form`` or ``drop_field``), or where nothing says how it was learnt.
+    Maps each column to the share of training cases without a value; empty where values were dropped in the training
+    (``drop_form`` or ``drop_field``), or where the recipe is unknown.
     """
     recipe = config.provenance.get("recipe")
-    asked = recipe.get("classification") if isinstance(recipe, dict) else None
+    options = recipe.get("classification") if isinstance(recipe, dict) else None
     encoding = config.tabular
-    if not isinstance(asked, dict) or encoding is None or asked.get("drop_form", 1) or asked.get("drop_field", 1):
+    if not isinstance(options, dict) or encoding is None or options.get("drop_form", 1) or options.get("drop_field", 1):
         return {}
     columns: tuple[FittedNumbers | FittedWords, ...] = (*encoding.numbers, *encoding.words)
     empty = {one.name: 1 - one.known / encoding.rows if encoding.rows else 0.0 for one in columns}
@@ -412,25 +394,22 @@ def never_missing_columns(config: BundleConfig) -> dict[str, float]:
 def describe_missing_values(
     name: str, gaps: Mapping[str, float], row: Mapping[str, object], comparisons: Mapping[str, ComparatorPrediction]
 ) -> str:
-    """Return why a network gives no answer.
-
-    Which cells, what they were in the training, what can be said without them, and what to do.
-    """
+    """Explain a missing prediction: the missing values, their share in the training, comparators, and what to do."""
     seen = max(gaps.values())
-    learnt = "no case lacked one" if not seen else f"at most {100 * seen:.1f} % of the cases lacked one"
-    told = [f"{one.title} {one.probability:.2f}" for one in comparisons.values() if one.probability is not None]
-    there = f" What can be said without: {', '.join(told)}." if told else ""
+    in_training = "no case lacked one" if not seen else f"at most {100 * seen:.1f} % of the cases lacked one"
+    available = [f"{one.title} {one.probability:.2f}" for one in comparisons.values() if one.probability is not None]
+    alternatives = f" Available without them: {', '.join(available)}." if available else ""
     cells = {one: str(row.get(one) or "").strip() for one in gaps}
-    named = ", ".join(f"{one} ('{cell}' is not understood)" if cell else one for one, cell in cells.items())
+    named = ", ".join(f"{one} ('{cell}' is not recognized)" if cell else one for one, cell in cells.items())
     return (
-        f"no answer, as {named} {'is' if len(gaps) == 1 else 'are'} empty: '{name}' has not learnt what an "
-        f"empty cell means (in its training {learnt}, drop_form = 0), and what it says then is chance.{there} Fill "
-        "them in, or take a model that has learnt with drop_form above 0, as the recipe risk-small does."
+        f"no prediction: {named} {'is' if len(gaps) == 1 else 'are'} missing, and '{name}' was not trained on missing "
+        f"values (in its training {in_training}, drop_form = 0); its prediction would be arbitrary.{alternatives} Fill "
+        "them in, or use a model trained with drop_form above 0, as in the recipe risk-small."
     )
 
 
 def check_plausible_depth(metadata: Mapping[str, str]) -> None:
-    """Refuse a thickness that cannot be: it decides too much to be passed over."""
+    """Refuse an implausible thickness, which would dominate the prediction."""
     column, cell = find_column(DEPTH_COLUMN), (metadata.get(DEPTH_COLUMN) or "").strip()
     assert column is not None
     assert column.low is not None
@@ -440,30 +419,27 @@ def check_plausible_depth(metadata: Mapping[str, str]) -> None:
         return
     hint = f" {cell} µm would be {mm / UM:g} mm: write that, or '{cell} um'." if mm > column.high else ""
     raise InputError(
-        f"{DEPTH_COLUMN} is '{cell}', expected a thickness of {column.low:g} to {column.high:g} mm.{hint} Correct it, or "
-        "leave it empty."
+        f"{DEPTH_COLUMN} is '{cell}', expected a thickness of {column.low:g} to {column.high:g} mm.{hint} "
+        "Correct it, or leave it empty."
     )
 
 
 def describe_outliers(row: Mapping[str, object], encoding: TabularEncoding) -> list[str]:
-    """Return which numbers lie far from all that a network has learnt from."""
-    return [said for one in encoding.numbers if (said := _describe_outlier(read_number(row.get(one.name)), one))]
+    """Describe values that lie far outside the training cases."""
+    return [note for one in encoding.numbers if (note := _describe_outlier(read_number(row.get(one.name)), one))]
 
 
 def out_of_distribution_patches(model: Classifier, far: Sequence[float | None]) -> list[bool]:
-    """Return which patches look like nothing that a network has learnt from.
-
-    None of them where the bundle remembers no training cases.
-    """
+    """Return which patches are out of distribution; none of them where the bundle stores no training cases."""
     limit = model.calibration.config.unlike
     return [distance is not None and limit is not None and distance > limit for distance in far]
 
 
 def _describe_outlier(value: float, column: FittedNumbers) -> str:
-    """What is to be said of a number that no training case was near."""
+    """Describe a value far outside the training cases; empty if it is not."""
     if not column.std or not abs(value - column.mean) > FAR_DEVIATIONS * column.std:
         return ""
     return (
-        f"{column.name} {value:g}: far from all that the model has learnt from (mean {column.mean:.3g}, standard "
+        f"{column.name} {value:g}: far outside the training cases (mean {column.mean:.3g}, standard "
         f"deviation {column.std:.2g})"
     )

@@ -1,4 +1,4 @@
-"""The risk of one melanoma: patches, what is known, and a network, to an answer with what it rests on."""
+"""Prediction of the risk for one melanoma from patches and metadata."""
 
 from __future__ import annotations
 
@@ -44,27 +44,24 @@ if TYPE_CHECKING:
 
 POSITIVE = "metastasis"
 UM = 1000.0  # in a millimeter
-NO_COMPARATOR = "the model has none to compare with"
+NO_COMPARATOR = "the model has no comparator"
 
 
 def find_risk_model(name: str) -> BundleInfo:
-    """Find a model that tells a risk.
-
-    Of a classifier of pictures, about metastasis.
-    """
+    """Find a model that predicts risk: a classifier of images whose positive class is metastasis."""
     info = find_bundle(name)
     config = info.config
-    told = config.classifier.positive if config.classifier else f"{config.task} of {', '.join(config.classes)}"
-    if config.classifier is None or config.encoder is not None or told != POSITIVE:
+    predicted = config.classifier.positive if config.classifier else f"{config.task} of {', '.join(config.classes)}"
+    if config.classifier is None or config.encoder is not None or predicted != POSITIVE:
         raise BundleError(
-            f"'{info.name}' tells {told}: a risk needs a classifier of patches whose positive class is {POSITIVE}. "
-            "Train one with the recipe 'risk' or 'risk-small', or name its bundle."
+            f"'{info.name}' predicts {predicted}: expected a classifier of patches whose positive class is {POSITIVE}. "
+            "Train one with the recipe 'risk' or 'risk-small', or select its bundle."
         )
     return info
 
 
 def load_risk_model(name: str) -> Classifier:
-    """Load a model that tells a risk."""
+    """Load a model that predicts risk."""
     from napari_melanoma.classification.predictor import Classifier
 
     return Classifier.load(find_risk_model(name))
@@ -73,27 +70,27 @@ def load_risk_model(name: str) -> Classifier:
 def predict_risk(
     patches: Sequence[PatchImage], case: RiskCase, model: Classifier, options: RiskOptions
 ) -> RiskPrediction:
-    """Return how likely a melanoma has spread, how sure that is, and what it rests on."""
-    looked = model.run_encoder([model.view(one.rgb, None) for one in patches])
-    probabilities = model.calibration.probabilities(model.run_head(looked, [case.row] * len(looked)))
+    """Predict the risk of metastasis with its interval, contributions and validity."""
+    encoded = model.run_encoder([model.view(one.rgb, None) for one in patches])
+    probabilities = model.calibration.probabilities(model.run_head(encoded, [case.row] * len(encoded)))
     each = probabilities[:, model.calibration.positive]
-    probability, depths = pool_predictions(each.tolist(), options.pool), model.depths(looked)
+    probability, depths = pool_predictions(each.tolist(), options.pool), model.depths(encoded)
     pair = _class_probabilities(probability, model)
     possible, config = model.calibration.prediction_sets(pair)[0], model.info.config
     comparators = read_comparators(model.info.path)
-    beside = _comparator_predictions(comparators, case, model, looked, options)
+    beside = _comparator_predictions(comparators, case, model, encoded, options)
     _check_missing_values(model, case, beside, depths)
-    there = None if never_missing_columns(config) else explain_by_part(model, looked, case.row, options.background)
-    parts, far = _pool_shares(there, each, options), [model.calibration.distance(one.embedding) for one in looked]
-    strange = out_of_distribution_patches(model, far)
+    shares = None if never_missing_columns(config) else explain_by_part(model, encoded, case.row, options.background)
+    parts, far = _pool_shares(shares, each, options), [model.calibration.distance(one.embedding) for one in encoded]
+    unusual = out_of_distribution_patches(model, far)
     return RiskPrediction(
         positive=model.calibration.config.positive,
         probability=probability,
         interval=model.calibration.interval(probability),
-        possible=tuple(name for name, there in zip(config.classes, possible, strict=True) if there),
+        possible=tuple(name for name, is_possible in zip(config.classes, possible, strict=True) if is_possible),
         coverage=model.calibration.config.coverage,
         depth=_choose_depth(case.depth, depths),
-        patches=_patch_predictions(patches, each, depths, strange),
+        patches=_patch_predictions(patches, each, depths, unusual),
         shares=parts.shares if parts else None,
         without=parts.baseline if parts else None,
         beside=beside,
@@ -108,14 +105,14 @@ def predict_risk(
 
 
 def _check_validity(
-    pictures: Sequence[PatchImage],
+    patches: Sequence[PatchImage],
     far: Sequence[float | None],
     model: Classifier,
     comparators: Comparators,
     options: RiskOptions,
 ) -> Validity:
-    """Whether the model may be applied to the patches: a reason against one of them is one against the answer."""
-    config, judge = model.info.config, model.calibration
+    """Check whether the model may be applied to the patches; a reason against one patch applies to the prediction."""
+    config, calibration = model.info.config, model.calibration
     um_per_px = options.patch_mm * UM / config.input_size
     each = [
         ValidityInputs(
@@ -129,45 +126,47 @@ def _check_validity(
             field_mm=one.width_mm,
             model_field_mm=options.patch_mm,
             distance=distance,
-            limit=judge.config.unlike,
+            limit=calibration.config.unlike,
             damage=one.damage,
-            calibrated=judge.reference is not None,
-            coverage=judge.config.coverage,
+            calibrated=calibration.reference is not None,
+            coverage=calibration.config.coverage,
         ).check()
-        for one, distance in zip(pictures, far, strict=True)
+        for one, distance in zip(patches, far, strict=True)
     ]
     return Validity().with_reasons(*each)
 
 
 def _check_missing_values(
-    model: Classifier, known: RiskCase, beside: dict[str, ComparatorPrediction], told: DepthIntervals | None
+    model: Classifier, known: RiskCase, beside: dict[str, ComparatorPrediction], depths: DepthIntervals | None
 ) -> None:
-    """Refuse to answer with cells empty that the network has never seen empty."""
-    seldom = never_missing_columns(model.info.config)
-    gaps = {name: seldom[name] for name in missing_columns(known.row, model.encoding) if name in seldom}
+    """Refuse to predict with missing values that were never missing in the training."""
+    required = never_missing_columns(model.info.config)
+    gaps = {name: required[name] for name in missing_columns(known.row, model.encoding) if name in required}
     if gaps:
         raise MissingValuesError(
-            describe_missing_values(model.info.name, gaps, known.row, beside), _choose_depth(known.depth, told), beside
+            describe_missing_values(model.info.name, gaps, known.row, beside),
+            _choose_depth(known.depth, depths),
+            beside,
         )
 
 
-def _patch_notes(pictures: Sequence[PatchImage]) -> tuple[str, ...]:
-    """What to know of the patches, each once."""
-    return tuple(dict.fromkeys(note for one in pictures for note in one.notes))
+def _patch_notes(patches: Sequence[PatchImage]) -> tuple[str, ...]:
+    """Notes on the patches, without duplicates."""
+    return tuple(dict.fromkeys(note for one in patches for note in one.notes))
 
 
 def _class_probabilities(probability: float, model: Classifier) -> NDArray[np.float64]:
-    """Probabilities of the classes, float64 (1, class); of more than two, the others share what is left."""
-    count, place = len(model.info.config.classes), model.calibration.positive
+    """Probabilities of the classes, float64 (1, class); further classes share the remaining probability."""
+    count, positive = len(model.info.config.classes), model.calibration.positive
     pair = np.full((1, count), (1 - probability) / (count - 1))
-    pair[0, place] = probability
+    pair[0, positive] = probability
     return pair
 
 
 def _pool_shares(
     parts: list[ShapleyShares] | None, each: NDArray[np.float64], options: RiskOptions
 ) -> ShapleyShares | None:
-    """Shares of the answer to all patches: the mean of theirs, or those of the patch that decides."""
+    """Shares of the combined prediction: the mean over the patches, or those of the decisive patch."""
     if parts is None:
         return None
     if options.pool == "maximum":
@@ -177,59 +176,61 @@ def _pool_shares(
     return ShapleyShares(found, sum(one.baseline for one in parts) / count)
 
 
-def _choose_depth(known: RiskDepth, told: DepthIntervals | None) -> RiskDepth:
-    """The depth that counts: what is known, else what the network tells of the first patch, the deepest place."""
-    if known.mm is not None or told is None:
+def _choose_depth(known: RiskDepth, depths: DepthIntervals | None) -> RiskDepth:
+    """The known depth, else the one predicted from the first patch, at the position of greatest depth."""
+    if known.mm is not None or depths is None:
         return known
-    mm, low, high = (float(each[0]) for each in told)
+    mm, low, high = (float(each[0]) for each in depths)
     return RiskDepth(mm, "predicted", (low, high) if math.isfinite(low) and math.isfinite(high) else None)
 
 
 def _patch_predictions(
-    pictures: Sequence[PatchImage], each: NDArray[np.float64], told: DepthIntervals | None, strange: Sequence[bool]
+    patches: Sequence[PatchImage],
+    each: NDArray[np.float64],
+    depth_intervals: DepthIntervals | None,
+    unusual: Sequence[bool],
 ) -> tuple[PatchPrediction, ...]:
-    """Each patch with its answer."""
-    depths = [None] * len(pictures) if told is None else told.mm.tolist()
-    places = [None if (b := one.box) is None else (b.top, b.left, b.height, b.width) for one in pictures]
+    depths = [None] * len(patches) if depth_intervals is None else depth_intervals.mm.tolist()
+    boxes = [None if (b := one.box) is None else (b.top, b.left, b.height, b.width) for one in patches]
     return tuple(
-        PatchPrediction(picture.description, place, probability, depth, unlike)
-        for picture, place, probability, depth, unlike in zip(
-            pictures, places, each.tolist(), depths, strange, strict=True
-        )
+        PatchPrediction(patch.description, box, probability, depth, unlike)
+        for patch, box, probability, depth, unlike in zip(patches, boxes, each.tolist(), depths, unusual, strict=True)
     )
 
 
 def _comparator_predictions(
-    comparators: Comparators, known: RiskCase, model: Classifier, looked: Sequence[EncoderOutput], options: RiskOptions
+    comparators: Comparators, known: RiskCase, model: Classifier, encoded: Sequence[EncoderOutput], options: RiskOptions
 ) -> dict[str, ComparatorPrediction]:
-    """What the other methods say."""
+    """Predictions of the comparators."""
     found = {}
     for name, (title, _) in COMPARATOR_METHODS.items():
         one = comparators.table.get(name)
         if one is None:
             found[name] = ComparatorPrediction(title, None, NO_COMPARATOR)
         elif lacking := one.missing_columns(known.row):
-            found[name] = ComparatorPrediction(title, None, f"{', '.join(lacking)} is not known")
+            found[name] = ComparatorPrediction(title, None, f"{', '.join(lacking)} is unknown")
         else:
             found[name] = ComparatorPrediction(title, float(one.predict([known.row])[0]))
     image = comparators.image
     if image is None:
         return {**found, "image": ComparatorPrediction("Image alone", None, NO_COMPARATOR)}
-    said = pool_predictions([image.predict(odds) for odds in image_log_odds(model, looked).tolist()], options.pool)
-    return {**found, "image": ComparatorPrediction("Image alone", said)}
+    probability = pool_predictions(
+        [image.predict(odds) for odds in image_log_odds(model, encoded).tolist()], options.pool
+    )
+    return {**found, "image": ComparatorPrediction("Image alone", probability)}
 
 
 def _relevant_columns(model: Classifier) -> tuple[str, ...]:
-    """Columns that say something here: those of the model, and those of the methods beside it."""
+    """Columns of the model and of its comparators."""
     return (*model.encoding.fields, DEPTH_COLUMN, "clark")
 
 
 def _case_warnings(model: Classifier, known: RiskCase) -> list[str]:
-    """What a reader of the answer should know before it is believed."""
-    said = []
+    """Warnings about the inputs of a case."""
+    warnings = []
     for name, cells in read_table_values([known.row], model.encoding).unseen.items():
-        said.append(f"{name}: the model does not understand {', '.join(map(repr, cells))}: taken as not known")
-    said += describe_outliers(known.row, model.encoding)
+        warnings.append(f"{name}: unknown value {', '.join(map(repr, cells))}, treated as missing")
+    warnings += describe_outliers(known.row, model.encoding)
     if never_missing_columns(model.info.config):
-        said.append("the model has never seen an empty cell while learning (drop_form = 0): shares are not told")
-    return said
+        warnings.append("no contributions: the model was trained without missing values (drop_form = 0)")
+    return warnings

@@ -1,4 +1,4 @@
-"""The risk of a slide as the worker is asked about it: told, shown on the slide, and what excites the network."""
+"""Worker functions for the risk of a slide: prediction, explanation maps and biomarkers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 
 def predict_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Return how likely the melanoma on a slide has spread; kept beside the slide, as ``napari-melanoma risk`` does.
-
-    Returns ``file``: where the answer was written.
-    """
+    """Predict the risk for a slide and save it as ``napari-melanoma risk`` does; ``file`` is the path of the result."""
     from napari_melanoma.core.files import write_json
     from napari_melanoma.io.results import RISK_FILE, read_slide_result
     from napari_melanoma.risk.inputs import case_of_slide, cut_slide_patches
@@ -30,23 +27,20 @@ def predict_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, 
     from napari_melanoma.slides.result_folder import record_slide
 
     slide, folder = Path(arguments["slide"]), Path(arguments["folder"])
-    options = RiskOptions.parse(arguments["options"], "the options of a risk")
+    options = RiskOptions.parse(arguments["options"], "the options of the risk prediction")
     model = _load_model(options.model, run)
-    run.report(Progress(1, 3, "Reading the deepest places"))
+    run.report(Progress(1, 3, "Reading the positions of greatest depth"))
     known = case_of_slide(folder, arguments.get("row", {}), options.reader)
-    pictures = cut_slide_patches(slide, known.lines, read_slide_result(folder), options)
+    patches = cut_slide_patches(slide, known.lines, read_slide_result(folder), options)
     run.report(Progress(2, 3, "Estimating the risk"))
-    answer = predict_risk(pictures, known, model, options)
+    prediction = predict_risk(patches, known, model, options)
     record_slide(folder, slide, record_name=True)
-    write_json(folder / RISK_FILE, {"file": slide.name, **answer.to_json()})
+    write_json(folder / RISK_FILE, {"file": slide.name, **prediction.to_json()})
     return {"file": str(folder / RISK_FILE)}
 
 
 def explain_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Show on the slide where the network looked when it told the risk, or what spoke for its answer.
-
-    Returns ``file``: where the map was written, a TIFF of float32.
-    """
+    """Write a map of what contributed to the prediction; ``file`` is the path of the map, a TIFF of float32."""
     from napari_melanoma.classification.explanation import explain
     from napari_melanoma.classification.predictor import LesionInput
     from napari_melanoma.risk.slide_files import RiskMap, patch_boxes, write_risk_map
@@ -54,52 +48,52 @@ def explain_slide_risk(arguments: dict[str, Any], run: RunContext) -> dict[str, 
 
     folder, method = Path(arguments["folder"]), arguments["method"]
     model = _load_model(arguments["model"], run)
-    answer = _read_prediction(folder, model)
-    boxes = patch_boxes(answer)
+    prediction = _read_prediction(folder, model)
+    boxes = patch_boxes(prediction)
     patches, size = _read_patches(Path(arguments["slide"]), boxes)
-    known = [LesionInput(rgb, None, answer["known"]) for rgb in patches]
-    maps = [explain(model, one, method) for one in run.track(known, "Looking at the patches")]
+    known = [LesionInput(rgb, None, prediction["known"]) for rgb in patches]
+    maps = [explain(model, one, method) for one in run.track(known, "Explaining the patches")]
     values, place = compose_patch_maps(maps, boxes, size)
-    return {"file": str(write_risk_map(folder, answer, RiskMap(method, values, place)))}
+    return {"file": str(write_risk_map(folder, prediction, RiskMap(method, values, place)))}
 
 
 def find_slide_biomarkers(arguments: dict[str, Any], run: RunContext) -> dict[str, Any]:
-    """Find what the network goes by, and the places of the slide's patches that excite each feature most.
+    """Rank the features of the network, and find the positions in the patches of the slide that activate each most.
 
-    Features are ranked by how well each tells the classes of the training cases that the bundle remembers apart, as
-    ``napari-melanoma biomarkers`` ranks them on a data set.
-
-    Returns ``file``: where the gallery was written.
+    Features are ranked by how well each separates the classes of the training cases stored in the bundle, as
+    ``napari-melanoma biomarkers`` does for a data set. Returns ``file``: path of the gallery.
     """
     from napari_melanoma.risk.slide_files import GALLERY_NOTE, patch_boxes, rank_predicted_features, write_gallery
 
     folder = Path(arguments["folder"])
     model = _load_model(arguments["model"], run)
-    answer = _read_prediction(folder, model)
-    boxes = patch_boxes(answer)
+    prediction = _read_prediction(folder, model)
+    boxes = patch_boxes(prediction)
     patches, size = _read_patches(Path(arguments["slide"]), boxes)
-    looked = run.track(patches, "Looking at the patches")
-    maps = [model.run_encoder([model.view(rgb, None)])[0].deepest[0] for rgb in looked]
-    return {"file": str(write_gallery(folder, answer, GALLERY_NOTE, rank_predicted_features(model, maps, boxes, size)))}
+    tracked = run.track(patches, "Computing features of the patches")
+    maps = [model.run_encoder([model.view(rgb, None)])[0].deepest[0] for rgb in tracked]
+    return {
+        "file": str(write_gallery(folder, prediction, GALLERY_NOTE, rank_predicted_features(model, maps, boxes, size)))
+    }
 
 
 def _read_prediction(folder: Path, model: Classifier) -> Mapping[str, Any]:
-    """The answer that is to be explained; of this model."""
+    """Read the prediction to explain; it must be of this model."""
     from napari_melanoma.core.errors import InputError
     from napari_melanoma.risk.slide_files import patch_boxes, read_risk
 
-    answer = read_risk(folder).prediction
-    if not answer or not patch_boxes(answer):
-        raise InputError(f"{folder.name}: there is no risk of a slide to explain. Estimate it first.")
-    if answer["model"]["fingerprint"] != model.info.fingerprint:
+    prediction = read_risk(folder).prediction
+    if not prediction or not patch_boxes(prediction):
+        raise InputError(f"{folder.name} has no risk prediction of a slide to explain. Run the risk prediction first.")
+    if prediction["model"]["fingerprint"] != model.info.fingerprint:
         raise InputError(
-            f"{folder.name}: another model than '{model.info.name}' gave the answer. Estimate again first."
+            f"{folder.name}: the risk was predicted by another model than '{model.info.name}'. Predict it again first."
         )
-    return answer
+    return prediction
 
 
 def _load_model(name: str, run: RunContext) -> Classifier:
-    """The network, loaded once a process."""
+    """Load the network once per process."""
     from napari_melanoma.lesion.loaded_models import load_classifier_folder, report_loading
     from napari_melanoma.risk.predictor import find_risk_model
 
@@ -109,7 +103,7 @@ def _load_model(name: str, run: RunContext) -> Classifier:
 
 
 def _read_patches(path: Path, boxes: Sequence[Box]) -> tuple[list[NDArray[np.uint8]], tuple[int, int]]:
-    """Patches of a slide as a network is shown them, uint8 (row, column, channel=3), and the slide's size in pixels."""
+    """Read patches of a slide, uint8 (row, column, channel=3), and the size of the slide in pixels."""
     from napari_melanoma.core.geometry import Box as Part
     from napari_melanoma.risk.inputs import MAX_PX
     from napari_melanoma.slides.reading.opening import open_slide

@@ -1,4 +1,4 @@
-"""The risk of a slide on disk, and the gallery of features that contribute most."""
+"""Files of the risk of a slide: prediction, explanation maps and the gallery of features."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
     from napari_melanoma.classification.predictor import Classifier
 
-RISK_FOLDER = "risk"  # folder of what explains the answer
+RISK_FOLDER = "risk"  # folder of maps and gallery
 GALLERY_FILE = "biomarkers.json"
 MAP_METHODS = ("attention", "grad_cam")
 
 
 @dataclass(frozen=True)
 class RiskMap:
-    """Where a network looked (``attention``) or what spoke for its answer (``grad_cam``), on the slide.
+    """Attention of a network (``attention``) or what supported its prediction (``grad_cam``), on the slide.
 
-    ``values`` is float32 (row, column) in [0, 1], NaN outside of the patches.
+    ``values`` is float32 (row, column) in [0, 1], NaN outside the patches.
     """
 
     method: str
@@ -44,7 +44,7 @@ class RiskMap:
 
 @dataclass(frozen=True)
 class StoredRisk:
-    """All that is known beside a slide."""
+    """Everything stored for a slide."""
 
     depth: RiskDepth
     row: dict[str, str] = field(default_factory=dict)
@@ -56,10 +56,7 @@ class StoredRisk:
 
 
 def read_risk(folder: Path) -> StoredRisk:
-    """Read what lies beside a slide.
-
-    What cannot be read is left out, and named.
-    """
+    """Read the risk of a slide; unreadable files are left out and reported in ``fault``."""
     try:
         known = case_of_slide(folder, {}, None)
     except InputError as error:
@@ -67,40 +64,34 @@ def read_risk(folder: Path) -> StoredRisk:
     lesions = read_slide_result(folder).get("lesions") or ()
     harmful = [one for one in lesions if one.get("label") not in BENIGN_LABELS and one.get("seed_row_px") is not None]
     found = StoredRisk(known.depth, known.row, len(known.lines) + len(harmful))
-    answer = read_object(folder / RISK_FILE)
-    if not answer:
-        said = f"{RISK_FILE} cannot be read: estimate again." if (folder / RISK_FILE).is_file() else ""
-        return StoredRisk(found.depth, found.row, found.n_patches, fault=said)
-    if not _is_complete(answer):
+    prediction = read_object(folder / RISK_FILE)
+    if not prediction:
+        fault = f"{RISK_FILE} cannot be read. Predict the risk again." if (folder / RISK_FILE).is_file() else ""
+        return StoredRisk(found.depth, found.row, found.n_patches, fault=fault)
+    if not _is_complete(prediction):
         return StoredRisk(
-            found.depth, found.row, found.n_patches, fault=f"{RISK_FILE} is of another form: estimate again."
+            found.depth,
+            found.row,
+            found.n_patches,
+            fault=f"{RISK_FILE} has an unexpected format. Predict the risk again.",
         )
-    maps = tuple(one for method in MAP_METHODS if (one := read_risk_map(folder, method, answer)) is not None)
-    return StoredRisk(found.depth, found.row, found.n_patches, answer, maps, read_gallery(folder, answer))
+    maps = tuple(one for method in MAP_METHODS if (one := read_risk_map(folder, method, prediction)) is not None)
+    return StoredRisk(found.depth, found.row, found.n_patches, prediction, maps, read_gallery(folder, prediction))
 
 
 def prediction_stamp(prediction: Mapping[str, Any]) -> dict[str, Any]:
-    """Say by what an explanation is known to be of an answer.
-
-    Returns the network, its patches and what it was told.
-    """
+    """Identify a prediction for its explanations: model, patches and metadata."""
     boxes = [one.get("box") for one in prediction["patches"]]
     return {"model": prediction["model"]["fingerprint"], "boxes": boxes, "known": prediction["known"]}
 
 
 def patch_boxes(prediction: Mapping[str, Any]) -> list[Box]:
-    """Return the patches that an answer rests on.
-
-    In pixels of the finest level.
-    """
+    """Return the patches of a prediction in pixels of the finest level."""
     return [Box(*(int(side) for side in one["box"])) for one in prediction["patches"] if one.get("box")]
 
 
 def read_risk_map(folder: Path, method: str, prediction: Mapping[str, Any]) -> RiskMap | None:
-    """Read where a network looked.
-
-    None where it was not asked for, or is of another answer.
-    """
+    """Read an explanation map; None where there is none for this prediction."""
     import tifffile
 
     about = read_object(folder / RISK_FOLDER / f"{method}.json")
@@ -115,16 +106,13 @@ def read_risk_map(folder: Path, method: str, prediction: Mapping[str, Any]) -> R
 
 
 def write_risk_map(folder: Path, prediction: Mapping[str, Any], risk_map: RiskMap) -> Path:
-    """Keep where a network looked.
-
-    Returns ``risk/<method>.tif``, float32; beside it ``.json`` says where it lies and of which answer it is.
-    """
+    """Write an explanation map to ``risk/<method>.tif``, float32, with its position and prediction in ``.json``."""
     import tifffile
 
     about = folder / RISK_FOLDER / f"{risk_map.method}.json"
     try:
         about.parent.mkdir(exist_ok=True)
-        about.unlink(missing_ok=True)  # so that no half of it is taken for the whole
+        about.unlink(missing_ok=True)  # so that a partial file is not mistaken for a complete one
         tifffile.imwrite(about.with_suffix(".tif"), risk_map.values, compression="zlib", metadata=None)
     except OSError as error:
         raise save_error(about.with_suffix(".tif"), error) from error
@@ -138,7 +126,7 @@ def write_risk_map(folder: Path, prediction: Mapping[str, Any], risk_map: RiskMa
 def write_gallery(
     folder: Path, prediction: Mapping[str, Any], note: str, features: Sequence[Mapping[str, Any]]
 ) -> Path:
-    """Keep what a network goes by."""
+    """Write the gallery of features."""
     path = folder / RISK_FOLDER / GALLERY_FILE
     write_json(
         path, {"format_version": 1, "of": prediction_stamp(prediction), "note": note, "features": list(features)}
@@ -147,32 +135,29 @@ def write_gallery(
 
 
 def read_gallery(folder: Path, prediction: Mapping[str, Any]) -> dict[str, Any]:
-    """Read which places of a slide excite the features of a network most.
-
-    Empty where it was not asked for, or is of another answer.
-    """
+    """Read the positions in a slide that activate each feature most; empty where there are none for this prediction."""
     found = read_object(folder / RISK_FOLDER / GALLERY_FILE)
     return found if found.get("of") == prediction_stamp(prediction) else {}
 
 
-def _is_complete(answer: Mapping[str, Any]) -> bool:
-    """Whether an answer has what is shown of it."""
-    value, model = answer.get("probability"), answer.get("model")
+def _is_complete(prediction: Mapping[str, Any]) -> bool:
+    """Whether a prediction has everything that is shown."""
+    value, model = prediction.get("probability"), prediction.get("model")
     numbers = isinstance(value, int | float) and math.isfinite(value)
     kinds = {"patches": list, "known": dict, "beside": dict, "depth": dict, "options": dict, "verdict": str}
     return (
         numbers
         and isinstance(model, dict)
         and "fingerprint" in model
-        and all(isinstance(answer.get(name), kind) for name, kind in kinds.items())
+        and all(isinstance(prediction.get(name), kind) for name, kind in kinds.items())
     )
 
 
 MAX_FEATURES = 15  # P3
-POSITIONS_PER_FEATURE, SHARE = 5, 0.125  # places of each feature; side of one, as a share of a patch
+POSITIONS_PER_FEATURE, SHARE = 5, 0.125  # positions of each feature; side of one as a share of a patch
 GALLERY_NOTE = (
-    "Features of the network, ranked by how well each alone tells its training cases apart (AUC with 95 % interval; "
-    "q below 0.05: unlikely by chance). Places: where each is strongest in the patches that the answer rests on."
+    "Features of the network, ranked by how well each alone separates its training cases (AUC with 95 % interval; "
+    "q below 0.05: unlikely by chance). Positions: where each is strongest in the patches of the prediction."
 )
 
 
@@ -181,18 +166,18 @@ def rank_predicted_features(
 ) -> list[dict[str, Any]]:
     """Rank the features of a network, and find where each is strongest.
 
-    ``maps``: float32 (feature, row, column) of each patch. ``boxes``: where the patches lie, in pixels of the slide's
-    finest level. ``size``: height and width of the slide, in these pixels. Returns ``feature``, ``title``, ``auc`` with
-    ``auc_interval``, ``q`` and ``places`` (``box`` and ``value``), the strongest first; none where the bundle remembers
+    ``maps``: float32 (feature, row, column) of each patch. ``boxes``: position of the patches, in pixels of the finest
+    level. ``size``: height and width of the slide, in these pixels. Returns ``feature``, ``title``, ``auc`` with
+    ``auc_interval``, ``q`` and ``places`` (``box`` and ``value``), the strongest first; empty where the bundle stores
     too few training cases.
     """
     reference = model.calibration.reference
     if reference is None or not len(reference.embeddings) or not maps:
         return []
-    there = min(len(maps[0]), reference.embeddings.shape[1])  # behind them stands what is told of the depth
-    there = min(there, getattr(model.network, "image_features", there))
+    count = min(len(maps[0]), reference.embeddings.shape[1])  # predicted depth follows
+    count = min(count, getattr(model.network, "image_features", count))
     truth = reference.embedded_labels == model.calibration.positive
-    values = reference.embeddings[:, :there].astype(np.float64)
+    values = reference.embeddings[:, :count].astype(np.float64)
     try:
         ranked = rank_features(values, truth, np.arange(len(values)).astype(str), MAX_FEATURES)
     except ValueError:  # too few cases of a class
@@ -205,16 +190,15 @@ def rank_predicted_features(
     ]
 
 
-def _feature_to_json(marker: RankedFeature, places: list[tuple[Box, float]]) -> dict[str, Any]:
-    """A feature in plain values."""
+def _feature_to_json(marker: RankedFeature, positions: list[tuple[Box, float]]) -> dict[str, Any]:
     auc = marker.auc
-    way = "more" if auc.mean >= 0.5 else "less"
-    title = f"Feature {marker.rank}: AUC {auc.mean:.2f} ({auc.low:.2f} to {auc.high:.2f}), {way} of it in metastasis"
+    direction = "higher" if auc.mean >= 0.5 else "lower"
+    title = f"Feature {marker.rank}: AUC {auc.mean:.2f} ({auc.low:.2f} to {auc.high:.2f}), {direction} in metastasis"
     return {
         "feature": marker.rank,
         "title": f"{title}, q {marker.q:.2g}",
         "auc": auc.mean,
         "auc_interval": [auc.low, auc.high],
         "q": marker.q,
-        "places": [{"box": [b.top, b.left, b.height, b.width], "value": value} for b, value in places],
+        "places": [{"box": [b.top, b.left, b.height, b.width], "value": value} for b, value in positions],
     }
