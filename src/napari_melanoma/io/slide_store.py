@@ -124,7 +124,8 @@ class SlideResult:
             missing = {"state", "order"} - set(group.array_keys())
         except Exception as error:  # zarr raises many kinds on damaged metadata
             raise InputError(
-                f"{path} cannot be read as the results of a slide ({parse_error_reason(error)}). Analyze the slide again "
+                f"{path} cannot be read as the results of a slide ({parse_error_reason(error)}). Analyze the slide "
+                "again "
                 "with --force."
             ) from error
         if missing:

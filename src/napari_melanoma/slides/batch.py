@@ -1,4 +1,4 @@
-"""Many slides, from files to result folders and one table: one model for all, a bad slide stops nothing."""
+"""Analyze many slides one after the other with one model; a slide that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SlidesSummary:
-    """How many slides were analyzed and how many failed, where the table is, and how long it took."""
+    """Numbers of analyzed and failed slides, path of the table, and duration."""
 
     done: int
     failed: int
@@ -39,7 +39,7 @@ class SlidesSummary:
 
 
 def _ignore_status(status: SlideStatus) -> None:
-    """Take an outcome and do nothing with it."""
+    """Default callback."""
 
 
 def analyze_slides(
@@ -51,22 +51,22 @@ def analyze_slides(
     force: bool = False,
     on_status: Callable[[SlideStatus], None] = _ignore_status,
 ) -> SlidesSummary:
-    """Analyze slides one after the other with one model; what is done of each is kept and not done again.
+    """Analyze slides one after the other with one model; finished results are kept.
 
     Parameters
     ----------
     paths : sequence of pathlib.Path
-        As ``find_slides`` lists them.
+        Slides, as listed by ``find_slides``.
     out : pathlib.Path
         Receives ``slides.csv`` and a folder for each slide.
     options : SlideOptions
-        How.
+        Options of the analysis.
     run : RunContext
-        Told of the progress, asked whether to go on.
+        Receives progress; checked for cancellation.
     force : bool
-        Begin again whatever is there.
-    tell : callable, optional
-        Receives what became of each slide.
+        Start over, even if results exist.
+    on_status : callable, optional
+        Receives the status of each slide.
 
     Returns
     -------
@@ -76,10 +76,10 @@ def analyze_slides(
     Raises
     ------
     BundleError, ConfigError
-        Where there is no such model or class: that concerns all slides.
+        The model or class does not exist, which concerns all slides.
     SaveError, Cancelled
-        Where the disk is full or refuses the table, or the user stopped it; what is done is kept. A disk that refuses
-        the folder of one slide fails that slide.
+        The disk is full, the table cannot be written, or the user canceled; finished results are kept. An error in
+        writing to the folder of one slide fails that slide only.
     """
     started, table = time.monotonic(), SlideTable(out / TABLE)
     models, counts, folders = SharedTileModel(options), {"done": 0, "failed": 0}, SlideFolderNames(out)
@@ -95,12 +95,12 @@ def analyze_slides(
 
 
 class SharedTileModel:
-    """The one model of all slides, loaded when the first slide needs it.
+    """The model shared by all slides, loaded for the first slide that needs it.
 
     Parameters
     ----------
     options : SlideOptions
-        Name it.
+        Options that name the model.
     """
 
     def __init__(self, options: SlideOptions) -> None:
@@ -108,17 +108,17 @@ class SharedTileModel:
         self._model: TileModel | None = None
 
     def get_reset(self) -> TileModel:
-        """Return the model with passes and precision as asked for, whatever a slide before made of them.
+        """Return the model with the requested number of passes and precision, which a previous slide may have changed.
 
         Returns
         -------
         TileModel
-            Ready to be asked.
+            Ready for prediction.
 
         Raises
         ------
         BundleError
-            Where there is no such model, or its weights are not here or damaged.
+            The model does not exist, or its weights are missing or damaged.
         """
         if self._model is None:
             self._model = load_model(self.options)
@@ -127,7 +127,7 @@ class SharedTileModel:
 
 
 def _analyze_one(path: Path, folder: Path, models: SharedTileModel, run: RunContext, *, force: bool) -> SlideStatus:
-    """Analyze one slide; a fault of its own is told, one that concerns all is raised."""
+    """Analyze one slide; errors that concern this slide only are recorded."""
     try:
         record_slide(folder, path)
         outcome = analyze_slide(path, folder, models.options, run, load=models.get_reset, force=force)
@@ -142,12 +142,12 @@ def _analyze_one(path: Path, folder: Path, models: SharedTileModel, run: RunCont
 
 
 def _prefetch(following: Path) -> None:
-    """Read both ends of a file, so that the system has them in memory when its turn comes; nobody waits for that."""
+    """Read both ends of a file in the background, so that the system has cached them when the slide is opened."""
     Thread(target=_touch, args=(following,), name="next slide", daemon=True).start()
 
 
 def _touch(path: Path) -> None:
-    """Read where a slide says what it holds; what is wrong with it is said when its turn comes."""
+    """Read the parts of a file that hold its header; errors are reported when the slide is opened."""
     with suppress(OSError), path.open("rb") as file:
         file.read(WARM_BYTES)
         file.seek(max(file.tell(), file.seek(0, SEEK_END) - WARM_BYTES))

@@ -1,4 +1,4 @@
-"""Masks of map cells to polygons of their outer edges and back, without loss."""
+"""Conversion of masks of map cells to polygons of their outer edges and back, without loss."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Point = tuple[int, int]
 def cell_polygons(mask: NDArray[np.bool_], place: MapPlacement) -> tuple[Polygon, ...]:
     """Trace the outer edges of the cells of a mask.
 
-    No ring meets itself, not even at a corner: cells that touch at a corner alone are polygons of their own, and a ring
-    of cells that closes over a corner has a hole. Such polygons are valid for every program (OGC Simple Features).
+    No ring meets itself, not even at a corner: cells that touch at a corner only are separate polygons, and a ring of
+    cells that closes over a corner has a hole. Such polygons are valid OGC Simple Features.
 
-    ``mask``: bool (row, column). In pixels of the finest level, outer rings clockwise, holes counter-clockwise; the
-    largest first. Empty where the mask is.
+    ``mask``: bool (row, column). Polygons in pixels of the finest level, outer rings clockwise, holes
+    counter-clockwise; the largest first. Empty for an empty mask.
     """
     from scipy import ndimage
 
@@ -41,7 +41,7 @@ def cell_polygons(mask: NDArray[np.bool_], place: MapPlacement) -> tuple[Polygon
 
 
 def rasterize_polygons(polygons: Iterable[Polygon], place: MapPlacement, window: Box) -> NDArray[np.bool_]:
-    """Tell which cells have their center within polygons: the inverse of ``cell_polygons``, and it takes drawn ones.
+    """Mark the cells whose center lies within polygons: the inverse of ``cell_polygons``, also for drawn polygons.
 
     ``polygons``: in pixels of the finest level. Returns bool (row, column) of the window.
     """
@@ -56,7 +56,7 @@ def rasterize_polygons(polygons: Iterable[Polygon], place: MapPlacement, window:
 
 
 def _trace_outlines(mask: NDArray[np.bool_]) -> list[list[Point]]:
-    """Closed lines of lattice points where the edge turns, the mask on their right; cells at a corner stay apart."""
+    """Closed lines of lattice points at the corners of the edge, the mask on their right; corners stay separate."""
     padded = np.pad(mask, 1).astype(np.int8)
     across, down = np.diff(padded, axis=1)[1:-1], np.diff(padded, axis=0)[:, 1:-1]
     following: dict[Point, list[Point]] = {}
@@ -77,7 +77,7 @@ def _trace_outlines(mask: NDArray[np.bool_]) -> list[list[Point]]:
 
 
 def _edge_runs(steps: NDArray[np.int8], sign: int, *, upright: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Both ends, (row, column), of each straight piece of the edge: cells in a line whose step has the same sign."""
+    """Both ends, (row, column), of each straight piece of the edge: aligned cells whose step has the same sign."""
     lines, starts = np.nonzero(np.diff(np.pad((steps == sign).astype(np.int8), ((0, 0), (1, 1))), axis=1) == 1)
     _, ends = np.nonzero(np.diff(np.pad((steps == sign).astype(np.int8), ((0, 0), (1, 1))), axis=1) == -1)
     first, last = np.stack([lines, starts], axis=1), np.stack([lines, ends], axis=1)
@@ -85,7 +85,7 @@ def _edge_runs(steps: NDArray[np.int8], sign: int, *, upright: bool) -> tuple[ND
 
 
 def _follow_line(following: dict[Point, list[Point]], start: Point) -> list[Point]:
-    """Take one closed line out of the pieces, turning right where two cross."""
+    """Extract one closed line from the pieces, turning right where two cross."""
     line, point, came = [start], following[start].pop(), start
     if not following[start]:
         del following[start]
@@ -100,12 +100,12 @@ def _follow_line(following: dict[Point, list[Point]], start: Point) -> list[Poin
 
 
 def _right_turn(came: Point, at: Point, to: Point) -> int:
-    """Positive where the way turns right on a screen."""
+    """Positive for a right turn on a screen."""
     return (at[1] - came[1]) * (to[0] - at[0]) - (at[0] - came[0]) * (to[1] - at[1])
 
 
 def _split_at_repeated_points(line: list[Point]) -> list[Ring]:
-    """Cut a line that comes back to one of its points into rings that do not."""
+    """Split a line that returns to one of its points into simple rings."""
     rings: list[Ring] = []
     path: list[Point] = []
     seen: dict[Point, int] = {}
@@ -123,21 +123,21 @@ def _split_at_repeated_points(line: list[Point]) -> list[Ring]:
 
 
 def _part_at(ring: Ring, parts: NDArray[np.int32], above: int) -> int:
-    """Part that a ring bounds: that of the cell below its uppermost edge, or, of a hole, above it."""
+    """Part that a ring bounds: the cell below its uppermost edge, or above it for a hole."""
     row, column = min(ring)
     return int(parts[int(row) + above, int(column)])
 
 
 def _to_slide_ring(ring: Ring, place: MapPlacement) -> Ring:
-    """A ring of lattice points on the slide."""
+    """Convert a ring of lattice points to slide pixels."""
     return as_ring(place.to_slide(as_array(ring)))
 
 
 def winding_numbers(vertices: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.int32]:
     """Count how often a closed ring runs around the center of each cell, clockwise on a screen as positive.
 
-    Each edge is met by the rows of cell centers that it spans; what it adds there holds for all cells to its right.
-    An odd number is inside by the even-odd rule, any but 0 by the rule of non-zero winding.
+    Each edge contributes to the rows of cell centers that it spans, for all cells to its right. An odd number is inside
+    by the even-odd rule, any but 0 by the rule of non-zero winding.
 
     ``vertices``: (vertex, 2) as (row, column) in cells, counted from the outer corner of the first: its center is (0.5,
     0.5). Returns int32 (row, column).

@@ -1,4 +1,4 @@
-"""Workers that share a cohort: local processes or a dask scheduler, and what each does."""
+"""Workers for a cohort: local processes or a dask scheduler, and the job that each runs."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ GIB = 2**30
 
 
 class WorkerLost(Exception):  # noqa: N818 - an outcome that is counted, not an error that is shown
-    """The process that had a job has ended, or was taken from it."""
+    """The process that ran a job has ended or was disconnected."""
 
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """A worker as its scheduler last saw it.
+    """Last known status of a worker.
 
-    ``name`` is for people, ``memory`` and ``limit`` (0: none) in bytes; only one that is ``ready`` begins anything.
+    ``name`` is for display, ``memory`` and ``limit`` (0: none) in bytes; only ``ready`` workers start jobs.
     """
 
     name: str
@@ -60,134 +60,131 @@ class WorkerStatus:
 
     @property
     def exit_reason(self) -> str:
-        """What is to be said when it ended without a word."""
-        told = f"its process ended without a word ({self.name}"
+        """Message for a worker that ended without an error message."""
+        found = f"its process ended without an error message ({self.name}"
         if not self.limit:
-            return f"{told}): killed, out of memory, or its machine has gone"
-        told += f", with {self.memory / GIB:.1f} of {self.limit / GIB:.1f} GiB when last seen)"
+            return f"{found}): killed, out of memory, or its machine is not available"
+        found += f", with {self.memory / GIB:.1f} of {self.limit / GIB:.1f} GiB at the last update)"
         full = self.memory > HIGH_MEMORY_SHARE * self.limit
-        return f"{told}: out of memory" if full else f"{told}: killed, out of memory, or its machine has gone"
+        return f"{found}: out of memory" if full else f"{found}: killed, out of memory, or its machine is not available"
 
 
 class SubmittedJob(Protocol):
-    """A job that a worker has."""
+    """A job submitted to a worker."""
 
     def is_done(self) -> bool:
-        """Return whether there is an answer, or will be none."""
+        """Return whether the job has a result or failed."""
 
     def result(self) -> CohortJobResult:
-        """Return the answer."""
+        """Return the result."""
 
     def cancel(self) -> None:
-        """Wait for it no longer; where it has not begun, it never will."""
+        """Cancel the job, and stop waiting for it."""
 
 
 class Cluster(Protocol):
-    """Workers who come and go."""
+    """Workers, whose number may change."""
 
     def workers(self) -> dict[str, WorkerStatus]:
-        """Look who is there."""
+        """Return the current workers."""
 
     def submit(self, address: str, job: CohortJob) -> SubmittedJob:
-        """Hand a job to a worker."""
+        """Submit a job to a worker."""
 
 
 CONNECT_S, CLOSE_S = 20.0, 5.0
 ADDRESS = re.compile(r"((tcp|tls|wss?)://)?[^/\s]+:\d+")
-RESTART_ADVICE = "What is done stays: start scheduler and workers again, and run the same command to go on."
-MIN_MEMORY = 2 * 2**30  # of a process, also where many share little: not all need most at once
+RESTART_ADVICE = "Finished slides are kept. Restart scheduler and workers, and run the same command to continue."
+MIN_MEMORY = 2 * 2**30  # per process, even if the sum exceeds the memory: not all processes peak at once
 LOCAL_CONFIG = {
-    "distributed.scheduler.allowed-failures": 0,  # a death is an attempt, and attempts are counted here
+    "distributed.scheduler.allowed-failures": 0,  # a lost worker counts as an attempt, and attempts are counted here
     # A process that ends is noticed at once; one that imports torch on a busy machine may be silent for minutes.
     "distributed.scheduler.worker-ttl": "1 hour",
     "distributed.comm.timeouts.tcp": "10 minutes",
     "distributed.comm.timeouts.connect": "2 minutes",
-    "distributed.scheduler.http.routes": [],  # nobody is to look in through a port
+    "distributed.scheduler.http.routes": [],  # no status page on a port
     "distributed.worker.http.routes": [],
-    # What takes memory is no data of dask, which it could move to a disk or wait for.
+    # Memory is not used by data of dask, which it could spill to disk or wait for.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": 0.95,
-    # A terminal sends Ctrl+C to all processes: they are to hear of it from this one, and write what they have.
+    # A terminal sends Ctrl+C to all processes; this one cancels the jobs, so that they can write their results.
     "distributed.worker.preload": ["import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"],
 }
 
 
 class DaskCluster:
-    """The workers of a scheduler."""
+    """Workers of a dask scheduler."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     def workers(self) -> dict[str, WorkerStatus]:
-        """Look who is there."""
+        """Return the current workers."""
         if self._client.status != "running":
-            raise ClusterError(f"the scheduler does not answer any more. {RESTART_ADVICE}")
+            raise ClusterError(f"the scheduler no longer responds. {RESTART_ADVICE}")
         try:
             found: dict[str, dict[str, Any]] = self._client.scheduler_info(n_workers=-1)["workers"]
-        except Exception as error:  # of whatever kind: a connection breaks in many ways
+        except Exception as error:  # a lost connection raises many kinds of errors
             raise ClusterError(
-                f"the scheduler does not answer any more ({_describe_error(error)}). {RESTART_ADVICE}"
+                f"the scheduler no longer responds ({_describe_error(error)}). {RESTART_ADVICE}"
             ) from error
         return {address: _worker_status(address, worker) for address, worker in found.items()}
 
     def submit(self, address: str, job: CohortJob) -> DaskJob:
-        """Hand a job to a worker, and to no other one."""
+        """Submit a job to a worker, and to no other one."""
         try:
             future = self._client.submit(run_job, job, workers=[address], allow_other_workers=False, pure=False)
         except Exception as error:
             raise ClusterError(
-                f"the scheduler takes no slide any more ({_describe_error(error)}). {RESTART_ADVICE}"
+                f"the scheduler no longer accepts slides ({_describe_error(error)}). {RESTART_ADVICE}"
             ) from error
         return DaskJob(future)
 
 
 class DaskJob:
-    """A job that a worker of dask has."""
+    """A job submitted to a dask worker."""
 
     def __init__(self, future: Future) -> None:
         self._future = future
 
     def is_done(self) -> bool:
-        """Return whether there is an answer, or will be none."""
+        """Return whether the job has a result or failed."""
         return str(self._future.status) != "pending"
 
     def result(self) -> CohortJobResult:
-        """Return the answer."""
+        """Return the result."""
         from distributed.scheduler import KilledWorker
 
         if self._future.status not in ("finished", "error"):
             raise WorkerLost
         try:
-            answer: CohortJobResult = self._future.result(timeout=CONNECT_S)
+            result: CohortJobResult = self._future.result(timeout=CONNECT_S)
         except (KilledWorker, OSError, TimeoutError) as error:
             raise WorkerLost from error
-        except Exception as error:  # ours come as answers: this is dask's
+        except Exception as error:  # errors of the job are part of its result: this one is of dask
             if "deserialization" in str(error):
                 raise ClusterError(
-                    "scheduler and workers do not know this program. Start them in the environment that "
-                    "napari-melanoma is installed in."
+                    "scheduler and workers cannot import napari-melanoma. Start them in the environment that it is "
+                    "installed in."
                 ) from error
             return CohortJobResult("again", f"unexpected {_describe_error(error)}")
-        return answer
+        return result
 
     def cancel(self) -> None:
-        """Wait for it no longer."""
-        with suppress(Exception):  # the scheduler may have gone
+        """Stop waiting for the job."""
+        with suppress(Exception):  # the scheduler may have ended
             self._future.cancel()
 
 
 @contextmanager
 def connect_cluster(scheduler: str) -> Iterator[DaskCluster]:
-    """Share the work among the workers of a scheduler that somebody has started.
-
-    While it is connected; scheduler and workers go on afterwards.
-    """
+    """Connect to the workers of a running scheduler; scheduler and workers keep running afterwards."""
     is_file = Path(scheduler).is_file()
     if not is_file and not ADDRESS.fullmatch(scheduler):
         raise ConfigError(
-            f"'{scheduler}' is no scheduler: expected an address such as tcp://node1:8786, or the file of a scheduler."
+            f"'{scheduler}' is not a scheduler: expected an address such as tcp://node1:8786, or a scheduler file."
         )
     _require_dask()
     from distributed import Client
@@ -198,22 +195,23 @@ def connect_cluster(scheduler: str) -> Iterator[DaskCluster]:
         client = Client(**where, timeout=CONNECT_S, set_as_default=False)
     except Exception as error:
         raise ClusterError(
-            f"no scheduler answers at {scheduler} within {CONNECT_S:.0f} seconds ({_describe_error(error)}). Start one with "
+            f"no scheduler responded at {scheduler} within {CONNECT_S:.0f} seconds ({_describe_error(error)}). Start "
+            "one with "
             "'dask scheduler', and workers with 'dask worker ADDRESS', or check the address."
         ) from error
     try:
         yield DaskCluster(client)
     finally:
-        with suppress(Exception):  # it may have gone
+        with suppress(Exception):  # it may have ended
             client.close(CLOSE_S)
 
 
 @contextmanager
 def start_cluster(processes: int) -> Iterator[DaskCluster]:
-    """Share the work among processes of this machine, which end with this one.
+    """Start worker processes on this machine, which end with this one.
 
     They are spawned, never forked; each has its share of the cores and of the memory, and one that dies is replaced.
-    Nobody but them can talk to the scheduler: certificates are made for the occasion.
+    Temporary certificates restrict the connection to the scheduler to these processes.
     """
     _require_dask()
     import dask
@@ -236,7 +234,7 @@ def start_cluster(processes: int) -> Iterator[DaskCluster]:
             client = Client(local, set_as_default=False)
         except (OSError, RuntimeError, TimeoutError) as error:
             raise ClusterError(
-                f"no processes could be started ({_describe_error(error)}). Analyze with fewer."
+                f"worker processes could not be started ({_describe_error(error)}). Use fewer processes."
             ) from error
         try:
             yield DaskCluster(client)
@@ -247,42 +245,42 @@ def start_cluster(processes: int) -> Iterator[DaskCluster]:
 
 
 def _require_dask() -> None:
-    """Refuse to go on without dask."""
+    """Raise an error if dask is not installed."""
     missing = [name for name in ("distributed", "cryptography") if find_spec(name) is None]
     if missing:
         raise ClusterError(
-            f"many slides at once need {' and '.join(missing)}, which this installation lacks. Install "
+            f"analyzing several slides at once requires {' and '.join(missing)}, not installed. Install "
             "napari-melanoma[cluster], or analyze one slide after the other: leave out --processes and --scheduler."
         )
 
 
 def _silence_dask() -> None:
-    """Leave it to us to say what happened: dask would tell of each worker that comes and goes, with tracebacks."""
+    """Silence dask, which logs each worker that starts or ends with a traceback; errors are reported here."""
     for name in ("tornado", *(name for name in logging.root.manager.loggerDict if name.startswith("distributed"))):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _worker_status(address: str, worker: dict[str, Any]) -> WorkerStatus:
-    """A worker in the words of its scheduler."""
+    """Status of a worker from the information of its scheduler."""
     name, host = worker.get("name", address), address.split("://")[-1].rsplit(":", 1)[0]
-    said = f"process {name}" if isinstance(name, int) else name if host in name else f"{name} at {host}"
+    label = f"process {name}" if isinstance(name, int) else name if host in name else f"{name} at {host}"
     memory, limit = worker["metrics"].get("memory"), worker.get("memory_limit")
-    return WorkerStatus(said, int(memory or 0), int(limit or 0), worker.get("status") == "running")
+    return WorkerStatus(label, int(memory or 0), int(limit or 0), worker.get("status") == "running")
 
 
 def _describe_error(error: Exception) -> str:
-    """An error of another program in a few words."""
+    """Short message for an error of another library."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-# What became of it: bad input stays bad; "again" may go well elsewhere or later; "all" concerns every slide.
+# "bad" input always fails; "again" may succeed elsewhere or later; "all" concerns every slide.
 JobOutcome = Literal["done", "bad", "again", "busy", "all", "cancelled"]
-_job_lock = threading.Lock()  # the model is one, also where a worker has several threads
+_job_lock = threading.Lock()  # the model is shared by all threads of a worker
 
 
 @dataclass(frozen=True)
 class CohortJob:
-    """One slide to be analyzed: the slide, its folder, how, and by which version of this program."""
+    """One slide to analyze, with its folder, options and the version of this package."""
 
     slide: Path
     folder: Path
@@ -293,7 +291,7 @@ class CohortJob:
 
 @dataclass(frozen=True)
 class CohortJobResult:
-    """What became of a job: the row of the slide where it is done; where not, what is wrong and which error that is."""
+    """Result of a job: the row of the slide if it succeeded, else the error and its type."""
 
     outcome: JobOutcome
     error: str = ""
@@ -302,16 +300,15 @@ class CohortJobResult:
 
 
 def run_job(job: CohortJob) -> CohortJobResult:
-    """Analyze one slide, after others that this process is still busy with.
-
-    Returns also where it failed, whatever the reason.
-    """
+    """Analyze one slide after others that this process is busy with; errors are returned, never raised."""
     if job.version != __version__:
-        said = f"a worker has napari-melanoma {__version__}, this is {job.version}. Install one version everywhere."
-        return CohortJobResult("all", said, ClusterError.__name__)
+        message = (
+            f"a worker has napari-melanoma {__version__}, this is {job.version}. Install the same version everywhere."
+        )
+        return CohortJobResult("all", message, ClusterError.__name__)
     if not job.slide.exists():
         return CohortJobResult(
-            "again", f"the worker does not see {job.slide.name}. All machines must share the folder of slides."
+            "again", f"the worker cannot access {job.slide.name}. All machines must share the folder of slides."
         )
     with _job_lock:
         try:
@@ -322,15 +319,15 @@ def run_job(job: CohortJob) -> CohortJobResult:
             return CohortJobResult("all", str(error), type(error).__name__)
         except Cancelled:
             return CohortJobResult(
-                "cancelled", "it was canceled through control.json in its folder; the same command goes on"
+                "cancelled", "canceled through control.json in its folder. Run the same command to continue."
             )
         except SaveError as error:
             return CohortJobResult("again", str(error))
-        except MelanomaError as error:  # of the slide: it will be the same elsewhere
+        except MelanomaError as error:  # concerns the slide, on any worker
             return CohortJobResult("bad", str(error))
         except MemoryError:
             return CohortJobResult("again", "out of memory. Use fewer processes, or a machine with more memory.")
-        except Exception as error:  # noqa: BLE001 - handed to a person, in the slide's row
+        except Exception as error:  # noqa: BLE001 - reported in the row of the slide
             return CohortJobResult("again", describe_error(error))
 
 
@@ -346,12 +343,12 @@ def _run_job(job: CohortJob) -> CohortJobResult:
 
 @lru_cache(maxsize=1)
 def _shared_model(options: str) -> SharedTileModel:
-    """The model of the slides that come with these options; that of other options is let go."""
+    """Return the model for these options; the one for other options is released."""
     return SharedTileModel(SlideOptions.model_validate_json(options))
 
 
 def _set_thread_count() -> int:
-    """Compute with as many threads as this worker was given, and say how many; what is wrong is said by us."""
+    """Use as many threads as this worker was assigned, and return their number."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
     import torch
     from distributed import get_worker
@@ -363,5 +360,5 @@ def _set_thread_count() -> int:
 
 
 def failed_row(job: CohortJob, error: str) -> Row:
-    """Return the row of a slide that failed."""
+    """Return the table row of a slide that failed."""
     return status_to_row(SlideStatus(job.slide, job.folder, "failed", error=error))

@@ -1,4 +1,4 @@
-"""The Breslow thickness of an analyzed slide, section by section."""
+"""Breslow thickness of an analyzed slide, measured for each section."""
 
 from __future__ import annotations
 
@@ -45,98 +45,103 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.maps import SlideMaps
 
 NO_DEPTH: dict[str, Any] = {"breslow_mm": None, "breslow_interval_mm": None, "t_category": None, "depth": None}
-NO_INTERVAL = "no interval: this model was not tried on slides of known thickness, so that its errors are not known"
+NO_INTERVAL = "no interval: the errors of this model on slides of known thickness are unknown"
 OUT_OF_DISTRIBUTION = (
-    "the slide is unlike those that the model learnt from: the thickness may mean nothing, and its interval may be too "
-    "narrow"
+    "the slide is out of distribution for the model: the thickness may be meaningless, and its interval too narrow"
 )
 COARSER = "section {} is large: measured on cells of {:.1f} micrometers"
-STRADDLES = "the interval reaches {}: the category is not sure"
-CUT_OFF = "the lesion is cut off, and may be thicker where nothing is seen of it: the category is {} or higher"
-THICKEST_OF_SECTION = "the thickest section counts: {}"
-NO_NEVUS_CLASS = "this model draws nevi and melanomas as one: the thickest lesion is measured, whichever it is"
-ULCERATION_UNKNOWN = "ulceration is not known: the category may lack its letter"
+STRADDLES = "the interval covers {}: the category is uncertain"
+CUT_OFF = "the lesion is incomplete and may be thicker outside the section: the category is {} or higher"
+THICKEST_OF_SECTION = "thickness of the thickest section: {}"
+NO_NEVUS_CLASS = "this model does not separate nevi from melanomas: the thickest lesion of either type is measured"
+ULCERATION_UNKNOWN = "ulceration is unknown: the category may lack its letter"
+
+MAX_CELLS = 9_000_000  # measured at once: about 400 MB of memory
+STRIP_ROWS = 512  # rows read at once
+COARSE_UM = 12.0  # cells on which sections and lesions are found first
+# Of the size of a lesion: extra margin around it, beyond the adjacent skin that defines the direction down.
+LESION_MARGIN_SHARE = 0.5
 
 
 def measure_slide_depth(
     found: DepthMap, lesions: Sequence[SlideLesion], run: RunContext, validity: Validity | None = None
 ) -> dict[str, Any]:
-    """Measure the thickness of the lesions of each section.
+    """Measure the thickness of the lesions in each section.
 
     Returns ``breslow_mm``, ``breslow_interval_mm``, ``t_category`` and ``depth`` of ``result.json``: all None where the
-    model does not draw what is needed; where the slide has nothing to measure, ``depth`` says in its notes why.
+    model lacks the required classes; the notes in ``depth`` explain missing measurements.
     """
     if ClassRoles.from_names(found.classes) is None:
         return dict(NO_DEPTH)
-    own, law = validity or Validity(), load_interval_models().get(found.weights)
+    own, interval_model = validity or Validity(), load_interval_models().get(found.weights)
     try:
-        candidates, notes = _measure_sections(found, run, law, familiar="out_of_distribution" not in own.codes)
+        candidates, notes = _measure_sections(
+            found, run, interval_model, in_distribution="out_of_distribution" not in own.codes
+        )
     except ScaleMissing as error:
         return {**NO_DEPTH, "depth": {"validity": own.to_json(), **_candidates_content((), [str(error)])}}
-    told = _depth_content([_assign_lesion(one, lesions) for one in candidates], notes)
-    error_known = ValidityInputs("the model", calibrated=law is not None).check()
-    told["depth"] = {"validity": own.with_reasons(error_known).to_json(), **told["depth"]}
-    return told
+    depth_values = _depth_content([_assign_lesion(one, lesions) for one in candidates], notes)
+    calibration = ValidityInputs("the model", calibrated=interval_model is not None).check()
+    validity = own.with_reasons(calibration).to_json()
+    depth_values["depth"] = {"validity": validity, **depth_values["depth"]}
+    return depth_values
 
 
 def describe_depth(content: Mapping[str, Any]) -> str:
-    """Return what a result tells of the depth, in a line.
-
-    Empty where depth was not looked for.
-    """
-    told = content.get("depth")
-    if not told:
+    """Summarize the depth of a result in one line; empty where depth was not measured."""
+    depth = content.get("depth")
+    if not depth:
         return ""
-    validity = Validity.from_json(told.get("validity")) or read_slide_validity(content)
+    validity = Validity.from_json(depth.get("validity")) or read_slide_validity(content)
     if not validity.valid:
         return validity.headline("")
-    return validity.headline(_describe_thickness(content, told))
+    return validity.headline(_describe_thickness(content, depth))
 
 
-def _describe_thickness(content: Mapping[str, Any], told: Mapping[str, Any]) -> str:
-    """Thickness, category and notes of a prediction that is valid."""
+def _describe_thickness(content: Mapping[str, Any], depth: Mapping[str, Any]) -> str:
+    """Thickness, category and notes of a valid prediction."""
     if content["breslow_mm"] is None:
-        return f"no Breslow thickness: {'; '.join(told['notes']) or 'nothing to measure'}"
+        return f"no Breslow thickness: {'; '.join(depth['notes']) or 'nothing to measure'}"
     interval = content["breslow_interval_mm"]
-    least, what = ("at least ", " of what is seen") if told["at_least"] else ("", "")
+    least, what = ("at least ", " of the visible part") if depth["at_least"] else ("", "")
     within = f" (90 % interval{what} {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
-    clark = f", Clark level {told['clark_estimate']} by estimate" if told["clark_estimate"] else ""
+    clark = f", estimated Clark level {depth['clark_estimate']}" if depth["clark_estimate"] else ""
     thick = f"Breslow thickness {least}{content['breslow_mm']:.2f} mm{within}, {least}{content['t_category']}{clark}"
-    return "; ".join([thick, *told["notes"]])
+    return "; ".join([thick, *depth["notes"]])
 
 
 def _measure_sections(
-    found: DepthMap, run: RunContext, law: DepthIntervalModel | None, *, familiar: bool
+    found: DepthMap, run: RunContext, interval_model: DepthIntervalModel | None, *, in_distribution: bool
 ) -> tuple[tuple[DepthCandidate, ...], list[str]]:
-    """Measure section after section, each in the part of the map that its lesions need."""
+    """Measure the sections one by one, each in the part of the map around its lesions."""
     config = DepthMeasurementConfig()
     sections = find_lesion_sections(found, config)
     candidates: list[DepthCandidate] = []
     notes: list[str] = [] if sections else [NO_TISSUE]
     for one in run.track(sections, "Measuring the thickness"):
-        measured, why = _measure_section(found, one, config, law)
+        measured, reasons = _measure_section(found, one, config, interval_model)
         candidates += measured
-        notes += why
+        notes += reasons
     if candidates:
         notes += (
-            [OUT_OF_DISTRIBUTION] * (not familiar)
-            + [NO_INTERVAL] * (law is None)
+            [OUT_OF_DISTRIBUTION] * (not in_distribution)
+            + [NO_INTERVAL] * (interval_model is None)
             + [NO_NEVUS_CLASS] * (not has_nevus_class(found.classes))
         )
     return rank_candidates(candidates), list(dict.fromkeys(notes))
 
 
 def _measure_section(
-    found: DepthMap, one: LesionSection, config: DepthMeasurementConfig, law: DepthIntervalModel | None
+    found: DepthMap, one: LesionSection, config: DepthMeasurementConfig, interval_model: DepthIntervalModel | None
 ) -> tuple[list[DepthCandidate], list[str]]:
-    """Measure a section; why there is nothing is of interest where there is nothing at all."""
+    """Measure a section; notes on single boxes are returned only if the section has no candidate."""
     number = one.section.index + 1
     candidates: list[DepthCandidate] = []
     missing: list[str] = []
     cells: list[float] = []
     for box in one.boxes:
         maps, place = one.read(found, box)
-        measured = measure_depth(maps, place, config, law, one.section.index)
+        measured = measure_depth(maps, place, config, interval_model, one.section.index)
         candidates += measured.candidates
         missing += measured.notes
         cells.append(place.step_y / found.placement.step_y)
@@ -147,21 +152,21 @@ def _measure_section(
 
 
 def _assign_lesion(one: DepthCandidate, lesions: Sequence[SlideLesion]) -> DepthCandidate:
-    """Return which lesion of the slide a candidate belongs to: the largest around its deepest point."""
+    """Assign a candidate to a lesion of the slide: the largest around its deepest point."""
     around = [lesion for lesion in lesions if _is_near_box(lesion.box, one.deepest)]
     best = max(around, key=lambda lesion: lesion.area_px, default=None)
     return replace(one, lesion=None if best is None else best.index)
 
 
 def _is_near_box(box: Box, point: tuple[float, float]) -> bool:
-    """Whether a point lies in a box, or at most its quarter beside it."""
+    """Whether a point lies in a box that is extended by a quarter of its size on each side."""
     rows, columns = box.height / 4, box.width / 4
     inside = box.top - rows <= point[0] <= box.top + box.height + rows
     return inside and box.left - columns <= point[1] <= box.left + box.width + columns
 
 
 def _depth_content(candidates: Sequence[DepthCandidate], notes: list[str]) -> dict[str, Any]:
-    """What ``result.json`` says: the likeliest candidate is the slide's."""
+    """The values of ``result.json``: the first candidate is that of the slide."""
     if not candidates:
         return {**NO_DEPTH, "depth": _candidates_content((), notes)}
     best = candidates[0]
@@ -179,17 +184,17 @@ def _depth_content(candidates: Sequence[DepthCandidate], notes: list[str]) -> di
 
 
 def _describe_sections(candidates: Sequence[DepthCandidate]) -> list[str]:
-    """Return how thick the lesions of each section are, where several have one."""
+    """Return the thickness of each section, if several have a lesion."""
     best = {one.section: one.mm for one in reversed(candidates)}
     if len(best) < 2:
         return []
     return [
-        THICKEST_OF_SECTION.format(", ".join(f"{best[place]:.2f} mm in section {place + 1}" for place in sorted(best)))
+        THICKEST_OF_SECTION.format(", ".join(f"{best[index]:.2f} mm in section {index + 1}" for index in sorted(best)))
     ]
 
 
 def _describe_other_categories(best: DepthCandidate, category: str) -> list[str]:
-    """Return which other categories there may be."""
+    """Return the other possible categories."""
     reached = categories_in_interval(best.interval_mm, best.ulcerated) if best.interval_mm else ()
     if best.at_least:
         return [CUT_OFF.format(reached[0] if reached else category)]
@@ -197,7 +202,7 @@ def _describe_other_categories(best: DepthCandidate, category: str) -> list[str]
 
 
 def _candidates_content(candidates: Sequence[DepthCandidate], notes: Sequence[str]) -> dict[str, Any]:
-    """Candidates and all that a reader should know of them."""
+    """Candidates with their notes and estimates."""
     best = candidates[0] if candidates else None
     clark = None if best is None else estimate_clark_level(1000 * best.below_epidermis_mm, best.at_least)
     return {
@@ -212,19 +217,12 @@ def _candidates_content(candidates: Sequence[DepthCandidate], notes: Sequence[st
     }
 
 
-MAX_CELLS = 9_000_000  # of what is measured at once: about 400 MB at work
-STRIP_ROWS = 512  # rows that are read at once
-COARSE_UM = 12.0  # cells on which sections and lesions are found first
-LESION_MARGIN_SHARE = (
-    0.5  # of a lesion's size: so much around it is looked at beyond the skin that says which way is down
-)
-
-
 @dataclass(frozen=True)
 class DepthMap:
-    """The stitched map of a dense model: ``map`` of the store, uint8 (class, row, column), where it lies, its classes.
+    """The stitched map of a dense model: uint8 (class, row, column), its position on the slide, and its classes.
 
-    ``weights`` is the hash of the model's, by which its intervals are known; ``small`` are means that fit into memory.
+    ``weights`` is the hash of the weights of the model, which selects the interval model; ``overview`` is a downsampled
+    map that fits into memory.
     """
 
     values: zarr.Array
@@ -235,19 +233,19 @@ class DepthMap:
 
     @classmethod
     def from_store(cls, values: zarr.Array, small: SlideMaps, classes: tuple[str, ...], weights: str) -> DepthMap:
-        """Take the map that smaller maps are means of."""
+        """Create it from the array of a store and its downsampled map."""
         step = -(-values.shape[1] // small.probability.shape[1])
         place = replace(small.placement, step_y=small.placement.step_y / step, step_x=small.placement.step_x / step)
         return cls(values, place, classes, weights, small)
 
     @property
     def step(self) -> int:
-        """How many cells of the map one of ``small`` has along a side."""
+        """Number of map cells along the side of an overview cell."""
         return -(-self.values.shape[1] // self.overview.probability.shape[1])
 
 
 def find_lesion_sections(found: DepthMap, config: DepthMeasurementConfig) -> tuple[LesionSection, ...]:
-    """Find the sections of a slide, and where their lesions are."""
+    """Find the sections of a slide and the positions of their lesions."""
     check_cell_um(found.placement, found.values.shape[1:])
     coarse, cell_um, step = _coarse_maps(found)
     sections = find_sections(classify_tissue(coarse, cell_um), cell_um, config)
@@ -256,16 +254,16 @@ def find_lesion_sections(found: DepthMap, config: DepthMeasurementConfig) -> tup
 
 @dataclass(frozen=True)
 class LesionSection:
-    """A section on coarse cells of ``step`` map cells, and the ``boxes`` around its lesions, none of which overlap."""
+    """A section on coarse cells of ``step`` map cells, and the non-overlapping ``boxes`` around its lesions."""
 
     section: SkinSection
     boxes: tuple[Box, ...]
     step: int
 
     def read(self, found: DepthMap, part: Box) -> tuple[TissueMaps, MapPlacement]:
-        """Read a part of the map with lesions of the section, what is of other sections left out.
+        """Read a part of the map with lesions of the section, without other sections.
 
-        Returns the part and where it lies: coarser than the map where it would be larger than ``MOST_CELLS``.
+        Returns the part and its position; it is downsampled if it is larger than ``MAX_CELLS``.
         """
         sides = (self.step * side for side in (part.top, part.left, part.height, part.width))
         box = _clip_box(Box(*sides), found.values.shape)
@@ -279,7 +277,7 @@ class LesionSection:
         return TissueMaps(values, found.classes), cut
 
     def _own_cells(self, part: Box) -> NDArray[np.bool_]:
-        """Coarse cells of the box that belong to the section, and those around it, but to no other."""
+        """Coarse cells of the box in or next to the section."""
         near = dilate(self.section.whole, 2 * max(self.section.cell_um), self.section.cell_um)
         top, left = part.top - self.section.top, part.left - self.section.left
         own: NDArray[np.bool_] = near[top : top + part.height, left : left + part.width]
@@ -287,7 +285,7 @@ class LesionSection:
 
 
 def _coarse_maps(found: DepthMap) -> tuple[TissueMaps, tuple[float, float], int]:
-    """Means of the maps on cells of about ``COARSE_UM``, their size, and how many of their cells one has."""
+    """Means of the maps on cells of about ``COARSE_UM``, their size, and the number of overview cells along a side."""
     small = found.overview
     cell = check_cell_um(small.placement, small.probability.shape[1:])
     step = max(1, int(COARSE_UM / max(cell)))
@@ -296,11 +294,11 @@ def _coarse_maps(found: DepthMap) -> tuple[TissueMaps, tuple[float, float], int]
 
 
 def _lesion_boxes(section: SkinSection, config: DepthMeasurementConfig) -> tuple[Box, ...]:
-    """Parts of the map that hold the lesions of a section and the skin beside them, those that overlap made one."""
+    """Boxes around the lesions of a section and the skin beside them; overlapping boxes are merged."""
     from scipy import ndimage
 
-    tumour = remove_small_parts(section.tumor, config.min_lesion_um2 / 4 / section.cell_um2)
-    labels, _ = label_components(dilate(tumour, config.far_gap_um / 2, section.cell_um))
+    tumor = remove_small_parts(section.tumor, config.min_lesion_um2 / 4 / section.cell_um2)
+    labels, _ = label_components(dilate(tumor, config.far_gap_um / 2, section.cell_um))
     wide = np.zeros(labels.shape, bool)
     for rows, columns in ndimage.find_objects(labels):
         extent = max((rows.stop - rows.start) * section.cell_um[0], (columns.stop - columns.start) * section.cell_um[1])
@@ -312,7 +310,7 @@ def _lesion_boxes(section: SkinSection, config: DepthMeasurementConfig) -> tuple
 
 
 def _merge_overlapping_boxes(mask: NDArray[np.bool_]) -> list[Box]:
-    """Boxes around the parts of a mask, grown into each other until none overlap."""
+    """Boxes around the parts of a mask, merged until none overlap."""
     from scipy import ndimage
 
     while True:
@@ -327,13 +325,13 @@ def _merge_overlapping_boxes(mask: NDArray[np.bool_]) -> list[Box]:
 
 
 def _clip_box(box: Box, shape: tuple[int, ...]) -> Box:
-    """The part of a box that lies on the map."""
+    """The part of a box within the map."""
     height, width = min(box.height, shape[1] - box.top), min(box.width, shape[2] - box.left)
     return Box(box.top, box.left, height, width)
 
 
 def _read_strips(values: zarr.Array, box: Box, step: int) -> NDArray[np.uint8]:
-    """Read a part of the map, a strip at a time; means over squares of ``step`` cells."""
+    """Read a part of the map in strips, averaged over squares of ``step`` cells."""
     columns, strips = slice(box.left, box.left + box.width), []
     height = max(step, STRIP_ROWS // step * step)
     for top in range(box.top, box.top + box.height, height):

@@ -1,4 +1,4 @@
-"""Readings of depth beside the results of slides, and the agreement of two readers."""
+"""Readings of depth stored with the results of slides, and the agreement of two readers."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ from napari_melanoma.metrics.agreement import MIN_CASES, BlandAltman, bland_altm
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.slides.result_folder import open_fingerprint, record_slide, recorded_slide, slide_folder
 
-ANALYSIS = "depth"  # folder within a slide's own: of an analysis that was started for the depth alone
-SURFACE = "epidermis"  # the class without which a model cannot say where the surface is
+ANALYSIS = "depth"  # subfolder of a slide's results, for an analysis of the depth only
+SURFACE = "epidermis"  # the class that a model needs to locate the surface
+READINGS, AGREEMENT, FIGURE = "readings.csv", "agreement.json", "figures/bland_altman.png"
+UNNAMED_READER = "(no name)"  # of a reader without a name, in tables and on the command line
 
 
 @dataclass(frozen=True)
 class StoredDepth:
-    """Readings of a slide and, in words, what a user should know; ``stamp`` tells the file from a later one."""
+    """Readings of a slide, with notes for the user; ``stamp`` identifies the version of the file."""
 
     depth: SlideDepthReadings = field(default_factory=SlideDepthReadings)
     notes: tuple[str, ...] = ()
@@ -44,7 +46,7 @@ class StoredDepth:
 
 @dataclass(frozen=True)
 class SlideReadings:
-    """All that was read of one slide, wherever it lies."""
+    """All readings of one slide, collected from several folders."""
 
     name: str
     readings: dict[str, DepthReading] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class SlideReadings:
 
 @dataclass(frozen=True)
 class ReadingCollection:
-    """What folders hold: the slides by name, what could not be read with the reason, and what to know."""
+    """Readings in folders: slides by name, unreadable folders with the reason, and notes."""
 
     slides: tuple[SlideReadings, ...]
     failed: tuple[tuple[str, str], ...] = ()
@@ -61,22 +63,22 @@ class ReadingCollection:
 
 
 def load_depth(folder: Path) -> StoredDepth:
-    """Read what was measured on a slide.
+    """Read the depth readings of a slide.
 
-    Empty where nothing was measured yet; also where the file is damaged, which is then said, and put aside when
-    something is kept.
+    Empty where there are none, or where the file is damaged; a damaged file is reported, and backed up when readings
+    are saved.
     """
     stamp = file_stamp(folder / DEPTH_FILE)
     try:
         return StoredDepth(read_depth(folder), stamp=stamp)
     except InputError as error:
-        return StoredDepth(notes=(f"{error} It is put aside when you measure.",))
+        return StoredDepth(notes=(f"{error} It will be backed up when you save a measurement.",))
 
 
 def save_depth(folder: Path, slide: Path, depth: SlideDepthReadings, known: tuple[int, int] | None) -> StoredDepth:
-    """Keep readings with a slide's results, at once and atomically; another's file is put aside, not overwritten.
+    """Save readings with the results of a slide, atomically; a file changed by another program is backed up first.
 
-    With the new stamp, and a note where another program or window had written the file meanwhile.
+    Returns the readings with the new stamp, and a note on the backup.
     """
     path = folder / DEPTH_FILE
     if recorded_slide(folder) is None:
@@ -89,14 +91,14 @@ def save_depth(folder: Path, slide: Path, depth: SlideDepthReadings, known: tupl
 
 
 def depth_analysis_folder(own: Path, slide: Path) -> Path:
-    """Return where the results of an analysis go that is started for the depth alone."""
+    """Return the folder for the results of an analysis of the depth only."""
     return slide_folder(own / ANALYSIS, slide)
 
 
 def read_proposals(own: Path) -> SlideDepthProposals:
-    """Return what an analysis found of the depth: that of the slide itself, else the one that was started for it.
+    """Return the depth proposals of the analysis of the slide, else of an analysis of the depth only.
 
-    Returns the first that has a line; else the first that says why there is none.
+    Returns the first proposals with a line, else the first with an explanation.
     """
     folders = [own, *sorted(path.parent for path in own.glob(f"{ANALYSIS}/*/result.json"))]
     found = [parse_proposals(read_slide_result(folder)) for folder in folders]
@@ -105,26 +107,26 @@ def read_proposals(own: Path) -> SlideDepthProposals:
 
 
 def list_depth_models() -> tuple[str, ...]:
-    """List the models that can measure by themselves: those that draw tissue, epidermis among it.
+    """List the models that can measure depth: segmentation models with an epidermis class.
 
-    Names of bundles, those whose training was about skin first.
+    Names of bundles, those of skin models first.
     """
     from napari_melanoma.models.registry import list_bundles
 
-    able = [
+    suitable = [
         bundle
         for bundle in list_bundles()
         if bundle.config.is_slide_model
         and bundle.config.task == "segmentation"
         and SURFACE in (name.lower() for name in bundle.config.classes)
     ]
-    return tuple(bundle.name for bundle in sorted(able, key=lambda bundle: "skin" not in bundle.name))
+    return tuple(bundle.name for bundle in sorted(suitable, key=lambda bundle: "skin" not in bundle.name))
 
 
 def collect_readings(folders: Sequence[Path]) -> ReadingCollection:
-    """Gather the readings of slides, also of two readers who worked in folders of their own.
+    """Collect the readings of slides, also of two readers with separate result folders.
 
-    One slide for each content: readings of the same slide come together, whatever its folder is called.
+    Readings of slides with the same content are combined, regardless of the name of the folder.
     """
     slides: dict[str, SlideReadings] = {}
     failed, notes = [], []
@@ -140,45 +142,41 @@ def collect_readings(folders: Sequence[Path]) -> ReadingCollection:
         notes += _add_readings(slide, depth)
     if not slides and not failed:
         raise InputError(
-            f"{', '.join(map(str, folders))} holds no {DEPTH_FILE}: expected folders of results in which the Slide "
-            "dock kept readings of depth."
+            f"no {DEPTH_FILE} in {', '.join(map(str, folders))}. Expected result folders with depth readings that were "
+            "saved in the Slide dock."
         )
     ordered = sorted(slides.values(), key=lambda slide: slide.name)
     return ReadingCollection(tuple(ordered), tuple(failed), tuple(notes))
 
 
 def _own_folders(folders: Sequence[Path]) -> list[Path]:
-    """Result folders with readings, each once."""
+    """Result folders with readings, without duplicates."""
     found: dict[Path, None] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise InputError(f"{folder} is no folder: expected folders of results of slides.")
+            raise InputError(f"{folder} is not a folder. Expected result folders of slides.")
         for pattern in (DEPTH_FILE, f"*/{DEPTH_FILE}", f"*/*/{DEPTH_FILE}"):
             found |= dict.fromkeys(path.parent for path in sorted(folder.glob(pattern)))
     return list(found)
 
 
 def _add_readings(slide: SlideReadings, depth: SlideDepthReadings) -> list[str]:
-    """Add readings to those of a slide; of two of one reader the later counts."""
+    """Add readings to those of a slide; of several by the same reader the latest is used."""
     notes = []
     for one in depth.readings:
         if not one.when:
             continue
-        there = slide.readings.get(one.reader)
-        if there is not None and there != one:
-            notes.append(f"{slide.name}: '{one.reader}' has several readings, the last one counts")
-        if there is None or one.when >= there.when:
+        previous = slide.readings.get(one.reader)
+        if previous is not None and previous != one:
+            notes.append(f"{slide.name}: '{one.reader}' has several readings; the latest is used")
+        if previous is None or one.when >= previous.when:
             slide.readings[one.reader] = one
     return notes
 
 
-READINGS, AGREEMENT, FIGURE = "readings.csv", "agreement.json", "figures/bland_altman.png"
-UNNAMED_READER = "(no name)"  # of a reader who gave none, in tables and on the command line
-
-
 @dataclass(frozen=True)
 class ReaderAgreement:
-    """How two readers agree on the depth; ``found`` and ``icc`` are None where too few slides have both."""
+    """Agreement of two readers on the depth; ``bland_altman`` and ``icc`` are None with too few common slides."""
 
     readers: tuple[str, str]
     slides: int
@@ -190,22 +188,19 @@ class ReaderAgreement:
 
 
 def list_readers(collection: ReadingCollection) -> tuple[str, ...]:
-    """Name those who measured.
-
-    By how many slides they measured, the most first; ``(no name)`` for who gave none.
-    """
+    """List the readers by number of measured slides, in descending order; ``(no name)`` for unnamed readers."""
     counts = Counter(name or UNNAMED_READER for slide in collection.slides for name in slide.readings)
     return tuple(name for name, _ in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
 def compare_readers(collection: ReadingCollection, readers: Sequence[str]) -> ReaderAgreement:
-    """Compare what two readers measured."""
+    """Compare the measurements of two readers."""
     if len(set(readers)) != 2 or len(readers) != 2:
-        raise InputError(f"agreement is of two readers: name two of {_list_names(collection)} with --reader.")
+        raise InputError(f"agreement requires two readers. Select two of {_list_names(collection)} with --reader.")
     first, second = readers
     for name in readers:
         if not any(_thickness_reading(slide, name) for slide in collection.slides):
-            raise InputError(f"'{name}' measured no slide here. Readers are {_list_names(collection)}.")
+            raise InputError(f"'{name}' has no measurement in these folders. Readers are {_list_names(collection)}.")
     both = [
         (a, b)
         for slide in collection.slides
@@ -213,17 +208,17 @@ def compare_readers(collection: ReadingCollection, readers: Sequence[str]) -> Re
     ]
     depths = [(float(a.mm or 0), float(b.mm or 0)) for a, b in both]
     notes = tuple(_notes(both, readers))
-    said = [(a.ulcerated, b.ulcerated) for a, b in both if a.ulcerated is not None and b.ulcerated is not None]
-    alike = sum(_category(a) == _category(b) for a, b in both)
-    ulcers = (sum(a == b for a, b in said), len(said))
+    ulcerations = [(a.ulcerated, b.ulcerated) for a, b in both if a.ulcerated is not None and b.ulcerated is not None]
+    same = sum(_category(a) == _category(b) for a, b in both)
+    ulcers = (sum(a == b for a, b in ulcerations), len(ulcerations))
     if len(both) < MIN_CASES:
-        return ReaderAgreement((first, second), len(both), None, None, alike, ulcers, notes)
+        return ReaderAgreement((first, second), len(both), None, None, same, ulcers, notes)
     found = bland_altman(*zip(*depths, strict=True))
-    return ReaderAgreement((first, second), len(both), found, intraclass_correlation(depths), alike, ulcers, notes)
+    return ReaderAgreement((first, second), len(both), found, intraclass_correlation(depths), same, ulcers, notes)
 
 
 def write_readings(collection: ReadingCollection, agreement: ReaderAgreement | None, out: Path) -> list[Path]:
-    """Write the table of all readings and, where there is one, the agreement with its figure."""
+    """Write the table of all readings, and the agreement with its figure if there is one."""
     write_table(out / READINGS, readings_rows(collection))
     written = [out / READINGS]
     if agreement is not None:
@@ -236,18 +231,15 @@ def write_readings(collection: ReadingCollection, agreement: ReaderAgreement | N
 
 
 def readings_rows(collection: ReadingCollection) -> list[dict[str, object]]:
-    """Return a row a reading; notes are free text, and stay in the slide's folder.
+    """Return a row for each reading, that of the analysis last; notes are free text and are left out.
 
-    In the columns of the harmonized table and what else is known; of each slide the analysis's own last.
+    The columns are those of the harmonized table and further values.
     """
     return [row for slide in collection.slides for row in _rows(slide)]
 
 
 def agreement_to_json(agreement: ReaderAgreement) -> dict[str, Any]:
-    """Return an agreement as JSON has it.
-
-    In mm; null where too few slides have both.
-    """
+    """Return the agreement as JSON, in mm; null with too few common slides."""
     found = agreement.bland_altman
     figures: dict[str, Any] = dict.fromkeys(("bias_mm", "lower_limit_mm", "upper_limit_mm", "slope", "sd_mm"))
     if found is not None:
@@ -266,22 +258,22 @@ def agreement_to_json(agreement: ReaderAgreement) -> dict[str, Any]:
 
 
 def describe_agreement(agreement: ReaderAgreement) -> str:
-    """Return how two readers agree."""
+    """Summarize the agreement of two readers."""
     first, second = agreement.readers
     head = f"{first} and {second}: {format_count(agreement.slides, 'slide')} measured by both"
     found, icc = agreement.bland_altman, agreement.icc
     if found is None or icc is None:
-        return f"{head}; agreement takes {MIN_CASES} or more."
-    bias = f"bias ({second} less {first}) {found.bias.mean:+.2f} mm ({found.bias.format_interval('+.2f')})"
+        return f"{head}; agreement requires {MIN_CASES} or more."
+    bias = f"bias ({second} minus {first}) {found.bias.mean:+.2f} mm ({found.bias.format_interval('+.2f')})"
     limits = f"limits of agreement {found.low.mean:+.2f} to {found.high.mean:+.2f} mm"
-    same = f"T category the same in {agreement.same_category} of {agreement.slides}"
+    same = f"same T category in {agreement.same_category} of {agreement.slides}"
     return "\n".join(
         [f"{head}.", f"  {bias}, {limits}", f"  ICC(2,1) {icc.mean:.3f} ({icc.format_interval('.3f')}), {same}"]
     )
 
 
 def _thickness_reading(slide: SlideReadings, name: str) -> DepthReading | None:
-    """What a reader measured on a slide; None where there is no thickness."""
+    """Reading of a reader with a thickness; else None."""
     if name == MODEL_READER:
         found: DepthReading | None = automatic_reading(slide.automatic)
     else:
@@ -290,33 +282,36 @@ def _thickness_reading(slide: SlideReadings, name: str) -> DepthReading | None:
 
 
 def _category(reading: DepthReading) -> str:
-    """T category of a thickness that is known."""
+    """T category of a known thickness."""
     assert reading.mm is not None
     return t_category(reading.mm, reading.ulcerated)
 
 
 def _notes(both: Sequence[tuple[DepthReading, DepthReading]], readers: Sequence[str]) -> list[str]:
-    """What makes two readers agree, or differ, for other reasons than their eyes."""
+    """Reasons for agreement or differences other than the judgment of the readers."""
     notes = []
-    taken = sum(a.method == b.method == "automatic" for a, b in both)
-    if taken and MODEL_READER not in readers:
-        notes.append(f"on {format_count(taken, 'slide')} both took the model's line as it was, which makes them agree")
+    accepted = sum(a.method == b.method == "automatic" for a, b in both)
+    if accepted and MODEL_READER not in readers:
+        notes.append(
+            f"on {format_count(accepted, 'slide')} both readers accepted the predicted line, which increases agreement"
+        )
     least = sum(a.at_least or b.at_least for a, b in both)
     if least:
         notes.append(
-            f"on {format_count(least, 'slide')} the melanoma reaches the section's edge: the depth is a least one"
+            f"on {format_count(least, 'slide')} the melanoma reaches the edge of the section: the depth is a lower "
+            "bound"
         )
     return notes
 
 
-def _list_names(gathered: ReadingCollection) -> str:
+def _list_names(collection: ReadingCollection) -> str:
     """Names of the readers, for a message."""
-    lines = any(slide.automatic.proposals for slide in gathered.slides)
-    return ", ".join((*list_readers(gathered), *([MODEL_READER] if lines else [])))
+    lines = any(slide.automatic.proposals for slide in collection.slides)
+    return ", ".join((*list_readers(collection), *([MODEL_READER] if lines else [])))
 
 
 def _rows(slide: SlideReadings) -> list[dict[str, object]]:
-    """The readings of one slide, the analysis's own last."""
+    """The readings of one slide, that of the analysis last."""
     readings = [(name or UNNAMED_READER, one) for name, one in sorted(slide.readings.items())]
     if slide.automatic.proposals:
         readings.append((MODEL_READER, automatic_reading(slide.automatic)))
@@ -324,7 +319,7 @@ def _rows(slide: SlideReadings) -> list[dict[str, object]]:
 
 
 def _row(one: DepthReading) -> dict[str, object]:
-    """A reading in the columns of the harmonized table, and what else is known."""
+    """A reading in the columns of the harmonized table, with further values."""
     low, high = one.interval_mm or (None, None)
     return {
         "depth_mm": one.mm,

@@ -1,4 +1,4 @@
-"""The engine of slide analysis: threads read tiles, one network predicts, one thread writes."""
+"""Engine of slide analysis: threads read tiles, one network predicts, one thread writes."""
 
 from __future__ import annotations
 
@@ -34,28 +34,30 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tile_models import TileModel
     from napari_melanoma.slides.tiling import TileGrid
 
-FLUSH_S = 1.0  # what a crash loses at most, and how old a live heatmap is
-FLUSH_TIME_FACTOR = (
-    4.0  # times as long as a flush took until the next: at most a fifth of the time is spent waiting for it
-)
+FLUSH_S = 1.0  # maximum loss at a crash, and age of the live heatmap
+# Interval between flushes as a multiple of their duration: at most a fifth of the time is spent on flushing.
+FLUSH_TIME_FACTOR = 4.0
 WAITING_BATCHES = 4  # between the network and the writer
-DECODER_NICENESS = 5  # by how much readers are nicer than the network: they fill the gaps that it leaves
-PACE_WINDOW_S = 20.0  # over which the pace is taken
+DECODER_NICENESS = 5  # added to the niceness of reader threads, which use the gaps of the network
+PACE_WINDOW_S = 20.0  # for estimating the rate
+BLOCK_PX = 896  # side of a block read at once: each JPEG tile of the file is then decoded about once
+MIN_BLOCK_SHARE = 0.5  # of a block must be requested; otherwise its tiles are read one by one
+TilePreprocessing = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
 ReadTiles = Callable[["NDArray[np.int32]"], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]
 TileOutputs = dict[str, "torch.Tensor"]
 WriteItem = tuple["TileBatch", "NDArray[np.bool_]", TileOutputs]
 
 
 class BatchCallback(Protocol):
-    """Told of each batch: how many tiles it had, how many of them could not be read."""
+    """Called for each batch with its number of tiles, and how many of them could not be read."""
 
     def __call__(self, tiles: int, failed: int) -> None:
-        """Take the counts."""
+        """Receive the counts."""
 
 
 @dataclass(frozen=True)
 class TileBatch:
-    """A piece of the order of work: what is read, answered and written together."""
+    """A part of the processing order that is read, predicted and written together."""
 
     first: int
     tiles: NDArray[np.int32]
@@ -63,10 +65,10 @@ class TileBatch:
 
 @dataclass(frozen=True)
 class EngineStages:
-    """Who does what to each batch.
+    """Stages of the processing of each batch.
 
-    ``read`` turns places into tiles and whether each could be read (``SlideTiles.read``), in ``readers`` threads;
-    ``model`` answers in the thread that calls; ``writer`` is the one of the store.
+    ``read_tiles`` returns tiles and whether each could be read (``TileReader.read``), in ``readers`` threads; ``model``
+    predicts in the calling thread; ``writer`` is that of the store.
     """
 
     read_tiles: ReadTiles
@@ -76,34 +78,33 @@ class EngineStages:
 
 
 def pending_batches(order: NDArray[np.int32], state: NDArray[np.uint8], size: int) -> list[TileBatch]:
-    """Cut the order of work into batches, and leave out those that are done; tiles that failed are tried again.
+    """Split the processing order into batches, without finished ones; failed tiles are tried again.
 
-    A batch of which a tile is missing is done again as a whole, so that every tile has the company that it would have
-    had without an interruption.
+    A batch with an unfinished tile is repeated as a whole, so that batches have the same content as without an
+    interruption.
 
-    ``order``: int32 (tile, 2): row and column. ``state``: uint8 (row, column), as stored. In the order of work.
+    ``order``: int32 (tile, 2): row and column. ``state``: uint8 (row, column), as stored.
     """
-    ready = state[order[:, 0], order[:, 1]] == DONE
-    cuts = range(0, len(order), size)
-    return [TileBatch(first, order[first : first + size]) for first in cuts if not ready[first : first + size].all()]
+    done = state[order[:, 0], order[:, 1]] == DONE
+    starts = range(0, len(order), size)
+    return [TileBatch(first, order[first : first + size]) for first in starts if not done[first : first + size].all()]
 
 
 def analyze_tiles(stages: EngineStages, batches: Iterable[TileBatch], run: RunContext, on_batch: BatchCallback) -> None:
-    """Analyze batches of tiles."""
-    with _WriterThread(stages.writer) as writing:
+    with _WriterThread(stages.writer) as writer:
         for batch, (tiles, good) in _read_ahead(stages.read_tiles, batches, stages.readers):
             if run.is_pause_requested:
-                writing.wait_until_written()
+                writer.wait_until_written()
             run.check()
-            answer = stages.model.predict(tiles) if good.any() else {}
-            writing.put(batch, good, answer)
+            outputs = stages.model.predict(tiles) if good.any() else {}
+            writer.put(batch, good, outputs)
             on_batch(len(good), int((~good).sum()))
 
 
 def _read_ahead(
     read: ReadTiles, batches: Iterable[TileBatch], readers: int
 ) -> Iterator[tuple[TileBatch, tuple[NDArray[np.uint8], NDArray[np.bool_]]]]:
-    """Read batches in threads, a bounded number of them ahead, and give them in their order."""
+    """Read a limited number of batches ahead in threads, and yield them in order."""
     ahead: deque[tuple[TileBatch, Future[tuple[NDArray[np.uint8], NDArray[np.bool_]]]]] = deque()
     with ThreadPoolExecutor(readers, thread_name_prefix="tiles", initializer=_lower_thread_priority) as pool:
         try:
@@ -120,10 +121,10 @@ def _read_ahead(
 
 
 def _lower_thread_priority() -> None:
-    """Let this thread decode by itself, and have the processor only where the network leaves it.
+    """Decode in this thread, and give it a lower priority than the network.
 
-    The network's threads wait for the slowest of them at each layer: a reader that takes turns with one of them holds
-    up all. Standing back, readers work in its gaps, and while it waits for them.
+    At each layer, the threads of the network wait for the slowest of them; a reader that competes with one of them
+    delays all. With a lower priority, readers run in the gaps of the network.
     """
     decode_in_this_thread()
     if sys.platform == "linux":  # elsewhere a process has one priority
@@ -133,7 +134,7 @@ def _lower_thread_priority() -> None:
 
 
 class _WriterThread:
-    """The one thread that writes; what it raises is raised where the next batch is handed over."""
+    """The only thread that writes; its errors are raised when the next batch is added."""
 
     def __init__(self, writer: SlideResultWriter) -> None:
         self._writer = writer
@@ -148,19 +149,19 @@ class _WriterThread:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
-        """Write what waits, and end; the fault that is under way says more than one of the end."""
+        """Write the remaining batches and stop; an error in the ``with`` block takes precedence."""
         self._waiting.put(None)
         self._thread.join()
         if fault is None:
             self._raise_fault()
 
-    def put(self, batch: TileBatch, good: NDArray[np.bool_], answer: TileOutputs) -> None:
-        """Hand a batch over, waiting where the writer is behind."""
+    def put(self, batch: TileBatch, good: NDArray[np.bool_], outputs: TileOutputs) -> None:
+        """Add a batch; blocks while the queue is full."""
         self._raise_fault()
-        self._waiting.put((batch, good, answer))
+        self._waiting.put((batch, good, outputs))
 
     def wait_until_written(self) -> None:
-        """Return when all that was handed over is on the disk."""
+        """Block until all batches are on disk."""
         self._raise_fault()
         settled = threading.Event()
         self._waiting.put(settled)
@@ -168,12 +169,12 @@ class _WriterThread:
         self._raise_fault()
 
     def _raise_fault(self) -> None:
-        """Raise what went wrong in the thread."""
+        """Raise the error of the thread."""
         if self._fault is not None:
             raise self._fault
 
     def _run(self) -> None:
-        """Take batches until the end, and write now and then, also where none comes; after a fault, only take them."""
+        """Process batches and flush at intervals, also without new batches; after an error, discard them."""
         due, more = 0.0, True
         while more:
             item: WriteItem | threading.Event | tuple[()] | None
@@ -188,37 +189,34 @@ class _WriterThread:
                 item.set()
 
     def _handle_item(self, item: WriteItem | threading.Event | tuple[()] | None, due: float) -> float:
-        """Take what has come, and write where it is time or asked for; say when it is time again."""
+        """Process an item, flush if due or requested, and return the time of the next flush."""
         try:
             if isinstance(item, tuple) and item:
                 self._store_outputs(*item)
                 self._unwritten = True
-            asked = item is None or isinstance(item, threading.Event)
-            if self._unwritten and (asked or time.monotonic() > due):
+            requested = item is None or isinstance(item, threading.Event)
+            if self._unwritten and (requested or time.monotonic() > due):
                 due = self._flush()
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+        except BaseException as error:  # noqa: BLE001 - raised in the waiting thread
             self._fault = error
         return due
 
     def _flush(self) -> float:
-        """Write to the disk; say when to do so again, later where the disk is slow."""
+        """Write to disk; return the time of the next flush, later where the disk is slow."""
         began = time.monotonic()
         self._writer.flush()
         self._unwritten = False
         ended = time.monotonic()
         return ended + max(FLUSH_S, FLUSH_TIME_FACTOR * (ended - began))
 
-    def _store_outputs(self, batch: TileBatch, good: NDArray[np.bool_], answer: TileOutputs) -> None:
-        """Bring an answer into memory, waiting for the device that computes it."""
-        values = {name: tensor.cpu().numpy() for name, tensor in answer.items()}
+    def _store_outputs(self, batch: TileBatch, good: NDArray[np.bool_], outputs: TileOutputs) -> None:
+        """Copy outputs into memory, waiting for the device that computes them."""
+        values = {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
         self._writer.put(batch.first, np.where(good, DONE, FAILED).astype(np.uint8), values)
 
 
 class TileRate:
-    """How fast it goes: tiles a second over the last while, and how long the rest takes.
-
-    ``clock``: seconds.
-    """
+    """Measures the rate in tiles per second, and estimates the remaining time; ``clock`` returns seconds."""
 
     def __init__(self, left: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._left = left
@@ -227,7 +225,7 @@ class TileRate:
         self._done = 0
 
     def add(self, tiles: int) -> None:
-        """Count tiles that are done."""
+        """Count finished tiles."""
         self._done += tiles
         now = self._clock()
         self._seen.append((now, self._done))
@@ -236,26 +234,21 @@ class TileRate:
 
     @property
     def tiles_per_s(self) -> float:
-        """Over the last twenty seconds; 0 before the first batch."""
+        """Rate over the last twenty seconds; 0 before the first batch."""
         (start, before), (end, after) = self._seen[0], self._seen[-1]
         return (after - before) / (end - start) if end > start else 0.0
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds that the rest takes at this pace; None before there is one."""
+        """Estimated remaining seconds; None before the first batch."""
         return (self._left - self._done) / self.tiles_per_s if self.tiles_per_s else None
-
-
-BLOCK_PX = 896  # side of what is read at once: each JPEG tile of the file is then decoded about once
-MIN_BLOCK_SHARE = 0.5  # of such a block must be asked for; where less is, its tiles are read one by one
-TilePreprocessing = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
 
 
 class TileReader:
     """Reads tiles of one slide; safe to use from several threads.
 
-    ``prepare``: what is done to each batch before a network sees it, such as the normalization of stain: uint8 (tile,
-    row, column, channel=3) to the same.
+    ``prepare``: preprocessing of each batch, such as stain normalization: uint8 (tile, row, column, channel=3) to the
+    same shape.
     """
 
     def __init__(self, slide: Slide, grid: TileGrid, prepare: TilePreprocessing | None = None) -> None:
@@ -268,21 +261,22 @@ class TileReader:
     def read(self, places: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Read a batch.
 
-        ``places``: int32 (tile, 2): row and column of each in the grid. Returns uint8 (tile, row, column, channel=3) of
-        the side that the network sees; white where one is damaged. Returns bool (tile,): whether it could be read.
+        ``places``: int32 (tile, 2): row and column of each tile in the grid. Returns uint8 (tile, row, column,
+        channel=3) at the input size of the network, white for damaged tiles; and bool (tile,): whether each could be
+        read.
         """
         side = self._grid.side_px
         tiles, good = np.empty((len(places), side, side, 3), np.uint8), np.ones(len(places), np.bool_)
         for members in _tile_blocks(places, self._block):
-            if not (len(members) > MIN_BLOCK_SHARE * self._block**2 and self._read_together(places, members, tiles)):
+            if not (len(members) > MIN_BLOCK_SHARE * self._block**2 and self._read_block(places, members, tiles)):
                 for index in members:
                     good[index] = self._read_one(places[index], tiles[index])
         if self._prepare is not None and good.any():
             tiles[good] = self._prepare(tiles[good])
         return tiles, good
 
-    def _read_together(self, places: NDArray[np.int32], members: NDArray[np.intp], tiles: NDArray[np.uint8]) -> bool:
-        """Read tiles of a block in one go; False where something in it is damaged."""
+    def _read_block(self, places: NDArray[np.int32], members: NDArray[np.intp], tiles: NDArray[np.uint8]) -> bool:
+        """Read the tiles of a block at once; False if a part of it is damaged."""
         (top, left), (bottom, right) = places[members].min(axis=0).tolist(), places[members].max(axis=0).tolist()
         block = self._grid.block_box((top, bottom + 1), (left, right + 1))
         try:
@@ -297,7 +291,7 @@ class TileReader:
         return True
 
     def _read_one(self, place: NDArray[np.int32], out: NDArray[np.uint8]) -> bool:
-        """Read one tile; False, and white, where it is damaged."""
+        """Read one tile; white and False if it is damaged."""
         try:
             self._resize(self._read_tile(self._grid.box(*place.tolist())), out)
         except DamagedTile:
@@ -306,7 +300,7 @@ class TileReader:
         return True
 
     def _read_tile(self, box: Box) -> NDArray[np.uint8]:
-        """Pixels of one tile, tried again where the slide was looked after."""
+        """Pixels of one tile; a read error is retried once if the slide file was reopened."""
         try:
             pixels = self._read_region(box)
         except DamagedTile:
@@ -317,7 +311,7 @@ class TileReader:
         return pixels
 
     def _read_region(self, box: Box) -> NDArray[np.uint8]:
-        """Pixels of the level; where the file itself has gone, say so."""
+        """Pixels of the level; raise a specific error if the file is no longer available."""
         try:
             return self._slide.read_region(self._grid.level, box).astype(np.uint8, copy=False)
         except (OSError, DamagedTile, InputError) as error:
@@ -327,18 +321,18 @@ class TileReader:
             raise slide_unavailable_error(path, error) from error
 
     def _resize(self, pixels: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-        """Bring what was read to the network's size."""
+        """Resize pixels to the input size of the network."""
         if pixels.shape == out.shape:
             out[:] = pixels
         else:
             from PIL import Image
 
-            picture = Image.fromarray(np.ascontiguousarray(pixels))
-            out[:] = np.asarray(picture.resize(out.shape[1::-1], Image.Resampling.BILINEAR))
+            image = Image.fromarray(np.ascontiguousarray(pixels))
+            out[:] = np.asarray(image.resize(out.shape[1::-1], Image.Resampling.BILINEAR))
 
 
 def _tile_blocks(places: NDArray[np.int32], side: int) -> Iterator[NDArray[np.intp]]:
-    """Indices of the tiles of each block of neighbors."""
+    """Indices of the tiles in each block of neighbors."""
     blocks = places // side
     _, numbers = np.unique(blocks, axis=0, return_inverse=True)
     numbers = numbers.reshape(-1)

@@ -1,4 +1,4 @@
-"""Results of a slide as OME-TIFF, OME-Zarr and DICOM segmentation."""
+"""Export of slide results as OME-TIFF, OME-Zarr and DICOM segmentation."""
 
 from __future__ import annotations
 
@@ -20,13 +20,21 @@ if TYPE_CHECKING:
     from napari_melanoma.core.placement import MapPlacement
 
 TILE, SMALLEST = 512, 512
+HIGHDICOM_MISSING = (
+    "a DICOM segmentation requires highdicom, which is not installed: pip install 'napari-melanoma[dicom]'."
+)
+NOT_A_DICOM_SLIDE = "is not a DICOM slide: a DICOM segmentation must reference DICOM images. Export a mask or outlines."
+MAX_SIDE_PX = 8192  # preferred maximum side, in pixels, of the segmented level
+MANUFACTURER = "napari-melanoma"
+VERSION = "0.5"
+CHUNK, SMALLEST_LEVEL = 512, 256
+MAX_VALUE = 65535  # probabilities 0 to 1 are stored as 1 to 65535; 0 is an unknown value
+AXES = ("c", "y", "x")
+CHANNEL_COLORS = ("FF0000", "00FF00", "0000FF", "FFFF00", "00FFFF", "FF00FF")
 
 
 def write_label_tiff(path: Path, labels: NDArray[np.uint16], place: MapPlacement, name: str) -> None:
-    """Write a picture of numbers.
-
-    ``labels``: uint16 (row, column).
-    """
+    """Write a label image, uint16 (row, column)."""
     import tifffile
 
     metadata: dict[str, Any] = {"axes": "YX", "Name": name, "Channel": {"Name": [name]}}
@@ -36,26 +44,16 @@ def write_label_tiff(path: Path, labels: NDArray[np.uint16], place: MapPlacement
     levels = [labels]
     while max(levels[-1].shape) > SMALLEST:
         levels.append(levels[-1][::2, ::2])
-    how: dict[str, Any] = {"tile": (TILE, TILE), "compression": "zlib", "photometric": "minisblack"}
+    storage: dict[str, Any] = {"tile": (TILE, TILE), "compression": "zlib", "photometric": "minisblack"}
     with atomic_file(path) as temporary, tifffile.TiffWriter(temporary, ome=True) as tiff:
-        tiff.write(levels[0], subifds=len(levels) - 1, metadata=metadata, **how)
+        tiff.write(levels[0], subifds=len(levels) - 1, metadata=metadata, **storage)
         for level in levels[1:]:
-            tiff.write(level, subfiletype=1, metadata=None, **how)
-
-
-HIGHDICOM_MISSING = (
-    "a DICOM segmentation needs highdicom, which is not installed: pip install 'napari-melanoma[dicom]'."
-)
-NOT_A_DICOM_SLIDE = (
-    "is no DICOM slide: a DICOM segmentation refers to the DICOM images that it is of. Export a mask or outlines."
-)
-MAX_SIDE_PX = 8192  # side, in pixels, of the level that is segmented, where a smaller one is there
-MANUFACTURER = "napari-melanoma"
+            tiff.write(level, subfiletype=1, metadata=None, **storage)
 
 
 @dataclass(frozen=True)
 class LesionSegment:
-    """One lesion: its number in the picture, its name, and whether somebody corrected it."""
+    """One lesion: its number in the label image, its name, and whether it was edited by hand."""
 
     number: int
     label: str
@@ -64,7 +62,7 @@ class LesionSegment:
 
 @dataclass(frozen=True)
 class DicomLevel:
-    """One level of a DICOM slide: its header, and its whole size in pixels."""
+    """One level of a DICOM slide: its header and its size in pixels."""
 
     header: Any  # pydicom's Dataset
     height: int
@@ -72,10 +70,7 @@ class DicomLevel:
 
 
 def find_dicom_level(slide: Path) -> DicomLevel:
-    """Find the level of a DICOM slide that a segmentation is to be of: the finest of at most ``LARGEST`` pixels a side.
-
-    Returns the coarsest where all are larger.
-    """
+    """Find the level of a DICOM slide to segment: the finest of at most ``MAX_SIDE_PX`` a side, or the coarsest."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
@@ -93,7 +88,7 @@ def find_dicom_level(slide: Path) -> DicomLevel:
         raise InputError(f"{slide.name} {NOT_A_DICOM_SLIDE}")
     if any("ConcatenationUID" in level.header for level in levels):
         raise InputError(
-            f"{slide.name} keeps a level in several files, of which no segmentation can be made yet. Export a mask or "
+            f"{slide.name} stores a level in several files, which is not supported for segmentations. Export a mask or "
             "outlines instead."
         )
     levels.sort(key=lambda level: -level.height * level.width)
@@ -101,7 +96,7 @@ def find_dicom_level(slide: Path) -> DicomLevel:
 
 
 def _series_uid(slide: Path) -> str | None:
-    """Series of a file."""
+    """Series UID of a file."""
     import pydicom
     from pydicom.errors import InvalidDicomError
 
@@ -119,47 +114,48 @@ def write_dicom_segmentation(
     model: str,
     invalid: str = "",
 ) -> None:
-    """Write lesions as a binary, tiled DICOM segmentation with a segment a lesion.
+    """Write lesions as a binary, tiled DICOM segmentation with a segment for each lesion.
 
-    What the slide's header says of patient and study goes along, as DICOM asks.
+    Patient and study are copied from the header of the slide, as DICOM requires.
 
-    ``labels``: uint16 (row, column) of the size of the level: the number of a segment, 0 where there is none.
+    ``labels``: uint16 (row, column) of the size of the level: the number of a segment, 0 for none.
     """
     try:
-        import highdicom  # noqa: F401 - so that it is told before anything is drawn
+        import highdicom  # noqa: F401 - fail before any computation
     except ImportError as error:
         raise ConfigError(HIGHDICOM_MISSING) from error
     if not segments:
-        raise InputError("there is no lesion: DICOM knows no segmentation without a segment.")
+        raise InputError("there is no lesion. A DICOM segmentation needs at least one segment.")
     numbers = np.zeros(int(labels.max(initial=0)) + 1, np.uint16)
-    for place, segment in enumerate(segments, start=1):
+    for number, segment in enumerate(segments, start=1):
         if segment.number < len(numbers):
-            numbers[segment.number] = place
+            numbers[segment.number] = number
     try:
-        made = _build_segmentation(level, numbers[labels], segments, model)
+        segmentation = _build_segmentation(level, numbers[labels], segments, model)
     except (AttributeError, KeyError, ValueError, TypeError) as error:
         raise InputError(
-            f"the header of the slide lacks what a DICOM segmentation needs ({error}). Export a mask or outlines."
+            f"the header of the slide lacks attributes that a DICOM segmentation requires ({error}). Export a mask or "
+            "outlines."
         ) from error
     if invalid:
-        made.ContentDescription = f"Not valid. {made.ContentDescription}"
-        for segment in made.SegmentSequence:
-            segment.SegmentDescription = invalid[:1024]  # the longest that DICOM takes there
+        segmentation.ContentDescription = f"Not valid. {segmentation.ContentDescription}"
+        for segment in segmentation.SegmentSequence:
+            segment.SegmentDescription = invalid[:1024]  # maximum length in DICOM
     with atomic_file(path) as temporary:
-        made.save_as(temporary)
+        segmentation.save_as(temporary)
 
 
 def _build_segmentation(
     level: DicomLevel, numbers: NDArray[np.uint16], segments: Sequence[LesionSegment], model: str
 ) -> Any:  # noqa: ANN401
-    """Put a segmentation together; segments are numbered from 1."""
+    """Build a segmentation with segments numbered from 1."""
     import highdicom
 
     return highdicom.seg.Segmentation(
         source_images=[level.header],
         pixel_array=numbers[None],
         segmentation_type="BINARY",
-        segment_descriptions=[_segment_description(place, one, model) for place, one in enumerate(segments, start=1)],
+        segment_descriptions=[_segment_description(number, one, model) for number, one in enumerate(segments, start=1)],
         series_instance_uid=highdicom.UID(),
         series_number=100,
         sop_instance_uid=highdicom.UID(),
@@ -174,14 +170,14 @@ def _build_segmentation(
     )
 
 
-def _segment_description(place: int, segment: LesionSegment, model: str) -> Any:  # noqa: ANN401 - highdicom's
-    """What the file says of a segment."""
+def _segment_description(number: int, segment: LesionSegment, model: str) -> Any:  # noqa: ANN401 - highdicom's
+    """Description of a segment in the file."""
     import highdicom
     from pydicom.sr.coding import Code
 
     kind = "SEMIAUTOMATIC" if segment.is_manual else "AUTOMATIC"
     return highdicom.seg.SegmentDescription(
-        segment_number=place,
+        segment_number=number,
         segment_label=segment.label,
         segmented_property_category=Code("49755003", "SCT", "Morphologically Altered Structure"),
         segmented_property_type=Code("52988006", "SCT", "Lesion"),
@@ -196,16 +192,9 @@ def _segment_description(place: int, segment: LesionSegment, model: str) -> Any:
     )
 
 
-VERSION = "0.5"
-CHUNK, SMALLEST_LEVEL = 512, 256
-MAX_VALUE = 65535  # of a cell whose probability is 1; 0 is one of which nothing is known, so 0 to 1 is 1 to 65535
-AXES = ("c", "y", "x")
-CHANNEL_COLORS = ("FF0000", "00FF00", "0000FF", "FFFF00", "00FFFF", "FF00FF")
-
-
 @dataclass(frozen=True)
 class LabelLayer:
-    """Numbered areas on the same cells: uint16 (row, column), with color and properties of each number."""
+    """Labeled areas on the same cells: uint16 (row, column), with color and properties of each label."""
 
     name: str
     values: NDArray[np.uint16]
@@ -222,9 +211,8 @@ def write_ome_zarr(
 ) -> None:
     """Write maps of a slide.
 
-    ``probability``: float32 (class, row, column); not-a-number where nothing is known. Written as uint16: 0 where
-    nothing is known, else 1 + probability x 65534. ``place``: where the cells lie on the slide; in micrometers where
-    that has a scale.
+    ``probability``: float32 (class, row, column); not-a-number where unknown. Written as uint16: 0 where unknown, else
+    1 + probability x 65534. ``place``: position of the cells on the slide; in micrometers if it has a pixel size.
     """
     import zarr
 
@@ -234,52 +222,55 @@ def write_ome_zarr(
         for number, level in enumerate(levels):
             _write_level(group, str(number), encode_probability(level))
         scales = _multiscale("heatmap", place, len(levels), "mean")
-        said: dict[str, Any] = {"version": VERSION, "multiscales": [scales], "omero": _display_metadata(names)}
-        group.attrs["ome"] = said
+        metadata: dict[str, Any] = {"version": VERSION, "multiscales": [scales], "omero": _display_metadata(names)}
+        group.attrs["ome"] = metadata
         if labels is not None:
             _write_labels(group, labels, place, len(levels))
 
 
 def encode_probability(probability: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return probabilities as whole numbers of 16 bits.
+    """Encode probabilities as uint16.
 
-    ``probability``: float32, any shape; not-a-number where nothing is known. Returns uint16: 0 where nothing is known,
-    else 1 + probability x 65534.
+    ``probability``: float32, any shape; not-a-number where unknown. Returns uint16: 0 where unknown, else
+    1 + probability x 65534.
     """
     known = np.nan_to_num(probability.astype(np.float64), nan=0.0).clip(0, 1)
     return np.where(np.isnan(probability), 0, 1 + np.round(known * (MAX_VALUE - 1))).astype(np.uint16)
 
 
 def decode_probability(values: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Return back the probabilities that ``encoded`` was given, to 1/65534.
+    """Decode probabilities, accurate to 1/65534: the inverse of ``encode_probability``.
 
-    ``values``: uint16, any shape. Returns float32, same shape; not-a-number where nothing is known.
+    ``values``: uint16, any shape. Returns float32, same shape; not-a-number where unknown.
     """
     return np.where(values == 0, np.nan, (values.astype(np.float64) - 1) / (MAX_VALUE - 1)).astype(np.float32)
 
 
 def _write_level(group: zarr.Group, name: str, values: NDArray[np.uint16]) -> None:
-    """Write one level."""
     chunks = (1, min(CHUNK, values.shape[1]), min(CHUNK, values.shape[2]))
     array = group.create_array(name, shape=values.shape, chunks=chunks, dtype="uint16", dimension_names=AXES)
     array[:] = values
 
 
 def _write_labels(group: zarr.Group, labels: LabelLayer, place: MapPlacement, levels: int) -> None:
-    """Write labels below the image that they are of; levels are thinned, never mixed."""
-    held = group.create_group("labels", attributes={"ome": {"version": VERSION, "labels": [labels.name]}})
-    own = held.create_group(labels.name)
+    """Write labels of an image; levels are subsampled without interpolation."""
+    labels_group = group.create_group("labels", attributes={"ome": {"version": VERSION, "labels": [labels.name]}})
+    own = labels_group.create_group(labels.name)
     for number in range(levels):
         _write_level(own, str(number), labels.values[None, :: 2**number, :: 2**number])
-    colours = [{"label-value": value, "rgba": [*colour, 255]} for value, colour in labels.colors.items()]
-    about: dict[str, Any] = {"colors": colours, "properties": list(labels.properties), "source": {"image": "../../"}}
+    colors = [{"label-value": value, "rgba": [*color, 255]} for value, color in labels.colors.items()]
+    label_metadata: dict[str, Any] = {
+        "colors": colors,
+        "properties": list(labels.properties),
+        "source": {"image": "../../"},
+    }
     scales = _multiscale(labels.name, place, levels, "nearest")
-    said: dict[str, Any] = {"version": VERSION, "multiscales": [scales], "image-label": about}
-    own.attrs["ome"] = said
+    metadata: dict[str, Any] = {"version": VERSION, "multiscales": [scales], "image-label": label_metadata}
+    own.attrs["ome"] = metadata
 
 
 def _pyramid(maps: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """The maps, then each half as large: means of what is known."""
+    """Yield the maps, then means of known values at half the size each."""
     yield maps
     while max(maps.shape[1:]) > SMALLEST_LEVEL:
         padding = ((0, 0), (0, maps.shape[1] % 2), (0, maps.shape[2] % 2))
@@ -292,8 +283,8 @@ def _pyramid(maps: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         yield maps
 
 
-def _multiscale(name: str, place: MapPlacement, levels: int, how: str) -> dict[str, Any]:
-    """Axes and levels as the format tells them; a place is that of the center of the first cell."""
+def _multiscale(name: str, place: MapPlacement, levels: int, method: str) -> dict[str, Any]:
+    """Axes and levels in OME-Zarr metadata; translations refer to the center of the first cell."""
     unit = {} if place.pixel_size is None else {"unit": "micrometer"}
     axes: list[dict[str, str]] = [
         {"name": "c", "type": "channel"},
@@ -307,11 +298,11 @@ def _multiscale(name: str, place: MapPlacement, levels: int, how: str) -> dict[s
             {"type": "translation", "translation": [0.0, *map(float, at.translate)]},
         ]
         datasets.append({"path": str(number), "coordinateTransformations": transformations})
-    return {"name": name, "axes": axes, "datasets": datasets, "type": how}
+    return {"name": name, "axes": axes, "datasets": datasets, "type": method}
 
 
 def _display_metadata(names: Sequence[str]) -> dict[str, Any]:
-    """How a viewer is to show the classes."""
+    """Display settings of the classes."""
     window = {"start": 1, "end": MAX_VALUE, "min": 0, "max": MAX_VALUE}
     channels = [
         {"label": name, "color": CHANNEL_COLORS[number % len(CHANNEL_COLORS)], "active": True, "window": window}

@@ -1,4 +1,4 @@
-"""Lesions changed by hand: merged, split, classified, drawn, removed."""
+"""Manual edits of lesions: merge, split, classify, draw, remove."""
 
 from __future__ import annotations
 
@@ -27,18 +27,22 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 Lesions = tuple["SlideLesion", ...]
+SAME_LESION_SHARE = 0.5  # of a lesion that two lesions must share to be the same one
+RASTER_SIDE = 1024  # cells along the longer side of a drawing: its area is accurate to 0.2 %
+# Relative difference between enclosed and rasterized area, above which an outline must cross itself.
+SELF_CROSSING_SHARE = 0.02
 
 
 def merge_lesions(
     lesions: Sequence[SlideLesion], indices: Collection[int], maps: LesionMaps, config: LesionConfig
 ) -> Lesions:
-    """Make one lesion of several; it keeps the lowest of their numbers, and may have parts.
+    """Merge lesions into one, which keeps the lowest number and may have several parts.
 
-    Returns all of the slide, the merged one in the place of its first part.
+    Returns all lesions of the slide, with the merged one at the position of its first part.
     """
     chosen = [_lesion_with_index(lesions, index) for index in sorted(set(indices))]
     if len(chosen) < 2:
-        raise InputError("merging takes at least two lesions. Select their rows in the table, or draw around them.")
+        raise InputError("merging requires at least two lesions. Select their rows in the table, or draw around them.")
     joined = region_from_polygons([polygon for lesion in chosen for polygon in lesion.polygons], maps)
     merged = _measure_manual(joined, chosen[0].index, "merged", maps, config)
     others = {lesion.index for lesion in chosen[1:]}
@@ -48,43 +52,44 @@ def merge_lesions(
 def split_lesion(
     lesions: Sequence[SlideLesion], index: int, line: ArrayLike, maps: LesionMaps, config: LesionConfig
 ) -> Lesions:
-    """Cut a lesion along a line; the largest part keeps its number, the others get the next free ones.
+    """Split a lesion along a line; the largest part keeps its number, the others get the next free ones.
 
-    Cells under the line go to the nearest part. A lesion that was merged of parts which do not touch falls into these,
-    wherever the line runs.
+    Cells under the line are assigned to the nearest part. A merged lesion with separate parts is split into these,
+    regardless of the line.
 
-    ``line``: vertices (vertex, 2) as (row, column) in pixels of the slide's finest level, at least two. Returns all of
-    the slide, the new ones at the end.
+    ``line``: vertices (vertex, 2) as (row, column) in pixels of the finest level, at least two. Returns all lesions of
+    the slide, the new ones last.
     """
     lesion = _lesion_with_index(lesions, index)
     region = region_from_polygons(lesion.polygons, maps)
     parts, count = label_components(region.mask & ~_cells_on_line(maps.placement.to_map(line), region))
     if count < 2:
         raise InputError(
-            f"the line does not part lesion {index}. Draw it across the lesion, from outside on one side to outside on "
+            f"the line does not split lesion {index}. Draw it across the lesion, from outside on one side to outside "
+            "on "
             "the other."
         )
     parts = _nearest_part(parts, region.mask)
     order = (np.argsort(-np.bincount(parts.ravel())[1:], kind="stable") + 1).tolist()
     free = max(one.index for one in lesions) + 1
     numbers = [index, *range(free, free + len(order) - 1)]
-    made = [
+    created = [
         _measure_manual(CellRegion(region.top, region.left, parts == part), number, "split", maps, config)
         for part, number in zip(order, numbers, strict=True)
     ]
-    return (*(made[0] if one.index == index else one for one in lesions), *made[1:])
+    return (*(created[0] if one.index == index else one for one in lesions), *created[1:])
 
 
 def set_lesion_class(lesions: Sequence[SlideLesion], index: int, label: LesionClass) -> Lesions:
-    """Say by hand whether a lesion is malignant or benign; its probability stays what the model said."""
-    meant = replace(_lesion_with_index(lesions, index), label=label, origin="classed")
-    return tuple(meant if one.index == index else one for one in lesions)
+    """Set the class of a lesion by hand; its predicted probability is kept."""
+    changed = replace(_lesion_with_index(lesions, index), label=label, origin="classed")
+    return tuple(changed if one.index == index else one for one in lesions)
 
 
 def remove_lesion(lesions: Sequence[SlideLesion], index: int) -> Lesions:
-    """Drop a lesion; the others keep their numbers."""
-    gone = _lesion_with_index(lesions, index)
-    return tuple(one for one in lesions if one is not gone)
+    """Remove a lesion; the others keep their numbers."""
+    removed = _lesion_with_index(lesions, index)
+    return tuple(one for one in lesions if one is not removed)
 
 
 def add_lesion(
@@ -94,9 +99,9 @@ def add_lesion(
     config: LesionConfig,
     label: LesionClass | None = None,
 ) -> Lesions:
-    """Add a lesion that was drawn, with the outline that it was drawn with.
+    """Add a drawn lesion with the outline as drawn.
 
-    ``polygons``: what was drawn, in pixels of the slide's finest level. Returns all of the slide, the new one last.
+    ``polygons``: the drawing, in pixels of the finest level. Returns all lesions of the slide, the new one last.
     """
     number = max((one.index for one in lesions), default=0) + 1
     return (*lesions, measure_drawn_lesion(polygons, maps, config, index=number, label=label))
@@ -104,51 +109,42 @@ def add_lesion(
 
 @dataclass(frozen=True)
 class EditHistory(Generic[Value]):
-    """A value with what it was before and what was undone; each step gives a new history."""
+    """A value with its past and undone values; each step returns a new history."""
 
     current: Value
     past: tuple[Value, ...] = ()
     undone: tuple[Value, ...] = ()
 
     def push(self, value: Value) -> EditHistory[Value]:
-        """Go on to a new value.
-
-        In which nothing can be redone.
-        """
+        """Add a new value, which clears the redo steps."""
         return EditHistory(value, (*self.past, self.current))
 
     def undo(self) -> EditHistory[Value]:
-        """Go one step back.
-
-        Returns the same where there is no step.
-        """
+        """Undo one step; return the same history if there is none."""
         return EditHistory(self.past[-1], self.past[:-1], (*self.undone, self.current)) if self.past else self
 
     def redo(self) -> EditHistory[Value]:
-        """Take back the last ``undo``.
-
-        Returns the same where nothing was undone.
-        """
+        """Redo the last undone step; return the same history if there is none."""
         return EditHistory(self.undone[-1], (*self.past, self.current), self.undone[:-1]) if self.undone else self
 
     def map_values(self, change: Callable[[Value], Value]) -> EditHistory[Value]:
-        """Change every value alike, so that no step is lost."""
+        """Apply a change to all values, so that all steps are kept."""
         return EditHistory(change(self.current), tuple(map(change, self.past)), tuple(map(change, self.undone)))
 
 
 def _lesion_with_index(lesions: Sequence[SlideLesion], index: int) -> SlideLesion:
-    """Return the lesion of that number."""
+    """Return the lesion with that number."""
     for lesion in lesions:
         if lesion.index == index:
             return lesion
     known = ", ".join(str(one.index) for one in lesions) or "none"
-    raise InputError(f"there is no lesion {index} on this slide (there are: {known}).")
+    raise InputError(f"there is no lesion {index} on this slide (lesions: {known}).")
 
 
 def _measure_manual(
     region: CellRegion, index: int, origin: LesionOrigin, maps: LesionMaps, config: LesionConfig
 ) -> SlideLesion:
-    """Measure a lesion that was made by hand."""
+    """Measure a lesion that was edited by hand."""
     box = bounding_box(region.mask)
     assert box is not None, "callers make lesions of at least one cell"
     cut = CellRegion(region.top + box.top, region.left + box.left, region.mask[box.slices])
@@ -156,7 +152,7 @@ def _measure_manual(
 
 
 def _cells_on_line(line: NDArray[np.float64], region: CellRegion) -> NDArray[np.bool_]:
-    """Cells that a line passes, with one more at each diagonal step, so that nothing slips through at a corner."""
+    """Cells that a line crosses, 4-connected, so that parts do not touch at a corner."""
     points = [line[:1]]
     for start, end in pairwise(line):
         steps = max(2, int(4 * np.abs(end - start).max()) + 1)
@@ -171,32 +167,25 @@ def _cells_on_line(line: NDArray[np.float64], region: CellRegion) -> NDArray[np.
 
 
 def _nearest_part(parts: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return every cell of the mask to a part: its own, or else the nearest."""
+    """Assign every cell of the mask to its own or else the nearest part."""
     from scipy import ndimage
 
     rows, columns = ndimage.distance_transform_edt(parts == 0, return_distances=False, return_indices=True)
     return np.where(mask, parts[rows, columns], 0)
 
 
-SAME_LESION_SHARE = 0.5  # of a lesion: with so much in common it is the same one
-
-
 def manual_lesions(lesions: Sequence[SlideLesion]) -> Lesions:
-    """Return the lesions that somebody drew, merged, split or classed.
-
-    In their order.
-    """
+    """Return the lesions that were drawn, merged, split or classified by hand, in their order."""
     return tuple(one for one in lesions if one.origin != "found")
 
 
 def removed_lesions(previous: Sequence[SlideLesion], now: Sequence[SlideLesion], maps: LesionMaps) -> Lesions:
-    """Return the lesions that are no longer there: of most of their cells no lesion knows any more.
-
-    Of those before, in their order.
-    """
-    known, kept = _lesion_cells(now, maps), {id(one) for one in now}
-    away = (one for one in previous if id(one) not in kept)
-    return tuple(one for one in away if _share(region_from_polygons(one.polygons, maps), known) < SAME_LESION_SHARE)
+    """Return the lesions of ``previous`` that were removed: most of their cells are in no current lesion."""
+    current, kept = _lesion_cells(now, maps), {id(one) for one in now}
+    missing = (one for one in previous if id(one) not in kept)
+    return tuple(
+        one for one in missing if _share(region_from_polygons(one.polygons, maps), current) < SAME_LESION_SHARE
+    )
 
 
 def apply_edits(
@@ -206,29 +195,29 @@ def apply_edits(
     maps: LesionMaps,
     config: LesionConfig,
 ) -> Lesions:
-    """Lay corrections over lesions that were found at another threshold.
+    """Apply manual edits to lesions that were detected at another threshold.
 
-    First those made by hand, as they were, with their numbers. Then those found of which less than half lies in these
-    and in what was removed, without what lies in the former.
+    Manual lesions come first, unchanged and with their numbers. Detected lesions follow unless at least half of them
+    lies in manual or removed lesions; their overlap with manual lesions is removed.
     """
-    hand = manual_lesions(corrected)
-    theirs, away = _lesion_cells(hand, maps), _lesion_cells((*hand, *removed), maps)
-    number = max((one.index for one in hand), default=0)
-    lesions = list(hand)
+    manual = manual_lesions(corrected)
+    occupied, excluded = _lesion_cells(manual, maps), _lesion_cells((*manual, *removed), maps)
+    number = max((one.index for one in manual), default=0)
+    lesions = list(manual)
     for lesion in found:
         region = region_from_polygons(lesion.polygons, maps)
-        if _share(region, away) >= SAME_LESION_SHARE:
+        if _share(region, excluded) >= SAME_LESION_SHARE:
             continue
         number += 1
-        if _share(region, theirs):
-            region = replace(region, mask=region.mask & ~theirs[region.slices])
+        if _share(region, occupied):
+            region = replace(region, mask=region.mask & ~occupied[region.slices])
             lesion = measure_region(region, maps, config, index=number, tissue=maps.tissue_cells)
         lesions.append(replace(lesion, index=number))
     return tuple(lesions)
 
 
 def _lesion_cells(lesions: Sequence[SlideLesion], maps: LesionMaps) -> NDArray[np.bool_]:
-    """All cells that lie in lesions, bool (row, column) of the maps."""
+    """All cells in lesions, bool (row, column) of the maps."""
     cells = np.zeros(maps.shape, bool)
     for lesion in lesions:
         region = region_from_polygons(lesion.polygons, maps)
@@ -237,45 +226,39 @@ def _lesion_cells(lesions: Sequence[SlideLesion], maps: LesionMaps) -> NDArray[n
 
 
 def _share(region: CellRegion, cells: NDArray[np.bool_]) -> float:
-    """Share of a region that lies in some cells; of one without any cell, as of a small drawing, nothing."""
+    """Share of a region that lies in some cells; 0 for a region without cells, such as a small drawing."""
     size = int(region.mask.sum())
     return float((region.mask & cells[region.slices]).sum()) / size if size else 0.0
-
-
-RASTER_SIDE = 1024  # cells along the longer side of what was drawn: its area is off by less than 0.2 %
-SELF_CROSSING_SHARE = (
-    0.02  # of the area: rings enclose so much more or less than their inside only where they cross themselves
-)
 
 
 def measure_drawn_lesion(
     polygons: Sequence[Polygon], maps: LesionMaps, config: LesionConfig, *, index: int, label: LesionClass | None = None
 ) -> SlideLesion:
-    """Measure and class a lesion that was drawn.
+    """Measure and classify a drawn lesion.
 
     Area, perimeter and extent are those of the drawing itself, not of cells; probability and tissue are those of the
-    cells whose centers lie within, or of the one cell that it lies in where it is smaller than that.
+    cells whose centers lie within, or of the cell that contains a smaller drawing.
 
-    ``polygons``: what was drawn, in pixels of the slide's finest level, at least one. Where an outline crosses itself,
-    what lies within counts, and its outer edge becomes the outline. With origin ``drawn``; its probability is not-a-
-    number where nothing is known under it.
+    ``polygons``: the drawing, in pixels of the finest level, at least one. Where an outline crosses itself, the
+    enclosed area is used, and its outer edge becomes the outline. The origin is ``drawn``; the probability is
+    not-a-number where the maps are unknown.
     """
     cells, tissue = _cells_within(polygons, maps), maps.tissue_cells
     lesion = measure_region(cells, maps, config, index=index, tissue=tissue)
     if maps.malignancy is not None and lesion.presence < config.low:
-        # Of what is hardly there the share that is malignant is noise.
-        unsaid = f"the model sees no lesion where you drew (probability that there is one: {lesion.presence:.2f})"
+        # Where hardly any lesion is predicted, the malignant share of it is noise.
+        problem = f"the model predicts no lesion in the drawn area (probability of a lesion: {lesion.presence:.2f})"
     else:
-        unsaid = "no tile was analyzed where you drew" if math.isnan(lesion.probability) else ""
-    if label is None and unsaid:
-        raise InputError(f"{unsaid}, so there is no class from it. Choose malignant or benign.")
+        problem = "no tile was analyzed in the drawn area" if math.isnan(lesion.probability) else ""
+    if label is None and problem:
+        raise InputError(f"{problem}, so the class cannot be predicted. Choose malignant or benign.")
     drawn = _with_drawn_shape(lesion, polygons, maps.placement)
     share = lesion.tissue_share * drawn.area_px / lesion.area_px
     return replace(drawn, label=label or lesion.label, tissue_share=share, origin="drawn")
 
 
 def _cells_within(polygons: Sequence[Polygon], maps: LesionMaps) -> CellRegion:
-    """Cells whose centers lie within; the one that holds the middle where there is none."""
+    """Cells whose centers lie within; the cell at the center of the drawing where there is none."""
     region = region_from_polygons(polygons, maps)
     box = bounding_box(region.mask)
     if box is not None:
@@ -284,7 +267,7 @@ def _cells_within(polygons: Sequence[Polygon], maps: LesionMaps) -> CellRegion:
     middle = (around.top + around.height / 2, around.left + around.width / 2)
     row, column = np.floor(maps.placement.to_map(middle)).astype(int).tolist()
     if not (0 <= row < maps.presence.shape[0] and 0 <= column < maps.presence.shape[1]):
-        raise InputError("what was drawn lies beside the part of the slide that was analyzed. Draw within it.")
+        raise InputError("the drawing lies outside the analyzed part of the slide. Draw within it.")
     return CellRegion(row, column, np.ones((1, 1), bool))
 
 
@@ -297,7 +280,7 @@ def _with_drawn_shape(lesion: SlideLesion, polygons: Sequence[Polygon], place: M
     mask = rasterize_polygons(polygons, fine, window)
     box, um = bounding_box(mask), fine.cell_um
     if box is None:
-        raise InputError("what was drawn encloses nothing. Draw around the lesion.")
+        raise InputError("the drawing encloses no area. Draw around the lesion.")
     cells = float(np.count_nonzero(mask))
     area = cells * fine.cell_area_px
     crosses = abs(sum(polygon.area for polygon in polygons) / area - 1) > SELF_CROSSING_SHARE

@@ -1,4 +1,4 @@
-"""Lesions in the folder of a slide: ``lesions.geojson``, the table, masks, and outlines imported from elsewhere."""
+"""Lesions in the folder of a slide: ``lesions.geojson``, the table, masks and imported outlines."""
 
 from __future__ import annotations
 
@@ -38,18 +38,20 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.lesions import LesionClass, LesionMaps
 
 LABEL_COLORS = {"malignant": (200, 0, 0), "benign": (0, 160, 0)}
-UNLABELED_COLOR = (220, 120, 0)  # of a lesion that may be either
+UNLABELED_COLOR = (220, 120, 0)  # of a lesion that may be malignant or benign
 NUMERIC_COLUMNS = tuple(name for name in LESION_COLUMNS if name not in ("label", "origin"))
 MEASUREMENT_NAMES = tuple(name for name in NUMERIC_COLUMNS if name != "index")
 BACKUP_NAME = "lesions-kept-{}"
 LOCK, LOCK_TIMEOUT_S = ".lesions.lock", 20.0
 
+# Matched with each word of a class name: QuPath's own set has 'Tumor', ours 'malignant' and 'benign'.
+BENIGN = ("benign", "naevus", "nevus", "naevi", "nevi")
+MALIGNANT = ("malignant", "melanoma", "tumor", "tumour", "metastasis", "invasive")
+LESION_NAME = re.compile(r"lesion (\d{1,5})")
+
 
 def read_lesions(folder: Path) -> tuple[SlideLesion, ...] | None:
-    """Read the lesions that were saved, with all corrections by hand.
-
-    None where none were saved.
-    """
+    """Read the saved lesions with all manual edits; None where none were saved."""
     path = folder / OUTLINES
     if not path.is_file():
         return None
@@ -62,55 +64,55 @@ def read_lesions(folder: Path) -> tuple[SlideLesion, ...] | None:
         return _join_table(found.annotations, read_table(folder / LESIONS))
     except (InputError, KeyError, ValueError) as error:
         raise InputError(
-            f"the lesions in {path} cannot be read ({error}); nothing was changed. Bring back {OUTLINES} and {LESIONS} "
-            "of one time from a copy, or move both away to have the lesions found anew."
+            f"the lesions in {path} cannot be read ({error}); nothing was changed. Restore consistent {OUTLINES} and "
+            f"{LESIONS} from a backup, or move both away to detect the lesions again."
         ) from error
 
 
 def write_found_lesions(folder: Path, lesions: Sequence[SlideLesion], validity: Validity) -> tuple[str, str]:
-    """Write the lesions that an analysis has found; what was saved meanwhile is kept.
+    """Write the lesions of an analysis; lesions that were saved in the meantime are backed up.
 
-    A hash of what was written, for ``result.json``; and what was kept, in words, or nothing.
+    Returns a hash of the written file for ``result.json``, and a message on the backup, or an empty text.
     """
     path = folder / OUTLINES
     with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
-        mine, before = read_slide_result(folder).get("outlines"), hash_file(path)
+        expected, previous = read_slide_result(folder).get("outlines"), hash_file(path)
         with atomic_file(path) as temporary:
             write_geojson(temporary, (lesion_to_annotation(lesion, validity) for lesion in lesions))
             digest = hash_file(temporary)
-            said = _back_up_outlines(folder, move=False) if before not in ("", mine, digest) else ""
+            backup_note = _back_up_outlines(folder, move=False) if previous not in ("", expected, digest) else ""
         write_lesions_table(folder / LESIONS, lesions, validity)
-    return digest, said
+    return digest, backup_note
 
 
 def save_lesions(
     folder: Path, lesions: Sequence[SlideLesion], config: LesionConfig, *, corrected: bool | None = None
 ) -> None:
-    """Write lesions as they are now into the slide's folder: outlines, table, and what ``result.json`` says of them."""
+    """Write edited lesions into the folder of the slide: outlines, table, and their values in ``result.json``."""
     with hold_lock(folder / LOCK, LOCK_TIMEOUT_S):
         try:
             read_lesions(folder)
         except InputError:
-            _back_up_outlines(folder, move=False)  # what cannot be read today may be mended tomorrow
+            _back_up_outlines(folder, move=False)  # the unreadable file may still be repaired
         content = read_slide_result(folder)
         validity = read_slide_validity(content) if content else None
         write_outlines(folder / OUTLINES, lesions, validity)
         write_lesions_table(folder / LESIONS, lesions, validity)
         if content:
             options = content.get("options", {})
-            told = {
+            updates = {
                 "lesions": lesions_table(lesions),
                 "lesions_asked": content.get("lesions_asked", options.get("lesions")),
                 "options": {**options, "lesions": config.model_dump(mode="json")},
                 "corrected_by_hand": _has_corrections(lesions) if corrected is None else corrected,
             }
-            write_json(folder / RESULT, {**content, **told})
+            write_json(folder / RESULT, {**content, **updates})
 
 
 def sync_with_outlines(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Bring table and ``result.json`` to what the outlines say, where somebody was killed while they were saved.
+    """Update table and ``result.json`` from the outlines, in case the process was killed while saving.
 
-    Returns the same, or as it is now; where the lesions cannot be read, with a warning that says so.
+    Returns the updated content; where the lesions cannot be read, the given content with a warning.
     """
     if content.get("outlines") in (None, hash_file(folder / OUTLINES)):
         return content
@@ -127,9 +129,9 @@ def sync_with_outlines(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def back_up_corrected_lesions(folder: Path) -> str:
-    """Make room for lesions that are found anew: those that were saved by somebody are kept under another name.
+    """Remove the lesions before they are detected again; lesions that a user saved are backed up.
 
-    What was kept, in words; empty where nothing was.
+    Returns a message on the backup; empty if there is none.
     """
     if not (folder / OUTLINES).is_file():
         return ""
@@ -145,21 +147,21 @@ def back_up_corrected_lesions(folder: Path) -> str:
 
 
 def write_lesions_table(path: Path, lesions: Sequence[SlideLesion], validity: Validity | None = None) -> None:
-    """Write a row a lesion as CSV."""
+    """Write a CSV row for each lesion."""
     cells = {} if validity is None else validity.to_columns()
     write_table(path, [{**row, **cells} for row in lesions_table(lesions)], (*LESION_COLUMNS, *cells))
 
 
 def write_outlines(path: Path, lesions: Sequence[SlideLesion], validity: Validity | None = None) -> None:
-    """Write outlines of lesions as QuPath reads them, with all that was measured."""
+    """Write outlines and measurements of lesions in the format of QuPath."""
     write_geojson(path, (lesion_to_annotation(lesion, validity) for lesion in lesions))
 
 
 def lesion_to_annotation(lesion: SlideLesion, validity: Validity | None = None) -> Annotation:
-    """Turn a lesion into what QuPath shows.
+    """Convert a lesion to a QuPath annotation.
 
-    ``lesion``: with its outline in pixels of level 0. Its outline, class and color, what was measured, how it came
-    about, and why its prediction is not valid.
+    The annotation has the outline in pixels of level 0, class, color, measurements, origin, and why the prediction is
+    not valid.
     """
     (row,) = lesions_table([lesion])
     measured: dict[str, Any] = {name: row[name] for name in MEASUREMENT_NAMES if row[name] is not None}
@@ -175,10 +177,7 @@ def lesion_to_annotation(lesion: SlideLesion, validity: Validity | None = None) 
 
 
 def hash_file(path: Path) -> str:
-    """Hash a file.
-
-    SHA-256; empty where it is not there or cannot be read.
-    """
+    """Return the SHA-256 of a file; empty where it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
@@ -186,12 +185,12 @@ def hash_file(path: Path) -> str:
 
 
 def _has_corrections(lesions: Sequence[SlideLesion]) -> bool:
-    """Whether one of the lesions says that somebody changed it."""
+    """Whether a lesion was edited by hand."""
     return any(lesion.origin != "found" for lesion in lesions)
 
 
 def _back_up_outlines(folder: Path, *, move: bool) -> str:
-    """Keep outlines and table under a free name, and say so."""
+    """Back up outlines and table under a free name; return a message."""
     number = 1
     while (folder / BACKUP_NAME.format(number)).with_suffix(".geojson").exists():
         number += 1
@@ -208,14 +207,16 @@ def _back_up_outlines(folder: Path, *, move: bool) -> str:
                     temporary.write_bytes(source.read_bytes())
         except OSError as error:
             raise save_error(kept, error) from error
+    backup = f"{BACKUP_NAME.format(number)}.geojson"
     return (
-        f"Lesions that had been saved, perhaps corrected by hand, are kept in {BACKUP_NAME.format(number)}.geojson: take them "
-        "back in the Slide dock (Export > Take over outlines)."
+        f"Previously saved lesions, possibly with manual edits, were backed up in {backup}. To use them again, import "
+        "the "
+        "file in the Slide dock (Export > Take over outlines)."
     )
 
 
 def _annotation_values(one: Annotation) -> dict[str, Any]:
-    """What an outline says of its lesion, as a row of the table would."""
+    """Values of a lesion from its outline, as in a row of the table."""
     metadata = one.properties.get("metadata")
     origin = metadata.get("origin", "found") if isinstance(metadata, dict) else "found"
     index = int(one.name.removeprefix("lesion "))
@@ -223,36 +224,36 @@ def _annotation_values(one: Annotation) -> dict[str, Any]:
 
 
 def _join_table(outlines: Sequence[Annotation], rows: Sequence[Mapping[str, str]]) -> tuple[SlideLesion, ...]:
-    """Lesions whose measurements are in the table alone, as an older version wrote them."""
+    """Lesions of an older version, which stored measurements in the table only."""
     named = {one.name: one for one in outlines}
     if {f"lesion {row['index']}" for row in rows} != {*named} or len(rows) != len(outlines):
-        raise ValueError(f"{LESIONS} has other lesions than {OUTLINES}")
-    told = [{**row, **{name: float(row[name]) for name in NUMERIC_COLUMNS if row[name]}} for row in rows]
-    return tuple(_lesion(named[f"lesion {row['index']}"], one) for row, one in zip(rows, told, strict=True))
+        raise ValueError(f"{LESIONS} and its lesions differ from {OUTLINES}")
+    parsed = [{**row, **{name: float(row[name]) for name in NUMERIC_COLUMNS if row[name]}} for row in rows]
+    return tuple(_lesion(named[f"lesion {row['index']}"], one) for row, one in zip(rows, parsed, strict=True))
 
 
-def _lesion(outline: Annotation, told: Mapping[str, Any]) -> SlideLesion:
-    """One lesion; only what needs a scale may be missing."""
-    values: dict[str, Any] = {name: _number(name, told.get(name)) for name in MEASUREMENT_NAMES}
+def _lesion(outline: Annotation, row: Mapping[str, Any]) -> SlideLesion:
+    """Build one lesion; only measurements that need a pixel size may be missing."""
+    values: dict[str, Any] = {name: _number(name, row.get(name)) for name in MEASUREMENT_NAMES}
     seed = values.pop("seed_row_px"), values.pop("seed_column_px")
-    values |= {"index": int(told["index"]), "label": told["label"], "origin": told["origin"]}
+    values |= {"index": int(row["index"]), "label": row["label"], "origin": row["origin"]}
     return SlideLesion(seed=seed, polygons=outline.polygons, **values)
 
 
 def _number(name: str, value: Any) -> float | None:  # noqa: ANN401 - a number, or nothing
-    """A number of a lesion: what is not known is not a number, or nothing where it needs a scale."""
+    """A number of a lesion; if unknown, not-a-number, or None for measurements that need a pixel size."""
     with suppress(TypeError, ValueError):
         return float(value)
     return None if name.endswith(("mm", "mm2")) else math.nan
 
 
 def label_image(lesions: Sequence[SlideLesion], place: MapPlacement, shape: tuple[int, int]) -> NDArray[np.uint16]:
-    """Draw lesions as numbers.
+    """Draw lesions as a label image.
 
-    Returns uint16 (row, column): the number of the lesion that holds the center of the cell, 0 where there is none.
+    Returns uint16 (row, column): the number of the lesion that contains the center of the cell, 0 for none.
     """
     if max((lesion.index for lesion in lesions), default=0) > np.iinfo(np.uint16).max:
-        raise InputError("lesions are numbered above 65535: too many for a mask. Raise the threshold or merge some.")
+        raise InputError("lesion numbers above 65535 do not fit into a mask. Raise the threshold, or merge lesions.")
     labels = np.zeros(shape, np.uint16)
     for lesion in reversed(lesions):
         box = lesion.box
@@ -264,53 +265,42 @@ def label_image(lesions: Sequence[SlideLesion], place: MapPlacement, shape: tupl
     return labels
 
 
-# Of class names, each word of which is looked at: QuPath's own set has 'Tumor', ours 'malignant' and 'benign'.
-BENIGN = ("benign", "naevus", "nevus", "naevi", "nevi")
-MALIGNANT = ("malignant", "melanoma", "tumor", "tumour", "metastasis", "invasive")
-LESION_NAME = re.compile(r"lesion (\d{1,5})")
-
-
 def import_outlines(path: Path, size: tuple[int, int]) -> FittedAnnotations:
-    """Read outlines for a slide.
+    """Read outlines for a slide, at least one, with messages on what was changed or left out.
 
-    ``size``: height and width of the slide's finest level, in pixels. At least one, and in words what was changed or
-    left out.
+    ``size``: height and width of the finest level, in pixels.
     """
     found = fit_to_slide(read_geojson(path), size)
     if not found.annotations:
-        said = f" ({'; '.join(found.changed[:3])})" if found.changed else ""
-        raise InputError(f"{path.name} holds no area on this slide{said}. Export the annotations of this slide.")
+        reasons = f" ({'; '.join(found.changed[:3])})" if found.changed else ""
+        raise InputError(f"no area in {path.name} is on this slide{reasons}. Export the annotations of this slide.")
     return found
 
 
 def replace_lesions(
     lesions: Sequence[SlideLesion], outlines: Sequence[Annotation], maps: LesionMaps, config: LesionConfig
 ) -> tuple[SlideLesion, ...]:
-    """Make outlines the lesions of a slide: what is not among them is dropped, what did not change stays as it was.
-
-    In the order of the outlines.
-    """
+    """Replace the lesions of a slide by outlines, in their order; unchanged lesions keep their measurements."""
     known = {(lesion.index, lesion.label, lesion.polygons): lesion for lesion in lesions}
-    told = [_imported_number(outline) for outline in outlines]
-    free = max([0, *(number for number in told if number), *(lesion.index for lesion in lesions)]) + 1
-    taken: set[int] = set()
-    made = []
-    for outline, wanted in zip(outlines, told, strict=True):
-        number = wanted
-        if not number or number in taken:
+    numbers = [_imported_number(outline) for outline in outlines]
+    free = max([0, *(number for number in numbers if number), *(lesion.index for lesion in lesions)]) + 1
+    used: set[int] = set()
+    lesions_of_outlines = []
+    for outline, imported in zip(outlines, numbers, strict=True):
+        number = imported
+        if not number or number in used:
             number, free = free, free + 1
-        taken.add(number)
+        used.add(number)
         same = known.get((number, outline.class_name, outline.polygons))
         label = class_to_label(outline.class_name)
-        made.append(same or measure_drawn_lesion(outline.polygons, maps, config, index=number, label=label))
-    return tuple(made)
+        lesions_of_outlines.append(
+            same or measure_drawn_lesion(outline.polygons, maps, config, index=number, label=label)
+        )
+    return tuple(lesions_of_outlines)
 
 
 def class_to_label(class_name: str) -> LesionClass | None:
-    """Tell what a class of another program says of a lesion.
-
-    Benign or malignant; None where the name says neither.
-    """
+    """Map a class name of another program to benign or malignant; None where it is neither."""
     words = set(re.findall(r"[a-z]+", class_name.lower()))
     if words & set(BENIGN):
         return "benign"
@@ -318,6 +308,6 @@ def class_to_label(class_name: str) -> LesionClass | None:
 
 
 def _imported_number(outline: Annotation) -> int:
-    """Number that a name tells; 0 where it tells none."""
+    """Number in the name of an outline; 0 if there is none."""
     found = LESION_NAME.fullmatch(outline.name.strip())
     return int(found[1]) if found else 0

@@ -1,4 +1,4 @@
-"""Lesions of a slide: found on a probability map, measured and scored."""
+"""Detection, measurement and classification of lesions on the probability map of a slide."""
 
 from __future__ import annotations
 
@@ -45,39 +45,44 @@ LESION_COLUMNS = (
     "origin",
 )
 
+SlideEnd = tuple[float, float]
+BENIGN_CLASSES = ("background", "dermis", "epidermis", "benign", "normal")  # never the target of a heatmap
+MALIGNANT_CLASSES = ("melanoma", "malign", "cancer", "carcinoma", "metasta")  # parts of names of malignant classes
+UNSPECIFIC_CLASSES = ("tumour", "tumor", "lesion")  # may be malignant or benign
+
 
 class LesionConfig(Config):
-    """What counts as a lesion of a slide, and when it is malignant."""
+    """Criteria for lesions of a slide and for their malignancy."""
 
-    low: float = Field(0.4, ge=0, le=1, description="a lesion reaches as far as the probability is at least this")
-    high: float = Field(0.6, ge=0, le=1, description="somewhere in it the probability is at least this")
-    smoothing_um: float = Field(0.0, ge=0, description="sigma of a Gaussian on the map before; 0 = off")
-    join_um: float = Field(0.0, ge=0, description="parts nearer to each other than this are one lesion")
-    min_area_mm2: float = Field(0.0, ge=0, description="smaller lesions are dropped; without a scale none is")
-    fill_holes: bool = Field(False, description="what a lesion encloses belongs to it")
+    low: float = Field(0.4, ge=0, le=1, description="a lesion extends as far as the probability is at least this")
+    high: float = Field(0.6, ge=0, le=1, description="its maximum probability is at least this")
+    smoothing_um: float = Field(0.0, ge=0, description="sigma of a Gaussian filter of the map; 0 = off")
+    join_um: float = Field(0.0, ge=0, description="parts closer to each other than this are one lesion")
+    min_area_mm2: float = Field(0.0, ge=0, description="smaller lesions are removed; ignored without a pixel size")
+    fill_holes: bool = Field(False, description="enclosed areas are part of the lesion")
     malignant_from: float = Field(
         0.5, ge=0, le=1, description="a lesion is malignant where this share of its probability is malignant"
     )
     score: Literal["mean", "maximum"] = Field(
         "mean",
-        description="probability of a lesion from those of its tiles, each weighted by its tissue, or the highest",
+        description="probability of a lesion: mean of its tiles weighted by their tissue, or maximum",
     )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.low > self.high:
-            raise ValueError(f"low ({self.low}) may not be above high ({self.high})")
+            raise ValueError(f"low ({self.low}) must not be above high ({self.high})")
         return self
 
 
 @dataclass(frozen=True)
 class LesionMaps:
-    """What lesions are found and measured on, all on the same cells.
+    """Maps for detecting and measuring lesions, all on the same cells.
 
-    ``presence``: float (row, column): probability that a lesion is there; NaN where nothing is known. ``malignancy``:
-    float (row, column): probability that what is there is malignant; ``presence`` where it is left out. ``tissue``:
-    float (row, column): share of each cell that is tissue; all of each where something is known by default. ``end``:
-    (row, column) where the slide ends, in pixels of the finest level: what the last cells have beyond is no lesion.
+    ``presence``: float (row, column): probability of a lesion; NaN where unknown. ``malignancy``: float (row, column):
+    probability that a lesion is malignant; by default ``presence``. ``tissue``: float (row, column): share of tissue in
+    each cell; by default 1 where the probability is known. ``slide_end``: (row, column) of the end of the slide, in
+    pixels of the finest level; the last cells may extend beyond it.
     """
 
     presence: NDArray[np.float32]
@@ -94,7 +99,7 @@ class LesionMaps:
 
     @property
     def target(self) -> NDArray[np.float32]:
-        """Probability that a malignant lesion, or the class that is looked for, is there: the scale of the heatmap."""
+        """Probability of a malignant lesion, or of the target class: the scale of the heatmap."""
         return self.presence if self.malignancy is None else self.presence * self.malignancy
 
     @property
@@ -106,14 +111,14 @@ class LesionMaps:
     def weight(self, part: tuple[slice, slice] = WHOLE_MAP) -> NDArray[np.float32]:
         """Return the tissue in each cell, as a share of the cell.
 
-        Returns float32 (row, column); 0 where nothing is known.
+        Returns float32 (row, column); 0 where unknown.
         """
         known = np.isfinite(self.presence[part]).astype(np.float32)
         return known if self.tissue is None else self.tissue[part] * known
 
     @property
     def tissue_cells(self) -> float:
-        """All tissue of the slide, in cells."""
+        """Tissue of the whole slide, in cells."""
         return float(self.weight().sum(dtype=np.float64))
 
 
@@ -121,7 +126,7 @@ class LesionMaps:
 class SlideLesion:
     """One lesion: number, class with probability, measurements, outline; ``mm`` are None without a scale.
 
-    ``area_px``, ``perimeter_px``: in pixels of the slide's finest level. ``seed``: its most suspicious point, (row,
+    ``area_px``, ``perimeter_px``: in pixels of the finest level. ``seed``: the point of highest probability, (row,
     column) in pixels of the finest level.
     """
 
@@ -149,7 +154,7 @@ class SlideLesion:
 
 @dataclass(frozen=True)
 class CellRegion:
-    """Cells of a map: where the crop begins, and which of its cells belong; bool (row, column)."""
+    """Cells of a map: position of a crop and its mask, bool (row, column)."""
 
     top: int
     left: int
@@ -162,9 +167,9 @@ class CellRegion:
 
 
 def find_lesions(maps: LesionMaps, config: LesionConfig) -> tuple[SlideLesion, ...]:
-    """Find the lesions of a slide: connected cells at or above ``low`` that hold one at or above ``high``.
+    """Find the lesions of a slide: connected cells at or above ``low`` with at least one at or above ``high``.
 
-    Malignant ones first, of those the largest, numbered from 1.
+    Malignant lesions first, then by size, numbered from 1.
     """
     from scipy import ndimage
 
@@ -184,14 +189,14 @@ def find_lesions(maps: LesionMaps, config: LesionConfig) -> tuple[SlideLesion, .
 
 
 def label_lesions(maps: LesionMaps, config: LesionConfig) -> NDArray[np.int32]:
-    """Number the cells of each lesion, holes not filled, the small ones included.
+    """Label the cells of each lesion, including small ones, without filling holes.
 
-    Returns int32 (row, column); 0 where there is none.
+    Returns int32 (row, column); 0 for none.
     """
     presence = _smooth_presence(maps, config.smoothing_um)
-    reach = presence >= config.low
-    labels, count = label_components(_dilate(reach, maps.placement, config.join_um))
-    labels = np.where(reach, labels, 0)
+    above_low = presence >= config.low
+    labels, count = label_components(_dilate(above_low, maps.placement, config.join_um))
+    labels = np.where(above_low, labels, 0)
     certain = np.zeros(count + 1, bool)
     certain[labels[presence >= config.high]] = True
     certain[0] = False
@@ -202,14 +207,14 @@ def label_lesions(maps: LesionMaps, config: LesionConfig) -> NDArray[np.int32]:
 def measure_region(
     region: CellRegion, maps: LesionMaps, config: LesionConfig, *, index: int, tissue: float
 ) -> SlideLesion:
-    """Measure and class the lesion that some cells make."""
+    """Measure and classify the lesion of a region."""
     place, mask = maps.placement, region.mask
     malignant, weight = maps.malignant[region.slices], maps.weight(region.slices)
     share = _score(malignant[mask], weight[mask], config.score)
     peak = np.unravel_index(np.where(mask & np.isfinite(malignant), malignant, -1.0).argmax(), mask.shape)
-    moved = replace(place, top=place.top + region.top * place.step_y, left=place.left + region.left * place.step_x)
-    seed = moved.to_slide((peak[0] + 0.5, peak[1] + 0.5))
-    um, cells = place.cell_um, ClippedCells.clip(mask, moved, maps.slide_end)
+    placement = replace(place, top=place.top + region.top * place.step_y, left=place.left + region.left * place.step_x)
+    seed = placement.to_slide((peak[0] + 0.5, peak[1] + 0.5))
+    um, cells = place.cell_um, ClippedCells.clip(mask, placement, maps.slide_end)
     height, width = cells.box
     return SlideLesion(
         index=index,
@@ -225,12 +230,12 @@ def measure_region(
         extent=cells.area / (height * width),
         tissue_share=float(weight[mask].sum(dtype=np.float64)) / tissue if tissue else 0.0,
         seed=(float(seed[0]), float(seed[1])),
-        polygons=tuple(clip_to_slide_end(polygon, maps.slide_end) for polygon in cell_polygons(mask, moved)),
+        polygons=tuple(clip_to_slide_end(polygon, maps.slide_end) for polygon in cell_polygons(mask, placement)),
     )
 
 
 def region_from_polygons(polygons: Sequence[Polygon], maps: LesionMaps) -> CellRegion:
-    """Return the cells whose centers lie within polygons, of a lesion or drawn by hand.
+    """Return the cells whose centers lie within polygons.
 
     ``polygons``: in pixels of the finest level, at least one.
     """
@@ -245,7 +250,7 @@ def region_from_polygons(polygons: Sequence[Polygon], maps: LesionMaps) -> CellR
 
 
 def lesions_table(lesions: Sequence[SlideLesion]) -> list[dict[str, object]]:
-    """Return the rows of ``lesions.csv``, as ``io.results.write_table`` takes them."""
+    """Return the rows of ``lesions.csv``, for ``io.results.write_table``."""
     rows = []
     for lesion in lesions:
         values = {name: getattr(lesion, name, None) for name in LESION_COLUMNS}
@@ -253,19 +258,19 @@ def lesions_table(lesions: Sequence[SlideLesion]) -> list[dict[str, object]]:
     return rows
 
 
-def _score(values: NDArray[np.float32], weights: NDArray[np.float32], how: str) -> float:
-    """Probability of a lesion from those of its cells; cells without one do not count."""
+def _score(values: NDArray[np.float32], weights: NDArray[np.float32], method: str) -> float:
+    """Probability of a lesion from those of its cells; unknown cells are ignored."""
     known = np.isfinite(values)
     values, weights = values[known].astype(np.float64), weights[known].astype(np.float64)
     if not len(values):
         return float("nan")
-    if how == "maximum":
+    if method == "maximum":
         return float(values.max())
     return float(np.average(values, weights=weights if weights.sum() > 0 else None))
 
 
 def _smooth_presence(maps: LesionMaps, sigma_um: float) -> NDArray[np.float32]:
-    """Smooth the map by its own known cells alone; unknown ones are 0."""
+    """Smooth the map by normalized convolution of its known cells; unknown ones are 0."""
     known = np.isfinite(maps.presence)
     presence = np.where(known, maps.presence, 0).astype(np.float32)
     um = maps.placement.cell_um
@@ -275,12 +280,12 @@ def _smooth_presence(maps: LesionMaps, sigma_um: float) -> NDArray[np.float32]:
 
     sigma = (sigma_um / um[0], sigma_um / um[1])
     smooth = ndimage.gaussian_filter(presence, sigma, mode="constant")
-    there = ndimage.gaussian_filter(known.astype(np.float32), sigma, mode="constant")
-    return np.where(known, smooth / np.maximum(there, 1e-6), 0).astype(np.float32)
+    weight = ndimage.gaussian_filter(known.astype(np.float32), sigma, mode="constant")
+    return np.where(known, smooth / np.maximum(weight, 1e-6), 0).astype(np.float32)
 
 
 def _dilate(mask: NDArray[np.bool_], place: MapPlacement, gap_um: float) -> NDArray[np.bool_]:
-    """Widen a mask by half the gap that it is to bridge."""
+    """Widen a mask by half of the gap to close."""
     um = place.cell_um
     if not gap_um or um is None:
         return mask
@@ -289,15 +294,12 @@ def _dilate(mask: NDArray[np.bool_], place: MapPlacement, gap_um: float) -> NDAr
     return ndimage.distance_transform_edt(~mask, sampling=um) <= gap_um / 2
 
 
-SlideEnd = tuple[float, float]
-
-
 @dataclass(frozen=True)
 class ClippedCells:
     """Cells with the share of each row and column that lies on the slide.
 
-    ``mask``: bool (row, column), at least one cell. ``rows``, ``columns``: float64 (row,) and (column,): 1 but for what
-    the slide's end cuts.
+    ``mask``: bool (row, column), at least one cell. ``rows``, ``columns``: float64 (row,) and (column,): 1, except at
+    the end of the slide.
     """
 
     mask: NDArray[np.bool_]
@@ -306,10 +308,10 @@ class ClippedCells:
 
     @classmethod
     def clip(cls, mask: NDArray[np.bool_], place: MapPlacement, end: SlideEnd | None) -> ClippedCells:
-        """Cut cells by the end of the slide.
+        """Clip cells at the end of the slide.
 
-        ``mask``: bool (row, column). ``end``: (row, column) where the slide ends, in pixels of the finest level;
-        nothing is cut by default.
+        ``mask``: bool (row, column). ``end``: (row, column) of the end of the slide, in pixels of the finest level;
+        None clips nothing.
         """
         rows, columns = (np.arange(length, dtype=np.float64) for length in mask.shape)
         if end is None:
@@ -319,70 +321,62 @@ class ClippedCells:
 
     @property
     def area(self) -> float:
-        """In cells."""
+        """Area in cells."""
         return float(self.rows @ self.mask @ self.columns)
 
     @property
     def box(self) -> tuple[float, float]:
-        """Height and width of the upright box around them, in cells."""
+        """Height and width of the axis-aligned box around them, in cells."""
         box = bounding_box(self.mask)
         assert box is not None, "there is at least one cell"
         rows, columns = box.slices
         return float(self.rows[rows].sum()), float(self.columns[columns].sum())
 
     def perimeter(self, step: tuple[float, float]) -> float:
-        """Length of the border by Crofton; where the slide cuts a cell, both sides of it are as much shorter."""
+        """Length of the border by Crofton, corrected for the shorter sides of clipped cells."""
         beyond = _runs(self.mask) @ (1 - self.rows) * step[0] + _runs(self.mask.T) @ (1 - self.columns) * step[1]
         return crofton_perimeter(self.mask, step) - 2 * float(beyond)
 
 
 def clip_to_slide_end(polygon: Polygon, end: SlideEnd | None) -> Polygon:
-    """Let an outline along cells end where the slide does.
+    """Clip an outline along cells at the end of the slide.
 
-    ``end``: (row, column) in pixels of the finest level. Returns the same where nothing reaches beyond.
+    ``end``: (row, column) in pixels of the finest level. Returns the same object where nothing extends beyond it.
     """
     if end is None:
         return polygon
 
-    def cut(ring: Ring) -> Ring:
+    def clipped(ring: Ring) -> Ring:
         return as_ring(np.minimum(as_array(ring), end))
 
-    return Polygon(cut(polygon.outer), tuple(cut(hole) for hole in polygon.holes))
+    return Polygon(clipped(polygon.outer), tuple(clipped(hole) for hole in polygon.holes))
 
 
 def extend_past_slide_end(
     polygon: Polygon, place: MapPlacement, shape: tuple[int, int], end: SlideEnd | None
 ) -> Polygon:
-    """Undo ``ended``: an outline that ends with the slide holds all of the cells that the slide's end cuts.
+    """Extend an outline that ends at the end of the slide to whole cells: the inverse of ``clip_to_slide_end``.
 
-    ``end``: (row, column) where the slide ends.
+    ``end``: (row, column) of the end of the slide.
     """
     if end is None:
         return polygon
     far = np.maximum(place.to_slide(shape), end)
 
-    def moved(ring: Ring) -> Ring:
+    def extended(ring: Ring) -> Ring:
         vertices = as_array(ring)
         return as_ring(np.where(vertices >= end, far, vertices))
 
-    return Polygon(moved(polygon.outer), tuple(moved(hole) for hole in polygon.holes))
+    return Polygon(extended(polygon.outer), tuple(extended(hole) for hole in polygon.holes))
 
 
 def _runs(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How many stretches of cells there are in each row."""
+    """Number of runs of cells in each row."""
     return np.diff(mask.astype(np.int8), axis=1, prepend=0).clip(min=0).sum(axis=1)
 
 
-BENIGN_CLASSES = ("background", "dermis", "epidermis", "benign", "normal")  # never what a heatmap is about
-MALIGNANT_CLASSES = ("melanoma", "malign", "cancer", "carcinoma", "metasta")  # within the name of what is
-UNSPECIFIC_CLASSES = ("tumour", "tumor", "lesion")  # may be malignant or benign
-
-
 def default_lesion_class(classes: Sequence[str]) -> str:
-    """Name the class of tissue that lesions are found on.
-
-    Returns the one called tumor or melanoma, else the last that is no healthy tissue.
-    """
+    """Return the class for detecting lesions: the one named tumor or melanoma, else the last unhealthy one."""
     named = [name for name in classes if "tumour" in name.lower() or "melanoma" in name.lower()]
     return (named or [name for name in classes if name.lower() not in BENIGN_CLASSES] or list(classes))[-1]
 
@@ -397,26 +391,26 @@ def build_lesion_maps(
     tissue: NDArray[np.float32] | None = None,
     end: tuple[float, float] | None = None,
 ) -> LesionMaps:
-    """Return what lesions are found on.
+    """Build the maps for detecting lesions.
 
-    ``probability``: float32 (class, row, column); not-a-number where nothing is known. ``tissue``: float32 (row,
-    column): share of each cell that is tissue. ``end``: (row, column) where the slide ends, in pixels of the finest
-    level. Where the model knows benign lesions too, these are lesions as well. Where it cannot tell malignant from
-    benign, because what it looks for may be either, or because it draws one kind of lesion alone, lesions bear the name
-    of the target; so they do where the target is no word for a lesion at all, such as epidermis.
+    ``probability``: float32 (class, row, column); not-a-number where unknown. ``tissue``: float32 (row, column): share
+    of tissue in each cell. ``end``: (row, column) of the end of the slide, in pixels of the finest level. Lesions
+    include benign ones where the model has such a class. Lesions are named after the target where the model does not
+    separate malignant from benign (an unspecific target, or a single lesion class), and where the target is not a
+    lesion, such as epidermis.
     """
-    looked_for = np.ascontiguousarray(probability[list(classes).index(target)])
+    target_probability = np.ascontiguousarray(probability[list(classes).index(target)])
     benign = [index for index, name in enumerate(classes) if name.lower() in BENIGN_NAMES and name != target]
-    unsaid = target.lower() in UNSPECIFIC_CLASSES
-    if not (unsaid or _is_malignant(target)) or (not benign and (is_dense or unsaid)):
-        return LesionMaps(looked_for, place, tissue=tissue, label=target, slide_end=end)
+    unspecific = target.lower() in UNSPECIFIC_CLASSES
+    if not (unspecific or _is_malignant(target)) or (not benign and (is_dense or unspecific)):
+        return LesionMaps(target_probability, place, tissue=tissue, label=target, slide_end=end)
     if not benign or (not is_dense and len(classes) == 2):
-        return LesionMaps(looked_for, place, tissue=tissue, slide_end=end)
-    presence = looked_for + probability[benign].sum(axis=0)
-    share = np.where(presence > 0, looked_for / np.maximum(presence, 1e-6), 0).astype(np.float32)
+        return LesionMaps(target_probability, place, tissue=tissue, slide_end=end)
+    presence = target_probability + probability[benign].sum(axis=0)
+    share = np.where(presence > 0, target_probability / np.maximum(presence, 1e-6), 0).astype(np.float32)
     return LesionMaps(presence, place, malignancy=share, tissue=tissue, slide_end=end)
 
 
 def _is_malignant(name: str) -> bool:
-    """Whether the name of a class says that it is malignant."""
+    """Whether the name of a class denotes a malignant one."""
     return any(word in name.lower() for word in MALIGNANT_CLASSES)

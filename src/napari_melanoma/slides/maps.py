@@ -28,50 +28,52 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tiling import TileGrid
 
 BLOCK_CELLS = 1024
-MAX_MAP_SIDE = 4096  # cells along the longer side of what lesions are found on: 64 MB a class, whatever the slide
-CACHED_CHUNKS = 96  # of dense answers, about a megabyte each
+MAX_MAP_SIDE = 4096  # cells along the longer side of lesion maps: 64 MB per class for any slide
+CACHED_CHUNKS = 96  # of dense predictions, about a megabyte each
 
 
 @dataclass(frozen=True)
 class SlideMaps:
-    """Probability of each class, float32 (class, row, column) with NaN where nothing is known, and where it lies."""
+    """Probability of each class, float32 (class, row, column) with NaN where unknown, and the position of the map."""
 
     probability: NDArray[np.float32]
     placement: MapPlacement
 
 
 def tile_maps(result: SlideResult) -> SlideMaps:
-    """Return the values of tiles as maps."""
+    """Return the predictions of tiles as maps."""
     return SlideMaps(np.moveaxis(result.probability, 2, 0), result.spec.placement)
 
 
 def stitched_maps(result: SlideResult, grid: TileGrid, run: RunContext) -> SlideMaps:
-    """Stitch dense answers into the store's ``map``, and give them on cells that fit into memory.
+    """Stitch dense predictions into the array ``map`` of the store, and return a downsampled map.
 
     ``result``: of kind ``dense``, open for writing; receives ``map``, uint8 (class, row, column), probability times
-    255. Means over whole cells of ``map``, at most ``MAP_SIDE`` of them along a side.
+    255. Returns means over whole cells of ``map``, at most ``MAX_MAP_SIDE`` along a side.
     """
     cells = replace(grid, side_px=result.spec.dense_px)
     shape = stitched_shape(cells)
     step = -(-max(shape) // MAX_MAP_SIDE)
-    classes, answers = len(result.spec.classes), _DenseTileReader(result)
+    classes, predictions = len(result.spec.classes), _DenseTileReader(result)
     small = np.full((classes, -(-shape[0] // step), -(-shape[1] // step)), np.nan, np.float32)
     store = result.create_map(shape)
-    blocks = [block for block in _blocks(shape, step) if any(answers.has(*at) for at in tiles_in_block(block, cells))]
-    for block in run.track(blocks, "Putting the tiles together"):
-        values = stitch_block(block, cells, answers, channels=classes)
+    blocks = [
+        block for block in _blocks(shape, step) if any(predictions.has(*at) for at in tiles_in_block(block, cells))
+    ]
+    for block in run.track(blocks, "Stitching the tiles"):
+        values = stitch_block(block, cells, predictions, channels=classes)
         store.put(block, np.round(255 * values).astype(np.uint8))
         part = slice(block.top // step, None), slice(block.left // step, None)
         reduced = _reduce_mean(values, step)
         small[:, part[0], part[1]][:, : reduced.shape[1], : reduced.shape[2]] = reduced
-    run.report(Progress(len(blocks), len(blocks), "Putting the tiles together"))
+    run.report(Progress(len(blocks), len(blocks), "Stitching the tiles"))
     place = cells.pixel_placement
-    fitted = MapPlacement(place.top, place.left, place.step_y * step, place.step_x * step, place.pixel_size)
-    return SlideMaps(_mask_unknown(small, result, fitted), fitted)
+    small_place = MapPlacement(place.top, place.left, place.step_y * step, place.step_x * step, place.pixel_size)
+    return SlideMaps(_mask_unknown(small, result, small_place), small_place)
 
 
 class _DenseTileReader:
-    """Dense answers of tiles by their place, chunks that were read last kept."""
+    """Reads dense predictions of tiles by their position; recently read chunks are cached."""
 
     def __init__(self, result: SlideResult) -> None:
         self._result = result
@@ -82,11 +84,11 @@ class _DenseTileReader:
         self._index[order[:, 0], order[:, 1]] = np.where(done[order[:, 0], order[:, 1]], np.arange(len(order)), -1)
 
     def has(self, row: int, column: int) -> bool:
-        """Return whether a tile has an answer."""
+        """Return whether a tile has a prediction."""
         return bool(self._index[row, column] >= 0)
 
     def __call__(self, row: int, column: int) -> NDArray[np.float32] | None:
-        """Return a tile's maps, float32 (class, row, column), or None."""
+        """Return the maps of a tile, float32 (class, row, column), or None."""
         index = int(self._index[row, column])
         if index < 0:
             return None
@@ -100,7 +102,7 @@ class _DenseTileReader:
 
 
 def _blocks(shape: tuple[int, int], step: int) -> Iterator[Box]:
-    """Cut a map into blocks whose sides are whole steps."""
+    """Split a map into blocks whose sides are multiples of the step."""
     side = -(-BLOCK_CELLS // step) * step
     for top in range(0, shape[0], side):
         for left in range(0, shape[1], side):
@@ -108,17 +110,17 @@ def _blocks(shape: tuple[int, int], step: int) -> Iterator[Box]:
 
 
 def _reduce_mean(values: NDArray[np.float32], step: int) -> NDArray[np.float32]:
-    """Means over squares; those at the far edges are of what there is."""
+    """Means over squares; incomplete ones at the far edges are padded with the edge values."""
     if step == 1:
         return values
-    below, beside = -values.shape[1] % step, -values.shape[2] % step
-    padded = np.pad(values, ((0, 0), (0, below), (0, beside)), mode="edge")
+    below, right = -values.shape[1] % step, -values.shape[2] % step
+    padded = np.pad(values, ((0, 0), (0, below), (0, right)), mode="edge")
     rows, columns = padded.shape[1] // step, padded.shape[2] // step
     return padded.reshape(len(values), rows, step, columns, step).mean(axis=(2, 4))
 
 
 def _mask_unknown(maps: NDArray[np.float32], result: SlideResult, place: MapPlacement) -> NDArray[np.float32]:
-    """Forget what lies in tiles without an answer."""
+    """Set cells in tiles without a prediction to NaN."""
     tiles, grid = result.spec.placement, result.state == DONE
     for axis, (corner, step, own, size) in enumerate(
         (
@@ -135,64 +137,67 @@ def _mask_unknown(maps: NDArray[np.float32], result: SlideResult, place: MapPlac
 
 @dataclass(frozen=True)
 class SlideModelOutcome:
-    """The prediction of a model of whole slides, ready for ``result.json``, and whether it is out of distribution."""
+    """Prediction of a whole-slide model for ``result.json``, and whether the slide is out of distribution."""
 
     content: dict[str, Any]
     is_out_of_distribution: bool
 
 
 def check_encoder(model: TileModel, grid: TileGrid, options: SlideOptions) -> None:
-    """Refuse tiles that are not those whose embeddings a model of whole slides learnt from."""
+    """Refuse tiles that differ from those that a whole-slide model was trained on."""
     bags = model.bags
     if bags is None:
         if options.prevalence is not None:
             raise ConfigError(
-                f"prevalence is that of slides, and '{model.info.name}' tells of tiles. Leave it out, or name a model "
-                "of whole slides."
+                f"prevalence applies to whole slides, but '{model.info.name}' predicts tiles. Leave it out, or select "
+                "a "
+                "whole-slide model."
             )
         return
     config, stain = bags.info.config, options.stain.method if options.stain else "none"
     if options.prevalence is not None and bags.novelty.config.prevalence is None:
         raise ConfigError(
-            f"'{bags.info.name}' does not know how frequent '{bags.novelty.config.positive}' was where it was "
-            "calibrated, so it cannot be brought to a stated prevalence. Leave it out."
+            f"'{bags.info.name}' does not state the prevalence of '{bags.novelty.config.positive}' in its calibration "
+            "cases, so it cannot be adjusted to another prevalence. Leave prevalence out."
         )
     if options.target and options.target not in config.classes:
         raise ConfigError(
-            f"target is '{options.target}', but '{bags.info.name}' tells {', '.join(config.classes)}. Name one of them."
+            f"target is '{options.target}', but '{bags.info.name}' predicts {', '.join(config.classes)}. Select one "
+            "of these."
         )
     if stain != bags.encoder.stain:
         raise ConfigError(
-            f"'{bags.info.name}' learnt from tiles with stain normalization '{bags.encoder.stain}', asked for is "
-            f"'{stain}'. Ask for the same: --stain."
+            f"'{bags.info.name}' was trained on tiles with stain normalization '{bags.encoder.stain}', but "
+            f"'{stain}' is requested. Set --stain to the same method."
         )
     assert config.tile is not None
     if grid.mpp is not None and config.tile.differs(grid.mpp):
         raise InputError(
-            f"'{bags.info.name}' learnt from tiles at {config.tile.mpp:.3g} micrometers per pixel, these would be at "
-            f"{max(grid.mpp):.3g}. Leave --tile-mpp and --tile-um out, or correct the scale of the slide."
+            f"'{bags.info.name}' was trained on tiles at {config.tile.mpp:.3g} micrometers per pixel, but these would "
+            "be "
+            f"at {max(grid.mpp):.3g}. Leave --tile-mpp and --tile-um out, or correct the scale of the slide."
         )
 
 
 def predict_slide(bags: BagModel, result: SlideResult, options: SlideOptions, run: RunContext) -> SlideModelOutcome:
-    """Answer a slide from the embeddings of all of its tiles, and keep the weight of each.
+    """Predict a slide from the embeddings of all its tiles, and store the attention weight of each.
 
-    Returns ``probability`` of the target, ``scores``, and how it was calibrated.
+    Returns ``probability`` of the target, ``scores`` and calibration.
     """
-    places = result.order
-    done = result.state[places[:, 0], places[:, 1]] == DONE
+    tiles = result.order
+    done = result.state[tiles[:, 0], tiles[:, 1]] == DONE
     if result.spec.features != bags.encoder.features:
         raise InputError(
             f"embeddings have {result.spec.features} features, '{bags.info.name}' expects {bags.encoder.features}. "
             "Analyze the slide with its own encoder, into another folder."
         )
     found = bags.predict(_embedding_chunks(result, done, run))
-    write_attention(result, places[done], found.weights)
+    write_attention(result, tiles[done], found.weights)
     return SlideModelOutcome(_slide_model_content(bags, found, options), bags.is_out_of_distribution(found))
 
 
 def model_info(model: TileModel) -> TileModelInfo:
-    """Return what answered: of a model of whole slides that itself, with the licences of both."""
+    """Return the model of the prediction: a whole-slide model with the licenses of both, or the tile model."""
     if model.bags is None:
         return model.info
     bundle = model.bags.info
@@ -212,29 +217,26 @@ def model_info(model: TileModel) -> TileModelInfo:
 
 
 def attention_map(result: SlideResult) -> SlideMaps | None:
-    """Return the attention as a map.
-
-    One map, relative to the greatest weight; None where no model of whole slides has answered.
-    """
+    """Return the attention relative to its maximum as a map; None without a prediction of a whole-slide model."""
     found = read_attention(result)
     return None if found is None else SlideMaps(normalize_attention(found)[None], result.spec.placement)
 
 
 def adjust_to_prevalence(
-    probability: NDArray[np.float64], positive: int, calibrated: float, wanted: float
+    probability: NDArray[np.float64], positive: int, calibrated: float, stated: float
 ) -> NDArray[np.float64]:
-    """Bring probabilities to a stated prevalence of one class; the others keep their shares among each other.
+    """Adjust probabilities to a stated prevalence of one class; the others keep their relative shares.
 
     ``probability``: float (class,). Returns float64 (class,).
     """
     others = len(probability) - 1
-    before, after = (np.full(len(probability), (1 - share) / others) for share in (calibrated, wanted))
-    before[positive], after[positive] = calibrated, wanted
+    before, after = (np.full(len(probability), (1 - share) / others) for share in (calibrated, stated))
+    before[positive], after[positive] = calibrated, stated
     return correct_prevalence(probability, before, after)
 
 
 def _embedding_chunks(result: SlideResult, done: NDArray[np.bool_], run: RunContext) -> Iterator[NDArray[np.float32]]:
-    """Embeddings of the tiles that are done, some at a time."""
+    """Yield the embeddings of finished tiles in chunks."""
     for first in range(0, len(done), TILES_PER_CHUNK):
         run.check()
         known = done[first : first + TILES_PER_CHUNK]
@@ -243,20 +245,22 @@ def _embedding_chunks(result: SlideResult, done: NDArray[np.bool_], run: RunCont
 
 
 def _slide_model_content(bags: BagModel, found: SlidePrediction, options: SlideOptions) -> dict[str, Any]:
-    """What ``result.json`` says of the answer."""
+    """Values of the prediction in ``result.json``."""
     config, classifier = bags.info.config, bags.novelty.config
     target = options.target or classifier.positive
-    told = found.probability
+    probability = found.probability
     if options.prevalence is not None:
         assert classifier.prevalence is not None
-        told = adjust_to_prevalence(told, bags.novelty.positive, classifier.prevalence, options.prevalence)
+        probability = adjust_to_prevalence(
+            probability, bags.novelty.positive, classifier.prevalence, options.prevalence
+        )
     interval = bags.novelty.interval(float(found.probability[bags.novelty.positive]))
     encoder = bags.encoder.model_dump(mode="json")
     return {
         "target": target,
-        "probability": float(told[config.classes.index(target)]),
-        "class": config.classes[int(told.argmax())],
-        "scores": {"attention": dict(zip(config.classes, told.tolist(), strict=True))},
+        "probability": float(probability[config.classes.index(target)]),
+        "class": config.classes[int(probability.argmax())],
+        "scores": {"attention": dict(zip(config.classes, probability.tolist(), strict=True))},
         "calibration": {
             "positive": classifier.positive,
             "prevalence": classifier.prevalence,

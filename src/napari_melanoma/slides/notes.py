@@ -1,4 +1,4 @@
-"""What a user noted about a slide: bookmarks, measurements, a scale, the view."""
+"""Notes of a user on a slide: bookmarks, measurements, pixel size and view."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.polygons import Polygon, untangle_polygon
 
 NOTES, FORMAT = "view.json", 1
+MICRO_MM, MICRO_MM2 = 0.09995, 0.0009995  # micrometers below this; 0.09995 is rounded to 0.1
 
 
 @dataclass(frozen=True)
 class Bookmark:
-    """A view to come back to: its middle, (row, column), and its width, in pixels of the finest level."""
+    """A saved view: its center, (row, column), and its width, in pixels of the finest level."""
 
     name: str
     row: float
@@ -30,7 +31,7 @@ class Bookmark:
 
 @dataclass(frozen=True)
 class SlideMeasurement:
-    """A line or an area that somebody drew to measure it: vertices, (row, column), in pixels of the finest level."""
+    """A line or area drawn for measuring: vertices, (row, column), in pixels of the finest level."""
 
     kind: Literal["line", "area"]
     points: tuple[tuple[float, float], ...]
@@ -38,9 +39,9 @@ class SlideMeasurement:
 
 @dataclass(frozen=True)
 class SlideNotes:
-    """Bookmarks, what was measured, and the scale that the user gave; None where the file's own counts.
+    """Bookmarks, measurements, and the pixel size set by the user; None where that of the file is used.
 
-    ``angle`` is by how many degrees the slide is turned in the view, clockwise from how it was scanned.
+    ``angle`` is the clockwise rotation of the slide in the view, in degrees.
     """
 
     fingerprint: str = ""
@@ -51,40 +52,36 @@ class SlideNotes:
 
 
 def read_notes(folder: Path) -> SlideNotes:
-    """Read what was noted.
-
-    Empty where nothing was noted; what cannot be understood is left out.
-    """
+    """Read the notes; empty where there are none. Invalid entries are left out."""
     try:
-        told = read_json(folder / NOTES, allow_nan=True)  # one bad measure must not take the others along
+        content = read_json(folder / NOTES, allow_nan=True)  # one invalid measurement must not invalidate the others
     except (OSError, ValueError):
         return SlideNotes()
-    if not isinstance(told, dict) or told.get("format_version") != FORMAT:
+    if not isinstance(content, dict) or content.get("format_version") != FORMAT:
         return SlideNotes()
-    marks = [_parse_bookmark(one) for one in _list_at(told, "bookmarks")]
-    measures = [_parse_measurement(one) for one in _list_at(told, "measures")]
+    marks = [_parse_bookmark(one) for one in _list_at(content, "bookmarks")]
+    measures = [_parse_measurement(one) for one in _list_at(content, "measures")]
     return SlideNotes(
-        str(told.get("fingerprint", "")),
+        str(content.get("fingerprint", "")),
         tuple(one for one in marks if one is not None),
-        _parse_pixel_size(told.get("pixel_size")),
+        _parse_pixel_size(content.get("pixel_size")),
         tuple(one for one in measures if one is not None),
-        _parse_angle(told.get("angle")),
+        _parse_angle(content.get("angle")),
     )
 
 
 def write_notes(folder: Path, notes: SlideNotes) -> None:
-    """Keep what was noted."""
     write_json(folder / NOTES, {"format_version": FORMAT, **asdict(notes)})
 
 
-def _list_at(told: dict[str, Any], key: str) -> list[Any]:
-    """A list of the file; empty where there is none."""
-    found = told.get(key)
+def _list_at(content: dict[str, Any], key: str) -> list[Any]:
+    """A list in the file; empty if it is missing or invalid."""
+    found = content.get(key)
     return found if isinstance(found, list) else []
 
 
-def _parse_measurement(values: Any) -> SlideMeasurement | None:  # noqa: ANN401 - whatever JSON can hold
-    """A line or an area, or None where it is neither."""
+def _parse_measurement(values: Any) -> SlideMeasurement | None:  # noqa: ANN401 - any JSON value
+    """A line or area; None if it is invalid."""
     try:
         points = tuple((float(row), float(column)) for row, column in values["points"])
         kind: Literal["line", "area"] = "area" if values["kind"] == "area" else "line"
@@ -94,22 +91,22 @@ def _parse_measurement(values: Any) -> SlideMeasurement | None:  # noqa: ANN401 
     return SlideMeasurement(kind, points) if whole and len(points) >= (3 if kind == "area" else 2) else None
 
 
-def _parse_angle(value: Any) -> float:  # noqa: ANN401 - whatever JSON can hold
-    """An angle between -180 and 180 degrees; 0 where it is none."""
+def _parse_angle(value: Any) -> float:  # noqa: ANN401 - any JSON value
+    """An angle between -180 and 180 degrees; 0 if it is invalid."""
     known = isinstance(value, (int, float)) and math.isfinite(value) and abs(value) <= 180
     return float(value) if known else 0.0
 
 
-def _parse_bookmark(values: Any) -> Bookmark | None:  # noqa: ANN401 - whatever JSON can hold
-    """A bookmark, or None where it is none."""
+def _parse_bookmark(values: Any) -> Bookmark | None:  # noqa: ANN401 - any JSON value
+    """A bookmark; None if it is invalid."""
     try:
         return Bookmark(str(values["name"]), *(float(values[key]) for key in ("row", "column", "width_px")))
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def _parse_pixel_size(values: Any) -> PixelSize | None:  # noqa: ANN401 - whatever JSON can hold
-    """A pixel size, or None where it is none."""
+def _parse_pixel_size(values: Any) -> PixelSize | None:  # noqa: ANN401 - any JSON value
+    """A pixel size; None if it is invalid."""
     try:
         source = "ruler" if values["source"] == "ruler" else "given"
         return PixelSize(float(values["y_um"]), float(values["x_um"]), source)  # type: ignore[arg-type]
@@ -117,15 +114,12 @@ def _parse_pixel_size(values: Any) -> PixelSize | None:  # noqa: ANN401 - whatev
         return None
 
 
-MICRO_MM, MICRO_MM2 = 0.09995, 0.0009995  # below, micrometers are easier to read; rounding decides what is 0.1
-
-
 def measure_shape(measure: SlideMeasurement, pixel_size: PixelSize | None) -> float:
     """Measure a line or an area.
 
-    ``measure``: with its vertices in pixels of the finest level. ``pixel_size``: of these pixels; None without a scale.
-    Length in mm or area in square millimeters, in pixels without a scale. An outline that crosses itself encloses what
-    it winds around.
+    ``measure``: with vertices in pixels of the finest level. ``pixel_size``: of these pixels; None if unknown. Returns
+    the length in mm or the area in square millimeters; in pixels without a pixel size. An outline that crosses itself
+    encloses the area that it winds around.
     """
     mm = (1.0, 1.0) if pixel_size is None else (pixel_size.y_um / 1000, pixel_size.x_um / 1000)
     if measure.kind == "line":
@@ -135,10 +129,9 @@ def measure_shape(measure: SlideMeasurement, pixel_size: PixelSize | None) -> fl
 
 
 def format_measurement(measure: SlideMeasurement, pixel_size: PixelSize | None) -> str:
-    """Say a length or an area with its unit.
+    """Format a length or an area with its unit, such as ``1.34 mm``, ``12.1 µm`` or ``0.0812 mm²``.
 
-    ``measure``: with its vertices in pixels of the finest level. ``pixel_size``: of these pixels; None without a scale.
-    Such as ``1.34 mm``, ``12.1 µm`` or ``0.0812 mm²``.
+    ``measure``: with vertices in pixels of the finest level. ``pixel_size``: of these pixels; None if unknown.
     """
     value = measure_shape(measure, pixel_size)
     if pixel_size is None:

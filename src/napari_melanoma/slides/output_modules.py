@@ -1,4 +1,4 @@
-"""From a bundle's logits to what is kept of a tile: the last step of a network, computed in float32; imports torch."""
+"""Last step of a network, from logits to stored tile outputs, computed in float32; imports torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ClassProbabilities(nn.Module):
-    """A classifier's calibrated probabilities."""
+    """Calibrated probabilities of a classifier."""
 
     def __init__(self, network: ClassifierNetwork, config: ClassifierConfig) -> None:
         super().__init__()
@@ -35,24 +35,21 @@ class ClassProbabilities(nn.Module):
 
 
 class PixelProbabilities(nn.Module):
-    """A segmentation's probability of each pixel.
-
-    ``classes``: one: each pixel by itself; several: they share one.
-    """
+    """Probability of each pixel of a segmentation: sigmoid for one class, softmax for several."""
 
     def __init__(self, network: nn.Module, classes: int) -> None:
         super().__init__()
         self.network = network
-        self._several = classes > 1
+        self._multiclass = classes > 1
 
     def forward(self, images: Tensor) -> Tensor:
         """Return maps, float32 (batch, class, row, column), of normalized images (batch, 3, row, column)."""
         logits: Tensor = self.network(images).float()
-        return logits.softmax(dim=1) if self._several else logits.sigmoid()
+        return logits.softmax(dim=1) if self._multiclass else logits.sigmoid()
 
 
 class MeanEmbedding(nn.Module):
-    """What the deepest level of an encoder makes of a picture, as one vector.
+    """Mean of the deepest feature maps of an encoder.
 
     ``encoder``: in evaluation mode: normalized (batch, 3, row, column) to feature maps, the deepest last.
     """

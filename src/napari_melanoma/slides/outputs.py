@@ -1,4 +1,4 @@
-"""What is made of the tiles of a slide: scores, lesions, heatmap, ``result.json``; again and again from the store."""
+"""Outputs computed from the tiles of a slide: scores, lesions, heatmap and ``result.json``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SCORE_METHODS: tuple[Literal["mean", "maximum", "top_k"], ...] = ("mean", "maxim
 
 @dataclass(frozen=True)
 class SlideAnalysis:
-    """A slide whose tiles are done, with all that made them so."""
+    """A slide with predicted tiles, and the inputs of its analysis."""
 
     slide: SlideInfo
     model: TileModelInfo
@@ -47,7 +47,7 @@ class SlideAnalysis:
     result: SlideResult
     warnings: tuple[str, ...]
     seconds: float
-    slide_prediction: dict[str, Any] | None = None  # of a model of whole slides
+    slide_prediction: dict[str, Any] | None = None  # of a whole-slide model
     validity: Validity = field(default_factory=Validity)
 
 
@@ -77,52 +77,52 @@ def write_outputs(analysis: SlideAnalysis, folder: Path, run: RunContext) -> dic
 
 
 def target_class(model: TileModelInfo, options: SlideOptions) -> str:
-    """Name the class that heatmap and lesions are about."""
-    wanted = options.target or model.positive or model.classes[-1]
-    if wanted not in model.classes:
+    """Return the class of heatmap and lesions."""
+    target = options.target or model.positive or model.classes[-1]
+    if target not in model.classes:
         raise ConfigError(
-            f"target is '{wanted}', but '{model.name}' tells {', '.join(model.classes)}. Name one of these."
+            f"target is '{target}', but '{model.name}' predicts {', '.join(model.classes)}. Select one of these."
         )
-    return wanted
+    return target
 
 
-def _class_maps(analysed: SlideAnalysis, run: RunContext) -> SlideMaps:
-    """Maps of the classes: of tiles, or stitched."""
-    if analysed.model.kind == "dense":
-        return stitched_maps(analysed.result, analysed.plan.grid, run)
-    return tile_maps(analysed.result)
+def _class_maps(analysis: SlideAnalysis, run: RunContext) -> SlideMaps:
+    """Maps of the classes, of tiles or stitched."""
+    if analysis.model.kind == "dense":
+        return stitched_maps(analysis.result, analysis.plan.grid, run)
+    return tile_maps(analysis.result)
 
 
 def _measure_depth(
-    analysed: SlideAnalysis, maps: SlideMaps, lesions: Sequence[SlideLesion], run: RunContext
+    analysis: SlideAnalysis, maps: SlideMaps, lesions: Sequence[SlideLesion], run: RunContext
 ) -> dict[str, Any]:
-    """Thickness of the slide's lesions, where the model draws what that needs."""
-    if analysed.model.kind != "dense":
+    """Thickness of the lesions of the slide, if the model predicts dense maps."""
+    if analysis.model.kind != "dense":
         return dict(NO_DEPTH)
-    whole = DepthMap.from_store(analysed.result.array("map"), maps, analysed.model.classes, analysed.model.fingerprint)
-    return measure_slide_depth(whole, lesions, run, analysed.validity)
+    whole = DepthMap.from_store(analysis.result.array("map"), maps, analysis.model.classes, analysis.model.fingerprint)
+    return measure_slide_depth(whole, lesions, run, analysis.validity)
 
 
-def _lesion_maps(maps: SlideMaps, analysed: SlideAnalysis, target: str) -> LesionMaps:
-    """What lesions are found on."""
-    draws, tissue, end = analysed.model.kind == "dense", _tissue_of_cells(maps, analysed), analysed.result.spec.size
+def _lesion_maps(maps: SlideMaps, analysis: SlideAnalysis, target: str) -> LesionMaps:
+    """Maps for detecting lesions."""
+    is_dense, tissue, end = analysis.model.kind == "dense", _tissue_of_cells(maps, analysis), analysis.result.spec.size
     return build_lesion_maps(
-        maps.probability, maps.placement, analysed.model.classes, target, is_dense=draws, tissue=tissue, end=end
+        maps.probability, maps.placement, analysis.model.classes, target, is_dense=is_dense, tissue=tissue, end=end
     )
 
 
-def _tissue_of_cells(maps: SlideMaps, analysed: SlideAnalysis) -> NDArray[np.float32] | None:
-    """Share of tissue of each cell; of stitched maps all that is known counts as tissue."""
-    share = analysed.plan.tissue_share_of_tiles
+def _tissue_of_cells(maps: SlideMaps, analysis: SlideAnalysis) -> NDArray[np.float32] | None:
+    """Share of tissue in each cell; None for stitched maps, where all known cells count as tissue."""
+    share = analysis.plan.tissue_share_of_tiles
     return share if share.shape == maps.probability.shape[1:] else None
 
 
-def _scores(analysed: SlideAnalysis, maps: SlideMaps, target: str) -> dict[str, Any]:
-    """Probability of the slide by each way to come to one; the maximum is that of the map that lesions are found on."""
-    result, classes = analysed.result, analysed.model.classes
+def _scores(analysis: SlideAnalysis, maps: SlideMaps, target: str) -> dict[str, Any]:
+    """Scores of the slide by each method; the maximum is that of the map that lesions are detected on."""
+    result, classes = analysis.result, analysis.model.classes
     done = result.state == DONE
-    values, shares = result.probability[done], analysed.plan.tissue_share_of_tiles[done]
-    chosen, index = analysed.options.score, classes.index(target)
+    values, shares = result.probability[done], analysis.plan.tissue_share_of_tiles[done]
+    chosen, index = analysis.options.score, classes.index(target)
     scores = {}
     for method in SCORE_METHODS:
         config = SlideScoreConfig(method=method, top_k=chosen.top_k, positive=index)
@@ -134,39 +134,39 @@ def _scores(analysed: SlideAnalysis, maps: SlideMaps, target: str) -> dict[str, 
     return {"probability": scores[chosen.method][target], "scores": scores}
 
 
-def _regression_means(analysed: SlideAnalysis) -> dict[str, Any]:
-    """Mean of each value that a regression gives."""
-    done = analysed.result.state == DONE
-    means = analysed.result.probability[done].mean(axis=0).tolist() if done.any() else []
-    return {"mean": dict(zip(analysed.model.classes, means, strict=False))}
+def _regression_means(analysis: SlideAnalysis) -> dict[str, Any]:
+    """Mean of each regression output."""
+    done = analysis.result.state == DONE
+    means = analysis.result.probability[done].mean(axis=0).tolist() if done.any() else []
+    return {"mean": dict(zip(analysis.model.classes, means, strict=False))}
 
 
-def _slide_content(analysed: SlideAnalysis) -> dict[str, Any]:
-    """What a result says of slide, model and tiles, whatever the model tells."""
+def _slide_content(analysis: SlideAnalysis) -> dict[str, Any]:
+    """Values of a result on slide, model and tiles, for any model."""
     from napari_melanoma.slides.plan import grid_to_json
 
-    slide, plan, result = analysed.slide, analysed.plan, analysed.result
+    slide, plan, result = analysis.slide, analysis.plan, analysis.result
     state, order = result.state, result.order
-    asked = state[order[:, 0], order[:, 1]]
+    states = state[order[:, 0], order[:, 1]]
     size = slide.pixel_size
     cell = plan.tissue_placement.cell_area_mm2
     return {
         "slide": slide.name,
         "file": slide.path.name,
         "fingerprint": slide.fingerprint,
-        "validity": analysed.validity.to_json(),
+        "validity": analysis.validity.to_json(),
         "mpp": None if size is None else [size.y_um, size.x_um],
         "mpp_source": None if size is None else size.source,
         "model": {
-            "name": analysed.model.name,
-            "fingerprint": analysed.model.fingerprint,
-            "answers": analysed.model.answers,
-            "kind": analysed.model.kind,
-            "mpp": analysed.model.mpp,
+            "name": analysis.model.name,
+            "fingerprint": analysis.model.fingerprint,
+            "answers": analysis.model.answers,
+            "kind": analysis.model.kind,
+            "mpp": analysis.model.mpp,
         },
-        "licence": analysed.model.licence,
-        "tiles_done": int((asked == DONE).sum()),
-        "tiles_failed": int((asked == FAILED).sum()),
+        "licence": analysis.model.licence,
+        "tiles_done": int((states == DONE).sum()),
+        "tiles_failed": int((states == FAILED).sum()),
         "tiles_total": len(order),
         "tile_mpp": plan.grid.mpp,
         "grid": grid_to_json(plan.grid),
@@ -174,17 +174,17 @@ def _slide_content(analysed: SlideAnalysis) -> dict[str, Any]:
         **NO_DEPTH,
         "precision": result.spec.precision,
         "precision_difference": result.spec.precision_difference,
-        "warnings": list(analysed.warnings),
-        "seconds": analysed.seconds,
-        "options": analysed.options.model_dump(mode="json", exclude={"weights", "tissue_mask", "stain_reference"}),
+        "warnings": list(analysis.warnings),
+        "seconds": analysis.seconds,
+        "options": analysis.options.model_dump(mode="json", exclude={"weights", "tissue_mask", "stain_reference"}),
         "provenance": collect_provenance(),
     }
 
 
 def write_heatmap(path: Path, maps: SlideMaps, classes: tuple[str, ...]) -> None:
-    """Write maps as OME-TIFF, placed in micrometers.
+    """Write maps as OME-TIFF, positioned in micrometers.
 
-    ``maps``: float32 (class, row, column), not-a-number where nothing is known, and where they lie.
+    ``maps``: float32 (class, row, column), not-a-number where unknown.
     """
     import tifffile
 

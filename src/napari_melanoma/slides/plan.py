@@ -1,4 +1,4 @@
-"""What an analysis of a slide will do, settled before the first tile: tissue, tiles, their order, what is stored."""
+"""Plan of the analysis of a slide before the first prediction: tissue, tiles, their order, and the store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.stain import StainFit
     from napari_melanoma.slides.tile_models import TileModelInfo
 
-STAIN_TILES = 32  # spread over the tissue; 16 gave the fit of all tissue within 1.3 gray levels
+STAIN_TILES = 32  # spread over the tissue; 16 match the fit of all tissue within 1.3 gray levels
 ImageLoader = Callable[[], "NDArray[np.uint8]"]
 OverviewLoader = Callable[[], "tuple[NDArray[np.uint8], NDArray[np.bool_]]"]
 PixelTransform = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
@@ -35,10 +35,11 @@ PixelTransform = Callable[["NDArray[np.uint8]"], "NDArray[np.uint8]"]
 
 @dataclass(frozen=True)
 class AnalysisPlan:
-    """All that is known before the network is asked.
+    """Plan of an analysis.
 
-    ``tissue`` is bool (row, column) of the whole slide as ``tissue_place`` says, ``share`` float32 (row, column) of the
-    grid, ``order`` int32 (tile, 2) in the order of work, of which the ``first_pass`` is spread over all the tissue.
+    ``tissue`` is bool (row, column) of the whole slide with ``tissue_placement``, ``tissue_share_of_tiles`` float32
+    (row, column) of the grid, ``order`` int32 (tile, 2) in processing order, of which ``first_pass`` tiles are spread
+    over the whole tissue.
     """
 
     grid: TileGrid
@@ -51,20 +52,17 @@ class AnalysisPlan:
     first_pass: int
 
     def sample_tiles(self, count: int) -> NDArray[np.int32]:
-        """Choose tiles that stand for all of the tissue.
+        """Choose tiles that represent all of the tissue.
 
-        Returns int32 (tile, 2): evenly along the first pass, which runs through the tissue from one neighbor to the
-        next.
+        Returns int32 (tile, 2): evenly spaced along the first pass, which runs through the tissue from neighbor to
+        neighbor.
         """
         count = min(count, self.first_pass)
         return self.order[np.linspace(0, self.first_pass - 1, count).round().astype(np.intp)]
 
 
 def stated_pixel_size(options: SlideOptions) -> PixelSize | None:
-    """Return the scale that the user stated.
-
-    Square, with source ``given``.
-    """
+    """Return the pixel size set by the user, square, with source ``given``."""
     return None if options.mpp is None else PixelSize(options.mpp, options.mpp, "given")
 
 
@@ -72,13 +70,13 @@ def check_slide(info: SlideInfo) -> None:
     """Refuse a slide that cannot be analyzed."""
     if info.kind != "brightfield":
         raise InputError(
-            f"{info.path.name} shows fluorescence ({len(info.channels)} channels): models of slides learnt from "
-            "brightfield stains such as H&E, and would answer nonsense. It opens in the viewer, channel by channel."
+            f"{info.path.name} shows fluorescence ({len(info.channels)} channels), but slide models were trained on "
+            "brightfield stains such as H&E. It can be viewed channel by channel, but not analyzed."
         )
     if info.pixel_size is None:
         raise ScaleMissing(
-            f"pixel size is missing: tiles have a size in micrometers, and {info.path.name} carries none, or "
-            "one that no slide can have. Set it under Scale in the Slide dock (command line: --mpp)."
+            f"pixel size is missing: tiles have a size in micrometers, and {info.path.name} has no pixel size, or an "
+            "implausible one. Set it under Scale in the Slide dock (command line: --mpp)."
         )
     finest, size = info.levels[0], info.pixel_size
     if why := describe_implausible_size(size, (finest.height * size.y_um / UM, finest.width * size.x_um / UM)):
@@ -86,10 +84,7 @@ def check_slide(info: SlideInfo) -> None:
 
 
 def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> AnalysisPlan:
-    """Find the tissue, lay the tiles and order them.
-
-    Returns the same for the same slide, model and options.
-    """
+    """Find the tissue, place the tiles and order them; deterministic for a slide, model and options."""
     check_slide(slide.info)
     grid = plan_tiles(
         slide.info.levels, slide.info.pixel_size, _tiling_config(model, options), _tiled_part(slide.info, options)
@@ -102,7 +97,7 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Ana
     if not passes:
         raise InputError(
             f"no tissue was found on {slide.info.path.name}: it is blank, stained very weakly, or the part to analyze "
-            "lies beside the tissue. Correct the tissue in the Slide dock, or give it with --tissue-mask."
+            "contains no tissue. Correct the tissue in the Slide dock, or provide it with --tissue-mask."
         )
     sample = partial(_sample_tissue_pixels, slide, grid, share)
     stain = _fit_slide_stain(
@@ -112,9 +107,9 @@ def plan_slide(slide: Slide, model: TileModelInfo, options: SlideOptions) -> Ana
 
 
 def result_spec(slide: SlideInfo, model: TileModelInfo, plan: AnalysisPlan, options: SlideOptions) -> SlideResultSpec:
-    """Return what the store of this analysis is for; features, dense maps and how it is computed are filled in later.
+    """Return the specification of the store; features, dense maps and precision are filled in later.
 
-    Equal settings where equal tiles would get equal values.
+    The settings are equal if and only if equal tiles would get equal predictions.
     """
     place, size = plan.grid.placement, slide.pixel_size
     return SlideResultSpec(
@@ -136,30 +131,27 @@ def result_spec(slide: SlideInfo, model: TileModelInfo, plan: AnalysisPlan, opti
 
 
 def analysis_settings(model: TileModelInfo, options: SlideOptions) -> dict[str, Any]:
-    """Return all that the values of tiles depend on, but for the slide itself."""
-    told = {"model": model.name, "weights": model.fingerprint, "answers": model.answers or None}
-    return {**hashed_tile_settings(options), **{key: value for key, value in told.items() if value is not None}}
+    """Return all settings that determine the predictions of tiles, except the slide itself."""
+    model_settings = {"model": model.name, "weights": model.fingerprint, "answers": model.answers or None}
+    return {
+        **hashed_tile_settings(options),
+        **{key: value for key, value in model_settings.items() if value is not None},
+    }
 
 
 def grid_to_json(grid: TileGrid) -> dict[str, Any]:
-    """Return a grid as plain values, for ``result.json``.
-
-    Level, sizes, strides, counts.
-    """
+    """Return level, sizes, strides and counts of a grid as plain values for ``result.json``."""
     values = asdict(grid)
     values.pop("pixel_size")
     return values
 
 
 def build_preprocessing(slide: Slide, plan: AnalysisPlan, options: SlideOptions) -> PixelTransform | None:
-    """Return what is done to tiles before the network sees them.
-
-    Returns uint8 (tile, row, column, channel=3) to the same; None where nothing is done.
-    """
+    """Return the preprocessing of tiles, uint8 (tile, row, column, channel=3) to the same shape, or None."""
     steps: list[PixelTransform] = []
-    seen = _profile_transform(slide, options)
-    if seen is not None:
-        steps.append(lambda tiles: np.stack([seen(tile) for tile in tiles]))
+    to_srgb = _profile_transform(slide, options)
+    if to_srgb is not None:
+        steps.append(lambda tiles: np.stack([to_srgb(tile) for tile in tiles]))
     if plan.stain is not None:
         steps.append(_stain_transform(plan.stain, options))
     if not steps:
@@ -174,7 +166,7 @@ def build_preprocessing(slide: Slide, plan: AnalysisPlan, options: SlideOptions)
 
 
 def _profile_transform(slide: Slide, options: SlideOptions) -> PixelTransform | None:
-    """What makes sRGB of the pixels of a file, uint8 (row, column, channel=3) to the same; None where nothing is to."""
+    """Conversion of pixels to sRGB, uint8 (row, column, channel=3) to the same shape; None if there is none."""
     if not options.apply_profile or not slide.info.has_profile:
         return None
     from napari_melanoma.slides.reading.slide import apply_icc_profile
@@ -183,7 +175,7 @@ def _profile_transform(slide: Slide, options: SlideOptions) -> PixelTransform | 
 
 
 def _tiling_config(model: TileModelInfo, options: SlideOptions) -> TilingConfig:
-    """Size and overlap of tiles: what the user said, else what the model was made for."""
+    """Size and overlap of tiles from the options, else from the model."""
     overlap = options.overlap
     if overlap is None:
         overlap = DENSE_OVERLAP if model.kind == "dense" else 0.0
@@ -197,14 +189,14 @@ def _tiling_config(model: TileModelInfo, options: SlideOptions) -> TilingConfig:
 
 
 def _tiled_part(info: SlideInfo, options: SlideOptions) -> Box | None:
-    """The part of the slide that is tiled."""
+    """The part of the slide that is divided into tiles."""
     return Box(*options.region) if options.region is not None else info.bounds
 
 
 def _load_or_find_tissue(
     slide: SlideInfo, overview: OverviewLoader, options: SlideOptions
 ) -> tuple[NDArray[np.bool_], MapPlacement, tuple[str, ...]]:
-    """Tissue as it was given, or as it is found."""
+    """The given or detected tissue."""
     from napari_melanoma.io.results import read_mask
 
     full, size = slide.levels[0], slide.pixel_size
@@ -218,21 +210,22 @@ def _load_or_find_tissue(
 
 
 def _check_shape(mask: NDArray[np.bool_], slide: SlideInfo) -> None:
-    """Refuse tissue that was drawn on something of another shape, up to a cell of the mask."""
+    """Refuse a tissue mask whose proportions differ by more than a cell from those of the slide."""
     full, (rows, columns) = slide.levels[0], mask.shape
     cells = full.height / rows, full.width / columns
     if min(abs(full.height - rows * cells[1]) / cells[1], abs(full.width - columns * cells[0]) / cells[0]) > 1:
         raise InputError(
-            f"a mask of tissue covers the whole slide at any resolution: expected the proportions of {full.height:,} x "
+            f"a tissue mask must cover the whole slide, at any resolution: expected the proportions of "
+            f"{full.height:,} x "
             f"{full.width:,} pixels, found {rows:,} x {columns:,} (height x width). It belongs to another slide, or "
-            "was cut; draw it in the Slide dock, or export it for this slide."
+            "was cropped. Draw it in the Slide dock, or export it for this slide."
         )
 
 
 def _fit_slide_stain(
-    sample: ImageLoader, glass: ImageLoader, seen: PixelTransform | None, options: SlideOptions
+    sample: ImageLoader, glass: ImageLoader, to_srgb: PixelTransform | None, options: SlideOptions
 ) -> StainFit | None:
-    """Stain of the slide's tissue, where it is to be normalized, of pixels as the network will see them."""
+    """Fit the stain of the slide's tissue on preprocessed pixels; None without normalization."""
     if options.stain is None or not options.normalizes_stain:
         return None
     from napari_melanoma.slides.stain import fit_stain
@@ -240,19 +233,19 @@ def _fit_slide_stain(
 
     pixels, overview = sample(), glass()
     empty = find_unscanned(overview)
-    if seen is not None:
-        pixels, overview = seen(pixels[None])[0], seen(overview)
+    if to_srgb is not None:
+        pixels, overview = to_srgb(pixels[None])[0], to_srgb(overview)
     return fit_stain(pixels, options.stain, estimate_glass_color(overview, empty))
 
 
 def _scanned_overview(slide: SlideInfo, overview: OverviewLoader) -> NDArray[np.uint8]:
-    """The part of the overview in which glass may be seen."""
-    picture = overview()[0]
-    return picture[scanned_slices(slide, picture.shape)]
+    """The scanned part of the overview, for estimating the color of glass."""
+    image = overview()[0]
+    return image[scanned_slices(slide, image.shape)]
 
 
 def _sample_tissue_pixels(slide: Slide, grid: TileGrid, share: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Pixels of tiles spread over the tissue, uint8 (pixel, channel=3); pixels of an overview would mix the stains."""
+    """Pixels of tiles across the tissue, uint8 (pixel, channel=3); the pixels of an overview would mix the stains."""
     chosen = coarse_to_fine(share >= min(0.5, share.max()), STAIN_TILES)[0][:STAIN_TILES]
     read = []
     for row, column in chosen.tolist():
@@ -262,7 +255,7 @@ def _sample_tissue_pixels(slide: Slide, grid: TileGrid, share: NDArray[np.float3
 
 
 def _stain_transform(fit: StainFit, options: SlideOptions) -> PixelTransform:
-    """What brings the colors of tiles to those of the reference."""
+    """Transformation of the colors of tiles to those of the reference."""
     from napari_melanoma.io.photographs import read_photograph
     from napari_melanoma.slides.stain import fit_stain, normalize_stain
     from napari_melanoma.slides.tissue import estimate_glass_color
@@ -270,5 +263,5 @@ def _stain_transform(fit: StainFit, options: SlideOptions) -> PixelTransform:
     reference = None
     if options.stain_reference is not None:
         rgb = read_photograph(options.stain_reference).rgb
-        reference = fit_stain(rgb, fit.config, estimate_glass_color(rgb))  # seen against its own glass, as the slide is
+        reference = fit_stain(rgb, fit.config, estimate_glass_color(rgb))  # relative to its own glass, as for the slide
     return lambda tiles: normalize_stain(tiles, fit, reference)

@@ -1,4 +1,4 @@
-"""The regions of a slide on the disk: ``regions.geojson`` in its result folder, and what comes from other files."""
+"""Files of the regions of a slide: ``regions.geojson`` in its result folder, and imported files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUFFIXES = (".geojson", ".json")
 
 @dataclass(frozen=True)
 class StoredRegions:
-    """Regions of a slide and, in words, what was mended or left out; ``stamp`` tells the file from a later one."""
+    """Regions of a slide, with messages on repaired or omitted ones; ``stamp`` identifies the version of the file."""
 
     regions: Regions = ()
     notes: tuple[str, ...] = ()
@@ -26,10 +26,7 @@ class StoredRegions:
 
 
 def load_regions(folder: Path) -> StoredRegions:
-    """Read the regions that were kept with a slide's results.
-
-    Returns as they were written; empty where none were drawn yet.
-    """
+    """Read the regions stored with the results of a slide; empty where there are none."""
     path = folder / REGIONS
     if not path.is_file():
         return StoredRegions()
@@ -39,9 +36,9 @@ def load_regions(folder: Path) -> StoredRegions:
 
 
 def save_regions(folder: Path, slide: Path, regions: Regions, known: tuple[int, int] | None) -> StoredRegions:
-    """Keep regions with a slide's results, at once and atomically; another's file is put aside, not overwritten.
+    """Save regions with the results of a slide, atomically; a file changed by another program is backed up first.
 
-    With the new stamp, and a note where another program or window had written the file meanwhile.
+    Returns the regions with the new stamp, and a note on the backup.
     """
     path = folder / REGIONS
     if recorded_slide(folder) is None:
@@ -52,53 +49,52 @@ def save_regions(folder: Path, slide: Path, regions: Regions, known: tuple[int, 
 
 
 def import_regions(path: Path, size: tuple[int, int], known: Regions = (), reader: str = "") -> StoredRegions:
-    """Read regions from a file of another program, or of another reader.
+    """Read regions from a file of another program or reader.
 
-    ``size``: height and width of the slide in pixels of its finest level. Returns the new ones, with ids that no other
-    has. What encloses nothing or lies beside the slide is left out, outlines that cross themselves are mended.
+    ``size``: height and width of the slide in pixels of the finest level. Returns new regions with unique ids. Regions
+    without area or outside the slide are left out, and self-intersecting outlines are repaired.
     """
     read = read_geojson(path)
-    fresh = tuple(one for one in read.annotations if one not in known)
-    found = fit_to_slide(replace(read, annotations=fresh), size)
-    if fresh and not found.annotations:
+    new = tuple(one for one in read.annotations if one not in known)
+    found = fit_to_slide(replace(read, annotations=new), size)
+    if new and not found.annotations:
         raise InputError(
-            f"{path}: nothing of its {len(fresh)} regions lies on the slide of {size[0]} x {size[1]} pixels. Regions "
-            "are in pixels of the finest level: choose the file of this slide."
+            f"{path}: none of its {len(new)} regions lies on the slide of {size[0]} x {size[1]} pixels. Regions "
+            "must be in pixels of the finest level. Select the file of this slide."
         )
-    same = len(read.annotations) - len(fresh)
-    notes = (*found.changed, *([f"{same} are there already"] if same else []))
+    same = len(read.annotations) - len(new)
+    notes = (*found.changed, *([f"{same} already exist"] if same else []))
     signed = [_with_reader(one, reader) for one in found.annotations]
     return StoredRegions(assign_ids(signed, {one.id for one in known}), notes)
 
 
 def find_annotated_slides(root: Path) -> list[tuple[Path, Path]]:
-    """List the slides that somebody drew regions on.
-
-    Slide and file of its regions; slides that are where they were then.
-    """
+    """List the slides with regions, as pairs of slide and region file; slides that were moved are left out."""
     files = [path for pattern in (f"*/{REGIONS}", f"*/*/{REGIONS}") for path in sorted(root.glob(pattern))]
     found = [(recorded_slide(path.parent), path) for path in files]
     return [(slide, path) for slide, path in found if slide is not None and slide.exists()]
 
 
 def find_region_files(slide: Path, folders: Sequence[Path]) -> list[Path]:
-    """Find the files of regions of a slide."""
+    """Find the region files of a slide."""
     found: list[Path] = []
-    for place in folders or [slide.parent]:
-        if not place.exists():
-            raise InputError(f"{place} does not exist: expected a GeoJSON file of regions, or a folder of such.")
-        if place.is_file():
-            found.append(place)
+    for location in folders or [slide.parent]:
+        if not location.exists():
+            raise InputError(
+                f"{location} does not exist. Expected a GeoJSON file of regions, or a folder of such files."
+            )
+        if location.is_file():
+            found.append(location)
             continue
         stem = slide_name(slide)
         names = [f"{name}{suffix}" for name in (stem, stem.removesuffix(".ome")) for suffix in SUFFIXES]
-        candidates = [slide_folder(place, slide) / REGIONS, place / REGIONS, *(place / name for name in names)]
+        candidates = [slide_folder(location, slide) / REGIONS, location / REGIONS, *(location / name for name in names)]
         found += [one for one in candidates if one.is_file()][:1]
     return found
 
 
 def _with_reader(region: Annotation, reader: str) -> Annotation:
-    """A region with its reader's name."""
+    """Add the name of the reader to a region without one."""
     if not reader or region_reader(region):
         return region
     return replace(region, properties={**region.properties, READER: reader})

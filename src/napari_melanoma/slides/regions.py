@@ -1,4 +1,4 @@
-"""Regions that readers draw on a slide, each with its class: values, edits and maps."""
+"""Regions that readers draw on a slide, each with its class: data, edits and maps."""
 
 from __future__ import annotations
 
@@ -20,21 +20,30 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.placement import MapPlacement
 
-READER = "reader"  # property of a region: who drew it
-IGNORED_CLASS = "*"  # at the end of a class's name, as QuPath has it: what lies there is not learnt from
-MIN_VERTICES = 3  # of the least area
+READER = "reader"  # property of a region: name of its reader
+IGNORED_CLASS = "*"  # at the end of a class name, as in QuPath: excluded from training
+MIN_VERTICES = 3  # of a ring with an area
+MAX_SHOWN_REGIONS = 400  # outlines; napari takes 1 to 2 ms for each, and slows down with all of them
+MAX_VERTICES = 600  # of one outline
+OUTLINE_RESOLUTION = 16_000  # tolerance of simplified outlines, as a fraction of the longer side of the slide
+ELLIPSE_VERTICES = 48
+OUTER_RING = 0
+UNLABELED, IGNORED_VALUE = 0, 255  # in a map: no region; an ignored region, or disagreement of readers
+MAX_CLASSES = 254
+
+RingKey = tuple[str, int, int]  # id of a region, number of its polygon, number of the ring in that
 Regions = tuple[Annotation, ...]
 
 
 @dataclass(frozen=True)
 class RegionClass:
-    """A class that regions may have: its name and its color, red, green, blue, 0 to 255."""
+    """A class of regions: its name and its color, red, green, blue, 0 to 255."""
 
     name: str
     color: Color
 
 
-# Of colors that stains have not: pink and purple are lost on H&E.
+# Colors that differ from stains: pink and purple are not visible on H&E.
 DEFAULT_CLASSES = (
     RegionClass("Melanoma", (200, 0, 0)),
     RegionClass("Naevus", (240, 160, 0)),
@@ -46,45 +55,42 @@ DEFAULT_CLASSES = (
 
 
 def region_reader(region: Annotation) -> str:
-    """Say who drew a region.
-
-    Empty where nobody said so.
-    """
+    """Return the name of the reader of a region; empty if unknown."""
     return str(region.properties.get(READER) or "")
 
 
 def is_ignored(class_name: str) -> bool:
-    """Return whether what is of a class shall not be learnt from."""
+    """Return whether a class is excluded from training."""
     return class_name.endswith(IGNORED_CLASS)
 
 
 def region_from_vertices(vertices: NDArray[np.floating], region_class: RegionClass, reader: str = "") -> Annotation:
-    """Make a region of what was drawn.
+    """Create a region from drawn vertices.
 
-    ``vertices``: (vertex, 2) as (row, column) in pixels of the slide's finest level. With an id of its own. Where the
-    line crosses itself, all that it runs around.
+    ``vertices``: (vertex, 2) as (row, column) in pixels of the finest level. Where the line crosses itself, the region
+    is the whole enclosed area.
     """
     polygons = _enclosed_polygons(Polygon(as_ring(np.asarray(vertices, np.float64))))
     if not polygons:
-        raise InputError("what was drawn encloses nothing: a region takes at least three points around an area.")
+        raise InputError("the drawing encloses no area. A region needs at least three points around an area.")
     return _new_region(polygons, region_class, reader)
 
 
 def regions_from_labels(
     labels: NDArray[np.integer], place: MapPlacement, classes: Sequence[RegionClass], reader: str = ""
 ) -> Regions:
-    """Make regions of what was painted: one for each class and each patch of it.
+    """Create regions from painted labels: one for each connected area of each class.
 
-    ``labels``: whole numbers (row, column): 0 for nothing, 1 for the first class.
+    ``labels``: integers (row, column): 0 for none, 1 for the first class.
     """
     found = []
-    for number, of in enumerate(classes, start=1):
-        found += [_new_region((polygon,), of, reader) for polygon in cell_polygons(labels == number, place)]
+    for number, region_class in enumerate(classes, start=1):
+        found += [_new_region((polygon,), region_class, reader) for polygon in cell_polygons(labels == number, place)]
     return tuple(found)
 
 
 def set_region_class(regions: Regions, ids: Collection[str], region_class: RegionClass) -> Regions:
-    """Return regions another class."""
+    """Set the class of regions."""
     return tuple(
         replace(one, class_name=region_class.name, color=region_class.color) if one.id in ids else one
         for one in regions
@@ -92,44 +98,39 @@ def set_region_class(regions: Regions, ids: Collection[str], region_class: Regio
 
 
 def remove_regions(regions: Regions, ids: Collection[str]) -> Regions:
-    """Drop regions."""
     return tuple(one for one in regions if one.id not in ids)
 
 
 def reshape_region(regions: Regions, ring_key: tuple[str, int, int], vertices: NDArray[np.floating]) -> Regions:
     """Move the vertices of a ring of a region.
 
-    ``vertices``: (vertex, 2) as (row, column) in pixels of the finest level. Returns all of the slide; without a
-    region, or a hole, that encloses nothing any more.
+    ``vertices``: (vertex, 2) as (row, column) in pixels of the finest level. Returns all regions of the slide; regions
+    and holes that no longer have an area are removed.
     """
     return tuple(
-        moved
+        changed
         for one in regions
-        if (moved := _reshape(one, ring_key[1:], vertices) if one.id == ring_key[0] else one) is not None
+        if (changed := _reshape(one, ring_key[1:], vertices) if one.id == ring_key[0] else one) is not None
     )
 
 
 def assign_ids(regions: Sequence[Annotation], known: Collection[str] = ()) -> Regions:
-    """Return each region an id that no other has.
-
-    In their order; an id that is free is kept.
-    """
-    taken, found = set(known), []
+    """Assign unique ids to regions, in their order; unique ids are kept."""
+    used, found = set(known), []
     for region in regions:
-        kept = region if region.id and region.id not in taken else replace(region, id=str(uuid.uuid4()))
-        taken.add(kept.id)
+        kept = region if region.id and region.id not in used else replace(region, id=str(uuid.uuid4()))
+        used.add(kept.id)
         found.append(kept)
     return tuple(found)
 
 
-def _new_region(polygons: tuple[Polygon, ...], of: RegionClass, reader: str) -> Annotation:
-    """A new region."""
-    other = {READER: reader} if reader else {}
-    return Annotation(polygons, of.name, of.color, id=str(uuid.uuid4()), properties=other)
+def _new_region(polygons: tuple[Polygon, ...], region_class: RegionClass, reader: str) -> Annotation:
+    properties = {READER: reader} if reader else {}
+    return Annotation(polygons, region_class.name, region_class.color, id=str(uuid.uuid4()), properties=properties)
 
 
 def _reshape(region: Annotation, at: tuple[int, int], vertices: NDArray[np.floating]) -> Annotation | None:
-    """A region with another ring; None where nothing is left of it."""
+    """Replace a ring of a region; None where no area is left."""
     number, ring = at
     polygon, drawn = region.polygons[number], as_ring(np.asarray(vertices, np.float64))
     if ring:
@@ -143,24 +144,16 @@ def _reshape(region: Annotation, at: tuple[int, int], vertices: NDArray[np.float
 
 
 def _enclosed_polygons(polygon: Polygon) -> tuple[Polygon, ...]:
-    """What a polygon encloses: several where it crosses itself, none where it has no area."""
+    """Areas enclosed by a polygon: several where it crosses itself, none without an area."""
     if len(polygon.outer) < MIN_VERTICES:
         return ()
     holes = tuple(hole for hole in polygon.holes if len(hole) >= MIN_VERTICES)
     return tuple(part for part in untangle_polygon(replace(polygon, holes=holes)) if signed_area(part.outer))
 
 
-MAX_SHOWN_REGIONS = 400  # outlines; napari takes 1 to 2 ms for each, and slows down with all of them
-MAX_VERTICES = 600  # of one outline
-OUTLINE_RESOLUTION = 16_000  # parts of a slide's longer side: how far an outline with more vertices may be off
-ELLIPSE_VERTICES = 48  # vertices of an ellipse
-OUTER_RING = 0
-RingKey = tuple[str, int, int]  # id of a region, number of its polygon, number of the ring in that
-
-
 @dataclass(frozen=True)
 class RegionOutline:
-    """An outline as it is shown: which ring it is, and its vertices (vertex, 2) in pixels of the finest level."""
+    """A displayed outline: its ring and its vertices (vertex, 2) in pixels of the finest level."""
 
     ring_key: RingKey
     vertices: NDArray[np.float64]
@@ -168,7 +161,7 @@ class RegionOutline:
 
 @dataclass(frozen=True)
 class ShapesState:
-    """The shapes of a layer: vertices of each in pixels of the finest level, its kind, and which ``Shown`` it was."""
+    """Shapes of a layer: vertices in pixels of the finest level, kinds, and indices of the displayed outlines."""
 
     vertices: Sequence[NDArray[np.float64]]
     kinds: Sequence[str]
@@ -176,10 +169,10 @@ class ShapesState:
 
 
 def region_outlines(regions: Sequence[Annotation], size: tuple[int, int]) -> tuple[RegionOutline, ...]:
-    """Choose what is shown of regions, in as few vertices as can be seen.
+    """Return the outlines to display, with as few vertices as necessary.
 
-    ``size``: height and width of the slide in pixels of its finest level. Every ring of the first regions, at most
-    ``MOST_DRAWN``.
+    ``size``: height and width of the slide in pixels of the finest level. All rings of the first regions, at most
+    ``MAX_SHOWN_REGIONS``.
     """
     tolerance = max(size) / OUTLINE_RESOLUTION
     rings = [
@@ -198,44 +191,44 @@ def apply_shape_edits(
     region_class: RegionClass,
     reader: str = "",
 ) -> tuple[Regions, Regions]:
-    """Change regions as the shapes were changed that show them.
+    """Apply the edits of displayed shapes to their regions.
 
-    Returns all of the slide, the new ones last; and the new ones alone.
+    Returns all regions of the slide, the new ones last; and the new ones only.
     """
     seen: set[int] = set()
-    fresh = []
+    new = []
     for vertices, kind, key in zip(shapes.vertices, shapes.kinds, shapes.keys, strict=True):
         if not 0 <= key < len(outlines) or key in seen:
-            fresh.append(shape_outline(vertices, kind))
+            new.append(shape_outline(vertices, kind))
             continue
         seen.add(key)
         if not np.array_equal(vertices, outlines[key].vertices):
             regions = reshape_region(regions, outlines[key].ring_key, vertices)
-    gone = [one.ring_key for key, one in enumerate(outlines) if key not in seen]
-    ids = {at[0] for at in gone if at[2] == OUTER_RING}
-    for at in sorted(gone, reverse=True):
+    removed = [one.ring_key for key, one in enumerate(outlines) if key not in seen]
+    ids = {at[0] for at in removed if at[2] == OUTER_RING}
+    for at in sorted(removed, reverse=True):
         if at[0] not in ids:
             regions = reshape_region(regions, at, np.zeros((0, 2)))
-    drawn = tuple(region_from_vertices(vertices, region_class, reader) for vertices in fresh)
+    drawn = tuple(region_from_vertices(vertices, region_class, reader) for vertices in new)
     return (*remove_regions(regions, ids), *drawn), drawn
 
 
 def shape_outline(vertices: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
-    """Return the outline of a shape of napari.
+    """Return the outline of a napari shape, float64 (vertex, 2).
 
-    ``vertices``: float64 (vertex, 2); of an ellipse the corners of the box around it. Returns float64 (vertex, 2).
+    ``vertices``: float64 (vertex, 2); for an ellipse the corners of its box.
     """
     if kind != "ellipse" or len(vertices) != 4:
         return vertices
     angle = np.linspace(0, 2 * np.pi, ELLIPSE_VERTICES, endpoint=False)[:, None]
-    middle = vertices.mean(axis=0)
+    center = vertices.mean(axis=0)
     across, down = (vertices[1] - vertices[0]) / 2, (vertices[3] - vertices[0]) / 2
-    found: NDArray[np.float64] = middle + np.cos(angle) * across + np.sin(angle) * down
+    found: NDArray[np.float64] = center + np.cos(angle) * across + np.sin(angle) * down
     return found
 
 
 def _simplify(vertices: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
-    """An outline with fewer vertices, where it has many."""
+    """Simplify an outline with many vertices."""
     if len(vertices) <= MAX_VERTICES:
         return vertices
     from skimage.measure import approximate_polygon
@@ -245,13 +238,9 @@ def _simplify(vertices: NDArray[np.float64], tolerance: float) -> NDArray[np.flo
     return found if len(found) > 2 else vertices
 
 
-UNLABELED, IGNORED_VALUE = 0, 255  # in a map: no region; a region to ignore, or one that readers do not agree on
-MAX_CLASSES = 254
-
-
 @dataclass(frozen=True)
 class NumberedRegion:
-    """A region ready to be drawn into a map: its number there, its box in pixels of the finest level, its area."""
+    """A region for drawing a map: its class number, its box in pixels of the finest level, and its area."""
 
     region: Annotation
     number: int
@@ -260,10 +249,10 @@ class NumberedRegion:
 
 
 class RegionMap:
-    """Answers, for any window of a slide, which class each cell is of.
+    """Labels the cells of any window of a slide with the classes of regions.
 
-    Where regions of one reader overlap, the smaller one counts: a lesion within the tissue is a lesion. Where regions
-    of several readers overlap and say different classes, the place is ``NOT_LEARNT``.
+    Where regions of one reader overlap, the smaller one applies: a lesion within the tissue is a lesion. Where readers
+    assign different classes, cells are ``IGNORED_VALUE``.
     """
 
     def __init__(self, regions: Sequence[Annotation], numbers: Mapping[str, int]) -> None:
@@ -278,14 +267,11 @@ class RegionMap:
 
     @property
     def readers(self) -> tuple[str, ...]:
-        """Who drew; an empty name where nobody said so."""
+        """Names of the readers; an empty name if unknown."""
         return tuple(self._readers)
 
     def labels(self, place: MapPlacement, window: Box) -> NDArray[np.uint8]:
-        """Draw a window of a map.
-
-        Returns uint8 (row, column): numbers of classes, ``NOTHING`` or ``NOT_LEARNT``.
-        """
+        """Draw a window of a map, uint8 (row, column): class numbers, ``UNLABELED`` or ``IGNORED_VALUE``."""
         found = np.zeros((window.height, window.width), np.uint8)
         for own in self._readers.values():
             drawn = self._of_reader(own, place, window)
@@ -294,17 +280,17 @@ class RegionMap:
         return found
 
     def disagreement(self, place: MapPlacement, window: Box) -> dict[tuple[str, str], int]:
-        """Count the cells that two readers say different classes of.
+        """Count the cells to which two readers assign different classes, without ignored ones.
 
-        Pair of readers to cells, none of them 0. What either ignores is no disagreement.
+        Maps pairs of readers to a positive number of cells.
         """
         drawn = {name: self._of_reader(own, place, window) for name, own in self._readers.items()}
         names, found = list(drawn), {}
         for number, first in enumerate(names):
             for second in names[number + 1 :]:
                 one, other = drawn[first], drawn[second]
-                told = (one > 0) & (other > 0) & (one != IGNORED_VALUE) & (other != IGNORED_VALUE)
-                cells = int((told & (one != other)).sum())
+                labeled = (one > 0) & (other > 0) & (one != IGNORED_VALUE) & (other != IGNORED_VALUE)
+                cells = int((labeled & (one != other)).sum())
                 if cells:
                     found[first, second] = cells
         return found
@@ -325,7 +311,7 @@ class RegionMap:
 
 
 def _clip_to_window(box: Box, place: MapPlacement, window: Box) -> Box:
-    """Part of a window that the box of a region covers, in cells."""
+    """Part of a window that is covered by the box of a region, in cells."""
     first = np.floor(place.to_map((box.top, box.left))).astype(int)
     last = np.ceil(place.to_map((box.top + box.height, box.left + box.width))).astype(int)
     top, left = max(int(first[0]), window.top), max(int(first[1]), window.left)

@@ -1,4 +1,4 @@
-"""Analyses of slides as processes of their own: start one that outlives the window, follow it, ask it, come back."""
+"""Analyses of slides in processes that outlive the window: start, follow, cancel."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ OPTIONS, OUTPUT = "options.toml", "output.txt"
 
 @dataclass(frozen=True)
 class SlideRunStatus:
-    """All that the folder of a slide says of its analysis, at one moment.
+    """Status of the analysis in the folder of a slide.
 
     Attributes
     ----------
     folder : pathlib.Path
-        The slide's own.
+        Result folder of the slide.
     state : RunState
-        Where it stands; ``lost``: its process has gone without a last word, and the same command goes on.
+        State of the run; ``lost`` if its process ended without a final event. The same command resumes it.
     done, total : int
-        Tiles; 0 of 0 before they are known.
+        Finished tiles and all tiles; 0 of 0 before the tiles are planned.
     failed : int
         Tiles that could not be read.
     tiles_per_s : float
-        Over the last while; 0 where nothing is computed.
+        Current rate; 0 where nothing is computed.
     eta_s : float, optional
-        Seconds that the tiles still take; None where that is not known.
+        Estimated remaining seconds for the tiles; None if unknown.
     message : str
-        How it fares, in a sentence.
+        Progress or error, in a sentence.
     notices : tuple of str
-        What a person was told meanwhile, such as a licence.
+        Messages for the user during the run, such as a license.
     slide : pathlib.Path, optional
-        What is analyzed; None where it was not launched from here.
+        The analyzed slide; None if it is not recorded.
     options : SlideOptions, optional
-        How; None where that is not known.
+        Options of the analysis; None if unknown.
     """
 
     folder: Path
@@ -72,12 +72,12 @@ class SlideRunStatus:
 
     @property
     def fraction(self) -> float | None:
-        """Share of the tiles that are done; None before they are known."""
+        """Share of finished tiles; None before the tiles are planned."""
         return self.done / self.total if self.total else None
 
 
 def launch_slide(slide: Path, out: Path, options: SlideOptions, *, force: bool = False) -> Path:
-    """Start an analysis that goes on when this process ends; one that was begun there goes on.
+    """Start or resume an analysis that continues when this process ends.
 
     Parameters
     ----------
@@ -86,64 +86,66 @@ def launch_slide(slide: Path, out: Path, options: SlideOptions, *, force: bool =
     out : pathlib.Path
         Folder of the results.
     options : SlideOptions
-        How.
+        Options of the analysis.
     force : bool
-        Begin again whatever is there.
+        Start over, even if results exist.
 
     Returns
     -------
     pathlib.Path
-        The slide's own folder, for ``read_slide_run`` and ``ask``.
+        Result folder of the slide, for ``read_slide_run_status`` and ``cancel_slide``.
 
     Raises
     ------
     InputError
-        Where the slide is gone.
+        The slide does not exist.
     RunError
-        Where it is at work already, or no process can be started.
+        The analysis is running already, or no process can be started.
     SaveError
-        Where the folder cannot be written.
+        The folder cannot be written.
     """
-    if not slide.exists():  # its folder would be another one, in which nobody looks
-        raise InputError(f"{slide} is not there any more. Check the drive or the network, then open the slide again.")
+    if not slide.exists():  # its result folder could not be determined
+        raise InputError(f"{slide} is no longer available. Check the drive or the network, then open the slide again.")
     folder = slide_folder(out, slide)
-    place = RunFolder(folder)
-    if (is_run_alive(folder) and not wait_until_ended(folder)) or place.is_owned:
-        raise RunError(f"{folder.name} is being analyzed already. Cancel that first, or wait until it has ended.")
+    run_folder = RunFolder(folder)
+    if (is_run_alive(folder) and not wait_until_ended(folder)) or run_folder.is_owned:
+        raise RunError(f"{folder.name} is being analyzed already. Cancel it first, or wait until it has finished.")
     write_toml(folder / OPTIONS, options)
     record_slide(folder, slide, record_name=True)
-    place.write_command("run")
-    (folder / PROCESS_FILE).unlink(missing_ok=True)  # of the process before: it has nothing to say about this one
-    place.append_event("launched")
+    run_folder.write_command("run")
+    (folder / PROCESS_FILE).unlink(missing_ok=True)  # of the previous process
+    run_folder.append_event("launched")
     try:
         stamp = spawn_detached(slide_command(slide, out, folder / OPTIONS, force=force), folder / OUTPUT)
     except OSError as error:
-        said = f"no process could be started: {error}"
-        place.append_event("failed", type="RunError", message=said)
-        raise RunError(f"{said}. Reinstall napari-melanoma, or run napari-melanoma slide.") from error
+        message = f"the process could not be started: {error}"
+        run_folder.append_event("failed", type="RunError", message=message)
+        raise RunError(f"{message}. Reinstall napari-melanoma, or run the command napari-melanoma slide.") from error
     stamp.write(folder / PROCESS_FILE)
     return folder
 
 
 def cancel_slide(folder: Path) -> None:
-    """End an analysis: after the batch at hand, or at once where its process has not begun to work.
+    """Cancel an analysis after the current batch, or at once if its process has not started it.
 
     Parameters
     ----------
     folder : pathlib.Path
-        The slide's own.
+        Result folder of the slide.
 
     Raises
     ------
     SaveError
-        Where the folder cannot be written.
+        The folder cannot be written.
     """
-    place = RunFolder(folder)
-    place.write_command("cancel")
-    begun = any(event["kind"] in ("started", *FINAL_STATES) for event in _events_since_start(read_last_events(folder)))
-    if not begun and end_process(folder):
+    run_folder = RunFolder(folder)
+    run_folder.write_command("cancel")
+    started = any(
+        event["kind"] in ("started", *FINAL_STATES) for event in _events_since_start(read_last_events(folder))
+    )
+    if not started and end_process(folder):
         restore_previous(folder)
-        place.append_final_event("cancelled")
+        run_folder.append_final_event("cancelled")
 
 
 def slide_command(slide: Path, out: Path, options: Path, *, force: bool = False) -> list[str]:
@@ -156,7 +158,7 @@ def slide_command(slide: Path, out: Path, options: Path, *, force: bool = False)
     options : pathlib.Path
         A TOML file of ``SlideOptions``.
     force : bool
-        Begin again.
+        Start over.
 
     Returns
     -------
@@ -168,23 +170,23 @@ def slide_command(slide: Path, out: Path, options: Path, *, force: bool = False)
 
 
 def read_slide_run_status(folder: Path) -> SlideRunStatus:
-    """Return how the analysis of a slide fares; reads the end of its events only, and changes nothing.
+    """Return the status of the analysis of a slide; reads the last events only, and changes nothing.
 
     Parameters
     ----------
     folder : pathlib.Path
-        The slide's own.
+        Result folder of the slide.
 
     Returns
     -------
-    SlideRun
-        A folder that is none, or is gone, is reported as ``lost``.
+    SlideRunStatus
+        A missing folder is reported as ``lost``.
     """
     reap_children()
     events = read_last_events(folder)
     state = run_state(folder, events, is_run_alive(folder))
-    begun = _events_since_start(events)
-    last: dict[str, dict[str, Any]] = {event["kind"]: event for event in begun}
+    current = _events_since_start(events)
+    last: dict[str, dict[str, Any]] = {event["kind"]: event for event in current}
     counted = last.get("progress") or last.get("started") or {}
     speed, eta = (counted.get("tiles_per_s") or 0.0, counted.get("eta_s")) if state is RunState.running else (0.0, None)
     slide, options = _requested_analysis(folder)
@@ -197,14 +199,14 @@ def read_slide_run_status(folder: Path) -> SlideRunStatus:
         float(speed),
         None if eta is None else max(0.0, float(eta) - (time.time() - float(counted.get("time", time.time())))),
         _status_message(folder, state, last),
-        tuple(str(event.get("message", "")) for event in begun if event["kind"] == "notice"),
+        tuple(str(event.get("message", "")) for event in current if event["kind"] == "notice"),
         slide,
         options,
     )
 
 
 def _events_since_start(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Events of the last life of a run."""
+    """Events of the last start of a run."""
     starts = [index for index, event in enumerate(events) if event["kind"] == "launched"] or [
         index for index, event in enumerate(events) if event["kind"] == "started"
     ]
@@ -212,10 +214,10 @@ def _events_since_start(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _status_message(folder: Path, state: RunState, last: dict[str, dict[str, Any]]) -> str:
-    """Say in a sentence how an analysis fares."""
+    """Describe the status of an analysis in a sentence."""
     counted = last.get("progress") or last.get("started") or {}
     done, total = counted.get("done", 0), counted.get("total", 0)
-    so_far = f"{done} of {total} tiles are done" if done else "no tile was done"
+    so_far = f"{done} of {total} tiles finished" if done else "no tile finished"
     kept = " and kept" if done else ""
     if state is RunState.failed:
         return str(last.get("failed", {}).get("message") or _last_output_line(folder))
@@ -224,28 +226,28 @@ def _status_message(folder: Path, state: RunState, last: dict[str, dict[str, Any
     if state is RunState.paused:
         return f"Paused: {so_far}."
     if state is RunState.cancelled:
-        return f"Cancelled: {so_far}{kept}."
+        return f"Canceled: {so_far}{kept}."
     if state is RunState.cancelling:
-        return "Ends after the batch at hand; what is done is kept."
+        return "Stops after the current batch. Finished tiles are kept."
     if state is RunState.lost:
         if (folder / RESULT).is_file() and not last:
-            return "Analyzed before."
-        return f"It ended without a word: {so_far}{kept}."
+            return "Analyzed."
+        return f"The process ended unexpectedly: {so_far}{kept}."
     return str(counted.get("message") or "Starting.")
 
 
 def _last_output_line(folder: Path) -> str:
-    """Last line of what a process wrote that did not get as far as telling events."""
+    """Last output line of a process that ended before it recorded events."""
     try:
         lines = (folder / OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
-    spoken = [line.strip() for line in lines if line.strip() and not line.startswith("--- ")]
-    return spoken[-1] if spoken else "Its process ended before it began, and said nothing."
+    content = [line.strip() for line in lines if line.strip() and not line.startswith("--- ")]
+    return content[-1] if content else "The process ended before the analysis started, without an error message."
 
 
 def _requested_analysis(folder: Path) -> tuple[Path | None, SlideOptions | None]:
-    """Which slide was to be analyzed, and how."""
+    """The slide and options of the analysis."""
     slide = recorded_slide(folder)
     try:
         return slide, read_toml(folder / OPTIONS, SlideOptions)

@@ -1,4 +1,4 @@
-"""What lesions are found on, read back from the folder of a slide, and whether it was made as is asked for now."""
+"""Saved results of a slide: lesion maps, prediction, and differences from the requested analysis."""
 
 from __future__ import annotations
 
@@ -29,61 +29,59 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.options import SlideOptions
 
 SUSPICIOUS = ("malignant", "melanoma", "tumour", "tumor", "positive")
-MODEL_SETTINGS = ("weights", "answers")  # hashes, which only a loaded model tells
+MODEL_SETTINGS = ("weights", "answers")  # hashes, which are known only for a loaded model
 
 
 def default_target(classes: Sequence[str], content: Mapping[str, Any]) -> str:
-    """Name the class that heatmap and lesions are about.
+    """Return the class of heatmap and lesions: that of the result, else a malignant class, else the last one.
 
-    What the result says, else the class whose name says so, else the last one; empty where there are no classes.
+    Empty where there are no classes.
     """
-    said = content.get("target")
-    if said in classes:
-        return str(said)
+    target = content.get("target")
+    if target in classes:
+        return str(target)
     known = next((name for name in classes if name.lower() in SUSPICIOUS), None)
     return known or (classes[-1] if classes else "")
 
 
 def describe_prediction(content: Mapping[str, Any]) -> str:
-    """Return what was predicted for a slide, in a line.
+    """Summarize the prediction for a slide in one line, such as ``melanoma 0.42; 3 lesions, 2 malignant``.
 
-    Such as ``melanoma 0.42; 3 lesions, 2 malignant``; ``analyzed`` where the model tells no probability.
+    ``analyzed`` where the model predicts no probability.
     """
     target, lesions = content.get("target"), content.get("lesions") or []
     if not target or content.get("probability") is None:
         return "analyzed"
-    said = f"{target} {float(content['probability']):.2f}"
+    summary = f"{target} {float(content['probability']):.2f}"
     if "attention" in (content.get("scores") or {}):
-        return said
+        return summary
     malignant = sum(lesion.get("label") == "malignant" for lesion in lesions)
-    return f"{said}; {format_count(len(lesions), 'lesion')}{f', {malignant} malignant' if malignant else ''}"
+    return f"{summary}; {format_count(len(lesions), 'lesion')}{f', {malignant} malignant' if malignant else ''}"
 
 
 def read_lesion_maps(folder: Path, target: str, size: tuple[int, int] | None = None) -> LesionMaps:
-    """Read what lesions are found on: tile by tile, or the stitched map of a dense model where it is done.
+    """Read the maps for detecting lesions: one value per tile, or the stitched map of a finished dense model.
 
-    Not-a-number where nothing is known yet. Where the model knows benign lesions too, these are lesions as well.
+    Not-a-number where unknown. Lesions include benign ones where the model has such a class.
     """
     result = SlideResult.open(folder)
     classes, content = result.spec.classes, read_slide_result(folder)
     if target not in classes:
         raise InputError(
-            f"{folder.name} tells {', '.join(classes) or 'no classes'}, not '{target}'. Pick one of these."
+            f"{folder.name} has predictions for {', '.join(classes) or 'no classes'}, not for '{target}'. Select one "
+            "of these."
         )
     stitched = _read_stitched_maps(folder, result) if result.spec.kind == "dense" and content else None
     maps, place = stitched or (np.moveaxis(result.probability, 2, 0), result.spec.placement)
     tissue = None if stitched or size is None else _read_tissue_share(folder, _read_grid(content, result), size)
-    draws = result.spec.kind == "dense"
+    is_dense = result.spec.kind == "dense"
     return build_lesion_maps(
-        np.asarray(maps), place, classes, target, is_dense=draws, tissue=tissue, end=result.spec.size
+        np.asarray(maps), place, classes, target, is_dense=is_dense, tissue=tissue, end=result.spec.size
     )
 
 
 def describe_difference(folder: Path, options: SlideOptions) -> str:
-    """Return whether the results in a folder were made in another way than is asked for now.
-
-    What differs, in words; empty where the analysis would go on, or there are no results.
-    """
+    """Describe how the settings of saved results differ from the requested ones; empty if they do not."""
     if not (folder / STORE).is_dir():
         return ""
     try:
@@ -91,22 +89,22 @@ def describe_difference(folder: Path, options: SlideOptions) -> str:
     except InputError:
         return "they cannot be read"
     model = settings.get("model") if options.model in _slide_model_names(folder) else options.model
-    asked = json.loads(json.dumps({**hashed_tile_settings(options), "model": model}))
+    requested = json.loads(json.dumps({**hashed_tile_settings(options), "model": model}))
     kept = {key: value for key, value in settings.items() if key not in MODEL_SETTINGS}
-    changed = differing_settings(kept, asked)
-    said = {"tissue_mask": "the tissue was corrected", "model": f"made with {kept.get('model')}"}
-    return ", ".join(said.get(key, f"another {key.replace('_', ' ')}") for key in changed)
+    changed = differing_settings(kept, requested)
+    descriptions = {"tissue_mask": "the tissue was corrected", "model": f"computed with {kept.get('model')}"}
+    return ", ".join(descriptions.get(key, f"different {key.replace('_', ' ')}") for key in changed)
 
 
 def _slide_model_names(folder: Path) -> tuple[str, ...]:
-    """The model of whole slides that answered from embeddings, as it was asked for: these are the encoder's."""
+    """Requested and actual name of the whole-slide model of a result; the store names only its encoder."""
     content = read_slide_result(folder)
-    asked, named = (content.get("options") or {}).get("model"), (content.get("model") or {}).get("name")
-    return (str(asked), str(named)) if content.get("encoder") else ()
+    requested, actual = (content.get("options") or {}).get("model"), (content.get("model") or {}).get("name")
+    return (str(requested), str(actual)) if content.get("encoder") else ()
 
 
 def _read_stitched_maps(folder: Path, result: SlideResult) -> tuple[NDArray[np.float32], MapPlacement] | None:
-    """The maps of a dense model as they were written at the end; None where they are not there."""
+    """The stitched maps of a finished dense model; None if they are missing."""
     import tifffile
 
     try:
@@ -125,20 +123,20 @@ def _read_stitched_maps(folder: Path, result: SlideResult) -> tuple[NDArray[np.f
 
 
 def _read_grid(content: Mapping[str, Any], result: SlideResult) -> TileGrid | None:
-    """The tiles as ``result.json`` tells them."""
-    told = content.get("grid")
-    if not isinstance(told, dict):
+    """The tile grid in ``result.json``."""
+    grid = content.get("grid")
+    if not isinstance(grid, dict):
         return None
     try:
-        values = {**told, "area": Box(**told["area"])}
-        pairs = {name: tuple(told[name]) for name in ("read_px", "stride_px")}
+        values = {**grid, "area": Box(**grid["area"])}
+        pairs = {name: tuple(grid[name]) for name in ("read_px", "stride_px")}
         return TileGrid(**{**values, **pairs, "pixel_size": result.spec.placement.pixel_size})
     except (KeyError, TypeError):
         return None
 
 
 def _read_tissue_share(folder: Path, grid: TileGrid | None, size: tuple[int, int]) -> NDArray[np.float32] | None:
-    """Share of tissue of each tile; None where it is not told yet."""
+    """Share of tissue in each tile; None if not available yet."""
     if grid is None or not (folder / TISSUE).is_file():
         return None
     mask = read_mask(folder / TISSUE)

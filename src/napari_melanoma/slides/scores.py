@@ -1,4 +1,4 @@
-"""Scores of a slide from its tiles, and lesion area against probability."""
+"""Slide scores from tile predictions, prevalence correction, and correlation of lesion area and probability."""
 
 from __future__ import annotations
 
@@ -18,43 +18,44 @@ if TYPE_CHECKING:
     from napari_melanoma.metrics.statistics import Estimate
 
 ROUNDS, TOLERANCE = 1000, 1e-8
+MIN_LESIONS = 3  # the rank correlation of two is always 1, -1 or undefined
 
 
 class SlideScoreConfig(Config):
-    """How the probabilities of tiles become one for the slide."""
+    """Aggregation of tile probabilities into one for the slide."""
 
     method: Literal["mean", "maximum", "top_k"] = Field(
-        "mean", description="P3 names the mean and the maximum; top_k: the mean of the k highest"
+        "mean", description="mean or maximum as in P3; top_k: the mean of the k highest"
     )
-    top_k: int = Field(10, ge=1, description="how many tiles count under top_k; all where there are fewer")
-    positive: int = Field(-1, description="the class by which tiles are ranked, counted from 0; -1 is the last one")
+    top_k: int = Field(10, ge=1, description="number of tiles for top_k")
+    positive: int = Field(-1, description="index of the class for ranking tiles; -1 is the last one")
 
 
 @dataclass(frozen=True)
 class SlideScore:
-    """Probabilities of a slide, float64 (class,), and the weight that each tile had in them, float64 (tile,)."""
+    """Probabilities of a slide, float64 (class,), and the weight of each tile, float64 (tile,)."""
 
     probability: NDArray[np.float64]
     weights: NDArray[np.float64]
 
 
 class Aggregation(Protocol):
-    """Whatever makes one answer of many tiles, a network with attention too."""
+    """Aggregation of tiles into one prediction, such as a network with attention."""
 
     def __call__(self, tiles: NDArray[np.floating], shares: NDArray[np.floating]) -> SlideScore:
         """Aggregate the tiles of a slide.
 
-        ``tiles``: float (tile, class) probabilities, or (tile, feature) embeddings where the aggregation learnt from
-        these. ``shares``: float (tile,): tissue in each, from 0 to 1.
+        ``tiles``: float (tile, class) probabilities, or (tile, feature) embeddings for models trained on these.
+        ``shares``: float (tile,): share of tissue in each, from 0 to 1.
         """
 
 
 def score_slide(probability: ArrayLike, config: SlideScoreConfig, shares: ArrayLike | None = None) -> SlideScore:
     """Aggregate the probabilities of a slide's tiles.
 
-    ``probability``: float (tile, class); tiles without a finite answer, such as those that could not be read, do not
-    count. ``shares``: float (tile,): tissue in each, by which tiles weigh in a mean; all alike by default. NaN where no
-    tile counts, and all weights 0.
+    ``probability``: float (tile, class); tiles without a finite value, such as unreadable ones, are ignored.
+    ``shares``: float (tile,): share of tissue in each, as weights of the mean; equal by default. The result is NaN,
+    with weights of 0, where all tiles are ignored.
     """
     values = np.asarray(probability, np.float64)
     weights = np.ones(len(values)) if shares is None else np.asarray(shares, np.float64).copy()
@@ -73,14 +74,14 @@ def score_slide(probability: ArrayLike, config: SlideScoreConfig, shares: ArrayL
 
 
 def correct_prevalence(probability: ArrayLike, trained: ArrayLike, stated: ArrayLike) -> NDArray[np.float64]:
-    """Bring probabilities from the class shares of a training to those of where they are used.
+    """Adjust probabilities from the class shares in the training to those in the application.
 
     Each class is multiplied by the ratio of its shares, then all are scaled to add up to 1 (Saerens et al. 2002,
     doi:10.1162/089976602753284446, equation 2.4; for two classes Elkan 2001, The foundations of cost-sensitive
-    learning, theorem 2). That is exact where calibrated probabilities meet classes that look as they did in training.
+    learning, theorem 2). This is exact if the probabilities are calibrated and the classes look as in training.
 
-    ``trained``: float (class,): shares that the model learnt under; of a training with class weights see
-    ``weighted_shares``. ``stated``: float (class,): shares where it is used. Returns float64, same shape.
+    ``trained``: float (class,): class shares in the training; for a loss with class weights see ``effective_shares``.
+    ``stated``: float (class,): class shares in the application. Returns float64, same shape.
     """
     values = np.asarray(probability, np.float64)
     before, after = (_normalize_shares(shares, values.shape[-1]) for shares in (trained, stated))
@@ -91,11 +92,11 @@ def correct_prevalence(probability: ArrayLike, trained: ArrayLike, stated: Array
 def estimate_prevalence(probability: ArrayLike, trained: ArrayLike) -> NDArray[np.float64]:
     """Estimate the class shares among cases whose labels are unknown, by the EM algorithm of Saerens et al. 2002.
 
-    ``trained``: float (class,): shares that the model learnt under. Returns float64 (class,), adding up to 1.
+    ``trained``: float (class,): class shares in the training. Returns float64 (class,), adding up to 1.
     """
     values = np.asarray(probability, np.float64)
     if not len(values):
-        raise ValueError("a prevalence is estimated from at least one case; found none.")
+        raise ValueError("a prevalence is estimated from at least one case, found none")
     shares = before = _normalize_shares(trained, values.shape[-1])
     for _ in range(ROUNDS):
         moved = values * (shares / before)
@@ -109,14 +110,14 @@ def estimate_prevalence(probability: ArrayLike, trained: ArrayLike) -> NDArray[n
 def class_weights(
     counts: ArrayLike, method: Literal["none", "balanced", "root", "effective"] = "balanced"
 ) -> NDArray[np.float64]:
-    """Weights of classes in a loss, so that rare ones count.
+    """Return class weights for a loss, so that rare classes have more weight.
 
     ``counts``: int (class,): cases of each class, at least one each. Returns float64 (class,); the mean weight of a
     case is 1.
     """
     cases = np.asarray(counts, np.float64)
     if not (cases > 0).all():
-        raise ValueError(f"a class weight needs at least one case of each class; found {cases.astype(int).tolist()}.")
+        raise ValueError(f"class weights need at least one case of each class, found {cases.astype(int).tolist()}")
     raw = {
         "none": np.ones_like(cases),
         "balanced": 1 / cases,
@@ -127,10 +128,10 @@ def class_weights(
 
 
 def effective_shares(counts: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
-    """Class shares that a model learnt under whose loss had class weights: what to undo by ``correct_prevalence``.
+    """Return the effective class shares of a training with class weights, for ``correct_prevalence``.
 
-    ``counts``: int (class,): cases of each class. ``weights``: float (class,): their weights, or by how much more often
-    a sampler drew them. Returns float64 (class,), adding up to 1.
+    ``counts``: int (class,): cases of each class. ``weights``: float (class,): their weights, or sampling factors.
+    Returns float64 (class,), adding up to 1.
     """
     weighted = np.asarray(counts, np.float64) * np.asarray(weights, np.float64)
     return weighted / weighted.sum()
@@ -144,33 +145,27 @@ def _normalize_shares(shares: ArrayLike, classes: int) -> NDArray[np.float64]:
     return found / found.sum()
 
 
-MIN_LESIONS = 3  # lesions; of two the rank correlation is always 1, -1 or none
-
-
 class LesionLike(Protocol):
-    """What is needed of a lesion, measured now or read from a table."""
+    """A measured lesion, or one read from a table."""
 
     @property
     def area_px(self) -> float:
-        """In pixels of the finest level."""
+        """Area in pixels of the finest level."""
 
     @property
     def area_mm2(self) -> float | None:
-        """None where the slide has no scale."""
+        """Area; None where the slide has no pixel size."""
 
     @property
     def probability(self) -> float:
-        """That it is malignant; not-a-number where the model was not asked."""
+        """Probability of malignancy; not-a-number without a prediction."""
 
 
 AnyLesion = TypeVar("AnyLesion", bound=LesionLike)
 
 
 def with_area_and_probability(lesions: Sequence[AnyLesion]) -> list[AnyLesion]:
-    """Leave out lesions without a probability, such as those drawn where no tile was analyzed.
-
-    Returns the others, in their order.
-    """
+    """Return the lesions with a probability, in their order; lesions drawn outside analyzed tiles have none."""
     return [lesion for lesion in lesions if np.isfinite(lesion.probability)]
 
 
@@ -179,13 +174,12 @@ def correlate_area_and_probability(
 ) -> Estimate | None:
     """Spearman's correlation of area and probability with a 95 % bootstrap interval.
 
-    ``lesions``: of one slide or of many; those without a probability do not count. In square millimeters where all have
-    a scale, else in pixels. None where there are fewer than three lesions; NaN where all areas or all probabilities are
-    alike.
+    ``lesions``: of one or many slides; those without a probability are ignored. Uses square millimeters where all have
+    them, else pixels. None for fewer than three lesions; NaN where all areas or all probabilities are equal.
     """
     names = [str(number) for number in range(len(lesions))] if slides is None else list(slides)
-    known = [place for place, lesion in enumerate(lesions) if np.isfinite(lesion.probability)]
-    lesions, names = [lesions[place] for place in known], [names[place] for place in known]
+    known = [index for index, lesion in enumerate(lesions) if np.isfinite(lesion.probability)]
+    lesions, names = [lesions[index] for index in known], [names[index] for index in known]
     if len(lesions) < MIN_LESIONS:
         return None
     in_mm2 = all(lesion.area_mm2 is not None for lesion in lesions)
@@ -197,10 +191,7 @@ def correlate_area_and_probability(
 
 
 def spearman(x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> float:
-    """Spearman's rank correlation, ties at their mean rank, of values that may count several times.
-
-    From -1 to 1; NaN where either does not vary.
-    """
+    """Spearman's rank correlation of weighted values, with ties at their mean rank; NaN where either is constant."""
     times = np.ones(len(x)) if weights is None else weights
     ranks = [_mean_ranks(values, times) for values in (x, y)]
     away = [rank - np.average(rank, weights=times) for rank in ranks]
@@ -209,7 +200,7 @@ def spearman(x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np
 
 
 def _mean_ranks(values: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rank of each value where each stands as often as it counts, equal ones at the middle of their ranks."""
+    """Weighted rank of each value, with ties at their mean rank."""
     _, index = np.unique(values, return_inverse=True)
     counts = np.bincount(index, weights=times)
     return (np.cumsum(counts) - (counts - 1) / 2)[index]

@@ -18,35 +18,56 @@ if TYPE_CHECKING:
 
 StainMethod = Literal["none", "macenko", "reinhard", "histogram", "standardise"]
 RGBValues = tuple[float, float, float]
-MIN_PIXELS, MAX_PIXELS = 1000, 500_000  # stained pixels that a fit needs, and takes
-MIN_STAIN_ANGLE = 0.12  # radians between two stains; less is one stain with noise
-PALEST_SHARE = 0.25  # share of stained pixels without a say in the directions: noise turns theirs most
-# Hematoxylin and eosin as Macenko's reference has them (doi:10.1109/ISBI.2009.5193250).
+MIN_PIXELS, MAX_PIXELS = 1000, 500_000  # stained pixels for a fit
+MIN_STAIN_ANGLE = 0.12  # radians between two stains; a smaller angle is one stain with noise
+PALEST_SHARE = 0.25  # share of stained pixels that are left out of the directions, as noise affects them most
+# Hematoxylin and eosin of Macenko's reference (doi:10.1109/ISBI.2009.5193250).
 DEFAULT_STAINS: tuple[RGBValues, RGBValues] = ((0.5626, 0.7201, 0.4062), (0.2159, 0.8012, 0.5581))
+
+BITS = 7
+LEVELS = 1 << BITS
+COLORS_PER_CHUNK = 2**18  # limits the memory for computing a table
+PIXELS_PER_CHUNK = 2**16  # about a tile, so that the data stays in the processor's cache
+# Defaults without a reference: the amounts of Macenko's reference image, and for the other methods round values in the
+# range of the tissue of public H&E slides.
+_AMOUNTS = (1.9705, 1.0308)
+_LAB_MEAN, _LAB_SPREAD = (55.0, 25.0, -25.0), (15.0, 8.0, 7.0)
+_RGB_MEAN, _RGB_SPREAD = (155.0, 110.0, 165.0), (45.0, 42.0, 36.0)
+
+MEASURES = {
+    "haematoxylin_share": "share of the tissue that is stained by hematoxylin more than by eosin",
+    "haematoxylin_density": "mean amount of hematoxylin in the tissue, optical density",
+    "pigment_share": "share of the tissue that is brown: melanin, or similar pigment such as hemosiderin",
+    "nuclei_per_mm2": "dark spots of the size of a nucleus in a square millimeter of tissue",
+}
+MIN_DENSITY = 0.15  # in the densest channel: less is no tissue
+DARK_DENSITY = 0.25  # of hematoxylin in nuclei
+# Minimum share of the blue channel in the density, and minimum density, of pigment.
+MIN_BROWN_SHARE, BROWN_DENSITY = 0.42, 0.6
+NUCLEUS_UM = 7.0  # diameter
+MIN_NUCLEUS_PX = 6.0  # diameter, below which nuclei cannot be separated
 
 
 class StainConfig(Config):
-    """Which normalization, and which pixels of the sample count as stained."""
+    """Method of normalization, and definition of stained pixels."""
 
-    method: StainMethod = Field("macenko", description="none leaves colors as they are")
+    method: StainMethod = Field("macenko", description="none leaves colors unchanged")
     least_density: float = Field(
         0.15, gt=0, lt=1, description="pixels whose optical density is below this in all channels are background"
     )
     angle_percentile: float = Field(
-        1.0, gt=0, lt=50, description="Macenko: how far from the ends of all angles the two stains are, in per cent"
+        1.0, gt=0, lt=50, description="Macenko: percentile of the angles for the two stains"
     )
     amount_percentile: float = Field(
-        99.0, gt=50, le=100, description="Macenko: which amount of a stain is brought to the reference's, in per cent"
+        99.0, gt=50, le=100, description="Macenko: percentile of the amount of a stain that is matched"
     )
-    keep_background: bool = Field(
-        True, description="what is not stained stays as it is; Macenko keeps white white by itself"
-    )
+    keep_background: bool = Field(True, description="unstained pixels are unchanged; always true for Macenko")
 
 
 class StainFit(Config):
-    """What is known of the stain of a slide, or of a reference: plain numbers, kept with the result."""
+    """Stain of a slide or reference: plain numbers, stored with the result."""
 
-    config: StainConfig = Field(StainConfig(), description="how it was fitted")
+    config: StainConfig = Field(StainConfig(), description="options of the fit")
     white: RGBValues = Field((255.0, 255.0, 255.0), description="red, green, blue of glass without tissue")
     stains: tuple[RGBValues, RGBValues] | None = Field(
         None, description="optical density of hematoxylin and eosin in red, green, blue; each of length 1"
@@ -57,19 +78,19 @@ class StainFit(Config):
     shares: tuple[tuple[float, ...], ...] | None = Field(
         None, description="share of pixels at or below each of 256 levels of red, green and blue (histogram)"
     )
-    note: str = Field("", description="what was unusual, for people")
+    note: str = Field("", description="message on unusual results")
 
 
 def fit_stain(rgb: NDArray[np.uint8], config: StainConfig, white: RGBValues = (255.0, 255.0, 255.0)) -> StainFit:
     """Estimate the stain of a slide from a sample of its tissue, or of a reference image.
 
-    Macenko et al. 2009 (doi:10.1109/ISBI.2009.5193250): in optical density two stains span a plane through the origin,
-    and are its outermost directions; here all but the palest stained pixels say which, for a limit in each channel
-    would drop pure eosin.
-    Reinhard et al. 2001 (doi:10.1109/38.946629): mean and standard deviation, here in CIELAB.
+    Macenko et al. 2009 (doi:10.1109/ISBI.2009.5193250): in optical density, two stains span a plane through the origin,
+    and are its outermost directions; here these are estimated from all but the palest stained pixels, as a limit in
+    each channel would remove pure eosin. Reinhard et al. 2001 (doi:10.1109/38.946629): mean and standard deviation,
+    here in CIELAB.
 
-    ``rgb``: uint8 (..., channel=3): tiles spread over the tissue, at the resolution that is analyzed. ``config``:
-    method and which pixels count. For ``slides.stain.normalise``, as fit or as reference.
+    ``rgb``: uint8 (..., channel=3): tiles from across the tissue, at the analyzed resolution. ``config``: method and
+    definition of stained pixels. The result is the fit or the reference of ``normalize_stain``.
     """
     if config.method == "none":
         return StainFit(config=config, white=white)
@@ -87,7 +108,7 @@ def fit_stain(rgb: NDArray[np.uint8], config: StainConfig, white: RGBValues = (2
 
 
 def optical_density(rgb: NDArray, white: RGBValues = (255.0, 255.0, 255.0)) -> NDArray[np.float32]:
-    """Optical density by Beer and Lambert: the natural logarithm of white over each channel.
+    """Return the optical density (Beer-Lambert): the natural logarithm of white divided by each channel.
 
     ``rgb``: numbers from 0 to 255, (..., channel=3); below 1 counts as 1. Returns float32, same shape; 0 is white.
     """
@@ -95,35 +116,35 @@ def optical_density(rgb: NDArray, white: RGBValues = (255.0, 255.0, 255.0)) -> N
 
 
 def stain_amounts(rgb: NDArray[np.uint8], fit: StainFit) -> NDArray[np.float32]:
-    """Unmix the stains (color deconvolution of Ruifrok and Johnston 2001): how much there is of each in a pixel.
+    """Unmix the stains (color deconvolution of Ruifrok and Johnston 2001): the amount of each in a pixel.
 
-    ``rgb``: uint8 (..., channel=3). Returns float32 (..., 3): hematoxylin, eosin, and what neither explains, such as
-    melanin; below 0 where a pixel is lighter than white.
+    ``rgb``: uint8 (..., channel=3). Returns float32 (..., 3): hematoxylin, eosin, and the residual, such as melanin;
+    negative where a pixel is brighter than white.
     """
     return optical_density(rgb, fit.white) @ np.linalg.inv(stain_basis(fit)).astype(np.float32)
 
 
 def stain_basis(fit: StainFit) -> NDArray[np.float64]:
-    """Return the optical density of each stain, and of what stands at a right angle on both.
+    """Return the optical density of each stain, and of the direction perpendicular to both.
 
     Returns float64 (stain=3, channel=3), rows of length 1.
     """
     if fit.stains is None:
-        raise ValueError(f"a fit by Macenko's method knows stains; this one is {fit.config.method}.")
+        raise ValueError(f"stains are available for Macenko's method only, found {fit.config.method}")
     stains = np.array(fit.stains)
     rest = np.cross(stains[0], stains[1])
     return np.vstack([stains, rest / np.linalg.norm(rest)])
 
 
 def _stained_pixels(pixels: NDArray[np.uint8], config: StainConfig, white: RGBValues) -> NDArray[np.uint8]:
-    """Pixels of tissue, evenly thinned where there are very many."""
+    """Pixels of tissue, evenly subsampled if there are too many."""
     pixels = pixels[:: -(-len(pixels) // (4 * MAX_PIXELS)) or 1]
     dark = np.array(white) * np.exp(-config.least_density)
     stained = pixels[(pixels < dark).any(axis=1)]
     if len(stained) < MIN_PIXELS:
         raise InputError(
-            f"a stain is estimated from at least {MIN_PIXELS} stained pixels, and the sample has {len(stained)}. Sample "
-            "tissue instead of glass, lower the least density for a pale slide, or choose no normalization."
+            f"stain estimation needs at least {MIN_PIXELS} stained pixels, but the sample has {len(stained)}. Sample "
+            "tissue instead of glass, lower the least density for a pale slide, or use no normalization."
         )
     return stained[:: -(-len(stained) // MAX_PIXELS)]
 
@@ -133,7 +154,7 @@ def _fit_macenko(density: NDArray[np.float32], config: StainConfig, white: RGBVa
     stains, note = _extreme_directions(density.astype(np.float64), config.angle_percentile), ""
     if np.arccos(np.clip(stains[0] @ stains[1], -1, 1)) < MIN_STAIN_ANGLE:
         stains = np.array(DEFAULT_STAINS) / np.linalg.norm(DEFAULT_STAINS, axis=1, keepdims=True)
-        note = "the sample shows one stain only: usual directions of hematoxylin and eosin were taken"
+        note = "the sample shows one stain only: standard directions of hematoxylin and eosin are used"
     fit = StainFit(config=config, white=white, stains=(_to_rgb_values(stains[0]), _to_rgb_values(stains[1])), note=note)
     amounts = density @ np.linalg.inv(stain_basis(fit))[:, :2]
     most = np.maximum(np.percentile(amounts, config.amount_percentile, axis=0), 0.01)
@@ -141,7 +162,7 @@ def _fit_macenko(density: NDArray[np.float32], config: StainConfig, white: RGBVa
 
 
 def _extreme_directions(density: NDArray[np.float64], percentile: float) -> NDArray[np.float64]:
-    """Return the outermost directions of the plane that the pixels lie in; hematoxylin, which takes most red, first."""
+    """Return the outermost directions of the plane of the pixels; hematoxylin, which absorbs most red, first."""
     strength = np.linalg.norm(density, axis=1)
     density = density[strength >= np.quantile(strength, PALEST_SHARE)]
     _, axes = np.linalg.eigh(density.T @ density)
@@ -156,51 +177,39 @@ def _extreme_directions(density: NDArray[np.float64], percentile: float) -> NDAr
 
 
 def _to_rgb_values(values: NDArray) -> RGBValues:
-    """Three numbers as a plain tuple."""
     first, second, third = values.tolist()
     return float(first), float(second), float(third)
 
 
-BITS = 7
-LEVELS = 1 << BITS
-COLORS_PER_CHUNK = 2**18  # bounds the memory while a table is made
-PIXELS_PER_CHUNK = 2**16  # about a tile: what is looked up stays in the processor's cache
-# What slides are brought to where no reference is given: the amounts of Macenko's reference image, and for the other
-# methods round values between those of the tissue of public H&E slides.
-_AMOUNTS = (1.9705, 1.0308)
-_LAB_MEAN, _LAB_SPREAD = (55.0, 25.0, -25.0), (15.0, 8.0, 7.0)
-_RGB_MEAN, _RGB_SPREAD = (155.0, 110.0, 165.0), (45.0, 42.0, 36.0)
-
-
 def normalize_stain(rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit | None = None) -> NDArray[np.uint8]:
-    """Bring the colors of tiles to those of a reference.
+    """Normalize the colors of tiles to those of a reference.
 
-    ``rgb``: uint8 (..., channel=3): one tile, or a batch of them. Returns uint8, same shape; the input itself under
-    method ``none``.
+    ``rgb``: uint8 (..., channel=3): one tile or a batch. Returns uint8, same shape; the input itself for method
+    ``none``.
     """
     if fit.config.method == "none":
         return rgb
     table = _lookup_table(fit, reference or default_reference(fit))
     pixels = np.ascontiguousarray(rgb).reshape(-1, 3)
     out = np.empty_like(pixels)
-    packed = out.view("V3").reshape(-1)  # items of three bytes: half the time of channel by channel
+    as_items = out.view("V3").reshape(-1)  # items of three bytes take half the time of separate channels
     for first in range(0, len(pixels), PIXELS_PER_CHUNK):
         part = slice(first, first + PIXELS_PER_CHUNK)
-        np.take(table, _table_indices(pixels[part]), out=packed[part], mode="clip")
+        np.take(table, _table_indices(pixels[part]), out=as_items[part], mode="clip")
     return out.reshape(rgb.shape)
 
 
 def normalize_stain_exact(
     rgb: NDArray[np.uint8], fit: StainFit, reference: StainFit | None = None
 ) -> NDArray[np.float32]:
-    """Do the same without table and rounding: what the table is made of, and for looking at single colors.
+    """Normalize without lookup table and rounding, for computing the table and for single colors.
 
     ``rgb``: uint8 (..., channel=3). Returns float32, same shape, from 0 to 255.
     """
     colors = rgb.reshape(-1, 3)
     target = reference or default_reference(fit)
     if target.config.method != fit.config.method:
-        raise ValueError(f"the reference was fitted by {target.config.method}, the slide by {fit.config.method}.")
+        raise ValueError(f"the reference was fitted by {target.config.method}, the slide by {fit.config.method}")
     methods: dict[str, Callable[[], NDArray[np.floating]]] = {
         "none": lambda: colors.astype(np.float32),
         "macenko": lambda: _normalize_macenko(colors, fit, target),
@@ -208,51 +217,51 @@ def normalize_stain_exact(
         "histogram": lambda: _normalize_histogram(colors, fit, target),
         "standardise": lambda: _normalize_moments(colors, fit, target),
     }
-    moved = methods[fit.config.method]()
+    normalized = methods[fit.config.method]()
     if fit.config.keep_background and fit.config.method != "macenko":
         stained = _stained_share(colors, fit)[:, None]
-        moved = stained * moved + (1 - stained) * colors
-    return np.clip(moved, 0, 255).astype(np.float32).reshape(rgb.shape)
+        normalized = stained * normalized + (1 - stained) * colors
+    return np.clip(normalized, 0, 255).astype(np.float32).reshape(rgb.shape)
 
 
 def default_reference(fit: StainFit) -> StainFit:
-    """Return the reference that is taken where none is given.
+    """Return the default reference.
 
-    A usual H&E stain; for histograms the equal share of each level, which is histogram equalisation.
+    A standard H&E stain; for histograms equal shares of all levels, which is histogram equalization.
     """
-    known: dict[str, dict[str, object]] = {
+    references: dict[str, dict[str, object]] = {
         "macenko": {"stains": DEFAULT_STAINS, "amounts": _AMOUNTS},
         "reinhard": {"mean": _LAB_MEAN, "spread": _LAB_SPREAD},
         "histogram": {"shares": (tuple((np.arange(256) / 255).tolist()),) * 3},
         "standardise": {"mean": _RGB_MEAN, "spread": _RGB_SPREAD},
     }
-    return StainFit.model_validate({"config": fit.config, **known.get(fit.config.method, {})})
+    return StainFit.model_validate({"config": fit.config, **references.get(fit.config.method, {})})
 
 
 @lru_cache(maxsize=4)
 def _lookup_table(fit: StainFit, reference: StainFit) -> NDArray[np.void]:
-    """Every second level of each channel, three bytes an item, red changing slowest; black and white are exact."""
+    """Lookup table of every second level of each channel, three bytes per item, red slowest; black and white exact."""
     levels = np.rint(np.linspace(0, 255, LEVELS)).astype(np.uint8)
     table = np.empty((LEVELS**3, 3), np.uint8)
     for first in range(0, len(table), COLORS_PER_CHUNK):
-        places = np.arange(first, first + COLORS_PER_CHUNK)
-        colors = levels[np.stack([places >> (2 * BITS), (places >> BITS) % LEVELS, places % LEVELS], axis=1)]
+        indices = np.arange(first, first + COLORS_PER_CHUNK)
+        colors = levels[np.stack([indices >> (2 * BITS), (indices >> BITS) % LEVELS, indices % LEVELS], axis=1)]
         table[first : first + COLORS_PER_CHUNK] = np.rint(normalize_stain_exact(colors, fit, reference))
     return table.view("V3").reshape(-1)
 
 
 def _table_indices(pixels: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Where each pixel (pixel, channel) stands in the table; no matrix product, for BLAS would start threads."""
+    """Table index of each pixel (pixel, channel); without a matrix product, for which BLAS would start threads."""
     coarse = pixels >> (8 - BITS)
-    places = coarse[:, 0].astype(np.intp)
+    indices = coarse[:, 0].astype(np.intp)
     for channel in (1, 2):
-        places <<= BITS
-        places |= coarse[:, channel]
-    return places
+        indices <<= BITS
+        indices |= coarse[:, channel]
+    return indices
 
 
 def _normalize_macenko(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
-    """Macenko: the amount of each stain scaled, then shown in the target's stains; what neither explains stays."""
+    """Macenko: scale the amount of each stain, and mix them with the target's stains; the residual is unchanged."""
     assert fit.amounts is not None
     assert target.amounts is not None
     scale = np.diag([target.amounts[0] / fit.amounts[0], target.amounts[1] / fit.amounts[1], 1.0])
@@ -262,100 +271,85 @@ def _normalize_macenko(colors: NDArray[np.uint8], fit: StainFit, target: StainFi
 
 
 def _normalize_reinhard(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
-    """Reinhard: mean and standard deviation in CIELAB brought to the target's."""
+    """Reinhard: match mean and standard deviation in CIELAB."""
     return to_srgb(_match_moments(to_lab(colors), fit, target)) * np.float32(255)
 
 
 def _normalize_moments(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
-    """Standardise: mean and standard deviation of each channel brought to the target's."""
+    """Standardize: match mean and standard deviation of each channel."""
     return _match_moments(colors.astype(np.float32), fit, target)
 
 
 def _match_moments(values: NDArray[np.float32], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
-    """Shift and scale each channel."""
     spread = np.maximum(np.array(fit.spread, np.float32), 1e-3)
-    away = (values - np.array(fit.mean, np.float32)) / spread
-    return (away * np.array(target.spread, np.float32) + np.array(target.mean, np.float32)).astype(np.float32)
+    standardized = (values - np.array(fit.mean, np.float32)) / spread
+    return (standardized * np.array(target.spread, np.float32) + np.array(target.mean, np.float32)).astype(np.float32)
 
 
 def _normalize_histogram(colors: NDArray[np.uint8], fit: StainFit, target: StainFit) -> NDArray[np.float32]:
-    """Match the distribution of each channel to the target's."""
+    """Match the distribution of each channel to that of the target."""
     assert fit.shares is not None
     assert target.shares is not None
     levels = np.arange(256)
-    moved = np.empty(colors.shape, np.float32)
-    for channel, (own, wanted) in enumerate(zip(fit.shares, target.shares, strict=True)):
-        moved[:, channel] = np.interp(_level_ranks(own), _level_ranks(wanted), levels)[colors[:, channel]]
-    return moved
+    matched = np.empty(colors.shape, np.float32)
+    for channel, (own, target_shares) in enumerate(zip(fit.shares, target.shares, strict=True)):
+        matched[:, channel] = np.interp(_level_ranks(own), _level_ranks(target_shares), levels)[colors[:, channel]]
+    return matched
 
 
 def _level_ranks(shares: tuple[float, ...]) -> NDArray[np.float64]:
-    """Share of pixels below each level and half of those at it; a little rising where there are none."""
+    """Share of pixels below each level plus half of those at it; slightly increasing where there are none."""
     below = np.array((0.0, *shares[:-1]))
     return np.maximum.accumulate((np.array(shares) + below) / 2) + 1e-9 * np.arange(len(shares))
 
 
 def _stained_share(colors: NDArray[np.uint8], fit: StainFit) -> NDArray[np.float32]:
-    """From 0 for glass to 1 for what counts as stained, without a step between."""
+    """Smooth transition from 0 for glass to 1 for stained pixels."""
     density = optical_density(colors, fit.white).max(axis=1) / np.float32(fit.config.least_density)
     share = np.clip(2 * density - 1, 0, 1)
     return share * share * (3 - 2 * share)
 
 
-MEASURES = {
-    "haematoxylin_share": "share of the tissue that is stained by hematoxylin more than by eosin",
-    "haematoxylin_density": "mean amount of hematoxylin in the tissue, optical density",
-    "pigment_share": "share of the tissue that is brown: melanin, or what looks like it, such as haemosiderin",
-    "nuclei_per_mm2": "dark spots of the size of a nucleus in a square millimeter of tissue",
-}
-MIN_DENSITY = 0.15  # in the densest channel: below it there is no tissue
-DARK_DENSITY = 0.25  # hematoxylin from which a place is nuclear stain
-MIN_BROWN_SHARE, BROWN_DENSITY = (
-    0.42,
-    0.6,
-)  # share of the blue channel in the density, and the density, from which it is pigment
-NUCLEUS_UM = 7.0  # diameter
 DEFAULT_FIT = StainFit(stains=DEFAULT_STAINS)
-MIN_NUCLEUS_PX = 6.0  # across: below it spots are no nuclei that could be told apart
 
 
 def measure_stain(rgb: NDArray[np.uint8], mpp: float | None) -> dict[str, float]:
-    """Measure a picture of a section.
+    """Measure stains and nuclei in an image of a section.
 
-    Stains are told apart by color deconvolution (Ruifrok and Johnston 2001, PMID 11531144) with the stains of
-    Macenko's reference, not fitted to the picture: figures of one laboratory can be compared with each other. Melanin
-    absorbs blue most and red least, unlike both stains. Nuclei are counted where they are 6 pixels wide at least, as
-    maxima of hematoxylin at the scale of a nucleus: crowded ones count too few. Mitoses are not counted: at any
-    magnification that patches have a rule without a trained model mistakes pyknotic nuclei for them.
+    Stains are separated by color deconvolution (Ruifrok and Johnston 2001, PMID 11531144) with the stains of Macenko's
+    reference, not fitted to the image: values of one laboratory are comparable. Melanin absorbs blue most and red
+    least, unlike both stains. Nuclei are counted at 6 pixels diameter or more, as maxima of hematoxylin at the scale of
+    a nucleus, which underestimates crowded ones. Mitoses are not counted: at the magnification of patches, a rule
+    without a trained model confuses them with pyknotic nuclei.
 
-    ``rgb``: uint8 (row, column, channel=3), sRGB, glass near white. ``mpp``: micrometers per pixel; None where it is
-    not known. Returns as ``MEASURES`` names them; NaN where there is no tissue, or nuclei cannot be seen.
+    ``rgb``: uint8 (row, column, channel=3), sRGB, glass near white. ``mpp``: micrometers per pixel; None if unknown.
+    Returns the values of ``MEASURES``; NaN without tissue, or where nuclei are not resolved.
     """
     density = optical_density(rgb)
     tissue = density.max(axis=2) >= MIN_DENSITY
     if not tissue.any():
         return dict.fromkeys(MEASURES, float("nan"))
     brown = (density[..., 2] >= MIN_BROWN_SHARE * density.sum(axis=2)) & (density.max(axis=2) >= BROWN_DENSITY) & tissue
-    haematoxylin, eosin = np.moveaxis(stain_amounts(rgb, DEFAULT_FIT).clip(min=0), 2, 0)[:2]
+    hematoxylin, eosin = np.moveaxis(stain_amounts(rgb, DEFAULT_FIT).clip(min=0), 2, 0)[:2]
     stained = tissue & ~brown
-    dark = stained & (haematoxylin >= DARK_DENSITY) & (haematoxylin > eosin)
-    mean = float(haematoxylin[stained].mean()) if stained.any() else float("nan")
+    dark = stained & (hematoxylin >= DARK_DENSITY) & (hematoxylin > eosin)
+    mean = float(hematoxylin[stained].mean()) if stained.any() else float("nan")
     return {
         "haematoxylin_share": float(dark.sum() / tissue.sum()),
         "haematoxylin_density": mean,
         "pigment_share": float(brown.sum() / tissue.sum()),
-        "nuclei_per_mm2": _nuclei_per_mm2(np.where(stained, haematoxylin, 0.0), tissue, mpp),
+        "nuclei_per_mm2": _nuclei_per_mm2(np.where(stained, hematoxylin, 0.0), tissue, mpp),
     }
 
 
-def _nuclei_per_mm2(haematoxylin: NDArray[np.floating], tissue: NDArray[np.bool_], mpp: float | None) -> float:
-    """Maxima at the scale of a nucleus in a square millimeter of tissue; NaN where nuclei cannot be seen."""
+def _nuclei_per_mm2(hematoxylin: NDArray[np.floating], tissue: NDArray[np.bool_], mpp: float | None) -> float:
+    """Maxima at the scale of a nucleus per square millimeter of tissue; NaN where nuclei are not resolved."""
     if mpp is None or NUCLEUS_UM / mpp < MIN_NUCLEUS_PX:
         return float("nan")
     from scipy.ndimage import gaussian_laplace, maximum_filter
 
     radius = NUCLEUS_UM / 2 / mpp
-    sigma = radius / np.sqrt(2)  # a disk of this radius answers most
-    answer = -gaussian_laplace(np.asarray(haematoxylin, np.float32), sigma) * sigma**2
-    peaks = (answer == maximum_filter(answer, size=2 * round(radius) + 1)) & (answer >= DARK_DENSITY / 2) & tissue
+    sigma = radius / np.sqrt(2)  # strongest response for a disk of this radius
+    response = -gaussian_laplace(np.asarray(hematoxylin, np.float32), sigma) * sigma**2
+    peaks = (response == maximum_filter(response, size=2 * round(radius) + 1)) & (response >= DARK_DENSITY / 2) & tissue
     return float(peaks.sum() / (tissue.sum() * (mpp / 1000) ** 2))

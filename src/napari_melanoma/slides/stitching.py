@@ -1,4 +1,4 @@
-"""Predictions of overlapping tiles and patches stitched into one map."""
+"""Stitching of overlapping tiles and patches into one map."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.tiling import TileGrid
 
 BlendWindow = Literal["cosine", "linear", "flat"]
-MIN_WEIGHT = 1e-3  # of a tile's outermost pixels: where no other tile reaches they count alone
+MIN_WEIGHT = 1e-3  # of the outermost pixels of a tile, which count alone where no other tile reaches
+PATCH_CELLS = 96  # cells along the side of a patch; networks have no finer resolution
+MAX_CELLS = 4096  # cells along each side of the whole map
 
 
 def blend_window(side_px: int, overlap_px: tuple[int, int], kind: BlendWindow = "cosine") -> NDArray[np.float32]:
-    """Weight of each pixel of a tile: 1 in its middle, falling towards its edges where other tiles overlap it.
+    """Return the weight of each pixel of a tile: 1 in the center, decreasing where other tiles overlap it.
 
-    ``overlap_px``: over how many pixels it overlaps the next one, (y, x); at most the side. Returns float32 (row,
-    column), above 0 everywhere.
+    ``overlap_px``: overlap with the next tile in pixels, (y, x); at most the side. Returns float32 (row, column),
+    positive everywhere.
     """
     return np.outer(_ramp(side_px, overlap_px[0], kind), _ramp(side_px, overlap_px[1], kind)).astype(np.float32)
 
 
 class TileBlender:
-    """A block of the map that tiles are added to, each with its weights, in any order.
+    """Blends weighted tiles into a block of the map, in any order.
 
     ``block``: in pixels of the map. ``window``: float32 (row, column): weight of each pixel of a tile.
     """
@@ -40,10 +42,10 @@ class TileBlender:
         self._weight = np.zeros((block.height, block.width), np.float32)
 
     def add(self, values: NDArray[np.floating], top: int, left: int) -> None:
-        """Add what of a tile lies in the block.
+        """Add the part of a tile that lies in the block.
 
-        ``values``: float (channel, row, column), as large as the window. ``top``, ``left``: where its first pixel lies
-        on the map.
+        ``values``: float (channel, row, column), of the size of the window. ``top``, ``left``: position of its first
+        pixel on the map.
         """
         rows = _intersection(self._block.top, self._block.height, top, self._window.shape[0])
         columns = _intersection(self._block.left, self._block.width, left, self._window.shape[1])
@@ -54,12 +56,9 @@ class TileBlender:
         self._weight[rows[0], columns[0]] += weight
 
     def result(self, empty: float = 0.0) -> NDArray[np.float32]:
-        """Return the blended block.
-
-        Returns float32 (channel, row, column).
-        """
-        there = self._weight > 0
-        return np.where(there, self._sum / np.where(there, self._weight, 1), np.float32(empty))
+        """Return the blended block, float32 (channel, row, column)."""
+        covered = self._weight > 0
+        return np.where(covered, self._sum / np.where(covered, self._weight, 1), np.float32(empty))
 
 
 def stitch_block(
@@ -70,22 +69,22 @@ def stitch_block(
     channels: int,
     kind: BlendWindow = "cosine",
 ) -> NDArray[np.float32]:
-    """Blend the tiles that reach into a block of the map.
+    """Blend the tiles that overlap a block of the map.
 
-    ``block``: in pixels of the map (``TileGrid.pixels_place``). ``answer``: takes row and column of a tile, gives float
-    (channel, row, column) of the network's side, or None where there is none. Returns float32 (channel, row, column); 0
-    where no tile answered.
+    ``block``: in pixels of the map (``TileGrid.pixel_placement``). ``read_tile``: returns the prediction for row and
+    column of a tile, float (channel, row, column) at the side of the network, or None. Returns float32 (channel, row,
+    column); 0 without predictions.
     """
-    mosaic = TileBlender(block, channels, blend_window(grid.side_px, _overlap(grid), kind))
+    blender = TileBlender(block, channels, blend_window(grid.side_px, _overlap(grid), kind))
     for row, column in tiles_in_block(block, grid):
         values = read_tile(row, column)
         if values is not None:
-            mosaic.add(values, *tile_origin(grid, row, column))
-    return mosaic.result()
+            blender.add(values, *tile_origin(grid, row, column))
+    return blender.result()
 
 
 def tiles_in_block(block: Box, grid: TileGrid) -> Iterator[tuple[int, int]]:
-    """Return which tiles a block of the map needs, in reading order.
+    """Yield the tiles that overlap a block of the map, in reading order.
 
     ``block``: in pixels of the map.
     """
@@ -102,9 +101,9 @@ def tiles_in_block(block: Box, grid: TileGrid) -> Iterator[tuple[int, int]]:
 
 
 def tile_origin(grid: TileGrid, row: int, column: int) -> tuple[int, int]:
-    """Return where a tile's first pixel lies on the map of stitched tiles.
+    """Return the position of the first pixel of a tile on the stitched map.
 
-    Returns (row, column) in pixels as the network sees them; where tiles are resized, to the nearest whole one.
+    Returns (row, column) in pixels of the network's input; rounded where tiles are resized.
     """
     box = grid.box(row, column)
     top, left = box.top - grid.area.top, box.left - grid.area.left
@@ -112,9 +111,9 @@ def tile_origin(grid: TileGrid, row: int, column: int) -> tuple[int, int]:
 
 
 def stitched_shape(grid: TileGrid) -> tuple[int, int]:
-    """Size of the map of stitched tiles: what is tiled, without what padded tiles reach outside.
+    """Return rows and columns of the stitched map: the tiled area, without the parts of padded tiles beyond it.
 
-    Returns rows and columns, in pixels as the network sees them.
+    In pixels of the network's input.
     """
     return (
         max(1, round(grid.area.height * grid.side_px / grid.read_px[0])),
@@ -123,28 +122,27 @@ def stitched_shape(grid: TileGrid) -> tuple[int, int]:
 
 
 def _overlap(grid: TileGrid) -> tuple[int, int]:
-    """How far neighbors overlap, in pixels as the network sees them."""
+    """Overlap of neighboring tiles in pixels of the network's input."""
     shares = [1 - stride / read for stride, read in zip(grid.stride_px, grid.read_px, strict=True)]
     return round(shares[0] * grid.side_px), round(shares[1] * grid.side_px)
 
 
 def _ramp(side: int, overlap: int, kind: BlendWindow) -> NDArray[np.float64]:
-    """Weight along one axis."""
     if kind == "flat" or overlap == 0:
         return np.ones(side)
-    away = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
-    share = np.clip(away / min(overlap, side / 2), 0, 1)
+    distance = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
+    share = np.clip(distance / min(overlap, side / 2), 0, 1)
     return np.maximum(share if kind == "linear" else (1 - np.cos(np.pi * share)) / 2, MIN_WEIGHT)
 
 
 def _intersection(first: int, length: int, start: int, side: int) -> tuple[slice, slice] | None:
-    """What a block and a tile share along an axis, as slices of each; None where nothing."""
+    """Overlap of a block and a tile along an axis, as slices of each; None without overlap."""
     low, high = max(first, start), min(first + length, start + side)
     return (slice(low - first, high - first), slice(low - start, high - start)) if low < high else None
 
 
 def _tile_origins(grid: TileGrid, axis: int) -> NDArray[np.int64]:
-    """First pixel on the map of each row or column of tiles: ``pixel_of`` for all at once."""
+    """First pixel on the map of each row or column of tiles; vectorized ``tile_origin``."""
     count, length = (grid.rows, grid.area.height) if axis == 0 else (grid.columns, grid.area.width)
     starts = np.arange(count) * grid.stride_px[axis]
     if grid.border == "shift":
@@ -152,18 +150,14 @@ def _tile_origins(grid: TileGrid, axis: int) -> NDArray[np.int64]:
     return np.rint(starts * grid.side_px / grid.read_px[axis]).astype(np.int64)
 
 
-PATCH_CELLS = 96  # of a patch, along either side; networks tell places no finer
-MAX_CELLS = 4096  # cells of the whole map, along either side
-
-
 def compose_patch_maps(
     maps: Sequence[NDArray[np.float32]], boxes: Sequence[Box], size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], MapPlacement]:
-    """Lay the maps of patches beside each other; where two overlap, the larger value counts.
+    """Compose the maps of patches; where two overlap, the larger value is used.
 
-    ``maps``: float32 (row, column), at least one; each covers its box. ``boxes``: where they lie, in pixels of the
-    slide's finest level. ``size``: height and width of the slide, in these pixels. Returns float32 (row, column), NaN
-    where there is no patch, or no slide; and where it lies, without a scale.
+    ``maps``: float32 (row, column), at least one; each covers its box. ``boxes``: position of the patches in pixels of
+    the finest level. ``size``: height and width of the slide, in these pixels. Returns float32 (row, column), NaN
+    outside patches and slide; and its position, without a pixel size.
     """
     top, left = min(box.top for box in boxes), min(box.left for box in boxes)
     bottom, right = max(box.top + box.height for box in boxes), max(box.left + box.width for box in boxes)
@@ -186,20 +180,20 @@ def compose_patch_maps(
 def find_strongest(
     maps: Sequence[NDArray[np.float32]], boxes: Sequence[Box], share: float, count: int, size: tuple[int, int] = (0, 0)
 ) -> list[tuple[Box, float]]:
-    """Find the places where maps of patches are highest, none of which overlaps another.
+    """Find the non-overlapping positions with the highest values in the maps of patches.
 
-    ``maps``: float32 (row, column), each covers its box. ``boxes``: where they lie, in pixels of the slide's finest
-    level. ``size``: height and width of the slide, in these pixels: no place lies beside it; (0, 0) for one without
-    end. Each with its value, the highest first; those where nothing is are left out.
+    ``maps``: float32 (row, column), each covers its box. ``boxes``: position of the patches in pixels of the finest
+    level. ``size``: height and width of the slide, in these pixels, which limits the positions; (0, 0) for no limit.
+    Returns boxes with their values, the highest first; only positive values.
     """
     found: list[tuple[Box, float]] = []
-    everything = [
-        (float(value), index, place)
+    candidates = [
+        (float(value), index, position)
         for index, values in enumerate(maps)
-        for place, value in np.ndenumerate(np.asarray(values))
+        for position, value in np.ndenumerate(np.asarray(values))
         if value > 0
     ]
-    for value, index, (row, column) in sorted(everything, key=lambda one: -one[0]):
+    for value, index, (row, column) in sorted(candidates, key=lambda one: -one[0]):
         box, (rows, columns) = boxes[index], maps[index].shape
         height, width = max(1, round(share * box.height)), max(1, round(share * box.width))
         top = box.top + round((row + 0.5) / rows * box.height - height / 2)
@@ -214,8 +208,8 @@ def find_strongest(
 
 
 def _resize(values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A map of another size, by averaging."""
+    """Resize a map by averaging."""
     from PIL import Image
 
-    picture = Image.fromarray(np.ascontiguousarray(values, np.float32))
-    return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BOX), np.float32)
+    image = Image.fromarray(np.ascontiguousarray(values, np.float32))
+    return np.asarray(image.resize((shape[1], shape[0]), Image.Resampling.BOX), np.float32)

@@ -1,4 +1,4 @@
-"""``slides.csv``, the work list of a folder of slides, and the lesions of all of them."""
+"""The table ``slides.csv``, the work list of a folder of slides, and the lesions of all slides."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 TABLE, LOCK = "slides.csv", ".slides.lock"
 LESION_CLASSES = {*get_args(LesionClass)}
-LOCK_TIMEOUT_S = 60.0  # with another program that writes its row
+LOCK_TIMEOUT_S = 60.0  # while another process writes its row
 COLUMNS = (
     "slide",
     "file",
@@ -75,15 +75,16 @@ CONTENT_COLUMNS = (
     "tiles_total",
     "seconds",
 )
+TABLE_PATTERNS = ("*", "*/*")  # of result folders, and of result folders in subfolders
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class SlideStatus:
-    """What became of one slide: ``content`` is that of its ``result.json``, ``error`` says why there is none.
+    """Result of one slide: ``content`` is that of its ``result.json``, ``error`` why there is none.
 
-    ``before`` says that it was analyzed already, and nothing was done; ``keeps`` that results are there that
-    this was not to replace, so that their row stays.
+    ``already_done`` is set where a matching result existed; ``keep_row`` where an existing result must not be replaced,
+    so that its row is kept.
     """
 
     path: Path
@@ -96,13 +97,13 @@ class SlideStatus:
 
 
 class SlideTable:
-    """The table, rows of other slides kept: it is read again before each row, for somebody else may write there."""
+    """The table of slides; it is read again before each change, as other processes may write to it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def put(self, status: SlideStatus) -> None:
-        """Add or replace the row of a slide, and write the table; not where results are there that stay."""
+        """Add or replace the row of a slide, and write the table, unless the existing row must be kept."""
         if not status.keep_row:
             self.put_row(status_to_row(status))
 
@@ -117,10 +118,7 @@ class SlideTable:
 
 
 def status_to_row(status: SlideStatus) -> Row:
-    """Return the row of a slide.
-
-    Column to value; of a slide that failed the first columns alone.
-    """
+    """Return the row of a slide; only the first columns for a slide that failed."""
     content = status.content
     first = {"slide": status.folder.name, "file": status.path.name, "status": status.status, "error": status.error}
     if not content:
@@ -128,7 +126,7 @@ def status_to_row(status: SlideStatus) -> Row:
     target, lesions = content["target"], content["lesions"]
     scores = {f"probability_{method}": values.get(target) for method, values in content["scores"].items()}
     areas = [lesion["area_mm2"] for lesion in lesions if lesion["area_mm2"] is not None]
-    told = [lesion["label"] for lesion in lesions]
+    labels = [lesion["label"] for lesion in lesions]
     return {
         **first,
         **{name: value for name, value in scores.items() if name in COLUMNS},
@@ -137,7 +135,7 @@ def status_to_row(status: SlideStatus) -> Row:
         **_depth_columns(content),
         "model": content["model"]["name"],
         "lesions": len(lesions),
-        "lesions_malignant": told.count("malignant") if {*told} <= LESION_CLASSES else None,
+        "lesions_malignant": labels.count("malignant") if {*labels} <= LESION_CLASSES else None,
         "lesion_area_mm2": sum(areas) if areas else None,
         "mpp": None if content["mpp"] is None else content["mpp"][1],
         "warnings": " ".join(content["warnings"]),
@@ -145,17 +143,17 @@ def status_to_row(status: SlideStatus) -> Row:
 
 
 def _row_validity(content: dict[str, Any]) -> Validity:
-    """Of all predictions of a row, the depth among them."""
+    """Validity of all predictions of a row, including the depth."""
     depth = Validity.from_json((content.get("depth") or {}).get("validity"))
     return read_slide_validity(content).with_reasons(*([depth] if depth else []))
 
 
 def _depth_columns(content: dict[str, Any]) -> Row:
-    """What is said of the depth beside the thickness; nothing in results that were made before it was measured."""
-    told = content.get("depth") or {}
+    """Columns of the depth; empty for results of versions without it."""
+    depth = content.get("depth") or {}
     low, high = content["breslow_interval_mm"] or (None, None)
-    row = {"breslow_low_mm": low, "breslow_high_mm": high, "breslow_at_least": told.get("at_least")}
-    return row | {name: told.get(name) for name in ("ulceration", "clark_estimate")}
+    row = {"breslow_low_mm": low, "breslow_high_mm": high, "breslow_at_least": depth.get("at_least")}
+    return row | {name: depth.get(name) for name in ("ulceration", "clark_estimate")}
 
 
 WorkItemState = Literal["waiting", "running", "stopped", "done", "failed"]
@@ -163,7 +161,7 @@ WorkItemState = Literal["waiting", "running", "stopped", "done", "failed"]
 
 @dataclass(frozen=True)
 class WorkItem:
-    """One slide of a folder, and what became of it, in a word and in words."""
+    """One slide of a folder with its state and a description."""
 
     slide: Path
     state: WorkItemState
@@ -171,24 +169,21 @@ class WorkItem:
 
 
 def list_work_items(folder: Path, out: Path, run: RunContext) -> tuple[WorkItem, ...]:
-    """List the slides of a folder.
-
-    In natural order of the names; empty where the folder holds no slide.
-    """
+    """List the slides of a folder in natural order; empty if there are none."""
     try:
         slides = find_slides([folder])
     except InputError:
         return ()
-    places = SlideFolderNames(out)
+    folders = SlideFolderNames(out)
     items = []
     for slide in slides:
         run.check()
-        items.append(_work_item(slide, places.folder_for(slide)))
+        items.append(_work_item(slide, folders.folder_for(slide)))
     return tuple(items)
 
 
 def _work_item(slide: Path, results: Path) -> WorkItem:
-    """How far one slide is."""
+    """State of one slide."""
     if not (results / "events.jsonl").is_file() and not (results / STORE).is_dir():
         return WorkItem(slide, "waiting", "waiting")
     report = read_slide_run_status(results)
@@ -206,16 +201,13 @@ def _work_item(slide: Path, results: Path) -> WorkItem:
 
 
 def _describe_progress(word: str, report: SlideRunStatus) -> str:
-    """A word with the share of the tiles that are done."""
+    """A word with the share of finished tiles."""
     return word if report.fraction is None else f"{word} {report.fraction:.0%}".replace("%", " %")
-
-
-TABLE_PATTERNS = ("*", "*/*")  # of the slides' folders, and of folders of results below
 
 
 @dataclass(frozen=True)
 class LesionRow:
-    """A row of ``lesions.csv``: ``slide`` is the folder of its slide, ``model`` what was asked about its tiles."""
+    """A row of ``lesions.csv``: ``slide`` is the result folder, ``model`` the model of its tiles."""
 
     slide: Path
     model: str
@@ -227,21 +219,15 @@ class LesionRow:
 
 
 def read_lesion_rows(root: Path) -> tuple[LesionRow, ...]:
-    """Read the lesions of all slides that were analyzed to the end.
-
-    Slide by slide; a table that cannot be read is left out, as is a row without a probability.
-    """
-    folders = sorted({path.parent for place in TABLE_PATTERNS for path in root.glob(f"{place}/{LESIONS}")})
+    """Read the lesions of all analyzed slides; unreadable tables and rows without a probability are left out."""
+    folders = sorted({path.parent for pattern in TABLE_PATTERNS for path in root.glob(f"{pattern}/{LESIONS}")})
     return tuple(lesion for folder in folders for lesion in _read_slide_rows(folder))
 
 
 def lesions_to_rows(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[LesionRow, ...]:
-    """Return lesions as their table has them, with its digits: equal values of slides are to stay equal.
+    """Convert lesions to rows, rounded as in their table, so that equal values stay equal; without the model name."""
 
-    In their order, the name of the model left out.
-    """
-
-    def told(value: float | None) -> float:
+    def rounded(value: float | None) -> float:
         return float(format_cell(value) or math.nan)
 
     return tuple(
@@ -250,16 +236,15 @@ def lesions_to_rows(folder: Path, lesions: Sequence[SlideLesion]) -> tuple[Lesio
             "",
             one.index,
             one.label,
-            told(one.area_px),
-            None if one.area_mm2 is None else told(one.area_mm2),
-            told(one.probability),
+            rounded(one.area_px),
+            None if one.area_mm2 is None else rounded(one.area_mm2),
+            rounded(one.probability),
         )
         for one in lesions
     )
 
 
 def _read_slide_rows(folder: Path) -> Iterator[LesionRow]:
-    """Rows of one slide."""
     with suppress(InputError, KeyError, ValueError):
         model = str((read_slide_result(folder).get("model") or {}).get("name", ""))
         for row in read_table(folder / LESIONS):

@@ -1,4 +1,4 @@
-"""Models of tiles: bundles, timm encoders and published encoders, and models of whole slides."""
+"""Tile models: bundles, timm encoders and published encoders; and whole-slide models."""
 
 from __future__ import annotations
 
@@ -48,29 +48,34 @@ if TYPE_CHECKING:
     from napari_melanoma.io.slide_spec import TileKind
     from napari_melanoma.models.blocks.bags import BagNetwork
 
-MAX_DIFFERENCE = 0.01  # of a probability from what float32 gives
-MIXED_PRECISION_NOTE = f"answers may differ by {MAX_DIFFERENCE}."
-DENSE_STEP = 4  # pixels of a tile along a cell of its dense map
+MAX_DIFFERENCE = 0.01  # of a probability from that of float32
+MIXED_PRECISION_NOTE = f"predictions may differ by {MAX_DIFFERENCE}."
+DENSE_STEP = 4  # pixels of a tile per cell of its dense map
+TIMM, ENCODER = "timm:", "encoder:"
+TIMM_MPP = 0.5
+TILES_PER_PASS = 32
+EMBEDDINGS_PER_CHUNK = 8192  # tiles that are pooled together
+log = logging.getLogger(__name__)
 
 
-class OutOfMemory(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
-    """Not even one tile fits into memory."""
+class OutOfMemory(MelanomaError):  # noqa: N818 - describes the state
+    """A single tile does not fit into memory."""
 
 
 def out_of_memory_error(model: str, device: str) -> OutOfMemory:
-    """Say that not even one tile fits into memory, and what to do."""
+    """Create the error for a tile that does not fit into memory."""
     where = "computer" if device == "cpu" else "GPU"
     return OutOfMemory(
-        f"the memory of this {where} is too small for one tile of '{model}'. Close what else uses it, or choose a "
+        f"the memory of this {where} is too small for one tile of '{model}'. Close other programs, or choose a "
         "smaller model."
     )
 
 
 @dataclass(frozen=True)
 class TileModelInfo:
-    """What a model of tiles says of itself.
+    """Metadata of a tile model.
 
-    ``mpp``: micrometers per pixel that it was made for. ``mean``, ``std``: of its normalization, for RGB in [0, 1].
+    ``mpp``: micrometers per pixel of its training. ``mean``, ``std``: of its normalization, for RGB in [0, 1].
     """
 
     name: str
@@ -93,7 +98,7 @@ class TileModelInfo:
 
 
 class TileModel:
-    """A network ready for tiles.
+    """A network for predicting tiles.
 
     ``network``: float32 and in evaluation mode: normalized (batch, 3, row, column) to probabilities or values (batch,
     class), to embeddings (batch, feature), or to maps of probability (batch, class, row, column).
@@ -110,27 +115,27 @@ class TileModel:
         self.info = info
         self.device = device
         self.batch_size = batch_size
-        self.bags: BagModel | None = None  # what makes one answer of all embeddings
+        self.bags: BagModel | None = None  # of a whole-slide model
         self.precision = precision or choose_precision(device)
         self._notice_callback: Callable[[str], None] = log.info
         self._requested_precision, self._requested_batch_size = self.precision, precision
         self._network = self._prepare_network(network, self.precision)
-        # Kept as long as the model is: each slide is compared with it, and may begin or go on in either precision.
+        # Kept with the model: each slide is compared with it, and may start or resume in either precision.
         self._exact = self._network if self.precision == "fp32" else network
         self._scale, self._shift = self._normalization()
 
     def set_notice_callback(self, callback: Callable[[str], None]) -> None:
-        """Say who is told what a person should know: a licence, what was changed on the way."""
+        """Set the function that receives messages for the user, such as a license."""
         self._notice_callback = callback
         if self.info.terms:
-            callback(f"'{self.info.name}' comes under its own licence: {self.info.terms}")
+            callback(f"'{self.info.name}' has its own license: {self.info.terms}")
 
     def predict(self, tiles: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
-        """Ask the network, in as many passes as its batch size needs.
+        """Predict tiles, in as many forward passes as the batch size requires.
 
-        ``tiles``: uint8 (tile, row, column, channel=3), of side ``info.side_px``. On the network's device, perhaps not
-        computed yet there: ``probability`` (tile, class), ``embedding`` (tile, feature), ``dense`` (tile, class, row,
-        column), as the kind has it.
+        ``tiles``: uint8 (tile, row, column, channel=3), of side ``info.side_px``. Returns tensors on the device of the
+        network, possibly still being computed: ``probability`` (tile, class), ``embedding`` (tile, feature), ``dense``
+        (tile, class, row, column), depending on the kind of model.
         """
         import torch
 
@@ -148,47 +153,44 @@ class TileModel:
             self._halve_batch_size()
 
     def choose_precision(self, tiles: NDArray[np.uint8]) -> float:
-        """Compare a few tiles with float32, and stay with that where half precision moves an answer too far.
+        """Compare a few tiles with float32, and switch to it where half precision changes predictions too much.
 
-        ``tiles``: uint8 (tile, row, column, channel=3): one batch at most. How far the answers lay apart: the greatest
-        difference of a probability, or for embeddings and values relative to their spread; 0 where float32 is used
-        anyway.
+        ``tiles``: uint8 (tile, row, column, channel=3): at most one batch. Returns the greatest difference of a
+        probability, or for embeddings and values relative to their standard deviation; 0 in float32.
         """
         if self.precision == "fp32" or not len(tiles):
             return 0.0
-        away = _max_difference(self, tiles, self._exact)
-        if away > MAX_DIFFERENCE:
+        difference = _max_difference(self, tiles, self._exact)
+        if difference > MAX_DIFFERENCE:
             self._set_precision("fp32")
             self._notice_callback(
-                f"half precision moved an answer by {away:.3f}: computed in float32, which takes longer."
+                f"half precision changed a prediction by {difference:.3f}: computing in float32, which is slower."
             )
-        return away
+        return difference
 
     def reset(self, batch_size: int) -> None:
-        """Forget what a slide before made of precision and size of the passes."""
+        """Reset precision and batch size, which a previous slide may have changed."""
         self.batch_size = batch_size
         self._set_precision(self._requested_precision)
 
     def resume_with(self, precision: Precision, batch_size: int) -> None:
-        """Compute as an analysis did that is to go on, so that its answers and these are one."""
+        """Use the precision and batch size of an analysis that is resumed, for consistent predictions."""
         self.batch_size = batch_size
         if precision == self.precision:
             return
         if precision == "bf16" and choose_precision(self.device) != "bf16":
             self._notice_callback(
-                f"begun in bf16, which this {self.device} lacks, goes on in fp32: {MIXED_PRECISION_NOTE}"
+                f"started in bf16, which this {self.device} does not support; resuming in fp32: {MIXED_PRECISION_NOTE}"
             )
             return
         self._set_precision(precision)
         if self._requested_batch_size is not None:
-            self._notice_callback(
-                f"begun in {precision}, goes on so: a result has one precision. --force begins again."
-            )
+            self._notice_callback(f"started in {precision}; resuming in the same precision. Use --force to start over.")
 
     def output_sizes(self) -> dict[str, int]:
-        """Find out how much a tile has, by asking for one.
+        """Determine output sizes by predicting one tile.
 
-        Returns ``features`` of an embedding and ``dense_px``, the side of a dense map; 0 where it has none.
+        Returns ``features`` of an embedding and ``dense_px``, the side of a dense map; 0 for other outputs.
         """
         if self.info.kind not in ("embedding", "dense"):
             return {"features": 0, "dense_px": 0}
@@ -198,12 +200,12 @@ class TileModel:
         return {"features": features, "dense_px": found["dense"].shape[2] if "dense" in found else 0}
 
     def _set_precision(self, precision: Precision) -> None:
-        """Compute in this precision from now on."""
+        """Change the precision."""
         if precision != self.precision:
             self.precision, self._network = precision, self._prepare_network(self._exact, precision)
 
     def _prepare_network(self, network: nn.Module, precision: Precision) -> nn.Module:
-        """Bring a copy of a network into the shape in which it runs fastest."""
+        """Convert a copy of a network for fast inference."""
         import torch
 
         ready = fold_normalization(network)
@@ -211,7 +213,7 @@ class TileModel:
         return ready.to(device=self.device, dtype=kind).to(memory_format=torch.channels_last)
 
     def _normalization(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Factor and summand for a row of pixels, channels last: whole rows are computed much faster than pixels."""
+        """Factor and offset for a row of pixels, channels last: computing whole rows is much faster than pixels."""
         import torch
 
         std, mean = torch.tensor(self.info.std), torch.tensor(self.info.mean)
@@ -219,7 +221,7 @@ class TileModel:
         return rows[0].to(self.device), rows[1].to(self.device)
 
     def _predict_pass(self, tiles: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
-        """One pass of the network, filled up to its usual shape."""
+        """One forward pass, padded to the batch size."""
         import torch
 
         count, side = len(tiles), self.info.side_px
@@ -230,22 +232,22 @@ class TileModel:
             rows = rows.float().mul_(self._scale).add_(self._shift)
             if self.precision == "bf16":
                 rows = rows.to(torch.bfloat16)
-            images = rows.view(self.batch_size, side, side, 3).permute(0, 3, 1, 2)  # channels_last as it lies
+            images = rows.view(self.batch_size, side, side, 3).permute(0, 3, 1, 2)  # channels_last memory layout
             return _name_outputs(self.info.kind, self._network(images)[:count])
 
     def _halve_batch_size(self) -> None:
-        """Take smaller passes from now on."""
+        """Halve the batch size."""
         import torch
 
-        gc.collect()  # the error's frames held the tensors of the pass
+        gc.collect()  # the frames of the error referenced the tensors of the pass
         if self.device == "cuda":
             torch.cuda.empty_cache()
         self.batch_size = max(1, self.batch_size // 2)
-        self._notice_callback(f"memory was full: {self.batch_size} tiles a pass from now on.")
+        self._notice_callback(f"out of memory: continuing with {self.batch_size} tiles per pass.")
 
 
 def _name_outputs(kind: TileKind, found: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return what an answer is; of dense maps, also what each tile has of a class on average."""
+    """Name the outputs; for dense maps, also return the mean of each class in each tile."""
     import torch
 
     if kind == "embedding":
@@ -257,28 +259,23 @@ def _name_outputs(kind: TileKind, found: torch.Tensor) -> dict[str, torch.Tensor
 
 
 def _max_difference(model: TileModel, tiles: NDArray[np.uint8], exact: nn.Module) -> float:
-    """How far a model's answers lie from those of a network in float32."""
+    """Greatest difference between the predictions of a model and a float32 network."""
     import torch
 
     reference = TileModel(model.info, exact, model.device, model.batch_size, "fp32")
-    away = 0.0
+    difference = 0.0
     with torch.inference_mode():
-        near, far = model.predict(tiles), reference.predict(tiles)
-        for name, values in far.items():
+        outputs, exact_outputs = model.predict(tiles), reference.predict(tiles)
+        for name, values in exact_outputs.items():
             scale = 255.0 if name == "dense" else 1.0
             if model.info.kind in ("embedding", "regression"):
                 scale = max(float(values.float().std()), 1e-6) if values.numel() > 1 else 1.0
-            away = max(away, float((near[name].float() - values.float()).abs().max()) / scale)
-    return away
-
-
-TIMM, ENCODER = "timm:", "encoder:"
-TIMM_MPP = 0.5
-log = logging.getLogger(__name__)
+            difference = max(difference, float((outputs[name].float() - values.float()).abs().max()) / scale)
+    return difference
 
 
 class LoadOptions:
-    """How a model is to be loaded."""
+    """Options for loading a model."""
 
     def __init__(
         self,
@@ -293,17 +290,17 @@ class LoadOptions:
 
 
 def load_tile_model(name: str, options: LoadOptions) -> TileModel:
-    """Load a model of tiles."""
+    """Load a tile model."""
     info, network = _load_by_name(name, options)
     return TileModel(info, network, options.device or choose_device(), options.batch_size, options.precision)
 
 
-def _load_by_name(name: str, how: LoadOptions) -> tuple[TileModelInfo, nn.Module]:
-    """What a name stands for, and its network in float32 on the processor."""
+def _load_by_name(name: str, options: LoadOptions) -> tuple[TileModelInfo, nn.Module]:
+    """Load metadata and network, in float32 on the CPU, by name."""
     if name in FOUNDATION_ENCODERS:
-        return _load_foundation_encoder(FOUNDATION_ENCODERS[name], how)
+        return _load_foundation_encoder(FOUNDATION_ENCODERS[name], options)
     if name.startswith(TIMM):
-        return _load_timm(name, how)
+        return _load_timm(name, options)
     if name.startswith(ENCODER):
         return _load_bundle_encoder(find_bundle(name.removeprefix(ENCODER), of_slides=True))
     try:
@@ -312,12 +309,12 @@ def _load_by_name(name: str, how: LoadOptions) -> tuple[TileModelInfo, nn.Module
         if Path(name).exists() or "there is no model named" not in str(error):
             raise
         encoders = ", ".join(FOUNDATION_ENCODERS)
-        raise BundleError(f"{error} Encoders of tiles: {encoders}, timm:NAME, or encoder:BUNDLE.") from None
+        raise BundleError(f"{error} Tile encoders: {encoders}, timm:NAME, or encoder:BUNDLE.") from None
 
 
-def _load_foundation_encoder(encoder: FoundationEncoder, how: LoadOptions) -> tuple[TileModelInfo, nn.Module]:
-    """A published encoder, from a local file or, where that is allowed, from the hub."""
-    weights = how.weights or _download_weights(encoder, how)
+def _load_foundation_encoder(encoder: FoundationEncoder, options: LoadOptions) -> tuple[TileModelInfo, nn.Module]:
+    """Load a published encoder from a local file or, if allowed, from the hub."""
+    weights = options.weights or _download_weights(encoder, options)
     info = TileModelInfo(
         encoder.name,
         "embedding",
@@ -333,55 +330,56 @@ def _load_foundation_encoder(encoder: FoundationEncoder, how: LoadOptions) -> tu
     return info, load_foundation(encoder, weights)
 
 
-def _download_weights(encoder: FoundationEncoder, how: LoadOptions) -> Path:
-    """Fetch an encoder's weights; nothing is fetched unasked."""
-    if not how.download:
+def _download_weights(encoder: FoundationEncoder, options: LoadOptions) -> Path:
+    """Download the weights of an encoder, if allowed."""
+    if not options.download:
         raise BundleError(
-            f"the weights of '{encoder.name}' are not part of this program ({encoder.licence}). Get {WEIGHTS_FILE} "
-            f"from {encoder.page} and name it with --weights FILE, or let them be fetched with --download."
+            f"the weights of '{encoder.name}' are not included ({encoder.licence}). Download {WEIGHTS_FILE} "
+            f"from {encoder.page} and select it with --weights FILE, or allow the download with --download."
         )
     from huggingface_hub import hf_hub_download
 
-    log.info("fetching the weights of '%s' from %s", encoder.name, encoder.page)
+    log.info("downloading the weights of '%s' from %s", encoder.name, encoder.page)
     try:
         return Path(hf_hub_download(encoder.hub, WEIGHTS_FILE))
-    except Exception as error:  # the hub has many errors for one thing: it did not give the file
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # the hub raises many kinds of errors for a failed download
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BundleError(
-            f"{encoder.page} did not give the weights of '{encoder.name}': {said}. Accept its licence there, log in "
-            "with 'hf auth login', or get the file by hand and name it with --weights FILE."
+            f"the weights of '{encoder.name}' could not be downloaded from {encoder.page}: {reason}. Accept the "
+            "license "
+            "there and log in with 'hf auth login', or download the file and select it with --weights FILE."
         ) from error
 
 
-def _load_timm(name: str, how: LoadOptions) -> tuple[TileModelInfo, nn.Module]:
-    """Any network of timm as an encoder."""
+def _load_timm(name: str, options: LoadOptions) -> tuple[TileModelInfo, nn.Module]:
+    """Load any network of timm as an encoder."""
     import timm
 
     bare = name.removeprefix(TIMM)
     if not timm.is_model(bare):
         raise BundleError(f"timm has no encoder named '{bare}'. Its documentation lists their names.")
-    if how.weights is None and not how.download:
+    if options.weights is None and not options.download:
         raise BundleError(
-            f"the weights of '{name}' are not part of this program. Name a file of them with --weights FILE, or let "
-            "them be fetched from where timm publishes them with --download."
+            f"the weights of '{name}' are not included. Select a file with --weights FILE, or allow the download of "
+            "the weights published by timm with --download."
         )
-    network = timm.create_model(bare, pretrained=how.weights is None, num_classes=0)
-    given: dict[str, Any] = cast("Any", network).pretrained_cfg
-    licence = str(given.get("license") or "see the encoder's page in timm")
-    if how.weights is not None:
-        own, found = network.state_dict(), read_weights(how.weights)
-        load_all_weights(network, {name: value for name, value in found.items() if name in own}, how.weights)
-        licence = "of the file given"
-    fingerprint = hash_weights(how.weights) if how.weights else _hash_network(network)
-    side = int(given["input_size"][-1])
+    network = timm.create_model(bare, pretrained=options.weights is None, num_classes=0)
+    config: dict[str, Any] = cast("Any", network).pretrained_cfg
+    licence = str(config.get("license") or "see the encoder's page in timm")
+    if options.weights is not None:
+        own, found = network.state_dict(), read_weights(options.weights)
+        load_all_weights(network, {name: value for name, value in found.items() if name in own}, options.weights)
+        licence = "that of the given file"
+    fingerprint = hash_weights(options.weights) if options.weights else _hash_network(network)
+    side = int(config["input_size"][-1])
     info = TileModelInfo(
         name,
         "embedding",
         (),
         side,
         TIMM_MPP,
-        tuple(given["mean"]),
-        tuple(given["std"]),
+        tuple(config["mean"]),
+        tuple(config["std"]),
         licence,
         fingerprint,
         terms=licence,
@@ -390,14 +388,14 @@ def _load_timm(name: str, how: LoadOptions) -> tuple[TileModelInfo, nn.Module]:
 
 
 def _load_bundle_encoder(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
-    """The encoder of a bundle for slides: its deepest maps, the mean of each over the tile."""
+    """Load the encoder of a bundle for slides: the mean of its deepest feature maps over a tile."""
     from napari_melanoma.slides import output_modules
 
     info, _ = _load_bundle(bundle)
     encoder = find_encoder(load_network(bundle))
     if encoder is None:
         raise BundleError(
-            f"the network of '{bundle.name}' ({bundle.config.architecture}) has no encoder. Name another."
+            f"the network of '{bundle.name}' ({bundle.config.architecture}) has no encoder. Select another model."
         )
     kept = replace(info, name=f"{ENCODER}{bundle.name}", kind="embedding", classes=(), positive="", bundle="")
     kept = replace(kept, answers=bundle.prediction_fingerprint(calibrated=False))
@@ -405,23 +403,26 @@ def _load_bundle_encoder(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
 
 
 def _load_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
-    """A bundle for slides, with what turns its logits into probabilities."""
+    """Load a bundle for slides, with the conversion of logits to probabilities."""
     from napari_melanoma.slides import output_modules
 
     config = bundle.config
     if config.tile is None:
         raise BundleError(
-            f"'{bundle.name}' is a model for photographs: it does not say at which scale it would look at a slide. "
-            "Name a model of slides, see: napari-melanoma models list."
+            f"'{bundle.name}' is a model for photographs: it has no scale for slides. Select a slide model, see: "
+            "napari-melanoma models list."
         )
     if config.encoder is not None:
-        raise BundleError(f"'{bundle.name}' answers whole slides from embeddings of '{config.encoder.name}', no tiles.")
+        raise BundleError(
+            f"'{bundle.name}' predicts whole slides from embeddings of '{config.encoder.name}', not tiles."
+        )
     if config.preprocessing.is_on:
         raise BundleError(
-            f"'{bundle.name}' wants its pictures changed ({config.preprocessing.description}): not for slides."
+            f"'{bundle.name}' requires preprocessing of photographs ({config.preprocessing.description}), which "
+            "slides do not support."
         )
     if config.tabular is not None and config.tabular.columns:
-        raise BundleError(f"'{bundle.name}' asks for a patient's data beside the picture: a tile of a slide has none.")
+        raise BundleError(f"'{bundle.name}' requires patient data, which tiles of a slide do not have.")
     mpp = config.tile.side_um / config.input_size
     info = TileModelInfo(
         bundle.name,
@@ -447,12 +448,14 @@ def _load_bundle(bundle: BundleInfo) -> tuple[TileModelInfo, nn.Module]:
         )
     classifier = config.classifier
     point = classifier.operating_point
-    answers = output_modules.ClassProbabilities(cast("Any", network), classifier)
-    return replace(info, positive=classifier.positive, threshold=point.cut if point else 0.5), answers
+    network_with_probabilities = output_modules.ClassProbabilities(cast("Any", network), classifier)
+    return replace(
+        info, positive=classifier.positive, threshold=point.cut if point else 0.5
+    ), network_with_probabilities
 
 
 def _hash_network(network: nn.Module) -> str:
-    """SHA-256 of weights as they were loaded: under one name others may be published another day."""
+    """SHA-256 of loaded weights, as other weights may be published under the same name."""
     import torch
 
     digest = hashlib.sha256()
@@ -463,19 +466,16 @@ def _hash_network(network: nn.Module) -> str:
 
 
 def hash_weights(weights: Path) -> str:
-    """SHA-256 of a weights file."""
+    """Return the SHA-256 of a weights file."""
     try:
         with weights.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BundleError(f"cannot read weights from {weights}: {error.strerror}. Name an existing file.") from error
-
-
-TILES_PER_PASS = 32
+        raise BundleError(f"cannot read weights from {weights}: {error.strerror}. Select an existing file.") from error
 
 
 class TileNoveltyDetector:
-    """What the training tiles of a bundle look like to it, and from which distance on a tile is unlike them."""
+    """Distance of tiles from the training tiles of a bundle, with a limit for out-of-distribution tiles."""
 
     def __init__(self, info: BundleInfo, encoder: nn.Module, novelty: MahalanobisDetector, device: str = "cpu") -> None:
         assert info.config.unlike is not None
@@ -488,24 +488,23 @@ class TileNoveltyDetector:
 
     @classmethod
     def from_bundle(cls, info: BundleInfo, device: str | None = None) -> Self | None:
-        """Read what a bundle remembers of its training, whatever its task.
-
-        None where the bundle remembers no textures, or too few.
-        """
+        """Read the training reference of a bundle of any task; None where it stores no textures, or too few."""
         reference = read_reference(info) if info.config.unlike is not None else None
         if reference is None or reference.textures is None or len(reference.textures) < MIN_TRAINING_CASES:
             return None
         encoder = find_encoder(load_network(info))
         if encoder is None:
-            raise BundleError(f"'{info.name}' remembers textures, and its network has no encoder. Get it again.")
+            raise BundleError(
+                f"'{info.name}' stores textures, but its network has no encoder. Copy or download it again."
+            )
         device = device or choose_device()
         return cls(info, encoder.to(device), MahalanobisDetector.fit(reference.textures), device)
 
     def distances(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Return how far tiles lie from what was learnt from.
+        """Return the distances of tiles from the training tiles.
 
-        ``tiles``: each uint8 (row, column, channel), at the scale that the bundle states. Returns float64 (tile,), to
-        be compared with ``limit``.
+        ``tiles``: each uint8 (row, column, channel), at the scale of the bundle. Returns float64 (tile,), to compare
+        with ``limit``.
         """
         found = []
         for first in range(0, len(tiles), TILES_PER_PASS):
@@ -513,7 +512,7 @@ class TileNoveltyDetector:
         return self._novelty.distance(np.concatenate(found)) if found else np.zeros(0)
 
     def _textures(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Textures of a few tiles, float32 (tile, feature); in halves where memory runs out."""
+        """Textures of a few tiles, float32 (tile, feature); split into halves if memory runs out."""
         import torch
 
         from napari_melanoma.models.blocks.texture import texture_features
@@ -529,62 +528,59 @@ class TileNoveltyDetector:
                 raise
             if len(tiles) == 1:
                 raise out_of_memory_error(self._name, self._device) from error
-        half = (len(tiles) + 1) // 2  # outside of the handler: what failed has let go of its memory
+        half = (len(tiles) + 1) // 2  # outside the handler: the failed call has released its memory
         return np.concatenate([self._textures(tiles[:half]), self._textures(tiles[half:])])
 
     def is_out_of_distribution(self, tiles: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Return which tiles are unlike what was learnt from.
+        """Return which tiles are out of distribution, bool (tile,).
 
-        Returns bool (tile,). Of slides like those that were learnt from about one in a hundred; more than a few of a
-        slide say that the model does not know slides of its kind.
+        About one in a hundred on slides similar to the training slides; a larger share indicates a different type of
+        slide.
         """
         return self.distances(tiles) > self.limit
 
 
 class TissueSegmenter(SegmentationModel):
-    """A bundle's network, ready to say of each pixel how likely it is of each class."""
+    """Network of a bundle that predicts class probabilities of pixels."""
 
     @staticmethod
     def refuse(info: BundleInfo) -> None:
-        """Refuse a model that does not draw several classes, as ``DrawingModel.refuse`` says."""
+        """Refuse a model that does not segment several classes."""
         if info.config.task != "segmentation" or info.config.segments_one_class:
-            raise BundleError(f"'{info.name}' does not draw several classes, expected a model that does.")
+            raise BundleError(f"'{info.name}' does not segment several classes, expected a model that does.")
 
     def probabilities(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Say of each pixel how likely it is of each class.
+        """Predict class probabilities of pixels.
 
-        ``rgb``: uint8 (row, column, channel), of any size; squeezed to the bundle's input size. Returns float32 (class,
-        row, column) of the image's size, adding up to 1 over the classes: by a softmax over the network's maps, which
-        are brought to the image's size first.
+        ``rgb``: uint8 (row, column, channel), of any size; resized to the input size of the bundle. Returns float32
+        (class, row, column) of the image size, adding up to 1 over the classes: a softmax over the maps of the network,
+        which are resized to the image size first.
         """
         import torch
 
         config = self.info.config
-        given = prepare_network_input(rgb, config.input_size, config.preprocessing)
+        prepared = prepare_network_input(rgb, config.input_size, config.preprocessing)
         with torch.inference_mode():
-            logits = self._network(to_tensor([given], config).to(self.device))[0].float()
+            logits = self._network(to_tensor([prepared], config).to(self.device))[0].float()
             if logits.shape[1:] != rgb.shape[:2]:
                 logits = torch.nn.functional.interpolate(logits[None], rgb.shape[:2], mode="bilinear")[0]
             return logits.softmax(0).cpu().numpy()
 
     def predict_labels(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Say of which class each pixel is.
+        """Predict the class of pixels.
 
         ``rgb``: uint8 (row, column, channel), of any size. Returns uint8 (row, column): the most probable class, in the
-        order of the bundle's; of equals the first.
+        order of the bundle; the first for equal probabilities.
         """
         return self.probabilities(rgb).argmax(0).astype(np.uint8)
 
 
-EMBEDDINGS_PER_CHUNK = 8192  # tiles that are looked at together
-
-
 @dataclass(frozen=True)
 class SlidePrediction:
-    """What is said of a slide.
+    """Prediction for a slide.
 
-    ``probability``: float64 (class,), calibrated. ``logits``: float32 (class,), before that. ``embedding``: float32
-    (feature,) of the slide as a whole. ``weights``: float32 (tile,), in the order of the tiles, adding up to 1.
+    ``probability``: float64 (class,), calibrated. ``logits``: float32 (class,), before calibration. ``embedding``:
+    float32 (feature,) of the whole slide. ``weights``: float32 (tile,), in the order of the tiles, adding up to 1.
     """
 
     probability: NDArray[np.float64]
@@ -594,7 +590,7 @@ class SlidePrediction:
 
 
 class BagModel:
-    """A bundle's network over bags of embeddings; also an ``slides.scores.Aggregation``."""
+    """Network of a bundle over bags of embeddings; an ``slides.scores.Aggregation``."""
 
     def __init__(self, info: BundleInfo, network: BagNetwork, device: str = "cpu") -> None:
         self.info = info
@@ -604,24 +600,22 @@ class BagModel:
 
     @classmethod
     def load(cls, info: BundleInfo, device: str | None = None) -> Self:
-        """Load a bundle's weights."""
+        """Load the weights of a bundle."""
         if info.config.encoder is None:
-            raise BundleError(
-                f"'{info.name}' does not answer from the embeddings of tiles, expected a model that does."
-            )
+            raise BundleError(f"'{info.name}' does not predict from tile embeddings, expected a model that does.")
         return cls(info, cast("BagNetwork", load_network(info)), device or choose_device())
 
     @property
     def encoder(self) -> EncoderConfig:
-        """What makes the embeddings."""
+        """Encoder of the embeddings."""
         assert self.info.config.encoder is not None
         return self.info.config.encoder
 
     def predict(self, pieces: Iterable[NDArray[np.floating]]) -> SlidePrediction:
-        """Look at all tiles of a slide.
+        """Predict a slide from the embeddings of all its tiles.
 
-        ``pieces``: float (tile, feature) of the bundle's encoder, of one tile at least. Returns the same, but for
-        rounding, in whatever order and pieces the tiles come.
+        ``pieces``: float (tile, feature) from the encoder of the bundle, at least one tile. The result does not depend
+        on order and chunks of the tiles, except for rounding.
         """
         import torch
 
@@ -632,7 +626,7 @@ class BagModel:
         return SlidePrediction(probability, logits, found.embedding.cpu().numpy(), found.weights.cpu().numpy())
 
     def __call__(self, tiles: NDArray[np.floating], shares: NDArray[np.floating]) -> SlideScore:
-        """Aggregate embeddings, float (tile, feature); ``shares`` of tissue have no say: the network learnt without."""
+        """Aggregate embeddings, float (tile, feature); tissue ``shares`` are ignored, as in the training."""
         del shares
         found = self.predict(
             tiles[first : first + EMBEDDINGS_PER_CHUNK] for first in range(0, len(tiles), EMBEDDINGS_PER_CHUNK)
@@ -640,10 +634,7 @@ class BagModel:
         return SlideScore(found.probability, found.weights.astype(np.float64))
 
     def is_out_of_distribution(self, prediction: SlidePrediction) -> bool:
-        """Return whether a slide is unlike those that the model learnt from.
-
-        False where the bundle does not remember what these were like.
-        """
+        """Return whether a slide is out of distribution; False where the bundle has no reference cases."""
         config, reference = self.novelty.config, self.novelty.reference
         if config.unlike is None or reference is None:
             return False
@@ -653,7 +644,7 @@ class BagModel:
 
 
 def _tensors(pieces: Iterable[NDArray[np.floating]]) -> Iterator[Tensor]:
-    """Return arrays as float32 tensors."""
+    """Yield arrays as float32 tensors."""
     import torch
 
     for piece in pieces:
@@ -661,10 +652,7 @@ def _tensors(pieces: Iterable[NDArray[np.floating]]) -> Iterator[Tensor]:
 
 
 def load_slide_model(name: str, options: LoadOptions) -> TileModel:
-    """Load a model of slides.
-
-    Of a bundle of whole slides its encoder, with what makes one answer as ``bags``.
-    """
+    """Load a slide model; for a whole-slide bundle its encoder, with the aggregation as ``bags``."""
     bundle = _find_slide_bundle(name)
     if bundle is None:
         return load_tile_model(name, options)
@@ -674,12 +662,12 @@ def load_slide_model(name: str, options: LoadOptions) -> TileModel:
     try:
         model = load_tile_model(encoder.name, options)
     except BundleError as error:
-        raise BundleError(f"'{bundle.name}' stands on the encoder '{encoder.name}': {error}") from error
+        raise BundleError(f"'{bundle.name}' requires the encoder '{encoder.name}': {error}") from error
     if model.info.fingerprint != encoder.fingerprint or model.info.side_px != tile.side_px:
         raise BundleError(
-            f"'{bundle.name}' learnt from embeddings of '{encoder.name}' with the weights {encoder.fingerprint[:12]} "
-            f"and tiles of {tile.side_px} pixels, found the weights {model.info.fingerprint[:12]} and "
-            f"{model.info.side_px} pixels. Name the file that its training slides were analyzed with: --weights FILE."
+            f"'{bundle.name}' was trained on embeddings of '{encoder.name}' with weights {encoder.fingerprint[:12]} "
+            f"and tiles of {tile.side_px} pixels, found weights {model.info.fingerprint[:12]} and "
+            f"{model.info.side_px} pixels. Select the weights of its training with --weights FILE."
         )
     model.info = replace(model.info, mpp=tile.mpp)
     model.bags = BagModel.load(bundle, model.device)
@@ -687,9 +675,9 @@ def load_slide_model(name: str, options: LoadOptions) -> TileModel:
 
 
 def _find_slide_bundle(name: str) -> BundleInfo | None:
-    """The bundle of whole slides of that name; None where it is something else, or nothing."""
+    """Find a whole-slide bundle by name; None for other models and unknown names."""
     try:
         bundle = find_bundle(name)
-    except BundleError:  # an encoder, or nothing, of which loading tells
+    except BundleError:  # an encoder, or an unknown name, which loading reports
         return None
     return bundle if bundle.config.encoder is not None else None

@@ -1,4 +1,4 @@
-"""A slide cut into tiles of a physical size, their order, and the tiles that a user is shown."""
+"""Division of a slide into tiles of a physical size, and their processing order."""
 
 from __future__ import annotations
 
@@ -21,40 +21,41 @@ if TYPE_CHECKING:
     from napari_melanoma.core.geometry import PixelSize
 
 Border = Literal["pad", "inside", "shift"]
-MAX_UPSAMPLING = 1.1  # a level this much coarser than asked for still counts as fine enough
+MAX_UPSAMPLING = 1.1  # a level this much coarser than requested is still accepted
+FIRST_PASS_BLOCKS = 128  # tiles of the coarsest map: some seconds on a CPU
 
 
 class PyramidLevel(Protocol):
-    """What is needed of a level of a slide: its size in its own pixels, and how many finest pixels one of them is."""
+    """A level of a slide: its size in pixels, and the number of finest pixels along one of its pixels."""
 
     @property
     def height(self) -> int:
-        """Rows."""
+        """Number of rows."""
 
     @property
     def width(self) -> int:
-        """Columns."""
+        """Number of columns."""
 
     @property
     def downsample(self) -> float:
-        """1.0 at the finest level."""
+        """Downsampling factor, 1.0 at the finest level."""
 
 
 class TilingConfig(Config):
-    """Size, overlap and border of tiles; the side in micrometers, where given, decides instead of ``mpp``."""
+    """Size, overlap and border of tiles; a side in micrometers takes precedence over ``mpp``."""
 
-    side_px: int = Field(224, ge=8, le=4096, description="side of a tile as the network sees it, in pixels")
-    mpp: float = Field(0.5, gt=0, le=100, description="micrometers per pixel as the network sees it")
+    side_px: int = Field(224, ge=8, le=4096, description="side of a tile at the input of the network, in pixels")
+    mpp: float = Field(0.5, gt=0, le=100, description="micrometers per pixel at the input of the network")
     side_um: float | None = Field(
         None, gt=0, description="side of a tile on the slide in micrometers, such as 3000 for P3's patches of 3 mm"
     )
-    overlap: float = Field(0.0, ge=0, le=0.9, description="share of a tile's side that the next tile sees again")
+    overlap: float = Field(0.0, ge=0, le=0.9, description="share of a tile's side that overlaps the next")
     border: Border = Field(
         "pad",
-        description="tiles at the far edges: pad: reach outside, white; inside: left out; shift: moved inside",
+        description="tiles at the far edges: pad: extended with white; inside: left out; shift: moved inside",
     )
     mpp_tolerance: float = Field(
-        0.02, ge=0, le=0.2, description="a level whose pixels differ by less than this share is read as it is"
+        0.02, ge=0, le=0.2, description="a level whose pixel size differs by less than this share is not resized"
     )
 
     @property
@@ -65,12 +66,12 @@ class TilingConfig(Config):
 
 @dataclass(frozen=True)
 class TileGrid:
-    """The tiles of one slide, or of a part of it, as rows and columns.
+    """Rows and columns of the tiles of a slide, or of a part of it.
 
-    ``downsample``: of that level: finest pixels per pixel of it. ``read_px``: height and width of a tile in pixels of
-    the level; they differ where the pixels are not square. ``stride_px``: from one tile to the next, down and to the
-    right, in pixels of the level. ``area``: what is tiled, in pixels of the level. ``pixel_size``: of the finest level;
-    None where the slide has no scale, and a network's pixel then is one of the finest level.
+    ``downsample``: finest pixels per pixel of the level. ``read_px``: height and width of a tile in pixels of the
+    level; they differ where pixels are not square. ``stride_px``: distance of adjacent tiles, down and to the right, in
+    pixels of the level. ``area``: the tiled area, in pixels of the level. ``pixel_size``: of the finest level; None
+    where unknown, and tiles are then read at the finest level.
     """
 
     level: int
@@ -91,12 +92,12 @@ class TileGrid:
 
     @property
     def is_resized(self) -> bool:
-        """Whether what is read has another size than the network's input."""
+        """Whether the read size differs from the input size of the network."""
         return self.read_px != (self.side_px, self.side_px)
 
     @property
     def mpp(self) -> tuple[float, float] | None:
-        """Micrometers per pixel that the network really sees, (y, x); None without a scale."""
+        """Actual micrometers per pixel at the input of the network, (y, x); None without a pixel size."""
         if self.pixel_size is None:
             return None
         sides = (self.pixel_size.y_um * self.read_px[0], self.pixel_size.x_um * self.read_px[1])
@@ -104,7 +105,7 @@ class TileGrid:
 
     @property
     def placement(self) -> MapPlacement:
-        """Where a map with one cell a tile lies on the slide: each cell is a stride, in the middle of its tile."""
+        """Placement of a map with one cell per tile: each cell is a stride, centered on its tile."""
         margins = [(read - stride) / 2 for read, stride in zip(self.read_px, self.stride_px, strict=True)]
         return MapPlacement(
             (self.area.top + margins[0]) * self.downsample,
@@ -116,42 +117,32 @@ class TileGrid:
 
     @property
     def pixel_placement(self) -> MapPlacement:
-        """Where the map that stitched dense tiles make lies: a cell is a pixel as the network sees it."""
+        """Placement of the stitched map of dense tiles: a cell is a pixel of the network's input."""
         step_y, step_x = (read / self.side_px * self.downsample for read in self.read_px)
         return MapPlacement(
             self.area.top * self.downsample, self.area.left * self.downsample, step_y, step_x, self.pixel_size
         )
 
     def box(self, row: int, column: int) -> Box:
-        """Return what is read for a tile.
-
-        In pixels of the level that is read; with border ``pad`` it may reach outside the slide.
-        """
+        """Return the box of a tile in pixels of the level; with border ``pad`` it may extend beyond the slide."""
         return self.block_box((row, row + 1), (column, column + 1))
 
     def block_box(self, rows: tuple[int, int], columns: tuple[int, int]) -> Box:
-        """Return what is read at once for a rectangle of tiles.
-
-        In pixels of the level that is read, around all of these tiles.
-        """
+        """Return the box around a rectangle of tiles, in pixels of the level."""
         top, bottom = self._start(rows[0], 0), self._start(rows[1] - 1, 0) + self.read_px[0]
         left, right = self._start(columns[0], 1), self._start(columns[1] - 1, 1) + self.read_px[1]
         return Box(top, left, bottom - top, right - left)
 
     def slide_box(self, row: int, column: int) -> tuple[float, float, float, float]:
-        """Return where a tile lies on the slide.
-
-        Top, left, height, width in pixels of the finest level.
-        """
+        """Return top, left, height and width of a tile in pixels of the finest level."""
         box = self.box(row, column)
         factor = self.downsample
         return box.top * factor, box.left * factor, box.height * factor, box.width * factor
 
     def tile_at(self, point: tuple[float, float]) -> tuple[int, int] | None:
-        """Return which tile's cell a point of the slide lies in.
+        """Return row and column of the tile whose cell contains a point; None where there is none.
 
-        ``point``: (row, column) in pixels of the finest level. Returns row and column of the tile; None where there is
-        none.
+        ``point``: (row, column) in pixels of the finest level.
         """
         row, column = np.floor(self.placement.to_map(point)).astype(int).tolist()
         return (row, column) if 0 <= row < self.rows and 0 <= column < self.columns else None
@@ -171,16 +162,16 @@ def plan_tiles(
     config: TilingConfig,
     within: Box | None = None,
 ) -> TileGrid:
-    """Choose the level to read and lay the tiles over a slide, or over a part of it.
+    """Choose the level to read and place the tiles over a slide, or over a part of it.
 
-    The coarsest level that is fine enough is read; where none is, the finest one, and tiles are enlarged.
+    The coarsest sufficient level is read; if there is none, the finest one, and tiles are enlarged.
 
-    ``pixel_size``: of the finest level. Without one a tile has ``side_px`` pixels of the finest level, whatever these
-    are. ``within``: the part to tile, in pixels of the finest level, such as what the scanner scanned; all by default.
-    With at least one tile, except under border ``inside``, where a slide smaller than a tile has none.
+    ``pixel_size``: of the finest level. Without it, a tile has ``side_px`` pixels of the finest level. ``within``: the
+    part to tile, in pixels of the finest level, such as the scanned area; by default the whole slide. There is at least
+    one tile, except with border ``inside`` for slides smaller than a tile.
     """
     if not levels:
-        raise InputError("a slide has at least one level to cut tiles from; this one has none. Convert it to a TIFF.")
+        raise InputError("this slide has no levels, expected at least one. Convert it to a TIFF.")
     size = _finest_side(config, pixel_size)
     level = _choose_level(levels, min(size) / config.side_px)
     downsample = levels[level].downsample
@@ -206,10 +197,10 @@ def plan_tiles(
 
 
 def tissue_share(grid: TileGrid, mask: NDArray[np.bool_], place: MapPlacement) -> NDArray[np.float32]:
-    """Share of each tile that is tissue, exact for any resolution of the mask.
+    """Return the share of tissue in each tile, exact for any resolution of the mask.
 
-    ``mask``: bool (row, column): tissue, as found or as corrected by hand. Returns float32 (row, column) of the grid,
-    from 0 to 1: of the tile's whole area, what lies outside the slide included.
+    ``mask``: bool (row, column): detected or corrected tissue. Returns float32 (row, column) of the grid, from 0 to 1,
+    relative to the whole area of the tile, including the part outside the slide.
     """
     corners = [
         [grid.slide_box(row, 0)[0] for row in range(grid.rows)],
@@ -221,14 +212,14 @@ def tissue_share(grid: TileGrid, mask: NDArray[np.bool_], place: MapPlacement) -
         (np.array(c) - o) / s
         for c, o, s in zip(corners, (place.top, place.left), (place.step_y, place.step_x), strict=True)
     )
-    high, wide = sides[0] / place.step_y, sides[1] / place.step_x
-    rows = _interpolate_rows(sums, tops + high) - _interpolate_rows(sums, tops)
-    inside = _interpolate_rows(rows.T, lefts + wide) - _interpolate_rows(rows.T, lefts)
-    return np.clip(inside.T / (high * wide), 0, 1).astype(np.float32)
+    height, width = sides[0] / place.step_y, sides[1] / place.step_x
+    rows = _interpolate_rows(sums, tops + height) - _interpolate_rows(sums, tops)
+    inside = _interpolate_rows(rows.T, lefts + width) - _interpolate_rows(rows.T, lefts)
+    return np.clip(inside.T / (height * width), 0, 1).astype(np.float32)
 
 
 def _interpolate_rows(sums: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows of a cumulative sum between its rows: exact, as the mask is constant within a cell."""
+    """Interpolate between the rows of a cumulative sum: exact, as the mask is constant within a cell."""
     at = np.clip(at, 0, len(sums) - 1)
     below = np.minimum(at.astype(int), max(0, len(sums) - 2))
     return sums[below] + (at - below)[:, None] * (sums[np.minimum(below + 1, len(sums) - 1)] - sums[below])
@@ -241,21 +232,21 @@ def _finest_side(config: TilingConfig, pixel_size: PixelSize | None) -> tuple[fl
     return config.wanted_um / pixel_size.y_um, config.wanted_um / pixel_size.x_um
 
 
-def _choose_level(levels: Sequence[PyramidLevel], wanted: float) -> int:
-    """Coarsest level whose downsample is at most that wanted, or the finest one."""
-    fine = [number for number, level in enumerate(levels) if level.downsample <= wanted * MAX_UPSAMPLING]
+def _choose_level(levels: Sequence[PyramidLevel], max_downsample: float) -> int:
+    """Coarsest level whose downsample is at most ``max_downsample``, or the finest one."""
+    fine = [number for number, level in enumerate(levels) if level.downsample <= max_downsample * MAX_UPSAMPLING]
     return max(fine, key=lambda number: levels[number].downsample, default=0)
 
 
 def _whole_pixels(side: float, config: TilingConfig) -> int:
-    """Side of a tile in whole pixels of its level; the network's own where they are nearly the same."""
+    """Side of a tile in whole pixels of its level; that of the network if they are nearly the same."""
     if abs(side / config.side_px - 1) <= config.mpp_tolerance:
         return config.side_px
     return max(1, round(side))
 
 
 def _tiled_area(finest: PyramidLevel, level: PyramidLevel, within: Box | None) -> Box:
-    """What is tiled, in pixels of the level."""
+    """The tiled area in pixels of the level."""
     if within is None:
         return Box(0, 0, level.height, level.width)
     top, left = max(0, within.top), max(0, within.left)
@@ -272,87 +263,84 @@ def _tiled_area(finest: PyramidLevel, level: PyramidLevel, within: Box | None) -
 
 
 def _count(length: int, side: int, stride: int, border: Border) -> int:
-    """How many tiles lie along an axis."""
+    """Number of tiles along an axis."""
     if border == "inside":
         return max(0, (length - side) // stride + 1)
     return max(1, math.ceil((length - side) / stride) + 1)
 
 
-FIRST_PASS_BLOCKS = 128  # tiles of the roughest map: some seconds of a processor's work
+def coarse_to_fine(needed: NDArray[np.bool_], first: int = FIRST_PASS_BLOCKS) -> list[NDArray[np.int32]]:
+    """Order tiles in passes, so that after each pass every block of tiles has a finished one, with shrinking blocks.
 
-
-def coarse_to_fine(wanted: NDArray[np.bool_], first: int = FIRST_PASS_BLOCKS) -> list[NDArray[np.int32]]:
-    """Order the wanted tiles in passes: after each, every block of tiles has one that is done, the blocks ever smaller.
-
-    ``wanted``: bool (row, column): tiles to analyze. A pass each, int32 (tile, 2) as (row, column), near tiles near
-    each other; together each wanted tile once. Empty where nothing is wanted.
+    ``needed``: bool (row, column): tiles to analyze. Returns the tiles of each pass, int32 (tile, 2) as (row, column),
+    with adjacent tiles close together; each tile occurs once. Empty without tiles.
     """
-    left = wanted.copy()
+    remaining = needed.copy()
     passes = []
-    for size in _block_sizes(wanted, first):
-        chosen = _nearest_to_centres(_tiles_in_open_blocks(left, wanted & ~left, size), size)
+    for size in _block_sizes(needed, first):
+        chosen = _nearest_to_centers(_tiles_in_open_blocks(remaining, needed & ~remaining, size), size)
         if len(chosen):
-            left[chosen[:, 0], chosen[:, 1]] = False
+            remaining[chosen[:, 0], chosen[:, 1]] = False
             passes.append(_sort_along_z_curve(chosen))
     return passes
 
 
-def _block_sizes(wanted: NDArray[np.bool_], first: int) -> list[int]:
-    """Sides of blocks from the roughest pass to single tiles, each half of the one before."""
+def _block_sizes(needed: NDArray[np.bool_], first: int) -> list[int]:
+    """Sides of blocks from the coarsest pass to single tiles, each half of the previous."""
     size = 1
-    while size < max(wanted.shape) and _count_blocks(wanted, size) > first:
+    while size < max(needed.shape) and _count_blocks(needed, size) > first:
         size *= 2
     return [size >> step for step in range(size.bit_length())]
 
 
-def _count_blocks(wanted: NDArray[np.bool_], size: int) -> int:
-    """How many blocks of a side hold a wanted tile."""
-    return len(np.unique(_block_of(np.argwhere(wanted), size)))
+def _count_blocks(needed: NDArray[np.bool_], size: int) -> int:
+    """Number of blocks of a size that contain tiles."""
+    return len(np.unique(_block_of(np.argwhere(needed), size)))
 
 
-def _tiles_in_open_blocks(left: NDArray[np.bool_], done: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
-    """Tiles left in blocks of which none is done."""
-    met = np.unique(_block_of(np.argwhere(done), size))
-    places = np.argwhere(left)
-    places = places[~np.isin(_block_of(places, size), met)]
-    waiting = np.zeros_like(left)
-    waiting[places[:, 0], places[:, 1]] = True
+def _tiles_in_open_blocks(remaining: NDArray[np.bool_], done: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    """Remaining tiles in blocks without a finished tile."""
+    finished_blocks = np.unique(_block_of(np.argwhere(done), size))
+    positions = np.argwhere(remaining)
+    positions = positions[~np.isin(_block_of(positions, size), finished_blocks)]
+    waiting = np.zeros_like(remaining)
+    waiting[positions[:, 0], positions[:, 1]] = True
     return waiting
 
 
-def _nearest_to_centres(tiles: NDArray[np.bool_], size: int) -> NDArray[np.int32]:
-    """Of each block the tile nearest to its center."""
-    places = np.argwhere(tiles).astype(np.int32)
-    distance = ((places % size - (size - 1) / 2) ** 2).sum(axis=1)
-    blocks = _block_of(places, size)
+def _nearest_to_centers(tiles: NDArray[np.bool_], size: int) -> NDArray[np.int32]:
+    """The tile of each block nearest to its center."""
+    positions = np.argwhere(tiles).astype(np.int32)
+    distance = ((positions % size - (size - 1) / 2) ** 2).sum(axis=1)
+    blocks = _block_of(positions, size)
     order = np.lexsort((distance, blocks))
     _, index = np.unique(blocks[order], return_index=True)
-    return places[order[index]]
+    return positions[order[index]]
 
 
-def _block_of(places: NDArray[np.integer], size: int) -> NDArray[np.int64]:
-    """Number of the block that each tile lies in."""
-    blocks = places.astype(np.int64) // size
+def _block_of(positions: NDArray[np.integer], size: int) -> NDArray[np.int64]:
+    """Number of the block that contains each tile."""
+    blocks = positions.astype(np.int64) // size
     return blocks[:, 0] * 2**32 + blocks[:, 1]
 
 
-def _sort_along_z_curve(places: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Sort tiles along a Z-order curve, so that what is read for one serves the next."""
-    code = np.zeros(len(places), np.int64)
+def _sort_along_z_curve(positions: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Sort tiles along a Z-order curve, so that adjacent tiles share cached data."""
+    code = np.zeros(len(positions), np.int64)
     for bit in range(16):
-        code |= ((places[:, 0].astype(np.int64) >> bit) & 1) << (2 * bit + 1)
-        code |= ((places[:, 1].astype(np.int64) >> bit) & 1) << (2 * bit)
-    return places[np.argsort(code, kind="stable")]
+        code |= ((positions[:, 0].astype(np.int64) >> bit) & 1) << (2 * bit + 1)
+        code |= ((positions[:, 1].astype(np.int64) >> bit) & 1) << (2 * bit)
+    return positions[np.argsort(code, kind="stable")]
 
 
 def fill_waiting(values: NDArray[np.float32], waiting: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return cells that wait the mean of the smallest square around them in which something is known.
+    """Fill waiting cells with the mean of the smallest surrounding square with known values.
 
     Squares are those of a pyramid, each of four of the level below. As tiles are analyzed from coarse to fine, a rough
-    map covers all tissue within seconds, and sharpens.
+    map covers all tissue within seconds, and is then refined.
 
-    ``values``: float32 (row, column); NaN where nothing is known. ``waiting``: bool (row, column): where something will
-    be known. Returns float32, same shape; what is neither known nor waited for stays NaN.
+    ``values``: float32 (row, column); NaN where unknown. ``waiting``: bool (row, column): cells that will be computed.
+    Returns float32, same shape; other unknown cells remain NaN.
     """
     known = np.isfinite(values)
     if not known.any() or not (waiting & ~known).any():
@@ -362,18 +350,18 @@ def fill_waiting(values: NDArray[np.float32], waiting: NDArray[np.bool_]) -> NDA
 
 
 def _fill_from_coarser(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means where something was counted, and those of the next coarser level where nothing was."""
+    """Means of known values, and those of the next coarser level where there are none."""
     if min(sums.shape) == 1 and max(sums.shape) == 1:
         return sums / np.maximum(counts, 1)
     if (counts > 0).all():
         return sums / counts
-    above = _fill_from_coarser(_sum_2x2(sums), _sum_2x2(counts))
-    enlarged = above.repeat(2, axis=0).repeat(2, axis=1)[: sums.shape[0], : sums.shape[1]]
+    coarser = _fill_from_coarser(_sum_2x2(sums), _sum_2x2(counts))
+    enlarged = coarser.repeat(2, axis=0).repeat(2, axis=1)[: sums.shape[0], : sums.shape[1]]
     return np.where(counts > 0, sums / np.maximum(counts, 1), enlarged)
 
 
 def _sum_2x2(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums over squares of four cells; those at the far edges are of what there is."""
+    """Sums over squares of four cells; incomplete ones at the far edges are padded with zeros."""
     rows, columns = -(-values.shape[0] // 2), -(-values.shape[1] // 2)
     padded = np.zeros((2 * rows, 2 * columns))
     padded[: values.shape[0], : values.shape[1]] = values
@@ -381,10 +369,10 @@ def _sum_2x2(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def find_highest_cells(values: NDArray[np.float32], count: int, apart: int = 2) -> list[tuple[int, int]]:
-    """Pick the cells with the highest values that do not touch each other.
+    """Return the cells with the highest values, at least ``apart`` cells from each other.
 
-    ``values``: float (row, column); NaN where nothing is known. Returns (row, column), the highest first; of equal
-    values the first in reading order.
+    ``values``: float (row, column); NaN where unknown. Returns (row, column), the highest first; equal values in
+    reading order.
     """
     flat = np.where(np.isfinite(values), values, -np.inf).ravel()
     order = np.argsort(-flat, kind="stable")[: 50 * count * apart**2]
@@ -399,8 +387,8 @@ def find_highest_cells(values: NDArray[np.float32], count: int, apart: int = 2) 
 
 
 def mask_below_threshold(values: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
-    """Leave out what lies below a threshold.
+    """Set values below a threshold to NaN.
 
-    ``values``: float (row, column). Returns float32, same shape; NaN below.
+    ``values``: float (row, column). Returns float32, same shape.
     """
     return np.where(values >= threshold, values, np.nan).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Tissue on a slide, from an overview: glass, pen and dirt left out, folds marked."""
+"""Tissue detection on an overview of a slide: excludes glass, pen and dirt, and marks folds."""
 
 from __future__ import annotations
 
@@ -21,40 +21,53 @@ if TYPE_CHECKING:
     from napari_melanoma.slides.reading.slide import Slide, SlideInfo
 
 TissueMethod = Literal["auto", "otsu", "entropy", "triangle", "luminance"]
-WORKING_UM = 4.0  # finer overviews are averaged down: single cells are no help in finding tissue
-MAX_SIDE_PX = 2048  # larger overviews are averaged down too: tissue is found within a second or two
-# Three fat cells across; the edge of other tissue has a share of a half there, and is as strong as its middle.
+WORKING_UM = 4.0  # finer overviews are downscaled, as single cells do not help to detect tissue
+MAX_SIDE_PX = 2048  # larger overviews are downscaled, so that detection takes a second or two
+# Three fat cells wide. The edge of other tissue has a share of a half, and is as strong as its center.
 FAT_WINDOW_UM, FAT_SHARE, FAT_FAINT, FAT_GAPS = 160.0, 0.15, 0.45, 0.1
-ASSUMED_SLIDE_UM = 20_000.0  # longer side of an overview without a scale
-MIN_ENTROPY, GRAY_STEP = 1.3, 4.0  # bits, and gray levels: glass with usual noise stays below a bit
-MIN_STAINING, MAX_STAINING = 0.035, 0.10  # between which the threshold that follows from the noise may lie
-# A fold has two layers: twice as dark where the slide is sharp, less in the mean with its edges.
+ASSUMED_SLIDE_UM = 20_000.0  # assumed longer side of an overview without a pixel size
+MIN_ENTROPY, GRAY_STEP = 1.3, 4.0  # bits, and gray levels: glass with usual noise has less than a bit
+MIN_STAINING, MAX_STAINING = 0.035, 0.10  # limits of the threshold that is estimated from noise
+# A fold has two layers: twice as dark where the image is sharp, less on average with its edges.
 FOLD_CANDIDATE, FOLD_DARKER, FOLD_ALIKE = 1.35, 1.5, 0.997  # the last is a cosine of optical densities: 4 degrees
 FINE_FOLD_UM, AROUND_FOLD_UM, MAX_FOLD_UM = 12.0, 150.0, 400.0
 
+UNSCANNED_LEVEL = 6  # unscanned areas are black or white; neither glass nor tissue is this dark
+MIN_GLASS_LEVEL, MAX_GLASS_TINT = 185, 30  # minimum of the channels, and maximum difference of the channels
+DEFAULT_WHITE: RGBValues = (245.0, 245.0, 245.0)
+GLASS_SHARE = 0.001  # minimum share of the image for estimating the color of glass
+# Levels of brightness around the most frequent one, and staining relative to white, of glass beside white.
+WHITE, GLASS_SPREAD, GLASS_TINT = 255, 6.0, 0.06
+STRAIGHT_PX = 8  # minimum length of a straight line; a sixth of the outline of a disk has such lines
+
+THUMBNAIL_PX = 2048
+_GLASS_LEVEL = 255
+
 
 class TissueConfig(Config):
-    """How tissue is told from glass, and what is cleaned up afterwards."""
+    """Method of tissue detection, and postprocessing of the mask."""
 
     method: TissueMethod = Field(
         "auto",
         description="threshold on staining: auto: above the noise of the glass; otsu, triangle: from the "
-        "histogram; luminance: Otsu's, on brightness; entropy: Otsu's, on how varied the surroundings are",
+        "histogram; luminance: Otsu's, on brightness; entropy: Otsu's, on the local entropy",
     )
-    threshold: float | None = Field(None, ge=0, description="your own, in optical density or, for entropy, bits")
-    find_pen: bool = Field(True, description="leave out ink of pens: green, blue, red and black")
-    fat: Literal["drop", "keep"] = Field("drop", description="fat: dropped, or its empty cells filled and kept")
-    folds: Literal["keep", "drop"] = Field("keep", description="folded tissue: analyzed all the same, or left out")
-    min_area_mm2: float = Field(0.05, ge=0, description="smaller pieces are dirt")
+    threshold: float | None = Field(None, ge=0, description="fixed threshold, in optical density or, for entropy, bits")
+    find_pen: bool = Field(True, description="exclude pen ink: green, blue, red and black")
+    fat: Literal["drop", "keep"] = Field("drop", description="fat: excluded, or kept with its empty cells filled")
+    folds: Literal["keep", "drop"] = Field("keep", description="folded tissue: analyzed or excluded")
+    min_area_mm2: float = Field(0.05, ge=0, description="smaller pieces are removed as dirt")
     fill_holes_mm2: float = Field(0.05, ge=0, description="smaller holes in tissue are filled: vessels, glands")
-    margin_um: float = Field(0.0, ge=0, le=1000, description="tissue is widened by this much, so that no edge is lost")
+    margin_um: float = Field(
+        0.0, ge=0, le=1000, description="tissue is widened by this distance, so that no edge is lost"
+    )
 
 
 @dataclass(frozen=True)
 class TissueDetection:
-    """What was found, each bool (row, column) on the overview, and in words what a person should look at.
+    """Detected tissue, pen and folds, each bool (row, column) of the overview, with warnings for the user.
 
-    ``threshold``: staining, darkness (both in optical density) or entropy (bits) from which a pixel is tissue.
+    ``threshold``: minimum staining, darkness (both in optical density) or entropy (bits) of tissue.
     """
 
     mask: NDArray[np.bool_]
@@ -70,23 +83,23 @@ class TissueDetection:
 
     @property
     def pen_share(self) -> float:
-        """Share of the overview that is ink."""
+        """Share of the overview covered by pen ink."""
         return float(self.pen.mean())
 
     @property
     def fold_share(self) -> float:
-        """Share of the tissue that is folded; 0 where there is none."""
+        """Folded share of the tissue; 0 without tissue."""
         return float(self.fold.sum() / max(1, np.count_nonzero(self.mask | self.fold)))
 
 
 def find_tissue(
     thumbnail: NDArray[np.uint8], um_per_px: tuple[float, float] | None, config: TissueConfig
 ) -> TissueDetection:
-    """Find the tissue on an overview of a slide.
+    """Detect the tissue on an overview of a slide.
 
-    ``thumbnail``: uint8 (row, column, channel=3), brightfield; 8 to 16 micrometers per pixel suit best. ``um_per_px``:
-    its micrometers per pixel, (y, x); without, the longer side is taken for 20 mm. On the pixels of the overview; empty
-    with a warning where there is nothing but glass.
+    ``thumbnail``: uint8 (row, column, channel=3), brightfield; 8 to 16 micrometers per pixel are best. ``um_per_px``:
+    micrometers per pixel, (y, x); without it, the longer side is assumed to be 20 mm. Returns masks of the overview;
+    empty with a warning where there is only glass.
     """
     step_um = um_per_px or (ASSUMED_SLIDE_UM / max(thumbnail.shape[:2]),) * 2
     factor = max(1, round(WORKING_UM / max(step_um)), -(-max(thumbnail.shape) // MAX_SIDE_PX))
@@ -104,20 +117,20 @@ def find_tissue(
     fold = _find_folds(density, mask, um)
     if config.folds == "drop":
         mask &= ~fold
-    said = _tissue_warnings(mask, pen, fold, small)
+    warnings = _tissue_warnings(mask, pen, fold, small)
     mask, pen, fold = (_upscale_mask(found, factor, thumbnail.shape) for found in (mask, pen, fold))
-    return TissueDetection(mask, pen, fold, float(threshold), said)
+    return TissueDetection(mask, pen, fold, float(threshold), warnings)
 
 
 def _threshold_feature(density: NDArray[np.float32], config: TissueConfig) -> NDArray[np.float32]:
-    """What the threshold is applied to."""
+    """Feature image for the threshold."""
     if config.method == "entropy":
         return _local_entropy(density)
     return density.mean(axis=2) if config.method == "luminance" else staining_strength(density)
 
 
 def _threshold(stained: NDArray[np.float32], config: TissueConfig) -> float:
-    """Threshold by the method asked for; never below what glass itself may show."""
+    """Threshold of the requested method, limited by the possible noise of glass."""
     from skimage import filters
 
     if not stained.size or stained.max() <= MIN_STAINING:
@@ -131,7 +144,7 @@ def _threshold(stained: NDArray[np.float32], config: TissueConfig) -> float:
 
 
 def _noise_threshold(stained: NDArray[np.float32]) -> float:
-    """Six standard deviations above the most frequent value of glass, by the values below it, where no tissue is."""
+    """Six standard deviations above the mode of glass, estimated from the values below it, where there is no tissue."""
     glass = stained[stained < 2 * MAX_STAINING]
     counts, edges = np.histogram(glass, bins=128, range=(0, 2 * MAX_STAINING))
     mode = edges[counts.argmax()] + (edges[1] - edges[0]) / 2
@@ -140,16 +153,16 @@ def _noise_threshold(stained: NDArray[np.float32]) -> float:
 
 
 def _local_entropy(density: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Entropy of the gray levels around each pixel, in bits, by steps that the noise of glass rarely leaves."""
+    """Local entropy of the gray levels in bits, quantized in steps above the usual noise of glass."""
     from skimage.filters import rank
 
-    grey = (255 * np.exp(-density.mean(axis=2)) / GRAY_STEP).astype(np.uint8)
-    found: NDArray[np.float32] = rank.entropy(grey, np.ones((9, 9), np.uint8)).astype(np.float32)
+    gray = (255 * np.exp(-density.mean(axis=2)) / GRAY_STEP).astype(np.uint8)
+    found: NDArray[np.float32] = rank.entropy(gray, np.ones((9, 9), np.uint8)).astype(np.float32)
     return found
 
 
 def _find_pen(density: NDArray[np.float32], um: tuple[float, float]) -> NDArray[np.bool_]:
-    """Ink, widened over its pale edges; doubtful colors count beside certain ones, and where glass surrounds them."""
+    """Pen ink, widened over its pale edges; doubtful colors count next to certain ink, or if surrounded by glass."""
     from scipy import ndimage
 
     certain, doubtful = find_ink(density)
@@ -158,11 +171,9 @@ def _find_pen(density: NDArray[np.float32], um: tuple[float, float]) -> NDArray[
     if not count:
         return certain
     owner = _local_maximum(labels, um, 60)
-    around = (owner > 0) & (_local_maximum(labels, um, 25) == 0)
-    glass = (staining_strength(density) < MAX_STAINING)[around]
-    of_glass = np.bincount(owner[around], glass, count + 1) / np.maximum(
-        np.bincount(owner[around], minlength=count + 1), 1
-    )
+    ring = (owner > 0) & (_local_maximum(labels, um, 25) == 0)
+    glass = (staining_strength(density) < MAX_STAINING)[ring]
+    of_glass = np.bincount(owner[ring], glass, count + 1) / np.maximum(np.bincount(owner[ring], minlength=count + 1), 1)
     pen = of_glass >= 0.5
     pen[labels[certain]] = True
     pen[0] = False
@@ -170,7 +181,7 @@ def _find_pen(density: NDArray[np.float32], um: tuple[float, float]) -> NDArray[
 
 
 def _clean_mask(mask: NDArray[np.bool_], um: tuple[float, float], config: TissueConfig) -> NDArray[np.bool_]:
-    """Close gaps, those of fat too where it is kept; drop small pieces, fill small holes, add the margin."""
+    """Close gaps, including those of fat if it is kept; remove small pieces, fill small holes, add the margin."""
     mask = _close_gaps(mask, um, 60 if config.fat == "keep" else 10)
     mask = _remove_small(mask, um, config.min_area_mm2)
     mask = ~_remove_small(~mask, um, 0.5 if config.fat == "keep" else config.fill_holes_mm2)
@@ -178,9 +189,9 @@ def _clean_mask(mask: NDArray[np.bool_], um: tuple[float, float], config: Tissue
 
 
 def _find_folds(density: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[float, float]) -> NDArray[np.bool_]:
-    """Narrow pieces of tissue that are darker than their surroundings and of the same hue: two layers of the same.
+    """Narrow pieces of tissue that are darker than their surroundings and of the same hue: two layers of it.
 
-    Epidermis and nests of cells are darker too, but bluer than the dermis around them.
+    Epidermis and nests of cells are darker too, but more blue than the dermis around them.
     """
     from scipy import ndimage
 
@@ -209,52 +220,54 @@ def _is_fold(
     mask: NDArray[np.bool_],
     um: tuple[float, float],
 ) -> bool:
-    """Whether a dark piece is narrow, and has the hue of the tissue beside it."""
+    """Whether a dark piece is narrow, and has the hue of the adjacent tissue."""
     from scipy import ndimage
 
     depth = ndimage.distance_transform_edt(np.pad(piece, 1), sampling=um)
-    beside = _dilate(piece, um, AROUND_FOLD_UM) & unmarked & mask
-    if 2 * depth.max() > MAX_FOLD_UM or not beside.any():
+    adjacent = _dilate(piece, um, AROUND_FOLD_UM) & unmarked & mask
+    if 2 * depth.max() > MAX_FOLD_UM or not adjacent.any():
         return False
-    inside, outside = density[piece].mean(axis=0), density[beside].mean(axis=0)
-    alike = float(inside @ outside / (np.linalg.norm(inside) * np.linalg.norm(outside)))
-    return alike > FOLD_ALIKE and float(inside.mean()) > FOLD_DARKER * float(outside.mean())
+    inside, outside = density[piece].mean(axis=0), density[adjacent].mean(axis=0)
+    similarity = float(inside @ outside / (np.linalg.norm(inside) * np.linalg.norm(outside)))
+    return similarity > FOLD_ALIKE and float(inside.mean()) > FOLD_DARKER * float(outside.mean())
 
 
 def _tissue_warnings(
     mask: NDArray[np.bool_], pen: NDArray[np.bool_], fold: NDArray[np.bool_], rgb: NDArray[np.uint8]
 ) -> tuple[str, ...]:
-    """Return what a person should look at."""
-    said = []
+    """List warnings about the detected tissue."""
+    warnings = []
     if np.median(rgb) < 60:
-        said.append("the overview is dark: tissue is found on brightfield slides only. Draw it by hand.")
-    if not mask.any():
-        said.append("no tissue was found: the slide is blank or very pale. Lower the threshold, or draw the tissue.")
-    elif mask.mean() > 0.98:
-        said.append("no glass is in sight: all of the picture is taken for tissue.")
-    if pen.sum() > 0.2 * max(1, mask.sum()):
-        said.append("ink of a pen covers much of the slide and is left out. Check that no tissue is lost under it.")
-    if mask.any() and fold.sum() > 0.05 * mask.sum():
-        said.append(
-            f"{100 * fold.sum() / mask.sum():.0f} % of the tissue may be folded. Look at it before you trust it."
+        warnings.append(
+            "the overview is dark: tissue detection supports brightfield slides only. Draw the tissue by hand."
         )
-    return tuple(said)
+    if not mask.any():
+        warnings.append(
+            "no tissue was found: the slide is blank or very pale. Lower the threshold, or draw the tissue."
+        )
+    elif mask.mean() > 0.98:
+        warnings.append("no glass was found: the whole image is regarded as tissue.")
+    if pen.sum() > 0.2 * max(1, mask.sum()):
+        warnings.append("pen ink covers much of the slide and is excluded. Check that no tissue is excluded with it.")
+    if mask.any() and fold.sum() > 0.05 * mask.sum():
+        warnings.append(f"{100 * fold.sum() / mask.sum():.0f} % of the tissue may be folded. Review these areas.")
+    return tuple(warnings)
 
 
 def _downscale(rgb: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """Average down by a whole factor."""
+    """Downscale by an integer factor, by averaging."""
     from PIL import Image
 
     return rgb if factor == 1 else np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).reduce(factor))
 
 
 def _upscale_mask(mask: NDArray[np.bool_], factor: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Undo ``_reduced`` on a mask."""
+    """Undo ``_downscale`` for a mask."""
     return mask.repeat(factor, axis=0).repeat(factor, axis=1)[: shape[0], : shape[1]]
 
 
 def _remove_small(mask: NDArray[np.bool_], um: tuple[float, float], area_mm2: float) -> NDArray[np.bool_]:
-    """Drop parts that are smaller than an area."""
+    """Remove parts that are smaller than an area."""
     labels, _ = label_components(mask)
     large = np.bincount(labels.ravel()) * (um[0] * um[1] / 1e6) >= area_mm2
     large[0] = False
@@ -262,24 +275,24 @@ def _remove_small(mask: NDArray[np.bool_], um: tuple[float, float], area_mm2: fl
 
 
 def _dilate(mask: NDArray[np.bool_], um: tuple[float, float], by_um: float) -> NDArray[np.bool_]:
-    """Everything nearer than a distance, along rows and along columns."""
+    """Dilate a mask by a distance along rows and columns."""
     return _local_maximum(mask.view(np.uint8), um, by_um).view(bool)
 
 
 def _local_maximum(values: NDArray, um: tuple[float, float], by_um: float) -> NDArray:
-    """Highest value within a distance; a square window is many times faster than exact distances."""
+    """Maximum within a distance; a square window is many times faster than exact distances."""
     from scipy import ndimage
 
     return ndimage.maximum_filter(values, size=[2 * round(by_um / step) + 1 for step in um], mode="nearest")
 
 
 def _close_gaps(mask: NDArray[np.bool_], um: tuple[float, float], by_um: float) -> NDArray[np.bool_]:
-    """Bridge gaps of twice a distance."""
+    """Close gaps of up to twice a distance."""
     return ~_dilate(~_dilate(mask, um, by_um), um, by_um)
 
 
 def _find_fat(stained: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[float, float]) -> NDArray[np.bool_]:
-    """Where there is little, or faint things with gaps between them: fat is thin membranes around nothing."""
+    """Sparse tissue, or faint structures with gaps: fat consists of thin membranes around empty cells."""
     from scipy import ndimage
 
     if not mask.any():
@@ -291,21 +304,12 @@ def _find_fat(stained: NDArray[np.float32], mask: NDArray[np.bool_], um: tuple[f
     return (share < FAT_SHARE) | (faint & (share < 1 - FAT_GAPS))
 
 
-UNSCANNED_LEVEL = 6  # scanners fill what they did not scan with black or white; no glass and no tissue is as dark
-MIN_GLASS_LEVEL, MAX_GLASS_TINT = 185, 30  # least of the channels and most of their difference that glass has
-DEFAULT_WHITE: RGBValues = (245.0, 245.0, 245.0)
-GLASS_SHARE = 0.001  # of the picture that has to look like glass to be believed
-# Levels of brightness around the most frequent one, and staining seen against white, that glass beside white has.
-WHITE, GLASS_SPREAD, GLASS_TINT = 255, 6.0, 0.06
-STRAIGHT_PX = 8  # at least, of a straight line: of the outline of a disk, a sixth has such lines
-
-
 def estimate_glass_color(rgb: NDArray[np.uint8], empty: NDArray[np.bool_] | None = None) -> RGBValues:
-    """Estimate the color of glass: the middle of the brighter half of what is bright and hardly colored.
+    """Estimate the color of glass: the median of the brighter half of bright and nearly colorless pixels.
 
-    ``rgb``: uint8 (row, column, channel=3). ``empty``: bool (row, column), what was not scanned and shows no glass; by
-    default as ``unscanned`` finds it, which knows it by the values of the file: say it where a profile was applied.
-    Red, green, blue; a usual white where hardly anything looks like glass, as in a picture cut out of tissue.
+    ``rgb``: uint8 (row, column, channel=3). ``empty``: bool (row, column): unscanned pixels; by default as detected by
+    ``find_unscanned``, which requires the values of the file, so pass it for images with an applied profile. Returns
+    red, green, blue; a standard white where hardly any pixel looks like glass, as within tissue.
     """
     pixels = rgb[~(find_unscanned(rgb) if empty is None else empty)]
     glass = pixels[_is_glass_like(pixels)]
@@ -317,13 +321,13 @@ def estimate_glass_color(rgb: NDArray[np.uint8], empty: NDArray[np.bool_] | None
 
 
 def find_unscanned(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Find what the scanner filled with black or white, as it came from the file.
+    """Detect the areas that the scanner filled with black or white, on pixel values of the file.
 
-    Black is no glass. White may be glass that is too bright for the camera, so white counts only where the rest shows
-    glass of a color of its own, and where it ends in straight lines, as fields of a scanner do and tissue does not.
+    Black is not glass. White may be overexposed glass, so it counts only where other pixels are colored glass, and
+    where its outline has straight lines, as fields of a scanner do and tissue does not.
 
-    ``rgb``: uint8 (row, column, channel=3). Returns bool (row, column): black that reaches the border of the picture,
-    white wherever it lies.
+    ``rgb``: uint8 (row, column, channel=3). Returns bool (row, column): black areas at the border of the image, and
+    white areas.
     """
     from scipy import ndimage
 
@@ -337,34 +341,34 @@ def find_unscanned(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _is_glass_like(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which of (pixel, channel=3) are bright and hardly colored."""
+    """Which pixels, (pixel, channel=3), are bright and nearly colorless."""
     least, most = pixels.min(axis=1), pixels.max(axis=1)
     return (least >= MIN_GLASS_LEVEL) & (most - least <= MAX_GLASS_TINT)
 
 
 def _has_glass(pixels: NDArray[np.uint8]) -> bool:
-    """Whether (pixel, channel=3) have a color of glass beside white: much of nearly one color, itself hardly stained.
+    """Whether pixels, (pixel, channel=3), show colored glass: many of nearly the same color, hardly stained.
 
-    What pale tissue has of such colors is spread widely, or stained.
+    Similar colors in pale tissue are spread widely, or stained.
     """
     glass = pixels[_is_glass_like(pixels)]
     if len(glass) < max(1, GLASS_SHARE * len(pixels)):
         return False
     brightness = glass.mean(axis=1)
-    usual = int(np.bincount(brightness.astype(np.int64)).argmax())
-    near = np.abs(brightness - usual) <= GLASS_SPREAD
-    density = optical_density(np.median(glass[near], axis=0)[None, None].astype(np.float32), (WHITE, WHITE, WHITE))
-    return bool(near.mean() >= 0.5 and staining_strength(density)[0, 0] <= GLASS_TINT)
+    mode = int(np.bincount(brightness.astype(np.int64)).argmax())
+    similar = np.abs(brightness - mode) <= GLASS_SPREAD
+    density = optical_density(np.median(glass[similar], axis=0)[None, None].astype(np.float32), (WHITE, WHITE, WHITE))
+    return bool(similar.mean() >= 0.5 and staining_strength(density)[0, 0] <= GLASS_TINT)
 
 
 def _straight_sided_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Parts of a mask of which at least half of the outline runs straight along rows or columns; all of it has none."""
+    """Parts of a mask whose outline is straight, along rows or columns, for at least a half; a full mask has none."""
     from scipy import ndimage
 
     labels, count = ndimage.label(mask)
     outline, straight = np.zeros(count + 1), np.zeros(count + 1)
     for axis in (0, 1):
-        along = np.moveaxis(labels, axis, 0)  # of two neighbors, one in the mask and one beside it
+        along = np.moveaxis(labels, axis, 0)  # of two neighbors, one inside and one outside the mask
         owner = np.maximum(along[1:], along[:-1]) * ((along[1:] == 0) != (along[:-1] == 0))
         kept = ndimage.binary_opening(owner > 0, np.ones((1, STRAIGHT_PX), bool))
         outline += np.bincount(owner.ravel(), minlength=count + 1)
@@ -375,7 +379,7 @@ def _straight_sided_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def staining_strength(density: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How strongly pixels are stained: the difference between the channels that absorb most and least.
+    """Return how strongly pixels are stained: the difference between the most and least absorbing channel.
 
     Every stain of tissue, and melanin, absorbs colors unequally; shadows, dust, air and uneven light do not.
 
@@ -386,10 +390,10 @@ def staining_strength(density: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def find_ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Find colors that pens have: those that no stain has, and those that stained tissue comes near to.
+    """Detect colors of pens: those that no stain has, and those that resemble stained tissue.
 
-    Hematoxylin and eosin absorb green most, brown chromogens blue: what absorbs green least is green ink. Blue ink
-    takes far more red than green, red ink hardly any red but blue as well as green, black ink all alike. Dense nuclei,
+    Hematoxylin and eosin absorb green most, brown chromogens blue: a minimum of absorption in green is green ink. Blue
+    ink absorbs far more red than green, red ink hardly any red but blue and green, black ink all equally. Dense nuclei,
     blood and melanin do so too to a lesser degree, so these three are certain only where they are strong.
 
     ``density``: float32 (row, column, channel=3), optical density. Returns bool (row, column).
@@ -407,7 +411,7 @@ def find_ink(density: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[n
 
 
 def smoothed_optical_density(rgb: NDArray[np.uint8], white: RGBValues, sigma_px: float) -> NDArray[np.float32]:
-    """Optical density of a slightly smoothed picture, lighter than glass counted as glass.
+    """Return the optical density of a slightly smoothed image, clipped at that of glass.
 
     ``rgb``: uint8 (row, column, channel=3). Returns float32 (row, column, channel=3).
     """
@@ -417,33 +421,29 @@ def smoothed_optical_density(rgb: NDArray[np.uint8], white: RGBValues, sigma_px:
     return np.maximum(optical_density(smooth, white), 0)
 
 
-THUMBNAIL_PX = 2048
-_GLASS_LEVEL = 255
-
-
 def read_overview(slide: Slide) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Read the picture, also of a slide whose file is damaged.
+    """Read the overview, also of a slide with damaged tiles.
 
-    Nobody knows what was where a tile cannot be decoded. It is glass in the picture, so that it shifts no threshold,
-    and counts as tissue afterwards, so that its tiles are told as failed rather than left out in silence.
+    The content of damaged tiles is unknown. They are glass in the image, so that they do not change the threshold, and
+    tissue in the mask, so that they are reported as failed tiles instead of being omitted.
 
-    Returns uint8 (row, column, channel=3) of the whole slide. Returns bool (row, column): what cannot be decoded.
+    Returns uint8 (row, column, channel=3) of the whole slide; and bool (row, column): damaged tiles.
     """
-    picture, boxes = slide.thumbnail_around_damage(THUMBNAIL_PX)
-    damage = np.zeros(picture.shape[:2], bool)
+    image, boxes = slide.thumbnail_around_damage(THUMBNAIL_PX)
+    damage = np.zeros(image.shape[:2], bool)
     full = slide.info.levels[0]
-    scale = (picture.shape[0] / full.height, picture.shape[1] / full.width)
+    scale = (image.shape[0] / full.height, image.shape[1] / full.width)
     for box in boxes:
         damage[_cells(box, scale)] = True
     if boxes:
-        picture = np.where(damage[..., None], np.uint8(_GLASS_LEVEL), picture)
-    return picture, damage
+        image = np.where(damage[..., None], np.uint8(_GLASS_LEVEL), image)
+    return image, damage
 
 
 def scanned_slices(info: SlideInfo, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """Return which part of a picture of the whole slide was scanned: what is beyond is a filling, and no glass.
+    """Return the scanned rows and columns of an overview: other pixels are filled, not glass.
 
-    Returns rows and columns; all of them where the file says nothing, or nothing of use.
+    All rows and columns where the file states no useful bounds.
     """
     full, box = info.levels[0], info.bounds
     everything = slice(0, shape[0]), slice(0, shape[1])
@@ -461,21 +461,18 @@ def tissue_of_overview(
     config: TissueConfig,
     scale: PixelSize | None,
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
-    """Find the tissue in what was scanned.
-
-    Returns bool (row, column) of the whole slide; what cannot be decoded counts as tissue.
-    """
-    picture, damage = overview
-    full, scanned = info.levels[0], scanned_slices(info, picture.shape)
-    place = MapPlacement.from_thumbnail(picture.shape, (full.height, full.width), scale)
-    found = find_tissue(picture[scanned], place.cell_um, config)
+    """Detect the tissue in the scanned area; bool (row, column) of the whole slide, true for damaged tiles."""
+    image, damage = overview
+    full, scanned = info.levels[0], scanned_slices(info, image.shape)
+    place = MapPlacement.from_thumbnail(image.shape, (full.height, full.width), scale)
+    found = find_tissue(image[scanned], place.cell_um, config)
     mask = damage.copy()
     mask[scanned] |= found.mask
     return mask, found.warnings
 
 
 def _cells(box: Box, scale: tuple[float, float]) -> tuple[slice, slice]:
-    """Pixels of the picture that a box of level 0 touches."""
+    """Pixels of the image that a box of level 0 touches."""
     rows = slice(math.floor(box.top * scale[0]), math.ceil((box.top + box.height) * scale[0]))
     columns = slice(math.floor(box.left * scale[1]), math.ceil((box.left + box.width) * scale[1]))
     return rows, columns

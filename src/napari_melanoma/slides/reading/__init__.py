@@ -1,1 +1,1 @@
-"""Readers of slide formats behind one class."""
+"""Readers of slide formats with a common interface."""

@@ -1,4 +1,4 @@
-"""The bytes of a slide file: read by several threads, hashed, and which of its texts may be shown."""
+"""Access to slide files: concurrent reading, content fingerprint, and filtering of private properties."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import BinaryIO
 from napari_melanoma.core.errors import InputError
 
 BLOCK_BYTES, BLOCKS = 65536, 16
-SAMPLE_BYTES, SAMPLES = 4096, 113  # between the blocks; a prime number, so that few of them fall on one
+SAMPLE_BYTES, SAMPLES = 4096, 113  # between the blocks; a prime number, so that few coincide with a block
 MAX_FILES = 64
-SUFFIX_WITH_FOLDER = ".mrxs"  # its content lies in a folder of its name
+SUFFIX_WITH_FOLDER = ".mrxs"  # its data is in a folder of the same name
 
 
 class FileReader:
-    """An open file that several threads read without a common position."""
+    """An open file that several threads can read independently."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -31,12 +31,13 @@ class FileReader:
         self.size = os.fstat(self._file.fileno()).st_size
 
     def read(self, offset: int, count: int) -> bytes:
-        """Read bytes at a place."""
+        """Read bytes at a position."""
         try:
             data = self._read_at(offset, count)
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{self.path} can be read no more: {error}. Check the drive or the network, then open the slide again."
+                f"{self.path} can no longer be read: {error}. Check the drive or the network, then open the slide "
+                "again."
             ) from error
         if len(data) < count:
             raise EOFError(f"the file ends at byte {self.size}, before byte {offset + count}: it is truncated")
@@ -47,7 +48,7 @@ class FileReader:
         self._file.close()
 
     def _read_at(self, offset: int, count: int) -> bytes:
-        """Read at a place, in one call where the system has one."""
+        """Read at a position, in one call where the system supports it."""
         if hasattr(os, "pread"):
             return os.pread(self._file.fileno(), count, offset)
         with self._lock:
@@ -58,10 +59,9 @@ class FileReader:
 def slide_fingerprint(path: Path) -> str:
     """Hash the content of a slide without reading all of it.
 
-    Sizes of the files, blocks and many small samples evenly spread over the larger ones, and of TIFF files the lengths
-    of all tiles, which differ wherever another picture was compressed. Names and places play no part, so that a copy
-    under another name is the same slide. Bytes that were changed between the samples, and no lengths with them, are
-    not seen.
+    Includes the sizes of the files, blocks and many small samples evenly spread over larger files, and the lengths of
+    all tiles of TIFF files, which differ between different images. Names and paths are not included, so that a renamed
+    copy has the same fingerprint. Changes between the samples that keep all lengths are not detected.
     """
     digest = hashlib.sha256()
     files = [path] if path.is_file() else []
@@ -73,12 +73,12 @@ def slide_fingerprint(path: Path) -> str:
 
 
 def _sample_files(files: list[Path]) -> list[Path]:
-    """Some of many files, evenly spread."""
+    """Evenly spaced files."""
     return files[:: max(1, len(files) // MAX_FILES)]
 
 
 def _hash_file_sample(digest: hashlib._Hash, file: Path) -> None:
-    """Add a file's size, some of its content, and how long its tiles are."""
+    """Add the size of a file, samples of its content, and the lengths of its tiles."""
     size = file.stat().st_size
     digest.update(f"{size} ".encode())
     with file.open("rb") as content:
@@ -91,8 +91,8 @@ def _hash_file_sample(digest: hashlib._Hash, file: Path) -> None:
             digest.update(table)
 
 
-_MAX_TEXT = 200  # longer ones are whole descriptions, in which anything may stand
-# The last part of a property's name. Names, dates, numbers of slide or case, users and files are not among them.
+_MAX_TEXT = 200  # longer values are descriptions that may contain anything
+# Last part of the name of a property. Names, dates, numbers of slide or case, users and files are excluded.
 _HARMLESS_PROPERTY = re.compile(
     r"(mpp(-?[xy])?|app ?mag|objective.*|magnification|.*objectivepower|objective-power|vendor|level-count|"
     r"(tile-?)?(height|width)|downsample|bounds-(x|y|width|height)|background-color|"
@@ -106,16 +106,16 @@ _HARMLESS_PROPERTY = re.compile(
 
 
 def filter_private_properties(properties: Mapping[str, str]) -> Mapping[str, str]:
-    """Keep the properties of a slide that cannot point at a patient.
+    """Return the properties of a slide that cannot identify a patient, read-only and sorted.
 
-    Those whose name is known to be harmless, with short values; read-only and sorted.
+    These have a name that is known to be harmless, and a short value.
     """
     kept = {name: value for name, value in sorted(properties.items()) if _is_harmless(name) and len(value) <= _MAX_TEXT}
     return MappingProxyType(kept)
 
 
 def _is_harmless(name: str) -> bool:
-    """Whether the last part of a name is on the list."""
+    """Whether the last part of a name is in the list."""
     return _HARMLESS_PROPERTY.fullmatch(re.split(r"[.\s](?=[^.\s]*$)", name)[-1]) is not None or (
         _HARMLESS_PROPERTY.fullmatch(name) is not None
     )
@@ -129,7 +129,7 @@ _LETTERS = {2: "H", 4: "I", 8: "Q"}
 
 @dataclass(frozen=True)
 class _TiffLayout:
-    """Byte order and widths of a file: of the count of tags, of an offset, of a tag."""
+    """Byte order of a file, and widths of the count of tags, of an offset and of a tag."""
 
     order: str
     count: int
@@ -142,7 +142,7 @@ class _TiffLayout:
 
 
 def tile_length_tables(file: BinaryIO) -> Iterator[bytes]:
-    """Return the lengths of tiles or strips of each page, pages within pages too, as they stand in the file."""
+    """Yield the lengths of tiles or strips of each page, including nested pages, as stored in the file."""
     file.seek(0)
     head = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
@@ -150,8 +150,8 @@ def tile_length_tables(file: BinaryIO) -> Iterator[bytes]:
         return
     big = struct.unpack(f"{order}H", head[2:4])[0] == _BIG
     layout = _TiffLayout(order, 8, 8, 20) if big else _TiffLayout(order, 2, 4, 12)
-    waiting, seen, told = [layout.read_number(head[8:16] if big else head[4:8])], set[int](), 0
-    while waiting and len(seen) < _MAX_PAGES and told < _MAX_BYTES:
+    waiting, seen, total = [layout.read_number(head[8:16] if big else head[4:8])], set[int](), 0
+    while waiting and len(seen) < _MAX_PAGES and total < _MAX_BYTES:
         offset = waiting.pop(0)
         if offset == 0 or offset in seen:
             continue
@@ -160,12 +160,12 @@ def tile_length_tables(file: BinaryIO) -> Iterator[bytes]:
             if tag == _SUB_PAGES:
                 waiting += [layout.read_number(values[at : at + width]) for at in range(0, len(values), width)]
             else:
-                told += len(values)
+                total += len(values)
                 yield values
 
 
 def _tags(file: BinaryIO, offset: int, layout: _TiffLayout, waiting: list[int]) -> Iterator[tuple[int, bytes, int]]:
-    """Tags of a page that matter here, with the bytes of their values and of one value; the next page waits."""
+    """Yield relevant tags of a page with the bytes of their values and of one value; queue the next page."""
     file.seek(offset)
     counted = file.read(layout.count)
     if len(counted) < layout.count or layout.read_number(counted) > _MAX_TAGS:
@@ -185,7 +185,7 @@ def _tags(file: BinaryIO, offset: int, layout: _TiffLayout, waiting: list[int]) 
 
 
 def _values(file: BinaryIO, field: bytes, length: int, layout: _TiffLayout) -> bytes:
-    """Values of a tag, which stand in the tag itself where they are short; none where the file ends before them."""
+    """Values of a tag, which are in the tag itself if they are short; empty where the file is truncated."""
     if length <= layout.offset:
         return field[:length]
     if length > _MAX_BYTES:

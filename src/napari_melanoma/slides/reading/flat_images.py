@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SAMPLES = {"L": 1, "RGB": 3, "RGBA": 4}
+TILE_PX = 512
+BAND_ROWS = 64
+SAMPLED_ROWS = 4  # of the rows that form one row of a coarser level; an overview must not read the whole file
 _DISK_RESERVE = 2**30
 _ORIENTATION = 274
 _UPRIGHT = 1
@@ -44,11 +47,10 @@ _UPRIGHT = 1
 def open_flat_image(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     """Open a PNG or JPEG image as a slide.
 
-    Neither format can be read in parts, so that it is decoded as a whole, into a temporary file rather than into
-    memory; the file goes when the slide is closed, or the process ends.
+    Neither format can be read in parts, so the image is decoded as a whole, into a temporary file instead of memory.
+    The file is deleted when the slide is closed or the process ends.
 
-    ``given``: the user's own pixel size; these formats state none that is meant for what they show. Open; the caller
-    closes it.
+    ``pixel_size``: set by the user; these formats do not state a meaningful one. The caller closes the slide.
     """
     folder = tempfile.TemporaryDirectory(prefix=temporary_prefix("slide"), ignore_cleanup_errors=True)
     try:
@@ -72,7 +74,7 @@ def open_flat_image(path: Path, pixel_size: PixelSize | None = None) -> TiledSli
     info = SlideInfo(
         path=path,
         name=path.stem,
-        format="large picture",
+        format="large image",
         levels=tuple(
             LevelInfo(g.height, g.width, compute_downsample(block.shape[:2], (g.height, g.width)), b) for g, b in levels
         ),
@@ -86,9 +88,9 @@ def open_flat_image(path: Path, pixel_size: PixelSize | None = None) -> TiledSli
 
 
 def _decode(path: Path, folder: Path) -> tuple[PixelBlock, bytes | None]:
-    """Decode an image into a file of plain pixels; give where they are, and the ICC profile that they still need."""
+    """Decode an image into a file of raw pixels; return them with the ICC profile that is not applied yet."""
     size = read_image_size(path)
-    if size is not None and size[0] * size[1] <= MAX_PIXELS:  # as any photograph: of every kind, upright, sRGB
+    if size is not None and size[0] * size[1] <= MAX_PIXELS:  # read like a photograph: any mode, upright, sRGB
         rgb = read_photograph(path).rgb
         rgb.tofile(folder / "pixels")
         return _block(folder / "pixels", rgb.shape), None
@@ -98,29 +100,30 @@ def _decode(path: Path, folder: Path) -> tuple[PixelBlock, bytes | None]:
         image = open_lazily(file, kind or "JPEG")
         if kind not in ("JPEG", "PNG") or image.mode not in _SAMPLES:
             raise UnreadableImage(
-                f"is a {kind} image of mode {image.mode}, but one of more than {MAX_PIXELS / 1e6:.0f} million pixels "
-                "is read as PNG or JPEG with 8-bit gray, RGB or RGBA. Save it as a tiled TIFF."
+                f"is a {kind} image of mode {image.mode}, but images of more than {MAX_PIXELS / 1e6:.0f} million "
+                "pixels "
+                "are supported only as PNG or JPEG with 8-bit gray, RGB or RGBA. Save it as a tiled TIFF."
             )
         shape = (image.height, image.width, _SAMPLES[image.mode])
         _check_disk_space(folder, shape)
-        profile, turned = image.info.get("icc_profile"), image.getexif().get(_ORIENTATION, _UPRIGHT)
+        profile, orientation = image.info.get("icc_profile"), image.getexif().get(_ORIENTATION, _UPRIGHT)
         pixels = _decode_to_memmap(file, kind, folder / "unpacked", shape)
-    if turned == _UPRIGHT:
+    if orientation == _UPRIGHT:
         return _block(folder / "unpacked", shape), profile
-    view = apply_orientation_view(pixels, turned)
+    view = apply_orientation_view(pixels, orientation)
     upright = np.memmap(folder / "pixels", np.uint8, "w+", shape=view.shape)
     np.copyto(upright, view)
     return _block(folder / "pixels", view.shape), profile
 
 
 def _decode_to_memmap(file: IO[bytes], kind: str, target: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Decode an open file into a file that is mapped, so that the system may write it out rather than keep it."""
+    """Decode an open file into a memory-mapped file, so that the system can write it to disk."""
     import imagecodecs
 
     pixels = np.memmap(target, np.uint8, "w+", shape=shape)
     decode = imagecodecs.png_decode if kind == "PNG" else imagecodecs.jpeg8_decode
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as packed:
-        decode(packed, out=pixels if shape[2] > 1 else pixels[..., 0])
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as compressed:
+        decode(compressed, out=pixels if shape[2] > 1 else pixels[..., 0])
     pixels.flush()
     return pixels
 
@@ -131,28 +134,24 @@ def _block(path: Path, shape: tuple[int, ...]) -> PixelBlock:
 
 
 def _check_disk_space(folder: Path, shape: tuple[int, int, int]) -> None:
-    """Raise where the unpacked image does not fit onto the disk of the temporary folder."""
+    """Raise an error if the decoded image does not fit on the disk of the temporary folder."""
     needed, free = math.prod(shape), shutil.disk_usage(folder).free
     if needed + _DISK_RESERVE > free:
         raise UnreadableImage(
-            f"takes {needed / 1e9:.1f} GB unpacked, but {folder.parent} has {free / 1e9:.1f} GB free. Free some space, "
-            "or save it as a tiled TIFF, which needs none."
+            f"needs {needed / 1e9:.1f} GB when decoded, but {folder.parent} has {free / 1e9:.1f} GB free. Free some "
+            "space, "
+            "or save it as a tiled TIFF, which needs no temporary space."
         )
 
 
 def _as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB of gray, RGB or RGBA; what is transparent is laid over white."""
+    """Convert gray, RGB or RGBA to RGB, blended over white."""
     return blend_over_white(pixels) if pixels.shape[2] > 1 else np.repeat(pixels, 3, axis=2)
-
-
-TILE_PX = 512
-BAND_ROWS = 64
-SAMPLED_ROWS = 4  # of those that make one row of a coarser level; an overview must not read the whole file
 
 
 @dataclass(frozen=True)
 class PixelBlock:
-    """Pixels one after the other in a file: where they begin, (row, column, sample), and their type there."""
+    """Contiguous pixels in a file: offset, shape (row, column, sample), and stored type."""
 
     reader: FileReader
     offset: int
@@ -160,10 +159,7 @@ class PixelBlock:
     dtype: np.dtype
 
     def read_line(self, row: int, left: int, right: int) -> NDArray:
-        """Read a part of one line.
-
-        Returns (column, sample), of the type in the file.
-        """
+        """Read a part of one line, (column, sample), in the stored type."""
         _, width, samples = self.shape
         pixel = samples * self.dtype.itemsize
         start = self.offset + (row * width + left) * pixel
@@ -171,11 +167,11 @@ class PixelBlock:
 
 
 class FlatImageSource(TileSource):
-    """A level of an unpacked image, at its own resolution or coarser by a whole number.
+    """A level of an uncompressed image, at its own resolution or coarser by an integer factor.
 
-    Lines are read by themselves rather than mapped: a mapped file that shrinks, or whose drive goes, kills the process.
+    Lines are read instead of mapped: truncation of a mapped file, or loss of its drive, kills the process.
 
-    ``convert``: from samples to pixels of the slide.
+    ``convert``: conversion from samples to pixels of the slide.
     """
 
     def __init__(self, block: PixelBlock, convert: Callable[[NDArray], NDArray], step: int = 1) -> None:
@@ -188,7 +184,7 @@ class FlatImageSource(TileSource):
         return FlatImageSource(self._block, self._convert, 2 * self.step)
 
     def _tile(self, row: int, column: int) -> NDArray:
-        """Read one tile line by line, and average it where it is coarser than the file."""
+        """Read one tile line by line, and average it if it is coarser than the file."""
         height, width = self.size_of(row, column)
         top, left = row * TILE_PX * self.step, column * TILE_PX * self.step
         right = min(left + width * self.step, self._block.shape[1])
@@ -199,7 +195,7 @@ class FlatImageSource(TileSource):
         return self._convert(np.concatenate(bands))
 
     def _band(self, top: int, height: int, left: int, right: int) -> NDArray:
-        """Some rows of a tile, of the lines that make each of them; few, as these are long in a coarse level."""
+        """Read some rows of a tile and average the lines of each; few rows, as the lines of coarse levels are long."""
         offsets = range(0, self.step, max(1, self.step // SAMPLED_ROWS))
         last = self._block.shape[0] - 1
         numbers = [min(top + index * self.step + offset, last) for index in range(height) for offset in offsets]

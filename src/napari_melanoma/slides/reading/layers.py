@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class LevelArray:
-    """One level, or a rectangle of it, as an array; a tile that cannot be decoded is a striped mark.
+    """One level, or a box of it, as an array; damaged tiles are shown as stripes.
 
-    ``box``: in pixels of that level; the whole level by default. ``channel``: of fluorescence: one channel, (row,
-    column). Without it (row, column, channel).
+    ``box``: in pixels of that level; the whole level by default. ``channel``: one channel of fluorescence, (row,
+    column); without it (row, column, channel).
     """
 
     def __init__(self, slide: TiledSlide, level: int, box: Box | None = None, channel: int | None = None) -> None:
@@ -47,15 +47,15 @@ class LevelArray:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole level, were it read at once."""
+        """Size of the whole level in bytes."""
         return self.size * self.dtype.itemsize
 
     def __len__(self) -> int:
         """Rows."""
         return self.shape[0]
 
-    def __getitem__(self, key: Any) -> NDArray:  # noqa: ANN401 - whatever numpy takes
-        """Read what slices and whole numbers name; nothing more than the rectangle around it is decoded."""
+    def __getitem__(self, key: Any) -> NDArray:  # noqa: ANN401 - any index of numpy
+        """Read slices and integer positions; only the bounding box is decoded."""
         row_key, column_key, *rest = _expand_index(key, self.ndim)
         top, bottom, rows = _span(row_key, self.shape[0])
         left, right, columns = _span(column_key, self.shape[1])
@@ -66,12 +66,12 @@ class LevelArray:
         return pixels[(rows, columns, *rest)]
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray:
-        """Read all of it: meant for the coarsest level."""
+        """Read the whole level; intended for the coarsest level."""
         pixels = self[...]
         return pixels if dtype is None else pixels.astype(dtype, copy=False)
 
 
-def _expand_index(key: Any, ndim: int) -> tuple[Any, ...]:  # noqa: ANN401 - whatever numpy takes
+def _expand_index(key: Any, ndim: int) -> tuple[Any, ...]:  # noqa: ANN401 - any index of numpy
     """An index for each axis."""
     keys = key if isinstance(key, tuple) else (key,)
     if Ellipsis not in keys:
@@ -81,30 +81,30 @@ def _expand_index(key: Any, ndim: int) -> tuple[Any, ...]:  # noqa: ANN401 - wha
     return (*keys[:before], *fill, *keys[before + 1 :])
 
 
-def _span(key: Any, length: int) -> tuple[int, int, int | slice]:  # noqa: ANN401 - a slice or a whole number
-    """First and last pixel that an index needs, and the index within them."""
+def _span(key: Any, length: int) -> tuple[int, int, int | slice]:  # noqa: ANN401 - a slice or an integer
+    """First and last pixel of an index, and the index relative to the first."""
     if isinstance(key, slice):
         chosen = range(length)[key]
         if chosen.step < 0:
-            raise IndexError("a level of a slide is read forwards: steps must be positive")
+            raise IndexError("levels of a slide support positive steps only")
         return (chosen[0], chosen[-1] + 1, slice(None, None, chosen.step)) if chosen else (0, 0, slice(None))
     index = range(length)[operator.index(key)]
     return index, index + 1, 0
 
 
 SlideLayer = tuple[list[LevelArray], dict[str, Any], str]
-_MAX_SCANNED_SHARE = 0.95  # share of the slide below which only the part that was scanned is shown
+_MAX_SCANNED_SHARE = 0.95  # of the slide, below which only the scanned part is shown
 
 
 def make_slide_layers(slide: TiledSlide) -> list[SlideLayer]:
     """Make the layers of an open slide.
 
-    Only the part that was scanned is shown, where the scanner says which; ``translate`` puts it to its place, so that
-    a pixel of level 0 always lies at its row and column times the pixel size.
+    Only the scanned part is shown, where the file states it; ``translate`` sets its position, so that a pixel of level
+    0 is always at its row and column times the pixel size.
 
     Returns (levels, keywords, ``"image"``): one RGB layer, or one for each channel of fluorescence, in its color and
-    added to the others. The keywords' metadata holds ``napari_melanoma`` with ``role`` ``"slide"``, ``path``, ``info``
-    (``SlideInfo``), ``slide`` (open), ``pixel_size``, ``warnings`` and ``given_scale`` to tell whose it is.
+    with additive blending. The metadata in the keywords holds ``napari_melanoma`` with ``role`` ``"slide"``, ``path``,
+    ``info`` (``SlideInfo``), ``slide`` (open), ``pixel_size`` and ``warnings``.
     """
     boxes = _shown_boxes(slide)
     keywords = _layer_keywords(slide, boxes[0])
@@ -115,27 +115,27 @@ def make_slide_layers(slide: TiledSlide) -> list[SlideLayer]:
 
 
 def _channel_layer(slide: TiledSlide, boxes: list[Box], keywords: dict[str, Any], channel: int) -> SlideLayer:
-    """One channel of fluorescence."""
+    """Layer of one channel of fluorescence."""
     from napari.utils.colormaps import Colormap
 
     levels = [LevelArray(slide, index, box, channel) for index, box in enumerate(boxes)]
     name = slide.info.channels[channel]
-    colour = np.array([(0, 0, 0, 255), (*channel_color(channel, slide.info.colors), 255)]) / 255
-    grey = slide.info.channels == ("grey",)
-    of_channel = {
+    colors = np.array([(0, 0, 0, 255), (*channel_color(channel, slide.info.colors), 255)]) / 255
+    is_gray = slide.info.channels == ("grey",)
+    channel_keywords = {
         "name": f"{slide.info.name} {name}",
         "rgb": False,
-        "colormap": "gray" if grey else Colormap(colour, name=f"{name} {_color_to_hex(color[1])}"),
+        "colormap": "gray" if is_gray else Colormap(colors, name=f"{name} {_color_to_hex(colors[1])}"),
         "blending": "additive",
         "contrast_limits": contrast_limits(np.asarray(levels[-1])),
     }
-    return levels, {**keywords, **of_channel}, "image"
+    return levels, {**keywords, **channel_keywords}, "image"
 
 
 def _layer_keywords(slide: TiledSlide, box: Box) -> dict[str, Any]:
-    """What all layers of a slide have in common."""
+    """Keywords shared by all layers of a slide."""
     info = slide.info
-    about = {
+    metadata = {
         "role": "slide",
         "path": str(info.path.absolute()),
         "info": info,
@@ -143,16 +143,16 @@ def _layer_keywords(slide: TiledSlide, box: Box) -> dict[str, Any]:
         "pixel_size": info.pixel_size,
         "warnings": info.warnings,
     }
-    shown: dict[str, Any] = {"multiscale": True, "metadata": {"napari_melanoma": about}}
+    keywords: dict[str, Any] = {"multiscale": True, "metadata": {"napari_melanoma": metadata}}
     size = info.pixel_size
     if size is None:
-        return {**shown, "translate": (box.top, box.left)}
-    place = (box.top * size.y_um, box.left * size.x_um)
-    return {**shown, "scale": (size.y_um, size.x_um), "units": ("um", "um"), "translate": place}
+        return {**keywords, "translate": (box.top, box.left)}
+    translate = (box.top * size.y_um, box.left * size.x_um)
+    return {**keywords, "scale": (size.y_um, size.x_um), "units": ("um", "um"), "translate": translate}
 
 
 def _shown_boxes(slide: TiledSlide) -> list[Box]:
-    """What of each level is shown: all, or what was scanned, from pixels on that all levels share."""
+    """The shown box of each level: all, or the scanned part, aligned to pixels of the coarsest level."""
     info = slide.info
     full, bounds = info.levels[0], info.bounds
     whole = [Box(0, 0, level.height, level.width) for level in info.levels]
@@ -165,12 +165,12 @@ def _shown_boxes(slide: TiledSlide) -> list[Box]:
 
 
 def _box_at(downsample: float, edges: tuple[int, int, int, int], size: tuple[int, int]) -> Box:
-    """A box of level 0 in pixels of a level."""
+    """Convert a box of level 0 to pixels of a level."""
     top, left = round(edges[0] / downsample), round(edges[1] / downsample)
     bottom, right = (min(math.ceil(edge / downsample), side) for edge, side in zip(edges[2:], size, strict=True))
     return Box(top, left, max(bottom - top, 1), max(right - left, 1))
 
 
-def _color_to_hex(colour: np.ndarray) -> str:
-    """A color as ``#00ff00``; makes the name of a color map its own."""
-    return "#" + "".join(f"{round(255 * value):02x}" for value in colour[:3])
+def _color_to_hex(color: np.ndarray) -> str:
+    """Format a color as ``#00ff00``, for a unique colormap name."""
+    return "#" + "".join(f"{round(255 * value):02x}" for value in color[:3])

@@ -1,4 +1,4 @@
-"""From a path to an open slide: recognize the format, choose the reader, check that the file is still there."""
+"""Opening of slides: recognize the format, choose the reader, check that the file is still available."""
 
 from __future__ import annotations
 
@@ -25,12 +25,23 @@ if TYPE_CHECKING:
 
 __all__ = ["open_slide"]
 
-# Formats of OpenSlide that tifffile decodes faster, and which it reads here.
+# Formats of OpenSlide that are read with tifffile, which is faster.
 _TIFFFILE_VENDORS = {"aperio", "generic-tiff"}
 _JPEG2000_YCBCR = 33003
 _SUPPORTED_FORMATS = (
     "a slide (SVS, NDPI, MRXS, SCN, BIF, VMS, SVSLIDE, TIFF, OME-TIFF, DICOM, OME-Zarr, large PNG or JPEG)"
 )
+# File endings of scanners: such a file is a slide even if it is damaged, and the error message states it.
+SCANNER_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".qptiff")
+FOLDER_ENDINGS = (".zarr", "_dicom")  # of folders for which napari calls this reader; the command line takes any
+ZARR_FILES = ("zarr.json", ".zattrs", ".zgroup")
+RESULT_FILES = ("slide.json", "result.zarr")  # of an analysis: Zarr in such a folder is not a slide
+DICOM_SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
+MICROSCOPE_UM = (0.05, 2.5)  # pixels of prints and of scanned film are larger
+_SCANNER_FLAGS = {"svs", "ndpi", "scn", "philips", "bif", "qpi", "avs", "indica"}
+_PICTURES = ("JPEG", "PNG")
+_X_TAG = 282
+REOPEN_INTERVAL = 8  # number of damaged tiles after which the slide is opened again
 _ADVICE = " Name the slide itself."
 
 
@@ -40,46 +51,46 @@ def open_slide(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     Parameters
     ----------
     path : pathlib.Path
-        A file; or a folder of DICOM files or of OME-Zarr. A photograph opens as a slide too, where it is asked for.
+        A file, or a folder of DICOM files or of OME-Zarr. Photographs can be opened as slides as well.
     pixel_size : PixelSize, optional
-        The user's own size of a pixel of level 0. It wins over what the file says, and ``info.pixel_size`` says by its
-        source that it was given.
+        Pixel size of level 0 set by the user. It takes precedence over that of the file, and the source of
+        ``info.pixel_size`` is ``given``.
 
     Returns
     -------
     TiledSlide
-        Open; use it in a ``with`` block, or close it.
+        The open slide; use it in a ``with`` block, or close it.
 
     Raises
     ------
     UnreadableImage
-        Where it is no slide, or one that is damaged as a whole.
+        The file is not a slide, or is damaged as a whole.
     InputError
-        Where it does not exist or may not be read.
+        The file does not exist or cannot be read.
     """
     check_name(path)
     try:
         return _open_by_format(path, pixel_size)
     except MelanomaError:
         raise
-    except Exception as error:  # OpenSlide, libdicom, tifffile and zarr raise many kinds on damaged files
+    except Exception as error:  # OpenSlide, libdicom, tifffile and zarr raise many kinds of errors for damaged files
         raise UnreadableImage(
             f"{path.name} cannot be opened as a slide ({type(error).__name__}: {shorten(str(error))}). It is "
-            "damaged, or files that belong to it are missing. Copy it again from its source, with all its files."
+            "damaged, or files that belong to it are missing. Copy it again with all its files."
         ) from error
 
 
 def _open_by_format(path: Path, pixel_size: PixelSize | None) -> TiledSlide:
     """Open a slide with the library of its format."""
     if not path.exists():
-        raise InputError(f"{path} does not exist. Name an existing slide.")
+        raise InputError(f"{path} does not exist. Select an existing slide.")
     if path.is_dir():
         return _open_folder(path, pixel_size)
     try:
         with open_regular(path) as file:
             kind = identify_format(file.read(HEAD_BYTES))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}. Ask for permission.") from error
+        raise InputError(f"{path} cannot be read: {error.strerror or error}. Check the permissions.") from error
     if kind in ("JPEG", "PNG", "BMP", "WebP") and path.suffix.lower() != ".mrxs":
         from napari_melanoma.slides.reading.flat_images import open_flat_image
 
@@ -93,7 +104,7 @@ def _open_by_format(path: Path, pixel_size: PixelSize | None) -> TiledSlide:
         return open_tiff(path, pixel_size)
     if vendor is None:
         raise UnreadableImage(
-            f"{path} holds nothing that is known here, but {_SUPPORTED_FORMATS} was expected. Name the slide itself."
+            f"{path} has an unknown format, expected {_SUPPORTED_FORMATS}. Select the slide file itself."
         )
     return open_with_openslide(path, pixel_size)
 
@@ -107,8 +118,8 @@ def _open_folder(folder: Path, pixel_size: PixelSize | None) -> TiledSlide:
     file = find_dicom_file(folder)
     if file is None:
         raise UnreadableImage(
-            f"{folder} is a folder that is no slide: DICOM files of a slide or an OME-Zarr image were expected in it. "
-            "Name the slide's file, or a folder that is one slide."
+            f"{folder} is not a slide folder: expected DICOM files of a slide or an OME-Zarr image in it. "
+            "Select the file of the slide, or a folder that contains a single slide."
         )
     from napari_melanoma.slides.reading.openslide import open_with_openslide
 
@@ -116,7 +127,7 @@ def _open_folder(folder: Path, pixel_size: PixelSize | None) -> TiledSlide:
 
 
 def _has_raw_ycbcr(path: Path) -> bool:
-    """Whether a TIFF file is in the JPEG 2000 of Aperio's first scanners, whose YCbCr tifffile takes for RGB."""
+    """Whether a TIFF file has the JPEG 2000 of Aperio's first scanners, whose YCbCr tifffile interprets as RGB."""
     from tifffile import TiffFile
 
     try:
@@ -126,22 +137,10 @@ def _has_raw_ycbcr(path: Path) -> bool:
         return False
 
 
-# Of scanners alone: such a file is a slide also where it is damaged, and the message says so.
-SCANNER_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".qptiff")
-FOLDER_ENDINGS = (".zarr", "_dicom")  # by which napari offers us a folder; the command line takes any name
-ZARR_FILES = ("zarr.json", ".zattrs", ".zgroup")
-RESULT_FILES = ("slide.json", "result.zarr")  # of a folder that an analysis wrote: what lies there is no slide
-DICOM_SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
-MICROSCOPE_UM = (0.05, 2.5)  # dots of prints and of scanned film are larger
-_SCANNER_FLAGS = {"svs", "ndpi", "scn", "philips", "bif", "qpi", "avs", "indica"}
-_PICTURES = ("JPEG", "PNG")
-_X_TAG = 282
-
-
 def is_slide(path: Path) -> bool:
-    """Tell whether a file or folder is a whole slide, rather than a photograph or something else.
+    """Return whether a file or folder is a whole slide, not a photograph or another file.
 
-    False also for what does not exist or cannot be read, unless its name is that of a scanner's format.
+    False also for paths that do not exist or cannot be read, unless the file ending is that of a scanner.
     """
     if path.is_dir():
         return _is_image_zarr(path) or find_dicom_file(path) is not None
@@ -152,14 +151,14 @@ def is_slide(path: Path) -> bool:
             kind = identify_format(file.read(HEAD_BYTES))
             file.seek(0)
             return _holds_slide(file, path, kind)
-    except Exception:  # noqa: BLE001 - tifffile and pydicom raise many kinds on damaged files
+    except Exception:  # noqa: BLE001 - tifffile and pydicom raise many kinds of errors for damaged files
         return False
 
 
 def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
-    """List the slides that files, folders and glob patterns name; results of analyses within folders are none.
+    """List the slides in files, folders and glob patterns, without results of analyses.
 
-    Each slide once: a file, or the folder where a folder is one slide (DICOM, OME-Zarr). In natural order.
+    Each slide once, as a file, or as a folder for DICOM and OME-Zarr; in natural order.
     """
     found: dict[Path, Path] = {}
     for named in inputs:
@@ -167,12 +166,12 @@ def find_slides(inputs: Iterable[str | Path]) -> list[Path]:
             slides = [path] if path.is_file() or is_slide(path) else list(_walk_slides(path))
             if not slides:
                 raise InputError(
-                    f"{path} holds no slide: expected files such as {', '.join(SCANNER_SUFFIXES[:4])}, tiled TIFF, a "
-                    "folder of DICOM files or an OME-Zarr folder. Name the slides themselves, or another folder."
+                    f"no slide in {path}: expected files such as {', '.join(SCANNER_SUFFIXES[:4])}, tiled TIFF, a "
+                    "folder of DICOM files or an OME-Zarr folder. Specify the slides themselves, or another folder."
                 )
             found |= {slide.resolve(): slide for slide in slides}
     if not found:
-        raise InputError("no slide was named. Name at least one file, folder or pattern such as slides/*.svs.")
+        raise InputError("no slide was specified. Specify at least one file, folder or pattern such as slides/*.svs.")
     return sorted(found.values(), key=natural_key)
 
 
@@ -182,13 +181,13 @@ def is_zarr(folder: Path) -> bool:
 
 
 def _is_image_zarr(folder: Path) -> bool:
-    """Whether a folder is Zarr that holds an image of several scales; other Zarr, such as results, is no slide."""
+    """Whether a folder is Zarr with a multiscale image; other Zarr, such as results, is not a slide."""
     for mark in ZARR_FILES:
         try:
-            said = read_json(folder / mark)
+            content = read_json(folder / mark)
         except (OSError, ValueError):
             continue
-        attributes = said.get("attributes", said) if isinstance(said, dict) else {}
+        attributes = content.get("attributes", content) if isinstance(content, dict) else {}
         holders = (attributes, attributes.get("ome")) if isinstance(attributes, dict) else ()
         if any(isinstance(holder, dict) and "multiscales" in holder for holder in holders):
             return True
@@ -196,10 +195,7 @@ def _is_image_zarr(folder: Path) -> bool:
 
 
 def find_dicom_file(folder: Path) -> Path | None:
-    """Find a file of a DICOM slide in a folder.
-
-    Returns the first file, by name, that holds tissue and not a label or an overview.
-    """
+    """Return the first file of a DICOM slide in a folder, by name, that shows tissue, not a label or overview."""
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith(".") and _is_volume(path):
             return path
@@ -207,39 +203,37 @@ def find_dicom_file(folder: Path) -> Path | None:
 
 
 def _is_volume(path: Path) -> bool:
-    """Whether a file is one of a DICOM slide that holds tissue; one that cannot be read is none."""
+    """Whether a file is a DICOM slide file that shows tissue; False if it cannot be read."""
     try:
         with open_regular(path) as file:
             return identify_format(file.read(HEAD_BYTES)) == "DICOM" and _dicom_type(file) == "VOLUME"
-    except Exception:  # noqa: BLE001 - pydicom raises many kinds on damaged files
+    except Exception:  # noqa: BLE001 - pydicom raises many kinds of errors for damaged files
         return False
 
 
 def _expand_input(path: Path) -> list[Path]:
-    """What one input names: itself, or the matches of a pattern."""
+    """Paths of one input: itself, or the matches of a pattern."""
     if path.exists():
         return [path]
     if glob.has_magic(str(path)):
         found = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - as in ``finding``
         if not found:
-            raise InputError(f"nothing matches the pattern {path}. Look at the folder and the ending in it.")
+            raise InputError(f"no file matches the pattern {path}. Check its folder and file ending.")
         return found
-    raise InputError(f"{path} does not exist. Name an existing slide, folder or pattern.")
+    raise InputError(f"{path} does not exist. Specify an existing slide, folder or pattern.")
 
 
 def _walk_slides(folder: Path) -> Iterator[Path]:
-    """Slides in a folder and its subfolders; a folder that is a slide, or holds results, is not looked into."""
+    """Yield slides in a folder and its subfolders; slide folders and result folders are not searched."""
     if any((folder / mark).exists() for mark in RESULT_FILES):
         return
     try:
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise InputError(
-            f"the folder {folder} cannot be read: {error.strerror}. Ask for permission to read it."
-        ) from error
-    data_of_mirax = {path.stem for path in entries if path.suffix.lower() == ".mrxs"}
+        raise InputError(f"the folder {folder} cannot be read: {error.strerror}. Check the permissions.") from error
+    mirax_folders = {path.stem for path in entries if path.suffix.lower() == ".mrxs"}
     for path in entries:
-        if path.is_dir() and path.name in data_of_mirax:
+        if path.is_dir() and path.name in mirax_folders:
             continue
         if is_slide(path):
             yield path
@@ -277,7 +271,7 @@ def _is_tiff_slide(tiff: TiffFile) -> bool:
 
 
 def _is_one_image(tiff: TiffFile) -> bool:
-    """Whether the main image is a plane and no stack: focal planes and points in time are for other readers."""
+    """Whether the main image is a single plane; focal stacks and time series are left to other readers."""
     series = tiff.series[0]
     lengths = dict(zip(series.axes, series.shape, strict=True))
     stacked = [length for axis, length in lengths.items() if axis not in "YXSC"]
@@ -293,7 +287,7 @@ def _has_microscope_scale(page: TiffPage) -> bool:
 
 
 def _dicom_type(file: IO[bytes]) -> str | None:
-    """The third word of the image type of a DICOM slide, such as ``VOLUME`` or ``LABEL``; None for other DICOM."""
+    """The third value of the image type of a DICOM slide, such as ``VOLUME`` or ``LABEL``; None for other DICOM."""
     from pydicom import dcmread
 
     file.seek(0)
@@ -304,14 +298,11 @@ def _dicom_type(file: IO[bytes]) -> str | None:
     return words[2] if len(words) > 2 else "VOLUME"
 
 
-REOPEN_INTERVAL = 8  # damaged tiles after which the slide is opened again
-
-
 class SlideFileMonitor:
-    """Looks after a slide that is being read whenever tiles of it turn out to be damaged; safe for several threads.
+    """Checks the file of a slide when damaged tiles are found; safe for several threads.
 
-    The first damaged tile after good ones has the content looked at; every eighth in a row has the slide opened anew,
-    which looks at all files that it consists of.
+    The first damaged tile after good ones triggers a check of the content; every eighth in a row reopens the slide,
+    which checks all of its files.
     """
 
     def __init__(self, info: SlideInfo) -> None:
@@ -320,40 +311,40 @@ class SlideFileMonitor:
         self._damaged = 0
 
     def record_success(self) -> None:
-        """Note that a tile was read."""
+        """Record that a tile was read."""
         self._damaged = 0
 
     def record_damage(self) -> bool:
-        """Note that a tile could not be decoded, and look after the slide where it is time.
+        """Record a damaged tile, and check the slide if due.
 
-        Whether the slide was looked after and is there: the tile is worth another try.
+        Returns whether the slide was checked and is available, so that the tile can be tried again.
         """
         with self._lock:
-            turn, self._damaged = self._damaged % REOPEN_INTERVAL, self._damaged + 1
-            if turn not in (0, REOPEN_INTERVAL - 1):
+            count, self._damaged = self._damaged % REOPEN_INTERVAL, self._damaged + 1
+            if count not in (0, REOPEN_INTERVAL - 1):
                 return False
-            self._check_file(anew=turn > 0)
+            self._check_file(reopen=count > 0)
             return True
 
-    def _check_file(self, *, anew: bool) -> None:
-        """Compare what is there with what was opened."""
+    def _check_file(self, *, reopen: bool) -> None:
+        """Compare the file with the slide that was opened."""
         info, same = self._info, True
         try:
             if info.fingerprint:
                 same = slide_fingerprint(info.path) == info.fingerprint
-            if anew and same:
+            if reopen and same:
                 with open_slide(info.path) as slide:
                     same = slide.info.levels == info.levels
         except (OSError, MelanomaError) as error:
             raise slide_unavailable_error(info.path, error) from error
         if not same:
-            raise slide_unavailable_error(info.path, "its files are no longer those that were opened")
+            raise slide_unavailable_error(info.path, "its files have changed since it was opened")
 
 
 def slide_unavailable_error(path: Path, reason: object) -> InputError:
-    """Make the error that says that a slide can be read no more, and what to do."""
-    said = f"{path} can be read no more ({reason})" if path.exists() else f"{path} has gone"
+    """Create the error for a slide that can no longer be read."""
+    problem = f"{path} can no longer be read ({reason})" if path.exists() else f"{path} no longer exists"
     return InputError(
-        f"{said}: it was removed, or its drive was disconnected, while it was analyzed. Put it back and run "
-        "the same command again: what is done stays, and it goes on from there."
+        f"{problem}: it was removed, or its drive was disconnected, during the analysis. Restore it and run "
+        "the same command again. Finished tiles are kept, and the analysis continues from there."
     )

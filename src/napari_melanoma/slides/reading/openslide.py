@@ -1,4 +1,4 @@
-"""Slides that OpenSlide reads, and the checks of DICOM frames that OpenSlide needs."""
+"""Slides read with OpenSlide, and the checks of DICOM frames that it requires."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from pydicom import Dataset
 
-TILE_PX = 512  # where the format has no square tiles of a usual size
+TILE_PX = 512  # if the format has no tiles of a usual size
 USUAL_TILE_PX = range(200, 1025)
 _FORMATS = {
     "hamamatsu": "Hamamatsu NDPI",
@@ -52,22 +52,22 @@ _FORMATS = {
 }
 FINE_CAMERAS = ("mirax", "zeiss")  # 0.23 um at 20x
 _FILTER_TAG = 65434  # of NDPI: name of the fluorescence filter
-_DARK_LEVEL = 40  # brightfield has white glass wherever there is no tissue
+_DARK_LEVEL = 40  # brightfield has white glass where there is no tissue
 _SAMPLE_PX = 256
 _SINGLE_COLOR_SHARE = 0.1  # share of the brightest channel below which another is compression noise
 
 
 class OpenSlideHandle:
-    """OpenSlide's handle, opened again after an error: its own answers nothing but that error from then on."""
+    """Handle of OpenSlide that is reopened after an error, since OpenSlide then repeats that error for every read."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, Lock()
         self.slide = self._open()
 
     def read(self, level: int, location: tuple[int, int], size: tuple[int, int]) -> Image:
-        """Read a region as OpenSlide does.
+        """Read a region with OpenSlide, as RGBA.
 
-        ``location``: column and row in pixels of level 0. ``size``: width and height in pixels of the level. RGBA.
+        ``location``: column and row in pixels of level 0. ``size``: width and height in pixels of the level.
         """
         from openslide import OpenSlideError
 
@@ -75,7 +75,7 @@ class OpenSlideHandle:
         try:
             return slide.read_region(location, level, size)
         except OpenSlideError as error:
-            with self._lock, suppress(OpenSlideError):  # gone for now: the next read tries again
+            with self._lock, suppress(OpenSlideError):  # not available now: the next read tries again
                 if self.slide is slide:
                     self.slide = self._open()
             raise OSError(str(error)) from error
@@ -88,7 +88,7 @@ class OpenSlideHandle:
 
 
 class OpenSlideSource(TileSource):
-    """One level as OpenSlide has it."""
+    """One level read with OpenSlide."""
 
     def __init__(self, handle: OpenSlideHandle, level: int, *, single: bool) -> None:
         width, height = handle.slide.level_dimensions[level]
@@ -99,7 +99,7 @@ class OpenSlideSource(TileSource):
         self._downsample = handle.slide.level_downsamples[level]
 
     def _tile(self, row: int, column: int) -> NDArray[np.uint8]:
-        """Read one tile; what was not scanned is white."""
+        """Read one tile; unscanned pixels are white."""
         height, width = self.size_of(row, column)
         location = (column * self.tile_width * self._downsample, row * self.tile_height * self._downsample)
         image = self._handle.read(self._level, (round(location[0]), round(location[1])), (width, height))
@@ -108,10 +108,7 @@ class OpenSlideSource(TileSource):
 
 
 def detect_vendor(path: Path) -> str | None:
-    """Ask OpenSlide whose format a file is.
-
-    OpenSlide's word for the vendor; None where it does not know the file, or cannot read its beginning.
-    """
+    """Return the vendor of a file according to OpenSlide; None if it is unknown or the file cannot be read."""
     from openslide import OpenSlide, OpenSlideError
 
     try:
@@ -121,24 +118,21 @@ def detect_vendor(path: Path) -> str | None:
 
 
 def rgba_over_white(image: Image) -> NDArray[np.uint8]:
-    """Lay an RGBA image over white.
-
-    ``image``: RGBA. Returns uint8 (row, column, channel=3).
-    """
+    """Blend an RGBA image over white; returns uint8 (row, column, channel=3)."""
     from PIL import Image as PillowImage
 
     alpha = image.getchannel("A")
-    colours = image.convert("RGB")
+    rgb = image.convert("RGB")
     if alpha.getextrema() == (255, 255):
-        return np.asarray(colours)
+        return np.asarray(rgb)
     white = PillowImage.new("RGB", image.size, "white")
-    return np.asarray(PillowImage.composite(colours, white, alpha))
+    return np.asarray(PillowImage.composite(rgb, white, alpha))
 
 
 def open_with_openslide(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     """Open a slide with OpenSlide.
 
-    ``given``: the user's own pixel size of level 0; wins over what the file says. Open; the caller closes it.
+    ``pixel_size``: of level 0, set by the user; takes precedence over that of the file. The caller closes the slide.
     """
     from openslide import OpenSlideError
 
@@ -150,38 +144,39 @@ def open_with_openslide(path: Path, pixel_size: PixelSize | None = None) -> Tile
     except OpenSlideError as error:
         reason = shorten(str(error), width=160, placeholder=" ...")
         raise UnreadableImage(
-            f"{path.name} cannot be opened as a slide: OpenSlide should read it, but says: {reason}. It is truncated "
-            "or damaged, or files that belong to it are missing. Copy it again from its source, with all its files."
+            f"{path.name} cannot be opened as a slide with OpenSlide: {reason}. It is truncated or damaged, or files "
+            "that "
+            "belong to it are missing. Copy it again with all its files."
         ) from error
 
 
 def _build_slide(path: Path, handle: OpenSlideHandle, given: PixelSize | None) -> TiledSlide:
-    """Put a slide together from OpenSlide's handle."""
-    slide, said = handle.slide, handle.slide.properties
-    kind, channels, colours = _detect_kind(path, handle)
+    """Build a slide from a handle of OpenSlide."""
+    slide, properties = handle.slide, handle.slide.properties
+    kind, channels, colors = _detect_kind(path, handle)
     single = len(channels) == 1
     sources = fill_pyramid([OpenSlideSource(handle, n, single=single) for n in range(slide.level_count)])
     full = (sources[0][0].height, sources[0][0].width)
     sizes = [LevelInfo(g.height, g.width, compute_downsample(full, (g.height, g.width)), built) for g, built in sources]
-    power = _number_property(said, "openslide.objective-power")
-    um = _number_property(said, "openslide.mpp-y"), _number_property(said, "openslide.mpp-x")
+    power = _number_property(properties, "openslide.objective-power")
+    um = _number_property(properties, "openslide.mpp-y"), _number_property(properties, "openslide.mpp-x")
     scale = override_pixel_size(
-        validate_scale(*um, power, fine_camera=said.get("openslide.vendor") in FINE_CAMERAS), given
+        validate_scale(*um, power, fine_camera=properties.get("openslide.vendor") in FINE_CAMERAS), given
     )
     info = SlideInfo(
         path=path,
-        name=path.parent.name if said.get("openslide.vendor") == "dicom" else path.stem,
-        format=_FORMATS.get(said.get("openslide.vendor", ""), said.get("openslide.vendor", "OpenSlide")),
+        name=path.parent.name if properties.get("openslide.vendor") == "dicom" else path.stem,
+        format=_FORMATS.get(properties.get("openslide.vendor", ""), properties.get("openslide.vendor", "OpenSlide")),
         levels=tuple(sizes),
         pixel_size=scale.pixel_size,
         magnification=scale.magnification,
-        bounds=_scanned_bounds(said),
+        bounds=_scanned_bounds(properties),
         kind=kind,
         channels=channels,
-        colors=colours,
-        properties=filter_private_properties(said),
+        colors=colors,
+        properties=filter_private_properties(properties),
         associated=tuple(slide.associated_images),
-        has_profile="openslide.icc-size" in said,
+        has_profile="openslide.icc-size" in properties,
         warnings=((TRUNCATED,) if is_truncated(path) else ()) + scale.warnings,
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(path),
@@ -194,15 +189,15 @@ def _build_slide(path: Path, handle: OpenSlideHandle, given: PixelSize | None) -
 def _detect_kind(
     path: Path, handle: OpenSlideHandle
 ) -> tuple[SlideKind, tuple[str, ...], tuple[tuple[int, int, int], ...]]:
-    """Whether a slide is bright or fluoresces, with the names and colors of its channels.
+    """Whether a slide is brightfield or fluorescence, with the names and colors of its channels.
 
-    OpenSlide gives three colors for both; fluorescence is dark where there is nothing. Hamamatsu's scanners store one
-    filter in shades of one color, which is one channel.
+    OpenSlide returns RGB for both; fluorescence is dark in the background. Hamamatsu scanners store one filter in
+    shades of one color, which is one channel.
     """
-    colours = _read_sample(handle)
-    if np.median(colours.max(axis=2)) >= _DARK_LEVEL:
+    pixels = _read_sample(handle)
+    if np.median(pixels.max(axis=2)) >= _DARK_LEVEL:
         return "brightfield", ("red", "green", "blue"), ()
-    strength = colours.reshape(-1, 3).mean(axis=0)
+    strength = pixels.reshape(-1, 3).mean(axis=0)
     shown = [int(value) for value in np.where(strength > _SINGLE_COLOR_SHARE * strength.max(), 255, 0)]
     if sum(shown) == 255 or _filter_name(path):
         return "fluorescence", (_filter_name(path) or "fluorescence",), ((shown[0], shown[1], shown[2]),)
@@ -210,7 +205,7 @@ def _detect_kind(
 
 
 def _read_sample(handle: OpenSlideHandle) -> NDArray[np.uint8]:
-    """A small part of the coarsest level, from its middle; white where nothing was scanned."""
+    """A small part of the coarsest level, from its center; white where unscanned."""
     slide = handle.slide
     level = slide.level_count - 1
     width, height = slide.level_dimensions[level]
@@ -221,7 +216,7 @@ def _read_sample(handle: OpenSlideHandle) -> NDArray[np.uint8]:
 
 
 def _filter_name(path: Path) -> str | None:
-    """Name of the fluorescence filter that Hamamatsu's scanners write."""
+    """Name of the fluorescence filter, as written by Hamamatsu scanners."""
     from tifffile import TiffFile
 
     if path.suffix.lower() != ".ndpi":
@@ -231,50 +226,50 @@ def _filter_name(path: Path) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
-def _tile_side(said: Mapping[str, str], level: int, axis: str) -> int | None:
-    """Height or width of the format's own tiles, where they are of a usual size."""
-    side = int(said.get(f"openslide.level[{level}].tile-{axis}", 0))
+def _tile_side(properties: Mapping[str, str], level: int, axis: str) -> int | None:
+    """Height or width of the tiles of the format, if it is of a usual size."""
+    side = int(properties.get(f"openslide.level[{level}].tile-{axis}", 0))
     return side if side in USUAL_TILE_PX else None
 
 
-def _scanned_bounds(said: Mapping[str, str]) -> Box | None:
-    """Where tissue was scanned, where the format says so."""
+def _scanned_bounds(properties: Mapping[str, str]) -> Box | None:
+    """The scanned area, if the file states it."""
     names = ("openslide.bounds-y", "openslide.bounds-x", "openslide.bounds-height", "openslide.bounds-width")
-    if not all(name in said for name in names):
+    if not all(name in properties for name in names):
         return None
-    top, left, height, width = (int(said[name]) for name in names)
+    top, left, height, width = (int(properties[name]) for name in names)
     return Box(top, left, height, width)
 
 
-def _number_property(said: Mapping[str, str], name: str) -> float | None:
-    """A property that is a number, or None."""
+def _number_property(properties: Mapping[str, str], name: str) -> float | None:
+    """A numeric property, or None."""
     try:
-        return float(said.get(name, ""))
+        return float(properties.get(name, ""))
     except ValueError:
         return None
 
 
 def _read_associated_image(handle: OpenSlideHandle, name: str) -> NDArray[np.uint8]:
-    """Decode a picture beside the slide."""
+    """Decode an associated image."""
     return rgba_over_white(handle.slide.associated_images[name])
 
 
 def _profile(handle: OpenSlideHandle) -> bytes | None:
-    """The ICC profile, where there is one."""
+    """The ICC profile, if there is one."""
     profile = handle.slide.color_profile
     return None if profile is None else profile.tobytes()
 
 
 _PIXELS, _ITEM, _UNDEFINED = b"\xe0\x7f\x10\x00", b"\xfe\xff\x00\xe0", b"\xff\xff\xff\xff"
 _CHECKED_TAGS = ["SeriesInstanceUID", "Rows", "Columns", "NumberOfFrames", "ExtendedOffsetTable"]
-_ITEM_BYTES = 8  # tag and length in front of each frame
-_BYTES_PER_PIXEL = 4  # as OpenSlide decodes
+_ITEM_BYTES = 8  # tag and length before each frame
+_BYTES_PER_PIXEL = 4  # decoded by OpenSlide
 
 
 def check_dicom_frames(file: Path) -> None:
-    """Refuse a DICOM slide whose frames are absurdly large, or listed in another order than they can be stored in.
+    """Refuse a DICOM slide with implausibly large frames, or with frame offsets out of order.
 
-    OpenSlide reads the files of a series that lie beside each other; all of them are checked.
+    OpenSlide reads all files of a series in the same folder; all of them are checked.
     """
     first = _read_frame_table(file)
     if first is None:
@@ -288,7 +283,7 @@ def check_dicom_frames(file: Path) -> None:
 
 
 def _read_frame_table(path: Path) -> tuple[Dataset, NDArray[np.uint64]] | None:
-    """Head and table of frames of a DICOM file; None for any other, and where OpenSlide says what is wrong with it."""
+    """Header and frame offsets of a DICOM file; None for other files, and where OpenSlide reports the error itself."""
     from pydicom import dcmread
 
     try:
@@ -298,41 +293,42 @@ def _read_frame_table(path: Path) -> tuple[Dataset, NDArray[np.uint64]] | None:
             content.seek(0)
             head = dcmread(content, stop_before_pixels=True, specific_tags=_CHECKED_TAGS)
             return head, _frame_offsets(head, content)
-    except Exception:  # noqa: BLE001 - pydicom raises many kinds; a file of another slide may be closed to the user
+    except Exception:  # noqa: BLE001 - pydicom raises many kinds of errors; a file of another slide may not be readable
         return None
 
 
 def _check_frame_size(path: Path, head: Dataset) -> None:
     frames = int(head.get("NumberOfFrames") or 0)
-    if frames > path.stat().st_size:  # memory is taken for each
+    if frames > path.stat().st_size:  # memory is allocated for each
         raise UnreadableImage(
-            f"{path.name} states {frames:,} frames, but is of {path.stat().st_size:,} bytes. It is damaged: copy it "
+            f"{path.name} states {frames:,} frames, but has only {path.stat().st_size:,} bytes. It is damaged. Copy it "
             "again from its source."
         )
     rows, columns = int(head.get("Rows") or 0), int(head.get("Columns") or 0)
     if rows * columns * _BYTES_PER_PIXEL > MAX_TILE_BYTES:
         raise UnreadableImage(
-            f"{path.name} states frames of {rows:,} x {columns:,} pixels, but frames of at most "
-            f"{MAX_TILE_BYTES / 2**20:.0f} MB are read. It is damaged: copy it again from its source."
+            f"{path.name} states frames of {rows:,} x {columns:,} pixels, but at most {MAX_TILE_BYTES / 2**20:.0f} MB "
+            "per "
+            "frame are supported. It is damaged. Copy it again from its source."
         )
 
 
 def _check_frame_order(path: Path, offsets: NDArray[np.uint64]) -> None:
-    """Refuse frames that do not follow one another: OpenSlide crashes on a length of 0 or less."""
+    """Refuse frames that are not stored in order: OpenSlide crashes on a length of 0 or less."""
     before, after = offsets[:-1], offsets[1:]
-    # Compared without a sum, which starts again at 0 beyond the largest number.
+    # Compared without a sum, which could overflow.
     wrong = ((after < before) | (after - before <= _ITEM_BYTES)).nonzero()[0]
     if wrong.size:
         raise UnreadableImage(
-            f"{path.name} has a damaged table of frames: frame {int(wrong[0]) + 2} of {len(offsets)} begins before "
-            "the end of the one before it. Copy the slide again from its source."
+            f"{path.name} has a damaged table of frames: frame {int(wrong[0]) + 2} of {len(offsets)} starts before "
+            "the end of the previous one. Copy the slide again from its source."
         )
 
 
 def _frame_offsets(head: Dataset, content: BinaryIO) -> NDArray[np.uint64]:
-    """Where the compressed frames begin, in bytes; empty where they are not compressed or not listed.
+    """Offsets of the compressed frames in bytes; empty where they are not compressed or not listed.
 
-    ``content``: at the element of the pixels, where pydicom has stopped.
+    ``content``: positioned at the pixel data element, where pydicom stopped.
     """
     if "ExtendedOffsetTable" in head:
         return np.frombuffer(head.ExtendedOffsetTable, "<u8")

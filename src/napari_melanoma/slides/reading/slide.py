@@ -1,4 +1,4 @@
-"""The slide as every other part sees it: levels, scale, regions of pixels and small pictures."""
+"""Interface of slides: levels, scale, regions of pixels and thumbnails."""
 
 from __future__ import annotations
 
@@ -21,13 +21,56 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SlideKind = Literal["brightfield", "fluorescence"]
-_LEVEL_TOLERANCE = 1.01  # levels are cut to whole pixels, so that their downsample is off by some parts in a thousand
+_LEVEL_TOLERANCE = 1.01  # levels have whole pixels, so their downsample is inexact by a few parts in a thousand
+PLAUSIBLE_UM = (0.02, 20.0)  # from oil immersion to the coarsest overview scans
+UNIT_UM = {
+    "µm": 1.0,
+    "μm": 1.0,
+    "um": 1.0,
+    "micron": 1.0,
+    "micrometer": 1.0,
+    "micrometre": 1.0,
+    "nm": 1e-3,
+    "nanometer": 1e-3,
+    "mm": 1e3,
+    "millimeter": 1e3,
+    "cm": 1e4,
+    "centimeter": 1e4,
+    "m": 1e6,
+    "meter": 1e6,
+    "in": 25400.0,
+    "inch": 25400.0,
+}
+SQUARE_TOLERANCE = 0.01
+SCALE_TOLERANCE = 0.05
+# Scanners have 0.5 um with a 20x objective and 0.25 with 40x: 10 divided by the magnification. Confusing inch and
+# centimeter is an error by a factor of 2.54, a wrong level or binning by 2.
+UM_BY_MAGNIFICATION = (4.4, 22.0)
+USUAL_BY_MAGNIFICATION = (6.5, 15.5)
+OBJECTIVES = (1.25, 2.5, 5, 10, 20, 40, 63, 100)
+# The finest photographs of cells have 0.02; no model works above 6, as the coarsest expects 4.
+EXPECTED_UM, COARSE_UM = (0.25, 4.0), 6.0
+ADVICE = "Set it under Scale in the Slide dock (command line: --mpp)."
+TOO_COARSE = (
+    f"Models expect {EXPECTED_UM[0]:g} to {EXPECTED_UM[1]:g} um per pixel, at which cells are visible. If this is an "
+    "overview image, open the slide at its full resolution. If the file states a wrong scale, set the correct one "
+    "under Scale in the Slide dock (command line: --mpp)."
+)
+NOT_STATED = f"the file states no pixel size, so lengths are in pixels. {ADVICE}"
+
+DEFAULT_COLORS = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 0), (255, 0, 255), (0, 255, 255))
+_STRIPE_PX, _MARK_COLOR, _BACKGROUND_COLOR = 16, (214, 39, 140), (225, 225, 225)
+# From the glass around the tissue to the brightest tissue, without grains of dust, which would make tissue dark.
+_CONTRAST_PERCENTILES = (10, 99.8)
+
+logger = logging.getLogger(__name__)
+MAX_LOGGED = 20  # damaged tiles in the log; a truncated slide may have thousands
 
 
-class DamagedTile(MelanomaError):  # noqa: N818 - reads as what it is at the place it is raised
-    """A tile of a slide cannot be decoded; the others can.
+class DamagedTile(MelanomaError):  # noqa: N818 - describes the state of the tile
+    """A tile of a slide that cannot be decoded; other tiles are readable.
 
-    ``box``: where it is, in pixels of that level.
+    ``box``: position in pixels of that level.
     """
 
     def __init__(self, message: str, level: int, box: Box) -> None:
@@ -35,15 +78,15 @@ class DamagedTile(MelanomaError):  # noqa: N818 - reads as what it is at the pla
         self.level, self.box = level, box
 
     def __reduce__(self) -> tuple[type[DamagedTile], tuple[str, int, Box]]:
-        """Travel between processes with level and box."""
+        """Pickle with level and box."""
         return type(self), (str(self), self.level, self.box)
 
 
 @dataclass(frozen=True)
 class LevelInfo:
-    """One resolution of a slide: its size in pixels of its own, and how many pixels of level 0 one of them spans.
+    """One resolution of a slide: its size in pixels, and the number of level 0 pixels along one of its pixels.
 
-    ``built`` says that the file has no such level: it is computed from the next finer one as it is asked for.
+    ``is_computed`` is set where the file has no such level: it is computed from the next finer one on demand.
     """
 
     height: int
@@ -54,11 +97,11 @@ class LevelInfo:
 
 @dataclass(frozen=True)
 class SlideInfo:
-    """What is known of a slide without looking at its pixels.
+    """Metadata of a slide.
 
-    ``pixel_size``: micrometers per pixel of level 0; None where neither the file nor the user says. ``bounds``: where
-    tissue was scanned, in pixels of level 0; None where the file does not say. ``kind``: brightfield is read as RGB,
-    anything else as channels. ``colours``: an 8-bit RGB color for each channel; empty where the file does not say.
+    ``pixel_size``: micrometers per pixel of level 0; None where neither the file nor the user states it. ``bounds``:
+    scanned area in pixels of level 0; None if unknown. ``kind``: brightfield is read as RGB, other slides as channels.
+    ``colors``: an 8-bit RGB color for each channel; empty if unknown.
     """
 
     path: Path
@@ -88,45 +131,45 @@ class Slide(ABC):
     def read_region(self, level: int, box: Box) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """Read a rectangle of pixels.
 
-        ``box``: in pixels of that level; it may reach outside. Brightfield: uint8 (row, column, channel=3), white
-        outside. Fluorescence: uint8 or uint16 (row, column, channel), zero outside. The caller may change it.
+        ``box``: in pixels of that level; it may extend beyond it. Brightfield: uint8 (row, column, channel=3), white
+        outside. Fluorescence: uint8 or uint16 (row, column, channel), zero outside. The caller may modify the array.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the file; reading afterwards is an error."""
+        """Close the file; reading afterwards is an error."""
 
     def icc_profile(self) -> bytes | None:
-        """Return the ICC profile, where there is one."""
+        """Return the ICC profile, or None."""
         return None
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
-        """Read the label, macro or another image beside the slide, which may show the patient's name.
+        """Read the label, macro or another associated image, which may show the name of the patient.
 
         Returns uint8 (row, column, channel=3).
         """
         raise KeyError(name)
 
     def thumbnail(self, side_px: int) -> NDArray[np.uint8]:
-        """Read the whole slide as a small picture.
+        """Read the whole slide as a thumbnail.
 
-        Returns uint8 (row, column, channel=3); channels of fluorescence are laid over each other in their colors.
+        Returns uint8 (row, column, channel=3); channels of fluorescence are merged in their colors.
         """
         return self._read_scaled(self.read_region, side_px)
 
     def thumbnail_around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
-        """Read the whole slide as a small picture, also where tiles cannot be decoded.
+        """Read the whole slide as a thumbnail, also where tiles cannot be decoded.
 
-        Returns as ``thumbnail``, with marks in the place of what is damaged. Where that is, in pixels of level 0.
+        Returns the thumbnail with marks on damaged tiles, and the boxes of these tiles in pixels of level 0.
         """
         return self._thumbnail_around_damage(side_px)
 
     def _thumbnail_around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
-        """As ``thumbnail_around_damage`` says; a reader that knows its tiles does better."""
+        """Default implementation; readers with tiles override it."""
         return self.thumbnail(side_px), ()
 
     def _read_scaled(self, read: Callable[[int, Box], NDArray], side_px: int) -> NDArray[np.uint8]:
-        """Scale what is read of the level that fits a small picture."""
+        """Resize the level that fits a thumbnail."""
         full = self.info.levels[0]
         index = self.best_level(max(full.height, full.width) / side_px)
         level = self.info.levels[index]
@@ -138,10 +181,9 @@ class Slide(ABC):
         return resize_rgb(rgb, max(1, round(full.height * scale)), max(1, round(full.width * scale)))
 
     def best_level(self, downsample: float) -> int:
-        """Find the coarsest level that is at least as fine as asked.
+        """Return the index of the coarsest level that is at least as fine as requested.
 
-        ``downsample``: pixels of level 0 that one pixel may span. Index in ``info.levels``; 0 where the slide itself is
-        coarser.
+        ``downsample``: pixels of level 0 that one pixel may span. 0 where the slide itself is coarser.
         """
         fine = [
             index for index, level in enumerate(self.info.levels) if level.downsample <= downsample * _LEVEL_TOLERANCE
@@ -158,9 +200,9 @@ class Slide(ABC):
 
 
 def compute_downsample(full: tuple[int, int], size: tuple[int, int]) -> float:
-    """How many pixels of level 0 one pixel of a level spans, freed of the cutting to whole pixels.
+    """Number of level 0 pixels along one pixel of a level, corrected for rounding to whole pixels.
 
-    A whole number where the sizes allow it.
+    An integer where the sizes allow it.
     """
     ratios = [whole / part for whole, part in zip(full, size, strict=True)]
     whole_number = round(sum(ratios) / 2)
@@ -173,8 +215,8 @@ def compute_downsample(full: tuple[int, int], size: tuple[int, int]) -> float:
 def apply_icc_profile(rgb: NDArray[np.uint8], slide: Slide) -> NDArray[np.uint8]:
     """Convert pixels of a slide to sRGB by its ICC profile.
 
-    ``rgb``: uint8 (row, column, channel=3), as ``read_region`` gives them. ``slide``: whose pixels they are. Returns
-    uint8, same shape; the pixels as they are where the slide has no profile, or one that is damaged.
+    ``rgb``: uint8 (row, column, channel=3), from ``read_region``. ``slide``: the slide of these pixels. Returns uint8,
+    same shape; unchanged where the slide has no profile or a damaged one.
     """
     profile = slide.icc_profile()
     if not profile:
@@ -186,46 +228,9 @@ def apply_icc_profile(rgb: NDArray[np.uint8], slide: Slide) -> NDArray[np.uint8]
     return to_srgb8(Image.fromarray(rgb), profile)
 
 
-PLAUSIBLE_UM = (0.02, 20.0)  # from oil immersion to the coarsest overview that anybody scans
-UNIT_UM = {
-    "µm": 1.0,
-    "μm": 1.0,
-    "um": 1.0,
-    "micron": 1.0,
-    "micrometer": 1.0,
-    "micrometre": 1.0,
-    "nm": 1e-3,
-    "nanometer": 1e-3,
-    "mm": 1e3,
-    "millimeter": 1e3,
-    "cm": 1e4,
-    "centimeter": 1e4,
-    "m": 1e6,
-    "meter": 1e6,
-    "in": 25400.0,
-    "inch": 25400.0,
-}
-SQUARE_TOLERANCE = 0.01
-SCALE_TOLERANCE = 0.05
-# Scanners with a 20x objective have 0.5 um, with 40x 0.25: ten by the magnification. An inch taken for a centimetre, or
-# the other way round, is off by 2.54; a level or a binning taken for another by 2.
-UM_BY_MAGNIFICATION = (4.4, 22.0)
-USUAL_BY_MAGNIFICATION = (6.5, 15.5)
-OBJECTIVES = (1.25, 2.5, 5, 10, 20, 40, 63, 100)
-# The finest photographs of cells have 0.02, and no model can be used at more than 6: that of the coarsest expects 4.
-EXPECTED_UM, COARSE_UM = (0.25, 4.0), 6.0
-ADVICE = "Set it under Scale in the Slide dock (command line: --mpp)."
-TOO_COARSE = (
-    f"Models expect {EXPECTED_UM[0]:g} to {EXPECTED_UM[1]:g} um per pixel, at which cells can be seen. If this is an "
-    "overview image, open the slide at its full resolution. If the file is wrong, set the true scale under Scale in "
-    "the Slide dock (command line: --mpp)."
-)
-NOT_STATED = f"no pixel size is stated, so lengths stay in pixels. {ADVICE}"
-
-
 @dataclass(frozen=True)
 class ScaleInfo:
-    """The pixel size that is believed, the magnification, and what a user should know about them."""
+    """The accepted pixel size, the magnification, and warnings about them."""
 
     pixel_size: PixelSize | None = None
     magnification: float | None = None
@@ -240,104 +245,90 @@ def validate_scale(
     *,
     fine_camera: bool = False,
 ) -> ScaleInfo:
-    """Judge what a file says of its scale.
+    """Check the scale in a file for plausibility.
 
-    ``y_um``, ``x_um``: micrometers per pixel along rows' and columns' axis; None where the file does not say.
-    ``fine_camera``: whether the scanner is of a make whose cameras have pixels so small that 20x is finer than 0.3
-    micrometers. Without a pixel size where there is none or one that no slide has; with a warning then, and where the
-    two sides differ by more than 1 % or size and magnification contradict each other.
+    ``y_um``, ``x_um``: micrometers per pixel along rows and columns; None if unknown. ``fine_camera``: whether the
+    scanner is of a make whose cameras have pixels so small that 20x is finer than 0.3 micrometers. The result has no
+    pixel size where none is stated or it is implausible, with a warning; further warnings where the two sides differ by
+    more than 1 %, or pixel size and magnification contradict each other.
     """
     if y_um is None or x_um is None:
         return ScaleInfo(None, magnification, (NOT_STATED,))
     low, high = PLAUSIBLE_UM
     if not all(math.isfinite(size) and low <= size <= high for size in (y_um, x_um)):
-        said = f"the {origin} says {x_um:.4g} x {y_um:.4g} um per pixel"
-        why = f"{said}, but slides have {low} to {high:.0f}: as the dots of a print, or in a wrong unit. It is not used"
+        stated = f"the {origin} states {x_um:.4g} x {y_um:.4g} um per pixel"
+        problem = f"{stated}, but slides have {low} to {high:.0f}; it may be that of a print, or in a wrong unit"
         advice = TOO_COARSE if math.isfinite(x_um) and x_um > high else ADVICE
-        return ScaleInfo(None, magnification, (f"{why}, and lengths stay in pixels. {advice}",))
+        return ScaleInfo(None, magnification, (f"{problem}. It is ignored, and lengths are in pixels. {advice}",))
     size = PixelSize(y_um, x_um, "file")
-    doubts = (
+    warnings = (
         *_warn_not_square(size),
         *_warn_magnification_mismatch(size, magnification, fine_camera),
         *_warn_too_coarse(size, origin),
     )
-    return ScaleInfo(size, magnification, doubts)
+    return ScaleInfo(size, magnification, warnings)
 
 
 def override_pixel_size(scale: ScaleInfo, stated: PixelSize | None) -> ScaleInfo:
-    """Let the user's own pixel size win over that of the file.
-
-    With a warning where the two contradict each other.
-    """
+    """Use the pixel size set by the user instead of that of the file, with a warning where they contradict."""
     if stated is None:
         return scale
     found = scale.pixel_size
     warnings: tuple[str, ...] = ()
     if found and max(abs(stated.y_um / found.y_um - 1), abs(stated.x_um / found.x_um - 1)) > SCALE_TOLERANCE:
         warnings = (
-            f"the pixel size was given as {stated.x_um:.4g} x {stated.y_um:.4g} um, but the file says "
-            f"{found.x_um:.4g} x {found.y_um:.4g}. What was given is used.",
+            f"the pixel size is set to {stated.x_um:.4g} x {stated.y_um:.4g} um, but the file states "
+            f"{found.x_um:.4g} x {found.y_um:.4g}. The set value is used.",
         )
     return replace(scale, pixel_size=stated, warnings=warnings)
 
 
 def _warn_not_square(size: PixelSize) -> tuple[str, ...]:
-    """What is strange about a pixel that is wider than high, or the other way round."""
+    """Warn about pixels that are not square."""
     if abs(size.y_um / size.x_um - 1) <= SQUARE_TOLERANCE:
         return ()
     return (
-        f"pixels are not square: {size.x_um:.4g} um wide and {size.y_um:.4g} um high. Both are used; set the size in "
-        "the Slide dock under Scale (command line: --mpp) if one of them is wrong.",
+        f"pixels are not square: {size.x_um:.4g} um wide and {size.y_um:.4g} um high. Both values are used; set the "
+        "size in the Slide dock under Scale (command line: --mpp) if one of them is wrong.",
     )
 
 
 def _warn_too_coarse(size: PixelSize, origin: str) -> tuple[str, ...]:
-    """What is strange about a pixel that is larger than a cell."""
+    """Warn about pixels larger than a cell."""
     coarsest = max(size.y_um, size.x_um)
     if coarsest <= COARSE_UM:
         return ()
     return (
-        f"no model can be used at this scale: the {origin} says {coarsest:.4g} um per pixel, so that a cell is about "
+        f"no model can be used at this scale: the {origin} states {coarsest:.4g} um per pixel, so a cell is about "
         f"as large as a pixel. {TOO_COARSE}",
     )
 
 
 def _warn_magnification_mismatch(size: PixelSize, magnification: float | None, fine_camera: bool) -> tuple[str, ...]:
-    """What is strange about a pixel size that is used all the same, as the objective would have another."""
+    """Warn about a pixel size that contradicts the objective."""
     if not magnification:
         return ()
     found = magnification * math.sqrt(size.y_um * size.x_um)
     low, high = UM_BY_MAGNIFICATION
     least, most = USUAL_BY_MAGNIFICATION
-    about = f"(about {10 / magnification:.2g} um were expected)"
+    about = f"(expected: about {10 / magnification:.2g} um)"
     if not low <= found <= high:
         return (
-            f"{size.x_um:.4g} um per pixel does not go with an objective of {magnification:g}x {about}: its unit may "
-            "be wrong. Check it against a known length.",
+            f"{size.x_um:.4g} um per pixel does not match an objective of {magnification:g}x {about}: its unit may "
+            "be wrong. Check it with a known length.",
         )
     if least <= found <= most or (fine_camera and found < least):
         return ()
     usual = min(OBJECTIVES, key=lambda power: abs(math.log(power * size.x_um / 10)))
     return (
-        f"{size.x_um:.4g} um per pixel is usual for {usual:g}x, but the file says an objective of "
-        f"{magnification:g}x {about}: the camera may have small pixels or joined ones, or one of the two is wrong. "
-        "Check it against a known length.",
+        f"{size.x_um:.4g} um per pixel is usual for {usual:g}x, but the file states an objective of "
+        f"{magnification:g}x {about}: the camera may have small or binned pixels, or one of the values is wrong. "
+        "Check it with a known length.",
     )
 
 
-DEFAULT_COLORS = ((0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 0), (255, 0, 255), (0, 255, 255))
-_STRIPE_PX, _MARK_COLOR, _BACKGROUND_COLOR = 16, (214, 39, 140), (225, 225, 225)
-_CONTRAST_PERCENTILES = (
-    10,
-    99.8,
-)  # glass around the tissue; without a few grains of dust, beside which tissue would be dark
-
-
 def resize_rgb(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Scale a picture to a size by averaging.
-
-    ``rgb``: uint8 (row, column, channel=3). Returns uint8 (row, column, channel=3).
-    """
+    """Resize an image by averaging; uint8 (row, column, channel=3)."""
     from PIL import Image
 
     if rgb.shape[:2] == (height, width):
@@ -346,7 +337,7 @@ def resize_rgb(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.ui
 
 
 def blend_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lay RGBA over white; RGB stays as it is.
+    """Blend RGBA over white; RGB is unchanged.
 
     ``pixels``: uint8 (row, column, channel=3 or 4). Returns uint8 (row, column, channel=3).
     """
@@ -357,18 +348,15 @@ def blend_over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def channel_color(index: int, colors: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
-    """Color of a channel: the file's own, else one of a fixed order.
+    """Return the 8-bit RGB color of a channel: that of the file, else one of a fixed order.
 
-    ``colours``: 8-bit RGB colors that the file names; may be empty. 8-bit RGB.
+    ``colors``: 8-bit RGB colors in the file; may be empty.
     """
     return colors[index] if index < len(colors) else DEFAULT_COLORS[index % len(DEFAULT_COLORS)]
 
 
 def contrast_limits(channel: NDArray) -> tuple[float, float]:
-    """The values between which a channel is shown: from its background to nearly its brightest.
-
-    ``channel``: (row, column).
-    """
+    """Return the contrast limits of a channel, (row, column): from its background to nearly its maximum."""
     if not channel.size:
         return 0.0, 1.0
     low, high = (float(value) for value in np.percentile(channel, _CONTRAST_PERCENTILES))
@@ -376,10 +364,10 @@ def contrast_limits(channel: NDArray) -> tuple[float, float]:
 
 
 def merge_channels(channels: NDArray, colors: Sequence[tuple[int, int, int]]) -> NDArray[np.uint8]:
-    """Lay channels over each other, each in its color.
+    """Merge channels in their colors.
 
-    ``channels``: (row, column, channel), unsigned integers. ``colours``: 8-bit RGB colors that the file names; may be
-    empty. Returns uint8 (row, column, channel=3).
+    ``channels``: (row, column, channel), unsigned integers. ``colors``: 8-bit RGB colors in the file; may be empty.
+    Returns uint8 (row, column, channel=3).
     """
     shown = np.zeros((*channels.shape[:2], 3), np.float32)
     for index in range(channels.shape[2]):
@@ -391,10 +379,7 @@ def merge_channels(channels: NDArray, colors: Sequence[tuple[int, int, int]]) ->
 
 
 def draw_damaged_tile(height: int, width: int, channels: int, dtype: np.dtype) -> NDArray:
-    """Draw what stands in the place of a tile that cannot be decoded: stripes in a color that tissue does not have.
-
-    Returns (row, column, channel).
-    """
+    """Draw the mark of a damaged tile, (row, column, channel): stripes in a color that does not occur in tissue."""
     stripes = (np.add.outer(np.arange(height), np.arange(width)) // _STRIPE_PX) % 2 == 0
     if channels == 3 and dtype == np.uint8:
         return np.where(stripes[..., None], np.array(_MARK_COLOR, dtype), np.array(_BACKGROUND_COLOR, dtype))
@@ -402,19 +387,15 @@ def draw_damaged_tile(height: int, width: int, channels: int, dtype: np.dtype) -
     return np.repeat(bright[..., None], channels, axis=2)
 
 
-logger = logging.getLogger(__name__)
-MAX_LOGGED = 20  # in the log; a truncated slide may have thousands
-
-
 class DamageLog:
-    """Where damaged tiles were found; the first ones are named in the log, each once."""
+    """Positions of damaged tiles; the first ones are logged, each once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found: dict[tuple[int, Box], None] = {}
 
     def add(self, fault: DamagedTile) -> None:
-        """Keep where a tile is that cannot be decoded."""
+        """Record the position of a damaged tile."""
         known = len(self._found)
         self._found.setdefault((fault.level, fault.box))
         if len(self._found) == known:
@@ -422,30 +403,24 @@ class DamageLog:
         if known < MAX_LOGGED:
             logger.warning("%s", fault)
         elif known == MAX_LOGGED:
-            logger.warning("more tiles of %s cannot be decoded; they are not named here.", self._path.name)
+            logger.warning("more tiles of %s cannot be decoded; they are not listed.", self._path.name)
 
     def boxes_at(self, level: int, downsample: float) -> tuple[Box, ...]:
-        """Return where tiles of one level were found to be damaged.
-
-        In pixels of level 0.
-        """
+        """Return the damaged tiles of one level, in pixels of level 0."""
         return tuple(_scale_box(box, downsample) for found, box in tuple(self._found) if found == level)
 
 
 def damaged_tile_error(path: Path, level: int, box: Box, error: Exception) -> DamagedTile:
-    """Make the error that says which tile is damaged, and what to do.
-
-    ``box``: where it is, in pixels of that level.
-    """
+    """Create the error for a damaged tile; ``box`` is its position in pixels of that level."""
     reason = shorten(str(error), width=160, placeholder=" ...") or type(error).__name__
-    said = (
+    message = (
         f"a tile of {path.name} cannot be decoded (level {level}, row {box.top}, column {box.left}, "
-        f"{box.height} x {box.width} pixels): {reason}. The rest of the slide can be read; copy the file again "
-        "from its source, or export it again, to get this part too."
+        f"{box.height} x {box.width} pixels): {reason}. The rest of the slide is readable. To restore this part, copy "
+        "the file again from its source, or export it again."
     )
-    return DamagedTile(said, level, box)
+    return DamagedTile(message, level, box)
 
 
 def _scale_box(box: Box, step: float) -> Box:
-    """A box of a level in pixels of level 0."""
+    """Convert a box of a level to pixels of level 0."""
     return Box(*(round(side * step) for side in (box.top, box.left, box.height, box.width)))

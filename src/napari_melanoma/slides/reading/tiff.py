@@ -1,4 +1,4 @@
-"""Slides in TIFF files that tifffile decodes: Aperio, OME-TIFF, PerkinElmer and plain pyramids."""
+"""Slides in TIFF files read with tifffile: Aperio, OME-TIFF, PerkinElmer and plain pyramids."""
 
 from __future__ import annotations
 
@@ -36,12 +36,17 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 _ICC_TAG = 34675
+STRIPS_PX = 256  # strips of a few rows are read together, up to the height of a usual tile
+MAX_TILE_BYTES = 768 * 2**20
+_SEPARATE = 2
+
+SampleConversion = Callable[["NDArray"], "NDArray"]
 
 
 def open_tiff(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     """Open a TIFF file as a slide.
 
-    ``given``: the user's own pixel size of level 0; wins over what the file says. Open; the caller closes it.
+    ``pixel_size``: of level 0, set by the user; takes precedence over that of the file. The caller closes the slide.
     """
     from tifffile import TiffFile
 
@@ -60,27 +65,27 @@ def open_tiff(path: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
 
 
 def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSize | None) -> TiledSlide:
-    """Put a slide together from an open file."""
+    """Build a slide from an open file."""
     main, others = split_series(tiff)
     levels = [select_level_pages(level) for level in main]
-    colours = read_pixel_format(levels[0].pages[0])
-    said = read_tiff_metadata(tiff, main[0], levels[0])
-    sources = fill_pyramid(_level_sources(tiff, levels, colours, reader))
+    pixel_format = read_pixel_format(levels[0].pages[0])
+    metadata = read_tiff_metadata(tiff, main[0], levels[0])
+    sources = fill_pyramid(_level_sources(tiff, levels, pixel_format, reader))
     full = (sources[0][0].height, sources[0][0].width)
     sizes = [LevelInfo(g.height, g.width, compute_downsample(full, (g.height, g.width)), built) for g, built in sources]
     profile = levels[0].pages[0].tags.valueof(_ICC_TAG)
-    scale = override_pixel_size(said.scale, given)
+    scale = override_pixel_size(metadata.scale, given)
     info = SlideInfo(
         path=path,
         name=path.name.removesuffix(path.suffix).removesuffix(".ome"),
-        format=said.format,
+        format=metadata.format,
         levels=tuple(sizes),
         pixel_size=scale.pixel_size,
         magnification=scale.magnification,
-        kind=colours.kind,
-        channels=("red", "green", "blue") if colours.kind == "brightfield" else said.channels,
-        colors=said.colors,
-        properties=filter_private_properties(said.properties),
+        kind=pixel_format.kind,
+        channels=("red", "green", "blue") if pixel_format.kind == "brightfield" else metadata.channels,
+        colors=metadata.colors,
+        properties=filter_private_properties(metadata.properties),
         associated=tuple(others),
         has_profile=profile is not None,
         warnings=(*_describe_truncation(path, levels, reader.size), *scale.warnings, *levels[0].omitted),
@@ -92,26 +97,26 @@ def _build_slide(path: Path, tiff: TiffFile, reader: FileReader, given: PixelSiz
         {name: partial(_read_associated_image, series) for name, series in others.items()},
         _close_both(tiff, reader),
     )
-    return TiledSlide(info, [grid for grid, _ in sources], colours.dtype, extras)
+    return TiledSlide(info, [grid for grid, _ in sources], pixel_format.dtype, extras)
 
 
 def _level_sources(
-    tiff: TiffFile, levels: list[LevelPages], colours: PixelFormat, reader: FileReader
+    tiff: TiffFile, levels: list[LevelPages], pixel_format: PixelFormat, reader: FileReader
 ) -> list[TileLevel]:
     """One source for each level of the file."""
-    fill = 255 if colours.kind == "brightfield" else 0
+    fill = 255 if pixel_format.kind == "brightfield" else 0
     sources: list[TileLevel] = []
     for planes in levels:
         block = find_pixel_block(planes.pages[0], reader) if len(planes.pages) == 1 else None
         if block is not None:
-            sources.append(FlatImageSource(block, colours.convert))
+            sources.append(FlatImageSource(block, pixel_format.convert))
         else:
-            sources.append(TiffSource(planes.pages, reader, colours.convert, fill))
+            sources.append(TiffSource(planes.pages, reader, pixel_format.convert, fill))
     return sources
 
 
 def _describe_truncation(path: Path, levels: list[LevelPages], size: int) -> tuple[str, ...]:
-    """Return how much of a slide lies beyond the end of its file."""
+    """Describe how much of a slide lies beyond the end of its file."""
     pages = [page for planes in levels for page in planes.pages]
     ends = [
         offset + count for page in pages for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
@@ -120,13 +125,13 @@ def _describe_truncation(path: Path, levels: list[LevelPages], size: int) -> tup
     if not missing:
         return (TRUNCATED,) if is_truncated(path) else ()
     return (
-        f"the file is truncated: {missing} of {len(ends)} tiles lie beyond its end and are shown as striped marks. "
+        f"the file is truncated: {missing} of {len(ends)} tiles are missing and shown as stripes. "
         "Copy it again from its source.",
     )
 
 
 def _read_associated_image(series: TiffPageSeries) -> NDArray[np.uint8]:
-    """Decode a picture beside the slide: uint8 (row, column, channel=3)."""
+    """Decode an associated image: uint8 (row, column, channel=3)."""
     page = select_level_pages(series).pages[0]
     pixels = read_pixel_format(page).convert(page.asarray().reshape(page.imagelength, page.imagewidth, -1))
     return to_eight_bit(pixels) if pixels.shape[2] == 3 else np.repeat(to_eight_bit(pixels)[..., :1], 3, axis=2)
@@ -143,11 +148,11 @@ def _close_both(tiff: TiffFile, reader: FileReader) -> Callable[[], None]:
 
 
 def _describe_open_error(path: Path, error: Exception) -> str:
-    """Return what is wrong with a file that cannot be opened."""
+    """Describe why a file cannot be opened."""
     if isinstance(error, FileNotFoundError):
-        return f"{path} does not exist. Name an existing slide."
+        return f"{path} does not exist. Select an existing slide."
     if isinstance(error, PermissionError):
-        return f"{path} cannot be read: no permission. Ask for it, or name a copy of your own."
+        return f"{path} cannot be read: permission denied. Change the permissions, or select a copy."
     reason = shorten(str(error), width=160, placeholder=" ...")
     return (
         f"{path.name} cannot be opened as a slide: a TIFF file was expected, but its directory of tiles cannot be read "
@@ -155,16 +160,10 @@ def _describe_open_error(path: Path, error: Exception) -> str:
     )
 
 
-SampleConversion = Callable[["NDArray"], "NDArray"]
-STRIPS_PX = 256  # strips of a few rows are read together, as high as a usual tile
-MAX_TILE_BYTES = 768 * 2**20
-_SEPARATE = 2
-
-
 class TiffSource(TileSource):
-    """A level of tiles or strips, each decoded by itself.
+    """A level of tiles or strips, each decoded separately.
 
-    ``convert``: from what the codec gives, (row, column, sample), to pixels of the slide.
+    ``convert``: conversion from decoded samples, (row, column, sample), to pixels of the slide.
     """
 
     def __init__(self, pages: Sequence[TiffPage], reader: FileReader, convert: SampleConversion, fill: int) -> None:
@@ -183,10 +182,7 @@ class TiffSource(TileSource):
         return self._convert(planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2))[:height, :width]
 
     def rows_at(self, row: int) -> NDArray:
-        """Decode the one strip, or the tile, that holds a row, as ``Source.rows_at`` says.
-
-        Returns (row, column, channel).
-        """
+        """Decode the strip or tile that contains a row, (row, column, channel)."""
         page = self._pages[0]
         if page.is_tiled:
             return super().rows_at(row)
@@ -196,7 +192,7 @@ class TiffSource(TileSource):
         return self._convert(planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2))
 
     def _read_plane(self, page: TiffPage, plane: int, row: int, column: int) -> NDArray:
-        """Samples of a tile: those of a pixel together, or of one of the separate planes."""
+        """Samples of a tile, interleaved or of one separate plane."""
         if page.is_tiled:
             return self._decode_segment(page, (plane * self.rows + row) * self.columns + column)
         strips = math.ceil(self.height / page.rowsperstrip)
@@ -205,7 +201,7 @@ class TiffSource(TileSource):
         return segments[0] if len(segments) == 1 else np.concatenate(segments)
 
     def _decode_segment(self, page: TiffPage, index: int) -> NDArray:
-        """One tile or strip as the codec gives it, (row, column, sample)."""
+        """One decoded tile or strip, (row, column, sample)."""
         count = page.databytecounts[index]
         data = self._reader.read(page.dataoffsets[index], count) if count else None
         _, _, shape = page.decode(None, index)
@@ -220,28 +216,29 @@ class TiffSource(TileSource):
 
 
 def _strips_per_tile(rows: int) -> int:
-    """How many strips are read as one tile."""
+    """Number of strips that are read as one tile."""
     return max(1, STRIPS_PX // rows)
 
 
 def _check_tile_size(source: TiffSource, page: TiffPage) -> None:
-    """Raise where one packed strip holds most of a large image: it could only be decoded as a whole."""
+    """Raise an error if a compressed strip holds most of a large image: it could only be decoded as a whole."""
     itemsize = np.dtype(page.dtype).itemsize
     size = source.tile_height * source.tile_width * page.samplesperpixel * itemsize
     if size > MAX_TILE_BYTES:
         raise UnreadableImage(
-            f"is stored in packed pieces of {source.tile_height} x {source.tile_width} pixels ({size / 2**20:.0f} MB), "
-            f"but pieces of at most {MAX_TILE_BYTES / 2**20:.0f} MB are read. Save it as a tiled TIFF."
+            f"is stored in compressed strips or tiles of {source.tile_height} x {source.tile_width} pixels "
+            f"({size / 2**20:.0f} MB), but at most {MAX_TILE_BYTES / 2**20:.0f} MB are supported. Save it as a tiled "
+            "TIFF."
         )
 
 
 def find_pixel_block(page: TiffPage, reader: FileReader) -> PixelBlock | None:
-    """Find the unpacked block that a page is, all of which is in its file.
+    """Find the uncompressed block of a page, which must be complete.
 
-    None where the page is packed, truncated, in several pieces, or the samples of a pixel are apart.
+    None where the page is compressed, truncated, stored in several pieces, or the samples of a pixel are separate.
     """
-    together = page.planarconfig != _SEPARATE or page.samplesperpixel == 1
-    if not (together and page.is_memmappable and page.dataoffsets[0] + page.nbytes <= reader.size):
+    interleaved = page.planarconfig != _SEPARATE or page.samplesperpixel == 1
+    if not (interleaved and page.is_memmappable and page.dataoffsets[0] + page.nbytes <= reader.size):
         return None
     stored = np.dtype(page.parent.byteorder + np.dtype(page.dtype).char)
     return PixelBlock(reader, page.dataoffsets[0], (page.imagelength, page.imagewidth, page.samplesperpixel), stored)

@@ -1,4 +1,4 @@
-"""Slides whose levels are grids of tiles: read through a cache, by threads, exact after a rough first picture."""
+"""Slides with tiled levels: cached and concurrent reading, with rough previews before exact tiles."""
 
 from __future__ import annotations
 
@@ -35,21 +35,42 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_THREADS = 4
-MIN_TILES_FOR_THREADS = 64  # missing tiles; with fewer, on two busy cores, handing over cost more than it gained
-COARSE_BYTES = 160 * 2**20  # of levels that were built; the coarsest cost a pass over the whole slide, so they stay
+MIN_TILES_FOR_THREADS = 64  # missing tiles; with fewer, on two busy cores, the overhead of threads exceeded the gain
+COARSE_BYTES = 160 * 2**20  # of computed levels; the coarsest cost a pass over the whole slide, so they are kept
 COARSE_LEVEL_BYTES = 96 * 2**20
+
+SCREEN_PX = 1024  # the coarsest level is read as a whole for the layer thumbnail, with each view
+MIN_LEVEL_GAP = 3.0  # between neighboring levels; scanners write steps of 2 and of 4
+
+MEMORY_SHARE = 1 / 64
+# About twenty screens. A larger cache keeps allocating new memory for longer, which took a third of the time of a jump.
+MIN_BYTES, MAX_BYTES = 96 * 2**20, 192 * 2**20
+
+ROUGH_DEPTH = 3  # a view of a level that is halved three times needs about a thousand tiles
+ROUGH_PX = 2000 * 256**2  # of the level of the file; below, an exact overview takes a second or two
+ROUGH_TIME_S = 0.6  # time limit of a rough preview, for any file and computer
+REFINEMENT_FACTOR = 4  # factor of work for twice as many pieces in each direction
+STRIP_PX = 4096  # a tile as wide as the image, and at least this wide, is a strip
+MAX_SIDE = 8  # its square is the number of lines sampled from strips for a tile
+SAMPLES = 800  # maximum number of decoded tiles for one view
+_EVERY = 4  # step of the sampled rows and columns of a tile; sufficient for its mean
+
+TileIndex = tuple[int, int]
+MapTiles = Callable[[Callable[[TileIndex], "NDArray"], Sequence[TileIndex]], Iterable["NDArray"]]
+TileRequest = tuple[int, TileIndex]
+
+logger = logging.getLogger(__name__)
 _slide_numbers = itertools.count()
 _thread_state = local()
 
 
 def do_nothing() -> None:
-    """Do nothing: what is there to close where nothing was opened."""
-    return
+    """Default for optional callbacks."""
 
 
 @dataclass(frozen=True)
 class SlideExtras:
-    """What an open file has beside its tiles: the ICC profile, images by name, each read when asked; and its end."""
+    """Further content of an open file: ICC profile and associated images, read on demand; and how to close it."""
 
     icc_profile: Callable[[], bytes | None] = do_nothing
     associated: Mapping[str, Callable[[], NDArray]] = field(default_factory=dict)
@@ -76,57 +97,54 @@ class TiledSlide(Slide):
         self._exact_tile_builder = ExactTileBuilder(self._build_exact_tile)
         self._damage = DamageLog(info.path)
         self._number = next(_slide_numbers)
-        # A layer that goes takes its slide along, with what was decoded of it.
+        # When its layer is deleted, the slide is closed and its decoded tiles are released.
         self._end = weakref.finalize(self, _release_slide, self._extras.close, self._cache, self._number)
 
     @property
     def fill_value(self) -> int:
-        """What lies outside: white in brightfield, else zero."""
+        """Pixel value outside the slide: white in brightfield, else zero."""
         return 255 if self.info.kind == "brightfield" else 0
 
     def read_region(self, level: int, box: Box) -> NDArray:
-        """Read a rectangle of pixels, as ``Slide.read_region`` says.
+        """Read a rectangle of pixels, (row, column, channel), as in ``Slide.read_region``.
 
-        ``box``: in pixels of that level; it may reach outside. Returns (row, column, channel).
+        ``box``: in pixels of that level; it may extend beyond it.
         """
         return self._region(level, box, marked=False)
 
     def read_for_display(self, level: int, box: Box) -> NDArray:
-        """Read a rectangle of pixels for a viewer, which must be quick and stop at nothing.
+        """Read a rectangle of pixels for display, quickly and without errors for damaged tiles.
 
-        A striped mark stands in the place of each tile that cannot be decoded. Overviews of a large image without
-        coarser levels are rough at first; ``watch`` says when they are exact.
+        Damaged tiles are shown as stripes. Overviews of a large image without coarser levels are rough at first;
+        ``add_watcher`` reports when they are exact.
 
-        ``box``: in pixels of that level; it may reach outside.
+        ``box``: in pixels of that level; it may extend beyond it.
         """
         return self._region(level, box, marked=True, rough=True)
 
     def _thumbnail_around_damage(self, side_px: int) -> tuple[NDArray[np.uint8], tuple[Box, ...]]:
-        """The small picture with striped marks, and where tiles of the level that it comes from are damaged."""
-        picture = self._read_scaled(partial(self._region, marked=True), side_px)
+        """The thumbnail with stripes, and the boxes of damaged tiles of its level."""
+        thumbnail = self._read_scaled(partial(self._region, marked=True), side_px)
         full = self.info.levels[0]
         base = _file_level(self.sources, self.best_level(max(full.height, full.width) / side_px))
-        return picture, self._damage.boxes_at(base, self.info.levels[base].downsample)
+        return thumbnail, self._damage.boxes_at(base, self.info.levels[base].downsample)
 
     def add_watcher(self, watcher: Callable[[], None]) -> None:
-        """Have a function called each time that what was shown roughly can be read exactly."""
+        """Add a function that is called whenever rough tiles have been replaced by exact ones."""
         self._exact_tile_builder.add_watcher(watcher)
 
     def icc_profile(self) -> bytes | None:
-        """Return the ICC profile, where there is one."""
+        """Return the ICC profile, or None."""
         self._check_open()
         return self._extras.icc_profile()
 
     def associated_image(self, name: str) -> NDArray[np.uint8]:
-        """Read the label, macro or another image beside the slide, as ``Slide.associated_image`` says.
-
-        Returns uint8 (row, column, channel=3).
-        """
+        """Read the label, macro or another associated image, uint8 (row, column, channel=3)."""
         self._check_open()
         return self._extras.associated[name]()
 
     def close(self) -> None:
-        """Let go of the file and of what was decoded of it."""
+        """Close the file and release its decoded tiles."""
         if self._end.alive:
             self._exact_tile_builder.stop()
             self._end()
@@ -134,10 +152,10 @@ class TiledSlide(Slide):
 
     def _check_open(self) -> None:
         if not self._end.alive:
-            raise InputError(f"{self.info.path} was closed, and is read no more. Open it again.")
+            raise InputError(f"{self.info.path} is closed and can no longer be read. Open it again.")
 
     def _region(self, level: int, box: Box, *, marked: bool, rough: bool = False) -> NDArray:
-        """Put a region together from its tiles."""
+        """Compose a region from its tiles."""
         self._check_open()
         _check_level(level, self.info)
         source = self.sources[level]
@@ -152,7 +170,7 @@ class TiledSlide(Slide):
         return pixels
 
     def _tiles(self, level: int, cells: Sequence[TileIndex], *, marked: bool, keep: bool = True) -> list[NDArray]:
-        """Tiles from the caches or decoded, by threads where that is worth it and this is none of them."""
+        """Tiles from the caches or decoded, in threads where this is faster and the caller is not a helper thread."""
 
         def tile(cell: TileIndex) -> NDArray:
             return self._tile(level, cell, marked=marked, keep=keep)
@@ -166,17 +184,17 @@ class TiledSlide(Slide):
         return [found[cell] for cell in cells]
 
     def _rough_tiles(self, level: int, cells: Sequence[TileIndex]) -> list[NDArray]:
-        """Exact tiles where they are known; mosaics for the others, and a wish for the exact ones."""
+        """Exact tiles where available, else rough ones, with a request for the exact ones."""
         grid = cast(DownsampledLevel, self.sources[level])
         found = {cell: kept for cell in cells if (kept := self._cached_tile(level, cell, marked=True)) is not None}
-        wanted = [cell for cell in cells if cell not in found]
+        requested = [cell for cell in cells if cell not in found]
         found |= {
             cell: rough
-            for cell in wanted
+            for cell in requested
             if (rough := self._cache.get((self._number, level, *cell, "rough"))) is not None
         }
         missing = [cell for cell in cells if cell not in found]
-        self._exact_tile_builder.request(level, wanted)
+        self._exact_tile_builder.request(level, requested)
         base = level - grid.depth
         tile = partial(self._tile, base, marked=True, keep=False)
         drawn = draw_rough_tiles(grid, missing, tile, partial(self._rows_at, base), _decoder_threads().map)
@@ -194,19 +212,19 @@ class TiledSlide(Slide):
             return draw_damaged_tile(1, source.tile_width, len(self.info.channels), self.dtype)
 
     def _build_exact_tile(self, level: int, cell: TileIndex) -> None:
-        """Build an exact tile, and keep it."""
+        """Build an exact tile, and cache it."""
         decode_in_this_thread()
         self._check_open()
         self._tile(level, cell, marked=True, keep=True)
 
     def _cached_tile(self, level: int, cell: TileIndex, *, marked: bool) -> NDArray | None:
-        """A tile that was decoded before; with marks in it only where those are wanted."""
+        """A cached tile; with damage marks only if ``marked``."""
         cache = self._cache_of(level)
         tile = cache.get((self._number, level, *cell))
         return cache.get((self._number, level, *cell, "marked")) if tile is None and marked else tile
 
     def _tile(self, level: int, cell: TileIndex, *, marked: bool, keep: bool) -> NDArray:
-        """One tile, from a cache or decoded and then kept."""
+        """One tile, cached or decoded and then cached."""
         kept = self._cached_tile(level, cell, marked=marked)
         if kept is not None:
             return kept
@@ -224,7 +242,7 @@ class TiledSlide(Slide):
         return tile
 
     def _decode_tile(self, level: int, cell: TileIndex, *, marked: bool) -> NDArray:
-        """Decode a tile, or build it from those of the level below."""
+        """Decode a tile, or compute it from those of the finer level."""
         source = self.sources[level]
         if isinstance(source, DownsampledLevel):
             parts = self._tiles(level - 1, source.finer_tiles(*cell), marked=marked, keep=False)
@@ -241,34 +259,34 @@ class TiledSlide(Slide):
             raise damaged_tile_error(self.info.path, level, box, error) from error
 
     def _cache_of(self, level: int) -> TileCache:
-        """Where tiles of a level are kept: coarse levels that were built are never pushed out by others."""
+        """Cache of a level: small computed levels have their own, so that they are not evicted by others."""
         source = self.sources[level]
         size = source.height * source.width * len(self.info.channels) * self.dtype.itemsize
         return self._coarse if isinstance(source, DownsampledLevel) and size <= COARSE_LEVEL_BYTES else self._cache
 
 
 def _release_slide(close: Callable[[], None], cache: TileCache, number: int) -> None:
-    """Close the file of a slide, and drop its tiles from the cache of all slides."""
+    """Close the file of a slide, and remove its tiles from the shared cache."""
     close()
     cache.drop_owner(number)
 
 
 def _check_level(level: int, info: SlideInfo) -> None:
-    """Raise where a slide has no such level."""
+    """Raise an error if a slide has no such level."""
     if not 0 <= level < len(info.levels):
         raise InputError(
-            f"{info.path} has levels 0 to {len(info.levels) - 1}, but level {level} was asked for. Choose one of those."
+            f"{info.path} has levels 0 to {len(info.levels) - 1}, but level {level} was requested. Choose one of these."
         )
 
 
 def _file_level(sources: Sequence[TileLevel], level: int) -> int:
-    """The level of the file that a level is, or is built from."""
+    """The level of the file that a level is, or is computed from."""
     source = sources[level]
     return level - source.depth if isinstance(source, DownsampledLevel) else level
 
 
 def _cells(source: TileLevel, box: Box) -> list[TileIndex]:
-    """Rows and columns in the grid of the tiles that a box touches."""
+    """Grid positions of the tiles that overlap a box."""
     top, left = max(box.top, 0), max(box.left, 0)
     bottom, right = min(box.top + box.height, source.height), min(box.left + box.width, source.width)
     if bottom <= top or right <= left:
@@ -279,13 +297,13 @@ def _cells(source: TileLevel, box: Box) -> list[TileIndex]:
 
 
 def _is_inside(box: Box, source: TileLevel) -> bool:
-    """Whether tiles cover all of a box."""
+    """Whether the tiles cover a whole box."""
     ends = box.top + box.height <= source.height and box.left + box.width <= source.width
     return box.top >= 0 and box.left >= 0 and ends
 
 
 def _paste(tile: NDArray, top: int, left: int, pixels: NDArray) -> None:
-    """Copy what of a tile lies within the pixels; its corner may lie outside."""
+    """Copy the part of a tile within the pixels; its corner may lie outside."""
     height, width = pixels.shape[:2]
     rows = slice(max(top, 0), min(top + tile.shape[0], height))
     columns = slice(max(left, 0), min(left + tile.shape[1], width))
@@ -294,22 +312,18 @@ def _paste(tile: NDArray, top: int, left: int, pixels: NDArray) -> None:
 
 @cache
 def _decoder_threads() -> ThreadPoolExecutor:
-    """Threads that decode; shared by all slides."""
+    """Decoder threads, shared by all slides."""
     number = min(MAX_THREADS, usable_cores())
     return ThreadPoolExecutor(number, thread_name_prefix="slide-tiles", initializer=decode_in_this_thread)
 
 
 def decode_in_this_thread() -> None:
-    """Let this thread decode what it reads by itself from now on, without handing tiles to helpers.
+    """Decode all tiles in this thread from now on, without helper threads.
 
-    A helper that waited for others of its kind could wait for ever; and whoever reads in threads of its own gains
-    nothing by more of them.
+    Helpers that wait for other helpers could deadlock, and callers with their own reader threads gain nothing from
+    further threads.
     """
     _thread_state.is_helper = True
-
-
-SCREEN_PX = 1024  # the coarsest level is read as a whole, for the layer's thumbnail, with each view
-MIN_LEVEL_GAP = 3.0  # between neighbors; scanners write steps of 2 and of 4
 
 
 class TileLevel:
@@ -319,31 +333,28 @@ class TileLevel:
     """
 
     def __init__(self, height: int, width: int, tile_height: int, tile_width: int) -> None:
-        if min(height, width, tile_height, tile_width) < 1:  # as a damaged header says
-            raise ValueError(f"{width} x {height} pixels in tiles of {tile_width} x {tile_height} are none")
+        if min(height, width, tile_height, tile_width) < 1:  # in a damaged header
+            raise ValueError(f"{width} x {height} pixels in tiles of {tile_width} x {tile_height} are invalid")
         self.height, self.width = height, width
         self.tile_height, self.tile_width = tile_height, tile_width
 
     @property
     def rows(self) -> int:
-        """Tiles in a column of the grid."""
+        """Number of tiles in a column of the grid."""
         return math.ceil(self.height / self.tile_height)
 
     @property
     def columns(self) -> int:
-        """Tiles in a row of the grid."""
+        """Number of tiles in a row of the grid."""
         return math.ceil(self.width / self.tile_width)
 
     def size_of(self, row: int, column: int) -> tuple[int, int]:
-        """Height and width of a tile, cut at the far edges.
-
-        In pixels.
-        """
+        """Height and width of a tile in pixels, clipped at the far edges."""
         height = min(self.tile_height, self.height - row * self.tile_height)
         return height, min(self.tile_width, self.width - column * self.tile_width)
 
     def half_resolution(self) -> TileLevel:
-        """Return a level of half the resolution that is computed from this one."""
+        """Return a computed level of half the resolution."""
         return DownsampledLevel(self)
 
 
@@ -351,14 +362,11 @@ class TileSource(TileLevel, ABC):
     """A level whose tiles are decoded from a file."""
 
     def read_tile(self, row: int, column: int) -> NDArray:
-        """Decode one tile; called from several threads.
-
-        Returns (row, column, channel), of the size that ``size_of`` tells.
-        """
+        """Decode one tile, (row, column, channel), with the size of ``size_of``; called from several threads."""
         return self._tile(row, column)
 
     def rows_at(self, row: int) -> NDArray:
-        """Decode as few whole rows as can be, at and around one; called from several threads.
+        """Decode as few whole rows as possible around a row; called from several threads.
 
         Returns (row, column, channel), as wide as the tiles of the first column.
         """
@@ -366,14 +374,14 @@ class TileSource(TileLevel, ABC):
 
     @abstractmethod
     def _tile(self, row: int, column: int) -> NDArray:
-        """Decode one tile, as ``tile`` says."""
+        """Decode one tile; see ``read_tile``."""
 
 
 class DownsampledLevel(TileLevel):
-    """A level that the file lacks: half as large as the one below it, with tiles of the same size.
+    """A level that is not in the file: half the size of the finer one, with tiles of the same size.
 
-    Each of its tiles is four tiles of the level below, averaged; the slide reads those, keeps what it may and asks
-    ``reduced`` for the rest.
+    Each of its tiles is the average of four tiles of the finer level; the slide reads and caches these, and calls
+    ``join_tiles``.
     """
 
     def __init__(self, below: TileLevel) -> None:
@@ -382,24 +390,21 @@ class DownsampledLevel(TileLevel):
 
     @property
     def base(self) -> TileLevel:
-        """The level of the file that it is built from."""
+        """The level of the file that it is computed from."""
         return self.finer.base if isinstance(self.finer, DownsampledLevel) else self.finer
 
     @property
     def depth(self) -> int:
-        """How often that level is halved."""
+        """Number of halvings of that level."""
         return 1 + (self.finer.depth if isinstance(self.finer, DownsampledLevel) else 0)
 
     def finer_tiles(self, row: int, column: int) -> list[tuple[int, int]]:
-        """Tiles of the level below that a tile is made of."""
+        """Tiles of the finer level that form a tile."""
         rows = range(2 * row, min(2 * row + 2, self.finer.rows))
         return [(r, c) for r in rows for c in range(2 * column, min(2 * column + 2, self.finer.columns))]
 
     def join_tiles(self, row: int, column: int, parts: list[NDArray]) -> NDArray:
-        """Make a tile of the tiles below it.
-
-        Returns (row, column, channel).
-        """
+        """Compute a tile, (row, column, channel), from the finer tiles."""
         side_height, side_width = self.tile_height, self.tile_width
         height = min(2 * side_height, self.finer.height - 2 * row * side_height)
         width = min(2 * side_width, self.finer.width - 2 * column * side_width)
@@ -411,9 +416,9 @@ class DownsampledLevel(TileLevel):
 
 
 def halve_resolution(tile: NDArray) -> NDArray:
-    """Average pixels two by two; an odd last row or column is averaged by itself.
+    """Average blocks of 2 x 2 pixels; an odd last row or column is averaged by itself.
 
-    ``tile``: (row, column, channel), unsigned integers. Half as high and wide, rounded up, same type.
+    ``tile``: (row, column, channel), unsigned integers. Returns half the height and width, rounded up, same type.
     """
     if tile.dtype == np.uint8 and tile.shape[2] == 3:
         from PIL import Image
@@ -428,9 +433,9 @@ def halve_resolution(tile: NDArray) -> NDArray:
 
 
 def fill_pyramid(sources: Sequence[TileLevel]) -> list[tuple[TileLevel, bool]]:
-    """Fill the gaps of a pyramid, and go on to a level that fits a screen: whoever zooms out reads few tiles then.
+    """Fill the gaps of a pyramid, and extend it to a level that fits a screen, so that overviews read few tiles.
 
-    Each level, and whether it is built.
+    Returns each level, and whether it is computed.
     """
     levels: list[tuple[TileLevel, bool]] = []
     for finer, coarser in zip(sources, [*sources[1:], None], strict=True):
@@ -441,19 +446,14 @@ def fill_pyramid(sources: Sequence[TileLevel]) -> list[tuple[TileLevel, bool]]:
 
 
 def _has_gap(finer: TileLevel, coarser: TileLevel | None) -> bool:
-    """Whether a level is missing between two, or below the coarsest."""
+    """Whether a level is missing between two, or after the coarsest."""
     if coarser is None:
         return max(finer.height, finer.width) > SCREEN_PX
     return max(finer.height / coarser.height, finer.width / coarser.width) >= MIN_LEVEL_GAP
 
 
-MEMORY_SHARE = 1 / 64
-# Some twenty screens. A larger cache takes fresh memory for longer, which cost a third of the time of a jump.
-MIN_BYTES, MAX_BYTES = 96 * 2**20, 192 * 2**20
-
-
 class TileCache:
-    """Arrays by key, together never larger than a number of bytes; safe to use from several threads."""
+    """Arrays by key up to a total number of bytes; safe to use from several threads."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -464,14 +464,11 @@ class TileCache:
 
     @property
     def used_bytes(self) -> int:
-        """How much is kept at the moment."""
+        """Current size."""
         return self._bytes
 
     def get(self, key: Hashable) -> NDArray | None:
-        """Return an array that was kept.
-
-        Read-only; None where it is not there, or no longer.
-        """
+        """Return a cached array, read-only; None if it is not in the cache."""
         with self._lock:
             found = self._arrays.get(key)
             if found is not None:
@@ -479,7 +476,7 @@ class TileCache:
             return found
 
     def put(self, key: Hashable, array: NDArray) -> None:
-        """Keep an array, in place of those that were used longest ago."""
+        """Add an array; the least recently used ones are evicted."""
         array.flags.writeable = False
         with self._lock:
             self._drop_released()
@@ -492,10 +489,10 @@ class TileCache:
             self._bytes += array.nbytes
 
     def drop_owner(self, owner: Hashable) -> None:
-        """Drop all arrays whose key is a tuple that begins with ``owner``.
+        """Remove all arrays whose key is a tuple that begins with ``owner``.
 
-        A slide that nobody holds is found to be so at any moment, also while this very thread is within the cache: then
-        its arrays are dropped a little later, instead of waiting for ever.
+        An unreferenced slide is finalized at any time, also while this thread holds the lock of the cache. Its arrays
+        are then removed later, to avoid a deadlock.
         """
         self._released.append(owner)
         if self._lock.acquire(blocking=False):
@@ -505,24 +502,21 @@ class TileCache:
                 self._lock.release()
 
     def _drop_released(self) -> None:
-        """Drop what belongs to nobody any more; the lock is held."""
+        """Remove the arrays of released owners; the lock must be held."""
         while self._released:
             owner = self._released.popleft()
             for key in [key for key in self._arrays if isinstance(key, tuple) and key[0] == owner]:
                 self._drop(key)
 
     def _drop(self, key: Hashable) -> None:
-        """Let go of one array, if it is there; the lock is held."""
+        """Remove one array if present; the lock must be held."""
         dropped = self._arrays.pop(key, None)
         if dropped is not None:
             self._bytes -= dropped.nbytes
 
 
 def cache_limit() -> int:
-    """How much the cache of all slides keeps on this machine: a sixty-fourth of the memory, within bounds.
-
-    Bytes.
-    """
+    """Return the size of the shared cache in bytes: a sixty-fourth of the memory, within limits."""
     import psutil
 
     share = int(psutil.virtual_memory().total * MEMORY_SHARE)
@@ -534,10 +528,7 @@ _shared_lock = Lock()
 
 
 def shared_cache() -> TileCache:
-    """Return the one cache that all slides of this process share.
-
-    Made when it is first asked for.
-    """
+    """Return the cache shared by all slides of this process, created on first use."""
     global _shared
     with _shared_lock:
         if _shared is None:
@@ -545,22 +536,8 @@ def shared_cache() -> TileCache:
         return _shared
 
 
-logger = logging.getLogger(__name__)
-ROUGH_DEPTH = 3  # a view of a level that is halved three times needs some thousand tiles
-ROUGH_PX = 2000 * 256**2  # of the level of the file; below, an exact overview takes a second or two
-ROUGH_TIME_S = 0.6  # in which a rough picture is to be there, whatever the file and whatever else the computer does
-REFINEMENT_FACTOR = 4  # times the work when there are twice as many pieces in each direction
-STRIP_PX = 4096  # a tile as wide as the image, and at least this, is a strip
-MAX_SIDE = 8  # its square is the number of lines that are drawn of strips, in a tile
-SAMPLES = 800  # tiles that are decoded for one view
-_EVERY = 4  # of the rows and columns of a tile; enough for its mean
-TileIndex = tuple[int, int]
-MapTiles = Callable[[Callable[[TileIndex], "NDArray"], Sequence[TileIndex]], Iterable["NDArray"]]
-TileRequest = tuple[int, TileIndex]
-
-
 class ExactTileBuilder:
-    """A thread that builds tiles, those asked for last first."""
+    """A thread that computes exact tiles, the most recently requested first."""
 
     def __init__(self, build: Callable[[int, TileIndex], object]) -> None:
         self._build = build
@@ -571,12 +548,12 @@ class ExactTileBuilder:
         self._ended = False
 
     def add_watcher(self, watcher: Callable[[], None]) -> None:
-        """Have a function called, in the thread, each time that all tiles asked for are exact."""
+        """Add a function that is called in the thread whenever all requested tiles are exact."""
         with self._lock:
             self._watchers.append(watcher)
 
     def request(self, level: int, cells: Sequence[TileIndex]) -> None:
-        """Ask for exact tiles."""
+        """Request exact tiles."""
         with self._lock:
             for cell in cells:
                 self._requests.pop((level, cell), None)
@@ -586,23 +563,23 @@ class ExactTileBuilder:
                 self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the tile at hand."""
+        """Stop after the current tile."""
         with self._lock:
             self._ended = True
             self._requests.clear()
             self._watchers.clear()
 
     def _run(self) -> None:
-        """Build until nothing is left to do."""
+        """Compute tiles until there are no requests."""
         while (job := self._next_request()) is not None:
             try:
                 self._build(*job)
-            except (MelanomaError, *DAMAGE_ERRORS) as fault:  # what a viewer asks for again tells it of the fault
-                logger.debug("an exact tile could not be built: %s", fault)
+            except (MelanomaError, *DAMAGE_ERRORS) as fault:  # the error is raised again when the viewer reads the tile
+                logger.debug("an exact tile could not be computed: %s", fault)
             self._notify_watchers()
 
     def _next_request(self) -> TileRequest | None:
-        """The job that was asked for last; None, and the thread is forgotten, where there is none."""
+        """The most recent request; None if there is none, which ends the thread."""
         with self._lock:
             if self._requests:
                 return self._requests.popitem()[0]
@@ -610,7 +587,7 @@ class ExactTileBuilder:
             return None
 
     def _notify_watchers(self) -> None:
-        """Tell the watchers where nothing is left to do."""
+        """Call the watchers if there are no requests."""
         with self._lock:
             watchers = [] if self._requests else list(self._watchers)
         for watcher in watchers:
@@ -618,10 +595,7 @@ class ExactTileBuilder:
 
 
 def needs_rough_tiles(grid: DownsampledLevel) -> bool:
-    """Return whether an exact view of a level takes so long that a rough one comes first.
-
-    True where it is halved often, and the level of the file is large.
-    """
+    """Return whether an exact view of a level is so slow that a rough one is shown first."""
     return grid.depth >= ROUGH_DEPTH and grid.base.height * grid.base.width > ROUGH_PX
 
 
@@ -632,9 +606,9 @@ def draw_rough_tiles(
     rows_at: Callable[[int], NDArray],
     each: MapTiles = map,
 ) -> dict[TileIndex, NDArray]:
-    """Draw tiles of a built level from samples of the file, finer and finer as long as that is quick.
+    """Draw tiles of a computed level from samples of the file, refined within ``ROUGH_TIME_S``.
 
-    Cell to (row, column, channel): a mosaic of mean colors, or lines where the file is made of strips.
+    Returns tiles, (row, column, channel), by position: a mosaic of mean colors, or lines where the file has strips.
     """
     strips = grid.base.columns == 1 and grid.base.tile_width >= STRIP_PX
     most = MAX_SIDE if strips else samples_per_side(len(cells), grid.depth)
@@ -669,13 +643,13 @@ def _tile_from_samples(
 
 
 def _tile_from_rows(grid: DownsampledLevel, side: int, rows_at: Callable[[int], NDArray], cell: TileIndex) -> NDArray:
-    """A tile as wide as the image, of some rows of the file, with their columns averaged: ``side`` squared of them."""
+    """A tile as wide as the image, from ``side`` squared rows of the file with averaged columns."""
     height, width = grid.size_of(*cell)
     factor, count = 2**grid.depth, max(1, min(side * side, grid.tile_height) * height // grid.tile_height)
-    middles = (cell[0] * grid.tile_height + (np.arange(count) + 0.5) * height / count) * factor
+    centers = (cell[0] * grid.tile_height + (np.arange(count) + 0.5) * height / count) * factor
     drawn = []
-    for middle in np.minimum(middles, grid.base.height - 1).astype(int).tolist():
-        rows = rows_at(middle)
+    for center in np.minimum(centers, grid.base.height - 1).astype(int).tolist():
+        rows = rows_at(center)
         line = rows[::_EVERY].mean(axis=0, dtype=np.float32)
         line = np.pad(line, ((0, width * factor - len(line)), (0, 0)), mode="edge")
         drawn.append(line.reshape(width, factor, -1).mean(axis=1).astype(rows.dtype))
@@ -683,10 +657,7 @@ def _tile_from_rows(grid: DownsampledLevel, side: int, rows_at: Callable[[int], 
 
 
 def samples_per_side(tiles: int, depth: int) -> int:
-    """How many pieces a mosaic has in each direction, so that a view decodes few tiles.
-
-    A power of two, at most ``2**depth``.
-    """
+    """Return the number of mosaic pieces in each direction, a power of two up to ``2**depth``, to decode few tiles."""
     side = 2
     while side < 2**depth and tiles * (2 * side) ** 2 <= SAMPLES:
         side *= 2
@@ -694,7 +665,7 @@ def samples_per_side(tiles: int, depth: int) -> int:
 
 
 def _sample_positions(first: int, factor: int, side: int, end: int) -> list[int]:
-    """Rows (or columns) of the tiles of the file that stand for the pieces of a mosaic: the middle one of each."""
+    """Rows (or columns) of the tiles of the file at the centers of the pieces of a mosaic."""
     step = factor // side
     return [
         min(first * factor + piece * step + step // 2, end - 1)

@@ -63,7 +63,7 @@ class ZarrSource(TileSource):
 def open_zarr(folder: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     """Open an OME-Zarr folder as a slide.
 
-    ``given``: the user's own pixel size of level 0; wins over what the metadata says. Open; the caller closes it.
+    ``pixel_size``: of level 0, set by the user; takes precedence over the metadata. The caller closes the slide.
     """
     import zarr
 
@@ -82,19 +82,20 @@ def open_zarr(folder: Path, pixel_size: PixelSize | None = None) -> TiledSlide:
     except DAMAGE_ERRORS as error:
         reason = shorten(str(error), width=160, placeholder=" ...")
         raise UnreadableImage(
-            f"{_image_name(folder)} cannot be opened as a slide: an OME-Zarr image was expected, but its metadata or arrays "
-            f"cannot be read ({reason}). Copy the whole folder again, or name the folder of the image within it."
+            f"{_image_name(folder)} cannot be opened as a slide: expected an OME-Zarr image, but its metadata or "
+            "arrays "
+            f"cannot be read ({reason}). Copy the whole folder again, or select the folder of the image within it."
         ) from error
 
 
 def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSlide:
-    """Put a slide together from a group."""
-    said = _ome_metadata(group)
-    multiscale = _first_multiscale(said)
+    """Build a slide from a group."""
+    metadata = _ome_metadata(group)
+    multiscale = _first_multiscale(metadata)
     axes = _axes(multiscale, group)
     sources = [ZarrSource(_array(group, dataset["path"]), axes) for dataset in multiscale["datasets"]]
     dtype = _array(group, multiscale["datasets"][0]["path"]).dtype
-    kind, channels, colours = _channels(said, sources[0], dtype)
+    kind, channels, colors = _channels(metadata, sources[0], dtype)
     with_built = fill_pyramid(sources)
     full = (sources[0].height, sources[0].width)
     sizes = [
@@ -109,7 +110,7 @@ def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSl
         pixel_size=scale.pixel_size,
         kind=kind,
         channels=channels,
-        colors=colours,
+        colors=colors,
         warnings=scale.warnings,
         scale_warnings=scale.warnings,
         fingerprint=slide_fingerprint(folder),
@@ -118,68 +119,70 @@ def _build_slide(folder: Path, group: Group, given: PixelSize | None) -> TiledSl
 
 
 def _ome_metadata(group: Group) -> Mapping[str, Any]:
-    """The metadata of OME: below a key of its own since version 0.5."""
+    """The OME metadata, which has its own key since version 0.5."""
     attributes: dict[str, Any] = dict(group.attrs)
     return attributes.get("ome", attributes)
 
 
-def _first_multiscale(said: Mapping[str, Any]) -> Mapping[str, Any]:
+def _first_multiscale(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     """The first multiscale image."""
-    found = said.get("multiscales")
+    found = metadata.get("multiscales")
     if not found or not found[0].get("datasets"):
         raise UnreadableImage(
-            "is a Zarr folder without an image of several scales (`multiscales`), which OME-Zarr has. Name the folder "
-            "of the image within it, or write it again as OME-Zarr."
+            "is a Zarr folder without a multiscale image (`multiscales`), as required by OME-Zarr. Select the folder "
+            "of the image within it, or export it again as OME-Zarr."
         )
     return found[0]
 
 
 def _array(group: Group, path: str) -> Array:
-    """An array of a group."""
     from zarr import Array
 
     found = group[path]
     if not isinstance(found, Array):
-        raise UnreadableImage(f"names {path} as a level, but that is no array. Copy the whole folder again.")
+        raise UnreadableImage(f"lists {path} as a level, but it is not an array. Copy the whole folder again.")
     return found
 
 
 def _axes(multiscale: Mapping[str, Any], group: Group) -> list[str]:
-    """Names of the axes, as strings whatever the version."""
+    """Names of the axes in any version."""
     ndim = _array(group, multiscale["datasets"][0]["path"]).ndim
     named = multiscale.get("axes") or list(_AXES[-ndim:])
     axes = [axis["name"] if isinstance(axis, Mapping) else str(axis) for axis in named]
     if not {"y", "x"} <= set(axes) or len(axes) != ndim:
-        raise UnreadableImage(f"has axes {', '.join(axes)}, but an image has y and x. Write it again as OME-Zarr.")
+        raise UnreadableImage(
+            f"has axes {', '.join(axes)}, but an image must have y and x. Export it again as OME-Zarr."
+        )
     return axes
 
 
 def _image_name(folder: Path) -> str:
-    """Name an image by its folder, with the Zarr folder around it where there is one."""
+    """Name of an image: its folder, with the enclosing Zarr folder if there is one."""
     return f"{folder.parent.name}/{folder.name}" if folder.parent.suffix == ".zarr" else folder.name
 
 
 def _channels(
-    said: Mapping[str, Any], source: ZarrSource, dtype: np.dtype
+    metadata: Mapping[str, Any], source: ZarrSource, dtype: np.dtype
 ) -> tuple[Any, tuple[str, ...], tuple[ColorRGB, ...]]:
-    """Kind of the slide, names and colors of its channels; three of 8 bits in red, green and blue are brightfield."""
+    """Kind of the slide, names and colors of its channels; 8-bit red, green and blue are brightfield."""
     if dtype not in (np.uint8, np.uint16):
         raise UnreadableImage(
-            f"has {describe_dtype(dtype)}, but a slide has 8- or 16-bit integers. Convert it to one of those."
+            f"has {describe_dtype(dtype)}, but a slide must have 8- or 16-bit integers. Convert it to one of these "
+            "types."
         )
     number = source.read_tile(0, 0).shape[2]
-    stated = (said.get("omero") or {}).get("channels") or []
-    colours = tuple(_parse_hex_color(channel.get("color", "")) for channel in stated)
-    if number == 3 and dtype == np.uint8 and colours in ((), ((255, 0, 0), (0, 255, 0), (0, 0, 255))):
+    stated = (metadata.get("omero") or {}).get("channels") or []
+    colors = tuple(_parse_hex_color(channel.get("color", "")) for channel in stated)
+    if number == 3 and dtype == np.uint8 and colors in ((), ((255, 0, 0), (0, 255, 0), (0, 0, 255))):
         return "brightfield", RGB, ()
     if len(stated) != number:
         return "fluorescence", tuple(f"channel {index + 1}" for index in range(number)) if number > 1 else ("grey",), ()
     names = tuple(str(channel.get("label") or f"channel {index}") for index, channel in enumerate(stated, start=1))
-    return "fluorescence", names, colours
+    return "fluorescence", names, colors
 
 
 def _parse_hex_color(text: str) -> ColorRGB:
-    """A color written as six hexadecimal digits; white where it is none."""
+    """Parse a color of six hexadecimal digits; white if it is invalid."""
     try:
         value = int(text.removeprefix("#")[:6], 16)
     except ValueError:
@@ -188,7 +191,7 @@ def _parse_hex_color(text: str) -> ColorRGB:
 
 
 def _read_scale(multiscale: Mapping[str, Any], axes: Sequence[str]) -> ScaleInfo:
-    """Pixel size by the scale of the first level and of the whole image."""
+    """Pixel size from the scales of the first level and of the whole image."""
     factors = [1.0] * len(axes)
     stated = [
         *multiscale["datasets"][0].get("coordinateTransformations", ()),
