@@ -1,13 +1,13 @@
-"""From the colors that files come in to 8-bit sRGB: depth, alpha, profiles and orientation, whatever the format.
+"""Conversion of decoded images to 8-bit sRGB: depth, alpha, profiles and orientation, for all formats.
 
-The rules, which every decoder shares:
+All decoders follow the same rules:
 
-- integers are spread over their full range (a 16-bit value is divided by 257; where a file states fewer bits, or
-  ``real_depth`` finds them, over that of these), floating points as ``eight_bit`` says;
-- transparency is laid over white, as paper and viewers show it;
+- integers are scaled from their full range (a 16-bit value is divided by 257; where a file states fewer bits, or
+  ``detect_bit_depth`` finds fewer, from that range), floating points as in ``to_eight_bit``;
+- transparent pixels are blended over white, as on paper and in viewers;
 - an embedded ICC profile is converted to sRGB (relative colorimetric with black point compensation); a profile that is
-  damaged or belongs to other colors is passed over, and the colors are taken as sRGB;
-- CMYK without a profile is converted by the plain formula of Pillow, so its colors are approximate.
+  damaged or belongs to another color space is ignored, and the colors are regarded as sRGB;
+- CMYK without a profile is converted by the simple formula of Pillow, so its colors are approximate.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
 
 logger = logging.getLogger(__name__)
-_STORED_IN_16 = (8, 12)  # bits per channel that cameras store in 16 without spreading them
-_SRGB_TOLERANCE = 2  # levels of 255; profiles that are sRGB under another name differ from it by rounding alone
+_STORED_IN_16 = (8, 12)  # bits per channel that cameras store in 16 bits without scaling
+_SRGB_TOLERANCE = 2  # levels of 255; sRGB profiles under other names differ by rounding only
 
 
 def to_eight_bit(samples: NDArray, bits: int | None = None) -> NDArray[np.uint8]:
-    """Bring samples of any depth to 8 bits.
+    """Convert samples of any depth to 8 bits.
 
-    Floating points are read by their range: up to 1 as fractions, up to 255 as 8-bit and up to 65,535 as 16-bit values.
+    Floating points are scaled by their range: up to 1 as fractions, up to 255 as 8-bit, up to 65,535 as 16-bit values.
 
     Returns uint8, same shape.
     """
@@ -48,13 +48,13 @@ def to_eight_bit(samples: NDArray, bits: int | None = None) -> NDArray[np.uint8]
     if samples.dtype.kind == "f":
         return _eight_bit_of_floats(samples)
     raise UnreadableImage(
-        f"has {describe_dtype(samples.dtype)}, but a photograph has 8 or 16 bits unsigned, or floating points. "
+        f"has {describe_dtype(samples.dtype)}, but a photograph must have 8 or 16 bits unsigned, or floating points. "
         "Export it with 8 bits per channel."
     )
 
 
 def describe_dtype(dtype: np.dtype) -> str:
-    """Name a type of samples in words."""
+    """Describe a data type of samples."""
     kinds = {"f": "floating-point", "i": "signed integer", "u": "unsigned integer", "c": "complex"}
     if dtype.kind not in kinds:
         return f"samples of type {dtype.name}"
@@ -62,13 +62,13 @@ def describe_dtype(dtype: np.dtype) -> str:
 
 
 def detect_bit_depth(samples: NDArray) -> tuple[int | None, str | None]:
-    """Find how many bits the values of a 16-bit image have, where cameras have stored fewer than 16 in them.
+    """Detect the actual bit depth of a 16-bit image, where a camera stored fewer than 16 bits.
 
-    An image whose brightest value is below a sixteenth of the range is all but black when spread over all of it, which
-    no photograph is; such values come from sensors of 12 bits, or are those of 8 bits.
+    An image whose maximum is below a sixteenth of the range would be nearly black when scaled from the full range; such
+    values come from 12-bit sensors, or are 8-bit values.
 
-    ``samples``: (row, column) or (row, column, channel); alpha does not count. Returns the bits and a sentence for the
-    notes of a result; both None where the full range is used.
+    ``samples``: (row, column) or (row, column, channel); alpha is ignored. Returns the bits and a note for the result;
+    both None where the full range is used.
     """
     if samples.dtype != np.uint16:
         return None, None
@@ -77,29 +77,30 @@ def detect_bit_depth(samples: NDArray) -> tuple[int | None, str | None]:
     bits = next((bits for bits in _STORED_IN_16 if 0 < brightest < 2**bits), None)
     if bits is None:
         return None, None
-    return bits, f"no value of its 16-bit channels is above {brightest}: they were read as {bits}-bit values"
+    return bits, f"no value of its 16-bit channels exceeds {brightest}: they were read as {bits}-bit values"
 
 
 def _eight_bit_of_floats(samples: NDArray) -> NDArray[np.uint8]:
-    """Read floating points by their range."""
+    """Convert floating points according to their range."""
     unknown = int(np.count_nonzero(~np.isfinite(samples)))
     if unknown:
         raise UnreadableImage(
-            f"has {unknown} values that are no number (NaN or infinite), but every pixel of a photograph has a color. "
+            f"has {unknown} values that are not finite (NaN or infinite), but all pixels of a photograph must have a "
+            "color. "
             "Replace them and export it again."
         )
     low, high = float(samples.min()), float(samples.max())
     top = next((top for top in (1.0, 255.0, 65535.0) if high <= top), None)
     if low < 0 or top is None:
         raise UnreadableImage(
-            f"has floating points between {low:.4g} and {high:.4g}, but expected are 0 to 1, 0 to 255 or 0 to 65535. "
+            f"has floating points from {low:.4g} to {high:.4g}, but expected are 0 to 1, 0 to 255 or 0 to 65535. "
             "Rescale it and export it again."
         )
     return np.rint(samples * (255.0 / top)).astype(np.uint8)
 
 
 def apply_orientation(image: NDArray, orientation: int) -> NDArray:
-    """Turn an image as its EXIF orientation asks.
+    """Rotate or flip an image according to its EXIF orientation.
 
     ``image``: (row, column, ...), as stored. Returns the upright image, contiguous.
     """
@@ -107,7 +108,7 @@ def apply_orientation(image: NDArray, orientation: int) -> NDArray:
 
 
 def apply_orientation_view(image: NDArray, orientation: int) -> NDArray:
-    """Turn an image as its EXIF orientation asks, without copying it.
+    """Rotate or flip an image according to its EXIF orientation, without copying.
 
     ``image``: (row, column, ...), as stored.
     """
@@ -130,15 +131,15 @@ def to_srgb8(image: Image, profile: bytes | None) -> NDArray[np.uint8]:
 
     if not image.has_transparency_data:
         return np.array(_opaque_srgb(image, profile))
-    grey = image.mode in ("1", "L", "LA", "La")
-    image = image.convert("LA" if grey else "RGBA")
-    colours = _opaque_srgb(image.convert("L" if grey else "RGB"), profile)
+    gray = image.mode in ("1", "L", "LA", "La")
+    image = image.convert("LA" if gray else "RGBA")
+    rgb = _opaque_srgb(image.convert("L" if gray else "RGB"), profile)
     white = PillowImage.new("RGB", image.size, "white")
-    return np.array(PillowImage.composite(colours, white, image.getchannel("A")))
+    return np.array(PillowImage.composite(rgb, white, image.getchannel("A")))
 
 
 def _opaque_srgb(image: Image, profile: bytes | None) -> Image:
-    """Convert an image without alpha to mode RGB in sRGB."""
+    """Convert an image without alpha to RGB in sRGB."""
     from PIL import ImageCms
 
     if image.mode not in ("L", "CMYK"):
@@ -147,7 +148,7 @@ def _opaque_srgb(image: Image, profile: bytes | None) -> Image:
         if profile:
             return _apply_profile(image, profile)
     except (ImageCms.PyCMSError, OSError) as error:
-        logger.info("An ICC profile is passed over and the colors are taken as sRGB: %s", error)
+        logger.info("An ICC profile is ignored and the colors are regarded as sRGB: %s", error)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -156,9 +157,8 @@ def _apply_profile(image: Image, profile: bytes) -> Image:
     from PIL import ImageCms
 
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    if (
-        image.mode == "L" and source.profile.xcolor_space.strip() == "RGB"
-    ):  # many cameras store gray with the profile of their colors
+    # Many cameras store gray images with an RGB profile.
+    if image.mode == "L" and source.profile.xcolor_space.strip() == "RGB":
         image = image.convert("RGB")
     transform = ImageCms.buildTransform(
         source,
@@ -174,7 +174,7 @@ def _apply_profile(image: Image, profile: bytes) -> Image:
 
 
 def _is_identity(transform: ImageCmsTransform) -> bool:
-    """Whether a transform from RGB leaves a cube of colors as it is; spares large images the conversion."""
+    """Whether a transform from RGB leaves a cube of colors unchanged, so that large images need no conversion."""
     from PIL import Image as PillowImage
     from PIL import ImageCms
 

@@ -1,4 +1,4 @@
-"""DICOM photographs: decoding through pydicom, and what the header states."""
+"""DICOM photographs: decoding with pydicom, and values of the header."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ _SLIDE_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _DERMOSCOPIC_CLASS = "1.2.840.10008.5.1.4.1.1.77.1.7"
 _MODALITIES: dict[str, Modality] = {"DMS": "dermoscopic", "XC": "macroscopic"}
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_SLIDE = "SM"
+_DATES = ("AcquisitionDate", "ContentDate", "StudyDate")
+_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}  # units of the value representation AS
 
 
 def decode(file: IO[bytes]) -> DecodedPhotograph:
     """Decode the photograph in a DICOM file.
 
-    Gray values go through the modality and VOI transformations that the file asks for.
-
-    SRGB; the pixel size (source ``"dicom"``) and the modality where the file has them.
+    Modality and VOI transformations in the file are applied to gray values. Returns sRGB, with pixel size (source
+    ``"dicom"``) and modality if the file states them.
     """
     from pydicom import dcmread
 
     with damage_as_value_error(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what pydicom warns of in damaged files is checked here
+        warnings.simplefilter("ignore")  # damage that pydicom warns of is checked here
         head = dcmread(file, stop_before_pixels=True)
         place = file.tell()
         fault = why_not_a_photograph(head)
@@ -53,28 +55,27 @@ def decode(file: IO[bytes]) -> DecodedPhotograph:
 
 
 def why_not_a_photograph(dataset: Dataset) -> str | None:
-    """Return why a DICOM file is no single photograph.
+    """Describe why a DICOM file is not a single photograph; None if it is.
 
-    ``dataset``: its elements; the pixel data may be left out. Returns the end of a message, or None where it is a
-    photograph.
+    ``dataset``: its elements; the pixel data may be left out. Returns the end of a message.
     """
     frames = int(dataset.get("NumberOfFrames") or 1)
     if dataset.get("SOPClassUID") == _SLIDE_CLASS:
         return "is a whole slide (DICOM), but a photograph was expected. Open it with a reader for slides."
     if frames > 1:
         return (
-            f"has {frames} frames, but a photograph has one. "
-            "Open it with a reader for stacks, or export the frame that is meant."
+            f"has {frames} frames, but a photograph must have one. "
+            "Open it with a reader for stacks, or export a single frame."
         )
     if "Rows" not in dataset:
-        return "is a DICOM file without an image (a report or a directory, say). Name the file that holds the image."
+        return "is a DICOM file without an image (such as a report or a directory). Select the file of the image."
     return None
 
 
 def is_not_for_this_reader(file: IO[bytes]) -> bool:
-    """Whether a DICOM file is a slide or has several frames or none, which other readers open.
+    """Whether a DICOM file is a slide or does not have exactly one frame, for which there are other readers.
 
-    False also where the file is damaged, as another reader cannot open it either.
+    False also where the file is damaged, as other readers cannot open it either.
     """
     from pydicom import dcmread
 
@@ -86,10 +87,7 @@ def is_not_for_this_reader(file: IO[bytes]) -> bool:
 
 
 def stored_size(file: IO[bytes]) -> tuple[int, int]:
-    """Width and height of a DICOM image, from its elements.
-
-    In pixels.
-    """
+    """Return width and height of a DICOM image in pixels, from its header."""
     from pydicom import dcmread
 
     with damage_as_value_error():
@@ -99,7 +97,7 @@ def stored_size(file: IO[bytes]) -> tuple[int, int]:
 
 @contextmanager
 def damage_as_value_error() -> Iterator[None]:
-    """Return the errors that pydicom derives from Exception alone a kind that can be named without importing it."""
+    """Convert errors that pydicom derives from Exception only into ValueError, which needs no import to be caught."""
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
     try:
@@ -109,7 +107,7 @@ def damage_as_value_error() -> Iterator[None]:
 
 
 def _check_codec(head: Dataset) -> None:
-    """Refuse a compression that cannot be decoded here."""
+    """Refuse a compression without an installed decoder."""
     from pydicom.pixels import get_decoder
 
     syntax = head.file_meta.TransferSyntaxUID
@@ -121,7 +119,7 @@ def _check_codec(head: Dataset) -> None:
 
 
 def _rgb(dataset: Dataset) -> tuple[NDArray[np.uint8], str | None]:
-    """Decode the pixels: uint8 (row, column, channel=3), sRGB; with what was assumed of their range."""
+    """Decode the pixels: uint8 (row, column, channel=3), sRGB; with a note on their assumed range."""
     from PIL import Image
     from pydicom.pixels import apply_color_lut, pixel_array
 
@@ -138,7 +136,7 @@ def _rgb(dataset: Dataset) -> tuple[NDArray[np.uint8], str | None]:
 
 
 def _to_display_values(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
-    """Gray values as a screen shows them: what the smallest and largest storable values become is black and white."""
+    """Gray values as displayed: the smallest and largest storable values become black and white."""
     import numpy as np
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
@@ -147,18 +145,18 @@ def _to_display_values(stored: NDArray, dataset: Dataset) -> NDArray[np.uint8]:
     extremes = np.array([lowest, lowest + 2**bits - 1], dtype=stored.dtype)
     black, white = sorted(apply_voi_lut(apply_modality_lut(extremes, dataset), dataset).astype(np.float64))
     shown = apply_voi_lut(apply_modality_lut(stored, dataset), dataset).astype(np.float32)
-    grey = np.clip((shown - black) / max(white - black, 1.0), 0.0, 1.0)
+    gray = np.clip((shown - black) / max(white - black, 1.0), 0.0, 1.0)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
-        grey = 1.0 - grey
-    return to_eight_bit(grey)
+        gray = 1.0 - gray
+    return to_eight_bit(gray)
 
 
 def read_pixel_size(dataset: Dataset) -> PixelSize | None:
-    """Return the real size of a pixel, from the first of the spacings (mm, rows before columns) that is one.
+    """Return the real size of a pixel, from the first valid spacing (mm, rows before columns).
 
-    A pixel aspect ratio alone states a shape and no size.
+    A pixel aspect ratio states a shape only, not a size.
 
-    ``dataset``: its elements; the pixel data may be left out. None where there is no spacing.
+    ``dataset``: its elements; the pixel data may be left out. None without a spacing.
     """
     groups = dataset.get("SharedFunctionalGroupsSequence") or [{}]
     measures = groups[0].get("PixelMeasuresSequence") or [{}]
@@ -170,26 +168,21 @@ def read_pixel_size(dataset: Dataset) -> PixelSize | None:
 
 
 def read_modality(dataset: Dataset) -> Modality | None:
-    """Return how the photograph was taken.
+    """Return the photographic modality.
 
-    ``dataset``: its elements; the pixel data may be left out. None where the file does not code it.
+    ``dataset``: its elements; the pixel data may be left out. None where the file does not state it.
     """
     if dataset.get("SOPClassUID") == _DERMOSCOPIC_CLASS:
         return "dermoscopic"
     return _MODALITIES.get(dataset.get("Modality", ""))
 
 
-_SLIDE = "SM"
-_DATES = ("AcquisitionDate", "ContentDate", "StudyDate")
-_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}  # units of the value representation AS
-
-
 @dataclass(frozen=True)
 class DicomHeader:
-    """What a DICOM file says beside its pixels.
+    """Metadata of a DICOM file.
 
-    ``age``: in years, as stated, else from the dates of birth and of the image. ``taken_on``: day of the image, YYYY-
-    MM-DD; "" where it is not said.
+    ``age``: in years, as stated, else from the dates of birth and of the image. ``taken_on``: date of the image,
+    YYYY-MM-DD; "" if unknown.
     """
 
     patient: str
@@ -214,11 +207,11 @@ def read_header(file: IO[bytes]) -> DicomHeader:
         with damage_as_value_error():
             return _header(dcmread(file, stop_before_pixels=True))
     except DAMAGE_ERRORS as error:
-        raise UnreadableImage(f"is no DICOM file that can be read: {error}. Export it again.") from error
+        raise UnreadableImage(f"is not a readable DICOM file: {error}. Export it again.") from error
 
 
 def _header(dataset: Dataset) -> DicomHeader:
-    """Take from the elements what says something."""
+    """Collect the relevant elements."""
     photograph = read_modality(dataset)
     return DicomHeader(
         patient=_text(dataset, "PatientID") or " ".join(_texts(dataset, "PatientName", "PatientBirthDate")),
@@ -242,7 +235,7 @@ def _text(dataset: Dataset, name: str) -> str:
 
 
 def _texts(dataset: Dataset, *names: str) -> list[str]:
-    """Those of some elements that are there."""
+    """The texts of the elements that are not empty."""
     return [text for name in names if (text := _text(dataset, name))]
 
 
@@ -253,7 +246,7 @@ def _code_meaning(dataset: Dataset, name: str) -> str:
 
 
 def _age(dataset: Dataset) -> float | None:
-    """The age as it is stated (``045Y``), else by the dates."""
+    """The stated age (``045Y``), else that from the dates."""
     stated = _text(dataset, "PatientAge").upper()
     if stated[:-1].isdigit() and stated[-1:] in _YEARS:
         return int(stated[:-1]) * _YEARS[stated[-1]]
@@ -263,23 +256,23 @@ def _age(dataset: Dataset) -> float | None:
 
 
 def _acquisition_day(dataset: Dataset) -> int:
-    """The day of the image as a number, 0 where it is not said."""
+    """The date of the image as a number; 0 if unknown."""
     return next(filter(None, (_day(dataset, name) for name in _DATES)), 0)
 
 
 def _acquisition_date(dataset: Dataset) -> str:
-    """The day of the image as people write it."""
+    """The date of the image as text."""
     day = str(_acquisition_day(dataset))
     return f"{day[:4]}-{day[4:6]}-{day[6:]}" if len(day) == 8 else ""
 
 
 def _slide_image_type(dataset: Dataset) -> str:
-    """What an image of a slide shows: the third value of its type."""
+    """Content of a slide image: the third value of its type."""
     values = [str(value).lower() for value in dataset.get("ImageType") or []]
     return values[2] if _text(dataset, "Modality") == _SLIDE and len(values) > 2 else ""
 
 
 def _day(dataset: Dataset, name: str) -> int:
-    """A date as the number YYYYMMDD, 0 where there is none; of a difference of two, all but four digits are years."""
+    """A date as the number YYYYMMDD, 0 if missing; in a difference of two, all but the last four digits are years."""
     text = _text(dataset, name)[:8]
     return int(text) if text.isdigit() and len(text) == 8 else 0

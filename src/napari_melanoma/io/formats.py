@@ -1,4 +1,4 @@
-"""What a file is, told by its first bytes and not by its name, and the bounds within which a photograph is read."""
+"""Recognition of image formats by their first bytes, and limits for reading photographs."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 Modality = Literal["dermoscopic", "macroscopic", "tbp_tile"]
 Format = Literal["JPEG", "PNG", "TIFF", "BMP", "WebP", "HEIC", "DICOM"]
-# What Pillow, tifffile, pydicom and their codecs raise on bytes that they cannot make sense of.
+# Errors that Pillow, tifffile, pydicom and their codecs raise for invalid bytes.
 DAMAGE_ERRORS = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
     *(RuntimeError, struct.error, zlib.error),
 )
 HEAD_BYTES = 132
-MIN_SIDE = 16  # a smaller image holds no lesion that could be outlined
+MIN_SIDE = 16  # no lesion can be outlined in a smaller image
 MAX_PIXELS = 200_000_000  # the largest phone sensors; in RGB this is 600 MB, and decoding takes a few times as much
-# The most pixels that a byte of a file can stand for: JPEG needs a bit for each block of 64, lossy WebP 3 for 256;
-# deflate packs 1032:1, LZW about 1300:1 and run lengths 128:1, with a bit a pixel. Plain pixels may be cut off.
+# Maximum number of pixels per byte of a file: JPEG needs a bit for each block of 64, lossy WebP 3 for 256; the ratio of
+# deflate is up to 1032, of LZW about 1300 and of run lengths 128, with a bit per pixel. Raw pixels may be truncated.
 PIXELS_PER_BYTE = {"JPEG": 512, "WebP": 1000, "BMP": 1024, "PNG": 8256, "deflate": 10_400, "rle": 1024, "raw": 64}
-_MOST_PIXELS_PER_BYTE = 50_000  # where the format has no bound; no photograph comes near
-ALWAYS_READ = 1_000_000  # pixels; they take 3 MB, whatever the file claims
+_MOST_PIXELS_PER_BYTE = 50_000  # for formats without a limit; far above that of any photograph
+ALWAYS_READ = 1_000_000  # pixels, which take 3 MB, regardless of the size of the file
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OTHER_FORMATS = {
@@ -44,9 +44,9 @@ _OTHER_FORMATS = {
 
 @dataclass(frozen=True)
 class DecodedPhotograph:
-    """What a decoder hands back: uint8 (row, column, channel=3), upright sRGB, and what the file says about it.
+    """Result of a decoder: uint8 (row, column, channel=3), upright sRGB, and metadata of the file.
 
-    ``damage`` says what of the picture is missing or corrupt, and ``notes`` what was assumed when it was read.
+    ``damage`` describes what is missing or corrupt, and ``notes`` the assumptions made in reading.
     """
 
     rgb: NDArray[np.uint8]
@@ -57,10 +57,9 @@ class DecodedPhotograph:
 
 
 def identify_format(head: bytes) -> Format | None:
-    """Tell the format of a file from its first bytes.
+    """Recognize the format of a file by its first bytes; None if it is not supported for photographs.
 
-    ``head``: the first ``HEAD_BYTES`` bytes, fewer where the file is shorter. Returns the format, or None where it is
-    none that is read as a photograph.
+    ``head``: the first ``HEAD_BYTES`` bytes, fewer for a shorter file.
     """
     if head.startswith(b"\xff\xd8\xff"):
         return "JPEG"
@@ -78,7 +77,7 @@ def identify_format(head: bytes) -> Format | None:
 
 
 def unknown_content_error(head: bytes) -> UnreadableImage:
-    """Error for a file that is no photograph, saying what it looks like instead.
+    """Create the error for a file that is not a photograph, with a guess of its type.
 
     ``head``: the first ``HEAD_BYTES`` bytes of the file.
     """
@@ -87,7 +86,7 @@ def unknown_content_error(head: bytes) -> UnreadableImage:
     found = next((name for magic, name in _OTHER_FORMATS.items() if head.startswith(magic)), None)
     if found is None:
         text = all(chr(byte) in string.printable for byte in head)
-        found = "text" if text else "data of a kind that is not known here"
+        found = "text" if text else "data of an unknown type"
     return UnreadableImage(
         f"holds {found}, but a JPEG, PNG, TIFF, BMP, WebP, HEIC or DICOM image was expected. "
         "Open the original image, or export it again as PNG."
@@ -95,30 +94,30 @@ def unknown_content_error(head: bytes) -> UnreadableImage:
 
 
 def check_image_size(width: int, height: int, smallest: int = MIN_SIDE) -> None:
-    """Refuse an image that is too small or too large, before its pixels are decoded.
+    """Refuse an image that is too small or too large, before decoding its pixels.
 
-    ``width``, ``height``: in pixels, in either order. ``smallest``: pixels that each side has at least.
+    ``width``, ``height``: in pixels, in either order. ``smallest``: minimum of each side in pixels.
     """
     if min(width, height) < smallest:
         raise UnreadableImage(
-            f"is {width} x {height} pixels, but a photograph has at least {smallest} on each side. "
+            f"is {width} x {height} pixels, but a photograph must have at least {smallest} on each side. "
             "Open the original instead of a thumbnail."
         )
     if width * height > MAX_PIXELS:
         raise UnreadableImage(
-            f"is {width} x {height} pixels ({width * height / 1e6:.0f} million), but photographs are read up to "
-            f"{MAX_PIXELS / 1e6:.0f} million. Crop it or scale it down; a slide is opened by a slide reader."
+            f"is {width} x {height} pixels ({width * height / 1e6:.0f} million), but photographs are limited to "
+            f"{MAX_PIXELS / 1e6:.0f} million. Crop or downscale it; open slides with a slide reader."
         )
 
 
 def check_plausible(width: int, height: int, found: int, packing: str = "") -> None:
-    """Refuse an image that claims more pixels than its data can hold, before memory for them is taken.
+    """Refuse an image that states more pixels than its data can hold, before memory is allocated.
 
-    ``width``, ``height``: in pixels, in either order. ``found``: bytes of data in the file.
+    ``width``, ``height``: in pixels, in either order. ``found``: number of data bytes in the file.
     """
     most = max(ALWAYS_READ, found * PIXELS_PER_BYTE.get(packing, _MOST_PIXELS_PER_BYTE))
     if width * height > most:
         raise UnreadableImage(
-            f"claims {width} x {height} pixels, which {found} bytes of data cannot hold: its header is damaged, or "
+            f"states {width} x {height} pixels, which {found} bytes of data cannot hold: its header is damaged, or "
             "most of its data are missing. Copy or export it again."
         )

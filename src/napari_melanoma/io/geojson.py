@@ -1,4 +1,4 @@
-"""Annotations as GeoJSON in the form of QuPath: read, checked, fitted to a slide and written."""
+"""Annotations as GeoJSON in the format of QuPath: reading, validation, clipping to a slide, and writing."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Color = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Annotation:
-    """One area with what is known of it.
+    """One area with its properties.
 
-    ``polygons``: in pixels of the slide's finest level, from the outer corner of its first pixel, as QuPath counts.
-    ``color``: red, green, blue of the class, 0 to 255.
+    ``polygons``: in pixels of the finest level, from the outer corner of its first pixel, as in QuPath. ``color``: red,
+    green, blue of the class, 0 to 255.
     """
 
     polygons: tuple[Polygon, ...]
@@ -41,10 +41,10 @@ class Annotation:
 
 
 def write_geojson(path: Path, annotations: Iterable[Annotation]) -> None:
-    """Write annotations as a feature collection, one feature a line, atomically.
+    """Write annotations as a feature collection, one feature per line, atomically.
 
-    Numbers keep all their digits, so that ``io.geojson.read_geojson`` gives back equal values. Measurements
-    that are no finite numbers are left out, for JSON has none.
+    Numbers keep all digits, so that ``read_geojson`` returns equal values. Measurements that are not finite are left
+    out, as JSON does not support them.
     """
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         _write(file, annotations)
@@ -53,8 +53,8 @@ def write_geojson(path: Path, annotations: Iterable[Annotation]) -> None:
 def annotation_to_feature(annotation: Annotation) -> dict[str, Any]:
     """Return an annotation as a GeoJSON feature.
 
-    A ``Polygon`` where it has one, else a ``MultiPolygon``; vertices are (x, y), the first is repeated at the end.
-    Rings run as they are given: those of ``slides.cell_polygons`` as RFC 7946 asks.
+    A ``Polygon``, or a ``MultiPolygon`` for several; vertices are (x, y), the first is repeated at the end. The
+    direction of rings is kept: those of ``slides.cell_polygons`` follow RFC 7946.
     """
     parts = [[_close_ring(ring) for ring in polygon.rings] for polygon in annotation.polygons]
     geometry = {"type": "Polygon", "coordinates": parts[0]}
@@ -82,7 +82,7 @@ def _write(file: TextIO, annotations: Iterable[Annotation]) -> None:
 
 
 def _properties(annotation: Annotation) -> dict[str, Any]:
-    """Return what QuPath reads beside the geometry; what is empty is left out."""
+    """Return the properties that QuPath reads; empty ones are left out."""
     classification: dict[str, Any] = {"name": annotation.class_name}
     if annotation.color is not None:
         classification["color"] = list(annotation.color)
@@ -97,23 +97,23 @@ def _properties(annotation: Annotation) -> dict[str, Any]:
 
 
 def _close_ring(ring: Ring) -> list[list[float]]:
-    """Vertices as GeoJSON has them: x before y, the first again at the end."""
+    """Vertices as (x, y), with the first repeated at the end."""
     return [[_shorten_number(column), _shorten_number(row)] for row, column in (*ring, ring[0])]
 
 
 def _shorten_number(value: float) -> float:
-    """Write whole numbers without a point; they are read as equal."""
+    """Convert whole numbers to integers, which are read as equal."""
     whole = float(value).is_integer() and abs(value) < 2**53
     return int(value) if whole else float(value)
 
 
 _LARGEST_BYTES = 2**30
-_TYPES = ("objectType", "object_type", "type")  # of an object, as QuPath calls it now, did in 0.3, or takes as well
+_TYPES = ("objectType", "object_type", "type")  # of an object in current QuPath, in 0.3, and as an alternative
 _CHILDREN = ("childObjects", "children")
 _KNOWN = (*_TYPES, *_CHILDREN, "name", "classification", "measurements")
 _FEATURE = ("type", "id", "geometry", "properties")
 _GEOMETRY = ("type", "coordinates", "geometries")
-# QuPath 0.2 told the type of an object by its identifier.
+# QuPath 0.2 stored the type of an object in its identifier.
 _TYPE_IDS = {
     "PathDetectionObject": "detection",
     "PathCellObject": "cell",
@@ -124,7 +124,7 @@ _TYPE_IDS = {
 
 @dataclass(frozen=True)
 class GeoJsonContent:
-    """What a file held: its areas, and in words what was left out because it encloses nothing."""
+    """Areas of a file, and messages on geometries without area that were left out."""
 
     annotations: tuple[Annotation, ...]
     omitted: tuple[str, ...] = ()
@@ -133,28 +133,28 @@ class GeoJsonContent:
 def read_geojson(path: Path) -> GeoJsonContent:
     """Read the areas of a GeoJSON file.
 
-    Points, lines and rings without an area are left out and named.
+    Points, lines and rings without an area are left out and reported.
     """
     content = _content(path)
     annotations: list[Annotation] = []
-    left_out: list[str] = []
+    omitted: list[str] = []
     for number, one in enumerate(_list_features(content, path), start=1):
-        _read_feature(one, f"feature {number}", path, annotations, left_out)
-    return GeoJsonContent(tuple(annotations), tuple(left_out))
+        _read_feature(one, f"feature {number}", path, annotations, omitted)
+    return GeoJsonContent(tuple(annotations), tuple(omitted))
 
 
-def _read_feature(one: Any, name: str, path: Path, annotations: list[Annotation], left_out: list[str]) -> None:  # noqa: ANN401
-    """Read a feature, and those that QuPath writes within it where its hierarchy is exported."""
+def _read_feature(one: Any, name: str, path: Path, annotations: list[Annotation], omitted: list[str]) -> None:  # noqa: ANN401
+    """Read a feature, and the features nested in it in an exported QuPath hierarchy."""
     where = f"{path}: {name}"
-    if isinstance(one, dict) and "geometry" in one and one["geometry"] is None:  # as GeoJSON has an object of no place
-        left_out.append(f"{name}: it has no geometry")
+    if isinstance(one, dict) and "geometry" in one and one["geometry"] is None:  # valid in GeoJSON
+        omitted.append(f"{name}: it has no geometry")
     else:
         polygons, others = _read_polygons(_get_typed(one, "geometry", dict, where), where)
-        left_out += [f"{name}: {other}" for other in others]
+        omitted += [f"{name}: {other}" for other in others]
         if polygons:
             annotations.append(_read_annotation(one, tuple(polygons), where))
     for number, child in enumerate(_children(one), start=1):
-        _read_feature(child, f"{name}, object {number} in it", path, annotations, left_out)
+        _read_feature(child, f"{name}, object {number} in it", path, annotations, omitted)
 
 
 def _children(one: dict[str, Any]) -> list[Any]:
@@ -164,22 +164,22 @@ def _children(one: dict[str, Any]) -> list[Any]:
     return found[0] if found and isinstance(found[0], list) else []
 
 
-def _content(path: Path) -> Any:  # noqa: ANN401 - whatever JSON can hold
+def _content(path: Path) -> Any:  # noqa: ANN401 - any JSON value
     """Parse the file."""
     try:
-        return read_json(path, _LARGEST_BYTES, allow_nan=True)  # QuPath writes measurements that are NaN
+        return read_json(path, _LARGEST_BYTES, allow_nan=True)  # QuPath writes NaN measurements
     except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}: expected annotations as GeoJSON.") from error
+        raise InputError(f"{path} does not exist, expected annotations as GeoJSON.") from error
     except OSError as error:
-        raise InputError(f"cannot read {path}: {parse_error_reason(error)}. Check that it may be read.") from error
+        raise InputError(f"cannot read {path}: {parse_error_reason(error)}. Check the permissions.") from error
     except MalformedFile as error:
         raise InputError(
-            f"cannot read {path}: {error.reason}. Expected GeoJSON in UTF-8, such as QuPath exports: export it again."
+            f"cannot read {path}: {error.reason}. Expected GeoJSON in UTF-8, as exported by QuPath. Export it again."
         ) from error
 
 
 def _list_features(content: Any, path: Path) -> list[Any]:  # noqa: ANN401
-    """Features of a file; a bare geometry becomes one."""
+    """Features of a file; a bare geometry is wrapped into one."""
     if isinstance(content, list):
         return content
     kind = content.get("type") if isinstance(content, dict) else None
@@ -191,16 +191,18 @@ def _list_features(content: Any, path: Path) -> list[Any]:  # noqa: ANN401
     if kind in ("Polygon", "MultiPolygon", "GeometryCollection"):
         return [{"geometry": content}]
     raise InputError(
-        f"{path} is no GeoJSON: expected a FeatureCollection, found {kind or type(content).__name__}. "
+        f"{path} is not GeoJSON: expected a FeatureCollection, found {kind or type(content).__name__}. "
         "Export annotations as GeoJSON."
     )
 
 
 def _read_annotation(one: dict[str, Any], polygons: tuple[Polygon, ...], where: str) -> Annotation:
-    """Everything of a feature beside its geometry."""
+    """Build an annotation from a feature and its polygons."""
     properties = one.get("properties") or {}
     if not isinstance(properties, dict):
-        raise InputError(f"{where}: 'properties' is no object but {_shorten_value(properties)}. Export the file again.")
+        raise InputError(
+            f"{where}: 'properties' must be an object, found {_shorten_value(properties)}. Export the file again."
+        )
     class_name, color = _classification(properties.get("classification"))
     identity = str(one.get("id") or "")
     kind = next((properties[key] for key in _TYPES if isinstance(properties.get(key), str)), "")
@@ -219,13 +221,13 @@ def _read_annotation(one: dict[str, Any], polygons: tuple[Polygon, ...], where: 
 
 
 def _read_polygons(geometry: dict[str, Any], where: str) -> tuple[list[Polygon], list[str]]:
-    """Polygons of a geometry, and what was left out."""
+    """Polygons of a geometry, and messages on what was left out."""
     kind = geometry.get("type")
     if kind == "GeometryCollection":
         parts = [_read_polygons(part, where) for part in _get_typed(geometry, "geometries", list, where)]
         return [one for polygons, _ in parts for one in polygons], [one for _, others in parts for one in others]
     if kind not in ("Polygon", "MultiPolygon"):
-        return [], [f"a geometry of type {_shorten_value(kind)} encloses nothing"]
+        return [], [f"a geometry of type {_shorten_value(kind)} has no area"]
     coordinates = _get_typed(geometry, "coordinates", list, where)
     polygons = [_polygon(part, where) for part in ([coordinates] if kind == "Polygon" else coordinates)]
     known = [polygon for polygon in polygons if polygon is not None]
@@ -233,9 +235,11 @@ def _read_polygons(geometry: dict[str, Any], where: str) -> tuple[list[Polygon],
 
 
 def _polygon(rings: Any, where: str) -> Polygon | None:  # noqa: ANN401
-    """One polygon; None where its outer ring encloses nothing."""
+    """One polygon; None if its outer ring has no area."""
     if not isinstance(rings, list):
-        raise InputError(f"{where}: a polygon is a list of rings, not {_shorten_value(rings)}. Export the file again.")
+        raise InputError(
+            f"{where}: a polygon must be a list of rings, found {_shorten_value(rings)}. Export the file again."
+        )
     found = [_ring(ring, where) for ring in rings]
     if not found or not _encloses(found[0]):
         return None
@@ -243,14 +247,16 @@ def _polygon(rings: Any, where: str) -> Polygon | None:  # noqa: ANN401
 
 
 def _encloses(ring: Ring) -> bool:
-    """Whether a ring has an area; that of a figure of eight may add up to nothing."""
+    """Whether a ring has an area; the signed area of a figure of eight may be zero."""
     return bool(signed_area(ring)) or (len(set(ring)) > 3 and bool(untangle_polygon(Polygon(ring))))
 
 
 def _ring(points: Any, where: str) -> Ring:  # noqa: ANN401
-    """Vertices of a ring as (row, column), the repeated one dropped; further coordinates (z) do not matter."""
+    """Vertices of a ring as (row, column), without the repeated one; further coordinates (z) are ignored."""
     if not isinstance(points, list):
-        raise InputError(f"{where}: a ring is a list of points, not {_shorten_value(points)}. Export the file again.")
+        raise InputError(
+            f"{where}: a ring must be a list of points, found {_shorten_value(points)}. Export the file again."
+        )
     vertices = tuple(_vertex(point, where) for point in points)
     return vertices[:-1] if len(vertices) > 1 and vertices[0] == vertices[-1] else vertices
 
@@ -259,13 +265,14 @@ def _vertex(point: Any, where: str) -> tuple[float, float]:  # noqa: ANN401
     """One point as (row, column)."""
     if not (isinstance(point, list) and len(point) >= 2 and all(_is_number(value) for value in point[:2])):
         raise InputError(
-            f"{where}: a point is two finite numbers, x and y, not {_shorten_value(point)}. Export the file again."
+            f"{where}: a point must be two finite numbers, x and y, found {_shorten_value(point)}. Export the file "
+            "again."
         )
     return float(point[1]), float(point[0])
 
 
 def _classification(value: Any) -> tuple[str, Color | None]:  # noqa: ANN401
-    """Name and color of a class, as any version of QuPath writes them, or a plain text."""
+    """Name and color of a class in the formats of all QuPath versions, or a text."""
     if isinstance(value, str):
         return value, None
     if not isinstance(value, dict):
@@ -282,61 +289,63 @@ def _classification(value: Any) -> tuple[str, Color | None]:  # noqa: ANN401
 
 
 def _measurements(value: Any, where: str) -> dict[str, float]:  # noqa: ANN401
-    """Measurements as an object, or as the list of older QuPath versions; what is no finite number is left out."""
+    """Measurements as an object, or as the list of older QuPath versions; non-finite values are left out."""
     if value is None:
         return {}
     if isinstance(value, list):
         value = {str(one.get("name")): one.get("value") for one in value if isinstance(one, dict)}
     if not isinstance(value, dict):
-        raise InputError(f"{where}: 'measurements' is no object but {_shorten_value(value)}. Export the file again.")
+        raise InputError(
+            f"{where}: 'measurements' must be an object, found {_shorten_value(value)}. Export the file again."
+        )
     return {name: float(number) for name, number in value.items() if _is_number(number)}
 
 
 def _get_typed(value: Any, key: str, kind: type[dict] | type[list], where: str) -> Any:  # noqa: ANN401
-    """Return what stands under a key, or say that it is missing or of another kind."""
+    """Return the value of a key; raise an error if it is missing or of another type."""
     found = value.get(key) if isinstance(value, dict) else None
     if not isinstance(found, kind):
         name = "a list" if kind is list else "an object"
-        raise InputError(f"{where}: '{key}' should be {name}, found {_shorten_value(found)}. Export the file again.")
+        raise InputError(f"{where}: '{key}' must be {name}, found {_shorten_value(found)}. Export the file again.")
     return found
 
 
 def _is_number(value: Any) -> bool:  # noqa: ANN401
-    """Whether it is a finite number; JSON's true and false are none."""
+    """Whether a value is a finite number and not a boolean."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _shorten_value(value: Any) -> str:  # noqa: ANN401
-    """Show a value in an error, shortened."""
+    """Format a value for an error, shortened."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @dataclass(frozen=True)
 class FittedAnnotations:
-    """Areas within a slide, and in words what was changed or left out of those that were read."""
+    """Areas within a slide, and messages on changed and omitted ones."""
 
     annotations: tuple[Annotation, ...]
     changed: tuple[str, ...] = ()
 
 
 def fit_to_slide(found: GeoJsonContent, size: tuple[int, int]) -> FittedAnnotations:
-    """Make areas sound and cut off what lies outside a slide.
+    """Repair areas and clip them to a slide.
 
-    ``size``: height and width of the slide's finest level, in pixels. Returns an area of which nothing lies on the
-    slide is left out and named: it was drawn on another slide, or in other units.
+    ``size``: height and width of the finest level, in pixels. Areas outside the slide, which belong to another slide or
+    have other units, are left out and reported.
     """
     kept, changed = [], list(found.omitted)
     for number, annotation in enumerate(found.annotations, start=1):
         name = annotation.name or f"area {number}"
-        sound = tuple(part for polygon in annotation.polygons for part in untangle_polygon(polygon))
-        if sound != annotation.polygons:
-            changed.append(f"{name}: its outline crosses itself; it was taken apart")
-        within = tuple(part for part in (clip_polygon(polygon, size) for polygon in sound) if part is not None)
+        valid = tuple(part for polygon in annotation.polygons for part in untangle_polygon(polygon))
+        if valid != annotation.polygons:
+            changed.append(f"{name}: its outline crosses itself; it was split")
+        within = tuple(part for part in (clip_polygon(polygon, size) for polygon in valid) if part is not None)
         if not within:
-            changed.append(f"{name}: left out, nothing of it lies on the slide of {size[1]} x {size[0]} pixels")
+            changed.append(f"{name}: omitted, it lies outside the slide of {size[1]} x {size[0]} pixels")
             continue
-        if within != sound:
-            changed.append(f"{name}: what lay outside the slide was cut off")
+        if within != valid:
+            changed.append(f"{name}: the part outside the slide was cut off")
         kept.append(annotation if within == annotation.polygons else replace(annotation, polygons=within))
     return FittedAnnotations(tuple(kept), tuple(changed))

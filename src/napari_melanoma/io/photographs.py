@@ -1,4 +1,4 @@
-"""The photograph as every other part sees it, and the one function that reads it, whatever format it came in."""
+"""Photographs in memory, and reading them from files of all formats."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ class Photograph:
     rgb : numpy.ndarray
         uint8 (row, column, channel=3), sRGB, upright, contiguous.
     name : str
-        The file's name without suffix; names layers and result folders.
+        File name without suffix; used for layers and result folders.
     pixel_size : PixelSize, optional
-        Micrometers per pixel, where the file states a real scale.
+        Micrometers per pixel, if the file states a real scale.
     modality : {"dermoscopic", "macroscopic", "tbp_tile"}, optional
-        How it was taken, where the file states it.
+        How it was taken, if the file states it.
     damage : str, optional
-        What of the file is missing or corrupt, where it was read all the same.
+        Missing or corrupt parts of the file, if it was read nevertheless.
     notes : tuple of str
-        What was assumed when the file was read.
+        Assumptions made in reading the file.
     """
 
     rgb: NDArray[np.uint8]
@@ -71,31 +71,26 @@ class Photograph:
 def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photograph:
     """Read a photograph as upright 8-bit sRGB.
 
-    JPEG, PNG, TIFF, BMP, WebP, HEIC and DICOM, told apart by content. ``io.color`` says how depth, transparency and
-    color profiles are brought to 8-bit sRGB. Nothing but pixels, pixel size and modality is taken from the file, so
-    that names and places in its metadata cannot travel on. A pixel size comes from DICOM alone: the dots per inch of
-    other formats are those of a print.
+    JPEG, PNG, TIFF, BMP, WebP, HEIC and DICOM, recognized by content; see ``io.color`` for the conversion of depth,
+    transparency and color profiles. Only pixels, pixel size and modality are taken from the file, so that names and
+    positions in its metadata are not passed on. Only DICOM provides a pixel size: the dots per inch of other formats
+    are those of a print.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    accept_damaged : bool, optional
-        Whether to read what is left of a file of which a part is missing or corrupt, and to say so in ``damage``; by
-        default as ``accepting_damaged`` says.
+    Parameters ---------- path : pathlib.Path The file. accept_damaged : bool, optional Whether to read the rest of a
+    file with missing or corrupt parts, and to describe these in ``damage``; by default as set by ``accepting_damaged``.
 
     Returns
     -------
     Photograph
-        With the file's stem as name.
+        With the stem of the file as name.
 
     Raises
     ------
     DamagedImage
-        Where a part of the picture is missing or corrupt, and that is not accepted.
+        A part of the picture is missing or corrupt, and that is not accepted.
     UnreadableImage
-        Where the file is missing, unreadable, of another format, a stack or a slide, smaller than
-        ``formats.MIN_SIDE`` on a side or larger than ``formats.MAX_PIXELS``.
+        The file is missing, unreadable, of another format, a stack or a slide, smaller than ``formats.MIN_SIDE`` on a
+        side or larger than ``formats.MAX_PIXELS``.
     """
     check_name(path)
     try:
@@ -108,8 +103,8 @@ def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photog
     accepted = accepts_damaged() if accept_damaged is None else accept_damaged
     if decoded.damage and not accepted:
         raise DamagedImage(
-            f"{path} is damaged: {decoded.damage}. Copy or export it again. To read what is left of it all the same, "
-            "which marks every result, open it in the Lesion, Case or Review dock (command line: --accept-damaged).",
+            f"{path} is damaged: {decoded.damage}. Copy or export it again. To read the remaining part, which marks "
+            "every result, open it in the Lesion, Case or Review dock (command line: --accept-damaged).",
             decoded.damage,
         )
     return Photograph(
@@ -118,7 +113,7 @@ def read_photograph(path: Path, *, accept_damaged: bool | None = None) -> Photog
 
 
 def find_damage(path: Path) -> str | None:
-    """Return what of a photograph is missing or corrupt.
+    """Return the missing or corrupt parts of a photograph.
 
     Parameters
     ----------
@@ -128,7 +123,7 @@ def find_damage(path: Path) -> str | None:
     Returns
     -------
     str or None
-        None where it is whole, and where it cannot be read at all, which ``read_photograph`` explains.
+        None if it is intact, and if it cannot be read at all, which ``read_photograph`` reports.
     """
     try:
         with open_regular(path) as file:
@@ -146,49 +141,49 @@ def find_damage(path: Path) -> str | None:
 
 
 def format_damage_warning(damage: str | None) -> str:
-    """Say in a sentence that a result rests on a damaged photograph.
+    """Format the warning about a damaged photograph.
 
     Parameters
     ----------
     damage : str or None
-        As ``Photograph`` has it.
+        ``Photograph.damage``.
 
     Returns
     -------
     str
-        Empty where it is whole.
+        Empty for an intact photograph.
     """
     return f"Damaged photograph: {damage}. The result may be wrong." if damage else ""
 
 
 def accepts_damaged() -> bool:
-    """Whether damaged photographs are read in this process.
+    """Return whether damaged photographs are read in this process.
 
     Returns
     -------
     bool
-        As ``accepting_damaged`` says.
+        As set by ``accepting_damaged``.
     """
     return bool(os.environ.get(_ACCEPT_DAMAGED_VARIABLE))
 
 
 @contextmanager
 def accepting_damaged(accepted: bool = True) -> Iterator[None]:
-    """Let ``read_photograph`` read damaged files too, in this process and those that it starts.
+    """Make ``read_photograph`` accept damaged files, in this process and its child processes.
 
     Parameters
     ----------
     accepted : bool
-        False leaves everything as it is.
+        False changes nothing.
 
     Yields
     ------
     None
-        While they are read.
+        While damaged files are accepted.
     """
     before = os.environ.get(_ACCEPT_DAMAGED_VARIABLE)
     if accepted:
-        os.environ[_ACCEPT_DAMAGED_VARIABLE] = "1"  # of the process, since threads and loaders read photographs too
+        os.environ[_ACCEPT_DAMAGED_VARIABLE] = "1"  # of the process, since threads and loaders read photographs as well
     try:
         yield
     finally:
@@ -197,7 +192,7 @@ def accepting_damaged(accepted: bool = True) -> Iterator[None]:
 
 
 def read_image_size(path: Path) -> tuple[int, int] | None:
-    """Read how large an image is from the head of its file, without decoding it.
+    """Read the size of an image from the header of its file, without decoding it.
 
     Parameters
     ----------
@@ -207,8 +202,8 @@ def read_image_size(path: Path) -> tuple[int, int] | None:
     Returns
     -------
     tuple of int or None
-        Width and height in pixels as they are stored, so before an EXIF orientation is followed; None where the file
-        does not say, which ``read_photograph`` would refuse.
+        Width and height in pixels as stored, without applying the EXIF orientation; None where the file does not state
+        them, which ``read_photograph`` would refuse.
     """
     try:
         with open_regular(path) as file:
@@ -235,14 +230,14 @@ def _size(file: IO[bytes], kind: Format) -> tuple[int, int]:
 
 
 def _describe_open_error(path: Path, error: OSError) -> str:
-    """Return why a file could not be opened, and what to do."""
+    """Describe why a file could not be opened, and what to do."""
     if path.is_dir():
-        return "is a folder, but an image file was expected. Name the files in it."
+        return "is a folder, but an image file was expected. Select the files in it."
     if isinstance(error, FileNotFoundError):
-        return "does not exist. Name an existing image file."
+        return "does not exist. Select an existing image file."
     if isinstance(error, PermissionError):
-        return "cannot be read: no permission. Ask for it, or name a copy of your own."
-    return f"cannot be read: {error.strerror or error}. Check the drive, or copy the file to another."
+        return "cannot be read: permission denied. Change the permissions, or select a copy."
+    return f"cannot be read: {error.strerror or error}. Check the drive, or copy the file to another drive."
 
 
 def _decode(file: IO[bytes]) -> DecodedPhotograph:
@@ -267,6 +262,6 @@ def _decode(file: IO[bytes]) -> DecodedPhotograph:
     except DAMAGE_ERRORS as error:
         reason = shorten(str(error), width=200, placeholder=" ...")
         raise UnreadableImage(
-            f"begins as a {kind} image but cannot be decoded ({reason}): it is truncated or damaged. "
+            f"starts like a {kind} image but cannot be decoded ({reason}): it is truncated or damaged. "
             "Copy or export it again."
         ) from error

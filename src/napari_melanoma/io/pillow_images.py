@@ -1,4 +1,4 @@
-"""Decoding of JPEG, PNG, BMP, WebP and HEIC through Pillow, and what EXIF says of day and camera."""
+"""Decoding of JPEG, PNG, BMP, WebP and HEIC with Pillow, and date and camera from EXIF."""
 
 from __future__ import annotations
 
@@ -31,13 +31,16 @@ _ORIENTATION_TAG = 0x0112
 _PNG_DEPTH_OFFSET = 24
 _PNG_HEADER_BYTES = 33
 
+_MAKE, _MODEL, _SOFTWARE, _DATE_TIME = 0x010F, 0x0110, 0x0131, 0x0132
+_EXIF_IFD, _DATE_TIME_ORIGINAL, _LENS = 0x8769, 0x9003, 0xA434
+_DAY = re.compile(r"((?:19|20)\d\d)[:-](\d\d)[:-](\d\d)")
+
 
 def decode(file: IO[bytes], kind: Format) -> DecodedPhotograph:
     """Decode a photograph.
 
-    The resolution (dots per inch) that such files state is that of a print, not of the skin, and is not used.
-
-    Upright sRGB, without pixel size and modality; with what is missing or corrupt.
+    The resolution (dots per inch) in such files is that of a print, not of the skin, and is ignored. Returns upright
+    sRGB without pixel size and modality, and a description of damage.
     """
     checked = check(file, kind)
     content = io.BytesIO(checked.content)
@@ -51,9 +54,9 @@ def decode(file: IO[bytes], kind: Format) -> DecodedPhotograph:
 
 
 def check(file: IO[bytes], kind: Format, smallest: int = MIN_SIDE) -> IntegrityCheck:
-    """Refuse sizes that are out of bounds from the head of a file, and check that the file is whole.
+    """Check the size of an image from its header, and the integrity of the file.
 
-    ``smallest``: pixels that each side has at least. What the decoder is to be given, and what is missing or corrupt.
+    ``smallest``: minimum of each side in pixels. Returns the bytes for the decoder, and what is missing or corrupt.
     """
     width, height = stored_size(file, kind)
     check_image_size(width, height, smallest)
@@ -64,7 +67,7 @@ def check(file: IO[bytes], kind: Format, smallest: int = MIN_SIDE) -> IntegrityC
 
 
 def open_undamaged(file: IO[bytes], kind: Format) -> ImageFile:
-    """Open an image that is no photograph, a mask, say, and refuse it where something of it is missing."""
+    """Open an image that is not a photograph, such as a mask; refuse it if it is damaged."""
     checked = check(file, kind, smallest=1)
     if checked.damage:
         raise ValueError(checked.damage)
@@ -72,7 +75,7 @@ def open_undamaged(file: IO[bytes], kind: Format) -> ImageFile:
 
 
 def _open_decoded(content: IO[bytes], kind: Format, damage: str | None) -> ImageFile:
-    """Decode an image, so that what fails later is its EXIF alone; say what is missing where that fails."""
+    """Decode an image, so that only its EXIF can fail later; describe the damage if decoding fails."""
     try:
         image = open_lazily(content, kind)
         image.load()
@@ -80,17 +83,14 @@ def _open_decoded(content: IO[bytes], kind: Format, damage: str | None) -> Image
         if damage is None:
             raise
         raise UnreadableImage(
-            f"is damaged: {damage}, and what is left of it cannot be decoded. Copy or export it again."
+            f"is damaged: {damage}, and the rest cannot be decoded. Copy or export it again."
         ) from None
     return image
 
 
 def stored_size(file: IO[bytes], kind: Format) -> tuple[int, int]:
-    """Read the width and height of an image from its header.
-
-    In pixels.
-    """
-    if kind == "PNG":  # Pillow unpacks the words before the pixels, too
+    """Read width and height of an image in pixels from its header."""
+    if kind == "PNG":  # Pillow also decompresses text before the pixels
         from napari_melanoma.io.damage import png
 
         head = png.header(file.read(_PNG_HEADER_BYTES))
@@ -102,7 +102,7 @@ def stored_size(file: IO[bytes], kind: Format) -> tuple[int, int]:
 
 
 def _packing(content: bytes, kind: Format) -> str:
-    """Key of ``formats.PIXELS_PER_BYTE`` for a file; "" where a picture of one color takes nearly no data."""
+    """Key of ``formats.PIXELS_PER_BYTE`` for a file; "" where a uniform image takes nearly no data."""
     from napari_melanoma.io.damage import bmp_webp, jpeg
 
     if kind == "JPEG":
@@ -121,10 +121,7 @@ def _check_format(content: bytes, kind: Format) -> IntegrityCheck:
 
 
 def open_lazily(file: IO[bytes], kind: Format) -> ImageFile:
-    """Open an image with the class of its format; pixels are decoded when they are asked for.
-
-    With size, mode and metadata.
-    """
+    """Open an image with the Pillow class of its format; pixels are decoded on access."""
     if kind == "JPEG":
         from PIL.JpegImagePlugin import JpegImageFile
 
@@ -143,7 +140,7 @@ def open_lazily(file: IO[bytes], kind: Format) -> ImageFile:
 
         try:
             return WebPImageFile(file)
-        except DecompressionBombError as error:  # Pillow's own limit, which this class alone asks for
+        except DecompressionBombError as error:  # only this class checks Pillow's own limit
             raise ValueError(str(error)) from error
     from pillow_heif import HeifImageFile
 
@@ -151,7 +148,7 @@ def open_lazily(file: IO[bytes], kind: Format) -> ImageFile:
 
 
 def _orientation(image: ImageFile) -> int:
-    """EXIF orientation of an image whose pixels are decoded; upright where the EXIF block is malformed."""
+    """EXIF orientation of a decoded image; upright if the EXIF block is malformed."""
     try:
         return image.getexif().get(_ORIENTATION_TAG, 1)
     except DAMAGE_ERRORS:
@@ -164,7 +161,7 @@ def _is_deep(png: bytes) -> bool:
 
 
 def _deep_png(png: bytes) -> tuple[Image, tuple[str, ...]]:
-    """Decode a PNG of 16 bits per channel to a Pillow image of 8; with what was assumed of its range."""
+    """Decode a 16-bit PNG to an 8-bit Pillow image, with a note on its assumed range."""
     import imagecodecs
     from PIL import Image
 
@@ -173,27 +170,19 @@ def _deep_png(png: bytes) -> tuple[Image, tuple[str, ...]]:
     return Image.fromarray(to_eight_bit(samples, bits)), (note,) if note else ()
 
 
-_MAKE, _MODEL, _SOFTWARE, _DATE_TIME = 0x010F, 0x0110, 0x0131, 0x0132
-_EXIF_IFD, _DATE_TIME_ORIGINAL, _LENS = 0x8769, 0x9003, 0xA434
-_DAY = re.compile(r"((?:19|20)\d\d)[:-](\d\d)[:-](\d\d)")
-
-
 @dataclass(frozen=True)
 class ExifHints:
-    """``camera`` is maker, model, lens and program in lower case, ``taken_on`` a day (YYYY-MM-DD); "" for not said."""
+    """``camera`` is maker, model, lens and software in lower case, ``taken_on`` a date (YYYY-MM-DD); "" if unknown."""
 
     camera: str = ""
     taken_on: str = ""
 
 
 def read_exif(path: Path) -> ExifHints:
-    """Read the day and the camera of a photograph; its pixels are not decoded.
-
-    Empty where there is no EXIF, or it cannot be read.
-    """
+    """Read date and camera of a photograph without decoding pixels; empty without readable EXIF."""
     try:
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged EXIF is none
+            warnings.simplefilter("ignore")  # damaged EXIF is ignored
             kind = identify_format(file.read(HEAD_BYTES))
             if kind not in ("JPEG", "PNG", "WebP", "HEIC"):
                 return ExifHints()
@@ -205,9 +194,9 @@ def read_exif(path: Path) -> ExifHints:
 
 
 def _read_hints(exif: Exif) -> ExifHints:
-    """Take from the tags what helps."""
+    """Collect the relevant tags."""
     details = exif.get_ifd(_EXIF_IFD)
-    said = (exif.get(_MAKE), exif.get(_MODEL), details.get(_LENS), exif.get(_SOFTWARE))
+    texts = (exif.get(_MAKE), exif.get(_MODEL), details.get(_LENS), exif.get(_SOFTWARE))
     day = _DAY.match(str(details.get(_DATE_TIME_ORIGINAL) or exif.get(_DATE_TIME) or ""))
-    camera = " ".join(text.strip("\0 ").lower() for text in said if isinstance(text, str))
+    camera = " ".join(text.strip("\0 ").lower() for text in texts if isinstance(text, str))
     return ExifHints(camera, "-".join(day.groups()) if day else "")

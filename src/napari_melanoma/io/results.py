@@ -1,4 +1,4 @@
-"""Reading and writing the files of results: masks, probabilities, tables, arrays and ``result.json``."""
+"""Files of results: masks, probabilities, tables, arrays and ``result.json``."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Level 1 with run lengths and one filter writes a 6 Mpx overlay in 0.11 s (Pillow at its level 1: 0.43 s) and a mask in
-# 7 ms, at the same sizes; Up suits smooth gray, Paeth color.
+# 7 ms, with the same file sizes; filter Up is best for smooth gray, Paeth for color.
 _PNG_LEVEL, _PNG_RUN_LENGTHS, _PNG_UP, _PNG_PAETH = 1, 3, 0x20, 0x80
 _SIGNIFICANT_DIGITS = 6
+
+RESULT, TISSUE, HEATMAP = "result.json", "tissue.png", "heatmap.ome.tif"
+LESIONS, OUTLINES = "lesions.csv", "lesions.geojson"
+RISK_TABLE, RISK_FILE = "risk.csv", "risk.json"
 
 
 def write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
@@ -44,7 +48,7 @@ def write_probability(path: Path, probability: NDArray[np.float32]) -> None:
 
 
 def write_rgb(path: Path, rgb: NDArray[np.uint8]) -> None:
-    """Write a picture as PNG.
+    """Write an image as PNG.
 
     ``rgb``: uint8 (row, column, channel=3), sRGB.
     """
@@ -52,7 +56,7 @@ def write_rgb(path: Path, rgb: NDArray[np.uint8]) -> None:
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a mask from a PNG, JPEG, BMP or WebP: 0/255 as ``write_mask`` writes it, or 0/1.
+    """Read a mask from a PNG, JPEG, BMP or WebP with values 0/255, as from ``write_mask``, or 0/1.
 
     Returns bool (row, column): values above 127, or above 0 where none is above 1.
     """
@@ -75,7 +79,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def write_labels(path: Path, labels: NDArray[np.uint8]) -> None:
-    """Write which class each pixel is of as 8-bit gray PNG, the number of the class as its value.
+    """Write a label image as 8-bit gray PNG, with the class number as value.
 
     ``labels``: uint8 (row, column).
     """
@@ -83,7 +87,7 @@ def write_labels(path: Path, labels: NDArray[np.uint8]) -> None:
 
 
 def read_labels(path: Path) -> NDArray[np.uint8]:
-    """Read a label image from a PNG, BMP or lossless WebP: one 8-bit value a pixel, which is the number of its class.
+    """Read a label image from a PNG, BMP or lossless WebP: one 8-bit value per pixel, the class number.
 
     Returns uint8 (row, column), as stored.
     """
@@ -101,25 +105,25 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
                     values = _gray_value(values)
     except DAMAGE_ERRORS as error:
         raise UnreadableImage(
-            f"{path} cannot be read as a label image ({error}): expected an 8-bit PNG with one value a pixel, the "
-            "number of its class. Save the labels again."
+            f"{path} cannot be read as a label image ({error}): expected an 8-bit PNG with one value per pixel, the "
+            "class number. Save the labels again."
         ) from error
     return values
 
 
 def _gray_value(values: NDArray) -> NDArray[np.uint8]:
-    """Take the value of a pixel that is stored as gray in three or four channels."""
-    colours = values[..., :3] if values.ndim == 3 and values.shape[2] >= 3 else None
-    if colours is None or values.dtype != np.uint8 or (colours != colours[..., :1]).any():
+    """Return the gray value of pixels stored in three or four channels."""
+    colors = values[..., :3] if values.ndim == 3 and values.shape[2] >= 3 else None
+    if colors is None or values.dtype != np.uint8 or (colors != colors[..., :1]).any():
         raise ValueError("found colors, or more than 8 bits")
-    return colours[..., 0]
+    return colors[..., 0]
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str] | None = None) -> None:
     """Write rows as CSV: UTF-8, a header line, comma, line feed.
 
-    Floating points get six significant digits and no exponent, and whole numbers all their digits, so that spreadsheets
-    and pandas read the same; ``None`` and not-a-number are empty; truth values are ``true`` and ``false``.
+    Floating points have six significant digits and no exponent, and integers all digits, so that spreadsheets and
+    pandas read the same values; ``None`` and not-a-number are empty; booleans are ``true`` and ``false``.
     """
     if columns is None:
         rows = list(rows)
@@ -129,34 +133,29 @@ def write_table(path: Path, rows: Iterable[Mapping[str, object]], columns: Seque
     table.write_row(columns)
     table.write_rows([format_cell(row.get(column)) for column in columns] for row in rows)
     with atomic_file(path) as temporary:
-        # A file name that is no valid Unicode must not cost the whole table.
+        # A file name that is not valid Unicode must not prevent writing the table.
         temporary.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """Read a CSV table as text.
-
-    A dict a row, column name to text; "" where there is nothing.
-    """
+    """Read a CSV table as a dict per row, column name to text; "" for empty cells."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(read_csv_dicts(file, strict=True))
     except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}: expected a table, CSV in UTF-8.") from error
+        raise InputError(f"{path} does not exist, expected a CSV table in UTF-8.") from error
     except (OSError, UnicodeDecodeError, CsvError) as error:
         raise InputError(
             f"{path} cannot be read as a table ({error}): expected CSV in UTF-8. Save it again."
         ) from error
     for number, row in enumerate(rows, start=1):
         if None in row:
-            raise InputError(
-                f"{path}: row {number} has more cells than the header has columns. Quote cells with commas."
-            )
+            raise InputError(f"{path}: row {number} has more cells than the header. Quote cells that contain commas.")
     return rows
 
 
 def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Encode first and write then, so that a full disk is met by one write that says so."""
+    """Encode before writing, so that a full disk fails a single write."""
     import imagecodecs
 
     encoded = imagecodecs.png_encode(
@@ -170,10 +169,7 @@ def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 
 def format_cell(value: object) -> str:
-    """Return the text of one cell of a table, as ``write_table`` writes it.
-
-    Empty for None and not-a-number.
-    """
+    """Format one cell of a table for ``write_table``; empty for None and not-a-number."""
     if value is None:
         return ""
     if isinstance(value, bool | np.bool_):
@@ -184,7 +180,7 @@ def format_cell(value: object) -> str:
 
 
 def _number(value: float) -> str:
-    """A floating point in six significant digits, all digits before the point kept, without exponent."""
+    """Format a floating point with six significant digits, all digits before the point, and no exponent."""
     if not math.isfinite(value):
         return "" if math.isnan(value) else str(value)
     digits = max(_SIGNIFICANT_DIGITS, len(str(abs(int(value)))))
@@ -192,10 +188,7 @@ def _number(value: float) -> str:
 
 
 def read_rgb_array(path: Path) -> NDArray[np.uint8]:
-    """Map the pixels of a photograph.
-
-    Returns uint8 (row, column, channel=3), read-only.
-    """
+    """Memory-map the pixels of a photograph, uint8 (row, column, channel=3), read-only."""
     values = _map_array(path)
     if values.dtype != "uint8" or values.ndim != 3 or values.shape[2] != 3 or not values.size:
         raise _wrong_array_error(path, values, "uint8 (row, column, channel=3)")
@@ -203,10 +196,7 @@ def read_rgb_array(path: Path) -> NDArray[np.uint8]:
 
 
 def read_mask_array(path: Path) -> NDArray[np.bool_]:
-    """Read a mask.
-
-    Returns bool (row, column).
-    """
+    """Read a mask, bool (row, column)."""
     values = _map_array(path)
     if values.dtype.kind not in "bui" or values.ndim != 2:
         raise _wrong_array_error(path, values, "bool (row, column)")
@@ -214,7 +204,7 @@ def read_mask_array(path: Path) -> NDArray[np.bool_]:
 
 
 def _map_array(path: Path) -> NDArray:
-    """Map an array without reading it; an array of objects, which is a program, is refused."""
+    """Memory-map an array; an array of objects, which could run code, is refused."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (*DAMAGE_ERRORS, MemoryError) as error:
@@ -223,39 +213,29 @@ def _map_array(path: Path) -> NDArray:
 
 def _wrong_array_error(path: Path, values: NDArray, expected: str) -> UnreadableImage:
     return UnreadableImage(
-        f"{path} holds an array of {values.dtype} {values.shape}, but {expected} was expected. "
+        f"{path} contains an array of {values.dtype} {values.shape}, but {expected} was expected. "
         "Analyze the photograph again."
     )
 
 
-RESULT, TISSUE, HEATMAP = "result.json", "tissue.png", "heatmap.ome.tif"
-LESIONS, OUTLINES = "lesions.csv", "lesions.geojson"
-
-
 def read_slide_result(folder: Path) -> dict[str, Any]:
-    """Read ``result.json`` of a slide.
-
-    Empty where the analysis has not ended, or what is there cannot be read.
-    """
+    """Read ``result.json`` of a slide; empty if the analysis is unfinished or the file cannot be read."""
     return read_object(folder / RESULT)
 
 
 def read_slide_validity(content: Mapping[str, Any]) -> Validity:
-    """Read whether the predictions for a slide are valid.
-
-    Returns as it is stored; of results that were written before 2026-11-22 what follows from their warnings and scale.
-    """
+    """Read the validity of the predictions for a slide; for results before 2026-11-22 from their warnings and scale."""
     stored = Validity.from_json(content.get("validity"))
     if stored is not None:
         return stored
     warnings, model = [str(one) for one in content.get("warnings") or ()], content.get("model") or {}
-    seen = [float(one) for key in ("mpp", "tile_mpp") for one in content.get(key) or ()]
+    scales = [float(one) for key in ("mpp", "tile_mpp") for one in content.get(key) or ()]
     expected = float(model.get("mpp") or 0)
     failed, total = content.get("tiles_failed") or 0, content.get("tiles_total") or 0
     return ValidityInputs(
         str(model.get("name", "")),
         demonstration=any("is a demonstration" in one for one in warnings),
-        scale=ScaleMatch(max(seen), expected) if seen and min(expected, *seen) > 0 else None,
+        scale=ScaleMatch(max(scales), expected) if scales and min(expected, *scales) > 0 else None,
         distance=float(any(one.startswith("out of distribution") for one in warnings)),
         limit=0.5,
         failed_share=failed / total if total else 0.0,
@@ -263,10 +243,7 @@ def read_slide_validity(content: Mapping[str, Any]) -> Validity:
 
 
 def read_risk_validity(prediction: Mapping[str, Any]) -> Validity:
-    """Read whether a risk is valid.
-
-    Returns as it is stored; of answers that were written before 2026-11-22 what follows from their warnings.
-    """
+    """Read the validity of a risk prediction; for results before 2026-11-22 from their warnings."""
     stored = Validity.from_json(prediction.get("validity"))
     if stored is not None:
         return stored
@@ -281,15 +258,9 @@ def read_risk_validity(prediction: Mapping[str, Any]) -> Validity:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read an object from a JSON file.
-
-    Empty where there is none, or what is there cannot be read.
-    """
+    """Read an object from a JSON file; empty if it cannot be read."""
     try:
         content = read_json(path)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-RISK_TABLE, RISK_FILE = "risk.csv", "risk.json"

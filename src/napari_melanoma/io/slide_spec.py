@@ -1,4 +1,4 @@
-"""What the store of an analyzed slide says of itself: whose results, of which settings, and where its tiles lie."""
+"""Metadata of the store of an analyzed slide: slide, settings, and positions of the tiles."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ TileKind = Literal["classification", "regression", "embedding", "dense"]
 
 
 class SlideResultSpec(Config):
-    """What a store says of itself: whose results these are, what each tile has, and where the tiles lie."""
+    """Metadata of a store: the slide, the outputs of each tile, and the positions of the tiles."""
 
     format_version: Literal[1] = 1
     slide: str = Field(description="name of the slide")
-    fingerprint: str = Field(description="of the slide's content")
+    fingerprint: str = Field(description="fingerprint of the slide")
     kind: TileKind
-    classes: tuple[str, ...] = Field((), description="names of the values of a tile, in their order")
+    classes: tuple[str, ...] = Field((), description="names of the values of a tile, in order")
     rows: int = Field(ge=1)
     columns: int = Field(ge=1)
     corner: tuple[float, float] = Field(description="(y, x) of the first cell, in pixels of the finest level")
     step: tuple[float, float] = Field(description="(y, x) from cell to cell, in pixels of the finest level")
     size: tuple[int, int] | None = Field(None, description="height and width of the slide, in pixels of that level")
     pixel_size_um: tuple[float, float] | None = Field(None, description="(y, x) of the finest level")
-    scale_source: ScaleSource = Field("file", description="who says so")
-    tile_px: int = Field(ge=1, description="side of a tile as the network sees it")
+    scale_source: ScaleSource = Field("file", description="source of the pixel size")
+    tile_px: int = Field(ge=1, description="side of a tile at the input of the network")
     features: int = Field(0, ge=0, description="length of a tile's embedding")
     dense_px: int = Field(0, ge=0, description="side of a tile's dense map, in cells")
-    settings: dict[str, Any] = Field(default_factory=dict, description="all that the values depend on")
-    precision: Literal["bf16", "fp32"] = Field("fp32", description="in which the network computed")
+    settings: dict[str, Any] = Field(default_factory=dict, description="all settings that determine the values")
+    precision: Literal["bf16", "fp32"] = Field("fp32", description="precision of the network")
     precision_difference: float | None = Field(
-        None, description="greatest that half precision made to an answer of the tiles that were tried; null: none was"
+        None, description="greatest change of a prediction by half precision on sampled tiles; null if not compared"
     )
-    batch_size: int = Field(32, ge=1, description="tiles of a pass of the network: the unit of work and of resuming")
+    batch_size: int = Field(32, ge=1, description="tiles per forward pass: the unit of processing and resuming")
 
     @property
     def placement(self) -> MapPlacement:
-        """Where the grids lie on the slide."""
+        """Placement of the grids on the slide."""
         size = self.pixel_size_um and PixelSize(*self.pixel_size_um, self.scale_source)
         return MapPlacement(*self.corner, *self.step, size)
 
 
 def differing_settings(stored: Mapping[str, Any], requested: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name the settings in which two analyses differ, also those that only one of them has.
+    """Return the names of the settings in which two analyses differ, sorted; empty if predictions are the same.
 
-    Sorted; empty where equal tiles would get equal values.
+    Includes settings that only one of them has.
     """
     return tuple(
         sorted(
@@ -61,6 +61,6 @@ def differing_settings(stored: Mapping[str, Any], requested: Mapping[str, Any]) 
     )
 
 
-def _effective_setting(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
-    """What a setting comes to: of a method that does nothing its numbers do not count."""
+def _effective_setting(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Effective value of a setting: the numbers of a method that does nothing are ignored."""
     return None if isinstance(value, Mapping) and value.get("method") == "none" else value

@@ -1,4 +1,4 @@
-"""``result.zarr``: the predictions of one analyzed slide, a value and a state for each tile."""
+"""``result.zarr``: the predictions for one analyzed slide, values and a state for each tile."""
 
 from __future__ import annotations
 
@@ -28,22 +28,24 @@ __all__ = ["STORE", "SlideResult", "discard_result"]
 STORE = "result.zarr"
 ATTRIBUTE = "napari_melanoma"
 MAP_CHUNK = 512
-CHUNK_BYTES = 2**20  # of what lies in the order of work
+CHUNK_BYTES = 2**20  # of arrays in processing order
+WRITERS = 8  # threads, which mostly wait for the disk
+CHUNK = 64  # tiles along each side of a chunk of a grid
 
 
 class SlideResult:
-    """An open store; any number may read it, also while one process writes to it.
+    """An open store; it can be read by many processes while one process writes to it.
 
     Parameters
     ----------
     path : pathlib.Path
-        Of ``result.zarr``.
+        Path of ``result.zarr``.
     group : zarr.Group
         The store.
-    spec : ResultSpec
-        What it says of itself.
+    spec : SlideResultSpec
+        Metadata of the store.
     settle : callable
-        Brings the names of what was written to the disk.
+        Waits until the names of written files are on disk.
     """
 
     def __init__(self, path: Path, group: zarr.Group, spec: SlideResultSpec, settle: Callable[[], None]) -> None:
@@ -54,16 +56,16 @@ class SlideResult:
 
     @classmethod
     def create(cls, folder: Path, spec: SlideResultSpec, order: NDArray[np.int32]) -> Self:
-        """Make an empty store; one that is there is replaced.
+        """Create an empty store; an existing one is replaced.
 
         Parameters
         ----------
         folder : pathlib.Path
             Receives ``result.zarr``.
-        spec : ResultSpec
-            What it is for.
+        spec : SlideResultSpec
+            Metadata of the store.
         order : numpy.ndarray
-            int32 (tile, 2): row and column of each tile to analyze, in the order of work.
+            int32 (tile, 2): row and column of each tile to analyze, in processing order.
 
         Returns
         -------
@@ -73,7 +75,7 @@ class SlideResult:
         Raises
         ------
         SaveError
-            Where the folder cannot be written.
+            The folder cannot be written.
         """
         import zarr
 
@@ -95,19 +97,19 @@ class SlideResult:
         Parameters
         ----------
         folder : pathlib.Path
-            That holds ``result.zarr``.
+            Result folder with ``result.zarr``.
         writable : bool
-            Whether it is to be written; reading alone is the default.
+            Whether to open it for writing; by default for reading only.
 
         Returns
         -------
         SlideResult
-            Its values are read when asked for.
+            Its values are read on access.
 
         Raises
         ------
         InputError
-            Where there is none, or what is there is damaged or of another version.
+            There is no store, or it is damaged or of another version.
         """
         import zarr
 
@@ -115,36 +117,38 @@ class SlideResult:
 
         path = folder / STORE
         if not path.is_dir():
-            raise InputError(f"{folder} holds no results of a slide: there is no {STORE}. Analyze the slide first.")
+            raise InputError(f"{folder} has no results of a slide: {STORE} is missing. Analyze the slide first.")
         try:
             check_metadata(path)
             store = DurableStore(path, read_only=not writable)
             group = zarr.open_group(store=store, mode="r+" if writable else "r")
             spec = SlideResultSpec.parse(cast("dict[str, Any]", group.attrs[ATTRIBUTE]), str(path))
             missing = {"state", "order"} - set(group.array_keys())
-        except Exception as error:  # zarr raises many kinds on damaged metadata
+        except Exception as error:  # zarr raises many kinds of errors for damaged metadata
             raise InputError(
                 f"{path} cannot be read as the results of a slide ({parse_error_reason(error)}). Analyze the slide "
                 "again "
                 "with --force."
             ) from error
         if missing:
-            raise InputError(f"{path} is incomplete: it has no {' or '.join(missing)}. Analyze again with --force.")
+            raise InputError(
+                f"{path} is incomplete: {' and '.join(missing)} missing. Analyze the slide again with --force."
+            )
         return cls(path, group, spec, store.wait_until_written)
 
     @property
     def order(self) -> NDArray[np.int32]:
-        """Row and column of each tile to analyze, in the order of work: int32 (tile, 2)."""
+        """Row and column of each tile to analyze, in processing order: int32 (tile, 2)."""
         return self._read("order")
 
     @property
     def state(self) -> NDArray[np.uint8]:
-        """State of each tile, uint8 (row, column): 0 waits, 1 done, 2 failed, 3 no tissue."""
+        """State of each tile, uint8 (row, column): 0 waiting, 1 done, 2 failed, 3 no tissue."""
         return self._read("state")
 
     @property
     def probability(self) -> NDArray[np.float32]:
-        """Values of each tile, float32 (row, column, class); NaN where there are none yet."""
+        """Values of each tile, float32 (row, column, class); NaN for unfinished tiles."""
         return self._read("probability")
 
     def embedding(self, tiles: slice) -> NDArray[np.float16]:
@@ -153,12 +157,12 @@ class SlideResult:
         Parameters
         ----------
         tiles : slice
-            In the order of work.
+            In processing order.
 
         Returns
         -------
         numpy.ndarray
-            float16 (tile, feature); zeros where a tile is not done.
+            float16 (tile, feature); zeros for unfinished tiles.
         """
         return self._read("embedding", tiles)
 
@@ -168,57 +172,62 @@ class SlideResult:
         Parameters
         ----------
         tiles : slice or numpy.ndarray
-            In the order of work; an array of places in it need not be sorted.
+            Indices in processing order; an array need not be sorted.
 
         Returns
         -------
         numpy.ndarray
-            uint8 (tile, class, row, column): probability times 255; zeros where a tile is not done.
+            uint8 (tile, class, row, column): probability times 255; zeros for unfinished tiles.
         """
         return self._read("dense", tiles)
 
     def check_same_analysis(self, spec: SlideResultSpec) -> None:
-        """Raise unless this store is of the same slide and the same settings.
+        """Raise an error unless this store belongs to the same slide and settings.
 
         Parameters
         ----------
-        spec : ResultSpec
-            Of the analysis that is to go on here.
+        spec : SlideResultSpec
+            Metadata of the analysis to resume.
 
         Raises
         ------
-        OtherResults
-            Naming what differs.
+        ResultsMismatch
+            With the differences.
         """
         if self.spec.fingerprint != spec.fingerprint:
             raise ResultsMismatch(
                 f"{self.path.parent} holds results of another slide, '{self.spec.slide}' with other content than "
-                f"'{spec.slide}'. Choose another folder, or begin again with --force."
+                f"'{spec.slide}'. Choose another folder, or start over with --force."
             )
-        mine, asked = self.spec.settings, spec.model_dump(mode="json")["settings"]
-        differs = [
-            f"{key} was {_format_setting(mine, key)}, now {_format_setting(asked, key)}"
-            for key in differing_settings(mine, asked)
+        stored, requested = self.spec.settings, spec.model_dump(mode="json")["settings"]
+        differences = [
+            f"{key} was {_format_setting(stored, key)}, now {_format_setting(requested, key)}"
+            for key in differing_settings(stored, requested)
         ]
-        if differs or self.spec.kind != spec.kind or (self.spec.rows, self.spec.columns) != (spec.rows, spec.columns):
-            said = "; ".join(differs) or f"{self.spec.kind} of {self.spec.rows} x {self.spec.columns} tiles"
+        if (
+            differences
+            or self.spec.kind != spec.kind
+            or (self.spec.rows, self.spec.columns) != (spec.rows, spec.columns)
+        ):
+            description = "; ".join(differences) or f"{self.spec.kind} of {self.spec.rows} x {self.spec.columns} tiles"
             raise ResultsMismatch(
-                f"{self.path.parent} holds results of this slide with other settings: {said}. Use the same settings, "
-                "choose another folder, or begin again with --force."
+                f"{self.path.parent} holds results of this slide with other settings: {description}. Use the same "
+                "settings, "
+                "choose another folder, or start over with --force."
             )
 
     def writer(self) -> SlideResultWriter:
-        """Return the one writer of the store.
+        """Return the writer of the store.
 
         Returns
         -------
-        ResultWriter
+        SlideResultWriter
             Use one at a time, in one thread.
         """
         return SlideResultWriter(self)
 
     def create_map(self, shape: tuple[int, int]) -> StitchedMapWriter:
-        """Make room for the map that stitched dense tiles make, ``map``: uint8 (class, row, column).
+        """Create the array for the stitched map of dense tiles, ``map``: uint8 (class, row, column).
 
         Parameters
         ----------
@@ -227,18 +236,18 @@ class SlideResult:
 
         Returns
         -------
-        ResultMap
-            To be filled block by block; one that is there is replaced.
+        StitchedMapWriter
+            Writes the map block by block; an existing map is replaced.
 
         Raises
         ------
         SaveError
-            Where the store cannot be written.
+            The store cannot be written.
         """
         import zarr
 
         with file_errors_translated(self.path):
-            group = zarr.open_group(store=self.path, mode="r+")  # the map is made again from the tiles if it is lost
+            group = zarr.open_group(store=self.path, mode="r+")  # a lost map can be stitched again from the tiles
             array = group.create_array(
                 "map",
                 shape=(len(self.spec.classes), *shape),
@@ -250,17 +259,17 @@ class SlideResult:
         return StitchedMapWriter(self.path, array)
 
     def array(self, name: str) -> zarr.Array:
-        """Return an array of the store itself.
+        """Return an array of the store.
 
         Parameters
         ----------
         name : str
-            Such as ``"state"``.
+            Name such as ``"state"``.
 
         Returns
         -------
         zarr.Array
-            Read or written chunk by chunk.
+            Can be read or written by chunks.
         """
         return cast("zarr.Array", self._group[name])
 
@@ -270,15 +279,16 @@ class SlideResult:
             array: Any = self._group[name]
             return np.asarray(array[index] if isinstance(index, slice) else array.oindex[index])
         except KeyError:
-            raise InputError(f"{self.path} has no {name}: it holds results of {self.spec.kind}.") from None
-        except (*DAMAGE_ERRORS, MemoryError) as error:  # of a shape that is a lie, for example
+            raise InputError(f"{self.path} has no {name}: it contains {self.spec.kind} results.") from None
+        except (*DAMAGE_ERRORS, MemoryError) as error:  # for example with an invalid shape
             raise InputError(
-                f"{self.path}: {name} cannot be read ({parse_error_reason(error)}). Analyze again with --force."
+                f"{self.path}: {name} cannot be read ({parse_error_reason(error)}). Analyze the slide again with "
+                "--force."
             ) from error
 
 
 def _make_arrays(group: zarr.Group, spec: SlideResultSpec, order: NDArray[np.int32]) -> None:
-    """Lay out the arrays; of a grid, only what is no tissue is known from the start."""
+    """Create the arrays; initially only tiles without tissue have their final state."""
     from zarr.codecs import ZstdCodec
 
     grid = (spec.rows, spec.columns)
@@ -310,7 +320,7 @@ def _make_arrays(group: zarr.Group, spec: SlideResultSpec, order: NDArray[np.int
             shape=(tiles, spec.features),
             chunks=(length, spec.features),
             dtype="float16",
-            compressors=None,  # noise to a compressor
+            compressors=None,  # not compressible
             dimension_names=("tile", "feature"),
         )
     if spec.dense_px:
@@ -326,45 +336,41 @@ def _make_arrays(group: zarr.Group, spec: SlideResultSpec, order: NDArray[np.int
 
 
 def _chunk_length(tile_bytes: int, batch_size: int) -> int:
-    """Tiles of a chunk: whole batches, about a megabyte."""
+    """Tiles per chunk: whole batches, about a megabyte."""
     return batch_size * max(1, round(CHUNK_BYTES / (tile_bytes * batch_size)))
 
 
 def discard_result(folder: Path) -> None:
-    """Remove the store of a result folder, where there is one, so that the analysis begins again.
+    """Remove the store of a result folder, if there is one, to start over.
 
-    It is renamed first: killed in the middle, it leaves no store of which a part is missing.
+    It is renamed first, so that an interruption does not leave an incomplete store.
 
     Parameters
     ----------
     folder : pathlib.Path
-        That holds ``result.zarr``.
+        Result folder with ``result.zarr``.
 
     Raises
     ------
     SaveError
-        Where it cannot be removed.
+        The store cannot be removed.
     """
     path = folder / STORE
-    gone = temporary_name(path)
+    renamed = temporary_name(path)
     if path.exists():
         with file_errors_translated(path):
-            rename_with_retry(lambda: path.rename(gone))
-            shutil.rmtree(gone)
+            rename_with_retry(lambda: path.rename(renamed))
+            shutil.rmtree(renamed)
 
 
 def _format_setting(settings: Mapping[str, Any], key: str) -> str:
-    """A setting in words."""
+    """Format a setting."""
     value = settings.get(key)
     return "not given" if value is None else str(value)
 
 
-WRITERS = 8  # threads that mostly wait for the disk
-CHUNK = 64  # tiles along each side of a grid's chunk
-
-
 class SlideResultWriter:
-    """Puts values into a store: kept in memory until ``flush``, which writes data first and what is done last."""
+    """Writes values to a store: buffered until ``flush``, which writes data first and states last."""
 
     def __init__(self, result: SlideResult) -> None:
         self._result = result
@@ -375,10 +381,10 @@ class SlideResultWriter:
         self._waiting: dict[str, list[tuple[int, NDArray]]] = {}
 
     def put(self, first: int, states: NDArray[np.uint8], values: dict[str, NDArray]) -> None:
-        """Take what came of tiles that follow each other in the order of work.
+        """Add the outputs of consecutive tiles in processing order.
 
         ``states``: uint8 (tile,): done or failed. ``values``: ``probability`` float32 (tile, class), ``embedding``
-        (tile, feature), ``dense`` (tile, class, row, column), whichever the store has.
+        (tile, feature), ``dense`` (tile, class, row, column), depending on the store.
         """
         rows, columns = self._order[first : first + len(states)].T
         self._state[rows, columns] = states
@@ -391,7 +397,7 @@ class SlideResultWriter:
         self._touched.update(zip((rows // CHUNK).tolist(), (columns // CHUNK).tolist(), strict=True))
 
     def flush(self) -> None:
-        """Write what waits; returns when it is on the disk, where a loss of power leaves it."""
+        """Write buffered values; returns when they are on disk and safe from a power loss."""
         with file_errors_translated(self._result.path):
             for name, parts in self._waiting.items():
                 for first, values in _join_consecutive(parts):
@@ -405,7 +411,7 @@ class SlideResultWriter:
         self._touched.clear()
 
     def _write_chunks(self, name: str, values: NDArray) -> None:
-        """Write the chunks of a grid that have changed, several at once: a disk takes them as one."""
+        """Write the changed chunks of a grid concurrently, as disk writes have a long latency."""
         array = self._result.array(name)
 
         def write(chunk: tuple[int, int]) -> None:
@@ -417,7 +423,7 @@ class SlideResultWriter:
 
 
 class StitchedMapWriter:
-    """The stitched map of a store, while it is made.
+    """Writes the stitched map of a store.
 
     ``array``: uint8 (class, row, column).
     """
@@ -437,7 +443,7 @@ class StitchedMapWriter:
 
 @contextmanager
 def file_errors_translated(path: Path) -> Iterator[None]:
-    """Turn what the file system says into words."""
+    """Convert errors of the file system into messages for the user."""
     try:
         yield
     except OSError as error:
@@ -445,7 +451,7 @@ def file_errors_translated(path: Path) -> Iterator[None]:
 
 
 def _join_consecutive(parts: list[tuple[int, NDArray]]) -> Iterator[tuple[int, NDArray]]:
-    """Join parts that follow each other without a gap."""
+    """Join parts without gaps between them."""
     run: list[NDArray] = []
     start = end = -1
     for first, values in sorted(parts, key=lambda part: part[0]):

@@ -1,4 +1,4 @@
-"""Tables as people send them: text of any encoding and separator, and Parquet."""
+"""Tables from users: text with any encoding and separator, and Parquet."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PYARROW_MISSING = (
-    "Parquet needs pyarrow, which is not installed: pip install 'napari-melanoma[parquet]', or export CSV, which has "
-    "the same columns."
+    "Parquet requires pyarrow, which is not installed: pip install 'napari-melanoma[parquet]'. Alternatively, export "
+    "CSV, "
+    "which has the same columns."
 )
+SEPARATORS = (",", ";", "\t", "|")
+CHUNK_BYTES = 1 << 20
+ENCODING_BY_MARK = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+BYTE_ORDER_MARKS = tuple(ENCODING_BY_MARK)
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and ods, xls
 
 
 def write_parquet(path: Path, columns: Mapping[str, NDArray[Any] | Sequence[Any]]) -> None:
-    """Write a table."""
+    """Write a Parquet table."""
     try:
         import pyarrow as arrow
         from pyarrow import parquet
@@ -35,18 +41,11 @@ def write_parquet(path: Path, columns: Mapping[str, NDArray[Any] | Sequence[Any]
         parquet.write_table(table, temporary)
 
 
-SEPARATORS = (",", ";", "\t", "|")
-CHUNK_BYTES = 1 << 20
-ENCODING_BY_MARK = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-BYTE_ORDER_MARKS = tuple(ENCODING_BY_MARK)
-WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and ods, xls
-
-
 @dataclass(frozen=True)
 class CsvDialect:
-    """How a table is written: its encoding, what separates its cells, and how many lines stand before its header.
+    """Format of a table: encoding, separator, and number of lines before the header.
 
-    Where it is not ``strict``, cells beyond the header are passed over, such as remarks that somebody put there.
+    If it is not ``strict``, cells beyond the header, such as remarks, are ignored.
     """
 
     encoding: str = "utf-8"
@@ -56,16 +55,16 @@ class CsvDialect:
 
 
 def detect_encoding(chunks: Iterable[bytes]) -> str:
-    """Find out how a text is encoded.
+    """Detect the encoding of a text.
 
-    Returns ``utf-8``, ``utf-8-sig`` or one of UTF-16; ``cp1252`` where it is none of these, or ``latin-1`` where it has
-    bytes that Windows-1252 has not.
+    Returns ``utf-8``, ``utf-8-sig`` or one of UTF-16; otherwise ``cp1252``, or ``latin-1`` where bytes are not valid in
+    Windows-1252.
     """
     decoder, windows = codecs.getincrementaldecoder("utf-8")(), True
     utf8, first = True, True
     for chunk in chunks:
         if first and chunk.startswith(WORKBOOKS):
-            raise DataSetError("this is the workbook of a spreadsheet program: save its sheet as CSV")
+            raise DataSetError("this is a workbook of a spreadsheet program. Save its sheet as CSV")
         if first and (marked := _encoding_from_mark(chunk)):
             return marked
         first = False
@@ -79,31 +78,28 @@ def detect_encoding(chunks: Iterable[bytes]) -> str:
 
 
 def _encoding_from_mark(start: bytes) -> str:
-    """What a byte order mark says, or the zeros that UTF-16 has in every second place of Latin letters."""
+    """Encoding from a byte order mark, or from the zeros in UTF-16 Latin text."""
     found = next((encoding for mark, encoding in ENCODING_BY_MARK.items() if start.startswith(mark)), "")
     if found or len(start) < 4:
         return found
     sample = start[:400]
     for offset, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
-        places = sample[offset::2]
-        if places.count(0) > 0.6 * len(places):
+        every_second = sample[offset::2]
+        if every_second.count(0) > 0.6 * len(every_second):
             return encoding
     return ""
 
 
 def decode_table(raw: bytes) -> str:
-    """Decode the text of a table.
-
-    Without a byte order mark; its line ends as they are.
-    """
+    """Decode the text of a table, without a byte order mark; line ends are unchanged."""
     return raw.decode(detect_encoding([raw]))
 
 
 def detect_separator(lines: Sequence[str]) -> tuple[str, int]:
-    """Find out what separates the cells of a table.
+    """Detect the separator of a table.
 
-    Returns the one that parts the header into the most cells; a line ``sep=;``, as Excel writes it, says it itself. 1
-    where there is such a line, else 0.
+    Returns the separator that splits the header into the most cells, or that of a line such as ``sep=;`` from Excel;
+    and the number of such lines, 1 or 0.
     """
     head = lines[0].strip().lower() if lines else ""
     if head.startswith("sep=") and len(head) in (4, 5):
@@ -112,10 +108,10 @@ def detect_separator(lines: Sequence[str]) -> tuple[str, int]:
 
 
 def parse_rows(lines: Iterable[str], dialect: CsvDialect, where: str) -> Iterator[dict[str, str]]:
-    """Read the rows of a table.
+    """Parse the rows of a table.
 
-    Column to text without white space around it, "" where a cell is missing. Rows without any content are left out; of
-    two columns of one name the second is called ``<name>_2``, and one without a name ``column_<number>``.
+    Maps columns to stripped text, "" for missing cells. Empty rows are left out; the second of two columns of the same
+    name is called ``<name>_2``, and one without a name ``column_<number>``.
     """
     reader = CsvReader(lines, dialect.separator)
     try:
@@ -127,7 +123,7 @@ def parse_rows(lines: Iterable[str], dialect: CsvDialect, where: str) -> Iterato
             if dialect.strict and len(cells) > width and any(cell.strip() for cell in cells[width:]):
                 raise DataSetError(
                     f"{where}, line {reader.line_num}: expected {width} cells as in the header, found {len(cells)}. "
-                    "Put cells that hold a separator into quotes, or save the table with semicolons."
+                    "Quote cells that contain the separator, or save the table with semicolons."
                 )
             if any(cells):
                 cells += [""] * (width - len(cells))
@@ -137,7 +133,7 @@ def parse_rows(lines: Iterable[str], dialect: CsvDialect, where: str) -> Iterato
 
 
 def parse_table_text(text: str, where: str = "the table") -> Generator[dict[str, str], None, None]:
-    """Read the rows of a table whose text is in memory."""
+    """Parse the rows of a table in memory."""
     lines = io.StringIO(text, newline="")
     separator, before = detect_separator([lines.readline()])
     lines.seek(0)
@@ -145,7 +141,7 @@ def parse_table_text(text: str, where: str = "the table") -> Generator[dict[str,
 
 
 def detect_dialect(path: Path) -> CsvDialect:
-    """Find out how a table is written."""
+    """Detect the format of a table."""
     try:
         with _open_unpacked(path) as file:
             encoding = detect_encoding(iter(lambda: file.read(CHUNK_BYTES), b""))
@@ -156,7 +152,7 @@ def detect_dialect(path: Path) -> CsvDialect:
 
 
 def iterate_rows(path: Path, dialect: CsvDialect | None = None) -> Generator[dict[str, str], None, None]:
-    """Read a table row by row; the file is closed with the last row, or when the generator is closed."""
+    """Read a table row by row; the file is closed after the last row, or when the generator is closed."""
     dialect = dialect or detect_dialect(path)
     try:
         with _open_unpacked(path) as file, io.TextIOWrapper(file, dialect.encoding, newline="") as text:
@@ -166,30 +162,32 @@ def iterate_rows(path: Path, dialect: CsvDialect | None = None) -> Generator[dic
 
 
 def unique_names(header: Iterable[str]) -> list[str]:
-    """Name the columns of a table so that none is lost."""
+    """Make the column names of a table unique."""
     names: list[str] = []
-    for place, cell in enumerate(header, start=1):
-        name = first = cell.strip() or f"column_{place}"
-        again = 1
+    for number, cell in enumerate(header, start=1):
+        name = first = cell.strip() or f"column_{number}"
+        suffix = 1
         while name in names:
-            again += 1
-            name = f"{first}_{again}"
+            suffix += 1
+            name = f"{first}_{suffix}"
         names.append(name)
     return names
 
 
 def _open_unpacked(path: Path) -> BinaryIO:
-    """Open a file, unpacking it where it is packed."""
+    """Open a file, decompressing gzip."""
     file = path.open("rb")
-    packed = file.read(2) == b"\x1f\x8b"
+    compressed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
-    if not packed:
+    if not compressed:
         return file
     file.close()
     return cast(BinaryIO, gzip.open(path, "rb"))
 
 
 def _unreadable_error(path: Path, error: Exception) -> DataSetError:
-    """A file that is no table."""
-    said = getattr(error, "strerror", None) or error
-    return DataSetError(f"cannot read {path}: {said}. Expected a CSV table: name another, or save it anew as CSV.")
+    """Create the error for an unreadable table."""
+    reason = getattr(error, "strerror", None) or error
+    return DataSetError(
+        f"cannot read {path}: {reason}. Expected a CSV table. Select another file, or save it as CSV again."
+    )

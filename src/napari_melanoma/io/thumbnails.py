@@ -1,4 +1,4 @@
-"""Small pictures of photographs, and photographs fitted to a square."""
+"""Thumbnails of photographs, and photographs resized to a square."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 
 def read_thumbnail(path: Path, side_px: int) -> NDArray[np.uint8]:
-    """Read a photograph so small that it fits into a square.
+    """Read a photograph as a thumbnail that fits into a square.
 
-    Returns uint8 (row, column, channel=3), upright; the longer side is ``side_px`` or, of a smaller photograph, less.
+    Returns uint8 (row, column, channel=3), upright; the longer side is at most ``side_px``.
     """
     from PIL import Image
 
-    picture = _read_jpeg_small(path, side_px)
-    if picture is None:
-        picture = Image.fromarray(read_photograph(path).rgb)
-    picture.thumbnail((side_px, side_px))
-    return np.asarray(picture)
+    image = _read_jpeg_small(path, side_px)
+    if image is None:
+        image = Image.fromarray(read_photograph(path).rgb)
+    image.thumbnail((side_px, side_px))
+    return np.asarray(image)
 
 
 def _read_jpeg_small(path: Path, side_px: int) -> Image.Image | None:
-    """Decode a JPEG at an eighth of its size or so, which is many times quicker; None for every other file."""
+    """Decode a JPEG at about an eighth of its size, which is many times faster; None for other files."""
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path, formats=("JPEG",)) as file:
-            if file.mode != "RGB":  # its colors need the care of the reader
+            if file.mode != "RGB":  # other color modes need the full reader
                 return None
             file.draft("RGB", (side_px, side_px))
             return ImageOps.exif_transpose(file).convert("RGB")
@@ -43,12 +43,12 @@ def _read_jpeg_small(path: Path, side_px: int) -> Image.Image | None:
 
 
 def fit_input(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Resize a photograph to the network's square, antialiased; the aspect ratio is given up.
+    """Resize a photograph to the network's square input, antialiased, without keeping the aspect ratio.
 
     ``rgb``: uint8 (row, column, channel). ``side``: of the square, in pixels. Returns uint8 (side, side, channel).
     """
     if rgb.shape[:2] == (side, side):
         return rgb
-    from PIL import Image  # a dock that opens comes by here, long before a photograph does
+    from PIL import Image  # this module is imported when a dock opens, before any image
 
     return np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0))

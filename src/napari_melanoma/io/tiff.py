@@ -1,4 +1,4 @@
-"""Decoding of TIFF photographs through tifffile, and the check of their chain of pages."""
+"""Decoding of TIFF photographs with tifffile, and the check of their chain of pages."""
 
 from __future__ import annotations
 
@@ -36,21 +36,24 @@ _OTHER_KINDS = {
     "stk": "a MetaMorph microscope stack",
     "dng": "a raw camera file",
 }
-_PARTS_SHARE = 8  # of the parts at least one in so many is listed
-_THUMBNAIL_SHARE = 0.5  # of both sides of the first page; a page that is larger is a picture of its own
+_PARTS_SHARE = 8  # at least one part in this number must be listed
+_THUMBNAIL_SHARE = 0.5  # of both sides of the first page; a larger page is a separate picture
 _ICC_TAG, _ORIENTATION_TAG = 34675, 274
-_MOST_TAGS = (341, 281)  # SMaxSampleValue, MaxSampleValue: the largest value that a pixel may have
+_MOST_TAGS = (341, 281)  # SMaxSampleValue, MaxSampleValue: the maximum value of a pixel
 _MODES = {"MINISWHITE": "L", "MINISBLACK": "L", "RGB": "RGB", "SEPARATED": "CMYK", "YCBCR": "RGB"}
 _ALPHA = {"ASSOCALPHA": "a", "UNASSALPHA": "A"}
-_DECODED_TO_RGB = ("JPEG", "OJPEG", "ALT_JPEG")  # by the codec, where the photometric interpretation says YCbCr
+_DECODED_TO_RGB = ("JPEG", "OJPEG", "ALT_JPEG")  # by the codec, for the photometric interpretation YCbCr
+_MAX_PAGES = 10_000
+_BIG = 43
+_ENTRY, _BIG_ENTRY = 12, 20  # bytes of a tag in a directory
+TRUNCATED = "the file is truncated: pages in its directory are missing. Copy it again from its source."
 
 
 def decode(file: IO[bytes]) -> DecodedPhotograph:
     """Decode the photograph in a TIFF file.
 
-    The resolution tags are those of a print, not of the skin, and are not used.
-
-    Upright sRGB, without pixel size and modality.
+    The resolution tags are those of a print, not of the skin, and are ignored. Returns upright sRGB without pixel size
+    and modality.
     """
     from tifffile import TiffFile
 
@@ -70,12 +73,12 @@ def decode(file: IO[bytes]) -> DecodedPhotograph:
 
 
 def why_not_a_photograph(tiff: TiffFile) -> str | None:
-    """Return why a TIFF file is no plain photograph.
+    """Describe why a TIFF file is not a plain photograph; None if it is.
 
-    One picture is plain, also with pages that are thumbnails of it (smaller than half on both sides, or marked as
-    reduced); OME-TIFF, formats of slide scanners and microscopes, tiled pyramids and several pictures are not.
+    A plain photograph is one picture, possibly with thumbnail pages (less than half the size on both sides, or marked
+    as reduced); OME-TIFF, formats of slide scanners and microscopes, tiled pyramids and several pictures are not.
 
-    Returns the end of a message, or None where it is a photograph.
+    Returns the end of a message.
     """
     first = cast("TiffPage", tiff.pages[0])
     advice = "Open it with a reader for stacks or slides, or export one picture as PNG."
@@ -92,9 +95,9 @@ def why_not_a_photograph(tiff: TiffFile) -> str | None:
 
 
 def is_not_for_this_reader(file: IO[bytes]) -> bool:
-    """Whether a TIFF file is a stack or a slide, which other readers open.
+    """Whether a TIFF file is a stack or a slide, for which there are other readers.
 
-    False also where the file is damaged, as another reader cannot open it either.
+    False also where the file is damaged, as other readers cannot open it either.
     """
     from tifffile import TiffFile
 
@@ -107,10 +110,7 @@ def is_not_for_this_reader(file: IO[bytes]) -> bool:
 
 
 def stored_size(file: IO[bytes]) -> tuple[int, int]:
-    """Width and height of the first page, from its tags.
-
-    In pixels.
-    """
+    """Return width and height of the first page in pixels, from its tags."""
     from tifffile import TiffFile
 
     with TiffFile(file) as tiff:
@@ -119,17 +119,17 @@ def stored_size(file: IO[bytes]) -> tuple[int, int]:
 
 
 def _check_parts(page: TiffPage) -> None:
-    """Refuse a page that lists far fewer strips or tiles than its size asks for, before memory is taken for them."""
+    """Refuse a page that lists far fewer strips or tiles than its size requires, before memory is allocated."""
     listed, expected = len(page.dataoffsets), tiff_pages.count_segments(page)
     if listed * _PARTS_SHARE < expected and page.imagewidth * page.imagelength > ALWAYS_READ:
         raise UnreadableImage(
-            f"claims {page.imagewidth} x {page.imagelength} pixels in {expected} parts, but lists {listed}: its header "
+            f"states {page.imagewidth} x {page.imagelength} pixels in {expected} parts, but lists {listed}: its header "
             "is damaged. Copy or export it again."
         )
 
 
 def _other_pages(tiff: TiffFile) -> list[TiffPage]:
-    """Pages after the first, and pages that hang below the first."""
+    """Pages after the first, and subpages of the first."""
     first = cast("TiffPage", tiff.pages[0])
     pages = [*list(tiff.pages)[1:], *(first.pages or [])]
     return [cast("TiffPage", page.aspage()) for page in pages]
@@ -142,7 +142,7 @@ def _is_thumbnail(page: TiffPage, first: TiffPage) -> bool:
 
 
 def _decode_image(page: TiffPage) -> tuple[Image, str | None, tuple[str, ...]]:
-    """Decode a page to a Pillow image of 8 bits per channel, with its alpha; what is missing, and what was assumed."""
+    """Decode a page to an 8-bit Pillow image with alpha, a description of damage, and notes on assumptions."""
     from PIL import Image
 
     palette = _tag_value_name(page.photometric) == "PALETTE"
@@ -160,20 +160,20 @@ def _decode_image(page: TiffPage) -> tuple[Image, str | None, tuple[str, ...]]:
 
 
 def _bit_depth(page: TiffPage, samples: NDArray) -> tuple[int | None, str | None]:
-    """Bits that the values of a page have, and a note where they are fewer than the page states."""
+    """Bit depth of the values of a page, with a note if it is less than stated."""
     if page.bitspersample != 16 or samples.dtype != np.uint16:
         return page.bitspersample, None
     stated = next((page.tags.valueof(tag) for tag in _MOST_TAGS if page.tags.valueof(tag) is not None), None)
     most = int(np.max(stated)) if stated is not None else 0
     bits = most.bit_length()
     if 8 <= bits < 16 and most == 2**bits - 1 and int(samples[..., :3].max(initial=0)) <= most:
-        return bits, f"its file states {most} as the largest value: its channels were read as {bits}-bit values"
+        return bits, f"the file states {most} as the maximum value: its channels were read as {bits}-bit values"
     found, note = detect_bit_depth(samples)
     return found or 16, note
 
 
 def _pillow_mode(page: TiffPage) -> str:
-    """Mode of Pillow for the samples of a page: a letter a channel."""
+    """Pillow mode for the samples of a page, one letter per channel."""
     photometric = _tag_value_name(page.photometric)
     mode = _MODES.get(photometric)
     encoded = photometric == "YCBCR" and _tag_value_name(page.compression) not in _DECODED_TO_RGB
@@ -187,46 +187,37 @@ def _pillow_mode(page: TiffPage) -> str:
 
 
 def _tag_value_name(value: int) -> str:
-    """Name of a value of a tag; its number where TIFF knows no name for it."""
+    """Name of a tag value; its number if it has no name."""
     return value.name if isinstance(value, Enum) else str(value)
 
 
 def _palette_colors(page: TiffPage) -> NDArray[np.uint8]:
     """Colors of a page with a palette: uint8 (index, channel=3)."""
     palette = np.asarray(page.colormap).T
-    if palette.max() > 255:  # some programs write 8-bit values where TIFF asks for 16-bit ones
+    if palette.max() > 255:  # some programs write 8-bit values where TIFF requires 16-bit values
         palette = to_eight_bit(palette)
     return palette.astype(np.uint8)
 
 
-_MAX_PAGES = 10_000
-_BIG = 43
-_ENTRY, _BIG_ENTRY = 12, 20  # bytes of a tag in a directory
-TRUNCATED = "the file is truncated: pages are missing that its directory names. Copy it again from its source."
-
-
 def is_truncated(path: Path) -> bool:
-    """Follow the pages of a TIFF file to the last one.
-
-    True where a page lies beyond the end of the file.
-    """
+    """Whether a page of a TIFF file lies beyond the end of the file."""
     with path.open("rb") as file:
         return any(offset is None for offset in islice(_pages(file), _MAX_PAGES))
 
 
 def check_page_chain(file: IO[bytes]) -> None:
-    """Refuse a file whose pages lead back to an earlier one, which libraries would follow for ever."""
+    """Refuse a file whose chain of pages has a loop, which libraries would follow forever."""
     before, seen = file.tell(), set[int]()
     for offset in _pages(file):
         if offset in seen:
-            raise ValueError("its chain of pages leads back to an earlier page and never ends")
+            raise ValueError("its chain of pages has a loop and never ends")
         if offset is not None:
             seen.add(offset)
     file.seek(before)
 
 
 def _pages(file: IO[bytes]) -> Iterator[int | None]:
-    """Where each page of a TIFF file begins, in the order of their chain; at last None where one is beyond the end."""
+    """Offset of each page of a TIFF file in the order of the chain; finally None where one is beyond the end."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(16)
@@ -246,7 +237,7 @@ def _pages(file: IO[bytes]) -> Iterator[int | None]:
             yield None
             return
         after = offset + len(count_bytes) + struct.unpack(order + count_format, count_bytes)[0] * entry
-        file.seek(min(after, size))  # what lies beyond cannot be sought
+        file.seek(min(after, size))  # offsets beyond the end cannot be sought
         next_bytes = file.read(struct.calcsize(offset_format))
         if len(next_bytes) < struct.calcsize(offset_format):
             yield None

@@ -1,4 +1,4 @@
-"""Zarr folders on disk: metadata checked before zarr parses it, and stores that stay inside or are durable."""
+"""Zarr folders: checks of metadata before parsing, and stores that are confined to a folder or durable."""
 
 from __future__ import annotations
 
@@ -22,51 +22,53 @@ METADATA_FILES = ("zarr.json", ".zattrs", ".zgroup", ".zarray", ".zmetadata")
 
 
 def check_metadata(folder: Path) -> None:
-    """Refuse a Zarr group whose metadata, or that of its members, is not valid JSON within the limits."""
-    for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
-        for path in (place / mark for mark in METADATA_FILES):
-            if path.is_file() and is_inside(path, folder):  # the others are not read at all
+    """Refuse a Zarr group if its metadata, or that of its members, is not valid JSON within the limits."""
+    for location in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+        for path in (location / mark for mark in METADATA_FILES):
+            if path.is_file() and is_inside(path, folder):  # others are not read
                 read_object(path)
 
 
 class ConfinedStore(LocalStore):
-    """A store that can only be read, and that no link leads out of."""
+    """A read-only store without access through links to the outside."""
 
     def __init__(self, root: Path, *, read_only: bool = True) -> None:
         super().__init__(root, read_only=read_only)
         self._paths = PathResolver(Path(root), allow_outside=False)
 
-    async def get(self, key: str, *arguments: Any, **options: Any) -> Buffer | None:  # noqa: ANN401 - as zarr calls it
-        """Return the content of a file, or None where there is none."""
+    async def get(self, key: str, *arguments: Any, **options: Any) -> Buffer | None:  # noqa: ANN401 - signature of zarr
+        """Return the content of a file, or None if it does not exist."""
         try:
             self._paths.check(self.root / key)
         except UnsafePath as fault:
-            raise UnsafePath(f"{self.root}: its part '{key}' {fault}. Copy the folder with what it links to.") from None
+            raise UnsafePath(
+                f"{self.root}: its part '{key}' {fault}. Copy the folder with the files that it links to."
+            ) from None
         return await super().get(key, *arguments, **options)
 
 
 class DurableStore(LocalStore):
-    """A folder as zarr writes it, that is complete also after a power loss.
+    """A writable Zarr folder that is complete also after a power loss.
 
-    A file system may bring a rename to the disk before the bytes of the file that is renamed: after a power loss the
-    file is there and empty. Here bytes go first, then the name, then the folder that has the name. Files can be read at
-    once; their names are on the disk after ``settle``.
+    A file system may write the new name of a file to disk before its content: after a power loss the file exists and is
+    empty. This store writes the content first, then the name, then the enclosing folder. Files can be read immediately;
+    their names are on disk after ``wait_until_written``.
     """
 
     def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
         super().__init__(root, read_only=read_only)
-        self._unsettled: set[Path] = set()  # folders of which names may not be on the disk yet
+        self._unsettled: set[Path] = set()  # folders whose entries may not be on disk yet
         self._lock = Lock()
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Write a file, as zarr asks for it.
+        """Write a file.
 
         ``value``: its bytes.
         """
         await asyncio.to_thread(self.set_sync, key, value)
 
     def set_sync(self, key: str, value: Buffer) -> None:
-        """Write a file, in the thread that calls; newer versions of zarr ask for it so.
+        """Write a file in the calling thread, as newer versions of zarr do.
 
         ``value``: its bytes.
         """
@@ -78,7 +80,7 @@ class DurableStore(LocalStore):
             self._unsettled |= made
 
     def wait_until_written(self) -> None:
-        """Bring the names of all that was written to the disk."""
+        """Wait until the names of all written files are on disk."""
         with self._lock:
             folders, self._unsettled = self._unsettled, set()
         for folder in sorted(folders):
@@ -86,14 +88,14 @@ class DurableStore(LocalStore):
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file whose bytes are on the disk before it takes its name."""
+    """Write a file whose content is on disk before it gets its name."""
     temporary = temporary_name(path, ".partial")
     try:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        rename_with_retry(lambda: temporary.replace(path))  # a window that watches reads these files
+        rename_with_retry(lambda: temporary.replace(path))  # a watching window may read these files
     except OSError:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -101,10 +103,10 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where a system has that; Windows does it by itself."""
+    """Write the entries of a folder to disk, if the system supports it; Windows does so automatically."""
     if not hasattr(os, "O_DIRECTORY"):
         return
-    with suppress(OSError):  # some network drives know no such thing
+    with suppress(OSError):  # not supported by some network drives
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(opened)
@@ -113,11 +115,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def _make_folders(folder: Path, root: Path) -> set[Path]:
-    """Make a folder; those in which a name is new, itself included: it receives a file."""
-    made = {folder}
+    """Create a folder; return the folders with new entries, including itself, which receives a file."""
+    changed = {folder}
     for above in (folder, *folder.parents):
         if above == root or above.is_dir():
             break
-        made.add(above.parent)
+        changed.add(above.parent)
     folder.mkdir(parents=True, exist_ok=True)
-    return made
+    return changed

@@ -1,4 +1,4 @@
-"""Whether a BMP or a WebP is whole: both state how many bytes they have."""
+"""Integrity checks of BMP and WebP, both of which state their size."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ __all__ = ["check_bmp", "check_webp", "has_run_lengths"]
 
 _BMP_RUN_LENGTHS = (1, 2)  # RLE8 and RLE4
 _END_OF_BITMAP = b"\x00\x01"
-# Compressed data hold no run of zeros: of arithmetic-coded (lossy) data it stands for tens of thousands of symbols, and
-# lossless encoders write repetitions as such. libwebp writes 1e-4 bytes of them a pixel at most, for one color.
+# Compressed data have no long runs of zeros: in arithmetic-coded (lossy) data they would encode tens of thousands of
+# symbols, and lossless encoders write repetitions as such. libwebp writes at most 1e-4 zero bytes per pixel, for
+# uniform images.
 _FEWEST_ZEROS = 64
 _ZEROS_PER_PIXEL = 2e-4
 
@@ -19,7 +20,7 @@ _ZEROS_PER_PIXEL = 2e-4
 def check_bmp(content: bytes) -> IntegrityCheck:
     """Check that a BMP has the rows that its header states.
 
-    Zeroed bytes of a BMP that is not compressed are black pixels and cannot be told from others.
+    Zeroed bytes of an uncompressed BMP are black pixels and cannot be detected.
 
     Parameters
     ----------
@@ -28,8 +29,8 @@ def check_bmp(content: bytes) -> IntegrityCheck:
 
     Returns
     -------
-    Checked
-        Filled up with zeros.
+    IntegrityCheck
+        With the missing bytes filled with zeros.
     """
     offset, header_bytes = (int.from_bytes(content[start : start + 4], "little") for start in (10, 14))
     old = header_bytes == 12
@@ -53,7 +54,7 @@ def check_bmp(content: bytes) -> IntegrityCheck:
 
 
 def has_run_lengths(content: bytes) -> bool:
-    """Whether the pixels of a BMP are compressed; those of the oldest header never are.
+    """Whether the pixels of a BMP are run-length encoded; those with the oldest header never are.
 
     Parameters
     ----------
@@ -69,25 +70,25 @@ def has_run_lengths(content: bytes) -> bool:
 
 
 def _check_run_lengths(content: bytes, offset: int, rows: int) -> IntegrityCheck:
-    """Follow the runs of a compressed BMP to its end mark."""
-    place, done = offset, 0
-    while place + 2 <= len(content):
-        count, value = content[place], content[place + 1]
-        place += 2
+    """Follow the runs of a compressed BMP to its end marker."""
+    position, done = offset, 0
+    while position + 2 <= len(content):
+        count, value = content[position], content[position + 1]
+        position += 2
         if count == 0:
             if value == 1:
                 return IntegrityCheck(content)
-            done += value == 0 or (value == 2 and content[place + 1 : place + 2] > b"\0")
+            done += value == 0 or (value == 2 and content[position + 1 : position + 2] > b"\0")
             rle4 = int.from_bytes(content[30:34], "little") == 2
             literal = -(-value // 2) if rle4 else value
-            place += 2 if value == 2 else literal + literal % 2 if value > 2 else 0
+            position += 2 if value == 2 else literal + literal % 2 if value > 2 else 0
         if done >= rows:
             return IntegrityCheck(content + _END_OF_BITMAP)
     return IntegrityCheck(content + _END_OF_BITMAP, describe_missing_rows(done, rows))
 
 
 def check_webp(content: bytes) -> IntegrityCheck:
-    """Check that a WebP has the bytes that it states, and no run of zeros among its compressed data.
+    """Check that a WebP has the stated number of bytes, and no run of zeros in its compressed data.
 
     Parameters
     ----------
@@ -96,8 +97,8 @@ def check_webp(content: bytes) -> IntegrityCheck:
 
     Returns
     -------
-    Checked
-        Filled up with zeros.
+    IntegrityCheck
+        With the missing bytes filled with zeros.
     """
     stated = 8 + int.from_bytes(content[4:8], "little")
     for kind, start, stop in _webp_chunks(content):
@@ -111,24 +112,24 @@ def check_webp(content: bytes) -> IntegrityCheck:
             if bytes(most) in content[start:stop]:
                 wrong = f"its compressed data are corrupt (a run of {most} zero bytes)"
                 return IntegrityCheck(content, f"{wrong}: an unknown part of the picture is wrong")
-        if kind != b"ALPH":  # the first picture of an animation alone is read
+        if kind != b"ALPH":  # only the first picture of an animation is read
             return IntegrityCheck(content)
     return IntegrityCheck(content, "no picture data were found")
 
 
 def _webp_pixels(content: bytes, kind: bytes, start: int) -> int:
-    """How many pixels a picture has, from the head of its data."""
+    """Number of pixels of a picture, from the header of its data."""
     if kind == b"VP8L":
         packed = int.from_bytes(content[start + 1 : start + 5], "little")
         return ((packed & 0x3FFF) + 1) * ((packed >> 14 & 0x3FFF) + 1)
-    width, height = (int.from_bytes(content[place : place + 2], "little") for place in (start + 6, start + 8))
+    width, height = (int.from_bytes(content[position : position + 2], "little") for position in (start + 6, start + 8))
     return (width & 0x3FFF) * (height & 0x3FFF)
 
 
 def _webp_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and stop of each chunk's data; the last may reach beyond the file."""
-    place = 12
-    while place + 8 <= len(content):
-        length = int.from_bytes(content[place + 4 : place + 8], "little")
-        yield content[place : place + 4], place + 8, place + 8 + length
-        place += 8 + length + length % 2
+    """Kind, start and stop of the data of each chunk; the last may extend beyond the file."""
+    position = 12
+    while position + 8 <= len(content):
+        length = int.from_bytes(content[position + 4 : position + 8], "little")
+        yield content[position : position + 4], position + 8, position + 8 + length
+        position += 8 + length + length % 2

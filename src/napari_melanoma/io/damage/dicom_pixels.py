@@ -1,4 +1,4 @@
-"""Whether the pixels of a DICOM file are whole: their length, and a compressed frame by the rules of its format."""
+"""Integrity checks of DICOM pixel data: their length, and compressed frames by the rules of their format."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ _ZEROS = re.compile(rb"\x00{128,}")  # the arithmetic coder of JPEG 2000 writes 
 
 
 def check(content: bytes, place: int, head: Dataset) -> IntegrityCheck:
-    """Check that the pixel data of a file with one frame are whole.
+    """Check that the pixel data of a file with one frame are complete.
 
     Parameters
     ----------
     content : bytes
         The file.
     place : int
-        Where the element with the pixels starts.
+        Offset of the pixel data element.
     head : pydicom.Dataset
-        The elements before it, with the file's meta information.
+        The elements before it, with the file meta information.
 
     Returns
     -------
-    Checked
-        The file with missing bytes filled up.
+    IntegrityCheck
+        The file with missing bytes filled.
 
     Raises
     ------
     UnreadableImage
-        Where there are none, or far fewer than the header claims.
+        There are no pixel data, or far fewer than the header states.
     """
     syntax = head.file_meta.TransferSyntaxUID
     if syntax.is_deflated or content[place : place + 4] not in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10"):
-        return IntegrityCheck(content)  # pydicom says what is wrong
+        return IntegrityCheck(content)  # pydicom reports the error
     if syntax.is_encapsulated:
         return _check_frame(content, place + 12, head)
     return _check_plain(content, place, head)
 
 
 def _check_plain(content: bytes, place: int, head: Dataset) -> IntegrityCheck:
-    """Check pixels that are not compressed."""
+    """Check uncompressed pixels."""
     from pydicom.pixels.utils import get_expected_length
 
     syntax = head.file_meta.TransferSyntaxUID
@@ -68,7 +68,7 @@ def _check_plain(content: bytes, place: int, head: Dataset) -> IntegrityCheck:
     if found >= expected:
         return IntegrityCheck(content)
     planes = head.SamplesPerPixel if head.get("PlanarConfiguration") else 1
-    last = max(0, found - (planes - 1) * expected // planes)  # a row of planes has its color only with the last of them
+    last = max(0, found - (planes - 1) * expected // planes)  # a row is complete only with its last plane
     damage = describe_missing_rows(last * head.Rows * planes // expected, head.Rows)
     length = struct.pack(order, expected + expected % 2)
     pixels = content[start : start + found].ljust(expected + expected % 2, b"\0")
@@ -98,47 +98,47 @@ def _check_frame(content: bytes, start: int, head: Dataset) -> IntegrityCheck:
 
 
 def _packing(syntax: str, frame: bytes) -> str:
-    """Key of ``formats.PIXELS_PER_BYTE`` for a compressed frame; "" where one color takes nearly no data."""
+    """Key of ``formats.PIXELS_PER_BYTE`` for a compressed frame; "" where a uniform image takes nearly no data."""
     if syntax == _RLE:
         return "rle"
     return "JPEG" if syntax in _JPEG and not jpeg.JpegStream.parse(frame).is_arithmetic else ""
 
 
-def _fragments(content: bytes, place: int) -> tuple[list[bytes], int, int | None]:
-    """The fragments after the offset table, how many bytes of them are missing, and where their end mark is."""
+def _fragments(content: bytes, position: int) -> tuple[list[bytes], int, int | None]:
+    """The fragments after the offset table, the number of missing bytes, and the offset of the end marker."""
     found: list[bytes] = []
-    while place + 8 <= len(content):
-        tag, length = content[place : place + 4], struct.unpack_from("<I", content, place + 4)[0]
+    while position + 8 <= len(content):
+        tag, length = content[position : position + 4], struct.unpack_from("<I", content, position + 4)[0]
         if tag == _END:
-            return found[1:], 0, place
+            return found[1:], 0, position
         if tag != _ITEM or length == _UNDEFINED:
             break
-        found.append(content[place + 8 : place + 8 + length])
-        if place + 8 + length > len(content):
-            return found[1:], place + 8 + length - len(content), None
-        place += 8 + length
+        found.append(content[position + 8 : position + 8 + length])
+        if position + 8 + length > len(content):
+            return found[1:], position + 8 + length - len(content), None
+        position += 8 + length
     return found[1:], 0, None
 
 
 def _check_run_lengths(frame: bytes, head: Dataset) -> IntegrityCheck:
-    """Check that each segment of a frame in run lengths unpacks to a byte a pixel (PS3.5, annex G)."""
+    """Check that each segment of a run-length encoded frame decodes to one byte per pixel (PS3.5, annex G)."""
     import imagecodecs
 
     if len(frame) < _RLE_HEADER:
         return IntegrityCheck(frame, describe_missing_bytes(0, 1))
     count, *offsets = struct.unpack_from("<16L", frame)
-    wanted = head.Rows * head.Columns
+    expected = head.Rows * head.Columns
     offsets = offsets[: min(count, 15)]
     ends = [*offsets[1:], len(frame)]
     segments, rows, corrupt = [], head.Rows, False
     for begin, end in zip(offsets, ends, strict=True):
         try:
-            raw = bytes(imagecodecs.packbits_decode(frame[begin:end], out=wanted + 2))
+            raw = bytes(imagecodecs.packbits_decode(frame[begin:end], out=expected + 2))
         except DAMAGE_ERRORS:
             raw = b""
         rows = min(rows, len(raw) // head.Columns)
-        corrupt = corrupt or len(raw) > wanted + 1
-        segments.append(raw[:wanted].ljust(wanted, b"\0"))
+        corrupt = corrupt or len(raw) > expected + 1
+        segments.append(raw[:expected].ljust(expected, b"\0"))
     if rows == head.Rows and not corrupt:
         return IntegrityCheck(frame)
     packed = [bytes(imagecodecs.packbits_encode(one)) for one in segments]

@@ -1,4 +1,4 @@
-"""Whether a HEIC is whole: its items lie in the file, and their HEVC data hold no sequence that HEVC forbids."""
+"""Integrity check of HEIC: items lie within the file, and HEVC data contain no forbidden sequence."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from napari_melanoma.io.damage.integrity import IntegrityCheck, describe_missing
 
 __all__ = ["check"]
 
-# Coded data have a 3 inserted wherever two zeros would be followed by 0, 1 or 2 (ITU-T H.265, 7.4.2.3).
+# In coded data, a 3 is inserted where two zeros would be followed by 0, 1 or 2 (ITU-T H.265, 7.4.2.3).
 _FORBIDDEN = re.compile(rb"\x00\x00[\x00-\x02]")
 _PICTURES = (b"hvc1", b"grid", b"av01", b"iden")
-_LENGTH_SIZE = 21  # offset in the decoder configuration of the number (less one) of bytes before each coded unit
+_LENGTH_SIZE = (
+    21  # offset in the decoder configuration of the number (minus one) of length bytes before each coded unit
+)
 
 
 @dataclass
 class _HeifItems:
-    """What the meta box says: which item is of which kind, and where its data lie (offset, length)."""
+    """Content of the meta box: kinds of items, and position of their data (offset, length)."""
 
     primary: int = 0
     kinds: dict[int, bytes] = field(default_factory=dict)
@@ -28,7 +30,7 @@ class _HeifItems:
 
 
 def check(content: bytes) -> IntegrityCheck:
-    """Check the data of the primary picture of a HEIC, and of its tiles.
+    """Check the data of the primary picture of a HEIC and of its tiles.
 
     Parameters
     ----------
@@ -37,16 +39,16 @@ def check(content: bytes) -> IntegrityCheck:
 
     Returns
     -------
-    Checked
-        Filled up with zeros.
+    IntegrityCheck
+        With the missing bytes filled with zeros.
     """
     try:
         items = _items(content)
     except (struct.error, IndexError, ValueError, StopIteration):
-        return IntegrityCheck(content)  # libheif says what is wrong with the boxes
-    wanted = {items.primary, *items.parts.get(items.primary, ())}
+        return IntegrityCheck(content)  # libheif reports errors of the boxes
+    picture_items = {items.primary, *items.parts.get(items.primary, ())}
     extents = [
-        extent for item in wanted if items.kinds.get(item) in _PICTURES for extent in items.extents.get(item, ())
+        extent for item in picture_items if items.kinds.get(item) in _PICTURES for extent in items.extents.get(item, ())
     ]
     end = max((start + length for start, length in extents), default=0)
     if end > len(content):
@@ -55,7 +57,7 @@ def check(content: bytes) -> IntegrityCheck:
             content + bytes(end - len(content)), describe_missing_bytes(found, sum(length for _, length in extents))
         )
     prefix = _length_size(content)
-    for item in wanted:
+    for item in picture_items:
         data = b"".join(content[start : start + length] for start, length in items.extents.get(item, ()))
         if items.kinds.get(item) == b"hvc1" and not _is_sound(data, prefix):
             wrong = "its compressed data are corrupt (bytes that HEVC does not allow)"
@@ -64,25 +66,27 @@ def check(content: bytes) -> IntegrityCheck:
 
 
 def _length_size(content: bytes) -> int:
-    """How many bytes before each coded unit state its length."""
-    place = content.find(b"hvcC")
-    return 4 if place < 0 or place + 4 + _LENGTH_SIZE >= len(content) else (content[place + 4 + _LENGTH_SIZE] & 3) + 1
+    """Number of bytes before each coded unit that state its length."""
+    position = content.find(b"hvcC")
+    if position < 0 or position + 4 + _LENGTH_SIZE >= len(content):
+        return 4
+    return (content[position + 4 + _LENGTH_SIZE] & 3) + 1
 
 
 def _is_sound(data: bytes, prefix: int) -> bool:
-    """Whether the units of coded data fill them exactly and hold no forbidden sequence."""
-    place = 0
-    while place + prefix <= len(data):
-        length = int.from_bytes(data[place : place + prefix], "big")
-        place += prefix
-        if not length or place + length > len(data) or _FORBIDDEN.search(data, place, place + length):
+    """Whether coded units fill the data exactly, without a forbidden sequence."""
+    position = 0
+    while position + prefix <= len(data):
+        length = int.from_bytes(data[position : position + prefix], "big")
+        position += prefix
+        if not length or position + length > len(data) or _FORBIDDEN.search(data, position, position + length):
             return False
-        place += length
-    return place == len(data)
+        position += length
+    return position == len(data)
 
 
 def _boxes(content: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and stop of each box's body."""
+    """Kind, start and stop of the body of each box."""
     while start + 8 <= stop:
         length, kind = struct.unpack_from(">I4s", content, start)
         head = 8
@@ -96,11 +100,11 @@ def _boxes(content: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, 
 
 
 def _items(content: bytes) -> _HeifItems:
-    """Read the boxes that say where the pictures lie."""
+    """Read the boxes with the positions of the pictures."""
     items = _HeifItems()
     meta = next((start, stop) for kind, start, stop in _boxes(content, 0, len(content)) if kind == b"meta")
     data = 0
-    places: list[tuple[int, int, int]] = []
+    locations: list[tuple[int, int, int]] = []
     for kind, start, stop in _boxes(content, meta[0] + 4, meta[1]):
         version = content[start]
         if kind == b"pitm":
@@ -110,21 +114,21 @@ def _items(content: bytes) -> _HeifItems:
                 if entry == b"infe" and content[begin] >= 2:
                     wide = content[begin] > 2
                     number = struct.unpack_from(">I" if wide else ">H", content, begin + 4)[0]
-                    place = begin + (10 if wide else 8)
-                    items.kinds[number] = content[place : place + 4]
+                    position = begin + (10 if wide else 8)
+                    items.kinds[number] = content[position : position + 4]
         elif kind == b"iref":
             _add_parts(items, content, start, stop)
         elif kind == b"idat":
             data = start
         elif kind == b"iloc":
-            places = [(start, stop, version)]
-    for start, _, version in places:
+            locations = [(start, stop, version)]
+    for start, _, version in locations:
         _add_extents(items, content, start, version, data)
     return items
 
 
 def _add_parts(items: _HeifItems, content: bytes, start: int, stop: int) -> None:
-    """Read which tiles a grid is made of."""
+    """Read the tiles of a grid."""
     form = ">H" if content[start] == 0 else ">I"
     size = struct.calcsize(form)
     for kind, begin, _ in _boxes(content, start + 4, stop):
@@ -136,18 +140,18 @@ def _add_parts(items: _HeifItems, content: bytes, start: int, stop: int) -> None
 
 
 def _add_extents(items: _HeifItems, content: bytes, start: int, version: int, data: int) -> None:
-    """Read where the data of each item lie (ISO/IEC 14496-12, 8.11.3)."""
+    """Read the position of the data of each item (ISO/IEC 14496-12, 8.11.3)."""
     sizes = struct.unpack_from(">BB", content, start + 4)
     offset_size, length_size, base_size, index_size = sizes[0] >> 4, sizes[0] & 15, sizes[1] >> 4, sizes[1] & 15
-    place = start + 6
+    position = start + 6
     wide = version > 1
-    count = struct.unpack_from(">I" if wide else ">H", content, place)[0]
-    place += 4 if wide else 2
+    count = struct.unpack_from(">I" if wide else ">H", content, position)[0]
+    position += 4 if wide else 2
 
     def number(size: int) -> int:
-        nonlocal place
-        place += size
-        return int.from_bytes(content[place - size : place], "big")
+        nonlocal position
+        position += size
+        return int.from_bytes(content[position - size : position], "big")
 
     for _ in range(count):
         item = number(4 if wide else 2)
@@ -159,5 +163,5 @@ def _add_extents(items: _HeifItems, content: bytes, start: int, version: int, da
                 number(index_size)
             offset = base + number(offset_size)
             items.extents.setdefault(item, []).append((offset, number(length_size)))
-        if place > len(content):
+        if position > len(content):
             raise ValueError("cut off")

@@ -1,4 +1,4 @@
-"""What a check of an encoded image gives, and the sentences that all checks share."""
+"""Result of an integrity check, and messages shared by all checks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class NothingDecoded(UnreadableImage):
 
 @dataclass(frozen=True)
 class IntegrityCheck:
-    """Bytes for the decoder, and what is missing or corrupt; ``damage`` is None where the image is whole."""
+    """Bytes for the decoder, and what is missing or corrupt; ``damage`` is None for an intact image."""
 
     content: bytes
     damage: str | None = None
 
 
 def describe_missing_rows(decoded: int, rows: int) -> str:
-    """Return how much of a picture is missing."""
+    """Describe how much of a picture is missing."""
     if decoded <= 0:
         raise NothingDecoded(f"is damaged: none of its {rows} rows could be decoded. Copy or export it again.")
     lost = _percent(rows - decoded, rows)
@@ -28,7 +28,7 @@ def describe_missing_rows(decoded: int, rows: int) -> str:
 
 
 def describe_missing_bytes(found: int, expected: int) -> str:
-    """Return how much of the compressed data of a picture is missing, where rows cannot be counted.
+    """Describe how much of the compressed data is missing, where rows cannot be counted.
 
     ``found``, ``expected``: bytes.
     """
@@ -39,6 +39,6 @@ def describe_missing_bytes(found: int, expected: int) -> str:
 
 
 def _percent(lost: int, whole: int) -> str:
-    """A share in percent, never as none."""
+    """A share in percent, at least "less than 1 %"."""
     share = 100 * lost / whole
     return "less than 1 %" if share < 1 else f"{share:.0f} %"

@@ -1,8 +1,8 @@
-"""Whether a JPEG is whole: libjpeg decodes its entropy-coded segments and its warnings are taken as what they are.
+"""Integrity check of JPEG: libjpeg decodes the entropy-coded segments, and its warnings are evaluated.
 
-libjpeg fills missing scan data with gray and only warns, and Pillow does not pass the warnings on. simplejpeg does, but
-names the last of them alone; therefore it is given a copy of the stream without all that libjpeg may warn of although
-the picture is whole (JFIF version, Adobe and ICC segments, a missing end marker, spectral limits of a sequential scan).
+libjpeg fills missing scan data with gray and only warns, and Pillow does not forward the warnings. simplejpeg does, but
+reports only the last one; it is therefore given a copy of the stream without everything that causes warnings for intact
+images (JFIF version, Adobe and ICC segments, a missing end marker, spectral limits of a sequential scan).
 """
 
 from __future__ import annotations
@@ -28,23 +28,21 @@ _MARKERS_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))  # markers witho
 _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)  # ends entropy-coded data
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _WARNINGS = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression")
-_MAX_EXTRANEOUS = 16  # of padding before the end marker; fewer than any 0.5 % of a photograph takes
-_MAX_FLAT_SHARE = (
-    0.005  # share of a picture that may be one flat run at its end, where padding stands before the end marker
-)
-# Optimized tables give areas of one color codes of a bit, so that a byte of zeros stands for two blocks or more. Runs
-# of up to 13 occur in a sample of real photographs, and of up to 39 where these are encoded again.
+_MAX_EXTRANEOUS = 16  # bytes of padding before the end marker; fewer than 0.5 % of any photograph takes
+_MAX_FLAT_SHARE = 0.005  # of a picture that may be one uniform run at its end, if followed by padding
+# Optimized tables give areas of one color codes of one bit, so that a zero byte encodes two blocks or more. Runs of up
+# to 13 occur in a sample of real photographs, and of up to 39 after re-encoding.
 ZEROS = bytes(64)
-_UNKNOWN = 128  # what libjpeg fills blocks without data with
-_SMALL = {"min_height": 1, "min_width": 1, "min_factor": 8}  # an eighth: all bits are read, few pixels are made
+_UNKNOWN = 128  # with which libjpeg fills blocks without data
+_SMALL = {"min_height": 1, "min_width": 1, "min_factor": 8}  # an eighth: all bits are read, few pixels are computed
 
 
 @dataclass
 class JpegStream:
     """The segments of a JPEG up to its end marker, as far as they are complete.
 
-    ``kept`` are the parts that the pixels follow from; ``end`` is where the last complete part ends, and ``ended``
-    whether an end marker follows there. What a frame header says is 0 where there is none.
+    ``kept`` are the parts that determine the pixels; ``end`` is the end of the last complete part, and
+    ``has_end_marker`` whether an end marker follows. Values of the frame header are 0 where there is none.
     """
 
     kept: list[bytes] = field(default_factory=list)
@@ -59,58 +57,58 @@ class JpegStream:
 
     @classmethod
     def parse(cls, content: bytes) -> JpegStream:
-        """Find the segments of a JPEG; stops where one is cut off.
+        """Find the segments of a JPEG, up to the first incomplete one.
 
         Parameters
         ----------
         content : bytes
-            From the start marker on; what follows the end marker (other pictures of a phone, padding) is not read.
+            From the start marker; data after the end marker (further pictures of a phone, padding) is not read.
 
         Returns
         -------
         JpegStream
-            Empty where there is no complete segment.
+            Empty where no segment is complete.
         """
         stream = cls()
-        place = 2
-        while (place := content.find(b"\xff", place)) >= 0:
-            while place < len(content) and content[place] == 0xFF:  # fill bytes
-                place += 1
-            if place >= len(content):
+        position = 2
+        while (position := content.find(b"\xff", position)) >= 0:
+            while position < len(content) and content[position] == 0xFF:  # fill bytes
+                position += 1
+            if position >= len(content):
                 return stream
-            marker, place = content[place], place + 1
+            marker, position = content[position], position + 1
             if marker == _EOI:
                 stream.has_end_marker = True
                 return stream
             if marker in _MARKERS_WITHOUT_LENGTH or marker == 0:
                 continue
-            length = int.from_bytes(content[place : place + 2], "big")
-            if length < 2 or place + length > len(content):
+            length = int.from_bytes(content[position : position + 2], "big")
+            if length < 2 or position + length > len(content):
                 return stream
-            body = content[place + 2 : place + length]
-            place += length
+            body = content[position + 2 : position + length]
+            position += length
             if marker == _SOS:
-                found = _NEXT_MARKER.search(content, place)
+                found = _NEXT_MARKER.search(content, position)
                 until = found.start() if found else len(content)
-                stream._add_scan(body, content[place:until])
-                place = until
+                stream._add_scan(body, content[position:until])
+                position = until
             else:
                 stream._add(marker, body)
-            stream.end = place
+            stream.end = position
         return stream
 
     @property
     def is_arithmetic(self) -> bool:
-        """Whether it is arithmetic coded, so that a picture of one color takes nearly no bytes."""
+        """Whether it is arithmetic coded, so that a uniform image takes nearly no bytes."""
         return self.frame >= 0xC8
 
     def stripped(self, last: int | None = None) -> bytes:
-        """Return the stream without what has no influence on its entropy-coded data, with an end marker.
+        """Return the stream without segments that do not affect its entropy-coded data, with an end marker.
 
         Parameters
         ----------
         last : int, optional
-            How many bytes to leave out at the end.
+            Number of bytes to leave out at the end.
 
         Returns
         -------
@@ -121,12 +119,12 @@ class JpegStream:
         return b"\xff\xd8" + (parts[:-last] if last else parts) + _END
 
     def missing_scans(self) -> str | None:
-        """Return which part of the coefficients no scan holds.
+        """Describe the coefficients that are in no scan.
 
         Returns
         -------
         str or None
-            None where there is one for each; a sequential JPEG may have a scan for each of its components.
+            None where all are complete; a sequential JPEG may have a scan for each of its components.
         """
         scanned = {name for names, *_ in self.scans for name in names}
         if lost := len(set(self.components) - scanned):
@@ -139,7 +137,7 @@ class JpegStream:
                 left.get(name, [])[first : last + 1] = [low] * (last + 1 - first)
         if all(bits == 0 for bits_of in left.values() for bits in bits_of):
             return None
-        return f"the stream ends after {len(self.scans)} of its scans, so that details of the whole picture are missing"
+        return f"the stream ends after {len(self.scans)} of its scans, so details of the whole picture are missing"
 
     def _add(self, marker: int, body: bytes) -> None:
         if marker in _FRAMES and len(body) >= 6 and not self.frame:
@@ -154,7 +152,7 @@ class JpegStream:
         names, limits = tuple(header[1 : 1 + 2 * count : 2]), header[1 + 2 * count : 4 + 2 * count]
         if len(limits) == 3:
             self.scans.append((names, limits[0], min(limits[1], 63), limits[2] >> 4, limits[2] & 15))
-            if self.frame in _SEQUENTIAL:  # some cameras write other limits, which libjpeg warns of and passes over
+            if self.frame in _SEQUENTIAL:  # some cameras write other limits, for which libjpeg warns only
                 header = header[: 1 + 2 * count] + b"\x00\x3f\x00"
         self.kept += [_segment(_SOS, header), data.rstrip(b"\xff")]
 
@@ -162,7 +160,7 @@ class JpegStream:
 def check(content: bytes) -> IntegrityCheck:
     """Check that the entropy-coded data of a JPEG cover its picture.
 
-    Trailing bytes, other pictures after the first, a missing end marker and odd segments are no damage.
+    Trailing bytes, further pictures, a missing end marker and unusual segments are no damage.
 
     Parameters
     ----------
@@ -171,27 +169,28 @@ def check(content: bytes) -> IntegrityCheck:
 
     Returns
     -------
-    Checked
-        With an end marker where there was none.
+    IntegrityCheck
+        With an end marker added if it was missing.
 
     Raises
     ------
     UnreadableImage
-        Where the JPEG has other than 8 bits per sample.
+        The JPEG does not have 8 bits per sample.
     """
     stream = JpegStream.parse(content)
     if stream.precision not in (0, 8):
         raise UnreadableImage(
-            f"is a JPEG of {stream.precision} bits per sample, but JPEG is read with 8. Export it as PNG or TIFF."
+            f"is a JPEG of {stream.precision} bits per sample, but only 8 are supported for JPEG. Export it as PNG or "
+            "TIFF."
         )
     if not stream.scans:
         return IntegrityCheck(content, "no picture data were found")
-    sound = content if stream.has_end_marker else content[: stream.end].rstrip(b"\xff") + _END
-    return IntegrityCheck(sound, _find_fault(stream) or stream.missing_scans() or _find_zero_run(stream))
+    completed = content if stream.has_end_marker else content[: stream.end].rstrip(b"\xff") + _END
+    return IntegrityCheck(completed, _find_fault(stream) or stream.missing_scans() or _find_zero_run(stream))
 
 
 def _find_fault(stream: JpegStream) -> str | None:
-    """What libjpeg says against the entropy-coded data of a stream."""
+    """Errors in the entropy-coded data of a stream according to libjpeg."""
     plain = stream.stripped()
     warning = _libjpeg_warning(plain)
     if warning is None:
@@ -214,7 +213,7 @@ def _find_fault(stream: JpegStream) -> str | None:
 
 
 def _find_zero_run(stream: JpegStream) -> str | None:
-    """Find a run of zeros that libjpeg decodes to as many blocks as there were, but to no area of one color."""
+    """Find a run of zeros that libjpeg decodes to as many blocks as expected, but not to a uniform area."""
     plain = b"".join(stream.kept)
     if ZEROS not in plain:
         return None
@@ -226,32 +225,32 @@ def _find_zero_run(stream: JpegStream) -> str | None:
 
 
 def _is_padding(stream: JpegStream, count: int) -> bool:
-    """Whether the bytes that libjpeg left over before the end marker are those that some cameras fill up with."""
+    """Whether bytes left over before the end marker are padding, as written by some cameras."""
     if _libjpeg_warning(stream.stripped(count)) is not None:
         return False
     if len(set(b"".join(stream.kept)[-count:])) > 1:
         return False
     if count <= _MAX_EXTRANEOUS or stream.frame not in _SEQUENTIAL:
         return count <= _MAX_EXTRANEOUS
-    # Zeroed data decode to a flat end in few bits, and leave the rest of the zeros over: that is no padding.
+    # Zeroed data decode to a uniform end in few bits and leave the other zeros unused, which is no padding.
     small = _decoded(stream.stripped())
     return small is not None and _flat_end(small) < _MAX_FLAT_SHARE
 
 
 def _libjpeg_warning(plain: bytes) -> str | None:
-    """The last warning of libjpeg about a stream; None where there is none, or it cannot decode such streams."""
+    """The last warning of libjpeg about a stream; None without warnings, or if it cannot decode such streams."""
     import simplejpeg
 
     try:
         simplejpeg.decode_jpeg(plain, _colors(plain), **_SMALL, strict=True)
     except ValueError as error:
-        said = str(error)
-        return said if said.startswith(_WARNINGS) else None
+        message = str(error)
+        return message if message.startswith(_WARNINGS) else None
     return None
 
 
 def _decoded(plain: bytes) -> NDArray[np.uint8] | None:
-    """Decode a stream at an eighth of its size as far as it goes: uint8 (row, column, channel)."""
+    """Decode a stream at an eighth of its size as far as possible: uint8 (row, column, channel)."""
     import simplejpeg
 
     try:
@@ -261,7 +260,7 @@ def _decoded(plain: bytes) -> NDArray[np.uint8] | None:
 
 
 def _colors(plain: bytes) -> str:
-    """Colors that libjpeg can decode a stream to without conversion of its own."""
+    """Color space to which libjpeg decodes a stream without conversion."""
     import simplejpeg
 
     try:
@@ -272,18 +271,18 @@ def _colors(plain: bytes) -> str:
 
 
 def _rows_with_data(small: NDArray[np.uint8]) -> int:
-    """How many rows stand before those at the end that libjpeg has filled."""
+    """Number of rows before those at the end that libjpeg has filled."""
     known = (small != _UNKNOWN).any(axis=(1, 2)).nonzero()[0]
     return int(known[-1]) + 1 if known.size else 0
 
 
 def _flat_end(small: NDArray[np.uint8]) -> float:
-    """Share of a picture that has the color of its last pixel, from the end backwards in reading order."""
+    """Share of a picture at its end, in reading order, with the color of its last pixel."""
     pixels = small.reshape(-1, small.shape[2])
     other = (pixels != pixels[-1]).any(axis=1).nonzero()[0]
     return 1 - (int(other[-1]) + 1 if other.size else 0) / len(pixels)
 
 
 def _segment(marker: int, body: bytes) -> bytes:
-    """A segment with its marker and length."""
+    """Encode a segment with its marker and length."""
     return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body

@@ -1,6 +1,6 @@
-"""Decoding of a TIFF page strip by strip, or tile by tile, that counts those which are missing or corrupt.
+"""Decoding of a TIFF page by strips or tiles, which counts missing and corrupt ones.
 
-tifffile pads what is missing in some cases and fails for the whole page in others; several of its codecs stop early, or
+tifffile pads missing data in some cases and fails for the whole page in others; several of its codecs stop early, or
 past the end, without an error.
 """
 
@@ -27,11 +27,15 @@ _DEFLATE, _JPEG = (8, 32946, 50013), (7, 33007)
 _PACKINGS = {_NONE: "raw", _PACKBITS: "rle", _LZW: "deflate", **dict.fromkeys(_DEFLATE, "deflate")}
 _SEPARATE = 2
 _SOF0, _SOS, _ADOBE = b"\xff\xc0", b"\xff\xda", b"Adobe"
-_TRANSFORMS = {(1, 1): 0, (2, 3): 0, (6, 3): 1}  # photometric interpretation and samples: YCbCr or not, as Adobe counts
+_TRANSFORMS = {
+    (1, 1): 0,
+    (2, 3): 0,
+    (6, 3): 1,
+}  # photometric interpretation and samples to the Adobe code for YCbCr or not
 
 
 def stored_bytes(page: TiffPage) -> int:
-    """Count the bytes of a page's pixels that are in the file.
+    """Count the bytes of a page's pixels in the file.
 
     Parameters
     ----------
@@ -41,15 +45,15 @@ def stored_bytes(page: TiffPage) -> int:
     Returns
     -------
     int
-        No more than the file has.
+        At most the size of the file.
     """
     size = page.parent.filehandle.size
-    places = zip(page.dataoffsets, page.databytecounts, strict=False)
-    return min(size, sum(max(0, min(count, size - offset)) for offset, count in places if offset))
+    segments = zip(page.dataoffsets, page.databytecounts, strict=False)
+    return min(size, sum(max(0, min(count, size - offset)) for offset, count in segments if offset))
 
 
 def packing(page: TiffPage) -> str:
-    """Key of ``formats.PIXELS_PER_BYTE`` for a page.
+    """Return the key of ``formats.PIXELS_PER_BYTE`` for a page.
 
     Parameters
     ----------
@@ -59,30 +63,30 @@ def packing(page: TiffPage) -> str:
     Returns
     -------
     str
-        "" where its compression is not bounded.
+        "" where its compression ratio is not limited.
     """
     return "JPEG" if page.compression in _JPEG else _PACKINGS.get(int(page.compression), "")
 
 
 def decode(page: TiffPage) -> tuple[NDArray, str | None]:
-    """Decode a page as far as its data go.
+    """Decode a page as far as possible.
 
     Parameters
     ----------
     page : tifffile.TiffPage
-        Of two dimensions, below the bounds of ``formats``.
+        Two-dimensional, within the limits of ``formats``.
 
     Returns
     -------
     tuple
-        Samples (row, column, channel), 0 where they are missing, and what is missing; None where nothing is.
+        Samples (row, column, channel), 0 where missing, and a description of the damage; None without damage.
 
     Raises
     ------
     UnreadableImage
-        Where nothing could be decoded.
+        Nothing could be decoded.
     Exception
-        Of the kinds that tifffile raises for a compression that it does not have.
+        An error of tifffile for an unsupported compression.
     """
     pixels = np.zeros((page.imagelength, page.imagewidth, page.samplesperpixel), page.dtype)
     missing = np.zeros(page.imagelength, bool)
@@ -104,12 +108,12 @@ def decode(page: TiffPage) -> tuple[NDArray, str | None]:
         return pixels, None
     if not missing.any():
         return pixels, f"{reasons[0]} (in {len(reasons)} of {expected} parts)"
-    said = describe_missing_rows(int((~missing).sum()), page.imagelength)
-    return pixels, f"{said} ({reasons[0]})" if reasons else said
+    rows_missing = describe_missing_rows(int((~missing).sum()), page.imagelength)
+    return pixels, f"{rows_missing} ({reasons[0]})" if reasons else rows_missing
 
 
 def count_segments(page: TiffPage) -> int:
-    """Count the strips or tiles that the size of a page asks for.
+    """Count the strips or tiles that the size of a page requires.
 
     Parameters
     ----------
@@ -119,7 +123,7 @@ def count_segments(page: TiffPage) -> int:
     Returns
     -------
     int
-        Of all channels, where they are stored apart.
+        Of all channels, where they are stored separately.
     """
     planes = page.samplesperpixel if page.planarconfig == _SEPARATE else 1
     if page.is_tiled:
@@ -128,21 +132,21 @@ def count_segments(page: TiffPage) -> int:
 
 
 def find_segment_damage(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> str | None:
-    """Return what is wrong with the compressed data of a strip or tile that tifffile would decode all the same.
+    """Describe errors in the compressed data of a strip or tile that tifffile would decode without an error.
 
     Parameters
     ----------
     page : tifffile.TiffPage
         The page.
     data : bytes
-        Of the strip or tile, as they are stored.
+        Stored bytes of the strip or tile.
     shape : tuple of int
         (1, row, column, sample) of the strip or tile.
 
     Returns
     -------
     str or None
-        None where nothing is, or where the decoder itself raises an error for all damage.
+        None without errors, or where the decoder itself raises an error for any damage.
     """
     if page.compression in _JPEG:
         return _jpeg(page, data).damage
@@ -150,40 +154,37 @@ def find_segment_damage(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> 
         return None
     import imagecodecs
 
-    wanted = shape[1] * _row_bytes(page, shape)
+    expected = shape[1] * _row_bytes(page, shape)
     unpack = imagecodecs.lzw_decode if page.compression == _LZW else imagecodecs.packbits_decode
     full = (page.tilelength if page.is_tiled else page.rowsperstrip) * _row_bytes(page, shape)  # padded last strips
     try:
-        found = len(unpack(data, out=max(full, wanted) + _row_bytes(page, shape) + 1))
+        found = len(unpack(data, out=max(full, expected) + _row_bytes(page, shape) + 1))
     except DAMAGE_ERRORS:
         return "its compressed data are corrupt"
-    # Up to a row more is what some writers leave behind the pixels.
-    sound = found >= wanted and (found <= wanted + _row_bytes(page, shape) or found == full)
-    return None if sound else f"its compressed data are corrupt ({found} bytes unpacked, {wanted} expected)"
+    # Some writers add up to a row after the pixels.
+    sound = found >= expected and (found <= expected + _row_bytes(page, shape) or found == full)
+    return None if sound else f"its compressed data are corrupt ({found} bytes decompressed, {expected} expected)"
 
 
 def decode_whole_jpeg(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> NDArray | None:
-    """Decode the JPEG of a strip or tile in one pass, where libjpeg has no warning.
+    """Decode the JPEG of a strip or tile in one pass, if libjpeg has no warning.
 
     Parameters
     ----------
     page : tifffile.TiffPage
         The page.
     data : bytes
-        Of the strip or tile, as they are stored.
+        Stored bytes of the strip or tile.
     shape : tuple of int
         (1, row, column, sample) of the strip or tile.
 
-    Returns
-    -------
-    numpy.ndarray or None
-        uint8 (row, column, sample), as tifffile gives them; None where the stream is unsound or of an unusual kind or
-        size: then ``damage`` and tifffile are to be asked.
+    Returns ------- numpy.ndarray or None uint8 (row, column, sample), as from tifffile; None where the stream is
+    damaged or of an unusual kind or size, which ``find_segment_damage`` and tifffile handle.
 
     Raises
     ------
     ValueError
-        Where the stream states a larger picture than the tile that it is to fill; it is not decoded.
+        The stream states a larger picture than its tile; it is not decoded.
     """
     import simplejpeg
 
@@ -199,8 +200,8 @@ def decode_whole_jpeg(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> ND
         height, width, *_ = simplejpeg.decode_jpeg_header(whole)
     except ValueError:
         return None
-    if page.is_tiled and (height > shape[1] or width > shape[2]):  # it may take gigabytes
-        raise ValueError(f"its JPEG is of {height} x {width} pixels, at most {shape[1]} x {shape[2]} expected")
+    if page.is_tiled and (height > shape[1] or width > shape[2]):  # decoding may take gigabytes
+        raise ValueError(f"its JPEG has {height} x {width} pixels, expected at most {shape[1]} x {shape[2]}")
     if (height, width) != shape[1:3]:
         return None
     try:
@@ -210,7 +211,7 @@ def decode_whole_jpeg(page: TiffPage, data: bytes, shape: tuple[int, ...]) -> ND
 
 
 def _segment(page: TiffPage, index: int, reasons: list[str]) -> tuple[NDArray | None, tuple[int, ...], tuple[int, ...]]:
-    """Decode a strip or tile: (row, column, channel) of the rows that are there, where it lies, and its full shape."""
+    """Decode a strip or tile: (row, column, channel) of the readable rows, its position, and its full shape."""
     _, at, shape = page.decode(None, index)
     file = page.parent.filehandle
     known = index < min(len(page.dataoffsets), len(page.databytecounts))
@@ -219,21 +220,21 @@ def _segment(page: TiffPage, index: int, reasons: list[str]) -> tuple[NDArray | 
         return None, at, shape
     file.seek(offset)
     data = file.read(min(count, file.size - offset))
-    said = find_segment_damage(page, data, shape)
-    if said is None and len(data) == count:
+    damage = find_segment_damage(page, data, shape)
+    if damage is None and len(data) == count:
         try:
             decoded = _decoded(page, data, index)
         except DAMAGE_ERRORS as error:
-            said = f"its compressed data are corrupt ({str(error)[:80] or type(error).__name__})"
+            damage = f"its compressed data are corrupt ({str(error)[:80] or type(error).__name__})"
         else:
             return decoded, at, shape
-    if said:
-        reasons.append(said)
+    if damage:
+        reasons.append(damage)
     return _decode_partial(page, data, index, shape), at, shape
 
 
 def _decoded(page: TiffPage, data: bytes, index: int) -> NDArray:
-    """A strip or tile as tifffile gives it, (row, column, channel)."""
+    """A strip or tile decoded by tifffile, (row, column, channel)."""
     tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in _JPEG else {}
     segment = page.decode(data, index, **tables)[0]
     assert segment is not None
@@ -241,13 +242,13 @@ def _decoded(page: TiffPage, data: bytes, index: int) -> NDArray:
 
 
 def _row_bytes(page: TiffPage, shape: tuple[int, ...]) -> int:
-    """Bytes of an unpacked row of a strip or tile."""
+    """Number of bytes of a decompressed row of a strip or tile."""
     bits = page.bitspersample if isinstance(page.bitspersample, int) else sum(page.bitspersample)
     return -(-shape[2] * shape[3] * bits // 8)
 
 
 def _jpeg(page: TiffPage, data: bytes) -> IntegrityCheck:
-    """Check the JPEG of a strip or tile, with the tables that the page keeps apart."""
+    """Check the JPEG of a strip or tile, with the tables stored in the page."""
     tables = page.jpegtables
     whole = data if not tables else b"\xff\xd8" + tables[2:].removesuffix(b"\xff\xd9") + data[2:]
     try:
@@ -257,7 +258,7 @@ def _jpeg(page: TiffPage, data: bytes) -> IntegrityCheck:
 
 
 def _decode_partial(page: TiffPage, data: bytes, index: int, shape: tuple[int, ...]) -> NDArray | None:
-    """Decode what there is of a strip or tile that is cut off or corrupt: whole rows alone, or None."""
+    """Decode the complete rows of a truncated or corrupt strip or tile, or return None."""
     import imagecodecs
 
     row_bytes = _row_bytes(page, shape)
@@ -288,19 +289,19 @@ def _decode_partial(page: TiffPage, data: bytes, index: int, shape: tuple[int, .
 
 
 def _inflate(data: bytes) -> bytes:
-    """What can be inflated before the data end or make no sense."""
+    """Inflate data up to the end or the first error."""
     unpack = zlib.decompressobj()
     parts = []
     try:
-        for place in range(0, len(data), 256):
-            parts.append(unpack.decompress(data[place : place + 256]))
+        for position in range(0, len(data), 256):
+            parts.append(unpack.decompress(data[position : position + 256]))
     except zlib.error:
         pass
     return b"".join(parts)
 
 
 def _decode_unpacked(page: TiffPage, raw: bytes, index: int) -> NDArray:
-    """Decode the unpacked bytes of a strip or tile, through the compression that the page has."""
+    """Decode the decompressed bytes of a strip or tile, by compressing them as the page requires."""
     import imagecodecs
 
     if page.compression in _DEFLATE:
