@@ -99,7 +99,7 @@ def trial(folder: Path, out: Path, broken: str, sharing: list[str]) -> dict[str,
         "all others done": {one["state"] for name, one in found.items() if name != broken} == {"done"},
         "the broken one failed, at once": (found[broken]["state"], found[broken]["attempts"]) == ("failed", 1),
         "it says why": broken in found[broken]["error"],
-        "the killed one was tried again": len(retried) == 1 and "ended without a word" in retried[0]["earlier"][0],
+        "the killed one was tried again": len(retried) == 1 and "ended without an error message" in retried[0]["earlier"][0],
     }
     again = subprocess.run(words, capture_output=True, text=True, check=False)
     summary = json.loads(again.stdout.splitlines()[-1])

@@ -35,7 +35,7 @@ ANSWER: dict[str, Any] = {
     "without": 0.22,
     "beside": {
         "breslow": {"title": "Breslow thickness alone", "probability": 0.3, "why": ""},
-        "clark": {"title": "Clark level alone", "probability": None, "why": "clark is not known"},
+        "clark": {"title": "Clark level alone", "probability": None, "why": "clark is unknown"},
     },
     "depth": {"mm": 1.4, "source": "automatic"},
     "depth_in_words": "depth 1.40 mm, measured by the analysis of the slide",

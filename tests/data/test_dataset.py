@@ -77,7 +77,7 @@ def test_no_table(tmp_path: Path) -> None:
 
 def test_a_table_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "dataset.csv").write_bytes(b"PK\x03\x04\n\xff\n")
-    with pytest.raises(DataSetError, match="the workbook of a spreadsheet program"):
+    with pytest.raises(DataSetError, match="a workbook of a spreadsheet program"):
         read_dataset(tmp_path)
 
 

@@ -184,7 +184,7 @@ def test_nests_within_the_epidermis_have_no_thickness() -> None:
     assert [one.mm for one in breslow_candidates(maps_of(labels), place())] == pytest.approx([0.12], abs=1e-3)
     labels[80:90, 200:300] = DERMIS
     assert measure_depth(maps_of(labels), place()).notes == (
-        "section 1 has nests within the epidermis alone: a melanoma in situ has no thickness",
+        "section 1 has nests within the epidermis only: a melanoma in situ has no thickness",
     )
 
 
@@ -246,7 +246,7 @@ CUTS = [
 def test_what_reaches_the_end_of_the_section_is_at_least_so_thick(case: Cut) -> None:
     best = breslow_candidates(maps_of(with_tumour(case.bottom, case.columns)), place())[0]
     assert best.at_least == case.cut
-    assert ("at least: the lesion reaches the end of the section, or of what was analyzed" in best.notes) == case.cut
+    assert ("lower bound: the lesion reaches the end of the section or of the analyzed region" in best.notes) == case.cut
     assert best.mm == pytest.approx((case.bottom - 60) * CELL_UM / 1000, abs=2e-3)
 
 
@@ -298,7 +298,7 @@ def test_a_lesion_apart_from_the_surface_is_said_to_be_so() -> None:
     labels = skin()
     labels[180:240, 200:300] = TUMOUR
     (only,) = breslow_candidates(maps_of(labels), place())
-    assert "lies apart from the surface: perhaps no primary melanoma" in only.notes
+    assert "not connected to the surface: possibly not a primary melanoma" in only.notes
     labels[80:110, 60:180] = TUMOUR
     first, second = breslow_candidates(maps_of(labels), place())
     assert (first.mm, second.mm) == pytest.approx((0.2, 0.72), abs=1e-3)
@@ -308,15 +308,15 @@ def test_a_thick_epidermis_warns_of_an_oblique_cut() -> None:
     labels = with_tumour(bottom=200)
     labels[60:150, 30:200] = labels[60:150, 300:-30] = EPIDERMIS
     best = breslow_candidates(maps_of(labels), place())[0]
-    assert any("where the cut is oblique, the thickness is too great" in note for note in best.notes)
+    assert any("an oblique section overestimates the thickness" in note for note in best.notes)
 
 
 SCALES = [
     (None, "pixel size is missing"),
-    (PixelSize(500.0, 500.0), "cannot be true"),
-    (PixelSize(0.0005, 0.0005), "cannot be true"),
-    (PixelSize(0.5, 500.0), "cannot be true"),
-    (PixelSize(4.0, 0.5), "cannot be true"),
+    (PixelSize(500.0, 500.0), "implausible pixel size"),
+    (PixelSize(0.0005, 0.0005), "implausible pixel size"),
+    (PixelSize(0.5, 500.0), "implausible pixel size"),
+    (PixelSize(4.0, 0.5), "implausible pixel size"),
 ]
 
 

@@ -77,7 +77,7 @@ def test_categories_are_those_of_the_eighth_edition(mm: float, plain: str, ulcer
 
 @pytest.mark.parametrize("mm", [0.0, -1.0, math.nan, math.inf])
 def test_no_category_of_what_is_no_thickness(mm: float) -> None:
-    with pytest.raises(ValueError, match="positive number of mm"):
+    with pytest.raises(ValueError, match="expected a positive thickness"):
         t_category(mm, False)
 
 

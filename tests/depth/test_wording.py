@@ -25,7 +25,7 @@ def reading(mm: float | None, **values: object) -> DepthReading:
 @pytest.mark.parametrize(
     ("given", "head"),
     [
-        (reading(None), "Not measured yet."),
+        (reading(None), "Not measured."),
         (reading(1.34, interval_mm=(1.2, 1.5), ulcerated=False), "1.34 mm (1.20 to 1.50)   T2a"),
         (reading(4.2, at_least=True, ulcerated=True), "at least 4.20 mm   T4b or more"),
         (reading(0.9), "0.90 mm   T1b"),
@@ -40,11 +40,11 @@ def test_thickness_and_category_stand_in_a_line(given: DepthReading, head: str) 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (reading(1.9, interval_mm=(1.7, 2.2), ulcerated=True), "The interval reaches from T2b to T3b"),
-        (reading(2.03, ulcerated=False), "Within 0.05 mm of the border between T2a and T3a"),
-        (reading(3.0), "letter of the category depends on ulceration"),
+        (reading(1.9, interval_mm=(1.7, 2.2), ulcerated=True), "the interval covers T2b to T3b"),
+        (reading(2.03, ulcerated=False), "2.03 mm is close to the T2a/T3a limit (2.05 mm"),
+        (reading(3.0), "has no letter: ulceration is unknown"),
         (reading(3.0, at_least=True, ulcerated=True), "reaches the edge of the section"),
-        (reading(3.0, um_per_px=(0.25, 0.25), ulcerated=True), "measured with 0.25 µm per pixel, the slide has 0.5"),
+        (reading(3.0, um_per_px=(0.25, 0.25), ulcerated=True), "Measured at 0.25 µm per pixel; the slide is now set to 0.5"),
     ],
     ids=["straddles", "near a border", "no ulceration", "edge", "scale"],
 )
@@ -61,11 +61,11 @@ def test_what_is_certain_needs_no_warning() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (MitosisCount(), "None counted yet."),
-        (MitosisCount(points=((1, 1),), counted=1), "1 counted: draw the area for a number per mm²."),
+        (MitosisCount(), "None counted."),
+        (MitosisCount(points=((1, 1),), counted=1), "1 counted. Draw the counted area to get the number per mm²."),
         (
             MitosisCount(points=((1, 1), (2, 2)), areas=(((0, 0), (0, 9), (9, 9)),), counted=1, mm2=0.5, per_mm2=2.0),
-            "1 counted in 0.50 mm²: 2.0 per mm² (less than 1 mm²: a small area says little); 1 beside the area are not "
+            "1 counted in 0.50 mm²: 2.0 per mm² (imprecise: the area is below 1 mm²); 1 outside the area not "
             "counted.",
         ),
     ],
@@ -94,7 +94,7 @@ def test_what_a_model_found_is_said_with_its_notes() -> None:
     one = DepthProposal(line=LINE, mm=0.6, section=0, lesion=2, notes=("lies apart from the surface",))
     found = SlideDepthProposals(proposals=(one,), clark=4, notes=("no interval: not tried",))
     said = words.describe_proposals(found, DepthReading())
-    assert said.startswith("1 line found by the model. Lies apart from the surface. Clark IV is an")
+    assert said.startswith("1 line found by the model. Lies apart from the surface. Clark level IV is an")
     assert said.endswith("No interval: not tried.")
     assert words.format_proposal(1, one) == "1   0.60 mm   section 1, lesion 2"
 

@@ -177,7 +177,7 @@ def test_photographs_keep_clear_of_it(several: BundleInfo) -> None:
 
 
 def test_a_model_of_one_lesion_is_no_labeller(tiny_bundle: BundleInfo) -> None:
-    with pytest.raises(BundleError, match="does not draw several classes"):
+    with pytest.raises(BundleError, match="does not segment several classes"):
         TissueSegmenter.load(tiny_bundle)
 
 

@@ -43,7 +43,7 @@ def test_frames_in_an_order_that_crashes_openslide_are_refused(tmp_path: Path, c
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"NumberOfFrames": 2**31 - 1}, "states 2,147,483,647 frames, but is of"),
+        ({"NumberOfFrames": 2**31 - 1}, "states 2,147,483,647 frames, but has only"),
         ({"Rows": 65535, "Columns": 65535}, "states frames of 65,535 x 65,535 pixels"),
     ],
 )

@@ -66,5 +66,5 @@ def test_a_patient_without_a_number_is_told_by_name_and_birth() -> None:
 
 
 def test_another_file_is_said() -> None:
-    with pytest.raises(UnreadableImage, match="is no DICOM file that can be read"):
+    with pytest.raises(UnreadableImage, match="is not a readable DICOM file"):
         read_header(io.BytesIO(b"text" * 100))

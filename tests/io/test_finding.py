@@ -60,10 +60,10 @@ def test_the_home_folder(folder, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ([], "no photograph was named"),
+        ([], "no photograph was specified"),
         (["none.jpg"], "none.jpg does not exist"),
-        (["none*.jpg"], "holds no photograph"),
-        (["*.txt"], "holds no photograph"),
+        (["none*.jpg"], "no photograph in"),
+        (["*.txt"], "no photograph in"),
         ([".cache/none"], "does not exist"),
     ],
 )

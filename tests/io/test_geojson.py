@@ -37,7 +37,7 @@ ANNOTATIONS = st.builds(
     measurements=st.dictionaries(st.text(min_size=1, max_size=6), NUMBER, max_size=3),
     kind=st.sampled_from(["annotation", "detection", "tile"]),
     id=st.sampled_from(["", "3bb3ee8f-34b3-4c5e-8e0e-c4c4b8f2f6d1"]),
-    other=st.sampled_from([{}, {"isLocked": True, "metadata": {"reader": "A"}}]),
+    properties=st.sampled_from([{}, {"isLocked": True, "metadata": {"reader": "A"}}]),
 )
 
 
@@ -178,19 +178,19 @@ MALFORMED = [
     ("no text", "\x00\x01", "not valid JSON"),
     ("a number", 7, "found int"),
     ("another object", {"type": "Topology"}, "found Topology"),
-    ("no features", {"type": "FeatureCollection"}, "'features' should be a list, found None"),
-    ("no geometry", {"type": "FeatureCollection", "features": [{"type": "Feature"}]}, "feature 1: 'geometry' should"),
-    ("no coordinates", one({"type": "Polygon"}), "feature 2: 'coordinates' should be a list"),
-    ("rings that are numbers", one({"type": "Polygon", "coordinates": [1, 2]}), "feature 2: a ring is a list"),
-    ("polygons that are numbers", one({"type": "MultiPolygon", "coordinates": [1]}), "feature 2: a polygon is a list"),
-    ("points of text", one({"type": "Polygon", "coordinates": [[["a", 1]]]}), "feature 2: a point is two finite"),
+    ("no features", {"type": "FeatureCollection"}, "'features' must be a list, found None"),
+    ("no geometry", {"type": "FeatureCollection", "features": [{"type": "Feature"}]}, "feature 1: 'geometry' must"),
+    ("no coordinates", one({"type": "Polygon"}), "feature 2: 'coordinates' must be a list"),
+    ("rings that are numbers", one({"type": "Polygon", "coordinates": [1, 2]}), "feature 2: a ring must be a list"),
+    ("polygons that are numbers", one({"type": "MultiPolygon", "coordinates": [1]}), "feature 2: a polygon must be a list"),
+    ("points of text", one({"type": "Polygon", "coordinates": [[["a", 1]]]}), "feature 2: a point must be two finite"),
     ("points that are infinite", '{"type": "Polygon", "coordinates": [[[Infinity, 1]]]}', "two finite numbers"),
     ("one number", one({"type": "Polygon", "coordinates": [[[1]]]}), "two finite numbers"),
-    ("properties of a list", [{"geometry": POLYGON, "properties": [1]}], "'properties' is no object"),
+    ("properties of a list", [{"geometry": POLYGON, "properties": [1]}], "'properties' must be an object"),
     (
         "measurements of text",
         [{"geometry": POLYGON, "properties": {"measurements": "x"}}],
-        "'measurements' is no object",
+        "'measurements' must be an object",
     ),
     ("endless nesting", "[" * 100_000, "nested more than"),
 ]

@@ -204,7 +204,7 @@ BAD = [
     ("text.png", b"not an image\n", "holds text, but a JPEG, PNG"),
     ("animation.png", b"GIF89a" + bytes(50), "holds a GIF image, but a JPEG, PNG"),
     ("report.jpg", b"%PDF-1.7\n", "holds a PDF document"),
-    ("avif.heic", b"\0\0\0\x18ftypavif" + bytes(40), "holds data of a kind that is not known here"),
+    ("avif.heic", b"\0\0\0\x18ftypavif" + bytes(40), "holds data of an unknown type"),
     ("pixel.png", png(1, 1), "is 1 x 1 pixels, but a photograph has at least 16 on each side"),
     ("strip.png", png(15, 2000), "is 15 x 2000 pixels, but a photograph has at least 16"),
     (

@@ -52,7 +52,7 @@ def test_no_column_is_lost() -> None:
 
 REFUSED: dict[str, tuple[bytes, str]] = {
     "a row with too much": (b"image_id,size\na,2,5\n", r"line 2: expected 2 cells as in the header, found 3"),
-    "a workbook": (b"PK\x03\x04...", "the workbook of a spreadsheet program: save its sheet as CSV"),
+    "a workbook": (b"PK\x03\x04...", "a workbook of a spreadsheet program. Save its sheet as CSV"),
     "damaged gzip": (gzip.compress(TEXT.encode())[:30], "Expected a CSV table"),
     "a cell without end": (b"image_id\n" + b"x" * 200_000, "field larger than field limit"),
 }

@@ -174,7 +174,7 @@ def test_stacks_and_slides_are_for_others(write, message, tmp_path) -> None:
 
 
 UNSUITABLE = [
-    (np.full((20, 20), np.nan, np.float32), GREY, "400 values that are no number"),
+    (np.full((20, 20), np.nan, np.float32), GREY, "400 values that are not finite"),
     (np.zeros((20, 20), np.int32), GREY, "32-bit signed integer samples"),
     (np.zeros((20, 20, 3), np.uint8), GREY | {"planarconfig": "contig"}, "3 channels of color space MINISBLACK"),
     (np.zeros((20, 20, 3), np.uint8), {"photometric": "cielab"}, "3 channels of color space CIELAB"),

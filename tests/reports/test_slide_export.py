@@ -114,7 +114,7 @@ def test_a_library_that_is_missing_is_named_with_the_way_to_get_it(
 
 
 def test_a_slide_that_is_no_dicom_gets_no_dicom_segmentation(results: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"section.tif is no DICOM slide: .* Export a mask or outlines"):
+    with pytest.raises(InputError, match=r"section.tif is not a DICOM slide: .* Export a mask or outlines"):
         out_of(results, "dicom", tmp_path)
 
 

@@ -112,8 +112,8 @@ def test_depth_clark_and_image_alone_stand_beside(picture: PatchImage, loaded: C
     assert thin.beside["image"].probability == thick.beside["image"].probability
     assert "Breslow thickness alone" in thin.comparisons_text
     without = asked(picture, {"age": "64"}, loaded)
-    assert (without.beside["breslow"].probability, without.beside["breslow"].why) == (None, "depth_mm is not known")
-    assert without.beside["clark"].why == "clark is not known"
+    assert (without.beside["breslow"].probability, without.beside["breslow"].why) == (None, "depth_mm is unknown")
+    assert without.beside["clark"].why == "clark is unknown"
 
 
 def test_patches_are_averaged_or_the_worst_counts(patches: Path, loaded: Classifier) -> None:
@@ -142,7 +142,7 @@ def test_without_reference_cases_nothing_is_claimed(
 
 def test_a_model_of_something_else_is_refused(tmp_path: Path, write_model: Callable[..., Path]) -> None:
     folder = write_model(tmp_path / "other", positive="melanoma")
-    with pytest.raises(BundleError, match=r"tells melanoma: a risk needs .* metastasis.*risk-small"):
+    with pytest.raises(BundleError, match=r"predicts melanoma: expected a classifier .* metastasis.*risk-small"):
         find_risk_model(str(folder))
     with pytest.raises(BundleError, match="tells segmentation"):
         find_risk_model("lesion-small")
@@ -159,7 +159,7 @@ def test_what_is_told_can_be_read_by_machines_and_names_no_folder(picture: Patch
 
 def test_a_word_that_the_model_does_not_know_is_said(picture: PatchImage, loaded: Classifier) -> None:
     answer = asked(picture, {**FORM, "sex": "x"}, loaded)
-    assert any("sex: the model does not understand 'x'" in one for one in answer.warnings)
+    assert any("sex: unknown value 'x'" in one for one in answer.warnings)
     assert "sex" in answer.missing
 
 
@@ -194,7 +194,7 @@ def test_a_readers_depth_counts_before_the_analysis_and_that_before_the_table(tm
     first = case_of_slide(own, FORM, "A")
     assert (first.depth.description, first.row["ulceration"]) == ("depth 1.80 mm, measured by A", "0")
     assert first.lines[0] == readings[0].line
-    with pytest.raises(InputError, match=r"'C' has measured nothing there \(readings by 'A', 'B'\)"):
+    with pytest.raises(InputError, match=r"no reading by 'C' \(readings by: 'A', 'B'\)"):
         case_of_slide(own, FORM, "C")
 
 
@@ -220,7 +220,7 @@ def test_patches_of_a_slide_are_cut_where_it_is_deep(slide: Path, tmp_path: Path
     assert (patch.box.top, patch.box.left) == (200 - 40, 700 - 300)  # 0.2 mm above the surface, 3 mm wide
     assert (patch.box.height, patch.box.width, patch.rgb.shape) == (600, 600, (600, 600, 3))
     content = {"lesions": [{"label": "benign", "seed_row_px": 900, "seed_column_px": 300}]}
-    with pytest.raises(InputError, match="there is no tumor to look at"):
+    with pytest.raises(InputError, match="no tumor found"):
         cut_slide_patches(slide, (), content, options(model))
     content["lesions"][0]["label"] = "melanoma"
     assert [one.description for one in cut_slide_patches(slide, (), content, options(model))] == ["lesion"]

@@ -102,4 +102,4 @@ def test_a_run_about_something_else_gets_nothing_and_a_fault_is_told(ended: RunF
     about = {"target": "metastasis", "positive": "metastasis"}
     asked = TrainRecipe.model_validate({**recipe.model_dump(), "classification": about})
     (ended.path.parent / "set/images/p0.png").write_bytes(b"gone")
-    assert "nothing stands beside its answers" in fit_comparators_if_metastasis(asked, ended, bundle, RunContext())
+    assert "The model has no comparators" in fit_comparators_if_metastasis(asked, ended, bundle, RunContext())

@@ -58,13 +58,13 @@ def test_a_model_that_never_saw_an_empty_cell_answers_whole_rows_alone(patches: 
     model = learnt(loaded, NEVER)
     answer = asked(patches, WHOLE, model)
     assert answer.shares is None
-    assert any("never seen an empty cell" in one for one in answer.warnings)
+    assert any("trained without missing values" in one for one in answer.warnings)
     with pytest.raises(
-        MissingValuesError, match=r"age, sex are empty: 'tiny-risk' .*no case lacked one, drop_form = 0"
+        MissingValuesError, match=r"age, sex are missing, and 'tiny-risk' .*no case lacked one, drop_form = 0"
     ) as said:
         asked(patches, {"depth_mm": "2.4"}, model)
     assert "Breslow thickness alone 0." in str(said.value)
-    with pytest.raises(MissingValuesError, match=r"age \('400' is not understood\) is empty"):
+    with pytest.raises(MissingValuesError, match=r"age \('400' is not recognized\) is missing"):
         asked(patches, {**WHOLE, "age": "400"}, model)
     assert said.value.depth.mm == 2.4
     assert said.value.comparisons["breslow"].probability is not None
@@ -142,7 +142,7 @@ def test_numbers_and_patches_far_from_the_training_are_warned_of(patches: Path, 
 @pytest.mark.parametrize(
     ("shape", "form", "said"),
     [
-        ((60, 90, 3), {}, r"90 x 60 pixels: expected a slide, or a square patch"),
+        ((60, 90, 3), {}, r"90 x 60 pixels, expected a slide or a square patch"),
         ((60, 60, 3), {"modality": "dermoscopic"}, r"photograph of skin \(dermoscopic\)"),
     ],
 )

@@ -153,7 +153,7 @@ def test_the_page_and_the_risk_go_out_with_the_results(told: Path, tmp_path: Pat
 def analysed(slide: Path, tmp_path: Path) -> Path:
     """The folder of a slide that was analyzed, and whose risk nobody has asked for."""
     folder = tmp_path / "out" / "section"
-    notes = ["the slide is unlike those that the model learnt from"]
+    notes = ["the slide is out of distribution for the model"]
     write_json(folder / "result.json", {"breslow_mm": 1.4, "depth": {"candidates": [LINE], "notes": notes}})
     record_slide(folder, slide)
     return folder

@@ -232,7 +232,7 @@ def test_without_a_scale_it_is_refused_unless_one_is_given(
     drawn_slide: Draw, options: SlideOptions, tile_model: LoadModel, tmp_path: Path
 ) -> None:
     path = drawn_slide(tmp_path / "unscaled.tif", mpp=None)
-    with pytest.raises(ScaleMissing, match=r"unscaled\.tif carries none.*--mpp"):
+    with pytest.raises(ScaleMissing, match=r"unscaled\.tif has no pixel size.*--mpp"):
         analysed(path, tmp_path / "out", options, tile_model())
     given = options.model_copy(update={"mpp": 0.5})
     content = analysed(path, tmp_path / "out", given, tile_model()).content

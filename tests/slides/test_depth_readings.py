@@ -131,7 +131,7 @@ def test_readers_who_took_the_same_line_are_said_to_agree_for_that(results: Path
         both = tuple(reading(who, 1.0, method="automatic") for who in ("A", "B"))
         write_depth(results / name, SlideDepthReadings(readings=both))
     agreement = compare_readers(collect_readings([results]), ["A", "B"])
-    assert agreement.notes == ("on 2 slides both took the model's line as it was, which makes them agree",)
+    assert agreement.notes == ("on 2 slides both readers accepted the predicted line, which increases agreement",)
 
 
 def test_readers_with_folders_of_their_own_come_together(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_what_cannot_be_compared_is_refused(results: Path, tmp_path: Path) -> No
     for readers in (["A"], ["A", "A"], ["A", "B", "C"]):
         with pytest.raises(InputError, match="name two of A, B, model"):
             compare_readers(gathered, readers)
-    with pytest.raises(InputError, match="'C' measured no slide"):
+    with pytest.raises(InputError, match="'C' has no measurement"):
         compare_readers(gathered, ["A", "C"])
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match=r"holds no depth\.json"):

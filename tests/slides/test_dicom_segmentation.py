@@ -137,9 +137,9 @@ def test_the_finest_level_that_is_not_too_large_is_taken(tmp_path: Path, monkeyp
 
 def test_what_is_no_dicom_slide_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "slide.svs").write_bytes(b"II*\0")
-    with pytest.raises(InputError, match=r"slide\.svs is no DICOM slide: a DICOM segmentation refers to"):
+    with pytest.raises(InputError, match=r"slide\.svs is not a DICOM slide: a DICOM segmentation must reference"):
         find_dicom_level(tmp_path / "slide.svs")
-    with pytest.raises(InputError, match="is no DICOM slide"):
+    with pytest.raises(InputError, match="is not a DICOM slide"):
         find_dicom_level(tmp_path)
     write_level(tmp_path / "a.dcm", 100, 70, 0.001, ConcatenationUID=generate_uid())
     with pytest.raises(InputError, match="keeps a level in several files"):
@@ -152,7 +152,7 @@ def test_a_slide_without_lesions_and_a_poor_header_are_refused(tmp_path: Path) -
     with pytest.raises(InputError, match="there is no lesion"):
         write_dicom_segmentation(tmp_path / "seg.dcm", level, np.zeros((100, 70), np.uint16), [], "tiny")
     del level.header.FrameOfReferenceUID
-    with pytest.raises(InputError, match="the header of the slide lacks what"):
+    with pytest.raises(InputError, match="the header of the slide lacks attributes"):
         write_dicom_segmentation(tmp_path / "seg.dcm", level, labels(), [LesionSegment(3, "lesion 3")], "tiny")
     assert not (tmp_path / "seg.dcm").exists()
 

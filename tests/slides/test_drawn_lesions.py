@@ -83,7 +83,7 @@ def test_where_the_model_sees_no_lesion_its_share_of_malignant_ones_is_not_told(
     shares = LesionMaps(presence, PLACE, malignancy=np.full((10, 20), 0.7, np.float32))
     inside, aside = box(200, 1200, 500, 1500), box(200, 300, 500, 600)
     assert measure_drawn_lesion([inside], shares, CONFIG, index=1).probability == pytest.approx(0.56)
-    with pytest.raises(InputError, match=r"sees no lesion where you drew .*: 0\.02"):
+    with pytest.raises(InputError, match=r"predicts no lesion in the drawn area .*: 0\.02"):
         measure_drawn_lesion([aside], shares, CONFIG, index=1)
     lesion = measure_drawn_lesion([aside], shares, CONFIG, index=1, label="malignant")
     assert (lesion.probability, lesion.presence) == (pytest.approx(0.014), pytest.approx(0.02))

@@ -59,7 +59,7 @@ def test_merged_lesions_are_measured_together() -> None:
 
 @pytest.mark.parametrize("indices", [[], [1], [1, 1], [1, 9]])
 def test_merging_takes_two_that_are_there(indices: list[int]) -> None:
-    with pytest.raises(InputError, match=r"at least two|no lesion 9 on this slide \(there are: 1, 2, 3\)"):
+    with pytest.raises(InputError, match=r"at least two|no lesion 9 on this slide \(lesions: 1, 2, 3\)"):
         merge_lesions(FOUND, indices, MAPS, CONFIG)
 
 
@@ -86,7 +86,7 @@ def test_a_bent_line_parts_it_too() -> None:
     ids=["half", "another's", "outside"],
 )
 def test_a_line_that_does_not_part_it_is_refused(line: list[tuple[float, float]]) -> None:
-    with pytest.raises(InputError, match="does not part lesion 1"):
+    with pytest.raises(InputError, match="does not split lesion 1"):
         split_lesion(FOUND, 1, line, MAPS, CONFIG)
 
 

@@ -179,11 +179,11 @@ def test_other_classes_keep_their_shares_under_a_stated_prevalence() -> None:
 @pytest.mark.parametrize(
     ("change", "bundle", "error", "message"),
     [
-        ({"tile_mpp": 1.0}, {}, InputError, "learnt from tiles at 0.5 micrometers per pixel, these would be at 1"),
-        ({}, {"tile": TileConfig(mpp=0.25, side_px=32)}, InputError, "learnt from tiles at 0.25"),
+        ({"tile_mpp": 1.0}, {}, InputError, "trained on tiles at 0.5 micrometers per pixel, but these would be at 1"),
+        ({}, {"tile": TileConfig(mpp=0.25, side_px=32)}, InputError, "trained on tiles at 0.25"),
         ({"stain": {"method": "macenko"}}, {}, ConfigError, "stain normalization 'none', asked for is 'macenko'"),
         ({"target": "keratosis"}, {}, ConfigError, "tells naevus, melanoma"),
-        ({"prevalence": 0.1}, {"classifier": ClassifierConfig()}, ConfigError, "does not know how frequent"),
+        ({"prevalence": 0.1}, {"classifier": ClassifierConfig()}, ConfigError, "does not state the prevalence"),
     ],
     ids=["tile scale", "bundle scale", "stain", "target", "prevalence"],
 )

@@ -79,7 +79,7 @@ def test_the_slide_is_as_thick_as_its_thickest_section(step: int) -> None:
     assert found["candidates"][0]["deepest"][0] == pytest.approx(100 + STEP * (250 + 40 + 125), abs=1)
     assert found["candidates"][0]["surface"][0] == pytest.approx(100 + STEP * (250 + 40), abs=1)
     assert (found["ulceration"], found["at_least"], found["clark_estimate"]) == (False, False, 4)
-    assert found["notes"][0] == "the thickest section counts: 0.30 mm in section 1, 0.50 mm in section 2"
+    assert found["notes"][0] == "thickness of the thickest section: 0.30 mm in section 1, 0.50 mm in section 2"
     assert found["notes"][1] == "no invasive tumor was found in section 3"
     assert found["notes"][2].startswith("no interval")
 
@@ -127,15 +127,15 @@ def test_an_interval_that_reaches_several_categories_warns(monkeypatch: pytest.M
     told = measured(depth_map(section(300, 400, 0.8)))
     assert told["breslow_interval_mm"] == pytest.approx([0.7, 0.9], abs=2e-3)
     assert told["t_category"] == "T1b"
-    assert "the interval reaches T1a and T1b: the category is not sure" in told["depth"]["notes"]
+    assert "the interval covers T1a and T1b: the category is uncertain" in told["depth"]["notes"]
     strange = ValidityInputs("own", distance=1, limit=0.1).check()
     unlike = measure_slide_depth(depth_map(section(300, 400, 0.8)), (), RunContext(), strange)
     assert unlike["breslow_interval_mm"] == told["breslow_interval_mm"]
-    assert any("its interval may be too narrow" in note for note in unlike["depth"]["notes"])
+    assert any("its interval too narrow" in note for note in unlike["depth"]["notes"])
     assert describe_depth(unlike).startswith("Not valid: the image is out of distribution.")
     assert "0.80" not in describe_depth(unlike)
     said = describe_depth(told)
-    assert said.startswith("Breslow thickness 0.80 mm (90 % interval 0.70 to 0.90), T1b, Clark level 4 by estimate; ")
+    assert said.startswith("Breslow thickness 0.80 mm (90 % interval 0.70 to 0.90), T1b, estimated Clark level 4; ")
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path, order: np.ndarray) -> None:
     with pytest.raises(InputError, match="has no embedding"):
         SlideResult.open(tmp_path).embedding(slice(0, 1))
     shutil.rmtree(tmp_path / STORE / "state")
-    with pytest.raises(InputError, match="incomplete: it has no state"):
+    with pytest.raises(InputError, match="incomplete: state missing"):
         SlideResult.open(tmp_path)
     (tmp_path / STORE / "zarr.json").write_text("{}")
     with pytest.raises(InputError, match="cannot be read as the results of a slide"):

@@ -130,7 +130,7 @@ def test_a_process_that_dies_is_lost_and_one_that_never_begins_says_why(
 
 
 def test_a_slide_that_is_gone_is_not_begun(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"gone\.tif is not there any more. Check the drive"):
+    with pytest.raises(InputError, match=r"gone\.tif is no longer available. Check the drive"):
         launch_slide(tmp_path / "gone.tif", tmp_path / "out", SlideOptions())
     assert not (tmp_path / "out").exists()
 
@@ -138,7 +138,7 @@ def test_a_slide_that_is_gone_is_not_begun(tmp_path: Path) -> None:
 def test_what_is_no_run_is_lost(tmp_path: Path) -> None:
     found = read_slide_run_status(tmp_path / "nothing")
     assert (found.state, found.done, found.total, found.fraction) == (RunState.lost, 0, 0, None)
-    assert found.message == "It ended without a word: no tile was done."
+    assert found.message == "The process ended unexpectedly: no tile finished."
     (tmp_path / "result.json").write_text("{}")
     assert read_slide_run_status(tmp_path).message == "Analyzed before."
 
@@ -150,13 +150,13 @@ def test_a_finished_run_and_its_notices(tmp_path: Path) -> None:
         ("notice", {"message": "of the life before"}),
         ("launched", {}),
         ("started", {"done": 5, "total": 10}),
-        ("notice", {"message": "comes under its own licence"}),
+        ("notice", {"message": "has its own license"}),
         ("finished", {}),
     ):
         place.append_event(kind, **values)
     found = read_slide_run_status(tmp_path)
     assert (found.state, found.done, found.total) == (RunState.finished, 5, 10)
-    assert found.notices == ("comes under its own licence",)
+    assert found.notices == ("has its own license",)
 
 
 def test_the_command_is_one_that_a_user_could_type(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_the_scale_decides_the_level_and_the_share_which_tiles(slide_path, tmp_p
     assert sum(row["tissue"] == "Tumour" for row in rows) == 2
     made([slide_path], tmp_path / "strict", OPTIONS.model_copy(update={"mpp": 1.0, "share": 0.9}))
     strict = read_table(tmp_path / "strict" / "dataset.csv")
-    assert sum(not row["tissue"] for row in strict) == 2, "half of each: for segmentation alone"
+    assert sum(not row["tissue"] for row in strict) == 2, "half of each: usable for segmentation only"
 
 
 def test_each_patient_is_in_one_split_that_never_changes(tmp_path, drawn_slide):
@@ -110,7 +110,7 @@ def test_each_class_of_a_few_regions_is_learnt_from_and_tuned_on(tmp_path, drawn
     report = made([annotated(path, [*naevi, box(192, 192, 256, 288, "Melanoma")])], tmp_path / "tiles")
     said = " ".join(said for _, said in report.notes)
     assert "1 patient:" in said
-    assert "draw another region of Melanoma, in another place" in said
+    assert "Draw another region of Melanoma at a different position" in said
     recipe = find_shipped_recipe("classify-tiles").complete([tmp_path / "tiles"], "none")
     chosen, table, _ = select_labeled(select_samples(recipe), recipe)
     parts = chosen.parts
@@ -144,7 +144,7 @@ def test_classes_are_renamed_chosen_and_asked_for_in_vain(slide_path, tmp_path):
     report = made([slide_path], tmp_path / "tiles", options)
     assert report.classes == {"Background": 179, "melanoma": 16}
     assert read_tile_set(tmp_path / "tiles").labels == ("Background", "melanoma")
-    with pytest.raises(DataSetError, match=r"no region is of the class Nevus \(there are: .*Skin \(1\)"):
+    with pytest.raises(DataSetError, match=r"no region has the class Naevus \(classes: .*Skin \(1\)"):
         made([slide_path], tmp_path / "none", OPTIONS.model_copy(update={"classes": ("Naevus",)}))
     assert not (tmp_path / "none").exists()
 
@@ -158,8 +158,8 @@ def test_readers_who_differ_are_refused_agreed_on_or_one_of_them_counts(slide_pa
     assert any("differ" in said for _, said in agreed.notes)
     one = made([slide_path], tmp_path / "one", OPTIONS.model_copy(update={"readers": "B"}))
     assert one.classes == {"Tumour": 140}
-    assert any("nothing to tell apart" in said for _, said in one.notes)
-    with pytest.raises(DataSetError, match="reader 'C' drew nothing"):
+    assert any("a classifier cannot be trained" in said for _, said in one.notes)
+    with pytest.raises(DataSetError, match="reader 'C' has no regions"):
         made([slide_path], tmp_path / "c", OPTIONS.model_copy(update={"readers": "C"}))
 
 

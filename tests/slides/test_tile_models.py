@@ -150,7 +150,7 @@ def test_where_a_processor_lacks_a_precision_that_is_said(
     model.set_notice_callback(told.append)
     model.resume_with("bf16", 8)
     assert model.precision == "fp32"
-    assert told == ["begun in bf16, which this cpu lacks, goes on in fp32: answers may differ by 0.01."]
+    assert told == ["started in bf16, which this cpu does not support; resuming in fp32: predictions may differ by 0.01."]
 
 
 def test_memory_that_runs_out_halves_the_batch(tile_model: LoadModel) -> None:
@@ -167,7 +167,7 @@ def test_memory_that_runs_out_halves_the_batch(tile_model: LoadModel) -> None:
     model.set_notice_callback(told.append)
     found = model.predict(tiles_of(5))["probability"]
     assert (model.batch_size, len(found), len(told)) == (2, 5, 4)
-    assert told[-1] == "memory was full: 2 tiles a pass from now on."
+    assert told[-1] == "out of memory: continuing with 2 tiles per pass."
 
 
 def test_memory_for_not_one_tile(tile_model: LoadModel) -> None:
@@ -367,7 +367,7 @@ def test_weights_of_another_encoder(tmp_path: Path) -> None:
 
 
 def test_names_that_are_none() -> None:
-    with pytest.raises(BundleError, match="Encoders of tiles: uni"):
+    with pytest.raises(BundleError, match="Tile encoders: uni"):
         load_tile_model("nonsense", LoadOptions())
     with pytest.raises(BundleError, match="timm has no encoder"):
         load_tile_model("timm:nonsense", LoadOptions(download=True))

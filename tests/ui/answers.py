@@ -58,7 +58,7 @@ def risk_answer(probability, row, options, depth_mm=0.91, fingerprint=None):
         "shares": {"image": 0.12, "depth": -0.05, "patient": 0.001},
         "without": 0.22,
         "beside": {
-            key: {"title": title, "probability": value, "why": "" if value else "clark is not known"}
+            key: {"title": title, "probability": value, "why": "" if value else "clark is unknown"}
             for key, (title, value) in beside.items()
         },
         "patches": [{"what": what, "box": box, "probability": probability, "depth_mm": 1.6} for box, what in patches],

@@ -60,7 +60,7 @@ def test_a_slide_whose_worker_dies_is_tried_elsewhere(stage: Any, workers: Worke
     assert (found["a"].state, found["a"].attempts, found["a"].worker) == ("done", 2, "w1")
     assert found["a"].error == ""
     assert found["a"].earlier == (
-        "its process ended without a word (w0): killed, out of memory, or its machine has gone",
+        "its process ended without an error message (w0): killed, out of memory, or its machine is not available",
     )
 
 
@@ -79,7 +79,7 @@ def test_a_slide_that_kills_every_worker_fails_in_the_end_and_the_others_go_on(s
     found = stage.play(cluster, "a", "b", "c", tries=2)
     assert [entry.state for entry in found.values()] == ["failed", "done", "done"]
     assert (found["a"].attempts, len(deaths)) == (2, 2)
-    assert found["a"].error.endswith("GiB when last seen): out of memory")
+    assert found["a"].error.endswith("GiB at the last update): out of memory")
     assert len(found["a"].earlier) == 1
 
 
@@ -151,7 +151,7 @@ def test_a_worker_that_was_cut_off_for_a_moment_stays(
     plain, cluster.script, cluster.give = cluster.give, script, give
     found = stage.play(cluster, "a")
     assert (found["a"].state, found["a"].attempts) == ("done", 2)
-    assert found["a"].earlier == ("the connection to its worker broke (w0)",)
+    assert found["a"].earlier == ("the connection to its worker was lost (w0)",)
 
 
 @pytest.mark.parametrize("kind", [BundleError, ConfigError, ClusterError])
@@ -168,11 +168,11 @@ def test_a_scheduler_that_goes_ends_it_and_what_is_done_stays(stage: Any, worker
     def script(job: Any, address: str, attempt: int) -> CohortJobResult | Exception:
         if job.folder.name == "a":
             return DONE
-        cluster.gone = ClusterError("the scheduler does not answer any more")
+        cluster.gone = ClusterError("the scheduler no longer responds")
         return WorkerLost()
 
     cluster.script = script
-    with pytest.raises(ClusterError, match="does not answer any more"):
+    with pytest.raises(ClusterError, match="no longer responds"):
         stage.play(cluster, "a", "b", "c")
     assert [entry.state for entry in stage.manifest().entries.values()] == ["done", "waiting", "waiting"]
 
@@ -181,7 +181,7 @@ def test_it_waits_for_workers_and_says_so_but_not_for_processes_that_never_come(
     reports: list[Progress] = []
     stage.run.report = reports.append
     cluster = workers(0)
-    with pytest.raises(ClusterError, match="no process has been there for 0 seconds"):
+    with pytest.raises(ClusterError, match="no worker process was available for 0 seconds"):
         stage.play(cluster, "a", patience_s=0.05)
     assert reports[0].message == "slides; waiting for workers"
     cluster = workers(0)
@@ -252,9 +252,9 @@ def test_progress_counts_slides_and_follows_those_at_work(stage: Any, workers: W
 @pytest.mark.parametrize(
     ("seen", "said"),
     [
-        (WorkerStatus("w1"), "(w1): killed, out of memory, or its machine has gone"),
-        (WorkerStatus("w1", 2**30, 4 * 2**30), "(w1, with 1.0 of 4.0 GiB when last seen): killed, out of memory, or"),
-        (WorkerStatus("w1", 15 * 2**28, 4 * 2**30), "(w1, with 3.8 of 4.0 GiB when last seen): out of memory"),
+        (WorkerStatus("w1"), "(w1): killed, out of memory, or its machine is not available"),
+        (WorkerStatus("w1", 2**30, 4 * 2**30), "(w1, with 1.0 of 4.0 GiB at the last update): killed, out of memory, or"),
+        (WorkerStatus("w1", 15 * 2**28, 4 * 2**30), "(w1, with 3.8 of 4.0 GiB at the last update): out of memory"),
     ],
 )
 def test_why_a_worker_may_have_ended(seen: WorkerStatus, said: str) -> None:

@@ -155,7 +155,7 @@ def test_two_starts_in_one_folder_do_not_collide(start: Start, hired: list[str],
 def test_a_file_that_is_no_manifest_is_refused(start: Start, hired: list[str], tmp_path: Path, text: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "cohort.json").write_text(text)
-    with pytest.raises(RunError, match="is no manifest of a cohort"):
+    with pytest.raises(RunError, match="is not a valid cohort manifest"):
         start()
     assert (tmp_path / "out" / "cohort.json").read_text() == text
     assert start(force=True).done == 2

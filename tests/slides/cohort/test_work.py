@@ -121,7 +121,7 @@ def test_a_scheduler_that_has_gone_is_said_in_one_way() -> None:
 
     client: Any = Client()
     for ask in (DaskCluster(client).workers, lambda: DaskCluster(client).submit("tcp://1", object())):  # type: ignore[arg-type]
-        with pytest.raises(ClusterError, match=r"What is done stays: start scheduler and workers again"):
+        with pytest.raises(ClusterError, match=r"Finished slides are kept. Restart scheduler and workers"):
             ask()
     client.status = "running"
     with pytest.raises(ClusterError, match="OSError: refused"):
@@ -153,7 +153,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
         (["--tries", 2], "--tries counts attempts of other processes"),
         (["--processes", 2, "--scheduler", "tcp://host:1"], "give one of them"),
         (["--processes", 0], "processes"),
-        (["--scheduler", "nonsense"], "'nonsense' is no scheduler: expected an address"),
+        (["--scheduler", "nonsense"], "'nonsense' is not a scheduler: expected an address"),
         (["--scheduler", "gopher://host:70"], "is no scheduler"),
     ],
 )
@@ -174,7 +174,7 @@ def test_a_scheduler_that_does_not_answer(run: Callable[..., Result], monkeypatc
     monkeypatch.setattr(cluster, "CONNECT_S", 0.2)
     result = run("--scheduler", "tcp://127.0.0.1:9")
     assert result.exit_code == 1
-    assert "no scheduler answers at tcp://127.0.0.1:9" in result.stderr
+    assert "no scheduler responded at tcp://127.0.0.1:9" in result.stderr
     content = json.loads(Path("out/cohort.json").read_text())
     assert [one["state"] for one in content["slides"]] == ["waiting"]
 

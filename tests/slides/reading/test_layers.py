@@ -71,7 +71,7 @@ def test_a_slide_is_a_layer_in_micrometres(write_svs) -> None:
 
 def test_without_a_scale_it_stays_in_pixels_and_says_so(tissue, tmp_path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", tissue, photometric="rgb", tile=(64, 64), metadata=None)
-    with pytest.warns(UserWarning, match=r"a\.tif: no pixel size is stated, so lengths stay in pixels\. Set it"):
+    with pytest.warns(UserWarning, match=r"a\.tif: the file states no pixel size, so lengths are in pixels\. Set it"):
         [(_, keywords, _)] = read_layers(str(tmp_path / "a.tif"))
     assert "scale" not in keywords
     assert "units" not in keywords

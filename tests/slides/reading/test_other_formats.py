@@ -145,7 +145,7 @@ def test_a_lost_chunk_and_a_folder_without_an_image(tissue, tmp_path) -> None:
             slide.read_region(0, WHOLE)
         assert slide.read_region(0, Box(0, 0, 100, 100)).shape == (100, 100, 3)
     zarr.open_group(tmp_path / "b.zarr", mode="w", zarr_format=2)
-    with pytest.raises(UnreadableImage, match=r"b\.zarr is a Zarr folder without an image of several scales"):
+    with pytest.raises(UnreadableImage, match=r"b\.zarr is a Zarr folder without a multiscale image"):
         open_slide(tmp_path / "b.zarr")
     (tmp_path / "c.zarr").mkdir()
     (tmp_path / "c.zarr" / ".zgroup").write_text("{")

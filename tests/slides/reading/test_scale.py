@@ -8,7 +8,7 @@ from napari_melanoma.slides.reading.opening import open_slide
 from napari_melanoma.slides.reading.slide import validate_scale
 
 CASES = {
-    "nothing stated": ((None, None, None), None, "no pixel size is stated"),
+    "nothing stated": ((None, None, None), None, "the file states no pixel size"),
     "20x": ((0.5, 0.5, 20), (0.5, 0.5), None),
     "sides that differ": ((0.5, 0.45, 20), (0.5, 0.45), "not square: 0.45 um wide and 0.5 um high"),
     "sides that hardly differ": ((0.22710, 0.22709, 40), (0.22710, 0.22709), None),
@@ -62,7 +62,7 @@ TAGS = {
     "inches": ({"resolution": (50800, 50800), "resolutionunit": "INCH"}, (0.5, 0.5), ""),
     "no unit": ({"resolution": (20000, 20000), "resolutionunit": "NONE"}, None, "have no unit"),
     "a print": ({"resolution": (72, 72), "resolutionunit": "INCH"}, None, "352.8 x 352.8"),
-    "a placeholder": ({"resolution": (1, 1), "resolutionunit": "NONE"}, None, "no pixel size is stated"),
+    "a placeholder": ({"resolution": (1, 1), "resolutionunit": "NONE"}, None, "the file states no pixel size"),
 }
 
 

@@ -118,7 +118,7 @@ def test_the_content_of_the_fold_is_made_when_it_is_opened(person, slide_path):
     assert person.dock.findChild(QLabel, "depth_head") is None
     assert line_layer(person) is None
     opens(person)
-    assert person.says("depth_head") == "Not measured yet."
+    assert person.says("depth_head") == "Not measured."
     assert line_layer(person) is None
 
 
@@ -188,7 +188,7 @@ def test_another_line_takes_the_place_of_the_first_and_each_step_is_undone(measu
     assert person.says("depth_head").startswith("0.20")
     np.testing.assert_allclose(line_layer(person).data[0] + 0.5, (TOP, DEEP), atol=1e-3)
     presses(person, "depth_undo")
-    assert person.says("depth_head") == "Not measured yet."
+    assert person.says("depth_head") == "Not measured."
     assert len(line_layer(person).data) == 0
     assert person.says("depth_hint").startswith("From the top")  # there is no end to drag
     presses(person, "depth_redo")
@@ -197,7 +197,7 @@ def test_another_line_takes_the_place_of_the_first_and_each_step_is_undone(measu
     assert person.says("depth_head").startswith("0.10")
     line_layer(person).selected_data = {0}
     line_layer(person).remove_selected()
-    person.until(lambda: person.says("depth_head") == "Not measured yet.")
+    person.until(lambda: person.says("depth_head") == "Not measured.")
     person.waits()
     assert kept(person).mm is None
     assert len([one for one in kept(person).history if one.field == "mm"]) == 7  # nothing that was done is unsaid
@@ -242,7 +242,7 @@ def test_another_slide_in_the_middle_of_a_line(measuring, tmp_path, slide_path):
     assert person.says("depth_head").startswith("0.10")
     person.clicks("previous_slide")
     person.until(lambda: person.dock.slide.info.name == "section" and page(person).keeper.now is not None)
-    assert person.says("depth_head") == "Not measured yet."
+    assert person.says("depth_head") == "Not measured."
     assert len(line_layer(person).data) == 0
 
 
@@ -293,7 +293,7 @@ def test_mitoses_are_counted_over_an_area(measuring):
     area = slide_layers.find_layer(person.viewer, person.dock.slide, "mitosis area")
     area.add(np.array([[0.0, 0.0], [0.0, 400.0], [400.0, 400.0], [400.0, 0.0]]) - 0.5, shape_type="polygon")
     person.until(lambda: "2 counted in 0.04 mm²: 50.0 per mm²" in person.says("depth_mitoses"))
-    assert "1 beside the area" in person.says("depth_mitoses")
+    assert "1 outside the area" in person.says("depth_mitoses")
     person.waits()
     assert kept(person).mitoses.per_mm2 == near(50.0)
     presses(person, "depth_hotspot")
@@ -400,9 +400,9 @@ def test_a_second_reader_is_not_led_and_then_compared(measuring):
     says_who(person, "Reader A")
     draws(person)
     says_who(person, "Reader B")
-    assert person.says("depth_head") == "Not measured yet."
+    assert person.says("depth_head") == "Not measured."
     assert len(line_layer(person).data) == 0
-    assert "shown when you have" in person.says("depth_others")
+    assert "after you have measured" in person.says("depth_others")
     assert not person.finds(QAbstractButton, "depth_undo").isEnabled()  # what another reader did stays
     assert person.finds(QTableWidget, "depth_readers").isHidden()
     draws(person, TOP, (260.0, 100.0))
@@ -422,7 +422,7 @@ def test_what_a_model_found_is_nobodys_until_it_is_taken_or_moved(person, slide_
     opens(person)
     page(person).keeper.look_again()
     person.until(lambda: person.says("depth_head") == "0.20 mm (0.15 to 0.25)   T1a")
-    assert "nobody has taken it yet" in person.says("depth_origin")
+    assert "not confirmed" in person.says("depth_origin")
     assert "Clark IV is an estimate" in person.says("depth_found")
     lines = person.finds(QListWidget, "depth_lines")
     assert [lines.item(at).text() for at in range(2)][1].startswith("2   0.12 mm (0.07 to 0.17)   section 1")
@@ -449,7 +449,7 @@ def test_why_a_model_found_nothing_is_said(person, slide_path):
     opens(person)
     page(person).keeper.look_again()
     person.until(lambda: "No epidermis lies on this slide." in person.says("depth_found"))
-    assert person.says("depth_head") == "Not measured yet."
+    assert person.says("depth_head") == "Not measured."
 
 
 @pytest.mark.one_qt

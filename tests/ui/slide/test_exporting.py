@@ -94,7 +94,7 @@ def test_entries_with_nothing_behind_them_say_what_to_do_first(analysed):
 @pytest.mark.one_qt
 def test_what_cannot_be_written_is_said(analysed, tmp_path):
     exports(analysed, "dicom", tmp_path / "out.dcm")
-    assert "is no DICOM slide" in analysed.dock.status.text
+    assert "is not a DICOM slide" in analysed.dock.status.text
     assert not (tmp_path / "out.dcm").exists()
 
 
@@ -125,8 +125,8 @@ def test_outlines_from_qupath_become_the_lesions_and_can_be_undone(analysed, tmp
     ]
     assert found[2].area_px == pytest.approx(22 * 22, rel=0.01)
     assert [line.split(";")[0] for line in told] == ["3 outlines taken over"]
-    assert "what lay outside the slide was cut off" in told[0]
-    assert "nothing of it lies on the slide" in told[0]
+    assert "the part outside the slide was cut off" in told[0]
+    assert "it lies outside the slide" in told[0]
     analysed.clicks("lesion_undo")
     analysed.until(lambda: dock.lesions.findings.lesions == before)
 
@@ -137,5 +137,5 @@ def test_a_file_of_another_slide_changes_nothing(analysed, tmp_path):
     far = {"type": "Polygon", "coordinates": [[[9000, 0], [9010, 0], [9010, 10], [9000, 0]]]}
     (tmp_path / "far.geojson").write_text(json.dumps(far))
     exports(analysed, "import", tmp_path / "far.geojson")
-    assert "holds no area on this slide" in analysed.dock.status.text
+    assert "is on this slide" in analysed.dock.status.text
     assert analysed.dock.lesions.findings.lesions == before

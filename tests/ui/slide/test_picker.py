@@ -47,7 +47,7 @@ def test_a_scale_that_no_model_can_use_is_explained_without_options_of_the_comma
     said = " ".join(list_slide_warnings(known(doubts=scale.warnings, pixel_size=scale.pixel_size)))
     assert f"{um} " in said
     assert "Models expect 0.25 to 4 um per pixel" in said
-    assert "set the true scale under Scale in the Slide dock." in said
+    assert "set the correct one under Scale in the Slide dock" in said
     assert "--" not in said
 
 

@@ -201,7 +201,7 @@ def test_what_is_another_since_is_said(waiting):
     draws_depth(person)
     person.waits()
     assert "the depth was changed" in seen(person, "risk_old")
-    assert "0.20 mm, measured by a reader who gave no name" in seen(person, "risk_depth")
+    assert "0.20 mm, measured by a reader without a name" in seen(person, "risk_depth")
 
 
 @pytest.mark.parametrize(("name", "role"), [("attention", "attention"), ("grad_cam", "Grad-CAM")])

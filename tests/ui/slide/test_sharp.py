@@ -50,8 +50,8 @@ def test_doubts_and_errors_are_notifications(make_napari_viewer, slide_path, tmp
     (tmp_path / "bad.svs").write_bytes(b"no slide")
     assert show_slide(viewer, tmp_path / "bad.svs") == []
     assert [kind for kind, _ in told] == ["show_warning", "show_error"]
-    assert "flat.tif: no pixel size is stated" in told[0][1]
-    assert "bad.svs holds nothing that is known here" in told[1][1]
+    assert "flat.tif: the file states no pixel size" in told[0][1]
+    assert "bad.svs has an unknown format" in told[1][1]
     assert len(viewer.layers) == 1
 
 

@@ -303,7 +303,7 @@ def test_an_analysis_that_was_cancelled_before_its_first_tile_cannot_be_resumed(
     person.until(lambda: launched.last.place.wish() == "cancel")
     launched.last.place.append_final_event("cancelled")
     launched.last.dies()
-    person.until(lambda: person.says("run_state").startswith("Cancelled: no tile was done."))
+    person.until(lambda: person.says("run_state").startswith("Canceled: no tile finished."))
     assert not dock.run_panel.buttons.resume.isEnabled()
     assert dock.run_panel.buttons.resume.toolTip() == "Press Analyse to start again."
     person.waits()
@@ -312,7 +312,7 @@ def test_an_analysis_that_was_cancelled_before_its_first_tile_cannot_be_resumed(
 @pytest.mark.one_qt
 def test_an_analysis_without_a_single_tile_is_not_offered_to_go_on(tmp_path):
     said = describe_progress(read_slide_run_status(tmp_path / "nothing"))
-    assert said == "It ended without a word: no tile was done. Press Analyse to start again."
+    assert said == "The process ended unexpectedly: no tile finished. Press Analyse to start again."
 
 
 def test_results_made_in_another_way_are_not_replaced_unasked(person, launched, slide_path, monkeypatch):

@@ -99,7 +99,7 @@ def test_a_thickness_that_is_not_valid_says_so_and_no_number(person, slide_path,
     person.until(lambda: person.says("depth_validity").startswith(HEADLINE))
     view = depth_page(person).view
     said = visible(view)
-    assert person.says("depth_head") == "Not measured yet."
+    assert person.says("depth_head") == "Not measured."
     assert not [one for one in said if REASSURING.search(one)], said
     assert not view.lines.isVisibleTo(view)
     view.validity.anyway.click()

@@ -182,7 +182,7 @@ def test_a_stand_in_unit_is_no_scale_and_causes_no_new_measurement(docks, tmp_pa
     assert str(image.units[0]) == "pixel"
 
 
-@pytest.mark.filterwarnings("ignore:.*no pixel size is stated")
+@pytest.mark.filterwarnings("ignore:.*the file states no pixel size")
 @pytest.mark.parametrize("order", [1, -1], ids=["forward", "backward"])
 def test_pictures_opened_without_a_dock_bring_no_warning(user, make_napari_viewer, tmp_path, order):
     viewer = make_napari_viewer(show=True)
