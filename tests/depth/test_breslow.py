@@ -246,7 +246,9 @@ CUTS = [
 def test_what_reaches_the_end_of_the_section_is_at_least_so_thick(case: Cut) -> None:
     best = breslow_candidates(maps_of(with_tumour(case.bottom, case.columns)), place())[0]
     assert best.at_least == case.cut
-    assert ("lower bound: the lesion reaches the end of the section or of the analyzed region" in best.notes) == case.cut
+    assert (
+        "lower bound: the lesion reaches the end of the section or of the analyzed region" in best.notes
+    ) == case.cut
     assert best.mm == pytest.approx((case.bottom - 60) * CELL_UM / 1000, abs=2e-3)
 
 

@@ -44,7 +44,10 @@ def test_thickness_and_category_stand_in_a_line(given: DepthReading, head: str) 
         (reading(2.03, ulcerated=False), "2.03 mm is close to the T2a/T3a limit (2.05 mm"),
         (reading(3.0), "has no letter: ulceration is unknown"),
         (reading(3.0, at_least=True, ulcerated=True), "reaches the edge of the section"),
-        (reading(3.0, um_per_px=(0.25, 0.25), ulcerated=True), "Measured at 0.25 µm per pixel; the slide is now set to 0.5"),
+        (
+            reading(3.0, um_per_px=(0.25, 0.25), ulcerated=True),
+            "Measured at 0.25 µm per pixel; the slide is now set to 0.5",
+        ),
     ],
     ids=["straddles", "near a border", "no ulceration", "edge", "scale"],
 )
@@ -65,8 +68,7 @@ def test_what_is_certain_needs_no_warning() -> None:
         (MitosisCount(points=((1, 1),), counted=1), "1 counted. Draw the counted area to get the number per mm²."),
         (
             MitosisCount(points=((1, 1), (2, 2)), areas=(((0, 0), (0, 9), (9, 9)),), counted=1, mm2=0.5, per_mm2=2.0),
-            "1 counted in 0.50 mm²: 2.0 per mm² (imprecise: the area is below 1 mm²); 1 outside the area not "
-            "counted.",
+            "1 counted in 0.50 mm²: 2.0 per mm² (imprecise: the area is below 1 mm²); 1 outside the area not counted.",
         ),
     ],
     ids=["none", "no area", "small area"],

@@ -182,7 +182,11 @@ MALFORMED = [
     ("no geometry", {"type": "FeatureCollection", "features": [{"type": "Feature"}]}, "feature 1: 'geometry' must"),
     ("no coordinates", one({"type": "Polygon"}), "feature 2: 'coordinates' must be a list"),
     ("rings that are numbers", one({"type": "Polygon", "coordinates": [1, 2]}), "feature 2: a ring must be a list"),
-    ("polygons that are numbers", one({"type": "MultiPolygon", "coordinates": [1]}), "feature 2: a polygon must be a list"),
+    (
+        "polygons that are numbers",
+        one({"type": "MultiPolygon", "coordinates": [1]}),
+        "feature 2: a polygon must be a list",
+    ),
     ("points of text", one({"type": "Polygon", "coordinates": [[["a", 1]]]}), "feature 2: a point must be two finite"),
     ("points that are infinite", '{"type": "Polygon", "coordinates": [[[Infinity, 1]]]}', "two finite numbers"),
     ("one number", one({"type": "Polygon", "coordinates": [[[1]]]}), "two finite numbers"),

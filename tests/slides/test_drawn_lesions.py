@@ -100,8 +100,8 @@ def test_an_outline_that_crosses_itself_counts_with_all_its_inside() -> None:
 @pytest.mark.parametrize(
     ("polygon", "said"),
     [
-        (box(5000, 5000, 5010, 5010), "beside the part"),
-        (Polygon(((300.0, 500.0), (400.0, 500.0))), "encloses nothing"),
+        (box(5000, 5000, 5010, 5010), "outside the analyzed part"),
+        (Polygon(((300.0, 500.0), (400.0, 500.0))), "encloses no area"),
     ],
 )
 def test_what_is_no_lesion_is_refused(polygon: Polygon, said: str) -> None:

@@ -82,7 +82,10 @@ def test_smaller_passes_give_the_same_result(
     assert hungry.asked[:3] == [8, 4, 2]
     assert set(hungry.asked[2:]) == {2}  # the larger passes are not tried again
     said = [one for one in notices(found.folder) if "out of memory: continuing" in one]
-    assert said == ["out of memory: continuing with 4 tiles per pass.", "out of memory: continuing with 2 tiles per pass."]
+    assert said == [
+        "out of memory: continuing with 4 tiles per pass.",
+        "out of memory: continuing with 2 tiles per pass.",
+    ]
     results = [SlideResult.open(outcome.folder) for outcome in (expected, found)]
     np.testing.assert_array_equal(results[0].state, results[1].state)
     np.testing.assert_allclose(results[1].probability, results[0].probability, atol=1e-5)

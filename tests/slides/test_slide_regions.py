@@ -58,7 +58,7 @@ def test_what_crosses_itself_becomes_what_it_runs_around():
 
 @pytest.mark.parametrize("vertices", [[(0, 0), (1, 1)], [(0, 0), (5, 5), (10, 10)]], ids=["two points", "a line"])
 def test_what_encloses_nothing_is_refused(vertices):
-    with pytest.raises(InputError, match="encloses nothing"):
+    with pytest.raises(InputError, match="encloses no area"):
         region_from_vertices(np.array(vertices, float), TUMOUR)
 
 

@@ -150,7 +150,9 @@ def test_where_a_processor_lacks_a_precision_that_is_said(
     model.set_notice_callback(told.append)
     model.resume_with("bf16", 8)
     assert model.precision == "fp32"
-    assert told == ["started in bf16, which this cpu does not support; resuming in fp32: predictions may differ by 0.01."]
+    assert told == [
+        "started in bf16, which this cpu does not support; resuming in fp32: predictions may differ by 0.01."
+    ]
 
 
 def test_memory_that_runs_out_halves_the_batch(tile_model: LoadModel) -> None:

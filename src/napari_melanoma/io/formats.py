@@ -118,6 +118,6 @@ def check_plausible(width: int, height: int, found: int, packing: str = "") -> N
     most = max(ALWAYS_READ, found * PIXELS_PER_BYTE.get(packing, _MOST_PIXELS_PER_BYTE))
     if width * height > most:
         raise UnreadableImage(
-            f"states {width} x {height} pixels, which {found} bytes of data cannot hold: its header is damaged, or "
+            f"claims {width} x {height} pixels, which {found} bytes of data cannot hold: its header is damaged, or "
             "most of its data are missing. Copy or export it again."
         )

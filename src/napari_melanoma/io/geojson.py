@@ -169,7 +169,7 @@ def _content(path: Path) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return read_json(path, _LARGEST_BYTES, allow_nan=True)  # QuPath writes NaN measurements
     except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist, expected annotations as GeoJSON.") from error
+        raise InputError(f"there is no file {path}: expected annotations as GeoJSON.") from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {parse_error_reason(error)}. Check the permissions.") from error
     except MalformedFile as error:

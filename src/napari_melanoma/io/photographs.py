@@ -262,6 +262,6 @@ def _decode(file: IO[bytes]) -> DecodedPhotograph:
     except DAMAGE_ERRORS as error:
         reason = shorten(str(error), width=200, placeholder=" ...")
         raise UnreadableImage(
-            f"starts like a {kind} image but cannot be decoded ({reason}): it is truncated or damaged. "
+            f"begins as a {kind} image but cannot be decoded ({reason}): it is truncated or damaged. "
             "Copy or export it again."
         ) from error

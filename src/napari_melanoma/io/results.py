@@ -143,7 +143,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(read_csv_dicts(file, strict=True))
     except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist, expected a CSV table in UTF-8.") from error
+        raise InputError(f"there is no file {path}: expected a CSV table in UTF-8.") from error
     except (OSError, UnicodeDecodeError, CsvError) as error:
         raise InputError(
             f"{path} cannot be read as a table ({error}): expected CSV in UTF-8. Save it again."

@@ -123,7 +123,7 @@ def _check_parts(page: TiffPage) -> None:
     listed, expected = len(page.dataoffsets), tiff_pages.count_segments(page)
     if listed * _PARTS_SHARE < expected and page.imagewidth * page.imagelength > ALWAYS_READ:
         raise UnreadableImage(
-            f"states {page.imagewidth} x {page.imagelength} pixels in {expected} parts, but lists {listed}: its header "
+            f"claims {page.imagewidth} x {page.imagelength} pixels in {expected} parts, but lists {listed}: its header "
             "is damaged. Copy or export it again."
         )
 

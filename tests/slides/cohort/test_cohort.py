@@ -253,7 +253,10 @@ def test_progress_counts_slides_and_follows_those_at_work(stage: Any, workers: W
     ("seen", "said"),
     [
         (WorkerStatus("w1"), "(w1): killed, out of memory, or its machine is not available"),
-        (WorkerStatus("w1", 2**30, 4 * 2**30), "(w1, with 1.0 of 4.0 GiB at the last update): killed, out of memory, or"),
+        (
+            WorkerStatus("w1", 2**30, 4 * 2**30),
+            "(w1, with 1.0 of 4.0 GiB at the last update): killed, out of memory, or",
+        ),
         (WorkerStatus("w1", 15 * 2**28, 4 * 2**30), "(w1, with 3.8 of 4.0 GiB at the last update): out of memory"),
     ],
 )

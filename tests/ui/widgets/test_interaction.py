@@ -114,7 +114,7 @@ def test_numbers_that_are_no_colours_are_said(person):
     person.clicks("primary")
     person.waits()
     message = notification_manager.records[-1].message
-    assert "'counts' has 32-bit signed integer samples, but a photograph has 8 or 16 bits" in message
+    assert "'counts' has 32-bit signed integer samples, but a photograph must have 8 or 16 bits" in message
     assert len(person.viewer.layers) == 1
 
 
