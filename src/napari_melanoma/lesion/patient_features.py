@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.errors import BundleError, DataSetError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.pipeline import StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.prediction_config import RoiConfig
@@ -31,13 +31,15 @@ from napari_melanoma.data.features.patient_relative import (
 )
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS
+from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.results import write_table
 from napari_melanoma.lesion.batch import EXTRA_THREADS, describe_error
+from napari_melanoma.models.bundle import BundleInfo, load_network
+from napari_melanoma.models.inference import choose_device, to_tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from napari_melanoma.models.bundle import BundleInfo
+    from torch import nn
 
 FEATURES = "features.csv"
 COMPARED = tuple(one.name for one in MEASUREMENTS if not one.unit.startswith("px"))  # a pixel is no length in common
@@ -289,7 +291,54 @@ def _feature_settings(model: EmbeddingModel | None, options: FeatureOptions) -> 
 
 def _load(name: str) -> EmbeddingModel:
     """Load a model; torch is imported here, and only here."""
-    from napari_melanoma.classification.embedding import Embedder
     from napari_melanoma.models.registry import find_bundle
 
     return Embedder.load(find_bundle(name))
+
+
+class Embedder:
+    """A bundle's encoder, ready to give pictures of lesions a place among each other.
+
+    ``encoder``: its encoder, in evaluation mode: (batch, 3, row, column) to feature maps, the deepest last.
+    """
+
+    def __init__(self, info: BundleInfo, encoder: nn.Module, device: str = "cpu") -> None:
+        self.info = info
+        self.device = device
+        self._encoder = encoder.to(device)
+
+    @classmethod
+    def load(cls, info: BundleInfo, device: str | None = None) -> Self:
+        """Load the encoder of a bundle."""
+        from napari_melanoma.models.zoo import find_encoder
+
+        encoder = find_encoder(load_network(info))
+        if encoder is None:
+            raise BundleError(
+                f"the network of '{info.name}' ({info.config.architecture}) has no encoder whose features pictures "
+                "could be compared by. Name another model, such as lesion-small."
+            )
+        return cls(info, encoder, device or choose_device())
+
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed pictures: the mean of each feature of the deepest level over the picture.
+
+        ``images``: each uint8 (row, column, channel), sRGB, of any size; squeezed to the bundle's input size. Returns
+        float32 (image, feature).
+        """
+        config = self.info.config
+        return self.vectors([prepare_network_input(image, config.input_size, config.preprocessing) for image in images])
+
+    def vectors(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Run the encoder alone, on pictures that have its input size already (``network_input``).
+
+        ``inputs``: each uint8 (side, side, channel). Returns float32 (image, feature).
+        """
+        import torch
+
+        if not inputs:
+            return np.zeros((0, 0), np.float32)
+        with torch.inference_mode():
+            maps = self._encoder(to_tensor(list(inputs), self.info.config).to(self.device))
+            deepest = maps[-1] if isinstance(maps, list | tuple) else maps
+            return deepest.float().mean(dim=(2, 3)).cpu().numpy()

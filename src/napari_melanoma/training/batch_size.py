@@ -99,15 +99,13 @@ def time_steps(network: nn.Module, recipe: TrainRecipe, size: int, clock: Clock)
     """
     import torch
 
-    from napari_melanoma.training.dummy_inputs import dummy_table_inputs
-
     device = accelerator(recipe)
     before = psutil.Process().memory_info().rss
     model = copy.deepcopy(network).to(device).to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.AdamW(model.parameters())
     side, mixed = recipe.model.input_size, choose_precision(recipe) == "bf16-mixed"
     images = torch.rand(size, 3, side, side).to(device, memory_format=torch.channels_last)
-    beside = dummy_table_inputs(model, size, device)
+    beside = _dummy_table_inputs(model, size, device)
 
     def step() -> None:
         with torch.autocast(device, torch.bfloat16, enabled=mixed):
@@ -361,3 +359,16 @@ def find_precision(
             raise
         return "bf16"  # it takes less
     return "bf16" if min(seconds["fp32"]) >= MIN_SPEEDUP * min(seconds["bf16"]) else "fp32"
+
+
+def _dummy_table_inputs(network: nn.Module, count: int, device: str) -> tuple[Tensor, ...]:
+    """Zeros for the tabular inputs of a classifier, (row, input) and int64 (row, embedding); () for other networks."""
+    import torch
+
+    from napari_melanoma.models.blocks.classifier import ClassifierNetwork
+
+    if not isinstance(network, ClassifierNetwork):
+        return ()
+    shape = network.tabular
+    continuous = torch.zeros(count, shape.continuous, device=device)
+    return continuous, torch.zeros(count, len(shape.cardinalities), dtype=torch.int64, device=device)

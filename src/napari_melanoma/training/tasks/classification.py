@@ -11,7 +11,7 @@ from torch.nn.functional import smooth_l1_loss
 
 from napari_melanoma.metrics.ranking import area_under_roc
 from napari_melanoma.models.zoo import find_encoder
-from napari_melanoma.training.adaptation.alignment import (
+from napari_melanoma.training.adaptation import (
     DomainAdversary,
     coral_loss,
     pseudo_label_loss,

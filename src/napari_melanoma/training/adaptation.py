@@ -1,8 +1,10 @@
-"""Domain adaptation: adversarial, CORAL, Fourier mixing and pseudo-labels; imports torch."""
+"""Domain adaptation: adversarial, CORAL, Fourier mixing, pseudo-labels and AdaBN; imports torch."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +12,15 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.models.blocks.classifier import RowNorm
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-RAMP_STEEPNESS = 10.0  # the paper's gamma: how fast the reversal comes in
+RAMP_STEEPNESS = 10.0  # gamma of the paper
+MAX_INTENSITY = 255.0
+BATCH_NORM_LAYERS = (nn.BatchNorm2d, nn.BatchNorm3d)  # BatchNorm1d normalizes tabular inputs, which these batches lack
 
 
 class _GradientReversal(torch.autograd.Function):
@@ -89,9 +94,6 @@ def _covariance(features: Tensor) -> Tensor:
         return apart.T @ apart / (len(features) - 1)
 
 
-MAX_INTENSITY = 255.0
-
-
 def swap_amplitudes(images: Tensor, partners: Tensor, reach: float) -> Tensor:
     """Give images the amplitudes of their partners where frequencies are low; phases stay.
 
@@ -123,3 +125,40 @@ def pseudo_label_loss(logits: Tensor, min_probability: float) -> Tensor:
         probability, label = logits.softmax(1).max(1)
     losses = cross_entropy(logits, label, reduction="none")
     return losses[probability >= min_probability].sum() / max(1, len(logits))
+
+
+def update_batch_norm_statistics(network: nn.Module, batches: Iterable[Sequence[Tensor]]) -> int:
+    """Replace the statistics of batch normalization by those of other images (AdaBN); weights do not change.
+
+    Li et al. 2018, doi:10.1016/j.patcog.2018.03.005.
+    """
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, BATCH_NORM_LAYERS) and module.running_mean is not None
+    ]
+    if not norms:
+        raise ConfigError("adabn needs an encoder with batch normalisation, this one has none. Choose another method.")
+    before = [{name: value.clone() for name, value in norm.state_dict().items()} for norm in norms]
+    count = 0
+    with ExitStack() as stack, torch.no_grad():
+        stack.callback(network.train, network.training)
+        network.eval()
+        for norm in norms:
+            _reset_statistics(norm, stack)
+        for batch in batches:
+            network(*batch)
+            count += 1
+    if not count:
+        for norm, state in zip(norms, before, strict=True):
+            norm.load_state_dict(state)
+        raise DataSetError("adabn needs images of the domain that it goes to, found none. Name a data set in `to`.")
+    return count
+
+
+def _reset_statistics(norm: nn.Module, stack: ExitStack) -> None:
+    """Let a normalisation forget its statistics, and take the mean over all batches that come."""
+    stack.callback(setattr, norm, "momentum", norm.momentum)
+    norm.reset_running_stats()  # type: ignore[operator] # torch types the methods of modules as tensors
+    norm.momentum = None  # type: ignore[assignment] # torch's word for a mean over all
+    norm.train()
