@@ -24,7 +24,7 @@ BATCH_NORM_LAYERS = (nn.BatchNorm2d, nn.BatchNorm3d)  # BatchNorm1d normalizes t
 
 
 class _GradientReversal(torch.autograd.Function):
-    """Gives what it gets, and turns the gradient round on its way back."""
+    """Identity in the forward pass; the backward pass negates and scales the gradient."""
 
     @staticmethod
     def forward(context: Any, features: Tensor, strength: float) -> Tensor:  # noqa: ANN401 - torch's own context
@@ -37,15 +37,15 @@ class _GradientReversal(torch.autograd.Function):
 
 
 def reverse_gradient(features: Tensor, strength: float = 1.0) -> Tensor:
-    """Give what comes in; on the way back its gradient is turned round and multiplied."""
+    """Return the features unchanged; the backward pass multiplies their gradient by minus ``strength``."""
     reversed_: Tensor = _GradientReversal.apply(features, strength)
     return reversed_
 
 
 def ramp_up(progress: float) -> float:
-    """Say how strong the reversal is after a share of the training: 0 at the start, near 1 from the middle on.
+    """Strength of gradient reversal after a share of the training: 0 at the start, near 1 from the middle on.
 
-    Features that nothing has been learnt from yet would only be disturbed by it.
+    An early reversal would disturb features that are not trained yet.
 
     ``progress``: share of the training that is done, 0 to 1. 2 / (1 + exp(-10 progress)) - 1, as in the paper.
     """
@@ -53,10 +53,10 @@ def ramp_up(progress: float) -> float:
 
 
 class DomainAdversary(nn.Module):
-    """A head that tells domains by features which learn not to let it.
+    """A domain classifier behind a gradient reversal (Ganin et al. 2016).
 
-    Its loss is as small as its layers can make it and, through the reversed gradient, as large as whatever gave the
-    features can; ``strength`` says how much of the gradient goes back, and is set as the training goes on (``ramp``).
+    Training minimizes its loss with respect to its own layers and maximizes it with respect to the features.
+    ``strength`` scales the reversed gradient and follows ``ramp_up`` during training.
     """
 
     def __init__(self, features: int, domains: int = 2, hidden: int = 64) -> None:
@@ -65,7 +65,7 @@ class DomainAdversary(nn.Module):
         self.layers = nn.Sequential(nn.Linear(features, hidden), RowNorm(hidden), nn.ReLU(), nn.Linear(hidden, domains))
 
     def forward(self, features: Tensor, domains: Tensor) -> Tensor:
-        """Give the cross-entropy of what it says, a scalar.
+        """Return the cross-entropy of the predicted domains, a scalar.
 
         ``features``: float (batch, feature). ``domains``: int64 (batch,), counted from 0.
         """
@@ -76,8 +76,8 @@ def coral_loss(features: Tensor, domains: Tensor) -> Tensor:
     """Distance between the covariances of domains, the mean over all pairs of them.
 
     ``features``: float (batch, feature). ``domains``: int64 (batch,), counted from 0; a domain of fewer than two in the
-    batch has no covariance and is left out. A scalar: the squared Frobenius norm of the difference, over four times the
-    square of the number of features; 0 where fewer than two domains are there.
+    batch has no covariance and is skipped. Returns a scalar: the squared Frobenius norm of the difference, over four
+    times the square of the number of features; 0 for fewer than two domains.
     """
     known, counts = torch.unique(domains, return_counts=True)
     found = [_covariance(features[domains == domain]) for domain in known[counts > 1]]
@@ -88,17 +88,17 @@ def coral_loss(features: Tensor, domains: Tensor) -> Tensor:
 
 
 def _covariance(features: Tensor) -> Tensor:
-    """Covariance of features, float32 (feature, feature), however imprecise they come."""
+    """Covariance of features in float32 (feature, feature), whatever their precision."""
     with torch.autocast(features.device.type, enabled=False):
         apart = features.float() - features.float().mean(dim=0)
         return apart.T @ apart / (len(features) - 1)
 
 
 def swap_amplitudes(images: Tensor, partners: Tensor, reach: float) -> Tensor:
-    """Give images the amplitudes of their partners where frequencies are low; phases stay.
+    """Replace the low-frequency amplitudes of images by those of their partners and keep the phases.
 
-    ``images``, ``partners``: (batch, channel, row, column), both uint8, or both float in [0, 255]. Of the same dtype
-    and shape, in [0, 255].
+    ``images``, ``partners``: (batch, channel, row, column), both uint8 or both float in [0, 255]. The result has the
+    same dtype, shape and range.
     """
     with torch.autocast(images.device.type, enabled=False):
         own, other = torch.fft.fft2(images.float()), torch.fft.fft2(partners.float())
@@ -116,10 +116,10 @@ def _low_frequency_mask(sides: torch.Size, reach: float, like: Tensor) -> Tensor
 
 
 def pseudo_label_loss(logits: Tensor, min_probability: float) -> Tensor:
-    """Compare what a network says with its likeliest class, of those images of which it is sure.
+    """Cross-entropy of predictions with their own most probable class, for images above a probability.
 
-    ``logits``: float (image, class), of images without answers. A scalar: the sum of the cross-entropies over the
-    number of all images, sure or not, so that few sure ones say little; 0 where there is none.
+    ``logits``: float (image, class) of unlabeled images. The sum is divided by the number of all images, so that a few
+    confident predictions weigh little; 0 if there is none.
     """
     with torch.no_grad():
         probability, label = logits.softmax(1).max(1)
@@ -138,7 +138,9 @@ def update_batch_norm_statistics(network: nn.Module, batches: Iterable[Sequence[
         if isinstance(module, BATCH_NORM_LAYERS) and module.running_mean is not None
     ]
     if not norms:
-        raise ConfigError("adabn needs an encoder with batch normalisation, this one has none. Choose another method.")
+        raise ConfigError(
+            "adabn needs an encoder with batch normalization, but this one has none. Choose another method."
+        )
     before = [{name: value.clone() for name, value in norm.state_dict().items()} for norm in norms]
     count = 0
     with ExitStack() as stack, torch.no_grad():
@@ -152,13 +154,13 @@ def update_batch_norm_statistics(network: nn.Module, batches: Iterable[Sequence[
     if not count:
         for norm, state in zip(norms, before, strict=True):
             norm.load_state_dict(state)
-        raise DataSetError("adabn needs images of the domain that it goes to, found none. Name a data set in `to`.")
+        raise DataSetError("adabn needs images of the target domain, found none. Set a data set in `to`.")
     return count
 
 
 def _reset_statistics(norm: nn.Module, stack: ExitStack) -> None:
-    """Let a normalisation forget its statistics, and take the mean over all batches that come."""
+    """Reset the statistics of a normalization layer and average them over all following batches."""
     stack.callback(setattr, norm, "momentum", norm.momentum)
     norm.reset_running_stats()  # type: ignore[operator] # torch types the methods of modules as tensors
-    norm.momentum = None  # type: ignore[assignment] # torch's word for a mean over all
+    norm.momentum = None  # type: ignore[assignment] # None: cumulative average
     norm.train()

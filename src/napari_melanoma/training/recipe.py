@@ -36,18 +36,20 @@ if TYPE_CHECKING:
     from napari_melanoma.training.pixel_store import PixelKind
 
 DEPTH_NETWORK = "biomarker"  # the architecture with a depth module
-MIN_CASES = 3  # cases of which anything can be said
+MIN_CASES = 3  # fewest cases for any statistic
 
 
+NO_LABEL = -1  # class index of unlabeled images
+OTHER_DOMAIN_KEY, PARTNER_KEY = 2**40, 2**41  # added to the key of an image for the additional images of its batch
 class DepthTargetConfig(Config):
-    """The depth as a second thing to learn; cases of which it is not known teach the class alone."""
+    """Depth as a second target; cases of unknown depth contribute to the class loss only."""
 
-    column: str = Field(DEPTH_COLUMN, min_length=1, description="column of the table that holds it, in mm")
-    weight: float = Field(1.0, gt=0, le=100, description="of its loss beside that of the class")
+    column: str = Field(DEPTH_COLUMN, min_length=1, description="table column with the depth in mm")
+    weight: float = Field(1.0, gt=0, le=100, description="weight of the depth loss relative to the class loss")
     loss: Literal["smooth_l1", "gaussian_nll"] = Field(
         "smooth_l1",
-        description="smooth_l1: absolute error, squared where it is small; gaussian_nll: the network tells how sure it "
-        "is, which model.options.heteroscedastic asks for",
+        description="smooth_l1: absolute error, squared if small; gaussian_nll: the network also predicts its "
+        "uncertainty, which requires model.options.heteroscedastic",
     )
 
 
@@ -58,45 +60,42 @@ def depth_mismatch(
     scale: tuple[float, float],
     aspect: float,
 ) -> str:
-    """Say what of a recipe does not go with a depth in mm.
-
-    A sentence; "" where all is well.
-    """
-    tells = options is not None and options.predicts_depth
+    """Explain which options of a recipe do not fit a depth in mm; "" if all do."""
+    predicts_depth = options is not None and options.predicts_depth
     if depth is None:
         return (
-            "the network has a depth module, and nothing to teach it: add [classification.depth], or set "
+            "the network has a depth module, but the recipe has no depth target: add [classification.depth], or set "
             "model.options.use_depth = false"
-            if tells
+            if predicts_depth
             else ""
         )
-    if not tells:
+    if not predicts_depth:
         return (
             f"classification.depth needs a network with a depth module: set "
             f"model.architecture = '{DEPTH_NETWORK}' with "
-            "use_depth, or leave it out"
+            "use_depth, or remove classification.depth"
         )
     assert options is not None
     if (depth.loss == "gaussian_nll") != options.heteroscedastic:
-        return "the loss gaussian_nll and model.options.heteroscedastic go together: set both, or neither"
+        return "the loss gaussian_nll and model.options.heteroscedastic require each other: set both, or neither"
     if region != "photograph":
         return (
-            "a depth in mm needs pictures of one scale, and the square around a lesion is of any: set "
+            "a depth in mm needs images of constant scale, but a crop around the lesion has any scale: set "
             "classification.view.region = 'photograph'"
         )
     if scale != (1, 1) or aspect != 1:
         return (
-            f"a picture that is magnified shows another depth: set augmentation.scale = [1, 1] and aspect = 1 (found "
+            f"a magnified image changes the apparent depth: set augmentation.scale = [1, 1] and aspect = 1 (found "
             f"{list(scale)} and {aspect:g})"
         )
     return ""
 
 
 def depth_options(options: BiomarkerConfig, data: ClassData) -> dict[str, Any]:
-    """Give what the data decide of a network that tells a depth.
+    """Return the options of a depth network that follow from the training data.
 
-    Returns ``depth_mean`` and ``depth_std`` on the network's scale and, where the classifier gets measured depths,
-    where they stand among its inputs.
+    These are ``depth_mean`` and ``depth_std`` on the network's scale and, if the classifier uses measured depths, their
+    position among the tabular inputs.
     """
     found: dict[str, Any] = {}
     if options.predicts_depth:
@@ -104,7 +103,8 @@ def depth_options(options: BiomarkerConfig, data: ClassData) -> dict[str, Any]:
         known = plain[~np.isnan(plain)]
         if len(known) < MIN_CASES:
             raise DataSetError(
-                f"{len(known)} of {len(plain)} images to learn from have a depth, expected {MIN_CASES} at least. Fill in "
+                f"{len(known)} of {len(plain)} training images have a depth, expected at least {MIN_CASES}. Fill in the "
+                "column that classification.depth.column names, or remove classification.depth."
                 "the column that classification.depth.column names, or leave classification.depth out."
             )
         found = {"depth_mean": round(float(known.mean()), 6), "depth_std": round(float(known.std()) or 1.0, 6)}
@@ -114,22 +114,23 @@ def depth_options(options: BiomarkerConfig, data: ClassData) -> dict[str, Any]:
 
 
 def depth_metrics(predicted_mm: NDArray[np.float64], true_mm: NDArray[np.float64]) -> dict[str, float]:
-    """Measure depths that were told.
+    """Evaluate predicted depths.
 
-    ``said_mm``, ``true_mm``: float64 (image,); NaN where it is not known. Returns ``tuning_depth_mae_mm`` and
-    ``tuning_depth_r`` (Pearson; 0 where all that was said is the same); empty where hardly any is known.
+    ``predicted_mm``, ``true_mm``: float64 (image,); NaN if unknown. Returns ``tuning_depth_mae_mm`` and
+    ``tuning_depth_r`` (Pearson; 0 if all predictions are equal); empty if there are too few cases.
+    """
     """
     known = ~np.isnan(true_mm)
     said, true = predicted_mm[known], true_mm[known]
     if len(true) < MIN_CASES:
         return {}
-    together = float(said.std() * true.std())
-    related = float(((said - said.mean()) * (true - true.mean())).mean()) / together if together > 0 else 0.0
+    spread = float(predicted.std() * true.std())
+    correlation = float(((predicted - predicted.mean()) * (true - true.mean())).mean()) / together if together > 0 else 0.0
     return {"tuning_depth_mae_mm": float(np.abs(said - true).mean()), "tuning_depth_r": related}
 
 
 def _measured_depth_input(encoding: TabularEncoding | None) -> DepthInputConfig:
-    """Where the measured depth stands among the inputs."""
+    """Position and scale of the measured depth among the tabular inputs."""
     columns = encoding.numbers if encoding else ()
     for column in columns:
         if column.name == DEPTH_COLUMN and column.encoding == "standardised" and column.has_indicator:
@@ -154,15 +155,13 @@ BAG_MODEL_DEFAULTS = {"architecture": "attention_mil", "start": "none"}
 
 
 class BagConfig(Config):
-    """Slides as bags of embeddings: what is drawn of each in an epoch. All tiles count when it is measured."""
-
-    tiles: int = Field(
-        4096, ge=1, description="tiles of a slide that a step learns from at most, drawn anew each epoch"
+    """Slides as bags of embeddings: the tiles sampled per epoch. Validation uses all tiles."""
+tiles: int = Field(4096, ge=1, description="greatest number of tiles of a slide in a training step, sampled per epoch")
     )
 
 
 def unsupported_bag_options(config: ClassificationConfig) -> list[str]:
-    """Name the options of a classification that need pictures or a form, and say nothing of bags."""
+    """Return the changed options of a classification that do not apply to bags of embeddings."""
     usual = type(config)()
     names = (
         *("view", "masks", "tabular", "features", "mixup", "cutmix", "mirrored", "freeze_encoder", "adaptation"),
@@ -172,15 +171,16 @@ def unsupported_bag_options(config: ClassificationConfig) -> list[str]:
 
 
 class AdaptationConfig(Config):
-    """How two domains are brought together; ``to`` names data sets whose answers are not used.
+    """Adaptation of a classifier to another domain; ``to`` lists data sets whose labels are not used.
 
-    The domains are those of the images that are learnt from, and those of ``to``.
+    The domains are those of the training images and those of ``to``.
+    """
     """
 
     method: Literal["none", "adversarial", "coral", "adabn", "fourier", "pseudo_labels"] = Field(
-        "none",
-        description="adversarial: features must not tell the domain (gradient reversal); coral: their covariances are "
-        "drawn together; adabn: normalisation is measured on `to` at the end; fourier: low frequencies are swapped; "
+        description="adversarial: features do not distinguish the domains (gradient reversal); coral: covariances of the "
+        "features are aligned; adabn: normalization statistics are computed on `to` after training; fourier: low "
+        "frequencies are exchanged; pseudo_labels: confident predictions for `to` are used as labels",
         "pseudo_labels: sure answers for `to` are learnt from",
     )
     strength: float = Field(0.1, ge=0, le=10, description="weight of the second loss; of fourier, share of the images")
@@ -190,11 +190,13 @@ class AdaptationConfig(Config):
 
 
 class ClassificationConfig(Config):
-    """A classification: the column that is told, what the network gets, and how its answers are made honest."""
+    """A classification: its target column, the network's inputs, and the calibration of its predictions."""
 
     target: str = Field("melanoma", min_length=1, description="column of the table that holds the answer")
     classes: tuple[str, ...] = Field(
-        (), description="words of the column, in order; none: all of the training rows, of 1/0: other and the column"
+        (),
+        description="values of the column, in order; empty: all values in the training rows, or for 1/0: other and the "
+        "column name",
     )
     positive: str = Field("melanoma", min_length=1, description="the class that sensitivity is about")
     view: ViewConfig = ViewConfig()
@@ -237,7 +239,7 @@ SAMPLING_NOTE = "the others are drawn evenly, whatever data.sampling is"
 
 
 class DataConfig(Config):
-    """Which images are learnt from, and which of them only steer the training."""
+    """The images of a run: training, validation and test sets, and how they are sampled."""
 
     datasets: tuple[str, ...] = Field(min_length=1, description="folders of data sets")
     split: str = Field("train", min_length=1, description="the split that is learnt from; 'all': every image")
@@ -259,7 +261,7 @@ class DataConfig(Config):
 
 
 class ModelConfig(Config):
-    """Which network, and what it starts from."""
+    """The network, and its initial weights."""
 
     architecture: Annotated[str, OneOf(list_architectures, lambda name: list_architectures()[name].spec.title)] = Field(
         "deeplabv3plus", description="a name of the zoo"
@@ -292,12 +294,12 @@ class ModelConfig(Config):
 
     @property
     def starts_from_bundle(self) -> bool:
-        """Whether it goes on from a model that knows the task already."""
+        """Whether training starts from a model bundle."""
         return self.start not in START_WORDS and find_weights_file(self.start) is None
 
 
 class AugmentationConfig(Config):
-    """How training images are varied; each amount is the most that is drawn."""
+    """Augmentation of training images; each amount is the greatest that is drawn."""
 
     scale: tuple[float, float] = Field((0.6, 1.6), description="magnification is drawn between these")
     aspect: float = Field(1.25, ge=1, description="one side may be stretched by this factor against the other")
@@ -329,7 +331,7 @@ class AugmentationConfig(Config):
 
     @property
     def is_off(self) -> bool:
-        """Whether images are shown as they are, or as they are in a mirror: every amount is none."""
+        """Whether images are used without augmentation other than flips."""
         return all(value == NO_VARIATION.get(name, 0) for name, value in self.model_dump(exclude={"flip"}).items())
 
 
@@ -354,7 +356,7 @@ class TrainRecipe(Config):
     )
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: float = Field(2e-3, gt=0, le=10, description="the highest of the schedule")
-    encoder_rate: float = Field(
+    0.5, gt=0, le=1, description="learning-rate multiplier of the encoder; 1 if model.start is 'none'"
         0.5, gt=0, le=1, description="the encoder's learning rate relative to it; 1 where model.start is 'none'"
     )
     weight_decay: float = Field(1e-2, ge=0, le=1)
@@ -399,8 +401,9 @@ class TrainRecipe(Config):
     samples: int = Field(6, ge=0, le=64, description="tuning images whose prediction is drawn after each epoch")
     seed: int = Field(0, ge=0)
     threshold_rule: Literal["steady", "best", "half"] = Field(
-        "steady",
-        description="best: of fifty in [0.5, 1] that with the highest tuning Jaccard, as in P4; steady: the same, but "
+        description="best: the threshold of fifty in [0.5, 1] with the greatest validation Jaccard, as in P4; steady: the "
+        "same, but a model that started from another keeps its threshold unless the best is better by more than chance; "
+        "half: 0.5",
         "a model that started from another keeps the other's unless the best is better by more than chance; half: 0.5",
     )
     licence: str = Field("unknown", description="of the bundle that comes out")
@@ -414,14 +417,15 @@ class TrainRecipe(Config):
 
     @property
     def mask_kind(self) -> PixelKind:
-        """As what masks are read: where one lesion is, or which of several classes each pixel is of."""
+        """The kind of masks: one lesion, or labels of several classes."""
         return "labels" if self.classes else "mask"
 
     def continues_from(self, config: BundleConfig) -> bool:
-        """Say whether it can go on from the whole of a model; of another it takes the encoder alone.
+        """Whether all weights of a model can be used as initial weights, or only its encoder.
 
-        True where both are of one task, and of a segmentation draw one lesion or the same classes in one order; never
-        where ``model.take`` asks for the encoder.
+        True for the same task and, for a segmentation, the same classes in the same order or one lesion in both; always
+        False if ``model.take`` is the encoder.
+        """
         """
         if self.model.take == "encoder":
             return False
@@ -432,7 +436,7 @@ class TrainRecipe(Config):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_task(cls, values: Any) -> Any:  # noqa: ANN401 - whatever a file holds
-        """Fill in what a task has for a default of its own."""
+        """Fill in the defaults that depend on the task."""
         if not isinstance(values, dict):
             return values
         if values.get("task") != "classification":
@@ -450,11 +454,11 @@ class TrainRecipe(Config):
         if (self.task == "classification") != (self.classification is not None):
             raise ValueError(f"task is {self.task}: the part 'classification' belongs to classification alone")
         name, spec = self.model.architecture, list_architectures()[self.model.architecture].spec
-        wanted = "bags" if self.bags is not None else self.task
+        expected = "bags" if self.bags is not None else self.task
         if spec.task != wanted:
             raise ValueError(f"the architecture '{name}' is for {spec.task}, the task is {wanted}")
         if self.classification is not None and self.data.base:
-            raise ValueError(
+            "data.base is supported for segmentation only; a classifier trains on all of data.datasets"
                 "data.base keeps a segmentation model from forgetting; a classifier learns from all of data.datasets"
             )
         if losses()[self.loss].spec.task != self.task:
@@ -466,15 +470,15 @@ class TrainRecipe(Config):
         return self
 
     @model_validator(mode="after")
-    def _check_depth(self) -> Self:
-        asked = self.classification
+    config = self.classification
+        config = self.classification
         if asked is None or self.bags is not None:
-            return self
+            spec, options = list_architectures()[self.model.architecture].spec, None
         spec, told = list_architectures()[self.model.architecture].spec, None
         if spec.name == DEPTH_NETWORK:
-            told = cast("BiomarkerConfig", spec.config.parse(self.model.options, "model.options"))
-        varied = self.augmentation
-        if said := depth_mismatch(asked.depth, told, asked.view.region, varied.scale, varied.aspect):
+            augmentation, region = self.augmentation, config.view.region
+            if why := depth_mismatch(config.depth, options, region, augmentation.scale, augmentation.aspect):
+                raise ValueError(why)
             raise ValueError(said)
         if asked.stages == 2 and (self.devices != 1 or self.nodes != 1):
             raise ValueError("two stages are learnt on one device: set devices and nodes to 1, or stages to 1")
@@ -486,12 +490,12 @@ class TrainRecipe(Config):
             return self
         if self.classification is None:
             raise ValueError("'bags' is of a classifier of whole slides: set task to classification")
-        strange = [*unsupported_bag_options(self.classification), *(["tile"] if self.tile else [])]
+        unsupported = [*unsupported_bag_options(self.classification), *(["tile"] if self.tile else [])]
         if self.model.start != "none":
-            strange.append(f"model.start = '{self.model.start}'")
-        if strange:
-            raise ValueError(
-                f"{', '.join(strange)}: not for slides as bags of embeddings, which have no picture, form or start. "
+            unsupported.append(f"model.start = '{self.model.start}'")
+        if unsupported:
+            f"{', '.join(unsupported)}: not available for slides as bags of embeddings, which have no image, clinical "
+            "metadata or initial weights. Remove it"
                 "Leave it out"
             )
         return self
@@ -504,8 +508,8 @@ class TrainRecipe(Config):
             raise ValueError(f"classes are {', '.join(self.classes)}, expected two or more, each once")
         maps = self.model.options.get("classes", 1)
         if maps != max(1, len(self.classes)):
-            raise ValueError(
-                f"model.options has classes = {maps}, and the recipe names {len(self.classes)} classes: leave it out "
+            f"model.options has classes = {maps}, but the recipe lists {len(self.classes)} classes: remove it from the "
+            "options, and list the values of the label images in 'classes'"
                 "of the options, and name the values of the label images in 'classes'"
             )
         if self.classes and not losses()[self.loss].spec.multi_class:
@@ -517,25 +521,22 @@ class TrainRecipe(Config):
 
 
 def _with_multi_class_defaults(values: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what several classes have for defaults: a map of the network for each, a loss that tells them apart."""
+    """Fill in the defaults for several classes: one output map per class, and a multi-class loss."""
     given = values.get("model", {})
     model = given.model_dump() if isinstance(given, ModelConfig) else given
     if isinstance(model, dict) and isinstance(model.get("options", {}), dict):
         model = {**model, "options": {"classes": len(values["classes"]), **model.get("options", {})}}
     return {"title": "Tissue segmentation", "loss": "ce_dice", **values, "model": model}
 
-
-NO_LABEL = -1  # in the place of a class
 OTHER_DOMAIN_KEY, PARTNER_KEY = 2**40, 2**41  # added to the key of an image for those that stand behind it
 
 
-@dataclass(frozen=True, eq=False)
+"""The labels and tabular values of one part, in the order of its cache.
 class ClassPart:
-    """The answers and rows of one part, in the order of its cache.
-
-    ``labels``: int64 (image,), the place of the class among the names; ``UNANSWERED`` where nobody says. ``values``:
-    what the rows say; None where pixels are all there is. ``domains``: int64 (image,), the place of the data set among
-    the domains. ``depth_mm``: float64 (image,), NaN where it is not known or not learnt.
+    ``labels``: int64 (image,), class indices; ``NO_LABEL`` for unlabeled images. ``values``: tabular values; None
+    without a table. ``domains``: int64 (image,), index of the data set among the domains. ``depth_mm``: float64
+    (image,), NaN if unknown or not used.
+    """
     """
 
     labels: NDArray[np.int64]
@@ -546,10 +547,10 @@ class ClassPart:
 
 @dataclass(frozen=True, eq=False)
 class ClassData:
-    """What the data of a classification decide.
-
-    ``names``: the classes, in the order of the logits. ``encoding``: how rows of the table become inputs, fitted on
-    what is learnt from; None where pixels are all there is.
+    """The classes, tabular values and domains of a classification.
+``names``: the classes, in the order of the logits. ``encoding``: encoding of table rows as inputs, fitted on the
+training set; None without a table.
+"""
     """
 
     names: tuple[str, ...]
@@ -561,18 +562,18 @@ class ClassData:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Images to learn from of each class."""
+        """Training images of each class."""
         return tuple(int((self.learn.labels == place).sum()) for place in range(len(self.names)))
 
 
 class ClassBatch(NamedTuple):
-    """A batch of a classification: images with answers, those without, and partners that some are to be mixed with.
-
-    ``images`` is uint8 (batch, 3, row, column), ``masks`` uint8 (batch, 1, row, column) or without rows where no mask
-    is known, ``keys`` int64 (labelled, 2): epoch and key, ``shares`` float32 (labelled, class), each row summing to 1,
-    ``continuous`` float32 (seen, input), ``categories`` int64 (seen, embedding) and ``domains`` int64 (seen,) are of
-    all but the partners, ``partner_shares`` float32 (partner, class), ``depth_mm`` float32 (labelled,), NaN where it
-    is not known.
+    """A batch of a classification: labeled images, unlabeled images, and mixing partners.
+``images`` is uint8 (batch, 3, row, column), ``masks`` uint8 (batch, 1, row, column) or without rows if no mask is
+known, ``keys`` int64 (labeled, 2): epoch and key, ``shares`` float32 (labeled, class), each row summing to 1.
+``continuous`` float32 (seen, input), ``categories`` int64 (seen, embedding) and ``domains`` int64 (seen,) belong to
+all images but the partners, ``partner_shares`` float32 (partner, class), ``depth_mm`` float32 (labeled,), NaN if
+unknown.
+"""
     """
 
     images: Tensor
