@@ -67,6 +67,8 @@ if TYPE_CHECKING:
 
 
 CLASSES_FILE = "classes.json"
+
+
 @dataclass(frozen=True)
 class PreparedData:
     """The decoded data of a run; ``samples`` and ``base_samples`` are in the order of the caches.
@@ -208,7 +210,7 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
                 unusable.append(job.path)
     unusable += [] if views_only else decode_missing(store, jobs, side, run)
     if views_only and not unusable:
-        gone += decode_views(store, lost, recipe, run)
+        unusable += decode_views(store, lost, recipe, run)
     if unusable:
         raise RunError(
             "files of the run have been changed or deleted, and their decoded pixels are not stored any more: "
@@ -264,8 +266,6 @@ def _label_shares(rows: Iterable[DataRow], store: PixelStore, classes: int) -> t
         for found in facts:
             total.update(label_counts(found) if found else {})
     return tuple(total[value] / max(1, total.total()) for value in range(classes))
-
-
 
 
 def write_classes(
@@ -334,7 +334,8 @@ def read_held_out(
     chosen = [row for row in rows if row.part == "held_out"]
     labels = np.array([values_of_rows[id(row)][0] for row in chosen], np.intp)
     return labels, {
-        sample_key(row.sample): dict(zip(found["fields"], map(str, values_of_rows[id(row)][1:]), strict=True)) for row in chosen
+        sample_key(row.sample): dict(zip(found["fields"], map(str, values_of_rows[id(row)][1:]), strict=True))
+        for row in chosen
     }
 
 
@@ -347,7 +348,6 @@ def _read_classes_file(path: Path, rows: Sequence[DataRow]) -> tuple[dict[str, A
         raise RunError(
             f"{path}, the classes of the run's images, is not readable ({parse_error_reason(error)}). Start a new run "
             "in another folder."
-            "another folder."
         ) from error
 
 
@@ -381,13 +381,12 @@ def view_kind(recipe: TrainRecipe) -> PixelKind:
     """Name of the store for views, which depends on their settings."""
     assert recipe.classification is not None
     view, preprocessing = recipe.classification.view, recipe.model.preprocessing
-    settings = json.dumps([view.model_dump(mode="json"), preparing.model_dump(mode="json")], sort_keys=True)
-    return cast("PixelKind", f"view {hashlib.sha256(said.encode()).hexdigest()[:16]}")
+    settings = json.dumps([view.model_dump(mode="json"), preprocessing.model_dump(mode="json")], sort_keys=True)
+    return cast("PixelKind", f"view {hashlib.sha256(settings.encode()).hexdigest()[:16]}")
 
 
 def missing_views(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -> list[DataRow]:
     """Find the rows whose view is not in the store, in order; test images need none."""
-    """
     kind, side = view_kind(recipe), recipe.data.cache_size
     return [row for row in rows if row.part != "held_out" and store.slot(kind, side, view_sha(row)) is None]
 
@@ -396,7 +395,6 @@ def decode_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe
     """Crop the views that the store lacks; return the reason for each photograph that cannot be used.
 
     ``store``: receives the pixels.
-    """
     """
     kind, side = view_kind(recipe), recipe.data.cache_size
     jobs = list({view_sha(row): _view_job(row) for row in missing_views(rows, store, recipe)}.values())
@@ -409,15 +407,15 @@ def decode_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe
 
         def pixels(some: list[ViewJob] = some, found: dict[str, tuple[int, DecodedFacts]] = found) -> Iterator[NDArray]:
             nonlocal done
-            for place, (job, view) in enumerate(map_in_threads(make, some, run)):
+            for number, (job, view) in enumerate(map_in_threads(make, some, run)):
                 if isinstance(view, str):
                     faults[job.image] = view
-                    yield np.zeros(shape, np.uint8)  # nobody is told of this place
+                    yield np.zeros(shape, np.uint8)  # not registered in the index
                 else:
-                    found[job.sha] = place, DecodedFacts(side, side, 0.0, "")
+                    found[job.sha] = number, DecodedFacts(side, side, 0.0, "")
                     yield view
                 done += 1
-                run.report(Progress(done, len(jobs), "Cutting out what is looked at"))
+                run.report(Progress(done, len(jobs), "Preparing lesion views"))
 
         shard = store.add((len(some), *shape), pixels())
         store.add_decoded(kind, side, shard, found)
@@ -426,7 +424,6 @@ def decode_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe
 
 def load_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe) -> ViewCache:
     """Return the cache of decoded views, in the order of the rows."""
-    """
     kind, side = view_kind(recipe), recipe.data.cache_size
     shards: dict[str, int] = {}
     places = np.empty((len(rows), 4), np.int32)
@@ -437,7 +434,7 @@ def load_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe) 
     return ViewCache(store.folder, side, tuple(shards), places)
 
 
-    """What is to be done for a row."""
+def _view_job(row: DataRow) -> ViewJob:
     return ViewJob(view_sha(row), row.sample.image, row.sample.mask)
 
 
@@ -457,5 +454,5 @@ def _cut_view(job: ViewJob, recipe: TrainRecipe) -> NDArray[np.uint8] | str:
         return f"{job.image} cannot be read: {error.strerror or error}."
     view = crop_view(rgb, mask, recipe.classification.view, recipe.data.cache_size, recipe.model.preprocessing)
     if view is None:
-        return f"{job.mask} holds no lesion to cut out."
+        return f"{job.mask} contains no lesion."
     return np.ascontiguousarray(view.image.transpose(2, 0, 1))

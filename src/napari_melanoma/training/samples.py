@@ -116,7 +116,7 @@ class LabelSampleWriter(SampleCallback):
 class ClassSampleWriter(SampleCallback):
     """Draws the network's input with a caption of the most probable class and the true one.
 
-    The length of the bar is the probability of the true class; it is blue if that class is the most probable, else orange.
+    The length of the bar is the probability of the true class; blue: most probable class, orange: not.
 
     ``classes``: in the order of the logits.
     """
