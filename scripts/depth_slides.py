@@ -1,4 +1,4 @@
-"""The phantom slides for the calibration and test of thickness: any depth, and everything that makes reading difficult."""
+"""Phantom slides for the calibration and test of thickness: any depth, with artifacts."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ def review_pictures(folder: Path, out: Path, theme: str) -> None:
 
 
 def train_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Train dock: ready, running and with the model comparison, with a training on phantoms of a few minutes."""
+    """Picture the Train dock: ready, running and with the model comparison, for a short training on phantoms."""
     import napari
 
     # On Linux, keep the user's own models and runs separate.

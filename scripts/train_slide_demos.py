@@ -259,7 +259,7 @@ def _novelty(info: BundleInfo, data: Path, slides: Path | None) -> str:
 
 
 def _real_tiles(path: Path, mpp: float, side: int) -> list[NDArray[np.uint8]]:
-    """Cut tissue tiles spread over a slide at a physical scale; none for slides without a scale or with fluorescence."""
+    """Cut tissue tiles at a physical scale from random positions; none without a scale or for fluorescence."""
     from PIL import Image
 
     with open_slide(path) as slide:
