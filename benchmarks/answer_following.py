@@ -77,7 +77,7 @@ def main() -> int:
     dock, _ = open_dock(viewer, "lesion-small")
     viewer.add_image(photograph(arguments.rows, arguments.columns), name="lesion", rgb=True)
     wait(lambda: not dock.busy)
-    dock.analyse.click()
+    dock.analyze_button.click()
     wait(lambda: not dock.busy)
     medians = []
     for what, measure in (("stroke", strokes), ("metadata", forms)):

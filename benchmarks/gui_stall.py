@@ -272,7 +272,7 @@ def main() -> int:
         longest += [stall_of(stalls, "idle", lambda: wait(lambda: time.monotonic() > until))]
 
         def analyse() -> None:
-            dock.analyse.click()
+            dock.analyze_button.click()
             wait(lambda: not dock.busy)
 
         longest += [stall_of(stalls, f"Analyse {repeat + 1}", analyse) for repeat in range(arguments.repeats)]

@@ -53,7 +53,7 @@ def main() -> None:
     medians = {name: round(statistics.median(one[name] for one in rounds), 3) for name in rounds[0]}
     print(json.dumps(medians))
     if medians["ratio"] < options.at_least:
-        raise SystemExit(f"the ratio {medians['ratio']} is below {asked.at_least}")
+        raise SystemExit(f"the ratio {medians['ratio']} is below {options.at_least}")
 
 
 def arguments() -> argparse.Namespace:

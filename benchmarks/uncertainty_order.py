@@ -48,7 +48,7 @@ def main() -> None:
         low, high = one["random_interval"]
         print(
             f"{how:<12}  Spearman with 1 - Dice {one['spearman']:.2f};  Dice of the {options.first} most uncertain "
-            f"{one['most_unsure']:.3f}, of {asked.first} at random {one['random']:.3f} (95 % {low:.3f} to {high:.3f})"
+            f"{one['most_unsure']:.3f}, of {options.first} at random {one['random']:.3f} (95 % {low:.3f} to {high:.3f})"
         )
     print(json.dumps(found))
 

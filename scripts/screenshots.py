@@ -280,13 +280,13 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     picture(dock, out / "slide-dock-empty.png")
     dock.opener.sample()
     wait_until(lambda: dock.slide is not None and not dock.busy)
-    if dock.analyse.isEnabled():
-        dock.analyse.click()
+    if dock.analyze_button.isEnabled():
+        dock.analyze_button.click()
         wait_until(lambda: bool(dock.results.content) and not dock.busy)
         if dock.table.rows.lesions:
             dock.table.selectRow(0)
     else:
-        logging.getLogger(__name__).warning("the pictures have no analysis: %s", dock.analyse.toolTip())
+        logging.getLogger(__name__).warning("the pictures have no analysis: %s", dock.analyze_button.toolTip())
     picture(window, out / "slide-dock.png")
     show_part(dock, "slide_heatmap_section")
     picture(dock, out / "slide-dock-lesions.png")

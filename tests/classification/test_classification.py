@@ -71,7 +71,7 @@ def test_a_lesion_needs_a_mask_of_its_photograph(classifier: Classifier) -> None
     info = replace(classifier.info, config=config.model_copy(update={"classifier": around}))
     cut, rgb = Classifier(info, classifier.network), np.zeros((50, 60, 3), np.uint8)
     for mask in (None, np.zeros((50, 60), bool)):
-        with pytest.raises(InputError, match="no lesion to look at: 'violet' looks at the square"):
+        with pytest.raises(InputError, match="no lesion to classify: 'violet' needs the crop"):
             cut.view(rgb, mask)
     with pytest.raises(InputError, match="mask is 5 x 5 pixels, the photograph 50 x 60"):
         cut.view(rgb, np.ones((5, 5), bool))
@@ -88,7 +88,7 @@ def test_the_worker_answers_again_and_explains(classifier: Classifier, picture, 
     np.save(image, drawn.rgb)
     asked = {"model": "violet", "image": str(image), "mask": None, "row": {"age": "50"}}
     desk = ClassificationRequests(lambda name: classifier)
-    with pytest.raises(InputError, match="has not looked at a lesion yet"):
+    with pytest.raises(InputError, match="has not classified a lesion yet"):
         desk.reclassify({"model": "violet", "row": {}}, RunContext())
 
     first = desk.classify(asked, RunContext())["answer"]

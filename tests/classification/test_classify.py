@@ -115,7 +115,7 @@ def test_an_age_that_cannot_be_is_not_known(tmp_path, reference: ReferenceCases)
     for age, found in (("540", "540"), ("old", "'old'")):
         answer = ask(model, {"age": age})
         assert answer.probabilities == ask(model).probabilities
-        expected = f"Age: expected a number from 0 to 120 years; found {found}, so it is taken as not known"
+        expected = f"Age: expected a number from 0 to 120 years; found {found}, so it is treated as unknown"
         assert expected in answer.warnings
 
 
@@ -124,10 +124,10 @@ def test_a_picture_that_it_has_learnt_from_is_answered_too_well(tmp_path, refere
     corners = np.array([[1.5, 1.5], [-0.5, 1.5], [1.5, -0.5], [-0.5, -0.5]], np.float16)  # around what it sees of red
     cases = {"embedded_labels": np.zeros(4, np.int64), "embedded_ids": ("a", "b", "c", "d")}
     far = RedModel(tmp_path, replace(reference, embeddings=corners, **cases))
-    assert not any("looks the same" in said for said in ask(far).warnings)
+    assert not any("looks the same" in text for text in ask(far).warnings)
     corners[3] = encode_lesion(picture, mask, far).encoded.embedding
     twin = RedModel(tmp_path, replace(reference, embeddings=corners, **cases))
-    assert any("a picture that looks the same (d)" in said for said in ask(twin).warnings)
+    assert any("an image that looks the same (d)" in text for text in ask(twin).warnings)
 
 
 def test_where_the_likeliest_class_is_ruled_out_it_says_why(tmp_path) -> None:
@@ -139,10 +139,10 @@ def test_where_the_likeliest_class_is_ruled_out_it_says_why(tmp_path) -> None:
     assert unsure.probability < 0.5
     assert unsure.possible == ("melanoma",)
     assert any(
-        "other has the highest probability and is ruled out all the same: at most 10 %" in said
-        for said in unsure.warnings
+        "other has the highest probability but is not in the prediction set: at most 10 %" in text
+        for text in unsure.warnings
     )
-    assert not any("ruled out" in said for said in ask(RedModel(tmp_path, told), red=60).warnings)
+    assert not any("not in the prediction set" in text for text in ask(RedModel(tmp_path, told), red=60).warnings)
 
 
 def test_the_form_and_the_mask_change_the_answer(tmp_path, reference: ReferenceCases) -> None:
@@ -178,7 +178,7 @@ def test_what_the_form_lacks_or_says_in_vain_is_told(tmp_path, reference: Refere
     answer = ask(RedModel(tmp_path, reference), {"sex": "robot", "site": "head/neck", "image_id": "a", "clark": ""})
     assert answer.missing == ("age", "sex")
     assert answer.unused == ("site",)
-    assert "sex: the model has not learnt from 'robot', so it is taken as not known" in answer.warnings
+    assert "sex: the model was not trained on 'robot', so it is treated as unknown" in answer.warnings
     assert answer.contributions == ()
 
 
@@ -219,7 +219,9 @@ def test_the_verdict_is_a_sentence(tmp_path, reference: ReferenceCases) -> None:
     answer = ask(RedModel(tmp_path, reference), coverage=0.9)
     assert answer.verdict.startswith("Inconclusive: melanoma 0.5")
     assert "(95 % interval 0." in answer.verdict
-    assert answer.threshold_text.startswith("at or above the cut 0.30, which finds 91 % (85 to 96) of melanoma")
+    assert answer.threshold_text.startswith(
+        "at or above the decision threshold (0.30) for melanoma: sensitivity 91 % (85–96)"
+    )
     assert answer.is_above_threshold is True
 
 
@@ -243,17 +245,17 @@ OLD = YOUNG.model_copy(update={"at_least": 50.0, "below": None, "sensitivity": 0
 def test_where_the_age_is_known_its_group_s_figures_are_said(tmp_path, reference, age: str, group) -> None:
     answer = ask(RedModel(tmp_path, reference, ages=(YOUNG, OLD)), {"age": age})
     assert answer.age_group == group
-    assert ("of people aged" in answer.threshold_text) is (group is not None)
+    assert ("in patients aged" in answer.threshold_text) is (group is not None)
     assert ClassPrediction.from_json(json.loads(json.dumps(answer.to_json()))) == answer
 
 
 def test_the_sentence_says_the_figures_of_the_group(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference, ages=(YOUNG, OLD))
     assert ask(model, {"age": "30"}).threshold_text.endswith(
-        "; of people aged 0 to under 50, measured by cross-validation on 12 melanoma and 88 others, it finds "
-        "58 % (40 to 70) and leaves 80 % (70 to 90) alone"
+        "; in patients aged 0 to under 50 (cross-validation on 12 melanoma and 88 other images): "
+        "sensitivity 58 % (40–70), specificity 80 % (70–90)"
     )
-    assert "; of people aged from 50 on, " in ask(model, {"age": "70"}).threshold_text
+    assert "; in patients aged 50 or older (" in ask(model, {"age": "70"}).threshold_text
     # Measured at the model's own cut: of another nothing is known.
     assert ask(model, {"age": "30"}, sensitivity=0.5).age_group is None
 

@@ -94,7 +94,7 @@ def test_the_table_says_what_each_lesion_may_be(tmp_path: Path, model, draw, tel
         return analyze_files(find_inputs([tmp_path / "photos"]), tmp_path / "out", options, run=run, segmenter=model)
 
     go(options)
-    assert any("the table says nothing of 2 of 3 photographs (none, two). Its column image_id" in one for one in heard)
+    assert any("the table has no row for 2 of 3 photographs (none, two). The column image_id" in one for one in heard)
     found = rows(tmp_path / "out")
     assert [found["one"][name] for name in ("class_set", "cannot_tell", "unlike_training", "classifier")] == [
         "melanoma", "0", "1", "teller",
@@ -130,7 +130,7 @@ def test_a_segmentation_model_is_no_classifier_nor_the_reverse(tmp_path: Path, m
     with pytest.raises(BundleError, match="'lesion-small' is a model for segmentation"):
         analyze_files([path], tmp_path / "out", wrong, run=RunContext(), segmenter=model)
     reverse = BatchOptions.parse({"lesion": {"model": str(teller.folder)}}, "here")
-    with pytest.raises(BundleError, match="'teller' is a model for classification: it tells a diagnosis"):
+    with pytest.raises(BundleError, match="'teller' is a classification model: it predicts a diagnosis"):
         analyze_files([path], tmp_path / "out", reverse, run=RunContext())
 
 

@@ -44,5 +44,5 @@ def test_a_table_that_is_none_is_refused(tmp_path) -> None:
 def test_a_table_that_names_no_photograph_is_refused(tmp_path, text: str) -> None:
     """Else every form would stay empty, and nobody would know."""
     (tmp_path / "patients.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=r"names no photograph|has no row"):
+    with pytest.raises(InputError, match=r"lists no photographs|has no rows"):
         PatientTable({}, tmp_path / "patients.csv")

@@ -88,7 +88,7 @@ def test_finding_nothing_is_as_unsure_as_can_be(tmp_path: Path, path: Path, how:
 
 def test_what_cannot_be_rated(tmp_path: Path, path: Path) -> None:
     model = Model(tmp_path, dark)
-    with pytest.raises(InputError, match="'guess' is no way to rate"):
+    with pytest.raises(InputError, match="'guess' is not a measure of uncertainty"):
         rate_photograph(model, path, "guess")
     with pytest.raises(UnreadableImage):
         rate_photograph(model, tmp_path / "none.png")

@@ -57,7 +57,7 @@ def test_who_says_the_same_agrees_and_who_is_off_by_a_constant_does_not_fully() 
 
 def test_what_cannot_be_compared_is_refused() -> None:
     for first, second in (([1, 2], [1, 2]), ([1, 2, 3], [1, 2]), ([1, 2, np.nan], [1, 2, 3])):
-        with pytest.raises(ValueError, match="agreement takes"):
+        with pytest.raises(ValueError, match="expected"):
             bland_altman(first, second)
     with pytest.raises(ValueError, match="two readers"):
         intraclass_correlation([[1], [2], [3]])

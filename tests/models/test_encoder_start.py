@@ -33,7 +33,7 @@ def test_the_shipped_segmentation_model_gives_a_classifier_its_maps() -> None:
     info = find_bundle("lesion-small")
     network: Any = build_network("image_tabular", {"output_stride": 16}).eval()
     said = load_encoder(network, info)
-    assert said == "start: the encoder, 240 tensors, comes from 'lesion-small'; the rest is random."
+    assert said == "start: the encoder (240 tensors) is from 'lesion-small'; all other weights are random."
     encoder = find_encoder(load_network(info))
     assert encoder is not None
     images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))

@@ -103,9 +103,7 @@ def test_an_official_file_gives_the_maps_of_its_network(case: Published, tmp_pat
     torch.manual_seed(4)
     network: Any = build_network("image_tabular", {"encoder": case.name}).eval()
     said = load_weights_file(network, path)
-    assert said.startswith(
-        f"start: {case.taken} of the network's {case.taken + 2} tensors come from model{case.suffix}"
-    )
+    assert said.startswith(f"start: {case.taken} of the network's {case.taken + 2} tensors are from model{case.suffix}")
     assert "random because it is not in the file: head.1.weight, head.1.bias" in said
     images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

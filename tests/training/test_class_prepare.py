@@ -206,7 +206,7 @@ def test_processes_share_the_steps_of_one(asked: TrainRecipe, tmp_path: Path, ch
 
 
 def test_base_data_is_refused_in_words(asked: TrainRecipe, change: Change) -> None:
-    with pytest.raises(ConfigError, match=r"data\.base keeps a segmentation model from forgetting"):
+    with pytest.raises(ConfigError, match=r"data\.base is supported for segmentation only"):
         change(asked, data={"base": ("elsewhere",)})
 
 

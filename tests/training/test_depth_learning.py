@@ -262,7 +262,7 @@ def test_a_recipe_that_cannot_tell_millimetres_is_refused(
 
 
 DATA_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
-    "no depths": ({"classification": {"depth": {"column": "thickness"}}}, "images to learn from have a depth"),
+    "no depths": ({"classification": {"depth": {"column": "thickness"}}}, "training images have a depth"),
     "measured depths that nobody gives": (
         {"model": {"options": {**OPTIONS, "depth_source": "measured"}}},
         "measured.* needs .*depth_mm",

@@ -182,15 +182,15 @@ def leave_no_mask(data: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (spoil_size, r"found 4 of another: .*b00\.png \(30 x 20, image 48 x 48\).* and 1 more\. Export"),
-        (spoil_orientation, r"found 1 of another: .*b00\.png \(32 x 48, upright image 48 x 32\)"),
+        (spoil_size, r"found 4 of another size: .*b00\.png \(30 x 20, image 48 x 48\).* and 1 more\. Export"),
+        (spoil_orientation, r"found 1 of another size: .*b00\.png \(32 x 48, upright image 48 x 32\)"),
         (spoil_image, r"1 of the files cannot be used.*b05\.png is damaged.*Replace"),
         (spoil_held_out, r"b23\.png cannot be read as a mask"),
-        (leave_no_lesion, "found no pixel of lesion in any of the 16 masks"),
-        (leave_no_skin, "found no pixel of skin in any of the 16 masks"),
-        (leave_one_patient, "all 20 images to learn from are of one patient"),
-        (leave_one_image, "1 images to learn from and 0 to tune with"),
-        (leave_no_mask, "0 images to learn from"),
+        (leave_no_lesion, "found no pixel of lesion in any of the 16 training masks"),
+        (leave_no_skin, "found no pixel of skin in any of the 16 training masks"),
+        (leave_one_patient, "all 20 images of the training and validation sets are of one patient"),
+        (leave_one_image, "the training set has 1 images and the validation set 0"),
+        (leave_no_mask, "the training set has 0 images"),
         (lambda data: (data / "images/b07.png").unlink(), "the image of 'b07' is not there"),
     ],
 )
@@ -239,7 +239,7 @@ def test_a_picture_that_is_held_out_is_not_learnt_from_under_another_name(
     assert learnt not in prepared.samples.training
     assert len(prepared.samples.training) == len(prepared.learn) == 14  # without the other image of that patient
     assert len(prepared.samples.test) == 4
-    assert "Not learnt from, as the same picture, or" in events(run_folder.path)[0]["message"]
+    assert "Removed from the training data, because the same picture, or" in events(run_folder.path)[0]["message"]
     assert learnt.image_id in events(run_folder.path)[0]["message"]
 
 
@@ -262,8 +262,8 @@ def test_a_check_counts_warns_and_leaves_no_trace(of_data: TrainRecipe, data: Pa
     assert report.domains == {"blobs": 16}
     assert 0.1 < report.lesion_share < 0.3
     assert report.warnings == (
-        "Only 4 of the images are held out: too few to tell whether the new model is better.",
-        "1 of the 16 masks to learn from are empty: b00.",
+        "Only 4 of the images are in the test set: too few to decide whether the new model is better.",
+        "1 of the 16 training masks are empty: b00.",
     )
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -90,12 +90,12 @@ class Refused(NamedTuple):
 REFUSED = [
     Refused("one class", {"classes": ["tumour"]}, "expected two or more, each once"),
     Refused("a class twice", {"classes": ["a", "b", "a"]}, "expected two or more, each once"),
-    Refused("another number of maps", {"model": {"options": {"classes": 2}}}, "leave it out of the options"),
+    Refused("another number of maps", {"model": {"options": {"classes": 2}}}, "remove it from the options"),
     Refused(
-        "maps without names", {"classes": [], "model": {"options": {"classes": 3}}}, "name the values of the label"
+        "maps without names", {"classes": [], "model": {"options": {"classes": 3}}}, "list the values of the label"
     ),
-    Refused("a loss of one lesion", {"loss": "bce_dice"}, "for several classes take ce, ce_dice"),
-    Refused("a weight of lesions", {"lesion_weight": 2.0}, "leave it out or say 'auto'"),
+    Refused("a loss of one lesion", {"loss": "bce_dice"}, "for several classes use ce, ce_dice"),
+    Refused("a weight of lesions", {"lesion_weight": 2.0}, "remove it or set 'auto'"),
     Refused("of a classifier", {"task": "classification", "model": {}}, "classification.classes"),
 ]
 
@@ -145,7 +145,7 @@ FAULTS = [
         r"no pixel is of 0 \(glass\), 2 \(nest\); found only stroma",
     ),
     Fault("a class is missing", lambda labels: np.minimum(labels, 1), None, r"no pixel is of 2 \(nest\)"),
-    Fault("another size", lambda labels: labels[:-1], 5, "expected masks of the size of their image"),
+    Fault("another size", lambda labels: labels[:-1], 5, "expected masks of the same size as their image"),
 ]
 
 

@@ -23,8 +23,8 @@ from napari_melanoma.training.prepare import check_data
 from napari_melanoma.training.recipe import TrainRecipe
 
 NOT_LEARNT = (
-    "Not learnt from, as the same picture, or another one of the same patient or lesion, is held out or tuned on under "
-    "another name:"
+    "Removed from the training data, because the same picture, or another one of the same patient or lesion, is in the "
+    "test or validation set under another name:"
 )
 
 pytestmark = pytest.mark.usefixtures("user_folders")
@@ -71,7 +71,9 @@ def test_a_patient_who_is_held_out_in_part_is_not_learnt(
     data = edit(draw(tmp_path / "clinic"), lambda number, row: {"split": "val"} if number == 1 else {})
     found = check_data(change(recipe, data={"datasets": (str(data),)}), RunContext())
     assert (found.counts["learn"] + found.counts["tuning"], found.counts["held_out"]) == (18, 5)
-    assert found.warnings[0].startswith("1 of the images are not learnt from, as others of their patient or lesion")
+    assert found.warnings[0].startswith(
+        "1 of the images are excluded from training, because other images of the same patient"
+    )
     assert "clinic/p0" in found.warnings[0]
 
 
@@ -89,7 +91,10 @@ def test_a_name_that_is_held_out_here_and_learnt_there_is_said(
     other = edit(draw(tmp_path / "other", seed=1), lambda *_: {"split": "train"})
     found = check_data(change(recipe, data={"datasets": (*recipe.data.datasets, str(other))}), RunContext())
     assert any(
-        said.startswith("2 of the patients, lesions or images are held out in one data set, and learnt from in another")
+        said.startswith(
+            "2 of the patients, lesions or images are in the test set of one data set and in the training data of "
+            "another"
+        )
         and "p10, p11" in said
         for said in found.warnings
     )
@@ -165,4 +170,7 @@ def test_base_and_tuning_leave_their_lesion_too(two_sets: tuple[list[Sample], li
     chosen = SelectedSamples(TrainingSplit(second[2:], [first[1], first[2]], second[:1]), base=(first[0], first[4]))
     kept, notices = remove_leaks(*find(chosen))
     assert (kept.parts.validation, kept.base) == ([first[2]], (first[4],))
-    assert [notice.split(",")[0] for notice in notices] == ["Not learnt from", "Not tuned on"]
+    assert [notice.split(",")[0] for notice in notices] == [
+        "Removed from the training data",
+        "Removed from the validation set",
+    ]

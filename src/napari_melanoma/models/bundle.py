@@ -201,8 +201,8 @@ def read_bundle(path: Path) -> BundleInfo:
         _ = info.card
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(
-            f"cannot read {path / CARD}, the card of the model, as text in UTF-8. Save it as UTF-8, or get the bundle "
-            "again from where it came."
+            f"cannot read {path / CARD}, the card of the model, as text in UTF-8. Save it as UTF-8, or download "
+            "or copy the bundle again."
         ) from error
     return info
 
@@ -285,8 +285,8 @@ def _check_weights(info: BundleInfo, found: dict[str, Any], network: nn.Module) 
     if listed:
         raise BundleError(
             f"the weights of bundle '{info.name}' do not fit its architecture '{info.config.architecture}': expected "
-            f"{len(expected)} tensors, found {len(found)}; {'; '.join(listed)}. Get the bundle again from where it "
-            "came."
+            f"{len(expected)} tensors, found {len(found)}; {'; '.join(listed)}. Download or copy "
+            "the bundle again."
         )
 
 
@@ -319,8 +319,8 @@ def check_header(path: Path) -> None:
             pass
     except (OSError, SafetensorError, ValueError, MemoryError) as error:
         raise BundleError(
-            f"cannot read {path}: the weights are incomplete or damaged ({shorten(parse_error_reason(error))}). Get "
-            "the bundle again from where it came."
+            f"cannot read {path}: the weights are incomplete or damaged ({shorten(parse_error_reason(error))}). "
+            "Download or copy the bundle again."
         ) from error
 
 

@@ -164,7 +164,7 @@ def test_embeddings_that_were_made_anew_are_not_gone_on_with(
     write_bag(data / "slide_01", np.zeros((48, 12)))
     shutil.rmtree(data / "slide_00")
     write_bag(data / "slide_00", np.zeros((48, 12)))
-    with pytest.raises(RunError, match="embeddings that were made anew"):
+    with pytest.raises(RunError, match="embeddings of this run have changed"):
         train(recipe, tmp_path / "run", resume=True, run=RunContext(), evaluate=False)
 
 
@@ -185,7 +185,7 @@ def test_embeddings_of_two_kinds_are_refused(
     data = draw_cohort(tmp_path / "cohort", 14)
     shutil.rmtree(data / "slide_07")
     write_bag(data / "slide_07", np.zeros((48, how.pop("features", 12))), **how)
-    with pytest.raises(DataSetError, match=f"embeddings of two kinds: .*{message}"):
+    with pytest.raises(DataSetError, match=f"have different embeddings: .*{message}"):
         check_recipe(bag_recipe(data), RunContext())
 
 
@@ -256,7 +256,9 @@ def test_too_few_slides_are_told_as_slides(
 ) -> None:
     rows = "".join(f"slide_{n:02d},p{n},{('melanoma', 'naevus')[n]},train\n" for n in range(slides))
     data = with_rows(draw_cohort(tmp_path / "cohort", slides), rows)
-    with pytest.raises(RunError, match=r"^1 slide to learn from and . to tune with.*Add slides of other") as caught:
+    with pytest.raises(
+        RunError, match=r"^the training set has 1 slide and the validation set ..*Add slides of other"
+    ) as caught:
         check_recipe(bag_recipe(data), RunContext())
     assert "image" not in str(caught.value)
     assert "tuning_fraction" not in str(caught.value)
