@@ -47,7 +47,7 @@ def test_what_was_looked_at_answers_other_forms(classifier: Classifier, picture)
     assert looked[0].embedding.shape == (classifier.calibration.reference.embeddings.shape[1],)
 
 
-def test_mirror_images_are_asked_where_the_bundle_says_so(
+def test_mirror_images_are_used_if_the_bundle_asks_for_them(
     classifier: Classifier, classifier_bundle: BundleInfo, picture
 ) -> None:
     config = classifier_bundle.config
@@ -93,13 +93,13 @@ def test_the_worker_answers_again_and_explains(classifier: Classifier, picture, 
 
     first = desk.classify(asked, RunContext())["answer"]
     young = desk.reclassify({"model": "violet", "row": {"age": "30"}}, RunContext())["answer"]
-    told = desk.explain({**asked, "method": "occlusion", "out": str(out)}, RunContext())
+    reply = desk.explain({**asked, "method": "occlusion", "out": str(out)}, RunContext())
 
     assert first["probabilities"][1] > 0.5 > young["probabilities"][1]
     assert (
         young["probabilities"]
         == desk.classify({**asked, "row": {"age": "30"}}, RunContext())["answer"]["probabilities"]
     )
-    assert told == {"heatmap": str(out), "method": "occlusion", "class": "melanoma"}
+    assert reply == {"heatmap": str(out), "method": "occlusion", "class": "melanoma"}
     place = np.unravel_index(np.load(out).argmax(), drawn.rgb.shape[:2])
     assert np.hypot(*np.subtract(place, drawn.patch)) < 15

@@ -42,10 +42,10 @@ def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(CONFIG))
     (folder / "model.safetensors").write_bytes(safetensors.serialize({}, None))
-    told = SimpleNamespace(folder=folder, asked=[])
+    recorder = SimpleNamespace(folder=folder, asked=[])
 
     def answer(photograph, mask, form, model, options, *, run) -> ClassPrediction:
-        told.asked.append(photograph.name)
+        recorder.asked.append(photograph.name)
         share = float(form.get("age", 50)) / 100
         return ClassPrediction(
             classes=("other", "melanoma"),
@@ -71,7 +71,7 @@ def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     monkeypatch.setattr(analysis, "classify", answer)
     monkeypatch.setattr(analysis.BatchClassifier, "_loaded", loaded)
-    return told
+    return recorder
 
 
 def rows(out: Path) -> dict[str, dict[str, str]]:
@@ -79,7 +79,7 @@ def rows(out: Path) -> dict[str, dict[str, str]]:
         return {row["image"]: row for row in csv.DictReader(file)}
 
 
-def test_the_table_says_what_each_lesion_may_be(tmp_path: Path, model, draw, teller) -> None:
+def test_the_table_contains_the_prediction_set_of_each_lesion(tmp_path: Path, model, draw, teller) -> None:
     for name, radius in (("one", 20), ("two", 20), ("none", 0)):
         draw(tmp_path / "photos" / f"{name}.png", radius)
     patients = tmp_path / "patients.csv"

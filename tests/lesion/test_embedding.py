@@ -41,7 +41,7 @@ def test_encoders_that_answer_in_another_form(name: str) -> None:
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 
 
-def test_a_network_without_an_encoder_says_so(tiny_bundle: BundleInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_without_an_encoder_is_refused(tiny_bundle: BundleInfo, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = replace(tiny_bundle, config=tiny_bundle.config.model_copy(update={"architecture": "simple_cnn"}))
     monkeypatch.setattr(patient_features, "load_network", lambda info: build_network("simple_cnn", {}))
     with pytest.raises(BundleError, match=r"'tiny' \(simple_cnn\) has no encoder .* such as lesion-small"):

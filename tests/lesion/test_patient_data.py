@@ -1,4 +1,4 @@
-"""Forms are understood as people write them, and a table says more of a photograph than what was said of all."""
+"""Metadata are parsed in several spellings; values of the table take precedence over common values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_words_of_people_become_those_of_the_table() -> None:
     assert PatientTable({}).patient_data("any") == {}
 
 
-def test_what_is_not_understood_stays_as_it_was_said() -> None:
+def test_values_that_cannot_be_parsed_are_kept() -> None:
     assert PatientTable({"sex": "robot"}).patient_data("any") == {"sex": "robot"}
 
 

@@ -60,7 +60,7 @@ def test_where_nothing_can_be_written_everything_is_unknown(tmp_path, photograph
     assert cache.find(photograph, "model", "entropy") is None
 
 
-def test_a_file_that_is_gone_is_said(cache, tmp_path):
+def test_a_file_that_is_gone_is_reported(cache, tmp_path):
     with pytest.raises(UnreadableImage, match="gone"):
         cache.find(tmp_path / "gone.png", "model", "entropy")
 

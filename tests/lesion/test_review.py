@@ -63,7 +63,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "photo.png"
 
 
-def test_a_rating_says_who_rated_what(tmp_path: Path, path: Path) -> None:
+def test_a_rating_records_rater_and_image(tmp_path: Path, path: Path) -> None:
     model = Model(tmp_path, dark)
     found = rate_photograph(model, path)
     assert (found.how, found.lesion_found, found.model) == ("entropy", True, "fake")

@@ -1,4 +1,4 @@
-"""P3's network: attention as its formula says, depth as a mean over places, and a branch that is off has no say."""
+"""P3's network: attention follows its formula, depth is a mean over positions, disabled branches have no effect."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_attention_is_the_sigmoid_of_what_mean_and_maximum_say(kernel: int, side
     assert torch.equal(attention(maps), maps * weights)
 
 
-def test_attention_can_begin_where_the_maps_say_most() -> None:
+def test_attention_can_start_from_the_strongest_maps() -> None:
     import torch
 
     from napari_melanoma.models.blocks.biomarker import SpatialAttention
@@ -140,9 +140,9 @@ def test_the_mean_of_the_map_is_the_depth(module: str, images: Tensor) -> None:
     network = built(depth_module=module, heteroscedastic=True)
     with torch.no_grad():
         maps = network.encode(images)
-        told, own = network.told_depth(maps), network.depth(images, network.encoder(images)[-1])
-    assert told.shape == (3, 2)
-    torch.testing.assert_close(told, own.mean(dim=(2, 3)))
+        predicted, own = network.told_depth(maps), network.depth(images, network.encoder(images)[-1])
+    assert predicted.shape == (3, 2)
+    torch.testing.assert_close(predicted, own.mean(dim=(2, 3)))
     assert float(maps[-1][:, -2].std()) > 0, "some places add more than others"
 
 
@@ -160,12 +160,12 @@ def test_a_measured_depth_counts_where_it_is_known_and_the_predicted_one_elsewhe
     import torch
 
     network = built(depth_source="measured", measured=MEASURED, depth_mean=1.0, depth_std=2.0)
-    maps, said = network.encode(images), network.fusion.depth
+    maps, result = network.encode(images), network.fusion.depth
     with torch.no_grad():
-        told = network.told_depth(maps)[:, :1]
+        predicted = network.told_depth(maps)[:, :1]
         row[0, 2] = 1.0  # of the first nobody measured it
-        given = said(told, row)
-    assert float(given[0, 0]) == pytest.approx(float(told[0, 0]))
+        given = result(predicted, row)
+    assert float(given[0, 0]) == pytest.approx(float(predicted[0, 0]))
     assert given[1:, 0].tolist() == pytest.approx([((-1.0 * 1.5 + 2.0) - 1.0) / 2.0] * 2)
     changed = row.clone()
     changed[0, 1] += 1.0
@@ -201,9 +201,9 @@ def test_a_branch_that_is_off_has_no_say(options: dict[str, Any], heard: set[str
 
     network = built(**options)
     with torch.no_grad():
-        said = network(images, row)
-        by_image = float((network(images.flip(0), row) - said).abs().max()) > 1e-6
-        by_table = float((network(images, row + 1) - said).abs().max()) > 1e-6
+        result = network(images, row)
+        by_image = float((network(images.flip(0), row) - result).abs().max()) > 1e-6
+        by_table = float((network(images, row + 1) - result).abs().max()) > 1e-6
     assert {name for name, there in {"image": by_image, "table": by_table}.items() if there} == heard
 
 
@@ -257,7 +257,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("options", "said"), FAULTS.values(), ids=FAULTS.keys())
-def test_what_cannot_be_is_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+@pytest.mark.parametrize(("options", "fault"), FAULTS.values(), ids=FAULTS.keys())
+def test_invalid_options_are_refused(options: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
         built(**options)

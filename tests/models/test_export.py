@@ -77,7 +77,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
         export.check_export_target(tmp_path / "model.onnx", "onnx")
 
 
-def test_what_cannot_be_recorded_is_said(tmp_path: Path) -> None:
+def test_a_network_that_cannot_be_exported_is_reported(tmp_path: Path) -> None:
     import torch
 
     class Undecided(torch.nn.Module):

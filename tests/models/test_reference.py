@@ -159,7 +159,7 @@ def test_reading_needs_no_torch(bundle: BundleInfo) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_patients_are_numbers_that_say_nothing() -> None:
+def test_patient_identifiers_are_anonymous_numbers() -> None:
     """In the order in which they occur first."""
     assert number_groups(["P9", "P1", "P9", "P3"]).tolist() == [0, 1, 0, 2]
 

@@ -96,7 +96,7 @@ MADE = {"program": "napari-melanoma", "version": "9.1", "packages": {"timm": "2.
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "fault"),
     [
         ({"architecture": "network_of_tomorrow"}, "its architecture 'network_of_tomorrow' is not installed"),
         ({"options": {"encoder": "tf_efficientnet_of_tomorrow"}}, "its encoder 'tf_efficientnet_of_tomorrow' is in"),
@@ -104,13 +104,13 @@ MADE = {"program": "napari-melanoma", "version": "9.1", "packages": {"timm": "2.
     ],
 )
 def test_a_model_that_cannot_be_built_is_refused_and_listed_apart(
-    tiny_bundle: BundleInfo, changes: dict[str, object], said: str
+    tiny_bundle: BundleInfo, changes: dict[str, object], fault: str
 ) -> None:
     folder = _put(tiny_bundle, "tomorrow", provenance=MADE, **changes)
     assert "tomorrow" not in {bundle.name for bundle in list_bundles()}
     ((path, reason),) = list_unusable_bundles().items()
     assert path == folder
-    assert said in reason
+    assert fault in reason
     assert "It was made with napari-melanoma 9.1, timm 2.7: install these versions or later ones." in reason
     with pytest.raises(BundleError, match="cannot be used"):
         install_bundle(read_bundle(folder), "other")

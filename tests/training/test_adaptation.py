@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def two_domains(count: int = 64) -> tuple[Tensor, Tensor, Tensor]:
-    """Features of two domains: one number tells the domain, another the class; domains; classes."""
+    """Features of two domains (one feature encodes the domain, another the class); domains; classes."""
     import torch
 
     drawn = torch.Generator().manual_seed(0)
@@ -28,10 +28,10 @@ def two_domains(count: int = 64) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def leak_after_learning(strength: float) -> tuple[float, float]:
-    """A layer learns to tell classes that go with the domain three times in four, against an adversary.
+    """Adversarial training where class and domain agree in three of four cases.
 
     Returns how far the domains lie from each other in its features, in standard deviations within them, the mean over
-    the last fifty steps (the two go round each other); and how many classes it tells.
+    the last fifty steps (the two go round each other); and the accuracy of classification.
     """
     import torch
     from torch import nn

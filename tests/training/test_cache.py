@@ -268,7 +268,7 @@ def test_waiting_for_another_process_can_be_cancelled(folder: Path) -> None:
         pytest.fail("two hold the lock")
 
 
-def test_a_disk_without_room_is_said_before_anything_is_decoded(
+def test_a_disk_without_room_is_reported_before_anything_is_decoded(
     fill_store: Callable[..., Filled], data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[str]
 ) -> None:
     usage = shutil.disk_usage(data)._replace(free=decoding.RESERVE_BYTES + 1000)

@@ -140,7 +140,7 @@ def spoil_size(data: Path) -> None:
 
 
 def spoil_orientation(data: Path) -> None:
-    """The image is stored on its side, and so is its mask, which has no EXIF to say so."""
+    """The image is stored rotated, and so is its mask, which has no EXIF orientation."""
     upright = np.full((SIDE, 32, 3), 200, np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -180,7 +180,7 @@ def leave_no_mask(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "expected_message"),
     [
         (spoil_size, r"found 4 of another size: .*b00\.png \(30 x 20, image 48 x 48\).* and 1 more\. Export"),
         (spoil_orientation, r"found 1 of another size: .*b00\.png \(32 x 48, upright image 48 x 32\)"),
@@ -195,11 +195,16 @@ def leave_no_mask(data: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("step", ["check", "prepare"])
-def test_faulty_data_is_said_first(
-    step: str, spoil: Callable[[Path], Any], said: str, of_data: TrainRecipe, data: Path, run_folder: RunFolder
+def test_faulty_data_is_reported_first(
+    step: str,
+    spoil: Callable[[Path], Any],
+    expected_message: str,
+    of_data: TrainRecipe,
+    data: Path,
+    run_folder: RunFolder,
 ) -> None:
     spoil(data)
-    with pytest.raises(MelanomaError, match=said):
+    with pytest.raises(MelanomaError, match=expected_message):
         if step == "check":
             check_data(of_data, RunContext())
         else:
@@ -207,7 +212,7 @@ def test_faulty_data_is_said_first(
     assert not run_folder.path.exists()
 
 
-def test_base_data_that_is_not_there_is_said(
+def test_base_data_that_is_not_there_is_reported(
     of_data: TrainRecipe, tmp_path: Path, change: Callable[..., TrainRecipe], draw: Callable[..., Path]
 ) -> None:
     with pytest.raises(DataSetError, match=r"data\.base: .* is no data set.*leave data\.base empty"):
@@ -290,7 +295,7 @@ def test_a_cancelled_preparation_leaves_no_table(of_data: TrainRecipe, run_folde
     ("every", "share", "title"),
     [(1, 1.0, ": phantom-trained, demonstration"), (2, 0.5, ": phantoms among"), (0, 0, "")],
 )
-def test_what_was_drawn_is_said_of_the_model_also_after_a_resumed_run(
+def test_search_options_are_recorded_in_the_model_after_a_resumed_run(
     of_data: TrainRecipe, data: Path, run_folder: RunFolder, every: int, share: float, title: str
 ) -> None:
     names = [row["image_id"] for row in csv.DictReader((data / "dataset.csv").read_text().splitlines())]

@@ -101,7 +101,7 @@ def test_the_scale_asked_for_is_kept(write_bag: Write, tmp_path: Path, settings:
     }
 
 
-def test_the_fingerprint_tells_bags_apart(write_bag: Write, tmp_path: Path) -> None:
+def test_the_fingerprint_distinguishes_bags(write_bag: Write, tmp_path: Path) -> None:
     one, same = (write_bag(tmp_path / name / "slide", VALUES) for name in "ab")
     others = [
         write_bag(tmp_path / "c" / "slide", VALUES + 1),

@@ -107,7 +107,7 @@ def test_the_run_folder_is_that_of_any_training(learnt: Learnt) -> None:
     assert str(data.parent) not in json.dumps(bundle.config.model_dump(mode="json")) + card
 
 
-def test_the_bundle_says_what_it_stands_on(learnt: Learnt) -> None:
+def test_the_bundle_records_its_encoder(learnt: Learnt) -> None:
     config = learnt[2].config
     assert config.encoder is not None
     assert config.encoder.model_dump() == {
@@ -251,7 +251,7 @@ def test_the_fewest_slides_that_train_are_three_patients_a_class(
 
 
 @pytest.mark.parametrize("slides", [1, 2])
-def test_too_few_slides_are_told_as_slides(
+def test_the_message_about_too_few_cases_counts_slides(
     draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path, slides: int
 ) -> None:
     rows = "".join(f"slide_{n:02d},p{n},{('melanoma', 'naevus')[n]},train\n" for n in range(slides))
@@ -294,7 +294,7 @@ def test_it_is_not_exported_as_what_takes_pictures(learnt: Learnt, tmp_path: Pat
         export_bundle(learnt[2], tmp_path / "mil.onnx", "onnx")
 
 
-def test_checking_says_what_it_would_cost(learnt: Learnt, bag_recipe: MakeRecipe) -> None:
+def test_checking_estimates_the_cost(learnt: Learnt, bag_recipe: MakeRecipe) -> None:
     few, many = (estimate_run(bag_recipe(learnt[0], epochs=epochs), run=RunContext()) for epochs in (1, 10_000))
     assert 0 < few.seconds < many.seconds
     assert few.steps * 10_000 == many.steps
@@ -313,7 +313,7 @@ def test_checking_says_what_it_would_cost(learnt: Learnt, bag_recipe: MakeRecipe
     ],
     ids=["task", "start", "network", "mixup", "none", "tiles"],
 )
-def test_what_does_not_fit_is_said(change: dict[str, Any], message: str) -> None:
+def test_what_does_not_fit_is_reported(change: dict[str, Any], message: str) -> None:
     values: dict[str, Any] = {"task": "classification", "bags": {}, "data": {"datasets": ["here"]}}
     if change.get("bags", ...) is None:
         change = {"model": {"architecture": "attention_mil", "start": "none"}}
