@@ -135,7 +135,7 @@ def test_registry_passes_over_a_broken_bundle(copied: Path, monkeypatch: pytest.
 
 def test_registry_names_the_known(monkeypatch: pytest.MonkeyPatch, copied: Path, tmp_path: Path) -> None:
     monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path)
-    with pytest.raises(BundleError, match=r"no model named 'big' \(known: .*tiny"):
+    with pytest.raises(BundleError, match=r"no model named 'big' \(available: .*tiny"):
         registry.find_bundle("big")
 
 

@@ -154,7 +154,7 @@ def test_p2s_loss_is_binary_cross_entropy_of_its_one_output() -> None:
 def test_p2s_loss_refuses_more_classes_than_two() -> None:
     import torch
 
-    with pytest.raises(ConfigError, match=r"tells two classes apart, found 3\. Use cross_entropy"):
+    with pytest.raises(ConfigError, match=r"requires two classes, found 3\. Use cross_entropy"):
         make_class_loss("bce_one")(torch.zeros(2, 3), torch.zeros(2, 3))
 
 

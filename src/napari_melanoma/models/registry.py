@@ -112,7 +112,7 @@ def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
         return found
     fitting = [name for name, bundle in known.items() if bundle.config.is_slide_model or not of_slides]
     names = ", ".join(fitting) or "none installed"
-    raise BundleError(f"no model is named '{name_or_path}' (available: {names}), and no folder has that path.")
+    raise BundleError(f"there is no model named '{name_or_path}' (available: {names}), and no folder has that path.")
 
 
 def require_task(bundle: BundleInfo, task: ArchitectureTask) -> BundleInfo:

@@ -95,7 +95,7 @@ class TrainingBags:
 
         indices = keys[:, 1] % len(self._bags)
         drawn = [
-            torch.from_numpy(self._bags[index].sample(self._tiles, derive_seed(self._seed, TILE_SEED, *key)))
+            torch.from_numpy(self._bags[index].sample_embeddings(self._tiles, derive_seed(self._seed, TILE_SEED, *key)))
             for index, key in zip(indices.tolist(), keys.tolist(), strict=True)
         ]
         return BagBatch(drawn, _class_shares(self._labels[indices], self._classes), keys)

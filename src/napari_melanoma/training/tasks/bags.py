@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -80,7 +80,7 @@ class BagTask(Task):
         self.metrics = {"tuning_loss": loss, **dict(zip(names, measured, strict=True))}
 
 
-def _tensors(bag: Any) -> Iterator[Tensor]:  # noqa: ANN401 - a Bag, or any object with ``pieces``
+def _tensors(bag: Bag) -> Iterator[Tensor]:
     """Tiles of a slide in chunks."""
-    for piece in bag.pieces():
-        yield torch.from_numpy(piece)
+    for embeddings in bag.iter_embeddings():
+        yield torch.from_numpy(embeddings)
