@@ -117,7 +117,7 @@ def _reference(network, random: np.random.Generator):
     images, numbers, codes, labels = _batch(random, 80)
     with torch.inference_mode():
         maps = network.encode(images)
-        logits, embeddings = network.decide(maps, numbers, codes), network.embed(maps)
+        logits, embeddings = network.classify(maps, numbers, codes), network.embed(maps)
     ids = tuple(f"case-{place:02}" for place in range(len(labels)))
     truth = labels.numpy()
     return ReferenceCases(

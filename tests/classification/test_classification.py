@@ -41,7 +41,7 @@ def test_together_and_one_by_one_are_the_same(classifier: Classifier, picture) -
 
 def test_what_was_looked_at_answers_other_forms(classifier: Classifier, picture) -> None:
     rgb = picture(np.random.default_rng(13), True).rgb
-    looked = classifier.run_encoder([classifier.view(rgb, None)])
+    looked = classifier.run_encoder([classifier.make_view(rgb, None)])
     for row in ({}, {"age": "70", "sex": "female"}):
         np.testing.assert_allclose(classifier.run_head(looked, [row]), classifier.logits([LesionInput(rgb, row=row)]))
     assert looked[0].embedding.shape == (classifier.calibration.reference.embeddings.shape[1],)
@@ -78,7 +78,7 @@ def test_a_lesion_needs_a_mask_of_its_photograph(classifier: Classifier) -> None
 
 
 def test_a_model_that_draws_lesions_is_refused(tiny_bundle: BundleInfo) -> None:
-    with pytest.raises(BundleError, match="'tiny' is a model for segmentation: it draws lesions"):
+    with pytest.raises(BundleError, match="'tiny' is a segmentation model: it segments lesions"):
         Classifier.load(tiny_bundle)
 
 

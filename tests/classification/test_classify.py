@@ -66,21 +66,21 @@ class RedModel:
             tabular=ENCODING,
         )
         self.info = BundleInfo(folder, config)
-        self.judge = PredictionCalibration(settings, CLASSES, reference)
-        self.looked = 0
+        self.calibration = PredictionCalibration(settings, CLASSES, reference)
+        self.views_encoded = 0
 
-    def seen(self, rgb: np.ndarray, mask: np.ndarray | None) -> ClassifierView:
+    def make_view(self, rgb: np.ndarray, mask: np.ndarray | None) -> ClassifierView:
         found = crop_view(rgb, mask, ViewConfig(margin=0.0), 64, PreprocessingConfig())
         if found is None:
             raise InputError("there is no lesion to look at")
         return found
 
-    def look(self, views: Sequence[np.ndarray]) -> list:
-        self.looked += len(views)
+    def run_encoder(self, views: Sequence[np.ndarray]) -> list:
+        self.views_encoded += len(views)
         return [SimpleNamespace(embedding=np.array([view[..., 0].mean() / 255, 0.5], np.float32)) for view in views]
 
-    def decide_values(self, looked, values) -> np.ndarray:
-        red = np.array([one.embedding[0] for one in looked])
+    def run_head_on_values(self, encoded, values) -> np.ndarray:
+        red = np.array([one.embedding[0] for one in encoded])
         age = np.nan_to_num((values.numbers[:, 0] - 50) / 10)
         logit = 8 * (red - 0.5) + age + (values.codes[:, 0] == 2)
         return np.stack([np.zeros_like(logit), logit], axis=1).astype(np.float32)
@@ -162,7 +162,7 @@ def test_a_change_of_the_form_looks_at_nothing_again(tmp_path, reference: Refere
     seen = encode_lesion(picture, mask, model)
     row = {"age": "70", "sex": "male"}
     again = classify_encoded(seen, row, model, ClassifyOptions())
-    assert model.looked == 1
+    assert model.views_encoded == 1
     assert again.probabilities == ask(model, row).probabilities
 
 

@@ -70,7 +70,7 @@ def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         return SimpleNamespace(config=SimpleNamespace(view=ViewConfig()), info=asking.info)
 
     monkeypatch.setattr(analysis, "classify", answer)
-    monkeypatch.setattr(analysis.BatchClassifier, "_loaded", loaded)
+    monkeypatch.setattr(analysis.BatchClassifier, "_load", loaded)
     return recorder
 
 

@@ -116,7 +116,7 @@ def test_a_table_that_is_spoilt_meanwhile_stops_nothing_before_the_end(tmp_path:
     table = ResultTable(tmp_path / "t.csv", COLUMNS)
     (tmp_path / "t.csv").write_text("image;status\na;done\n", encoding="utf-8")
     table.write_periodically()
-    with pytest.raises(InputError, match="no table of results"):
+    with pytest.raises(InputError, match="not a table of results"):
         table.write()
 
 

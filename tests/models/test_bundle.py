@@ -57,11 +57,11 @@ def test_missing_card_is_an_empty_one(copied: Path) -> None:
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_missing_file(copied: Path, name: str) -> None:
     (copied / name).unlink()
-    with pytest.raises(BundleError, match=f"it has no {name}"):
+    with pytest.raises(BundleError, match=f"{name} is missing"):
         read_bundle(copied)
 
 
-@pytest.mark.parametrize(("text", "fault"), [("{", "cannot read"), ("[1]", "holds a list")])
+@pytest.mark.parametrize(("text", "fault"), [("{", "cannot read"), ("[1]", "contains a list")])
 def test_config_that_is_no_object(copied: Path, text: str, fault: str) -> None:
     (copied / "config.json").write_text(text)
     with pytest.raises(BundleError, match=fault):
@@ -141,8 +141,8 @@ def test_registry_names_the_known(monkeypatch: pytest.MonkeyPatch, copied: Path,
 
 CLASSIFYING = {"task": "classification", "classes": ("other", "melanoma"), "classifier": {}}
 NO_CLASSIFIER = [
-    ({"task": "segmentation"}, "'classifier' belongs to classification"),
-    ({"classifier": None}, "'classifier' belongs to classification"),
+    ({"task": "segmentation"}, "'classifier' is required for classification, and valid for it only"),
+    ({"classifier": None}, "'classifier' is required for classification, and valid for it only"),
     ({"classes": ("melanoma",)}, "expected two or more"),
     ({"classes": ("melanoma", "melanoma")}, "each once"),
     ({"classifier": {"positive": "nevus"}}, "expected one of other, melanoma"),

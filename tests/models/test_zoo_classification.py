@@ -91,7 +91,7 @@ def test_to_decide_on_what_was_encoded_is_to_answer(spec: ArchitectureSpec, lesi
     network: Any = built(spec)
     with torch.inference_mode():
         maps = network.encode(lesions.images)
-        assert torch.equal(network.decide(maps, lesions.continuous, lesions.categories), network(*lesions.inputs))
+        assert torch.equal(network.classify(maps, lesions.continuous, lesions.categories), network(*lesions.inputs))
         embedded = network.embed(maps)
     assert embedded.shape == (5, maps[-1].shape[1])
     assert all(level.ndim == 4 and len(level) == 5 for level in maps)

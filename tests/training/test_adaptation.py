@@ -255,7 +255,7 @@ def test_adabn_without_images_leaves_all_as_it_was() -> None:
 
     network = classifier()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    with pytest.raises(DataSetError, match="needs images of the domain that it goes to, found none"):
+    with pytest.raises(DataSetError, match="needs images of the target domain, found none"):
         update_batch_norm_statistics(network, [])
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
@@ -264,7 +264,7 @@ def test_adabn_needs_batch_normalisation() -> None:
     from napari_melanoma.training.adaptation import update_batch_norm_statistics
 
     network = build_network("image_tabular", {"encoder": "test_convnext"})
-    with pytest.raises(ConfigError, match="needs an encoder with batch normalisation, this one has none"):
+    with pytest.raises(ConfigError, match="needs an encoder with batch normalization, but this one has none"):
         update_batch_norm_statistics(network, batches_of(0.0))
 
 

@@ -243,7 +243,7 @@ def _build_on_meta_device(info: BundleInfo) -> nn.Module:
         if "meta" in str(error):  # networks that compute with values during construction cannot be built there
             return build_network(info.config.architecture, info.config.options)
         raise BundleError(
-            f"bundle '{info.name}' is not buildable with its options: {error}. Download or copy the bundle again."
+            f"bundle '{info.name}' cannot be built with its options: {error}. Download or copy the bundle again."
         ) from error
 
 

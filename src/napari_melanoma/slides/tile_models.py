@@ -545,7 +545,7 @@ class TissueSegmenter(SegmentationModel):
     """A bundle's network, ready to say of each pixel how likely it is of each class."""
 
     @staticmethod
-    def refuse(info: BundleInfo) -> None:
+    def check_bundle(info: BundleInfo) -> None:
         """Refuse a model that does not draw several classes, as ``DrawingModel.refuse`` says."""
         if info.config.task != "segmentation" or info.config.segments_one_class:
             raise BundleError(f"'{info.name}' does not draw several classes, expected a model that does.")

@@ -204,7 +204,7 @@ def test_a_scale_that_differs_by_whole_pixels_alone_is_the_same(
 def test_missing_results_are_named(draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path) -> None:
     data = draw_cohort(tmp_path / "cohort", 14)
     (data / "slide_03").rename(tmp_path / "elsewhere")
-    with pytest.raises(DataSetError, match=r"results of 1 of 14 slides are not there .*slide_03"):
+    with pytest.raises(DataSetError, match=r"no results found for 1 of 14 slides .*slide_03"):
         check_recipe(bag_recipe(data), RunContext())
     table = (data / "dataset.csv").read_text().splitlines()
     rows = [f"{line},{'result' if not place else ''}" for place, line in enumerate(table)]
@@ -304,11 +304,11 @@ def test_checking_estimates_the_cost(learnt: Learnt, bag_recipe: MakeRecipe) -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"task": "segmentation"}, "the architecture 'deeplabv3plus' is for segmentation, the task is bags"),
+        ({"task": "segmentation"}, "the architecture 'deeplabv3plus' is for segmentation, but the task is bags"),
         ({"model": {"start": "imagenet"}}, "model.start = 'imagenet'"),
-        ({"model": {"architecture": "image_tabular"}}, "'image_tabular' is for classification, the task is bags"),
-        ({"classification": {"mixup": 0.5}}, "classification.mixup: not for slides"),
-        ({"bags": None}, "'attention_mil' is for bags, the task is classification"),
+        ({"model": {"architecture": "image_tabular"}}, "'image_tabular' is for classification, but the task is bags"),
+        ({"classification": {"mixup": 0.5}}, "classification.mixup: not available for slides"),
+        ({"bags": None}, "'attention_mil' is for bags, but the task is classification"),
         ({"bags": {"tiles": 0}}, "'bags.tiles' is 0: expected at least 1"),
     ],
     ids=["task", "start", "network", "mixup", "none", "tiles"],
