@@ -36,7 +36,7 @@ def test_a_table_that_is_none_is_refused(tmp_path) -> None:
         PatientTable({}, tmp_path / "missing.csv")
     table = tmp_path / "patients.csv"
     table.write_text("image_id;age\none;70\n", encoding="utf-8")
-    with pytest.raises(InputError, match="separated by semicolons. Save it as CSV with commas"):
+    with pytest.raises(InputError, match="separated by semicolons"):
         PatientTable({}, table)
 
 

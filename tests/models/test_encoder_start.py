@@ -102,7 +102,7 @@ def test_another_epsilon_of_normalisation_gives_the_same_maps(tmp_path: Path) ->
 
 
 REFUSED = [
-    ({"encoder": "tf_efficientnet_lite1"}, r"\(tf_efficientnet_lite0\) is another than the recipe's \(.*lite1\)"),
+    ({"encoder": "tf_efficientnet_lite1"}, r"\(tf_efficientnet_lite0\) differs from the recipe's \(.*lite1\)"),
     ({"encoder": "resnet18"}, r"of 120 tensors fit\. Set model\.options\.encoder to the same name"),
     ({"fusion": "tabular", "tabular": {"continuous": 1}}, "the recipe's network has no encoder"),
 ]
