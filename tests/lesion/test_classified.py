@@ -127,7 +127,7 @@ def test_the_table_contains_the_prediction_set_of_each_lesion(tmp_path: Path, mo
 def test_a_segmentation_model_is_no_classifier_nor_the_reverse(tmp_path: Path, model, draw, teller) -> None:
     path = draw(tmp_path / "one.png")
     wrong = BatchOptions(classify=ClassifyOptions(model="lesion-small"))
-    with pytest.raises(BundleError, match="'lesion-small' is a model for segmentation"):
+    with pytest.raises(BundleError, match="'lesion-small' is a segmentation model"):
         analyze_files([path], tmp_path / "out", wrong, run=RunContext(), segmenter=model)
     reverse = BatchOptions.parse({"lesion": {"model": str(teller.folder)}}, "here")
     with pytest.raises(BundleError, match="'teller' is a classification model: it predicts a diagnosis"):

@@ -81,7 +81,7 @@ def test_a_case_that_is_asked_about_again_loads_nothing_again(monkeypatch: pytes
 
     def classifier(info) -> SimpleNamespace:
         loads.append(info.name)
-        return SimpleNamespace(calibration=SimpleNamespace(warm=lambda: None))
+        return SimpleNamespace(calibration=SimpleNamespace(fit_all=lambda: None))
 
     monkeypatch.setattr(Classifier, "load", classifier)
     monkeypatch.setattr(predictions, "predict_case", lambda store, model, run, draw: model)

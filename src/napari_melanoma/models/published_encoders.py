@@ -156,9 +156,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BundleError(
-            f"cannot read weights from {path}: {reason}. Download or copy the file again."
-        ) from error
+        raise BundleError(f"cannot read weights from {path}: {reason}. Download or copy the file again.") from error
     found = found.get("state_dict", found) if isinstance(found, dict) else found
     if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise BundleError(
