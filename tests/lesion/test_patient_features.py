@@ -125,7 +125,7 @@ def test_what_cannot_be_measured_is_named_and_the_others_are(tmp_path: Path) -> 
     assert [row["image_id"] for row in read_table(folder / "features.csv")] == ["small", "bare", "broken"]
     (folder / "images" / "bare.png").unlink()
     with pytest.raises(
-        DataSetError, match="none of 2 images could be measured. First error: 'small': the mask has 8 x 8 pixels"
+        DataSetError, match=r"none of 2 images could be measured\. First error: 'small': the mask has 8 x 8 pixels"
     ):
         compute_features(folder, folder / "features.csv", FeatureOptions(), run=RunContext())
 
