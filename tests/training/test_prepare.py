@@ -115,7 +115,7 @@ def test_what_is_lost_altogether_is_named(of_data: TrainRecipe, data: Path, run_
         path.unlink()
     write_mask(learnt[0].mask, np.eye(SIDE, dtype=bool))
     learnt[1].image.unlink()
-    with pytest.raises(RunError, match="files that were changed or removed") as fault:
+    with pytest.raises(RunError, match="have been changed or deleted") as fault:
         prepare(of_data, run_folder, resume=True)
     assert str(learnt[0].mask) in str(fault.value)
     assert str(learnt[1].image) in str(fault.value)
@@ -130,7 +130,7 @@ def test_a_run_that_ended_before_its_table_was_written_is_prepared_anew(
 def test_a_table_that_is_no_table_is_refused(of_data: TrainRecipe, run_folder: RunFolder) -> None:
     run_folder.path.mkdir()
     run_folder.data.write_text("part,image_id\nlesson,b01\n")
-    with pytest.raises(RunError, match=r"data\.csv.*cannot be read"):
+    with pytest.raises(RunError, match=r"data\.csv.*is not readable"):
         prepare(of_data, run_folder, resume=True)
 
 
