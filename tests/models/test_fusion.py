@@ -104,7 +104,7 @@ def test_what_only_the_image_shows_is_not_learnt_without_it() -> None:
 @pytest.mark.parametrize("fusion", WITH_TABLE)
 def test_without_columns_it_is_the_image_alone(fusion: Fusion) -> None:
     if fusion == "tabular":
-        with pytest.raises(ConfigError, match=r"needs columns of the table, found none\. Choose some"):
+        with pytest.raises(ConfigError, match=r"needs tabular inputs, found none\. Select columns"):
             network_of(fusion, TabularShape())
     else:
         names = set(network_of(fusion, TabularShape()).state_dict())
@@ -242,7 +242,7 @@ REFUSED = [
     ({"encoder": "resnet51"}, r"timm has no encoder named 'resnet51'\. Did you mean resnet5\d"),
     (
         {"encoder": "efficientformerv2_s0", "output_stride": 16},
-        "cannot build 'efficientformerv2_s0'.*leave output_stride",
+        "cannot build 'efficientformerv2_s0'.*set output_stride",
     ),
     ({"fusion": "sum"}, "fusion"),
     ({"tabular": {"cardinalities": [3], "widths": []}}, "expected as many widths"),

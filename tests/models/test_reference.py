@@ -128,13 +128,13 @@ def test_a_damaged_file_is_refused(bundle: BundleInfo, damage: str) -> None:
     break_it(bundle.path / REFERENCE_FILE)
     with pytest.raises(BundleError, match=message) as caught:
         read_reference(bundle)
-    assert "Get the bundle again" in str(caught.value)
+    assert "Download or copy the bundle again" in str(caught.value)
 
 
 WRONG = {
     "classes": ({"logits": np.zeros((5, 3), np.float32)}, "3 classes, expected 2"),
     "labels": ({"labels": np.array([0, 1, 2, 0, 1])}, "expected 0 to 1"),
-    "flat": ({"embeddings": np.zeros(3, np.float16)}, "1 dimensions, expected float16 of 2"),
+    "flat": ({"embeddings": np.zeros(3, np.float16)}, "1 dimensions, expected float16 with 2"),
 }
 
 
