@@ -1,6 +1,6 @@
-"""Time of every step of the analysis of photographs, and of the normalisation of stain of tiles of a slide.
+"""Time of every step of the analysis of photographs, and of the stain normalization of slide tiles.
 
-The photographs are a small and a large one, with a lesion that covers a sixth of it.
+One photograph is small and one large, with a lesion that covers a sixth of it.
 
 Example: ``python benchmarks/analysis_speed.py --repeats 5``
 """
@@ -25,12 +25,12 @@ from napari_melanoma.imaging.scribbles import INSIDE, redraw_border
 from napari_melanoma.slides.stain import DEFAULT_STAINS, StainConfig, StainMethod, fit_stain, normalize_stain
 
 SIZES = ((384, 512), (2000, 3000))
-TILES, TILE = 50, 224  # of a slide, in a batch and in pixels
+TILES, TILE = 50, 224  # tiles per batch, and side in pixels
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A photograph, its lesion, a network's answer that missed a quarter, and a stroke there."""
+    """A photograph, its lesion, a probability map that misses a quarter of it, and a scribble there."""
 
     rgb: NDArray[np.uint8]
     lesion: NDArray[np.bool_]
@@ -43,8 +43,8 @@ def scene(rows: int, columns: int) -> Scene:
     """Draw a lobed lesion on skin, with noise."""
     random = np.random.default_rng(0)
     row, column = np.ogrid[:rows, :columns]
-    away, across = (row - rows / 2) / (rows / 4), (column - columns / 2) / (columns / 5)
-    lesion = np.hypot(away, across) < 1 + 0.1 * np.sin(7 * np.arctan2(away, across))
+    down, across = (row - rows / 2) / (rows / 4), (column - columns / 2) / (columns / 5)
+    lesion = np.hypot(down, across) < 1 + 0.1 * np.sin(7 * np.arctan2(down, across))
     found = lesion & (across < 0.3)
     rgb = np.where(lesion[..., None], np.array((115, 78, 58), np.uint8), np.array((215, 175, 155), np.uint8))
     rgb = rgb + random.integers(0, 20, rgb.shape, dtype=np.uint8)
@@ -53,22 +53,22 @@ def scene(rows: int, columns: int) -> Scene:
     return Scene(rgb, lesion, np.where(found, 0.9, 0.1).astype(np.float32), found, scribbles)
 
 
-def steps(shown: Scene) -> dict[str, Callable[[], object]]:
-    """Every step of the analysis, by name."""
+def steps(photograph: Scene) -> dict[str, Callable[[], object]]:
+    """Return all steps of the analysis by name."""
     refinement, roi, size = RefinementConfig(), RoiConfig(), PixelSize(10, 10)
     return {
-        "smooth_probability": lambda: smooth_probability(shown.probability, refinement),
-        "refine_mask": lambda: refine_mask(shown.lesion, refinement),
-        "contours": lambda: trace_contours(shown.lesion),
-        "draw_overlay": lambda: draw_overlay(shown.rgb, shown.lesion),
-        "extract_roi": lambda: extract_roi(shown.rgb, shown.lesion, roi),
-        "measure": lambda: measure_lesion(shown.lesion, shown.rgb, size),
-        "redraw": lambda: redraw_border(shown.probability, shown.rgb, shown.found, shown.scribbles),
+        "smooth_probability": lambda: smooth_probability(photograph.probability, refinement),
+        "refine_mask": lambda: refine_mask(photograph.lesion, refinement),
+        "contours": lambda: trace_contours(photograph.lesion),
+        "draw_overlay": lambda: draw_overlay(photograph.rgb, photograph.lesion),
+        "extract_roi": lambda: extract_roi(photograph.rgb, photograph.lesion, roi),
+        "measure": lambda: measure_lesion(photograph.lesion, photograph.rgb, size),
+        "redraw": lambda: redraw_border(photograph.probability, photograph.rgb, photograph.found, photograph.scribbles),
     }
 
 
 def stain_steps() -> dict[str, Callable[[], object]]:
-    """Normalisation of a batch of tiles, by method; colours of haematoxylin and eosin in any amount."""
+    """Return the normalization of a batch of tiles by method; hematoxylin and eosin in random amounts."""
     amounts = np.random.default_rng(0).gamma(2, 0.4, (TILES, TILE, TILE, 2))
     tiles = np.rint(255 * np.exp(-amounts @ np.array(DEFAULT_STAINS))).astype(np.uint8)
     methods: tuple[StainMethod, ...] = ("macenko", "reinhard", "histogram", "standardise")
@@ -77,7 +77,7 @@ def stain_steps() -> dict[str, Callable[[], object]]:
 
 
 def best_ms(step: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Shortest wall time and shortest processor time of several runs after one to warm up, in milliseconds."""
+    """Return the shortest wall time and processor time of several runs after a warm-up, in milliseconds."""
     step()
     times = []
     for _ in range(repeats):
@@ -88,9 +88,9 @@ def best_ms(step: Callable[[], object], repeats: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print a table a size."""
+    """Print one table per size."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each step; the fastest counts")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each step, of which the fastest is reported")
     repeats: int = parser.parse_args().repeats
     for rows, columns in SIZES:
         print(f"\n{columns} x {rows}{'':14}wall ms   processor ms")

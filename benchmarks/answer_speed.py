@@ -1,4 +1,4 @@
-"""How long an answer takes when the form or the mask of a large photograph changes: 0.1 s and 0.3 s are the aims.
+"""Time of a prediction after a change of clinical metadata or mask of a large photograph; targets: 0.1 s and 0.3 s.
 
 Run: python benchmarks/answer_speed.py [MODEL]
 """
@@ -20,13 +20,13 @@ from napari_melanoma.models.registry import find_classifier
 SHAPE, ROUNDS = (2000, 3000), 10
 
 
-def median_seconds(ask: Callable[[], object]) -> float:
-    """Median time of a call, the first one left out."""
-    ask()
+def median_seconds(predict: Callable[[], object]) -> float:
+    """Median time of a call after a warm-up."""
+    predict()
     times = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
-        ask()
+        predict()
         times.append(time.perf_counter() - started)
     return float(np.median(times))
 
@@ -38,13 +38,13 @@ def main() -> None:
     photograph = Photograph(random.integers(0, 255, (*SHAPE, 3), np.uint8), "noise")
     rows, columns = np.indices(SHAPE)
     mask = np.hypot(rows - SHAPE[0] / 2, columns - SHAPE[1] / 2) < 0.3 * SHAPE[0]
-    seen = encode_lesion(photograph, mask, model)
-    form = median_seconds(lambda: classify_encoded(seen, {"age": "54", "sex": "male"}, model, ClassifyOptions()))
+    lesion = encode_lesion(photograph, mask, model)
+    metadata = median_seconds(lambda: classify_encoded(lesion, {"age": "54", "sex": "male"}, model, ClassifyOptions()))
 
     def moved() -> None:
-        classify_encoded(encode_lesion(photograph, mask, model, seen.recognized), {}, model, ClassifyOptions())
+        classify_encoded(encode_lesion(photograph, mask, model, lesion.recognized), {}, model, ClassifyOptions())
 
-    print(f"form {form:.3f} s, mask {median_seconds(moved):.3f} s on {SHAPE[1]} x {SHAPE[0]}, {model.device}")
+    print(f"metadata {metadata:.3f} s, mask {median_seconds(moved):.3f} s on {SHAPE[1]} x {SHAPE[0]}, {model.device}")
 
 
 if __name__ == "__main__":

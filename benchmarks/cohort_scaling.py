@@ -1,11 +1,11 @@
-"""Many slides on two worker processes against one: wall time, speed-up, and how far from what the cores could give.
+"""Analysis of many slides with two worker processes compared with one: wall time, speed-up, and efficiency.
 
-Each worker is given one core (where a process can be bound to cores), and the same slides: copies of one phantom, so
-that no part is longer than another. Workers are warm: start-up and loading of the model are not counted. Three figures,
-in turns: one worker alone; one worker while another that it knows nothing of does the same beside it, for two cores may
-share a processor's units, a cache and memory; two workers that share the slides. From the second comes the ideal: two
-workers that disturb each other as much, and lose nothing to sharing. Met where two are 1.8 times as fast as one, or
-take no more than 1.1 times the ideal.
+Each worker uses one core (if processes can be bound to cores), and the slides are copies of one phantom, so that all
+parts take the same time. Workers are warmed up: start-up and loading of the model are not counted. Three measurements
+alternate: one worker alone; one worker while an independent one does the same on the other core, as two cores may share
+processor units, caches and memory; two workers that share the slides. The second gives the ideal time: two workers that
+disturb each other equally, without overhead of sharing. The target is a speed-up of 1.8, or at most 1.1 times the ideal
+time.
 
     python benchmarks/cohort_scaling.py
     python benchmarks/cohort_scaling.py --side 8192 --slides 6 --rounds 5
@@ -49,7 +49,7 @@ def copies(folder: Path, side: int, count: int) -> list[Path]:
 
 
 def analysed(cluster: DaskCluster, paths: list[Path], out: Path) -> float:
-    """Analyse slides, and say how many seconds that took."""
+    """Analyze slides, and return the seconds."""
     jobs = [CohortJob(path, out / path.stem, OPTIONS) for path in paths]
     manifest = CohortManifest(out / "cohort.json", CohortSettings({}, {}), {})
     manifest.start_entries(CohortEntry(job.folder.name, job.slide.name) for job in jobs)
@@ -64,35 +64,35 @@ def analysed(cluster: DaskCluster, paths: list[Path], out: Path) -> float:
     return seconds
 
 
-def part(asked: argparse.Namespace) -> None:
-    """Be one of the parties: bind to cores, warm up, say so, and analyse; a disturber goes on until it is killed."""
+def part(options: argparse.Namespace) -> None:
+    """Run one worker group: bind to cores, warm up, report, and analyze; an endless one runs until it is killed."""
     if BOUND:
-        psutil.Process().cpu_affinity(asked.cores)
-    paths = sorted((asked.folder / "slides").glob("*.tif"))
-    with tempfile.TemporaryDirectory(dir=asked.folder) as out, start_cluster(asked.workers) as cluster:
-        while len(cluster.workers()) < asked.workers:
+        psutil.Process().cpu_affinity(options.cores)
+    paths = sorted((options.folder / "slides").glob("*.tif"))
+    with tempfile.TemporaryDirectory(dir=options.folder) as out, start_cluster(options.workers) as cluster:
+        while len(cluster.workers()) < options.workers:
             time.sleep(0.1)
-        analysed(cluster, paths[: asked.workers], Path(out) / "warm")
+        analysed(cluster, paths[: options.workers], Path(out) / "warm")
         print("warm", flush=True)
         rounds = 0
-        while rounds == 0 or asked.endless:
+        while rounds == 0 or options.endless:
             rounds += 1
             seconds = analysed(cluster, paths, Path(out) / f"round-{rounds}")
             print(json.dumps({"seconds": seconds}), flush=True)
 
 
 def begun(folder: Path, cores: list[int], workers: int, *, endless: bool = False) -> subprocess.Popen[str]:
-    """Start a party, and wait until it is warm."""
+    """Start a worker group, and wait until it is warm."""
     words = [sys.executable, __file__, "--folder", str(folder), "--workers", str(workers), "--cores", *map(str, cores)]
     process = subprocess.Popen([*words, *(["--endless"] if endless else [])], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     if process.stdout.readline().strip() != "warm":
-        raise SystemExit("a party ended before it was warm; what it said stands above.")
+        raise SystemExit("a worker group ended during warm-up; see its output above.")
     return process
 
 
 def seconds_of(process: subprocess.Popen[str]) -> float:
-    """Wait for the figure of a party, and for its end."""
+    """Wait for the time of a worker group, and for its end."""
     assert process.stdout is not None
     line = process.stdout.readline()
     process.wait()
@@ -110,20 +110,20 @@ def disturbed(folder: Path, cores: list[int]) -> float:
         other.wait()
 
 
-def measure(asked: argparse.Namespace, folder: Path) -> bool:
-    """Measure in turns, print figures, and say whether the aim is met."""
+def measure(options: argparse.Namespace, folder: Path) -> bool:
+    """Alternate the measurements, print the results, and return whether the target is met."""
     cores = sorted(psutil.Process().cpu_affinity())[:2] if BOUND else [0, 1]
     if len(cores) < 2 and BOUND:
-        raise SystemExit("this process may use one core only: nothing to be shared")
-    copies(folder, asked.side, asked.slides)
+        raise SystemExit("this process may use only one core, so scaling cannot be measured")
+    copies(folder, options.side, options.slides)
     found: dict[str, list[float]] = {"one": [], "one, disturbed": [], "two": []}
-    for number in range(asked.rounds):
+    for number in range(options.rounds):
         found["one"].append(seconds_of(begun(folder, cores[:1], 1)))
         found["one, disturbed"].append(disturbed(folder, cores))
         found["two"].append(seconds_of(begun(folder, cores, 2)))
         print(f"round {number + 1}", {name: round(values[-1], 2) for name, values in found.items()}, flush=True)
     one, alone, two = (statistics.median(found[name]) for name in ("one", "one, disturbed", "two"))
-    figures = {"slides": asked.slides, "side_px": asked.side, "one_s": one, "one_disturbed_s": alone, "two_s": two}
+    figures = {"slides": options.slides, "side_px": options.side, "one_s": one, "one_disturbed_s": alone, "two_s": two}
     figures |= {"ideal_two_s": alone / 2, "speed_up": one / two, "of_ideal": two / (alone / 2)}
     met = figures["speed_up"] >= SPEED_UP or figures["of_ideal"] <= OF_IDEAL
     print(json.dumps({name: round(value, 3) for name, value in figures.items()} | {"bound": BOUND, "met": met}))
@@ -133,8 +133,8 @@ def measure(asked: argparse.Namespace, folder: Path) -> bool:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", type=int, default=6144, help="of the slides, in pixels")
-    parser.add_argument("--slides", type=int, default=4, help="how many; an even number")
+    parser.add_argument("--side", type=int, default=6144, help="side of the slides in pixels")
+    parser.add_argument("--slides", type=int, default=4, help="number of slides; even")
     parser.add_argument("--rounds", type=int, default=3)
     hidden = argparse.SUPPRESS
     parser.add_argument("--folder", type=Path, help=hidden)
@@ -145,14 +145,14 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, and end with 1 where the aim is not met."""
-    asked = arguments()
-    if asked.workers:
-        part(asked)
+    """Measure; the exit code is 1 if the target is not met."""
+    options = arguments()
+    if options.workers:
+        part(options)
         return
     with tempfile.TemporaryDirectory() as folder:
-        if not measure(asked, Path(folder)):
-            sys.exit("two workers gain less than is asked for")
+        if not measure(options, Path(folder)):
+            sys.exit("the speed-up with two workers is below the target")
 
 
 if __name__ == "__main__":

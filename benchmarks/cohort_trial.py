@@ -1,8 +1,8 @@
-"""A cohort of 40 small slides lives through a broken slide, a worker that is killed and a second start.
+"""A cohort of 40 small slides with a damaged slide, a killed worker and a second start.
 
-Twice: over processes of this machine, and over a scheduler with two workers in processes of their own. What must be so
-afterwards is checked: all others done, the broken one failed at once and said so, the killed one done at its second
-attempt and the manifest says why, the second start refused, exit code 1; and once more, all that is done skipped.
+It runs twice: with processes on this machine, and with a scheduler and two separate workers. Checks: all other slides
+are done, the damaged one failed at once with a reason, the one of the killed worker is done at its second attempt and
+the manifest states why, the second start is refused, the exit code is 1; and a further run skips all finished slides.
 
     python benchmarks/cohort_trial.py
     python benchmarks/cohort_trial.py --count 12 --side 1536 --only here
@@ -28,7 +28,7 @@ PROGRAM = [sys.executable, "-m", "napari_melanoma"]
 
 
 def make_slides(folder: Path, count: int, side: int) -> str:
-    """Draw slides, cut one off, and name it."""
+    """Draw slides, truncate one, and return its name."""
     words = ["phantom", "slide", "--out", str(folder), "--count", str(count), "--size", str(side), "--json"]
     subprocess.run([*PROGRAM, *words], check=True, stdout=subprocess.DEVNULL)
     broken = sorted(folder.glob("*.tif"))[count // 2]
@@ -37,7 +37,7 @@ def make_slides(folder: Path, count: int, side: int) -> str:
 
 
 def entries(out: Path) -> dict[str, dict[str, Any]]:
-    """Slides of a manifest, by name; none before there is one."""
+    """Slides of a manifest by name; empty without a manifest."""
     try:
         return {one["slide"]: one for one in json.loads((out / "cohort.json").read_text())["slides"]}
     except OSError:
@@ -45,17 +45,17 @@ def entries(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def wait_for(what: Callable[[], Any], process: subprocess.Popen[bytes]) -> Any:  # noqa: ANN401
-    """Wait until something is so."""
+    """Wait until a condition holds."""
     end = time.monotonic() + PATIENCE_S
     while not (found := what()):
         if time.monotonic() > end or process.poll() is not None:
-            raise SystemExit("the cohort ended, or took too long, before there was anything to kill")
+            raise SystemExit("the cohort ended, or took too long, before a worker could be killed")
         time.sleep(0.02)
     return found
 
 
 def at_work(out: Path, broken: str, done: int) -> psutil.Process | None:
-    """A worker in the middle of a slide, once so many are done."""
+    """Return a worker in the middle of a slide, after a number of finished slides."""
     found = entries(out)
     if sum(one["state"] == "done" for one in found.values()) < done:
         return None
@@ -68,7 +68,7 @@ def at_work(out: Path, broken: str, done: int) -> psutil.Process | None:
 
 @contextmanager
 def scheduler_elsewhere(folder: Path) -> Iterator[list[str]]:
-    """A scheduler and two workers, which are not replaced."""
+    """Run a scheduler and two workers, which are not replaced."""
     file, how = folder / "scheduler.json", ["--no-dashboard", "--host", "127.0.0.1"]
     dask = [sys.executable, "-m", "dask"]
     worker = [*dask, "worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny", *how]
@@ -83,7 +83,7 @@ def scheduler_elsewhere(folder: Path) -> Iterator[list[str]]:
 
 
 def trial(folder: Path, out: Path, broken: str, sharing: list[str]) -> dict[str, float]:
-    """Let a cohort live through it, check, and say how long it took."""
+    """Run a cohort with these disturbances, check it, and return the times."""
     words = [*PROGRAM, "slide", str(folder), "--out", str(out), "--json", *sharing]
     began = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -97,35 +97,36 @@ def trial(folder: Path, out: Path, broken: str, sharing: list[str]) -> dict[str,
         "exit code 1": code == 1,
         "a second start is refused": second.returncode == 2 and "another process works in" in second.stderr,
         "all others done": {one["state"] for name, one in found.items() if name != broken} == {"done"},
-        "the broken one failed, at once": (found[broken]["state"], found[broken]["attempts"]) == ("failed", 1),
-        "it says why": broken in found[broken]["error"],
-        "the killed one was tried again": len(retried) == 1 and "ended without an error message" in retried[0]["earlier"][0],
+        "the damaged one failed at once": (found[broken]["state"], found[broken]["attempts"]) == ("failed", 1),
+        "the error names the slide": broken in found[broken]["error"],
+        "the one of the killed worker was tried again": len(retried) == 1
+        and "ended without an error message" in retried[0]["earlier"][0],
     }
     again = subprocess.run(words, capture_output=True, text=True, check=False)
     summary = json.loads(again.stdout.splitlines()[-1])
-    checks["what is done is skipped"] = summary["skipped"] == len(found) - 1 and again.returncode == 1
+    checks["finished slides are skipped"] = summary["skipped"] == len(found) - 1 and again.returncode == 1
     if failed := [name for name, good in checks.items() if not good]:
-        raise SystemExit(f"not so: {', '.join(failed)}; {json.dumps(found, indent=1)}")
+        raise SystemExit(f"failed checks: {', '.join(failed)}; {json.dumps(found, indent=1)}")
     return {"slides": len(found), "seconds": round(seconds, 1), "again_s": round(summary["seconds"], 1)}
 
 
 def main() -> None:
-    """Try both ways, and end with 1 where anything is not as it should be."""
+    """Run both variants; the exit code is 1 if any check fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=40)
-    parser.add_argument("--side", type=int, default=1536, help="of the slides, in pixels")
+    parser.add_argument("--side", type=int, default=1536, help="side of the slides in pixels")
     parser.add_argument("--only", choices=["here", "elsewhere"])
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        broken = make_slides(folder / "slides", asked.count, asked.side)
-        if asked.only != "elsewhere":
+        broken = make_slides(folder / "slides", options.count, options.side)
+        if options.only != "elsewhere":
             found = trial(folder / "slides", folder / "here", broken, ["--processes", "2"])
             print(json.dumps({"workers": "two processes of this machine", **found}), flush=True)
-        if asked.only != "here":
+        if options.only != "here":
             with scheduler_elsewhere(folder) as sharing:
                 found = trial(folder / "slides", folder / "elsewhere", broken, sharing)
-            print(json.dumps({"workers": "two of a scheduler, one left", **found}), flush=True)
+            print(json.dumps({"workers": "two of a scheduler, one remaining", **found}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Seconds of what must stay quick however much there is: each is done once for a few things and once for many.
+"""Processor time of operations that must stay fast for large inputs: each is run for a few items and for many.
 
-That the work itself grows no faster than it may is what the tests count; here is what it takes on one core. Example:
+The tests check the growth; this benchmark shows the times on one core. Example:
 ``python benchmarks/growth_speed.py``
 """
 
@@ -30,7 +30,7 @@ Work = Callable[[], object]
 
 
 def add_correction(rows: int, folder: Path) -> Work:
-    """Add a photograph to a corrections table of so many rows, which has been read."""
+    """Add a photograph to a corrections table with the given number of rows, which has been read."""
     empty, draw = TableFile.empty(COLUMNS), np.random.default_rng(0)
     cells = [[f"i{n}", f"images/i{n}.png", f"masks/i{n}.png", *[""] * 12, f"{n:064x}"] for n in range(rows)]
     replace(empty, records=tuple(TableRecord(",".join(one), one) for one in cells)).write(folder / "dataset.csv")
@@ -45,20 +45,20 @@ def add_correction(rows: int, folder: Path) -> Work:
 
 
 def compare_pictures(images: int, folder: Path) -> Work:
-    """Find close pairs among so many hashes drawn by chance."""
+    """Find similar pairs among random hashes."""
     codes = np.random.default_rng(0).integers(0, 256, (images, BANDS), dtype=np.uint8)
     return lambda: list(find_close_pairs(codes))
 
 
 def leave_out_the_same(images: int, folder: Path) -> Work:
-    """Leave out of so many images one that is held out under another name."""
+    """Remove one image that is in the test set under another name."""
     samples = [Sample(f"i{n}", Path(f"i{n}"), Path("m"), f"g{n}", "", "a") for n in range(images)]
     chosen = SelectedSamples(TrainingSplit(samples[:-2], samples[-2:-1], samples[-1:]))
     return lambda: remove_leaks(chosen, [Duplicate(samples[0], samples[-1], 1.0)])
 
 
 def read_long_run(events: int, folder: Path) -> Work:
-    """Read a run that has told so many events."""
+    """Read a run with the given number of events."""
     run = RunFolder(folder)
     run.append_event("started")
     line = json.dumps({"time": 1e9, "kind": "step", "epoch": 3, "loss": 0.1, "text": "x" * 100})
@@ -68,9 +68,9 @@ def read_long_run(events: int, folder: Path) -> Work:
 
 
 def spread_marks(lesions: int, folder: Path) -> Work:
-    """Spread the numbers of so many lesions at 35 places of the body map."""
-    places = [(float(n % 7) * 30, float(n % 5) * 40) for n in range(lesions)]
-    return lambda: spread_points(places, 15.0)
+    """Spread the numbers of lesions at 35 positions of the body map."""
+    points = [(float(n % 7) * 30, float(n % 5) * 40) for n in range(lesions)]
+    return lambda: spread_points(points, 15.0)
 
 
 MEASURES: tuple[tuple[Callable[[int, Path], Work], int, int], ...] = (
@@ -83,7 +83,7 @@ MEASURES: tuple[tuple[Callable[[int, Path], Work], int, int], ...] = (
 
 
 def quickest(work: Work, times: int = 3) -> float:
-    """Seconds of one core, the least of several."""
+    """Return the smallest processor time of several runs."""
     seconds = []
     for _ in range(times):
         before = time.process_time()
@@ -93,9 +93,9 @@ def quickest(work: Work, times: int = 3) -> float:
 
 
 def main() -> None:
-    """Measure each for few and for many."""
+    """Measure each operation for few and many items."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--share", type=float, default=1.0, help="of the numbers of things that are measured")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the default numbers of items")
     share = parser.parse_args().share
     for prepare, *counts in MEASURES:
         for count in counts:

@@ -1,14 +1,14 @@
-"""The longest stall of the window while Analyse runs, and how long the Lesion dock takes to open.
+"""The longest stall of the window during an analysis, and the time to open the Lesion dock.
 
-A timer fires every few milliseconds; the longest gap between two of its calls is the longest stall. What napari itself
-takes to add a layer, to take new data and to draw is timed call by call and counted apart, and so is a collection of
-garbage by Python, which looks through all that napari and its libraries hold; all else in a gap is ours.
+A timer fires every few milliseconds; the longest gap between two calls is the longest stall. The time that napari
+itself needs to add a layer, set data and draw is measured call by call and reported separately, as is Python's garbage
+collection, which traverses all objects of napari and its libraries; the remaining time of a gap is ours.
 
-Run with ``python benchmarks/gui_stall.py [--columns 3000 --rows 2000] [--model NAME]``, under Xvfb where there is no
-display; the exit code is 1 where a stall, or the opening of the dock, takes longer than is allowed. The line "after
-opening" is of the seconds in which the dock fetches what it did not need to be seen. The line "idle" says how long the
-machine stands still by itself: where that is long, others are at work on it, and nothing can be judged. A model that is
-not installed is replaced by a worker without a network, which says nothing of the model and all of the window.
+Run with ``python benchmarks/gui_stall.py [--columns 3000 --rows 2000] [--model NAME]``, under Xvfb without a display;
+the exit code is 1 if a stall, or opening the dock, exceeds the limit. The line "after opening" covers the seconds in
+which the dock loads deferred parts. The line "idle" shows the stalls of the machine itself: if they are long, it is
+too busy for a measurement. A model that is not installed is replaced by a worker without a network, which is
+sufficient for measuring the window.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from vispy.scene import SceneCanvas
 
 TICK_MS = 2
 AFTER_S, IDLE_S = 2.0, 5.0
-STALL_MS, OPEN_MS = 50.0, 150.0  # what a person does not feel, and what the dock promises
+STALL_MS, OPEN_MS = 50.0, 150.0  # not noticeable for users, and the limit of the dock
 
-# Where napari does work of its own that this package asks for, and where it draws.
+# napari's own work that this package triggers, and its drawing.
 NAPARI_CALLS: tuple[tuple[type, str], ...] = (
     (LayerList, "insert"),
     (Image, "__init__"),
@@ -70,7 +70,7 @@ raise SystemExit(main({"segment": segment}))
 
 
 class Stopwatch:
-    """Adds up what napari itself takes; time in callbacks of this package, also inside napari's calls, is our own."""
+    """Accumulates the time of napari itself; callbacks of this package count as ours, also inside napari's calls."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -79,12 +79,12 @@ class Stopwatch:
 
     @property
     def is_in_napari(self) -> bool:
-        """Whether a call of napari is being counted."""
+        """Whether a call of napari is being measured."""
         return bool(self._inside and self._inside[-1])
 
     @contextmanager
     def inside(self, of_napari: bool) -> Iterator[None]:
-        """Count what follows as napari's, or as ours."""
+        """Count the following time as napari's or ours."""
         self._lap()
         self._inside.append(of_napari)
         try:
@@ -100,10 +100,10 @@ class Stopwatch:
         self._since = now
 
     def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Give a function of napari that is counted as such."""
+        """Wrap a function of napari so that its time is counted."""
 
         @wraps(function)
-        def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever napari takes and gives
+        def run(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any signature
             with self.inside(True):
                 return function(*args, **kwargs)
 
@@ -111,16 +111,16 @@ class Stopwatch:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Time napari where it adds a layer, takes new data or draws."""
+        """Measure napari's calls for adding layers, setting data and drawing."""
         invoke = EventEmitter._invoke_callback
 
-        def invoke_and_tell(emitter: Any, callback: Any, event: Any) -> None:  # noqa: ANN401 - napari's own
+        def invoke_and_count(emitter: Any, callback: Any, event: Any) -> None:  # noqa: ANN401 - napari's own
             ours = str(getattr(callback, "__module__", "")).startswith("napari_melanoma")
             with self.inside(False) if ours else nullcontext():
                 invoke(emitter, callback, event)
 
         with ExitStack() as stack:
-            stack.enter_context(mock.patch.object(EventEmitter, "_invoke_callback", invoke_and_tell))
+            stack.enter_context(mock.patch.object(EventEmitter, "_invoke_callback", invoke_and_count))
             for kind, name in NAPARI_CALLS:
                 owner = next(owner for owner in kind.__mro__ if name in vars(owner))
                 member = vars(owner)[name]
@@ -133,7 +133,7 @@ class Stopwatch:
 
 
 class Collections:
-    """Keeps when Python collected garbage, but for what it did inside a call of napari, which is napari's already."""
+    """Records garbage collections, except inside calls of napari, which are counted there."""
 
     def __init__(self, stopwatch: Stopwatch) -> None:
         self._stopwatch = stopwatch
@@ -141,7 +141,7 @@ class Collections:
         self._since: float | None = None
 
     def __call__(self, phase: str, info: dict[str, int]) -> None:
-        """Hear from ``gc.callbacks``, in whichever thread it is."""
+        """Record a phase; called by ``gc.callbacks`` in any thread."""
         if phase == "start":
             in_napari = threading.current_thread() is threading.main_thread() and self._stopwatch.is_in_napari
             self._since = None if in_napari else time.perf_counter()
@@ -149,12 +149,12 @@ class Collections:
             self._spans.append((self._since, time.perf_counter()))
 
     def within(self, begin: float, end: float) -> float:
-        """Give the seconds that were spent so between two moments."""
+        """Return the seconds of garbage collection between two times."""
         return sum(max(0.0, min(end, last) - max(begin, first)) for first, last in self._spans)
 
 
 class Stalls:
-    """Records the gaps between the calls of a timer, less what napari, and Python's collector, took in each."""
+    """Records the gaps between the calls of a timer, minus the time of napari and of garbage collection."""
 
     def __init__(self, stopwatch: Stopwatch, collections: Collections) -> None:
         self._gaps: list[tuple[float, float, float]] = []
@@ -167,13 +167,13 @@ class Stalls:
         self._timer.timeout.connect(self._on_tick)
 
     def start(self) -> None:
-        """Begin to record."""
+        """Start recording."""
         self._gaps = []
         self._last, self._counted = time.perf_counter(), self._stopwatch.seconds
         self._timer.start()
 
     def stop(self) -> tuple[float, float, float]:
-        """End recording; gives the longest that we, napari and Python's collector took in one gap, in ms."""
+        """Stop recording; returns the greatest time of ours, napari and garbage collection in one gap, in ms."""
         self._on_tick()
         self._timer.stop()
         collected = [self._collections.within(begin, end) for begin, end, _ in self._gaps]
@@ -187,7 +187,7 @@ class Stalls:
 
 
 def photograph(rows: int, columns: int) -> np.ndarray:
-    """A drawn lesion that the shipped models find and answer about, uint8 (row, column, channel)."""
+    """A phantom lesion that the shipped models segment and classify, uint8 (row, column, channel)."""
     from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
     from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
@@ -195,18 +195,18 @@ def photograph(rows: int, columns: int) -> np.ndarray:
 
 
 def wait(condition: Callable[[], bool], seconds: float = 300.0) -> None:
-    """Let Qt work until a condition holds, sleeping in Qt and not in Python."""
+    """Process Qt events until a condition holds, sleeping in Qt and not in Python."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise SystemExit("waited too long")
+            raise SystemExit("the condition was not met in time")
         loop = QEventLoop()
         QTimer.singleShot(5, loop.quit)
         loop.exec()
 
 
 def open_dock(viewer: napari.Viewer, model: str) -> tuple[Any, float]:
-    """Open the dock; gives it and the ms that this took, imports included."""
+    """Open the dock; returns it and the time in ms, including imports."""
     started = time.perf_counter()
     from napari_melanoma.core.errors import BundleError
     from napari_melanoma.models.registry import find_bundle
@@ -231,27 +231,27 @@ def open_dock(viewer: napari.Viewer, model: str) -> tuple[Any, float]:
 
 
 def stall_of(stalls: Stalls, what: str, work: Callable[[], None]) -> float:
-    """Do something and print how long the window stood still; gives our own longest stall in ms."""
+    """Run some work and print the stalls; returns our own longest stall in ms."""
     begun = time.perf_counter()
     stalls.start()
     work()
     ours, drawing, collecting = stalls.stop()
     seconds = time.perf_counter() - begun
     print(
-        f"{what}: {seconds:.2f} s, longest stall {ours:.0f} ms; napari's own work {drawing:.0f} ms, "
-        f"Python's collector {collecting:.0f} ms"
+        f"{what}: {seconds:.2f} s, longest stall {ours:.0f} ms; napari {drawing:.0f} ms, "
+        f"garbage collection {collecting:.0f} ms"
     )
     return ours
 
 
 def main() -> int:
-    """Print the times; the exit code is 1 where a limit is passed."""
+    """Print the times; the exit code is 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--columns", type=int, default=3000)
     parser.add_argument("--model", default="lesion-small")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--slack", type=float, default=1.0, help="multiplies the limits, for a machine that is busy")
+    parser.add_argument("--slack", type=float, default=1.0, help="factor of the limits, for a busy machine")
     arguments = parser.parse_args()
 
     stopwatch = Stopwatch()
@@ -272,15 +272,15 @@ def main() -> int:
         longest += [stall_of(stalls, "idle", lambda: wait(lambda: time.monotonic() > until))]
 
         def analyse() -> None:
-            dock.analyse.click()
+            dock.analyze_button.click()
             wait(lambda: not dock.busy)
 
         longest += [stall_of(stalls, f"Analyse {repeat + 1}", analyse) for repeat in range(arguments.repeats)]
-        dock.heatmap.check.setChecked(was_shown)  # the dock remembers it
+        dock.heatmap.check.setChecked(was_shown)  # the dock saves this setting
         viewer.close()
     found = {"opening the dock": (open_ms, OPEN_MS), "the longest stall": (max(longest), STALL_MS)}
     broken = [
-        f"{what} took {value:.0f} ms, allowed are {arguments.slack * limit:.0f} ms"
+        f"{what} took {value:.0f} ms, the limit is {arguments.slack * limit:.0f} ms"
         for what, (value, limit) in found.items()
         if value > arguments.slack * limit
     ]

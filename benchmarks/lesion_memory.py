@@ -1,13 +1,13 @@
-"""How much memory a photograph leaves behind that was opened, analyzed and closed, beside napari doing the same.
+"""Memory growth per photograph that is opened, analyzed and closed, compared with the same in plain napari.
 
-One cycle opens a photograph, analyzes it in the Lesion dock, waits until all is shown and drawn, and removes its
-layers. ``--plain`` does in napari alone what a cycle does there: the same layers are added, drawn and removed. The
-growth is the slope of a line through the second half of the cycles, once of the memory of the process (RSS) and, with
-``--trace``, once of what Python holds (tracemalloc).
+One cycle opens a photograph, analyzes it in the Lesion dock, waits until everything is drawn, and removes its layers.
+``--plain`` adds, draws and removes the same layers in napari alone. The growth is the slope of a line through the
+second half of the cycles, for the memory of the process (RSS) and, with ``--trace``, for the memory of Python objects
+(tracemalloc).
 
-Run with ``python benchmarks/lesion_memory.py [--cycles 200] [--plain] [--trace]``, under Xvfb where there is no
-display; the exit code is 1 where RSS grows by more than 0.2 MB a cycle. The worker has no network: a model says nothing
-of the memory of the window. ``--model NAME`` takes the real one.
+Run with ``python benchmarks/lesion_memory.py [--cycles 200] [--plain] [--trace]``, under Xvfb without a display; the
+exit code is 1 if RSS grows by more than 0.2 MB per cycle. The worker has no network, which does not affect the memory
+of the window. ``--model NAME`` uses a real one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ raise SystemExit(main({"segment": segment}))
 
 
 def photograph(columns: int, rows: int, seed: int) -> np.ndarray:
-    """Make skin with a dark disk and noise that no two photographs share, uint8 (row, column, channel)."""
+    """Return skin with a dark disk and different noise for each seed, uint8 (row, column, channel)."""
     y, x = np.mgrid[:rows, :columns]
     rgb = np.full((rows, columns, 3), (215, 170, 150), np.uint8)
     rgb[(y - rows / 2) ** 2 + (x - columns / 2) ** 2 < (rows / 3) ** 2] = (70, 45, 40)
@@ -53,24 +53,24 @@ def photograph(columns: int, rows: int, seed: int) -> np.ndarray:
 
 
 def settle(done: Callable[[], bool], seconds: float = 0.1, at_most: float = 300.0) -> None:
-    """Let Qt live until something is done, and a little longer, so that all is drawn."""
+    """Process Qt events until something is done, and a little longer, so that everything is drawn."""
     since = time.monotonic()
     while not done():
         wait(20)
         if time.monotonic() - since > at_most:
-            raise SystemExit(f"nothing happened for {at_most:.0f} s.")
+            raise SystemExit(f"the condition was not met within {at_most:.0f} s.")
     wait(round(1000 * seconds))
 
 
 def wait(milliseconds: int) -> None:
-    """Run an event loop of Qt's own: ``processEvents`` deletes nothing that waits for ``deleteLater``."""
+    """Run an event loop of Qt: ``processEvents`` does not delete objects that wait for ``deleteLater``."""
     loop = QEventLoop()
     QTimer.singleShot(milliseconds, loop.quit)
     loop.exec()
 
 
 class Plain:
-    """napari alone: the layers that the Lesion dock shows of a photograph."""
+    """napari alone, with the layers that the Lesion dock shows for a photograph."""
 
     def __init__(self, viewer: napari.Viewer, app: QApplication) -> None:
         self._viewer, self._app = viewer, app
@@ -96,7 +96,7 @@ class Plain:
 
 
 class Dock:
-    """The Lesion dock, as a person uses it."""
+    """The Lesion dock."""
 
     def __init__(self, viewer: napari.Viewer, app: QApplication, model: str | None) -> None:
         from napari_melanoma.ui.lesion.dock import LesionDock
@@ -129,7 +129,7 @@ class Dock:
 
 
 def slope(values: list[float]) -> float:
-    """Growth a cycle over the second half, in the unit of the values."""
+    """Growth per cycle over the second half, in the unit of the values."""
     late = values[len(values) // 2 :]
     return float(np.polyfit(np.arange(len(late)), late, 1)[0])
 
@@ -140,9 +140,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cycles", type=int, default=200)
     parser.add_argument("--columns", type=int, default=1200)
     parser.add_argument("--rows", type=int, default=800)
-    parser.add_argument("--plain", action="store_true", help="napari alone, with the same layers")
-    parser.add_argument("--model", help="a model that is installed; by default a worker without a network")
-    parser.add_argument("--trace", action="store_true", help="trace what Python holds; slower")
+    parser.add_argument("--plain", action="store_true", help="plain napari with the same layers")
+    parser.add_argument("--model", help="an installed model; by default a worker without a network")
+    parser.add_argument("--trace", action="store_true", help="trace the memory of Python objects; slower")
     return parser.parse_args()
 
 
@@ -170,9 +170,11 @@ def main() -> int:
             sys.stdout.write(f"cycle {number + 1:4}  RSS {rss[-1]:7.1f} MB  traced {traced[-1]:7.2f} MB\n")
             sys.stdout.flush()
     grown = slope(rss)
-    traces = f", traced {slope(traced):.3f} MB a cycle" if options.trace else ""
+    traces = f", traced {slope(traced):.3f} MB per cycle" if options.trace else ""
     what = "plain napari" if options.plain else "Lesion dock"
-    sys.stdout.write(f"{what}: RSS grows by {grown:.3f} MB a cycle{traces} (second half of {options.cycles} cycles)\n")
+    sys.stdout.write(
+        f"{what}: RSS grows by {grown:.3f} MB per cycle{traces} (second half of {options.cycles} cycles)\n"
+    )
     if isinstance(subject, Dock):
         subject.close()
     viewer.close()

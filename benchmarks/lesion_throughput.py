@@ -1,10 +1,10 @@
-"""Photographs a second from files to result files, against the network's plain forward pass; both in one run.
+"""Photographs per second from files to result files, compared with the network's plain forward pass.
 
     python benchmarks/lesion_throughput.py --data FOLDER --count 100
     python benchmarks/lesion_throughput.py --bundle runs/first/bundle --batch-size 16
 
-The plain pass takes random tensors that have the network's size already, the same batch and all threads: the most that
-the network alone could do. Rounds of both alternate, because a shared machine is not equally fast all the time.
+The plain pass processes random tensors of the network's size in the same batches with all threads: the upper limit of
+the throughput. Rounds of both alternate, because the speed of a shared machine varies.
 """
 
 from __future__ import annotations
@@ -35,23 +35,25 @@ from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 def main() -> None:
     """Measure, and print each round and the medians."""
-    asked = arguments()
+    options = arguments()
     with tempfile.TemporaryDirectory() as temporary:
-        info = bundle(asked.bundle, Path(temporary))
-        paths = find_inputs([asked.data])[: asked.count] if asked.data else phantoms(Path(temporary), asked.count)
+        info = bundle(options.bundle, Path(temporary))
+        paths = (
+            find_inputs([options.data])[: options.count] if options.data else phantoms(Path(temporary), options.count)
+        )
         segmenter, network = Segmenter.load(info, "cpu"), load_network(info)
-        print(f"{info.name}, {len(paths)} photographs, batch {asked.batch_size}, {torch.get_num_threads()} threads")
+        print(f"{info.name}, {len(paths)} photographs, batch {options.batch_size}, {torch.get_num_threads()} threads")
         rounds = []
-        for number in range(-1, asked.rounds):  # the first one warms up
-            plain = plain_rate(network, info.config.input_size, len(paths), asked.batch_size)
-            files = files_rate(segmenter, paths, Path(temporary) / f"out{number}", asked.batch_size)
+        for number in range(-1, options.rounds):  # the first round is a warm-up
+            plain = plain_rate(network, info.config.input_size, len(paths), options.batch_size)
+            files = files_rate(segmenter, paths, Path(temporary) / f"out{number}", options.batch_size)
             if number >= 0:
                 rounds.append({"plain_per_s": plain, "files_per_s": files, "ratio": files / plain})
                 print(f"forward alone {plain:.1f}/s, files to files {files:.1f}/s, ratio {files / plain:.2f}")
     medians = {name: round(statistics.median(one[name] for one in rounds), 3) for name in rounds[0]}
     print(json.dumps(medians))
-    if medians["ratio"] < asked.at_least:
-        raise SystemExit(f"the ratio {medians['ratio']} is below {asked.at_least}")
+    if medians["ratio"] < options.at_least:
+        raise SystemExit(f"the ratio {medians['ratio']} is below {options.at_least}")
 
 
 def arguments() -> argparse.Namespace:
@@ -62,12 +64,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=100, help="photographs")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--at-least", type=float, default=0.5, help="fail where the median ratio is lower")
+    parser.add_argument("--at-least", type=float, default=0.5, help="fail if the median ratio is lower")
     return parser.parse_args()
 
 
 def bundle(name: str | None, temporary: Path) -> BundleInfo:
-    """Find the model; without one, make it with random weights, which are as fast."""
+    """Find the model; without a name, fall back to random weights, which are as fast."""
     try:
         return find_bundle(name or DEFAULT_BUNDLE)
     except MelanomaError:
@@ -79,7 +81,7 @@ def bundle(name: str | None, temporary: Path) -> BundleInfo:
 
 
 def phantoms(folder: Path, count: int) -> list[Path]:
-    """Draw some phantoms as JPEG, and repeat them under other names until there are enough."""
+    """Write some phantoms as JPEG, repeated under different names until there are enough."""
     folder = folder / "photographs"
     folder.mkdir()
     drawn = [phantom.rgb for phantom in lesion_phantoms(LesionPhantomConfig(size=(450, 600)), min(count, 10))]
@@ -89,7 +91,7 @@ def phantoms(folder: Path, count: int) -> list[Path]:
 
 
 def plain_rate(network: torch.nn.Module, side: int, count: int, batch_size: int) -> float:
-    """Photographs a second through the network alone."""
+    """Photographs per second of the network alone."""
     network = network.to(memory_format=torch.channels_last)
     batch = torch.randn(batch_size, 3, side, side).contiguous(memory_format=torch.channels_last)
     passes = max(1, count // batch_size)
@@ -101,7 +103,7 @@ def plain_rate(network: torch.nn.Module, side: int, count: int, batch_size: int)
 
 
 def files_rate(segmenter: Segmenter, paths: list[Path], out: Path, batch_size: int) -> float:
-    """Photographs a second from files to result files."""
+    """Photographs per second from files to result files."""
     started = time.perf_counter()
     summary = analyze_files(paths, out, BatchOptions(batch_size=batch_size), run=RunContext(), segmenter=segmenter)
     if summary.failed:

@@ -1,12 +1,12 @@
-"""Random jumps on a slide at several zooms: our arrays against tifffile's own zarr view and against napari-wsi.
+"""Random views of a slide at several zooms: our arrays compared with tifffile's zarr view and napari-wsi.
 
-A jump reads what a canvas of 1200 x 800 pixels shows, from the level that napari would choose, at places that are the
-same for all readers. Each reader runs in a process of its own: time until it is open, until the first picture of the
-whole slide, seconds a jump (median; in brackets the slowest of ten, and the mean of processor time, which other work
-disturbs less), and the memory at its peak.
+A view reads what a canvas of 1200 x 800 pixels shows, from the level that napari would choose, at the same positions
+for all readers. Each reader runs in a separate process. Reported are the time until it is open and until the first
+picture of the whole slide, the seconds per view (median; in brackets the slowest of ten, and the mean processor time,
+which other work disturbs less), and the peak memory.
 
 Example: ``python benchmarks/slide_jumps.py --side 32768 --wsi-python PEER/bin/python``, where PEER is an environment
-with napari-wsi, which is never installed beside us. Without ``--slide`` a pyramid of that side is made.
+with napari-wsi, which is never installed beside this package. Without ``--slide`` a pyramid of that side is generated.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ READERS = ("ours", "tifffile", "napari-wsi")
 
 
 def make_slide(path: Path, side: int, *, pyramid: bool = True) -> None:
-    """Write JPEG tiles that look like tissue, each level half of the one before, or only the finest."""
+    """Write JPEG tiles that resemble tissue, each level half of the previous one, or only the finest level."""
     import imagecodecs
     import tifffile
 
@@ -54,18 +54,18 @@ def make_slide(path: Path, side: int, *, pyramid: bool = True) -> None:
 
 
 def _tissue(random: np.random.Generator) -> np.ndarray:
-    """One tile: smooth pink, dark spots and grain."""
+    """Return one tile: smooth pink, dark spots and noise."""
     rows, columns = np.mgrid[:TILE, :TILE]
     waves = sum(np.sin(rows * random.normal(0, 0.05) + columns * random.normal(0, 0.05)) for _ in range(4)) * 12
     spots = np.zeros((TILE, TILE))
     for row, column in random.integers(TILE, size=(90, 2)):
         spots[(rows - row) ** 2 + (columns - column) ** 2 < 25] = 90
-    grey = waves - spots + random.normal(0, 6, (TILE, TILE))
-    return np.clip(grey[..., None] + np.array((215, 150, 190)), 0, 255).astype(np.uint8)
+    gray = waves - spots + random.normal(0, 6, (TILE, TILE))
+    return np.clip(gray[..., None] + np.array((215, 150, 190)), 0, 255).astype(np.uint8)
 
 
 def open_ours(path: Path) -> Sequence[Any]:
-    """Levels as this package gives them to napari."""
+    """Levels of this package for napari."""
     from napari_melanoma.slides.reading.layers import make_slide_layers
     from napari_melanoma.slides.reading.opening import open_slide
 
@@ -73,7 +73,7 @@ def open_ours(path: Path) -> Sequence[Any]:
 
 
 def open_tifffile(path: Path) -> Sequence[Any]:
-    """Levels as tifffile gives them as zarr."""
+    """Levels of tifffile as zarr."""
     import tifffile
     import zarr
 
@@ -82,7 +82,7 @@ def open_tifffile(path: Path) -> Sequence[Any]:
 
 
 def open_napari_wsi(path: Path) -> Sequence[Any]:
-    """Levels as napari-wsi gives them to napari."""
+    """Levels of napari-wsi for napari."""
     from napari_wsi.reader import wsi_reader_openslide
 
     data = wsi_reader_openslide(str(path))(str(path))[0][0]
@@ -97,11 +97,11 @@ OPENERS: dict[str, Callable[[Path], Sequence[Any]]] = {
 
 
 def level_for(levels: Sequence[Any], zoom: float) -> int:
-    """The level that napari chooses: the coarsest of which the canvas shows more than its own pixels."""
-    wanted = [side / zoom for side in CANVAS]
+    """Return the level that napari chooses: the coarsest one with more pixels in view than the canvas has."""
+    extents = [side / zoom for side in CANVAS]
     factors = [levels[0].shape[0] / level.shape[0] for level in levels]
     fitting = [
-        n for n, factor in enumerate(factors) if all(w / factor > c for w, c in zip(wanted, CANVAS, strict=True))
+        n for n, factor in enumerate(factors) if all(w / factor > c for w, c in zip(extents, CANVAS, strict=True))
     ]
     return max(fitting, default=0)
 
@@ -144,14 +144,14 @@ def measure(reader: str, path: Path, jumps: int) -> dict[str, Any]:
 
 
 def _peak_mb() -> float:
-    """Largest resident memory of this process so far, where the system tells."""
+    """Peak resident memory of this process, if the system reports it."""
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def run(reader: str, python: str, path: Path, jumps: int) -> dict[str, Any]:
-    """Measure one reader in a process of its own."""
+    """Measure one reader in a separate process."""
     command = [python, __file__, "--only", reader, "--slide", str(path), "--jumps", str(jumps)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -160,7 +160,7 @@ def run(reader: str, python: str, path: Path, jumps: int) -> dict[str, Any]:
 
 
 def shown(found: dict[str, Any]) -> str:
-    """One line of the answer."""
+    """Format one result as a line."""
     if "fault" in found:
         return f"{found['reader']:<11} failed: {found['fault']}"
     zooms = "  ".join("{}: {:.3f} ({:.3f}, {:.3f}) s".format(zoom, *found[str(zoom)]) for zoom in ZOOMS)
@@ -169,26 +169,26 @@ def shown(found: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure the readers that are here, one after the other."""
+    """Measure the available readers, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--slide", type=Path, help="a slide; made where none is named")
-    parser.add_argument("--side", type=int, default=32768, help="of the slide that is made")
+    parser.add_argument("--slide", type=Path, help="a slide; generated by default")
+    parser.add_argument("--side", type=int, default=32768, help="side of the generated slide in pixels")
     parser.add_argument("--jumps", type=int, default=30)
     parser.add_argument("--wsi-python", help="interpreter of an environment with napari-wsi")
-    parser.add_argument("--only", choices=READERS, help="measure one reader in this process and answer with JSON")
-    given = parser.parse_args()
-    if given.only:
-        print(json.dumps(measure(given.only, given.slide, given.jumps)))
+    parser.add_argument("--only", choices=READERS, help="measure one reader in this process and print JSON")
+    options = parser.parse_args()
+    if options.only:
+        print(json.dumps(measure(options.only, options.slide, options.jumps)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        path = given.slide
+        path = options.slide
         if path is None:
             path = Path(folder) / "pyramid.tif"
-            make_slide(path, given.side)
-        pythons = {"ours": sys.executable, "tifffile": sys.executable, "napari-wsi": given.wsi_python}
+            make_slide(path, options.side)
+        pythons = {"ours": sys.executable, "tifffile": sys.executable, "napari-wsi": options.wsi_python}
         for reader, python in pythons.items():
             if python:
-                print(shown(run(reader, python, path, given.jumps)), flush=True)
+                print(shown(run(reader, python, path, options.jumps)), flush=True)
 
 
 if __name__ == "__main__":

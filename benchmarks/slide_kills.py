@@ -1,12 +1,12 @@
-"""Kills analyses of a slide at random moments of their whole life, lets each go on, and compares all that they leave.
+"""Kill analyses of a slide at random times, resume each, and compare the results with those of an undisturbed run.
 
     python benchmarks/slide_kills.py SLIDE --kills 20 --model tissue-demo
 
-First the slide is analysed undisturbed. Then, for each kill, the same command is begun in a folder of its own and
-killed (SIGKILL; on Windows TerminateProcess) at a moment drawn between its first sign of life and its last file: while
-the store is laid out, tiles are answered, maps stitched, results written. The command is given again until it ends, and
-what is there must equal the undisturbed run bit for bit: states, probabilities, maps, lesions, outlines, heatmap.
-``--again N`` kills it N times before it may end. The exit code is 1 where anything differs.
+First the slide is analyzed undisturbed. Then, for each kill, the same command is started in a separate folder and
+killed (SIGKILL; on Windows TerminateProcess) at a random time between its first and last file: while the store is
+created, tiles are predicted, maps stitched, results written. The command is run again until it ends, and its results
+must equal those of the undisturbed run bit for bit: states, probabilities, maps, lesions, outlines, heatmap.
+``--again N`` kills it N times before it may end. The exit code is 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ NUMBERS = ("probability", "scores", "lesions", "tiles_done", "tiles_failed", "ti
 
 
 def life(slide: Path, out: Path, model: str) -> subprocess.Popen[bytes]:
-    """Begin, or go on with, the analysis."""
+    """Start or resume the analysis."""
     words = [sys.executable, "-m", "napari_melanoma", "slide", str(slide), "--out", str(out), "--model", model]
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def ended(process: subprocess.Popen[bytes]) -> None:
-    """Wait for an analysis that is left alone."""
-    _, said = process.communicate()
+    """Wait for the end of an analysis."""
+    _, output = process.communicate()
     if process.returncode:
-        raise SystemExit(f"the analysis failed:\n{said.decode()}")
+        raise SystemExit(f"the analysis failed:\n{output.decode()}")
 
 
 def folder_of(out: Path) -> Path | None:
-    """Folder of the slide's results, once it is there."""
+    """Folder of the slide's results, if it exists."""
     return next((path for path in out.glob("*/") if path.is_dir()), None)
 
 
 def undisturbed(slide: Path, out: Path, model: str) -> tuple[float, float]:
-    """Analyse once; gives the seconds from the start to the first sign of life, and to the end."""
+    """Analyze once; returns the seconds from the start to the first file, and to the end."""
     begun, first = time.monotonic(), 0.0
     process = life(slide, out, model)
     while process.poll() is None:
@@ -61,7 +61,7 @@ def undisturbed(slide: Path, out: Path, model: str) -> tuple[float, float]:
 
 
 def killed(slide: Path, out: Path, model: str, after_s: float) -> str:
-    """Kill an analysis after a while; says how far it was."""
+    """Kill an analysis after a time; returns its progress."""
     process = life(slide, out, model)
     try:
         process.wait(after_s)
@@ -70,14 +70,14 @@ def killed(slide: Path, out: Path, model: str, after_s: float) -> str:
     process.communicate()
     folder = folder_of(out)
     if folder is None:
-        return "nothing yet"
+        return "no folder"
     kinds = [str(event["kind"]) for event in RunFolder(folder).read_events()]
     written = sorted(path.name for path in folder.iterdir())
     return f"{kinds[-1] if kinds else 'no event'}, {len(written)} files"
 
 
 def differences(whole: Path, other: Path) -> list[str]:
-    """Name what two analyses have in common that is not equal."""
+    """List the results that differ between two analyses."""
     results = [SlideResult.open(folder) for folder in (whole, other)]
     names = ["state", "probability", "order", *(["dense", "map"] if results[0].spec.kind == "dense" else [])]
     arrays = {name: [np.asarray(result.array(name)[:]) for result in results] for name in names}
@@ -86,8 +86,8 @@ def differences(whole: Path, other: Path) -> list[str]:
         name for name, (one, two) in arrays.items() if not np.array_equal(one, two, equal_nan=one.dtype.kind == "f")
     ]
     found += [name for name in FILES if (whole / name).read_bytes() != (other / name).read_bytes()]
-    said = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in (whole, other)]
-    return found + [key for key in NUMBERS if said[0][key] != said[1][key]]
+    contents = [json.loads((folder / "result.json").read_text(encoding="utf-8")) for folder in (whole, other)]
+    return found + [key for key in NUMBERS if contents[0][key] != contents[1][key]]
 
 
 def _is_float(array: np.ndarray) -> bool:
@@ -95,11 +95,11 @@ def _is_float(array: np.ndarray) -> bool:
 
 
 def main() -> int:
-    """Print a line a kill; the exit code is 1 where a result differs."""
+    """Print one line per kill; the exit code is 1 if a result differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("slide", type=Path)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--again", type=int, default=1, help="kills of one analysis before it may end")
+    parser.add_argument("--again", type=int, default=1, help="kills of each analysis before it may end")
     parser.add_argument("--model", default="tissue-demo")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -108,7 +108,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         whole = Path(scratch) / "whole"
         first, last = undisturbed(arguments.slide, whole, arguments.model)
-        print(f"undisturbed: {last:.1f} s, of which {first:.1f} s until its folder is there", flush=True)
+        print(f"undisturbed: {last:.1f} s, of which {first:.1f} s until its folder exists", flush=True)
         for kill in range(arguments.kills):
             out = Path(scratch) / f"killed_{kill}"
             for _ in range(arguments.again):

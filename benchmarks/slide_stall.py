@@ -1,10 +1,10 @@
-"""The longest stall of the window while a slide is opened and looked at, and how long the Slide dock takes to open.
+"""The longest stall of the window while a slide is opened and shown, and the time to open the Slide dock.
 
     python benchmarks/slide_stall.py SLIDE...
 
-Measured as ``gui_stall.py`` does it: what napari itself does, and Python's collector, are counted apart. Under Xvfb
-where there is no display. The exit code is 1 where a limit is passed: 100 ms while a slide is put into the window,
-50 ms else.
+Measured as in ``gui_stall.py``: the time of napari itself and of garbage collection is reported separately. Run it
+under Xvfb without a display. The exit code is 1 if a limit is exceeded: 100 ms while a slide is added to the window,
+50 ms otherwise.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from gui_stall import OPEN_MS, STALL_MS, Collections, Stalls, Stopwatch, stall_o
 from qtpy.QtWidgets import QApplication
 
 AFTER_S = 3.0
-SHOW_MS = 100.0  # what a person takes for at once, where the picture changes anyhow
+SHOW_MS = 100.0  # perceived as immediate while the picture changes
 
 
 def open_dock(viewer: napari.Viewer) -> tuple[Any, float]:
-    """Open the dock; gives it and the ms that this took, imports included."""
+    """Open the dock; returns it and the time in ms, including imports."""
     started = time.perf_counter()
     from napari_melanoma.ui.slide.dock import SlideDock
 
@@ -40,16 +40,16 @@ def open_dock(viewer: napari.Viewer) -> tuple[Any, float]:
 
 
 def rest(seconds: float) -> None:
-    """Let Qt work for a while."""
+    """Process Qt events for a while."""
     until = time.monotonic() + seconds
     wait(lambda: time.monotonic() > until)
 
 
 def main() -> int:
-    """Print the times; the exit code is 1 where a limit is passed."""
+    """Print the times; the exit code is 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("slides", nargs="+", type=Path)
-    parser.add_argument("--slack", type=float, default=1.0, help="multiplies the limits, for a machine that is busy")
+    parser.add_argument("--slack", type=float, default=1.0, help="factor of the limits, for a busy machine")
     arguments = parser.parse_args()
 
     stopwatch = Stopwatch()
@@ -78,7 +78,7 @@ def main() -> int:
         "the longest stall": (max(longest), STALL_MS),
     }
     broken = [
-        f"{what} took {value:.0f} ms, allowed are {arguments.slack * limit:.0f} ms"
+        f"{what} took {value:.0f} ms, the limit is {arguments.slack * limit:.0f} ms"
         for what, (value, limit) in found.items()
         if value > arguments.slack * limit
     ]

@@ -1,20 +1,20 @@
-"""Tiles a second of ``slide`` against a plain forward loop and against TIAToolbox; by turns, in one process.
+"""Tiles per second of ``slide`` compared with a plain forward loop and with TIAToolbox; alternating in one process.
 
     taskset -c 0,1 python benchmarks/slide_throughput.py
     python benchmarks/slide_throughput.py --peer-python PEERS/bin/python --architectures resnet18 --rounds 5
     python benchmarks/slide_throughput.py --memory 16384 131072
 
-The slide is a JPEG pyramid of noise at 0.5 micrometres per pixel, all of it tissue. Each round runs all once:
+The slide is a JPEG pyramid of noise at 0.5 micrometers per pixel, all of it tissue. Each round runs all of these once:
 
-* ``slide``: the analysis as the command does it, from the file to ``result.json``; the model is loaded already;
-* ``loop``: the same network over the same tiles, which lie in RAM, normalised, in its precision and layout;
-* ``usual``: the same with the network as timm gives it, in bfloat16 and channels_last, nothing folded;
-* ``tiatoolbox``: its ``PatchPredictor`` with the same weights on the same file, in a process of its own
-  (``--peer-python``, where the extra ``peers`` is installed), its imports and its model loaded already.
+* ``slide``: the analysis as run by the command, from the file to ``result.json``; the model is already loaded;
+* ``loop``: the same network on the same tiles in RAM, normalized, in the same precision and layout;
+* ``usual``: the same with the network as of timm, in bfloat16 and channels_last, without folding;
+* ``tiatoolbox``: its ``PatchPredictor`` with the same weights on the same file, in a separate process
+  (``--peer-python``, with the extra ``peers`` installed), with imports and model already loaded.
 
-The exit code is 1 where a median ratio is below what is asked for (``--at-least``). ``--clock cpu`` counts seconds of
-the processor, for a machine on which others compute too; it does not see waiting. ``--memory`` measures instead how
-much the analysis of slides of several sides takes above the model.
+The exit code is 1 if a median ratio is below its limit (``--at-least``). ``--clock cpu`` counts processor time, for a
+machine with other work; it does not include waiting. ``--memory`` instead measures the memory of the analysis of
+slides of several sides, besides the model.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the command line, before torch is imported
 
 import imagecodecs
 import numpy as np
@@ -112,7 +112,7 @@ for line in sys.stdin:
 
 
 class Answering(nn.Module):
-    """A network of timm whose logits become probabilities.
+    """A network of timm with softmax probabilities as output.
 
     Parameters
     ----------
@@ -125,61 +125,61 @@ class Answering(nn.Module):
         self.network = network
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Give probabilities of two classes."""
+        """Return probabilities of two classes."""
         return self.network(images).float().softmax(1)
 
 
 class Contest:
-    """One architecture and all who run it by turns.
+    """One architecture and its contenders, which alternate.
 
     Parameters
     ----------
-    asked : argparse.Namespace
-        What is measured.
+    options : argparse.Namespace
+        The command line.
     architecture : str
-        In timm.
+        Name in timm.
     slide : pathlib.Path
-        The file.
+        The slide file.
     folder : pathlib.Path
-        Receives what is written.
+        Receives temporary files.
     """
 
-    def __init__(self, asked: argparse.Namespace, architecture: str, slide: Path, folder: Path) -> None:
+    def __init__(self, options: argparse.Namespace, architecture: str, slide: Path, folder: Path) -> None:
         torch.manual_seed(0)
-        self.asked, self.slide, self.folder = asked, slide, folder
+        self.options, self.slide, self.folder = options, slide, folder
         network = Answering(timm.create_model(architecture, num_classes=2)).eval()
         self.weights = folder / f"{architecture}.pt"
         torch.save(network.network.state_dict(), self.weights)
         self.architecture = architecture
         info = TileModelInfo(architecture, "classification", ("a", "b"), TILE, MPP, MEAN, STD, fingerprint="random")
-        self.model = TileModel(info, network, "cpu", asked.batch_size)
+        self.model = TileModel(info, network, "cpu", options.batch_size)
         self.usual = network.to(torch.bfloat16 if self.model.precision == "bf16" else torch.float32)
         self.usual = self.usual.to(memory_format=torch.channels_last)
-        self.options = SlideOptions(tissue_mask=folder / "tissue.png", min_tissue=0, batch_size=asked.batch_size)
+        self.options = SlideOptions(tissue_mask=folder / "tissue.png", min_tissue=0, batch_size=options.batch_size)
         self.tiles = self._tiles_in_ram()
-        self.peer = self._start_peer() if asked.peer_python else None
+        self.peer = self._start_peer() if options.peer_python else None
 
     def contenders(self) -> dict[str, Callable[[], tuple[int, float]]]:
-        """Name who runs, each giving tiles and seconds."""
+        """Return the contenders by name, each returning tiles and seconds."""
         found = {"slide": self.run_slide, "loop": lambda: self.run_loop(self.model._network)}
         found["usual"] = lambda: self.run_loop(self.usual)
         return {**found, "tiatoolbox": self.run_peer} if self.peer else found
 
     def run_slide(self) -> tuple[int, float]:
-        """Analyse the file, from its opening to the last result."""
+        """Analyze the file, from opening it to the last result."""
         with tempfile.TemporaryDirectory(dir=self.folder) as out, self._timed() as seconds:
             found = analyze_slide(self.slide, Path(out), self.options, RunContext(), load=lambda: self.model)
         return found.content["tiles_done"], seconds()
 
     def run_loop(self, network: nn.Module) -> tuple[int, float]:
-        """Ask a network for all tiles, and nothing else."""
+        """Run a network on all tiles."""
         with self._timed() as seconds, torch.inference_mode():
             for batch in self.tiles:
                 network(batch)
         return sum(len(batch) for batch in self.tiles), seconds()
 
     def run_peer(self) -> tuple[int, float]:
-        """Let the other process analyse the file."""
+        """Analyze the file in the other process."""
         assert self.peer is not None
         assert self.peer.stdin is not None
         assert self.peer.stdout is not None
@@ -188,12 +188,12 @@ class Contest:
             self.peer.stdin.flush()
             line = self.peer.stdout.readline()
         if not line:
-            raise SystemExit("TIAToolbox ended without an answer; what it said stands above.")
+            raise SystemExit("TIAToolbox ended without a result; see its output above.")
         found = json.loads(line)
-        return found["tiles"], found[self.asked.clock]
+        return found["tiles"], found[self.options.clock]
 
     def _tiles_in_ram(self) -> list[torch.Tensor]:
-        """All tiles as the network takes them, in batches."""
+        """All tiles as network inputs, in batches."""
         with tempfile.TemporaryDirectory(dir=self.folder) as out:
             stopped = RunContext()
             stopped.report = lambda progress: stopped.cancel() if progress.total else None
@@ -204,32 +204,32 @@ class Contest:
             from napari_melanoma.slides.plan import plan_slide
 
             tiles = TileReader(slide, plan_slide(slide, self.model.info, self.options).grid)
-            cuts = range(0, len(order) - self.asked.batch_size + 1, self.asked.batch_size)
+            cuts = range(0, len(order) - self.options.batch_size + 1, self.options.batch_size)
             mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
             kind = torch.bfloat16 if self.model.precision == "bf16" else torch.float32
             batches = []
-            for first in cuts[: self.asked.loop_batches]:
-                images = torch.from_numpy(tiles.read(order[first : first + self.asked.batch_size])[0]).permute(
+            for first in cuts[: self.options.loop_batches]:
+                images = torch.from_numpy(tiles.read(order[first : first + self.options.batch_size])[0]).permute(
                     0, 3, 1, 2
                 )
-                normalised = ((images.float() / 255 - mean) / std).to(kind)
-                batches.append(normalised.contiguous(memory_format=torch.channels_last))
+                normalized = ((images.float() / 255 - mean) / std).to(kind)
+                batches.append(normalized.contiguous(memory_format=torch.channels_last))
         return batches
 
     def _start_peer(self) -> subprocess.Popen[str]:
-        """Start the process of the other program; it loads while we do."""
+        """Start the other program, which loads in parallel."""
         values = {"architecture": self.architecture, "weights": str(self.weights), "slide": str(self.slide)}
-        how = {"batch_size": self.asked.batch_size, "workers": self.asked.peer_workers, "tile": TILE, "mpp": MPP}
-        words = [str(self.asked.peer_python), "-c", PEER, json.dumps({**values, **how, "mean": MEAN, "std": STD})]
+        how = {"batch_size": self.options.batch_size, "workers": self.options.peer_workers, "tile": TILE, "mpp": MPP}
+        words = [str(self.options.peer_python), "-c", PEER, json.dumps({**values, **how, "mean": MEAN, "std": STD})]
         return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def _timed(self) -> Timed:
-        """Count seconds by the clock asked for."""
-        return Timed(self.asked.clock)
+        """Measure with the selected clock."""
+        return Timed(self.options.clock)
 
 
 class Timed:
-    """Counts seconds while a block runs; called, it gives them.
+    """Measures the seconds of a block; its value is a function that returns them.
 
     Parameters
     ----------
@@ -242,17 +242,15 @@ class Timed:
         self._seconds = 0.0
 
     def __enter__(self) -> Callable[[], float]:
-        """Begin."""
         self._seconds = -self._clock()
         return lambda: self._seconds
 
     def __exit__(self, *_: object) -> None:
-        """End."""
         self._seconds += self._clock()
 
 
 def write_noise(path: Path, side: int) -> Path:
-    """Write a pyramid of tissue-coloured noise, a few JPEG tiles again and again: any side, in seconds."""
+    """Write a pyramid of tissue-colored noise from a few repeated JPEG tiles: any side, in seconds."""
     random = np.random.default_rng(0)
     encoded = []
     for _ in range(24):
@@ -277,30 +275,30 @@ def write_noise(path: Path, side: int) -> Path:
     return path
 
 
-def compete(asked: argparse.Namespace, slide: Path, folder: Path) -> bool:
-    """Run all architectures, print what each round took, and say whether all ratios are met."""
+def compete(options: argparse.Namespace, slide: Path, folder: Path) -> bool:
+    """Run all architectures, print the speed of each round, and return whether all limits are met."""
     met = True
-    for architecture in asked.architectures:
-        contest = Contest(asked, architecture, slide, folder)
+    for architecture in options.architectures:
+        contest = Contest(options, architecture, slide, folder)
         contenders = contest.contenders()
         speeds: dict[str, list[float]] = {name: [] for name in contenders}
-        for number in range(asked.rounds + 1):
+        for number in range(options.rounds + 1):
             order = list(contenders) if number % 2 else list(reversed(contenders))
             for name in order:
-                if name == "tiatoolbox" and not 0 < number <= asked.peer_rounds:
+                if name == "tiatoolbox" and not 0 < number <= options.peer_rounds:
                     continue
                 tiles, seconds = contenders[name]()
-                if number:  # the first round warms up
+                if number:  # the first round is a warm-up
                     speeds[name].append(tiles / seconds)
             if number:
                 print(architecture, {name: round(found[-1], 1) for name, found in speeds.items() if found}, flush=True)
         if contest.peer:
             contest.peer.kill()
-        met &= _report(architecture, contest, speeds, asked)
+        met &= _report(architecture, contest, speeds, options)
     return met
 
 
-def _report(architecture: str, contest: Contest, speeds: dict[str, list[float]], asked: argparse.Namespace) -> bool:
+def _report(architecture: str, contest: Contest, speeds: dict[str, list[float]], options: argparse.Namespace) -> bool:
     """Print medians and ratios of one architecture."""
     medians = {name: statistics.median(found) for name, found in speeds.items() if found}
     ratios: dict[str, dict[str, float]] = {}
@@ -308,28 +306,28 @@ def _report(architecture: str, contest: Contest, speeds: dict[str, list[float]],
         if name != "slide":
             pairs = [ours / theirs for ours, theirs in zip(speeds["slide"], speeds[name], strict=False)]
             ratios[name] = {"median": statistics.median(pairs), "lowest": min(pairs), "highest": max(pairs)}
-    said = {name: {key: round(value, 3) for key, value in found.items()} for name, found in ratios.items()}
+    plain = {name: {key: round(value, 3) for key, value in found.items()} for name, found in ratios.items()}
     tiles = {name: round(value, 1) for name, value in medians.items()}
-    how = {"precision": contest.model.precision, "threads": torch.get_num_threads(), "clock": asked.clock}
-    print(json.dumps({"architecture": architecture, "tiles_per_s": tiles, "ratio_to": said, **how}), flush=True)
-    wanted = AT_LEAST.get(architecture, {}) if asked.at_least else {}
-    return all(ratios[name]["median"] >= least for name, least in wanted.items() if name in ratios)
+    how = {"precision": contest.model.precision, "threads": torch.get_num_threads(), "clock": options.clock}
+    print(json.dumps({"architecture": architecture, "tiles_per_s": tiles, "ratio_to": plain, **how}), flush=True)
+    limits = AT_LEAST.get(architecture, {}) if options.at_least else {}
+    return all(ratios[name]["median"] >= least for name, least in limits.items() if name in ratios)
 
 
-def measure_memory(asked: argparse.Namespace, folder: Path) -> None:
-    """Print how much memory the analysis of slides of several sides takes above the model, each for a while."""
-    for side in asked.memory:
+def measure_memory(options: argparse.Namespace, folder: Path) -> None:
+    """Print the memory of the analysis of slides of several sides besides the model, each for a while."""
+    for side in options.memory:
         slide = write_noise(folder / f"noise-{side}.tif", side)
-        peak = _peak_of(asked, slide, folder)
+        peak = _peak_of(options, slide, folder)
         print(json.dumps({"side": side, **peak}), flush=True)
         slide.unlink()
 
 
-def _peak_of(asked: argparse.Namespace, slide: Path, folder: Path) -> dict[str, float]:
-    """Analyse a slide for a while, and watch this process meanwhile."""
+def _peak_of(options: argparse.Namespace, slide: Path, folder: Path) -> dict[str, float]:
+    """Analyze a slide for a while, and monitor this process."""
     run, done = RunContext(), threading.Event()
-    asked.loop_batches, asked.peer_python = 1, None
-    contest = Contest(asked, asked.architectures[0], slide, folder)
+    options.loop_batches, options.peer_python = 1, None
+    contest = Contest(options, options.architectures[0], slide, folder)
     contest.run_loop(contest.model._network)
     process, highest, tiles = psutil.Process(), [0], [0]
     before = process.memory_info().rss
@@ -338,7 +336,7 @@ def _peak_of(asked: argparse.Namespace, slide: Path, folder: Path) -> dict[str, 
         while not done.wait(0.05):
             highest[0] = max(highest[0], process.memory_info().rss)
 
-    watching, until = threading.Thread(target=watch), time.monotonic() + asked.seconds
+    watching, until = threading.Thread(target=watch), time.monotonic() + options.seconds
 
     def report(progress: Any) -> None:  # noqa: ANN401
         tiles[0] = progress.done if progress.total else 0
@@ -361,34 +359,36 @@ def _peak_of(asked: argparse.Namespace, slide: Path, folder: Path) -> dict[str, 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--slide", type=Path, help="a slide at 0.5 micrometres per pixel; one of noise by default")
-    parser.add_argument("--side", type=int, default=8192, help="of the slide of noise, in pixels")
-    parser.add_argument("--architectures", nargs="+", default=["resnet18", "resnet50"], help="of timm")
+    parser.add_argument("--slide", type=Path, help="a slide at 0.5 micrometers per pixel; noise by default")
+    parser.add_argument("--side", type=int, default=8192, help="side of the noise slide in pixels")
+    parser.add_argument("--architectures", nargs="+", default=["resnet18", "resnet50"], help="names in timm")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--loop-batches", type=int, default=64, help="most batches of tiles in RAM")
-    parser.add_argument("--peer-python", type=Path, default=None, help="interpreter that has the extra 'peers'")
-    parser.add_argument("--peer-rounds", type=int, default=1, help="rounds in which the slower peer takes part")
-    parser.add_argument("--peer-workers", type=int, default=0, help="processes in which the peer reads")
+    parser.add_argument("--loop-batches", type=int, default=64, help="greatest number of batches in RAM")
+    parser.add_argument("--peer-python", type=Path, default=None, help="interpreter with the extra 'peers'")
+    parser.add_argument("--peer-rounds", type=int, default=1, help="rounds with the slower peer")
+    parser.add_argument("--peer-workers", type=int, default=0, help="reading processes of the peer")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
-    parser.add_argument("--at-least", action=argparse.BooleanOptionalAction, default=True, help="fail below the ratios")
+    parser.add_argument(
+        "--at-least", action=argparse.BooleanOptionalAction, default=True, help="fail if a ratio is below its limit"
+    )
     parser.add_argument("--memory", type=int, nargs="+", metavar="SIDE", help="measure memory on slides of these sides")
-    parser.add_argument("--seconds", type=float, default=60, help="for how long each of them")
+    parser.add_argument("--seconds", type=float, default=60, help="duration of each")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure, and end with 1 where a ratio is not met."""
-    asked = arguments()
+    """Measure; the exit code is 1 if a ratio is below its limit."""
+    options = arguments()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_mask(folder / "tissue.png", np.ones((64, 64), np.bool_))
-        if asked.memory:
-            measure_memory(asked, folder)
+        if options.memory:
+            measure_memory(options, folder)
         else:
-            slide = asked.slide or write_noise(folder / "noise.tif", asked.side)
-            if not compete(asked, slide, folder):
-                sys.exit("a ratio is below what is asked for")
+            slide = options.slide or write_noise(folder / "noise.tif", options.side)
+            if not compete(options, slide, folder):
+                sys.exit("a ratio is below its limit")
 
 
 if __name__ == "__main__":

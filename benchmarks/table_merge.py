@@ -1,4 +1,4 @@
-"""Seconds of one core and memory that merging two tables takes, one of them as long as the largest public one.
+"""Processor time and memory of merging two tables, one of them as long as the largest public one.
 
 python benchmarks/table_merge.py
 python benchmarks/table_merge.py --rows 40000 --at-most-s 6
@@ -24,22 +24,22 @@ COLUMNS = (
 
 
 def main() -> None:
-    """Measure, and print what it took."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=400_000, help="of the first table; the second has a quarter")
-    parser.add_argument("--at-most-s", type=float, default=60.0, help="fail where the merge takes longer")
-    asked = parser.parse_args()
+    parser.add_argument("--rows", type=int, default=400_000, help="rows of the first table; the second has a quarter")
+    parser.add_argument("--at-most-s", type=float, default=60.0, help="fail if the merge takes longer")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         first, second = Path(temporary, "first"), Path(temporary, "second")
-        write_table(first, 0, asked.rows)
-        write_table(second, asked.rows * 7 // 8, asked.rows // 4)  # half of them are in the first one too
-        started = time.process_time()  # a shared machine is not equally fast all the time
+        write_table(first, 0, options.rows)
+        write_table(second, options.rows * 7 // 8, options.rows // 4)  # half of them are in the first one too
+        started = time.process_time()  # the speed of a shared machine varies
         found = merge_datasets([first, second], Path(temporary, "both"), MergeOptions(), run=RunContext())
         seconds = time.process_time() - started
     counts = {"rows": sum(found.rows.values()), "joined": found.joined, "contradictions": len(found.conflicts)}
     print(json.dumps({**counts, "cpu_s": round(seconds, 1), "peak_mb": peak_mb()}))
-    if seconds > asked.at_most_s:
-        raise SystemExit(f"the merge took {seconds:.0f} s, more than {asked.at_most_s:.0f} s")
+    if seconds > options.at_most_s:
+        raise SystemExit(f"the merge took {seconds:.0f} s, more than {options.at_most_s:.0f} s")
 
 
 def write_table(folder: Path, start: int, count: int) -> None:
@@ -59,7 +59,7 @@ def write_table(folder: Path, start: int, count: int) -> None:
 
 
 def peak_mb() -> float | None:
-    """The most memory that this process has had, None where the system does not say."""
+    """Peak memory of this process, None if the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""Time and memory of harmonising a table as large as that of ISIC 2024: 400,000 rows, 44 columns.
+"""Time and memory of harmonizing a table of the size of ISIC 2024: 400,000 rows, 44 columns.
 
 Example: ``python benchmarks/table_speed.py --rows 400000``
 """
@@ -28,7 +28,7 @@ NUMBERS = ("age_approx", "clin_size_long_diam_mm", *(f"tbp_lv_{number}" for numb
 
 
 def write(path: Path, rows: int) -> None:
-    """Write a table with the columns of ISIC 2024 and made-up cells."""
+    """Write a table with the columns of ISIC 2024 and random values."""
     drawn = random.Random(0)
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
@@ -40,7 +40,7 @@ def write(path: Path, rows: int) -> None:
 
 
 def main() -> None:
-    """Harmonise a made-up table."""
+    """Harmonize a random table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=400_000)
     rows = parser.parse_args().rows
@@ -51,7 +51,7 @@ def main() -> None:
         report = harmonize_table(table, Path(folder, "out.csv"), HarmonizeOptions(source="isic2024"), run=RunContext())
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{report.rows} rows: {wall:.1f} s, of one core {processor:.1f} s, {memory:.0f} MB")
+    print(f"{report.rows} rows: {wall:.1f} s, processor time {processor:.1f} s, {memory:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
-"""How long the window stands still while a training runs beside it: at rest, and while a photograph is moved.
+"""Stalls of the window during a training: at rest, and while a photograph is moved.
 
-A timer fires every few milliseconds; what a gap between two of its calls is longer than that is a stall. Stalls are
-taken at rest, panning, and panning and zooming, with 30 moves of the camera a second, first without a training, then
-beside one: a real child process that learns the shipped network from phantoms at 256 pixels, started as the Train dock
-starts it, at lower priority, while the dock shows its curves.
+A timer fires every few milliseconds; the excess of the gap between two calls is a stall. Stalls are measured at rest,
+during panning, and during panning and zooming, with 30 camera moves per second, first without a training, then with
+one: a child process that trains the shipped network on phantoms at 256 pixels, started as by the Train dock at low
+priority, while the dock shows its curves.
 
-Where a photograph moves, the window is busy with drawing it: napari's commands, the renderer that carries them out and
-Qt that brings the picture to the screen. Without a graphics card that alone takes more than a stall may, with a
-training or without, so each frame is timed as a whole, reported for itself, and taken from the gap that it lies in.
+While a photograph moves, the window is busy drawing it: napari's commands, the renderer, and Qt, which displays the
+picture. Without a graphics card this alone takes longer than the limit, with or without a training. Therefore each
+frame is timed as a whole, reported separately, and subtracted from its gap.
 
 Run with ``python benchmarks/training_stall.py [--columns 3000 --rows 2000] [--seconds 20]``, under
-``xvfb-run -s "-screen 0 1600x1200x24"`` where there is no display. The exit code is 1 where the 99th percentile beside
-a training reaches 50 ms: of all stalls at rest, and of what is no frame where the photograph moves. The lines without a
-training say how far the machine is at fault by itself: where these are long, nothing can be judged.
+``xvfb-run -s "-screen 0 1600x1200x24"`` without a display. The exit code is 1 if the 99th percentile during a training
+reaches 50 ms: of all stalls at rest, and of stalls outside frames while the photograph moves. The lines without a
+training show the stalls of the machine itself: if they are long, it is too busy for a measurement.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ FOLDERS = ("XDG_DATA_HOME", "XDG_STATE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA")
 
 
 class Frames:
-    """Times whole frames of napari's canvas, in ms: from its first command to the picture on the screen."""
+    """Times whole frames of napari's canvas, in ms: from the first command to the picture on the screen."""
 
     def __init__(self, drawing: Stopwatch) -> None:
         self.found: list[float] = []
@@ -58,7 +58,7 @@ class Frames:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Time canvases that are made meanwhile; ``Stopwatch.watching`` counts their commands."""
+        """Time the canvases created meanwhile; ``Stopwatch.watching`` counts their commands."""
         commands = SceneCanvas.on_draw
 
         @wraps(commands)
@@ -71,7 +71,7 @@ class Frames:
             yield
 
     def on_shown(self) -> None:
-        """Take up a frame that is on the screen; Qt has done nothing else since its commands."""
+        """Record a displayed frame; Qt has done nothing else since its commands."""
         if self._commanded:
             now = time.perf_counter()
             self.found.append(1000 * (now - self._begun))
@@ -80,7 +80,7 @@ class Frames:
 
 
 class Gaps:
-    """Records what the gaps between the calls of a timer are too long, whole and less the frames in them, in ms."""
+    """Records the excess of the gaps between the calls of a timer, with and without the frames in them, in ms."""
 
     def __init__(self, drawing: Stopwatch) -> None:
         self.found: list[float] = []
@@ -93,13 +93,13 @@ class Gaps:
         self._timer.timeout.connect(self._on_tick)
 
     def start(self) -> None:
-        """Begin to record."""
+        """Start recording."""
         self.found, self.apart = [], []
         self._last, self._drawn = time.perf_counter(), self._drawing.seconds
         self._timer.start()
 
     def stop(self) -> None:
-        """End recording."""
+        """Stop recording."""
         self._on_tick()
         self._timer.stop()
 
@@ -112,15 +112,15 @@ class Gaps:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Give what a share of all values does not exceed, in ms; 0 where there are none."""
+    """Return a percentile of the values, in ms; 0 without values."""
     return float(np.percentile(values, 100 * share)) if values else 0.0
 
 
 def report(what: str, gaps: Gaps, frames: list[float], *, moving: bool) -> float:
-    """Print the stalls of a phase; gives the 99th percentile that is held to the limit, in ms."""
+    """Print the stalls of a phase; returns the 99th percentile for the limit, in ms."""
     whole, apart = percentile(gaps.found, 0.99), percentile(gaps.apart, 0.99)
     print(
-        f"{what:34} stalls p99 {whole:5.1f}, max {max(gaps.found):4.0f} ms; apart from frames p99 {apart:5.1f} ms; "
+        f"{what:34} stalls p99 {whole:5.1f}, max {max(gaps.found):4.0f} ms; outside frames p99 {apart:5.1f} ms; "
         f"{len(frames):4} frames p50 {percentile(frames, 0.5):5.1f}, p99 {percentile(frames, 0.99):5.1f} ms",
         flush=True,
     )
@@ -128,7 +128,7 @@ def report(what: str, gaps: Gaps, frames: list[float], *, moving: bool) -> float
 
 
 def measure(what: str, gaps: Gaps, frames: Frames, seconds: float, *moves: Callable[[], None]) -> float:
-    """Record the stalls for a while, with moves that are made 30 times a second meanwhile."""
+    """Record the stalls for a while, with moves 30 times per second."""
     timer, until = QTimer(), time.monotonic() + seconds
     timer.setTimerType(Qt.TimerType.PreciseTimer)
     for move in moves:
@@ -144,7 +144,7 @@ def measure(what: str, gaps: Gaps, frames: Frames, seconds: float, *moves: Calla
 
 
 class Hand:
-    """Pans a photograph in circles and zooms in and out, as a hand at the mouse does."""
+    """Pans a photograph in circles and zooms in and out, as with a mouse."""
 
     def __init__(self, viewer: napari.Viewer, rows: int, columns: int) -> None:
         scene = getattr(viewer, "scene", viewer)  # napari 0.9 has moved the camera
@@ -153,14 +153,14 @@ class Hand:
         self._turn = 0.0
 
     def pan(self) -> None:
-        """Move a little further around the middle."""
+        """Move a little around the center."""
         self._turn += 0.05
         row = self._rows * (0.5 + 0.2 * math.sin(self._turn))
         column = self._columns * (0.5 + 0.2 * math.cos(self._turn))
         self._camera.center = (0.0, row, column)
 
     def zoom(self) -> None:
-        """Zoom a little further in, or out again."""
+        """Zoom a little in or out."""
         self._turn += 0.05
         self._camera.zoom = self._zoom * (2.0 + math.sin(self._turn))
 
@@ -169,7 +169,7 @@ def canvas_of(viewer: napari.Viewer) -> QOpenGLWidget:
     """Find the widget in which napari draws."""
     canvas = viewer.window._qt_window.findChild(QOpenGLWidget)
     if canvas is None:
-        raise SystemExit("napari draws in another widget than before: its frames cannot be timed")
+        raise SystemExit("napari draws in an unexpected widget: its frames cannot be timed")
     return canvas
 
 
@@ -192,7 +192,7 @@ def write_phantoms(folder: Path) -> Path:
 
 
 def start_training(data: Path, run: Path) -> None:
-    """Start the child as the dock would."""
+    """Start the child process like the dock."""
     from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
     from napari_melanoma.training.recipe import TrainRecipe
 
@@ -213,7 +213,7 @@ def start_training(data: Path, run: Path) -> None:
 
 
 def learning(run: Path) -> bool:
-    """Say whether the child computes batches; ends the measure where it has died."""
+    """Return whether the child process computes batches; raise an error if it has ended."""
     found = read_run(run)
     if not found.state.active:
         output = run / "output.txt"
@@ -224,7 +224,7 @@ def learning(run: Path) -> bool:
 def measure_all(
     viewer: napari.Viewer, home: Path, gaps: Gaps, frames: Frames, arguments: argparse.Namespace
 ) -> dict[str, float]:
-    """Measure every phase without a training and beside one; gives the percentiles of the latter in ms."""
+    """Measure every phase without and with a training; returns the percentiles with training in ms."""
     data = write_phantoms(home / "phantoms")
     viewer.window.resize(1400, 900)
     dock = TrainDock(viewer)
@@ -241,42 +241,42 @@ def measure_all(
     for what, moves in phases:
         measure(f"{what}, no training", gaps, frames, arguments.seconds, *moves)
     run = create_run_folder("stall", home / "runs")
-    os.environ["XDG_CACHE_HOME"] = str(home)  # of the child; napari has its own icons there
+    os.environ["XDG_CACHE_HOME"] = str(home)  # for the child only; napari keeps its icons there
     try:
         start_training(data, run)
         dock.run_controller.show_run(run)
         wait(lambda: learning(run), STARTED_S)
         wait(lambda: bool(dock.run_page.run_view.curves.plots), STARTED_S)
         found = {what: measure(f"{what}, training", gaps, frames, arguments.seconds, *moves) for what, moves in phases}
-        learning(run)  # that it was there to the end
+        learning(run)  # still running at the end
     finally:
         send_command(run, "cancel")
         wait(lambda: not read_run(run).state.active, ENDED_S)
-    print(f"the training went on at {read_run(run).step.get('images_per_second')} images/s")
+    print(f"the training ran at {read_run(run).step.get('images_per_second')} images/s")
     return found
 
 
 def main() -> int:
-    """Print the gaps; the exit code is 1 where a training makes them too long."""
+    """Print the gaps; the exit code is 1 if they are too long during a training."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--columns", type=int, default=3000)
-    parser.add_argument("--seconds", type=float, default=20.0, help="how long each of the six phases takes")
-    parser.add_argument("--slack", type=float, default=1.0, help="multiplies the limit, for a machine that is busy")
+    parser.add_argument("--seconds", type=float, default=20.0, help="duration of each of the six phases")
+    parser.add_argument("--slack", type=float, default=1.0, help="factor of the limit, for a busy machine")
     arguments = parser.parse_args()
 
     drawing = Stopwatch()
     frames = Frames(drawing)
     folder = TemporaryDirectory(prefix="training-stall-", ignore_cleanup_errors=True)
     with folder as name, drawing.watching(), frames.watching():
-        for variable in FOLDERS:  # nothing of the user's is read or written, nor is waited for a run of theirs
+        for variable in FOLDERS:  # do not read or write the user's data, or wait for the user's runs
             os.environ[variable] = name
         QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, name)
         viewer = napari.Viewer()
         found = measure_all(viewer, Path(name), Gaps(drawing), frames, arguments)
         viewer.close()
     broken = [
-        f"{what} beside a training: p99 {worst:.0f} ms, allowed are {arguments.slack * LIMIT_MS:.0f} ms"
+        f"{what} during a training: p99 {worst:.0f} ms, the limit is {arguments.slack * LIMIT_MS:.0f} ms"
         for what, worst in found.items()
         if worst >= arguments.slack * LIMIT_MS
     ]

@@ -1,9 +1,9 @@
-"""Does looking at the most unsure photographs first pay? How a rating goes with the error that a person would mend.
+"""Evaluate whether reviewing uncertain photographs first is useful: correlation of each rating with the error.
 
     python benchmarks/uncertainty_order.py --data DATASET --split val
 
-prints, for each way of rating, the Spearman correlation of the score with one minus Dice, and the mean Dice of the
-photographs rated most unsure beside that of as many drawn at random.
+prints, for each rating, the Spearman correlation of the score with one minus Dice, and the mean Dice of the most
+uncertain photographs compared with that of a random sample of the same size.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ DRAWS = 10_000
 
 def main() -> None:
     """Rate, compare and print."""
-    asked = arguments()
-    model = Segmenter.load(find_bundle(asked.model))
-    samples = select_for_split(read_dataset(asked.data), asked.split)[: asked.count]
+    options = arguments()
+    model = Segmenter.load(find_bundle(options.model))
+    samples = select_for_split(read_dataset(options.data), options.split)[: options.count]
     dice, scores = np.zeros(len(samples)), {how: np.zeros(len(samples)) for how in UNCERTAINTY_MEASURES}
     for number, sample in enumerate(samples):
         photograph = read_photograph(sample.image)
@@ -40,14 +40,15 @@ def main() -> None:
         for how in UNCERTAINTY_MEASURES:
             scores[how][number] = score_pixels(model, photograph.rgb, how)[0]
     print(
-        f"{model.info.name} on {asked.data.name} {asked.split or ''}: {len(dice)} images, mean Dice {dice.mean():.3f}"
+        f"{model.info.name} on {options.data.name} {options.split or ''}: {len(dice)} images, mean Dice "
+        f"{dice.mean():.3f}"
     )
-    found = {how: figures(scores[how], dice, asked.first) for how in UNCERTAINTY_MEASURES}
+    found = {how: figures(scores[how], dice, options.first) for how in UNCERTAINTY_MEASURES}
     for how, one in found.items():
         low, high = one["random_interval"]
         print(
-            f"{how:<12}  Spearman with 1 - Dice {one['spearman']:.2f};  Dice of the {asked.first} most unsure "
-            f"{one['most_unsure']:.3f}, of {asked.first} at random {one['random']:.3f} (95 % {low:.3f} to {high:.3f})"
+            f"{how:<12}  Spearman with 1 - Dice {one['spearman']:.2f};  Dice of the {options.first} most uncertain "
+            f"{one['most_unsure']:.3f}, of {options.first} at random {one['random']:.3f} (95 % {low:.3f} to {high:.3f})"
         )
     print(json.dumps(found))
 
@@ -56,15 +57,15 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of a data set with masks")
-    parser.add_argument("--split", help="such as val; every image by default")
+    parser.add_argument("--split", help="for example val; every image by default")
     parser.add_argument("--model", default=DEFAULT_BUNDLE, help="a model's name or folder")
-    parser.add_argument("--count", type=int, help="at most so many images")
-    parser.add_argument("--first", type=int, default=20, help="how many a person would look at")
+    parser.add_argument("--count", type=int, help="greatest number of images")
+    parser.add_argument("--first", type=int, default=20, help="number of photographs to review")
     return parser.parse_args()
 
 
 def figures(score: np.ndarray, dice: np.ndarray, first: int) -> dict[str, object]:
-    """Correlation, and Dice of those that come first beside as many drawn at random."""
+    """Correlation, and Dice of the first photographs compared with random samples."""
     rng = np.random.default_rng(0)
     drawn = [dice[rng.choice(len(dice), first, replace=False)].mean() for _ in range(DRAWS)]
     return {

@@ -1,6 +1,6 @@
-"""Draw the pictures of docs/augmentation.md: what each variation does to phantoms, and what preprocessing takes away.
+"""Draw the figures of docs/augmentation.md: the augmentations, and the preprocessing steps, applied to phantoms.
 
-Each tile comes from the code that a training runs, with the outline of the mask that the network would be taught.
+The tiles are computed by the code of a training run, and show the outline of the training mask.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ SIDE, TILE, GAP, EDGE, LINE, LINE_PX = 320, 168, 4, 20, 26, 3
 SHOWN, COLUMNS = 3, 2
 INK, PAPER = (45, 45, 48), (255, 255, 255)
 FAINT = (120, 120, 124)
-# Seed, kind and skin type: the first three are shown, the others lend parts.
+# Seed, modality and skin type: the first three are shown, the others are mixing partners.
 PHANTOMS = (
     (15, "dermoscopic", 2), (53, "dermoscopic", 5), (13, "macroscopic", 3),
     (35, "dermoscopic", 1), (26, "macroscopic", 5), (24, "dermoscopic", 3),
 )  # fmt: skip
 FIELD_MM = {"dermoscopic": 15.0, "macroscopic": 32.0}
-FILLED = 0.48  # diameter of a lesion, of the field
+FILLED = 0.48  # diameter of a lesion, as a share of the field
 CLEAN = ArtifactOptions(hairs=0, ruler=False, bubbles=0, ink=False)
 STUDIO = CameraOptions(aperture=False, vignette=0.0, noise=0.0, blur_mm=0.0)
 NOTHING: dict[str, Any] = {
@@ -48,22 +48,22 @@ NOTHING: dict[str, Any] = {
 
 
 class Panel(NamedTuple):
-    """A variation: its title, the fields of a recipe that it takes, and the seed that draws it."""
+    """An augmentation: its title, the recipe fields with values, and the random seed."""
 
     title: str
     fields: str
     values: dict[str, Any]
     seed: int = 0
-    near: bool = False  # shows a part at its own size, for what would be lost when shrunk
+    near: bool = False  # crop without scaling, for effects that scaling would hide
 
 
 PANELS = (
-    Panel("As it is", "", {}),
+    Panel("Unchanged", "", {}),
     Panel("Rotation and flip", "rotation, flip", {"rotation": 180, "flip": True}, 5),
     Panel("Zoom, stretch and shift", "scale, aspect, shift", {"scale": (0.6, 1.6), "aspect": 1.25, "shift": 0.15}, 5),
     Panel("Elsewhere", "elsewhere_probability", {"elsewhere_probability": 1}, 8),
     Panel(
-        "Light and colour",
+        "Light and color",
         "brightness, contrast, saturation, hue",
         {"brightness": 0.35, "contrast": 0.3, "saturation": 0.25, "hue": 0.03},
         7,
@@ -83,7 +83,7 @@ PANELS = (
 
 
 def augmentation_gallery() -> Image.Image:
-    """Draw a panel of three phantoms for each variation.
+    """Draw a panel of three phantoms for each augmentation.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def augmentation_gallery() -> Image.Image:
 
 
 def preprocessing_gallery() -> Image.Image:
-    """Draw a hairy phantom in tinted light: as it is, the hairs found, without them, and in white light.
+    """Draw a hairy phantom in tinted light: unchanged, with the detected hairs, without hair, and with white balance.
 
     Returns
     -------
@@ -118,9 +118,9 @@ def preprocessing_gallery() -> Image.Image:
     found = np.where(hair_mask(rgb)[..., None], np.array([255, 214, 0], np.uint8), (rgb * 0.6).astype(np.uint8))
     steps = {
         "Photograph": rgb,
-        "Hairs that are found": found,
+        "Detected hairs": found,
         "Without hair": bald,
-        "Shades of grey": shades_of_gray(bald),
+        "Shades of gray": shades_of_gray(bald),
     }
     tile = (SHOWN * TILE) // 2
     parts = [_titled(_strip([_small(picture, tile)]), title, "") for title, picture in steps.items()]
@@ -148,7 +148,7 @@ def _phantoms() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
 
 def _panel(panel: Panel, images: NDArray[np.uint8], masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Vary the phantoms as a training would, and put them below a title."""
+    """Augment the phantoms as in a training run, below a title."""
     import torch
 
     from napari_melanoma.training.augment.batch import BatchAugmentation
@@ -157,19 +157,19 @@ def _panel(panel: Panel, images: NDArray[np.uint8], masks: NDArray[np.uint8]) ->
     off = {name: 0.0 for name in AugmentationConfig.model_fields if name.endswith("_probability")}
     config = AugmentationConfig(**{**NOTHING, **off, **panel.values})
     keys = np.stack([np.full(SHOWN, panel.seed), np.arange(SHOWN)], axis=1)
-    places = np.concatenate([np.arange(SHOWN), PartnerSampler(config, 0, len(images)).sample(keys)])
-    pixels = torch.from_numpy(images[places]).permute(0, 3, 1, 2).contiguous()
-    varied, moved = BatchAugmentation(config, SIDE, 0)(pixels, torch.from_numpy(masks[places])[:, None], keys)
-    photographs = varied.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    indices = np.concatenate([np.arange(SHOWN), PartnerSampler(config, 0, len(images)).sample(keys)])
+    pixels = torch.from_numpy(images[indices]).permute(0, 3, 1, 2).contiguous()
+    augmented, warped = BatchAugmentation(config, SIDE, 0)(pixels, torch.from_numpy(masks[indices])[:, None], keys)
+    photographs = augmented.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     tiles = [
         _tile(np.ascontiguousarray(photograph), mask > 127, near=panel.near)
-        for photograph, mask in zip(photographs, moved[:, 0].numpy(), strict=True)
+        for photograph, mask in zip(photographs, warped[:, 0].numpy(), strict=True)
     ]
     return _titled(_strip(tiles), panel.title, panel.fields)
 
 
 def _tile(rgb: NDArray[np.uint8], mask: NDArray[np.bool_], *, near: bool) -> NDArray[np.uint8]:
-    """Draw the outline, and shrink to the size of a tile or cut the middle out."""
+    """Draw the outline, and scale to the size of a tile or crop the center."""
     if not near:
         return _small(draw_overlay(rgb, mask, LINE_PX), TILE)
     first = (SIDE - TILE) // 2
@@ -182,13 +182,13 @@ def _small(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def _strip(tiles: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Put tiles beside each other, with a white gap between them."""
+    """Concatenate tiles horizontally with a white gap."""
     gap = np.full((len(tiles[0]), GAP, 3), PAPER, np.uint8)
     return np.concatenate([part for tile in tiles for part in (tile, gap)][:-1], axis=1)
 
 
 def _titled(strip: NDArray[np.uint8], title: str, fields: str) -> NDArray[np.uint8]:
-    """Write a title above a strip, and the fields of a recipe behind it."""
+    """Write a title above a strip, and the fields of a recipe at the right."""
     head = Image.new("RGB", (strip.shape[1], LINE), PAPER)
     draw = ImageDraw.Draw(head)
     draw.text((0, LINE - 7), title, INK, ImageFont.load_default(16), anchor="ls")
@@ -197,19 +197,19 @@ def _titled(strip: NDArray[np.uint8], title: str, fields: str) -> NDArray[np.uin
 
 
 def _row(panels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Put panels beside each other with room between them, and below."""
+    """Concatenate panels horizontally, with margins between and below."""
     room = np.full((len(panels[0]), EDGE, 3), PAPER, np.uint8)
-    beside = np.concatenate([part for panel in panels for part in (panel, room)][:-1], axis=1)
-    return np.concatenate([beside, np.full((EDGE // 2, beside.shape[1], 3), PAPER, np.uint8)])
+    row = np.concatenate([part for panel in panels for part in (panel, room)][:-1], axis=1)
+    return np.concatenate([row, np.full((EDGE // 2, row.shape[1], 3), PAPER, np.uint8)])
 
 
 def _framed(picture: NDArray[np.uint8]) -> Image.Image:
-    """Give a picture a white border."""
+    """Add a white border."""
     return Image.fromarray(np.pad(picture, ((EDGE // 2, EDGE // 4), (EDGE, EDGE), (0, 0)), constant_values=255))
 
 
 def main() -> None:
-    """Write both pictures."""
+    """Write both figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=TARGET, help="the folder to write to")
     folder: Path = parser.parse_args().out

@@ -1,4 +1,4 @@
-"""Draw docs/images/cohort-phantom.jpg: patches of patients of a phantom cohort, plain and with what is true of them."""
+"""Draw docs/images/cohort-phantom.jpg: patches of patients of a phantom cohort, plain and with the true outlines."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from napari_melanoma.phantoms.cohort.risk_law import CohortConfig, Patient, draw
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "cohort-phantom.jpg"
 GAP, WIDTH = 6, 1236
-TUMOUR, NECROSIS = (0, 150, 60), (255, 210, 0)
-# Thickness in mm, necrosis, kept back: one patient of each.
-WANTED = ((0.8, True, False), (1.6, False, False), (1.6, True, False), (1.6, True, True), (4.0, True, True))
+TUMOR, NECROSIS = (0, 150, 60), (255, 210, 0)
+# Thickness in mm, necrosis, test set: one patient of each.
+SELECTION = ((0.8, True, False), (1.6, False, False), (1.6, True, False), (1.6, True, True), (4.0, True, True))
 Rgb = NDArray[np.uint8]
 
 
@@ -26,12 +26,12 @@ def gallery(seed: int) -> Rgb:
     Parameters
     ----------
     seed : int
-        Of the cohort.
+        Random seed of the cohort.
 
     Returns
     -------
     numpy.ndarray
-        uint8 sRGB (row, column, channel): patches above, below them with outlines of tumour and necrosis.
+        uint8 sRGB (row, column, channel): patches above, below them with outlines of tumor and necrosis.
     """
     config = CohortConfig(seed=seed)
     patches = [draw_patch(patient, config) for patient in chosen(draw_patients(config))]
@@ -42,26 +42,26 @@ def gallery(seed: int) -> Rgb:
 
 
 def chosen(patients: tuple[Patient, ...]) -> list[Patient]:
-    """For each that is wanted the patient whose melanoma is the nearest in thickness."""
+    """For each entry of the selection, the patient with the closest thickness."""
     found = []
-    for depth_mm, dead, kept_back in WANTED:
-        fit = [one for one in patients if (one.necrosis > 0, one.split == "test") == (dead, kept_back)]
+    for depth_mm, dead, is_test in SELECTION:
+        fit = [one for one in patients if (one.necrosis > 0, one.split == "test") == (dead, is_test)]
         found.append(min(set(fit) - set(found), key=lambda one: (abs(one.depth_mm - depth_mm), one.name)))
     return found
 
 
 def outlined(patch: CohortPatch) -> Rgb:
-    """A patch with the outlines of tumour and necrosis, two pixels wide."""
+    """A patch with the outlines of tumor and necrosis, two pixels wide."""
     from scipy.ndimage import binary_dilation, binary_erosion
 
     rgb = patch.rgb.copy()
-    for mask, colour in ((patch.tumor, TUMOUR), (patch.necrosis, NECROSIS)):
-        rgb[binary_dilation(mask) & ~binary_erosion(mask)] = colour
+    for mask, color in ((patch.tumor, TUMOR), (patch.necrosis, NECROSIS)):
+        rgb[binary_dilation(mask) & ~binary_erosion(mask)] = color
     return rgb
 
 
 def beside(tiles: list[Rgb]) -> Rgb:
-    """Put tiles beside each other, with a white gap."""
+    """Concatenate tiles horizontally with a white gap."""
     gap = np.full((tiles[0].shape[0], GAP, 3), 255, np.uint8)
     return np.concatenate([piece for tile in tiles for piece in (tile, gap)][:-1], axis=1)
 
@@ -70,7 +70,7 @@ def main() -> None:
     """Write the gallery."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=TARGET, help="the JPEG to write")
-    parser.add_argument("--seed", type=int, default=0, help="of the cohort")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the cohort")
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(gallery(arguments.seed)).save(arguments.out, quality=82, optimize=True)

@@ -1,9 +1,9 @@
-"""Cross-validate the recipe of a classifier: a network for each fold, judged on what it never saw.
+"""Cross-validate the recipe of a classifier: one network per fold, evaluated on unseen images.
 
     python scripts/cross_validate.py recipe.toml DATASET --out OUT [--folds 5]
 
-Patients and lesions stay in one fold. A fold that is done is not done again, and one that was stopped goes on. Prints
-the answers of all folds pooled, with the whole form, with an empty one, and of boosted trees over the form alone.
+Patients and lesions stay in one fold. Finished folds are kept, and interrupted ones are resumed. Prints the pooled
+results of all folds with all clinical metadata, without any, and of boosted trees on the metadata alone.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SETS = ("held", "cannot_tell")
 NAMES = {
     "AUC": "AUC",
     "AP": "AP",
-    "SE90": "sensitivity",  # at the cut that each fold chose for the sensitivity that the recipe asks for
+    "SE90": "sensitivity",  # at the threshold that each fold chose for the sensitivity of the recipe
     "SP90": "specificity",
     "ECE": "ECE",
     "COV": "held",
@@ -52,7 +52,7 @@ BATCH = 16
 
 
 def main() -> int:
-    """Train, judge and pool."""
+    """Train, predict and pool."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("dataset", type=Path)
@@ -70,40 +70,42 @@ def main() -> int:
         for fold in assign_folds([get_group_id(one.row) for one in entries], labels, arguments.folds, recipe.seed)
     ]
     for fold in range(1, arguments.folds + 1):
-        place = arguments.out / f"fold-{fold}"
-        if not (place / "answers.csv").exists():
-            data = place / arguments.dataset.name
+        folder = arguments.out / f"fold-{fold}"
+        if not (folder / "answers.csv").exists():
+            data = folder / arguments.dataset.name
             _write(entries, [one == fold for one in dealt], data)
-            # A seed of its own: else all folds would be calibrated by nearly the same images, and share their luck.
-            _learn(recipe.model_copy(update={"seed": recipe.seed + fold}), data, place / "run")
-            asked = [(entry, label) for entry, label, one in zip(entries, labels, dealt, strict=True) if one == fold]
-            model = Classifier.load(read_bundle(place / "run" / "bundle"))
-            write_table(place / "answers.csv", list(_answers(asked, model)))
-    answered = [arguments.out / f"fold-{fold}" / "answers.csv" for fold in range(1, arguments.folds + 1)]
-    rows = [row for table in answered for row in read_table(table)]
+            # A separate seed: otherwise all folds would be calibrated with nearly the same images.
+            _train_fold(recipe.model_copy(update={"seed": recipe.seed + fold}), data, folder / "run")
+            judged = [(entry, label) for entry, label, one in zip(entries, labels, dealt, strict=True) if one == fold]
+            model = Classifier.load(read_bundle(folder / "run" / "bundle"))
+            write_table(folder / "answers.csv", list(_predictions(judged, model)))
+    tables = [arguments.out / f"fold-{fold}" / "answers.csv" for fold in range(1, arguments.folds + 1)]
+    rows = [row for table in tables for row in read_table(table)]
     figures = _figures(recipe.classification, entries, dealt, rows)
     groups = list(_groups(recipe.classification, entries, read_dataset(arguments.dataset), rows))
     for name, found in figures.items():
-        _tell(name, found)
+        _print(name, found)
     for group in groups:
-        _tell(f"{group.name} ({group.count} images, {group.positives} {recipe.classification.positive})", group.figures)
+        _print(
+            f"{group.name} ({group.count} images, {group.positives} {recipe.classification.positive})", group.figures
+        )
     plain = {name: {key: asdict(value) for key, value in found.items()} for name, found in figures.items()}
     write_json(arguments.out / "figures.json", {**plain, "groups": [asdict(group) for group in groups]})
     return 0
 
 
-def _tell(name: str, found: Mapping[str, Estimate]) -> None:
-    """Print figures in a line."""
+def _print(name: str, found: Mapping[str, Estimate]) -> None:
+    """Print metrics in one line."""
     sys.stdout.write(f"{name}: " + "; ".join(f"{key} {value}" for key, value in found.items()) + "\n")
 
 
 def _class(cell: str, positive: str) -> str:
-    """Name the class of a row, whose cell holds 1 or 0 or the name itself."""
+    """Return the class of a row, whose cell contains 1, 0 or the name."""
     return {"1": positive, "0": OTHER}.get(cell, cell)
 
 
 def _write(entries: Sequence[DatasetEntry], judged: Sequence[bool], folder: Path) -> None:
-    """Write the table of a fold, over the files where they are."""
+    """Write the table of a fold, which refers to the original files."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [
         {
@@ -117,9 +119,8 @@ def _write(entries: Sequence[DatasetEntry], judged: Sequence[bool], folder: Path
     write_table(folder / "dataset.csv", rows)
 
 
-def _learn(recipe: TrainRecipe, data: Path, out: Path) -> None:
-    """Train the network of a fold."""
-    # Whatever the recipe learns from elsewhere, a fold that is judged is not among it.
+def _train_fold(recipe: TrainRecipe, data: Path, out: Path) -> None:
+    # The test fold is never part of the training data, whatever the recipe selects.
     values = {"datasets": (str(data.resolve()),), "split": "train", "held_out_split": "test"}
     named = recipe.data.model_copy(update=values)
     train(
@@ -131,46 +132,46 @@ def _learn(recipe: TrainRecipe, data: Path, out: Path) -> None:
     )
 
 
-def _answers(asked: Sequence[tuple[DatasetEntry, str]], model: Classifier) -> Iterable[dict[str, object]]:
-    """Ask about images that the network never saw, with their form and with an empty one."""
+def _predictions(judged: Sequence[tuple[DatasetEntry, str]], model: Classifier) -> Iterable[dict[str, object]]:
+    """Predict unseen images, with their clinical metadata and without."""
     config, classes = model.config, model.info.config.classes
-    place = classes.index(config.positive)
+    positive = classes.index(config.positive)
     empty: list[dict[str, str]] = [{}] * BATCH
-    for first in range(0, len(asked), BATCH):
-        part = asked[first : first + BATCH]
+    for first in range(0, len(judged), BATCH):
+        part = judged[first : first + BATCH]
         views = []
         for entry, _ in part:
             assert entry.image is not None
             views.append(model.view(read_photograph(entry.image).rgb, read_mask(entry.mask) if entry.mask else None))
-        looked = model.run_encoder(views)
-        forms = [entry.row for entry, _ in part], empty[: len(part)]
-        said = [model.calibration.probabilities(model.run_head(looked, rows)) for rows in forms]
-        sets = model.calibration.prediction_sets(said[0])
+        encoded = model.run_encoder(views)
+        metadata = [entry.row for entry, _ in part], empty[: len(part)]
+        probabilities = [model.calibration.probabilities(model.run_head(encoded, rows)) for rows in metadata]
+        sets = model.calibration.prediction_sets(probabilities[0])
         for number, (entry, label) in enumerate(part):
             yield {
                 "image_id": entry.image_id,
                 "class": label,
-                "both": said[0][number, place],
-                "image": said[1][number, place],
+                "both": probabilities[0][number, positive],
+                "image": probabilities[1][number, positive],
                 "held": int(sets[number, classes.index(label)]),
                 "cannot_tell": int(sets[number].sum() != 1),
                 "cut": config.operating_point.cut if config.operating_point else 0.5,
-                "unlike": int((model.calibration.distance(looked[number].embedding) or 0) > (config.unlike or np.inf)),
+                "unlike": int((model.calibration.distance(encoded[number].embedding) or 0) > (config.unlike or np.inf)),
             }
 
 
 def _figures(
-    asked: ClassificationConfig, entries: Sequence[DatasetEntry], dealt: Sequence[int], rows: Sequence[dict[str, str]]
+    config: ClassificationConfig, entries: Sequence[DatasetEntry], dealt: Sequence[int], rows: Sequence[dict[str, str]]
 ) -> dict[str, dict[str, Estimate]]:
-    """Pool the answers: whose they are, to figures with intervals."""
+    """Pool the predictions of all folds: metrics with intervals."""
     of = {entry.image_id: (entry.row, fold) for entry, fold in zip(entries, dealt, strict=True)}
     table, where = zip(*(of[row["image_id"]] for row in rows), strict=True)
     groups = [get_group_id(row) for row in table]
-    image, both = (_pooled(asked, rows, name) for name in ("image", "both"))
+    image, both = (_pooled(config, rows, name) for name in ("image", "both"))
     found = {name: _named(estimate_metrics(one, groups)) for name, one in (("both", both), ("image", image))}
     found["sets"] = {name: found["both"].pop(name) for name in SETS}
-    if asked.tabular is not None:
-        form = cross_validate_trees(table, asked.tabular, where, both.truth.astype(np.intp), target=asked.target)
+    if config.tabular is not None:
+        form = cross_validate_trees(table, config.tabular, where, both.truth.astype(np.intp), target=config.target)
         unknown = np.full(len(rows), np.nan)
         alone = PooledPredictions(both.truth, form[:, 1], unknown, unknown, unknown)
         found["form"] = _named(estimate_metrics(alone, groups))
@@ -183,55 +184,57 @@ def _figures(
     return found
 
 
-def _pooled(asked: ClassificationConfig, rows: Sequence[dict[str, str]], name: str) -> PooledPredictions:
-    """What all folds answered with a form; sets of classes were made with the whole form alone."""
+def _pooled(config: ClassificationConfig, rows: Sequence[dict[str, str]], name: str) -> PooledPredictions:
+    """Predictions of all folds; prediction sets were computed with all metadata only."""
     numbers = {key: np.array([float(row[key]) for row in rows]) for key in (name, "cut", *SETS)}
-    truth = np.array([row["class"] == asked.positive for row in rows])
+    truth = np.array([row["class"] == config.positive for row in rows])
     above = (numbers[name] >= numbers["cut"]).astype(float)
     sets = [numbers[key] if name == "both" else np.full(len(rows), np.nan) for key in SETS]
     return PooledPredictions(truth, numbers[name], above, *sets)
 
 
 def _named(estimated: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """Name the figures as the card does; without those that it does not show."""
+    """Name the metrics as in the model card, without those that it does not show."""
     return {name: estimated[key] for key, name in NAMES.items() if key in estimated}
 
 
-def _told(
-    asked: ClassificationConfig, entries: Sequence[DatasetEntry], rows: Sequence[dict[str, str]], name: str
+def _pooled_predictions(
+    config: ClassificationConfig, entries: Sequence[DatasetEntry], rows: Sequence[dict[str, str]], name: str
 ) -> tuple[ClassPredictions, ClassPredictions]:
-    """What was said of the positive class, and on which side of the cut of its own fold that is."""
+    """Probabilities of the positive class, and comparisons with the threshold of each fold."""
     of = {entry.image_id: entry.row for entry in entries}
-    labels = np.array([row["class"] == asked.positive for row in rows], np.intp)
+    labels = np.array([row["class"] == config.positive for row in rows], np.intp)
     groups = np.array([get_group_id(of[row["image_id"]]) for row in rows])
     scores = np.array([float(row[name]) for row in rows])
-    said = (scores >= np.array([float(row["cut"]) for row in rows])).astype(float)
-    classes, everywhere = (OTHER, asked.positive), np.full(len(rows), "all")
-    scored, cut = (
-        ClassPredictions(np.stack([1 - one, one], axis=1), labels, groups, classes, asked.positive, domains=everywhere)
-        for one in (scores, said)
+    above = (scores >= np.array([float(row["cut"]) for row in rows])).astype(float)
+    classes, everywhere = (OTHER, config.positive), np.full(len(rows), "all")
+    scored, above_threshold = (
+        ClassPredictions(np.stack([1 - one, one], axis=1), labels, groups, classes, config.positive, domains=everywhere)
+        for one in (scores, above)
     )
-    return scored, cut
+    return scored, above_threshold
 
 
 def _groups(
-    asked: ClassificationConfig,
+    config: ClassificationConfig,
     entries: Sequence[DatasetEntry],
     samples: Sequence[Sample],
     rows: Sequence[dict[str, str]],
 ) -> Iterator[CardSubgroup]:
-    """How it does on groups of images, with photograph and form."""
+    """Results for subgroups of images, with photograph and metadata."""
     of = {sample.image_id: replace(sample, domain="all") for sample in samples}
     samples = [of[row["image_id"]] for row in rows]
     table = {("all", entry.image_id): entry.row for entry in entries}
-    scored, cut = (list(class_subgroups(told, samples, table)) for told in _told(asked, entries, rows, "both"))
-    for one, other in zip(scored, cut, strict=True):
+    scored, above = (
+        list(class_subgroups(each, samples, table)) for each in _pooled_predictions(config, entries, rows, "both")
+    )
+    for one, other in zip(scored, above, strict=True):
         figures = {**_of(one.metrics, ("AUC",)), **_of(other.metrics, ("sensitivity", "specificity"))}
         yield CardSubgroup(f"{one.by}: {one.value}", one.count, one.positives, figures)
 
 
 def _of(estimates: dict[str, Estimate], names: Iterable[str]) -> dict[str, Estimate]:
-    """Take some of the figures, in that order."""
+    """Select some of the metrics, in this order."""
     return {name: estimates[name] for name in names if name in estimates}
 
 

@@ -1,13 +1,13 @@
-"""Hold the depth that networks tell from a patch of 3 mm against the geometric thickness, on the slides of a trial.
+"""Compare the depth predicted by networks from a patch of 3 mm with the geometric thickness, on the slides of a trial.
 
     napari-melanoma phantom cohort --count 800 --seed 3 --out cohort
     python scripts/depth_cnn.py OUT cohort
 
-OUT is what ``depth_trial.py`` left. Trains P3's own depth module (``recipes/depth-convolutions.toml``) and attention
-over the maps of an encoder (``depth-attention.toml``) on the patches of the cohort's training looks
-(``OUT/cnn/runs``), cuts patches of the trial's slides where the analysis measured, as ``napari-melanoma risk`` does
-(``OUT/cnn/patches``), and writes ``cnn.csv``, ``cnn.json`` and ``figures/cnn.png``. No answer sees a truth.
-The cohort's own patches of looks that no training has seen are judged too. A stopped call goes on where it was.
+OUT is the output folder of ``depth_trial.py``. Trains P3's own depth module (``recipes/depth-convolutions.toml``) and
+attention over the maps of an encoder (``depth-attention.toml``) on the patches of the cohort's training looks
+(``OUT/cnn/runs``), crops patches of the trial's slides at the measured positions, as ``napari-melanoma risk`` does
+(``OUT/cnn/patches``), and writes ``cnn.csv``, ``cnn.json`` and ``figures/cnn.png``. Predictions do not use the truth.
+The cohort's own patches of unseen looks are evaluated too. An interrupted call is resumed.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 NETWORKS = ("depth-convolutions", "depth-attention")
-UNSEEN = "test"  # the split of the cohort whose looks no training has seen
-IN_VIEW_MM = 2.75  # what a patch of 3 mm shows, with 0.2 mm above the surface and 0.05 below the deepest cell
+UNSEEN = "test"  # the split of the cohort with unseen looks
+IN_VIEW_MM = 2.75  # depth inside a patch of 3 mm, with 0.2 mm above the surface and 0.05 mm below the deepest cell
 FIGURES = ("depth_mae_mm", "depth_r", "depth_bias_mm", "depth_coverage")
 BATCH = 8
 THICK = {
@@ -54,22 +54,22 @@ THICK = {
 }
 
 
-Parts = dict[str, dict[str, dict[str, Estimate]]]  # part of the patches, method, figure
+Parts = dict[str, dict[str, dict[str, Estimate]]]  # part of the patches, method, metric
 
 
 class Judged(NamedTuple):
-    """What is judged: names, true thicknesses in mm, float64 (patch,), and what each method told."""
+    """The evaluated patches: names, true thicknesses in mm, float64 (patch,), and the predictions of each method."""
 
     names: list[str]
     true_mm: NDArray[np.float64]
-    told: dict[str, DepthIntervals]
+    predicted: dict[str, DepthIntervals]
 
 
 def main() -> int:
-    """Train, cut, ask, judge."""
+    """Train, crop, predict and evaluate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="what depth_trial.py left")
-    parser.add_argument("cohort", type=Path, help="as napari-melanoma phantom cohort draws it")
+    parser.add_argument("out", type=Path, help="output folder of depth_trial.py")
+    parser.add_argument("cohort", type=Path, help="output folder of napari-melanoma phantom cohort")
     arguments = parser.parse_args()
     out = arguments.out.resolve()
     bundles = [trained(name, arguments.cohort.resolve(), out / "cnn" / "runs" / name) for name in NETWORKS]
@@ -78,27 +78,29 @@ def main() -> int:
     write_table(out / "cnn.csv", rows_of(slides))
     figures = {name: judged(one) for name, one in both.items()}
     write_json(out / "cnn.json", {where: _plain(parts) for where, parts in figures.items()})
-    draw_depths({name: (told.mm, slides.true_mm) for name, told in slides.told.items()}, out / "figures" / "cnn.png")
-    sys.stdout.write("\n".join(told_in_lines(figures)) + "\n")
+    draw_depths(
+        {name: (depths.mm, slides.true_mm) for name, depths in slides.predicted.items()}, out / "figures" / "cnn.png"
+    )
+    sys.stdout.write("\n".join(format_metrics(figures)) + "\n")
     return 0
 
 
 def trained(name: str, cohort: Path, folder: Path) -> BundleInfo:
-    """Train a recipe on the cohort, as far as that is not done.
+    """Train a recipe on the cohort, unless it is finished.
 
     Parameters
     ----------
     name : str
-        Of the recipe.
+        Name of the recipe.
     cohort : pathlib.Path
         The data set.
     folder : pathlib.Path
-        Of the run.
+        Run folder.
 
     Returns
     -------
     BundleInfo
-        What came out.
+        The resulting bundle.
     """
     from napari_melanoma.runs.train import train
 
@@ -111,37 +113,37 @@ def trained(name: str, cohort: Path, folder: Path) -> BundleInfo:
 
 
 def of_slides(out: Path, bundles: Iterable[BundleInfo]) -> Judged:
-    """Ask the networks about the slides of the trial, beside what the geometry measured there.
+    """Predict the slides of the trial, and add the geometric measurements.
 
     Parameters
     ----------
     out : pathlib.Path
-        Of the trial.
+        Folder of the trial.
     bundles : iterable of BundleInfo
         The networks.
 
     Returns
     -------
     Judged
-        Slides with a thickness, in the order of the trial's table; ``geometry`` first.
+        Slides with a measured thickness, in the order of the trial's table; ``geometry`` first.
     """
     with (out / "depth.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["part"] == "test" and row["mm"]]
     measured = (np.array([float(row[name] or "nan") for row in rows]) for name in ("mm", "low_mm", "high_mm"))
     patches = [patch_of(out, row["slide"]) for row in rows]
-    told = {"geometry": DepthIntervals(*measured), **{one.name: asked(one, patches) for one in bundles}}
-    return Judged([row["slide"] for row in rows], np.array([float(row["true_mm"]) for row in rows]), told)
+    predicted = {"geometry": DepthIntervals(*measured), **{one.name: predict(one, patches) for one in bundles}}
+    return Judged([row["slide"] for row in rows], np.array([float(row["true_mm"]) for row in rows]), predicted)
 
 
 def patch_of(out: Path, slide: str) -> Path:
-    """Cut the patch at the deepest place of a slide, where it is not there yet.
+    """Crop the patch at the deepest position of a slide, unless it exists.
 
     Parameters
     ----------
     out : pathlib.Path
-        Of the trial.
+        Folder of the trial.
     slide : str
-        Its name.
+        Name of the slide.
 
     Returns
     -------
@@ -159,7 +161,7 @@ def patch_of(out: Path, slide: str) -> Path:
 
 
 def of_cohort(cohort: Path, bundles: Iterable[BundleInfo]) -> Judged:
-    """Ask the networks about the cohort's patches that nothing was learnt from.
+    """Predict the cohort's patches of unseen looks.
 
     Parameters
     ----------
@@ -171,28 +173,28 @@ def of_cohort(cohort: Path, bundles: Iterable[BundleInfo]) -> Judged:
     Returns
     -------
     Judged
-        Patches of looks that no training has seen, cut around the true line.
+        Patches of unseen looks, cropped around the true line.
     """
     with (cohort / "dataset.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == UNSEEN]
     patches = [cohort / row["path"] for row in rows]
     true = np.array([float(row["depth_mm"]) for row in rows])
-    return Judged([row["image_id"] for row in rows], true, {one.name: asked(one, patches) for one in bundles})
+    return Judged([row["image_id"] for row in rows], true, {one.name: predict(one, patches) for one in bundles})
 
 
-def asked(bundle: BundleInfo, patches: list[Path]) -> DepthIntervals:
-    """Ask a network how deep melanomas go.
+def predict(bundle: BundleInfo, patches: list[Path]) -> DepthIntervals:
+    """Predict the depth of melanomas.
 
     Parameters
     ----------
     bundle : BundleInfo
-        A classifier that tells a depth.
+        A classifier with a depth module.
     patches : list of pathlib.Path
-        Pictures of 3 mm.
+        Images of 3 mm.
 
     Returns
     -------
-    Depths
+    DepthIntervals
         With the network's own 90 % intervals.
     """
     from napari_melanoma.classification.predictor import Classifier
@@ -201,14 +203,14 @@ def asked(bundle: BundleInfo, patches: list[Path]) -> DepthIntervals:
     parts = []
     for first in range(0, len(patches), BATCH):
         views = [model.view(read_photograph(path).rgb, None) for path in patches[first : first + BATCH]]
-        told = model.depths(model.run_encoder(views))
-        assert told is not None  # the recipes have a depth module
-        parts.append(told)
+        depths = model.depths(model.run_encoder(views))
+        assert depths is not None  # the recipes have a depth module
+        parts.append(depths)
     return DepthIntervals(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
 def rows_of(judged: Judged) -> list[dict[str, object]]:
-    """Put what was told of each slide into rows.
+    """Convert the predictions for each slide to rows.
 
     Parameters
     ----------
@@ -223,62 +225,62 @@ def rows_of(judged: Judged) -> list[dict[str, object]]:
     return [
         {
             "slide": name,
-            "true_mm": float(judged.true_mm[place]),
-            "in_view": int(judged.true_mm[place] <= IN_VIEW_MM),
+            "true_mm": float(judged.true_mm[index]),
+            "in_view": int(judged.true_mm[index] <= IN_VIEW_MM),
             **{
-                f"{method}_{end}": round(float(values[place]), 4)
-                for method, told in judged.told.items()
-                for end, values in zip(("mm", "low_mm", "high_mm"), told, strict=True)
+                f"{method}_{end}": round(float(values[index]), 4)
+                for method, depths in judged.predicted.items()
+                for end, values in zip(("mm", "low_mm", "high_mm"), depths, strict=True)
             },
         }
-        for place, name in enumerate(judged.names)
+        for index, name in enumerate(judged.names)
     ]
 
 
 def judged(found: Judged) -> Parts:
-    """Measure each method on all patches, and on parts of them by their true thickness.
+    """Evaluate each method on all patches, and on parts of them by their true thickness.
 
     Parameters
     ----------
     found : Judged
-        What was told.
+        The predictions.
 
     Returns
     -------
     dict
-        Part, method, name of the figure to ``Estimate``, with 95 % intervals by a bootstrap.
+        ``Estimate`` by part, method and metric, with 95 % intervals by bootstrap.
     """
     figures: Parts = {}
     for part, (low, high) in THICK.items():
-        there = (found.true_mm > low) & (found.true_mm <= high)
-        names = [name for name, chosen in zip(found.names, there, strict=True) if chosen]
+        selected = (found.true_mm > low) & (found.true_mm <= high)
+        names = [name for name, chosen in zip(found.names, selected, strict=True) if chosen]
         figures[part] = {
-            method: depth_metrics(DepthIntervals(*(each[there] for each in told)), found.true_mm[there], names)
-            for method, told in found.told.items()
+            method: depth_metrics(DepthIntervals(*(each[selected] for each in depths)), found.true_mm[selected], names)
+            for method, depths in found.predicted.items()
         }
     return figures
 
 
 def _plain(parts: Parts) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """As JSON takes it."""
+    """Convert to plain values for JSON."""
     return {
         part: {method: {name: asdict(one) for name, one in found.items()} for method, found in methods.items()}
         for part, methods in parts.items()
     }
 
 
-def told_in_lines(figures: Mapping[str, Parts]) -> list[str]:
-    """Say all figures.
+def format_metrics(figures: Mapping[str, Parts]) -> list[str]:
+    """Format all metrics.
 
     Parameters
     ----------
     figures : mapping
-        Of each set, as ``judged`` gives them.
+        Of each set, as of ``judged``.
 
     Returns
     -------
     list of str
-        A line each.
+        One line each.
     """
     return [
         f"{where}, {part}, {method}: " + "; ".join(f"{name} {found[name]}" for name in FIGURES if name in found)

@@ -1,4 +1,4 @@
-"""What a trial of thickness found: errors with intervals, coverage, T category, and its figures."""
+"""Results of a thickness trial: errors with intervals, coverage, T category, and figures."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 BORDERS_MM = (0.8, 1.0, 2.0, 4.0)
-NEAR_MM = 0.1  # of a border: there the true category hangs on less than a reader can tell
+NEAR_MM = 0.1  # distance from a limit at which the true category depends on less than readers can resolve
 COVERAGE = 0.9
 TICKS_MM = (0.2, 0.5, 1.0, 2.0, 4.0, 6.0)
-REACH_UM = 300  # of the histogram of errors
-BLUE, GREY, ORANGE = "#3b6fa0", "#8a9097", "#d08000"
+REACH_UM = 300  # range of the histogram of errors
+BLUE, GRAY, ORANGE = "#3b6fa0", "#8a9097", "#d08000"
 
 
 def fitted(rows: Sequence[Row], model: str) -> DepthIntervalModel:
-    """Make the law of intervals from the calibration slides.
+    """Fit the interval model to the calibration slides.
 
     Parameters
     ----------
     rows : sequence of dict
-        Of all slides; those of the test have no say.
+        All slides; those of the test set are not used.
     model : str
-        Named in the law.
+        Name in the interval model.
 
     Returns
     -------
-    IntervalLaw
+    DepthIntervalModel
         For the test slides.
     """
     known = [row for row in rows if row["part"] == "calibration" and row["mm"]]
@@ -51,14 +51,14 @@ def fitted(rows: Sequence[Row], model: str) -> DepthIntervalModel:
 
 
 def with_law(rows: Sequence[Row], law: DepthIntervalModel) -> list[Row]:
-    """Give each measured slide the interval of a law.
+    """Add the interval of a model to each measured slide.
 
     Parameters
     ----------
     rows : sequence of dict
-        Of all slides.
-    law : IntervalLaw
-        As ``fitted`` makes it.
+        All slides.
+    law : DepthIntervalModel
+        As of ``fitted``.
 
     Returns
     -------
@@ -73,24 +73,24 @@ def with_law(rows: Sequence[Row], law: DepthIntervalModel) -> list[Row]:
 
 
 def _features(row: Row) -> DepthFeatures:
-    """What a law takes of a measurement."""
+    """Input of the interval model for a measurement."""
     return DepthFeatures(row["mm"], row["certain_mm"], row["possible_mm"])
 
 
 def report(rows: Sequence[Row], out: Path) -> str:
-    """Judge the slides of looks that were never seen, and draw the figures.
+    """Evaluate the slides of unseen looks, and draw the figures.
 
     Parameters
     ----------
     rows : sequence of dict
-        Of all slides.
+        All slides.
     out : pathlib.Path
-        Gets ``summary.json`` and ``figures/``.
+        Receives ``summary.json`` and ``figures/``.
 
     Returns
     -------
     str
-        What was found, in lines.
+        The results as lines of text.
     """
     tried = [row for row in rows if row["part"] == "test"]
     known = [row for row in tried if row["mm"]]
@@ -109,18 +109,16 @@ def report(rows: Sequence[Row], out: Path) -> str:
     (out / "figures").mkdir(exist_ok=True)
     draw_figures(known, out / "figures")
     lines = [f"{name}: {value}" for name, value in summary.items()]
-    lines += [
-        f"without an answer: {row['slide']} (true {row['true_mm']}): {row['why']}" for row in tried if not row["mm"]
-    ]
+    lines += [f"not measured: {row['slide']} (true {row['true_mm']}): {row['why']}" for row in tried if not row["mm"]]
     worst = sorted(known, key=lambda row: -abs(row["mm"] - row["true_mm"]))[:12]
-    lines += [f"far off: {row['slide']}, true {row['true_mm']:.3f}, measured {row['mm']:.3f}" for row in worst]
-    told = {name: asdict(one) if isinstance(one, Estimate) else one for name, one in summary.items()}
-    write_json(out / "summary.json", told)
+    lines += [f"large error: {row['slide']}, true {row['true_mm']:.3f}, measured {row['mm']:.3f}" for row in worst]
+    plain = {name: asdict(one) if isinstance(one, Estimate) else one for name, one in summary.items()}
+    write_json(out / "summary.json", plain)
     return "\n".join(lines) + "\n"
 
 
 def _share(right: Sequence[bool]) -> Estimate | None:
-    """Share of slides with Wilson's interval; None where there is none."""
+    """Share of slides with Wilson's interval; None without slides."""
     if not right:
         return None
     low, high = wilson_interval(sum(right), len(right))
@@ -128,17 +126,17 @@ def _share(right: Sequence[bool]) -> Estimate | None:
 
 
 def _covered(known: Sequence[Row]) -> dict[str, Any]:
-    """How often intervals hold the truth, by thickness too, and how wide they are."""
-    with_one = [row for row in known if row["low_mm"] is not None]
-    inside = [row["low_mm"] <= row["true_mm"] <= row["high_mm"] for row in with_one]
-    widths = [row["high_mm"] - row["low_mm"] for row in with_one]
+    """Coverage of the intervals, also by thickness, and their width."""
+    with_interval = [row for row in known if row["low_mm"] is not None]
+    inside = [row["low_mm"] <= row["true_mm"] <= row["high_mm"] for row in with_interval]
+    widths = [row["high_mm"] - row["low_mm"] for row in with_interval]
     parts = {"below 1 mm": (0, 1), "1 to 4 mm": (1, 4), "4 mm and more": (4, 99)}
     return {
         "coverage": _share(inside),
         "width_mm": float(np.mean(widths)) if widths else None,
         **{
             f"coverage, {name}": _share(
-                [ok for ok, row in zip(inside, with_one, strict=True) if low <= row["true_mm"] < high]
+                [ok for ok, row in zip(inside, with_interval, strict=True) if low <= row["true_mm"] < high]
             )
             for name, (low, high) in parts.items()
         },
@@ -146,14 +144,14 @@ def _covered(known: Sequence[Row]) -> dict[str, Any]:
 
 
 def _categories(known: Sequence[Row]) -> dict[str, Any]:
-    """How often the T category is right, letter and all and without it, away from the borders."""
+    """Accuracy of the T category with and without the letter, away from the limits."""
     clear = [row for row in known if min(abs(row["true_mm"] - border) for border in BORDERS_MM) > NEAR_MM]
     true = [t_category(row["true_mm"], row["true_ulceration"]) for row in clear]
-    told = [row["t_category"] for row in clear]
+    measured = [row["t_category"] for row in clear]
     return {
         "clear_of_borders": len(clear),
-        "t_category_right": _share([one == other for one, other in zip(true, told, strict=True)]),
-        "t_without_letter_right": _share([one[:2] == other[:2] for one, other in zip(true, told, strict=True)]),
+        "t_category_right": _share([one == other for one, other in zip(true, measured, strict=True)]),
+        "t_without_letter_right": _share([one[:2] == other[:2] for one, other in zip(true, measured, strict=True)]),
     }
 
 
@@ -165,7 +163,7 @@ def draw_figures(known: Sequence[Row], folder: Path) -> None:
     known : sequence of dict
         Slides with truth and measurement.
     folder : pathlib.Path
-        Gets three PNG.
+        Receives three PNG files.
     """
     true, found = (np.array([row[name] for row in known], float) for name in ("true_mm", "mm"))
     plot_bland_altman(bland_altman(true, found), ("truth", "measurement"), folder / "bland_altman.png")
@@ -190,17 +188,17 @@ def _scatter(axis: Axes, known: Sequence[Row]) -> None:
             inside = row["low_mm"] <= row["true_mm"] <= row["high_mm"]
             color = BLUE if inside else ORANGE
             axis.plot([row["true_mm"]] * 2, [max(row["low_mm"], 0.05), row["high_mm"]], color=color, alpha=0.35)
-    axis.plot([0.15, 8], [0.15, 8], color=GREY, linewidth=0.8)
+    axis.plot([0.15, 8], [0.15, 8], color=GRAY, linewidth=0.8)
     axis.plot([row["true_mm"] for row in known], [row["mm"] for row in known], "o", color="#1c1f23", markersize=3)
     axis.set(xscale="log", yscale="log", xlabel="true thickness (mm)", ylabel="measured thickness (mm)")
     for one in (axis.xaxis, axis.yaxis):
         one.set_ticks(TICKS_MM, labels=[f"{tick:g}" for tick in TICKS_MM])
         one.set_ticks([], minor=True)
-    axis.set_title(f"{len(known)} slides; lines: 90 % intervals", fontsize=9, color=GREY, loc="left")
+    axis.set_title(f"{len(known)} slides; lines: 90 % intervals", fontsize=9, color=GRAY, loc="left")
 
 
 def _histogram(axis: Axes, errors_um: NDArray[np.float64]) -> None:
-    """How errors are spread; what lies beyond ``REACH_UM`` is counted in the last bars."""
+    """Histogram of the errors; values beyond ``REACH_UM`` are counted in the last bars."""
     bins = np.arange(-REACH_UM, REACH_UM + 1, 20).tolist()
     axis.hist(np.clip(errors_um, -REACH_UM, REACH_UM), bins=bins, color=BLUE)
-    axis.set(xlabel="measured less true (micrometres)", ylabel="slides")
+    axis.set(xlabel="measured minus true (µm)", ylabel="slides")

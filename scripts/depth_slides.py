@@ -1,4 +1,4 @@
-"""Which phantom slides a thickness is learnt from and tried on: any depth, and all that makes it hard to read."""
+"""Phantom slides for the calibration and test of thickness: any depth, with artifacts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from napari_melanoma.phantoms.slide.config import (
 )
 
 SHALLOWEST_MM, DEEPEST_MM = 0.2, 6.0
-EVENLY = 0.3  # share of the slides whose depth is drawn evenly; of the others its logarithm is
+EVENLY = 0.3  # share of the slides with uniformly distributed depth; log-uniform for the others
 MPP = 1.0
-BLOCK = 256  # sides are whole blocks, as slides are drawn
+BLOCK = 256  # slides are drawn in whole blocks
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How far slides differ: ranges of the stain's strength and variation, shares of those with a naevus, an ulcer.
+    """Variation of the slides: ranges of stain strength and variation, shares of slides with a nevus or an ulcer.
 
-    ``width_mm`` is that of a slide with a thin melanoma, and what each mm of thickness adds.
+    ``width_mm`` is the width of a slide with a thin melanoma, and the increase per mm of thickness.
     """
 
     strength: tuple[float, float] = (0.6, 1.35)
@@ -38,16 +38,16 @@ class Spread:
 
 
 def depth_config(family: LookFamily, seed: int, spread: Spread) -> SlidePhantomConfig:
-    """Say which slide to draw: a melanoma of any depth in a section that holds it.
+    """Return the configuration of a slide: a melanoma of any depth in a section that contains it.
 
     Parameters
     ----------
     family : {"train", "test"}
-        Of the looks.
+        Family of the looks.
     seed : int
-        All is drawn from it.
+        Random seed of the slide.
     spread : Spread
-        How far slides differ.
+        Variation of the slides.
 
     Returns
     -------
@@ -79,12 +79,12 @@ def depth_config(family: LookFamily, seed: int, spread: Spread) -> SlidePhantomC
 
 
 def drawn_depth(random: np.random.Generator) -> float:
-    """Draw a thickness: thin ones are as frequent as thick ones, and of the thickest there are some more.
+    """Draw a thickness: thin and thick ones are about equally frequent, very thick ones a little more frequent.
 
     Parameters
     ----------
     random : numpy.random.Generator
-        Draws it.
+        Random generator.
 
     Returns
     -------
@@ -97,22 +97,22 @@ def drawn_depth(random: np.random.Generator) -> float:
 
 
 def _blocks(side_mm: float) -> int:
-    """Give a side in pixels."""
+    """Return a side in pixels."""
     return BLOCK * int(np.ceil(side_mm * 1000 / MPP / BLOCK))
 
 
 def hard_parts(config: SlidePhantomConfig) -> dict[str, Any]:
-    """Say what makes a slide hard to read.
+    """Return what makes a slide difficult to read.
 
     Parameters
     ----------
     config : SlidePhantomConfig
-        Of the slide.
+        Configuration of the slide.
 
     Returns
     -------
     dict
-        As columns of a table.
+        Columns of a table.
     """
     return {
         "oblique_deg": round(config.section.oblique_deg, 1),

@@ -1,14 +1,14 @@
-"""Try how well a slide's Breslow thickness is measured, on phantom slides whose thickness is known.
+"""Evaluate the measurement of Breslow thickness on phantom slides of known thickness.
 
     python scripts/depth_trial.py OUT
     python scripts/depth_trial.py OUT --fit
 
-Draws slides of looks that no training has seen (``OUT/slides/test-*``) and others of the looks of the training but of
-seeds of their own (``calibration-*``), analyses each as a user would (``OUT/results``), and writes ``depth.csv``,
-``summary.json`` and ``figures/``. A stopped call goes on where it was. The truth is the thickness as
-it is drawn, oblique cuts and all. ``--fit`` makes the law of intervals from the calibration slides alone, writes it to
-``OUT/law.json`` and judges by it; ``--again`` measures slides again of which the tiles are done.
-``depth_cnn.py`` then holds networks that tell a depth from patches against the same slides.
+Draws slides of unseen looks (``OUT/slides/test-*``) and slides of the training looks with other seeds
+(``calibration-*``), analyzes each as a user would (``OUT/results``), and writes ``depth.csv``, ``summary.json`` and
+``figures/``. An interrupted call is resumed. The truth is the thickness as drawn, including oblique sections. ``--fit``
+fits the interval model to the calibration slides only, writes it to ``OUT/law.json`` and uses it; ``--again`` measures
+slides again whose tiles are finished. ``depth_cnn.py`` then evaluates networks that predict a depth from patches on the
+same slides.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SPREAD = Spread(width_mm=(2.4, 0.75))
 
 @dataclass(frozen=True)
 class Job:
-    """One slide of the trial: where it lies, and with which model it is analysed; without one it is drawn only."""
+    """One slide of the trial, and the model for its analysis; without a model it is only drawn."""
 
     out: Path
     part: str
@@ -57,7 +57,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """As its files are called."""
+        """Name of its files."""
         return f"{self.part}-{self.number:03}"
 
     @property
@@ -67,21 +67,21 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where its results lie."""
+        """Folder of its results."""
         return self.out / "results" / self.name
 
 
 def main() -> int:
-    """Draw, analyse, judge."""
+    """Draw, analyze and evaluate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=200, help="number of the last slide of unseen looks, plus one")
-    parser.add_argument("--first", type=int, default=0, help="number of the first of them, to try others than before")
+    parser.add_argument("--first", type=int, default=0, help="number of the first of them, to use other slides")
     parser.add_argument("--calibration", type=int, default=120, help="slides to fit intervals to")
-    parser.add_argument("--model", default="skin-demo", help="a bundle; '' draws the slides and stops")
+    parser.add_argument("--model", default="skin-demo", help="a bundle; '' only draws the slides")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--fit", action="store_true", help="make the law of intervals anew")
-    parser.add_argument("--again", action="store_true", help="measure again, without asking the network again")
+    parser.add_argument("--fit", action="store_true", help="fit the interval model again")
+    parser.add_argument("--again", action="store_true", help="measure again without running the network")
     arguments = parser.parse_args()
     counts = {"test": arguments.count, "calibration": arguments.calibration}
     jobs = [
@@ -105,24 +105,23 @@ def main() -> int:
 
 
 def spread_out(work: Callable[[Job], dict[str, Any]], jobs: Iterable[Job], processes: int) -> Iterator[dict[str, Any]]:
-    """Do the work of all jobs in processes of their own, as Windows has them too, and say how far it is."""
+    """Run all jobs in separate processes, as on Windows, and report the progress."""
     if processes == 1:
-        yield from (_said(work(job)) for job in jobs)
+        yield from (_report_progress(work(job)) for job in jobs)
         return
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         for future in as_completed([pool.submit(work, job) for job in jobs]):
-            yield _said(future.result())
+            yield _report_progress(future.result())
 
 
-def _said(row: dict[str, Any]) -> dict[str, Any]:
-    """Say what became of a slide."""
+def _report_progress(row: dict[str, Any]) -> dict[str, Any]:
     sys.stderr.write(f"{row['slide']}: {row.get('mm') or row.get('why') or 'drawn'} (true {row['true_mm']})\n")
     sys.stderr.flush()
     return row
 
 
 def done(job: Job) -> dict[str, Any]:
-    """Draw a slide and measure it, as far as that is not done; give its row of the table."""
+    """Draw a slide and measure it, unless that is finished; return its row of the table."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     config = depth_config("train" if job.part == "calibration" else "test", FIRST_SEED[job.part] + job.number, SPREAD)
     if not job.slide.is_file():
@@ -140,7 +139,7 @@ def done(job: Job) -> dict[str, Any]:
 
 
 def _analysed(job: Job) -> dict[str, Any]:
-    """Analyse a slide; give what ``result.json`` says."""
+    """Analyze a slide; return the content of ``result.json``."""
     from napari_melanoma.slides.analysis import analyze_slide
     from napari_melanoma.slides.options import SlideOptions
 
@@ -151,7 +150,7 @@ def _analysed(job: Job) -> dict[str, Any]:
 
 
 def _measured_again(job: Job) -> dict[str, Any]:
-    """Measure on the map that the network drew."""
+    """Measure on the stored map of the network."""
     from napari_melanoma.io.results import read_slide_validity
     from napari_melanoma.io.slide_store import SlideResult
     from napari_melanoma.slides.depth import DepthMap, measure_slide_depth
@@ -160,8 +159,8 @@ def _measured_again(job: Job) -> dict[str, Any]:
 
     content, result = read_slide_result(job.folder), SlideResult.open(job.folder)
     values, classes = result.array("map"), result.spec.classes
-    place = read_lesion_maps(job.folder, content["target"]).placement
-    small = SlideMaps(np.asarray(values[:], np.float32) / np.float32(255), place)
+    placement = read_lesion_maps(job.folder, content["target"]).placement
+    small = SlideMaps(np.asarray(values[:], np.float32) / np.float32(255), placement)
     found = DepthMap.from_store(values, small, classes, content["model"]["fingerprint"])
     content |= measure_slide_depth(found, (), RunContext(), read_slide_validity(content))
     write_json(job.folder / RESULT, content)
@@ -170,7 +169,7 @@ def _measured_again(job: Job) -> dict[str, Any]:
 
 @cache
 def _model(name: str) -> TileModel:
-    """Load a model once a process."""
+    """Load a model once per process."""
     from napari_melanoma.slides.analysis import load_model
     from napari_melanoma.slides.options import SlideOptions
 
@@ -178,7 +177,7 @@ def _model(name: str) -> TileModel:
 
 
 def measured(content: dict[str, Any]) -> dict[str, Any]:
-    """Take from a result what the table has of it."""
+    """Extract the columns of the table from a result."""
     depth = content.get("depth") or {}
     best: dict[str, Any] = next(iter(depth.get("candidates") or []), {})
     low, high = content.get("breslow_interval_mm") or (None, None)

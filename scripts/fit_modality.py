@@ -1,10 +1,10 @@
-"""Fit the check of modality (``imaging/modality.py``) and say how often it is right on pictures that it never saw.
+"""Fit the modality check (``imaging/modality.py``) and report its accuracy on unseen images.
 
     python scripts/fit_modality.py --dermoscopic datasets/isic2017 --macroscopic datasets/pad_ufes \
         --other pictures/fit --other-held-out pictures/held-out
 
-Data sets give their split ``train`` to the fit and ``val`` to the table. Pictures of anything else come from two
-folders; no picture of the second may be in the first. Phantoms of both modalities are fitted too: the sample data are
+The split ``train`` of the data sets is used for the fit and ``val`` for the table. Images of anything else are from two
+folders; no image of the second may be in the first. Phantoms of both modalities are included, as the sample data are
 phantoms.
 """
 
@@ -34,32 +34,32 @@ from napari_melanoma.io.photographs import read_photograph
 from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
-VARIANTS = {"dermoscopic": 1, "macroscopic": 3, "neither": 4}  # beside each picture itself
-LEAST_SIDE = {"dermoscopic": 0.6, "macroscopic": 0.6, "neither": 0.25}  # of a crop
+VARIANTS = {"dermoscopic": 1, "macroscopic": 3, "neither": 4}  # variants per image, besides the image itself
+LEAST_SIDE = {"dermoscopic": 0.6, "macroscopic": 0.6, "neither": 0.25}  # smallest side of a crop
 PENALTY = 1e-3
 PHANTOMS = 40
-LONGEST = 512  # pixels of a side that are worth varying; the check looks at 64
+LONGEST = 512  # side in pixels of the images; the check uses 64
 
 Image = NDArray[np.uint8]
 log = logging.getLogger("fit_modality")
 
 
 def rows(kind: str, pictures: Iterable[Image], seed: int) -> Iterator[list[float]]:
-    """Describe each picture and some crops of it in other light.
+    """Describe each image and some crops of it under other light.
 
     Parameters
     ----------
     kind : str
-        Of all of them.
+        Of all images.
     pictures : iterable of numpy.ndarray
         uint8 (row, column, channel).
     seed : int
-        Of crops and light.
+        Random seed of crops and light.
 
     Yields
     ------
     list of float
-        The values of ``appearance``.
+        The values of ``appearance_features``.
     """
     rng = np.random.default_rng(seed)
     for picture in pictures:
@@ -69,16 +69,16 @@ def rows(kind: str, pictures: Iterable[Image], seed: int) -> Iterator[list[float
 
 
 def varied(rgb: Image, least: float, rng: np.random.Generator) -> Image:
-    """Crop a picture at random, and change its brightness, gamma and white balance.
+    """Crop an image at random, and change its brightness, gamma and white balance.
 
     Parameters
     ----------
     rgb : numpy.ndarray
         uint8 (row, column, channel).
     least : float
-        Side of the smallest crop, as a fraction of the picture's.
+        Side of the smallest crop, as a share of the image's side.
     rng : numpy.random.Generator
-        Draws.
+        Random generator.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def varied(rgb: Image, least: float, rng: np.random.Generator) -> Image:
 
 
 def fit(values: NDArray[np.float64], kinds: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fit a multinomial logistic regression in which each kind weighs the same.
+    """Fit a multinomial logistic regression with equal weights of the modalities.
 
     Parameters
     ----------
@@ -108,16 +108,16 @@ def fit(values: NDArray[np.float64], kinds: NDArray[np.intp]) -> tuple[NDArray[n
     offset : numpy.ndarray
         float64 (kind,).
     """
-    count, wanted = values.shape[1], np.eye(len(MODALITY_KINDS))[kinds]
+    count, targets = values.shape[1], np.eye(len(MODALITY_KINDS))[kinds]
     weight = (1 / (len(MODALITY_KINDS) * np.bincount(kinds)))[kinds][:, None]
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weights, offset = flat[:-3].reshape(count, -1), flat[-3:]
         scores = values @ weights + offset
         logs = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
-        error = (np.exp(logs) - wanted) * weight
+        error = (np.exp(logs) - targets) * weight
         slope = np.concatenate([(values.T @ error + 2 * PENALTY * weights).ravel(), error.sum(axis=0)])
-        return float(-(logs * wanted * weight).sum() + PENALTY * (weights**2).sum()), slope
+        return float(-(logs * targets * weight).sum() + PENALTY * (weights**2).sum()), slope
 
     flat = minimize(loss, np.zeros(3 * count + 3), jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x
     return flat[:-3].reshape(count, -1), flat[-3:]
@@ -142,7 +142,7 @@ def of_split(folders: Iterable[Path], split: str) -> list[Path]:
 
 
 def read(paths: Iterable[Path]) -> Iterator[Image]:
-    """Read pictures, at no more than 512 pixels a side or a little more.
+    """Read images, downscaled to about 512 pixels a side.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def phantoms(modality: str, seeds: Iterable[int]) -> Iterator[Image]:
     modality : str
         Dermoscopic or macroscopic.
     seeds : iterable of int
-        One a phantom.
+        One per phantom.
 
     Yields
     ------
@@ -181,7 +181,7 @@ def phantoms(modality: str, seeds: Iterable[int]) -> Iterator[Image]:
 
 
 def confusion(pictures: dict[str, list[Path]]) -> str:
-    """Say how pictures of each kind are taken.
+    """Tabulate the predicted modalities of each true one.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def confusion(pictures: dict[str, list[Path]]) -> str:
     Returns
     -------
     str
-        A Markdown table: counts, and those of which the check is sure in brackets.
+        A Markdown table: counts, and certain predictions in brackets.
     """
     lines = [f"| true | {' | '.join(MODALITY_KINDS)} | n |", "|---|" + "---|" * (len(MODALITY_KINDS) + 1)]
     for kind, paths in pictures.items():
@@ -205,7 +205,7 @@ def confusion(pictures: dict[str, list[Path]]) -> str:
 
 
 def main() -> None:
-    """Fit, write the coefficients, and say what they are worth."""
+    """Fit, write the coefficients, and report the accuracy."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for option in ("--dermoscopic", "--macroscopic", "--other", "--other-held-out"):
         parser.add_argument(option, type=Path, action="append", required=True)
@@ -218,7 +218,7 @@ def main() -> None:
         found = list(rows(kind, read(paths), index))
         if kind in datasets:
             found += [list(appearance_features(phantom).values()) for phantom in phantoms(kind, range(PHANTOMS))]
-        log.info("%s: %d pictures, %d rows", kind, len(paths), len(found))
+        log.info("%s: %d images, %d rows", kind, len(paths), len(found))
         values += found
         kinds += [index] * len(found)
     table = np.array(values)

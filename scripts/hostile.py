@@ -6,11 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-# Compiled modules are no writing of the product; without this each would be reported as one outside the sandbox.
+# Compiled modules are not output of the product; otherwise each would be reported as a file outside the sandbox.
 sys.dont_write_bytecode, os.environ["PYTHONDONTWRITEBYTECODE"] = True, "1"
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-if __name__ == "__main__":  # not in the processes that it starts
+if __name__ == "__main__":  # not in its child processes
     from hostile.runner import main
 
     raise SystemExit(main())

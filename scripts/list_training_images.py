@@ -1,11 +1,11 @@
-"""Write the list of training images of a shipped bundle, as hashes, from the data that its recipe names.
+"""Write the list of training images of a shipped bundle, as hashes, from the data of its recipe.
 
     python scripts/list_training_images.py lesion-small DATA
     python scripts/list_training_images.py tile-demo DRAWN
 
-DATA holds the folders of the recipe's data sets. Of published photographs the images and patients are listed; of tiles
-that were drawn, those that the script draws now (scripts/slide_demo_data.py, skin_demo_data.py). What cannot be listed
-is stated in the bundle. Run it for a model after the one that it starts from.
+DATA contains the folders of the recipe's data sets. For published photographs the images and patients are listed; for
+synthetic tiles, those that the script draws now (scripts/slide_demo_data.py, skin_demo_data.py). What cannot be listed
+is stated in the bundle. Run it for a model after running it for its initial model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from napari_melanoma.training.run_data import inherited_training_images, trainin
 
 @dataclass(frozen=True)
 class Trained:
-    """What a shipped model was trained and tuned on: data sets, split, start, and what must be said of the list."""
+    """The training and validation data of a shipped model: data sets, split, initial model, and notes on the list."""
 
     data: tuple[str, ...]
     split: str = "train"
@@ -42,7 +42,7 @@ AS_THEN = "synthetic tiles of scripts/{0} as the version drew them that it was t
 
 
 def _drawn(data: str, script: str, start: str = "") -> Trained:
-    """A model of tiles that were drawn."""
+    """A model of synthetic tiles."""
     return Trained((data,), "train", start, tiles=True, note=DRAWN.format(script), unlisted=(AS_THEN.format(script),))
 
 
@@ -62,16 +62,16 @@ MODELS = {
 
 
 def main() -> int:
-    """Hash the images, write the list, state it in the bundle."""
+    """Hash the images, write the list, and state it in the bundle."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=tuple(MODELS))
     parser.add_argument("data", type=Path)
     arguments = parser.parse_args()
-    asked = MODELS[arguments.model]
-    listed = TrainingImages(unlisted=asked.unlisted, note=asked.note)
-    listed |= _listed(asked, [arguments.data / name for name in asked.data])
-    if asked.start:
-        listed |= inherited_training_images(asked.start)
+    trained = MODELS[arguments.model]
+    listed = TrainingImages(unlisted=trained.unlisted, note=trained.note)
+    listed |= _listed(trained, [arguments.data / name for name in trained.data])
+    if trained.start:
+        listed |= inherited_training_images(trained.start)
     bundle = find_bundle(str(SHIPPED_FOLDER / arguments.model))
     listed.write(bundle.path / FILE_NAME)
     values = json.loads((bundle.path / CONFIG).read_text(encoding="utf-8"))
@@ -81,12 +81,12 @@ def main() -> int:
     return 0
 
 
-def _listed(asked: Trained, folders: list[Path]) -> TrainingImages:
-    """List the images of a split; tiles are known by their pixels alone, patients of photographs are published."""
-    samples = [sample for sample in read_datasets(folders) if _is_of(sample, asked.split)] if folders else []
-    hashed = hash_images(samples, RunContext(), perceptual=not asked.tiles)
+def _listed(trained: Trained, folders: list[Path]) -> TrainingImages:
+    """List the images of a split; for tiles only the pixels, for photographs also the published patients."""
+    samples = [sample for sample in read_datasets(folders) if _is_of(sample, trained.split)] if folders else []
+    hashed = hash_images(samples, RunContext(), perceptual=not trained.tiles)
     found = make_training_images(hashed, key=PUBLIC)
-    return TrainingImages(found.pixels, found.perceptual_hashes) if asked.tiles else found
+    return TrainingImages(found.pixels, found.perceptual_hashes) if trained.tiles else found
 
 
 def _is_of(sample: Sample, split: str) -> bool:

@@ -17,7 +17,7 @@ from napari_melanoma.phantoms.lesion.traits import CameraOptions, LesionPhantomC
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "phantom-gallery.png"
 TILE = (156, 208)
 GAP = 4
-# Seeds that between them show network, globules, veil, hairs, ruler, bubbles and ink.
+# Seeds that together show network, globules, veil, hairs, ruler, bubbles and ink.
 SEEDS = {"dermoscopic": (24, 53, 2, 15, 28, 35), "macroscopic": (46, 13, 26, 3, 5, 45)}
 
 
@@ -27,7 +27,7 @@ def gallery(first_seed: int = 0) -> NDArray[np.uint8]:
     Parameters
     ----------
     first_seed : int, optional
-        Added to the seeds, for another choice.
+        Added to the seeds, for other phantoms.
 
     Returns
     -------
@@ -50,25 +50,25 @@ def _pair(modality: PhantomModality, skin_type: int, seed: int) -> tuple[NDArray
 
 
 def _small(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shrink to the size of a tile."""
+    """Scale to the size of a tile."""
     return np.asarray(Image.fromarray(rgb).resize(TILE[::-1], Image.Resampling.LANCZOS))
 
 
 def _joined(tiles: list[NDArray[np.uint8]], axis: int) -> NDArray[np.uint8]:
-    """Put tiles beside (axis 1) or below (axis 0) each other, with a white gap."""
+    """Concatenate tiles horizontally (axis 1) or vertically (axis 0), with a white gap."""
     gap = np.full([GAP if index == axis else size for index, size in enumerate(tiles[0].shape)], 255, np.uint8)
     parts = [part for tile in tiles for part in (tile, gap)][:-1]
     return np.concatenate(parts, axis=axis)
 
 
 def main() -> None:
-    """Write the gallery, in 256 colours to stay small."""
+    """Write the gallery, in 256 colors to stay small."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=TARGET, help="the PNG to write")
-    parser.add_argument("--first-seed", type=int, default=0, help="added to the seeds, for another choice")
+    parser.add_argument("--first-seed", type=int, default=0, help="added to the seeds, for other phantoms")
     arguments = parser.parse_args()
     image = Image.fromarray(gallery(arguments.first_seed))
-    # Maximum coverage keeps the few pixels of ink and veil; the default would spend all colours on skin.
+    # Maximum coverage keeps the few pixels of ink and veil; the default would use all colors for skin.
     image = image.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.FLOYDSTEINBERG)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     image.save(arguments.out, optimize=True)

@@ -1,10 +1,10 @@
-"""What hair removal and colour constancy do to the Dice of a model that learnt without them; paired, with intervals.
+"""Measure the effect of hair removal and color constancy on the Dice of a model trained without them, with intervals.
 
     OMP_NUM_THREADS=1 python scripts/preprocessing_effect.py --data DATASET --split val --every 2
 
-prints for each option the mean Dice, its difference from that of the same images as they are, and the seconds of the
-processor that preparing a photograph takes. Masks are at the model's threshold and unrefined. For hair removal the
-images in which it found hair are also reported apart.
+prints for each option the mean Dice, its difference from that of the unchanged images, and the processor time for
+preparing a photograph. Masks are at the model's threshold and unrefined. For hair removal the images with detected hair
+are also reported separately.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from napari_melanoma.models.inference import restore_size
 from napari_melanoma.models.registry import DEFAULT_BUNDLE, find_bundle
 
 OPTIONS = {
-    "as it is": PreprocessingConfig(),
+    "unchanged": PreprocessingConfig(),
     "hair removed": PreprocessingConfig(remove_hair=True),
-    "shades of grey": PreprocessingConfig(color_constancy=True),
+    "shades of gray": PreprocessingConfig(color_constancy=True),
     "both": PreprocessingConfig(remove_hair=True, color_constancy=True),
 }
-USUAL, HAIR = "as it is", "hair removed"
-VISIBLE = 40  # of 255: more is changed by it than by being resized twice
+USUAL, HAIR = "unchanged", "hair removed"
+VISIBLE = 40  # of 255: greater than the effect of resizing twice
 
 
 def main() -> None:
-    """Measure each data set and print."""
-    asked = arguments()
-    model = Segmenter.load(find_bundle(asked.model), device="cpu")
+    """Evaluate each data set and print the results."""
+    options = arguments()
+    model = Segmenter.load(find_bundle(options.model), device="cpu")
     found = {}
-    for folder in asked.data:
-        samples = select_for_split(read_dataset(folder), asked.split)[:: asked.every][: asked.count]
+    for folder in options.data:
+        samples = select_for_split(read_dataset(folder), options.split)[:: options.every][: options.count]
         found[folder.name] = figures(samples, *measure(samples, model))
-        lines = [f"{model.info.name} on {folder.name} {asked.split or ''}: {len(samples)} images"]
+        lines = [f"{model.info.name} on {folder.name} {options.split or ''}: {len(samples)} images"]
         for name, one in found[folder.name].items():
             lines.append(f"  {name:<26} Dice {one['dice']}, difference {one['difference']}, {one['seconds']:.3f} s")
         sys.stdout.write("\n".join([*lines, ""]))
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def measure(samples: list[Sample], model: Segmenter) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give the Dice of each image with each option, the seconds it took to prepare it, and whether hair was removed."""
+    """Return the Dice of each image with each option, the preparation time, and whether hair was removed."""
     dice, seconds = np.zeros((2, len(samples), len(OPTIONS)))
     hairy = np.zeros(len(samples), bool)
     for number, sample in enumerate(samples):
@@ -73,7 +73,7 @@ def measure(samples: list[Sample], model: Segmenter) -> tuple[np.ndarray, np.nda
 
 
 def figures(samples: list[Sample], dice: np.ndarray, seconds: np.ndarray, hairy: np.ndarray) -> dict[str, dict]:
-    """Put means, paired differences and times into words and numbers."""
+    """Compute means, paired differences and times."""
     groups = [sample.group for sample in samples]
     usual = dice[:, list(OPTIONS).index(USUAL)]
     found = {}
@@ -87,7 +87,7 @@ def figures(samples: list[Sample], dice: np.ndarray, seconds: np.ndarray, hairy:
 
 
 def _row(usual: np.ndarray, dice: np.ndarray, groups: list[str]) -> dict[str, object]:
-    """Mean Dice, and its difference from that of the images as they are."""
+    """Mean Dice, and its difference from that of the unchanged images."""
     change = paired_difference(usual, dice, groups)
     return {
         "dice": str(bootstrap_mean(dice, groups, bounds=(0.0, 1.0))),
@@ -99,9 +99,9 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of data sets with masks")
-    parser.add_argument("--split", help="such as val; every image by default")
-    parser.add_argument("--every", type=int, default=1, help="take every so-many-th image")
-    parser.add_argument("--count", type=int, help="at most so many images")
+    parser.add_argument("--split", help="for example val; every image by default")
+    parser.add_argument("--every", type=int, default=1, help="use every n-th image")
+    parser.add_argument("--count", type=int, help="greatest number of images")
     parser.add_argument("--model", default=DEFAULT_BUNDLE, help="a model's name or folder")
     return parser.parse_args()
 

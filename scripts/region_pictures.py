@@ -1,7 +1,7 @@
-"""Makes the pictures of regions: a model of a first drawing, and one of what was drawn over its faults.
+"""Make the pictures of regions: a model of first annotations, and one of annotations of its errors.
 
-Run ``python scripts/region_pictures.py [--out docs/images] [--theme dark]`` with a display; takes some minutes. What is
-drawn is a phantom, and what is drawn on it follows its truth, as a pathologist's hand would.
+Run ``python scripts/region_pictures.py [--out docs/images] [--theme dark]`` with a display; takes some minutes. The
+slide is a phantom, and the annotations follow its truth, like those of a pathologist.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.slide.dock import SlideDock
 
 SIDE, STEP, SEED = 4096, 16, 2100  # pixels of the slide at 1 µm, and of a cell of its truth
-CLASSES = {"Tissue": 3, "Keratin": 3, "Epidermis": 2, "Naevus": 1, "Melanoma": 0}  # to the list of the dock
-MORE, RADIUS = 14, 140  # regions drawn over faults; pixels
+CLASSES = {"Tissue": 3, "Keratin": 3, "Epidermis": 2, "Naevus": 1, "Melanoma": 0}  # indices in the list of the dock
+MORE, RADIUS = 14, 140  # regions drawn over errors; pixels
 EPOCHS = 5
 
 
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def cycle(folder: Path, out: Path, theme: str) -> None:
-    """Draw, train, run; draw where it was wrong, train, run."""
+    """Annotate, train, run; annotate errors, train, run."""
     import napari
 
     for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
@@ -82,16 +82,16 @@ def cycle(folder: Path, out: Path, theme: str) -> None:
 
 
 def truth(slide: Path) -> NDArray[np.uint8]:
-    """What lies where: 0 for glass, else one more than the class's place in the list of the dock."""
+    """The true labels: 0 for glass, otherwise one more than the index of the class in the list of the dock."""
     regions = RegionMap(
-        read_geojson(slide.with_suffix(".geojson")).annotations, {name: place + 1 for name, place in CLASSES.items()}
+        read_geojson(slide.with_suffix(".geojson")).annotations, {name: index + 1 for name, index in CLASSES.items()}
     )
     cells = SIDE // STEP
     return regions.labels(MapPlacement(0.0, 0.0, float(STEP), float(STEP)), Box(0, 0, cells, cells))
 
 
 def patch(labels: NDArray[np.uint8], where: NDArray[np.bool_], seed: int) -> tuple[int, int]:
-    """A cell that lies deep in some tissue."""
+    """A cell deep inside a tissue."""
     from scipy.ndimage import distance_transform_edt
 
     deep = distance_transform_edt(where)
@@ -101,23 +101,23 @@ def patch(labels: NDArray[np.uint8], where: NDArray[np.bool_], seed: int) -> tup
 
 
 def draw(dock: SlideDock, labels: NDArray[np.uint8], cells: list[tuple[int, int]]) -> None:
-    """Draw a round region around each cell, of the class that lies there and as far as it reaches."""
+    """Draw a round region around each cell, of its class and inside it."""
     from scipy.ndimage import distance_transform_edt
 
-    turns, made = np.linspace(0, 2 * np.pi, 40, endpoint=False), []
+    angles, made = np.linspace(0, 2 * np.pi, 40, endpoint=False), []
     for number, cell in enumerate(cells):
         value = labels[cell]
         reach = float(np.clip(distance_transform_edt(labels == value)[cell] * STEP, 64, RADIUS))
-        radius = reach * (1 + 0.08 * np.sin(3 * turns + number))
+        radius = reach * (1 + 0.08 * np.sin(3 * angles + number))
         middle = (np.array(cell) + 0.5) * STEP
-        ring = middle + np.stack([radius * np.sin(turns), radius * np.cos(turns)], axis=1)
+        ring = middle + np.stack([radius * np.sin(angles), radius * np.cos(angles)], axis=1)
         made.append(region_from_vertices(ring, DEFAULT_CLASSES[int(value) - 1], "Reader A"))
     dock.regions.store.apply_edit(lambda regions: (*regions, *made))
     wait_until(lambda: not dock.busy)
 
 
 def faults(dock: SlideDock, labels: NDArray[np.uint8]) -> list[tuple[int, int]]:
-    """Cells that are melanoma to the model and are none, and the other way round, far from each other."""
+    """Cells that the model falsely predicts as melanoma or not, far from each other."""
     heat = dock.heatmap_layer.heatmap
     rows, columns = heat.values.shape
     step = round(heat.placement.step_y / STEP)
@@ -134,21 +134,21 @@ def faults(dock: SlideDock, labels: NDArray[np.uint8]) -> list[tuple[int, int]]:
 
 
 def trained(folder: Path, name: str, slide: Path, dock: SlideDock) -> Path:
-    """Cut tiles of all that is drawn, train on them, and give the bundle."""
+    """Cut tiles of all annotations, train on them, and return the bundle."""
     from napari_melanoma.runs.shipped_recipes import find_shipped_recipe
 
     command = (sys.executable, "-m", "napari_melanoma")
     tiles, recipe, run = folder / f"{name}-tiles", folder / f"{name}.toml", folder / f"{name}-run"
     cut = ("data", "tiles", str(slide), "--regions", str(dock.run_manager.root), "--out", str(tiles))
     subprocess.run([*command, *cut, "--mpp", "1", "--tile-px", "64"], check=True)
-    asked = find_shipped_recipe("classify-tiles").complete((str(tiles),), "tissue-demo")
-    write_toml(recipe, asked.model_copy(update={"epochs": EPOCHS, "samples": 0, "name": name}))
+    recipe_values = find_shipped_recipe("classify-tiles").complete((str(tiles),), "tissue-demo")
+    write_toml(recipe, recipe_values.model_copy(update={"epochs": EPOCHS, "samples": 0, "name": name}))
     subprocess.run([*command, "train", "--config", str(recipe), "--out", str(run)], check=True)
     return run / "bundle"
 
 
 def run_model(dock: SlideDock, bundle: Path, name: str) -> None:
-    """Run a model on the slide; results of the one before are replaced."""
+    """Run a model on the slide; previous results are replaced."""
     import shutil
 
     shutil.copytree(bundle, Path(os.environ["XDG_DATA_HOME"]) / "napari-melanoma" / "models" / name)

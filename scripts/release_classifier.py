@@ -1,9 +1,10 @@
-"""Turn a finished run of a classifier into the bundle that ships: its card has the figures of a cross-validation.
+"""Convert a finished run of a classifier to the shipped bundle, with the results of a cross-validation in its card.
 
     python scripts/release_classifier.py runs/melanoma-small --figures OUT/figures.json --data DATA --out BUNDLE
 
-``figures.json`` is what ``scripts/cross_validate.py`` wrote of the same recipe; DATA holds the folders ``ph2`` and
-``pad_ufes``, on which the bundle itself is measured.
+``figures.json`` is the output of ``scripts/cross_validate.py`` for the same recipe; DATA contains the folders ``ph2``
+and
+``pad_ufes``, on which the bundle itself is evaluated.
 """
 
 from __future__ import annotations
@@ -26,43 +27,44 @@ from napari_melanoma.evaluation.model_card import CardSubgroup, CrossValidationM
 from napari_melanoma.metrics.statistics import Estimate
 from napari_melanoma.models.bundle import load_network, read_bundle, read_reference, write_bundle
 
-ASKED = {
+INPUTS = {
     "both": "photograph, age and sex",
-    "image": "photograph, an empty form",
+    "image": "photograph without clinical metadata",
     "form": "age and sex alone (boosted trees)",
 }
 ELSEWHERE = {
-    "dermoscopic: PH2 (another clinic; no age, no sex)": "ph2",
-    "macroscopic: PAD-UFES-20 (smartphones, which it is not for)": "pad_ufes",
+    "dermoscopic: PH2 (another clinic; age and sex unknown)": "ph2",
+    "macroscopic: PAD-UFES-20 (smartphones, not an intended use)": "pad_ufes",
 }
 NOTES = """## Data
 
 - ISIC 2017 challenge, training part (dermoscopic; CC0; doi:10.1109/ISBI.2018.8363547), with its diagnoses, ages and
-  sexes. `nevus` is what the challenge calls so: neither melanoma nor seborrheic keratosis. The copy used had at most
+  sexes. `nevus` is used as in the challenge: neither melanoma nor seborrheic keratosis. The copy used had at most
   512 pixels on its longer side and was enlarged from 256, so it is soft. No patients are published for it: images are
-  kept apart by lesion, where one is named, and by what looks the same.
-- The encoder is that of `lesion-small`, which has seen the same photographs and those of PAD-UFES-20 (CC BY 4.0) with
-  their masks, in the folds too, and no diagnosis; it starts from ImageNet weights of EfficientNet-Lite0 (Apache 2.0).
+  kept apart by lesion, if stated, and by similarity.
+- The encoder is that of `lesion-small`, which was trained on the same photographs, including those of the test folds,
+  and on PAD-UFES-20 (CC BY 4.0), with masks but without diagnoses; its initial weights are those of EfficientNet-Lite0
+  for ImageNet (Apache 2.0).
 - PH2 (Mendonca et al. 2013, doi:10.1109/EMBC.2013.6610779; research and education only) and PAD-UFES-20 (Pacheco et
-  al. 2020, doi:10.1016/j.dib.2020.106221) are used for measuring alone.
-- The bundle names the public ISIC images that it learnt from, to show which of them look alike.
+  al. 2020, doi:10.1016/j.dib.2020.106221) are used for evaluation only.
+- The bundle lists the public ISIC images of its training data, to show similar cases.
 
-## What it is not for
+## Limitations
 
-- Diagnosis, or any decision about a patient. Of seven melanomas it leaves about one below its cut.
-- The young: of patients under 50 it leaves four of ten melanomas below its cut, as it goes by the age, too.
-- Deciding which mole to look at: it was measured on lesions that somebody had chosen to photograph and, mostly, to
-  remove. Where melanoma is rarer than there, its probabilities are too high.
-- Other questions: it knows three classes. Basal cell carcinoma, dermatofibroma and all else is answered as if it were
-  one of them, mostly without the warning that the picture is unlike its training.
-- Kinds of photograph that it was not trained on: smartphone photographs, total-body tiles, histology, mucosa, nails.
-- Dark skin: the images it learnt from show mostly light skin (Fitzpatrick I to III), and no skin type is known.
-- Fine structures: its images were small and soft, and it looks at 160 x 160 pixels around the lesion.
+- Not for diagnosis or any decision about a patient. About one of seven melanomas is below its decision threshold.
+- Young patients: of the melanomas of patients under 50, four of ten are below its threshold, as it also uses the age.
+- Selection of lesions: it was evaluated on lesions that had been selected for photography and, mostly, for excision.
+  Where melanoma is rarer, its probabilities are too high.
+- Other diagnoses: it has three classes. Basal cell carcinoma, dermatofibroma and all others are classified as one of
+  them, mostly without the warning that the image is out of distribution.
+- Types of photograph that it was not trained on: smartphone photographs, total-body tiles, histology, mucosa, nails.
+- Dark skin: the training images show mostly light skin (Fitzpatrick I to III), and skin types are unknown.
+- Fine structures: the training images were small and soft, and the input is 160 x 160 pixels around the lesion.
 """
 
 
 def main() -> int:
-    """Measure elsewhere, write the bundle with its card."""
+    """Evaluate on other data sets, and write the bundle with its card."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--figures", type=Path, required=True)
@@ -79,8 +81,10 @@ def main() -> int:
     assert draft.config.classifier is not None
     judged = draft.config.classifier.model_copy(update={"ages": age_groups(found.groups)})
     config = draft.config.model_copy(update={"classifier": judged})
-    beside = [*draft.path.glob(FILE_NAME)]
-    write_bundle(arguments.out, config, load_network(draft), card, reference=read_reference(draft), extra_files=beside)
+    extra_files = [*draft.path.glob(FILE_NAME)]
+    write_bundle(
+        arguments.out, config, load_network(draft), card, reference=read_reference(draft), extra_files=extra_files
+    )
     sys.stdout.write(card)
     return 0
 
@@ -93,13 +97,13 @@ def _measure(model: Classifier, data: Path) -> dict[str, Estimate]:
 
 
 def _read(found: Mapping[str, Any], folds: int) -> CrossValidationMetrics:
-    """Read the figures of a cross-validation."""
+    """Read the results of a cross-validation."""
     groups = [CardSubgroup(**{**one, "figures": _estimates(one["figures"])}) for one in found["groups"]]
     images = sum(group.count for group in groups if group.name.startswith("diagnosis"))
     positives = sum(group.positives for group in groups if group.name.startswith("diagnosis"))
-    asked = {words: _estimates(found[name]) for name, words in ASKED.items()}
+    metrics = {words: _estimates(found[name]) for name, words in INPUTS.items()}
     gain = Estimate(**found["both less image"]["AUC"])
-    return CrossValidationMetrics(folds, positives / images, asked, gain, _estimates(found["sets"]), groups)
+    return CrossValidationMetrics(folds, positives / images, metrics, gain, _estimates(found["sets"]), groups)
 
 
 def _estimates(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:

@@ -1,8 +1,8 @@
-"""Turn a finished run into the bundle that ships: measure it on held-out images and write its card.
+"""Convert a finished run to the shipped bundle: evaluate it on held-out images and write its card.
 
     python scripts/release_model.py runs/lesion-small --data DATA --out src/napari_melanoma/models/weights/lesion-small
 
-DATA holds the folders ``isic2017``, ``pad_ufes`` and ``ph2``. Prints what half-precision storage changes.
+DATA contains the folders ``isic2017``, ``pad_ufes`` and ``ph2``. Prints the effect of half-precision storage.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ DATA_NOTES = """## Data
 - ISIC 2017 challenge, training part (dermoscopic; CC0; doi:10.1109/ISBI.2018.8363547), masks by several experts and
   tools. The copy used had at most 512 pixels on its longer side and was enlarged from 256, so it is soft.
 - PAD-UFES-20 (smartphone, macroscopic; CC BY 4.0; Pacheco et al. 2020, doi:10.1016/j.dib.2020.106221); masks drawn by
-  students, not by doctors, published without a stated licence. Two of them agree with a median Dice of about 0.81.
-- PH2 (Mendonca et al. 2013, doi:10.1109/EMBC.2013.6610779; research and education only) is used for measuring alone.
-- The encoder starts from published ImageNet weights of EfficientNet-Lite0 (Apache 2.0).
+  students, not by physicians, published without a stated license. Two of them agree with a median Dice of about 0.81.
+- PH2 (Mendonca et al. 2013, doi:10.1109/EMBC.2013.6610779; research and education only) is used for evaluation only.
+- The initial weights of the encoder are published ImageNet weights of EfficientNet-Lite0 (Apache 2.0).
 
 No patient identifiers are published for ISIC 2017 and PH2: images are kept apart by lesion and by near-duplicates in
 the first, and by image in the second. PAD-UFES-20 is split by patient.
@@ -41,13 +41,13 @@ the first, and by image in the second. PAD-UFES-20 is split by patient.
 
 
 def main() -> int:
-    """Measure, write the bundle, compare both precisions."""
+    """Evaluate, write the bundle, and compare both precisions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--title", help="of the bundle; the recipe's by default")
-    parser.add_argument("--licence", help="of the bundle; the recipe's by default")
+    parser.add_argument("--title", help="title of the bundle; by default that of the recipe")
+    parser.add_argument("--licence", help="license of the bundle; by default that of the recipe")
     arguments = parser.parse_args()
 
     folder = RunFolder(arguments.run)
@@ -69,7 +69,7 @@ def main() -> int:
 
 
 def _exact(folder: RunFolder, draft: BundleInfo) -> Segmenter:
-    """Load the network in the precision that it was trained in."""
+    """Load the network in its training precision."""
     import torch
 
     network = load_network(draft)

@@ -1,7 +1,7 @@
-"""Makes pictures of a run, of the list of runs and of the gate from run folders, as a dock of 340 pixels shows them.
+"""Make pictures of a run, of the list of runs and of the model comparison, in a dock of 340 pixels.
 
 Run ``python scripts/run_pictures.py RUNS [--out docs/images] [--theme dark]`` with a display, or under
-``xvfb-run -s "-screen 0 1600x1200x24"``; RUNS is a folder of run folders, of which the newest is pictured.
+``xvfb-run -s "-screen 0 1600x1200x24"``; RUNS is a folder of run folders, of which the newest is shown.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WIDTH_PX = 340
 
 
 def picture(viewer: napari.Viewer, make: Callable[[ThemedIcons], QWidget], path: Path) -> None:
-    """Show a widget in the viewer as a dock does, and write what is seen of it as PNG."""
+    """Show a widget in the viewer as a dock, and save it as PNG."""
     page, connections = QWidget(), Connections()
     icons = ThemedIcons(viewer, page, connections)
     column = QVBoxLayout(page)
@@ -40,7 +40,7 @@ def picture(viewer: napari.Viewer, make: Callable[[ThemedIcons], QWidget], path:
     scroll.setWidget(page)
     scroll.setFixedWidth(WIDTH_PX)
     viewer.window.add_dock_widget(scroll, name=path.stem, area="right")
-    process_events(6.0)  # for the plots to be imported and the pictures to be read
+    process_events(6.0)  # time for importing the plots and reading the images
     if not page.grab().save(str(path)):
         raise SystemExit(f"cannot write {path}")
     viewer.window.remove_dock_widget(scroll)
@@ -57,7 +57,7 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     found = list_runs(arguments.runs)
     if not found:
-        raise SystemExit(f"{arguments.runs} holds no run folder")
+        raise SystemExit(f"{arguments.runs} contains no run folder")
 
     viewer = napari.Viewer()
     viewer.theme = arguments.theme

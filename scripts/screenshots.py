@@ -1,4 +1,4 @@
-"""Makes the pictures of the documentation from the running program, so that they show what a user will see.
+"""Make the pictures of the documentation from the running program.
 
 Run ``python scripts/screenshots.py [--out docs/images] [--photograph FILE] [--theme dark] [--only train]`` with a
 display, or under ``xvfb-run -s "-screen 0 1600x1000x24"``.
@@ -35,14 +35,14 @@ PHANTOMS, EPOCHS = 24, 4
 
 
 def picture(widget: QWidget, path: Path) -> None:
-    """Write what a widget shows as PNG."""
+    """Save a widget as PNG."""
     process_events(0.6)
     if not widget.grab().save(str(path)):
         raise SystemExit(f"cannot write {path}")
 
 
 def narrow(dock: QWidget) -> None:
-    """Give the dock the least width that it promises to work at, in its window."""
+    """Set the dock to its smallest supported width."""
     frame = dock.parentWidget()
     dock.window().resizeDocks([frame], [340], Qt.Orientation.Horizontal)
 
@@ -55,10 +55,10 @@ def main() -> int:
     parser.add_argument(
         "--only",
         choices=("lesion", "answer", "review", "train", "body", "case", "slide", "depth", "risk"),
-        help="pictures of one dock alone",
+        help="pictures of one dock only",
     )
-    parser.add_argument("--risk-model", default="risk-demo", help="model that tells metastasis, for its picture")
-    parser.add_argument("--slide", type=Path, help="for the picture of the risk; the sample slide without it")
+    parser.add_argument("--risk-model", default="risk-demo", help="model for the risk of metastasis")
+    parser.add_argument("--slide", type=Path, help="slide for the risk section; by default the sample slide")
     parser.add_argument("--theme", choices=("dark", "light"), default="dark")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def lesion_pictures(photograph: Path | None, out: Path, theme: str) -> None:
-    """Picture the Lesion dock: empty, and with an analysed photograph."""
+    """Picture the Lesion dock: empty, and with an analyzed photograph."""
     viewer, dock = create_viewer_with_dock()
     viewer.theme = theme
     window = dock.window()
@@ -92,7 +92,7 @@ def lesion_pictures(photograph: Path | None, out: Path, theme: str) -> None:
     narrow(dock)
     picture(dock, out / "lesion-dock-empty.png")
     open_and_analyze(dock, photograph)
-    dock.analyze_button.click()  # once more, for a picture of what a user sees from the second photograph on
+    dock.analyze_button.click()  # again, for the state from the second photograph on
     while dock.busy:
         process_events(0.05)
     picture(window, out / "lesion-dock.png")
@@ -101,11 +101,11 @@ def lesion_pictures(photograph: Path | None, out: Path, theme: str) -> None:
 
 
 def answer_pictures(out: Path, theme: str) -> None:
-    """Picture the answer about phantoms of a melanoma and of a nevus, and about something that is no lesion."""
+    """Picture the predictions for phantoms of a melanoma and of a nevus, and for an image without a lesion."""
     from napari_melanoma.models.registry import find_default_classifier
 
     if find_default_classifier() is None:
-        logging.getLogger(__name__).warning("no classifier is installed: no pictures of answers")
+        logging.getLogger(__name__).warning("no classifier is installed: no pictures of predictions")
         return
     viewer, dock = create_viewer_with_dock()
     viewer.theme = theme
@@ -128,7 +128,7 @@ def answer_pictures(out: Path, theme: str) -> None:
 
 
 def subjects() -> list[tuple[str, NDArray[np.uint8], str]]:
-    """Name, pixels, and age of the patient: a melanoma and a nevus as phantoms have them, and a cat."""
+    """Name, image, and age of the patient: phantoms of a melanoma and a nevus, and a cat."""
     from skimage.data import cat
 
     from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
@@ -136,20 +136,20 @@ def subjects() -> list[tuple[str, NDArray[np.uint8], str]]:
 
     ragged = {"irregularity": 0.9, "asymmetry": 0.9, "variegation": 1.0}
     even = {"irregularity": 0.1, "asymmetry": 0.1, "variegation": 0.1}
-    made = [
+    phantoms_made = [
         (name, lesion_phantom(LesionPhantomConfig.parse({"seed": 4, "lesion": traits}, name)).rgb, age)
         for name, traits, age in (("melanoma", ragged, "71"), ("nevus", even, "28"))
     ]
-    return [*made, ("cat", cat(), "")]
+    return [*phantoms_made, ("cat", cat(), "")]
 
 
 def review_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Review dock beside the Lesion dock: phantoms that the model has rated, and some that are reviewed."""
+    """Picture the Review dock beside the Lesion dock: phantoms with ratings, some of them reviewed."""
     import napari
 
     from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 
-    # What whoever makes the pictures has corrected and rated stays out of them, and theirs stays as it is.
+    # Keep the user's own corrections and ratings separate from those of the pictures.
     for variable in ("XDG_STATE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
         os.environ[variable] = str(folder / "user")
     for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
@@ -174,10 +174,10 @@ def review_pictures(folder: Path, out: Path, theme: str) -> None:
 
 
 def train_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Train dock: ready, at work and at the gate, with a training of phantoms that takes a few minutes."""
+    """Picture the Train dock: ready, running and with the model comparison, for a short training on phantoms."""
     import napari
 
-    # On Linux the models and runs of whoever makes the pictures stay out of them.
+    # On Linux, keep the user's own models and runs separate.
     os.environ["XDG_DATA_HOME"] = str(folder / "user")
     viewer = napari.Viewer()
     viewer.theme = theme
@@ -217,28 +217,28 @@ def body_pictures(folder: Path, out: Path, theme: str) -> None:
     page.window().resize(1400, 900)
     narrow(page)
     icons.apply()
-    places = [
+    sites = [
         ("upper back", "left"),
         ("upper back", "left"),
         ("forearm", "right"),
         ("cheek", "left"),
         ("sole", "right"),
     ]
-    body.set_lesions([BodyMark(str(n), str(n), *place) for n, place in enumerate(places, start=1)], current="3")
+    body.set_lesions([BodyMark(str(n), str(n), *site) for n, site in enumerate(sites, start=1)], current="3")
     body.set_site("forearm", "right")
     picture(body, out / "body-map.png")
     viewer.close()
 
 
 def case_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Case dock with the sample patient, one image of whom is open."""
+    """Picture the Case dock with the sample patient and one open image."""
     import napari
 
     from napari_melanoma.case.edits import confirm, set_lesion, set_patient
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.ui.case.settings import write_sample
 
-    # What whoever makes the pictures has open stays out of them, and theirs stays as it is.
+    # Keep the user's own state separate from that of the pictures.
     for variable in ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
         os.environ[variable] = str(folder / "user")
     for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
@@ -253,7 +253,7 @@ def case_pictures(folder: Path, out: Path, theme: str) -> None:
     wait_until(lambda: dock.desk.case is not None and not dock.busy)
     case = confirm(set_patient(dock.desk.case, age=54, sex="female", fitzpatrick=2, family_history=True), "I1")
     case = set_lesion(case, "L1", site="posterior torso", sub_site="upper back", laterality="left", diagnosis="nevus")
-    dock.desk.edit(case, "what is known")
+    dock.desk.edit(case, "clinical metadata")
     dock.patient_fold.collapse(animate=False)
     dock.tree.opened.emit("I1")
     wait_until(lambda: not dock.busy and "analysed" in dock.tree.topLevelItem(0).child(0).text(0))
@@ -263,10 +263,10 @@ def case_pictures(folder: Path, out: Path, theme: str) -> None:
 
 
 def slide_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the Slide dock: empty, and with the sample slide and what was found on it."""
+    """Picture the Slide dock: empty, and with the results of the sample slide."""
     import napari
 
-    # What whoever makes the pictures has analysed stays out of them, and theirs stays as it is.
+    # Keep the user's own analyses separate from those of the pictures.
     for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
         os.environ[variable] = str(folder / "user")
     for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
@@ -280,13 +280,13 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
     picture(dock, out / "slide-dock-empty.png")
     dock.opener.sample()
     wait_until(lambda: dock.slide is not None and not dock.busy)
-    if dock.analyse.isEnabled():
-        dock.analyse.click()
+    if dock.analyze_button.isEnabled():
+        dock.analyze_button.click()
         wait_until(lambda: bool(dock.results.content) and not dock.busy)
         if dock.table.rows.lesions:
             dock.table.selectRow(0)
     else:
-        logging.getLogger(__name__).warning("no analysis in the pictures: %s", dock.analyse.toolTip())
+        logging.getLogger(__name__).warning("the pictures have no analysis: %s", dock.analyze_button.toolTip())
     picture(window, out / "slide-dock.png")
     show_part(dock, "slide_heatmap_section")
     picture(dock, out / "slide-dock-lesions.png")
@@ -310,10 +310,10 @@ def slide_pictures(folder: Path, out: Path, theme: str) -> None:
 
 
 def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme: str) -> None:
-    """Picture the fold Risk on a slide: an answer, where the network looks, and what it goes by."""
+    """Picture the risk section of the Slide dock: prediction, attention map and nearest patches."""
     import napari
 
-    # What whoever makes the pictures has estimated stays out of them, and theirs stays as it is.
+    # Keep the user's own estimates separate from those of the pictures.
     for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
         os.environ[variable] = str(folder / "user")
     for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
@@ -350,7 +350,7 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
     for title in ("slide_heatmap_section", "slide_lesions_section"):
         dock.findChild(type(dock.depth_fold), title).collapse(animate=False)
     page.view.patches.linkActivated.emit("0")
-    for _ in range(2):  # what comes into sight grows
+    for _ in range(2):  # sections grow when they become visible
         show_part(dock, "slide_risk_section")
     picture(window, out / "slide-dock-risk.png")
     show_part(dock, "risk_gallery")
@@ -359,10 +359,10 @@ def risk_pictures(model: str, slide: Path | None, folder: Path, out: Path, theme
 
 
 def depth_pictures(folder: Path, out: Path, theme: str) -> None:
-    """Picture the fold Depth on the sample slide: a model's line that one reader took, and another moved."""
+    """Picture the depth section with the sample slide: a model's line accepted by one reader, and moved by another."""
     import napari
 
-    # What whoever makes the pictures has measured stays out of them, and theirs stays as it is.
+    # Keep the user's own measurements separate from those of the pictures.
     for variable in ("XDG_STATE_HOME", "XDG_DATA_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
         os.environ[variable] = str(folder / "user")
     for kind in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
@@ -389,7 +389,7 @@ def depth_pictures(folder: Path, out: Path, theme: str) -> None:
 
 
 def measure_twice(dock: SlideDock) -> None:
-    """Let one reader take the model's line and another move its end, as somebody would with mouse and keys."""
+    """Let one reader accept the model's line and another move its end, as with mouse and keys."""
     page = dock.sections.depth
     view, fields = page.view, page.view.fields
     view.proposal_list.itemClicked.emit(view.proposal_list.item(0))
@@ -410,7 +410,7 @@ def measure_twice(dock: SlideDock) -> None:
 
 
 def show_part(dock: QWidget, name: str) -> None:
-    """Scroll a fold of the Slide dock to the top, as far as that goes."""
+    """Scroll a section of the Slide dock to the top, if possible."""
     process_events(0.3)
     bar = dock.findChild(QScrollArea, "slide_scroll").verticalScrollBar()
     page = dock.findChild(QWidget, "slide_scroll_page")
@@ -418,18 +418,18 @@ def show_part(dock: QWidget, name: str) -> None:
 
 
 def draw_lesions(dock: SlideDock) -> None:
-    """Draw two lesions below the first one, as somebody would with the mouse, and open what relates them."""
+    """Draw two lesions below the first one, as with the mouse, and open their correlation."""
     import numpy as np
 
     from napari_melanoma.core.polygons import Polygon, as_ring
     from napari_melanoma.ui.slide.lesions import make_draw_edit
 
     box, known = dock.lesion_table.table_model.lesions[0].box, len(dock.lesion_table.table_model.lesions)
-    turns = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     for row, column, label in ((1.45, 0.75, "malignant"), (1.2, 0.05, "benign")):
-        radius = 0.2 * box.width * (1 + 0.12 * np.sin(3 * turns + row))
-        centre = np.array((box.top + row * box.height, box.left + column * box.width))
-        ring = centre + np.stack([0.7 * radius * np.sin(turns), radius * np.cos(turns)], axis=1)
+        radius = 0.2 * box.width * (1 + 0.12 * np.sin(3 * angles + row))
+        center = np.array((box.top + row * box.height, box.left + column * box.width))
+        ring = center + np.stack([0.7 * radius * np.sin(angles), radius * np.cos(angles)], axis=1)
         dock.lesions.edit(make_draw_edit(Polygon(as_ring(ring)), label))
     wait_until(lambda: len(dock.lesion_table.table_model.lesions) == known + 2 and not dock.busy)
     dock.edit_buttons["draw"].click()
@@ -439,18 +439,20 @@ def draw_lesions(dock: SlideDock) -> None:
 
 
 def draw_regions(dock: SlideDock) -> None:
-    """Draw regions of three classes in the middle of the slide, and take the lasso in hand."""
+    """Draw regions of three classes in the middle of the slide, and select the lasso."""
     import numpy as np
 
     from napari_melanoma.slides.regions import DEFAULT_CLASSES, region_from_vertices
 
     dock.regions_section.expand(animate=False)
     height, width = dock.slide.size
-    turns = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     drawn = []
     for row, column, number in ((0.35, 0.4, 0), (0.55, 0.62, 3), (0.3, 0.7, 1)):
-        radius = 0.09 * height * (1 + 0.15 * np.sin(3 * turns + number))
-        ring = np.stack([row * height + 0.7 * radius * np.sin(turns), column * width + radius * np.cos(turns)], axis=1)
+        radius = 0.09 * height * (1 + 0.15 * np.sin(3 * angles + number))
+        ring = np.stack(
+            [row * height + 0.7 * radius * np.sin(angles), column * width + radius * np.cos(angles)], axis=1
+        )
         drawn.append(region_from_vertices(ring, DEFAULT_CLASSES[number], "Reader A"))
     dock.regions.store.apply_edit(lambda regions: (*regions, *drawn))
     wait_until(lambda: not dock.busy)
@@ -474,7 +476,7 @@ def phantoms(folder: Path) -> Path:
 
 
 def quick(dock: TrainDock) -> TrainRecipe:
-    """The recipe that is shown, with images so small that it ends soon."""
+    """The displayed recipe with small images, for a short run."""
     recipe = dock.build_recipe()
     model = recipe.model.model_copy(update={"input_size": 96})
     data = recipe.data.model_copy(update={"cache_size": 96})
@@ -482,11 +484,11 @@ def quick(dock: TrainDock) -> TrainRecipe:
 
 
 def wait_until(condition: Callable[[], bool], minutes: float = 10.0) -> None:
-    """Let Qt work until something is so."""
+    """Process Qt events until a condition holds."""
     deadline = time.monotonic() + 60 * minutes
     while not condition():
         if time.monotonic() > deadline:
-            raise SystemExit(f"waited {minutes:g} minutes in vain")
+            raise SystemExit(f"the condition was not met within {minutes:g} minutes")
         process_events(0.1)
 
 

@@ -1,9 +1,9 @@
-"""Draw the tiles that the model of skin learns from, which tells melanoma from naevus and from all that is around.
+"""Draw the training tiles of the skin model, which segments melanoma, nevus and the surrounding tissues.
 
     python scripts/skin_demo_data.py OUT
 
-``OUT/slide-skin`` has tiles with label images. Slides of the looks for training are split ``train``, those of looks
-that no training slide has are ``val``.
+``OUT/slide-skin`` contains tiles with label images. Slides of the training looks have the split ``train``, those of
+unseen looks ``val``.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ SKIN = ("background", "dermis", "epidermis", "naevus", "melanoma")
 NAEVUS, MELANOMA = SKIN.index("naevus"), SKIN.index("melanoma")
 SKIN_MPP, SKIN_PX = 4.0, 128
 SLIDES = {"train": 160, "test": 30}
-TILES = {"train": 10, "test": 8}  # of each slide
+TILES = {"train": 10, "test": 8}  # tiles per slide
 FIRST_SEED = {"train": 30_000, "test": 40_000}
-FINE_EVERY = 8  # so many slides are drawn at half the usual size of a pixel, as scanners differ
+FINE_EVERY = 8  # one of so many slides has half the usual pixel size, as scanners differ
 SPREAD = {
     "train": Spread((0.5, 1.4), (0.2, 1.0), naevus=0.75, ulcer=0.35, without_melanoma=0.12),
     "test": Spread(naevus=0.75, without_melanoma=0.1),
@@ -57,19 +57,19 @@ def main() -> int:
 
 
 def draw_skin(folder: Path) -> None:
-    """Draw the data set, where it is not there.
+    """Draw the data set, unless it exists.
 
     Parameters
     ----------
     folder : pathlib.Path
-        Its own.
+        Folder of the data set.
     """
     if not (folder / "dataset.csv").is_file():
         write_data_set(folder, _slides())
 
 
 def _slides() -> Iterator[DrawnSlide]:
-    """Plan the slides of both families, with the tiles that are cut from each."""
+    """Plan the slides of both families, with their tiles."""
     for family, count in SLIDES.items():
         for number in range(count):
             plan = skin_plan(family, number)
@@ -77,18 +77,18 @@ def _slides() -> Iterator[DrawnSlide]:
 
 
 def skin_plan(family: str, number: int) -> PhantomSlidePlan:
-    """Plan a slide to learn from, in a stain of its own; or one to judge by, in the stain of its look.
+    """Plan a training slide, in a random stain, or a test slide, in the stain of its look.
 
     Parameters
     ----------
     family : {"train", "test"}
-        Of the looks.
+        Family of the looks.
     number : int
-        Of the slide.
+        Number of the slide.
 
     Returns
     -------
-    SlidePlan
+    PhantomSlidePlan
         The same for the same arguments.
     """
     config = depth_config("train" if family == "train" else "test", FIRST_SEED[family] + number, SPREAD[family])
@@ -96,11 +96,11 @@ def skin_plan(family: str, number: int) -> PhantomSlidePlan:
         height, width = config.size
         config = config.model_copy(update={"mpp": config.mpp / 2, "size": (2 * height, 2 * width)})
     plan = plan_slide(config)
-    return _stained_anew(plan) if family == "train" else plan
+    return _with_random_stain(plan) if family == "train" else plan
 
 
-def _stained_anew(plan: PhantomSlidePlan) -> PhantomSlidePlan:
-    """Stain a slide as no look does: four looks are few, and what is learnt shall not hang on their colours."""
+def _with_random_stain(plan: PhantomSlidePlan) -> PhantomSlidePlan:
+    """Replace the stain by a random one: with four looks only, the model must not depend on their colors."""
     random = np.random.default_rng(plan.config.seed + 2)
     strength = np.linalg.norm(plan.stains, axis=1, keepdims=True)
     vectors = np.clip(plan.stains / strength + 0.07 * random.standard_normal((4, 3)), 0.01, None)
@@ -109,39 +109,39 @@ def _stained_anew(plan: PhantomSlidePlan) -> PhantomSlidePlan:
 
 
 def tiles_of_skin(plan: PhantomSlidePlan, count: int) -> Iterator[Tile]:
-    """Draw tiles of a slide with their label images: what decides a thickness, and what is taken for a melanoma.
+    """Draw tiles of a slide with their label images: positions that determine the thickness, and mimics of melanoma.
 
     Parameters
     ----------
-    plan : SlidePlan
-        What is on the slide.
+    plan : PhantomSlidePlan
+        Plan of the slide.
     count : int
-        How many.
+        Number of tiles.
 
     Yields
     ------
     Tile
-        Its answer is empty.
+        Its ``answer`` is empty.
     """
     random = np.random.default_rng(plan.config.seed + 1)
     coarse, step = coarse_labels(plan)
-    places = [found for found in _places(plan, coarse, step) if len(found)]
+    positions = [found for found in _places(plan, coarse, step) if len(found)]
     side = round(SKIN_PX * SKIN_MPP / plan.config.mpp)
     scale = side / SKIN_PX
     for number in range(count):
-        wanted = places[number % len(places)]
-        box = tile_box(wanted[random.integers(len(wanted))], step, (side, SKIN_PX), random, plan)
+        candidates = positions[number % len(positions)]
+        box = tile_box(candidates[random.integers(len(candidates))], step, (side, SKIN_PX), random, plan)
         labels = skin_truth(plan, scale, Box(round(box.top / scale), round(box.left / scale), SKIN_PX, SKIN_PX))
         yield Tile(shrunk(draw_region(plan, box), SKIN_PX), labels, "")
 
 
 def skin_truth(plan: PhantomSlidePlan, downsample: float, box: Box) -> Labels:
-    """Say what is true of a part of the slide, lesions told apart.
+    """Return the true labels of a part of the slide, with melanoma and nevus.
 
     Parameters
     ----------
-    plan : SlidePlan
-        What is on the slide.
+    plan : PhantomSlidePlan
+        Plan of the slide.
     downsample : float
         Side of a pixel in pixels of level 0.
     box : Box
@@ -150,20 +150,22 @@ def skin_truth(plan: PhantomSlidePlan, downsample: float, box: Box) -> Labels:
     Returns
     -------
     numpy.ndarray
-        Class at the centre of each pixel, uint8 (row, column), a number of ``SKIN``.
+        Class at the center of each pixel, uint8 (row, column), an index of ``SKIN``.
     """
     classes = np.zeros((box.height, box.width), np.uint8)
     for section in plan.sections:
-        told = CLASS_OF.copy()
-        told[TissueKind.NECROSIS] = MELANOMA  # naevi have none
+        class_of = CLASS_OF.copy()
+        class_of[TissueKind.NECROSIS] = MELANOMA  # nevi have none
         for lesion in section.lesions:
-            told[FIRST_LESION_LABEL + lesion.request.index] = MELANOMA if lesion.request.kind == "malignant" else NAEVUS
-        classes = np.maximum(classes, told[label_pixels(section, box, downsample)])
+            class_of[FIRST_LESION_LABEL + lesion.request.index] = (
+                MELANOMA if lesion.request.kind == "malignant" else NAEVUS
+            )
+        classes = np.maximum(classes, class_of[label_pixels(section, box, downsample)])
     return classes
 
 
 def _places(plan: PhantomSlidePlan, coarse: Labels, step: float) -> list[Places]:
-    """Give the places of each kind on the coarse map, in the order in which tiles are cut: those that decide twice."""
+    """Return the positions of each type on the coarse map, in the order of the tiles; the decisive ones occur twice."""
     um = step * plan.config.mpp
     lesions: dict[str, list[int]] = {"malignant": [], "benign": []}
     ends, ulcers, folds = [], [], []
@@ -184,7 +186,7 @@ def _places(plan: PhantomSlidePlan, coarse: Labels, step: float) -> list[Places]
 
 
 def _on_map(points_um: list[NDArray[np.floating]], step_um: float) -> Places:
-    """Turn points (x, y) on the slide into rows and columns of the coarse map."""
+    """Convert points (x, y) on the slide to rows and columns of the coarse map."""
     if not points_um:
         return np.zeros((0, 2))
     return np.concatenate(points_um)[:, ::-1] / step_um - 0.5

@@ -1,9 +1,9 @@
-"""Draw the tiles that the demonstration models of slides learn from: two data sets of phantom slides.
+"""Draw the training tiles of the demonstration models of slides: two data sets of phantom slides.
 
     python scripts/slide_demo_data.py OUT
 
-``OUT/slide-tiles`` has tiles with the tissue that they show in a column, ``OUT/slide-tissue`` has tiles with label
-images. Slides of the looks for training are split ``train``, those of looks that no training slide has are ``val``.
+``OUT/slide-tiles`` contains tiles with their tissue in a column, ``OUT/slide-tissue`` contains tiles with label images.
+Slides of the training looks have the split ``train``, those of unseen looks ``val``.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from napari_melanoma.phantoms.slide.plan import PhantomSlidePlan, plan_slide
 from napari_melanoma.phantoms.slide.render import draw_region, render_truth
 
 Labels = NDArray[np.uint8]
-TISSUES = ("background", "dermis", "epidermis", "tumour")  # as ``truth`` numbers them
+TISSUES = ("background", "dermis", "epidermis", "tumour")  # in the order of ``render_truth``
 ANSWERS = ("benign tissue", "naevus", "melanoma")
 SIDE_PX = 128
 TILE_MPP, TISSUE_MPP = 1.0, 2.0
-SIDE_MM = 3.0  # of a slide
+SIDE_MM = 3.0  # side of a slide
 SLIDES = {"train": 96, "test": 30}
-TILES = {"train": 16, "test": 10}  # of each slide
-FINE = 0.5  # micrometres per pixel at which most slides are drawn; some are drawn at twice that, as scanners differ
-ENOUGH = 0.2  # share of a tile that a lesion covers, to be called by it
+TILES = {"train": 16, "test": 10}  # tiles per slide
+FINE = 0.5  # micrometers per pixel of most slides; some have twice that, as scanners differ
+ENOUGH = 0.2  # share of a tile covered by a lesion from which it has its class
 SPLIT = {"train": "train", "test": "val"}
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile of a slide: its pixels, and beside them the class of each, or the tissue that it shows."""
+    """A tile of a slide: its pixels, and either the class of each pixel or its tissue."""
 
     rgb: NDArray[np.uint8]
     labels: Labels
@@ -55,7 +55,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class DrawnSlide:
-    """A slide, and tiles that are cut from it as they are asked for."""
+    """A slide, and its tiles, which are drawn on demand."""
 
     name: str
     plan: PhantomSlidePlan
@@ -75,42 +75,42 @@ def main() -> int:
 
 
 def draw_data_set(folder: Path) -> None:
-    """Draw a data set, where it is not there.
+    """Draw a data set, unless it exists.
 
     Parameters
     ----------
     folder : pathlib.Path
-        Named after what its tiles are for.
+        Folder with the name of the data set.
     """
     if not (folder / "dataset.csv").is_file():
-        write_data_set(folder, _slides(tells=folder.name == "slide-tiles"))
+        write_data_set(folder, _slides(labeled=folder.name == "slide-tiles"))
 
 
-def _slides(*, tells: bool) -> Iterator[DrawnSlide]:
-    """Plan the slides of both families, with the tiles that are cut from each."""
-    cut = tiles_to_tell if tells else tiles_to_label
+def _slides(*, labeled: bool) -> Iterator[DrawnSlide]:
+    """Plan the slides of both families, with their tiles."""
+    cut = tiles_to_tell if labeled else tiles_to_label
     for family, count in SLIDES.items():
         for number in range(count):
-            plan = plan_slide(slide_config(family, number, tells=tells))
+            plan = plan_slide(slide_config(family, number, labeled=labeled))
             yield DrawnSlide(f"{family}-{number:03}", plan, cut(plan, TILES[family]))
 
 
 def write_data_set(folder: Path, slides: Iterable[DrawnSlide]) -> None:
-    """Write the tiles of slides as a data set; its table comes last.
+    """Write the tiles of slides as a data set; its table is written last.
 
     Parameters
     ----------
     folder : pathlib.Path
-        Made where it is missing.
+        Created if missing.
     slides : iterable of DrawnSlide
-        Their tiles have labels, or the tissue that they show.
+        Their tiles have labels or a tissue.
     """
     rows = []
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for slide in slides:
-        for place, tile in enumerate(slide.tiles):
-            name, look = f"{slide.name}-{place:02}", slide.plan.look
+        for index, tile in enumerate(slide.tiles):
+            name, look = f"{slide.name}-{index:02}", slide.plan.look
             write_rgb(folder / "images" / f"{name}.png", tile.rgb)
             row = {"image_id": name, "patient_id": slide.name, "split": SPLIT[look.family], "look": look.name}
             if tile.labels.size:
@@ -121,24 +121,24 @@ def write_data_set(folder: Path, slides: Iterable[DrawnSlide]) -> None:
     write_table(folder / "dataset.csv", rows)
 
 
-def slide_config(family: str, number: int, *, tells: bool) -> SlidePhantomConfig:
-    """Say which slide to draw: small pieces of skin with lesions of every kind, some with what goes wrong on slides.
+def slide_config(family: str, number: int, *, labeled: bool) -> SlidePhantomConfig:
+    """Return the configuration of a slide: small pieces of skin with all types of lesions, some with artifacts.
 
     Parameters
     ----------
     family : {"train", "test"}
-        Of the looks.
+        Family of the looks.
     number : int
-        Of the slide.
-    tells : bool
-        Whether its tiles are told apart; the two data sets share no slide.
+        Number of the slide.
+    labeled : bool
+        Whether its tiles have a tissue label; the two data sets share no slide.
 
     Returns
     -------
     SlidePhantomConfig
         The same for the same arguments.
     """
-    seed = 10_000 * (1 + list(SLIDES).index(family)) + 1000 * tells + number
+    seed = 10_000 * (1 + list(SLIDES).index(family)) + 1000 * labeled + number
     random = np.random.default_rng(seed)
     mpp = 1.0 if family == "train" and number % 3 else FINE
     side = 256 * round(SIDE_MM * 1000 / mpp / 256)
@@ -162,19 +162,19 @@ def slide_config(family: str, number: int, *, tells: bool) -> SlidePhantomConfig
 
 
 def tiles_to_label(plan: PhantomSlidePlan, count: int) -> Iterator[Tile]:
-    """Draw tiles of a slide with their label images: tumour, epidermis, dermis and glass in turn.
+    """Draw tiles of a slide with their label images: tumor, epidermis, dermis and glass in turn.
 
     Parameters
     ----------
-    plan : SlidePlan
-        What is on the slide.
+    plan : PhantomSlidePlan
+        Plan of the slide.
     count : int
-        How many.
+        Number of tiles.
 
     Yields
     ------
     Tile
-        Its answer is empty.
+        Its ``answer`` is empty.
     """
     random = np.random.default_rng(plan.config.seed + 1)
     coarse, step = coarse_labels(plan)
@@ -183,23 +183,23 @@ def tiles_to_label(plan: PhantomSlidePlan, count: int) -> Iterator[Tile]:
     around = np.argwhere(near_tissue(classes))
     order = (3, 2, 1, 3, 2, 0, 3, 1)
     for number in range(count):
-        wanted = np.argwhere(classes == order[number % len(order)]) if order[number % len(order)] else around
-        places = wanted if len(wanted) else around
-        box = tile_box(places[random.integers(len(places))], step, (side, SIDE_PX), random, plan)
+        candidates = np.argwhere(classes == order[number % len(order)]) if order[number % len(order)] else around
+        positions = candidates if len(candidates) else around
+        box = tile_box(positions[random.integers(len(positions))], step, (side, SIDE_PX), random, plan)
         scale = side / SIDE_PX
         labels = render_truth(plan, scale, Box(round(box.top / scale), round(box.left / scale), SIDE_PX, SIDE_PX))
         yield Tile(shrunk(draw_region(plan, box), SIDE_PX), labels, "")
 
 
 def tiles_to_tell(plan: PhantomSlidePlan, count: int) -> Iterator[Tile]:
-    """Draw tiles of a slide with what they show: of each lesion, of dermis and epidermis in turn, borders among them.
+    """Draw tiles of a slide with their tissue: each lesion, dermis and epidermis in turn, including borders.
 
     Parameters
     ----------
-    plan : SlidePlan
-        What is on the slide.
+    plan : PhantomSlidePlan
+        Plan of the slide.
     count : int
-        How many.
+        Number of tiles.
 
     Yields
     ------
@@ -208,24 +208,26 @@ def tiles_to_tell(plan: PhantomSlidePlan, count: int) -> Iterator[Tile]:
     """
     random = np.random.default_rng(plan.config.seed + 1)
     coarse, step = coarse_labels(plan)
-    answers = _answers(plan)
+    names = _answers(plan)
     side = round(SIDE_PX * TILE_MPP / plan.config.mpp)
     classes = CLASS_OF[coarse]
-    kinds = [np.isin(coarse, [label for label, answer in answers.items() if answer == name]) for name in ANSWERS[1:]]
-    where = [places for places in map(np.argwhere, (classes == 1, *kinds, classes == 2, *kinds)) if len(places)]
+    kinds = [np.isin(coarse, [label for label, own in names.items() if own == name]) for name in ANSWERS[1:]]
+    where = [
+        positions for positions in map(np.argwhere, (classes == 1, *kinds, classes == 2, *kinds)) if len(positions)
+    ]
     for number in range(count):
-        places = where[number % len(where)]
-        box = tile_box(places[random.integers(len(places))], step, (side, SIDE_PX), random, plan)
-        yield Tile(shrunk(draw_region(plan, box), SIDE_PX), np.zeros((0, 0), np.uint8), _answer(plan, box, answers))
+        positions = where[number % len(where)]
+        box = tile_box(positions[random.integers(len(positions))], step, (side, SIDE_PX), random, plan)
+        yield Tile(shrunk(draw_region(plan, box), SIDE_PX), np.zeros((0, 0), np.uint8), _answer(plan, box, names))
 
 
 def coarse_labels(plan: PhantomSlidePlan) -> tuple[Labels, float]:
-    """Give kinds and lesions of the whole slide at 16 micrometres a pixel, and the pixels of level 0 in one.
+    """Return the labels of the whole slide at 16 micrometers per pixel, and the size of such a pixel in level 0.
 
     Parameters
     ----------
-    plan : SlidePlan
-        What is on the slide.
+    plan : PhantomSlidePlan
+        Plan of the slide.
 
     Returns
     -------
@@ -241,7 +243,7 @@ def coarse_labels(plan: PhantomSlidePlan) -> tuple[Labels, float]:
 
 
 def _answers(plan: PhantomSlidePlan) -> dict[int, str]:
-    """Say which label is a nest of what."""
+    """Return the class of each lesion label."""
     words = {"malignant": "melanoma", "benign": "naevus"}
     return {
         FIRST_LESION_LABEL + lesion.request.index: words[lesion.request.kind]
@@ -250,37 +252,41 @@ def _answers(plan: PhantomSlidePlan) -> dict[int, str]:
     }
 
 
-def _answer(plan: PhantomSlidePlan, box: Box, answers: dict[int, str]) -> str:
-    """Say what a tile shows: the lesion that covers most of it, if that is enough."""
+def _answer(plan: PhantomSlidePlan, box: Box, names: dict[int, str]) -> str:
+    """Return the class of a tile: the lesion that covers most of it, if it is enough."""
     scale = box.height / 32
     small = Box(round(box.top / scale), round(box.left / scale), 32, 32)
     labels = np.zeros((32, 32), np.uint8)
     for section in plan.sections:
         labels = np.maximum(labels, label_pixels(section, small, scale))
     shares = dict.fromkeys(ANSWERS[1:], 0.0)
-    for label, name in answers.items():
+    for label, name in names.items():
         shares[name] += float((labels == label).mean())
     most = max(shares, key=lambda name: shares[name])
     return most if shares[most] >= ENOUGH else ANSWERS[0]
 
 
 def tile_box(
-    place: NDArray[np.int64], step: float, sides: tuple[int, int], random: np.random.Generator, plan: PhantomSlidePlan
+    position: NDArray[np.int64],
+    step: float,
+    sides: tuple[int, int],
+    random: np.random.Generator,
+    plan: PhantomSlidePlan,
 ) -> Box:
-    """Put a tile somewhere over a place of the coarse map, on the slide and on whole pixels of its own.
+    """Place a tile at random over a position of the coarse map, aligned with its own pixels.
 
     Parameters
     ----------
-    place : numpy.ndarray
+    position : numpy.ndarray
         Row and column of the coarse map, integers or not.
     step : float
         Side of its pixels in pixels of level 0.
     sides : tuple of int
         Side of the tile in pixels of level 0, and in its own.
     random : numpy.random.Generator
-        Draws where in the tile the place lies.
-    plan : SlidePlan
-        Of the slide.
+        Random generator for the position inside the tile.
+    plan : PhantomSlidePlan
+        Plan of the slide.
 
     Returns
     -------
@@ -289,19 +295,19 @@ def tile_box(
     """
     side, scale = sides[0], max(1, sides[0] // sides[1])
     edges = []
-    for at, limit in zip(place, plan.config.size, strict=True):
+    for at, limit in zip(position, plan.config.size, strict=True):
         first = (at + 0.5) * step - random.uniform(0.05, 0.95) * side
         edges.append(int(np.clip(first, 0, limit - side)) // scale * scale)
     return Box(edges[0], edges[1], side, side)
 
 
 def near_tissue(classes: Labels) -> NDArray[np.bool_]:
-    """Mark glass within 200 micrometres of the section.
+    """Mark glass within 200 micrometers of the section.
 
     Parameters
     ----------
     classes : numpy.ndarray
-        uint8 (row, column), 0 is glass, 16 micrometres a pixel.
+        uint8 (row, column), 0 is glass, 16 micrometers per pixel.
 
     Returns
     -------
@@ -310,19 +316,19 @@ def near_tissue(classes: Labels) -> NDArray[np.bool_]:
     """
     from scipy.ndimage import binary_dilation
 
-    there = classes > 0
-    return binary_dilation(there, iterations=12) & ~there
+    tissue = classes > 0
+    return binary_dilation(tissue, iterations=12) & ~tissue
 
 
 def shrunk(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Take the mean of whole pixels, as the levels of a slide do.
+    """Average blocks of pixels, as in the levels of a slide.
 
     Parameters
     ----------
     rgb : numpy.ndarray
         uint8 (row, column, channel), square, a multiple of ``side``.
     side : int
-        Wanted.
+        Side of the result.
 
     Returns
     -------

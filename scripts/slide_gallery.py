@@ -1,4 +1,4 @@
-"""Draw docs/images/slide-phantom.jpg: a phantom slide with its truth, parts of it in full resolution, and all looks."""
+"""Draw docs/images/slide-phantom.jpg: a phantom slide with its truth, details in full resolution, and all looks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from napari_melanoma.phantoms.slide.render import render_region, render_truth
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "slide-phantom.jpg"
 WIDTH, GAP = 1236, 6
-COLOURS = np.array([[255, 255, 255], [247, 190, 205], [128, 70, 200], [205, 30, 30]], np.uint8)
+COLORS = np.array([[255, 255, 255], [247, 190, 205], [128, 70, 200], [205, 30, 30]], np.uint8)
 Rgb = NDArray[np.uint8]
 
 
@@ -28,23 +28,23 @@ def gallery(seed: int) -> Rgb:
     Parameters
     ----------
     seed : int
-        Of the slide.
+        Random seed of the slide.
 
     Returns
     -------
     numpy.ndarray
-        uint8 sRGB (row, column, channel): the slide and its truth; the melanoma, its deepest place and the naevus at
-        half of the full resolution; the same place in each look.
+        uint8 sRGB (row, column, channel): the slide and its truth; the melanoma, its deepest position and the nevus
+        at half of the full resolution; the same position in each look.
     """
     plan = slide(seed, LOOKS[1].name)
     level = 3
     whole = Box(0, 0, *plan.level_size(level))
-    overview = [render_region(plan, level, whole), COLOURS[render_truth(plan, 2**level, whole)]]
+    overview = [render_region(plan, level, whole), COLORS[render_truth(plan, 2**level, whole)]]
     (section,) = describe_slide_truth(plan)["sections"]
     melanoma, naevus = section["lesions"]
     top, bottom = melanoma["breslow_line"]
     border = (top[0] + 130, top[1])
-    parts = [part(plan, 1, centre, 408) for centre in (border, bottom, middle(naevus["box"]))]
+    parts = [part(plan, 1, center, 408) for center in (border, bottom, middle(naevus["box"]))]
     looks = [part(slide(seed, look.name), 0, border, 300) for look in LOOKS]
     return joined([fitted(joined(row, axis=1)) for row in (overview, parts, looks)], axis=0)
 
@@ -60,13 +60,13 @@ def slide(seed: int, look: str) -> PhantomSlidePlan:
 
 
 def middle(box: list[float]) -> tuple[float, float]:
-    """Centre of top, left, bottom, right."""
+    """Center of top, left, bottom, right."""
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
-def part(plan: PhantomSlidePlan, level: int, centre: tuple[float, float], side: int) -> Rgb:
-    """Draw a square around a place (row, column) of level 0."""
-    row, column = (int(at / 2**level) - side // 2 for at in centre)
+def part(plan: PhantomSlidePlan, level: int, center: tuple[float, float], side: int) -> Rgb:
+    """Draw a square around a position (row, column) of level 0."""
+    row, column = (int(at / 2**level) - side // 2 for at in center)
     return render_region(plan, level, Box(row, column, side, side))
 
 
@@ -77,7 +77,7 @@ def fitted(row: Rgb) -> Rgb:
 
 
 def joined(tiles: list[Rgb], axis: int) -> Rgb:
-    """Put tiles beside (axis 1) or below (axis 0) each other, with a white gap."""
+    """Concatenate tiles horizontally (axis 1) or vertically (axis 0), with a white gap."""
     gap = np.full([GAP if index == axis else size for index, size in enumerate(tiles[0].shape)], 255, np.uint8)
     return np.concatenate([piece for tile in tiles for piece in (tile, gap)][:-1], axis=axis)
 
@@ -86,7 +86,7 @@ def main() -> None:
     """Write the gallery."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=TARGET, help="the JPEG to write")
-    parser.add_argument("--seed", type=int, default=8, help="of the slide")
+    parser.add_argument("--seed", type=int, default=8, help="random seed of the slide")
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(gallery(arguments.seed)).save(arguments.out, quality=82, optimize=True)

@@ -1,4 +1,4 @@
-"""Write the list of columns and of words into ``docs/table.md``, from the schema and the taxonomies.
+"""Write the list of columns and values into ``docs/table.md``, from the schema and the taxonomies.
 
 Run it after a change of either: ``python scripts/table_columns.py``
 """
@@ -15,14 +15,14 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "table.md"
 
 
 def column_list() -> str:
-    """Give the columns as a table of Markdown."""
-    lines = ["| column | title | what it says | what stands in it |", "|---|---|---|---|"]
+    """Return the columns as a Markdown table."""
+    lines = ["| column | title | description | values |", "|---|---|---|---|"]
     lines += [f"| `{c.name}` | {c.title} | {c.description} | {allowed(c)} |" for c in COLUMNS]
     return "\n".join(lines)
 
 
 def allowed(column: Column) -> str:
-    """Say what may stand in a cell."""
+    """Describe the values of a column."""
     if column.kind == "number":
         return f"{column.low:g} to {column.high:g} {column.unit}"
     if column.kind == "yes_no":
@@ -34,17 +34,17 @@ def allowed(column: Column) -> str:
 
 
 def word_list() -> str:
-    """Give the sites with the places within them as a table of Markdown."""
-    sites, places = load_taxonomy("site"), load_taxonomy("sub_site")
-    lines = ["| site | places within it |", "|---|---|"]
+    """Return the sites with their sub-sites as a Markdown table."""
+    sites, sub_sites = load_taxonomy("site"), load_taxonomy("sub_site")
+    lines = ["| site | sub-sites |", "|---|---|"]
     for site in sites.words[:-1]:
-        within = [place for place in places.words if places.parent(place) == site]
+        within = [sub_site for sub_site in sub_sites.words if sub_sites.parent(sub_site) == site]
         lines.append(f"| {site} | {', '.join(within)} |")
     return "\n".join(lines)
 
 
 def written(page: str) -> str:
-    """Put both lists between their marks."""
+    """Insert both lists between their markers."""
     for name, text in (("columns", column_list()), ("sites", word_list())):
         page = re.sub(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", rf"\g<1>\n{text}\n\g<2>", page, flags=re.DOTALL)
     return page

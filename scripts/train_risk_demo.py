@@ -1,11 +1,11 @@
-"""Train the demonstration of the risk of metastasis on drawn patients, measure it on others, write its bundle.
+"""Train the demonstration model for the risk of metastasis on synthetic patients, evaluate it, and write its bundle.
 
     python scripts/train_risk_demo.py OUT
 
-Draws 800 patients to learn from into ``OUT/cohort`` (a fifth of them, in looks that the others do not have, are kept
-back) and 400 others into ``OUT/fresh``, trains the shipped recipe ``risk-small`` with three seeds in ``OUT/runs``,
-measures each on both, the pointing game too, and writes that with the least loss on its tuning patients as the bundle
-``risk-demo`` into ``OUT/bundles``. A stopped call goes on where it was.
+Draws 800 training patients into ``OUT/cohort`` (a fifth of them, in other looks, are the test set) and 400 others into
+``OUT/fresh``, trains the shipped recipe ``risk-small`` with three seeds in ``OUT/runs``, evaluates each on both,
+including the pointing game, and writes the model with the smallest validation loss as the bundle ``risk-demo`` into
+``OUT/bundles``. An interrupted call is resumed.
 """
 
 from __future__ import annotations
@@ -36,43 +36,44 @@ from napari_melanoma.runs.train import train
 NAME = "risk-demo"
 COHORTS = {"cohort": CohortConfig(seed=3, count=800), "fresh": CohortConfig(seed=0, count=400)}
 SEEDS = (0, 1, 2)
-KEPT_BACK = "test"  # the split of the looks that no training slide has
+KEPT_BACK = "test"  # the split of unseen looks
 MEASURED = {
-    "fresh": "other patients, stains and nuclei that no training slide has",
-    "cohort": "patients of the same drawing kept back, in such looks",
+    "fresh": "other patients, unseen stains and nuclei",
+    "cohort": "test patients of the same cohort, unseen looks",
 }
 METHODS = {"grad_cam": "Grad-CAM", "attention": "attention"}
-NOTES = """## What it is
+NOTES = """## Intended use
 
-**A demonstration, trained on drawn patients alone.** It shows how the risk of metastasis is asked for with this
-program. It has never seen a slide of a patient, and the law by which its patients have a metastasis was written down by
-hand. For a real slide its answers mean nothing, whether the patch is flagged as unlike its training or not.
+**A demonstration, trained on synthetic patients only. Not valid for real patients.** It shows how the risk of
+metastasis is predicted with this program. It was never trained on a slide of a patient, and the formula for the
+metastasis of its patients was defined manually. For a real slide its predictions are meaningless, whether or not the
+patch is flagged as out of distribution.
 
 ## Data
 
 Phantom patients of this program (`napari-melanoma phantom cohort --count 800 --seed 3`): a patch of 3 mm x 3 mm,
-thickness, age, sex and site each. The encoder is that of `skin-demo`, which has learnt from phantom slides with drawn
-tissues and starts from published ImageNet weights of EfficientNet-Lite0 (Apache 2.0). Nothing in it comes from a
-patient.
+thickness, age, sex and site each. The encoder is that of `skin-demo`, which was trained on phantom slides with
+published ImageNet weights of EfficientNet-Lite0 (Apache 2.0) as initial weights. No data are from patients.
 
-## What it is not for
+## Limitations
 
-- Diagnosis, prognosis, research on patients: nothing but trying out.
-- A comparison with thickness, Clark's level or other models: how much each part says was settled by the law.
+- Not for diagnosis, prognosis or research on patients; for testing the program only.
+- Not for a comparison with thickness, Clark's level or other models: the formula determines the contribution of each
+  input.
 """
 
 
 def main() -> int:
-    """Draw, train, measure, write."""
+    """Draw, train, evaluate and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--processes", type=int, default=1, help="that draw")
+    parser.add_argument("--processes", type=int, default=1, help="number of processes for drawing")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    os.chdir(arguments.out)  # the bundle names its data set from here
-    for name, asked in COHORTS.items():
+    os.chdir(arguments.out)  # the bundle stores the path of its data set relative to this folder
+    for name, config in COHORTS.items():
         if not (Path(name) / "cohort.json").is_file():
-            write_cohort(asked, Path(name), arguments.processes, RunContext())
+            write_cohort(config, Path(name), arguments.processes, RunContext())
     for seed in SEEDS:
         _train(seed)
     chosen = min(SEEDS, key=_tuning_loss)
@@ -92,12 +93,12 @@ def main() -> int:
 
 
 def _folder(seed: int) -> RunFolder:
-    """Where a seed is trained."""
+    """Run folder of a seed."""
     return RunFolder(Path("runs") / str(seed))
 
 
 def _train(seed: int) -> None:
-    """Train as far as that is not done."""
+    """Train, unless the run is finished."""
     folder = _folder(seed)
     if folder.bundle.is_dir():
         return
@@ -107,17 +108,17 @@ def _train(seed: int) -> None:
 
 
 def _tuning_loss(seed: int) -> float:
-    """Loss on the patients set aside while learning, at the end."""
+    """Final loss on the validation patients."""
     return read_run(_folder(seed).path).metrics[-1]["tuning_loss"]
 
 
 def _measured(seed: int, name: str) -> str:
-    """Row of the table: a seed, on a cohort's patients who were kept back."""
+    """Row of the table: a seed, evaluated on the test patients of a cohort."""
     classifier, out = Classifier.load(read_bundle(_folder(seed).bundle)), Path("measured") / str(seed) / name
     options = ClassEvaluationOptions(target="metastasis", split=KEPT_BACK)
     found = evaluate_classifier(classifier, [Path(name)], out, options, run=RunContext())
-    asked = PointingOptions(tuple(METHODS), KEPT_BACK)
-    games = run_pointing_game(classifier, [Path(name)], out, asked, run=RunContext())
+    pointing = PointingOptions(tuple(METHODS), KEPT_BACK)
+    games = run_pointing_game(classifier, [Path(name)], out, pointing, run=RunContext())
     law = json.loads((Path(name) / "cohort.json").read_text(encoding="utf-8"))["auc_of_test"]["all"]
     depths = found.depths.estimates(list(found.predictions.groups)) if found.depths else {}
     hits = " | ".join(f"{games[method].share}" for method in METHODS)
@@ -135,15 +136,15 @@ def _measured(seed: int, name: str) -> str:
 
 
 def _table(rows: list[str]) -> Iterator[str]:
-    """Figures of all cohorts."""
-    yield "## How well it does\n"
+    """Results on all cohorts."""
+    yield "## Performance\n"
     yield (
-        "Thickness as measured, age, sex and site given. In brackets 95 % intervals (bootstrap over patients). Best "
-        "AUC: of who knows the law. Thickness: mean error of what the image tells, in mm. Grad-CAM and attention: how "
-        "often their strongest place lies on necrosis, of patches that show some. The recipe was trained with three "
-        "seeds; this bundle is the first in the table, the one with the least loss on its tuning patients.\n"
+        "With measured thickness, age, sex and site. 95 % intervals in brackets (bootstrap over patients). Best AUC: "
+        "that of the formula. Thickness: mean error of the thickness predicted from the image, in mm. Grad-CAM and "
+        "attention: share of patches with necrosis whose maximum is on necrosis. The recipe was trained with three "
+        "seeds; this bundle is the first in the table, with the smallest validation loss.\n"
     )
-    yield "| seed | tuning loss | patients | number | AUC | best AUC | thickness | Grad-CAM | attention | chance |"
+    yield "| seed | validation loss | patients | number | AUC | best AUC | thickness | Grad-CAM | attention | chance |"
     yield "|---|---|---|---|---|---|---|---|---|---|"
     yield from rows
     yield ""

@@ -1,11 +1,11 @@
-"""Train the demonstration models of slides on phantom slides, measure them on looks that they never saw, write bundles.
+"""Train the demonstration models of slides on phantom slides, evaluate them on unseen looks, and write bundles.
 
     python scripts/train_slide_demos.py OUT --slides FOLDER
 
-Draws what they learn from into ``OUT/data`` (``slide_demo_data.py``, ``skin_demo_data.py``), trains
+Draws the training data into ``OUT/data`` (``slide_demo_data.py``, ``skin_demo_data.py``), trains
 ``recipes/slide-tile.toml``, ``slide-tissue.toml`` and ``slide-skin.toml`` in ``OUT/runs``, and writes the bundles
-``tile-demo``, ``tissue-demo`` and ``skin-demo`` into ``OUT/bundles``. A stopped call goes on where it was. FOLDER has
-real slides, of which is said how many tiles are unlike the training.
+``tile-demo``, ``tissue-demo`` and ``skin-demo`` into ``OUT/bundles``. An interrupted call is resumed. FOLDER contains
+real slides, for which the share of out-of-distribution tiles is reported.
 """
 
 from __future__ import annotations
@@ -47,42 +47,43 @@ from napari_melanoma.slides.tile_models import TileNoveltyDetector, TissueSegmen
 from napari_melanoma.training.recipe import TrainRecipe
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
-UNSEEN = "val"  # the split of the looks that no training slide has
+UNSEEN = "val"  # the split of unseen looks
 TILES_OF_A_SLIDE = 64
 GLASS = 225  # a tile whose median is brighter shows hardly any tissue
-LEVELS = 96  # of each colour, for a threshold
-TUMOUR = TISSUES.index("tumour")
-NOTES = """## What it is
+LEVELS = 96  # levels of each color, for a threshold
+TUMOR = TISSUES.index("tumour")
+NOTES = """## Intended use
 
-**A demonstration, trained on synthetic slides alone.** It shows how slides are analysed with this program, and makes
-its tests honest. It has never seen a slide of a patient. On a real slide its answers mean nothing, whether the tiles
-are flagged as unlike its training or not.
+**A demonstration, trained on synthetic slides only. Not valid for real slides.** It shows how slides are analyzed with
+this program, and is used in its tests. It was never trained on a slide of a patient. For a real slide its predictions
+are meaningless, whether or not the tiles are flagged as out of distribution.
 
 ## Data
 
 Phantom slides of this program (`napari-melanoma phantom slide`), drawn by `scripts/{script}`: {drawn} tiles
-of {slides} slides in four looks (stain, texture, nuclei), {learn} of them learnt from and {tuning} set aside; slides
-with a tile that looks like one of those (such as bare glass) are left out. It is measured on slides of three other
-looks, with stains, textures and nuclei that no training slide has. Nothing in it comes from a patient. The encoder
-{start}starts from published ImageNet weights of EfficientNet-Lite0 (Apache 2.0).
+of {slides} slides in four looks (stain, texture, nuclei), {learn} of them for training and {tuning} for validation;
+slides with a tile similar to one of the validation set (such as bare glass) are excluded. The test set are slides of
+three other looks, with unseen stains, textures and nuclei. No data are from patients. The encoder {start}has published
+ImageNet weights of EfficientNet-Lite0 (Apache 2.0) as initial weights.
 
-## What it is not for
+## Limitations
 
-- Diagnosis, research on patients' slides, or a comparison of scanners, stains or laboratories: nothing but trying out.
-- Judging how hard real slides are: a phantom is easier than the simplest of them.
+- Not for diagnosis, research on patients' slides, or a comparison of scanners, stains or laboratories; for testing the
+  program only.
+- Not for estimating the difficulty of real slides: phantoms are easier than the simplest of them.
 """
 
 SKIN_NOTES = """
 ## Thickness
 
-How far off the Breslow thickness is that is measured on its maps, on phantom slides in looks that it never saw, is told
-in the program's documentation (Figures, Breslow thickness). On the one real melanoma tile that was tried (a metastasis,
-225 micrometres square) it called nothing melanoma, and did not flag the tile as unlike its training.
+The error of the Breslow thickness measured on its maps, on phantom slides in unseen looks, is stated in the program's
+documentation (Figures, Breslow thickness). On the only real melanoma tile that was tested (a metastasis, 225
+micrometers square) it predicted no melanoma, and the tile was not flagged as out of distribution.
 """
 
 
 def main() -> int:
-    """Draw, train, measure, write."""
+    """Draw, train, evaluate and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--slides", type=Path, help="folder of real slides")
@@ -90,7 +91,7 @@ def main() -> int:
     arguments = parser.parse_args()
     slides = arguments.slides.resolve() if arguments.slides else None
     arguments.out.mkdir(parents=True, exist_ok=True)
-    os.chdir(arguments.out)  # recipes name their data sets from here
+    os.chdir(arguments.out)  # recipes contain paths of data sets relative to this folder
     for name in [arguments.only] if arguments.only else MEASURES:
         draft = _trained(name)
         data = Path(read_toml(RECIPES / f"{name}.toml", TrainRecipe).data.datasets[0])
@@ -103,16 +104,16 @@ def main() -> int:
         card = "\n".join([*parts, NOTES.format(**_counts(draft, data))])
         card += SKIN_NOTES if name == "slide-skin" else ""
         target = Path("bundles") / draft.name
-        beside = [*draft.path.glob(FILE_NAME)]
+        extra_files = [*draft.path.glob(FILE_NAME)]
         write_bundle(
-            target, draft.config, load_network(draft), card, reference=read_reference(draft), extra_files=beside
+            target, draft.config, load_network(draft), card, reference=read_reference(draft), extra_files=extra_files
         )
         sys.stdout.write(card)
     return 0
 
 
 def _trained(name: str) -> BundleInfo:
-    """Draw the data of a recipe and train it, as far as that is not done."""
+    """Draw the data of a recipe and train it, unless that is finished."""
     recipe, folder = read_toml(RECIPES / f"{name}.toml", TrainRecipe), RunFolder(Path("runs") / name)
     draw = draw_skin if name == "slide-skin" else draw_data_set
     draw(Path(recipe.data.datasets[0]))
@@ -122,39 +123,41 @@ def _trained(name: str) -> BundleInfo:
 
 
 def _counts(info: BundleInfo, data: Path) -> dict[str, int | str]:
-    """Count the tiles drawn, learnt from and set aside (what looks like one set aside is neither); name the rest."""
+    """Count the drawn, training and validation tiles (tiles similar to validation tiles are neither)."""
     drawn = [sample for sample in read_dataset(data) if sample.split != UNSEEN]
     known = info.config.provenance["data"]
     slides = len({sample.group for sample in drawn})
     skin = info.name == "skin-demo"
     words = {
         "script": "skin_demo_data.py" if skin else "slide_demo_data.py",
-        "start": "is at first that of `tissue-demo`, which " if skin else "",
+        "start": "is that of `tissue-demo`, which " if skin else "",
     }
     return {"drawn": len(drawn), "slides": slides, "learn": known["learn"], "tuning": known["tuning"], **words}
 
 
 def _measure_tiles(info: BundleInfo, data: Path) -> str:
-    """Write how well tiles are told apart, and how well their colour alone would."""
+    """Report the classification of tiles, compared with that by their color alone."""
     options = ClassEvaluationOptions(target="tissue", split=UNSEEN)
-    told = evaluate_classifier(Classifier.load(info), [data], Path("evaluation") / info.name, options, run=RunContext())
-    found, by_colour = told.predictions, _colour_scores(data)
+    evaluation = evaluate_classifier(
+        Classifier.load(info), [data], Path("evaluation") / info.name, options, run=RunContext()
+    )
+    found, by_color = evaluation.predictions, _color_scores(data)
     rows = []
-    for place, name in enumerate(ANSWERS):
-        truth = found.labels == place
+    for index, name in enumerate(ANSWERS):
+        truth = found.labels == index
         area = class_estimates(replace(found, positive=name))["AUC"]
-        right = bootstrap_mean((found.predicted == place)[truth], found.groups[truth], bounds=(0, 1))
-        colour = area_under_roc(by_colour[name], truth)
-        rows.append(f"| {name} | {truth.sum()} | {area} | {right} | {colour:.3f} |")
-    accuracy = told.parts["all"]["class_balanced_accuracy"]
+        right = bootstrap_mean((found.predicted == index)[truth], found.groups[truth], bounds=(0, 1))
+        color = area_under_roc(by_color[name], truth)
+        rows.append(f"| {name} | {truth.sum()} | {area} | {right} | {color:.3f} |")
+    accuracy = evaluation.parts["all"]["class_balanced_accuracy"]
     return "\n".join(
         [
-            "## How well it does\n",
-            f"On {len(found.labels)} tiles of {len(set(found.groups))} phantom slides of looks that it never saw. In "
-            f"brackets 95 % intervals (bootstrap over slides). Balanced accuracy {accuracy}. AUC: of a class against "
-            "the others; beside it that of colour alone, the mean of the one channel of a tile that ranks the tiles "
-            "that were learnt from best.\n",
-            "| class | tiles | AUC | share recognised | AUC of colour alone |",
+            "## Performance\n",
+            f"On {len(found.labels)} tiles of {len(set(found.groups))} phantom slides in unseen looks. 95 % intervals "
+            f"in brackets (bootstrap over slides). Balanced accuracy {accuracy}. AUC: one class against "
+            "the others; for comparison that of color alone, the mean of the single channel of a tile that ranks the "
+            "training tiles best.\n",
+            "| class | tiles | AUC | recall | AUC of color alone |",
             "|---|---|---|---|---|",
             *rows,
             "",
@@ -163,55 +166,55 @@ def _measure_tiles(info: BundleInfo, data: Path) -> str:
 
 
 def _measure_tissue(info: BundleInfo, data: Path) -> str:
-    """Write how well tissues are drawn, and how well a threshold on colour would draw the tumour."""
+    """Report the segmentation of tissues, compared with a color threshold for the tumor."""
     found = _drawn(info, data)
-    return _drawn_well(found, TISSUES) + _against_colour(found, data, TUMOUR)
+    return _drawn_well(found, TISSUES) + _compared_with_color(found, data, TUMOR)
 
 
 def _measure_skin(info: BundleInfo, data: Path) -> str:
-    """Write how well tissues are drawn, how often naevus and melanoma are confused, and what colour alone would do."""
+    """Report the segmentation of tissues, the confusion of nevus and melanoma, and a color threshold."""
     found = _drawn(info, data)
     groups = np.array([sample.group for sample in found.samples])
     rows = []
     for true, other in ((NAEVUS, MELANOMA), (MELANOMA, NAEVUS)):
         per_slide = np.stack([found.counts[groups == group, true].sum(0) for group in np.unique(groups)])
         per_slide = per_slide[per_slide.sum(1) > 0]
-        shares = [_share(per_slide, place) for place in (true, other)]
+        shares = [_share(per_slide, label) for label in (true, other)]
         rows.append(f"| {SKIN[true]} | {len(per_slide)} | {shares[0]} | {shares[1]} |")
     table = [
-        "Of the pixels of each kind of lesion, the share that is found to be of it, and of the other kind:\n",
-        "| lesion | slides with it | found | taken for the other |",
+        "Of the pixels of each type of lesion, the share predicted as this type and as the other:\n",
+        "| lesion | slides with it | correct | confused |",
         "|---|---|---|---|",
         *rows,
         "",
         "",
     ]
-    return _drawn_well(found, SKIN) + "\n".join(table) + _against_colour(found, data, MELANOMA)
+    return _drawn_well(found, SKIN) + "\n".join(table) + _compared_with_color(found, data, MELANOMA)
 
 
-def _share(per_slide: NDArray[np.int64], place: int) -> str:
-    """Share of pixels that were found to be of a class, with a bootstrap interval over slides."""
+def _share(per_slide: NDArray[np.int64], label: int) -> str:
+    """Share of pixels predicted as a class, with a bootstrap interval over slides."""
     drawn = np.random.default_rng(0).integers(len(per_slide), size=(2000, len(per_slide)))
     several = per_slide[drawn].sum(1)
-    low, high = np.quantile(several[:, place] / several.sum(1), (0.025, 0.975))
-    return f"{per_slide[:, place].sum() / per_slide.sum():.3f} ({low:.3f} to {high:.3f})"
+    low, high = np.quantile(several[:, label] / several.sum(1), (0.025, 0.975))
+    return f"{per_slide[:, label].sum() / per_slide.sum():.3f} ({low:.3f} to {high:.3f})"
 
 
 def _drawn(info: BundleInfo, data: Path) -> LabelEvaluation:
-    """Measure a model that draws tissues on the unseen looks."""
+    """Evaluate a tissue model on the unseen looks."""
     out = Path("evaluation") / info.name
     return evaluate_labels(TissueSegmenter.load(info), [data], out, split=UNSEEN, run=RunContext())
 
 
 def _drawn_well(found: LabelEvaluation, classes: Sequence[str]) -> str:
-    """Write the indices of each class."""
+    """Report the metrics of each class."""
     whole = found.parts["all"]
     rows = [f"| {name} | {whole[f'DI {name}']} | {whole[f'JA {name}']} |" for name in classes]
     return "\n".join(
         [
-            "## How well it does\n",
-            f"On {found.images} tiles of {len({sample.group for sample in found.samples})} phantom slides of looks "
-            "that it never saw, over all their pixels. In brackets 95 % intervals (bootstrap over slides).\n",
+            "## Performance\n",
+            f"On {found.images} tiles of {len({sample.group for sample in found.samples})} phantom slides in unseen "
+            "looks, over all their pixels. 95 % intervals in brackets (bootstrap over slides).\n",
             "| class | Dice | Jaccard |",
             "|---|---|---|",
             *rows,
@@ -222,18 +225,18 @@ def _drawn_well(found: LabelEvaluation, classes: Sequence[str]) -> str:
     )
 
 
-def _against_colour(found: LabelEvaluation, data: Path, label: int) -> str:
-    """Write how well a threshold on colour would draw a class."""
+def _compared_with_color(found: LabelEvaluation, data: Path, label: int) -> str:
+    """Report the Dice of a color threshold for a class."""
     name, whole = found.classes[label], found.parts["all"]
-    plain, smooth = (_colour_dice(data, reach, label) for reach in (0, 8))
+    plain, smooth = (_color_dice(data, reach, label) for reach in (0, 8))
     return (
-        "A threshold on colour alone (the best channel and cut for the tiles that were learnt from) draws the "
+        "A threshold on color alone (the best channel and threshold for the training tiles) segments the class "
         f"{name} with a Dice of {plain}; smoothed over 8 pixels, {smooth}. The model: {whole[f'DI {name}']}.\n"
     )
 
 
 def _novelty(info: BundleInfo, data: Path, slides: Path | None) -> str:
-    """Write how many tiles are unlike the training: of unseen looks, and of real slides."""
+    """Report the share of out-of-distribution tiles: of unseen looks, and of real slides."""
     familiar = TileNoveltyDetector.from_bundle(info)
     tile = info.config.tile
     assert familiar is not None
@@ -252,13 +255,11 @@ def _novelty(info: BundleInfo, data: Path, slides: Path | None) -> str:
             rows.append(
                 f"| {path.name} (a real slide) | {len(tiles)} | {familiar.is_out_of_distribution(tiles).mean():.0%} |"
             )
-    return "\n".join(
-        ["## What it flags as unlike its training\n", "| tiles of | tiles | flagged |", "|---|---|---|", *rows, ""]
-    )
+    return "\n".join(["## Out-of-distribution tiles\n", "| tiles of | tiles | flagged |", "|---|---|---|", *rows, ""])
 
 
 def _real_tiles(path: Path, mpp: float, side: int) -> list[NDArray[np.uint8]]:
-    """Cut tiles with tissue, spread over a slide, at a physical scale; none where it has no scale or is fluorescent."""
+    """Cut tissue tiles at a physical scale from random positions; none without a scale or for fluorescence."""
     from PIL import Image
 
     with open_slide(path) as slide:
@@ -268,9 +269,9 @@ def _real_tiles(path: Path, mpp: float, side: int) -> list[NDArray[np.uint8]]:
         level = info.levels[0]
         size = round(side * mpp / info.pixel_size.y_um)
         tops, lefts = (range(0, max(1, extent - size + 1), size) for extent in (level.height, level.width))
-        places = [(top, left) for top in tops for left in lefts]
+        positions = [(top, left) for top in tops for left in lefts]
         tiles = []
-        for top, left in (places[at] for at in np.random.default_rng(0).permutation(len(places))):
+        for top, left in (positions[index] for index in np.random.default_rng(0).permutation(len(positions))):
             rgb = slide.read_region(0, Box(top, left, size, size)).astype(np.uint8)
             if np.median(rgb) < GLASS:
                 tiles.append(np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BOX)))
@@ -285,24 +286,24 @@ def _samples(data: Path, split: str) -> list[Sample]:
 
 
 def _channels(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Colours that a threshold may look at: red, green, blue, saturation, and each against the mean of the others."""
-    colour = rgb.astype(np.float32)
-    spread = colour.max(-1) - colour.min(-1)
-    relative = colour - colour.mean(-1, keepdims=True)
-    return np.stack([*np.moveaxis(colour, -1, 0), spread, *np.moveaxis(relative, -1, 0)])
+    """Color channels for a threshold: red, green, blue, saturation, and each relative to the mean of the others."""
+    color = rgb.astype(np.float32)
+    spread = color.max(-1) - color.min(-1)
+    relative = color - color.mean(-1, keepdims=True)
+    return np.stack([*np.moveaxis(color, -1, 0), spread, *np.moveaxis(relative, -1, 0)])
 
 
-def _colour_scores(data: Path) -> dict[str, NDArray[np.float64]]:
+def _color_scores(data: Path) -> dict[str, NDArray[np.float64]]:
     """Score the unseen tiles for each class by the mean of the channel that ranks the training tiles best."""
     import csv
 
     with (data / "dataset.csv").open(encoding="utf-8", newline="") as file:
-        answers = {row["image_id"]: row["tissue"] for row in csv.DictReader(file)}
+        labels = {row["image_id"]: row["tissue"] for row in csv.DictReader(file)}
     means, truth = {}, {}
     for split in ("train", UNSEEN):
         samples = _samples(data, split)
         means[split] = np.array([_channels(read_photograph(sample.image).rgb).mean((1, 2)) for sample in samples])
-        truth[split] = np.array([answers[sample.image_id] for sample in samples])
+        truth[split] = np.array([labels[sample.image_id] for sample in samples])
     found = {}
     for name in ANSWERS:
         areas = [area_under_roc(column, truth["train"] == name) for column in means["train"].T]
@@ -311,17 +312,17 @@ def _colour_scores(data: Path) -> dict[str, NDArray[np.float64]]:
     return found
 
 
-def _colour_dice(data: Path, reach: int, label: int) -> Estimate:
-    """Dice of a class by the channel, cut and direction that are best for the training tiles, on the unseen ones."""
+def _color_dice(data: Path, reach: int, label: int) -> Estimate:
+    """Dice of a class on unseen tiles, by the channel, threshold and direction that are best for the training tiles."""
     tables = {split: _histograms(_samples(data, split), reach, label) for split in ("train", UNSEEN)}
     best, chosen = -1.0, (0, 0, False)
     for channel in range(tables["train"].shape[1]):
-        for cut in range(1, LEVELS):
+        for threshold in range(1, LEVELS):
             for below in (False, True):
-                dice = _dice(_counts_at(tables["train"], channel, cut, below=below).sum(0))
-                best, chosen = max((best, chosen), (dice, (channel, cut, below)))
-    channel, cut, below = chosen
-    counts = _counts_at(tables[UNSEEN], channel, cut, below=below)
+                dice = _dice(_counts_at(tables["train"], channel, threshold, below=below).sum(0))
+                best, chosen = max((best, chosen), (dice, (channel, threshold, below)))
+    channel, threshold, below = chosen
+    counts = _counts_at(tables[UNSEEN], channel, threshold, below=below)
     groups = [sample.group for sample in _samples(data, UNSEEN)]
     return estimate_label_metrics(counts, groups, ("rest", "class"))["DI class"]
 
@@ -337,14 +338,14 @@ def _histograms(samples: Sequence[Sample], reach: int, label: int) -> NDArray[np
         if reach:
             channels = np.stack([gaussian_filter(channel, reach) for channel in channels])
         levels = np.clip((channels + 128) / 384 * LEVELS, 0, LEVELS - 1).astype(np.int64)
-        there = (read_labels(sample.mask) == label).astype(np.int64)
-        found.append([count_class_pairs(level, there, LEVELS)[:2] for level in levels])
+        is_class = (read_labels(sample.mask) == label).astype(np.int64)
+        found.append([count_class_pairs(level, is_class, LEVELS)[:2] for level in levels])
     return np.array(found)
 
 
-def _counts_at(tables: NDArray[np.int64], channel: int, cut: int, *, below: bool) -> NDArray[np.int64]:
-    """Count pixels by true class and by side of a cut: int64 (image, true class, found class)."""
-    low, high = tables[:, channel, :, :cut].sum(-1), tables[:, channel, :, cut:].sum(-1)
+def _counts_at(tables: NDArray[np.int64], channel: int, threshold: int, *, below: bool) -> NDArray[np.int64]:
+    """Count pixels by true class and side of a threshold: int64 (image, true class, predicted class)."""
+    low, high = tables[:, channel, :, :threshold].sum(-1), tables[:, channel, :, threshold:].sum(-1)
     return np.stack([high, low] if below else [low, high], axis=-1)
 
 

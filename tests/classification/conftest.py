@@ -41,7 +41,7 @@ class Picture:
 
 
 def drawn(random: np.random.Generator, violet: bool, side: int = SIDE, size: int = PATCH) -> Picture:
-    """Noise of the colour of skin with a green patch, which says nothing, and perhaps a violet one, which decides."""
+    """Skin-coloured noise with an uninformative green patch and, for the positive class, a violet one."""
     rgb = random.integers(150, 190, (side, side, 3)).astype(np.uint8)
     for colour in ((90, 150, 90), (60, 40, 160))[: 1 + violet]:
         row, column = random.integers(0, side - size, 2)
@@ -117,7 +117,7 @@ def _reference(network, random: np.random.Generator):
     images, numbers, codes, labels = _batch(random, 80)
     with torch.inference_mode():
         maps = network.encode(images)
-        logits, embeddings = network.decide(maps, numbers, codes), network.embed(maps)
+        logits, embeddings = network.classify(maps, numbers, codes), network.embed(maps)
     ids = tuple(f"case-{place:02}" for place in range(len(labels)))
     truth = labels.numpy()
     return ReferenceCases(

@@ -32,7 +32,7 @@ NOT_OLD = {"age": "50"}
 
 @pytest.fixture(scope="module")
 def deep(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    """A network with attention that tells a depth; nothing was learnt."""
+    """An untrained network with attention that predicts a depth."""
     import torch
 
     from napari_melanoma.models.zoo import build_network
@@ -81,7 +81,7 @@ def test_attention_is_shown_where_its_places_look(deep: Classifier, picture: Any
     assert np.abs(np.clip(expected, 0, 95) - found).max() <= stride / 2 + 1
 
 
-def test_attention_says_nothing_of_the_class(deep: Classifier, picture: Any) -> None:
+def test_attention_is_independent_of_the_class(deep: Classifier, picture: Any) -> None:
     lesion = LesionInput(picture(np.random.default_rng(0), True).rgb)
     np.testing.assert_array_equal(explain(deep, lesion, "attention", "other"), explain(deep, lesion, "attention"))
 
@@ -96,7 +96,7 @@ def test_a_network_without_attention_does_not_offer_it(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_each_method_explains_a_network_that_tells_a_depth(deep: Classifier, picture: Any, method: Any) -> None:
+def test_each_method_explains_a_network_that_predicts_a_depth(deep: Classifier, picture: Any, method: Any) -> None:
     heat = explain(deep, LesionInput(picture(np.random.default_rng(0), True).rgb), method)
     assert heat.shape == (96, 96)
     assert np.isfinite(heat).all()
@@ -107,10 +107,10 @@ def test_depths_come_with_their_intervals(deep: Classifier, picture: Any) -> Non
     looked = deep.run_encoder([picture(rng, True).rgb for _ in range(3)])
     found = deep.depths(looked)
     assert found is not None
-    told = np.array([one.depth for one in looked])
-    np.testing.assert_allclose(found.mm, np.maximum(np.expm1(told[:, 0] * SCALE.std + SCALE.mean), 0), rtol=1e-5)
-    reach = 1.5 * np.exp(told[:, 1] / 2)
-    expected = np.expm1((told[:, 0] + reach) * SCALE.std + SCALE.mean)
+    predicted = np.array([one.depth for one in looked])
+    np.testing.assert_allclose(found.mm, np.maximum(np.expm1(predicted[:, 0] * SCALE.std + SCALE.mean), 0), rtol=1e-5)
+    reach = 1.5 * np.exp(predicted[:, 1] / 2)
+    expected = np.expm1((predicted[:, 0] + reach) * SCALE.std + SCALE.mean)
     np.testing.assert_allclose(found.high, expected, rtol=1e-5)
     assert (found.low < found.mm).all()
 
@@ -149,7 +149,7 @@ def test_heatmaps_point_at_the_patch_that_decides(classifier_bundle: BundleInfo,
     assert (about["class"], set(about["methods"])) == ("melanoma", {"grad_cam", "occlusion"})
 
 
-def test_other_masks_can_be_named_and_nothing_to_point_at_is_said(
+def test_other_masks_can_be_named_and_nothing_to_point_at_is_reported(
     classifier_bundle: BundleInfo, picture: Any, tmp_path: Path
 ) -> None:
     model, data = Classifier.load(classifier_bundle, "cpu"), draw(tmp_path / "data", picture, 3)

@@ -1,4 +1,4 @@
-"""The features that tell the classes apart are found, named, and shown where they lie."""
+"""The features that distinguish the classes are found, named and located in the image."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_what_decides_is_found_and_shown(classifier: Classifier, picture: Any, t
     assert (out / "figures" / "ranking.png").is_file()
 
 
-def test_too_few_patients_are_told(classifier: Classifier, picture: Any, tmp_path: Path) -> None:
+def test_too_few_patients_are_reported(classifier: Classifier, picture: Any, tmp_path: Path) -> None:
     draw(tmp_path / "data", picture, 8, 2)
     with pytest.raises(DataSetError, match=r"takes 3 patients of each; found 1 positive.*Name another split"):
         find_biomarkers(classifier, [tmp_path / "data"], tmp_path / "out", BiomarkerOptions(), run=RunContext())

@@ -41,13 +41,13 @@ def test_together_and_one_by_one_are_the_same(classifier: Classifier, picture) -
 
 def test_what_was_looked_at_answers_other_forms(classifier: Classifier, picture) -> None:
     rgb = picture(np.random.default_rng(13), True).rgb
-    looked = classifier.run_encoder([classifier.view(rgb, None)])
+    looked = classifier.run_encoder([classifier.make_view(rgb, None)])
     for row in ({}, {"age": "70", "sex": "female"}):
         np.testing.assert_allclose(classifier.run_head(looked, [row]), classifier.logits([LesionInput(rgb, row=row)]))
     assert looked[0].embedding.shape == (classifier.calibration.reference.embeddings.shape[1],)
 
 
-def test_mirror_images_are_asked_where_the_bundle_says_so(
+def test_mirror_images_are_used_if_the_bundle_asks_for_them(
     classifier: Classifier, classifier_bundle: BundleInfo, picture
 ) -> None:
     config = classifier_bundle.config
@@ -71,14 +71,14 @@ def test_a_lesion_needs_a_mask_of_its_photograph(classifier: Classifier) -> None
     info = replace(classifier.info, config=config.model_copy(update={"classifier": around}))
     cut, rgb = Classifier(info, classifier.network), np.zeros((50, 60, 3), np.uint8)
     for mask in (None, np.zeros((50, 60), bool)):
-        with pytest.raises(InputError, match="no lesion to look at: 'violet' looks at the square"):
+        with pytest.raises(InputError, match="no lesion to classify: 'violet' needs the crop"):
             cut.view(rgb, mask)
     with pytest.raises(InputError, match="mask is 5 x 5 pixels, the photograph 50 x 60"):
         cut.view(rgb, np.ones((5, 5), bool))
 
 
 def test_a_model_that_draws_lesions_is_refused(tiny_bundle: BundleInfo) -> None:
-    with pytest.raises(BundleError, match="'tiny' is a model for segmentation: it draws lesions"):
+    with pytest.raises(BundleError, match="'tiny' is a segmentation model: it segments lesions"):
         Classifier.load(tiny_bundle)
 
 
@@ -88,18 +88,18 @@ def test_the_worker_answers_again_and_explains(classifier: Classifier, picture, 
     np.save(image, drawn.rgb)
     asked = {"model": "violet", "image": str(image), "mask": None, "row": {"age": "50"}}
     desk = ClassificationRequests(lambda name: classifier)
-    with pytest.raises(InputError, match="has not looked at a lesion yet"):
+    with pytest.raises(InputError, match="has not classified a lesion yet"):
         desk.reclassify({"model": "violet", "row": {}}, RunContext())
 
     first = desk.classify(asked, RunContext())["answer"]
     young = desk.reclassify({"model": "violet", "row": {"age": "30"}}, RunContext())["answer"]
-    told = desk.explain({**asked, "method": "occlusion", "out": str(out)}, RunContext())
+    reply = desk.explain({**asked, "method": "occlusion", "out": str(out)}, RunContext())
 
     assert first["probabilities"][1] > 0.5 > young["probabilities"][1]
     assert (
         young["probabilities"]
         == desk.classify({**asked, "row": {"age": "30"}}, RunContext())["answer"]["probabilities"]
     )
-    assert told == {"heatmap": str(out), "method": "occlusion", "class": "melanoma"}
+    assert reply == {"heatmap": str(out), "method": "occlusion", "class": "melanoma"}
     place = np.unravel_index(np.load(out).argmax(), drawn.rgb.shape[:2])
     assert np.hypot(*np.subtract(place, drawn.patch)) < 15

@@ -1,4 +1,4 @@
-"""An answer follows form and mask, says how sure it is, and survives the way through JSON; no torch."""
+"""Lesion classification: use of metadata and mask, uncertainty, and reading back from JSON; without torch."""
 
 from __future__ import annotations
 
@@ -66,21 +66,21 @@ class RedModel:
             tabular=ENCODING,
         )
         self.info = BundleInfo(folder, config)
-        self.judge = PredictionCalibration(settings, CLASSES, reference)
-        self.looked = 0
+        self.calibration = PredictionCalibration(settings, CLASSES, reference)
+        self.views_encoded = 0
 
-    def seen(self, rgb: np.ndarray, mask: np.ndarray | None) -> ClassifierView:
+    def make_view(self, rgb: np.ndarray, mask: np.ndarray | None) -> ClassifierView:
         found = crop_view(rgb, mask, ViewConfig(margin=0.0), 64, PreprocessingConfig())
         if found is None:
             raise InputError("there is no lesion to look at")
         return found
 
-    def look(self, views: Sequence[np.ndarray]) -> list:
-        self.looked += len(views)
+    def run_encoder(self, views: Sequence[np.ndarray]) -> list:
+        self.views_encoded += len(views)
         return [SimpleNamespace(embedding=np.array([view[..., 0].mean() / 255, 0.5], np.float32)) for view in views]
 
-    def decide_values(self, looked, values) -> np.ndarray:
-        red = np.array([one.embedding[0] for one in looked])
+    def run_head_on_values(self, encoded, values) -> np.ndarray:
+        red = np.array([one.embedding[0] for one in encoded])
         age = np.nan_to_num((values.numbers[:, 0] - 50) / 10)
         logit = 8 * (red - 0.5) + age + (values.codes[:, 0] == 2)
         return np.stack([np.zeros_like(logit), logit], axis=1).astype(np.float32)
@@ -115,37 +115,39 @@ def test_an_age_that_cannot_be_is_not_known(tmp_path, reference: ReferenceCases)
     for age, found in (("540", "540"), ("old", "'old'")):
         answer = ask(model, {"age": age})
         assert answer.probabilities == ask(model).probabilities
-        expected = f"Age: expected a number from 0 to 120 years; found {found}, so it is taken as not known"
+        expected = f"Age: expected a number from 0 to 120 years; found {found}, so it is treated as unknown"
         assert expected in answer.warnings
 
 
-def test_a_picture_that_it_has_learnt_from_is_answered_too_well(tmp_path, reference: ReferenceCases) -> None:
+def test_a_training_image_is_reported(tmp_path, reference: ReferenceCases) -> None:
     picture, mask = photograph()
     corners = np.array([[1.5, 1.5], [-0.5, 1.5], [1.5, -0.5], [-0.5, -0.5]], np.float16)  # around what it sees of red
     cases = {"embedded_labels": np.zeros(4, np.int64), "embedded_ids": ("a", "b", "c", "d")}
     far = RedModel(tmp_path, replace(reference, embeddings=corners, **cases))
-    assert not any("looks the same" in said for said in ask(far).warnings)
+    assert not any("looks the same" in text for text in ask(far).warnings)
     corners[3] = encode_lesion(picture, mask, far).encoded.embedding
     twin = RedModel(tmp_path, replace(reference, embeddings=corners, **cases))
-    assert any("a picture that looks the same (d)" in said for said in ask(twin).warnings)
+    assert any("an image that looks the same (d)" in text for text in ask(twin).warnings)
 
 
-def test_where_the_likeliest_class_is_ruled_out_it_says_why(tmp_path) -> None:
-    logit = np.concatenate([np.linspace(-3, -1.5, 100), np.linspace(-3, 3, 100)])  # the others are always told surely
+def test_a_likeliest_class_outside_the_prediction_set_is_explained(tmp_path) -> None:
+    logit = np.concatenate(
+        [np.linspace(-3, -1.5, 100), np.linspace(-3, 3, 100)]
+    )  # the other class is always predicted with certainty
     logits = np.stack([np.zeros(200), logit], 1).astype(np.float32)
     nobody = np.zeros((0, 2), np.float16), np.zeros(0, np.int64), ()
-    told = ReferenceCases(logits, np.repeat([0, 1], 100), np.arange(200), *nobody)
-    unsure = ask(RedModel(tmp_path, told), red=118)
+    references = ReferenceCases(logits, np.repeat([0, 1], 100), np.arange(200), *nobody)
+    unsure = ask(RedModel(tmp_path, references), red=118)
     assert unsure.probability < 0.5
     assert unsure.possible == ("melanoma",)
     assert any(
-        "other has the highest probability and is ruled out all the same: at most 10 %" in said
-        for said in unsure.warnings
+        "other has the highest probability but is not in the prediction set: at most 10 %" in text
+        for text in unsure.warnings
     )
-    assert not any("ruled out" in said for said in ask(RedModel(tmp_path, told), red=60).warnings)
+    assert not any("not in the prediction set" in text for text in ask(RedModel(tmp_path, references), red=60).warnings)
 
 
-def test_the_form_and_the_mask_change_the_answer(tmp_path, reference: ReferenceCases) -> None:
+def test_metadata_and_mask_change_the_prediction(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference)
     assert ask(model, {"age": "70"}).probability > ask(model).probability > ask(model, {"age": "30"}).probability
     assert ask(model, red=220).probability > ask(model, red=90).probability
@@ -160,7 +162,7 @@ def test_a_change_of_the_form_looks_at_nothing_again(tmp_path, reference: Refere
     seen = encode_lesion(picture, mask, model)
     row = {"age": "70", "sex": "male"}
     again = classify_encoded(seen, row, model, ClassifyOptions())
-    assert model.looked == 1
+    assert model.views_encoded == 1
     assert again.probabilities == ask(model, row).probabilities
 
 
@@ -174,11 +176,11 @@ def test_what_each_column_adds_is_what_is_lost_without_it(tmp_path, reference: R
     assert [one.value for one in both.contributions] == ["70", "male"]
 
 
-def test_what_the_form_lacks_or_says_in_vain_is_told(tmp_path, reference: ReferenceCases) -> None:
+def test_missing_and_unused_metadata_are_reported(tmp_path, reference: ReferenceCases) -> None:
     answer = ask(RedModel(tmp_path, reference), {"sex": "robot", "site": "head/neck", "image_id": "a", "clark": ""})
     assert answer.missing == ("age", "sex")
     assert answer.unused == ("site",)
-    assert "sex: the model has not learnt from 'robot', so it is taken as not known" in answer.warnings
+    assert "sex: the model was not trained on 'robot', so it is treated as unknown" in answer.warnings
     assert answer.contributions == ()
 
 
@@ -219,7 +221,9 @@ def test_the_verdict_is_a_sentence(tmp_path, reference: ReferenceCases) -> None:
     answer = ask(RedModel(tmp_path, reference), coverage=0.9)
     assert answer.verdict.startswith("Inconclusive: melanoma 0.5")
     assert "(95 % interval 0." in answer.verdict
-    assert answer.threshold_text.startswith("at or above the cut 0.30, which finds 91 % (85 to 96) of melanoma")
+    assert answer.threshold_text.startswith(
+        "at or above the decision threshold (0.30) for melanoma: sensitivity 91 % (85–96)"
+    )
     assert answer.is_above_threshold is True
 
 
@@ -240,25 +244,25 @@ OLD = YOUNG.model_copy(update={"at_least": 50.0, "below": None, "sensitivity": 0
     ("age", "group"),
     [("0", YOUNG), ("49.9", YOUNG), ("50", OLD), (" 80 ", OLD), ("", None), ("unknown", None), ("540", None)],
 )
-def test_where_the_age_is_known_its_group_s_figures_are_said(tmp_path, reference, age: str, group) -> None:
+def test_figures_of_the_age_group_are_reported(tmp_path, reference, age: str, group) -> None:
     answer = ask(RedModel(tmp_path, reference, ages=(YOUNG, OLD)), {"age": age})
     assert answer.age_group == group
-    assert ("of people aged" in answer.threshold_text) is (group is not None)
+    assert ("in patients aged" in answer.threshold_text) is (group is not None)
     assert ClassPrediction.from_json(json.loads(json.dumps(answer.to_json()))) == answer
 
 
-def test_the_sentence_says_the_figures_of_the_group(tmp_path, reference: ReferenceCases) -> None:
+def test_threshold_text_contains_the_figures_of_the_age_group(tmp_path, reference: ReferenceCases) -> None:
     model = RedModel(tmp_path, reference, ages=(YOUNG, OLD))
     assert ask(model, {"age": "30"}).threshold_text.endswith(
-        "; of people aged 0 to under 50, measured by cross-validation on 12 melanoma and 88 others, it finds "
-        "58 % (40 to 70) and leaves 80 % (70 to 90) alone"
+        "; in patients aged 0 to under 50 (cross-validation on 12 melanoma and 88 other images): "
+        "sensitivity 58 % (40–70), specificity 80 % (70–90)"
     )
-    assert "; of people aged from 50 on, " in ask(model, {"age": "70"}).threshold_text
+    assert "; in patients aged 50 or older (" in ask(model, {"age": "70"}).threshold_text
     # Measured at the model's own cut: of another nothing is known.
     assert ask(model, {"age": "30"}, sensitivity=0.5).age_group is None
 
 
-def test_an_answer_that_was_stored_before_there_were_groups_is_read(tmp_path, reference: ReferenceCases) -> None:
+def test_a_stored_prediction_without_age_groups_is_read(tmp_path, reference: ReferenceCases) -> None:
     answer = ask(RedModel(tmp_path, reference), {"age": "30"})
     stored = answer.to_json()
     del stored["age_group"]

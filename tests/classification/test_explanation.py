@@ -97,7 +97,7 @@ def test_what_speaks_for_one_class_speaks_against_the_other(classifier: Classifi
         np.testing.assert_allclose(of[0], -of[1], atol=1e-4)
 
 
-def test_the_form_has_a_say_in_the_explanation(classifier: Classifier, picture) -> None:
+def test_metadata_affect_the_explanation(classifier: Classifier, picture) -> None:
     view = classifier.make_view(picture(np.random.default_rng(9), True).rgb, None)
     found = [compute_evidence(classifier, view, row, "occlusion", 1, RunContext()) for row in (OLD, {"age": "30"})]
     assert not np.allclose(*found)
@@ -111,7 +111,7 @@ def test_a_class_or_method_that_is_not_there_is_refused(classifier: Classifier, 
         explain(classifier, lesion, "guess")  # type: ignore[arg-type]
 
 
-def test_occlusion_tells_how_far_it_is_and_stops_when_asked(classifier: Classifier, picture) -> None:
+def test_occlusion_reports_its_progress_and_stops_when_asked(classifier: Classifier, picture) -> None:
     reports = []
 
     def stop(progress) -> None:

@@ -166,7 +166,7 @@ def test_the_model_of_a_run_is_taken_over_and_says_where_it_comes_from(run: Run,
 def test_what_is_no_bundle_cannot_be_imported(run: Run, tmp_path: Path) -> None:
     done = run("models", "import", tmp_path)
     assert done.exit_code == 2
-    assert "is no model bundle: it has no config.json" in done.stderr
+    assert "is not a model bundle: config.json is missing" in done.stderr
 
 
 def test_two_data_sets_of_one_name_are_refused(run: Run, clinic: Path, tiny_bundle: BundleInfo, tmp_path: Path) -> None:

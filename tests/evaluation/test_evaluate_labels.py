@@ -168,7 +168,7 @@ def test_the_most_probable_class_counts_whatever_the_size(several: BundleInfo) -
 def test_photographs_keep_clear_of_it(several: BundleInfo) -> None:
     assert install_bundle(several).name in [bundle.name for bundle in list_bundles()]
     assert "three" not in [bundle.name for bundle in list_photograph_models("segmentation")]
-    with pytest.raises(BundleError, match=r"'three' is a model of slides \(glass, stroma, nest\).*lesion-small"):
+    with pytest.raises(BundleError, match=r"'three' is a slide model \(glass, stroma, nest\).*lesion-small"):
         require_photograph_model(several, "segmentation")
     with pytest.raises(BundleError, match="expected a model that draws one lesion"):
         Segmenter.load(several)
@@ -185,7 +185,7 @@ def test_the_verbs_say_so(several: BundleInfo, data: Path, tmp_path: Path) -> No
     out, photograph = str(tmp_path / "out"), str(data / "images" / "t0.png")
     refused = CliRunner().invoke(app, ["lesion", photograph, "--model", str(several.path), "--out", out])
     assert refused.exit_code == 2
-    assert "is a model of slides" in refused.output
+    assert "is a slide model" in refused.output
     words = ["evaluate", "--model", str(several.path), "--data", str(data), "--out", out]
     refused = CliRunner().invoke(app, [*words, "--threshold", "0.4"])
     assert refused.exit_code == 2

@@ -214,7 +214,7 @@ def test_a_result_states_that_the_model_was_trained_on_the_photograph(
     with Image.open(thirty / f"images/i{number}.png") as image:
         rgb = np.asarray(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS))
     found = analyze_lesion(Photograph(rgb, f"i{number}.png"), Dark(trained), LesionOptions(), run=RUN)
-    said = "The model was trained on this photograph: the prediction is no independent one."
+    said = "The model was trained on this photograph: the prediction is not independent."
     assert (said in found.warning) is known
     assert (said in str(result_row("i", "i.png", json.loads(json.dumps(describe_result(found))))["warning"])) is known
     stored = json.loads(json.dumps(describe_result(found)))

@@ -205,8 +205,8 @@ def test_flips_give_a_steadier_mask_and_a_band_along_its_border(tmp_path: Path) 
     assert result.band.sum() > 300
     saved = save_lesion(result, tmp_path / "drawn")
     assert (read_mask(saved / "band.png") == result.band).all()
-    told = json.loads((saved / "result.json").read_text())
-    assert (told["options"]["flips"], told["uncertain_area_px"]) == (True, int(result.band.sum()))
+    saved_result = json.loads((saved / "result.json").read_text())
+    assert (saved_result["options"]["flips"], saved_result["uncertain_area_px"]) == (True, int(result.band.sum()))
 
 
 def test_the_band_follows_the_threshold_without_asking_again() -> None:

@@ -65,15 +65,15 @@ def test_each_photograph_gets_its_folder_and_row(photographs, tmp_path: Path, mo
 def test_a_picture_of_something_else_is_done_with_a_warning(photographs, tmp_path: Path, model) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (80, 100, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "in" / "noise.png")
-    told: list[batch.PhotographOutcome] = []
+    outcomes: list[batch.PhotographOutcome] = []
     paths = [photographs[0], tmp_path / "in" / "noise.png"]
     summary = analyze_files(
-        paths, tmp_path / "out", BatchOptions(), run=RunContext(), segmenter=model, on_outcome=told.append
+        paths, tmp_path / "out", BatchOptions(), run=RunContext(), segmenter=model, on_outcome=outcomes.append
     )
     row = rows(tmp_path / "out")["noise"]
     assert (row["status"], row["looks_like"]) == ("done", "neither")
-    assert row["warning"] == told[1].warning != ""
-    assert summary.with_warning == sum(bool(outcome.warning) for outcome in told)
+    assert row["warning"] == outcomes[1].warning != ""
+    assert summary.with_warning == sum(bool(outcome.warning) for outcome in outcomes)
 
 
 def test_the_network_is_asked_a_full_pass_at_a_time(photographs, tmp_path: Path, model) -> None:
@@ -301,11 +301,13 @@ def test_results_name_no_folder(photographs, tmp_path: Path, model) -> None:
 def test_a_bad_photograph_is_reported_and_the_others_go_on(photographs, tmp_path: Path, model) -> None:
     photographs[1].write_bytes(photographs[1].read_bytes()[:60])
     photographs[3].unlink()
-    told: list[batch.PhotographOutcome] = []
+    outcomes: list[batch.PhotographOutcome] = []
     out = tmp_path / "out"
-    summary = analyze_files(photographs, out, BatchOptions(), run=RunContext(), segmenter=model, on_outcome=told.append)
+    summary = analyze_files(
+        photographs, out, BatchOptions(), run=RunContext(), segmenter=model, on_outcome=outcomes.append
+    )
     assert counts(summary) == (3, 0, 2)
-    failed = {outcome.image: outcome.error for outcome in told if outcome.status == "failed"}
+    failed = {outcome.image: outcome.error for outcome in outcomes if outcome.status == "failed"}
     assert failed.keys() == {"p1", "p3"}
     assert {name: row["error"] for name, row in rows(out).items() if row["status"] == "failed"} == failed
     assert str(tmp_path) not in (out / "results.csv").read_text(encoding="utf-8")
@@ -381,7 +383,7 @@ def test_photographs_are_in_memory_as_far_as_there_is_room(
     assert max(len(sizes) for sizes in most) > 1
 
 
-def test_a_photograph_whose_size_cannot_be_told_is_tried(
+def test_a_photograph_whose_size_is_unknown_is_tried(
     photographs, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(photographs_module, "read_image_size", lambda path: 1 // 0)
@@ -436,7 +438,7 @@ def test_a_table_that_is_none_of_ours_is_refused(photographs, tmp_path: Path, mo
     assert (tmp_path / "results.csv").read_text(encoding="utf-8") == "a;b\n1;2\n"
 
 
-def test_an_unknown_model_is_said_before_anything_is_written(photographs, tmp_path: Path) -> None:
+def test_an_unknown_model_is_reported_before_anything_is_written(photographs, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no model named 'none'"):
         analyze_files(photographs, tmp_path / "out", BatchOptions(lesion=LesionOptions(model="none")), run=RunContext())
     assert not (tmp_path / "out").exists()

@@ -42,10 +42,10 @@ def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(CONFIG))
     (folder / "model.safetensors").write_bytes(safetensors.serialize({}, None))
-    told = SimpleNamespace(folder=folder, asked=[])
+    recorder = SimpleNamespace(folder=folder, asked=[])
 
     def answer(photograph, mask, form, model, options, *, run) -> ClassPrediction:
-        told.asked.append(photograph.name)
+        recorder.asked.append(photograph.name)
         share = float(form.get("age", 50)) / 100
         return ClassPrediction(
             classes=("other", "melanoma"),
@@ -70,8 +70,8 @@ def teller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         return SimpleNamespace(config=SimpleNamespace(view=ViewConfig()), info=asking.info)
 
     monkeypatch.setattr(analysis, "classify", answer)
-    monkeypatch.setattr(analysis.BatchClassifier, "_loaded", loaded)
-    return told
+    monkeypatch.setattr(analysis.BatchClassifier, "_load", loaded)
+    return recorder
 
 
 def rows(out: Path) -> dict[str, dict[str, str]]:
@@ -79,7 +79,7 @@ def rows(out: Path) -> dict[str, dict[str, str]]:
         return {row["image"]: row for row in csv.DictReader(file)}
 
 
-def test_the_table_says_what_each_lesion_may_be(tmp_path: Path, model, draw, teller) -> None:
+def test_the_table_contains_the_prediction_set_of_each_lesion(tmp_path: Path, model, draw, teller) -> None:
     for name, radius in (("one", 20), ("two", 20), ("none", 0)):
         draw(tmp_path / "photos" / f"{name}.png", radius)
     patients = tmp_path / "patients.csv"
@@ -94,7 +94,7 @@ def test_the_table_says_what_each_lesion_may_be(tmp_path: Path, model, draw, tel
         return analyze_files(find_inputs([tmp_path / "photos"]), tmp_path / "out", options, run=run, segmenter=model)
 
     go(options)
-    assert any("the table says nothing of 2 of 3 photographs (none, two). Its column image_id" in one for one in heard)
+    assert any("the table has no row for 2 of 3 photographs (none, two). The column image_id" in one for one in heard)
     found = rows(tmp_path / "out")
     assert [found["one"][name] for name in ("class_set", "cannot_tell", "unlike_training", "classifier")] == [
         "melanoma", "0", "1", "teller",
@@ -127,10 +127,10 @@ def test_the_table_says_what_each_lesion_may_be(tmp_path: Path, model, draw, tel
 def test_a_segmentation_model_is_no_classifier_nor_the_reverse(tmp_path: Path, model, draw, teller) -> None:
     path = draw(tmp_path / "one.png")
     wrong = BatchOptions(classify=ClassifyOptions(model="lesion-small"))
-    with pytest.raises(BundleError, match="'lesion-small' is a model for segmentation"):
+    with pytest.raises(BundleError, match="'lesion-small' is a segmentation model"):
         analyze_files([path], tmp_path / "out", wrong, run=RunContext(), segmenter=model)
     reverse = BatchOptions.parse({"lesion": {"model": str(teller.folder)}}, "here")
-    with pytest.raises(BundleError, match="'teller' is a model for classification: it tells a diagnosis"):
+    with pytest.raises(BundleError, match="'teller' is a classification model: it predicts a diagnosis"):
         analyze_files([path], tmp_path / "out", reverse, run=RunContext())
 
 

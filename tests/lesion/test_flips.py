@@ -15,7 +15,7 @@ CONFIG = SimpleNamespace(input_size=SIDE, preprocessing=PreprocessingConfig())
 
 
 class Even:
-    """Says of each pixel what its own colour says, so that a flip of the input flips the output."""
+    """Pixel-wise model, so that a flip of the input flips the output."""
 
     info = SimpleNamespace(config=CONFIG)
 

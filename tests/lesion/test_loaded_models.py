@@ -1,4 +1,4 @@
-"""Models are loaded once a process, and the first time it is said how long that takes."""
+"""Models are loaded once per process, and the expected duration of the first load is reported."""
 
 from __future__ import annotations
 
@@ -18,59 +18,57 @@ from napari_melanoma.lesion import loaded_models
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """What is said; in a process that has not imported torch, in a home where nothing was loaded yet."""
+def messages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Progress messages of a process without torch whose user folder records no earlier load."""
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.setattr(loaded_models, "_timing_file", lambda: tmp_path / "state" / "loading.json")
     return []
 
 
-def load(said: list[str], seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def load(messages: list[str], seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter((100.0, 100.0 + seconds))
     monkeypatch.setattr(loaded_models, "time", SimpleNamespace(monotonic=lambda: next(times)))
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    with loaded_models.report_loading(RunContext(lambda progress: said.append(progress.message))):
+    with loaded_models.report_loading(RunContext(lambda progress: messages.append(progress.message))):
         monkeypatch.setitem(sys.modules, "torch", SimpleNamespace())
 
 
-def test_it_says_about_how_long_by_the_last_time(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_duration_is_estimated_from_the_last_load(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for seconds in (7.6, 0.2, 4000.0, 3.0):
-        load(said, seconds, monkeypatch)
+        load(messages, seconds, monkeypatch)
     # What took an hour was no loading: it is not remembered.
-    assert said == [f"Loading the model, about {about} s" for about in (4, 8, 1, 1)]
+    assert messages == [f"Loading the model, about {about} s" for about in (4, 8, 1, 1)]
 
 
-def test_what_takes_longer_than_the_last_time_is_said_to_do_so(
-    said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_load_longer_than_the_last_one_is_reported(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loaded_models, "LATE_FACTOR", 0.01)
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     reported = Event()
 
     def report(progress: Progress) -> None:
-        said.append(progress.message)
-        if len(said) == 2:
+        messages.append(progress.message)
+        if len(messages) == 2:
             reported.set()
 
     with loaded_models.report_loading(RunContext(report)):
         assert reported.wait(20)
-    assert said == ["Loading the model, about 4 s", "Loading the model takes longer than usual (about 4 s)"]
+    assert messages == ["Loading the model, about 4 s", "Loading the model takes longer than usual (about 4 s)"]
 
 
-def test_what_is_loaded_later_takes_no_time_worth_a_word(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_load_reports_no_duration(messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace())
-    with loaded_models.report_loading(RunContext(lambda progress: said.append(progress.message))):
+    with loaded_models.report_loading(RunContext(lambda progress: messages.append(progress.message))):
         pass
-    assert said == ["Loading the model"]
+    assert messages == ["Loading the model"]
     assert not loaded_models._timing_file().exists()
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[3]", '{"seconds": "long"}', '{"seconds": -4}'])
-def test_a_memory_that_cannot_be_read_is_as_none(said: list[str], monkeypatch, content: str) -> None:
+def test_an_unreadable_record_is_ignored(messages: list[str], monkeypatch, content: str) -> None:
     loaded_models._timing_file().parent.mkdir()
     loaded_models._timing_file().write_text(content)
-    load(said, 2.0, monkeypatch)
-    assert said == ["Loading the model, about 4 s"]
+    load(messages, 2.0, monkeypatch)
+    assert messages == ["Loading the model, about 4 s"]
     assert json.loads(loaded_models._timing_file().read_text()) == {"seconds": 2.0}
 
 
@@ -83,7 +81,7 @@ def test_a_case_that_is_asked_about_again_loads_nothing_again(monkeypatch: pytes
 
     def classifier(info) -> SimpleNamespace:
         loads.append(info.name)
-        return SimpleNamespace(judge=SimpleNamespace(warm=lambda: None))
+        return SimpleNamespace(calibration=SimpleNamespace(fit_all=lambda: None))
 
     monkeypatch.setattr(Classifier, "load", classifier)
     monkeypatch.setattr(predictions, "predict_case", lambda store, model, run, draw: model)

@@ -1,4 +1,4 @@
-"""Forms are understood as people write them, and a table says more of a photograph than what was said of all."""
+"""Metadata are parsed in several spellings; values of the table take precedence over common values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_words_of_people_become_those_of_the_table() -> None:
     assert PatientTable({}).patient_data("any") == {}
 
 
-def test_what_is_not_understood_stays_as_it_was_said() -> None:
+def test_values_that_cannot_be_parsed_are_kept() -> None:
     assert PatientTable({"sex": "robot"}).patient_data("any") == {"sex": "robot"}
 
 
@@ -36,7 +36,7 @@ def test_a_table_that_is_none_is_refused(tmp_path) -> None:
         PatientTable({}, tmp_path / "missing.csv")
     table = tmp_path / "patients.csv"
     table.write_text("image_id;age\none;70\n", encoding="utf-8")
-    with pytest.raises(InputError, match="separated by semicolons: save it as CSV with commas"):
+    with pytest.raises(InputError, match="separated by semicolons"):
         PatientTable({}, table)
 
 
@@ -44,5 +44,5 @@ def test_a_table_that_is_none_is_refused(tmp_path) -> None:
 def test_a_table_that_names_no_photograph_is_refused(tmp_path, text: str) -> None:
     """Else every form would stay empty, and nobody would know."""
     (tmp_path / "patients.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=r"names no photograph|has no row"):
+    with pytest.raises(InputError, match=r"lists no photographs|has no rows"):
         PatientTable({}, tmp_path / "patients.csv")

@@ -26,7 +26,7 @@ def photograph(tmp_path):
 
 
 def test_a_rating_is_found_by_content_model_and_way(cache, photograph):
-    cache.keep(photograph, "model", "entropy", KNOWN)
+    cache.save(photograph, "model", "entropy", KNOWN)
     assert cache.find(photograph, "model", "entropy") == KNOWN
     assert cache.find(photograph, "another", "entropy") is None
     assert cache.find(photograph, "model", "disagreement") is None
@@ -34,7 +34,7 @@ def test_a_rating_is_found_by_content_model_and_way(cache, photograph):
 
 
 def test_a_renamed_file_keeps_its_rating_and_a_changed_one_does_not(cache, photograph):
-    cache.keep(photograph, "model", "entropy", KNOWN)
+    cache.save(photograph, "model", "entropy", KNOWN)
     renamed = photograph.rename(photograph.with_name("other.png"))
     assert cache.find_all([renamed], "model", "entropy", run=RunContext()) == {}
     assert cache.find(renamed, "model", "entropy") == KNOWN
@@ -49,7 +49,7 @@ def test_a_damaged_database_is_begun_anew(cache, photograph):
     cache.path.parent.mkdir()
     cache.path.write_bytes(b"no database" * 1000)
     assert cache.find(photograph, "model", "entropy") is None
-    cache.keep(photograph, "model", "entropy", KNOWN)
+    cache.save(photograph, "model", "entropy", KNOWN)
     assert cache.find(photograph, "model", "entropy") == KNOWN
 
 
@@ -60,13 +60,13 @@ def test_where_nothing_can_be_written_everything_is_unknown(tmp_path, photograph
     assert cache.find(photograph, "model", "entropy") is None
 
 
-def test_a_file_that_is_gone_is_said(cache, tmp_path):
+def test_a_file_that_is_gone_is_reported(cache, tmp_path):
     with pytest.raises(UnreadableImage, match="gone"):
         cache.find(tmp_path / "gone.png", "model", "entropy")
 
 
 def test_a_look_at_many_can_be_stopped(cache, photograph):
-    cache.keep(photograph, "model", "entropy", KNOWN)
+    cache.save(photograph, "model", "entropy", KNOWN)
     run = RunContext()
     run.cancel()
     with pytest.raises(Cancelled):

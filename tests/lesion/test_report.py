@@ -1,4 +1,4 @@
-"""The report of one photograph stands alone, says what produced it and escapes what it is given."""
+"""The report of one photograph is self-contained, states its provenance and escapes its inputs."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def report(tmp_path, name="mole", lesion=True, size=None):
     return path.read_text(encoding="utf-8"), result
 
 
-def test_it_needs_no_other_file_and_says_what_matters(tmp_path):
+def test_the_report_is_self_contained_and_complete(tmp_path):
     page, result = report(tmp_path, size=PixelSize(20.0, 20.0, "ruler"))
     assert set(re.findall(r'(?:src|href)="([a-z]+):', page)) == {"data"}
     assert page.count("data:image/jpeg;base64,") == 3
     assert "http" not in page
-    for said in ("Research use only", "20 µm per pixel (ruler)", "lesion-small on cpu", "Asymmetry", "mm²"):
-        assert said in page
+    for expected in ("Research use only", "20 µm per pixel (ruler)", "lesion-small on cpu", "Asymmetry", "mm²"):
+        assert expected in page
     assert f"{result.measurements['area_px']:,.0f} px²" in page
 
 
-def test_without_a_lesion_it_says_so(tmp_path):
+def test_an_image_without_lesion_is_reported(tmp_path):
     page, _ = report(tmp_path, lesion=False)
     assert "No lesion was found" in page
     assert page.count("data:image/jpeg") == 2
@@ -48,7 +48,7 @@ def test_names_cannot_bring_markup_along(tmp_path):
 
 
 @pytest.mark.parametrize("corrected", [True, False])
-def test_it_says_whether_the_border_was_corrected(tmp_path, corrected):
+def test_a_corrected_border_is_reported(tmp_path, corrected):
     _, result = report(tmp_path)
     about = {**describe_result(result), "corrected_by_hand": corrected}
     path = write_lesion_report(tmp_path / "two.html", result.photograph, about, result.photograph.rgb, result.roi)

@@ -39,5 +39,5 @@ def test_a_result_that_is_a_link_out_of_its_folder_is_none(tmp_path: Path) -> No
     folder = tmp_path / "out" / "photo"
     folder.mkdir(parents=True)
     (folder / "result.json").symlink_to(tmp_path / "elsewhere.json")
-    with pytest.raises(InputError, match="is a link that leads out of the folder"):
+    with pytest.raises(InputError, match="is a link to a file outside the folder"):
         read_result(folder)

@@ -97,7 +97,7 @@ def test_a_table_that_is_open_elsewhere_is_tried_again(tmp_path: Path, held: Hel
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
 
-def test_the_last_time_says_what_to_do(tmp_path: Path, held: Held) -> None:
+def test_the_last_attempt_raises_an_error_with_instructions(tmp_path: Path, held: Held) -> None:
     table = ResultTable(tmp_path / "t.csv", COLUMNS)
     held.number = errno.EACCES
     with pytest.raises(SaveError, match=r"t\.csv: it is open in another program, .* Close it there"):
@@ -105,7 +105,7 @@ def test_the_last_time_says_what_to_do(tmp_path: Path, held: Held) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS], ids=["full", "read only"])
-def test_a_disk_that_takes_nothing_is_said_at_once(tmp_path: Path, held: Held, number: int) -> None:
+def test_a_disk_that_cannot_be_written_to_is_reported_at_once(tmp_path: Path, held: Held, number: int) -> None:
     table = ResultTable(tmp_path / "t.csv", COLUMNS)
     held.number = number
     with pytest.raises(SaveError, match=r"cannot write .*t\.csv"):
@@ -116,7 +116,7 @@ def test_a_table_that_is_spoilt_meanwhile_stops_nothing_before_the_end(tmp_path:
     table = ResultTable(tmp_path / "t.csv", COLUMNS)
     (tmp_path / "t.csv").write_text("image;status\na;done\n", encoding="utf-8")
     table.write_periodically()
-    with pytest.raises(InputError, match="no table of results"):
+    with pytest.raises(InputError, match="not a table of results"):
         table.write()
 
 

@@ -63,7 +63,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "photo.png"
 
 
-def test_a_rating_says_who_rated_what(tmp_path: Path, path: Path) -> None:
+def test_a_rating_records_rater_and_image(tmp_path: Path, path: Path) -> None:
     model = Model(tmp_path, dark)
     found = rate_photograph(model, path)
     assert (found.how, found.lesion_found, found.model) == ("entropy", True, "fake")
@@ -88,7 +88,7 @@ def test_finding_nothing_is_as_unsure_as_can_be(tmp_path: Path, path: Path, how:
 
 def test_what_cannot_be_rated(tmp_path: Path, path: Path) -> None:
     model = Model(tmp_path, dark)
-    with pytest.raises(InputError, match="'guess' is no way to rate"):
+    with pytest.raises(InputError, match="'guess' is not a measure of uncertainty"):
         rate_photograph(model, path, "guess")
     with pytest.raises(UnreadableImage):
         rate_photograph(model, tmp_path / "none.png")

@@ -76,8 +76,8 @@ def test_few_cases_change_nothing(labels: list[int]) -> None:
     assert fit_calibration(logits, labels) == (1, (0, 0))
 
 
-def test_logits_that_tell_everything_keep_a_bounded_temperature() -> None:
-    """Classes that are told apart without a fault would like a temperature of 0."""
+def test_logits_that_separate_perfectly_keep_a_bounded_temperature() -> None:
+    """Perfect separation would lead to a temperature of 0."""
     labels = np.repeat([0, 1], 20)
     logits = np.eye(2)[labels] * 5
     found = fit_calibration(logits, labels)
@@ -92,7 +92,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         fit_temperature(np.zeros((3, 2)), [0, 1])
 
 
-def test_what_a_bundle_says_is_applied() -> None:
+def test_calibration_stored_in_a_bundle_is_applied() -> None:
     """Temperature first, then the bias."""
     config = ClassifierConfig(temperature=2.0, bias=(0.5, -0.5))
     np.testing.assert_allclose(calibrate_logits([[2.0, 4.0]], config), softmax([[1.5, 1.5]]))

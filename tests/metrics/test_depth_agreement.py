@@ -20,12 +20,12 @@ each_scale = pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES.keys()
 
 
 def cases(scale: DepthScale, count: int, seed: int, own_spread: bool) -> tuple[np.ndarray, np.ndarray]:
-    """What a network tells of depths, and the depths: its error is normal, of a spread that it knows."""
+    """Predicted and true depths; the errors are normally distributed with a known standard deviation."""
     rng = np.random.default_rng(seed)
     true = rng.uniform(0.2, 6.0, count)
     spread = rng.uniform(0.1, 0.6, count)
-    told = standardize_depth(true, scale) + rng.normal(0, spread)
-    columns = [told, 2 * np.log(spread)] if own_spread else [told]
+    predicted = standardize_depth(true, scale) + rng.normal(0, spread)
+    columns = [predicted, 2 * np.log(spread)] if own_spread else [predicted]
     return np.stack(columns, axis=1), true
 
 
@@ -42,8 +42,8 @@ def test_millimetres_come_back(scale: DepthScale) -> None:
 def test_intervals_hold_new_depths_as_often_as_asked(scale: DepthScale, own_spread: bool, coverage: float) -> None:
     half = conformal_margin(*cases(scale, 8000, 2, own_spread), scale, coverage)
     assert half is not None
-    told, true = cases(scale, 4000, 1, own_spread)
-    found = decode_depths(told, DepthOutputConfig(scale=scale, margin=half, coverage=coverage))
+    predicted, true = cases(scale, 4000, 1, own_spread)
+    found = decode_depths(predicted, DepthOutputConfig(scale=scale, margin=half, coverage=coverage))
     assert np.mean((found.low <= true) & (true <= found.high)) == pytest.approx(coverage, abs=0.02)
     assert ((found.low <= found.mm) & (found.mm <= found.high)).all()
     if own_spread:
@@ -52,18 +52,18 @@ def test_intervals_hold_new_depths_as_often_as_asked(scale: DepthScale, own_spre
 
 def test_too_few_cases_give_no_interval_or_the_widest() -> None:
     scale = DepthScale()
-    told = np.array([[1.0], [2.0], [3.0], [4.0]])
-    assert conformal_margin(told, [1.0, 2.5, np.nan, np.nan], scale, 0.9) is None
-    assert conformal_margin(told, [1.1, 2.5, 3.2, np.nan], scale, 0.9) == pytest.approx(0.5)
-    found = decode_depths(told, DepthOutputConfig(scale=scale))
+    predicted = np.array([[1.0], [2.0], [3.0], [4.0]])
+    assert conformal_margin(predicted, [1.0, 2.5, np.nan, np.nan], scale, 0.9) is None
+    assert conformal_margin(predicted, [1.1, 2.5, 3.2, np.nan], scale, 0.9) == pytest.approx(0.5)
+    found = decode_depths(predicted, DepthOutputConfig(scale=scale))
     assert found.mm.tolist() == [1.0, 2.0, 3.0, 4.0]
     assert np.isnan(found.low).all()
 
 
 def test_figures_of_known_errors() -> None:
     true = np.array([1.0, 2.0, 3.0, 4.0, np.nan])
-    told = np.array([[1.5], [2.5], [3.5], [4.5], [9.0]])
-    found = depth_metrics(decode_depths(told, DepthOutputConfig(margin=0.6)), true, list("abcde"))
+    predicted = np.array([[1.5], [2.5], [3.5], [4.5], [9.0]])
+    found = depth_metrics(decode_depths(predicted, DepthOutputConfig(margin=0.6)), true, list("abcde"))
     means = {name: one.mean for name, one in found.items()}
     assert means == pytest.approx(
         {
@@ -76,7 +76,7 @@ def test_figures_of_known_errors() -> None:
         }
     )
     assert found["depth_mae_mm"].count == 4
-    assert depth_metrics(decode_depths(told[:2], DepthOutputConfig()), true[:2], ["a", "b"]) == {}
+    assert depth_metrics(decode_depths(predicted[:2], DepthOutputConfig()), true[:2], ["a", "b"]) == {}
 
 
 def test_weights_are_repetitions() -> None:

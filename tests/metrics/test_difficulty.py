@@ -105,7 +105,7 @@ def test_uneven_light_and_a_dark_corner_are_no_spots() -> None:
 
 
 @pytest.mark.parametrize("mask", [np.zeros((60, 60), bool), np.ones((60, 60), bool)], ids=["empty", "everything"])
-def test_what_cannot_be_said_is_not_a_number_and_no_trait(mask: np.ndarray) -> None:
+def test_undefined_traits_are_nan(mask: np.ndarray) -> None:
     found = measure_difficulty(np.full((60, 60, 3), 200, np.uint8), mask)
     assert math.isnan(found["contrast"])
     assert math.isnan(found["skin_redness"])

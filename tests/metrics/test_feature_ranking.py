@@ -1,4 +1,4 @@
-"""Numbers are ranked by how they tell classes apart, patients count once, and chance is corrected for."""
+"""Features are ranked by separation of classes, per patient, with correction for multiple testing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_the_strongest_comes_first_whichever_way_it_points() -> None:
     values = rng.normal(size=(80, 6))
     values[:, 2] += 1.0 * positive
     values[:, 4] -= 2.5 * positive
-    values[:, 5] = 7.0  # says nothing
+    values[:, 5] = 7.0  # uninformative
     found = rank_features(values, positive, np.array([f"p{place}" for place in range(80)]), 10)
     assert [one.rank for one in found][:2] == [4, 2]
     assert 5 not in [one.rank for one in found]

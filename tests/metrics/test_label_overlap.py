@@ -69,7 +69,7 @@ def test_pixels_of_all_images_are_counted_together() -> None:
     assert not alone["DI"].has_interval
 
 
-def test_few_groups_say_less() -> None:
+def test_few_groups_give_less_information() -> None:
     """The same images as one group each and in pairs: pairs are fewer witnesses, and their interval is wider."""
     random = np.random.default_rng(1)
     spread = random.uniform(0.2, 1, 8)

@@ -33,7 +33,7 @@ def test_others_lie_beyond_the_limit_and_their_like_within() -> None:
     assert np.mean(novelty.distance(embeddings(100, seed=1))) == pytest.approx(1, abs=0.1)
 
 
-def test_a_direction_in_which_little_scatters_tells_most() -> None:
+def test_directions_of_small_variance_have_the_largest_weight() -> None:
     """Of two pictures that lie equally far from the mean, the one that differs where training cases agree is odder."""
     known = np.random.default_rng(0).normal(size=(2000, 5)) * [0.05, 1, 1, 1, 1]
     odd, usual = MahalanobisDetector.fit(known).distance([[1.0, 0, 0, 0, 0], [0, 1.0, 0, 0, 0]])
@@ -47,7 +47,7 @@ def test_few_or_equal_cases_still_give_distances(known: np.ndarray) -> None:
 
 
 def test_one_case_is_no_spread() -> None:
-    """It says how many are needed."""
+    """The error states the number required."""
     with pytest.raises(ValueError, match="2 training cases or more; found 1"):
         MahalanobisDetector.fit(np.ones((1, 4)))
     with pytest.raises(ValueError, match="at least one case"):

@@ -50,7 +50,7 @@ def test_shapes_must_agree() -> None:
 
 
 @given(arrays(np.bool_, (5, 6)), arrays(np.bool_, (5, 6)))
-def test_dice_and_jaccard_say_the_same(mask: np.ndarray, reference: np.ndarray) -> None:
+def test_dice_and_jaccard_agree(mask: np.ndarray, reference: np.ndarray) -> None:
     found = overlap_metrics(mask, reference)
     assert found["DI"] == pytest.approx(2 * found["JA"] / (1 + found["JA"]))
     assert all(0 <= value <= 1 for value in found.values())

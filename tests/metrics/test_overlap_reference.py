@@ -21,7 +21,7 @@ def pairs() -> list[tuple[np.ndarray, np.ndarray]]:
     return found
 
 
-def test_torchmetrics_says_the_same_of_each_image() -> None:
+def test_torchmetrics_agrees_for_each_image() -> None:
     torch = pytest.importorskip("torch")
     classification = pytest.importorskip("torchmetrics.functional.classification")
     masks, references = (torch.tensor(np.stack(both)).int() for both in zip(*pairs(), strict=True))

@@ -18,7 +18,7 @@ from napari_melanoma.metrics.statistics import Estimate, bootstrap_statistic
 
 
 def drawn(count: int = 300, ties: bool = False, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Scores that tell something."""
+    """Informative scores."""
     random = np.random.default_rng(seed)
     labels = random.random(count) < 0.3
     scores = random.normal(size=count) + labels
@@ -74,7 +74,7 @@ def test_an_area_counts_pairs() -> None:
 
 
 def test_an_interval_of_patients_is_wider_than_one_of_their_images() -> None:
-    """Five equal images of each patient say no more than one."""
+    """Five equal images of each patient carry no more information than one."""
     scores, labels = drawn(100)
     patients = np.tile(np.arange(100), 5)
     by_image = area(np.tile(scores, 5), np.tile(labels, 5))
@@ -116,7 +116,7 @@ def test_confusion_has_true_classes_in_rows() -> None:
     ]
 
 
-def test_an_operating_point_says_what_is_found_there() -> None:
+def test_an_operating_point_has_sensitivity_and_specificity() -> None:
     """Its sensitivity is at least that asked for; images of one class have none."""
     scores, labels = drawn()
     chances = 1 / (1 + np.exp(-scores))

@@ -54,7 +54,7 @@ def test_many_patients_are_as_certain_as_ever() -> None:
     assert [round(statistics.few_groups_factor(n), 3) for n in (2, 5, 30, 401)] == [9.168, 1.584, 1.061, 1.004]
 
 
-def test_one_patient_says_nothing_of_others() -> None:
+def test_one_patient_gives_no_interval() -> None:
     table = np.array([[0.8, 0.2], [0.6, 0.4]])
     for found in (bootstrap_mean([0.8, 0.6], ["a", "a"], bounds=(0, 1)), *bootstrap_means(table, ["a", "a"])):
         assert not found.has_interval

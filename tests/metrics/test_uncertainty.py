@@ -101,7 +101,7 @@ def answers(*lows_and_highs: tuple[slice, float, float]) -> tuple[np.ndarray, np
     return low, high
 
 
-def test_the_band_is_where_some_answers_say_lesion_and_others_skin() -> None:
+def test_the_band_is_where_the_masks_disagree() -> None:
     low, high = answers((slice(4, 6), 0.2, 0.7), (slice(6, 10), 0.8, 0.9), (slice(10, 13), 0.4, 0.6))
     band = uncertain_band(low, high, 0.5, low >= 0.5, BELT)
     assert np.flatnonzero(band).tolist() == [4, 5, 10, 11, 12]

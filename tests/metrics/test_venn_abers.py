@@ -1,4 +1,4 @@
-"""Venn-Abers equals the isotonic fits that define it; the band around it holds the truth as often as it says."""
+"""Venn-Abers equals the isotonic fits that define it, and its interval has the stated coverage."""
 
 from __future__ import annotations
 
@@ -119,6 +119,6 @@ def test_thousands_of_cases_share_places() -> None:
 
 
 def test_no_case_gives_no_band() -> None:
-    """It says so."""
+    """An error is raised."""
     with pytest.raises(ValueError, match="at least one case"):
         ProbabilityBand.fit([], [])

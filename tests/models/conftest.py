@@ -96,7 +96,7 @@ def learn(network: nn.Module, four: FourImages) -> float:
 
 @pytest.fixture(scope="session")
 def steps_of() -> Callable[[ExportedProgram], set[str]]:
-    """A function that says of what a recorded program consists."""
+    """A function that lists the operations of an exported program."""
     return steps
 
 

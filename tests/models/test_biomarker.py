@@ -1,4 +1,4 @@
-"""P3's network: attention as its formula says, depth as a mean over places, and a branch that is off has no say."""
+"""P3's network: attention follows its formula, depth is a mean over positions, disabled branches have no effect."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_attention_is_the_sigmoid_of_what_mean_and_maximum_say(kernel: int, side
     assert torch.equal(attention(maps), maps * weights)
 
 
-def test_attention_can_begin_where_the_maps_say_most() -> None:
+def test_attention_can_start_from_the_strongest_maps() -> None:
     import torch
 
     from napari_melanoma.models.blocks.biomarker import SpatialAttention
@@ -90,9 +90,9 @@ def test_the_maps_that_are_kept_are_weighed_by_the_attention_that_is_shown(image
 
     network = built(use_depth=False)
     with torch.no_grad():
-        weights, plain = network.attended(images), network.encoder(images)[-1]
+        weights, plain = network.compute_attention(images), network.encoder(images)[-1]
         assert torch.equal(network.encode(images)[-1], plain * weights)
-    assert built(attention="none").attended(images) is None
+    assert built(attention="none").compute_attention(images) is None
     assert 0 < float(weights.min()) < float(weights.max()) < 1
 
 
@@ -101,7 +101,7 @@ def test_weights_that_are_shares_give_a_weighted_mean(images: Tensor) -> None:
 
     network = built(use_depth=False, attention_shares=True, image_maps=5)
     with torch.no_grad():
-        weights, plain = network.attended(images), network.narrow(network.encoder(images)[-1])
+        weights, plain = network.compute_attention(images), network.narrow(network.encoder(images)[-1])
         expected = (plain * weights).sum(dim=(2, 3)) / weights.sum(dim=(2, 3))
         torch.testing.assert_close(network.embed(network.encode(images)), expected)
     assert (expected.shape, network.fusion.width) == ((3, 5), 5 + TABLE["continuous"])
@@ -140,9 +140,9 @@ def test_the_mean_of_the_map_is_the_depth(module: str, images: Tensor) -> None:
     network = built(depth_module=module, heteroscedastic=True)
     with torch.no_grad():
         maps = network.encode(images)
-        told, own = network.told_depth(maps), network.depth(images, network.encoder(images)[-1])
-    assert told.shape == (3, 2)
-    torch.testing.assert_close(told, own.mean(dim=(2, 3)))
+        predicted, own = network.predict_depth(maps), network.depth(images, network.encoder(images)[-1])
+    assert predicted.shape == (3, 2)
+    torch.testing.assert_close(predicted, own.mean(dim=(2, 3)))
     assert float(maps[-1][:, -2].std()) > 0, "some places add more than others"
 
 
@@ -152,27 +152,27 @@ def test_millimetres_come_back(log: bool) -> None:
 
     network = built(depth_log=log, depth_mean=0.9, depth_std=0.4)
     mm = torch.tensor([0.0, 0.2, 1.05, 6.0])
-    torch.testing.assert_close(network.in_mm(network.standardised(mm)), mm, rtol=1e-5, atol=1e-6)
-    assert float(network.in_mm(torch.tensor(-9.0))) == 0
+    torch.testing.assert_close(network.to_mm(network.standardize(mm)), mm, rtol=1e-5, atol=1e-6)
+    assert float(network.to_mm(torch.tensor(-9.0))) == 0
 
 
 def test_a_measured_depth_counts_where_it_is_known_and_the_predicted_one_elsewhere(images: Tensor, row: Tensor) -> None:
     import torch
 
     network = built(depth_source="measured", measured=MEASURED, depth_mean=1.0, depth_std=2.0)
-    maps, said = network.encode(images), network.fusion.depth
+    maps, result = network.encode(images), network.fusion.depth
     with torch.no_grad():
-        told = network.told_depth(maps)[:, :1]
+        predicted = network.predict_depth(maps)[:, :1]
         row[0, 2] = 1.0  # of the first nobody measured it
-        given = said(told, row)
-    assert float(given[0, 0]) == pytest.approx(float(told[0, 0]))
+        given = result(predicted, row)
+    assert float(given[0, 0]) == pytest.approx(float(predicted[0, 0]))
     assert given[1:, 0].tolist() == pytest.approx([((-1.0 * 1.5 + 2.0) - 1.0) / 2.0] * 2)
     changed = row.clone()
     changed[0, 1] += 1.0
     with torch.no_grad():
-        torch.testing.assert_close(network.decide(maps, changed), network.decide(maps, row))
+        torch.testing.assert_close(network.classify(maps, changed), network.classify(maps, row))
         changed[1, 1] += 1.0
-        assert float((network.decide(maps, changed) - network.decide(maps, row))[1].abs().max()) > 0
+        assert float((network.classify(maps, changed) - network.classify(maps, row))[1].abs().max()) > 0
 
 
 @pytest.mark.parametrize(("mm", "place"), [(0.0, 0), (0.74, 0), (0.75, 1), (1.04, 1), (2.0, 2), (4.05, 4), (9.0, 4)])
@@ -201,9 +201,9 @@ def test_a_branch_that_is_off_has_no_say(options: dict[str, Any], heard: set[str
 
     network = built(**options)
     with torch.no_grad():
-        said = network(images, row)
-        by_image = float((network(images.flip(0), row) - said).abs().max()) > 1e-6
-        by_table = float((network(images, row + 1) - said).abs().max()) > 1e-6
+        result = network(images, row)
+        by_image = float((network(images.flip(0), row) - result).abs().max()) > 1e-6
+        by_table = float((network(images, row + 1) - result).abs().max()) > 1e-6
     assert {name for name, there in {"image": by_image, "table": by_table}.items() if there} == heard
 
 
@@ -245,19 +245,19 @@ def test_levels_that_are_left_off_are_not_built(encoder: str, images: Tensor) ->
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "nothing to look at": (
         {"use_image": False, "use_depth": False, "use_table": False},
-        "use_image, use_depth and use_table are all off",
+        "use_image, use_depth and use_table are all disabled",
     ),
     "a table without columns": (
         {"use_image": False, "use_depth": False, "tabular": {}},
-        "patient's data alone need columns",
+        "a network of clinical metadata alone needs tabular inputs",
     ),
     "an even kernel": ({"attention_kernel": 4}, "expected an odd number"),
     "bins that fall": ({"depth_edges": (2.0, 1.0)}, "expected each above the one before"),
-    "a width of nothing": ({"hidden": (0,)}, "expected 1 or more each"),
+    "a width of nothing": ({"hidden": (0,)}, "contain a width below 1, expected 1 or more"),
 }
 
 
-@pytest.mark.parametrize(("options", "said"), FAULTS.values(), ids=FAULTS.keys())
-def test_what_cannot_be_is_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+@pytest.mark.parametrize(("options", "fault"), FAULTS.values(), ids=FAULTS.keys())
+def test_invalid_options_are_refused(options: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
         built(**options)

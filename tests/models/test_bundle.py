@@ -1,4 +1,4 @@
-"""Bundles survive writing and reading, and say what is wrong with them."""
+"""Bundles are written and read back, and faulty ones are refused with a reason."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def test_missing_card_is_an_empty_one(copied: Path) -> None:
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_missing_file(copied: Path, name: str) -> None:
     (copied / name).unlink()
-    with pytest.raises(BundleError, match=f"it has no {name}"):
+    with pytest.raises(BundleError, match=f"{name} is missing"):
         read_bundle(copied)
 
 
-@pytest.mark.parametrize(("text", "said"), [("{", "cannot read"), ("[1]", "holds a list")])
-def test_config_that_is_no_object(copied: Path, text: str, said: str) -> None:
+@pytest.mark.parametrize(("text", "fault"), [("{", "cannot read"), ("[1]", "contains a list")])
+def test_config_that_is_no_object(copied: Path, text: str, fault: str) -> None:
     (copied / "config.json").write_text(text)
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=fault):
         read_bundle(copied)
 
 
@@ -76,24 +76,24 @@ def test_unknown_key(copied: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "fault"),
     [
         ({"drop": "segmentation_head.0.bias"}, r"1 missing \(segmentation_head.0.bias\)"),
         ({"add": "extra.weight"}, r"1 surplus \(extra.weight\)"),
         ({"reshape": "segmentation_head.0.bias"}, r"1 of another shape \(segmentation_head.0.bias\)"),
     ],
 )
-def test_weights_that_do_not_fit(copied: Path, change: dict[str, str], said: str) -> None:
+def test_weights_that_do_not_fit(copied: Path, change: dict[str, str], fault: str) -> None:
     _change_weights(copied, **change)
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=fault):
         load_network(read_bundle(copied))
 
 
 @pytest.mark.parametrize("channels", [10**6, 10**12])
 def test_options_that_ask_for_terabytes_are_refused_before_memory_is_taken(copied: Path, channels: int) -> None:
-    said = json.loads((copied / "config.json").read_text())
-    said["options"]["decoder_channels"] = channels
-    (copied / "config.json").write_text(json.dumps(said))
+    fault = json.loads((copied / "config.json").read_text())
+    fault["options"]["decoder_channels"] = channels
+    (copied / "config.json").write_text(json.dumps(fault))
     with pytest.raises(BundleError, match=r"of another shape|cannot be built with its options"):
         load_network(read_bundle(copied))
 
@@ -135,14 +135,14 @@ def test_registry_passes_over_a_broken_bundle(copied: Path, monkeypatch: pytest.
 
 def test_registry_names_the_known(monkeypatch: pytest.MonkeyPatch, copied: Path, tmp_path: Path) -> None:
     monkeypatch.setattr(registry, "user_models_folder", lambda: tmp_path)
-    with pytest.raises(BundleError, match=r"no model named 'big' \(known: .*tiny"):
+    with pytest.raises(BundleError, match=r"no model named 'big' \(available: .*tiny"):
         registry.find_bundle("big")
 
 
 CLASSIFYING = {"task": "classification", "classes": ("other", "melanoma"), "classifier": {}}
 NO_CLASSIFIER = [
-    ({"task": "segmentation"}, "'classifier' belongs to classification"),
-    ({"classifier": None}, "'classifier' belongs to classification"),
+    ({"task": "segmentation"}, "'classifier' is required for classification, and valid for it only"),
+    ({"classifier": None}, "'classifier' is required for classification, and valid for it only"),
     ({"classes": ("melanoma",)}, "expected two or more"),
     ({"classes": ("melanoma", "melanoma")}, "each once"),
     ({"classifier": {"positive": "nevus"}}, "expected one of other, melanoma"),
@@ -150,11 +150,11 @@ NO_CLASSIFIER = [
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), NO_CLASSIFIER)
-def test_a_classifier_that_says_two_things_is_refused(change: dict, said: str) -> None:
+@pytest.mark.parametrize(("change", "fault"), NO_CLASSIFIER)
+def test_a_classifier_with_contradictory_values_is_refused(change: dict, fault: str) -> None:
     values = {"name": "x", "title": "x", "architecture": "image_tabular", **CLASSIFYING}
     BundleConfig.parse(values, "a bundle")
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=fault):
         BundleConfig.parse(values | change, "a bundle")
 
 

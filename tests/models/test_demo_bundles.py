@@ -1,4 +1,4 @@
-"""The demonstration models of slides that ship: what they say of themselves, how large they are, that they answer."""
+"""The bundled demonstration slide models: description, size and predictions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def demo(request: pytest.FixtureRequest) -> BundleInfo:
     return find_bundle(request.param)
 
 
-def test_it_says_what_it_is(demo: BundleInfo) -> None:
+def test_it_is_described(demo: BundleInfo) -> None:
     config = demo.config
     assert config.is_slide_model
     assert config.tile is not None
@@ -48,7 +48,7 @@ def test_tissues_of_an_unseen_look_are_drawn() -> None:
     assert (found == labels[box.slices]).mean() > 0.75
 
 
-def test_melanoma_and_naevus_of_an_unseen_look_are_told_apart() -> None:
+def test_melanoma_and_naevus_of_an_unseen_look_are_distinguished() -> None:
     lesions = SlideLesionOptions(malignant=1, benign=1, breslow_mm=1.0)
     plan = plan_slide(SlidePhantomConfig(seed=78, size=(2048, 4096), mpp=1.0, family="test", lesions=lesions))
     labeller = TissueSegmenter.load(find_bundle("skin-demo"), "cpu")

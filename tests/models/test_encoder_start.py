@@ -32,8 +32,8 @@ def test_the_shipped_segmentation_model_gives_a_classifier_its_maps() -> None:
 
     info = find_bundle("lesion-small")
     network: Any = build_network("image_tabular", {"output_stride": 16}).eval()
-    said = load_encoder(network, info)
-    assert said == "start: the encoder, 240 tensors, comes from 'lesion-small'; the rest is random."
+    report = load_encoder(network, info)
+    assert report == "start: the encoder (240 tensors) is from 'lesion-small'; all other weights are random."
     encoder = find_encoder(load_network(info))
     assert encoder is not None
     images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
@@ -102,19 +102,19 @@ def test_another_epsilon_of_normalisation_gives_the_same_maps(tmp_path: Path) ->
 
 
 REFUSED = [
-    ({"encoder": "tf_efficientnet_lite1"}, r"\(tf_efficientnet_lite0\) is another than the recipe's \(.*lite1\)"),
+    ({"encoder": "tf_efficientnet_lite1"}, r"\(tf_efficientnet_lite0\) differs from the recipe's \(.*lite1\)"),
     ({"encoder": "resnet18"}, r"of 120 tensors fit\. Set model\.options\.encoder to the same name"),
     ({"fusion": "tabular", "tabular": {"continuous": 1}}, "the recipe's network has no encoder"),
 ]
 
 
-@pytest.mark.parametrize(("options", "said"), REFUSED, ids=str)
-def test_another_encoder_is_refused_and_nothing_changed(options: dict[str, Any], said: str) -> None:
+@pytest.mark.parametrize(("options", "fault"), REFUSED, ids=str)
+def test_another_encoder_is_refused_and_nothing_changed(options: dict[str, Any], fault: str) -> None:
     import torch
 
     network = build_network("image_tabular", options)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=fault):
         load_encoder(network, find_bundle("lesion-small"))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 

@@ -62,12 +62,14 @@ def test_the_file_names_no_folder_of_whoever_exports(exported: dict[str, Path], 
 
 @pytest.mark.parametrize("form", export.FORMATS)
 def test_a_suffix_of_another_format_is_refused(tmp_path: Path, form: export.FileFormat) -> None:
-    with pytest.raises(ConfigError, match=rf"format {form} ends in {export.SUFFIXES[form]}, found 'model.bin'"):
+    with pytest.raises(
+        ConfigError, match=rf"format {form} needs the suffix {export.SUFFIXES[form]}, found 'model.bin'"
+    ):
         export.check_export_target(tmp_path / "model.bin", form)
 
 
 def test_a_file_of_no_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no exported network: expected one of \.onnx, \.pt, \.pt2"):
+    with pytest.raises(ConfigError, match=r"not an exported network: expected one of \.onnx, \.pt, \.pt2"):
         export.load_exported(tmp_path / "model.bin")
 
 
@@ -77,7 +79,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
         export.check_export_target(tmp_path / "model.onnx", "onnx")
 
 
-def test_what_cannot_be_recorded_is_said(tmp_path: Path) -> None:
+def test_a_network_that_cannot_be_exported_is_reported(tmp_path: Path) -> None:
     import torch
 
     class Undecided(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""The ways to join image and table: each learns from what it is for and from nothing else; parts as the papers say."""
+"""Fusion of image and table: each type learns from its inputs only; modules are as in the papers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def lesions(cause: Cause, seed: int) -> tuple[tuple[Tensor, Tensor, Tensor], Ten
     drawn = torch.Generator().manual_seed(seed)
     label = torch.arange(COUNT) % 2
     images = 0.3 * torch.randn(COUNT, 3, SIDE, SIDE, generator=drawn)
-    images += torch.randn(COUNT, 3, 1, 1, generator=drawn)  # a tint that says nothing
+    images += torch.randn(COUNT, 3, 1, 1, generator=drawn)  # an uninformative tint
     numbers = torch.randn(COUNT, 2, generator=drawn)
     words = torch.randint(0, 4, (COUNT, 1), generator=drawn)
     if cause == "image":  # stripes, in one direction or the other
@@ -52,9 +52,9 @@ def lesions(cause: Cause, seed: int) -> tuple[tuple[Tensor, Tensor, Tensor], Ten
 
 
 def share_right_after_learning(network: nn.Module, cause: Cause, steps: int = 60) -> float:
-    """Learn from ever new lesions, so that none can be learnt by heart; say how many of others are told rightly.
+    """Train on new lesions in every step, which prevents overfitting; return the accuracy on unseen lesions.
 
-    That is asked every ten steps, and when all are told rightly there is no more to learn.
+    Accuracy is computed every ten steps; training stops at 100 %.
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -72,7 +72,7 @@ def share_right_after_learning(network: nn.Module, cause: Cause, steps: int = 60
 
 
 def share_right(network: nn.Module, cause: Cause, seed: int) -> float:
-    """Share of lesions that no network has seen that are told rightly; the network goes on learning afterwards."""
+    """Accuracy on unseen lesions; the network is returned to training mode."""
     import torch
 
     inputs, label = lesions(cause, seed=seed)
@@ -84,11 +84,11 @@ def share_right(network: nn.Module, cause: Cause, seed: int) -> float:
 
 @pytest.mark.parametrize("cause", ["number", "word"])
 @pytest.mark.parametrize("fusion", WITH_TABLE)
-def test_what_only_the_table_says_is_learnt_with_it(fusion: Fusion, cause: Cause) -> None:
+def test_information_of_the_table_is_learnt_with_it(fusion: Fusion, cause: Cause) -> None:
     assert share_right_after_learning(network_of(fusion), cause) > 0.9
 
 
-def test_what_only_the_table_says_is_not_learnt_without_it() -> None:
+def test_information_of_the_table_is_not_learnt_without_it() -> None:
     assert share_right_after_learning(network_of("none"), "number") < 0.75
 
 
@@ -104,7 +104,7 @@ def test_what_only_the_image_shows_is_not_learnt_without_it() -> None:
 @pytest.mark.parametrize("fusion", WITH_TABLE)
 def test_without_columns_it_is_the_image_alone(fusion: Fusion) -> None:
     if fusion == "tabular":
-        with pytest.raises(ConfigError, match=r"needs columns of the table, found none\. Choose some"):
+        with pytest.raises(ConfigError, match=r"needs tabular inputs, found none\. Select columns"):
             network_of(fusion, TabularShape())
     else:
         names = set(network_of(fusion, TabularShape()).state_dict())
@@ -187,7 +187,7 @@ def test_film_starts_as_the_image_alone() -> None:
         assert torch.equal(network.fusion(maps[-1], *inputs[1:]), network.embed(maps))
 
 
-def test_a_silent_embedding_says_nothing_of_what_is_not_known() -> None:
+def test_a_zero_embedding_has_no_effect_on_missing_values() -> None:
     import torch
 
     table = TabularShape(cardinalities=(3, 3), widths=(2, 2), silent=(True, False))
@@ -242,14 +242,14 @@ REFUSED = [
     ({"encoder": "resnet51"}, r"timm has no encoder named 'resnet51'\. Did you mean resnet5\d"),
     (
         {"encoder": "efficientformerv2_s0", "output_stride": 16},
-        "cannot build 'efficientformerv2_s0'.*leave output_stride",
+        "cannot build 'efficientformerv2_s0'.*set output_stride",
     ),
     ({"fusion": "sum"}, "fusion"),
     ({"tabular": {"cardinalities": [3], "widths": []}}, "expected as many widths"),
 ]
 
 
-@pytest.mark.parametrize(("options", "said"), REFUSED, ids=str)
-def test_what_cannot_be_built_is_refused_in_words(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+@pytest.mark.parametrize(("options", "fault"), REFUSED, ids=str)
+def test_what_cannot_be_built_is_refused_with_a_message(options: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
         build_network("image_tabular", options)

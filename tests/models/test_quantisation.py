@@ -1,4 +1,4 @@
-"""A network in 8-bit integers is smaller and says nearly the same."""
+"""An 8-bit network is smaller and predicts nearly the same."""
 
 from __future__ import annotations
 

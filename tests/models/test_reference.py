@@ -128,13 +128,13 @@ def test_a_damaged_file_is_refused(bundle: BundleInfo, damage: str) -> None:
     break_it(bundle.path / REFERENCE_FILE)
     with pytest.raises(BundleError, match=message) as caught:
         read_reference(bundle)
-    assert "Get the bundle again" in str(caught.value)
+    assert "Download or copy the bundle again" in str(caught.value)
 
 
 WRONG = {
     "classes": ({"logits": np.zeros((5, 3), np.float32)}, "3 classes, expected 2"),
     "labels": ({"labels": np.array([0, 1, 2, 0, 1])}, "expected 0 to 1"),
-    "flat": ({"embeddings": np.zeros(3, np.float16)}, "1 dimensions, expected float16 of 2"),
+    "flat": ({"embeddings": np.zeros(3, np.float16)}, "1 dimensions, expected float16 with 2"),
 }
 
 
@@ -159,7 +159,7 @@ def test_reading_needs_no_torch(bundle: BundleInfo) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_patients_are_numbers_that_say_nothing() -> None:
+def test_patient_identifiers_are_anonymous_numbers() -> None:
     """In the order in which they occur first."""
     assert number_groups(["P9", "P1", "P9", "P3"]).tolist() == [0, 1, 0, 2]
 

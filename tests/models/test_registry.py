@@ -96,22 +96,25 @@ MADE = {"program": "napari-melanoma", "version": "9.1", "packages": {"timm": "2.
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "fault"),
     [
         ({"architecture": "network_of_tomorrow"}, "its architecture 'network_of_tomorrow' is not installed"),
-        ({"options": {"encoder": "tf_efficientnet_of_tomorrow"}}, "its encoder 'tf_efficientnet_of_tomorrow' is in"),
-        ({"options": {"encoder": "resnet18", "of_tomorrow": 1}}, "has no such options here"),
+        (
+            {"options": {"encoder": "tf_efficientnet_of_tomorrow"}},
+            "its encoder 'tf_efficientnet_of_tomorrow' is available in",
+        ),
+        ({"options": {"encoder": "resnet18", "of_tomorrow": 1}}, "does not support these options"),
     ],
 )
 def test_a_model_that_cannot_be_built_is_refused_and_listed_apart(
-    tiny_bundle: BundleInfo, changes: dict[str, object], said: str
+    tiny_bundle: BundleInfo, changes: dict[str, object], fault: str
 ) -> None:
     folder = _put(tiny_bundle, "tomorrow", provenance=MADE, **changes)
     assert "tomorrow" not in {bundle.name for bundle in list_bundles()}
     ((path, reason),) = list_unusable_bundles().items()
     assert path == folder
-    assert said in reason
-    assert "It was made with napari-melanoma 9.1, timm 2.7: install these versions or later ones." in reason
+    assert fault in reason
+    assert "It was created with napari-melanoma 9.1, timm 2.7: install these versions or later ones." in reason
     with pytest.raises(BundleError, match="cannot be used"):
         install_bundle(read_bundle(folder), "other")
     with pytest.raises(BundleError, match="cannot be used"):
@@ -154,7 +157,7 @@ def test_a_bundle_with_damaged_weights_is_listed_as_not_usable(
     adopted = install_bundle(tiny_bundle)
     damage(adopted.path / WEIGHTS)
     assert adopted.name not in [info.name for info in list_bundles()]
-    assert "incomplete or corrupt" in list_unusable_bundles()[adopted.path]
+    assert "incomplete or damaged" in list_unusable_bundles()[adopted.path]
     for name in (adopted.name, str(adopted.path)):
-        with pytest.raises(BundleError, match=r"incomplete or corrupt .* Get the bundle again"):
+        with pytest.raises(BundleError, match=r"incomplete or damaged .* Get the bundle again"):
             find_bundle(name)

@@ -1,4 +1,4 @@
-"""Encoders by anybody's names, sizes as the papers say them, and ImageNet weights for networks of our own."""
+"""Encoder names, model sizes as in the papers, and ImageNet weights for the project's own networks."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_each_network_of_the_library_answers(network: str) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "least"), [({}, 128), ({"encoder_output_stride": 32}, 256)])
-def test_a_network_that_needs_large_images_says_so(arguments: dict[str, Any], least: int) -> None:
+def test_a_network_that_needs_large_images_is_reported(arguments: dict[str, Any], least: int) -> None:
     import torch
 
     options = {"network": "PAN", "encoder": "resnet18", "arguments": arguments}
@@ -105,7 +105,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("options", "message"), FAULTS)
-def test_what_the_library_cannot_build_is_said(options: dict[str, Any], message: str) -> None:
+def test_what_the_library_cannot_build_is_reported(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_network("smp", options)
 
@@ -196,11 +196,11 @@ NOTES = {
 
 @pytest.mark.parametrize("note", NOTES)
 def test_of_several_checkpoints_the_latest_is_taken_where_it_is_known(note: str, tmp_path: Path) -> None:
-    said, expected = NOTES[note]
+    note_text, expected = NOTES[note]
     for step in (100, 200):
         (tmp_path / f"model.ckpt-{step}.index").write_bytes(b"")
-    if said is not None:
-        (tmp_path / "checkpoint").write_text(said, encoding="latin-1")
+    if note_text is not None:
+        (tmp_path / "checkpoint").write_text(note_text, encoding="latin-1")
     found = find_weights_file(str(tmp_path))
     assert found == (tmp_path if expected == "." else tmp_path / f"model.ckpt-{expected}.index")
     if found == tmp_path:

@@ -102,11 +102,11 @@ def test_an_official_file_gives_the_maps_of_its_network(case: Published, tmp_pat
         torch.save({"model": state, "opt": {"state": [], "hypers": [{"lr": 1e-3}]}} if case.wrapped else state, path)
     torch.manual_seed(4)
     network: Any = build_network("image_tabular", {"encoder": case.name}).eval()
-    said = load_weights_file(network, path)
-    assert said.startswith(
-        f"start: {case.taken} of the network's {case.taken + 2} tensors come from model{case.suffix}"
+    report = load_weights_file(network, path)
+    assert report.startswith(
+        f"start: {case.taken} of the network's {case.taken + 2} tensors are from model{case.suffix}"
     )
-    assert "random because it is not in the file: head.1.weight, head.1.bias" in said
+    assert "random because it is not in the file: head.1.weight, head.1.bias" in report
     images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(network.encode(images)[-1], case.deepest(theirs, images))
@@ -158,7 +158,7 @@ def test_where_a_hub_is_allowed_its_weights_come_from_there(monkeypatch: pytest.
         torch.testing.assert_close(network.encode(images)[-1], stages(hub, images))
 
 
-def test_without_a_hub_it_says_which_weights_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_hub_it_states_which_weights_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
 
     network = build_network("image_tabular", {"encoder": "resnet18"})

@@ -175,13 +175,13 @@ def test_a_port_reaches_what_it_has_in_common_with_the_original(port: str, tmp_p
     truth = known_values(name, options)
     torch.save(write(truth), tmp_path / "published.pth")
     network = build_network(name, options)
-    told = load_weights_file(network, tmp_path / "published.pth")
+    report = load_weights_file(network, tmp_path / "published.pth")
     found = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
     expected = {key: value * trunk_factor(key, truth) for key, value in truth.items()}
     other = [key for key, value in found.items() if not torch.allclose(value, expected[key], rtol=1e-6)]
     assert [key for key in other if not key.startswith(tuple(elsewhere))] == []
     assert all(any(key.startswith(part) for key in other) for part in elsewhere)
-    assert f"{len(found) - len(other)} of the network's {len(found)} tensors come from published.pth" in told
+    assert f"{len(found) - len(other)} of the network's {len(found)} tensors are from published.pth" in report
 
 
 def test_the_encoder_computes_what_torchvision_computes(tmp_path: Path) -> None:
@@ -243,11 +243,11 @@ def test_our_own_networks_start_from_each_others_files(form: str, tmp_path: Path
     else:
         torch.save({"model": truth} if form == "wrapped" else truth, path)
     network = build_network("deeplabv3plus_mobilenetv2", MOBILENET)
-    told = load_weights_file(network, path)
+    report = load_weights_file(network, path)
     if form == "an encoder alone":
-        assert "random because it is not in the file: aspp.image.conv.weight" in told
+        assert "random because it is not in the file: aspp.image.conv.weight" in report
     else:
-        assert "random" not in told
+        assert "random" not in report
     key = "encoder.blocks.3.expand.conv.weight"
     assert bool((network.state_dict()[key] == truth[key]).all())
 
@@ -304,7 +304,7 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize("content", CONTENTS)
-def test_a_file_without_weights_says_so(content: str, tmp_path: Path) -> None:
+def test_a_file_without_weights_is_refused(content: str, tmp_path: Path) -> None:
     import torch
 
     torch.save(CONTENTS[content], tmp_path / "other.pth")

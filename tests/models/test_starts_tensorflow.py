@@ -83,7 +83,7 @@ def table(entries: list[tuple[bytes, bytes]], *, compressed: bool = False, in_bl
 
 
 def entry(kind: int, shape: tuple[int, ...], offset: int, size: int) -> bytes:
-    """What the index says of a tensor; fields that are zero are not written."""
+    """Index entry of a tensor; fields that are zero are not written."""
     sizes = b"".join(field(2, field(1, side) if side else b"") for side in shape)
     numbers = {1: kind, 4: offset, 5: size}
     return field(2, sizes) + b"".join(field(number, value) for number, value in numbers.items() if value)
@@ -151,7 +151,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_damaged_file_is_said_to_be_so(fault: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_to_be_so(fault: str, tmp_path: Path) -> None:
     index = write_checkpoint(tmp_path / "model.ckpt", TENSORS)
     numbers = tmp_path / "model.ckpt.data-00000-of-00001"
     harm, message = FAULTS[fault]
@@ -198,7 +198,7 @@ def test_whatever_happened_to_a_file_it_is_read_or_refused(
 
 
 def snappy_bomb() -> bytes:
-    """A table whose index block says that it unpacks to four gigabytes."""
+    """A table whose index block declares an unpacked size of four gigabytes."""
     content = b"\xff\xff\xff\xff\x0f" + b"\0" * 8
     footer = varint(0) + varint(0) + varint(0) + varint(len(content))
     return content + b"\x01\0\0\0\0" + footer.ljust(40, b"\0") + struct.pack("<Q", MAGIC)
@@ -250,7 +250,7 @@ def test_an_archive_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
         read_tensorflow(tmp_path / "model.tar")
 
 
-def test_a_header_that_says_it_is_large_is_not_read(tmp_path: Path) -> None:
+def test_a_header_that_declares_a_large_size_is_not_read(tmp_path: Path) -> None:
     header = tarfile.TarInfo("headers")
     header.type, header.size = tarfile.XHDTYPE, 1 << 40
     content = gzip.compress(header.tobuf(tarfile.GNU_FORMAT) + b"\0" * 1024)
@@ -347,7 +347,7 @@ def test_official_files_reach_every_tensor_but_the_classes(name: str, tmp_path: 
     }
     index = write_checkpoint(tmp_path / "model.ckpt", official_tensors(truth, names))
     network = build_network(name, options)
-    told = load_weights_file(network, index)
+    report = load_weights_file(network, index)
     found = network.state_dict()
     other = [
         key
@@ -355,5 +355,5 @@ def test_official_files_reach_every_tensor_but_the_classes(name: str, tmp_path: 
         if key.split(".")[-1] != "num_batches_tracked" and not bool((found[key] == truth[key]).all())
     ]
     assert other == ["logits.weight", "logits.bias"]
-    assert "logits.weight is (21, 8, 1, 1) there, (1, 8, 1, 1) here" in told
-    assert "not in the file" not in told
+    assert "logits.weight is (21, 8, 1, 1) there, (1, 8, 1, 1) here" in report
+    assert "not in the file" not in report

@@ -1,4 +1,4 @@
-"""A bundle whose weights are not finite, or are not what their header says, is refused by import and by load."""
+"""A bundle whose weights are not finite, or do not match their header, is refused by import and by load."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ LYING = [
 
 
 @pytest.mark.parametrize("content", [case[1] for case in LYING], ids=[case[0] for case in LYING])
-def test_a_file_that_is_not_what_its_header_says_is_refused(bundle: Path, content: bytes) -> None:
+def test_a_file_that_does_not_match_its_header_is_refused(bundle: Path, content: bytes) -> None:
     (bundle / WEIGHTS).write_bytes(content)
     for use in (install_bundle, load_network):
         with pytest.raises(BundleError, match=WEIGHTS):

@@ -70,7 +70,7 @@ def assert_same_answer(found: Tensor, expected: Tensor) -> None:
 
 
 @each_spec
-def test_says_what_it_is(spec: ArchitectureSpec) -> None:
+def test_is_described(spec: ArchitectureSpec) -> None:
     assert spec.title
     assert any(mark in spec.reference for mark in ("doi:", "arXiv:", "https://", " Melanoma Diagnosis ")), (
         spec.reference
@@ -177,5 +177,5 @@ def test_an_unknown_architecture_names_the_known_ones() -> None:
 
 
 def spec_of(learnt: Any) -> ArchitectureSpec:
-    """What its architecture says of itself."""
+    """Specification of the architecture."""
     return list_architectures()[learnt.name].spec

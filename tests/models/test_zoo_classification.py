@@ -91,7 +91,7 @@ def test_to_decide_on_what_was_encoded_is_to_answer(spec: ArchitectureSpec, lesi
     network: Any = built(spec)
     with torch.inference_mode():
         maps = network.encode(lesions.images)
-        assert torch.equal(network.decide(maps, lesions.continuous, lesions.categories), network(*lesions.inputs))
+        assert torch.equal(network.classify(maps, lesions.continuous, lesions.categories), network(*lesions.inputs))
         embedded = network.embed(maps)
     assert embedded.shape == (5, maps[-1].shape[1])
     assert all(level.ndim == 4 and len(level) == 5 for level in maps)
@@ -133,12 +133,12 @@ def test_image_and_table_both_have_a_say(spec: ArchitectureSpec, lesions: Lesion
 
     network = built(spec)
     with torch.inference_mode():
-        said = network(*lesions.inputs)
+        result = network(*lesions.inputs)
         other_image = network(lesions.images.flip(0), lesions.continuous, lesions.categories)
         other_number = network(lesions.images, lesions.continuous + 1, lesions.categories)
         other_word = network(lesions.images, lesions.continuous, (lesions.categories + 1) % 3)
     for other in (other_image, other_number, other_word):
-        assert float((other - said).abs().max()) > 1e-4
+        assert float((other - result).abs().max()) > 1e-4
 
 
 @each_spec
@@ -213,7 +213,9 @@ def test_an_exported_network_gives_the_same_answer(
             {"onnx": save_onnx, "torch_export": save_program}[form](program, path, about=about)
         with torch.inference_mode():
             found = load_exported(path)(lesions.images, **given)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, msg=lambda said, form=form: f"{form}: {said}")
+        torch.testing.assert_close(
+            found, expected, rtol=1e-4, atol=1e-5, msg=lambda result, form=form: f"{form}: {result}"
+        )
         assert read_metadata(path) == about
 
 

@@ -97,14 +97,14 @@ def test_the_control_has_the_same_images_and_answers_dealt_out_anew(done: tuple[
     assert 15 < moved < 45
     assert sum(row["metastasis"] == "1" for row in control.values()) == PATIENTS // 2
     text = (done[1] / "tables.md").read_text(encoding="utf-8")
-    assert "Multi-modal, answers at random, cross-validated: AUC" in text
+    assert "Multi-modal, random labels, cross-validated: AUC" in text
     assert "holds 50, as it must" in text
 
 
 def test_pairs_are_compared_on_both_parts_and_across_tables(done: tuple[Reproduction, Path]) -> None:
     text = (done[1] / "tables.md").read_text(encoding="utf-8")
     for where in ("cross-validated", "untouched test set"):
-        said = "Multi-modal, depth as measured less Breslow: depth alone, logistic regression, on the same images, "
+        said = "Multi-modal, measured depth less Breslow: depth alone, logistic regression, on the same images, "
         assert f"{said}{where}: AC" in text
     assert "12 more, 6 with metastasis, are kept from all folds" in text
 

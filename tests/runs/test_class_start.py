@@ -51,5 +51,5 @@ def test_a_classifier_begins_with_the_encoder_of_the_shipped_segmentation_model(
     assert theirs is not None
     state = theirs.state_dict()
     assert all(bool((value == state[name]).all()) for name, value in ours.state_dict().items())
-    assert said == ["start: the encoder, 240 tensors, comes from 'lesion-small'; the rest is random."]
+    assert said == ["start: the encoder (240 tensors) is from 'lesion-small'; all other weights are random."]
     assert describe_start(recipe, find_parent(recipe)).startswith("encoder of lesion-small, weights ")

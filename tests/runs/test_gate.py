@@ -266,7 +266,7 @@ def test_discarded_then_taken_over_after_all(finished: RunFolder) -> None:
 
 def test_no_model_to_take_over(finished: RunFolder) -> None:
     shutil.rmtree(finished.bundle)
-    with pytest.raises(BundleError, match="is no model bundle"):
+    with pytest.raises(BundleError, match="is not a model bundle"):
         activate_model(finished.path)
     assert read_run(finished.path).activated_as is None
 

@@ -186,7 +186,7 @@ def test_the_encoder_comes_along_and_the_head_is_new(tiles: Path) -> None:
     assert all(bool((value == known[name]).all()) for name, value in ours.state_dict().items())
     heads = [value.shape[0] for name, value in network.state_dict().items() if name.startswith("head") and value.ndim]
     assert heads[-1] == 4
-    assert "comes from 'tile-demo'; the rest is random" in said[0]
+    assert "is from 'tile-demo'; all other weights are random" in said[0]
     assert describe_start(recipe, find_parent(recipe)).startswith("encoder of tile-demo, weights ")
 
 
@@ -219,7 +219,7 @@ def test_images_of_a_class_that_is_not_learnt_are_named_with_what_to_do() -> Non
     table = ClassTable(("a", "b"), known, {}, {key: answer for key, answer in told.items() if answer == "new"})
     chosen, (notice,) = keep_labeled(SelectedSamples(TrainingSplit(samples, [], [])), table)
     assert [one.image_id for one in chosen.parts.training] == ["i0", "i1"]
-    assert notice.startswith("2 of 4 images are new, which is not among the classes that are learnt,")
+    assert notice.startswith("2 of 4 images are new, which is not among the trained classes,")
     assert "model.take = 'encoder'" in notice
 
 

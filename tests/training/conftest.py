@@ -97,7 +97,7 @@ def recipe(blobs: Path) -> TrainRecipe:
 
 
 def draw_lesions(folder: Path, decides: str, count: int = 96, seed: int = 0) -> Path:
-    """Write lesions that are dark red or dark blue, of patients young or old; one of both says the answer."""
+    """Write dark red or dark blue lesions of young or old patients; colour or age determines the label."""
     rng = np.random.default_rng(seed)
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
@@ -205,9 +205,11 @@ def live() -> Live:
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch must have no threads where processes are forked
         context.set_forkserver_preload(HEAVY)
 
-    def started(words: list[str], said: Path) -> multiprocessing.process.BaseProcess:
+    def started(words: list[str], output: Path) -> multiprocessing.process.BaseProcess:
         given = {name: value for name, value in os.environ.items() if name.startswith(("XDG_", "WIN_PD_", "OMP_"))}
-        process = context.Process(target=exec, args=(LIFE.format(environment=given, output=str(said), words=words), {}))
+        process = context.Process(
+            target=exec, args=(LIFE.format(environment=given, output=str(output), words=words), {})
+        )
         process.start()
         return process
 

@@ -75,7 +75,7 @@ def test_a_model_is_blended_with_its_start_whatever_of_the_run_was_removed(
     assert not torch.allclose(new[name].float(), learnt[f"network.{name}"], atol=2e-3)
 
 
-def test_a_model_whose_start_is_lost_is_written_as_it_learnt_and_that_is_said(
+def test_a_model_whose_start_is_lost_is_written_without_blending(
     alone: TrainRecipe, start: Path, tmp_path: Path, change: Change
 ) -> None:
     out = tmp_path / "run"

@@ -213,10 +213,10 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from napari_melanoma.core.context import RunContext
-from napari_melanoma.training import store as shards
+from napari_melanoma.training import pixel_store as shards
 from napari_melanoma.training.recipe import TrainRecipe
 from napari_melanoma.training.pixel_store import PixelStore
-from napari_melanoma.training.data_selection import survey
+from napari_melanoma.training.data_selection import select_data
 shards.SHARD_BYTES = 3 * 32 * 32 * 3
 
 def die(progress):
@@ -225,8 +225,8 @@ def die(progress):
 
 run = RunContext(die)
 recipe = TrainRecipe.parse({"data": {"datasets": [sys.argv[1]], "split": "all", "cache_size": 32}}, "test")
-with PixelStore.locked(Path(sys.argv[2]), run) as store:
-    survey(recipe, store, run, keep=True)
+with PixelStore.open_locked(Path(sys.argv[2]), run) as store:
+    select_data(recipe, store, run, keep=True)
 """
 
 
@@ -268,7 +268,7 @@ def test_waiting_for_another_process_can_be_cancelled(folder: Path) -> None:
         pytest.fail("two hold the lock")
 
 
-def test_a_disk_without_room_is_said_before_anything_is_decoded(
+def test_a_disk_without_room_is_reported_before_anything_is_decoded(
     fill_store: Callable[..., Filled], data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[str]
 ) -> None:
     usage = shutil.disk_usage(data)._replace(free=decoding.RESERVE_BYTES + 1000)

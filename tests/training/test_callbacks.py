@@ -88,7 +88,7 @@ def test_the_first_batch_with_a_bad_loss_is_remembered(recipe: TrainRecipe) -> N
     assert task.first_bad_batch() is None
     for batch, loss in enumerate((1.0, float("inf"), 2.0, float("nan"))):
         task._loss = torch.tensor(loss)
-        task._remember_bad(batch)
+        task._record_bad_batch(batch)
     assert task.first_bad_batch() == 1
     task.on_train_epoch_start()
     assert task.first_bad_batch() is None

@@ -1,4 +1,4 @@
-"""After a classifier's run: it is judged on what was held out, against its start or by itself, and a reader is told."""
+"""Evaluation after a classifier's run, on the test set, against its start or alone."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def test_a_classifier_that_started_from_none_is_judged_by_itself(
     held_out = [row for row in read_data(tmp_path / "run" / "data.csv") if row.part == "held_out"]
     assert about["images"] == len(held_out) > 20
     assert (tmp_path / "run" / "evaluation" / "summary.html").is_file()
-    told = [event["message"] for event in events(tmp_path / "run") if event["kind"] == "notice"]
+    notices = [event["message"] for event in events(tmp_path / "run") if event["kind"] == "notice"]
     auc = about["metrics"]["all"]["AUC"]["mean"]
-    assert any(f"by itself, on {len(held_out)} images held out: AUC {auc:.3f}" in message for message in told)
+    assert any(f"by itself, on {len(held_out)} images held out: AUC {auc:.3f}" in message for message in notices)
     with pytest.raises(RunError, match="started from no classifier, so there is none to compare it with"):
         compare_run(tmp_path / "run", run=RunContext())
 
@@ -113,14 +113,16 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("changes", "advice", "said"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_what_is_advised(changes: list[DomainChange], advice: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "advice", "expected_reason"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_what_is_advised(changes: list[DomainChange], advice: str, expected_reason: str) -> None:
     found, reason = _advise_by_auc(changes, 80, "")
     assert found == advice
-    assert said in reason
+    assert expected_reason in reason
 
 
-def test_images_of_one_class_tell_nothing() -> None:
+def test_images_of_one_class_give_no_advice() -> None:
     (whole,) = change_of((0.01, 0.05))
     alone = {"specificity": whole.new["specificity"]}
     assert _advise_by_auc([DomainChange("all", False, 60, alone, alone, alone)], 60, "") == (

@@ -48,7 +48,7 @@ def rows(*given: tuple[float, ...]) -> Tensor:
 
 
 def logits_of(probability: tuple[float, ...]) -> Tensor:
-    return rows(probability).log() + 0.7  # the same added to all says nothing
+    return rows(probability).log() + 0.7  # a constant offset has no effect
 
 
 def test_every_loss_has_its_column() -> None:
@@ -122,7 +122,7 @@ def test_being_sure_gives_finite_numbers(name: str, sure: float, gamma: float) -
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal"])
-def test_several_classes_are_told_apart(name: str) -> None:
+def test_several_classes_are_distinguished(name: str) -> None:
     import torch
 
     loss, shares = make_class_loss(name), torch.eye(5)
@@ -154,7 +154,7 @@ def test_p2s_loss_is_binary_cross_entropy_of_its_one_output() -> None:
 def test_p2s_loss_refuses_more_classes_than_two() -> None:
     import torch
 
-    with pytest.raises(ConfigError, match=r"tells two classes apart, found 3\. Use cross_entropy"):
+    with pytest.raises(ConfigError, match=r"requires two classes, found 3\. Use cross_entropy"):
         make_class_loss("bce_one")(torch.zeros(2, 3), torch.zeros(2, 3))
 
 
@@ -175,7 +175,7 @@ def test_focal_without_focus_is_cross_entropy_and_with_it_minds_the_hard_ones() 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_loss_says_what_it_is(name: str) -> None:
+def test_a_loss_is_described(name: str) -> None:
     spec = losses()[name].spec
     assert spec.name == name
     assert spec.title

@@ -44,7 +44,7 @@ def edit(data: Path, change: Callable[[int, dict[str, str]], dict[str, Any]]) ->
 
 @pytest.fixture
 def data(draw: Callable[..., Path], tmp_path: Path) -> Path:
-    """Blobs with an answer, of which one in three says yes, an age and a sex."""
+    """Blobs with a label (one in three positive), an age and a sex."""
     folder = draw(tmp_path / "answered", count=36)
     edit(
         folder,
@@ -147,16 +147,14 @@ def test_cells_that_count_as_unknown_are_reported(asked: TrainRecipe, data: Path
 def test_rare_words_are_reported(asked: TrainRecipe, data: Path, change: Change) -> None:
     edit(data, lambda place, row: {**row, "sex": f"word {place}" if place < 9 else row["sex"]})
     rare = change(asked, classification={"tabular": {**TABLE, "words": [{"name": "sex", "min_count": 2}]}})
-    (said,) = [text for text in check_data(rare, RunContext()).warnings if "'sex'" in text]
+    (drawn_shares,) = [text for text in check_data(rare, RunContext()).warnings if "'sex'" in text]
     assert re.match(
-        r"[4-9] of \d+ rows hold a word that fewer than 2 rows have in 'sex', which counts as unknown", said
+        r"[4-9] of \d+ rows hold a word that fewer than 2 rows have in 'sex', which counts as unknown", drawn_shares
     )
-    assert "'word " in said
+    assert "'word " in drawn_shares
 
 
-def test_no_row_but_those_to_learn_from_has_a_say_in_the_encoding(
-    asked: TrainRecipe, data: Path, tmp_path: Path
-) -> None:
+def test_only_training_rows_affect_the_encoding(asked: TrainRecipe, data: Path, tmp_path: Path) -> None:
     before = prepare(asked, tmp_path / "first")
     aside = {sample.image_id for sample in (*before.samples.validation, *before.samples.test)}
     edit(data, lambda _, row: {**row, "age": 999, "sex": "other"} if row["image_id"] in aside else row)
@@ -184,11 +182,11 @@ def test_rows_are_taken_away_as_often_as_asked(
 def test_classes_are_drawn_as_often_where_asked(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
     recipe = change(asked, data={"sampling": "balanced"})
     loader = training_loader(prepare(recipe, tmp_path / "run"), recipe, 4)
-    said = []
+    drawn_shares = []
     for epoch in range(40):
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        said += [batch.shares[:, 1].numpy() for batch in loader]
-    assert np.concatenate(said).mean() == pytest.approx(0.5, abs=0.05)
+        drawn_shares += [batch.shares[:, 1].numpy() for batch in loader]
+    assert np.concatenate(drawn_shares).mean() == pytest.approx(0.5, abs=0.05)
 
 
 def test_processes_share_the_steps_of_one(asked: TrainRecipe, tmp_path: Path, change: Change) -> None:
@@ -205,15 +203,15 @@ def test_processes_share_the_steps_of_one(asked: TrainRecipe, tmp_path: Path, ch
                 assert alone[tuple(key)] == row.tolist()
 
 
-def test_base_data_is_refused_in_words(asked: TrainRecipe, change: Change) -> None:
-    with pytest.raises(ConfigError, match=r"data\.base keeps a segmentation model from forgetting"):
+def test_base_data_is_refused_with_a_message(asked: TrainRecipe, change: Change) -> None:
+    with pytest.raises(ConfigError, match=r"data\.base is supported for segmentation only"):
         change(asked, data={"base": ("elsewhere",)})
 
 
 def test_lesions_are_cut_out_by_what_a_model_draws(
     asked: TrainRecipe, data: Path, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The model here finds a square in each picture, whatever the masks of the data set say."""
+    """The model segments a square in each image, whatever the masks of the data set."""
     drawn = np.zeros((48, 48), np.float32)
     drawn[8:24, 8:24] = 1
     monkeypatch.setattr(Segmenter, "load", lambda info: SimpleNamespace(probability=lambda rgb: drawn))

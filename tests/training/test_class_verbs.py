@@ -20,8 +20,8 @@ pytestmark = pytest.mark.usefixtures("user_folders")
 Change = Callable[..., TrainRecipe]
 
 
-def said(words: list[str]) -> list[dict[str, Any]]:
-    """Run a command, and give what it tells machines."""
+def run_json(words: list[str]) -> list[dict[str, Any]]:
+    """Run a command, and return its JSON output."""
     result = CliRunner().invoke(app, [*words, "--json"])
     assert result.exit_code == 0, result.output
     return [json.loads(line) for line in result.stdout.splitlines()]
@@ -31,7 +31,7 @@ def test_a_search_draws_options_of_a_classifier(asked: TrainRecipe, tmp_path: Pa
     options = {"classification.class_weight": ["balanced"], "model.options.fusion": ["film", "metablock"]}
     values = change(asked, epochs=1, samples=0).model_dump() | {"search": {"trials": 2, "options": options}}
     write_toml(tmp_path / "recipe.toml", SearchRecipe.parse(values, "the test"))
-    *_, summary = said(["search", str(tmp_path / "recipe.toml"), "--out", str(tmp_path / "out")])
+    *_, summary = run_json(["search", str(tmp_path / "recipe.toml"), "--out", str(tmp_path / "out")])
     runs = sorted((tmp_path / "out" / "trials").iterdir())
     bundles = [read_bundle(run / "bundle").config for run in runs if run.is_dir()]
     assert {config.options["fusion"] for config in bundles} == {"film", "metablock"}
@@ -47,12 +47,12 @@ def test_a_check_counts_and_forecasts_and_a_batch_size_is_found(
 ) -> None:
     config = tmp_path / "recipe.toml"
     write_toml(config, change(asked, epochs=1, samples=0, batch_size="auto"))
-    *_, checked = said(["train", "--check", "--config", str(config)])
+    *_, checked = run_json(["train", "--check", "--config", str(config)])
     assert checked["images"]["learn"] + checked["images"]["tuning"] == 96
     assert checked["estimate"]["seconds"] > 0
     assert checked["estimate"]["memory_mb"] > 100
     assert checked["estimate"]["steps"] > 0
-    said(["train", "--config", str(config), "--out", str(tmp_path / "run")])
+    run_json(["train", "--config", str(config), "--out", str(tmp_path / "run")])
     size = json.loads((tmp_path / "run" / "settled.json").read_text())["batch_size"]
     assert 1 < size <= checked["images"]["learn"]
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]

@@ -218,7 +218,10 @@ def test_a_frozen_encoder_stays_as_it_is(asked: TrainRecipe, tmp_path: Path, cha
 
 
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
-    "one class": ({"target": "modality", "positive": "dermoscopic"}, "expected two or more: there is nothing to tell"),
+    "one class": (
+        {"target": "modality", "positive": "dermoscopic"},
+        "expected two or more. Add images of another class",
+    ),
     "no such column": ({"target": "invasive"}, "no table has a column 'invasive'"),
     "positive is no class": ({"positive": "nevus"}, "classification.positive is 'nevus'"),
     "nothing to be sure of": ({"adaptation": {"method": "pseudo_labels"}}, "brings two domains together"),
@@ -227,11 +230,11 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("values", "said"), FAULTS.values(), ids=FAULTS.keys())
+@pytest.mark.parametrize(("values", "fault"), FAULTS.values(), ids=FAULTS.keys())
 def test_what_nothing_can_be_learnt_from_is_refused(
-    values: dict[str, Any], said: str, asked: TrainRecipe, tmp_path: Path, change: Change
+    values: dict[str, Any], fault: str, asked: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:
-    with pytest.raises((DataSetError, RunError), match=said):
+    with pytest.raises((DataSetError, RunError), match=fault):
         train(change(asked, classification=values), tmp_path / "run", resume=False, run=RunContext())
 
 
@@ -248,10 +251,10 @@ def test_rows_without_an_answer_or_a_lesion_are_left_out_and_counted(
     (data / "dataset.csv").write_text("\n".join(text) + "\n")
     write_mask(data / "masks" / "c005.png", np.zeros((SIDE, SIDE), bool))
     bundle = learnt(change(asked, epochs=1, data={"datasets": [str(data)]}), tmp_path / "run")
-    told = [event["message"] for event in events(tmp_path / "run") if event["kind"] == "notice"]
+    notices = [event["message"] for event in events(tmp_path / "run") if event["kind"] == "notice"]
     unanswered = next(
-        message for message in told if message.startswith("2 of 40 images have no answer and are left out")
+        message for message in notices if message.startswith("2 of 40 images have no answer and are left out")
     )
     assert all(name in unanswered for name in ("c000", "c001"))
-    assert any("1 of 38 images have an empty mask and are left out: c005" in message for message in told)
+    assert any("1 of 38 images have an empty mask and are left out: c005" in message for message in notices)
     assert bundle.config.provenance["data"]["learn"] + bundle.config.provenance["data"]["tuning"] == 37

@@ -89,9 +89,9 @@ def test_a_stop_while_models_are_compared_keeps_the_new_one(
     outside = run
     monkeypatch.setattr(gate, "compare_run", judge)
     assert train(change(recipe, epochs=1, samples=0), tmp_path / "run", resume=False, run=run) is not None
-    told = events(tmp_path / "run")
-    assert "comparison with the old model was cancelled" in told[-2]["message"]
-    assert told[-1]["kind"] == "finished"
+    recorded = events(tmp_path / "run")
+    assert "comparison with the old model was cancelled" in recorded[-2]["message"]
+    assert recorded[-1]["kind"] == "finished"
 
 
 def test_a_helper_hears_the_program_and_leaves_the_folder_to_the_first(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_each_epoch_is_a_milestone(alone: TrainRecipe, tmp_path: Path) -> None:
     assert "(best)" in milestones[0]
 
 
-def test_a_phase_tells_its_progress_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_phase_reports_its_progress_at_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(training_events.time, "monotonic", lambda: now[0])
     folder, heard = RunFolder(tmp_path), []
@@ -153,13 +153,13 @@ def test_the_last_word_is_the_cause_not_its_echo(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", [Cancelled(), TrainingDiverged("the loss is no number")])
-def test_what_all_processes_come_to_is_told_by_the_first_alone(end: Exception, tmp_path: Path) -> None:
+def test_the_result_of_all_processes_is_reported_by_the_first_only(end: Exception, tmp_path: Path) -> None:
     with log_helper_outcome(RunFolder(tmp_path)):
         raise end
     assert not (tmp_path / "events.jsonl").exists()
 
 
-def test_an_echo_without_a_cause_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secondary_error_without_cause_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_events, "PEER_TIMEOUT_S", 0.0)
     folder = RunFolder(tmp_path)
     with pytest.raises(RuntimeError), log_helper_outcome(folder):

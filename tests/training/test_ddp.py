@@ -1,6 +1,6 @@
 """Two processes on the processor learn what one does and hear what it hears.
 
-The second is always a command of its own that Lightning starts; so is the first one where it is said.
+The second is always a separate process that Lightning starts; the first one is separate where noted.
 """
 
 from __future__ import annotations
@@ -68,15 +68,15 @@ def test_two_processes_learn_what_one_does(
     run = live(words(recipe_for_two, tmp_path / "two"), output)
     train(change(recipe_for_two, devices=1), tmp_path / "one", resume=False, run=RunContext())
     run.join(PATIENCE_S)
-    said = output.read_text()
-    assert run.exitcode == 0, said
+    printed = output.read_text()
+    assert run.exitcode == 0, printed
     for one, two in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):
         assert one.keys() == two.keys()
         for name, value in one.items():
             assert two[name] == pytest.approx(value, rel=0.02), name
     kinds = [event["kind"] for event in events(tmp_path / "two") if event["kind"] not in ("step", "progress", "notice")]
     assert kinds == ["started", *["samples", "epoch"] * 3, "finished"]  # by one process alone
-    assert said.count("Trained 'blobs'") == 1
+    assert printed.count("Trained 'blobs'") == 1
 
 
 def test_cancel_and_resume_reach_every_process(
@@ -89,8 +89,8 @@ def test_cancel_and_resume_reach_every_process(
     RunFolder(out).write_command("pause")
     wait_for(out, "paused", run)
     RunFolder(out).write_command("cancel")
-    said = run.communicate(timeout=PATIENCE_S)[0]
-    assert run.returncode == 130, said
+    printed = run.communicate(timeout=PATIENCE_S)[0]
+    assert run.returncode == 130, printed
     assert events(out)[-1]["kind"] == "cancelled"
     RunFolder(out).write_command("run")
     done = len(losses(out))
@@ -107,7 +107,7 @@ def test_cancel_and_resume_reach_every_process(
 
 
 def wait_for(out: Path, kind: str, run: subprocess.Popen[str]) -> None:
-    """Wait until an event is told."""
+    """Wait until an event is recorded."""
     end = time.monotonic() + PATIENCE_S
     while not any(event["kind"] == kind for event in RunFolder(out).read_events()):
         assert run.poll() is None, run.communicate()[0]

@@ -51,7 +51,7 @@ def slabs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def deep(slabs: Path) -> TrainRecipe:
-    """Two epochs of the smallest network that tells a depth."""
+    """Two epochs of the smallest network that predicts a depth."""
     return TrainRecipe.parse(
         {
             "name": "deep",
@@ -171,9 +171,7 @@ def test_the_second_stage_moves_the_head_alone(deep: TrainRecipe, tmp_path: Path
     }
 
 
-def test_what_the_head_says_moves_no_image_in_the_first_stage(
-    deep: TrainRecipe, tmp_path: Path, change: Change
-) -> None:
+def test_the_depth_head_does_not_affect_the_first_stage(deep: TrainRecipe, tmp_path: Path, change: Change) -> None:
     staged = change(deep, epochs=1, keep="last", gradient_clip=1e6, classification={"stages": 2})
     forms = {"shown": staged, "taken away": change(staged, classification={"drop_form": 0.9})}
     one, two = (load_network(learnt(recipe, tmp_path / name)).state_dict() for name, recipe in forms.items())
@@ -208,15 +206,15 @@ def test_cases_without_a_depth_teach_none(loss: Any) -> None:
 
     network: Any = build_network("biomarker", {**OPTIONS, "depth_mean": 1.5, "depth_std": 0.5})
     criterion = DepthLoss(DepthTargetConfig(loss=loss, weight=2.0))
-    told = torch.tensor([[0.2, -1.0], [3.0, 0.5], [1.0, 0.0]], requires_grad=True)
+    predicted = torch.tensor([[0.2, -1.0], [3.0, 0.5], [1.0, 0.0]], requires_grad=True)
     mm = torch.tensor([1.0, torch.nan, 2.5])
-    found = criterion(network, told, mm)
-    assert float(found.detach()) == pytest.approx(float(criterion(network, told[[0, 2]], mm[[0, 2]]).detach()))
+    found = criterion(network, predicted, mm)
+    assert float(found.detach()) == pytest.approx(float(criterion(network, predicted[[0, 2]], mm[[0, 2]]).detach()))
     found.backward()
-    assert told.grad is not None
-    assert told.grad[1].tolist() == [0.0, 0.0]
-    assert bool(told.grad.isfinite().all())
-    nothing = criterion(network, told, torch.full((3,), torch.nan))
+    assert predicted.grad is not None
+    assert predicted.grad[1].tolist() == [0.0, 0.0]
+    assert bool(predicted.grad.isfinite().all())
+    nothing = criterion(network, predicted, torch.full((3,), torch.nan))
     assert float(nothing.detach()) == 0.0
     assert nothing.requires_grad, "every weight has a gradient"
 
@@ -231,8 +229,8 @@ def test_the_gaussian_loss_is_least_where_the_spread_is_the_error() -> None:
     network: Any = build_network("biomarker", OPTIONS)
     criterion = DepthLoss(DepthTargetConfig(loss="gaussian_nll"))
     spreads = torch.linspace(-3, 3, 61)
-    said = [float(criterion(network, torch.tensor([[0.5, spread]]), torch.tensor([1.0]))) for spread in spreads]
-    assert float(spreads[int(np.argmin(said))]) == pytest.approx(2 * np.log(0.5), abs=0.06)
+    fault = [float(criterion(network, torch.tensor([[0.5, spread]]), torch.tensor([1.0]))) for spread in spreads]
+    assert float(spreads[int(np.argmin(fault))]) == pytest.approx(2 * np.log(0.5), abs=0.06)
 
 
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
@@ -253,16 +251,16 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("values", "said"), FAULTS.values(), ids=FAULTS.keys())
-def test_a_recipe_that_cannot_tell_millimetres_is_refused(
-    values: dict[str, Any], said: str, deep: TrainRecipe, change: Change
+@pytest.mark.parametrize(("values", "fault"), FAULTS.values(), ids=FAULTS.keys())
+def test_a_recipe_that_cannot_predict_millimetres_is_refused(
+    values: dict[str, Any], fault: str, deep: TrainRecipe, change: Change
 ) -> None:
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=fault):
         change(deep, **values)
 
 
 DATA_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
-    "no depths": ({"classification": {"depth": {"column": "thickness"}}}, "images to learn from have a depth"),
+    "no depths": ({"classification": {"depth": {"column": "thickness"}}}, "training images have a depth"),
     "measured depths that nobody gives": (
         {"model": {"options": {**OPTIONS, "depth_source": "measured"}}},
         "measured.* needs .*depth_mm",
@@ -270,9 +268,9 @@ DATA_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("values", "said"), DATA_FAULTS.values(), ids=DATA_FAULTS.keys())
+@pytest.mark.parametrize(("values", "fault"), DATA_FAULTS.values(), ids=DATA_FAULTS.keys())
 def test_data_that_teach_no_depth_are_refused(
-    values: dict[str, Any], said: str, deep: TrainRecipe, tmp_path: Path, change: Change
+    values: dict[str, Any], fault: str, deep: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:
-    with pytest.raises(DataSetError, match=said):
+    with pytest.raises(DataSetError, match=fault):
         train(change(deep, **values), tmp_path / "run", resume=False, run=RunContext())

@@ -1,4 +1,4 @@
-"""Whatever goes wrong with a run, its folder says so in a sentence, and what was finished is kept."""
+"""Errors of a run are reported in its folder, and finished results are kept."""
 
 from __future__ import annotations
 
@@ -39,11 +39,13 @@ EXPLAINED = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "said"), [case[1:] for case in EXPLAINED], ids=[case[0] for case in EXPLAINED])
-def test_a_fault_of_torch_becomes_a_sentence(fault: Exception, said: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "fault_message"), [case[1:] for case in EXPLAINED], ids=[case[0] for case in EXPLAINED]
+)
+def test_an_error_of_torch_is_explained(fault: Exception, fault_message: str) -> None:
     found = explain_error(fault)
     assert isinstance(found, TrainingError)
-    with pytest.raises(TrainingError, match=said):
+    with pytest.raises(TrainingError, match=fault_message):
         raise found
 
 
@@ -54,7 +56,7 @@ def test_what_is_known_or_unknown_stays_as_it_is(fault: Exception) -> None:
     assert explain_error(fault) is fault
 
 
-def test_faults_are_told_apart() -> None:
+def test_faults_are_distinguished() -> None:
     import torch
 
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
@@ -65,8 +67,10 @@ def test_faults_are_told_apart() -> None:
     assert not is_peer_lost(RuntimeError(LOST))
 
 
-def fails(recipe: TrainRecipe, out: Path, kind: type[Exception], said: str, run: RunContext | None = None) -> None:
-    with pytest.raises(kind, match=said):
+def fails(
+    recipe: TrainRecipe, out: Path, kind: type[Exception], fault_message: str, run: RunContext | None = None
+) -> None:
+    with pytest.raises(kind, match=fault_message):
         train(recipe, out, resume=False, run=run or RunContext())
 
 
@@ -130,16 +134,16 @@ def test_events_that_cannot_be_written_end_the_run(alone: TrainRecipe, tmp_path:
     fails(alone, tmp_path, SaveError, r"cannot write .*events\.jsonl: the disk is full", at("Epoch 1 of 2:", fill))
 
 
-def test_removed_checkpoints_are_told_and_the_run_goes_on(
+def test_removed_checkpoints_are_reported_and_the_run_goes_on(
     alone: TrainRecipe, tmp_path: Path, change: Change, events: Events
 ) -> None:
     recipe = change(alone, epochs=3, learning_rate=1e-9)  # no epoch is better than the first
     run = at("Epoch 2 of 3", lambda: shutil.rmtree(tmp_path / "checkpoints"))
     assert train(recipe, tmp_path, resume=False, run=run) is not None
-    told = [event for event in events(tmp_path) if event["kind"] in ("notice", "epoch", "finished")]
-    assert any("checkpoints were removed" in str(event.get("message")) for event in told)
-    assert next(event["best"] for event in told if event["kind"] == "epoch") is True
-    assert told[-1]["kind"] == "finished"
+    recorded = [event for event in events(tmp_path) if event["kind"] in ("notice", "epoch", "finished")]
+    assert any("checkpoints were removed" in str(event.get("message")) for event in recorded)
+    assert next(event["best"] for event in recorded if event["kind"] == "epoch") is True
+    assert recorded[-1]["kind"] == "finished"
 
 
 def test_checkpoints_removed_after_the_last_epoch_fail_in_words(
@@ -192,9 +196,9 @@ def test_full_memory_makes_pieces_smaller_and_the_epoch_begins_again(
     hungry = Hungry(monkeypatch, 1, RuntimeError(FULL) if kind == "processor" else torch.OutOfMemoryError("full"), 1)
     parts = train(frozen, tmp_path / "parts", resume=False, run=RunContext())
     assert hungry.steps == [4] * 4 + [4] + [2] + [1] * 16  # an epoch, two tries, an epoch in four pieces each
-    told = [event["message"] for event in events(tmp_path / "parts") if event["kind"] == "notice"]
-    assert [message for message in told if "memory of the computer was full" in message and "2 pieces" in message]
-    assert [message for message in told if "4 pieces" in message]
+    recorded = [event["message"] for event in events(tmp_path / "parts") if event["kind"] == "notice"]
+    assert [message for message in recorded if "memory of the computer was full" in message and "2 pieces" in message]
+    assert [message for message in recorded if "4 pieces" in message]
     assert [event["epoch"] for event in events(tmp_path / "parts") if event["kind"] == "epoch"] == [0, 1]
     assert whole is not None
     assert parts is not None

@@ -1,4 +1,4 @@
-"""Whoever helps a run cannot end it unheard: a helper that dies is told of, one that leaves when all do is not."""
+"""A worker process that dies is reported; one that exits at the end of the run is not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def child(code: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals to die of")
-def test_a_helper_that_dies_is_told_of_once() -> None:
+def test_a_worker_that_dies_is_reported_once() -> None:
     heard: queue.Queue[str] = queue.Queue()
     watched = ChildProcesses(heard.put, poll_s=0.01, grace_s=0.01)
     watched.processes = [child("import time; time.sleep(60)"), child("pass")]

@@ -51,10 +51,10 @@ def finish(live: Live, recipe: TrainRecipe, out: Path) -> None:
 
 
 def kill_after(process: BaseProcess, out: Path, events: int, seconds: float) -> None:
-    """Kill a run some time after it has told so many events, however fast the machine is."""
+    """Kill a run some time after a number of events, independent of the speed of the machine."""
     end = time.monotonic() + PATIENCE_S
-    before = told(out)
-    while told(out) - before < events and process.is_alive():
+    before = count_events(out)
+    while count_events(out) - before < events and process.is_alive():
         assert time.monotonic() < end, out.with_suffix(".txt").read_text()
         time.sleep(0.005)
     time.sleep(seconds)
@@ -62,14 +62,14 @@ def kill_after(process: BaseProcess, out: Path, events: int, seconds: float) -> 
     process.join()
 
 
-def told(out: Path) -> int:
+def count_events(out: Path) -> int:
     """Count the events so far, a last one that is being written included."""
     path = out / "events.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def check_whole(out: Path) -> int:
-    """Read every file as a dock would at this moment; say how many epochs are safe."""
+    """Read every file as a dock would at this moment; return the number of completed epochs."""
     import torch
 
     lines = (out / "events.jsonl").read_text().split("\n")
@@ -91,7 +91,7 @@ def test_killed_at_random_moments(alone: TrainRecipe, tmp_path: Path, change: Ch
         now = check_whole(out)
         assert now >= safe
         safe = now
-    assert 0 < safe < recipe.epochs, "killed too early, or too late, to say anything"
+    assert 0 < safe < recipe.epochs, "killed too early or too late for the test"
     finish(live, recipe, out)
     finish(live, recipe, tmp_path / "whole")
     assert_same(tmp_path / "whole", out)
@@ -104,7 +104,7 @@ def test_a_classifier_killed_at_random_moments(asked: TrainRecipe, tmp_path: Pat
     for events in (2, 4):
         kill_after(start(live, recipe, out), out, events, moments.uniform(0, LONGEST_S))
         safe = check_whole(out)
-    assert safe < recipe.epochs, "killed too late to say anything"
+    assert safe < recipe.epochs, "killed too late for the test"
     finish(live, recipe, out)
     finish(live, recipe, tmp_path / "whole")
     assert_same(tmp_path / "whole", out)

@@ -200,7 +200,7 @@ def test_focal_tversky_minds_what_is_missed_more() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_loss_says_what_it_is(name: str) -> None:
+def test_a_loss_is_described(name: str) -> None:
     spec = losses()[name].spec
     assert spec.name == name
     assert spec.title

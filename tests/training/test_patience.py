@@ -1,4 +1,4 @@
-"""A patience that ends a run within a cycle of the schedule is told before the run begins."""
+"""A patience shorter than a cycle of the schedule is reported before the run."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ WARNED: list[tuple[dict[str, Any], bool]] = [
 
 
 @pytest.mark.parametrize(("options", "expected"), WARNED)
-def test_a_short_patience_is_told(
+def test_a_short_patience_is_reported(
     options: dict[str, Any], expected: bool, recipe: TrainRecipe, change: Callable[..., TrainRecipe]
 ) -> None:
     settled = {"cycle_epochs": 4, "cycle_growth": 2, "patience": 8}
-    said = patience_warnings(change(recipe, **settled | options))
-    assert bool(said) is expected
+    warnings = patience_warnings(change(recipe, **settled | options))
+    assert bool(warnings) is expected
     if expected:
-        assert "cycle of 16 epochs" in said[0]
-        assert "Set patience to 16 or more" in said[0]
+        assert "cycle of 16 epochs" in warnings[0]
+        assert "Set patience to 16 or more" in warnings[0]

@@ -115,7 +115,7 @@ def test_what_is_lost_altogether_is_named(of_data: TrainRecipe, data: Path, run_
         path.unlink()
     write_mask(learnt[0].mask, np.eye(SIDE, dtype=bool))
     learnt[1].image.unlink()
-    with pytest.raises(RunError, match="files that were changed or removed") as fault:
+    with pytest.raises(RunError, match="have been changed or deleted") as fault:
         prepare(of_data, run_folder, resume=True)
     assert str(learnt[0].mask) in str(fault.value)
     assert str(learnt[1].image) in str(fault.value)
@@ -130,7 +130,7 @@ def test_a_run_that_ended_before_its_table_was_written_is_prepared_anew(
 def test_a_table_that_is_no_table_is_refused(of_data: TrainRecipe, run_folder: RunFolder) -> None:
     run_folder.path.mkdir()
     run_folder.data.write_text("part,image_id\nlesson,b01\n")
-    with pytest.raises(RunError, match=r"data\.csv.*cannot be read"):
+    with pytest.raises(RunError, match=r"data\.csv.*is not readable"):
         prepare(of_data, run_folder, resume=True)
 
 
@@ -140,7 +140,7 @@ def spoil_size(data: Path) -> None:
 
 
 def spoil_orientation(data: Path) -> None:
-    """The image is stored on its side, and so is its mask, which has no EXIF to say so."""
+    """The image is stored rotated, and so is its mask, which has no EXIF orientation."""
     upright = np.full((SIDE, 32, 3), 200, np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -180,26 +180,31 @@ def leave_no_mask(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "expected_message"),
     [
-        (spoil_size, r"found 4 of another: .*b00\.png \(30 x 20, image 48 x 48\).* and 1 more\. Export"),
-        (spoil_orientation, r"found 1 of another: .*b00\.png \(32 x 48, upright image 48 x 32\)"),
+        (spoil_size, r"found 4 of another size: .*b00\.png \(30 x 20, image 48 x 48\).* and 1 more\. Export"),
+        (spoil_orientation, r"found 1 of another size: .*b00\.png \(32 x 48, upright image 48 x 32\)"),
         (spoil_image, r"1 of the files cannot be used.*b05\.png is damaged.*Replace"),
         (spoil_held_out, r"b23\.png cannot be read as a mask"),
-        (leave_no_lesion, "found no pixel of lesion in any of the 16 masks"),
-        (leave_no_skin, "found no pixel of skin in any of the 16 masks"),
-        (leave_one_patient, "all 20 images to learn from are of one patient"),
-        (leave_one_image, "1 images to learn from and 0 to tune with"),
-        (leave_no_mask, "0 images to learn from"),
+        (leave_no_lesion, "found no pixel of lesion in any of the 16 training masks"),
+        (leave_no_skin, "found no pixel of skin in any of the 16 training masks"),
+        (leave_one_patient, "all 20 images of the training and validation sets are of one patient"),
+        (leave_one_image, "the training set has 1 images and the validation set 0"),
+        (leave_no_mask, "the training set has 0 images"),
         (lambda data: (data / "images/b07.png").unlink(), "the image of 'b07' is not there"),
     ],
 )
 @pytest.mark.parametrize("step", ["check", "prepare"])
-def test_faulty_data_is_said_first(
-    step: str, spoil: Callable[[Path], Any], said: str, of_data: TrainRecipe, data: Path, run_folder: RunFolder
+def test_faulty_data_is_reported_first(
+    step: str,
+    spoil: Callable[[Path], Any],
+    expected_message: str,
+    of_data: TrainRecipe,
+    data: Path,
+    run_folder: RunFolder,
 ) -> None:
     spoil(data)
-    with pytest.raises(MelanomaError, match=said):
+    with pytest.raises(MelanomaError, match=expected_message):
         if step == "check":
             check_data(of_data, RunContext())
         else:
@@ -207,7 +212,7 @@ def test_faulty_data_is_said_first(
     assert not run_folder.path.exists()
 
 
-def test_base_data_that_is_not_there_is_said(
+def test_base_data_that_is_not_there_is_reported(
     of_data: TrainRecipe, tmp_path: Path, change: Callable[..., TrainRecipe], draw: Callable[..., Path]
 ) -> None:
     with pytest.raises(DataSetError, match=r"data\.base: .* is no data set.*leave data\.base empty"):
@@ -239,7 +244,7 @@ def test_a_picture_that_is_held_out_is_not_learnt_from_under_another_name(
     assert learnt not in prepared.samples.training
     assert len(prepared.samples.training) == len(prepared.learn) == 14  # without the other image of that patient
     assert len(prepared.samples.test) == 4
-    assert "Not learnt from, as the same picture, or" in events(run_folder.path)[0]["message"]
+    assert "Removed from the training data, because the same picture, or" in events(run_folder.path)[0]["message"]
     assert learnt.image_id in events(run_folder.path)[0]["message"]
 
 
@@ -262,8 +267,8 @@ def test_a_check_counts_warns_and_leaves_no_trace(of_data: TrainRecipe, data: Pa
     assert report.domains == {"blobs": 16}
     assert 0.1 < report.lesion_share < 0.3
     assert report.warnings == (
-        "Only 4 of the images are held out: too few to tell whether the new model is better.",
-        "1 of the 16 masks to learn from are empty: b00.",
+        "Only 4 of the images are in the test set: too few to decide whether the new model is better.",
+        "1 of the 16 training masks are empty: b00.",
     )
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -290,7 +295,7 @@ def test_a_cancelled_preparation_leaves_no_table(of_data: TrainRecipe, run_folde
     ("every", "share", "title"),
     [(1, 1.0, ": phantom-trained, demonstration"), (2, 0.5, ": phantoms among"), (0, 0, "")],
 )
-def test_what_was_drawn_is_said_of_the_model_also_after_a_resumed_run(
+def test_search_options_are_recorded_in_the_model_after_a_resumed_run(
     of_data: TrainRecipe, data: Path, run_folder: RunFolder, every: int, share: float, title: str
 ) -> None:
     names = [row["image_id"] for row in csv.DictReader((data / "dataset.csv").read_text().splitlines())]

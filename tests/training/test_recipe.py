@@ -55,7 +55,7 @@ def test_a_recipe_of_an_earlier_version_reads_as_it_did(tmp_path: Path) -> None:
     assert (recipe.loss, recipe.schedule, recipe.threshold_rule) == ("soft_jaccard", "cosine", "steady")
 
 
-def test_a_shipped_bundle_still_says_how_it_was_made() -> None:
+def test_a_shipped_bundle_still_states_how_it_was_made() -> None:
     config = find_bundle(DEFAULT_BUNDLE).config
     assert config.provenance["loss"] in losses()
     assert 0 < config.threshold < 1

@@ -80,29 +80,29 @@ def recipe_of(data: Path, **more: Any) -> TrainRecipe:
 
 
 class Refused(NamedTuple):
-    """Values of a recipe that do not go together, and what is said."""
+    """Contradictory values of a recipe, and the message."""
 
     name: str
     values: dict[str, Any]
-    said: str
+    fault: str
 
 
 REFUSED = [
     Refused("one class", {"classes": ["tumour"]}, "expected two or more, each once"),
     Refused("a class twice", {"classes": ["a", "b", "a"]}, "expected two or more, each once"),
-    Refused("another number of maps", {"model": {"options": {"classes": 2}}}, "leave it out of the options"),
+    Refused("another number of maps", {"model": {"options": {"classes": 2}}}, "remove it from the options"),
     Refused(
-        "maps without names", {"classes": [], "model": {"options": {"classes": 3}}}, "name the values of the label"
+        "maps without names", {"classes": [], "model": {"options": {"classes": 3}}}, "list the values of the label"
     ),
-    Refused("a loss of one lesion", {"loss": "bce_dice"}, "for several classes take ce, ce_dice"),
-    Refused("a weight of lesions", {"lesion_weight": 2.0}, "leave it out or say 'auto'"),
+    Refused("a loss of one lesion", {"loss": "bce_dice"}, "for several classes use ce, ce_dice"),
+    Refused("a weight of lesions", {"lesion_weight": 2.0}, "remove it or set 'auto'"),
     Refused("of a classifier", {"task": "classification", "model": {}}, "classification.classes"),
 ]
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
 def test_a_recipe_that_does_not_go_together(case: Refused, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=case.said):
+    with pytest.raises(ConfigError, match=case.fault):
         recipe_of(tmp_path, **case.values)
 
 
@@ -124,12 +124,12 @@ def spoilt(tiles: Path, folder: Path, change: Callable[[np.ndarray], np.ndarray]
 
 
 class Fault(NamedTuple):
-    """What is done to the label images, and what is said of it."""
+    """A change of the label images, and the message."""
 
     name: str
     change: Callable[[np.ndarray], np.ndarray]
     only: int | None
-    said: str
+    fault: str
 
 
 FAULTS = [
@@ -145,14 +145,14 @@ FAULTS = [
         r"no pixel is of 0 \(glass\), 2 \(nest\); found only stroma",
     ),
     Fault("a class is missing", lambda labels: np.minimum(labels, 1), None, r"no pixel is of 2 \(nest\)"),
-    Fault("another size", lambda labels: labels[:-1], 5, "expected masks of the size of their image"),
+    Fault("another size", lambda labels: labels[:-1], 5, "expected masks of the same size as their image"),
 ]
 
 
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.name)
 def test_label_images_that_cannot_serve(case: Fault, tiles: Path, tmp_path: Path) -> None:
     data = spoilt(tiles, tmp_path / "spoilt", lambda labels: case.change(labels).astype(np.uint8), case.only)
-    with pytest.raises(DataSetError, match=case.said):
+    with pytest.raises(DataSetError, match=case.fault):
         check_data(recipe_of(data), RunContext())
 
 
@@ -265,7 +265,7 @@ def test_a_model_that_goes_on_is_compared_with_the_old_one(
     assert "Against the model that it started from" in read_bundle(tmp_path / "on" / "bundle").card
 
 
-def test_what_is_unlike_the_training_is_told(trained: tuple[TrainRecipe, Path], tiles: Path) -> None:
+def test_out_of_distribution_input_is_reported(trained: tuple[TrainRecipe, Path], tiles: Path) -> None:
     familiar = TileNoveltyDetector.from_bundle(bundle_of(trained), "cpu")
     assert familiar is not None
     known = [read_photograph(path).rgb for path in sorted((tiles / "images").iterdir())]

@@ -1,4 +1,4 @@
-"""A run that starts from a file of weights: what it takes, what it says, and what it remembers of it."""
+"""A run that starts from a file of weights: tensors loaded, messages, and provenance."""
 
 from __future__ import annotations
 
@@ -42,18 +42,20 @@ def starting(recipe: TrainRecipe, start: str, **options: Any) -> TrainRecipe:
     return recipe.model_copy(update={"model": recipe.model.model_copy(update=model)})
 
 
-def test_the_weights_are_taken_and_what_does_not_fit_is_said(from_file: TrainRecipe, published: Path) -> None:
+def test_the_weights_are_taken_and_what_does_not_fit_is_reported(from_file: TrainRecipe, published: Path) -> None:
     import torch
 
-    said: list[str] = []
-    state = create_network(from_file, notify=said.append).state_dict()
+    collected: list[str] = []
+    state = create_network(from_file, notify=collected.append).state_dict()
     truth = torch.load(published, weights_only=True)["model_state"]
     assert [name for name in truth if not bool((truth[name] == state[name]).all())] == ["logits.weight", "logits.bias"]
-    assert len(said) == 1
-    assert "logits.weight is (21, 8, 1, 1) there, (1, 8, 1, 1) here" in said[0]
+    assert len(collected) == 1
+    assert "logits.weight is (21, 8, 1, 1) there, (1, 8, 1, 1) here" in collected[0]
 
 
-def test_the_run_says_so_in_its_events(from_file: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_start_is_reported_in_the_events(
+    from_file: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(workflow, "_run_training", lambda *_: None)
     workflow.train(from_file, tmp_path / "run", resume=False, run=RunContext())
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
@@ -78,7 +80,7 @@ def test_a_recipe_keeps_its_own_network_with_a_file(published: Path) -> None:
     assert recipe.model.architecture == find_shipped_recipe("from-scratch").complete(["x"], "none").model.architecture
 
 
-def test_a_file_that_is_gone_is_said_before_anything_is_written(
+def test_a_file_that_is_gone_is_reported_before_anything_is_written(
     from_file: TrainRecipe, published: Path, tmp_path: Path
 ) -> None:
     published.unlink()

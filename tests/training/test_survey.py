@@ -22,9 +22,9 @@ from napari_melanoma.training.pixel_store import DecodedFacts
 from napari_melanoma.training.prepare import check_data
 from napari_melanoma.training.recipe import TrainRecipe
 
-NOT_LEARNT = (
-    "Not learnt from, as the same picture, or another one of the same patient or lesion, is held out or tuned on under "
-    "another name:"
+REMOVED = (
+    "Removed from the training data, because the same picture, or another one of the same patient or lesion, is in the "
+    "test or validation set under another name:"
 )
 
 pytestmark = pytest.mark.usefixtures("user_folders")
@@ -37,14 +37,14 @@ def edit(folder: Path, values: Callable[[int, dict[str, str]], dict[str, str]]) 
     return folder
 
 
-class Told(str):
+class CountedGroup(str):
     """A group that counts how often it is held against another one."""
 
     __slots__ = ()
     compared = 0
 
     def __eq__(self, other: object) -> bool:
-        Told.compared += 1
+        CountedGroup.compared += 1
         return str.__eq__(self, other)
 
     __hash__ = str.__hash__
@@ -53,45 +53,50 @@ class Told(str):
 def test_no_list_of_all_images_is_searched_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """Among 400,000 images that would take hours; two images are the same where their groups are."""
     monkeypatch.setattr(Sample, "__eq__", lambda one, other: one.group == other.group)
-    monkeypatch.setattr(Told, "compared", 0)
-    samples = [Sample(f"i{n}", Path(f"i{n}"), Path("m"), Told(f"g{n}"), "", "a") for n in range(2_000)]
+    monkeypatch.setattr(CountedGroup, "compared", 0)
+    samples = [Sample(f"i{n}", Path(f"i{n}"), Path("m"), CountedGroup(f"g{n}"), "", "a") for n in range(2_000)]
     chosen, notices = remove_leaks(
         SelectedSamples(TrainingSplit(samples[:-2], samples[-2:-1], samples[-1:])),
         [Duplicate(samples[0], samples[-1], 1.0)],
     )
-    assert Told.compared < 5 * len(samples)
+    assert CountedGroup.compared < 5 * len(samples)
     assert len(chosen.parts.training) == 1_997
-    assert notices == [f"{NOT_LEARNT} 1 of the images, a/i0. The same picture: a/i0 and a/i1999 (likeness 1.00)."]
+    assert notices == [f"{REMOVED} 1 of the images, a/i0. The same picture: a/i0 and a/i1999 (likeness 1.00)."]
 
 
-def test_a_patient_who_is_held_out_in_part_is_not_learnt(
+def test_other_images_of_a_test_patient_are_excluded(
     recipe: TrainRecipe, draw: Any, change: Any, tmp_path: Path
 ) -> None:
-    """The second image of patient 0 is to be judged on; the other one would have been learnt from."""
+    """The second image of patient 0 is a test image; the other one is excluded from training."""
     data = edit(draw(tmp_path / "clinic"), lambda number, row: {"split": "val"} if number == 1 else {})
     found = check_data(change(recipe, data={"datasets": (str(data),)}), RunContext())
     assert (found.counts["learn"] + found.counts["tuning"], found.counts["held_out"]) == (18, 5)
-    assert found.warnings[0].startswith("1 of the images are not learnt from, as others of their patient or lesion")
+    assert found.warnings[0].startswith(
+        "1 of the images are excluded from training, because other images of the same patient"
+    )
     assert "clinic/p0" in found.warnings[0]
 
 
-def test_base_data_do_not_teach_who_is_held_out(recipe: TrainRecipe, change: Any) -> None:
+def test_base_data_exclude_test_patients(recipe: TrainRecipe, change: Any) -> None:
     """The base is the same folder: its patients are those of the run."""
     same = change(recipe, data={"base": recipe.data.datasets, "split": "val", "held_out_split": "train"})
     chosen = select_samples(same)
     assert not {s.group for s in chosen.read} & {s.group for s in chosen.judged}
 
 
-def test_a_name_that_is_held_out_here_and_learnt_there_is_said(
+def test_a_name_in_test_and_training_data_is_reported(
     recipe: TrainRecipe, draw: Any, change: Any, tmp_path: Path
 ) -> None:
     """Patients 10 and 11 of one data set judge; the other data set has patients of these names to learn from."""
     other = edit(draw(tmp_path / "other", seed=1), lambda *_: {"split": "train"})
     found = check_data(change(recipe, data={"datasets": (*recipe.data.datasets, str(other))}), RunContext())
     assert any(
-        said.startswith("2 of the patients, lesions or images are held out in one data set, and learnt from in another")
-        and "p10, p11" in said
-        for said in found.warnings
+        expected_start.startswith(
+            "2 of the patients, lesions or images are in the test set of one data set and in the training data of "
+            "another"
+        )
+        and "p10, p11" in expected_start
+        for expected_start in found.warnings
     )
 
 
@@ -116,8 +121,8 @@ def test_a_picture_in_another_size_and_tint_counts_as_the_same(draw, tmp_path: P
     found = find(SelectedSamples(TrainingSplit(samples[:-2], samples[-2:-1], samples[-1:])))
     kept, notices = remove_leaks(*found)
     assert [sample.image_id for sample in kept.parts.training] == ["b02", "b03"]  # b01 is of the patient of b00
-    said = "2 of the images, blobs/b00, blobs/b01. The same picture: blobs/b00 and blobs/b05 (likeness 0.9"
-    assert notices[0].startswith(f"{NOT_LEARNT} {said}")
+    expected_start = "2 of the images, blobs/b00, blobs/b01. The same picture: blobs/b00 and blobs/b05 (likeness 0.9"
+    assert notices[0].startswith(f"{REMOVED} {expected_start}")
 
 
 def find(chosen: SelectedSamples) -> tuple[SelectedSamples, list[Duplicate]]:
@@ -147,9 +152,9 @@ def two_sets(draw: Any, tmp_path: Path) -> tuple[list[Sample], list[Sample]]:
 def test_a_lesion_is_not_learnt_where_another_picture_of_it_is_judged_elsewhere(
     two_sets: tuple[list[Sample], list[Sample]], left_out: bool
 ) -> None:
-    """The second set judges on 0; its 1 shows the lesion too, which only image 1 of the first set says."""
+    """Image 0 of the second set is a test image; its image 1 shows the lesion of image 1 of the first set."""
     first, second = two_sets
-    if left_out:  # the first set judges on its 0 itself, and says why its 1 is left out
+    if left_out:  # image 0 of the first set is a test image too, and its image 1 is excluded
         chosen = SelectedSamples(TrainingSplit(second[1:5], second[5:], first[:1]), left_out=(first[1],))
     else:
         chosen = SelectedSamples(TrainingSplit([*first[:4], *second[1:4]], second[4:], second[:1]), base=(first[4],))
@@ -157,7 +162,7 @@ def test_a_lesion_is_not_learnt_where_another_picture_of_it_is_judged_elsewhere(
     expected = second[2:5] if left_out else [*first[2:4], *second[2:4]]
     assert kept.parts.training == expected
     assert kept.base == chosen.base
-    assert notice.startswith(f"{NOT_LEARNT} {1 if left_out else 3} of the images, ")
+    assert notice.startswith(f"{REMOVED} {1 if left_out else 3} of the images, ")
 
 
 def test_base_and_tuning_leave_their_lesion_too(two_sets: tuple[list[Sample], list[Sample]]) -> None:
@@ -165,4 +170,7 @@ def test_base_and_tuning_leave_their_lesion_too(two_sets: tuple[list[Sample], li
     chosen = SelectedSamples(TrainingSplit(second[2:], [first[1], first[2]], second[:1]), base=(first[0], first[4]))
     kept, notices = remove_leaks(*find(chosen))
     assert (kept.parts.validation, kept.base) == ([first[2]], (first[4],))
-    assert [notice.split(",")[0] for notice in notices] == ["Not learnt from", "Not tuned on"]
+    assert [notice.split(",")[0] for notice in notices] == [
+        "Removed from the training data",
+        "Removed from the validation set",
+    ]

@@ -56,7 +56,7 @@ def test_run_folder_is_complete(recipe: TrainRecipe, tmp_path: Path) -> None:
     assert not [path.name for path in out.rglob(".*") if path.name != ".lock"]
 
 
-def test_the_bundle_says_where_it_comes_from(alone: TrainRecipe, tmp_path: Path) -> None:
+def test_the_bundle_records_its_provenance(alone: TrainRecipe, tmp_path: Path) -> None:
     bundle = train(alone, tmp_path / "run", resume=False, run=RunContext())
     assert 0.5 <= bundle.config.threshold < 1
     assert "# blobs" in bundle.card
@@ -104,7 +104,7 @@ def test_a_launched_run_hears_its_folder_while_images_are_decoded(recipe: TrainR
     assert not folder.config.exists()
 
 
-def test_a_launched_run_that_cannot_start_says_so_in_its_folder(
+def test_a_launched_run_that_cannot_start_is_reported_in_its_folder(
     recipe: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:
     folder = RunFolder(tmp_path / "run")
@@ -172,19 +172,19 @@ def test_nothing_to_resume(recipe: TrainRecipe, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "fault"),
     [({"architecture": "unet", "options": {}}, "is a deeplabv3plus"), ({}, "do not fit")],
 )
-def test_a_start_that_does_not_fit_is_said_before_anything_is_written(
-    model: dict[str, object], said: str, alone: TrainRecipe, tmp_path: Path, change: Change
+def test_a_start_that_does_not_fit_is_reported_before_anything_is_written(
+    model: dict[str, object], fault: str, alone: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:
     out = tmp_path / "run"
-    with pytest.raises(RunError, match=said):
+    with pytest.raises(RunError, match=fault):
         train(change(alone, model={"start": "lesion-small", **model}), out, resume=False, run=RunContext())
     assert not out.exists()
 
 
-def test_a_step_that_cannot_be_shared_out_is_said_before_anything_is_written(
+def test_a_step_that_cannot_be_shared_out_is_reported_before_anything_is_written(
     alone: TrainRecipe, tmp_path: Path, change: Change
 ) -> None:
     with pytest.raises(RunError, match="multiple of 3"):
@@ -192,7 +192,7 @@ def test_a_step_that_cannot_be_shared_out_is_said_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_faulty_data_is_said_before_anything_is_written(recipe: TrainRecipe, tmp_path: Path) -> None:
+def test_faulty_data_is_reported_before_anything_is_written(recipe: TrainRecipe, tmp_path: Path) -> None:
     data = recipe.data.model_copy(update={"datasets": (str(tmp_path / "nowhere"),)})
     with pytest.raises(DataSetError, match="no data set"):
         train(recipe.model_copy(update={"data": data}), tmp_path / "run", resume=False, run=RunContext())

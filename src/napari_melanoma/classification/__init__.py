@@ -1,1 +1,1 @@
-"""Class probabilities of lesions: predictor, explanation and out-of-distribution detection."""
+"""Classification of lesions: predictor, predictions and explanations."""

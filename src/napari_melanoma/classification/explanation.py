@@ -1,4 +1,4 @@
-"""Where in a picture a prediction comes from: heatmaps, and the pointing game that tests them."""
+"""Explanation of predictions by heatmaps, and their evaluation with the pointing game."""
 
 from __future__ import annotations
 
@@ -31,13 +31,17 @@ if TYPE_CHECKING:
     from napari_melanoma.imaging.preprocessing import ClassifierView
 
 Method = Literal["grad_cam", "cam", "occlusion", "integrated_gradients"]
-METHODS: tuple[Method, ...] = get_args(Method)  # of any network
-ATTENTION = "attention"  # of one that weighs places, whatever it answers
-STEPS = 32  # of integrated gradients, from the covered view to the view
-BATCH_IMAGES = 8  # views in a pass
-PATCH = 8  # the side of what is covered is an eighth of the view's
-SMOOTHING_FRACTION = 64  # integrated gradients are smoothed by a 64th of the view's side: single pixels cannot be seen
-RIM_FRACTION = 16  # what covers has the colour of the outermost 16th of the view
+METHODS: tuple[Method, ...] = get_args(Method)  # available for any network
+ATTENTION = "attention"  # for networks with spatial attention, independent of the prediction
+STEPS = 32  # of integrated gradients, from the baseline to the view
+BATCH_IMAGES = 8  # views per batch
+PATCH = 8  # occluded patches have an eighth of the view's side
+SMOOTHING_FRACTION = (
+    64  # integrated gradients are smoothed by a 64th of the view's side, as single pixels are not visible
+)
+RIM_FRACTION = 16  # baselines have the color of the outermost 16th of the view
+TOLERANCE = 1 / 32  # share of the longer side of an image: half a position of a 16 x 16 map
+COLUMNS = ("image_id", "domain", "method", "hit", "distance_px", "row", "column", "by_chance")
 
 
 def explain(
@@ -47,31 +51,33 @@ def explain(
     target_class: str | None = None,
     run: RunContext | None = None,
 ) -> NDArray[np.float32]:
-    """Show where the evidence for a class lies.
+    """Compute a heatmap of the evidence for a class.
 
-    What is explained are the log odds of the class against the others. Evidence against it is left out.
+    It explains the log odds of the class against the others. Evidence against the class is omitted.
 
-    ``grad_cam``: the deepest map, weighted by its gradient (Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74); of a
-    network that tells a depth too, the maps of the image alone. ``cam``:
-    what the head says of each place of the deepest map by itself, less what it says of none; for a linear head that is
-    the map of Zhou et al. 2016 (doi:10.1109/CVPR.2016.319). ``occlusion``: how much is lost where a patch is covered
-    (Zeiler and Fergus 2014, doi:10.1007/978-3-319-10590-1_53). ``integrated_gradients``: Sundararajan et al. 2017
-    (arXiv:1703.01365) from a view of one colour, smoothed. All but ``cam`` are computed by captum. What covers, and
-    where gradients start, is the colour at the rim of the view. ``attention`` is none of these: the weights of a
-    network with spatial attention, less the least of them; they say where it looks, nothing of class or patient.
+    ``grad_cam``: the deepest map, weighted by its gradient (Selvaraju et al. 2017, doi:10.1109/ICCV.2017.74); for a
+    network with a depth module, the maps of the image only. ``cam``: the output of the head for each single position of
+    the deepest map, minus that of an empty position; for a linear head this is the map of Zhou et al. 2016
+    (doi:10.1109/CVPR.2016.319). ``occlusion``: the decrease if a patch is covered (Zeiler and Fergus 2014,
+    doi:10.1007/978-3-319-10590-1_53). ``integrated_gradients``: Sundararajan et al. 2017 (arXiv:1703.01365) from a
+    view of one color, smoothed. All but ``cam`` are computed by captum. Patches and the start of gradients have the
+    color of the rim of the view. ``attention`` shows the weights of a network with spatial attention, minus their
+    minimum; they do not depend on class and clinical metadata.
 
-    Returns float32 (row, column) in [0, 1], of the photograph's size; the strongest evidence is 1, zero outside the
-    view, and zero everywhere where nothing speaks for the class.
+    Returns float32 (row, column) in [0, 1], of the photograph's size; the maximum is 1, and values are zero outside the
+    view, and everywhere if there is no evidence for the class.
     """
     known = explanation_methods(classifier)
     if method not in known:
-        raise InputError(f"'{classifier.info.name}' has no explanation named '{method}' (known: {', '.join(known)}).")
+        raise InputError(
+            f"'{classifier.info.name}' has no explanation method '{method}' (available: {', '.join(known)})."
+        )
     classes = classifier.info.config.classes
-    wanted = target_class or classifier.config.positive
-    if wanted not in classes:
-        raise InputError(f"'{classifier.info.name}' knows no class '{wanted}' (known: {', '.join(classes)}).")
+    class_name = target_class or classifier.config.positive
+    if class_name not in classes:
+        raise InputError(f"'{classifier.info.name}' has no class '{class_name}' (available: {', '.join(classes)}).")
     view = classifier.make_view(lesion.rgb, lesion.mask)
-    evidence = compute_evidence(classifier, view, lesion.row, method, classes.index(wanted), run or RunContext())
+    evidence = compute_evidence(classifier, view, lesion.row, method, classes.index(class_name), run or RunContext())
     heat = np.maximum(evidence, 0.0)
     strongest = float(heat.max(initial=0.0))
     heat = heat / strongest if strongest > 0 else heat
@@ -79,17 +85,14 @@ def explain(
 
 
 def explanation_methods(classifier: Classifier) -> tuple[str, ...]:
-    """Name the explanations that a model has.
-
-    Returns ``METHODS``, and ``attention`` of a network that weighs places.
-    """
+    """Return the explanation methods of a model: ``METHODS``, and ``attention`` for networks with spatial attention."""
     return (*METHODS, ATTENTION) if classifier.network.has_spatial_attention else METHODS
 
 
 def compute_evidence(
     classifier: Classifier, view: ClassifierView, row: Mapping[str, object], method: str, target: int, run: RunContext
 ) -> NDArray[np.float32]:
-    """Find the evidence for a class in a view, with its sign.
+    """Compute the signed evidence for a class in a view.
 
     Returns float32 (row, column), of the view's size.
     """
@@ -98,7 +101,7 @@ def compute_evidence(
     from napari_melanoma.classification import explanation_networks
     from napari_melanoma.models.inference import to_tensor
 
-    asked = explanation_networks.ClassLogOdds(classifier.network, *classifier.table_inputs(row), target, run)
+    log_odds = explanation_networks.ClassLogOdds(classifier.network, *classifier.table_inputs(row), target, run)
     image, cover = (
         to_tensor([pixels], classifier.info.config).to(classifier.device) for pixels in (view.image, _cover_view(view))
     )
@@ -109,33 +112,33 @@ def compute_evidence(
         "occlusion": _occlusion,
         "integrated_gradients": _integrated_gradients,
     }
-    run.report(Progress(0, None, "Looking where the answer comes from"))
+    run.report(Progress(0, None, "Preparing the explanation"))
     with torch.enable_grad():
-        found = finders[method](asked, image, cover)
+        found = finders[method](log_odds, image, cover)
     evidence: NDArray[np.float32] = found.detach().float().cpu().numpy()
     side = view.image.shape[0]
     return evidence if len(evidence) == side else upsample_map(evidence, side, classifier.view_offset)
 
 
 def upsample_map(coarse: NDArray[np.float32], side: int, offset: float) -> NDArray[np.float32]:
-    """Bring the deepest map to the size of the view, each value to where its place looks; linear between them.
+    """Interpolate the deepest map to the size of the view, with each value at the center of its receptive field.
 
-    ``coarse``: float32 (row, column) of the map. ``side``: of the view, in pixels. ``offset``: how far beside the
-    middle of its cell each place looks, in pixels of the view. Returns float32 (side, side); beyond the outermost
-    places their values.
+    ``coarse``: float32 (row, column) of the map. ``side``: of the view, in pixels. ``offset``: of the receptive fields
+    from the centers of their cells, in pixels of the view. Returns float32 (side, side), constant beyond the outermost
+    positions.
     """
     wide = []
     for count in coarse.shape:
         stride = side / count
-        centres = (np.arange(count) + 0.5) * stride - 0.5 + offset
-        wide.append(np.stack([np.interp(np.arange(side), centres, one) for one in np.eye(count)], axis=1))
+        centers = (np.arange(count) + 0.5) * stride - 0.5 + offset
+        wide.append(np.stack([np.interp(np.arange(side), centers, one) for one in np.eye(count)], axis=1))
     return (wide[0] @ coarse @ wide[1].T).astype(np.float32)
 
 
 def place_in_photograph(heat: NDArray[np.float32], box: Box, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Put a map of a view where the view lies in the photograph.
+    """Place the map of a view at its position in the photograph.
 
-    ``heat``: float32 (row, column), of any size: it covers the whole box. Returns float32 (row, column) of that shape,
+    ``heat``: float32 (row, column), of any size; it covers the whole box. Returns float32 (row, column) of that shape,
     zero outside the box.
     """
     from PIL import Image
@@ -143,13 +146,13 @@ def place_in_photograph(heat: NDArray[np.float32], box: Box, shape: tuple[int, i
     resized = np.asarray(Image.fromarray(heat).resize((box.width, box.height), Image.Resampling.BILINEAR), np.float32)
     whole = np.zeros(shape, np.float32)
     top, left = max(0, box.top), max(0, box.left)
-    seen = resized[top - box.top :, left - box.left :][: shape[0] - top, : shape[1] - left]
-    whole[top : top + seen.shape[0], left : left + seen.shape[1]] = seen
+    visible = resized[top - box.top :, left - box.left :][: shape[0] - top, : shape[1] - left]
+    whole[top : top + visible.shape[0], left : left + visible.shape[1]] = visible
     return whole
 
 
 def _cover_view(view: ClassifierView) -> NDArray[np.uint8]:
-    """A view of one colour: the median of the pixels at the rim."""
+    """A view of one color: the median of the pixels at the rim."""
     image = view.image
     wide = max(1, image.shape[0] // RIM_FRACTION)
     rim = np.ones(image.shape[:2], bool)
@@ -157,69 +160,65 @@ def _cover_view(view: ClassifierView) -> NDArray[np.uint8]:
     return np.broadcast_to(np.median(image[rim], axis=0).astype(np.uint8), image.shape).copy()
 
 
-def _grad_cam(asked: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
+def _grad_cam(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
     """Grad-CAM at the deepest map, (row, column) of the map."""
     from captum.attr import LayerGradCam
 
-    each = LayerGradCam(asked, asked.deepest).attribute(image, attr_dim_summation=False)[0]
-    of_image = asked.network.image_maps  # behind these stand maps of what else the network tells, such as a depth
-    return each[:of_image].sum(dim=0) if of_image else each.sum(dim=0)
+    each = LayerGradCam(log_odds, log_odds.deepest).attribute(image, attr_dim_summation=False)[0]
+    image_maps = log_odds.network.image_maps  # the following maps are those of other outputs, such as depth
+    return each[:image_maps].sum(dim=0) if image_maps else each.sum(dim=0)
 
 
-def _cam(asked: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
-    """What the head says of each place, (row, column) of the map."""
+def _cam(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
+    """The output of the head for each position, (row, column) of the map."""
     import torch
 
     with torch.no_grad():
-        return asked.position_evidence(image)
+        return log_odds.position_evidence(image)
 
 
-def _attention(asked: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
-    """How much more than the least each place weighs, (row, column) of the map."""
+def _attention(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
+    """The attention weights minus their minimum, (row, column) of the map."""
     import torch
 
     with torch.no_grad():
-        weights = asked.network.compute_attention(image)
-    assert weights is not None  # whoever has none does not offer it
+        weights = log_odds.network.compute_attention(image)
+    assert weights is not None  # networks without attention do not offer the method
     return weights[0, 0] - weights[0, 0].min()
 
 
-def _occlusion(asked: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
-    """What is lost where a patch is covered, (row, column) of the view."""
+def _occlusion(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
+    """The decrease if a patch is covered, (row, column) of the view."""
     from captum.attr import Occlusion
 
     side = max(1, image.shape[-1] // PATCH)
     window, step = (image.shape[1], side, side), (image.shape[1], max(1, side // 2), max(1, side // 2))
     steps = -(-(image.shape[-1] - side) // step[1]) + 1
-    asked.set_view_count(1 + steps**2)
-    found = Occlusion(asked).attribute(
+    log_odds.set_view_count(1 + steps**2)
+    found = Occlusion(log_odds).attribute(
         image, window, strides=step, baselines=cover, perturbations_per_eval=BATCH_IMAGES
     )
-    return found[0, 0]  # the same in every channel, for they are covered together
+    return found[0, 0]  # equal in all channels, which are covered together
 
 
-def _integrated_gradients(asked: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
-    """Integrated gradients, added up over the channels and smoothed, (row, column) of the view."""
+def _integrated_gradients(log_odds: ClassLogOdds, image: Tensor, cover: Tensor) -> Tensor:
+    """Integrated gradients, summed over the channels and smoothed, (row, column) of the view."""
     from captum.attr import IntegratedGradients
     from torchvision.transforms.functional import gaussian_blur
 
-    asked.set_view_count(STEPS)
-    found = IntegratedGradients(asked).attribute(image, cover, n_steps=STEPS, internal_batch_size=BATCH_IMAGES)
+    log_odds.set_view_count(STEPS)
+    found = IntegratedGradients(log_odds).attribute(image, cover, n_steps=STEPS, internal_batch_size=BATCH_IMAGES)
     sigma = max(image.shape[-1] / SMOOTHING_FRACTION, 0.5)
     reach = 2 * round(3 * sigma) + 1
     return gaussian_blur(found.sum(dim=1, keepdim=True), [reach, reach], [sigma, sigma])[0, 0]
 
 
-TOLERANCE = 1 / 32  # of the longer side of a picture: half a place of a map of 16 x 16
-COLUMNS = ("image_id", "domain", "method", "hit", "distance_px", "row", "column", "by_chance")
-
-
 @dataclass(frozen=True)
 class PointingOptions:
-    """What is asked: methods of explanation, the split, where masks lie, and how far beside them still counts.
+    """Options of the pointing game.
 
     ``masks`` is a folder of PNG files named like the images; None: the data set's own masks. ``tolerance`` is a share
-    of the longer side of a picture. ``target`` is the class that is explained, "" for the positive one.
+    of the longer side of an image. ``target`` is the explained class, "" for the positive one.
     """
 
     methods: tuple[str, ...] = ("grad_cam",)
@@ -232,16 +231,16 @@ class PointingOptions:
 def run_pointing_game(
     classifier: Classifier, datasets: Sequence[Path], out: Path, options: PointingOptions, *, run: RunContext
 ) -> dict[str, PointingGame]:
-    """Play the pointing game on all pictures that show the structure.
+    """Play the pointing game on all images that show the structure.
 
-    Method to the share of hits, and what chance would hit.
+    Returns the share of hits and of chance hits by method.
     """
     from napari_melanoma.classification.predictor import LesionInput
 
     check_dataset_names(datasets)
     found: dict[str, list[PointingResult]] = {method: [] for method in options.methods}
     rows, groups, tables = list[dict[str, object]](), list[str](), _tables(datasets)
-    for sample, mask in run.track(list(_pointing_samples(datasets, options)), "Looking where heatmaps point"):
+    for sample, mask in run.track(list(_pointing_samples(datasets, options)), "Preparing heatmaps"):
         rgb, structure = read_photograph(sample.image).rgb, read_mask(mask)
         if not structure.any():
             continue
@@ -254,8 +253,8 @@ def run_pointing_game(
             rows.append(_row(sample, method, found[method][-1]))
     if not groups:
         raise InputError(
-            "no picture has a mask with anything in it: there is nothing to point at. Name the folder with the masks "
-            "of the structure that decides: --pointing-masks."
+            "all masks of the structure are empty or missing, so there is nothing to point at. Select the folder with "
+            "the masks of the decisive structure: --pointing-masks."
         )
     games = {method: summarize_pointing(hits, groups) for method, hits in found.items()}
     write_table(out / "pointing.csv", rows, COLUMNS)
@@ -264,7 +263,7 @@ def run_pointing_game(
 
 
 def _tables(datasets: Sequence[Path]) -> dict[tuple[str, str], Mapping[str, str]]:
-    """What the tables say of each picture."""
+    """Table rows by image."""
     return {
         (folder.name, entry.image_id): entry.row
         for folder in datasets
@@ -274,7 +273,7 @@ def _tables(datasets: Sequence[Path]) -> dict[tuple[str, str], Mapping[str, str]
 
 
 def _pointing_samples(datasets: Sequence[Path], options: PointingOptions) -> Iterator[tuple[Sample, Path]]:
-    """Pictures of the split with the files of their masks."""
+    """Images of the split with their mask files."""
     for folder in datasets:
         for sample in read_dataset(folder):
             mask = sample.mask if options.masks is None else options.masks / f"{id_to_file_name(sample.image_id)}.png"
@@ -283,11 +282,11 @@ def _pointing_samples(datasets: Sequence[Path], options: PointingOptions) -> Ite
 
 
 def _check_size(sample: Sample, rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> None:
-    """Refuse a mask of another picture."""
+    """Refuse a mask of another image."""
     if mask.shape != rgb.shape[:2]:
         raise InputError(
-            f"the mask of '{sample.image_id}' is {mask.shape[0]} x {mask.shape[1]} pixels, the picture "
-            f"{rgb.shape[0]} x {rgb.shape[1]}. Give masks of these pictures."
+            f"the mask of '{sample.image_id}' has {mask.shape[0]} x {mask.shape[1]} pixels, but the image "
+            f"{rgb.shape[0]} x {rgb.shape[1]}. Select the masks of these images."
         )
 
 
@@ -295,8 +294,8 @@ def _row(sample: Sample, method: str, one: PointingResult) -> dict[str, object]:
     """Row of ``pointing.csv``."""
     row, column = one.place or ("", "")
     known = {"image_id": sample.image_id, "domain": sample.domain, "method": method, "hit": int(one.hit)}
-    away = "" if one.place is None else round(one.distance_px, 2)
-    return {**known, "distance_px": away, "row": row, "column": column, "by_chance": round(one.by_chance, 4)}
+    distance = "" if one.place is None else round(one.distance_px, 2)
+    return {**known, "distance_px": distance, "row": row, "column": column, "by_chance": round(one.by_chance, 4)}
 
 
 def _about(classifier: Classifier, games: Mapping[str, PointingGame], options: PointingOptions) -> dict[str, object]:
@@ -312,10 +311,10 @@ def _about(classifier: Classifier, games: Mapping[str, PointingGame], options: P
 
 
 class PointingResult(NamedTuple):
-    """Where a heatmap points, and whether that is right.
+    """The maximum of a heatmap, and whether it is a hit.
 
-    ``place`` is the row and column of its maximum, None where it is the same everywhere; ``distance_px`` how far that
-    lies from the structure, 0 in it; ``by_chance`` the share of the picture within the tolerance of the structure.
+    ``place`` is the row and column of the maximum, None for a constant map; ``distance_px`` is its distance from the
+    structure, 0 inside; ``by_chance`` is the share of the image within the tolerance of the structure.
     """
 
     place: tuple[int, int] | None
@@ -325,35 +324,37 @@ class PointingResult(NamedTuple):
 
 
 def score_pointing(heat: NDArray[np.floating], mask: NDArray[np.bool_], tolerance_px: float = 0.0) -> PointingResult:
-    """Look where a heatmap points (Zhang et al. 2018, doi:10.1007/s11263-017-1059-x).
+    """Score the maximum of a heatmap (Zhang et al. 2018, doi:10.1007/s11263-017-1059-x).
 
-    Of several places that are equally strong their middle counts, or of these the one nearest to it.
+    If several positions share the maximum, the one nearest to their center is used.
 
-    ``heat``: float (row, column). ``mask``: bool (row, column) of that shape: the structure, with a pixel of it at
-    least. A map that is the same everywhere points nowhere, which is no hit.
+    ``heat``: float (row, column). ``mask``: bool (row, column) of the same shape: the structure, not empty. A
+    constant map is not a hit.
     """
     from scipy.ndimage import distance_transform_edt
 
     if heat.shape != mask.shape or not mask.any():
-        raise ValueError(f"pointing needs a mask of {heat.shape} that holds something; found {mask.shape}.")
-    away = distance_transform_edt(~mask)
-    chance = float((away <= tolerance_px).mean())
+        raise ValueError(f"expected a mask of shape {heat.shape} that is not empty, found {mask.shape}.")
+    distance = distance_transform_edt(~mask)
+    chance = float((distance <= tolerance_px).mean())
     if heat.max() == heat.min():
         return PointingResult(None, float("nan"), False, chance)
     strongest = np.argwhere(heat == heat.max())
     nearest = int(np.hypot(*(strongest - strongest.mean(axis=0)).T).argmin())
     row, column = (int(number) for number in strongest[nearest])
-    return PointingResult((row, column), float(away[row, column]), bool(away[row, column] <= tolerance_px), chance)
+    return PointingResult(
+        (row, column), float(distance[row, column]), bool(distance[row, column] <= tolerance_px), chance
+    )
 
 
 class PointingGame(NamedTuple):
-    """How often heatmaps point at the structure: ``share`` of the pictures, and how often a blind one would."""
+    """The share of images with a hit, and that of a random position."""
 
     share: Estimate
     by_chance: float
 
 
 def summarize_pointing(found: Sequence[PointingResult], groups: Sequence[str]) -> PointingGame:
-    """Count hits."""
+    """Compute the share of hits."""
     share = bootstrap_mean([float(one.hit) for one in found], list(groups), bounds=(0, 1))
     return PointingGame(share, float(np.mean([one.by_chance for one in found])))

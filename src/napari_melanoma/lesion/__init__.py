@@ -1,1 +1,1 @@
-"""One photograph or many: segmentation, measurements, results and review order."""
+"""Analysis of photographs: segmentation, measurements, results and review order."""

@@ -1,4 +1,4 @@
-"""One photograph: mask, contour, region of interest, measurements and predictions of its lesions."""
+"""Analysis of one photograph: mask, contour, region of interest, measurements and predictions of its lesions."""
 
 from __future__ import annotations
 
@@ -56,26 +56,31 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
 RESULT_FORMAT = 1
+LESION_COLUMNS = ("lesion", "in_mask", "top_px", "left_px", "height_px", "width_px")
 
 
 class LesionOptions(Config):
-    """How a photograph is analysed; the docks, the command line and every result carry the same."""
+    """Options of a lesion analysis, shared by the docks, the command line and the results."""
 
     model: str = Field(DEFAULT_BUNDLE, min_length=1, description="name of a model, or the folder of a bundle")
-    threshold: float | None = Field(None, gt=0, lt=1, description="at or above it is lesion; none: the model's own")
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="decision threshold of the lesion probability; none: that of the model"
+    )
     refinement: RefinementConfig = RefinementConfig()
     roi: RoiConfig = RoiConfig()
-    flips: bool = Field(False, description="ask about the mirror images too: the mean of four answers, and a band")
+    flips: bool = Field(
+        False, description="test-time augmentation: average over four flips, and mark the uncertain band"
+    )
 
 
 class ProbabilityModel(Protocol):
-    """What an analysis asks of a model; ``lesion.segmentation.Segmenter`` is one."""
+    """The interface of a segmentation model; implemented by ``lesion.segmentation.Segmenter``."""
 
     info: BundleInfo
     device: str
 
     def probability(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Say for each pixel how likely it belongs to a lesion.
+        """Return the lesion probability of each pixel.
 
         ``rgb``: uint8 (row, column, channel), sRGB. Returns float32 (row, column) in [0, 1].
         """
@@ -83,9 +88,9 @@ class ProbabilityModel(Protocol):
 
 @dataclass(frozen=True)
 class ModelStamp:
-    """Which model answered: name, fingerprint of its weights, where it ran, own threshold, what it was trained on.
+    """The model of a result: name, fingerprint of its weights, device, threshold and training data.
 
-    ``trained_on_photograph`` states that the photograph in question was among its training or validation images.
+    ``trained_on_photograph``: whether the photograph was among its training or validation images.
     """
 
     name: str
@@ -97,13 +102,13 @@ class ModelStamp:
     trained_on_photograph: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "modalities", tuple(self.modalities))  # a list where it comes from JSON
+        object.__setattr__(self, "modalities", tuple(self.modalities))  # a list if read from JSON
 
     @classmethod
     def of(cls, model: ProbabilityModel, rgb: NDArray[np.uint8] | None = None) -> ModelStamp:
-        """Stamp of a loaded model.
+        """Describe a loaded model.
 
-        ``rgb``: uint8 (row, column, channel), the photograph: it is compared with the training images.
+        ``rgb``: uint8 (row, column, channel), the photograph to look for among the training images.
         """
         info = model.info
         config = info.config
@@ -116,17 +121,17 @@ class ModelStamp:
 
 @dataclass(frozen=True)
 class LesionResult:
-    """What one analysis found; arrays have the size of the photograph.
+    """The result of an analysis; arrays have the size of the photograph.
 
-    ``probability`` is the network's answer and ``smoothed`` the one that was thresholded, both float32 (row,
-    column); ``mask`` is bool (row, column); each contour is float32 (point, 2) in (row, column); ``roi`` is ``None``
-    and ``measurements`` is empty where there is no lesion. Where the model was asked about the mirror images too,
-    ``spread`` is what ``lesion.segmentation.Answer`` says, and ``band`` is bool (row, column): where
-    the answers disagree.
-    ``looks`` says which kind of photograph it seems to be. Where a classifier was asked, ``told`` is what it said,
-    ``form`` what it was told of the patient, and ``heatmap``, float32 (row, column) in [0, 1], where that comes from.
-    ``others``, bool (row, column), are lesions that were found and are not in the mask. Where there are several lesions
-    and a classifier was asked, ``class_predictions`` are the predictions for ``mask_parts`` and ``other_masks``, in this order.
+    ``probability`` is the network's output and ``smoothed`` the map that was thresholded, both float32 (row, column);
+    ``mask`` is bool (row, column); each contour is float32 (point, 2) in (row, column); ``roi`` is None and
+    ``measurements`` is empty without a lesion. With test-time augmentation, ``spread`` is that of
+    ``LesionPrediction``, and
+    ``band`` is bool (row, column), where the predictions disagree. ``recognized`` is the estimated type of the
+    photograph. With a classifier, ``class_prediction`` is its prediction, ``patient_data`` its clinical metadata, and
+    ``heatmap``, float32 (row, column) in [0, 1], its explanation. ``others``, bool (row, column), are lesions outside
+    the mask. With several lesions and a classifier, ``class_predictions`` are the predictions for ``mask_parts`` and
+    ``other_masks``.
     """
 
     photograph: Photograph
@@ -152,7 +157,7 @@ class LesionResult:
 
     @cached_property
     def mask_parts(self) -> list[NDArray[np.bool_]]:
-        """The lesions in the mask, the largest first, each bool (row, column); specks are none."""
+        """The lesions in the mask, the largest first, each bool (row, column), without specks."""
         if self.measurements.get("parts", 0) < 2:
             return [self.mask] if self.mask.any() else []
         import numpy as np
@@ -162,17 +167,17 @@ class LesionResult:
 
     @cached_property
     def other_masks(self) -> list[NDArray[np.bool_]]:
-        """The lesions that were found beside the mask, the largest first, each bool (row, column)."""
+        """The lesions outside the mask, the largest first, each bool (row, column)."""
         return [] if self.others is None else separate_components(self.others)
 
     @property
     def lesions_found(self) -> int:
-        """How many lesions there are: those in the mask, and those that were found beside it."""
+        """Number of lesions inside and outside the mask."""
         return len(self.mask_parts) + len(self.other_masks)
 
     @property
     def warning(self) -> str:
-        """Why not to rely on the result: damage, or a photograph and model that may not go together; else empty."""
+        """Reasons why the result may be unreliable: damage, or an unsuitable photograph or model."""
         fit = (
             ""
             if self.recognized is None
@@ -184,39 +189,35 @@ class LesionResult:
 
     @property
     def validity(self) -> Validity:
-        """Whether the model may be applied to the photograph: what it finds, and that it finds nothing."""
-        looks, photograph = self.recognized, self.photograph
+        """Whether the model is valid for the photograph, for positive and negative findings."""
+        recognized, photograph = self.recognized, self.photograph
         return ValidityInputs(
             self.model.name,
             demonstration=self.model.demonstration,
-            modality=None if looks is None else certain_modality(looks, photograph.modality),
+            modality=None if recognized is None else certain_modality(recognized, photograph.modality),
             modalities=self.model.modalities,
             damage=photograph.damage,
         ).check()
 
     @property
     def prediction(self) -> LesionPrediction:
-        """What the model said, as ``derive`` takes it."""
+        """The model's output, as input of ``derive_result``."""
         return LesionPrediction(self.probability, self.spread)
 
 
 def analyze_lesion(
     photograph: Photograph, model: ProbabilityModel, options: LesionOptions, *, run: RunContext
 ) -> LesionResult:
-    """Find the lesion of a photograph and measure it.
-
-    Mask, contour, ROI and measurements; empty where no lesion was found.
-    """
-    answer = predict_lesion(model, photograph.rgb, flips=options.flips)
+    """Segment and measure the lesion of a photograph; mask and measurements are empty if none is found."""
+    prediction = predict_lesion(model, photograph.rgb, flips=options.flips)
     run.check()
-    return derive_result(photograph, answer, options, ModelStamp.of(model, photograph.rgb))
+    return derive_result(photograph, prediction, options, ModelStamp.of(model, photograph.rgb))
 
 
 def predict_lesion(model: ProbabilityModel, rgb: NDArray[np.uint8], *, flips: bool) -> LesionPrediction:
-    """Ask a model about a photograph, once or with its mirror images.
+    """Predict the lesion of a photograph, once or with test-time augmentation.
 
-    ``model``: a loaded model; one that gives logits too where flips are wanted. ``rgb``: uint8 (row, column, channel),
-    sRGB.
+    ``model``: a loaded model, for flips one that outputs logits. ``rgb``: uint8 (row, column, channel), sRGB.
     """
     return predict_with_flips(cast("LogitModel", model), rgb) if flips else LesionPrediction(model.probability(rgb))
 
@@ -228,11 +229,10 @@ def derive_result(
     model: ModelStamp,
     selected_point: tuple[int, int] | None = None,
 ) -> LesionResult:
-    """Do everything that follows from the network's answer; needs no torch.
+    """Derive mask, contour, ROI and measurements from a prediction; needs no torch.
 
-    ``answer``: of the network; float32 (row, column) in [0, 1] where there is nothing but the probability. ``chosen``:
-    a point (row, column): the lesion there is kept instead of the largest one. Mask, contour, ROI and measurements;
-    empty where no lesion was found.
+    ``prediction``: a probability alone is float32 (row, column) in [0, 1]. ``selected_point``: (row, column); the
+    lesion at this point is kept instead of the largest one. The result is empty if no lesion is found.
     """
     prediction = prediction if isinstance(prediction, LesionPrediction) else LesionPrediction(prediction)
     smoothed = smooth_probability(prediction.probability, options.refinement)
@@ -260,9 +260,9 @@ def derive_result(
 def find_uncertain_band(
     prediction: LesionPrediction, mask: NDArray[np.bool_], threshold: float, refinement: RefinementConfig
 ) -> NDArray[np.bool_] | None:
-    """Find where the answers about the mirror images disagree, smoothed as the probability is.
+    """Find where the predictions for the flips disagree, smoothed like the probability.
 
-    ``mask``: bool (row, column), refined. Returns bool (row, column); None where the model was asked once.
+    ``mask``: bool (row, column), refined. Returns bool (row, column); None without test-time augmentation.
     """
     if prediction.spread is None:
         return None
@@ -274,9 +274,9 @@ def find_uncertain_band(
 def remeasure(
     result: LesionResult, mask: NDArray[np.bool_], options: LesionOptions, threshold: float | None = None
 ) -> LesionResult:
-    """Let contour, ROI and measurements follow a mask that was corrected by hand; needs no torch.
+    """Update contour, ROI and measurements for a manually corrected mask; needs no torch.
 
-    ``mask``: bool (row, column), taken as it is.
+    ``mask``: bool (row, column), used without refinement.
     """
     photograph = result.photograph
     return replace(
@@ -287,7 +287,7 @@ def remeasure(
         measurements=measure_lesion(mask, photograph.rgb, photograph.pixel_size),
         options=result.options.model_copy(update={"roi": options.roi}),
         corrected=True,
-        class_prediction=None,  # it was said of another mask
+        class_prediction=None,  # the prediction was for another mask
         heatmap=None,
         others=find_other_lesions(
             result.smoothed >= (result.threshold if threshold is None else threshold), mask, options.refinement
@@ -297,11 +297,12 @@ def remeasure(
 
 
 def save_lesion(result: LesionResult, folder: Path) -> Path:
-    """Write a result folder as a whole: images and ``result.json``.
+    """Write a result folder atomically: images and ``result.json``.
 
-    Returns the folder, with ``mask.png`` (0/255), ``probability.png``, ``overlay.png``, ``result.json``, where there is
-    a lesion ``roi.png``, where several were found ``lesions.csv``, ``band.png`` (0/255) where the model was asked about
-    the mirror images, and where there is one ``heatmap.png``, drawn over the photograph.
+    Returns the folder, with ``mask.png`` (0/255), ``probability.png``, ``overlay.png``, ``result.json``, and if
+    available
+    ``roi.png``, ``lesions.csv`` (several lesions), ``band.png`` (0/255, test-time augmentation) and ``heatmap.png``,
+    drawn over the photograph.
     """
     with atomic_folder(folder) as temporary:
         write_mask(temporary / "mask.png", result.mask)
@@ -323,10 +324,7 @@ def save_lesion(result: LesionResult, folder: Path) -> Path:
 
 
 def describe_result(result: LesionResult) -> dict[str, object]:
-    """Say in plain values what was found and what produced it, as ``result.json`` holds it.
-
-    JSON-able; names no person and no folder.
-    """
+    """Return the content of ``result.json``, without names of persons and folders."""
     photograph, roi, pixel_size = result.photograph, result.roi, result.photograph.pixel_size
     return {
         "format_version": RESULT_FORMAT,
@@ -361,68 +359,66 @@ def describe_result(result: LesionResult) -> dict[str, object]:
 
 
 class BatchClassifier:
-    """What a batch asks about each lesion; the model is loaded when the first one is there."""
+    """The classification in a batch; the model is loaded for the first lesion."""
 
     def __init__(self, info: BundleInfo, options: ClassifyOptions, patient_table: PatientTable) -> None:
         self.info = info
         self.options = options.model_copy(update={"model": info.name})
         self.patient_table = patient_table
         self._model: Classifier | None = None
-        self._lock = Lock()  # results are written in several threads, and one network is asked at a time
+        self._lock = Lock()  # results are written in several threads, but one network runs at a time
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns that the table gets."""
+        """Table columns of the predictions."""
         config = self.info.config
         positive = config.classifier.positive if config.classifier else ""
         fields = config.tabular.fields if config.tabular else ()
-        said = ("verdict", "side", "class_set", "cannot_tell", "above_cut", "unlike_training", "classifier")
+        others = ("verdict", "side", "class_set", "cannot_tell", "above_cut", "unlike_training", "classifier")
         probabilities = probability_columns(config.classes).values()
-        return (*probabilities, *bound_columns(positive, config.classes), *said, *map(used_column, fields))
+        return (*probabilities, *bound_columns(positive, config.classes), *others, *map(used_column, fields))
 
     @property
     def renamed_columns(self) -> dict[str, str]:
-        """Old to new name of the columns that were called otherwise in older tables."""
+        """Columns with another name in older tables, mapped to their new name."""
         config = self.info.config
         return renamed_columns(config.classes, config.classifier.positive if config.classifier else "")
 
     def classify(self, result: LesionResult, image: str, run: RunContext) -> LesionResult:
-        """Ask about the lesion of a photograph.
-
-        With the answer, and the heatmap where one is wanted; as it was where there is no lesion to look at.
-        """
+        """Classify the lesions of a photograph, with a heatmap if requested; unchanged without a lesion."""
         with self._lock:
             model = self._load()
             if model.config.view.region == "roi" and not result.mask.any():
                 return result
-            form, photograph = self.patient_table.patient_data(image), result.photograph
-            told = classify(photograph, result.mask, form, model, self.options, run=run)
-            each = [*result.mask_parts, *result.other_masks]
-            if len(each) < 2 or model.config.view.region == "photograph":
-                each = []
+            patient_data, photograph = self.patient_table.patient_data(image), result.photograph
+            prediction = classify(photograph, result.mask, patient_data, model, self.options, run=run)
+            masks = [*result.mask_parts, *result.other_masks]
+            if len(masks) < 2 or model.config.view.region == "photograph":
+                masks = []
             class_predictions = [
-                told if mask is result.mask else classify(photograph, mask, form, model, self.options, run=run)
-                for mask in each
+                prediction
+                if mask is result.mask
+                else classify(photograph, mask, patient_data, model, self.options, run=run)
+                for mask in masks
             ]
             heatmap = None
             if self.options.heatmap is not None:
                 from napari_melanoma.classification.explanation import explain
                 from napari_melanoma.classification.predictor import LesionInput
 
-                heatmap = explain(model, LesionInput(photograph.rgb, result.mask, form), self.options.heatmap, run=run)
+                heatmap = explain(
+                    model, LesionInput(photograph.rgb, result.mask, patient_data), self.options.heatmap, run=run
+                )
         return replace(
             result,
-            class_prediction=told,
-            patient_data=form,
+            class_prediction=prediction,
+            patient_data=patient_data,
             heatmap=heatmap,
             class_predictions=tuple(class_predictions),
         )
 
     def matches(self, stored: Mapping[str, Any]) -> bool:
-        """Whether a stored result has the answer that would be given now.
-
-        True also where no lesion was found, and so none asked about.
-        """
+        """Whether a stored result has the current prediction; also True without a lesion, which needs none."""
         if not stored.get("lesion_found"):
             return True
         found = stored.get("answer") or {}
@@ -433,7 +429,7 @@ class BatchClassifier:
         )
 
     def _load(self) -> Classifier:
-        """The model; torch is imported here, and only here."""
+        """Load the model; torch is imported only here."""
         if self._model is None:
             from napari_melanoma.classification.predictor import Classifier
 
@@ -442,9 +438,9 @@ class BatchClassifier:
 
 
 def prediction_cells(prediction: Mapping[str, Any] | None) -> dict[str, object]:
-    """Make the cells of an answer from what ``result.json`` says of it.
+    """Convert a prediction of ``result.json`` to table cells.
 
-    Column to value; ``cannot_tell``, ``above_cut`` and ``unlike_training`` are 1 or 0.
+    Returns column to value; ``cannot_tell``, ``above_cut`` and ``unlike_training`` are 1 or 0.
     """
     if not prediction:
         return {}
@@ -467,21 +463,15 @@ def prediction_cells(prediction: Mapping[str, Any] | None) -> dict[str, object]:
 
 
 def prediction_text(row: Mapping[str, object]) -> str:
-    """Say the answer of a row of the table in a line.
-
-    Returns the verdict, and on which side of the cut it lies; empty where nobody was asked.
-    """
+    """Return the verdict and the comparison with the decision threshold of a table row; empty without a classifier."""
     return "; ".join(str(row[name]) for name in ("verdict", "side") if row.get(name))
 
 
-LESION_COLUMNS = ("lesion", "in_mask", "top_px", "left_px", "height_px", "width_px")
-
-
 def describe_lesions(result: LesionResult) -> list[dict[str, Any]]:
-    """Describe each lesion in plain values, as ``result.json`` holds it.
+    """Describe each lesion for ``result.json``.
 
-    First the lesions in the mask, then the others, the largest first: number, position, measurements and, where a
-    classifier was asked, its prediction for that lesion. Empty where there is one lesion or none.
+    The lesions in the mask come first, then the others, each the largest first: number, position, measurements and,
+    with a classifier, its prediction. Empty for fewer than two lesions.
     """
     if result.lesions_found < 2:
         return []
@@ -516,13 +506,10 @@ def write_lesions(path: Path, lesions: list[dict[str, Any]]) -> None:
         for row in lesions
     ]
     measured = [name for name in MEASUREMENT_COLUMNS if any(name in row for row in rows)]
-    said = dict.fromkeys(name for row in rows for name in row if name not in (*LESION_COLUMNS, *measured))
-    write_table(path, rows, (*LESION_COLUMNS, *measured, *said))
+    further = dict.fromkeys(name for row in rows for name in row if name not in (*LESION_COLUMNS, *measured))
+    write_table(path, rows, (*LESION_COLUMNS, *measured, *further))
 
 
 def several_lesions_note(count: int) -> str:
-    """Say in a table that a photograph has several lesions.
-
-    Empty for one or none.
-    """
+    """Return the note for a photograph with several lesions, otherwise an empty text."""
     return "" if count < 2 else f"{count} lesions found; see lesions.csv of the photograph"

@@ -1,4 +1,4 @@
-"""Many photographs: read ahead, analyzed, and written to result folders and one table."""
+"""Analysis of many photographs: read ahead, predicted, and written to result folders and one table."""
 
 from __future__ import annotations
 
@@ -57,9 +57,12 @@ if TYPE_CHECKING:
 
     from napari_melanoma.models.bundle import BundleInfo
 
-STAGE_BYTES = 256 * 1024**2  # of decoded photographs that each stage may hold; one that is larger is there alone
-EXTRA_THREADS = 2  # more threads than cores, for some of them wait for the disk
+STAGE_BYTES = 256 * 1024**2  # decoded photographs per stage; a larger photograph is processed alone
+EXTRA_THREADS = 2  # more threads than cores, as some of them wait for the disk
 NO_LESION = "no lesion found"
+TABLE = "results.csv"
+CORRECTED = "corrected by hand, kept"
+MAX_NAMED = 5  # photographs in a warning
 COLUMNS = (
     "image", "file", "status", "error", "note", "warning", "damage", "valid", "validity", "looks_like", "model",
     "threshold", "height_px", "width_px", "pixel_height_um", "pixel_width_um", "lesions_found",
@@ -69,19 +72,19 @@ Status = Literal["done", "skipped", "failed"]
 
 
 class BatchModel(ProbabilityModel, Protocol):
-    """What a batch asks of a model beside that; ``lesion.segmentation.Segmenter`` is one."""
+    """The interface of a segmentation model for batches; implemented by ``lesion.segmentation.Segmenter``."""
 
     def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Run the network alone.
+        """Run the network on prepared inputs.
 
-        ``inputs``: each uint8 (side, side, channel), as ``network_input`` makes it. Returns float32 (batch, side,
+        ``inputs``: each uint8 (side, side, channel), as of ``prepare_network_input``. Returns float32 (batch, side,
         side).
         """
 
 
 @dataclass(frozen=True)
 class PhotographOutcome:
-    """What became of one photograph: its name in the table, its file, and the error, a note, a warning or an answer."""
+    """The outcome of one photograph: its name in the table, its file, and error, note, warning or prediction."""
 
     image: str
     path: Path
@@ -90,20 +93,20 @@ class PhotographOutcome:
     note: str = ""
     warning: str = ""
     prediction: str = ""
-    without_lesion: bool = False  # not read from the note: of an invalid prediction that gives the reason alone
+    without_lesion: bool = False  # the note of an invalid prediction states only the reason
 
     @classmethod
     def from_row(
         cls, image: str, path: Path, status: Status, row: Mapping[str, object], warning: str = ""
     ) -> PhotographOutcome:
-        """What became of a photograph that has this row in the table."""
-        note, answer, nothing = str(row["note"]), prediction_text(row), not row.get("area_px")
-        return cls(image, path, status, note=note, warning=warning, prediction=answer, without_lesion=nothing)
+        """Create the outcome of a photograph from its row in the table."""
+        note, prediction, empty = str(row["note"]), prediction_text(row), not row.get("area_px")
+        return cls(image, path, status, note=note, warning=warning, prediction=prediction, without_lesion=empty)
 
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """In what portions a batch works, and what it is told beside its options."""
+    """The settings of a batch besides its options."""
 
     batch_size: int
     workers: int
@@ -113,7 +116,7 @@ class BatchSettings:
 
 @dataclass(frozen=True)
 class _SizedPhotograph:
-    """A photograph that is to be read, and what it will take in memory, in bytes; 0 where it cannot be read."""
+    """A photograph to read, and its size in memory in bytes; 0 if it cannot be read."""
 
     place: ResultTarget
     size: int
@@ -121,7 +124,7 @@ class _SizedPhotograph:
 
 @dataclass(frozen=True)
 class _ReadPhotograph:
-    """A photograph in memory, with the network's input: uint8 (side, side, channel)."""
+    """A decoded photograph with the network's input: uint8 (side, side, channel)."""
 
     place: ResultTarget
     photograph: Photograph
@@ -130,7 +133,7 @@ class _ReadPhotograph:
 
 @dataclass(frozen=True)
 class _PredictedPhotograph:
-    """A photograph with the network's answer: float32 (side, side), and its spread over flips, (2, side, side)."""
+    """A photograph with the network's logits, float32 (side, side), and their spread over flips, (2, side, side)."""
 
     place: ResultTarget
     photograph: Photograph
@@ -140,68 +143,64 @@ class _PredictedPhotograph:
 
 @dataclass(frozen=True)
 class _FailedPhotograph:
-    """A photograph that some stage could not do, and why."""
+    """A photograph that failed in a stage, and the error."""
 
     place: ResultTarget
     error: Exception
 
 
 def stored_row(place: ResultTarget, stored: dict[str, Any], note: str = "") -> dict[str, object]:
-    """Make the table's row of a result from its ``result.json``."""
+    """Return the table row of a stored result."""
     return result_row(place.folder.name, place.source.file, stored, note)
 
 
 def result_row(image: str, file: str, stored: Mapping[str, Any], note: str = "") -> dict[str, object]:
-    """Make the table's row of what a ``result.json`` says.
-
-    Returns ``COLUMNS``, the measurements and, where a classifier was asked, what it said.
-    """
+    """Return the table row of a ``result.json``: ``COLUMNS``, the measurements and, if any, the prediction."""
     height, width = [*(stored.get("image_shape") or (None, None)), None][:2]
-    scale, looks = stored.get("pixel_size_um") or {}, stored.get("looks_like") or {}
-    answer = stored.get("answer") or {}
-    about = [found for one in (stored, answer) if (found := Validity.from_json(one.get("validity")))]
+    scale, recognized = stored.get("pixel_size_um") or {}, stored.get("looks_like") or {}
+    prediction = stored.get("answer") or {}
+    about = [found for one in (stored, prediction) if (found := Validity.from_json(one.get("validity")))]
     validity = Validity().with_reasons(*about)
     cells = validity.to_columns() if about else dict.fromkeys(validity.to_columns())
-    count = stored.get("lesions_found")  # unknown to earlier versions
+    count = stored.get("lesions_found")  # missing in older results
     found_note = several_lesions_note(count or 0) if stored.get("lesion_found") else validity.headline(NO_LESION)
     notes = (note, found_note, *(stored.get("notes") or ()))
     values = (
         image, file, "done", "", "; ".join(filter(None, notes)),
-        _warning(stored), stored.get("damage"), *cells.values(), looks.get("kind"),
+        _warning(stored), stored.get("damage"), *cells.values(), recognized.get("kind"),
         (stored.get("model") or {}).get("name"), stored.get("threshold"), height, width, scale.get("y"), scale.get("x"),
         count,
     )  # fmt: skip
     measured = stored.get("measurements") or {}
-    return {**dict(zip(COLUMNS, values, strict=True)), **measured, **prediction_cells(answer)}
+    return {**dict(zip(COLUMNS, values, strict=True)), **measured, **prediction_cells(prediction)}
 
 
 def _warning(stored: Mapping[str, Any]) -> str:
-    """What to know of a photograph and of the prediction for it, beside its validity."""
-    answer = stored.get("answer") or {}
+    """Warnings about a photograph and its prediction, besides their validity."""
+    prediction = stored.get("answer") or {}
     first = str(stored.get("warning") or "")
-    others = (str(one) for one in answer.get("warnings", ()) if str(one).rstrip(".") not in first)  # of both models
+    others = (
+        str(one) for one in prediction.get("warnings", ()) if str(one).rstrip(".") not in first
+    )  # both models may give the same warning
     return "; ".join(dict.fromkeys(filter(None, (first, *others))))
 
 
 def failed_row(image: str, file: str, error: str) -> dict[str, object]:
-    """Make the table's row of a photograph that failed.
-
-    Returns the first of ``COLUMNS``.
-    """
+    """Return the table row of a failed photograph."""
     return {"image": image, "file": file, "status": "failed", "error": error}
 
 
 def describe_error(error: Exception, path: Path, out: Path) -> str:
-    """Say in one line why a photograph failed; the table that it goes to names no folder.
+    """Describe the error of a photograph in one line, without folders.
 
-    Returns the message of ours; the type too of another.
+    Errors of other libraries include their type.
     """
     text = " ".join(str(error).split()).replace(str(path), path.name).replace(f"{out}{os.sep}", "")
     return text if isinstance(error, MelanomaError) else f"unexpected {type(error).__name__}: {text}"
 
 
 class BatchPipeline:
-    """Takes photographs through reading, the network and writing, three stages that overlap."""
+    """Processes photographs in three overlapping stages: reading, prediction and writing."""
 
     def __init__(
         self, model: BatchModel, options: LesionOptions, settings: BatchSettings, table: ResultTable, run: RunContext
@@ -218,10 +217,7 @@ class BatchPipeline:
         self._to_write = StageLimit(most, STAGE_BYTES, _held_bytes)
 
     def run(self, work: Iterable[ResultTarget]) -> Iterator[PhotographOutcome]:
-        """Analyse photographs.
-
-        One each, in the order of ``work``, when its result is in place.
-        """
+        """Analyze photographs; yields one outcome each, in the order of ``work``, when its result is written."""
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="lesion")
         try:
             sized = map_ahead(pool, _measure_size, work, self._any, self._run)
@@ -233,7 +229,7 @@ class BatchPipeline:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _read(self, sized: _SizedPhotograph) -> _ReadPhotograph | _FailedPhotograph:
-        """Read a photograph and make the network's input of it (in a thread)."""
+        """Read a photograph and prepare the network's input (in a thread)."""
         from napari_melanoma.imaging.preprocessing import prepare_network_input
         from napari_melanoma.io.photographs import read_photograph
 
@@ -247,13 +243,13 @@ class BatchPipeline:
             return _ReadPhotograph(
                 place, photograph, prepare_network_input(photograph.rgb, config.input_size, config.preprocessing)
             )
-        except Exception as error:  # noqa: BLE001 - reported in the row of this photograph; the others go on
+        except Exception as error:  # noqa: BLE001 - reported in the row of this photograph; the batch continues
             return _FailedPhotograph(place, error)
 
     def _predict(
         self, read: Iterable[_ReadPhotograph | _FailedPhotograph]
     ) -> Iterator[_PredictedPhotograph | _FailedPhotograph]:
-        """Ask the network, a full pass at a time."""
+        """Run the network on full batches."""
         chunk: list[_ReadPhotograph] = []
         held = 0
         for item in read:
@@ -269,24 +265,24 @@ class BatchPipeline:
             yield from self._predict_chunk(chunk)
 
     def _predict_chunk(self, chunk: list[_ReadPhotograph]) -> Iterator[_PredictedPhotograph | _FailedPhotograph]:
-        """One pass of the network; where it fails, as out of memory, each photograph is tried alone."""
+        """Run the network once; if it fails, for example out of memory, try each photograph alone."""
         self._run.check()
         try:
-            answers = self._run_network([item.network_input for item in chunk])
-        except Exception as error:  # noqa: BLE001 - reported in the row of a photograph; the others go on
+            predictions = self._run_network([item.network_input for item in chunk])
+        except Exception as error:  # noqa: BLE001 - reported in the row of a photograph; the batch continues
             if len(chunk) == 1:
                 yield _FailedPhotograph(chunk[0].place, error)
             else:
                 for item in chunk:
                     yield from self._predict_chunk([item])
             return
-        for item, answer in zip(chunk, answers, strict=True):
-            yield _PredictedPhotograph(item.place, item.photograph, *answer)
+        for item, prediction in zip(chunk, predictions, strict=True):
+            yield _PredictedPhotograph(item.place, item.photograph, *prediction)
 
     def _run_network(
         self, inputs: list[NDArray[np.uint8]]
     ) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
-        """Logits of each input and, where they are wanted, their extremes over flips."""
+        """Logits of each input and, for test-time augmentation, their extremes over the flips."""
         if not self._options.flips:
             return [(logits, None) for logits in self._model.logits(inputs)]
         found = predict_flipped_logits(self._model, inputs)
@@ -295,12 +291,12 @@ class BatchPipeline:
     def _write(
         self, item: _PredictedPhotograph | _FailedPhotograph
     ) -> tuple[ResultTarget, dict[str, object] | Exception]:
-        """Derive everything from the network's answer and write it (in a thread)."""
+        """Derive the result from the network's output and write it (in a thread)."""
         if isinstance(item, _FailedPhotograph):
             return item.place, item.error
         try:
             return item.place, self._save(item)
-        except Exception as error:  # noqa: BLE001 - reported in the row of this photograph; the others go on
+        except Exception as error:  # noqa: BLE001 - reported in the row of this photograph; the batch continues
             return item.place, error
 
     def _save(self, item: _PredictedPhotograph) -> dict[str, object]:
@@ -308,19 +304,19 @@ class BatchPipeline:
         from napari_melanoma.models.inference import restore_size
 
         height, width = item.photograph.rgb.shape[:2]
-        answer = LesionPrediction(restore_size(item.logits, (height, width)), item.spread)
+        prediction = LesionPrediction(restore_size(item.logits, (height, width)), item.spread)
         stamp = ModelStamp.of(self._model, item.photograph.rgb)
-        result = derive_result(item.photograph, answer, self._options, stamp)
+        result = derive_result(item.photograph, prediction, self._options, stamp)
         if self._settings.classifier is not None:
             result = self._settings.classifier.classify(result, item.place.path.stem, self._run)
-        whose = provenance_record(item.place.source, self._settings.pixel_size_um)
-        save_lesion(replace(result, provenance={**result.provenance, **whose}), item.place.folder)
+        record = provenance_record(item.place.source, self._settings.pixel_size_um)
+        save_lesion(replace(result, provenance={**result.provenance, **record}), item.place.folder)
         row = stored_row(item.place, read_result(item.place.folder))
         self._table.set_row(row)
         return row
 
     def _outcome(self, place: ResultTarget, result: dict[str, object] | Exception) -> PhotographOutcome:
-        """Say what became of a photograph; stop where the disk is full."""
+        """Create the outcome of a photograph; stop if the disk is full."""
         image = place.folder.name
         if not isinstance(result, Exception):
             return PhotographOutcome.from_row(image, place.path, "done", result, str(result["warning"]))
@@ -333,43 +329,40 @@ class BatchPipeline:
 
 
 def _measure_size(place: ResultTarget) -> _SizedPhotograph:
-    """Say what a photograph will take in memory, from the head of its file (in a thread)."""
+    """Estimate the memory for a photograph from its file header (in a thread)."""
     from napari_melanoma.io.photographs import read_image_size
 
     try:
         width, height = read_image_size(place.path) or (0, 0)
-    except Exception:  # whatever it is: reading the photograph will say what is wrong with it
-        log.debug("%s does not say how large it is", place.path, exc_info=True)
+    except Exception:  # any error: reading the photograph reports it
+        log.debug("the size of %s is unknown", place.path, exc_info=True)
         width, height = 0, 0
     return _SizedPhotograph(place, 3 * width * height)
 
 
 def _held_bytes(item: _PredictedPhotograph | _FailedPhotograph) -> int:
-    """What an item holds in memory, in bytes."""
+    """Memory of an item in bytes."""
     return 0 if isinstance(item, _FailedPhotograph) else item.photograph.rgb.nbytes
 
 
-TABLE = "results.csv"
-CORRECTED = "corrected by hand, kept"
-MAX_NAMED = 5  # in a warning
-
-
 class BatchOptions(Config):
-    """How many photographs are analysed."""
+    """Options of a batch of photographs."""
 
     lesion: LesionOptions = LesionOptions()
-    classify: ClassifyOptions | None = Field(None, description="what the lesion may be; none: nobody is asked")
-    form: dict[str, str] = Field(default_factory=dict, description="what is known of every patient, by column")
-    metadata: Path | None = Field(None, description="table with what is known of each photograph's patient")
-    pixel_size_um: float | None = Field(None, gt=0, description="of every photograph; none: what each file states")
+    classify: ClassifyOptions | None = Field(None, description="classification of the lesions; none: no classification")
+    form: dict[str, str] = Field(default_factory=dict, description="clinical metadata of all photographs, by column")
+    metadata: Path | None = Field(None, description="table with clinical metadata for each photograph")
+    pixel_size_um: float | None = Field(
+        None, gt=0, description="pixel size of all photographs; none: as stated in each file"
+    )
     batch_size: int = Field(8, ge=1, le=512, description="photographs in one pass of the network")
-    workers: int = Field(0, ge=0, le=256, description="threads that read and write; 0: two more than cores")
-    force: bool = Field(False, description="make results again that are there; not those corrected by hand")
+    workers: int = Field(0, ge=0, le=256, description="reading and writing threads; 0: two more than cores")
+    force: bool = Field(False, description="replace existing results, except manually corrected ones")
 
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """How many photographs were analysed, were there before, failed, show no lesion or are odd; where the table is."""
+    """Counts of a finished batch, and its table."""
 
     done: int
     skipped: int
@@ -381,19 +374,17 @@ class BatchSummary:
 
 
 def _ignore_outcome(outcome: PhotographOutcome) -> None:
-    """Take an outcome and do nothing with it."""
+    """Ignore an outcome."""
 
 
 def find_inputs(names: Iterable[str | Path]) -> list[Path]:
-    """List the photographs that a user named, without the masks and results that this program wrote beside them.
-
-    Each file once, in natural order.
-    """
+    """List the photographs that a user named, each file once in natural order, without this program's own output."""
     found = find_photographs(names)
     paths = [path for path in found if not is_own_output(path)]
     if not paths:
         raise InputError(
-            f"only masks and results that this program wrote were named, such as {found[0]}. Name photographs."
+            f"expected photographs, found only masks and results of this program, such as {found[0]}. Select "
+            "photographs."
         )
     return paths
 
@@ -407,21 +398,21 @@ def analyze_files(
     segmenter: BatchModel | None = None,
     on_outcome: Callable[[PhotographOutcome], None] = _ignore_outcome,
 ) -> BatchSummary:
-    """Analyse photographs into result folders and one table; what is done already is not done again."""
+    """Analyze photographs into result folders and one table; existing results are reused."""
     from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS
 
     started = time.monotonic()
     info = segmenter.info if segmenter else _find_segmenter(options.lesion.model)
-    named = options.lesion.model_copy(update={"model": info.name})  # the name, where the user gave a path
+    named = options.lesion.model_copy(update={"model": info.name})  # the name, even if the user gave a path
     options = options.model_copy(update={"lesion": named})
     classifying = _batch_classifier(options, paths, run)
-    asked, renamed = (classifying.columns, classifying.renamed_columns) if classifying else ((), {})
+    class_columns, renamed = (classifying.columns, classifying.renamed_columns) if classifying else ((), {})
     counts = _OutcomeCounter(len(paths), run, on_outcome)
     with hold_output_lock(out), ExitStack() as last:
-        table = ResultTable(out / TABLE, (*COLUMNS, *asked, *MEASUREMENT_COLUMNS), renamed)
+        table = ResultTable(out / TABLE, (*COLUMNS, *class_columns, *MEASUREMENT_COLUMNS), renamed)
         last.callback(table.write)
         work = _pending(paths, ResultFolders(out, [TABLE]), _result_settings(options, info, classifying), table, counts)
-        for first in work:  # the model is loaded only where something is left to do
+        for first in work:  # the model is loaded only if any work is left
             model = segmenter or _load_segmenter(info, run)
             portions = BatchSettings(options.batch_size, options.workers, options.pixel_size_um, classifying)
             for outcome in BatchPipeline(model, options.lesion, portions, table, run).run(chain([first], work)):
@@ -431,14 +422,14 @@ def analyze_files(
 
 
 def _report_missing_rows(forms: PatientTable, paths: Sequence[Path], run: RunContext) -> None:
-    """Say whose patients the table says nothing of: a wrong column of names would else go unseen."""
-    for about, said in forms.unrecognized:
-        run.report(Milestone(0, len(paths), f"Warning: column '{about}' of the table: {said}."))
-    lacking = forms.missing_images(path.stem for path in paths)
-    if lacking:
-        some = ", ".join(lacking[:MAX_NAMED]) + (" ..." if len(lacking) > MAX_NAMED else "")
-        said = f"Warning: the table says nothing of {len(lacking)} of {len(paths)} photographs ({some}). Its column "
-        run.report(Milestone(0, len(paths), f"{said}image_id holds each one's file name without suffix."))
+    """Report unrecognized columns, and photographs without a row: a wrong image_id column would remain unnoticed."""
+    for column, problem in forms.unrecognized:
+        run.report(Milestone(0, len(paths), f"Warning: column '{column}' of the table: {problem}."))
+    missing = forms.missing_images(path.stem for path in paths)
+    if missing:
+        some = ", ".join(missing[:MAX_NAMED]) + (" ..." if len(missing) > MAX_NAMED else "")
+        message = f"Warning: the table has no row for {len(missing)} of {len(paths)} photographs ({some}). The column "
+        run.report(Milestone(0, len(paths), f"{message}image_id must contain each file name without suffix."))
 
 
 class _OutcomeCounter:
@@ -452,7 +443,6 @@ class _OutcomeCounter:
         self._without_lesion = self._with_warning = 0
 
     def add(self, outcome: PhotographOutcome) -> None:
-        """Count one outcome."""
         self._by_status[outcome.status] += 1
         self._without_lesion += outcome.without_lesion
         self._with_warning += bool(outcome.warning)
@@ -460,7 +450,6 @@ class _OutcomeCounter:
         self.run.report(Progress(self._by_status.total(), self._total, outcome.image))
 
     def summary(self, table: Path, seconds: float) -> BatchSummary:
-        """Sum up."""
         by = self._by_status
         counts = (by["done"], by["skipped"], by["failed"], self._without_lesion)
         return BatchSummary(*counts, table, seconds, self._with_warning)
@@ -473,17 +462,17 @@ def _pending(
     table: ResultTable,
     counts: _OutcomeCounter,
 ) -> Iterator[ResultTarget]:
-    """Give each photograph its folder; count those that are done, and yield the others."""
+    """Assign a folder to each photograph; count existing results, and yield the others."""
     for path in paths:
         counts.run.check()
         try:
             place = folders.assign(path)
         except DiskFull:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever is wrong is of this photograph; the others go on
-            said = describe_error(error, path, table.path.parent)
-            table.set_row(failed_row(path.stem, path.name, said))
-            counts.add(PhotographOutcome(path.stem, path, "failed", error=said))
+        except Exception as error:  # noqa: BLE001 - any error concerns this photograph only; the batch continues
+            message = describe_error(error, path, table.path.parent)
+            table.set_row(failed_row(path.stem, path.name, message))
+            counts.add(PhotographOutcome(path.stem, path, "failed", error=message))
             continue
         if place.corrected or (settings and place.is_done(settings)):
             row = stored_row(place, place.stored or {}, CORRECTED if place.corrected else "")
@@ -494,20 +483,20 @@ def _pending(
 
 
 def _batch_classifier(options: BatchOptions, paths: Sequence[Path], run: RunContext) -> BatchClassifier | None:
-    """Find the classifier that is to be asked, without loading it; None where nobody asks."""
+    """Find the classifier without loading it; None if classification is off."""
     if options.classify is None:
         return None
     from napari_melanoma.models.registry import find_classifier
 
-    forms = PatientTable(options.form, options.metadata)
-    _report_missing_rows(forms, paths, run)
-    return BatchClassifier(find_classifier(options.classify.model), options.classify, forms)
+    patient_table = PatientTable(options.form, options.metadata)
+    _report_missing_rows(patient_table, paths, run)
+    return BatchClassifier(find_classifier(options.classify.model), options.classify, patient_table)
 
 
 def _result_settings(
     options: BatchOptions, info: BundleInfo, classifying: BatchClassifier | None
 ) -> ResultSettings | None:
-    """What a result must carry to be taken as done; None where nothing is."""
+    """The settings that an existing result must match to be reused; None to replace all results."""
     if options.force:
         return None
     model = {"name": info.name, "fingerprint": info.fingerprint, "threshold": info.config.threshold}
@@ -522,7 +511,7 @@ def _find_segmenter(model: str) -> BundleInfo:
 
 
 def _load_segmenter(info: BundleInfo, run: RunContext) -> BatchModel:
-    """Load a model; torch is imported here, and only here."""
+    """Load a model; torch is imported only here."""
     with report_loading(run):
         from napari_melanoma.lesion.segmentation import Segmenter
 

@@ -1,4 +1,4 @@
-"""Models that are loaded once per process."""
+"""Models that are loaded once per process, and reports while they load."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from napari_melanoma.classification.predictor import Classifier
     from napari_melanoma.lesion.segmentation import Segmenter
 
-USUAL_S = 4.0  # importing torch and loading a small model, where it was never measured here
-LATE_FACTOR = 1.25  # times what it usually takes: from then on it takes longer
-LONGEST_S = 600.0  # what took longer was something else, such as a laptop that was shut
+USUAL_S = 4.0  # default for importing torch and loading a small model
+LATE_FACTOR = 1.25  # factor of the usual time after which loading is reported as slow
+LONGEST_S = 600.0  # longer times have other causes, such as a suspended laptop
 
 
 def load_segmenter(model: str) -> Segmenter:
-    """Give a segmentation model, loaded once, and again when its files are other ones."""
+    """Return a segmentation model, loaded once and again when its files change."""
     from napari_melanoma.models.registry import find_bundle, require_photograph_model
 
     folder = require_photograph_model(find_bundle(model), "segmentation").path
@@ -34,10 +34,7 @@ def load_segmenter(model: str) -> Segmenter:
 
 
 def load_classifier(model: str) -> Classifier:
-    """Give a classifier, loaded once, and again when its files are other ones.
-
-    Returns the same one each time; what its reference cases say is fitted.
-    """
+    """Return a classifier, loaded once and again when its files change, with its calibration fitted."""
     from napari_melanoma.models.registry import find_classifier
 
     folder = find_classifier(model).path
@@ -45,17 +42,14 @@ def load_classifier(model: str) -> Classifier:
 
 
 def load_classifier_folder(folder: Path) -> Classifier:
-    """Give the classifier of a folder, of photographs or of patches, loaded once, and again when its files are others.
-
-    Returns the same one each time; what its reference cases say is fitted.
-    """
+    """Return the classifier in a folder, for photographs or patches, loaded once and again when its files change."""
     return _classifier(folder, _file_stamps(folder))
 
 
 @contextmanager
 def report_loading(run: RunContext) -> Iterator[None]:
-    """Say that a model is loaded and, the first time in a process, about how long that takes by the last time here."""
-    if "torch" in sys.modules:  # what takes long is behind us
+    """Report that a model is being loaded and, the first time in a process, how long that took the last time."""
+    if "torch" in sys.modules:  # the slow part is done
         run.report(Progress(0, None, "Loading the model"))
         yield
         return
@@ -74,15 +68,15 @@ def report_loading(run: RunContext) -> Iterator[None]:
         yield
     finally:
         late.cancel()
-        late.join()  # else it might report after what comes next
+        late.join()  # otherwise it might report after later messages
     seconds = time.monotonic() - started
     if "torch" in sys.modules and seconds < LONGEST_S:
-        with suppress(SaveError):  # it is only said for comfort
+        with suppress(SaveError):  # the estimate is optional
             write_json(_timing_file(), {"seconds": round(seconds, 2)})
 
 
 def _last_loading_seconds() -> float:
-    """How long it took the last time here, in seconds."""
+    """Seconds of the last loading, or the default."""
     try:
         found = read_json(_timing_file())["seconds"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -91,15 +85,15 @@ def _last_loading_seconds() -> float:
 
 
 def _timing_file() -> Path:
-    """File that remembers it."""
+    """File with the seconds of the last loading."""
     from platformdirs import user_state_path
 
     return user_state_path("napari-melanoma", appauthor=False) / "loading.json"
 
 
-@lru_cache(maxsize=2)  # so that comparing two models by turns stays quick
+@lru_cache(maxsize=2)  # so that alternating between two models stays fast
 def _segmenter(folder: Path, files: tuple[tuple[int, ...], ...]) -> Segmenter:
-    """Load the bundle of a folder; ``files`` tells apart what was in it from what is there now."""
+    """Load the bundle of a folder; ``files`` identifies its content."""
     from napari_melanoma.lesion.segmentation import Segmenter
     from napari_melanoma.models.bundle import read_bundle
 
@@ -108,7 +102,7 @@ def _segmenter(folder: Path, files: tuple[tuple[int, ...], ...]) -> Segmenter:
 
 @lru_cache(maxsize=2)
 def _classifier(folder: Path, files: tuple[tuple[int, ...], ...]) -> Classifier:
-    """Load the classifier of a folder, and fit what its reference cases say."""
+    """Load the classifier of a folder, and fit its calibration."""
     from napari_melanoma.classification.predictor import Classifier
     from napari_melanoma.models.bundle import read_bundle
 
@@ -118,7 +112,7 @@ def _classifier(folder: Path, files: tuple[tuple[int, ...], ...]) -> Classifier:
 
 
 def _file_stamps(folder: Path) -> tuple[tuple[int, ...], ...]:
-    """What changes when a bundle's files become other ones."""
+    """A value that changes with the files of a bundle."""
     from napari_melanoma.models.bundle import CONFIG, REFERENCE_FILE, WEIGHTS
 
     files = [path.stat() for name in (CONFIG, WEIGHTS, REFERENCE_FILE) if (path := folder / name).is_file()]

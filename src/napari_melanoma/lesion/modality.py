@@ -1,4 +1,4 @@
-"""Whether images are of a kind that a model was trained on, by what the tables of their data sets say."""
+"""Warnings for images of a type that a model was not trained on, according to the tables of their data sets."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from napari_melanoma.io.photographs import accepts_damaged, find_damage
 if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleInfo
 
-_NAMED = 10  # damaged images that a warning names
+_NAMED = 10  # damaged images in a warning
 UNFIT = (
-    "'{model}' was trained on {modalities} photographs alone, and {count} of {all} images of '{data}' are {kinds}: "
-    "their figures say how it does on a kind that it was not made for."
+    "'{model}' was trained on {modalities} photographs only, but {count} of {all} images of '{data}' are {kinds}: "
+    "the results for them do not reflect the intended use of the model."
 )
 
 
 def modality_warnings(models: Iterable[BundleInfo], samples: Sequence[Sample]) -> tuple[str, ...]:
-    """Say which data sets hold images of a kind that a model was not trained on.
+    """Return warnings about images of a type that a model was not trained on.
 
-    A sentence for each model and data set that do not go together, and one where damaged images are judged too.
+    One sentence for each such model and data set, and one for accepted damaged images.
     """
     found: dict[str, Counter[str | None]] = {}
     for sample in samples:
         found.setdefault(sample.domain, Counter())[sample.modality] += 1
-    said: dict[str, None] = {}
+    warnings: dict[str, None] = {}
     for model in models:
         fitting = model.config.modalities
         for data, kinds in found.items() if fitting else ():
@@ -42,21 +42,21 @@ def modality_warnings(models: Iterable[BundleInfo], samples: Sequence[Sample]) -
                     data=data,
                     kinds=" or ".join(map(_word, sorted(others))),
                 )
-                said[text] = None
-    return (*said, *_damage_warnings(samples))
+                warnings[text] = None
+    return (*warnings, *_damage_warnings(samples))
 
 
 def _damage_warnings(samples: Sequence[Sample]) -> tuple[str, ...]:
-    """Say which images are damaged, where such images are accepted."""
+    """Return a warning about damaged images, if such images are accepted."""
     if not accepts_damaged():
         return ()
     names = [sample.image_id for sample in samples if find_damage(sample.image)]
     if not names:
         return ()
     text = f"{len(names)} of {len(samples)} images are damaged and were accepted: {format_names(names, _NAMED)}. "
-    return (text + "The figures count them like the others.",)
+    return (text + "They are included in all results.",)
 
 
 def _word(modality: str) -> str:
-    """Write a modality as people read it."""
+    """Format a modality for users."""
     return modality.replace("_", " ")

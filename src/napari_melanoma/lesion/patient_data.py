@@ -1,4 +1,4 @@
-"""What is known of the patients of photographs: from a table, and from what was said of all of them."""
+"""Clinical metadata for photographs: from a table, and common values for all of them."""
 
 from __future__ import annotations
 
@@ -16,78 +16,73 @@ PatientData = dict[str, str]
 
 
 class PatientTable:
-    """A form for each photograph, in the columns and words of the harmonised table."""
+    """Clinical metadata for each photograph, in the columns and values of the harmonized table."""
 
     def __init__(self, given: Mapping[str, str], table: Path | None = None) -> None:
         self._given = _harmonized([dict(given)])[0][0] if given else {}
         self._by_image: dict[str, PatientData] = {}
         self.unrecognized: list[tuple[str, str]] = []
         if table is not None:
-            forms, report = _harmonized(_rows(table))
-            self._by_image = _by_image(forms, table)
+            rows, report = _harmonized(_rows(table))
+            self._by_image = _by_image(rows, table)
             self.unrecognized = list(report.describe_unrecognized("not used", "rename it if it is that"))
 
     def __len__(self) -> int:
-        """How many photographs the table speaks of."""
+        """Number of photographs in the table."""
         return len(self._by_image)
 
     def missing_images(self, images: Iterable[str]) -> list[str]:
-        """Name the photographs that a table should speak of, and does not.
-
-        In their order; none where no table was given.
-        """
+        """Return the photographs without a row in the table, in order; none without a table."""
         return [image for image in images if image not in self._by_image] if self._by_image else []
 
     def patient_data(self, image: str) -> PatientData:
-        """Give the form of a photograph.
-
-        Column to value; what is not known is left out.
-        """
+        """Return the known clinical metadata of a photograph by column."""
         row = {name: value for name, value in self._by_image.get(image, {}).items() if name != KEY and value}
         return self._given | row
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
-    """Rows of a table as they stand in it."""
+    """Rows of a table without changes."""
     from napari_melanoma.io.results import read_table
 
     try:
         rows = read_table(table)
     except OSError as error:
-        raise InputError(f"{table} cannot be read: {error.strerror}. Name a CSV file with patient data.") from error
+        raise InputError(
+            f"{table} cannot be read: {error.strerror}. Select a CSV file with clinical metadata."
+        ) from error
     except (UnicodeDecodeError, ValueError) as error:
-        raise InputError(f"{table} is no table of comma-separated UTF-8: {error}.") from error
+        raise InputError(f"{table} is not a comma-separated table in UTF-8: {error}.") from error
     return rows
 
 
 def _by_image(rows: list[PatientData], table: Path) -> dict[str, PatientData]:
-    """The row of each photograph."""
     found = {row[KEY]: row for row in rows if row.get(KEY)}
     if not found:
         if not rows:
-            raise InputError(f"{table} has no row: it needs one for each image, with its '{KEY}'.")
+            raise InputError(f"{table} has no rows: expected one for each image, with its '{KEY}'.")
         header = next(iter(rows[0]), "")
         if ";" in header:
-            raise InputError(f"the columns of {table} are separated by semicolons: save it as CSV with commas.")
+            raise InputError(f"the columns of {table} are separated by semicolons. Save it as CSV with commas.")
         raise InputError(
-            f"{table} names no photograph: it needs a column '{KEY}' with the file name of each, without suffix."
+            f"{table} lists no photographs: expected a column '{KEY}' with the file name of each, without suffix."
         )
     return found
 
 
 def _harmonized(rows: list[dict[str, str]]) -> tuple[list[PatientData], HarmonizeReport]:
-    """Rows in our columns and words; what could not be understood stays as it was said. And what was met."""
+    """Harmonized rows, with values that were not understood as given, and the report of the harmonization."""
     from napari_melanoma.data.harmonize import harmonize_rows
     from napari_melanoma.data.table_schema import AS_GIVEN_SUFFIX
 
-    forms, found = [], harmonize_rows(rows)
+    harmonized, found = [], harmonize_rows(rows)
     for row in found.rows:
         kept = {
             name.removesuffix(AS_GIVEN_SUFFIX): str(value)
             for name, value in row.items()
             if name.endswith(AS_GIVEN_SUFFIX)
         }
-        forms.append(
+        harmonized.append(
             kept | {name: str(value) for name, value in row.items() if value and not name.endswith(AS_GIVEN_SUFFIX)}
         )
-    return forms, found.report
+    return harmonized, found.report

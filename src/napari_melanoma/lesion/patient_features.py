@@ -1,4 +1,4 @@
-"""Every lesion of a data set measured by its mask, and compared with the other lesions of its patient, as one table."""
+"""Measurements of every lesion of a data set, compared with the other lesions of its patient, as one table."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from pydantic import Field
 
 from napari_melanoma.core.config import Config
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.errors import DataSetError
+from napari_melanoma.core.errors import BundleError, DataSetError
 from napari_melanoma.core.geometry import PixelSize
 from napari_melanoma.core.pipeline import StageLimit, map_ahead, usable_cores
 from napari_melanoma.core.prediction_config import RoiConfig
@@ -31,38 +31,42 @@ from napari_melanoma.data.features.patient_relative import (
 )
 from napari_melanoma.data.partial_results import PartialResults, stamp_files
 from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS, MEASUREMENTS
+from napari_melanoma.imaging.preprocessing import prepare_network_input
 from napari_melanoma.io.results import write_table
 from napari_melanoma.lesion.batch import EXTRA_THREADS, describe_error
+from napari_melanoma.models.bundle import BundleInfo, load_network
+from napari_melanoma.models.inference import choose_device, to_tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from napari_melanoma.models.bundle import BundleInfo
+    from torch import nn
 
 FEATURES = "features.csv"
-COMPARED = tuple(one.name for one in MEASUREMENTS if not one.unit.startswith("px"))  # a pixel is no length in common
+COMPARED = tuple(
+    one.name for one in MEASUREMENTS if not one.unit.startswith("px")
+)  # lengths in pixels cannot be compared
 COMPARED_BY = (DISTANCE_COLUMN, EMBEDDING_COLUMNS[0])
-BATCH_IMAGES = 16  # pictures in a pass of the network
-DIGITS = 5  # of an embedding: what a file that is read again after a stop keeps of it
+BATCH_IMAGES = 16  # images per batch of the network
+DIGITS = 5  # of an embedding in the intermediate file
 Row = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
 class FeatureOptions(Config):
-    """What lesions are compared by, beside their measurements."""
+    """What lesions are compared by, besides their measurements."""
 
-    model: str | None = Field(None, description="bundle whose encoder embeds the pictures; none by default")
-    roi: RoiConfig = Field(RoiConfig(background="keep"), description="the square around the mask that is embedded")
+    model: str | None = Field(None, description="bundle whose encoder computes embeddings; none by default")
+    roi: RoiConfig = Field(RoiConfig(background="keep"), description="the crop around the mask for the embedding")
 
 
 class EmbeddingModel(Protocol):
-    """What is asked of a model; ``classification.embedding.Embedder`` is one."""
+    """The interface of an embedding model; implemented by ``Embedder``."""
 
     info: BundleInfo
     device: str
 
     def vectors(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Embed pictures of the model's input size.
+        """Embed images of the model's input size.
 
         ``inputs``: each uint8 (side, side, channel). Returns float32 (image, feature).
         """
@@ -70,10 +74,10 @@ class EmbeddingModel(Protocol):
 
 @dataclass(frozen=True)
 class FeatureReport:
-    """What became of the images of a data set.
+    """Counts of the images of a data set.
 
-    ``faults`` are rows whose files are missing, differ in size or cannot be read, and why. ``patients`` counts those of
-    whom anything could be compared.
+    ``faults`` are rows whose files are missing, differ in size or cannot be read, and the reason. ``patients`` counts
+    patients with any comparison.
     """
 
     images: int
@@ -86,7 +90,7 @@ class FeatureReport:
 
 @dataclass(frozen=True)
 class _FeatureItem:
-    """An image on its way: what is known of it, and until it is embedded the picture of its lesion."""
+    """An image in the pipeline, with its crop until it is embedded."""
 
     entry: DatasetEntry
     seen: str = ""
@@ -100,12 +104,12 @@ class _FeatureItem:
 def compute_features(
     folder: Path, out: Path, options: FeatureOptions, *, run: RunContext, model: EmbeddingModel | None = None
 ) -> FeatureReport:
-    """Measure the lesions of a data set by their masks, and say how odd each is among those of its patient.
+    """Measure the lesions of a data set by their masks, and compare each with the others of its patient.
 
-    What was measured is kept beside ``out`` until that is written, so that the same call goes on after a stop.
+    Intermediate results are stored beside ``out`` until it is written, so that an interrupted call can be resumed.
 
     ``folder``: the data set. Lengths in mm need ``mpp_x`` and ``mpp_y``, or files that state a scale. Returns the
-    counts, and what could not be measured.
+    counts and the failures.
     """
     entries, with_image, wrong = _read(folder)
     embedder = model or (_load(options.model) if options.model else None)
@@ -121,7 +125,9 @@ def compute_features(
         kept.flush()
     failed = [(item.entry.image_id, item.error) for item in items if item.error]
     if len(failed) == len(items):
-        raise DataSetError(f"none of {len(items)} images could be measured; '{failed[0][0]}': {failed[0][1]}")
+        raise DataSetError(
+            f"none of {len(items)} images could be measured. First error: '{failed[0][0]}': {failed[0][1]}"
+        )
     rows, compared = _rows(items, embedded=bool(embedder)), list_patient_columns(COMPARED, embedded=bool(embedder))
     write_table(out, rows, ("image_id", *MEASUREMENT_COLUMNS, *compared))
     shutil.rmtree(kept_in, ignore_errors=True)
@@ -129,17 +135,17 @@ def compute_features(
 
 
 def _read(folder: Path) -> tuple[list[DatasetEntry], list[DatasetEntry], list[tuple[str, str]]]:
-    """Rows of a data set, those of them that have an image, and what is wrong with others."""
+    """Rows of a data set, those with an image, and errors of others."""
     found = list(iter_entries(folder))
     entries = [entry for entry in found if isinstance(entry, DatasetEntry)]
     with_image = [entry for entry in entries if entry.image is not None]
     if not with_image:
-        raise DataSetError(f"{folder} has {len(entries)} rows and none of their images: expected some to measure.")
+        raise DataSetError(f"{folder} has {len(entries)} rows without images. Expected at least one image to measure.")
     return entries, with_image, [(folder.name, str(fault)) for fault in found if isinstance(fault, DataSetError)]
 
 
 class _FeaturePipeline:
-    """Takes images through reading and measuring, in threads, and the network."""
+    """Processes images in stages: reading and measuring in threads, and the network."""
 
     def __init__(
         self, folder: Path, model: EmbeddingModel | None, options: FeatureOptions, kept: PartialResults, run: RunContext
@@ -147,7 +153,7 @@ class _FeaturePipeline:
         self._folder, self._model, self._options, self._kept, self._run = folder, model, options, kept, run
 
     def items(self, entries: Iterable[DatasetEntry]) -> Iterator[_FeatureItem]:
-        """Measure images, in their order."""
+        """Measure images, in order."""
         workers = usable_cores() + EXTRA_THREADS
         pool = ThreadPoolExecutor(workers, thread_name_prefix="measuring")
         try:
@@ -161,21 +167,21 @@ class _FeaturePipeline:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _read(self, entry: DatasetEntry) -> _FeatureItem:
-        """Take what was measured before, or read and measure (in a thread)."""
+        """Return an intermediate result, or read and measure an image (in a thread)."""
         sample = self._sample(entry)
-        now = f"{stamp_files(sample)} {entry.row.get('mpp_y', '')} {entry.row.get('mpp_x', '')}"
-        before = self._kept.pop(sample, now)
+        stamp = f"{stamp_files(sample)} {entry.row.get('mpp_y', '')} {entry.row.get('mpp_x', '')}"
+        before = self._kept.pop(sample, stamp)
         if before is not None:
             embedding = np.array(list(before[1].values()), np.float32) if len(before) > 1 else None
-            return _FeatureItem(entry, now, known=True, measured=before[0], embedding=embedding)
+            return _FeatureItem(entry, stamp, known=True, measured=before[0], embedding=embedding)
         try:
-            return replace(self._measure(entry), seen=now)
-        except Exception as error:  # whatever it is: reported as a fault of this image; the others go on
+            return replace(self._measure(entry), seen=stamp)
+        except Exception as error:  # reported as a failure of this image; the others continue
             log.debug("%s failed", sample.image, exc_info=error)
-            return _FeatureItem(entry, now, error=describe_error(error, sample.image, self._folder))
+            return _FeatureItem(entry, stamp, error=describe_error(error, sample.image, self._folder))
 
     def _measure(self, entry: DatasetEntry) -> _FeatureItem:
-        """Read an image and its mask, measure it, and cut the lesion out where it is to be embedded."""
+        """Read an image and its mask, measure it, and crop the lesion if it is to be embedded."""
         from napari_melanoma.imaging.masks import extract_roi
         from napari_melanoma.imaging.measurements import measure_lesion
         from napari_melanoma.imaging.preprocessing import prepare_network_input
@@ -187,21 +193,21 @@ class _FeaturePipeline:
         mask = None if entry.mask is None else read_mask(entry.mask)
         if mask is not None and mask.shape != photograph.rgb.shape[:2]:
             raise DataSetError(
-                f"the mask has {mask.shape[0]} x {mask.shape[1]} pixels, the image {photograph.rgb.shape[0]} x "
-                f"{photograph.rgb.shape[1]}. A mask needs the size of its upright image."
+                f"the mask has {mask.shape[0]} x {mask.shape[1]} pixels, but the image {photograph.rgb.shape[0]} x "
+                f"{photograph.rgb.shape[1]}. A mask needs the same size as its upright image."
             )
         scale = _pixel_size(entry) or photograph.pixel_size
         measured = {} if mask is None else measure_lesion(mask, photograph.rgb, scale)
         if self._model is None:
             return _FeatureItem(entry, measured=measured)
         roi = None if mask is None else extract_roi(photograph.rgb, mask, self._options.roi)
-        config, shown = self._model.info.config, photograph.rgb if roi is None else roi.image
+        config, image = self._model.info.config, photograph.rgb if roi is None else roi.image
         return _FeatureItem(
-            entry, measured=measured, picture=prepare_network_input(shown, config.input_size, config.preprocessing)
+            entry, measured=measured, picture=prepare_network_input(image, config.input_size, config.preprocessing)
         )
 
     def _embed(self, items: Iterable[_FeatureItem], model: EmbeddingModel) -> Iterator[_FeatureItem]:
-        """Embed the pictures, in the thread of the caller."""
+        """Embed the crops, in the thread of the caller."""
         waiting = iter(items)
         while some := list(islice(waiting, BATCH_IMAGES)):
             self._run.check()
@@ -214,13 +220,13 @@ class _FeaturePipeline:
                     yield replace(item, picture=None, embedding=_rounded(next(vectors)))
 
     def _sample(self, entry: DatasetEntry) -> Sample:
-        """Name the image as what is kept is named."""
+        """Sample of an image, as a key of intermediate results."""
         assert entry.image is not None
         return Sample(entry.image_id, entry.image, entry.mask, "", "", self._folder.name)
 
 
 def _rows(items: Sequence[_FeatureItem], *, embedded: bool) -> list[Row]:
-    """Rows of the table: measured, and compared within each patient."""
+    """Rows of the table: measurements, and comparisons within each patient."""
     measured = [item.measured or {} for item in items]
     compared = measure_patient_relative(
         [{**item.entry.row, **values} for item, values in zip(items, measured, strict=True)],
@@ -228,13 +234,13 @@ def _rows(items: Sequence[_FeatureItem], *, embedded: bool) -> list[Row]:
         _stack_embeddings(items) if embedded else None,
     )
     return [
-        {"image_id": item.entry.image_id, **values, **odd}
-        for item, values, odd in zip(items, measured, compared, strict=True)
+        {"image_id": item.entry.image_id, **values, **relative}
+        for item, values, relative in zip(items, measured, compared, strict=True)
     ]
 
 
 def _stack_embeddings(items: Sequence[_FeatureItem]) -> NDArray[np.float32]:
-    """Embeddings of all images, NaN where there is none, (image, feature)."""
+    """Embeddings of all images, NaN where missing, (image, feature)."""
     width = next((len(item.embedding) for item in items if item.embedding is not None), 0)
     nothing = np.full(width, np.nan, np.float32)
     return np.array([nothing if item.embedding is None else item.embedding for item in items])
@@ -246,7 +252,7 @@ def _report(
     rows: Sequence[Row],
     faults: Sequence[tuple[str, str]],
 ) -> FeatureReport:
-    """Count."""
+    """Summarize the run."""
     compared = {
         item.entry.row["patient_id"]
         for item, row in zip(items, rows, strict=True)
@@ -269,17 +275,17 @@ def _pixel_size(entry: DatasetEntry) -> PixelSize | None:
 
 
 def _rounded(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a file keeps of an embedding, so that a stop makes no difference."""
+    """Round an embedding as in the intermediate file, so that resuming makes no difference."""
     return np.array([float(f"{value:.{DIGITS}g}") for value in embedding.tolist()], np.float32)
 
 
 def _as_values(embedding: NDArray[np.float32]) -> dict[str, float]:
-    """An embedding as figures by name."""
-    return {str(place): float(f"{value:.{DIGITS}g}") for place, value in enumerate(embedding.tolist())}
+    """An embedding as numbered values."""
+    return {str(index): float(f"{value:.{DIGITS}g}") for index, value in enumerate(embedding.tolist())}
 
 
 def _feature_settings(model: EmbeddingModel | None, options: FeatureOptions) -> dict[str, object]:
-    """Say all that the figures of an image follow from, beside its files."""
+    """All settings that affect the values of an image, besides its files."""
     return {
         "model": None if model is None else [model.info.fingerprint, model.device],
         "roi": options.roi.model_dump(mode="json"),
@@ -288,8 +294,55 @@ def _feature_settings(model: EmbeddingModel | None, options: FeatureOptions) -> 
 
 
 def _load(name: str) -> EmbeddingModel:
-    """Load a model; torch is imported here, and only here."""
-    from napari_melanoma.classification.embedding import Embedder
+    """Load a model; torch is imported only here."""
     from napari_melanoma.models.registry import find_bundle
 
     return Embedder.load(find_bundle(name))
+
+
+class Embedder:
+    """The encoder of a bundle, which embeds images of lesions.
+
+    ``encoder``: in evaluation mode, from (batch, 3, row, column) to feature maps, the deepest last.
+    """
+
+    def __init__(self, info: BundleInfo, encoder: nn.Module, device: str = "cpu") -> None:
+        self.info = info
+        self.device = device
+        self._encoder = encoder.to(device)
+
+    @classmethod
+    def load(cls, info: BundleInfo, device: str | None = None) -> Self:
+        """Load the encoder of a bundle."""
+        from napari_melanoma.models.zoo import find_encoder
+
+        encoder = find_encoder(load_network(info))
+        if encoder is None:
+            raise BundleError(
+                f"the network of '{info.name}' ({info.config.architecture}) has no encoder for embeddings. Select "
+                "another model, such as lesion-small."
+            )
+        return cls(info, encoder, device or choose_device())
+
+    def embed(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed images: the mean of each deepest feature map.
+
+        ``images``: each uint8 (row, column, channel), sRGB, of any size; resized to the bundle's input size. Returns
+        float32 (image, feature).
+        """
+        config = self.info.config
+        return self.vectors([prepare_network_input(image, config.input_size, config.preprocessing) for image in images])
+
+    def vectors(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed images of the bundle's input size (``prepare_network_input``).
+
+        ``inputs``: each uint8 (side, side, channel). Returns float32 (image, feature).
+        """
+        import torch
+
+        if not inputs:
+            return np.zeros((0, 0), np.float32)
+        with torch.inference_mode():
+            maps = self._encoder(to_tensor(list(inputs), self.info.config).to(self.device))
+            deepest = maps[-1] if isinstance(maps, list | tuple) else maps
+            return deepest.float().mean(dim=(2, 3)).cpu().numpy()

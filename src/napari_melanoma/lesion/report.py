@@ -1,4 +1,4 @@
-"""The report of one analysed photograph: a page of HTML that needs no other file and names no person."""
+"""The HTML report of one analyzed photograph: a single file that names no persons."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ The result may be wrong.</p>{% endif %}
 <h2>Measurements</h2>
 {% if rows %}
 <table>
-<thead><tr><th>Measurement</th><th>Value</th><th>What it is</th></tr></thead>
+<thead><tr><th>Measurement</th><th>Value</th><th>Definition</th></tr></thead>
 <tbody>
 {% for row in rows %}<tr><td>{{ row.label }}</td><td class="number">{{ row.value }}</td>
 <td class="quiet">{{ row.explanation }}</td></tr>
 {% endfor %}</tbody>
 </table>
-{% else %}<p>{{ nothing }}</p>{% endif %}
-<h2>What produced this</h2>
+{% else %}<p>{{ empty }}</p>{% endif %}
+<h2>Provenance</h2>
 <table>
 {% for name, value in origin.items() %}<tr><th>{{ name }}</th><td>{{ value }}</td></tr>
 {% endfor %}</table>
@@ -76,7 +76,7 @@ def write_lesion_report(
         "pictures": pictures,
         "rows": _rows(about["measurements"]),
         "origin": _origin(about),
-        "nothing": "No lesion was found." if validity.valid else "The model outlined nothing.",
+        "empty": "No lesion was found." if validity.valid else "The model segmented no lesion.",
         "validity": [f"{one}." for one in (validity.headline(""),) if one] + list(validity.other_reasons),
     }
     write_html(path, PAGE, **values)
@@ -84,7 +84,7 @@ def write_lesion_report(
 
 
 def _rows(values: dict[str, float]) -> list[dict[str, str]]:
-    """Measurements in their order, numbers with units."""
+    """Measurements in their order, with units."""
     from napari_melanoma.imaging.measurements import MEASUREMENTS
 
     return [
@@ -95,12 +95,12 @@ def _rows(values: dict[str, float]) -> list[dict[str, str]]:
 
 
 def _number(value: float) -> str:
-    """Write a number as people read it: four digits, all of those before the point, no powers of ten."""
+    """Format a number with four digits, all digits before the decimal point, and without powers of ten."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _facts(about: dict[str, Any]) -> str:
-    """Size, kind and scale in one line."""
+    """Size, modality and scale in one line."""
     rows, columns = about["image_shape"][:2]
     size = about["pixel_size_um"]
     scale = f"{size['x']:.3g} µm per pixel ({size['source']})" if size else "scale unknown"
@@ -108,7 +108,7 @@ def _facts(about: dict[str, Any]) -> str:
 
 
 def _origin(about: dict[str, Any]) -> dict[str, str]:
-    """Model, options and software as pairs of words."""
+    """Model, options and software as labeled values."""
     model, made = about["model"], about["provenance"]
     packages = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
     return {
@@ -117,12 +117,12 @@ def _origin(about: dict[str, Any]) -> dict[str, str]:
         "Photograph": f"SHA-256 of the pixels {about['image_sha256'][:16]}",
         "Program": f"{made['program']} {made['version']}, Python {made['python']} on {made['platform']}",
         "Packages": packages,
-        "Made": str(made["created"]),
+        "Created": str(made["created"]),
     }
 
 
 def _picture(rgb: NDArray[np.uint8]) -> str:
-    """Encode a picture of at most ``PICTURE_PX`` pixels a side as a data URI, pixels alone."""
+    """Encode an image of at most ``PICTURE_PX`` pixels a side as a data URI without metadata."""
     import io
 
     from PIL import Image

@@ -1,4 +1,4 @@
-"""Requests of the docks for the prediction of a lesion."""
+"""Requests of the docks for the classification of a lesion."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FileKey = tuple[str, int, int, int]
 
 
 class ClassificationRequests:
-    """Answers about one lesion after the other, and again about the last one where only the form is another."""
+    """Classifies one lesion after another, and the last one again when only the clinical metadata change."""
 
     def __init__(self, load: Callable[[str], Classifier]) -> None:
         self._load = load
@@ -32,33 +32,30 @@ class ClassificationRequests:
         self._last_recognized: tuple[FileKey, ModalityEstimate] | None = None
 
     def classify(self, arguments: Mapping[str, Any], run: RunContext) -> dict[str, Any]:
-        """Look at a lesion and answer."""
+        """Encode a lesion and classify it."""
         from napari_melanoma.io.photographs import Photograph
 
         options = _options(arguments)
         with report_loading(run):
             model = self._load(arguments["model"])
-        run.report(Progress(1, 2, "Looking at the lesion"))
+        run.report(Progress(1, 2, "Measuring image features"))
         self._last_lesion = None
         rgb, mask = _arrays(arguments)
         photograph = Photograph(rgb, "", modality=arguments.get("modality"), damage=arguments.get("damage"))
-        seen = encode_lesion(photograph, mask, model, self._cached_recognized(arguments["image"]))
-        self._last_recognized = _file_key(arguments["image"]), seen.recognized
-        self._last_lesion = model, seen
-        return _response(classify_encoded(seen, arguments.get("row", {}), model, options))
+        lesion = encode_lesion(photograph, mask, model, self._cached_recognized(arguments["image"]))
+        self._last_recognized = _file_key(arguments["image"]), lesion.recognized
+        self._last_lesion = model, lesion
+        return _response(classify_encoded(lesion, arguments.get("row", {}), model, options))
 
     def reclassify(self, arguments: Mapping[str, Any], run: RunContext) -> dict[str, Any]:
-        """Answer again about the lesion that was looked at last."""
+        """Classify the last lesion again."""
         model = self._load(arguments["model"])
         if self._last_lesion is None or self._last_lesion[0] is not model:
-            raise InputError(f"'{model.info.name}' has not looked at a lesion yet. Ask it to classify one first.")
+            raise InputError(f"'{model.info.name}' has not classified a lesion yet. Classify a lesion first.")
         return _response(classify_encoded(self._last_lesion[1], arguments.get("row", {}), model, _options(arguments)))
 
     def explain(self, arguments: Mapping[str, Any], run: RunContext) -> dict[str, Any]:
-        """Write where an answer comes from.
-
-        Returns ``heatmap``, ``method`` and ``class``.
-        """
+        """Write the explanation of a prediction, and return ``heatmap``, ``method`` and ``class``."""
         import numpy as np
 
         from napari_melanoma.classification.explanation import explain
@@ -72,7 +69,7 @@ class ClassificationRequests:
         return {"heatmap": arguments["out"], "method": arguments["method"], "class": target}
 
     def _cached_recognized(self, image: str) -> ModalityEstimate | None:
-        """Which kind of photograph it is, where it was asked about before."""
+        """The estimated type of the photograph, if it is the last one."""
         return (
             self._last_recognized[1]
             if self._last_recognized is not None and self._last_recognized[0] == _file_key(image)
@@ -81,22 +78,22 @@ class ClassificationRequests:
 
 
 def _options(arguments: Mapping[str, Any]) -> ClassifyOptions:
-    """How it is to be answered."""
-    return ClassifyOptions.parse(arguments.get("options") or {}, "the options of a question")
+    """The options of a request."""
+    return ClassifyOptions.parse(arguments.get("options") or {}, "the options of a request")
 
 
 def _arrays(arguments: Mapping[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-    """Photograph and mask of a question."""
+    """Photograph and mask of a request."""
     mask = arguments.get("mask")
     return read_rgb_array(Path(arguments["image"])), None if mask is None else read_mask_array(Path(mask))
 
 
 def _file_key(path: str) -> FileKey:
-    """What tells a file from another one at the same place."""
+    """A value that changes with the content of a file."""
     found = Path(path).stat()
     return path, found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _response(answer: ClassPrediction) -> dict[str, Any]:
-    """An answer as the worker sends it."""
-    return {"answer": answer.to_json()}
+def _response(prediction: ClassPrediction) -> dict[str, Any]:
+    """A prediction as the worker sends it."""
+    return {"answer": prediction.to_json()}

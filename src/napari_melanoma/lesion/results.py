@@ -1,4 +1,4 @@
-"""The result folders of photographs and ``results.csv``."""
+"""The result folders of photographs, and ``results.csv``."""
 
 from __future__ import annotations
 
@@ -24,20 +24,24 @@ from napari_melanoma.io.results import format_cell
 from napari_melanoma.lesion.analysis import BatchClassifier, LesionOptions
 
 RESULT = "result.json"
-HEATMAP = "heatmap.png"  # where a classifier was asked for one
-BAND = "band.png"  # where the model was asked about the mirror images too
+HEATMAP = "heatmap.png"  # if requested of a classifier
+BAND = "band.png"  # with test-time augmentation
 RESULT_IMAGES = frozenset({"mask.png", "probability.png", "overlay.png", "roi.png"})
 RECORD = "batch"
 SALT = ".napari-melanoma-salt"
 _OBJECTS = ("provenance", RECORD, "source", "model", "options", "measurements", "pixel_size_um", "looks_like", "answer")
 _KINDS = {**dict.fromkeys(_OBJECTS, dict), "image_shape": list, "notes": list, "warning": str, "damage": str}
-DEFAULT_OPTIONS = LesionOptions().model_dump(mode="json")  # what was not asked for when an older result was made
-Salt = bytes  # what is random to those who have not the folder of results
+DEFAULT_OPTIONS = LesionOptions().model_dump(mode="json")  # options that older results lack have these values
+Salt = bytes  # random bytes known only with access to the results folder
+KEY_COLUMN = "image"
+WRITE_EVERY_S = 10.0
+UNWRITABLE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # waiting does not help
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PhotographSource:
-    """What tells one photograph's file from another, without its path."""
+    """Identifies a photograph's file without its path."""
 
     file: str
     bytes: int
@@ -46,20 +50,17 @@ class PhotographSource:
 
     @classmethod
     def from_file(cls, path: Path, salt: Salt) -> PhotographSource:
-        """Describe a file.
-
-        Name, size, time of change and a salted digest of its folder.
-        """
+        """Describe a file: name, size, modification time and a salted digest of its folder."""
         try:
             found = path.stat()
         except OSError as error:
-            raise InputError(f"{path.name} cannot be read: {error.strerror}. Check that it is still there.") from error
+            raise InputError(f"{path.name} cannot be read: {error.strerror}. Check that it still exists.") from error
         return cls(path.name, found.st_size, found.st_mtime_ns, _digest(path.resolve().parent, salt))
 
 
 @dataclass(frozen=True)
 class ResultSettings:
-    """What decides a result beside the photograph; a result that carries the same is not made again."""
+    """The settings that determine a result; a stored result with the same settings is reused."""
 
     options: dict[str, Any]
     model: dict[str, Any]
@@ -67,10 +68,7 @@ class ResultSettings:
     classifier: BatchClassifier | None = None
 
     def matches(self, stored: dict[str, Any]) -> bool:
-        """Whether a stored result was made with these settings.
-
-        False also where it does not say.
-        """
+        """Whether a stored result was made with these settings; False if it does not state them."""
         model, record = stored.get("model") or {}, _stored_record(stored)
         return (
             {**DEFAULT_OPTIONS, **(stored.get("options") or {})} == self.options
@@ -82,7 +80,7 @@ class ResultSettings:
 
 @dataclass(frozen=True)
 class ResultTarget:
-    """Where a photograph's result goes, and what is there: None, or the content of its ``result.json``."""
+    """The result folder of a photograph, and the content of its ``result.json``, if any."""
 
     path: Path
     source: PhotographSource
@@ -91,14 +89,11 @@ class ResultTarget:
 
     @property
     def corrected(self) -> bool:
-        """Whether a person corrected the result that is there."""
+        """Whether the stored result was corrected manually."""
         return bool(self.stored and self.stored.get("corrected_by_hand"))
 
     def is_done(self, settings: ResultSettings) -> bool:
-        """Whether a complete result of the same photograph and settings is there.
-
-        False where it must be made, or made again.
-        """
+        """Whether a complete result of the same photograph and settings exists."""
         if self.stored is None or not settings.matches(self.stored):
             return False
         was = _stored_record(self.stored).get("source") or {}
@@ -108,7 +103,7 @@ class ResultTarget:
 
 
 class ResultFolders:
-    """Gives each photograph of a run a folder below ``out`` that no other one has."""
+    """Assigns a unique folder below ``out`` to each photograph of a run."""
 
     def __init__(self, out: Path, reserved: Iterable[str] = ()) -> None:
         self._out = out
@@ -117,28 +112,27 @@ class ResultFolders:
         self._existing = {normalize_name(entry.name) for entry in out.iterdir()}
 
     def assign(self, path: Path) -> ResultTarget:
-        """Choose the folder of one photograph; call it in a stable order.
-
-        Its folder, and the result that is there already.
-        """
+        """Choose the folder of one photograph, with its stored result; call it in a stable order."""
         source = PhotographSource.from_file(path, self._salt)
         stem = path.stem.rstrip(". ") or "image"
         names = [stem, f"{stem}-{_digest(path.resolve(), self._salt)[:8]}"]
         free = [name for name in names if normalize_name(name) not in self._assigned]
         stored = {name: _read_stored(self._out / name) for name in free}
-        mine = [name for name in free if stored[name] and _belongs_to(stored[name], path, source)]
+        own = [name for name in free if stored[name] and _belongs_to(stored[name], path, source)]
         vacant = [
             name for name in free if normalize_name(name) not in self._existing and not (self._out / name).exists()
         ]
-        chosen = next(iter((*mine, *vacant)), None)
+        chosen = next(iter((*own, *vacant)), None)
         if chosen is None:
-            raise SaveError(f"{self._out / names[1]} exists and holds no result of {path.name}. Move it away.")
+            raise SaveError(
+                f"{self._out / names[1]} exists, but contains no result of {path.name}. Move it to another folder."
+            )
         self._assigned.add(normalize_name(chosen))
         return ResultTarget(path, source, self._out / chosen, stored[chosen])
 
 
 def provenance_record(source: PhotographSource, pixel_size_um: float | None) -> dict[str, object]:
-    """What a batch adds to a result's provenance, so that a later run knows whose it is.
+    """The record that a batch adds to a result's provenance, so that a later run can match the photograph.
 
     ``pixel_size_um``: the pixel size that the user gave.
     """
@@ -146,11 +140,9 @@ def provenance_record(source: PhotographSource, pixel_size_um: float | None) -> 
 
 
 def is_own_output(path: Path) -> bool:
-    """Whether an image is a result of an earlier run, or the mask of a phantom, and no photograph.
+    """Whether an image is a result of an earlier run or the mask of a phantom, and not a photograph.
 
-    They are found where OUT lies in the photographs' folder, or where a folder of phantoms is named.
-
-    True for the images of a result folder and for the masks of phantoms.
+    Such files occur if OUT is inside the photographs' folder, or if a folder of phantoms is selected.
     """
     if path.name in RESULT_IMAGES | {BAND, HEATMAP}:
         return (path.parent / RESULT).is_file()
@@ -158,29 +150,29 @@ def is_own_output(path: Path) -> bool:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """Read the ``result.json`` of a result folder; one that is a link out of the folder is none."""
+    """Read the ``result.json`` of a result folder; a link out of the folder is refused."""
     if not is_inside(folder / RESULT, folder):
-        raise InputError(f"{folder / RESULT} is a link that leads out of the folder: put the file itself there.")
+        raise InputError(f"{folder / RESULT} is a link to a file outside the folder. Replace it by the file itself.")
     try:
         stored = read_json(folder / RESULT)
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder} holds no readable {RESULT}: {parse_error_reason(error)}.") from error
+        raise InputError(f"{folder} contains no readable {RESULT}: {parse_error_reason(error)}.") from error
     if not isinstance(stored, dict):
-        raise InputError(f"{folder / RESULT} holds a {type(stored).__name__}, expected an object.")
+        raise InputError(f"{folder / RESULT} contains a {type(stored).__name__}, expected an object.")
     return stored
 
 
 def _is_valid(stored: dict[str, Any]) -> bool:
-    """Whether what a batch reads of a result is of the kind that a batch writes."""
-    kept = stored.get("provenance")
-    record = kept.get(RECORD) if isinstance(kept, dict) else None
+    """Whether the values that a batch reads from a result have the expected types."""
+    provenance = stored.get("provenance")
+    record = provenance.get(RECORD) if isinstance(provenance, dict) else None
     source = record.get("source") if isinstance(record, dict) else None
     found = {**stored, RECORD: record, "source": source}
     return all(isinstance(found.get(key), kind | None) for key, kind in _KINDS.items())
 
 
 def _read_stored(folder: Path) -> dict[str, Any] | None:
-    """Content of a folder's ``result.json``, or None where it is no result folder, or damaged."""
+    """Content of a folder's ``result.json``; None if it is missing or damaged."""
     if not (folder / RESULT).is_file():
         return None
     try:
@@ -191,12 +183,12 @@ def _read_stored(folder: Path) -> dict[str, Any] | None:
 
 
 def _stored_record(stored: dict[str, Any]) -> dict[str, Any]:
-    """What a batch recorded in a result; empty where a dock wrote it."""
+    """The batch record of a result; empty if a dock wrote it."""
     return (stored.get("provenance") or {}).get(RECORD) or {}
 
 
 def _belongs_to(stored: dict[str, Any] | None, path: Path, source: PhotographSource) -> bool:
-    """Whether a result is one of this photograph, also after its file was changed, or moved with its time kept."""
+    """Whether a result is of this photograph, even if its file has changed or was moved."""
     was = _stored_record(stored or {}).get("source")
     if stored is None or was is None:
         return stored is not None and _has_same_pixels(stored, path)
@@ -205,7 +197,7 @@ def _belongs_to(stored: dict[str, Any] | None, path: Path, source: PhotographSou
 
 
 def _has_same_pixels(stored: dict[str, Any], path: Path) -> bool:
-    """Whether a result that a dock saved is of this photograph: only its pixels can tell."""
+    """Whether a result saved by a dock has the same pixels as a photograph."""
     from napari_melanoma.io.photographs import read_photograph
 
     if stored.get("image") != path.stem:
@@ -217,40 +209,31 @@ def _has_same_pixels(stored: dict[str, Any], path: Path) -> bool:
 
 
 def _digest(path: Path, salt: Salt) -> str:
-    """Short digest of a path, which tells nothing to those who have not the salt."""
+    """Short digest of a path, which reveals nothing without the salt."""
     return hmac.digest(salt, path.as_posix().encode("utf-8", "surrogateescape"), "sha256").hex()[:12]
 
 
 def _read_salt(out: Path) -> Salt:
-    """Read the salt of a folder of results, made where it is missing."""
+    """Read the salt of a results folder, created if missing."""
     path = out / SALT
     if not path.exists():
         write_text(path, secrets.token_hex())
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}. Choose another folder.") from error
-
-
-KEY_COLUMN = "image"
-WRITE_EVERY_S = 10.0
-UNWRITABLE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # waiting helps against none of them
-log = logging.getLogger(__name__)
+        raise InputError(f"{path} cannot be read: {error.strerror}. Select another folder.") from error
 
 
 def is_unwritable(error: Exception) -> bool:
-    """Whether nothing else can be written either: the disk is full, or can only be read.
-
-    False also for a file that another program holds for a while.
-    """
+    """Whether nothing can be written because the disk is full or read-only; False for a locked file."""
     cause = error.__cause__
     return isinstance(error, SaveError) and isinstance(cause, OSError) and cause.errno in UNWRITABLE_ERRORS
 
 
 class ResultTable:
-    """Rows by their ``image``; rows of earlier runs, and columns that others added, are kept.
+    """Rows by their ``image``; rows of earlier runs and additional columns are kept.
 
-    A row is held as its line of CSV, a tenth of what a dict takes. Safe to ``put`` to from several threads.
+    A row is stored as its line of CSV, in a tenth of the memory of a dict. ``set_row`` is thread-safe.
     """
 
     def __init__(self, path: Path, columns: Iterable[str], renamed: Mapping[str, str] | None = None) -> None:
@@ -265,36 +248,37 @@ class ResultTable:
         try:
             self._read()
         except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror or error}. Close it where it is open.") from error
+            raise InputError(
+                f"{path} cannot be read: {error.strerror or error}. Close it in other programs."
+            ) from error
 
     def __len__(self) -> int:
-        """Number of rows."""
         return len(self._lines)
 
     def set_row(self, row: Mapping[str, object]) -> None:
-        """Add a row, or replace the one of the same ``image``."""
+        """Add a row, or replace the row of the same ``image``."""
         key, line = str(row[KEY_COLUMN]), self._line(row)
         with self._lock:
             self._lines[key] = line
             self._own_keys.add(key)
 
     def write(self) -> None:
-        """Write all rows atomically, in the order of their names; rows that another run added meanwhile are kept."""
+        """Write all rows atomically, sorted by name; rows that another run has added are kept."""
         try:
             self._write()
         except (OSError, SaveError) as error:
             cause = error.__cause__ if isinstance(error, SaveError) else error
-            if isinstance(cause, PermissionError):  # so Windows says of a file that a spreadsheet has open
+            if isinstance(cause, PermissionError):  # the error on Windows for a file that is open in a spreadsheet
                 raise SaveError(
-                    f"cannot write {self.path}: it is open in another program, such as a spreadsheet, or there is no "
-                    "permission. Close it there and do the same again; the results are safe in their folders."
+                    f"cannot write {self.path}: it is open in another program, such as a spreadsheet, or you lack the "
+                    "permission. Close it there and try again; the results are saved in their folders."
                 ) from cause
             if isinstance(error, OSError):
                 raise save_error(self.path, error) from error
             raise
 
     def _write(self) -> None:
-        """Write as ``write`` does, with the errors as they come."""
+        """Write without translating errors."""
         if self._file_stamp() != self._last_stamp:
             self._read()
         with self._lock:
@@ -308,9 +292,9 @@ class ResultTable:
         self._last_stamp = self._file_stamp()
 
     def write_periodically(self) -> None:
-        """Write if the last time is a while ago, so that a long run can be watched and costs little for it.
+        """Write if the last time is a while ago, so that a long run can be monitored at little cost.
 
-        Where the file cannot be written now, as while somebody looks at it in a spreadsheet, it is tried again later.
+        If the file cannot be written, for example while it is open in a spreadsheet, writing is retried later.
         """
         started = time.monotonic()
         if started < self._next_write:
@@ -325,7 +309,7 @@ class ResultTable:
         self._next_write = finished + max(WRITE_EVERY_S, 50 * (finished - started))
 
     def _read(self) -> None:
-        """Take over the rows of the file, except those that this run has put."""
+        """Add the rows of the file, except those that this run has set."""
         found = self._file_stamp()
         if found is None:
             return
@@ -334,13 +318,13 @@ class ResultTable:
                 self._merge_lines(CsvReader(file))
             except (CsvError, UnicodeDecodeError, KeyError) as error:
                 raise InputError(
-                    f"{self.path} exists and is no table of results: expected comma-separated UTF-8 with a column "
-                    f"'{KEY_COLUMN}' ({error}). Move it away or choose another folder."
+                    f"{self.path} exists, but is not a table of results: expected comma-separated UTF-8 with a column "
+                    f"'{KEY_COLUMN}' ({error}). Move it to another folder, or select another output folder."
                 ) from error
-        self._last_stamp = found  # only now: what could not be read must not be written over
+        self._last_stamp = found  # set last: an unreadable file must not be overwritten
 
     def _merge_lines(self, lines: Iterator[list[str]]) -> None:
-        """Take over lines of CSV, the header first."""
+        """Add lines of CSV, the header first."""
         header = [self._renamed.get(column, column) for column in next(lines, [])]
         if KEY_COLUMN not in header:
             raise KeyError(f"found the columns {', '.join(header[:5]) or 'none'}")
@@ -358,7 +342,7 @@ class ResultTable:
         return _encode([format_cell(row.get(column)) for column in self._columns])
 
     def _file_stamp(self) -> tuple[int, int] | None:
-        """What changes when another process writes the file; None where there is none."""
+        """A value that changes when another process writes the file; None without a file."""
         try:
             found = self.path.stat()
         except FileNotFoundError:

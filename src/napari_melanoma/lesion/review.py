@@ -1,4 +1,4 @@
-"""Review order: how uncertain a model is of each photograph, kept between sessions."""
+"""Review order of photographs by the uncertainty of a model, cached between sessions."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 UncertaintyMeasure = Literal["entropy", "disagreement"]
 UNCERTAINTY_MEASURES: tuple[UncertaintyMeasure, ...] = get_args(UncertaintyMeasure)
-ORIENTATIONS = 8  # four rotations, each also mirrored
+ORIENTATIONS = 8  # four rotations, each also flipped
 
 
 @dataclass(frozen=True)
 class Rating:
-    """How unsure a model is of one photograph: ``score`` from 0 (sure) to 1, 1 also where it finds no lesion.
+    """The uncertainty of a model for one photograph: ``score`` from 0 (certain) to 1, which also means no lesion found.
 
-    ``image_sha256`` is the fingerprint of the photograph's pixels, by which corrections know it.
+    ``image_sha256`` is the fingerprint of the photograph's pixels, which corrections refer to.
     """
 
     score: float
@@ -46,29 +46,31 @@ class Rating:
 
 
 def rate_photograph(model: LogitModel, path: Path, how: UncertaintyMeasure = "entropy") -> Rating:
-    """Say how unsure a model is of a photograph.
+    """Rate the uncertainty of a model for a photograph.
 
-    ``how``: ``metrics.uncertainty`` says what they measure; the second one runs the network eight times. Returns the
-    higher its score, the sooner a look is worth it.
+    ``how``: the measures are defined in ``metrics.uncertainty``; "disagreement" runs the network eight times.
+    Photographs with higher scores should be reviewed first.
     """
     if how not in UNCERTAINTY_MEASURES:
-        raise InputError(f"'{how}' is no way to rate a photograph: expected {' or '.join(UNCERTAINTY_MEASURES)}.")
+        raise InputError(f"'{how}' is not a measure of uncertainty: expected {' or '.join(UNCERTAINTY_MEASURES)}.")
     rgb = read_photograph(path).rgb
     score, found = score_pixels(model, rgb, how)
     return Rating(score, how, found, array_fingerprint(rgb), model.info.name, model.info.fingerprint)
 
 
 def score_pixels(model: LogitModel, rgb: NDArray[np.uint8], how: UncertaintyMeasure) -> tuple[float, bool]:
-    """Rate a photograph that is in memory, at the network's own size.
+    """Rate a decoded photograph at the network's input size.
 
-    ``rgb``: uint8 (row, column, channel), upright sRGB. From 0 (sure) to 1; 1 where no lesion was found. Whether any
-    pixel of the upright photograph reaches the model's threshold.
+    ``rgb``: uint8 (row, column, channel), upright sRGB. Returns a score from 0 (certain) to 1 (also if no lesion was
+    found), and whether any pixel reaches the model's threshold.
     """
     config = model.info.config
     square = prepare_network_input(rgb, config.input_size, config.preprocessing)
-    turns = range(ORIENTATIONS if how == "disagreement" else 1)
-    answers = model.logits([np.ascontiguousarray(_orient(square, turn)) for turn in turns])
-    probabilities = [_orient_back(_sigmoid(answer), turn) for turn, answer in zip(turns, answers, strict=True)]
+    orientations = range(ORIENTATIONS if how == "disagreement" else 1)
+    outputs = model.logits([np.ascontiguousarray(_orient(square, orientation)) for orientation in orientations])
+    probabilities = [
+        _orient_back(_sigmoid(output), orientation) for orientation, output in zip(orientations, outputs, strict=True)
+    ]
     masks = [probability >= config.threshold for probability in probabilities]
     if not masks[0].any():
         return 1.0, False
@@ -76,19 +78,18 @@ def score_pixels(model: LogitModel, rgb: NDArray[np.uint8], how: UncertaintyMeas
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logits to probability."""
     return np.reciprocal(1.0 + np.exp(-np.clip(logits, -30.0, 30.0)), dtype=np.float32)
 
 
-def _orient(image: NDArray, turn: int) -> NDArray:
-    """One of the eight flips and rotations of a square image."""
-    return np.rot90(image.swapaxes(0, 1) if turn >= ORIENTATIONS // 2 else image, turn % 4)
+def _orient(image: NDArray, orientation: int) -> NDArray:
+    """Apply one of the eight flips and rotations to a square image."""
+    return np.rot90(image.swapaxes(0, 1) if orientation >= ORIENTATIONS // 2 else image, orientation % 4)
 
 
-def _orient_back(image: NDArray, turn: int) -> NDArray:
-    """Undo ``_turned``."""
-    back = np.rot90(image, -(turn % 4))
-    return back.swapaxes(0, 1) if turn >= ORIENTATIONS // 2 else back
+def _orient_back(image: NDArray, orientation: int) -> NDArray:
+    """Invert ``_orient``."""
+    back = np.rot90(image, -(orientation % 4))
+    return back.swapaxes(0, 1) if orientation >= ORIENTATIONS // 2 else back
 
 
 TABLES = """
@@ -106,7 +107,7 @@ LOCK_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class CachedRating:
-    """What a rating says that is worth keeping; ``image_sha256`` is the fingerprint of the photograph's pixels."""
+    """The cached values of a rating; ``image_sha256`` is the fingerprint of the photograph's pixels."""
 
     score: float
     lesion_found: bool
@@ -114,9 +115,9 @@ class CachedRating:
 
 
 class RatingCache:
-    """Ratings by the content of the file, the fingerprint of the model and the way of rating.
+    """Ratings by file content, model fingerprint and measure.
 
-    A cache and nothing else: a damaged file is begun anew, and where nothing can be written everything is rated again.
+    A damaged file is created again, and without write access everything is rated again.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -127,28 +128,22 @@ class RatingCache:
         self.path = path
 
     def find(self, path: Path, model: str, how: str) -> CachedRating | None:
-        """Find the rating of a file, which is read where it is not the one that it was.
-
-        None where it was not rated yet.
-        """
+        """Find the rating of a file, which is read if it has changed; None if it is not rated."""
         content = self._content_digest(path)
         with self._open() as database:
-            wanted = (content, model, how)
+            key = (content, model, how)
             sql = "SELECT score, lesion_found, image_sha256 FROM ratings WHERE content = ? AND model = ? AND how = ?"
-            found = database.execute(sql, wanted).fetchone()
+            found = database.execute(sql, key).fetchone()
         return None if found is None else CachedRating(found[0], bool(found[1]), found[2])
 
     def save(self, path: Path, model: str, how: str, known: CachedRating) -> None:
-        """Keep the rating of a file."""
+        """Save the rating of a file."""
         values = (self._content_digest(path), model, how, known.score, known.lesion_found, known.image_sha256)
         with self._open() as database:
             database.execute("INSERT OR REPLACE INTO ratings VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def find_all(self, paths: Sequence[Path], model: str, how: str, *, run: RunContext) -> dict[int, CachedRating]:
-        """Find the ratings of files that have not changed since; none of them is read.
-
-        For those that are known, the position in ``paths``.
-        """
+        """Find the ratings of unchanged files without reading them, by their position in ``paths``."""
         with self._open() as database:
             rows = {row[0]: row[1:] for row in database.execute(JOINED, (model, how))}
         known: dict[int, CachedRating] = {}
@@ -161,7 +156,7 @@ class RatingCache:
         return known
 
     def _content_digest(self, path: Path) -> str:
-        """SHA-256 of a file, computed once as long as its size and time stay."""
+        """SHA-256 of a file, cached while its size and time are unchanged."""
         stamp = _stamp(path)
         with self._open() as database:
             sql = "SELECT content FROM files WHERE path = ? AND size = ? AND changed = ?"
@@ -179,7 +174,7 @@ class RatingCache:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """Open the database for a moment: a connection belongs to a thread; without a disk it is one in memory."""
+        """Open the database briefly, as a connection belongs to one thread; in memory if no file can be opened."""
         import sqlite3
 
         try:
@@ -209,7 +204,7 @@ class RatingCache:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Size and time of a file; zeros where it is gone."""
+    """Size and time of a file; zeros if it is missing."""
     try:
         found = path.stat()
     except OSError:

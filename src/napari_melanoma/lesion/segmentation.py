@@ -1,4 +1,4 @@
-"""From photographs to probability maps with a bundle's network, also with test-time flips."""
+"""Lesion probability maps of photographs by a bundle's network, optionally with test-time augmentation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SegmentationModel(ABC):
-    """A bundle's network, ready to say something of each pixel."""
+    """A bundle's network for the prediction of pixels."""
 
     def __init__(self, info: BundleInfo, network: nn.Module, device: str = "cpu") -> None:
         import torch
@@ -31,28 +31,27 @@ class SegmentationModel(ABC):
 
     @classmethod
     def load(cls, info: BundleInfo, device: str | None = None) -> Self:
-        """Load a bundle's weights."""
         cls.check_bundle(info)
         return cls(info, load_network(info), device or choose_device())
 
     @staticmethod
     @abstractmethod
     def check_bundle(info: BundleInfo) -> None:
-        """Refuse a model that does something else."""
+        """Refuse a model of another type."""
 
 
 class Segmenter(SegmentationModel):
-    """A bundle's network, ready to say for each pixel how likely it belongs to a lesion."""
+    """A bundle's network for the lesion probability of each pixel."""
 
     @staticmethod
     def check_bundle(info: BundleInfo) -> None:
-        """Refuse a model that does not draw one lesion, as ``DrawingModel.refuse`` says."""
+        """Refuse a model that does not segment a single lesion."""
         if not info.config.segments_one_class:
-            does = f"tells {', '.join(info.config.classes)} apart"
-            raise BundleError(f"'{info.name}' {does}, expected a model that draws one lesion, such as lesion-small.")
+            does = f"segments {', '.join(info.config.classes)}"
+            raise BundleError(f"'{info.name}' {does}, expected a lesion segmentation model, such as lesion-small.")
 
     def probability(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Say for each pixel of a photograph how likely it belongs to a lesion.
+        """Return the lesion probability of each pixel of a photograph.
 
         ``rgb``: uint8 (row, column, channel), sRGB, of any size. Returns float32 (row, column) in [0, 1], of the
         photograph's size.
@@ -60,7 +59,7 @@ class Segmenter(SegmentationModel):
         return self.probabilities([rgb])[0]
 
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        """Do the same for several photographs in one pass of the network.
+        """Return the probability maps of several photographs, predicted as one batch.
 
         ``images``: each uint8 (row, column, channel), of any size. Returns float32 (row, column) each, in the same
         order and of the photographs' sizes.
@@ -74,7 +73,7 @@ class Segmenter(SegmentationModel):
         ]
 
     def logits(self, inputs: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Run the network alone, on photographs that have its input size already (``network_input``).
+        """Run the network on photographs of its input size (``prepare_network_input``).
 
         ``inputs``: each uint8 (side, side, channel). Returns float32 (batch, side, side).
         """
@@ -88,12 +87,12 @@ class Segmenter(SegmentationModel):
             return self._network(batch)[:, 0].float().cpu().numpy()
 
 
-# Axes (row, column) of each view; the first one is the photograph as it is.
+# Axes (row, column) of each flip; the first one is the unchanged photograph.
 FLIP_AXES: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1))
 
 
 class LogitModel(Protocol):
-    """What flips and ratings ask of a model; ``lesion.segmentation.Segmenter`` is one."""
+    """The interface of a model that outputs logits; implemented by ``Segmenter``."""
 
     info: BundleInfo
 
@@ -106,7 +105,7 @@ class LogitModel(Protocol):
 
 @dataclass(frozen=True)
 class FlippedLogits:
-    """What a network says of a batch under all flips: float32 (batch, side, side) each, turned back.
+    """The logits of a batch over all flips, float32 (batch, side, side) each, in the original orientation.
 
     ``mean`` is the mean of the logits, ``low`` and ``high`` the smallest and largest of each pixel.
     """
@@ -116,17 +115,11 @@ class FlippedLogits:
     high: NDArray[np.float32]
 
     def spread(self, index: int) -> NDArray[np.float32]:
-        """Give the extremes of one photograph.
-
-        Returns float32 (2, side, side).
-        """
+        """Return the extremes of one photograph, float32 (2, side, side)."""
         return np.stack([self.low[index], self.high[index]])
 
     def predictions(self, shapes: Sequence[tuple[int, int]]) -> list[LesionPrediction]:
-        """Bring the batch back to the sizes of its photographs.
-
-        In their order.
-        """
+        """Resize the logits to the sizes of the photographs, in their order."""
         return [
             LesionPrediction(restore_size(self.mean[index], shape), self.spread(index))
             for index, shape in enumerate(shapes)
@@ -135,10 +128,10 @@ class FlippedLogits:
 
 @dataclass(frozen=True)
 class LesionPrediction:
-    """What a model says of one photograph: its probability, float32 (row, column) in [0, 1].
+    """A model's output for one photograph: its probability, float32 (row, column) in [0, 1].
 
-    ``spread`` is float32 (2, side, side): the smallest and the largest logit of each pixel under all flips, at the
-    network's own size; None where the model was asked once.
+    ``spread`` is float32 (2, side, side): the smallest and the largest logit of each pixel over all flips, at the
+    network's input size; None without test-time augmentation.
     """
 
     probability: NDArray[np.float32]
@@ -146,24 +139,24 @@ class LesionPrediction:
 
 
 def predict_flipped_logits(model: LogitModel, inputs: Sequence[NDArray[np.uint8]]) -> FlippedLogits:
-    """Ask a network about photographs and their three mirror images, one flip after the other.
+    """Run a network on photographs and their three flips, one flip after the other.
 
     The mean over flips is test-time augmentation as in Wang et al. 2019 (doi:10.1016/j.neucom.2019.01.103); the
-    extremes say where the answers disagree. Only flips, because all four are exact on a grid of pixels.
+    extremes show where the predictions disagree. Only flips are used, as all four are exact on a pixel grid.
 
-    ``inputs``: each uint8 (side, side, channel), as ``network_input`` makes it. In the order of the inputs.
+    ``inputs``: each uint8 (side, side, channel), as of ``prepare_network_input``. Returns the logits in this order.
     """
     mean = low = high = model.logits(inputs)
     for axes in FLIP_AXES[1:]:
         flipped = model.logits([np.ascontiguousarray(np.flip(image, axes)) for image in inputs])
-        turned_back = np.flip(flipped, tuple(axis + 1 for axis in axes))
-        mean = mean + turned_back
-        low, high = np.minimum(low, turned_back), np.maximum(high, turned_back)
+        restored = np.flip(flipped, tuple(axis + 1 for axis in axes))
+        mean = mean + restored
+        low, high = np.minimum(low, restored), np.maximum(high, restored)
     return FlippedLogits(mean / np.float32(len(FLIP_AXES)), low, high)
 
 
 def predict_with_flips(model: LogitModel, rgb: NDArray[np.uint8]) -> LesionPrediction:
-    """Ask a network about one photograph of any size and its mirror images.
+    """Predict the lesion of one photograph of any size with test-time augmentation.
 
     ``rgb``: uint8 (row, column, channel), sRGB. Returns the probability of the mean logits, and the spread.
     """

@@ -1,1 +1,1 @@
-"""Numbers to numbers: overlap, ranking, calibration, conformal sets, agreement and intervals."""
+"""Metrics: overlap, ranking, calibration, conformal sets, agreement and confidence intervals."""

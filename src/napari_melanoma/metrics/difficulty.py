@@ -1,4 +1,4 @@
-"""What makes a photograph difficult to segment, measured: hair, other spots, red skin, low contrast, a cut lesion."""
+"""Measurements of what makes a photograph difficult to segment: hair, other spots, red skin, low contrast, cropping."""
 
 from __future__ import annotations
 
@@ -15,18 +15,16 @@ from napari_melanoma.metrics.overlap import border_pixels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-HAIR_SIDE, SPOT_SIDE = 512, 192  # pixels of the shorter side of the grid for hairs, the longer one of that for spots
-SPOT_DEPTH = 9.0  # darker than the skin around, in L*
-MIN_SPOT_DIAMETER, MIN_SPOT_FILL = (
-    5.0,
-    0.5,
-)  # diameter in pixels of the grid; share of the square around it that is filled
-BORDER_MARGIN = 0.08  # of the diameter: what lies so near the lesion is its own border
+HAIR_SIDE, SPOT_SIDE = 512, 192  # pixels: shorter side of the grid for hairs, longer side of that for spots
+SPOT_DEPTH = 9.0  # difference from the surrounding skin in L*
+MIN_SPOT_DIAMETER = 5.0  # pixels of the grid
+MIN_SPOT_FILL = 0.5  # filled share of the square around a spot
+BORDER_MARGIN = 0.08  # share of the diameter: spots this close to the lesion are part of its border
 
 
 @dataclass(frozen=True)
 class DifficultyTrait:
-    """One difficulty: the name of its measurement, its label, and from which value on (or below) an image has it."""
+    """A source of difficulty: name and label of its measurement, and the limit at which it applies."""
 
     name: str
     label: str
@@ -35,21 +33,22 @@ class DifficultyTrait:
     explanation: str
 
     def applies_to(self, value: float) -> bool:
-        """Say whether an image with this value has the trait.
-
-        False where the value is NaN.
-        """
+        """Whether an image with this value has the trait; False for NaN."""
         return value >= self.limit if self.above else value < self.limit
 
 
 DIFFICULTY_TRAITS: tuple[DifficultyTrait, ...] = (
-    DifficultyTrait("hair_share", "hair", 0.01, True, "Share of the view that dark hairs cover"),
+    DifficultyTrait("hair_share", "hair", 0.01, True, "Share of the view covered by dark hairs"),
     DifficultyTrait(
         "other_spots", "other spots near by", 1.0, True, "Dark round spots that do not belong to the lesion"
     ),
     DifficultyTrait("skin_redness", "red skin", 20.0, True, "Mean a* of the skin around the lesion"),
     DifficultyTrait(
-        "contrast", "low contrast", 15.0, False, "Colour difference (CIE 1976) between lesion and skin around"
+        "contrast",
+        "low contrast",
+        15.0,
+        False,
+        "Color difference (CIE 1976) between the lesion and the surrounding skin",
     ),
     DifficultyTrait(
         "edge_share", "touching the image's edge", 0.02, True, "Share of the lesion's border on the image's edge"
@@ -58,13 +57,13 @@ DIFFICULTY_TRAITS: tuple[DifficultyTrait, ...] = (
 
 
 def measure_difficulty(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> dict[str, float]:
-    """Measure what makes a photograph difficult, with the true mask at hand.
+    """Measure what makes a photograph difficult to segment, given the true mask.
 
-    The traits are those that P4 names where its networks fail (hair, moles near by, red skin, unclear borders), and
-    whether the lesion is cut by the image's edge.
+    The traits are those of the failures in P4 (hair, nearby moles, red skin, unclear borders), and whether the lesion
+    is cropped by the image.
 
-    ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: reference, bool (row, column). Returns the name of
-    each of ``TRAITS`` to its value; NaN where it cannot be said, as for most of an empty mask.
+    ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: reference, bool (row, column). Returns the value
+    of each of ``DIFFICULTY_TRAITS`` by name; NaN where undefined, as mostly for an empty mask.
     """
     found = {"hair_share": measure_hair_share(rgb)}
     if not mask.any():
@@ -85,7 +84,7 @@ def measure_difficulty(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> dict[
 
 
 def measure_hair_share(rgb: NDArray[np.uint8]) -> float:
-    """Measure the share of a photograph that dark hairs cover (``hair.hair_mask``).
+    """Measure the share of a photograph covered by dark hairs (``hair.hair_mask``).
 
     ``rgb``: photograph, uint8, (row, column, channel=3). In [0, 1].
     """
@@ -93,10 +92,10 @@ def measure_hair_share(rgb: NDArray[np.uint8]) -> float:
 
 
 def count_other_spots(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> int:
-    """Count the dark round spots that do not belong to the lesion, such as moles near by.
+    """Count the dark round spots that do not belong to the lesion, such as nearby moles.
 
-    A spot is darker than the skin around it, about as high as wide, and at least 2.6 % of the photograph's longer side
-    in diameter; a hair is too long for one, and what touches the edge of the photograph counts for none.
+    A spot is darker than the surrounding skin, about as high as wide, and at least 2.6 % of the photograph's longer
+    side in diameter; hairs are too long, and spots at the edge of the photograph are ignored.
 
     ``rgb``: photograph, uint8, (row, column, channel=3). ``mask``: the lesion, bool (row, column).
     """
@@ -117,9 +116,9 @@ def count_other_spots(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> int:
 
 
 def measure_edge_share(mask: NDArray[np.bool_]) -> float:
-    """Measure how much of a lesion's border lies on the edge of the image, where the lesion is cut.
+    """Measure the share of a lesion's border on the edge of the image, where the lesion is cropped.
 
-    ``mask``: bool (row, column). Share of the border pixels, in [0, 1]; NaN where the mask is empty.
+    ``mask``: bool (row, column). In [0, 1]; NaN for an empty mask.
     """
     line = border_pixels(mask)
     total = np.count_nonzero(line)
@@ -127,7 +126,7 @@ def measure_edge_share(mask: NDArray[np.bool_]) -> float:
 
 
 def _skin_lightness(light: NDArray[np.float32], skin: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Lightness of the skin without spots: a wide mean over skin alone, so that uneven light is no spot."""
+    """Lightness of the skin without spots: a wide mean over the skin only, so that uneven light is not a spot."""
     from scipy import ndimage
 
     sigma = SPOT_SIDE / 12
@@ -136,14 +135,14 @@ def _skin_lightness(light: NDArray[np.float32], skin: NDArray[np.bool_]) -> NDAr
 
 
 def _is_spot(spot: NDArray[np.bool_], box: tuple[slice, slice], shape: tuple[int, int]) -> bool:
-    """Tell a mole from a hair, a tick of a ruler, a dark corner and noise."""
+    """Distinguish a mole from a hair, a ruler mark, a dark corner and noise."""
     inside = all(part.start > 0 and part.stop < length for part, length in zip(box, shape, strict=True))
     area = np.count_nonzero(spot)
     return inside and area >= max(math.pi / 4 * MIN_SPOT_DIAMETER**2, MIN_SPOT_FILL * max(spot.shape) ** 2)
 
 
 def _downscale(rgb: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Average a photograph down; one that is small enough stays as it is."""
+    """Downscale a photograph by averaging; smaller ones are unchanged."""
     from PIL import Image
 
     if scale >= 1:

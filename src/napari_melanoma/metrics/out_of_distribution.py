@@ -1,4 +1,4 @@
-"""How unlike a picture is to those that a model was trained on, and which of them are most like it."""
+"""Distance of images from the training data of a model, and their nearest training cases."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-MIN_TRAINING_CASES = 2  # training cases: one has no spread
-MAX_VALUES_AT_ONCE = 2**22  # numbers of the table of likenesses that are held at a time
+MIN_TRAINING_CASES = 2  # one case has no spread
+MAX_VALUES_AT_ONCE = 2**22  # entries of the distance matrix in memory
 EPSILON = 1e-12
-MIN_VARIANCE_SHARE = (
-    1e-6  # of the mean variance: a feature that is the same in all training cases may differ by rounding
-)
+# Share of the mean variance: a feature that is constant in the training data may differ by rounding.
+MIN_VARIANCE_SHARE = 1e-6
 
 
 class NearestCases(NamedTuple):
-    """The training cases that are most like each image, nearest first: int64 and float64 (image, neighbour)."""
+    """The nearest training cases of each image, nearest first: int64 and float64 (image, neighbor)."""
 
     indices: NDArray[np.int64]
     distances: NDArray[np.float64]
@@ -27,14 +26,14 @@ class NearestCases(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class MahalanobisDetector:
-    """What training cases look like to a network: where their embeddings lie, how they scatter, and each of them.
+    """The distribution of the training cases' embeddings, and each of them.
 
     ``mean`` is float64 (feature,), ``root`` float64 (feature, feature) the lower Cholesky factor of their covariance,
     ``directions`` float32 (case, feature) the direction of each from the mean, of unit length.
 
-    The distance is that of Mahalanobis, with one covariance that is shrunk (Ledoit and Wolf 2004,
-    doi:10.1016/S0047-259X(03)00096-4), as Lee et al. 2018 (arXiv:1807.03888) use it, though with one mean: a mean for
-    each class told no more on dermoscopic pictures, and the distance to the k-th neighbour less (docs/calibration.md).
+    The distance is that of Mahalanobis with a shrunk covariance (Ledoit and Wolf 2004,
+    doi:10.1016/S0047-259X(03)00096-4), as in Lee et al. 2018 (arXiv:1807.03888), but with one mean: on dermoscopic
+    images a mean per class was no better, and the distance to the k-th neighbor was worse (docs/calibration.md).
     """
 
     mean: NDArray[np.float64]
@@ -43,72 +42,72 @@ class MahalanobisDetector:
 
     @classmethod
     def fit(cls, embeddings: ArrayLike) -> Self:
-        """Learn what is usual."""
-        given = np.asarray(embeddings, np.float64)
-        if len(given) < MIN_TRAINING_CASES:
+        """Fit the distribution of the training cases."""
+        array = np.asarray(embeddings, np.float64)
+        if len(array) < MIN_TRAINING_CASES:
             raise ValueError(
-                f"how unlike a picture is needs {MIN_TRAINING_CASES} training cases or more; found {len(given)}."
+                f"expected at least {MIN_TRAINING_CASES} training cases for a distance, found {len(array)}."
             )
-        mean = given.mean(axis=0)
-        covariance = _shrunk_covariance(given - mean)
+        mean = array.mean(axis=0)
+        covariance = _shrunk_covariance(array - mean)
         covariance[np.diag_indices_from(covariance)] += MIN_VARIANCE_SHARE * np.trace(covariance) / len(mean) + EPSILON
         root: NDArray[np.float64] = np.linalg.cholesky(covariance).astype(np.float64)
-        return cls(mean, root, _normalize_rows(given - mean))
+        return cls(mean, root, _normalize_rows(array - mean))
 
     def distance(self, embeddings: ArrayLike) -> NDArray[np.float64]:
-        """Say how far images lie from the training cases.
+        """Return the distance of images from the training cases.
 
-        ``embeddings``: float (image, feature). Returns float64 (image,): distance of Mahalanobis over the root of the
-        number of features, so that it is about 1 for a usual picture.
+        ``embeddings``: float (image, feature). Returns float64 (image,): Mahalanobis distance divided by the square
+        root of the number of features, which is about 1 for a typical image.
         """
         from scipy.linalg import solve_triangular
 
-        away = np.asarray(embeddings, np.float64) - self.mean
-        return np.linalg.norm(solve_triangular(self.root, away.T, lower=True), axis=0) / np.sqrt(len(self.mean))
+        centered = np.asarray(embeddings, np.float64) - self.mean
+        return np.linalg.norm(solve_triangular(self.root, centered.T, lower=True), axis=0) / np.sqrt(len(self.mean))
 
     def find_nearest(self, embeddings: ArrayLike, count: int) -> NearestCases:
-        """Find the training cases that are most like each image.
+        """Find the nearest training cases of each image.
 
-        ``embeddings``: float (image, feature). Places among the training cases, and cosine distances as seen from their
-        mean, in [0, 2].
+        ``embeddings``: float (image, feature). Returns indices of the training cases, and cosine distances relative
+        to their mean, in [0, 2].
         """
-        asked = _normalize_rows(np.asarray(embeddings, np.float64) - self.mean)
+        directions = _normalize_rows(np.asarray(embeddings, np.float64) - self.mean)
         number = min(count, len(self.directions))
         step = max(1, MAX_VALUES_AT_ONCE // len(self.directions))
         found = [
-            self._find_nearest_block(asked[first : first + step], number)
-            for first in range(0, max(len(asked), 1), step)
+            self._find_nearest_block(directions[first : first + step], number)
+            for first in range(0, max(len(directions), 1), step)
         ]
         return NearestCases(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
-    def _find_nearest_block(self, asked: NDArray[np.float32], number: int) -> NearestCases:
-        """Do it for some images."""
-        distances = 1.0 - asked @ self.directions.T
-        places = np.argpartition(distances, number - 1, axis=1)[:, :number]
-        near = np.take_along_axis(distances, places, axis=1)
+    def _find_nearest_block(self, directions: NDArray[np.float32], number: int) -> NearestCases:
+        """Find the nearest training cases of some images."""
+        distances = 1.0 - directions @ self.directions.T
+        indices = np.argpartition(distances, number - 1, axis=1)[:, :number]
+        near = np.take_along_axis(distances, indices, axis=1)
         order = np.argsort(near, axis=1, kind="stable")
         sorted_ones = np.take_along_axis(near, order, axis=1).astype(np.float64)
-        return NearestCases(np.take_along_axis(places, order, axis=1), np.clip(sorted_ones, 0.0, 2.0))
+        return NearestCases(np.take_along_axis(indices, order, axis=1), np.clip(sorted_ones, 0.0, 2.0))
 
 
 def choose_distance_threshold(distances: ArrayLike, share: float = 0.99) -> float:
-    """Find the distance from which a picture counts as unlike the training cases.
+    """Choose the distance above which images are out of distribution.
 
-    Returns their quantile; above 0.
+    Returns a quantile of the distances, above 0.
     """
     values = np.asarray(distances, np.float64)
     if not len(values):
-        raise ValueError("a limit of distances needs at least one case of calibration; found none.")
+        raise ValueError("expected at least one calibration case for a distance threshold, found none.")
     return max(float(np.quantile(values, share, method="higher")), EPSILON)
 
 
-def _shrunk_covariance(away: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Covariance of (case, feature), moved towards equal variances as far as Ledoit and Wolf say."""
-    count, width = away.shape
-    covariance = away.T @ away / count
+def _shrunk_covariance(centered: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Covariance of (case, feature), shrunk towards equal variances by the Ledoit-Wolf formula."""
+    count, width = centered.shape
+    covariance = centered.T @ centered / count
     equal = np.trace(covariance) / width
-    squares = float(np.sum(covariance**2))  # by hand: importing scikit-learn takes longer than all of this
-    scatter = (np.sum(np.sum(away**2, axis=1) ** 2) / count - squares) / count
+    squares = float(np.sum(covariance**2))  # computed here, as importing scikit-learn takes longer than all of this
+    scatter = (np.sum(np.sum(centered**2, axis=1) ** 2) / count - squares) / count
     beyond = squares - width * equal**2
     share = min(scatter, beyond) / beyond if beyond > 0 else 0.0
     covariance *= 1.0 - share
@@ -117,5 +116,5 @@ def _shrunk_covariance(away: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _normalize_rows(embeddings: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Embeddings of length 1, float32 (image, feature)."""
+    """Embeddings of unit length, float32 (image, feature)."""
     return (embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), EPSILON)).astype(np.float32)

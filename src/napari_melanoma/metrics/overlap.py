@@ -1,4 +1,4 @@
-"""Agreement of masks and label images: Dice, Jaccard, thresholded Jaccard and border distances."""
+"""Overlap of masks and label images: Dice, Jaccard, thresholded Jaccard and boundary distances."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ TJA_LIMIT = 0.65
 def overlap_metrics(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> dict[str, float]:
     """Compare a mask with its reference (Codella et al. 2019, arXiv:1902.03368).
 
-    ``mask``, ``reference``: bool (row, column), of one shape. Returns ``JA`` Jaccard index, ``TJA`` the same but 0
+    ``mask``, ``reference``: bool (row, column), of the same shape. Returns ``JA`` Jaccard index, ``TJA`` the same but 0
     below 0.65, ``DI`` Dice index, ``AC`` accuracy, ``SE`` sensitivity and ``SP`` specificity of the pixels, each in [0,
-    1]. A share of nothing counts as 1: two empty masks agree.
+    1]. An undefined ratio counts as 1: two empty masks agree.
     """
     if mask.shape != reference.shape:
         raise ValueError(f"mask {mask.shape} and reference {reference.shape} differ in shape.")
@@ -49,9 +49,9 @@ def jaccard_by_threshold(
     """Jaccard index of one image at many thresholds, in one pass over its pixels.
 
     ``probability``: float32 (row, column) in [0, 1]. ``reference``: bool (row, column). ``thresholds``: float64
-    (threshold,), rising; a pixel at or above one is lesion. Returns float64 (threshold,).
+    (threshold,), ascending; a pixel at or above one is lesion. Returns float64 (threshold,).
     """
-    level = np.searchsorted(thresholds, probability, side="right")  # how many thresholds the pixel reaches
+    level = np.searchsorted(thresholds, probability, side="right")  # number of thresholds that the pixel reaches
     bins = len(thresholds) + 1
     found = np.bincount(level.ravel(), minlength=bins)[::-1].cumsum()[::-1][1:]
     both = np.bincount(level[reference].ravel(), minlength=bins)[::-1].cumsum()[::-1][1:]
@@ -60,13 +60,13 @@ def jaccard_by_threshold(
 
 
 def choose_best_setting(curves: NDArray[np.float64], usual: int | None = None) -> int:
-    """Choose one of several settings by the values that images gave it.
+    """Choose one of several settings by its values for images.
 
-    With a usual setting, another is chosen only where it is better by more than one standard error of the paired
-    differences (the one-standard-error rule, Breiman et al. 1984, Classification and Regression Trees, section 3.4.3):
-    the best of many settings on six images is chance.
+    With a usual setting, another is chosen only if it is better by more than one standard error of the paired
+    differences (the one-standard-error rule, Breiman et al. 1984, Classification and Regression Trees, section
+    3.4.3): the best of many settings on six images may be best by chance.
 
-    ``curves``: float64 (image, setting); more is better.
+    ``curves``: float64 (image, setting); greater is better.
     """
     best = int(curves.mean(axis=0).argmax())
     if usual is None:
@@ -78,16 +78,16 @@ def choose_best_setting(curves: NDArray[np.float64], usual: int | None = None) -
 
 
 def _ratio_or_one(part: int, whole: int) -> float:
-    """Divide, with 1 for a share of nothing."""
+    """Divide; 0 / 0 is 1."""
     return part / whole if whole else 1.0
 
 
 BOUNDARY_METRICS = ("HD95_px", "HD95_relative", "HD95_mm", "BF1")
-TOLERANCE = 0.0075  # of the image's diagonal, as Csurka et al. take it
+TOLERANCE = 0.0075  # share of the image's diagonal, as in Csurka et al.
 
 
 def border_pixels(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Mark the pixels of a mask that have an edge neighbour outside of it; outside the image counts as outside.
+    """Mark the pixels of a mask with an edge neighbor outside it; the surroundings of the image count as outside.
 
     ``mask``: bool (row, column). Returns bool (row, column).
     """
@@ -102,16 +102,16 @@ def hausdorff_distance(
     spacing: tuple[float, float] = (1.0, 1.0),
     percentile: float = 95.0,
 ) -> float:
-    """Measure how far apart two borders are: the larger of the two directed percentile Hausdorff distances.
+    """Return the percentile Hausdorff distance of two borders, the greater of both directions.
 
-    Of all distances from a border pixel of one mask to the nearest one of the other, the percentile is taken, in both
-    directions, and the larger is given. With 100 it is the Hausdorff distance itself; 95 leaves single outliers out
-    (Huttenlocher, Klanderman and Rucklidge 1993, doi:10.1109/34.232073; Maier-Hein et al. 2024,
-    doi:10.1038/s41592-023-02151-z).
+    The percentile is computed from the distances of the border pixels of one mask to the nearest border pixel of the
+    other, in both directions. With 100 it is the Hausdorff distance; 95 excludes single outliers (Huttenlocher,
+    Klanderman and Rucklidge 1993, doi:10.1109/34.232073; Maier-Hein et al. 2024, doi:10.1038/s41592-023-02151-z).
 
-    ``mask``, ``reference``: bool (row, column), of one shape. ``spacing``: height and width of a pixel. In the unit of
-    ``spacing``; 0 where both masks are empty, and the diagonal of the image, the largest distance that there can be,
-    where one of them is.
+    ``mask``, ``reference``: bool (row, column), of the same shape. ``spacing``: height and width of a pixel. In the
+    unit of
+    ``spacing``; 0 if both masks are empty, and the diagonal of the image, the greatest possible distance, if one of
+    them is.
     """
     return _percentile_distance(*_border_distances(mask, reference, spacing), _diagonal(mask, spacing), percentile)
 
@@ -122,14 +122,14 @@ def boundary_f1(
     tolerance: float | None = None,
     spacing: tuple[float, float] = (1.0, 1.0),
 ) -> float:
-    """Measure how much of two borders agrees within a tolerance.
+    """Return the boundary F1: the agreement of two borders within a tolerance.
 
     After Csurka, Larlus and Perronnin 2013, What is a good evaluation measure for semantic segmentation?
-    (doi:10.5244/C.27.32). Precision is the share of the mask's border pixels with one of the reference at most so far
-    away, recall the other way round; their harmonic mean is given.
+    (doi:10.5244/C.27.32). Precision is the share of the mask's border pixels within this distance of the reference's
+    border, recall is the converse; their harmonic mean is returned.
 
-    ``mask``, ``reference``: bool (row, column), of one shape. ``spacing``: height and width of a pixel. In [0, 1]; 1
-    where both masks are empty, 0 where one of them is.
+    ``mask``, ``reference``: bool (row, column), of the same shape. ``spacing``: height and width of a pixel. In [0,
+    1]; 1 if both masks are empty, 0 if one of them is.
     """
     limit = TOLERANCE * _diagonal(mask, spacing) if tolerance is None else tolerance
     return _f1_within(*_border_distances(mask, reference, spacing), limit)
@@ -140,106 +140,105 @@ def boundary_metrics(
 ) -> dict[str, float]:
     """Compare the borders of a mask and its reference.
 
-    ``mask``, ``reference``: bool (row, column), of one shape. Returns ``HD95_px`` the 95th percentile Hausdorff
-    distance in pixels, ``HD95_relative`` the same over the image's diagonal, so that images of different sizes can be
-    averaged, ``HD95_mm`` in millimetres, and ``BF1`` the boundary F1 within 0.75 % of the diagonal. An empty mask
-    against one that is not is a whole diagonal away.
+    ``mask``, ``reference``: bool (row, column), of the same shape. Returns ``HD95_px`` the 95th percentile Hausdorff
+    distance in pixels, ``HD95_relative`` the same divided by the image's diagonal, so that images of different sizes
+    can be averaged, ``HD95_mm`` in mm, and ``BF1`` the boundary F1 within 0.75 % of the diagonal. If only one mask is
+    empty, the distance is the diagonal.
     """
-    there, back = _border_distances(mask, reference, (1.0, 1.0))
+    forward, backward = _border_distances(mask, reference, (1.0, 1.0))
     diagonal = _diagonal(mask, (1.0, 1.0))
-    distance = _percentile_distance(there, back, diagonal, 95.0)
+    distance = _percentile_distance(forward, backward, diagonal, 95.0)
     found = {"HD95_px": distance, "HD95_relative": distance / diagonal}
     if pixel_size is not None:
         square = pixel_size.y_um == pixel_size.x_um
         found["HD95_mm"] = distance * pixel_size.mm[0] if square else hausdorff_distance(mask, reference, pixel_size.mm)
-    return {**found, "BF1": _f1_within(there, back, TOLERANCE * diagonal)}
+    return {**found, "BF1": _f1_within(forward, backward, TOLERANCE * diagonal)}
 
 
 def _diagonal(mask: NDArray[np.bool_], spacing: tuple[float, float]) -> float:
-    """Length of the image's diagonal."""
     return math.hypot(mask.shape[0] * spacing[0], mask.shape[1] * spacing[1])
 
 
 def _border_distances(
     mask: NDArray[np.bool_], reference: NDArray[np.bool_], spacing: tuple[float, float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distance of each border pixel to the nearest of the other border, both ways; infinite where there is none.
+    """Distance of each border pixel to the nearest of the other border, both ways; infinite if there is none.
 
-    A tree of border pixels, because a distance map of a photograph of 12 megapixels takes seconds.
+    A tree of border pixels is used, as a distance map of a photograph of 12 megapixels takes seconds.
     """
     from scipy.spatial import cKDTree
 
     if mask.shape != reference.shape:
         raise ValueError(f"mask {mask.shape} and reference {reference.shape} differ in shape.")
-    ours, theirs = (_border_points(item) * spacing for item in (mask, reference))
-    if not len(ours) or not len(theirs):
-        return np.full(len(ours), np.inf), np.full(len(theirs), np.inf)
-    return cKDTree(theirs).query(ours)[0], cKDTree(ours).query(theirs)[0]
+    own_points, other_points = (_border_points(item) * spacing for item in (mask, reference))
+    if not len(own_points) or not len(other_points):
+        return np.full(len(own_points), np.inf), np.full(len(other_points), np.inf)
+    return cKDTree(other_points).query(own_points)[0], cKDTree(own_points).query(other_points)[0]
 
 
 def _border_points(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Border pixels as (row, column), looked for only where the mask is."""
+    """Border pixels as (row, column), searched only where the mask is."""
     box = bounding_box(mask)
     if box is None:
         return np.zeros((0, 2))
-    near = grow_box(box, 1, (mask.shape[0], mask.shape[1]))  # the pixels around tell whether the mask goes on
+    near = grow_box(box, 1, (mask.shape[0], mask.shape[1]))  # includes the neighbors of the mask
     found = np.argwhere(border_pixels(mask[near.slices])).astype(np.float64)
     found += (near.top, near.left)
     return found
 
 
 def _percentile_distance(
-    there: NDArray[np.float64], back: NDArray[np.float64], diagonal: float, percentile: float
+    forward: NDArray[np.float64], backward: NDArray[np.float64], diagonal: float, percentile: float
 ) -> float:
-    """Larger of both percentiles."""
-    if not len(there) and not len(back):
+    """Greater of both percentiles."""
+    if not len(forward) and not len(backward):
         return 0.0
-    if not len(there) or not len(back):
+    if not len(forward) or not len(backward):
         return diagonal
-    return float(max(np.percentile(there, percentile), np.percentile(back, percentile)))
+    return float(max(np.percentile(forward, percentile), np.percentile(backward, percentile)))
 
 
-def _f1_within(there: NDArray[np.float64], back: NDArray[np.float64], limit: float) -> float:
-    """Harmonic mean of the shares of both borders that lie within a limit."""
-    if not len(there) and not len(back):
+def _f1_within(forward: NDArray[np.float64], backward: NDArray[np.float64], limit: float) -> float:
+    """Harmonic mean of the shares of both borders within a distance."""
+    if not len(forward) and not len(backward):
         return 1.0
-    if not len(there) or not len(back):
+    if not len(forward) or not len(backward):
         return 0.0
-    precision, recall = float(np.mean(there <= limit)), float(np.mean(back <= limit))
+    precision, recall = float(np.mean(forward <= limit)), float(np.mean(backward <= limit))
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def count_class_pairs(predicted: ArrayLike, truth: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """Count how often pixels of each class were found to be of each class.
+    """Count the pixels of each pair of true and predicted class.
 
-    Returns int64 (true class, found class).
+    Returns int64 (true class, predicted class).
     """
     pairs = np.asarray(truth, np.int64).ravel() * classes + np.asarray(predicted, np.int64).ravel()
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def dice_per_class(counts: ArrayLike) -> NDArray[np.float64]:
-    """Dice index of each class over all pixels that were counted.
+    """Dice index of each class over all counted pixels.
 
-    Returns float64 (..., class); not a number where a class neither is nor was found.
+    Returns float64 (..., class); NaN for a class that neither occurs nor is predicted.
     """
     common, total = _pixel_sums(counts)
     return np.divide(2 * common, total, out=np.full(total.shape, np.nan), where=total > 0)
 
 
 def jaccard_per_class(counts: ArrayLike) -> NDArray[np.float64]:
-    """Jaccard index of each class over all pixels that were counted.
+    """Jaccard index of each class over all counted pixels.
 
-    Returns float64 (..., class); not a number where a class neither is nor was found.
+    Returns float64 (..., class); NaN for a class that neither occurs nor is predicted.
     """
     common, total = _pixel_sums(counts)
     return np.divide(common, total - common, out=np.full(total.shape, np.nan), where=total > 0)
 
 
 def mean_over_classes(index: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average an index over the classes that it is known of.
+    """Average an index over the classes for which it is defined.
 
-    ``index``: float64 (..., class). Returns float64 (...); not a number where it is known of none.
+    ``index``: float64 (..., class). Returns float64 (...); NaN if it is undefined for all classes.
     """
     known = ~np.isnan(index)
     count = known.sum(-1)
@@ -248,9 +247,9 @@ def mean_over_classes(index: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def label_metrics(counts: NDArray, classes: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """Give every metric of label images.
+    """Compute all metrics of label images.
 
-    Returns ``DI`` and ``JA``, the means over classes, ``AC``, the share of pixels that are right, and ``DI <class>``
+    Returns ``DI`` and ``JA``, the means over classes, ``AC``, the share of correct pixels, and ``DI <class>``
     and ``JA <class>``: each float64 (...).
     """
     dice, jaccard = dice_per_class(counts), jaccard_per_class(counts)
@@ -261,19 +260,19 @@ def label_metrics(counts: NDArray, classes: Sequence[str]) -> dict[str, NDArray[
         "AC": np.divide(right, total, out=np.full(total.shape, np.nan), where=total > 0),
     }
     for index, values in (("DI", dice), ("JA", jaccard)):
-        found |= {f"{index} {name}": values[..., place] for place, name in enumerate(classes)}
+        found |= {f"{index} {name}": values[..., number] for number, name in enumerate(classes)}
     return found
 
 
 def estimate_label_metrics(
     counts: NDArray[np.int64], groups: ArrayLike, classes: Sequence[str], *, rounds: int = 2000, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Estimate every metric over images, with 95 % intervals by bootstrap over patients or lesions.
+    """Estimate all metrics over images, with 95 % intervals by bootstrap over patients or lesions.
 
-    The pixels of all images are counted together, as a tile that hardly shows a class says little of it by itself;
-    each round draws whole groups. Intervals are widened where there are few, as ``bootstrap_mean`` does.
+    The pixels of all images are counted together, as a tile that hardly shows a class is not informative by itself;
+    each round draws whole groups. Intervals are widened for few groups, as in ``bootstrap_mean``.
 
-    ``counts``: int64 (image, true class, found class). Metric to estimate; metrics that no image has are left out.
+    ``counts``: int64 (image, true class, predicted class). Returns estimates by metric; undefined metrics are omitted.
     """
 
     def measured(tables: Sequence[NDArray]) -> dict[str, NDArray[np.float64]]:
@@ -291,16 +290,18 @@ def label_differences(
     rounds: int = 2000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Estimate what a new model does better than an old one on the same images, in every metric.
+    """Estimate the improvement of a new model over an old one on the same images, in all metrics.
 
-    As ``estimate_label_metrics``, paired: each round takes the same patients or lesions for both models, so that what
-    makes an image difficult for either cancels out.
+    As ``estimate_label_metrics``, paired: each round uses the same patients or lesions for both models, so that the
+    difficulty of an image cancels out.
 
-    ``old``, ``new``: int64 (image, true class, found class), of the same images in the same order. Metric to new less
-    old; metrics that one of the two has not are left out.
+    ``old``, ``new``: int64 (image, true class, predicted class), of the same images in the same order. Returns new
+    minus old by metric; metrics undefined for one of them are omitted.
     """
     if old.shape != new.shape:
-        raise ValueError(f"a paired difference needs both counts of every image; found {len(old)} and {len(new)}.")
+        raise ValueError(
+            f"expected counts of the same images for a paired difference, found {len(old)} and {len(new)}."
+        )
 
     def measured(tables: Sequence[NDArray]) -> dict[str, NDArray[np.float64]]:
         before, after = (label_metrics(table, classes) for table in tables)
@@ -317,20 +318,20 @@ def _estimate_pooled(
     rounds: int,
     seed: int,
 ) -> dict[str, Estimate]:
-    """Estimate what follows from pooled counts of one model or of several; all draw the same groups."""
+    """Estimate metrics of pooled counts of one or several models; all use the same groups."""
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     side = counts[0].shape[-1]
     sums = [np.zeros((len(names), side, side), np.float64) for _ in counts]
     for total, table in zip(sums, counts, strict=True):
         np.add.at(total, index, table)
-    centre = measured([total.sum(0) for total in sums])
+    center = measured([total.sum(0) for total in sums])
     drawn: dict[str, NDArray[np.float64]] = {}
     if len(names) > 1:
         random = np.random.default_rng(seed)
         times = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=rounds)
         drawn = measured([(times @ total.reshape(len(names), -1)).reshape(rounds, side, side) for total in sums])
     found = {}
-    for name, value in centre.items():
+    for name, value in center.items():
         mean = float(value)
         if np.isnan(mean):
             continue
@@ -343,7 +344,7 @@ def _estimate_pooled(
 
 
 def _pixel_sums(counts: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pixels on which both agree, and the sum of both, for each class."""
+    """Correct pixels, and the sum of true and predicted pixels, for each class."""
     table = np.asarray(counts, np.float64)
     common = np.diagonal(table, axis1=-2, axis2=-1)
     return common, table.sum(-1) + table.sum(-2)

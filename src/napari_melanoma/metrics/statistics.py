@@ -1,4 +1,4 @@
-"""Confidence intervals: of means, proportions, rank correlations, and by resampling images or patients."""
+"""Confidence intervals of means and other statistics by bootstrap over images, lesions or patients."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ INTERVAL_METHOD = (
     "from 10,000 of them on the normal interval"
 )
 NO_INTERVAL_TEXT = "no interval: one patient or lesion"
-MAX_BOOTSTRAP_GROUPS = (
-    10_000  # groups: a bootstrap of so many gives the normal interval, and its own noise, at 2000 times the cost
-)
-DRAWS_AT_ONCE = 2**21  # 16 MB of indices: a data set of 400,000 images is drawn 5 rounds at a time
+# Groups: a bootstrap of so many gives the normal interval, with additional noise, at 2000 times the cost.
+MAX_BOOTSTRAP_GROUPS = 10_000
+DRAWS_AT_ONCE = 2**21  # 16 MB of indices: for 400,000 images, 5 rounds at a time
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with a 95 % interval and the number of values behind it; both ends are NaN where there is none."""
+    """A mean with a 95 % interval and the number of values; both ends are NaN if the interval is undefined."""
 
     mean: float
     low: float
@@ -32,19 +31,16 @@ class Estimate:
     count: int
 
     def __str__(self) -> str:
-        """Say it as a table does."""
+        """Format the mean with its interval, as in tables."""
         return f"{self.mean:.3f} ({self.format_interval('.3f')})"
 
     @property
     def has_interval(self) -> bool:
-        """Whether anything is known of how far the mean can be trusted; one patient or lesion says nothing of it."""
+        """Whether the interval is defined, which requires two patients or lesions."""
         return bool(np.isfinite(self.low) and np.isfinite(self.high))
 
     def format_interval(self, form: str = "+.3f", words: str = "", factor: float = 1.0) -> str:
-        """Say the interval.
-
-        Such as ``+0.008 to +0.034``; that there is none, where there is none.
-        """
+        """Format the interval, such as ``+0.008 to +0.034``; or state that there is none."""
         if not self.has_interval:
             return NO_INTERVAL_TEXT
         return f"{words}{factor * self.low:{form}} to {factor * self.high:{form}}"
@@ -58,20 +54,22 @@ def bootstrap_mean(
     seed: int = 0,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:
-    """Mean with a 95 % percentile bootstrap interval (Efron 1979, doi:10.1214/aos/1176344552), widened for few groups.
+    """Return the mean with a 95 % percentile bootstrap interval (Efron 1979, doi:10.1214/aos/1176344552).
 
-    Whole groups are drawn with replacement, because images of one patient are no independent witnesses. Of n groups,
-    a percentile interval is too narrow by the square root of (n - 1) / n, and by what a normal quantile falls short of
-    Student's with n - 1 degrees of freedom: at n = 5 it leaves the truth out in 16 instead of 5 of 100 cases. Both
-    distances from the mean are stretched by that (the narrowness bias of Hesterberg 2015,
+    Whole groups are drawn with replacement, because images of one patient are not independent. For n groups, a
+    percentile interval is too narrow by the square root of (n - 1) / n, and by the ratio of the normal quantile to
+    that of Student's t with n - 1 degrees of freedom: for n = 5 it misses the truth in 16 instead of 5 of 100 cases.
+    Both distances from the mean are stretched accordingly (the narrowness bias of Hesterberg 2015,
     doi:10.1080/00031305.2015.1089789).
 
-    Returns the mean over images and its interval, whose ends are NaN where there is one group.
+    Returns the mean over images and its interval, whose ends are NaN for a single group.
     """
     array = np.asarray(values, dtype=np.float64)
     names = np.arange(len(array)) if groups is None else np.asarray(groups)
     if not len(array) or len(names) != len(array):
-        raise ValueError(f"a mean needs at least one value and one group each; found {len(array)} and {len(names)}.")
+        raise ValueError(
+            f"expected at least one value, each with a group, found {len(array)} values and {len(names)} groups."
+        )
     _, index = np.unique(names, return_inverse=True)
     sums, counts = np.bincount(index, weights=array), np.bincount(index)
     if len(sums) >= MAX_BOOTSTRAP_GROUPS:
@@ -92,18 +90,19 @@ def bootstrap_means(
     seed: int = 0,
     bounds: tuple[float, float | NDArray[np.float64]] = (-np.inf, np.inf),
 ) -> list[Estimate]:
-    """Do for many figures of the same images what ``bootstrap_mean`` does for one, with the same draws for all.
+    """Compute ``bootstrap_mean`` for many statistics of the same images, with the same draws.
 
-    From 10,000 groups on, each interval is the mean less and plus 1.96 standard errors of a ratio of sums over groups
-    (Cochran 1977, Sampling Techniques, section 6.3), which needs one pass over the images, whatever their number.
+    From 10,000 groups on, each interval is the mean plus and minus 1.96 standard errors of a ratio of sums over groups
+    (Cochran 1977, Sampling Techniques, section 6.3), which needs a single pass over the images.
 
-    ``table``: float64 (image, figure); finite. ``bounds``: what a mean can be at least, and at most: one value, or
-    float64 (figure,). One a figure, in the order of the columns; the ends of each interval are NaN where there is one
-    group.
+    ``table``: float64 (image, statistic); finite. ``bounds``: lower and upper limit of a mean: one value, or float64
+    (statistic,). Returns one estimate per column; the ends of each interval are NaN for a single group.
     """
     names = np.arange(len(table)) if groups is None else np.asarray(groups)
     if not len(table) or len(names) != len(table):
-        raise ValueError(f"a mean needs at least one value and one group each; found {len(table)} and {len(names)}.")
+        raise ValueError(
+            f"expected at least one value, each with a group, found {len(table)} values and {len(names)} groups."
+        )
     _, index = np.unique(names, return_inverse=True)
     counts = np.bincount(index).astype(np.float64)
     sums = np.stack([np.bincount(index, weights=column) for column in table.T], axis=1)
@@ -118,8 +117,8 @@ def bootstrap_means(
         ends = mean + few_groups_factor(len(counts)) * (found - mean)
     low, high = np.clip(ends, *bounds)
     return [
-        Estimate(float(centre), float(lower), float(upper), len(table))
-        for centre, lower, upper in zip(mean, low, high, strict=True)
+        Estimate(float(center), float(lower), float(upper), len(table))
+        for center, lower, upper in zip(mean, low, high, strict=True)
     ]
 
 
@@ -131,38 +130,35 @@ def paired_difference(
     rounds: int = 2000,
     seed: int = 0,
 ) -> Estimate:
-    """Mean of new less old on the same images, with a 95 % paired bootstrap interval.
+    """Return the mean of new minus old on the same images, with a 95 % paired bootstrap interval.
 
-    Each round draws patients or lesions and takes both figures of all their images, so that what makes an image
-    difficult for either model cancels out.
+    Each round draws patients or lesions and uses both values of all their images, so that the difficulty of an image
+    cancels out.
     """
     before, after = np.asarray(old, dtype=np.float64), np.asarray(new, dtype=np.float64)
     if before.shape != after.shape:
         raise ValueError(
-            f"a paired difference needs both figures of every image; found {len(before)} and {len(after)}."
+            f"expected two values for every image for a paired difference, found {len(before)} and {len(after)}."
         )
     return bootstrap_mean(after - before, groups, rounds=rounds, seed=seed)
 
 
 def few_groups_factor(groups: int) -> float:
-    """Say by which factor the percentile interval of a mean over few groups is too narrow.
-
-    1 or more.
-    """
+    """Return the factor, 1 or more, by which the percentile interval of a mean over few groups is too narrow."""
     from scipy.special import ndtri, stdtrit
 
     return float(np.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, 0.975) / ndtri(0.975))
 
 
 def _standard_error(sums: NDArray, counts: NDArray, mean: NDArray) -> NDArray[np.float64]:
-    """Standard error of each mean over images, which are drawn in groups: float64 (figure,)."""
+    """Standard error of each mean over images that are drawn in groups: float64 (statistic,)."""
     groups = len(counts)
-    left = sums - counts[:, None] * mean
-    return np.sqrt((left**2).sum(axis=0) * groups / (groups - 1)) / counts.sum()
+    residual = sums - counts[:, None] * mean
+    return np.sqrt((residual**2).sum(axis=0) * groups / (groups - 1)) / counts.sum()
 
 
 def _resample_tables(sums: NDArray, counts: NDArray, rounds: int, seed: int) -> NDArray[np.float64]:
-    """Mean of each figure over the images of each round: float64 (round, figure)."""
+    """Mean of each statistic over the images of each round: float64 (round, statistic)."""
     groups = len(sums)
     random = np.random.default_rng(seed)
     means = []
@@ -176,7 +172,7 @@ def _resample_tables(sums: NDArray, counts: NDArray, rounds: int, seed: int) -> 
 
 
 def _resample_means(sums: NDArray, counts: NDArray, rounds: int, seed: int) -> NDArray[np.float64]:
-    """Mean over the images of each round: float64 (round,); the same however many rounds are drawn at once."""
+    """Mean over the images of each round: float64 (round,); independent of the number of rounds at once."""
     groups = len(sums)
     random = np.random.default_rng(seed)
     means = []
@@ -188,8 +184,8 @@ def _resample_means(sums: NDArray, counts: NDArray, rounds: int, seed: int) -> N
 
 
 Statistic = Callable[["NDArray[np.float64]"], float]
-BOOTSTRAP_ROUNDS, FEW_ROUNDS = 2000, 200  # few of 10,000 groups and more: enough for a standard error
-TAIL_PROBABILITY = 0.025  # how likely it is at the end of an exact interval that all groups are alike
+BOOTSTRAP_ROUNDS, FEW_ROUNDS = 2000, 200  # few rounds for 10,000 groups and more: enough for a standard error
+TAIL_PROBABILITY = 0.025  # probability of identical groups at the end of an exact interval
 
 
 def bootstrap_statistic(
@@ -200,19 +196,20 @@ def bootstrap_statistic(
     seed: int = 0,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:
-    """Give a figure of weighted images with a 95 % bootstrap interval over groups, widened where they are few.
+    """Return a statistic of weighted images with a 95 % bootstrap interval over groups, widened for few groups.
 
-    Whole patients or lesions are drawn with replacement; how often one was drawn is the weight of each of its images.
-    Two figures of the same images are compared by a ``figure`` that gives their difference. From 10,000 groups on, the
-    normal interval of 200 rounds is taken. Rounds that drew one class only have no figure and are left out.
+    Whole patients or lesions are drawn with replacement; the number of draws is the weight of each of its images. Two
+    statistics of the same images are compared by a ``statistic`` that returns their difference. From 10,000 groups
+    on, the normal interval of 200 rounds is used. Rounds in which the statistic is undefined, such as with one class,
+    are omitted.
 
-    ``figure``: takes float64 (image,), the weight of each, and gives the figure, NaN where there is none. Returns the
-    figure of all images, its interval, and the number of images; no interval where there is one group, or where fewer
-    than half of the rounds have a figure.
+    ``statistic``: maps float64 (image,), the weight of each image, to a value, NaN if undefined. Returns the
+    statistic of all images, its interval, and the number of images; no interval for a single group, or if fewer than
+    half of the rounds have a value.
     """
     names = np.asarray(groups)
     if not len(names):
-        raise ValueError("a figure needs at least one image; found none.")
+        raise ValueError("expected at least one image, found none.")
     whole = float(statistic(np.ones(len(names))))
     if not np.isfinite(whole):
         return Estimate(whole, np.nan, np.nan, len(names))
@@ -228,8 +225,8 @@ def iter_bootstrap_weights(
 ) -> Iterator[NDArray[np.float64]]:
     """Draw whole patients or lesions with replacement.
 
-    Yields float64 (draw, image), how often each image was drawn, of as many draws at once as memory allows; nothing
-    where there is one group.
+    Yields float64 (draw, image), the number of times each image was drawn, for as many draws at once as memory allows;
+    nothing for a single group.
     """
     _, index = np.unique(np.asarray(groups), return_inverse=True)
     count = int(index.max()) + 1
@@ -239,8 +236,8 @@ def iter_bootstrap_weights(
     step = max(1, DRAWS_AT_ONCE // (4 * len(index)))
     for first in range(0, rounds, step):
         size = min(step, rounds - first)
-        places = random.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
-        times = np.bincount(places.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
+        indices = random.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
+        times = np.bincount(indices.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
         yield times[:, index]
 
 
@@ -252,14 +249,14 @@ def bootstrap_interval(
     bounds: tuple[float, float] = (-np.inf, np.inf),
     biased: bool = False,
 ) -> tuple[float, float]:
-    """Give the 95 % interval of a figure whose draws are known (Efron 1979, doi:10.1214/aos/1176344552).
+    """Return the 95 % interval of a statistic from its bootstrap draws (Efron 1979, doi:10.1214/aos/1176344552).
 
-    It is that of the percentiles, widened where groups are few (``metrics.statistics.stretch``); of 10,000 groups and
-    more, whose draws are few, the normal one. A figure at a bound, from which no draw differs, gets the exact interval
-    of so many groups that are all alike.
+    The interval is that of the percentiles, widened for few groups (``few_groups_factor``); for 10,000 groups and more,
+    which have few draws, it is the normal one. A value at a bound, from which no draw differs, gets the exact
+    interval of so many identical groups.
 
-    ``drawn``: float64 (draw,); NaN where a draw has no figure. Both ends; NaN where there is one group, or fewer than
-    half of the draws have a figure.
+    ``drawn``: float64 (draw,); NaN where undefined. Returns both ends; NaN for a single group, or if fewer than half of
+    the draws have a value.
     """
     known = drawn[np.isfinite(drawn)]
     if groups < 2 or len(known) < max(2, len(drawn) / 2):

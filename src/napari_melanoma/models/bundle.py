@@ -33,52 +33,71 @@ if TYPE_CHECKING:
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 PREDICTION_FIELDS = ("task", "architecture", "options", "input_size", "mean", "std", "classes", "tile")
 CALIBRATION_FIELDS = ("mirrored", "temperature", "bias")
-Divisor = Annotated[float, Field(gt=0)]  # by 0 all that a network sees becomes not-a-number
+Divisor = Annotated[float, Field(gt=0)]  # division by 0 would make all inputs NaN
 SLIDE = "slide"  # the modality of whole-slide images
 
 
+REFERENCE_FILE = "reference.safetensors"
+MAX_CASES = 4096  # training cases in a bundle: 2.6 MB with 320 features
+REFERENCE_ARRAYS = {
+    "logits": (np.float32, 2),
+    "labels": (np.int64, 1),
+    "groups": (np.int64, 1),
+    "embeddings": (np.float16, 2),
+    "embedded_labels": (np.int64, 1),
+}
+TEXTURES = "textures"  # float16 (tile, feature), slide models only
+_CHUNK_VALUES = 4 * 1024**2  # values per step, which limits the memory for checking a large model
+
+
 class BundleConfig(Config):
-    """What ``config.json`` of a bundle says: enough to build the network, feed it and read its answer."""
+    """The content of ``config.json`` of a bundle: how to build the network, prepare its input and read its output."""
 
     format_version: Literal[1] = 1
-    name: str = Field(min_length=1, description="what users and --model call it")
-    title: str = Field(description="one line for a list")
+    name: str = Field(min_length=1, description="the name in lists and in --model")
+    title: str = Field(description="one line for lists of models")
     task: Literal["segmentation", "classification"] = "segmentation"
-    architecture: str = Field(description="a name of the zoo")
+    architecture: str = Field(description="name of the architecture")
     options: dict[str, Any] = Field(default_factory=dict, description="the architecture's own options")
     input_size: int = Field(256, ge=32, le=8192, description="side in pixels that a photograph is resized to")
     preprocessing: PreprocessingConfig = PreprocessingConfig()
-    tabular: TabularEncoding | None = Field(None, description="what of a patient's data it gets, and how")
-    classifier: ClassifierConfig | None = Field(None, description="of a classifier: what it looks at, how sure it is")
-    mean: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="subtracted from RGB in [0, 1]")
-    std: tuple[Divisor, Divisor, Divisor] = Field((0.5, 0.5, 0.5), description="divides what is left")
-    classes: tuple[str, ...] = Field(("lesion",), min_length=1, description="in the order of the network's maps")
+    tabular: TabularEncoding | None = Field(None, description="encoding of the clinical metadata inputs")
+    classifier: ClassifierConfig | None = Field(None, description="for a classifier: view and calibration")
+    mean: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="mean that is subtracted from RGB in [0, 1]")
+    std: tuple[Divisor, Divisor, Divisor] = Field(
+        (0.5, 0.5, 0.5), description="standard deviation that divides the result"
+    )
+    classes: tuple[str, ...] = Field(
+        ("lesion",), min_length=1, description="names of the classes, in the order of the output maps"
+    )
     threshold: float = Field(
-        0.5, gt=0, lt=1, description="a probability at or above it is lesion; of several classes the most probable wins"
+        0.5,
+        gt=0,
+        lt=1,
+        description="decision threshold of a lesion probability; with several classes the most probable one is "
+        "assigned",
     )
     unlike: float | None = Field(
         None,
         gt=0,
-        description="of a model of slides: distance of a texture above which a tile is unlike the training",
+        description="for a slide model: texture distance above which a tile is out of distribution",
     )
-    modalities: tuple[str, ...] = Field((), description="kinds of photograph it was trained on, or 'slide'")
-    tile: TileConfig | None = Field(
-        None, description="of a model of slides: scale and size of the tiles it learnt from"
-    )
+    modalities: tuple[str, ...] = Field((), description="types of photograph in the training data, or 'slide'")
+    tile: TileConfig | None = Field(None, description="for a slide model: scale and size of the training tiles")
     encoder: EncoderConfig | None = Field(
-        None, description="of a model of whole slides: what makes the embeddings of tiles that it answers from"
+        None, description="for a model of whole slides: the encoder of the tile embeddings"
     )
     licence: str = "unknown"
-    provenance: dict[str, Any] = Field(default_factory=dict, description="data, recipe and software behind it")
+    provenance: dict[str, Any] = Field(default_factory=dict, description="training data, recipe and software")
 
     @model_validator(mode="after")
     def _check_task(self) -> Self:
         if (self.task == "classification") != (self.classifier is not None):
-            raise ValueError(f"task is {self.task}: 'classifier' belongs to classification, which needs it")
+            raise ValueError(f"task is {self.task}: 'classifier' is required for classification, and valid for it only")
         if self.tile is not None and SLIDE not in self.modalities:
-            raise ValueError(f"'tile' is of a model of slides, and modalities are {self.modalities}: add '{SLIDE}'")
+            raise ValueError(f"'tile' requires a slide model, but modalities are {self.modalities}: add '{SLIDE}'")
         if self.encoder is not None and (self.tile is None or self.classifier is None):
-            raise ValueError("'encoder' is of a classifier of whole slides, which needs 'tile' and 'classifier'")
+            raise ValueError("'encoder' requires a classifier of whole slides, with 'tile' and 'classifier'")
         if self.classifier is None:
             return self._check_classes()
         if len(set(self.classes)) < max(2, len(self.classes)):
@@ -86,98 +105,104 @@ class BundleConfig(Config):
         if self.classifier.positive not in self.classes:
             raise ValueError(f"positive is '{self.classifier.positive}', expected one of {', '.join(self.classes)}")
         if len(self.classifier.bias) not in (0, len(self.classes)):
-            raise ValueError(f"bias has {len(self.classifier.bias)} values, expected {len(self.classes)}, one a class")
+            raise ValueError(
+                f"bias has {len(self.classifier.bias)} values, expected {len(self.classes)}, one per class"
+            )
         return self
 
     def _check_classes(self) -> Self:
-        """Refuse classes of a segmentation that are not the network's."""
+        """Refuse segmentation classes that do not match the network."""
         maps = self.options.get("classes", 1)
         if len(set(self.classes)) != len(self.classes) or maps != len(self.classes):
             raise ValueError(
-                f"classes are {', '.join(self.classes)}, expected {maps} as the network's options say, each once"
+                f"classes are {', '.join(self.classes)}, expected {maps} classes as in the network's options, each once"
             )
         return self
 
     @property
     def segments_one_class(self) -> bool:
-        """Whether it draws a lesion against the rest, cut at its threshold.
+        """Whether the model segments a lesion with a decision threshold.
 
-        Otherwise each pixel has one probability for each of several classes, by a softmax over the network's maps, and
-        is of the most probable one; there is no threshold.
+        Otherwise a softmax over the network's maps assigns the most probable of several classes to each pixel,
+        without a threshold.
         """
         return self.task == "segmentation" and len(self.classes) == 1
 
     @property
     def synthetic_share(self) -> float:
-        """Which share of the images that it has learnt from are phantoms; 0 where nothing says so."""
+        """Share of synthetic images (phantoms) in the training data; 0 if unknown."""
         data = self.provenance.get("data")
         known = data if isinstance(data, dict) else {}
-        learnt = known.get("learn", 0) + known.get("base", 0)
-        return known.get("drawn", 0) / learnt if learnt else 0.0
+        total = known.get("learn", 0) + known.get("base", 0)
+        return known.get("drawn", 0) / total if total else 0.0
 
     @property
     def is_demonstration(self) -> bool:
-        """Whether it says that it is a demonstration, trained on synthetic data only."""
+        """Whether the model is a demonstration, trained on synthetic data only."""
         return self.synthetic_share >= 1 or "demonstration" in self.title.lower()
 
     @property
     def is_slide_model(self) -> bool:
-        """Whether it looks at tiles of slides; then no photograph is shown to it."""
+        """Whether the model predicts tiles of slides, and cannot be used for photographs."""
         return SLIDE in self.modalities
 
 
 @dataclass(frozen=True)
 class BundleInfo:
-    """A bundle on disk, known by its configuration; weights are read only when a network is asked for."""
+    """A bundle on disk with its configuration; weights are read only when a network is loaded."""
 
     path: Path
     config: BundleConfig
 
     @property
     def name(self) -> str:
-        """What users and ``--model`` call it."""
+        """The name in lists and in ``--model``."""
         return self.config.name
 
     @property
     def card(self) -> str:
-        """The model card in Markdown; empty where the bundle has none."""
+        """The model card in Markdown; empty if the bundle has none."""
         card = self.path / CARD
         return card.read_text(encoding="utf-8") if card.is_file() else ""
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights file, so that a result can say which weights made it."""
+        """SHA-256 of the weights file, which identifies the weights in results."""
         with (self.path / WEIGHTS).open("rb") as weights:
             return hashlib.file_digest(weights, "sha256").hexdigest()
 
     def prediction_fingerprint(self, *, calibrated: bool = True) -> str:
-        """Hash what turns the weights into answers: network, input, calibration; no title, card or cut."""
-        told = self.config.model_dump(mode="json", include={*PREDICTION_FIELDS})
+        """Hash the settings that affect predictions: network, input and calibration, but not the threshold."""
+        settings = self.config.model_dump(mode="json", include={*PREDICTION_FIELDS})
         if calibrated and self.config.classifier is not None:
-            told["classifier"] = self.config.classifier.model_dump(mode="json", include={*CALIBRATION_FIELDS})
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+            settings["classifier"] = self.config.classifier.model_dump(mode="json", include={*CALIBRATION_FIELDS})
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def read_bundle(path: Path) -> BundleInfo:
-    """Read what a bundle says of itself; no weights, no torch."""
+    """Read the configuration and card of a bundle, without weights and torch."""
     for name in (CONFIG, WEIGHTS):
         if not (path / name).is_file():
-            raise BundleError(f"{path} is no model bundle: it has no {name}. A bundle holds {CONFIG} and {WEIGHTS}.")
+            raise BundleError(
+                f"{path} is not a model bundle: {name} is missing. A bundle contains {CONFIG} and {WEIGHTS}."
+            )
     try:
         values = read_json(path / CONFIG)
     except (OSError, ValueError) as error:
         raise BundleError(
-            f"cannot read {path / CONFIG}: {parse_error_reason(error)}. Get the bundle again from where it came."
+            f"cannot read {path / CONFIG}: {parse_error_reason(error)}. Download or copy the bundle again."
         ) from error
     if not isinstance(values, dict):
-        raise BundleError(f"{path / CONFIG} holds a {type(values).__name__}, expected an object with keys and values.")
+        raise BundleError(
+            f"{path / CONFIG} contains a {type(values).__name__}, expected an object with keys and values."
+        )
     info = BundleInfo(path, BundleConfig.parse(values, str(path / CONFIG)))
     try:
         _ = info.card
     except (OSError, UnicodeDecodeError) as error:
         raise BundleError(
-            f"cannot read {path / CARD}, the card of the model, as text in UTF-8. Save it as UTF-8, or get the bundle "
-            "again from where it came."
+            f"cannot read {path / CARD}, the card of the model, as text in UTF-8. Save it as UTF-8, or download "
+            "or copy the bundle again."
         ) from error
     return info
 
@@ -185,7 +210,7 @@ def read_bundle(path: Path) -> BundleInfo:
 def load_network(info: BundleInfo) -> nn.Module:
     """Build a bundle's network with its weights, in float32 and evaluation mode.
 
-    Normalised float (batch, 3, row, column) to logits (batch, class, row, column).
+    The network maps normalized float (batch, 3, row, column) to logits (batch, class, row, column).
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -197,7 +222,7 @@ def load_network(info: BundleInfo) -> nn.Module:
         weights = load_file(info.path / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise BundleError(
-            f"cannot read {info.path / WEIGHTS}: {parse_error_reason(error)}. Get the bundle again from where it came."
+            f"cannot read {info.path / WEIGHTS}: {parse_error_reason(error)}. Download or copy the bundle again."
         ) from error
     _check_weights(info, {name: value.shape for name, value in weights.items()}, _build_on_meta_device(info))
     network = build_network(info.config.architecture, info.config.options)
@@ -206,7 +231,7 @@ def load_network(info: BundleInfo) -> nn.Module:
 
 
 def _build_on_meta_device(info: BundleInfo) -> nn.Module:
-    """Build a bundle's network without memory for its weights: its options may ask for any amount."""
+    """Build a bundle's network without memory for its weights, as its options may require any amount."""
     import torch
 
     from napari_melanoma.models.zoo import build_network
@@ -214,11 +239,11 @@ def _build_on_meta_device(info: BundleInfo) -> nn.Module:
     try:
         with torch.device("meta"):
             return build_network(info.config.architecture, info.config.options)
-    except RuntimeError as error:  # a tensor of more bytes than there are numbers for
-        if "meta" in str(error):  # networks that compute with values while they are built have no outline
+    except RuntimeError as error:  # a tensor whose size in bytes overflows
+        if "meta" in str(error):  # networks that compute with values during construction cannot be built there
             return build_network(info.config.architecture, info.config.options)
         raise BundleError(
-            f"bundle '{info.name}' cannot be built with its options: {error}. Get the bundle again from where it came."
+            f"bundle '{info.name}' cannot be built with its options: {error}. Download or copy the bundle again."
         ) from error
 
 
@@ -230,7 +255,7 @@ def write_bundle(
     reference: ReferenceCases | None = None,
     extra_files: Sequence[Path] = (),
 ) -> BundleInfo:
-    """Write a bundle as a whole; floating weights are stored in half precision."""
+    """Write a bundle atomically; floating-point weights are stored in half precision."""
     from safetensors.torch import save
 
     weights = {
@@ -240,7 +265,7 @@ def write_bundle(
     with atomic_folder(path) as folder:
         write_json(folder / CONFIG, config.model_dump(mode="json"))
         write_text(folder / CARD, card)
-        (folder / WEIGHTS).write_bytes(save(weights))  # its own save_file lets nobody else read the file
+        (folder / WEIGHTS).write_bytes(save(weights))  # its own save_file makes the file unreadable for other users
         if reference is not None:
             write_reference(folder, reference)
         for file in extra_files:
@@ -249,26 +274,24 @@ def write_bundle(
 
 
 def _check_weights(info: BundleInfo, found: dict[str, Any], network: nn.Module) -> None:
-    """Refuse weights that do not fit the network, naming the first few that do not."""
+    """Refuse weights that do not fit the network, and list the first of them."""
     expected = {name: value.shape for name, value in network.state_dict().items()}
     faults = {
         "missing": sorted(expected.keys() - found.keys()),
         "surplus": sorted(found.keys() - expected.keys()),
         "of another shape": sorted(name for name in expected.keys() & found.keys() if expected[name] != found[name]),
     }
-    said = [f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in faults.items() if names]
-    if said:
+    listed = [f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in faults.items() if names]
+    if listed:
         raise BundleError(
             f"the weights of bundle '{info.name}' do not fit its architecture '{info.config.architecture}': expected "
-            f"{len(expected)} tensors, found {len(found)}; {'; '.join(said)}. Get the bundle again from where it came."
+            f"{len(expected)} tensors, found {len(found)}; {'; '.join(listed)}. Download or copy "
+            "the bundle again."
         )
 
 
-_CHUNK_VALUES = 4 * 1024**2  # at a time, so that the check of a large model takes little memory
-
-
 class _FloatLayout(NamedTuple):
-    """An unsigned integer of the size of a float, and its bits that are all set where it is not finite."""
+    """The unsigned integer type of a float's size, and the bits that are all set in a non-finite value."""
 
     integer: str
     mask: int
@@ -285,9 +308,9 @@ _FLOATS = {
 
 
 def check_header(path: Path) -> None:
-    """Refuse a safetensors file whose header is not valid, or whose size is not the one that its tensors need.
+    """Refuse a safetensors file with an invalid header, or of another size than its tensors need.
 
-    Reads the header alone, so that it takes milliseconds whatever the size of the model.
+    Only the header is read, so that it takes milliseconds for a model of any size.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -296,13 +319,13 @@ def check_header(path: Path) -> None:
             pass
     except (OSError, SafetensorError, ValueError, MemoryError) as error:
         raise BundleError(
-            f"cannot read {path}: the weights are incomplete or corrupt ({shorten(parse_error_reason(error))}). Get the "
-            "bundle again from where it came."
+            f"cannot read {path}: the weights are incomplete or damaged ({shorten(parse_error_reason(error))}). "
+            "Download or copy the bundle again."
         ) from error
 
 
 def check_weights(path: Path) -> None:
-    """Refuse a safetensors file whose header does not describe its data, or whose weights are NaN or infinite."""
+    """Refuse a safetensors file with a wrong header, or with NaN or infinite weights."""
     check_header(path)
     try:
         content = np.memmap(path, np.uint8, mode="r")
@@ -313,12 +336,12 @@ def check_weights(path: Path) -> None:
                 _check_tensor(path, name, content[start:][slice(*tensor["data_offsets"])], _FLOATS[tensor["dtype"]])
     except (OSError, MalformedFile, ValueError, MemoryError) as error:
         raise BundleError(
-            f"cannot read {path}: {shorten(parse_error_reason(error))}. Get the bundle again from where it came."
+            f"cannot read {path}: {shorten(parse_error_reason(error))}. Download or copy the bundle again."
         ) from error
 
 
 def _check_tensor(path: Path, name: str, content: np.ndarray, layout: _FloatLayout) -> None:
-    """Refuse a tensor with a value that is not finite."""
+    """Refuse a tensor with a non-finite value."""
     bits = content.view(layout.integer)
     for first in range(0, len(bits), _CHUNK_VALUES):
         part = bits[first : first + _CHUNK_VALUES] & layout.mask
@@ -326,30 +349,18 @@ def _check_tensor(path: Path, name: str, content: np.ndarray, layout: _FloatLayo
             at = first + int(np.argmax(part == layout.mask))
             raise BundleError(
                 f"the weights in {path} are damaged: value {at + 1} of {len(bits)} in tensor '{shorten(name)}' is "
-                "NaN or infinite. Get the bundle again from where it came."
+                "NaN or infinite. Download or copy the bundle again."
             )
-
-
-REFERENCE_FILE = "reference.safetensors"
-MAX_CASES = 4096  # training cases that a bundle remembers: 2.6 MB of 320 features
-REFERENCE_ARRAYS = {
-    "logits": (np.float32, 2),
-    "labels": (np.int64, 1),
-    "groups": (np.int64, 1),
-    "embeddings": (np.float16, 2),
-    "embedded_labels": (np.int64, 1),
-}
-TEXTURES = "textures"  # float16 (tile, feature), of models of slides alone
 
 
 @dataclass(frozen=True)
 class ReferenceCases:
-    """Cases that were held back, and training cases.
+    """Validation cases for calibration, and training cases for similarity.
 
-    ``logits`` is float32 (case, class) before temperature, ``labels`` int64 (case,) indices of classes, ``groups``
-    int64 (case,) the patient or lesion, as a number that says nothing else. ``embeddings`` is float16 (training case,
-    feature), ``embedded_labels`` int64 (training case,), ``embedded_ids`` their image ids or (). ``textures`` is
-    float16 (training tile, feature), as ``models.blocks.texture`` gives them; None where it remembers none.
+    ``logits`` is float32 (case, class) before temperature scaling, ``labels`` int64 (case,) class indices, ``groups``
+    int64 (case,) anonymous numbers of the patients or lesions. ``embeddings`` is float16 (training case, feature),
+    ``embedded_labels`` int64 (training case,), ``embedded_ids`` their image ids or (). ``textures`` is float16
+    (training tile, feature), as of ``models.blocks.texture``; None if not stored.
     """
 
     logits: NDArray[np.float32]
@@ -361,47 +372,47 @@ class ReferenceCases:
     textures: NDArray[np.float16] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse arrays that do not fit each other."""
+        """Refuse arrays of inconsistent lengths."""
         fits = len(self.logits) == len(self.labels) == len(self.groups)
         fits &= len(self.embeddings) == len(self.embedded_labels)
         if not fits or len(self.embedded_ids) not in (0, len(self.embeddings)):
             raise ValueError(
-                "cases of a reference do not fit each other: "
+                "the arrays of the reference cases have different lengths: "
                 f"{len(self.logits)} logits, {len(self.labels)} labels, {len(self.groups)} groups; "
                 f"{len(self.embeddings)} embeddings, {len(self.embedded_labels)} labels, {len(self.embedded_ids)} ids."
             )
 
 
 def number_groups(names: ArrayLike) -> NDArray[np.int64]:
-    """Turn names of patients or lesions into numbers that say nothing but which are the same.
+    """Replace the names of patients or lesions by anonymous numbers.
 
-    Returns int64 (case,), from 0 in the order in which names first occur.
+    Returns int64 (case,), from 0 in the order of first occurrence.
     """
     _, first, index = np.unique(np.asarray(names), return_index=True, return_inverse=True)
-    place = np.empty(len(first), np.int64)
-    place[np.argsort(first)] = np.arange(len(first))
-    return place[index]
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[index]
 
 
 def choose_training_cases(labels: ArrayLike, most: int = MAX_CASES, seed: int = 0) -> NDArray[np.int64]:
-    """Choose which training cases a bundle remembers: all of them, or so many at random, each class in its share.
+    """Choose the training cases of a bundle: all, or a random subset with the same class frequencies.
 
-    Returns int64 (chosen,): places, ascending.
+    Returns int64 (chosen,), ascending indices.
     """
     truth = np.asarray(labels, np.int64)
     if len(truth) <= most:
         return np.arange(len(truth))
     random = np.random.default_rng(seed)
     chosen = []
-    for one in np.unique(truth):
-        places = np.flatnonzero(truth == one)
-        number = max(1, round(most * len(places) / len(truth)))
-        chosen.append(random.choice(places, min(number, len(places)), replace=False))
+    for label in np.unique(truth):
+        members = np.flatnonzero(truth == label)
+        number = max(1, round(most * len(members) / len(truth)))
+        chosen.append(random.choice(members, min(number, len(members)), replace=False))
     return np.sort(np.concatenate(chosen))
 
 
 def make_texture_reference(textures: NDArray[np.float16], classes: int) -> ReferenceCases:
-    """Make what a model remembers that has no cases of its own, such as one that draws.
+    """Create the reference of a model without cases, such as a segmentation model.
 
     ``textures``: float16 (training tile, feature).
     """
@@ -411,10 +422,7 @@ def make_texture_reference(textures: NDArray[np.float16], classes: int) -> Refer
 
 
 def read_reference(info: BundleInfo) -> ReferenceCases | None:
-    """Read what a bundle remembers of cases.
-
-    None where it remembers nothing.
-    """
+    """Read the reference cases of a bundle; None if it has none."""
     path = info.path / REFERENCE_FILE
     if not path.is_file():
         return None
@@ -429,13 +437,13 @@ def read_reference(info: BundleInfo) -> ReferenceCases | None:
         _check_shapes(reference, len(info.config.classes))
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise BundleError(
-            f"cannot read {path}: {parse_error_reason(error)}. Get the bundle again from where it came."
+            f"cannot read {path}: {parse_error_reason(error)}. Download or copy the bundle again."
         ) from error
     return reference
 
 
 def write_reference(folder: Path, reference: ReferenceCases) -> None:
-    """Write what a bundle remembers of cases."""
+    """Write the reference cases of a bundle."""
     from safetensors.numpy import save
 
     from napari_melanoma.core.files import atomic_file
@@ -446,24 +454,24 @@ def write_reference(folder: Path, reference: ReferenceCases) -> None:
     if reference.textures is not None:
         arrays[TEXTURES] = np.ascontiguousarray(reference.textures, dtype=np.float16)
     if not all(np.isfinite(array).all() for array in arrays.values()):
-        raise SaveError(f"cannot save {folder / REFERENCE_FILE}: logits or embeddings are not finite.")
+        raise SaveError(f"cannot save {folder / REFERENCE_FILE}: its logits or embeddings are not finite.")
     metadata = {"embedded_ids": json.dumps(reference.embedded_ids)} if reference.embedded_ids else None
     with atomic_file(folder / REFERENCE_FILE) as temporary:
         temporary.write_bytes(save(arrays, metadata))
 
 
 def _check_shapes(reference: ReferenceCases, classes: int) -> None:
-    """Refuse arrays of another shape than the bundle's classes say."""
+    """Refuse arrays whose shape does not match the bundle's classes."""
     for name, (kind, dimensions) in REFERENCE_ARRAYS.items():
         array = getattr(reference, name)
         if array.ndim != dimensions or array.dtype != kind:
             raise ValueError(
-                f"{name} is {array.dtype} of {array.ndim} dimensions, expected {np.dtype(kind)} of {dimensions}"
+                f"{name} is {array.dtype} with {array.ndim} dimensions, expected {np.dtype(kind)} with {dimensions}"
             )
     if reference.textures is not None and (reference.textures.ndim != 2 or reference.textures.dtype != np.float16):
-        raise ValueError(f"textures are {reference.textures.dtype}, expected float16 of 2 dimensions")
+        raise ValueError(f"textures are {reference.textures.dtype}, expected float16 with 2 dimensions")
     if reference.logits.shape[1] != classes:
-        raise ValueError(f"logits are of {reference.logits.shape[1]} classes, expected {classes}")
+        raise ValueError(f"logits have {reference.logits.shape[1]} classes, expected {classes}")
     for labels in (reference.labels, reference.embedded_labels):
         if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
-            raise ValueError(f"labels reach from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")
+            raise ValueError(f"labels range from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")

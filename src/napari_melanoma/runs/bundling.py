@@ -272,7 +272,7 @@ def adapt_normalization(task: ClassificationTask, batches: Iterable[Tensor]) -> 
 
     ``batches``: uint8 (batch, 3, row, column), of the network's size.
     """
-    from napari_melanoma.training.adaptation.adabn import update_batch_norm_statistics
+    from napari_melanoma.training.adaptation import update_batch_norm_statistics
 
     encoder = task.network.encoder
     update_batch_norm_statistics(encoder, ((task.normalize(images.to(task.device)),) for images in batches))

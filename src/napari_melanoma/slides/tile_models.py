@@ -544,7 +544,7 @@ class TissueSegmenter(SegmentationModel):
     """Network of a bundle that predicts class probabilities of pixels."""
 
     @staticmethod
-    def refuse(info: BundleInfo) -> None:
+    def check_bundle(info: BundleInfo) -> None:
         """Refuse a model that does not segment several classes."""
         if info.config.task != "segmentation" or info.config.segments_one_class:
             raise BundleError(f"'{info.name}' does not segment several classes, expected a model that does.")

@@ -1,4 +1,4 @@
-"""Whole slides as bags: rows, preparation and batches."""
+"""Training data of whole slides: selection, preparation and batches of embeddings (bags)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,11 @@ if TYPE_CHECKING:
     from napari_melanoma.training.pixel_store import PixelCache
     from napari_melanoma.training.recipe import TrainRecipe
 
-TILE_SEED = 17  # what a seed is for, beside those of sampling and of classification
+TILE_SEED = 17  # separates the random numbers of tile sampling from other uses of the seed
+RESULT_COLUMN = "result"  # table column with the result folder of a slide
+MORE_SLIDES = (
+    "Add slides of other patients. Each class needs at least three: one each for training, validation and test."
+)
 
 
 class BagBatch(NamedTuple):
@@ -76,7 +80,7 @@ class BagBatch(NamedTuple):
 
 
 class TrainingBags:
-    """Batches to learn from, indexed by the keys of a batch."""
+    """Training batches, indexed by the keys of a batch."""
 
     def __init__(self, prepared: PreparedBags, recipe: TrainRecipe) -> None:
         assert prepared.classes is not None
@@ -86,34 +90,34 @@ class TrainingBags:
         self._tiles, self._seed = recipe.bags.tiles, recipe.seed
 
     def __getitem__(self, keys: NDArray[np.int64]) -> BagBatch:
-        """Give a batch; which tiles are drawn follows from its keys alone."""
+        """Return a batch; the sampled tiles depend on its keys only."""
         import torch
 
-        places = keys[:, 1] % len(self._bags)
+        indices = keys[:, 1] % len(self._bags)
         drawn = [
-            torch.from_numpy(self._bags[place].sample(self._tiles, derive_seed(self._seed, TILE_SEED, *key)))
-            for place, key in zip(places.tolist(), keys.tolist(), strict=True)
+            torch.from_numpy(self._bags[index].sample_embeddings(self._tiles, derive_seed(self._seed, TILE_SEED, *key)))
+            for index, key in zip(indices.tolist(), keys.tolist(), strict=True)
         ]
-        return BagBatch(drawn, _class_shares(self._labels[places], self._classes), keys)
+        return BagBatch(drawn, _class_shares(self._labels[indices], self._classes), keys)
 
 
 class ValidationBags:
-    """The slides that pick the epoch, whole, indexed by places."""
+    """Validation slides with all of their tiles, by index."""
 
     def __init__(self, prepared: PreparedBags) -> None:
         assert prepared.classes is not None
         self._bags = cast("Sequence[Bag]", prepared.tuning)
         self._labels, self._classes = prepared.classes.tuning.labels, len(prepared.classes.names)
 
-    def __getitem__(self, places: NDArray[np.int64]) -> BagBatch:
-        """Give a batch, its keys (0, place)."""
-        keys = np.stack([np.zeros_like(places), places], axis=1)
-        bags = [self._bags[place] for place in places.tolist()]
-        return BagBatch(bags, _class_shares(self._labels[places], self._classes), keys)
+    def __getitem__(self, indices: NDArray[np.int64]) -> BagBatch:
+        """Return a batch with keys (0, index)."""
+        keys = np.stack([np.zeros_like(indices), indices], axis=1)
+        bags = [self._bags[index] for index in indices.tolist()]
+        return BagBatch(bags, _class_shares(self._labels[indices], self._classes), keys)
 
 
 def _class_shares(labels: NDArray[np.int64], classes: int) -> Tensor:
-    """Answers as shares of the classes, float32 (slide, class)."""
+    """One-hot class shares, float32 (slide, class)."""
     import torch
 
     return torch.nn.functional.one_hot(torch.from_numpy(labels), classes).float()
@@ -121,16 +125,13 @@ def _class_shares(labels: NDArray[np.int64], classes: int) -> Tensor:
 
 @dataclass(frozen=True)
 class PreparedBags(PreparedData):
-    """What a run learns from slides; ``learn`` and ``tuning`` hold their bags, in the order of ``samples``."""
+    """Prepared data of a slide run; ``learn`` and ``tuning`` hold bags in the order of ``samples``."""
 
     kind: BagKind | None = None
 
 
 def prepare_bags(recipe: TrainRecipe, folder: RunFolder, *, resume: bool, run: RunContext) -> PreparedBags:
-    """Read, split and check the slides of a run.
-
-    Ready for the loaders; embeddings are read when they are asked for.
-    """
+    """Read, split and check the slides of a run; embeddings are read when a batch needs them."""
     if resume and folder.data.exists():
         rows = read_data(folder.data)
         bags = open_bags([row.sample for row in rows if row.part in ("learn", "tuning")], run)
@@ -168,14 +169,14 @@ def check_bags(recipe: TrainRecipe, run: RunContext) -> TrainingDataReport:
 
 
 def _bag_rows(found: BagSelection, run: RunContext) -> list[DataRow]:
-    """Say of each slide which part it plays, and what embeddings it has."""
+    """List each slide with its part and the fingerprint of its embeddings."""
     parts = found.chosen.parts
-    playing: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
+    members: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
         ("learn", parts.training),
         ("tuning", parts.validation),
         ("held_out", parts.test),
     )
-    samples = [(part, sample) for part, chosen in playing for sample in chosen]
+    samples = [(part, sample) for part, chosen in members for sample in chosen]
     return [
         DataRow(part, sample, found.bags[sample.image].fingerprint(), "")
         for part, sample in run.track(samples, "Reading the slides")
@@ -183,25 +184,25 @@ def _bag_rows(found: BagSelection, run: RunContext) -> list[DataRow]:
 
 
 def _check_unchanged(rows: Sequence[DataRow], bags: Mapping[Path, Bag]) -> None:
-    """Refuse to go on with other embeddings than the run began with."""
+    """Refuse to resume a run whose embeddings have changed."""
     known = {row.sample.image: row.image_sha for row in rows}
     changed = [path for path, bag in bags.items() if bag.fingerprint() != known[path]]
     if changed:
         raise RunError(
-            f"the run learns from embeddings that were made anew meanwhile: {format_names(changed)}. Put them back as "
-            "they were, or start a new run."
+            f"the embeddings of this run have changed since it started: {format_names(changed)}. Restore the original "
+            "results, or start a new run."
         )
 
 
 def _assemble_bags(rows: Sequence[DataRow], bags: Mapping[Path, Bag], folder: RunFolder) -> PreparedBags:
-    """Put together what the loaders need."""
+    """Assemble the data for the loaders."""
 
     def samples(part: DataPart) -> list[Sample]:
         return [row.sample for row in rows if row.part == part]
 
     learn, tuning = (tuple(bags[sample.image] for sample in samples(part)) for part in ("learn", "tuning"))
     return PreparedBags(
-        learn=cast("PixelCache", learn),  # of both the engine asks no more than how many there are
+        learn=cast("PixelCache", learn),  # the engine uses only the length of both
         tuning=cast("PixelCache", tuning),
         base=None,
         samples=TrainingSplit(samples("learn"), samples("tuning"), samples("held_out")),
@@ -213,12 +214,9 @@ def _assemble_bags(rows: Sequence[DataRow], bags: Mapping[Path, Bag], folder: Ru
     )
 
 
-RESULT_COLUMN = "result"  # of the table: the result folder of a slide
-
-
 @dataclass(frozen=True)
 class BagSelection:
-    """The slides of a run by part, their answers, their bags by result folder, and what a person should know."""
+    """The slides of a run by part, their classes, their bags by result folder, and notices for the user."""
 
     chosen: SelectedSamples
     table: ClassTable
@@ -228,60 +226,58 @@ class BagSelection:
 
 
 def bag_samples(folder: Path) -> list[Sample]:
-    """Read the slides of a data set.
-
-    In the order of the table; ``image`` is the result folder.
-    """
+    """Read the slides of a data set in table order; ``image`` is the result folder."""
     found, lost, paths = [], [], PathResolver(folder)
     for number, entry in enumerate(iter_entries(folder), start=1):
         if isinstance(entry, DataSetError):
             raise entry
-        named_place = entry.row.get(RESULT_COLUMN) or entry.image_id
+        named = entry.row.get(RESULT_COLUMN) or entry.image_id
         try:
-            place = paths.resolve(named_place)
+            result = paths.resolve(named)
         except UnsafePath as error:
-            fault = row_error(find_table(folder), number, RESULT_COLUMN, named_place, str(error), OUTSIDE_ADVICE)
+            fault = row_error(find_table(folder), number, RESULT_COLUMN, named, str(error), OUTSIDE_ADVICE)
             raise OutsideFolderError(str(fault)) from None
-        sample = make_sample(replace(entry, image=place, mask=None), folder)
+        sample = make_sample(replace(entry, image=result, mask=None), folder)
         if isinstance(sample, DataSetError):
             raise sample
         found.append(sample)
-        if not place.is_dir():
-            lost.append(place)
+        if not result.is_dir():
+            lost.append(result)
     paths.report_outside()
     if lost:
         raise DataSetError(
-            f"{folder}: the results of {len(lost)} of {len(found)} slides are not there ({format_names(lost)}). Analyse "
-            f"the slides with an encoder into this folder, or name their result folders in the column '{RESULT_COLUMN}'."
+            f"{folder}: no results found for {len(lost)} of {len(found)} slides ({format_names(lost)}). Analyze the "
+            "slides with an encoder into this folder, or enter their result folders in the column "
+            f"'{RESULT_COLUMN}'."
         )
     return found
 
 
 def select_bags(recipe: TrainRecipe, run: RunContext) -> BagSelection:
-    """Read, split and check the slides of a recipe; no embedding is read."""
-    asked, folders = recipe.classification, [Path(name).expanduser() for name in recipe.data.datasets]
-    assert asked is not None
+    """Read, split and check the slides of a recipe without reading embeddings."""
+    config, folders = recipe.classification, [Path(name).expanduser() for name in recipe.data.datasets]
+    assert config is not None
     check_dataset_names(folders)
     samples = [sample for folder in folders for sample in bag_samples(folder)]
-    answers = read_strata(folders, asked.target)
+    labels = read_strata(folders, config.target)
 
-    def answer(sample: Sample) -> str:
-        return answers.get(sample_key(sample), "")
+    def label(sample: Sample) -> str:
+        return labels.get(sample_key(sample), "")
 
-    parts = validate_on_each_class(split_samples(samples, recipe.data, recipe.seed, answer), answer)
+    parts = validate_on_each_class(split_samples(samples, recipe.data, recipe.seed, label), label)
     _check_counts(parts)
     chosen = SelectedSamples(parts, left_out=parts.left_out)
-    table = read_classes(recipe.data.datasets, asked, [*parts.training, *parts.validation])
+    table = read_classes(recipe.data.datasets, config, [*parts.training, *parts.validation])
     chosen, notices = keep_labeled(chosen, table)
     _check_counts(chosen.parts)
     check_classes(chosen, table, "slides", MORE_SLIDES)
     bags = open_bags([*chosen.read, *chosen.judged], run)
-    beware = [text.replace("image", "slide") for text in data_checks.data_warnings(chosen.parts)]
+    warnings = [text.replace("image", "slide") for text in data_checks.data_warnings(chosen.parts)]
     notices = [
         *notices,
-        *unread_notices(chosen, table, asked),
+        *unread_notices(chosen, table, config),
         *_left_out_notices(chosen),
-        *beware,
+        *warnings,
         *patience_warnings(recipe),
     ]
     return BagSelection(chosen, table, bags, common_bag_kind(list(bags.values())), tuple(notices))
@@ -290,7 +286,7 @@ def select_bags(recipe: TrainRecipe, run: RunContext) -> BagSelection:
 def open_bags(samples: Sequence[Sample], run: RunContext) -> dict[Path, Bag]:
     """Open the results of slides."""
     found, faults = {}, {}
-    for sample in run.track(samples, "Looking at the slides"):
+    for sample in run.track(samples, "Reading the slides"):
         try:
             found[sample.image] = Bag.open(sample.image)
         except InputError as error:
@@ -300,60 +296,51 @@ def open_bags(samples: Sequence[Sample], run: RunContext) -> dict[Path, Bag]:
 
 
 def common_bag_kind(bags: Sequence[Bag]) -> BagKind:
-    """Say what kind of embeddings all slides have.
-
-    Of the first.
-    """
+    """Return the kind of embeddings that all slides share; refuse a mixture."""
     first = bags[0]
     for bag in bags[1:]:
         if why := explain_mismatch(bag, first.kind):
             raise DataSetError(
-                f"{bag.folder} and {first.folder} have embeddings of two kinds: {why}. Analyse all slides with one "
-                "encoder and the same options."
+                f"{bag.folder} and {first.folder} have different embeddings: {why}. Analyze all slides with one "
+                "encoder and "
+                "the same options."
             )
     return first.kind
 
 
 def explain_mismatch(bag: Bag, kind: BagKind) -> str:
-    """Say why the embeddings of a slide are not of a kind.
-
-    What was expected and what was found; empty where they are of that kind.
-    """
-    mine, wanted = bag.kind.encoder, kind.encoder
+    """Explain why the embeddings of a slide are not of the expected kind; empty if they are."""
+    own, expected = bag.kind.encoder, kind.encoder
     found = {
-        "encoder": (wanted.name, mine.name),
-        "weights": (wanted.fingerprint[:12], mine.fingerprint[:12]),
-        "features": (wanted.features, mine.features),
-        "stain normalisation": (wanted.stain, mine.stain),
-        "pixels of a tile's side": (kind.tile.side_px, bag.kind.tile.side_px),
+        "encoder": (expected.name, own.name),
+        "weights": (expected.fingerprint[:12], own.fingerprint[:12]),
+        "features": (expected.features, own.features),
+        "stain normalization": (expected.stain, own.stain),
+        "tile side in pixels": (kind.tile.side_px, bag.kind.tile.side_px),
     }
-    said = [f"{name} is {there}, expected {asked}" for name, (asked, there) in found.items() if asked != there]
-    if not said and bag.mpp and kind.tile.differs(bag.mpp):
-        said = [f"scale is {max(bag.mpp):.3g} micrometres per pixel, expected {kind.tile.mpp:.3g}"]
-    return "; ".join(said)
-
-
-MORE_SLIDES = (
-    "Add slides of other patients: of each class at least three, one to learn from, one to tune with and one to judge "
-    "on."
-)
+    differences = [f"{name} is {actual}, expected {want}" for name, (want, actual) in found.items() if want != actual]
+    if not differences and bag.mpp and kind.tile.differs(bag.mpp):
+        differences = [f"scale is {max(bag.mpp):.3g} micrometres per pixel, expected {kind.tile.mpp:.3g}"]
+    return "; ".join(differences)
 
 
 def _check_counts(parts: TrainingSplit) -> None:
-    """Refuse too few slides or patients."""
+    """Refuse too few slides or patients in the training or validation set."""
     learn, tuning = len(parts.training), len(parts.validation)
     if learn < 2 or not tuning:
         raise RunError(
-            f"{format_count(learn, 'slide')} to learn from and {tuning} to tune with, beside those held out; at least 2 and "
-            f"1 are needed, where all slides of a patient stay together. {MORE_SLIDES}"
+            f"the training set has {format_count(learn, 'slide')} and the validation set {tuning}, besides the test "
+            "set; "
+            f"at least 2 and 1 are needed, and all slides of a patient stay together. {MORE_SLIDES}"
         )
 
 
 def _left_out_notices(chosen: SelectedSamples) -> Iterable[str]:
-    """Say which slides are not learnt from, as their patient is held out."""
+    """Report slides that are excluded because their patient is in the test set."""
     if chosen.left_out:
         groups = sorted({sample.group for sample in chosen.left_out})
         yield (
-            f"{len(chosen.left_out)} of the slides are not learnt from, as others of their patient are held out: "
-            f"{format_names(groups)}. Give all slides of a patient the same split."
+            f"{len(chosen.left_out)} of the slides are excluded from training, because other slides of the same "
+            "patient "
+            f"are in the test set: {format_names(groups)}. Assign all slides of a patient to the same split."
         )

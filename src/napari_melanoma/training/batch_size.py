@@ -1,4 +1,4 @@
-"""The largest useful batch, and the cost of one training step."""
+"""The largest useful batch size, the cost of one training step, and the faster precision."""
 
 from __future__ import annotations
 
@@ -22,39 +22,49 @@ if TYPE_CHECKING:
 
     from napari_melanoma.training.recipe import TrainRecipe
 
-MAX_BATCH, MIN_BATCH = 256, 2  # of one piece on one device; statistics of normalisation need two
-USUAL_BATCH = 8  # images of a step at least, however slow, where memory and data allow: fewer learn unsteadily
-SHARE_OF_IMAGES = 4  # an epoch of fewer than four steps learns badly
-TOLERATED_SLOWDOWN = 1.1  # for an image than the quickest size; less is noise, on a machine that a person works at
-GIVE_UP_SLOWDOWN = 1.5  # larger sizes are not tried after two that are that much slower
-SHARE_OF_FREE_MEMORY = 0.5  # what a step on the processor may take of what is free: past that others are pushed out
-MIN_REPEATS, MAX_REPEATS, ENOUGH_S = 3, 20, 0.2  # steps are repeated: the quickest of them was disturbed least
-LONG_S = 2.0  # whatever takes so long is timed well enough at once
+MAX_BATCH, MIN_BATCH = 256, 2  # per micro-batch and device; batch normalization needs two
+USUAL_BATCH = 8  # lower bound of a step if memory and data allow: smaller batches train unsteadily
+SHARE_OF_IMAGES = 4  # an epoch of fewer than four steps trains poorly
+TOLERATED_SLOWDOWN = 1.1  # per image, relative to the fastest size; less is noise on a machine in use
+GIVE_UP_SLOWDOWN = 1.5  # stop after two sizes in a row that are this much slower
+SHARE_OF_FREE_MEMORY = 0.5  # of free main memory for a step on the CPU: with more, other programs are swapped out
+MIN_REPEATS, MAX_REPEATS, ENOUGH_S = 3, 20, 0.2  # steps are repeated: the fastest one was disturbed least
+LONG_S = 2.0  # a step of this duration needs no repetition
+PROBE_IMAGES = {"cpu": 2, "mps": 4, "cuda": 8}  # images of the timed step; fewer leave a GPU idle
+MAX_PROBE_IMAGES = 16  # smaller images are timed in larger numbers, so that fixed costs of a step weigh less
+PROBE_SIDE = {"cpu": 256, "mps": 512, "cuda": 512}  # input side; the cost of a larger input scales with its area
+STEP_ENOUGH_S, MOST_STEPS = 0.5, 5  # limits of total seconds and of repetitions
+OPTIMIZER_STATES = {"adamw": 2, "adam": 2, "sgd": 1}
+FLOAT_BYTES = 4
+PRECISION_IMAGES = 2 * MIN_BATCH
+PRECISION_ROUNDS = 2  # alternating, so that a disturbance affects both precisions
+MIN_SPEEDUP = 1.1  # a smaller gain is not worth the lost digits
+Precision = Literal["fp32", "bf16"]
 Clock = Callable[[], float]
 
 
 def smallest_batch_size(recipe: TrainRecipe) -> int:
-    """Give the fewest images that a step can be shared out with."""
+    """Fewest images that can be divided over the processes and micro-batches of a step."""
     return MIN_BATCH * process_count(recipe) * recipe.pieces
 
 
 def find_batch_size(
     network: nn.Module, recipe: TrainRecipe, images: int, run: RunContext, clock: Clock = time.perf_counter
 ) -> int:
-    """Try real steps of 2, 4, 8 ... random images for each piece on a copy of the network.
+    """Time real steps of 2, 4, 8 ... random images per micro-batch on a copy of the network.
 
-    ``clock``: gives seconds. Returns images of a step over all devices: a power of two for each piece of each device,
-    at most 256 for a device and at most a quarter of the images; the largest that fits and is not slower for an image
-    than the quickest by more than 10 %, but at least 8 where memory and images allow.
+    ``clock``: returns seconds. Returns the images of a step over all devices: a power of two for each micro-batch,
+    at most 256 for a device and at most a quarter of the images; the largest that fits and is not slower per image
+    than the fastest by more than 10 %, but at least 8 if memory and images allow.
     """
-    if not any(True for _ in network.parameters()):  # no step to try
+    if not any(True for _ in network.parameters()):  # nothing to time
         return smallest_batch_size(recipe)
     parts = process_count(recipe) * recipe.pieces
     limit = min(MAX_BATCH // recipe.pieces, images // (SHARE_OF_IMAGES * parts))
     per_image: dict[int, float] = {}
 
-    def look_at(size: int) -> int | None:
-        """Time a size; give the memory that it took, or None where it has not enough."""
+    def measure_size(size: int) -> int | None:
+        """Time a size; return the memory that it took, or None if memory ran out."""
         run.check()
         try:
             seconds, taken = time_steps(network, recipe, size, clock)
@@ -68,53 +78,52 @@ def find_batch_size(
     size = MIN_BATCH
     while size <= limit:
         free = psutil.virtual_memory().available
-        taken = look_at(size)
+        taken = measure_size(size)
         if taken is None or 2 * taken > SHARE_OF_FREE_MEMORY * free or _is_too_slow(list(per_image.values())):
             break
         size *= 2
     for size in [size for size, seconds in per_image.items() if size * seconds < LONG_S]:
-        look_at(size)  # once more, later: whatever disturbed it has ended, or disturbs the others as well
+        measure_size(size)  # again later: a disturbance has ended by then, or affects all sizes
     release_memory(accelerator(recipe))
     return parts * _choose_size(per_image, parts)
 
 
 def _is_too_slow(per_image: Sequence[float]) -> bool:
-    """Say whether two sizes one after the other were far too slow; one alone may have been disturbed."""
+    """Whether the last two sizes were far too slow; a single one may have been disturbed."""
     return len(per_image) > 2 and min(per_image[-2:]) > GIVE_UP_SLOWDOWN * min(per_image)
 
 
 def _choose_size(per_image: Mapping[int, float], parts: int) -> int:
-    """Choose among the sizes of a piece that were tried, from small to large."""
+    """Choose among the measured sizes of a micro-batch, in ascending order."""
     if not per_image:
         return MIN_BATCH
-    quickest = min(per_image.values())
-    best = max(size for size, seconds in per_image.items() if seconds <= TOLERATED_SLOWDOWN * quickest)
+    fastest = min(per_image.values())
+    best = max(size for size, seconds in per_image.items() if seconds <= TOLERATED_SLOWDOWN * fastest)
     return max(best, next((size for size in per_image if parts * size >= USUAL_BATCH), max(per_image)))
 
 
 def time_steps(network: nn.Module, recipe: TrainRecipe, size: int, clock: Clock) -> tuple[float, int]:
-    """Run a step to warm up and some that count, on a copy of a network.
+    """Time training steps on a copy of a network, after one step to warm up.
 
-    ``size``: images, of random pixels. ``clock``: gives seconds. Bytes of main memory.
+    ``size``: number of random images. ``clock``: returns seconds. Returns the seconds of the fastest step, and the
+    bytes of main memory that the steps took.
     """
     import torch
-
-    from napari_melanoma.training.dummy_inputs import dummy_table_inputs
 
     device = accelerator(recipe)
     before = psutil.Process().memory_info().rss
     model = copy.deepcopy(network).to(device).to(memory_format=torch.channels_last).train()
-    optimiser = torch.optim.AdamW(model.parameters())
+    optimizer = torch.optim.AdamW(model.parameters())
     side, mixed = recipe.model.input_size, choose_precision(recipe) == "bf16-mixed"
     images = torch.rand(size, 3, side, side).to(device, memory_format=torch.channels_last)
-    beside = dummy_table_inputs(model, size, device)
+    table_inputs = _dummy_table_inputs(model, size, device)
 
     def step() -> None:
         with torch.autocast(device, torch.bfloat16, enabled=mixed):
-            loss = model(images, *beside).float().square().mean()
+            loss = model(images, *table_inputs).float().square().mean()
         loss.backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
 
     step()
     times: list[float] = []
@@ -128,7 +137,7 @@ def time_steps(network: nn.Module, recipe: TrainRecipe, size: int, clock: Clock)
 
 
 def _synchronize(device: str) -> None:
-    """Wait until a device has done all that it was given."""
+    """Wait until a device has finished all queued work."""
     import torch
 
     if device == "cuda":
@@ -137,20 +146,12 @@ def _synchronize(device: str) -> None:
         torch.mps.synchronize()
 
 
-PROBE_IMAGES = {"cpu": 2, "mps": 4, "cuda": 8}  # images of the measured step: a graphics card is idle with fewer
-MAX_PROBE_IMAGES = 16  # of smaller ones more are measured: what a step costs whatever its images would count too much
-PROBE_SIDE = {"cpu": 256, "mps": 512, "cuda": 512}  # of its input; a larger one costs more by its area
-STEP_ENOUGH_S, MOST_STEPS = 0.5, 5  # steps are repeated until they took so long together, or so often
-OPTIMIZER_STATES = {"adamw": 2, "adam": 2, "sgd": 1}
-FLOAT_BYTES = 4
-
-
 @dataclass(frozen=True)
 class StepCost:
-    """What learning costs on this machine.
+    """Cost of training on this machine.
 
-    ``image_s``: seconds for an image of a step: variation, forward and backward pass. ``update_s``: seconds for the
-    optimiser, once a step. ``forward_s``: seconds for an image that is only answered.
+    ``image_s``: seconds per image of a step: augmentation, forward and backward pass. ``update_s``: seconds of the
+    optimizer per step. ``forward_s``: seconds per image for prediction only.
     """
 
     image_s: float
@@ -163,19 +164,19 @@ class StepCost:
 
 
 def measure_step(recipe: TrainRecipe, clock: Clock = time.perf_counter) -> StepCost:
-    """Run a few small steps of a recipe's network, with random weights on random images; gradients pile up unused.
+    """Time a few small steps of a recipe's network, with random weights on random images.
 
-    ``clock``: gives seconds.
+    ``clock``: returns seconds.
     """
     device = accelerator(recipe)
     try:
         return _measure_step(recipe, device, clock)
-    finally:  # of whoever goes on living, such as the viewer's worker, beside a training that needs the memory
+    finally:  # a process that lives on, such as the viewer's worker, must not hold memory that a training needs
         release_memory(device)
 
 
 def release_memory(device: str) -> None:
-    """Give memory that nothing uses any more back to a device."""
+    """Return unused memory to a device."""
     import torch
 
     gc.collect()
@@ -186,29 +187,28 @@ def release_memory(device: str) -> None:
 
 
 def _measure_step(recipe: TrainRecipe, device: str, clock: Clock) -> StepCost:
-    """Measure on a device."""
     import torch
 
     side = min(recipe.model.input_size, PROBE_SIDE[device])
     larger = (recipe.model.input_size / side) ** 2
     model = recipe.model.model_copy(update={"input_size": side})
-    trial = _StepProbe(recipe.model_copy(update={"model": model}), device)
-    with _saved_tensor_sizes() as kept:
-        trial.forward_backward()
-    apart = {parameter.untyped_storage().data_ptr() for parameter in trial.network.parameters()}
-    saved = sum(size for place, size in kept.items() if place not in apart)
-    learn_s = _fastest_seconds(trial.forward_backward, device, clock)
-    update_s = _fastest_seconds(trial.step_optimizer, device, clock)
+    probe = _StepProbe(recipe.model_copy(update={"model": model}), device)
+    with _saved_tensor_sizes() as saved_sizes:
+        probe.forward_backward()
+    parameters = {parameter.untyped_storage().data_ptr() for parameter in probe.network.parameters()}
+    saved = sum(size for pointer, size in saved_sizes.items() if pointer not in parameters)
+    learn_s = _fastest_seconds(probe.forward_backward, device, clock)
+    update_s = _fastest_seconds(probe.step_optimizer, device, clock)
     with torch.inference_mode():
-        trial.network.eval()
-        forward_s = _fastest_seconds(trial.predict, device, clock)
-    weights = FLOAT_BYTES * sum(parameter.numel() for parameter in trial.network.parameters())
+        probe.network.eval()
+        forward_s = _fastest_seconds(probe.predict, device, clock)
+    weights = FLOAT_BYTES * sum(parameter.numel() for parameter in probe.network.parameters())
     copies = 2 + OPTIMIZER_STATES[recipe.optimiser] + (recipe.ema_decay > 0)
     return StepCost(
-        image_s=larger * learn_s / trial.images,
+        image_s=larger * learn_s / probe.images,
         update_s=update_s,
-        forward_s=larger * forward_s / trial.images,
-        image_bytes=round(larger * saved / trial.images),
+        forward_s=larger * forward_s / probe.images,
+        image_bytes=round(larger * saved / probe.images),
         fixed_bytes=weights * copies,
         device=device,
         precision=choose_precision(recipe),
@@ -216,7 +216,7 @@ def _measure_step(recipe: TrainRecipe, device: str, clock: Clock) -> StepCost:
 
 
 class _StepProbe:
-    """A network with all that a step needs, and a few random images."""
+    """A network with everything that a step needs, and a few random images."""
 
     def __init__(self, recipe: TrainRecipe, device: str) -> None:
         import numpy as np
@@ -258,19 +258,17 @@ class _StepProbe:
             self._masks = self._masks % self._labels
 
     def forward_backward(self) -> None:
-        """Vary the images, answer, and go back."""
+        """Augment the images, predict, and run the backward pass."""
         images, masks = self._augment(self._pixels, self._masks, self._keys)
         logits = self._logits(images)
-        softly = self._classifies or self._labels  # answers that cost as much as the true ones
-        loss = self._loss(logits, logits.detach().softmax(dim=1) if softly else masks.float() / 255)
+        soft_targets = self._classifies or self._labels  # as costly as real targets
+        loss = self._loss(logits, logits.detach().softmax(dim=1) if soft_targets else masks.float() / 255)
         (loss if self._idle is None else loss + 0 * self._idle).backward()
 
     def step_optimizer(self) -> None:
-        """Move the weights."""
         self._optimizer.step()
 
     def predict(self) -> None:
-        """Answer without learning."""
         side = self._recipe.model.input_size
         self._logits(self._pixels[: self.images, :, :1, :1].float().expand(-1, -1, side, side))
 
@@ -281,13 +279,13 @@ class _StepProbe:
         with torch.autocast(self._device, torch.bfloat16, enabled=self._mixed):
             if not self._classifies:
                 return self.network(images).float()
-            row = torch.zeros(len(images), 0, device=self._device)  # what a table adds costs next to nothing
+            row = torch.zeros(len(images), 0, device=self._device)  # the cost of tabular inputs is negligible
             return self.network(images, row, row.long()).float()
 
 
 @contextmanager
 def _saved_tensor_sizes() -> Iterator[dict[int, int]]:
-    """Note what is kept for the backward pass: the place of each piece of memory and its bytes."""
+    """Record the data pointer and size in bytes of each tensor that is saved for the backward pass."""
     import torch
 
     kept: dict[int, int] = {}
@@ -302,7 +300,7 @@ def _saved_tensor_sizes() -> Iterator[dict[int, int]]:
 
 
 def _freeze_normalization(network: nn.Module) -> None:
-    """Keep statistics as they are, as the task does; it takes another time."""
+    """Keep the statistics of normalization fixed, as the task does."""
     from napari_melanoma.training.tasks.task import NORMALIZATION_LAYERS
 
     for module in network.modules():
@@ -311,7 +309,7 @@ def _freeze_normalization(network: nn.Module) -> None:
 
 
 def _freeze_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
-    """Let only what stands behind the encoder learn, where the recipe asks for it."""
+    """Freeze the encoder if the recipe asks for it."""
     from napari_melanoma.models.zoo import find_encoder
 
     encoder = find_encoder(network)
@@ -320,7 +318,7 @@ def _freeze_encoder(network: nn.Module, recipe: TrainRecipe) -> None:
 
 
 def _fastest_seconds(work: Callable[[], None], device: str, clock: Clock) -> float:
-    """Time what is done again and again; the quickest counts, for the others were disturbed."""
+    """Repeat some work and return the fastest time; slower runs were disturbed."""
     times: list[float] = []
     while len(times) < MOST_STEPS and sum(times) < STEP_ENOUGH_S:
         _synchronize(device)
@@ -331,23 +329,17 @@ def _fastest_seconds(work: Callable[[], None], device: str, clock: Clock) -> flo
     return min(times)
 
 
-Precision = Literal["fp32", "bf16"]
-PRECISION_IMAGES = 2 * MIN_BATCH
-PRECISION_ROUNDS = 2  # by turns: whatever else the machine does disturbs both
-MIN_SPEEDUP = 1.1  # times as fast: for less nobody gives digits away
-
-
 def find_precision(
     network: nn.Module, recipe: TrainRecipe, run: RunContext = NULL_CONTEXT, clock: Clock = time.perf_counter
 ) -> Precision:
-    """Decide between float32 and bfloat16.
+    """Choose between float32 and bfloat16.
 
-    ``clock``: gives seconds. On a processor with bfloat16, this where steps of a few images take a tenth less time in
-    it than in float32.
+    ``clock``: returns seconds. A CPU with bfloat16 support uses it if steps of a few images take a tenth less time than
+    in float32.
     """
     chosen: Precision = "bf16" if choose_precision(recipe) == "bf16-mixed" else "fp32"
-    learns = any(True for _ in network.parameters())
-    if recipe.precision != "auto" or chosen == "fp32" or accelerator(recipe) != "cpu" or not learns:
+    trainable = any(True for _ in network.parameters())
+    if recipe.precision != "auto" or chosen == "fp32" or accelerator(recipe) != "cpu" or not trainable:
         return chosen
     seconds: dict[Precision, list[float]] = {"fp32": [], "bf16": []}
     try:
@@ -359,5 +351,18 @@ def find_precision(
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        return "bf16"  # it takes less
+        return "bf16"  # bfloat16 needs less memory
     return "bf16" if min(seconds["fp32"]) >= MIN_SPEEDUP * min(seconds["bf16"]) else "fp32"
+
+
+def _dummy_table_inputs(network: nn.Module, count: int, device: str) -> tuple[Tensor, ...]:
+    """Zeros for the tabular inputs of a classifier, (row, input) and int64 (row, embedding); () for other networks."""
+    import torch
+
+    from napari_melanoma.models.blocks.classifier import ClassifierNetwork
+
+    if not isinstance(network, ClassifierNetwork):
+        return ()
+    shape = network.tabular
+    continuous = torch.zeros(count, shape.continuous, device=device)
+    return continuous, torch.zeros(count, len(shape.cardinalities), dtype=torch.int64, device=device)

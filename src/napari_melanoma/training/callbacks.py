@@ -34,27 +34,31 @@ if TYPE_CHECKING:
     from napari_melanoma.training.tasks.task import Task
 
 EVENT_INTERVAL_S = 1.0
+CHECK_S = 1.0  # interval of reading values from a GPU, which synchronizes it
+CONTINUE, PAUSE, CANCEL, ABORT = range(4)  # all processes follow the greatest code of any process
+CODES: dict[RunCommand, int] = {"run": CONTINUE, "pause": PAUSE, "cancel": CANCEL}
+LIVE = "live_state_dict"
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint under a temporary name beside its place, then renames it."""
+    """Writes a checkpoint to a temporary file beside its destination, then renames it."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # noqa: ANN401 - Lightning's signature
-        """Save; a crash in the middle leaves the earlier checkpoint whole."""
+        """Save a checkpoint; a crash leaves the previous checkpoint intact."""
         save_state(checkpoint, Path(path))
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
     """Write tensors and plain values atomically."""
-    if not path.parent.parent.is_dir():  # writing would make a folder of that name again, with half a run in it
-        raise SaveError(f"cannot write {path}: the run folder was removed. Start the run again.")
-    # Into an open file: given a path, torch's own writer tells of a full disk as of an internal fault.
+    if not path.parent.parent.is_dir():  # writing would create the folder again, with an incomplete run in it
+        raise SaveError(f"cannot write {path}: the run folder was deleted. Start the run again.")
+    # Pass an open file: with a path, torch's own writer reports a full disk as an internal error.
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         torch.save(state, file)
 
 
 def copy_state(source: Path, path: Path) -> None:
-    """Let a second name stand for the same bytes, atomically; files of states are replaced, never changed."""
+    """Link or copy a state to a second name atomically; state files are replaced, never changed."""
     with atomic_file(path) as temporary:
         try:
             temporary.unlink(missing_ok=True)
@@ -73,15 +77,12 @@ class RunWriter(Callback):
         self._pace = pace
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to measure."""
         self._pace.begin_epoch()
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure tuning apart."""
         self._pace.begin_validation()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep how long tuning took."""
         self._pace.end_validation()
 
     def on_train_batch_end(
@@ -92,7 +93,7 @@ class RunWriter(Callback):
         batch: Any,  # noqa: ANN401
         batch_idx: int,
     ) -> None:
-        """Say where the run stands."""
+        """Count the batch and report progress."""
         self._pace.count_batch()
         if trainer.is_global_zero and self._clock.is_due("step", EVENT_INTERVAL_S):
             self._report_step(trainer, pl_module, batch_idx + 1, len(batch[0]) * trainer.world_size)
@@ -119,13 +120,13 @@ class RunWriter(Callback):
 
 
 class BestCheckpoint(Checkpoint):
-    """At the end of each epoch: writes its metrics, keeps the last and the best state, stops when none gets better.
+    """Writes metrics after each epoch, keeps the last and the best state, and stops when the run no longer improves.
 
-    Best is the greatest value of the task's monitor, and of equals (in a run that has found nothing yet, say) the
-    smallest loss.
+    The best epoch has the greatest value of the task's monitor; ties (as in a run that has found nothing yet) are
+    broken by the smallest loss.
 
-    Lightning's own callbacks forget the best score when a run folder has moved, and one that was stopped early would
-    go on for an epoch when resumed.
+    Lightning's own callbacks lose the best score when a run folder has moved, and a run that was stopped early would
+    train for another epoch when resumed.
     """
 
     def __init__(self, folder: RunFolder, run: RunContext, patience: int, pace: EpochTimer) -> None:
@@ -136,25 +137,25 @@ class BestCheckpoint(Checkpoint):
         self._best, self._best_loss, self._best_epoch, self._waited = -math.inf, math.inf, -1, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Give what a resumed run must know."""
+        """Return the state that a resumed run needs."""
         known = {"best": self._best, "best_loss": self._best_loss}
         return {**known, "best_epoch": self._best_epoch, "waited": self._waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore the state."""
         self._best, self._best_epoch = state_dict["best"], state_dict["best_epoch"]
-        self._best_loss = state_dict.get("best_loss", -math.inf)  # states from before it was kept
+        self._best_loss = state_dict.get("best_loss", -math.inf)  # older states lack it
         self._waited = state_dict["waited"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the start, so that resuming needs nothing else; do not go on with a run that had stopped early."""
+        """Save the initial state, so that resuming needs nothing else; do not continue a run that was stopped early."""
         if self._waited >= self._patience:
             trainer.should_stop = True
         if trainer.is_global_zero and not self._folder.last_checkpoint.exists():
             save_state({"epoch": 0, "state_dict": pl_module.state_dict()}, self._folder.last_checkpoint)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Task) -> None:  # type: ignore[override]
-        """Write, keep, and judge whether to go on; every process, as saving waits for all."""
+        """Save the epoch and decide whether to continue; runs in every process, as saving is collective."""
         epoch, values = trainer.current_epoch, pl_module.metrics
         for name in ("loss", "tuning_loss"):
             if not math.isfinite(values[name]):
@@ -177,21 +178,19 @@ class BestCheckpoint(Checkpoint):
         if self._waited >= self._patience:
             trainer.should_stop = True
             if trainer.is_global_zero and epoch + 1 < int(trainer.max_epochs or 1):
-                self._folder.append_event(
-                    "notice", message=f"stopped early: {self._waited} epochs brought nothing better."
-                )
+                self._folder.append_event("notice", message=f"stopped early: no improvement in {self._waited} epochs.")
 
     def _reset_lost_best(self, trainer: Trainer) -> None:
-        """Begin to look for the best anew where somebody removed it."""
+        """Restart the search for the best epoch if its checkpoint was deleted."""
         if trainer.strategy.broadcast(self._best_epoch >= 0 and not self._folder.best_checkpoint.exists()):
             self._best, self._best_loss = -math.inf, math.inf
             if trainer.is_global_zero:
                 epoch = self._best_epoch + 1
-                message = f"checkpoints were removed: the model of epoch {epoch}, the best so far, is lost."
+                message = f"checkpoints were deleted: the model of epoch {epoch}, the best so far, is lost."
                 self._folder.append_event("notice", message=message)
 
     def _report_epoch(self, trainer: Trainer, values: dict[str, float], better: bool) -> None:
-        """Write the epoch into the table and the events, and report it."""
+        """Write the epoch to the metrics table and the events, and report it."""
         epoch, epochs = trainer.current_epoch, int(trainer.max_epochs or 1)
         rate = float(trainer.optimizers[0].param_groups[-1]["lr"])
         monitor = monitor_from_values(values)
@@ -199,7 +198,7 @@ class BestCheckpoint(Checkpoint):
         self._folder.add_metrics(row)
         self._folder.append_event("epoch", **row, best=better)
         message = (
-            f"Epoch {epoch + 1} of {epochs}: loss {values['loss']:.4f}, tuning loss {values['tuning_loss']:.4f}, "
+            f"Epoch {epoch + 1} of {epochs}: loss {values['loss']:.4f}, validation loss {values['tuning_loss']:.4f}, "
             f"{monitor.title} {values[monitor.name]:.4f}{' (best)' if better else ''}, {row['seconds']:.0f} s"
         )
         self._run.report(Milestone(round(1000 * (epoch + 1) / epochs), 1000, message))
@@ -216,45 +215,40 @@ def memory_in_use(device: torch.device) -> dict[str, int]:
     return found
 
 
-CHECK_S = 1.0  # how often a GPU is asked for its numbers, which makes it wait
-CONTINUE, PAUSE, CANCEL, ABORT = range(4)  # the greatest that any process says is what all do
-CODES: dict[RunCommand, int] = {"run": CONTINUE, "pause": PAUSE, "cancel": CANCEL}
-
-
 class RunControl(Callback):
-    """After each batch: go on, hold, cancel, or give up a run whose numbers are none."""
+    """After each batch: continue, pause, cancel, or abort a run with non-finite numbers."""
 
-    def __init__(self, wish: Callable[[], RunCommand], folder: RunFolder, clock: PausableClock) -> None:
-        self._wish = wish
+    def __init__(self, read_command: Callable[[], RunCommand], folder: RunFolder, clock: PausableClock) -> None:
+        self._read_command = read_command
         self._folder = folder
         self._clock = clock
         self._group: Any = None
         self._on_sigterm = signal.getsignal(signal.SIGTERM)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open a line between the processes that needs no device, so that asking does not hold up a GPU."""
+        """Create a CPU process group, so that exchanging commands does not block a GPU."""
         if trainer.world_size > 1:
             self._group = torch.distributed.new_group(backend="gloo")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take SIGTERM back from Lightning, whose handler talks to the other processes out of turn."""
+        """Restore our SIGTERM handler: Lightning's handler starts collective communication at any time."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Task, *_: Any) -> None:  # type: ignore[override]  # noqa: ANN401
-        """Do what is wished."""
-        look = pl_module.device.type == "cpu" or self._clock.is_due("numbers", CHECK_S)
-        bad = pl_module.first_bad_batch() if look else None
+        """Apply the user's command."""
+        check = pl_module.device.type == "cpu" or self._clock.is_due("numbers", CHECK_S)
+        bad = pl_module.first_bad_batch() if check else None
         code = self._apply_request(trainer, CONTINUE if bad is None else ABORT)
         if code == ABORT:
             raise TrainingDiverged(divergence_message(pl_module.recipe, "loss", trainer.current_epoch, bad))
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:  # noqa: ANN401
-        """Do what is wished; a validation has many batches as well."""
+        """Apply the user's command; a validation has many batches as well."""
         self._apply_request(trainer, CONTINUE)
 
     def _apply_request(self, trainer: Trainer, code: int) -> int:
-        """Agree with the other processes, hold while that is wished, and stop if it is."""
+        """Agree with the other processes, pause if requested, and raise if canceled."""
         code = self._agreed_code(code)
         if code == PAUSE:
             with self._clock.pause():
@@ -264,7 +258,7 @@ class RunControl(Callback):
         return code
 
     def _pause(self, first: bool) -> int:
-        """Wait until something else is wished, talking to the other processes, which would give up otherwise."""
+        """Wait for another command; keep communicating, as other processes would time out otherwise."""
         if first:
             self._folder.append_event("paused")
         while (code := self._agreed_code(CONTINUE)) == PAUSE:
@@ -274,8 +268,8 @@ class RunControl(Callback):
         return code
 
     def _agreed_code(self, code: int) -> int:
-        """The greatest code of all processes."""
-        code = max(code, CODES[self._wish()])
+        """Greatest code of all processes."""
+        code = max(code, CODES[self._read_command()])
         if self._group is None:
             return code
         greatest = torch.tensor(code)
@@ -283,14 +277,11 @@ class RunControl(Callback):
         return int(greatest)
 
 
-LIVE = "live_state_dict"
-
-
 class AveragedWeights(Callback):
     """Keeps an exponential moving average of the weights, on their device.
 
     Lightning's own ``WeightAveraging`` copies the module before it is on its device and averages counters of batches
-    as if they were weights; this one averages what is floating (statistics of normalisation too) and copies the rest.
+    as if they were weights; this one averages floating-point values (normalization statistics too) and copies the rest.
     """
 
     def __init__(self, decay: float, *, warm_up: bool = True) -> None:
@@ -302,14 +293,14 @@ class AveragedWeights(Callback):
         self._loaded: Mapping[str, Tensor] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin with the weights as they are, or with the average of a resumed run."""
-        self._live = pl_module.state_dict()  # the tensors themselves: they are on their device and stay there
+        """Start with the current weights, or with the average of a resumed run."""
+        self._live = pl_module.state_dict()  # references to the tensors, which stay on their device
         source = self._loaded or self._live
         self._average = {name: source[name].to(value.device, copy=True) for name, value in self._live.items()}
         self._loaded = None
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:  # noqa: ANN401
-        """Move the average after each step of the optimiser; a piece of a step is none."""
+        """Update the average after each optimizer step, not after each micro-batch."""
         if trainer.global_step == self._steps:
             return
         self._steps = trainer.global_step
@@ -322,20 +313,20 @@ class AveragedWeights(Callback):
                 self._average[name].copy_(self._live[name])
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validate the average."""
+        """Use the average for validation."""
         self._swap()
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on learning with the weights."""
+        """Continue training with the current weights."""
         self._swap()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Let the checkpoint's model be the average, and keep the weights beside it."""
+        """Save the average as the model's state, and the current weights beside it."""
         checkpoint[LIVE] = checkpoint["state_dict"]
         checkpoint["state_dict"] = self._average
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take both back; Lightning has put the average into the model by now."""
+        """Restore both; Lightning has loaded the average into the model at this point."""
         if LIVE in checkpoint:
             self._loaded = checkpoint["state_dict"]
             self._steps = checkpoint["global_step"]
@@ -352,7 +343,7 @@ class AveragedWeights(Callback):
 
 
 class DistributedRows:
-    """Rows of numbers, one an image, that stay on their device until all are asked for."""
+    """Rows of numbers, one per image, that stay on their device until they are gathered."""
 
     def __init__(self, columns: int) -> None:
         self._columns = columns
@@ -360,17 +351,17 @@ class DistributedRows:
         self._rows: list[Tensor] = []
 
     def add(self, places: NDArray[np.int64], rows: Tensor) -> None:
-        """Take the rows of a batch.
+        """Add the rows of a batch.
 
-        ``places``: int64 (batch,), the place of each image among all. ``rows``: float (batch, columns).
+        ``places``: int64 (batch,), the index of each image. ``rows``: float (batch, columns).
         """
         self._places.append(torch.from_numpy(places))
         self._rows.append(rows.detach().float())
 
     def gather(self, device: torch.device) -> Tensor:
-        """Give the rows of all processes, and begin anew; every process must call it.
+        """Return the rows of all processes and reset; every process must call it.
 
-        Returns float32 (image, columns) on the processor, in the order of the places; each image was in one process.
+        Returns float32 (image, columns) on the CPU, in the order of the indices; each image was in one process.
         """
         places = torch.cat([torch.empty(0, dtype=torch.int64), *self._places]).to(device)
         rows = torch.cat([torch.empty(0, self._columns, device=device), *(row.to(device) for row in self._rows)])

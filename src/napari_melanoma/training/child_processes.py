@@ -1,4 +1,4 @@
-"""The processes that Lightning starts beside the first one of a run: watched, so that none can end the run unheard."""
+"""The processes that Lightning starts besides the first one of a run, and detection of their failure."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from napari_melanoma.core.run_folder import RunFolder
 
 POLL_S = 0.5
-GRACE_S = 15.0  # between a helper's end and ours: the line to it is cut, or both were cancelled
+GRACE_S = 15.0  # between the end of a helper and ours, if the connection is lost or the run was canceled
 log = logging.getLogger(__name__)
 
 
 class ChildProcesses:
-    """The helpers of a run, and what to do where one goes while this process waits for it in vain.
+    """The helper processes of a run, watched for one that fails while this process waits for it.
 
-    Lightning's own observer kills this process without a word, also where a helper left because all agreed to.
+    Lightning's own observer kills this process without a message, also if a helper ended as agreed.
 
-    ``look_s``, ``grace_s``: seconds between two looks, and how long the run may take to end by itself.
+    ``poll_s``, ``grace_s``: seconds between two checks, and how long the run may take to end by itself.
     """
 
     def __init__(self, on_failure: Callable[[str], None], poll_s: float = POLL_S, grace_s: float = GRACE_S) -> None:
@@ -41,10 +41,7 @@ class ChildProcesses:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Watch the helpers, those that start meanwhile as well.
-
-        While they are needed; how they end afterwards is their own affair.
-        """
+        """Watch the helpers, including those that start later, inside the ``with`` block."""
         done = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(done,), daemon=True, name="watching helpers")
         watcher.start()
@@ -55,13 +52,13 @@ class ChildProcesses:
             watcher.join()
 
     def send_signal(self, number: int) -> None:
-        """Send a signal to those that are there."""
+        """Send a signal to the running helpers."""
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(number)
 
     def _watch(self, done: threading.Event) -> None:
-        """Look until one has failed, then give the run some time to end by itself."""
+        """Poll until a helper has failed, then give the run some time to end by itself."""
         while not done.wait(self._poll_s):
             codes = [process.poll() for process in self.processes]
             failed = next((code for code in codes if code), None)
@@ -79,14 +76,14 @@ class WatchedDDP(DDPStrategy):
         self._children = children
 
     def _configure_launcher(self) -> None:
-        """Choose who starts the processes."""
+        """Select the launcher of the processes."""
         assert self.cluster_environment is not None  # as in the class above
         self._launcher = _ChildLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
         self._launcher.children = self._children
 
 
 class _ChildLauncher(_SubprocessScriptLauncher):
-    """Starts this command again for each further device, and leaves Lightning's observer nobody to watch."""
+    """Starts this command again for each further device, and leaves Lightning's observer no process to watch."""
 
     children: ChildProcesses
 
@@ -99,9 +96,9 @@ class _ChildLauncher(_SubprocessScriptLauncher):
 
 
 def abort_run(folder: RunFolder, children: ChildProcesses, reason: str) -> None:
-    """End this process, which waits for another one that has gone, with a last word; there is no waking it."""
+    """Report a failure and end this process, which is blocked waiting for a lost process."""
     last = next(iter(folder.read_events()[-1:]), {})
-    message = str(last.get("message")) if last.get("kind") == "failed" else PEER_LOST.format(said=reason)
+    message = str(last.get("message")) if last.get("kind") == "failed" else PEER_LOST.format(reason=reason)
     log.error("the run failed: %s", message)
     if last.get("kind") != "failed":
         with suppress(SaveError):

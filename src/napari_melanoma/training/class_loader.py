@@ -1,4 +1,4 @@
-"""Batches of a classification, and which images are mixed."""
+"""Batches for classification: views, tabular inputs, and the images that MixUp and CutMix combine."""
 
 from __future__ import annotations
 
@@ -20,17 +20,14 @@ if TYPE_CHECKING:
     from napari_melanoma.training.prepare import PreparedData
     from napari_melanoma.training.recipe import ClassPart, TrainRecipe
 
-DROP_SEED, FAR_SEED = 11, 13  # what a seed is for, beside those of sampling
-TWO_DOMAIN_METHODS = (
-    "adversarial",
-    "coral",
-    "fourier",
-    "pseudo_labels",
-)  # methods whose batches hold images of both domains
+# Separate the random numbers of these purposes from other uses of the seed.
+DROP_SEED, MIX_SEED, FAR_SEED = 11, 12, 13
+DRAWS_PER_IMAGE = 6  # MixUp chance, amount, row, column, CutMix chance, partner
+TWO_DOMAIN_METHODS = ("adversarial", "coral", "fourier", "pseudo_labels")  # batches hold images of both domains
 
 
 class TrainingViews:
-    """Batches to learn from, indexed by the keys of a batch."""
+    """Training batches, indexed by the keys of a batch."""
 
     def __init__(self, prepared: PreparedData, recipe: TrainRecipe) -> None:
         assert prepared.classes is not None
@@ -40,21 +37,21 @@ class TrainingViews:
         self._encoding, self._part = prepared.classes.encoding, prepared.classes.learn
         self._drops = recipe.classification.drop_field, recipe.classification.drop_form
         self._seed = recipe.seed
-        meets = recipe.classification.adaptation.method in TWO_DOMAIN_METHODS
-        self._far = prepared.unlabelled if meets else None
+        two_domains = recipe.classification.adaptation.method in TWO_DOMAIN_METHODS
+        self._far = prepared.unlabelled if two_domains else None
         self._far_part = prepared.classes.unlabelled
         self._mixing = MixupSampler(recipe)
 
     def __getitem__(self, keys: NDArray[np.int64]) -> ClassBatch:
-        """Give a batch as it was decoded; as many images of the other domain stand behind it, where they meet."""
-        places = keys[:, 1] % len(self._cache)
-        values = self._table_values(self._part, places, keys)
-        batch = make_class_batch(self._cache, keys, places, self._part, values, self._encoding, self._classes)
+        """Return a batch as decoded, followed by as many images of the other domain if the method needs them."""
+        indices = keys[:, 1] % len(self._cache)
+        values = self._table_values(self._part, indices, keys)
+        batch = make_class_batch(self._cache, keys, indices, self._part, values, self._encoding, self._classes)
         batch = batch if self._far is None else self._with_other_domain(batch, self._far)
         return self._with_partners(batch)
 
     def _with_partners(self, batch: ClassBatch) -> ClassBatch:
-        """Put the images that some are mixed with behind a batch, with their answers."""
+        """Append the MixUp and CutMix partners of a batch, with their labels."""
         import torch
 
         partners = self._mixing.draw_partners(batch.keys, len(self._cache))
@@ -69,7 +66,7 @@ class TrainingViews:
         )
 
     def _with_other_domain(self, batch: ClassBatch, far: PixelCache) -> ClassBatch:
-        """Put images of the other domain behind a batch; which they are follows from its keys alone."""
+        """Append images of the other domain to a batch; the selection depends on its keys only."""
         import torch
 
         drawn = np.array([derive_seed(self._seed, FAR_SEED, *key) % len(far) for key in batch.keys], np.int64)
@@ -84,15 +81,15 @@ class TrainingViews:
             domains=torch.cat([batch.domains, torch.from_numpy(self._far_part.domains[drawn])]),
         )
 
-    def _table_values(self, part: ClassPart, places: NDArray[np.int64], keys: NDArray[np.int64]) -> TableValues | None:
-        """What rows say, less the fields that are taken away."""
+    def _table_values(self, part: ClassPart, indices: NDArray[np.int64], keys: NDArray[np.int64]) -> TableValues | None:
+        """Values of the rows without the dropped fields."""
         if part.values is None:
             return None
-        values = part.values.select_rows(places)
+        values = part.values.select_rows(indices)
         return values.drop_columns(self._drop_mask(keys, values.known.shape[1]))
 
     def _drop_mask(self, keys: NDArray[np.int64], fields: int) -> NDArray[np.bool_]:
-        """Say which fields are taken away, (image, field); it follows from the key alone."""
+        """Mask of dropped fields, (image, field); it depends on the keys only."""
         field, form = self._drops
         draws = np.stack(
             [np.random.default_rng(derive_seed(self._seed, DROP_SEED, *key)).random(fields + 1) for key in keys]
@@ -101,7 +98,7 @@ class TrainingViews:
 
 
 class ValidationViews:
-    """Batches as they are, resized to the network's input; indexed by places.
+    """Batches resized to the network's input without augmentation, by index.
 
     ``side``: of the network's input, in pixels.
     """
@@ -111,14 +108,14 @@ class ValidationViews:
         self._cache, self._part, self._side = cache, part, side
         self._encoding, self._classes = prepared.classes.encoding, len(prepared.classes.names)
 
-    def __getitem__(self, places: NDArray[np.int64]) -> ClassBatch:
-        """Give a batch, its keys (0, place)."""
+    def __getitem__(self, indices: NDArray[np.int64]) -> ClassBatch:
+        """Return a batch with keys (0, index)."""
         from torchvision.transforms.v2 import functional
 
-        keys = np.stack([np.zeros_like(places), places], axis=1)
-        values = None if self._part.values is None else self._part.values.select_rows(places)
-        batch = make_class_batch(self._cache, keys, places, self._part, values, self._encoding, self._classes)
-        if not len(places):
+        keys = np.stack([np.zeros_like(indices), indices], axis=1)
+        values = None if self._part.values is None else self._part.values.select_rows(indices)
+        batch = make_class_batch(self._cache, keys, indices, self._part, values, self._encoding, self._classes)
+        if not len(indices):
             return batch
         size = [self._side, self._side]
         return batch._replace(images=functional.resize(batch.images, size, antialias=True))
@@ -133,9 +130,9 @@ def make_class_batch(
     encoding: TabularEncoding | None,
     classes: int,
 ) -> ClassBatch:
-    """Put a batch together.
+    """Assemble a batch.
 
-    ``keys``: int64 (batch, 2): epoch and key of each image. ``places``: int64 (batch,): where each lies in the cache.
+    ``keys``: int64 (batch, 2): epoch and key of each image. ``places``: int64 (batch,): indices into the cache.
     """
     import torch
 
@@ -148,7 +145,7 @@ def make_class_batch(
 
 
 def _table_inputs(values: TableValues | None, encoding: TabularEncoding | None, count: int) -> tuple[Tensor, Tensor]:
-    """Inputs from the table, of no width where there is none."""
+    """Tabular inputs, of width 0 without a table."""
     import torch
 
     if values is None or encoding is None:
@@ -157,12 +154,8 @@ def _table_inputs(values: TableValues | None, encoding: TabularEncoding | None, 
     return torch.from_numpy(inputs.continuous), torch.from_numpy(inputs.categories)
 
 
-MIX_SEED = 12  # what a seed is for, beside those of sampling
-DRAWS_PER_IMAGE = 6  # chance of mixup, amount, row, column, chance of cutmix, partner
-
-
 class MixupSampler:
-    """Says of the images of a batch which are mixed, with which, and where."""
+    """Selects the images of a batch that are mixed, their partners, and the masks of the mixture."""
 
     def __init__(self, recipe: TrainRecipe) -> None:
         assert recipe.classification is not None
@@ -170,9 +163,9 @@ class MixupSampler:
         self._seed = recipe.seed
 
     def select(self, keys: NDArray[np.int64]) -> NDArray[np.intp]:
-        """Choose the images that are mixed.
+        """Return the indices of the images that are mixed, ascending.
 
-        ``keys``: int64 (image, 2), of a batch. Int, places in the batch, ascending.
+        ``keys``: int64 (image, 2), of a batch.
         """
         if not (self._mixup or self._cutmix):
             return np.zeros(0, np.intp)
@@ -180,34 +173,34 @@ class MixupSampler:
         return np.flatnonzero((draws[:, 0] < self._mixup) | (draws[:, 4] < self._cutmix))
 
     def draw_partners(self, keys: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-        """Choose with which images those are mixed.
+        """Choose the partners of the mixed images.
 
-        ``keys``: int64 (image, 2), of a batch. Returns int64, one for each of ``chosen``, places among those; never the
-        image itself where there is another.
+        ``keys``: int64 (image, 2), of a batch. Returns int64, one index for each image of ``select``; never the image
+        itself if there is another.
         """
         chosen = self.select(keys)
         if not len(chosen):
             return np.zeros(0, np.int64)
-        away = 1 + (self._draws(keys[chosen])[:, 5] * max(1, count - 1)).astype(np.int64)
-        return (keys[chosen, 1] + away) % count
+        offset = 1 + (self._draws(keys[chosen])[:, 5] * max(1, count - 1)).astype(np.int64)
+        return (keys[chosen, 1] + offset) % count
 
     def blend_masks(self, keys: NDArray[np.int64], side: int) -> NDArray[np.float32]:
-        """Say how much of its partner each mixed image shows where: blended (Zhang 2018), or in a patch (Yun 2019).
+        """Share of the partner in each pixel of mixed images: blended (Zhang 2018), or in a patch (Yun 2019).
 
-        ``keys``: int64 (image, 2), of the images that are mixed. ``side``: of the images, in pixels. Returns float32
-        (image, row, column) in [0, 1], the mean of each one half or less.
+        ``keys``: int64 (image, 2), of the mixed images. ``side``: of the images, in pixels. Returns float32 (image,
+        row, column) in [0, 1], the mean of each one half or less.
         """
         found = np.zeros((len(keys), side, side), np.float32)
-        for place, (chance, amount, row, column, *_) in enumerate(self._draws(keys)):
+        for number, (chance, amount, row, column, *_) in enumerate(self._draws(keys)):
             if chance < self._mixup:
-                found[place] = amount / 2
+                found[number] = amount / 2
                 continue
             length = int(np.sqrt(amount / 2) * side)
             top, left = int(row * (side - length + 1)), int(column * (side - length + 1))
-            found[place, top : top + length, left : left + length] = 1
+            found[number, top : top + length, left : left + length] = 1
         return found
 
     def _draws(self, keys: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Random numbers in [0, 1), (image, drawn)."""
+        """Random numbers in [0, 1), (image, draw)."""
         drawn = [np.random.default_rng(derive_seed(self._seed, MIX_SEED, *key)).random(DRAWS_PER_IMAGE) for key in keys]
         return np.array(drawn).reshape(-1, DRAWS_PER_IMAGE)

@@ -1,4 +1,4 @@
-"""What can be wrong with the images of a run, and the contents of its files."""
+"""Checks of the files, masks and label images of a run, and warnings about its splits."""
 
 from __future__ import annotations
 
@@ -21,31 +21,34 @@ if TYPE_CHECKING:
     from napari_melanoma.data.splits import TrainingSplit
     from napari_melanoma.training.pixel_store import DecodedFacts
 
-NAMED = 3  # of the files that a message is about
-FEW_TO_JUDGE = 5
-FEW_TO_TUNE = 3
+NAMED = 3  # files that a message lists
+FEW_TO_JUDGE = 5  # test images
+FEW_TO_TUNE = 3  # validation images
+SAVED_EVERY = 500  # files; an interrupted first scan resumes from the last save
+LESION_VALUE = 255  # value of lesion pixels in masks of one class
 
 
 def check_readable(faults: Mapping[Path, str]) -> None:
     """Refuse files that cannot be read."""
     if faults:
-        said = [text if str(path) in text else f"{path} {text}" for path, text in faults.items()]
-        more = f" {len(said) - NAMED} more files cannot be read either." if len(said) > NAMED else ""
+        reasons = [text if str(path) in text else f"{path} {text}" for path, text in faults.items()]
+        more = f" {len(reasons) - NAMED} more files cannot be read." if len(reasons) > NAMED else ""
         raise DataSetError(
-            f"{len(said)} of the files cannot be used. {' '.join(as_sentence(text) for text in said[:NAMED])}{more} "
-            "Replace them, or take their rows out of the table."
+            f"{len(reasons)} of the files cannot be used. "
+            f"{' '.join(as_sentence(text) for text in reasons[:NAMED])}{more} "
+            "Replace the files, or remove their rows from the table."
         )
 
 
 def as_sentence(text: str) -> str:
-    """End a text with a full stop."""
+    """Append a full stop if it is missing."""
     return text if text.endswith(".") else f"{text}."
 
 
 def check_stated_sizes(samples: Iterable[Sample], contents: Mapping[Path, FileInfo]) -> None:
-    """Refuse masks whose file states another size than their image's, before anything is decoded.
+    """Refuse masks whose file header states another size than that of the image, before anything is decoded.
 
-    An image that lies on its side until its EXIF orientation is followed passes; its mask may have either size.
+    An image whose EXIF orientation turns it by 90 degrees passes; its mask may have either size.
     """
     wrong = []
     for sample in samples:
@@ -59,7 +62,7 @@ def check_stated_sizes(samples: Iterable[Sample], contents: Mapping[Path, FileIn
 
 
 def check_sizes(samples: Iterable[Sample], facts: Mapping[Path, DecodedFacts]) -> None:
-    """Refuse masks of another size than their upright image."""
+    """Refuse masks that differ in size from their upright image."""
     wrong = []
     for sample in samples:
         if sample.mask is None:
@@ -72,33 +75,35 @@ def check_sizes(samples: Iterable[Sample], facts: Mapping[Path, DecodedFacts]) -
 
 
 def _raise_for_sizes(wrong: Sequence[str]) -> None:
-    """Raise where a mask does not lie on its image."""
+    """Raise an error if a mask differs in size from its image."""
     if wrong:
         raise DataSetError(
-            f"expected masks of the size of their image, found {len(wrong)} of another: {format_names(wrong)}. "
-            "Export these masks at the size of the image, or take their rows out of the table."
+            f"expected masks of the same size as their image, found {len(wrong)} of another size: "
+            f"{format_names(wrong)}. "
+            "Export these masks at the size of the image, or remove their rows from the table."
         )
 
 
 def check_counts(parts: TrainingSplit) -> None:
-    """Refuse too few images or groups."""
+    """Refuse too few images or groups in the training and validation sets."""
     learn, tuning = len(parts.training), len(parts.validation)
     groups = {sample.group for sample in (*parts.training, *parts.validation)}
     if learn + tuning >= 3 and len(groups) < 2:
         raise RunError(
-            f"all {learn + tuning} images to learn from are of one patient or lesion, and those stay together: "
-            "expected at least two groups, one to learn from and one to tune with. Add images of another patient, or "
-            "correct patient_id in the table."
+            f"all {learn + tuning} images of the training and validation sets are of one patient or lesion and cannot "
+            "be "
+            "separated: expected at least two groups, one for each set. Add images of another patient, or correct "
+            "patient_id in the table."
         )
     if learn < 2 or not tuning:
         raise RunError(
-            f"{learn} images to learn from and {tuning} to tune with; at least 2 and 1 are needed, with masks that "
-            "were accepted or corrected. Add images with masks, or raise data.tuning_fraction."
+            f"the training set has {learn} images and the validation set {tuning}; at least 2 and 1 are needed, with "
+            "accepted or corrected masks. Add images with masks, or increase data.tuning_fraction."
         )
 
 
 def check_lesions(samples: Sequence[Sample], facts: Mapping[Path, DecodedFacts]) -> None:
-    """Refuse masks from which nothing can be learnt: not a pixel of lesion, or not one of skin, in all of them."""
+    """Refuse training masks in which no pixel at all is lesion, or no pixel at all is skin."""
     lesions = [facts[sample.mask].lesion for sample in samples if sample.mask]
     for what, missing in (
         ("lesion", all(share == 0 for share in lesions)),
@@ -108,43 +113,37 @@ def check_lesions(samples: Sequence[Sample], facts: Mapping[Path, DecodedFacts])
             masks = [sample.mask for sample in samples]
             raise DataSetError(
                 f"expected lesion (white) and skin (black) in the masks, found no pixel of {what} in any of the "
-                f"{len(samples)} masks to learn from ({format_names(masks)}). Draw the lesions into the masks."
+                f"{len(samples)} training masks ({format_names(masks)}). Draw the lesions into the masks."
             )
 
 
 def data_warnings(parts: TrainingSplit) -> list[str]:
-    """Say what a person may want to know before a run starts, though it can."""
+    """Return warnings about small test and validation sets."""
     found = []
     judged = len(parts.test)
     if not judged:
-        found.append("No image is held out, so the new model cannot be judged against the old one.")
+        found.append("No image is in the test set, so the new model cannot be compared with the previous one.")
     elif judged < FEW_TO_JUDGE:
-        found.append(f"Only {judged} of the images are held out: too few to tell whether the new model is better.")
+        found.append(
+            f"Only {judged} of the images are in the test set: too few to decide whether the new model is better."
+        )
     if len(parts.validation) < FEW_TO_TUNE:
         found.append(
-            f"Epoch and threshold are picked on only {len(parts.validation)} of the images: both will be rough."
+            f"Epoch and threshold are selected on only {len(parts.validation)} of the images: both will be imprecise."
         )
     return found
 
 
 def empty_mask_warnings(parts: TrainingSplit, facts: Mapping[Path, DecodedFacts]) -> list[str]:
-    """Say which masks of lesions are empty.
-
-    A sentence, or none.
-    """
+    """Return a sentence about empty training masks, or nothing."""
     empty = [sample.image_id for sample in parts.training if sample.mask and facts[sample.mask].lesion == 0]
     return (
-        [f"{len(empty)} of the {len(parts.training)} masks to learn from are empty: {format_names(empty)}."]
-        if empty
-        else []
+        [f"{len(empty)} of the {len(parts.training)} training masks are empty: {format_names(empty)}."] if empty else []
     )
 
 
-LESION_VALUE = 255  # what masks of one lesion have inside
-
-
 def check_labels(samples: Iterable[Sample], facts: Mapping[Path, DecodedFacts], classes: Sequence[str]) -> None:
-    """Refuse label images with values that no class has."""
+    """Refuse label images with values that belong to no class."""
     wrong = []
     for sample in samples:
         if sample.mask is None:
@@ -154,39 +153,34 @@ def check_labels(samples: Iterable[Sample], facts: Mapping[Path, DecodedFacts], 
             wrong.append((sample.mask, unknown))
     if not wrong:
         return
-    said = format_names([f"{path} ({', '.join(map(str, unknown))})" for path, unknown in wrong])
+    listed = format_names([f"{path} ({', '.join(map(str, unknown))})" for path, unknown in wrong])
     hint = (
-        " 255 marks the lesion in masks of one class: for these leave 'classes' out of the recipe."
+        " 255 marks the lesion in masks of one class: for these, remove 'classes' from the recipe."
         if all(LESION_VALUE in unknown for _, unknown in wrong)
         else ""
     )
     raise DataSetError(
-        f"expected label images with the values {numbered_classes(classes)}, found others in {len(wrong)} of them: {said}. "
-        f"Correct these files, or name all classes in the recipe's 'classes'.{hint}"
+        f"expected label images with the values {numbered_classes(classes)}, found others in {len(wrong)} of them: "
+        f"{listed}. "
+        f"Correct these files, or list all classes in the recipe's 'classes'.{hint}"
     )
 
 
 def check_every_class(samples: Sequence[Sample], facts: Mapping[Path, DecodedFacts], classes: Sequence[str]) -> None:
-    """Refuse data from which a class cannot be learnt, as no pixel is of it."""
+    """Refuse training data in which a class has no pixel."""
     there = {value for sample in samples if sample.mask for value in label_counts(facts[sample.mask])}
     missing = [f"{value} ({name})" for value, name in enumerate(classes) if value not in there]
     if missing:
         found = ", ".join(classes[value] for value in sorted(there))
         raise DataSetError(
-            f"in the {len(samples)} label images to learn from no pixel is of {', '.join(missing)}; found only {found}."
-            " Add images that show what is missing, or take it out of the recipe's 'classes'."
+            f"in the {len(samples)} training label images no pixel is of {', '.join(missing)}; found only {found}. "
+            "Add images that show it, or remove it from the recipe's 'classes'."
         )
 
 
 def numbered_classes(classes: Sequence[str]) -> str:
-    """Say which value means which class.
-
-    Such as ``0 background, 1 dermis``.
-    """
+    """Return the values with their classes, such as ``0 background, 1 dermis``."""
     return ", ".join(f"{value} {name}" for value, name in enumerate(classes))
-
-
-SAVED_EVERY = 500  # files, after which an interrupted first reading is not repeated
 
 
 @dataclass
@@ -198,7 +192,7 @@ class FileScan:
 
 
 def scan_files(paths: Iterable[Path], index: CacheIndex, run: RunContext) -> FileScan:
-    """Find out what is in files."""
+    """Identify files by checksum and image size."""
     contents, unknown = FileScan(), []
     for path in dict.fromkeys(paths):
         known = _indexed_info(path, index)
@@ -217,29 +211,29 @@ def scan_files(paths: Iterable[Path], index: CacheIndex, run: RunContext) -> Fil
             if len(fresh) >= SAVED_EVERY:
                 index.add_file_infos(fresh)
                 fresh.clear()
-            run.report(Progress(done, len(unknown), "Looking at the files"))
+            run.report(Progress(done, len(unknown), "Reading the files"))
     finally:
         index.add_file_infos(fresh)
     return contents
 
 
 def _indexed_info(path: Path, index: CacheIndex) -> FileInfo | None:
-    """Ask the index for a file that has not changed since."""
+    """Return the index entry of a file that has not changed."""
     try:
         status = path.stat()
     except OSError:
-        return None  # reading it says why
+        return None  # reading it reports the reason
     return index.file_info(str(path.absolute()), status.st_size, status.st_mtime_ns)
 
 
 def _read_info(path: Path) -> FileInfo | str:
-    """Read a file through, and the head of it for the size of the image."""
+    """Read a file's checksum and the size of its image."""
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             status = path.stat()
     except FileNotFoundError:
-        return "is not there"
+        return "was not found"
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
     return FileInfo(status.st_size, status.st_mtime_ns, digest, *(read_image_size(path) or (0, 0)))

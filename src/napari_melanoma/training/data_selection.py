@@ -1,4 +1,4 @@
-"""Read, split and check the images of a recipe before the first epoch."""
+"""Selection of the images of a run: read, split and check them, and remove leaks between the parts."""
 
 from __future__ import annotations
 
@@ -42,19 +42,24 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 
 YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+MIN_SHARED_TILES = 0.5  # share of the tiles of a slide that another slide has pixel by pixel
+TRAIN, VALIDATION, TEST = range(3)  # of two parts that share a patient, the higher one keeps the images
+PREDICTED_MASKS = "drawn"
 OTHER = "other"
-MORE_IMAGES = "Add images of {missing} of other patients, or name the classes in classification.classes."
-MORE_REGIONS = "Draw another region of {missing}, in another place or on another slide, and make the data set anew."
+MORE_IMAGES = "Add images of {missing} of other patients, or list the classes in classification.classes."
+MORE_REGIONS = (
+    "Draw another region of {missing}, at another position or on another slide, and export the data set again."
+)
 Key = tuple[str, str]
 NEW_HEAD = (
-    "To learn them too, name them in classification.classes; where these are those of the model that it starts from, "
-    "take its encoder alone (model.take = 'encoder')."
+    "To train on them too, add them to classification.classes; if the classes are those of the initial model, "
+    "use its encoder only (model.take = 'encoder')."
 )
 
 
 @dataclass(frozen=True)
 class ClassTable:
-    """What the tables of data sets say.
+    """The classes and tabular values of data sets.
 
     ``names``: the classes, in the order of the logits.
     """
@@ -65,12 +70,12 @@ class ClassTable:
     others: dict[Key, str] = field(default_factory=dict)
 
     def label(self, sample: Sample) -> int:
-        """Give the place of a sample's class among the names."""
+        """Return the index of a sample's class."""
         return self.names.index(self.labels[sample_key(sample)])
 
 
 def sample_key(sample: Sample) -> Key:
-    """Tell a row from all others."""
+    """Identify a row across data sets."""
     return sample.domain, sample.image_id
 
 
@@ -80,32 +85,29 @@ def read_classes(
     training_samples: Sequence[Sample],
     unlabeled: Iterable[str] = (),
 ) -> ClassTable:
-    """Read the answers of data sets.
-
-    ``learnt``: of whose classes there are logits, where none are named.
-    """
-    rows, there = _read_rows(folders, config)
-    if config.target not in there:
+    """Read the classes of data sets; without ``config.classes``, those of ``training_samples`` are used."""
+    rows, columns = _read_rows(folders, config)
+    if config.target not in columns:
         raise DataSetError(
-            f"no table has a column '{config.target}' (found: {', '.join(sorted(there))}). Set classification.target to "
-            "the column that holds the answer."
+            f"no table has a column '{config.target}' (found: {', '.join(sorted(columns))}). Set "
+            "classification.target to "
+            "the column with the class."
         )
-    answers = row_labels(rows, config.target)
-    known = sorted({answers[sample_key(sample)] for sample in training_samples if sample_key(sample) in answers})
-    binary = {OTHER, config.target}.issuperset(answers.values())
+    labels = row_labels(rows, config.target)
+    known = sorted({labels[sample_key(sample)] for sample in training_samples if sample_key(sample) in labels})
+    binary = {OTHER, config.target}.issuperset(labels.values())
     names = config.classes or ((OTHER, config.target) if binary and len(known) > 1 else tuple(known))
     _check_class_names(names, known, config)
-    beside, _ = _read_rows(unlabeled, config)
-    rows |= {key: {name: cell for name, cell in row.items() if name != config.target} for key, row in beside.items()}
-    others = {key: answer for key, answer in answers.items() if answer not in names}
-    return ClassTable(names, {key: answer for key, answer in answers.items() if answer in names}, rows, others)
+    unlabeled_rows, _ = _read_rows(unlabeled, config)
+    rows |= {
+        key: {name: cell for name, cell in row.items() if name != config.target} for key, row in unlabeled_rows.items()
+    }
+    others = {key: label for key, label in labels.items() if label not in names}
+    return ClassTable(names, {key: label for key, label in labels.items() if label in names}, rows, others)
 
 
 def read_strata(folders: Iterable[Path], target: str) -> dict[Key, str]:
-    """Read what rows answer, whatever classes are asked for: what splits are stratified by.
-
-    Data set and image id to the class; rows without an answer are not in it.
-    """
+    """Read the class of each labeled row, for stratified splits; keys are data set and image id."""
     rows = {
         (folder.name, entry.image_id): {target: entry.row.get(target, "")}
         for folder in folders
@@ -116,10 +118,7 @@ def read_strata(folders: Iterable[Path], target: str) -> dict[Key, str]:
 
 
 def classifiable_samples(samples: Iterable[Sample], config: ClassificationConfig) -> list[Sample]:
-    """Keep the images that a classifier can look at, with the masks that it looks at.
-
-    In their order.
-    """
+    """Keep the images that a classifier can use, with the masks of its view, in their order."""
     if config.view.region == "photograph":
         return [replace(sample, mask=None) for sample in samples]
     if config.masks == "predicted":
@@ -129,47 +128,41 @@ def classifiable_samples(samples: Iterable[Sample], config: ClassificationConfig
 
 
 def class_counts(samples: Iterable[Sample], table: ClassTable) -> dict[str, int]:
-    """Count the images of each class.
-
-    In the order of the classes.
-    """
+    """Count the images of each class, in the order of the classes."""
     counts = Counter(table.labels[sample_key(sample)] for sample in samples)
     return {name: counts[name] for name in table.names}
 
 
 def keep_labeled(chosen: SelectedSamples, table: ClassTable) -> tuple[SelectedSamples, list[str]]:
     """Keep the images whose class is known."""
-    strange = {
+    unknown = {
         table.others[sample_key(one)] for one in (*chosen.read, *chosen.judged) if sample_key(one) in table.others
     }
-    why = f"are {', '.join(sorted(strange))}, which is not among the classes that are learnt,"
+    why = f"are {', '.join(sorted(unknown))}, which is not among the trained classes,"
     chosen, notices = filter_samples(chosen, lambda sample: sample_key(sample) not in table.others, why)
-    chosen, more = filter_samples(chosen, lambda sample: sample_key(sample) in table.labels, "have no answer")
+    chosen, more = filter_samples(chosen, lambda sample: sample_key(sample) in table.labels, "have no class")
     return chosen, [*(f"{notice} {NEW_HEAD}" for notice in notices), *more]
 
 
 def unread_notices(chosen: SelectedSamples, table: ClassTable, config: ClassificationConfig) -> list[str]:
-    """Describe cells of the chosen columns that count as unknown although something stands in them."""
+    """Describe values in the selected columns that are treated as unknown although the field is not empty."""
     rows = {sample.image_id: table.rows.get(sample_key(sample), {}) for sample in (*chosen.read, *chosen.judged)}
     numbers = [column.name for column in config.tabular.numbers] if config.tabular else []
     numbers += [config.depth.column] if config.depth and config.depth.column not in numbers else []
-    learn = {sample.image_id: table.rows.get(sample_key(sample), {}) for sample in chosen.parts.training}
+    training = {sample.image_id: table.rows.get(sample_key(sample), {}) for sample in chosen.parts.training}
     return [
         *describe_invalid_numbers(rows, numbers),
-        *describe_rare_words(learn, config.tabular.words if config.tabular else ()),
+        *describe_rare_words(training, config.tabular.words if config.tabular else ()),
     ]
 
 
 def filter_samples(
     chosen: SelectedSamples, predicate: Callable[[Sample], bool], why: str
 ) -> tuple[SelectedSamples, list[str]]:
-    """Leave images out of every part, and say how many.
-
-    A sentence, or none.
-    """
+    """Remove images from every part; return a sentence with their number, if any."""
     samples = [*chosen.read, *chosen.judged]
-    gone = [sample for sample in samples if not predicate(sample)]
-    if not gone:
+    removed = [sample for sample in samples if not predicate(sample)]
+    if not removed:
         return chosen, []
     parts = chosen.parts
     parts = replace(
@@ -178,110 +171,107 @@ def filter_samples(
         validation=[sample for sample in parts.validation if predicate(sample)],
         test=[sample for sample in parts.test if predicate(sample)],
     )
-    base, aside = (tuple(filter(predicate, part)) for part in (chosen.base, chosen.base_held_out))
-    notice = f"{len(gone)} of {len(samples)} images {why} and are left out: {format_names([s.image_id for s in gone])}."
-    return replace(chosen, parts=parts, base=base, base_held_out=aside), [notice]
+    base, base_test = (tuple(filter(predicate, part)) for part in (chosen.base, chosen.base_held_out))
+    notice = (
+        f"{len(removed)} of {len(samples)} images {why} and are excluded: "
+        f"{format_names([s.image_id for s in removed])}."
+    )
+    return replace(chosen, parts=parts, base=base, base_held_out=base_test), [notice]
 
 
 def check_classes(chosen: SelectedSamples, table: ClassTable, what: str = "images", advice: str = MORE_IMAGES) -> None:
-    """Refuse data in which a class is missing where it is needed."""
-    parts = {"learn from": chosen.parts.training, "tune with": chosen.parts.validation}
+    """Refuse training data without one of the classes, and validation data with fewer than two."""
+    parts = {"training": chosen.parts.training, "validation": chosen.parts.validation}
     for part, samples in parts.items():
         counts = class_counts(samples, table)
         missing = [name for name in table.names if not counts[name]]
-        if missing and (part == "learn from" or len(counts) - len(missing) < 2):
+        if missing and (part == "training" or len(counts) - len(missing) < 2):
             raise DataSetError(
-                f"among the {len(samples)} {what} to {part} none is of the class {' or '.join(missing)}. "
+                f"no {part} data of the class {' or '.join(missing)} among the {len(samples)} {what}. "
                 f"{advice.format(missing=' and of '.join(missing))}"
             )
 
 
 def check_run_classes(chosen: SelectedSamples, recipe: TrainRecipe, table: ClassTable) -> None:
-    """Refuse data in which a class is missing where it is needed, in the words of what they are of."""
+    """Check the classes of a run, with advice for images or tiles."""
     of_tiles = recipe.tile is not None
     check_classes(chosen, table, *(("tiles", MORE_REGIONS) if of_tiles else ("images", MORE_IMAGES)))
 
 
 def row_labels(rows: Mapping[Key, Mapping[str, str]], target: str) -> dict[Key, str]:
-    """Read the class of each row that says one.
+    """Read the class of each labeled row.
 
-    Data set and image id to the word in it; of a column of 1 and 0 to its name and 'other'.
+    Returns the class by data set and image id; for a column of 1 and 0, the name of the column or 'other'.
     """
-    said = {key: (row.get(target) or "").strip() for key, row in rows.items()}
-    said = {key: word for key, word in said.items() if word and word.lower() != UNKNOWN}
-    if {word.lower() for word in said.values()} <= {*YES, *NO}:
-        return {key: target if word.lower() in YES else OTHER for key, word in said.items()}
-    return said
+    labels = {key: (row.get(target) or "").strip() for key, row in rows.items()}
+    labels = {key: word for key, word in labels.items() if word and word.lower() != UNKNOWN}
+    if {word.lower() for word in labels.values()} <= {*YES, *NO}:
+        return {key: target if word.lower() in YES else OTHER for key, word in labels.items()}
+    return labels
 
 
 def diagnosis_includes(words: str, name: str) -> bool:
-    """Say whether a diagnosis is of a class, as 'melanoma in situ' is of 'melanoma'.
-
-    True where it is among the words.
-    """
+    """Whether a diagnosis such as 'melanoma in situ' names a class such as 'melanoma'."""
     return name in words.lower().split()
 
 
-def _read_rows(folders: Iterable[str], asked: ClassificationConfig) -> tuple[dict[Key, dict[str, str]], set[str]]:
-    """Rows with the columns that are asked for alone, as tables may be large, and the names of all that there are."""
-    chosen = (*asked.tabular.numbers, *asked.tabular.words) if asked.tabular else ()
-    wanted = {asked.target, *(column.name for column in chosen), *([asked.depth.column] if asked.depth else [])}
+def _read_rows(folders: Iterable[str], config: ClassificationConfig) -> tuple[dict[Key, dict[str, str]], set[str]]:
+    """Rows reduced to the selected columns, as tables may be large, and the names of all columns."""
+    chosen = (*config.tabular.numbers, *config.tabular.words) if config.tabular else ()
+    selected = {config.target, *(column.name for column in chosen), *([config.depth.column] if config.depth else [])}
     rows: dict[Key, dict[str, str]] = {}
-    there: set[str] = set()
+    columns: set[str] = set()
     for folder in (Path(name).expanduser() for name in folders):
         entries = [entry.row for entry in iter_entries(folder) if isinstance(entry, DatasetEntry)]
-        found = join_features(entries, Path(asked.features).expanduser()) if asked.features else entries
-        for row in found if asked.features else found[:1]:  # all rows of a table have the same columns
-            there.update(row)
-        reading = _ColumnReader(wanted)
-        rows |= {
-            (folder.name, str(row["image_id"])): reading.read({k: str(v) for k, v in row.items()}) for row in found
-        }
-    return rows, there | {name for row in rows.values() for name in row}
+        found = join_features(entries, Path(config.features).expanduser()) if config.features else entries
+        for row in found if config.features else found[:1]:  # all rows of a table have the same columns
+            columns.update(row)
+        reader = _ColumnReader(selected)
+        rows |= {(folder.name, str(row["image_id"])): reader.read({k: str(v) for k, v in row.items()}) for row in found}
+    return rows, columns | {name for row in rows.values() for name in row}
 
 
 class _ColumnReader:
-    """Reads chosen columns; those that a table has under another name, in our words."""
+    """Reads selected columns, including those that a table has under a synonym."""
 
-    def __init__(self, wanted: set[str]) -> None:
-        self._wanted = wanted
-        self._harmoniser = Harmonizer()
+    def __init__(self, selected: set[str]) -> None:
+        self._selected = selected
+        self._harmonizer = Harmonizer()
 
     def read(self, row: dict[str, str]) -> dict[str, str]:
-        """Take what was asked for from a row."""
-        found = {name: row[name] for name in self._wanted if name in row}
-        lacking = self._wanted - found.keys()
-        if not lacking:
+        """Return the selected values of a row."""
+        found = {name: row[name] for name in self._selected if name in row}
+        missing = self._selected - found.keys()
+        if not missing:
             return found
-        ours = self._harmoniser.harmonize_row(row)
-        for name in lacking:
+        harmonized = self._harmonizer.harmonize_row(row)
+        for name in missing:
             column = find_column(name)
-            given = (
-                f"{name}{AS_GIVEN_SUFFIX}" if column and column.kind == "number" else name
-            )  # an impossible one is reported
-            if text := ours.get(name) or ours.get(given):
+            # An impossible number is kept as given, so that it is reported.
+            given = f"{name}{AS_GIVEN_SUFFIX}" if column and column.kind == "number" else name
+            if text := harmonized.get(name) or harmonized.get(given):
                 found[name] = text
         return found
 
 
-def _check_class_names(names: Sequence[str], known: Sequence[str], asked: ClassificationConfig) -> None:
-    """Refuse classes that nothing can be learnt from."""
+def _check_class_names(names: Sequence[str], known: Sequence[str], config: ClassificationConfig) -> None:
+    """Refuse fewer than two classes, or an unknown positive class."""
     if len(known) < 2:
         raise DataSetError(
-            f"the column '{asked.target}' has {format_count(len(known), 'class')} among what is learnt from "
-            f"({', '.join(known) or 'none'}), expected two or more: there is nothing to tell apart. Add some of "
-            "another class, or set classification.target to another column."
+            f"the column '{config.target}' has {format_count(len(known), 'class')} in the training data "
+            f"({', '.join(known) or 'none'}), expected two or more. Add images of another class, or set "
+            "classification.target to another column."
         )
-    if asked.positive not in names:
+    if config.positive not in names:
         raise DataSetError(
-            f"classification.positive is '{asked.positive}', but the classes of '{asked.target}' are "
+            f"classification.positive is '{config.positive}', but the classes of '{config.target}' are "
             f"{', '.join(names)}. Set it to one of them."
         )
 
 
 @dataclass(frozen=True)
 class SelectedSamples:
-    """The images of a run by the part that each plays."""
+    """The images of a run, by part."""
 
     parts: TrainingSplit
     base: tuple[Sample, ...] = ()
@@ -291,18 +281,18 @@ class SelectedSamples:
 
     @property
     def read(self) -> list[Sample]:
-        """Samples whose pixels the run reads: learn, tuning, base."""
+        """Samples whose pixels the run reads: training, validation and base data."""
         return [*self.parts.training, *self.parts.validation, *self.base]
 
     @property
     def judged(self) -> list[Sample]:
-        """Samples that only the finished model sees."""
+        """Test samples, which only the trained model is applied to."""
         return [*self.parts.test, *self.base_held_out]
 
 
 @dataclass(frozen=True)
 class DataSelection:
-    """What is known of the images of a run once all are checked."""
+    """The checked images of a run."""
 
     chosen: SelectedSamples
     contents: Mapping[Path, FileInfo]
@@ -312,7 +302,7 @@ class DataSelection:
 
     @property
     def lesion_share(self) -> float:
-        """Share of lesion in the masks to learn from, averaged over images, 0 to 1."""
+        """Mean share of lesion pixels in the training masks, 0 to 1."""
         shares = [self.facts[sample.mask].lesion for sample in self.chosen.parts.training if sample.mask]
         return sum(shares) / max(1, len(shares))
 
@@ -320,20 +310,20 @@ class DataSelection:
 def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep: bool) -> DataSelection:
     """Read, split and check the images of a recipe.
 
-    ``keep``: put decoded pixels into the store; without it, files that nothing is known of are only looked at.
+    ``keep``: write decoded pixels to the store; otherwise unknown files are only measured.
     """
     chosen = select_samples(recipe)
-    chosen, table, unanswered = select_labeled(chosen, recipe)
+    chosen, table, label_notices = select_labeled(chosen, recipe)
     data_checks.check_counts(chosen.parts)
     samples = [*chosen.read, *chosen.unlabelled, *chosen.judged]
     files = [path for sample in samples for path in sample_files(sample)]
     contents = scan_files(files, store.index, run)
     data_checks.check_readable(contents.faults)
     data_checks.check_stated_sizes(samples, contents.known)
-    pixels = keep and table is None  # of a classifier its views are kept
-    looked_at = [*chosen.unlabelled, *chosen.judged]
+    pixels = keep and table is None  # for a classifier, its views are stored instead
+    measured = [*chosen.unlabelled, *chosen.judged]
     masks = recipe.mask_kind
-    jobs = [*_jobs(chosen.read, contents.known, masks, pixels), *_jobs(looked_at, contents.known, masks, keep=False)]
+    jobs = [*_jobs(chosen.read, contents.known, masks, pixels), *_jobs(measured, contents.known, masks, keep=False)]
     data_checks.check_readable(decode_missing(store, jobs, recipe.data.cache_size, run))
     facts = _facts(jobs, store)
     data_checks.check_sizes(samples, facts)
@@ -342,8 +332,14 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
     )
     chosen, notices = remove_leaks(chosen, same)
     data_checks.check_counts(chosen.parts)
-    chosen, said = _checked_masks(chosen, recipe, facts, table)
-    notices = [*unanswered, *notices, *said, *_patient_warnings(chosen), *data_checks.data_warnings(chosen.parts)]
+    chosen, mask_notices = _checked_masks(chosen, recipe, facts, table)
+    notices = [
+        *label_notices,
+        *notices,
+        *mask_notices,
+        *_patient_warnings(chosen),
+        *data_checks.data_warnings(chosen.parts),
+    ]
     notices += [
         *patience_warnings(recipe),
         *([] if recipe.classes else data_checks.empty_mask_warnings(chosen.parts, facts)),
@@ -354,7 +350,7 @@ def select_data(recipe: TrainRecipe, store: PixelStore, run: RunContext, *, keep
 def _checked_masks(
     chosen: SelectedSamples, recipe: TrainRecipe, facts: Mapping[Path, DecodedFacts], table: ClassTable | None
 ) -> tuple[SelectedSamples, list[str]]:
-    """Refuse masks, label images or answers that nothing can be learnt from; leave out what a classifier cannot see."""
+    """Refuse unusable masks or label images; for a classifier, exclude images without a lesion."""
     if table is not None:
         chosen, notices = _with_lesions(chosen, recipe, facts)
         check_run_classes(chosen, recipe, table)
@@ -370,23 +366,20 @@ def _checked_masks(
 def select_labeled(
     chosen: SelectedSamples, recipe: TrainRecipe
 ) -> tuple[SelectedSamples, ClassTable | None, list[str]]:
-    """Of a classification, keep the images whose class is known.
-
-    Returns the answers; None where it is no classification.
-    """
+    """For a classification, keep the images with a known class; the table is None for other tasks."""
     if recipe.classification is None:
         return chosen, None, []
-    learnt = [*chosen.parts.training, *chosen.parts.validation]
-    asked = recipe.classification
-    table = read_classes([*recipe.data.datasets, *recipe.data.base], asked, learnt, asked.adaptation.to)
+    labeled = [*chosen.parts.training, *chosen.parts.validation]
+    config = recipe.classification
+    table = read_classes([*recipe.data.datasets, *recipe.data.base], config, labeled, config.adaptation.to)
     known, notices = keep_labeled(chosen, table)
-    return known, table, [*notices, *unread_notices(known, table, asked)]
+    return known, table, [*notices, *unread_notices(known, table, config)]
 
 
 def _with_lesions(
     chosen: SelectedSamples, recipe: TrainRecipe, facts: Mapping[Path, DecodedFacts]
 ) -> tuple[SelectedSamples, list[str]]:
-    """Leave out what has no lesion to cut around, where the network sees no more than that."""
+    """Exclude images with an empty mask if the classifier's view is cropped around the lesion."""
     if recipe.classification is None or recipe.classification.view.region == "photograph":
         return chosen, []
 
@@ -409,32 +402,31 @@ def select_samples(recipe: TrainRecipe) -> SelectedSamples:
         base = _split(recipe, recipe.data.base)
     except DataSetError as error:
         raise DataSetError(f"data.base: {error} Name another folder, or leave data.base empty.") from error
-    learnt = (*base.training, *base.validation)
-    if not learnt:
+    usable = (*base.training, *base.validation)
+    if not usable:
         raise DataSetError(
             f"data.base: found no image with a mask in the split '{recipe.data.split}' of "
             f"{format_names(recipe.data.base)}. Name another folder, or leave data.base empty."
         )
     left_out = (*parts.left_out, *base.left_out)
-    return _without_judged_patients(SelectedSamples(parts, learnt, tuple(base.test), left_out, unlabelled))
+    return _without_judged_patients(SelectedSamples(parts, usable, tuple(base.test), left_out, unlabelled))
 
 
 def _read_unlabeled(recipe: TrainRecipe, parts: TrainingSplit) -> tuple[Sample, ...]:
-    """Images of the domain that a classifier is adapted to; nobody who is held out, there or here, is among them."""
-    asked = recipe.classification
-    if asked is None:
+    """Images of the target domain of an adaptation, without patients of the test and validation sets."""
+    config = recipe.classification
+    if config is None:
         return ()
-    method, to = asked.adaptation.method, asked.adaptation.to
+    method, to = config.adaptation.method, config.adaptation.to
     if not to:
         if method in ("adabn", "fourier", "pseudo_labels") or (method != "none" and len(recipe.data.datasets) < 2):
             raise DataSetError(
-                f"adaptation by {method} brings two domains together, and there is one. Name a data set in "
-                "classification.adaptation.to."
+                f"adaptation by {method} needs two domains, found one. Set a data set in classification.adaptation.to."
             )
         return ()
-    there = _split(recipe, to)
+    target = _split(recipe, to)
     judged = {sample.group for sample in (*parts.test, *parts.validation)}
-    found = tuple(sample for sample in (*there.training, *there.validation) if sample.group not in judged)
+    found = tuple(sample for sample in (*target.training, *target.validation) if sample.group not in judged)
     if not found:
         raise DataSetError(
             f"classification.adaptation.to: found no image with a mask in the split '{recipe.data.split}' of "
@@ -444,19 +436,16 @@ def _read_unlabeled(recipe: TrainRecipe, parts: TrainingSplit) -> tuple[Sample, 
 
 
 def sample_files(sample: Sample) -> list[Path]:
-    """Name the files that are read of a sample.
-
-    Returns the image, and the mask where one is looked at.
-    """
+    """Return the files of a sample: the image, and the mask if it has one."""
     return [sample.image, *([sample.mask] if sample.mask else [])]
 
 
 def decode_jobs(
     sample: Sample, contents: Mapping[Path, FileInfo], masks: PixelKind = "mask", *, keep: bool
 ) -> list[DecodeJob]:
-    """Say what there is to decode of a sample.
+    """Return what to decode of a sample: the image, then the mask if it has one.
 
-    ``keep``: whether their pixels go into the store. Returns the image, then the mask where there is one.
+    ``keep``: whether to store the pixels.
     """
     kinds: tuple[PixelKind, ...] = ("image", masks)
     return [
@@ -467,12 +456,10 @@ def decode_jobs(
 def _jobs(
     samples: Iterable[Sample], contents: Mapping[Path, FileInfo], masks: PixelKind, keep: bool
 ) -> list[DecodeJob]:
-    """Say what there is to decode of samples."""
     return [job for sample in samples for job in decode_jobs(sample, contents, masks, keep=keep)]
 
 
 def _facts(jobs: Sequence[DecodeJob], store: PixelStore) -> dict[Path, DecodedFacts]:
-    """Collect what was found in each file."""
     facts = {}
     for job in jobs:
         found = store.index.facts(job.kind, job.content.sha)
@@ -482,33 +469,37 @@ def _facts(jobs: Sequence[DecodeJob], store: PixelStore) -> dict[Path, DecodedFa
 
 
 def _without_judged_patients(chosen: SelectedSamples) -> SelectedSamples:
-    """Learn from nobody who is held out, where the base data and those of the run are of the same patients."""
+    """Exclude patients of the test set from the other parts, if the base data include them."""
     judged = {sample.group for sample in chosen.judged}
     parts, left_out = chosen.parts, [sample for sample in chosen.read if sample.group in judged]
     if not left_out:
         return chosen
-    learn, tuning, base = (
+    training, validation, base = (
         [sample for sample in samples if sample.group not in judged]
         for samples in (parts.training, parts.validation, chosen.base)
     )
-    parts = TrainingSplit(learn, tuning, parts.test)
+    parts = TrainingSplit(training, validation, parts.test)
     return replace(chosen, parts=parts, base=tuple(base), left_out=(*chosen.left_out, *left_out))
 
 
 def _patient_warnings(chosen: SelectedSamples) -> list[str]:
-    """Say what was done about patients who are held out, and who may be held out under one name in two data sets."""
+    """Report patients who are excluded from training, and names that occur in two data sets."""
     found = []
     if chosen.left_out:
         groups = {sample.group for sample in chosen.left_out}
         found.append(
-            f"{len(chosen.left_out)} of the images are not learnt from, as others of their patient or lesion are held "
-            f"out: {format_names(sorted(groups))}. Give all images of a patient the same split."
+            f"{len(chosen.left_out)} of the images are excluded from training, because other images of the same "
+            "patient or "
+            f"lesion are in the test set: {format_names(sorted(groups))}. Assign all images of a patient to the same "
+            "split."
         )
     judged, read = ({_owner(sample) for sample in samples} for samples in (chosen.judged, chosen.read))
     if shared := sorted(judged & read):
         found.append(
-            f"{len(shared)} of the patients, lesions or images are held out in one data set, and learnt from in "
-            f"another under the same name: {format_names(shared)}. If they are the same people, give them the "
+            f"{len(shared)} of the patients, lesions or images are in the test set of one data set and in the "
+            "training data "
+            f"of another, under the same name: {format_names(shared)}. If they are the same patients, assign them to "
+            "the "
             "same split."
         )
     return found
@@ -520,49 +511,38 @@ def _owner(sample: Sample) -> str:
 
 
 def _split(recipe: TrainRecipe, folders: Iterable[str]) -> TrainingSplit:
-    """Read data sets and split their rows as one."""
     paths = [Path(folder).expanduser() for folder in folders]
     samples = read_datasets(paths)
     if recipe.classification is None:
         return split_trainable(samples, recipe.data, recipe.seed)
-    answers = read_strata(paths, recipe.classification.target)
-    seen = classifiable_samples(samples, recipe.classification)
+    labels = read_strata(paths, recipe.classification.target)
+    usable = classifiable_samples(samples, recipe.classification)
 
-    def answer(sample: Sample) -> str:
-        return answers.get(sample_key(sample), "")
+    def label(sample: Sample) -> str:
+        return labels.get(sample_key(sample), "")
 
-    parts = split_samples(seen, recipe.data, recipe.seed, answer)
-    return parts if recipe.tile is None else validate_on_each_class(parts, answer)
-
-
-PREDICTED_MASKS = "drawn"
+    parts = split_samples(usable, recipe.data, recipe.seed, label)
+    return parts if recipe.tile is None else validate_on_each_class(parts, label)
 
 
 def predicted_mask_path(sample: Sample, segmenter: BundleInfo) -> Path:
-    """Name the mask that a model draws of an image.
-
-    Returns another one once the image or the model has changed; it may not have been drawn yet.
-    """
+    """Return the path of an image's predicted mask, which may not exist yet; it depends on image and model."""
     status = sample.image.stat()
-    said = f"{sample.image.absolute()} {status.st_size} {status.st_mtime_ns}"
-    name = hashlib.sha256(said.encode()).hexdigest()[:32]
+    source = f"{sample.image.absolute()} {status.st_size} {status.st_mtime_ns}"
+    name = hashlib.sha256(source.encode()).hexdigest()[:32]
     return user_store_folder() / PREDICTED_MASKS / segmenter.fingerprint[:16] / f"{name}.png"
-
-
-MIN_SHARED_TILES = 0.5  # share of the tiles of a slide that another one has too, pixel by pixel
-TRAIN, VALIDATION, TEST = range(3)  # of two parts that share a patient, the higher one keeps the images
 
 
 def find_same_pictures(
     chosen: SelectedSamples, facts: Mapping[Path, DecodedFacts], run: RunContext, *, keep: bool
 ) -> list[Duplicate]:
-    """Find the images of a run that show the same picture.
+    """Find images of a run that show the same picture.
 
-    Only images of different parts are compared by their looks. What must not be learnt because of that is then compared
-    with what is left, again until nothing new is found: a lesion that is judged in one data set may be learnt in a
-    second under a name that only a third image of it reveals.
+    Only images of different parts are compared visually. Images that are moved because of a match are compared again
+    with the rest until nothing new is found: a lesion of the test set of one data set may be in the training data of
+    another under a name that only a third image of it reveals.
 
-    Returns the likeness is 1 where the pixels are the same.
+    The likeness of identical pixels is 1.
     """
     samples, parts = _with_parts(chosen)
     found = _same_pixels(samples, facts)
@@ -570,30 +550,30 @@ def find_same_pictures(
     compared: NDArray[np.integer] | None = None
     while True:
         pairs = sorted(find_similar_pairs(*_select_thumbnails(thumbnails, parts, compared), run))
-        places = np.arange(len(samples)) if compared is None else compared
-        found += [Duplicate(samples[places[p.first]], samples[places[p.second]], p.likeness) for p in pairs]
+        indices = np.arange(len(samples)) if compared is None else compared
+        found += [Duplicate(samples[indices[p.first]], samples[indices[p.second]], p.likeness) for p in pairs]
         raised = _highest_parts(samples, parts, found)
         changed = np.flatnonzero(raised > parts)
         if not len(changed):
             return found
-        # What is new is compared with those that are below it by now.
+        # Compare the moved images with those that are in a lower part now.
         parts = raised
         compared = np.union1d(changed, np.flatnonzero(parts < parts[changed].max()))
 
 
 def find_copied_slides(chosen: SelectedSamples, facts: Mapping[Path, DecodedFacts]) -> list[Duplicate]:
-    """Find the slides of a run that were copied, by their tiles.
+    """Find copied slides of a run by their tiles.
 
-    Tiles of glass, fat or dermis look alike without being the same place: by their looks whole patients would be left
-    out. Slides of which half of the tiles have the same pixels are one slide.
+    Tiles of glass, fat or dermis look alike at different positions, so that a visual comparison would exclude whole
+    patients. Two slides are the same if half of the tiles of one have the same pixels in the other.
 
-    Tiles with the same pixels, of groups that share so many.
+    Returns the tiles with the same pixels, for groups that share enough of them.
     """
     samples, _ = _with_parts(chosen)
     sizes = Counter(sample.group for sample in samples)
-    seen = Counter((sample.group, facts[sample.image].pixels) for sample in samples if sample.image in facts)
-    # What a slide shows more than once, such as bare glass, is nobody's picture.
-    single = [one for one in samples if one.image in facts and seen[one.group, facts[one.image].pixels] == 1]
+    occurrences = Counter((sample.group, facts[sample.image].pixels) for sample in samples if sample.image in facts)
+    # A picture that occurs more than once in a slide, such as bare glass, does not identify it.
+    single = [one for one in samples if one.image in facts and occurrences[one.group, facts[one.image].pixels] == 1]
     found = _same_pixels(single, facts)
     shared = Counter(frozenset((pair.first.group, pair.second.group)) for pair in found)
     return [
@@ -605,30 +585,32 @@ def find_copied_slides(chosen: SelectedSamples, facts: Mapping[Path, DecodedFact
 
 
 def remove_leaks(chosen: SelectedSamples, same: Sequence[Duplicate]) -> tuple[SelectedSamples, list[str]]:
-    """Keep a group in one part, and with it all that show one of its pictures: the judged first, then the tuned on.
+    """Keep groups that share a patient or a picture in one part: test before validation before training.
 
-    Nobody is learnt from who is tuned on or judged, under whatever name. A sentence for each kind of removal, with the
-    pictures and how alike they are.
+    Returns a sentence for each kind of removal, with the pictures and their likeness.
     """
     samples, parts = _with_parts(chosen)
     raised = _highest_parts(samples, parts, same)
     dropped = {id(sample): int(part) for sample, part, now in zip(samples, parts, raised, strict=True) if now > part}
     if not dropped:
         return chosen, []
-    learn, tuning, base = (
+    training, validation, base = (
         [sample for sample in some if id(sample) not in dropped]
         for some in (chosen.parts.training, chosen.parts.validation, chosen.base)
     )
     notices = []
-    for part, what, where in ((TRAIN, "learnt from", "held out or tuned on"), (VALIDATION, "tuned on", "held out")):
+    for part, what, where in (
+        (TRAIN, "training data", "test or validation set"),
+        (VALIDATION, "validation set", "test set"),
+    ):
         removed = [sample for sample in samples if dropped.get(id(sample)) == part]
         if removed:
             notices.append(_leak_notice(removed, same, what, where))
-    return replace(chosen, parts=TrainingSplit(learn, tuning, chosen.parts.test), base=tuple(base)), notices
+    return replace(chosen, parts=TrainingSplit(training, validation, chosen.parts.test), base=tuple(base)), notices
 
 
 def _with_parts(chosen: SelectedSamples) -> tuple[list[Sample], NDArray[np.integer]]:
-    """All images with the number of their part; those left out are of groups that are judged."""
+    """All images with the number of their part; excluded images belong to groups of the test set."""
     parts = (
         [*chosen.parts.training, *chosen.base],
         chosen.parts.validation,
@@ -639,7 +621,7 @@ def _with_parts(chosen: SelectedSamples) -> tuple[list[Sample], NDArray[np.integ
 
 
 def _same_pixels(samples: Sequence[Sample], facts: Mapping[Path, DecodedFacts]) -> list[Duplicate]:
-    """Images whose pixels are the same, each with the first one."""
+    """Images with identical pixels, each paired with the first one."""
     first: dict[str, Sample] = {}
     found = []
     for sample in samples:
@@ -653,14 +635,14 @@ def _same_pixels(samples: Sequence[Sample], facts: Mapping[Path, DecodedFacts]) 
 def _select_thumbnails(
     thumbnails: NDArray[np.uint8], parts: NDArray[np.integer], places: NDArray[np.integer] | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
-    """Thumbnails and parts of some images; of all, without a copy, where none are named."""
+    """Thumbnails and parts of some images; those of all, without a copy, if ``places`` is None."""
     return (thumbnails, parts) if places is None else (thumbnails[places], parts[places])
 
 
 def _highest_parts(
     samples: Sequence[Sample], parts: NDArray[np.integer], same: Sequence[Duplicate]
 ) -> NDArray[np.integer]:
-    """The highest part that anything of an image's joined group has."""
+    """The highest part of any image in the merged group of each image."""
     groups = merge_groups(samples, same)
     highest: dict[str, int] = {}
     for group, part in zip(groups, parts, strict=True):
@@ -669,20 +651,22 @@ def _highest_parts(
 
 
 def _leak_notice(removed: Sequence[Sample], same: Sequence[Duplicate], what: str, where: str) -> str:
-    """Say how many images are removed and why, with the pictures that are there twice."""
+    """Describe the removed images, the reason, and the pictures that occur twice."""
     groups = {sample.group for sample in removed}
     pairs = {
         f"{_name(pair.first)} and {_name(pair.second)} (likeness {pair.likeness:.2f})": None
         for pair in same
         if (pair.first.group in groups or pair.second.group in groups) and pair.first.group != pair.second.group
     }
-    because = f" The same picture: {format_names(pairs)}." if pairs else ""
+    matches = f" The same picture: {format_names(pairs)}." if pairs else ""
     return (
-        f"Not {what}, as the same picture, or another one of the same patient or lesion, is {where} under another "
-        f"name: {len(removed)} of the images, {format_names([_name(sample) for sample in removed])}.{because}"
+        f"Removed from the {what}, because the same picture, or another one of the same patient or lesion, is in the "
+        f"{where} under another name: {len(removed)} of the images, "
+        f"{format_names([_name(sample) for sample in removed])}."
+        f"{matches}"
     )
 
 
 def _name(sample: Sample) -> str:
-    """An image with its data set: two may have images of one name."""
+    """An image with its data set, as two data sets may use the same image id."""
     return f"{sample.domain}/{sample.image_id}"

@@ -1,4 +1,4 @@
-"""Run a task under Lightning into a run folder: devices, precision, checkpoints, weight interpolation."""
+"""Train a task with Lightning in a run folder: devices, precision, checkpoints, weight interpolation."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
     from napari_melanoma.training.tasks.task import Task
 
+log = logging.getLogger(__name__)
 KNOWN_WARNINGS = (
     "The .* does not have many workers",  # images are decoded already; more processes do not help
-    "The number of training batches .* is smaller than the logging interval",  # small data sets are welcome
+    "The number of training batches .* is smaller than the logging interval",  # small data sets are supported
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning 2.6 with torch 2.15
-    "Found .* module.* in eval mode at the start of training",  # frozen normalisation is meant to be
+    "Found .* module.* in eval mode at the start of training",  # intended for frozen normalization
     "Grad strides do not match bucket view strides",  # channels_last under DDP; a copy of small gradients
-    "The `srun` command is available on your system but is not used",  # a run on one device needs none
+    "The `srun` command is available on your system but is not used",  # not needed on one device
 )
 
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """One training as the engine sees it."""
+    """The settings of one training run of the engine."""
 
     recipe: TrainRecipe
     folder: RunFolder
@@ -50,9 +51,9 @@ class TrainingSetup:
 
 
 def fit(task: Task, setup: TrainingSetup, run: RunFolderContext) -> None:
-    """Train a task; where the folder has a checkpoint, go on from its last finished epoch.
+    """Train a task, or resume after the last finished epoch if the folder has a checkpoint.
 
-    Where memory runs out on one device, the pieces of a step become smaller and the epoch begins again.
+    If memory runs out on one device, each step is split into smaller micro-batches and the epoch starts again.
     """
     while not _fit_within_memory(task, setup, run):
         pieces = next_piece_count(setup.step, 1, setup.pieces)
@@ -60,7 +61,10 @@ def fit(task: Task, setup: TrainingSetup, run: RunFolderContext) -> None:
         if pieces is None:
             raise TrainingError(MEMORY_FULL.format(where=where))
         setup.save_pieces(pieces)
-        message = f"the memory of the {where} was full: each step is now computed in {pieces} pieces of the same sum."
+        message = (
+            f"the memory of the {where} was full: each step is now computed with gradient accumulation over "
+            f"{pieces} micro-batches."
+        )
         setup.folder.append_event("notice", message=message)
         setup = replace(setup, pieces=pieces)
     folder = setup.folder
@@ -68,7 +72,7 @@ def fit(task: Task, setup: TrainingSetup, run: RunFolderContext) -> None:
 
 
 def choose_precision(recipe: TrainRecipe) -> str:
-    """Turn the recipe's wish into Lightning's word, asking the processor where it says ``auto``.
+    """Return Lightning's name of the precision; ``auto`` uses bfloat16 if the device supports it.
 
     Returns ``"bf16-mixed"`` or ``"32-true"``.
     """
@@ -83,10 +87,7 @@ def choose_precision(recipe: TrainRecipe) -> str:
 
 
 def accelerator(recipe: TrainRecipe) -> str:
-    """Name the kind of device that a recipe trains on here.
-
-    Returns ``"cuda"``, ``"mps"`` or ``"cpu"``.
-    """
+    """Return the type of device that a recipe trains on: ``"cuda"``, ``"mps"`` or ``"cpu"``."""
     import torch
 
     if recipe.device != "cpu":
@@ -96,7 +97,7 @@ def accelerator(recipe: TrainRecipe) -> str:
             return "mps"
         if recipe.device == "gpu":
             raise RunError(
-                'device = "gpu", but torch finds no GPU here. Set device = "auto", or see: napari-melanoma doctor.'
+                'device = "gpu", but torch finds no GPU. Set device = "auto", or run: napari-melanoma doctor.'
             )
     return "cpu"
 
@@ -111,10 +112,7 @@ def process_count(recipe: TrainRecipe) -> int:
 
 
 def device_name(recipe: TrainRecipe) -> str:
-    """Name the device that a recipe trains on here, as a person knows it.
-
-    Such as ``"cpu"`` or the product name of a GPU.
-    """
+    """Return the name of the training device: ``"cpu"``, ``"mps"`` or the product name of a GPU."""
     import torch
 
     kind = accelerator(recipe)
@@ -122,13 +120,13 @@ def device_name(recipe: TrainRecipe) -> str:
 
 
 def _fit_within_memory(task: Task, fitting: TrainingSetup, run: RunFolderContext) -> bool:
-    """Train to the end, or until memory runs out, and then say False with all memory let go."""
+    """Train to the end; return False after releasing memory if it ran out."""
     import torch
 
     try:
         _fit(task, fitting, run)
     except Exception as error:
-        # Beside other processes, which wait in a gradient's sum for this one, there is no going on.
+        # With several processes, the others wait for this one in a collective call: training cannot continue.
         if not is_out_of_memory(error) or torch.distributed.is_initialized():
             raise
     else:
@@ -140,22 +138,21 @@ def _fit_within_memory(task: Task, fitting: TrainingSetup, run: RunFolderContext
 
 
 def _fit(task: Task, fitting: TrainingSetup, run: RunFolderContext) -> None:
-    """Run Lightning's trainer once."""
     import torch
     from lightning.pytorch import Trainer
 
     from napari_melanoma.training.callbacks import AtomicCheckpoints
     from napari_melanoma.training.child_processes import ChildProcesses, WatchedDDP, abort_run
 
-    run.check()  # loading Lightning takes seconds
+    run.check()  # importing Lightning takes seconds
     recipe, last = fitting.recipe, fitting.folder.last_checkpoint
     state = torch.load(last, map_location="cpu", weights_only=True) if last.exists() else {}
-    if "loops" not in state and state:  # the start of the run, before any epoch was finished
+    if "loops" not in state and state:  # the initial state, before any epoch was finished
         task.load_state_dict(state["state_dict"])
     task.train()
     task.set_loaders(fitting.loaders, fitting.pieces)
     kind, several = accelerator(recipe), process_count(recipe) > 1
-    helpers = ChildProcesses(lambda said: abort_run(fitting.folder, helpers, said))
+    helpers = ChildProcesses(lambda reason: abort_run(fitting.folder, helpers, reason))
     with _quiet_lightning(), helpers.watch():
         trainer = Trainer(
             max_epochs=recipe.epochs if task.has_weights else 1,
@@ -177,30 +174,29 @@ def _fit(task: Task, fitting: TrainingSetup, run: RunFolderContext) -> None:
             use_distributed_sampler=False,
         )
         resume = str(last) if "loops" in state else None
-        trainer.fit(task, ckpt_path=resume, weights_only=True)  # a folder may be another's
+        trainer.fit(task, ckpt_path=resume, weights_only=True)  # a run folder may come from someone else
 
 
 def _slurm_plugins() -> list[Any]:
-    """Keep Lightning from saving in the middle of an epoch when SLURM sends a signal: such a state is not exact."""
+    """Prevent Lightning from saving in the middle of an epoch when SLURM sends a signal: such a state is not exact."""
     from lightning.pytorch.plugins.environments import SLURMEnvironment
 
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def _load_weights(task: Task, path: Path) -> None:
-    """Put the weights of a checkpoint into the task."""
     import torch
 
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise TrainingError(f"{path} was removed after the last epoch: its model is lost. Train again.") from None
+        raise TrainingError(f"{path} was removed after the last epoch: the model is lost. Train again.") from None
     task.load_state_dict(found["state_dict"])
 
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Keep from users what Lightning says to programmers: its tips, and warnings that are known and harmless."""
+    """Suppress Lightning's tips for programmers, and warnings that are known to be harmless."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
@@ -210,27 +206,26 @@ def _quiet_lightning() -> Iterator[None]:
 
 
 def _callbacks(fitting: TrainingSetup, run: RunFolderContext) -> list[Any]:
-    """What happens beside learning; at the end of a validation predictions are drawn before the average is put away."""
+    """Callbacks of the run; sample pictures are drawn before the averaged weights are swapped out."""
     from napari_melanoma.training.callbacks import AveragedWeights, BestCheckpoint, RunControl, RunWriter
     from napari_melanoma.training.monitor import EpochTimer, PausableClock
 
     recipe, folder, clock = fitting.recipe, fitting.folder, PausableClock()
     pace = EpochTimer(clock)
-    knows = recipe.model.starts_from_bundle and recipe.task == "segmentation"  # a classifier may have its encoder only
+    pretrained = (
+        recipe.model.starts_from_bundle and recipe.task == "segmentation"
+    )  # a classifier may have loaded the encoder only
     return [
         RunControl(run.read_command, folder, clock),
         RunWriter(folder, run, clock, pace),
         *([fitting.samples] if fitting.samples else []),
-        *([AveragedWeights(recipe.ema_decay, warm_up=not knows)] if recipe.ema_decay else []),
+        *([AveragedWeights(recipe.ema_decay, warm_up=not pretrained)] if recipe.ema_decay else []),
         BestCheckpoint(folder, run, recipe.epochs if recipe.keep == "last" else recipe.patience, pace),
     ]
 
 
-log = logging.getLogger(__name__)
-
-
 def save_initial_weights(network: nn.Module, path: Path) -> None:
-    """Keep the weights that a run starts from."""
+    """Save the initial weights of a run."""
     from safetensors.torch import save
 
     with atomic_file(path) as temporary:
@@ -238,10 +233,7 @@ def save_initial_weights(network: nn.Module, path: Path) -> None:
 
 
 def read_initial_weights(path: Path) -> dict[str, Tensor] | None:
-    """Read the weights that a run started from.
-
-    Name to value; None where the file has gone or is damaged.
-    """
+    """Read the initial weights of a run; None if the file is missing or damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -253,9 +245,9 @@ def read_initial_weights(path: Path) -> dict[str, Tensor] | None:
 
 
 def interpolate_weights(network: nn.Module, start: Mapping[str, Tensor], share: float) -> None:
-    """Move a network towards the weights that it started from (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903).
+    """Move a network towards its initial weights (WiSE-FT, Wortsman et al. 2022, arXiv:2109.01903).
 
-    ``share``: of what was learnt, 0 to 1.
+    ``share``: weight of the trained values, 0 to 1.
     """
     import torch
 

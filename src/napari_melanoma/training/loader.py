@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageBatch", "training_loader", "validation_loader"]
 
-SHUFFLED, BALANCED, BASE, MIXED = range(4)  # what a seed is for
+SHUFFLED, BALANCED, BASE, MIXED = range(4)  # separate the random numbers of these purposes
+ImageBatch = tuple["Tensor", "Tensor", "NDArray[np.int64]"]
 
 
 @dataclass(frozen=True)
 class StepShares:
-    """How many images of a step come from where."""
+    """How many images of a step come from each source."""
 
     shuffled: int
     balanced: int = 0
@@ -38,19 +39,19 @@ class StepShares:
 
     @property
     def learn(self) -> int:
-        """How many come from what is learnt."""
+        """Images of the training data."""
         return self.shuffled + self.balanced
 
     @property
     def step(self) -> int:
-        """How many there are in all."""
+        """All images."""
         return self.learn + self.base
 
 
 def divide_step(data: DataConfig, batch_size: int, learn: int, base: int) -> StepShares:
-    """Share a step out.
+    """Divide a step over its sources.
 
-    Of ``batch_size`` images, or of all there are to learn from where these are fewer and stand alone.
+    A step has ``batch_size`` images; without base data at most the number of training images.
     """
     from_base = min(max(1, round(batch_size * data.base_share)), batch_size - 1) if base else 0
     rest = batch_size - from_base if base else min(batch_size, learn)
@@ -60,7 +61,7 @@ def divide_step(data: DataConfig, batch_size: int, learn: int, base: int) -> Ste
 
 @dataclass(frozen=True)
 class Rank:
-    """Which of several processes this is, and in how many pieces each computes its share of a step."""
+    """The rank of a process, and the number of micro-batches of each step (``pieces``)."""
 
     rank: int = 0
     world_size: int = 1
@@ -68,13 +69,14 @@ class Rank:
 
 
 SINGLE_PROCESS = Rank()
+Loaders = Callable[[Rank], "tuple[DataLoader, DataLoader]"]
 
 
 class EpochSampler:
     """Batches of keys (epoch, image) for each epoch; images from ``len(classes)`` on are those of the base data.
 
-    An image that is drawn again in an epoch gets another key, ``image + total``, ``image + 2 * total`` and so on, so
-    that it is varied anew; ``key % total`` is the image.
+    An image that is repeated in an epoch gets another key, ``image + total``, ``image + 2 * total`` and so on, so that
+    it is augmented differently; ``key % total`` is the image.
     """
 
     def __init__(
@@ -89,51 +91,46 @@ class EpochSampler:
         parts = rank.world_size * rank.pieces
         if step.step % parts:
             raise RunError(
-                f"a step of {step.step} images cannot be shared out evenly over {rank.world_size} devices with "
-                f"{rank.pieces} pieces each. Set batch_size to a multiple of {parts}."
+                f"a step of {step.step} images cannot be divided evenly over {rank.world_size} devices with "
+                f"{rank.pieces} micro-batches each. Set batch_size to a multiple of {parts}."
             )
 
     @property
     def total(self) -> int:
-        """How many images there are in all."""
+        """Number of images, including base data."""
         return len(self._classes) + self._base
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch: whole ones, at least one."""
+        """Full steps of an epoch, at least one."""
         return max(1, len(self._classes) // self._step.learn)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next; Lightning calls it."""
+        """Select the epoch whose order comes next; called by Lightning."""
         self._epoch = epoch
 
     def __len__(self) -> int:
-        """Count the batches of an epoch."""
         return self.steps * self._rank.pieces
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        """Go through one epoch: int64 (batch, 2)."""
+        """Iterate over one epoch: int64 (batch, 2)."""
         keys = self.keys(self._epoch)[:, self._rank.rank :: self._rank.world_size]
         for step in keys:
             yield from np.split(step, self._rank.pieces)
 
     def keys(self, epoch: int) -> NDArray[np.int64]:
-        """Give the keys of a whole epoch, over all ranks.
-
-        Returns int64 (step, image of the step, 2), each (epoch, key).
-        """
+        """Return the keys of a whole epoch, over all ranks: int64 (step, image of the step, 2), each (epoch, key)."""
         parts = [self._shuffled(epoch), self._balanced(epoch), self._from_base(epoch)]
         images = np.concatenate(parts, axis=1)
-        images = self._generator(MIXED, epoch).permuted(images, axis=1)  # so that each rank sees a bit of everything
+        images = self._generator(MIXED, epoch).permuted(images, axis=1)  # so that each rank gets images of all sources
         images += self.total * _count_repeats(images.ravel()).reshape(images.shape)
         return np.stack([np.full_like(images, epoch), images], axis=-1)
 
-    def _generator(self, purpose: int, turn: int) -> np.random.Generator:
-        """Give the source of random numbers for a purpose at a turn."""
-        return np.random.default_rng((self._seed, purpose, turn))
+    def _generator(self, purpose: int, epoch: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, purpose, epoch))
 
     def _shuffled(self, epoch: int) -> NDArray[np.int64]:
-        """Images in an order of the epoch's own, (step, image); each once, or again where a step needs more."""
+        """Images shuffled per epoch, (step, image); repeated only if a step needs more than there are."""
         count = self.steps * self._step.shuffled
         rounds = -(-count // len(self._classes))
         draw = self._generator(SHUFFLED, epoch)
@@ -141,7 +138,7 @@ class EpochSampler:
         return np.concatenate([np.empty(0, np.int64), *orders])[:count].reshape(self.steps, -1)
 
     def _balanced(self, epoch: int) -> NDArray[np.int64]:
-        """Images drawn with replacement so that each class is as likely, (step, image)."""
+        """Images drawn with replacement so that each class is equally likely, (step, image)."""
         size = (self.steps, self._step.balanced)
         if not self._step.balanced:
             return np.empty(size, np.int64)
@@ -150,7 +147,7 @@ class EpochSampler:
         return self._generator(BALANCED, epoch).choice(len(weights), size, p=weights / weights.sum())
 
     def _from_base(self, epoch: int) -> NDArray[np.int64]:
-        """Images of the base data, (step, image): on from where the epoch before ended, all before any again."""
+        """Images of the base data, (step, image), continued from the previous epoch; no repeats before all are used."""
         count = self.steps * self._step.base
         if not count:
             return np.empty((self.steps, 0), np.int64)
@@ -166,7 +163,7 @@ class EpochSampler:
 
 
 def _count_repeats(images: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count for each image how often it came before."""
+    """Count the earlier occurrences of each image."""
     order = np.argsort(images, kind="stable")
     ordered = images[order]
     first = np.searchsorted(ordered, ordered)
@@ -175,29 +172,26 @@ def _count_repeats(images: NDArray[np.int64]) -> NDArray[np.int64]:
     return repetition
 
 
-ImageBatch = tuple["Tensor", "Tensor", "NDArray[np.int64]"]
-
-
 class TrainingBatches:
-    """Batches of a cache as they are, indexed by the keys of a batch."""
+    """Batches of a cache without changes, indexed by the keys of a batch."""
 
     def __init__(self, cache: PixelCache, partners: PartnerSampler | None = None) -> None:
         self._cache = cache
         self._partners = partners
 
     def __getitem__(self, keys: NDArray[np.int64]) -> ImageBatch:
-        """Give a batch: uint8 (batch, 3, row, column), masks (batch, 1, row, column), and its keys (epoch, key).
+        """Return a batch: uint8 (batch, 3, row, column), masks (batch, 1, row, column), and its keys (epoch, key).
 
-        Behind the images of the keys are the partners that some of them need.
+        The mixing partners follow the images of the keys.
         """
-        places = keys[:, 1] % len(self._cache)
+        indices = keys[:, 1] % len(self._cache)
         if self._partners:
-            places = np.concatenate([places, self._partners.sample(keys)])
-        return *_tensors(self._cache.read(places)), keys
+            indices = np.concatenate([indices, self._partners.sample(keys)])
+        return *_tensors(self._cache.read(indices)), keys
 
 
 class ValidationBatches:
-    """Images of a cache as they are, resized to the network's input; indexed by places.
+    """Images of a cache resized to the network's input without augmentation, by index.
 
     ``side``: of the network's input, in pixels.
     """
@@ -206,13 +200,13 @@ class ValidationBatches:
         self._cache = cache
         self._side = side
 
-    def __getitem__(self, places: NDArray[np.int64]) -> ImageBatch:
-        """Give a batch: uint8 (batch, 3, row, column), masks (batch, 1, row, column), and keys (0, place)."""
+    def __getitem__(self, indices: NDArray[np.int64]) -> ImageBatch:
+        """Give a batch: uint8 (batch, 3, row, column), masks (batch, 1, row, column), and keys (0, index)."""
         from torchvision.transforms.v2 import functional
 
-        images, masks = _tensors(self._cache.read(places))
-        keys = np.stack([np.zeros_like(places), places], axis=1)
-        if not len(places):
+        images, masks = _tensors(self._cache.read(indices))
+        keys = np.stack([np.zeros_like(indices), indices], axis=1)
+        if not len(indices):
             return images, masks, keys
         size = [self._side, self._side]
         nearest = functional.InterpolationMode.NEAREST
@@ -221,49 +215,47 @@ class ValidationBatches:
 
 
 class SequentialBatches:
-    """Places 0, 1, 2 ... in batches, those of one rank; each rank has as many batches, if need be empty ones."""
+    """Indices 0, 1, 2 ... of one rank in batches; all ranks have the same number of batches, some possibly empty."""
 
     def __init__(self, count: int, batch_size: int, rank: Rank) -> None:
-        places = np.arange(rank.rank, count, rank.world_size)
+        indices = np.arange(rank.rank, count, rank.world_size)
         most = -(-count // rank.world_size)
-        self._batches = [places[first : first + batch_size] for first in range(0, most, batch_size)]
+        self._batches = [indices[first : first + batch_size] for first in range(0, most, batch_size)]
 
     def __len__(self) -> int:
-        """Count the batches."""
         return len(self._batches)
 
     def __iter__(self) -> Any:  # noqa: ANN401
-        """Go through the batches."""
         return iter(self._batches)
 
 
 def training_loader(
     prepared: PreparedData, recipe: TrainRecipe, batch_size: int, rank: Rank = SINGLE_PROCESS
 ) -> DataLoader:
-    """Make the loader of the images that are learnt from.
+    """Create the loader of the training images.
 
     Parameters
     ----------
     prepared : Prepared
         Decoded images.
     recipe : TrainRecipe
-        Gives sampling, base share, workers and seed.
+        Defines sampling, base share, workers and seed.
     batch_size : int
-        Images of a step over all devices, as ``"auto"`` of the recipe was resolved.
+        Images of a step over all devices, with ``"auto"`` of the recipe resolved.
     rank : Rank, optional
-        Which share of each step comes out, and in how many pieces; by default all of it in one.
+        Share of each step that this process gets, and the number of micro-batches; by default all of it in one.
 
     Returns
     -------
     torch.utils.data.DataLoader
-        ``pieces`` batches a step, each of uint8 images (batch, 3, row, column), masks (batch, 1, row, column) and, as a
-        numpy array, keys (batch, 2) for ``BatchAugmentation``; where images are mixed, their partners follow. Its
+        ``pieces`` batches per step, each of uint8 images (batch, 3, row, column), masks (batch, 1, row, column) and,
+        as a numpy array, keys (batch, 2) for ``BatchAugmentation``; mixing partners follow the images. Its
         sampler has ``set_epoch``.
 
     Raises
     ------
     RunError
-        Where a step cannot be shared out evenly.
+        If a step cannot be divided evenly.
     """
     base = prepared.base
     step = divide_step(recipe.data, batch_size, len(prepared.learn), len(base or ()))
@@ -280,23 +272,23 @@ def training_loader(
 def validation_loader(
     prepared: PreparedData, recipe: TrainRecipe, batch_size: int, rank: Rank = SINGLE_PROCESS
 ) -> DataLoader:
-    """Make the loader of the images that pick the epoch and the threshold.
+    """Create the loader of the validation images, which select the epoch and the threshold.
 
     Parameters
     ----------
     prepared : Prepared
         Decoded images.
     recipe : TrainRecipe
-        Gives the input size.
+        Defines the input size.
     batch_size : int
-        Images that are predicted at a time.
+        Images per prediction.
     rank : Rank, optional
-        Which share comes out: every ``world_size``-th image; by default all.
+        The share of this process: every ``world_size``-th image; by default all.
 
     Returns
     -------
     torch.utils.data.DataLoader
-        Batches as ``training_loader`` gives them, resized to the input, in the order of ``prepared.samples.tuning``.
+        Batches as of ``training_loader``, resized to the input, in the order of ``prepared.samples.tuning``.
     """
     side = recipe.model.input_size
     batches: Any = ValidationBatches(prepared.tuning, side)
@@ -308,10 +300,7 @@ def validation_loader(
 
 
 def images_in_order(cache: PixelCache, recipe: TrainRecipe, batch_size: int) -> DataLoader:
-    """Make a loader of images as they are, with their masks.
-
-    Batches as ``training_loader`` gives them, resized to the input, in the order of the cache.
-    """
+    """Create a loader of unchanged images with their masks, resized to the input, in the order of the cache."""
     return _loader(
         ValidationBatches(cache, recipe.model.input_size),
         SequentialBatches(len(cache), batch_size, SINGLE_PROCESS),
@@ -320,43 +309,34 @@ def images_in_order(cache: PixelCache, recipe: TrainRecipe, batch_size: int) -> 
 
 
 def training_views_in_order(prepared: PreparedData, recipe: TrainRecipe, batch_size: int) -> DataLoader:
-    """Make the loader of the views that were learnt from, as they are.
-
-    Batches in the order of ``prepared.samples.learn``.
-    """
+    """Create the loader of the unchanged training views, in the order of ``prepared.samples.training``."""
     assert prepared.classes is not None
     batches = ValidationViews(prepared.learn, prepared.classes.learn, prepared, recipe.model.input_size)
     return _loader(batches, SequentialBatches(len(prepared.learn), batch_size, SINGLE_PROCESS), workers=0)
 
 
 def unlabeled_batches(prepared: PreparedData, recipe: TrainRecipe, batch_size: int) -> Iterator[Tensor]:
-    """Go through the images of the domain that a classifier is adapted to.
-
-    Yields uint8 (batch, 3, row, column), resized to the input.
-    """
+    """Iterate over the images of the target domain: uint8 (batch, 3, row, column), resized to the input."""
     if prepared.unlabelled is not None:
         batches = ValidationBatches(prepared.unlabelled, recipe.model.input_size)
-        for places in SequentialBatches(len(prepared.unlabelled), batch_size, SINGLE_PROCESS):
-            yield batches[places][0]
+        for indices in SequentialBatches(len(prepared.unlabelled), batch_size, SINGLE_PROCESS):
+            yield batches[indices][0]
 
 
 def sampled_classes(prepared: PreparedData, by: str) -> list[str]:
-    """Say what class each image to learn from is of when sampling is balanced."""
+    """Return the class of each training image for balanced sampling."""
     if prepared.classes is None or by == "domain":
         return class_names(prepared.samples.training, by)
     return [prepared.classes.names[label] for label in prepared.classes.learn.labels]
 
 
 def class_names(samples: Sequence[Sample], by: str) -> list[str]:
-    """Say what class each image is of when sampling is balanced.
-
-    Empty where it is not known: these make a class of their own.
-    """
+    """Return a field of each sample for balanced sampling; unknown values ("") form a class of their own."""
     return [getattr(sample, by) or "" for sample in samples]
 
 
-def _loader(batches: Any, sampler: Any, workers: int) -> DataLoader:  # noqa: ANN401 - torch asks for classes of its own
-    """Make a loader whose sampler names whole batches, so that each is read at once."""
+def _loader(batches: Any, sampler: Any, workers: int) -> DataLoader:  # noqa: ANN401 - torch expects its own classes
+    """Create a loader whose sampler yields whole batches, so that each is read at once."""
     import torch
     from torch.utils.data import DataLoader
 
@@ -372,17 +352,14 @@ def _loader(batches: Any, sampler: Any, workers: int) -> DataLoader:  # noqa: AN
     )
 
 
-def _identity(batch: Any) -> Any:  # noqa: ANN401 - a Batch, which torch does not know
-    """Leave the keys a numpy array, which stays with the processor: to read them there never waits for a GPU."""
+def _identity(batch: Any) -> Any:  # noqa: ANN401 - any of our batches
+    """Keep the keys a numpy array in main memory, so that reading them never synchronizes with a GPU."""
     return batch
 
 
 def _tensors(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
-    """Give arrays as tensors, which share their memory."""
+    """Wrap arrays as tensors that share their memory."""
     import torch
 
     images, masks = pixels
     return torch.from_numpy(images), torch.from_numpy(masks)
-
-
-Loaders = Callable[[Rank], "tuple[DataLoader, DataLoader]"]

@@ -37,197 +37,14 @@ if TYPE_CHECKING:
 RETENTION_DAYS = 30
 INDEX, LOCK = "index.sqlite", "filling.lock"
 WAIT_S = 0.5
-
-
-class ImageMaskPair(NamedTuple):
-    """An image and its mask, each by the SHA-256 of its file."""
-
-    image_sha: str
-    mask_sha: str
-
-
-def user_store_folder() -> Path:
-    """Say where decoded images are kept, for all runs of this user.
-
-    A folder below the user's caches; it may not exist yet.
-    """
-    from platformdirs import user_cache_path
-
-    return user_cache_path("napari-melanoma", appauthor=False) / "training"
-
-
-class PixelStore:
-    """The decoded images of one user, open in this process."""
-
-    def __init__(self, folder: Path, index: CacheIndex, preprocessing: PreprocessingConfig = NO_PREPROCESSING) -> None:
-        self.folder = folder
-        self.index = index
-        self.preprocessing = preprocessing
-        self._present = complete_shards(folder)  # a person or the system may have removed some, or cut them off
-
-    @classmethod
-    @contextmanager
-    def open_locked(
-        cls, folder: Path, run: RunContext, preprocessing: PreprocessingConfig = NO_PREPROCESSING
-    ) -> Iterator[Self]:
-        """Open the store for writing, once no other process does."""
-        with _lock(folder, run), CacheIndex.open(folder / INDEX) as index:
-            yield cls(folder, index, preprocessing)
-
-    @classmethod
-    @contextmanager
-    def open_copy(cls, folder: Path, preprocessing: PreprocessingConfig = NO_PREPROCESSING) -> Iterator[Self]:
-        """Open the store so that what is found out leaves no trace."""
-        with CacheIndex.open_copy(folder / INDEX) as index:
-            yield cls(folder, index, preprocessing)
-
-    def slot(self, kind: PixelKind, side: int, sha: str) -> PixelSlot | None:
-        """Look up where the pixels of a content lie.
-
-        ``sha``: of the file's bytes. None where they are not here, or not any more.
-        """
-        slot = self.index.slot(self._index_kind(kind), side, sha)
-        return slot if slot and slot.shard in self._present else None
-
-    def add_decoded(self, kind: PixelKind, side: int, shard: str, found: dict[str, tuple[int, DecodedFacts]]) -> None:
-        """Remember what was decoded, whose pixels are in a shard by now.
-
-        ``shard``: its name, empty where no pixels were kept.
-        """
-        self.index.add_decoded(kind, side, shard, found, self._index_kind(kind))
-
-    def add(self, shape: tuple[int, ...], pixels: Iterable[NDArray[np.uint8]]) -> str:
-        """Write a shard; the index is told of its content afterwards.
-
-        ``pixels``: uint8, one item after the other.
-        """
-        name = write_shard(self.folder, shape, pixels)
-        self._present.add(name)
-        return name
-
-    def cache(self, pairs: Sequence[ImageMaskPair], side: int, masks: PixelKind = "mask") -> PixelCache:
-        """Find images and masks that are decoded.
-
-        ``side``: of the squares, in pixels. In the order of the pairs.
-        """
-        shards: dict[str, int] = {}
-        places = np.empty((len(pairs), 4), np.int32)
-        kinds: tuple[PixelKind, PixelKind] = ("image", masks)
-        for item, pair in enumerate(pairs):
-            for first, kind, sha in zip((0, 2), kinds, pair, strict=True):
-                slot = self.slot(kind, side, sha)
-                assert slot is not None
-                places[item, first : first + 2] = shards.setdefault(slot.shard, len(shards)), slot.place
-        return PixelCache(self.folder, side, tuple(shards), places)
-
-    def _index_kind(self, kind: PixelKind) -> str:
-        """Name what the index knows pixels by: images that something was done to are others."""
-        mark = self.preprocessing.cache_key if kind == "image" else ""
-        return f"{kind} {mark}" if mark else kind
-
-    def register_run(self, run: Path, caches: Iterable[PixelCache]) -> None:
-        """Keep what a run stands on, for as long as the run can go on."""
-        shards = {name for cache in caches for name in cache.shards}
-        self.index.register_run(str(run.absolute()), shards)
-        for name in shards:
-            with suppress(OSError):
-                os.utime(self.folder / name)
-
-    def prune(self) -> None:
-        """Remove what no run has used for a month: it shows people's skin, and fills the disk."""
-        runs = self.index.runs()
-        over = [run for run in runs if not can_resume(Path(run))]
-        kept = {name for run in runs.keys() - over for name in runs[run]}
-        limit = time.time() - RETENTION_DAYS * 86400
-        for path in self.folder.iterdir():
-            if path.name.startswith((INDEX, LOCK)) or path.name in kept:
-                continue
-            # Hidden ones are what a killed process left, as only one writes at a time.
-            with suppress(OSError):  # on Windows, what another process reads stays until the next time
-                if path.name.startswith(".") or path.stat().st_mtime < limit:
-                    _remove(path)
-        self._present = complete_shards(self.folder)
-        self.index.remove(over, self.index.shards() - self._present)
-
-
-def can_resume(run: Path) -> bool:
-    """Say whether a run may still need its images: it is there, and has left no model yet.
-
-    False too where the folder has gone.
-    """
-    return run.is_dir() and not RunFolder(run).bundle.is_dir()
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or folder of the store."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-
-
-@contextmanager
-def _lock(folder: Path, run: RunContext) -> Iterator[None]:
-    """Wait until no other process fills the store, and keep others from it meanwhile."""
-    from filelock import FileLock, Timeout
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK)
-        while not lock.is_locked:
-            run.check()
-            try:
-                lock.acquire(timeout=WAIT_S)
-            except Timeout:
-                run.report(Progress(0, None, "Waiting for another run that decodes images"))
-    except OSError as error:
-        raise save_error(folder, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@dataclass(frozen=True, eq=False)
-class PixelCache:
-    """Decoded images with their masks, in an order; opened where they are read, so that handing it on copies no pixels.
-
-    ``side``: of the squares, in pixels. ``places``: int32 (item, 4): shard and place of the image, shard and place of
-    the mask.
-    """
-
-    folder: Path
-    side: int
-    shards: tuple[str, ...]
-    places: NDArray[np.int32]
-
-    def __len__(self) -> int:
-        """Count the images."""
-        return len(self.places)
-
-    def read(self, items: NDArray[np.int64] | Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Copy a batch out of the cache.
-
-        Returns uint8 (item, 3, row, column), and (item, 1, row, column): 0 or 255, or the classes of label images.
-        """
-        places = self.places[np.asarray(items, dtype=np.int64)]
-        return (
-            read_items(self.folder, self.shards, places[:, :2], (3, self.side, self.side)),
-            read_items(self.folder, self.shards, places[:, 2:], (1, self.side, self.side)),
-        )
-
-    def concatenate(self, other: PixelCache | None) -> PixelCache:
-        """Join the images of another cache of the same folder and side to these.
-
-        Of both; no pixel is copied.
-        """
-        if other is None:
-            return self
-        further = other.places + np.array([len(self.shards), 0] * 2, np.int32)
-        return PixelCache(self.folder, self.side, self.shards + other.shards, np.concatenate([self.places, further]))
-
-
+SHARD_BYTES = 2**29  # 1,700 images of 320 px: 230 files for 400,000 images; a crash costs half a minute of decoding
+MAX_OPEN_SHARDS = 64  # maps in a process; macOS allows 256 open files
+SAVED_EVERY = 500  # files whose pixels are not stored; saving each one would take longer than decoding
+RESERVE_BYTES = 2**28  # left free on the disk
 PixelKind = Literal["image", "mask", "labels"]
+KINDS: tuple[PixelKind, ...] = ("image", "mask", "labels")
+
+
 FORMAT = 2
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS files (
@@ -244,8 +61,185 @@ PRAGMA user_version = {FORMAT};
 """
 
 
+class ImageMaskPair(NamedTuple):
+    """An image and its mask, each identified by the SHA-256 of its file."""
+
+    image_sha: str
+    mask_sha: str
+
+
+def user_store_folder() -> Path:
+    """Return the folder of decoded images, shared by all runs of this user; it may not exist yet."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("napari-melanoma", appauthor=False) / "training"
+
+
+class PixelStore:
+    """The decoded images of one user, open in this process."""
+
+    def __init__(self, folder: Path, index: CacheIndex, preprocessing: PreprocessingConfig = NO_PREPROCESSING) -> None:
+        self.folder = folder
+        self.index = index
+        self.preprocessing = preprocessing
+        self._present = complete_shards(folder)  # users or the system may have deleted or truncated some
+
+    @classmethod
+    @contextmanager
+    def open_locked(
+        cls, folder: Path, run: RunContext, preprocessing: PreprocessingConfig = NO_PREPROCESSING
+    ) -> Iterator[Self]:
+        """Open the store for writing; wait while another process writes."""
+        with _lock(folder, run), CacheIndex.open(folder / INDEX) as index:
+            yield cls(folder, index, preprocessing)
+
+    @classmethod
+    @contextmanager
+    def open_copy(cls, folder: Path, preprocessing: PreprocessingConfig = NO_PREPROCESSING) -> Iterator[Self]:
+        """Open an in-memory copy of the index, so that nothing is written."""
+        with CacheIndex.open_copy(folder / INDEX) as index:
+            yield cls(folder, index, preprocessing)
+
+    def slot(self, kind: PixelKind, side: int, sha: str) -> PixelSlot | None:
+        """Return where the pixels of a file are stored; None if they are missing.
+
+        ``sha``: of the file's bytes.
+        """
+        slot = self.index.slot(self._index_kind(kind), side, sha)
+        return slot if slot and slot.shard in self._present else None
+
+    def add_decoded(self, kind: PixelKind, side: int, shard: str, found: dict[str, tuple[int, DecodedFacts]]) -> None:
+        """Register decoded files, whose pixels are already in a shard.
+
+        ``shard``: its name, empty if no pixels were stored.
+        """
+        self.index.add_decoded(kind, side, shard, found, self._index_kind(kind))
+
+    def add(self, shape: tuple[int, ...], pixels: Iterable[NDArray[np.uint8]]) -> str:
+        """Write a shard; the caller registers its content with ``add_decoded``.
+
+        ``pixels``: uint8, one item after the other.
+        """
+        name = write_shard(self.folder, shape, pixels)
+        self._present.add(name)
+        return name
+
+    def cache(self, pairs: Sequence[ImageMaskPair], side: int, masks: PixelKind = "mask") -> PixelCache:
+        """Return the decoded images and masks, in the order of the pairs.
+
+        ``side``: of the squares, in pixels.
+        """
+        shards: dict[str, int] = {}
+        places = np.empty((len(pairs), 4), np.int32)
+        kinds: tuple[PixelKind, PixelKind] = ("image", masks)
+        for item, pair in enumerate(pairs):
+            for first, kind, sha in zip((0, 2), kinds, pair, strict=True):
+                slot = self.slot(kind, side, sha)
+                assert slot is not None
+                places[item, first : first + 2] = shards.setdefault(slot.shard, len(shards)), slot.place
+        return PixelCache(self.folder, side, tuple(shards), places)
+
+    def _index_kind(self, kind: PixelKind) -> str:
+        """Name of the index for pixels: preprocessed images are separate entries."""
+        mark = self.preprocessing.cache_key if kind == "image" else ""
+        return f"{kind} {mark}" if mark else kind
+
+    def register_run(self, run: Path, caches: Iterable[PixelCache]) -> None:
+        """Keep the shards of a run for as long as it can be resumed."""
+        shards = {name for cache in caches for name in cache.shards}
+        self.index.register_run(str(run.absolute()), shards)
+        for name in shards:
+            with suppress(OSError):
+                os.utime(self.folder / name)
+
+    def prune(self) -> None:
+        """Delete what no run has used for a month: it contains photographs of patients, and fills the disk."""
+        runs = self.index.runs()
+        finished = [run for run in runs if not can_resume(Path(run))]
+        kept = {name for run in runs.keys() - finished for name in runs[run]}
+        limit = time.time() - RETENTION_DAYS * 86400
+        for path in self.folder.iterdir():
+            if path.name.startswith((INDEX, LOCK)) or path.name in kept:
+                continue
+            # Hidden files are left over from a killed process, as only one process writes at a time.
+            with suppress(OSError):  # on Windows, files that another process reads are kept until the next time
+                if path.name.startswith(".") or path.stat().st_mtime < limit:
+                    _remove(path)
+        self._present = complete_shards(self.folder)
+        self.index.remove(finished, self.index.shards() - self._present)
+
+
+def can_resume(run: Path) -> bool:
+    """Whether a run may still need its images: its folder exists and contains no model yet."""
+    return run.is_dir() and not RunFolder(run).bundle.is_dir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+@contextmanager
+def _lock(folder: Path, run: RunContext) -> Iterator[None]:
+    """Hold the lock of the store; wait while another process fills it."""
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        while not lock.is_locked:
+            run.check()
+            try:
+                lock.acquire(timeout=WAIT_S)
+            except Timeout:
+                run.report(Progress(0, None, "Waiting for another run to decode images"))
+    except OSError as error:
+        raise save_error(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@dataclass(frozen=True, eq=False)
+class PixelCache:
+    """Decoded images and their masks in order; shards are opened when read, so that passing a cache copies no pixels.
+
+    ``side``: of the squares, in pixels. ``places``: int32 (item, 4): shard and index of the image, shard and index of
+    the mask.
+    """
+
+    folder: Path
+    side: int
+    shards: tuple[str, ...]
+    places: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, items: NDArray[np.int64] | Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Copy a batch from the cache.
+
+        Returns uint8 (item, 3, row, column), and (item, 1, row, column): 0 or 255, or the classes of label images.
+        """
+        places = self.places[np.asarray(items, dtype=np.int64)]
+        return (
+            read_items(self.folder, self.shards, places[:, :2], (3, self.side, self.side)),
+            read_items(self.folder, self.shards, places[:, 2:], (1, self.side, self.side)),
+        )
+
+    def concatenate(self, other: PixelCache | None) -> PixelCache:
+        """Append the images of another cache of the same folder and side, without copying pixels."""
+        if other is None:
+            return self
+        further = other.places + np.array([len(self.shards), 0] * 2, np.int32)
+        return PixelCache(self.folder, self.side, self.shards + other.shards, np.concatenate([self.places, further]))
+
+
 class FileInfo(NamedTuple):
-    """What is in a file: SHA-256 of its bytes, and the size its head states, (0, 0) where it states none."""
+    """SHA-256 of a file, and the image size in its header, (0, 0) if it has none."""
 
     size: int
     mtime_ns: int
@@ -255,12 +249,11 @@ class FileInfo(NamedTuple):
 
 
 class DecodedFacts(NamedTuple):
-    """What was found when a file was decoded.
+    """Properties found when a file was decoded.
 
-    ``rows`` and ``columns`` are those of the upright image; ``lesion`` is the share of a mask that is lesion, of a
-    label image that is not of the first class; ``pixels`` tells images apart whatever file format they are in, and of a
-    label image says how many pixels have which value (``label_counts`` reads it). They are 0 and empty where they do
-    not apply.
+    ``rows`` and ``columns`` are those of the upright image; ``lesion`` is the share of lesion pixels in a mask, or of
+    pixels other than the first class in a label image; ``pixels`` identifies an image in any file format, and counts
+    the pixels of each value in a label image (``label_counts`` reads it). Values that do not apply are 0 and empty.
     """
 
     rows: int
@@ -270,7 +263,7 @@ class DecodedFacts(NamedTuple):
 
 
 class PixelSlot(NamedTuple):
-    """Where the pixels of an image or mask lie: the name of a shard and the place in it."""
+    """The shard that holds the pixels of an image or mask, and their index in it."""
 
     shard: str
     place: int
@@ -278,27 +271,27 @@ class PixelSlot(NamedTuple):
 
 @dataclass(frozen=True)
 class CacheIndex:
-    """The tables of one cache."""
+    """The database tables of a pixel store."""
 
     connection: sqlite3.Connection
 
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[Self]:
-        """Open the index of a cache for writing; one that is damaged is begun anew."""
+        """Open the index for writing; a damaged one is created again."""
         try:
             with closing(_open_or_create(path)) as connection:
                 yield cls(connection)
         except sqlite3.Error as error:
             raise SaveError(
-                f"{path}, the index of decoded images, cannot be used: {error}. Free some space on that disk, or "
-                f"remove the folder {path.parent}; it is filled again."
+                f"{path}, the index of decoded images, is not usable: {error}. Free some space on that disk, or "
+                f"delete the folder {path.parent}; it is filled again."
             ) from error
 
     @classmethod
     @contextmanager
     def open_copy(cls, path: Path) -> Iterator[Self]:
-        """Open a copy in memory, so that what is found out leaves no trace."""
+        """Open a copy in memory, so that nothing is written."""
         with closing(sqlite3.connect(":memory:")) as memory:
             if path.exists():
                 with suppress(sqlite3.DatabaseError), closing(_connect_to_read(path)) as stored:
@@ -307,33 +300,30 @@ class CacheIndex:
             yield cls(memory)
 
     def file_info(self, path: str, size: int, mtime_ns: int) -> FileInfo | None:
-        """Look up what was in a file when it had this size and time.
-
-        None where the file is new or has changed.
-        """
+        """Return what is known of a file with this size and time; None if it is new or has changed."""
         query = "SELECT size, mtime_ns, sha, width, height FROM files WHERE path = ? AND size = ? AND mtime_ns = ?"
         row = self.connection.execute(query, (path, size, mtime_ns)).fetchone()
         return FileInfo(*row) if row else None
 
     def add_file_infos(self, contents: Iterable[tuple[str, FileInfo]]) -> None:
-        """Remember what is in files."""
+        """Register files."""
         with self.connection as connection:
             rows = [(path, *content) for path, content in contents]
             connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def facts(self, kind: PixelKind, sha: str) -> DecodedFacts | None:
-        """Look up what was found when a content was decoded.
+        """Return the properties of a decoded file; None if it was never decoded.
 
-        ``sha``: of the file's bytes. None where it never was.
+        ``sha``: of the file's bytes.
         """
         query = "SELECT rows, columns, lesion, pixels FROM facts WHERE kind = ? AND sha = ?"
         row = self.connection.execute(query, (kind, sha)).fetchone()
         return DecodedFacts(*row) if row else None
 
     def slot(self, kind: str, side: int, sha: str) -> PixelSlot | None:
-        """Look up where the pixels of a content lie.
+        """Return where the pixels of a file are stored; None if they are not.
 
-        ``sha``: of the file's bytes. None where they are not in the cache.
+        ``sha``: of the file's bytes.
         """
         query = "SELECT shard, place FROM slots WHERE kind = ? AND side = ? AND sha = ?"
         row = self.connection.execute(query, (kind, side, sha)).fetchone()
@@ -342,54 +332,54 @@ class CacheIndex:
     def add_decoded(
         self, kind: PixelKind, side: int, shard: str, found: dict[str, tuple[int, DecodedFacts]], index_kind: str = ""
     ) -> None:
-        """Remember decoded contents, whose pixels are on the disk by now.
+        """Register decoded files, whose pixels are already on disk.
 
-        ``shard``: its name, empty where no pixels were kept.
+        ``shard``: its name, empty if no pixels were stored.
         """
         with self.connection as connection:
             facts = [(kind, sha, *each) for sha, (_, each) in found.items()]
             connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?, ?)", facts)
             if shard:
-                slots = [(index_kind or kind, side, sha, shard, place) for sha, (place, _) in found.items()]
+                slots = [(index_kind or kind, side, sha, shard, number) for sha, (number, _) in found.items()]
                 connection.executemany("INSERT OR REPLACE INTO slots VALUES (?, ?, ?, ?, ?)", slots)
 
     def register_run(self, run: str, shards: Iterable[str]) -> None:
-        """Remember which shards a run stands on, so that they are kept for it."""
+        """Record the shards that a run needs, so that they are kept."""
         with self.connection as connection:
             connection.execute("DELETE FROM uses WHERE run = ?", (run,))
             connection.executemany("INSERT INTO uses VALUES (?, ?)", [(run, shard) for shard in shards])
 
     def runs(self) -> dict[str, set[str]]:
-        """Tell which shards are in use."""
+        """Return the shards of each run."""
         found: dict[str, set[str]] = {}
         for run, shard in self.connection.execute("SELECT run, shard FROM uses"):
             found.setdefault(run, set()).add(shard)
         return found
 
     def remove(self, runs: Iterable[str], shards: Iterable[str]) -> None:
-        """Forget runs that are over and shards that were removed, with what only these knew."""
+        """Delete the records of finished runs and deleted shards."""
         with self.connection as connection:
             connection.executemany("DELETE FROM uses WHERE run = ?", [(run,) for run in runs])
             connection.executemany("DELETE FROM slots WHERE shard = ?", [(shard,) for shard in shards])
 
     def shards(self) -> set[str]:
-        """Name the shards that hold something."""
+        """Return the names of the shards in use."""
         return {shard for (shard,) in self.connection.execute("SELECT DISTINCT shard FROM slots")}
 
 
 def _open_or_create(path: Path) -> sqlite3.Connection:
-    """Open the file; one that is damaged or of another format is begun anew, as a cache can be filled again."""
+    """Open the file; a damaged one, or one of another format, is created again, as the cache can be refilled."""
     try:
         return _connect(path)
     except sqlite3.OperationalError:
-        raise  # such as a full disk: the file may be sound
+        raise  # for example a full disk: the file may be intact
     except sqlite3.DatabaseError:
-        path.unlink(missing_ok=True)  # its shards have lost their meaning, and go when they are old
+        path.unlink(missing_ok=True)  # its shards are unusable now, and are deleted when they are old
         return _connect(path)
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
-    """Open the file without a right to change it; one of another format is as good as none."""
+    """Open the file read-only; another format raises an error."""
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
     if connection.execute("PRAGMA user_version").fetchone() != (FORMAT,):
         connection.close()
@@ -398,7 +388,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """Open the file, and make its tables where it is new or of another format."""
+    """Open the file, and create its tables if it is new."""
     connection = sqlite3.connect(path, timeout=60)
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -411,14 +401,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-SHARD_BYTES = (
-    2**29
-)  # 1,700 images of 320 px: 230 files for 400,000 of them, half a minute of decoding for a crash to cost
-MAX_OPEN_SHARDS = 64  # maps in a process; macOS allows 256 open files
-
-
 def items_per_shard(shape: Sequence[int]) -> int:
-    """Count how many items a shard holds at most.
+    """Return the number of items in a full shard.
 
     ``shape``: of one item, uint8.
     """
@@ -426,9 +410,9 @@ def items_per_shard(shape: Sequence[int]) -> int:
 
 
 def write_shard(folder: Path, shape: tuple[int, ...], items: Iterable[NDArray[np.uint8]]) -> str:
-    """Write a shard, item by item as they come.
+    """Write a shard item by item, and return its unique name.
 
-    ``items``: uint8, as many as the shape says. Its name, which no other has.
+    ``items``: uint8, as many as the shape says.
     """
     name = f"{uuid.uuid4().hex[:16]}.npy"
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -440,15 +424,12 @@ def write_shard(folder: Path, shape: tuple[int, ...], items: Iterable[NDArray[np
 
 
 def complete_shards(folder: Path) -> set[str]:
-    """List the shards that have the size that their head states; a disk or a backup may have cut others off.
-
-    Names; only the head of each file is read.
-    """
+    """Return the names of the shards that are not truncated, judged by their header and file size."""
     return {path.name for path in folder.glob("*.npy") if _is_complete(path)}
 
 
 def _is_complete(path: Path) -> bool:
-    """Compare the size of a shard with its head."""
+    """Compare the size of a shard with its header."""
     try:
         with path.open("rb") as file:
             np.lib.format.read_magic(file)
@@ -460,20 +441,17 @@ def _is_complete(path: Path) -> bool:
 
 @lru_cache(maxsize=MAX_OPEN_SHARDS)
 def open_shard(path: Path) -> NDArray[np.uint8]:
-    """Map a shard into memory, and keep the map for the next time.
-
-    Returns uint8 (item, ...), read-only.
-    """
+    """Map a shard into memory, uint8 (item, ...), read-only; the map is cached."""
     return np.load(path, mmap_mode="r")
 
 
 def read_items(
     folder: Path, names: Sequence[str], places: NDArray[np.int32], shape: tuple[int, ...]
 ) -> NDArray[np.uint8]:
-    """Copy items out of shards, in the order in which they lie on the disk.
+    """Copy items from shards, reading them in the order in which they are stored.
 
-    ``places``: int32 (item, 2): place of the shard among the names, and of the item in it. Returns uint8 (item, ...),
-    in the order of the places.
+    ``places``: int32 (item, 2): index of the shard in ``names``, and of the item in it. Returns uint8 (item, ...), in
+    the order of ``places``.
     """
     items = np.empty((len(places), *shape), np.uint8)
     for item in np.lexsort(places.T[::-1]):
@@ -482,13 +460,8 @@ def read_items(
     return items
 
 
-SAVED_EVERY = 500  # files that are only looked at; saved one by one, the disk would take longer than the decoding
-RESERVE_BYTES = 2**28  # of the disk is left to others
-KINDS: tuple[PixelKind, ...] = ("image", "mask", "labels")
-
-
 class DecodeJob(NamedTuple):
-    """A file to decode; ``keep`` says whether its pixels go into the store, or it is only looked at."""
+    """A file to decode; ``keep``: whether to store its pixels."""
 
     kind: PixelKind
     path: Path
@@ -497,33 +470,33 @@ class DecodeJob(NamedTuple):
 
 
 class DecodedPixels(NamedTuple):
-    """What came of a file: its pixels (channel, row, column), fitted to the square, and what was found."""
+    """The decoded pixels of a file (channel, row, column), resized to the square, and its properties."""
 
     pixels: NDArray[np.uint8]
     facts: DecodedFacts
 
 
 def decode_missing(store: PixelStore, jobs: Sequence[DecodeJob], side: int, run: RunContext) -> dict[Path, str]:
-    """Decode what the store does not know yet.
+    """Decode the files that the store lacks; return the reason for each file that cannot be used.
 
-    ``store``: gets the pixels and the facts. Path to a sentence, for each file that cannot be used.
+    ``store``: receives the pixels and the properties.
     """
     missing = list(
         {(job.kind, job.content.sha, job.keep): job for job in jobs if _is_missing(job, store, side)}.values()
     )
     _check_disk_space(store.folder, [job for job in missing if job.keep], side)
-    filling = _StoreFiller(store, side, run, len(missing))
+    filler = _StoreFiller(store, side, run, len(missing))
     for kind in KINDS:
         kept = [job for job in missing if job.keep and job.kind == kind]
         size = items_per_shard(_shape(kind, side))
         for first in range(0, len(kept), size):
-            filling.write_pixels(kind, kept[first : first + size])
-    filling.inspect([job for job in missing if not job.keep])
-    return filling.faults
+            filler.write_pixels(kind, kept[first : first + size])
+    filler.inspect([job for job in missing if not job.keep])
+    return filler.faults
 
 
 class _StoreFiller:
-    """One filling: how far it has come, and which files failed."""
+    """Fills the store: counts decoded files and collects failures."""
 
     def __init__(self, store: PixelStore, side: int, run: RunContext, total: int) -> None:
         self.faults: dict[Path, str] = {}
@@ -539,18 +512,18 @@ class _StoreFiller:
         found: dict[str, tuple[int, DecodedFacts]] = {}
 
         def pixels() -> Iterator[NDArray[np.uint8]]:
-            for place, (job, decoded) in enumerate(self._decode_all(jobs)):
+            for number, (job, decoded) in enumerate(self._decode_all(jobs)):
                 if decoded is None:
-                    yield np.zeros(shape, np.uint8)  # nobody is told of this place
+                    yield np.zeros(shape, np.uint8)  # not registered in the index
                 else:
-                    found[job.content.sha] = place, decoded.facts
+                    found[job.content.sha] = number, decoded.facts
                     yield decoded.pixels
 
         shard = self._store.add((len(jobs), *shape), pixels())
         self._store.add_decoded(kind, self._side, shard, found)
 
     def inspect(self, jobs: Sequence[DecodeJob]) -> None:
-        """Decode files without keeping their pixels; what was found is kept in one go for many of them."""
+        """Decode files without storing their pixels; results are registered in groups."""
         found: dict[PixelKind, dict[str, tuple[int, DecodedFacts]]] = {kind: {} for kind in KINDS}
 
         def save() -> None:
@@ -569,7 +542,7 @@ class _StoreFiller:
             save()
 
     def _decode_all(self, jobs: Sequence[DecodeJob]) -> Iterator[tuple[DecodeJob, DecodedPixels | None]]:
-        """Decode in threads, noting which files fail."""
+        """Decode in threads and collect failures."""
         decode = partial(_decode, side=self._side, preprocessing=self._store.preprocessing)
         for job, decoded in map_in_threads(decode, jobs, self._run):
             if isinstance(decoded, str):
@@ -582,19 +555,19 @@ class _StoreFiller:
 
 
 def _is_missing(job: DecodeJob, store: PixelStore, side: int) -> bool:
-    """Say whether a file has to be decoded."""
+    """Whether a file has to be decoded."""
     if job.keep:
         return store.slot(job.kind, side, job.content.sha) is None
     return store.index.facts(job.kind, job.content.sha) is None
 
 
 def _shape(kind: PixelKind, side: int) -> tuple[int, ...]:
-    """Shape of one item, the channel first as networks want it."""
+    """Shape of one item, channel first as networks expect."""
     return (3 if kind == "image" else 1, side, side)
 
 
 def _decode(job: DecodeJob, side: int, preprocessing: PreprocessingConfig) -> DecodedPixels | str:
-    """Read an image or mask that is still what it was when its content was looked at; or say why it cannot be used."""
+    """Decode a file if it has not changed since it was scanned; otherwise return a message."""
     try:
         if job.kind == "mask":
             decoded = _decode_mask(job.path, side)
@@ -608,19 +581,19 @@ def _decode(job: DecodeJob, side: int, preprocessing: PreprocessingConfig) -> De
     except OSError as error:
         return f"{job.path} cannot be read: {error.strerror or error}."
     if (status.st_size, status.st_mtime_ns) != (job.content.size, job.content.mtime_ns):
-        return f"{job.path} was changed while it was read. Start again when nobody writes to it."
+        return f"{job.path} was changed while it was read. Start again when no program writes to it."
     return decoded
 
 
 def _decode_image(path: Path, side: int, preprocessing: PreprocessingConfig = NO_PREPROCESSING) -> DecodedPixels:
-    """Read an upright photograph, and prepare it as the network is to see it."""
+    """Read an upright photograph, and prepare it as network input."""
     rgb = read_photograph(path).rgb
     pixels = prepare_network_input(rgb, side, preprocessing).transpose(2, 0, 1)
     return DecodedPixels(pixels, DecodedFacts(rgb.shape[0], rgb.shape[1], 0.0, hash_pixels(rgb)))
 
 
 def _decode_mask(path: Path, side: int) -> DecodedPixels:
-    """Read a mask: 0 and 255."""
+    """Read a mask with the values 0 and 255."""
     from PIL import Image
 
     mask = read_mask(path)
@@ -630,27 +603,24 @@ def _decode_mask(path: Path, side: int) -> DecodedPixels:
 
 
 def _decode_labels(path: Path, side: int) -> DecodedPixels:
-    """Read a label image: no value between two is ever made up."""
+    """Read a label image, resized without interpolating values."""
     from PIL import Image
 
     labels = read_labels(path)
     resized = Image.fromarray(labels).resize((side, side), Image.Resampling.NEAREST)
     counts = np.bincount(labels.ravel(), minlength=1)
-    said = json.dumps({str(value): int(count) for value, count in enumerate(counts) if count})
-    facts = DecodedFacts(labels.shape[0], labels.shape[1], 1 - float(counts[0] / labels.size), said)
+    counted = json.dumps({str(value): int(count) for value, count in enumerate(counts) if count})
+    facts = DecodedFacts(labels.shape[0], labels.shape[1], 1 - float(counts[0] / labels.size), counted)
     return DecodedPixels(np.asarray(resized)[None], facts)
 
 
 def label_counts(facts: DecodedFacts) -> dict[int, int]:
-    """Read how many pixels of a label image have which value.
-
-    Value to pixels, ascending; values that do not occur are left out.
-    """
+    """Return the number of pixels of each value of a label image, ascending; values that do not occur are omitted."""
     return {int(value): count for value, count in parse_json(facts.pixels, "the pixel store").items()}
 
 
 def _check_disk_space(folder: Path, jobs: Sequence[DecodeJob], side: int) -> None:
-    """Refuse what the disk has no room for."""
+    """Refuse more pixels than the disk has room for."""
     need = sum(int(np.prod(_shape(job.kind, side))) for job in jobs)
     if not need:
         return
@@ -658,5 +628,5 @@ def _check_disk_space(folder: Path, jobs: Sequence[DecodeJob], side: int) -> Non
     if need > free - RESERVE_BYTES:
         raise SaveError(
             f"{len(jobs)} decoded images and masks need {need / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB are "
-            "free. Free some space on that disk, or lower data.cache_size."
+            "free. Free some space on that disk, or decrease data.cache_size."
         )

@@ -1,4 +1,4 @@
-"""From the data sets of a recipe to what a run trains on."""
+"""Preparation of the training data: select, check and decode the images of a recipe."""
 
 from __future__ import annotations
 
@@ -66,12 +66,15 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import ClassificationConfig, TrainRecipe
 
 
+CLASSES_FILE = "classes.json"
+
+
 @dataclass(frozen=True)
 class PreparedData:
-    """What a run learns from, decoded; ``samples`` and ``base_samples`` are in the order of the caches.
+    """The decoded data of a run; ``samples`` and ``base_samples`` are in the order of the caches.
 
-    ``lesion_share``: share of lesion in the masks to learn from, averaged over images, 0 to 1. ``label_shares``: of a
-    segmentation of several classes: share of each in all pixels of the masks to learn from.
+    ``lesion_share``: mean share of lesion pixels in the training masks, 0 to 1. ``label_shares``: for a segmentation of
+    several classes, the share of each class in all pixels of the training masks.
     """
 
     learn: PixelCache
@@ -88,9 +91,9 @@ class PreparedData:
 
 @dataclass(frozen=True)
 class TrainingDataReport:
-    """What a recipe would learn from.
+    """Summary of the data that a recipe would train on.
 
-    ``lesion_share``: share of lesion in the masks to learn from, averaged over images, 0 to 1.
+    ``lesion_share``: mean share of lesion pixels in the training masks, 0 to 1.
     """
 
     counts: dict[str, int]
@@ -111,8 +114,8 @@ def prepare_data(
 ) -> PreparedData:
     """Read, split, check and decode the images of a run.
 
-    Several processes of one run, or several runs, may do this at once: one fills the store while the others wait, and
-    then find all there.
+    Several processes of one run, or several runs, may call this at the same time: one fills the store while the others
+    wait and then find everything in it.
     """
     with PixelStore.open_locked(user_store_folder(), run, recipe.model.preprocessing) as store:
         if resume and folder.data.exists():
@@ -132,7 +135,7 @@ def prepare_data(
 def _begin_run(
     recipe: TrainRecipe, folder: RunFolder, store: PixelStore, run: RunContext, encoding: TabularEncoding | None
 ) -> list[DataRow]:
-    """Look at the images of a new run, and write down in its folder what it learns from."""
+    """Select the images of a new run, and record them in its folder."""
     found = select_data(recipe, store, run, keep=True)
     rows = _data_rows(found)
     if found.table is not None:
@@ -170,9 +173,9 @@ def check_data(recipe: TrainRecipe, run: RunContext, *, keep: bool = False) -> T
 
 
 def _data_rows(found: DataSelection) -> list[DataRow]:
-    """Say of each image which part it plays and what content it has."""
+    """List each image with its part and the checksums of its files."""
     parts = found.chosen.parts
-    playing: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
+    members: tuple[tuple[DataPart, Iterable[Sample]], ...] = (
         ("learn", parts.training),
         ("tuning", parts.validation),
         ("held_out", parts.test),
@@ -181,13 +184,13 @@ def _data_rows(found: DataSelection) -> list[DataRow]:
     )
     return [
         DataRow(part, sample, found.contents[sample.image].sha, found.contents[sample.mask].sha if sample.mask else "")
-        for part, samples in playing
+        for part, samples in members
         for sample in samples
     ]
 
 
 def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, run: RunContext) -> None:
-    """Decode again what the store has lost of a run, from files that are still what they were."""
+    """Decode again what the store lacks of a run, from files that have not changed."""
     side, views_only = recipe.data.cache_size, recipe.task == "classification"
     if views_only:
         lost = missing_views(rows, store, recipe)
@@ -195,7 +198,7 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
         lost = [row for row in rows if row.part != "held_out" and not _is_stored(row, store, recipe)]
     contents = scan_files([path for row in lost for path in sample_files(row.sample)], store.index, run)
     jobs: list[DecodeJob] = []
-    gone: list[Path] = list(contents.faults)
+    unusable: list[Path] = list(contents.faults)
     for row in lost:
         if not contents.faults.keys().isdisjoint(sample_files(row.sample)):
             continue
@@ -204,25 +207,25 @@ def _restore(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe, ru
             if job.content.sha == sha:
                 jobs.append(job)
             elif views_only or store.slot(job.kind, side, sha) is None:
-                gone.append(job.path)
-    gone += [] if views_only else decode_missing(store, jobs, side, run)
-    if views_only and not gone:
-        gone += decode_views(store, lost, recipe, run)
-    if gone:
+                unusable.append(job.path)
+    unusable += [] if views_only else decode_missing(store, jobs, side, run)
+    if views_only and not unusable:
+        unusable += decode_views(store, lost, recipe, run)
+    if unusable:
         raise RunError(
-            "the run learns from files that were changed or removed, and whose decoded pixels are not kept any more: "
-            f"{format_names(gone)}. Put them back as they were, or start a new run."
+            "files of the run have been changed or deleted, and their decoded pixels are not stored any more: "
+            f"{format_names(unusable)}. Restore the original files, or start a new run."
         )
 
 
 def _is_stored(row: DataRow, store: PixelStore, recipe: TrainRecipe) -> bool:
-    """Say whether both files of a row are decoded."""
+    """Whether both files of a row are decoded."""
     side = recipe.data.cache_size
     return bool(store.slot("image", side, row.image_sha) and store.slot(recipe.mask_kind, side, row.mask_sha))
 
 
 def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -> PreparedData:
-    """Turn rows whose images are all decoded into caches."""
+    """Build caches from rows whose images are all decoded."""
 
     def samples(part: DataPart) -> list[Sample]:
         return [row.sample for row in rows if row.part == part]
@@ -249,23 +252,20 @@ def _assemble(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -
 
 
 def _lesion_share(rows: Iterable[DataRow], store: PixelStore, masks: PixelKind) -> float:
-    """Average the share of lesion over the masks to learn from."""
+    """Mean share of lesion pixels in the training masks."""
     facts = [store.index.facts(masks, row.mask_sha) for row in rows if row.part == "learn"]
     known = [found.lesion for found in facts if found is not None]
     return sum(known) / max(1, len(known))
 
 
 def _label_shares(rows: Iterable[DataRow], store: PixelStore, classes: int) -> tuple[float, ...]:
-    """Share of each class in all pixels of the label images to learn from; empty where there are no classes."""
+    """Share of each class in all pixels of the training label images; empty without classes."""
     total: Counter[int] = Counter()
     if classes:
         facts = (store.index.facts("labels", row.mask_sha) for row in rows if row.part == "learn")
         for found in facts:
             total.update(label_counts(found) if found else {})
     return tuple(total[value] / max(1, total.total()) for value in range(classes))
-
-
-CLASSES_FILE = "classes.json"
 
 
 def write_classes(
@@ -275,9 +275,9 @@ def write_classes(
     config: ClassificationConfig,
     fitted: TabularEncoding | None,
 ) -> None:
-    """Keep what the rows of a run say, so that a resumed run learns from the same answers."""
-    learnt = [table.rows[sample_key(row.sample)] for row in rows if row.part == "learn"]
-    encoding = fitted or (fit_encoding(learnt, config.tabular, config.target) if config.tabular else None)
+    """Save the classes and tabular values of a run, so that a resumed run uses the same ones."""
+    training_rows = [table.rows[sample_key(row.sample)] for row in rows if row.part == "learn"]
+    encoding = fitted or (fit_encoding(training_rows, config.tabular, config.target) if config.tabular else None)
     depth = config.depth.column if config.depth else ""
     fields = encoding.fields if encoding else ()
     found: dict[str, Any] = {
@@ -299,21 +299,21 @@ def write_classes(
 
 
 def _depth_cell(cell: str, column: str) -> str:
-    """Return the cell, "" where it holds no possible depth."""
+    """Return the value, or "" if it is not a possible depth."""
     return "" if math.isnan(read_possible_number(cell, column)) else cell
 
 
 def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
-    """Read what the rows of a run say."""
-    found, said = _read_classes_file(folder / CLASSES_FILE, rows)
+    """Read the classes and tabular values of a run."""
+    found, values_of_rows = _read_classes_file(folder / CLASSES_FILE, rows)
     encoding = TabularEncoding.parse(found["encoding"], str(folder / CLASSES_FILE)) if found["encoding"] else None
     domains = tuple(sorted({row.sample.domain for row in rows}))
-    cells_of_depth = found.get("depth") or [None] * len(rows)  # runs from before depths were learnt have none
-    depths = dict(zip(map(id, rows), map(read_number, cells_of_depth), strict=True))
+    depth_values = found.get("depth") or [None] * len(rows)  # older runs have no depths
+    depths = dict(zip(map(id, rows), map(read_number, depth_values), strict=True))
 
     def part(name: str) -> ClassPart:
         chosen = [row for row in rows if row.part == name]
-        cells = [said[id(row)] for row in chosen]
+        cells = [values_of_rows[id(row)] for row in chosen]
         return ClassPart(
             labels=np.array([cell[0] for cell in cells], np.int64),
             values=read_table_values([dict(zip(found["fields"], cell[1:], strict=True)) for cell in cells], encoding)
@@ -329,35 +329,33 @@ def read_run_classes(folder: Path, rows: Sequence[DataRow]) -> ClassData:
 def read_held_out(
     folder: Path, rows: Sequence[DataRow]
 ) -> tuple[NDArray[np.intp], dict[tuple[str, str], dict[str, str]]]:
-    """Read what is known of the images that a run has held out.
-
-    Int (image,), places of their classes, in the order of the rows.
-    """
-    found, said = _read_classes_file(folder / CLASSES_FILE, rows)
+    """Read the classes of a run's test images, as indices in the order of the rows, and their tabular values."""
+    found, values_of_rows = _read_classes_file(folder / CLASSES_FILE, rows)
     chosen = [row for row in rows if row.part == "held_out"]
-    labels = np.array([said[id(row)][0] for row in chosen], np.intp)
+    labels = np.array([values_of_rows[id(row)][0] for row in chosen], np.intp)
     return labels, {
-        sample_key(row.sample): dict(zip(found["fields"], map(str, said[id(row)][1:]), strict=True)) for row in chosen
+        sample_key(row.sample): dict(zip(found["fields"], map(str, values_of_rows[id(row)][1:]), strict=True))
+        for row in chosen
     }
 
 
 def _read_classes_file(path: Path, rows: Sequence[DataRow]) -> tuple[dict[str, Any], dict[int, list[Any]]]:
-    """Content of ``classes.json``, and what it says of each row by its identity."""
+    """Read ``classes.json``, and the values of each row by its identity."""
     try:
         found = read_json(path)
         return found, dict(zip(map(id, rows), found["rows"], strict=True))
     except (OSError, ValueError, KeyError) as error:
         raise RunError(
-            f"{path}, the answers of the run's images, cannot be read ({parse_error_reason(error)}). Start a new run in "
-            "another folder."
+            f"{path}, the classes of the run's images, is not readable ({parse_error_reason(error)}). Start a new run "
+            "in another folder."
         ) from error
 
 
 class ViewCache(PixelCache):
-    """Decoded views as training reads them, in an order; they have no masks."""
+    """Decoded views of a classifier, in order; they have no masks."""
 
     def read(self, items: NDArray[np.int64] | Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Copy a batch out of the cache.
+        """Copy a batch from the cache.
 
         Returns uint8 (item, 3, row, column), and 0 (item, 1, row, column).
         """
@@ -367,7 +365,7 @@ class ViewCache(PixelCache):
 
 
 class ViewJob(NamedTuple):
-    """A view to be made: its name by content, and the files of photograph and mask."""
+    """A view to crop: its checksum, and the files of photograph and mask."""
 
     sha: str
     image: Path
@@ -375,31 +373,28 @@ class ViewJob(NamedTuple):
 
 
 def view_sha(row: DataRow) -> str:
-    """Name a view by what it is made from."""
+    """Identify a view by the files it is made from."""
     return hashlib.sha256(f"{row.image_sha} {row.mask_sha}".encode()).hexdigest()
 
 
 def view_kind(recipe: TrainRecipe) -> PixelKind:
-    """Name what the store knows views by: those of other settings are others."""
+    """Name of the store for views, which depends on their settings."""
     assert recipe.classification is not None
-    view, preparing = recipe.classification.view, recipe.model.preprocessing
-    said = json.dumps([view.model_dump(mode="json"), preparing.model_dump(mode="json")], sort_keys=True)
-    return cast("PixelKind", f"view {hashlib.sha256(said.encode()).hexdigest()[:16]}")
+    view, preprocessing = recipe.classification.view, recipe.model.preprocessing
+    settings = json.dumps([view.model_dump(mode="json"), preprocessing.model_dump(mode="json")], sort_keys=True)
+    return cast("PixelKind", f"view {hashlib.sha256(settings.encode()).hexdigest()[:16]}")
 
 
 def missing_views(rows: Sequence[DataRow], store: PixelStore, recipe: TrainRecipe) -> list[DataRow]:
-    """Find the rows whose view is not in the store.
-
-    In their order; what is held out needs none.
-    """
+    """Find the rows whose view is not in the store, in order; test images need none."""
     kind, side = view_kind(recipe), recipe.data.cache_size
     return [row for row in rows if row.part != "held_out" and store.slot(kind, side, view_sha(row)) is None]
 
 
 def decode_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe, run: RunContext) -> dict[Path, str]:
-    """Cut out the views that the store lacks.
+    """Crop the views that the store lacks; return the reason for each photograph that cannot be used.
 
-    ``store``: gets the pixels. Path to a sentence, for each photograph that cannot be used.
+    ``store``: receives the pixels.
     """
     kind, side = view_kind(recipe), recipe.data.cache_size
     jobs = list({view_sha(row): _view_job(row) for row in missing_views(rows, store, recipe)}.values())
@@ -412,15 +407,15 @@ def decode_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe
 
         def pixels(some: list[ViewJob] = some, found: dict[str, tuple[int, DecodedFacts]] = found) -> Iterator[NDArray]:
             nonlocal done
-            for place, (job, view) in enumerate(map_in_threads(make, some, run)):
+            for number, (job, view) in enumerate(map_in_threads(make, some, run)):
                 if isinstance(view, str):
                     faults[job.image] = view
-                    yield np.zeros(shape, np.uint8)  # nobody is told of this place
+                    yield np.zeros(shape, np.uint8)  # not registered in the index
                 else:
-                    found[job.sha] = place, DecodedFacts(side, side, 0.0, "")
+                    found[job.sha] = number, DecodedFacts(side, side, 0.0, "")
                     yield view
                 done += 1
-                run.report(Progress(done, len(jobs), "Cutting out what is looked at"))
+                run.report(Progress(done, len(jobs), "Preparing lesion views"))
 
         shard = store.add((len(some), *shape), pixels())
         store.add_decoded(kind, side, shard, found)
@@ -428,10 +423,7 @@ def decode_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe
 
 
 def load_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe) -> ViewCache:
-    """Find views that are decoded.
-
-    In the order of the rows.
-    """
+    """Return the cache of decoded views, in the order of the rows."""
     kind, side = view_kind(recipe), recipe.data.cache_size
     shards: dict[str, int] = {}
     places = np.empty((len(rows), 4), np.int32)
@@ -443,12 +435,11 @@ def load_views(store: PixelStore, rows: Sequence[DataRow], recipe: TrainRecipe) 
 
 
 def _view_job(row: DataRow) -> ViewJob:
-    """What is to be done for a row."""
     return ViewJob(view_sha(row), row.sample.image, row.sample.mask)
 
 
 def _cut_view(job: ViewJob, recipe: TrainRecipe) -> NDArray[np.uint8] | str:
-    """Read photograph and mask, and cut out what is looked at, (channel, row, column); or say why it cannot be."""
+    """Read photograph and mask and crop the view, (channel, row, column); or return why that failed."""
     from napari_melanoma.imaging.preprocessing import crop_view
     from napari_melanoma.io.photographs import read_photograph
     from napari_melanoma.io.results import read_mask
@@ -463,5 +454,5 @@ def _cut_view(job: ViewJob, recipe: TrainRecipe) -> NDArray[np.uint8] | str:
         return f"{job.image} cannot be read: {error.strerror or error}."
     view = crop_view(rgb, mask, recipe.classification.view, recipe.data.cache_size, recipe.model.preprocessing)
     if view is None:
-        return f"{job.mask} holds no lesion to cut out."
+        return f"{job.mask} contains no lesion."
     return np.ascontiguousarray(view.image.transpose(2, 0, 1))

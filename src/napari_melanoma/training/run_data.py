@@ -47,9 +47,9 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class DataRow:
-    """One image of a run: the part that it plays, its row of the data set, and SHA-256 of the files it had.
+    """One image of a run: its part, its row of the data set, and the SHA-256 of its files.
 
-    ``base`` is learnt from so that the model does not forget; ``unlabelled`` is seen without its answers.
+    ``base`` images preserve the initial model's performance; ``unlabelled`` images are used without their labels.
     """
 
     part: DataPart
@@ -59,7 +59,7 @@ class DataRow:
 
 
 def write_data(path: Path, rows: Iterable[DataRow]) -> None:
-    """Write the table, atomically."""
+    """Write the table atomically."""
     text = io.StringIO(newline="")
     writer = CsvWriter(text)
     writer.write_row(COLUMNS)
@@ -81,30 +81,26 @@ def write_data(path: Path, rows: Iterable[DataRow]) -> None:
 
 
 def read_data(path: Path) -> list[DataRow]:
-    """Read the table of a run.
-
-    In its order.
-    """
+    """Read the table of a run, in order."""
     try:
         with path.open(newline="", encoding="utf-8") as table:
             return [_row(cells) for cells in read_csv_dicts(table)]
     except (OSError, KeyError, ValueError, CsvError) as error:
         raise RunError(
-            f"{path}, the list of the run's images, cannot be read ({error!r}). Start a new run in another folder."
+            f"{path}, the list of the run's images, is not readable ({error!r}). Start a new run in another folder."
         ) from error
 
 
 def data_fingerprint(rows: Iterable[DataRow]) -> str:
-    """Give a value that changes with the content of any image or mask, its name, and the part that it plays.
+    """Return a value that changes with the content, name or part of any image or mask.
 
-    SHA-256 in hexadecimal digits; no path goes into it.
+    The SHA-256 in hexadecimal digits; it does not depend on paths.
     """
     lines = sorted(f"{row.part} {row.sample.image_id} {row.image_sha} {row.mask_sha}\n" for row in rows)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _row(cells: dict[str, str]) -> DataRow:
-    """Turn a line of the table into a row."""
     part = cells["part"]
     if part not in PARTS:
         raise ValueError(f"unknown part '{part}'")
@@ -118,17 +114,17 @@ def _row(cells: dict[str, str]) -> DataRow:
         modality=cells["modality"] or None,
         diagnosis=cells["diagnosis"] or None,
         review=cells["review"] or None,
-        synthetic=cells.get("drawn") == "1",  # runs of before do not say
+        synthetic=cells.get("drawn") == "1",  # older runs lack the column
     )
     return DataRow(part, sample, cells["image_sha"], cells["mask_sha"])
 
 
 VALIDATION_OVERLAP = (
-    "{count} of the {all} validation images are among those that '{start}' was trained on. The epoch and the threshold "
-    "are chosen on them, and figures on them are optimistic."
+    "{count} of the {all} validation images are among the training images of '{start}'. The epoch and the threshold "
+    "are selected on them, and results on them are optimistic."
 )
-TRAINED_ON_IT = "The model was trained on this photograph: the prediction is no independent one"
-TRAINING_IMAGES_KEY = "training_images"  # in the provenance of a bundle: what its list holds, and the hash of the file
+TRAINED_ON_IT = "The model was trained on this photograph: the prediction is not independent"
+TRAINING_IMAGES_KEY = "training_images"  # key in the provenance of a bundle: summary and hash of the list
 
 
 def write_training_images(
@@ -140,10 +136,10 @@ def write_training_images(
     run: RunContext,
     encoder: str = "",
 ) -> list[str]:
-    """Write the list of a run: its images but those held out, and those of the models that it starts from.
+    """Write the list of a run's images without the test set, including the images of its initial models.
 
-    ``pixels``: path of an image to the digest of its pixels; of a slide to that of its embeddings. A sentence where the
-    start was trained on images that choose the epoch and the threshold.
+    ``pixels``: digest of the pixels of each image path, or of the embeddings of a slide. Returns a warning if the
+    initial model was trained on validation images.
     """
     samples = [row.sample for row in rows if row.part != "held_out"]
     known = {sample.image: shorten_digest(pixels[sample.image]) for sample in samples if pixels.get(sample.image)}
@@ -157,7 +153,7 @@ def write_training_images(
 
 
 def _validation_overlap(recipe: TrainRecipe, rows: Sequence[DataRow], hashed: HashedImages) -> list[str]:
-    """Warn of validation images that the start was trained on: they favor epochs that have changed little."""
+    """Warn of validation images that the initial model was trained on: they favor epochs that have changed little."""
     if not recipe.model.starts_from_bundle:
         return []
     tuning = {row.sample.image for row in rows if row.part == "tuning"}
@@ -172,10 +168,7 @@ def _validation_overlap(recipe: TrainRecipe, rows: Sequence[DataRow], hashed: Ha
 
 
 def inherited_training_images(name: str) -> TrainingImages:
-    """Give the images of a model that another one is trained from.
-
-    Without any, and with the name of the model as not listed, where it does not state them.
-    """
+    """Return the training images of an initial model; without a list, an entry with the name of the model."""
     file = find_weights_file(name)
     if file is not None:
         return TrainingImages(unlisted=(f"the images behind the weights file {file.name}",))
@@ -188,18 +181,15 @@ def inherited_training_images(name: str) -> TrainingImages:
 
 
 def read_training_images(info: BundleInfo) -> TrainingImages | None:
-    """Read which images a model was trained and tuned on.
-
-    None where the bundle does not state them, as older ones.
-    """
+    """Read the training and validation images of a model; None if the bundle does not list them, as older ones."""
     stated = info.config.provenance.get(TRAINING_IMAGES_KEY)
     return _read(info.path / FILE_NAME, info.name, stated.get("sha256")) if isinstance(stated, dict) else None
 
 
 def was_trained_on(info: BundleInfo, rgb: NDArray[np.uint8]) -> bool:
-    """Check whether a model was trained or tuned on a photograph, or on a copy of it of another size or compression.
+    """Whether a model was trained or validated on a photograph, or on a resized or recompressed copy of it.
 
-    ``rgb``: uint8 (row, column, channel=3), upright. False too where the model does not state its images.
+    ``rgb``: uint8 (row, column, channel=3), upright. Also False if the model does not list its images.
     """
     stated = info.config.provenance.get(TRAINING_IMAGES_KEY)
     listed = (
@@ -210,7 +200,7 @@ def was_trained_on(info: BundleInfo, rgb: NDArray[np.uint8]) -> bool:
 
 @lru_cache(maxsize=8)
 def _cached_training_images(folder: Path, name: str, sha256: str) -> TrainingImages | None:
-    """Read the list of a bundle once; None where it is not the one that the bundle was written with."""
+    """Read the list of a bundle once; None if it is not the one that the bundle was written with."""
     try:
         return _read(folder / FILE_NAME, name, sha256)
     except (BundleError, OSError):
@@ -218,20 +208,15 @@ def _cached_training_images(folder: Path, name: str, sha256: str) -> TrainingIma
 
 
 def _read(path: Path, name: str, sha256: object) -> TrainingImages:
-    """Read a list, and refuse another one than its bundle was written with."""
+    """Read a list, and refuse one that the bundle was not written with."""
     listed = TrainingImages.read(path)
     if sha256 != _sha256(path):
-        raise BundleError(
-            f"{path} is not the list that '{name}' was written with. Get the bundle again from where it came."
-        )
+        raise BundleError(f"{path} does not match the bundle '{name}'. Download or copy the bundle again.")
     return listed
 
 
 def training_images_statement(path: Path) -> dict[str, Any]:
-    """Give what a bundle's provenance states of its list.
-
-    Counts, what is not listed, and SHA-256 of the file; empty where there is no file.
-    """
+    """Return the provenance entry of a list: counts, unlisted sources and SHA-256; empty if there is no file."""
     if not path.is_file():
         return {}
     listed = TrainingImages.read(path)

@@ -1,4 +1,4 @@
-"""Predictions of a few validation images, drawn as a model trains; imports torch."""
+"""Pictures of predictions on a few validation images, drawn during training; imports torch."""
 
 from __future__ import annotations
 
@@ -30,10 +30,13 @@ if TYPE_CHECKING:
     from napari_melanoma.training.tasks.task import Task
 
 CYAN = (0, 220, 255)
+RIGHT, WRONG = (86, 180, 233), (230, 159, 0)  # Okabe and Ito 2008
+BACKGROUND, TEXT_COLOR = (32, 32, 32), (240, 240, 240)
+LINE_SHARE, BAR_SHARE = 0.09, 0.03  # height of a text line and of the bar, as a share of the picture's width
 
 
 class SampleCallback(Callback):
-    """Draws what a task says of a few images; the tasks say how."""
+    """Draws the predictions of a task for a few images; subclasses define the picture."""
 
     def __init__(self, folder: RunFolder, names: Sequence[str]) -> None:
         self._folder = folder
@@ -42,35 +45,32 @@ class SampleCallback(Callback):
 
     @abstractmethod
     def pictures(self, task: Any) -> Iterable[NDArray[np.uint8]]:  # noqa: ANN401 - each task has its own
-        """Draw what is said of each image, uint8 (row, column, channel).
-
-        One an image, in the order of the names.
-        """
+        """Draw one picture per image, uint8 (row, column, channel), in the order of the names."""
 
     def on_train_start(self, trainer: Trainer, pl_module: Task) -> None:  # type: ignore[override]
-        """Draw what the start knows, unless a run before this one did."""
-        place = self._folder.samples / "start"
-        if trainer.is_global_zero and not place.exists():
-            self._draw(trainer, pl_module, place)
+        """Draw the predictions of the initial model, unless they exist already."""
+        folder = self._folder.samples / "start"
+        if trainer.is_global_zero and not folder.exists():
+            self._draw(trainer, pl_module, folder)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: Task) -> None:  # type: ignore[override]
-        """Draw what was learnt so far; the model is the averaged one at this moment, where there is one."""
+        """Draw the predictions of this epoch, with averaged weights if enabled."""
         if trainer.is_global_zero:
-            place = self._folder.samples / f"epoch-{trainer.current_epoch + 1:04}"
-            self._draw(trainer, pl_module, place)
-            shown = place.relative_to(self._folder.path).as_posix()
-            self._folder.append_event("samples", epoch=trainer.current_epoch, folder=shown)
+            folder = self._folder.samples / f"epoch-{trainer.current_epoch + 1:04}"
+            self._draw(trainer, pl_module, folder)
+            relative = folder.relative_to(self._folder.path).as_posix()
+            self._folder.append_event("samples", epoch=trainer.current_epoch, folder=relative)
 
-    def _draw(self, trainer: Trainer, task: Task, place: Path) -> None:
-        """Ask about all images at once, in the precision of the run, and write the pictures."""
+    def _draw(self, trainer: Trainer, task: Task, folder: Path) -> None:
+        """Predict all images at once, in the precision of the run, and write the pictures."""
         training = task.training
         task.eval()
         with torch.no_grad(), trainer.precision_plugin.forward_context():
             pictures = list(self.pictures(task))
         task.train(training)
-        with atomic_folder(place) as folder:
+        with atomic_folder(folder) as temporary:
             for name, picture in zip(self._names, pictures, strict=True):
-                write_rgb(folder / name, picture)
+                write_rgb(temporary / name, picture)
 
 
 class SampleWriter(SampleCallback):
@@ -85,7 +85,6 @@ class SampleWriter(SampleCallback):
         self._masks = masks
 
     def pictures(self, task: SegmentationTask) -> Iterator[NDArray[np.uint8]]:
-        """Draw both contours."""
         found = (task(self._images.to(task.device))[:, 0] > 0).cpu().numpy()
         for image, mask, lesion in zip(self._images, self._masks, found, strict=True):
             reference = draw_overlay(image.permute(1, 2, 0).numpy(), mask[0].numpy() > 127, color=CYAN)
@@ -93,9 +92,9 @@ class SampleWriter(SampleCallback):
 
 
 class LabelSampleWriter(SampleCallback):
-    """Draws what is found beside the reference, the classes in colours over the image at the network's size.
+    """Draws prediction and reference side by side, the classes in colors over the image at the network's size.
 
-    ``images``, ``labels``: uint8 (image, 3, row, column) and numbers of classes (image, 1, row, column).
+    ``images``, ``labels``: uint8 (image, 3, row, column) and class indices (image, 1, row, column).
     """
 
     def __init__(self, folder: RunFolder, names: Sequence[str], images: Tensor, labels: Tensor, classes: int) -> None:
@@ -105,29 +104,19 @@ class LabelSampleWriter(SampleCallback):
         self._classes = classes
 
     def pictures(self, task: MultiClassSegmentationTask) -> Iterator[NDArray[np.uint8]]:
-        """Draw both, what is found on the left."""
+        """Draw both, the prediction on the left."""
         found = task(self._images.to(task.device)).argmax(1).byte().cpu().numpy()
-        for image, labels, said in zip(self._images, self._labels, found, strict=True):
+        for image, labels, predicted in zip(self._images, self._labels, found, strict=True):
             rgb = image.permute(1, 2, 0).numpy()
             yield np.concatenate(
-                [overlay_labels(rgb, each, self._classes) for each in (said, labels[0].numpy())], axis=1
+                [overlay_labels(rgb, each, self._classes) for each in (predicted, labels[0].numpy())], axis=1
             )
 
 
-RIGHT, WRONG, BACKGROUND, TEXT_COLOR = (
-    (86, 180, 233),
-    (230, 159, 0),
-    (32, 32, 32),
-    (240, 240, 240),
-)  # Okabe and Ito 2008
-LINE_SHARE = 0.09  # height of a line of text, of the side of the picture
-BAR_SHARE = 0.03
-
-
 class ClassSampleWriter(SampleCallback):
-    """Draws what the network sees, and under it the class that it holds for most probable beside the true one.
+    """Draws the network's input with a caption of the most probable class and the true one.
 
-    A bar as long as the probability of the true class is blue where that is the most probable one, and orange else.
+    The length of the bar is the probability of the true class; blue: most probable class, orange: not.
 
     ``classes``: in the order of the logits.
     """
@@ -138,35 +127,29 @@ class ClassSampleWriter(SampleCallback):
         self._classes = tuple(classes)
 
     def pictures(self, task: ClassificationTask) -> Iterator[NDArray[np.uint8]]:
-        """Draw what is said of each.
-
-        Yields uint8 (row, column, channel), one picture an image.
-        """
+        """Draw one picture per image, uint8 (row, column, channel)."""
         parts = (self._batch.images, self._batch.continuous, self._batch.categories)
         probabilities = task(*(part.to(task.device) for part in parts)).softmax(1).cpu().numpy()
         truths = self._batch.shares.argmax(1).tolist()
-        for image, chances, truth in zip(self._batch.images, probabilities, truths, strict=True):
-            said = int(chances.argmax())
-            lines = (f"{self._classes[said]} {chances[said]:.2f}", f"is {self._classes[truth]}")
-            colour = RIGHT if said == truth else WRONG
-            yield add_caption(image.permute(1, 2, 0).numpy(), lines, float(chances[truth]), colour)
+        for image, row, truth in zip(self._batch.images, probabilities, truths, strict=True):
+            predicted = int(row.argmax())
+            lines = (f"{self._classes[predicted]} {row[predicted]:.2f}", f"is {self._classes[truth]}")
+            color = RIGHT if predicted == truth else WRONG
+            yield add_caption(image.permute(1, 2, 0).numpy(), lines, float(row[truth]), color)
 
 
 def add_caption(
     rgb: NDArray[np.uint8], lines: Sequence[str], share: float, color: tuple[int, int, int]
 ) -> NDArray[np.uint8]:
-    """Put a bar and lines of text under a picture.
-
-    ``rgb``: uint8 (row, column, channel). Returns uint8 (row, column, channel), higher than the picture.
-    """
+    """Add a bar and lines of text below a picture, uint8 (row, column, channel)."""
     from PIL import Image, ImageDraw, ImageFont
 
     width = rgb.shape[1]
     bar, line = max(2, round(BAR_SHARE * width)), max(10, round(LINE_SHARE * width))
-    under = Image.new("RGB", (width, bar + len(lines) * line + line // 3), BACKGROUND)
-    draw = ImageDraw.Draw(under)
+    caption = Image.new("RGB", (width, bar + len(lines) * line + line // 3), BACKGROUND)
+    draw = ImageDraw.Draw(caption)
     draw.rectangle((0, 0, max(0, round(share * width) - 1), bar - 1), fill=color)
     font = ImageFont.load_default(0.8 * line)
     for number, text in enumerate(lines):
         draw.text((line // 4, bar + number * line), text, fill=TEXT_COLOR, font=font)
-    return np.concatenate([rgb, np.asarray(under)])
+    return np.concatenate([rgb, np.asarray(caption)])

@@ -74,15 +74,15 @@ def draw_bag(folder: Path, positive: bool, seed: int, tiles: int = TILES, **how:
 
 
 def draw_cohort(folder: Path, slides: int = 24, label: Callable[[int], bool] | None = None, seed: int = 0) -> Path:
-    """Write a data set of slides, every second one positive; ``label`` says what the table says instead."""
+    """Write a data set of slides, every second one positive; ``label`` overrides the label in the table."""
     truth, rows = {}, []
     for number in range(slides):
         name, positive = f"slide_{number:02d}", number % 2 == 1
         truth[name] = draw_bag(folder / name, positive, 1000 * seed + number)
-        said = positive if label is None else label(number)
+        is_positive = positive if label is None else label(number)
         split = "val" if number % 6 in (4, 5) else "train"
         row = {"image_id": name, "patient_id": f"p{number // 2 if label else number}", "split": split}
-        rows.append({**row, "diagnosis": "melanoma" if said else "naevus"})
+        rows.append({**row, "diagnosis": "melanoma" if is_positive else "naevus"})
     with (folder / "dataset.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
@@ -125,7 +125,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Bundle
 
 @pytest.fixture(name="write_bag")
 def write_bag_fixture() -> Callable[..., Path]:
-    """Write a result folder of an encoder: folder, embeddings, places that failed, what else it says."""
+    """Write a result folder of an encoder: folder, embeddings, failed positions, other values of its header."""
     return write_bag
 
 

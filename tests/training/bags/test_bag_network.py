@@ -107,12 +107,12 @@ def test_a_bundle_gives_it_back(tmp_path: Path) -> None:
     info = write_bundle(tmp_path / "mil", BundleConfig(**config()), asked, "# mil\n")
     with torch.inference_mode():
         torch.testing.assert_close(load_network(info)(tiles), asked(tiles), rtol=1e-2, atol=1e-2)
-    with pytest.raises(BundleError, match="answers whole slides from the embeddings of their tiles"):
+    with pytest.raises(BundleError, match="classifies whole slides from tile embeddings"):
         require_task(info, "classification")  # no photograph is shown to it
 
 
 @pytest.mark.parametrize("missing", ["tile", "classifier"])
 def test_an_encoder_needs_tile_and_classes(missing: str) -> None:
     values = config(**{missing: None}, **({"task": "segmentation"} if missing == "classifier" else {}))
-    with pytest.raises(ConfigError, match="'encoder' is of a classifier of whole slides"):
+    with pytest.raises(ConfigError, match="'encoder' requires a classifier of whole slides"):
         BundleConfig.parse(values, "test")

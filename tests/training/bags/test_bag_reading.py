@@ -59,7 +59,7 @@ def test_of_a_large_store_few_chunks_are_read(
 def test_another_process_opens_it_again(write_bag: Write, tmp_path: Path) -> None:
     bag = Bag.open(write_bag(tmp_path / "slide", VALUES, failed=[7]))
     again = pickle.loads(pickle.dumps(bag))
-    np.testing.assert_array_equal(again.sample(30, 1), bag.sample_embeddings(30, 1))
+    np.testing.assert_array_equal(again.sample_embeddings(30, 1), bag.sample_embeddings(30, 1))
     assert again.fingerprint() == bag.fingerprint()
 
 
@@ -101,7 +101,7 @@ def test_the_scale_asked_for_is_kept(write_bag: Write, tmp_path: Path, settings:
     }
 
 
-def test_the_fingerprint_tells_bags_apart(write_bag: Write, tmp_path: Path) -> None:
+def test_the_fingerprint_distinguishes_bags(write_bag: Write, tmp_path: Path) -> None:
     one, same = (write_bag(tmp_path / name / "slide", VALUES) for name in "ab")
     others = [
         write_bag(tmp_path / "c" / "slide", VALUES + 1),

@@ -107,7 +107,7 @@ def test_the_run_folder_is_that_of_any_training(learnt: Learnt) -> None:
     assert str(data.parent) not in json.dumps(bundle.config.model_dump(mode="json")) + card
 
 
-def test_the_bundle_says_what_it_stands_on(learnt: Learnt) -> None:
+def test_the_bundle_records_its_encoder(learnt: Learnt) -> None:
     config = learnt[2].config
     assert config.encoder is not None
     assert config.encoder.model_dump() == {
@@ -164,7 +164,7 @@ def test_embeddings_that_were_made_anew_are_not_gone_on_with(
     write_bag(data / "slide_01", np.zeros((48, 12)))
     shutil.rmtree(data / "slide_00")
     write_bag(data / "slide_00", np.zeros((48, 12)))
-    with pytest.raises(RunError, match="embeddings that were made anew"):
+    with pytest.raises(RunError, match="embeddings of this run have changed"):
         train(recipe, tmp_path / "run", resume=True, run=RunContext(), evaluate=False)
 
 
@@ -174,7 +174,7 @@ def test_embeddings_that_were_made_anew_are_not_gone_on_with(
         ({"model": "uni"}, "encoder is uni, expected toy"),
         ({"weights": "c0ffee"}, "weights is c0ffee, expected 5eed"),
         ({"mpp": 1.0}, "scale is 1 micrometres per pixel, expected 0.5"),
-        ({"settings": {"stain": {"method": "macenko"}}}, "stain normalisation is macenko, expected none"),
+        ({"settings": {"stain": {"method": "macenko"}}}, "stain normalization is macenko, expected none"),
         ({"features": 5}, "features is 5, expected 12"),
     ],
     ids=["encoder", "weights", "mpp", "stain", "features"],
@@ -185,7 +185,7 @@ def test_embeddings_of_two_kinds_are_refused(
     data = draw_cohort(tmp_path / "cohort", 14)
     shutil.rmtree(data / "slide_07")
     write_bag(data / "slide_07", np.zeros((48, how.pop("features", 12))), **how)
-    with pytest.raises(DataSetError, match=f"embeddings of two kinds: .*{message}"):
+    with pytest.raises(DataSetError, match=f"have different embeddings: .*{message}"):
         check_recipe(bag_recipe(data), RunContext())
 
 
@@ -204,7 +204,7 @@ def test_a_scale_that_differs_by_whole_pixels_alone_is_the_same(
 def test_missing_results_are_named(draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path) -> None:
     data = draw_cohort(tmp_path / "cohort", 14)
     (data / "slide_03").rename(tmp_path / "elsewhere")
-    with pytest.raises(DataSetError, match=r"results of 1 of 14 slides are not there .*slide_03"):
+    with pytest.raises(DataSetError, match=r"no results found for 1 of 14 slides .*slide_03"):
         check_recipe(bag_recipe(data), RunContext())
     table = (data / "dataset.csv").read_text().splitlines()
     rows = [f"{line},{'result' if not place else ''}" for place, line in enumerate(table)]
@@ -251,12 +251,14 @@ def test_the_fewest_slides_that_train_are_three_patients_a_class(
 
 
 @pytest.mark.parametrize("slides", [1, 2])
-def test_too_few_slides_are_told_as_slides(
+def test_the_message_about_too_few_cases_counts_slides(
     draw_cohort: Draw, bag_recipe: MakeRecipe, tmp_path: Path, slides: int
 ) -> None:
     rows = "".join(f"slide_{n:02d},p{n},{('melanoma', 'naevus')[n]},train\n" for n in range(slides))
     data = with_rows(draw_cohort(tmp_path / "cohort", slides), rows)
-    with pytest.raises(RunError, match=r"^1 slide to learn from and . to tune with.*Add slides of other") as caught:
+    with pytest.raises(
+        RunError, match=r"^the training set has 1 slide and the validation set ..*Add slides of other"
+    ) as caught:
         check_recipe(bag_recipe(data), RunContext())
     assert "image" not in str(caught.value)
     assert "tuning_fraction" not in str(caught.value)
@@ -292,7 +294,7 @@ def test_it_is_not_exported_as_what_takes_pictures(learnt: Learnt, tmp_path: Pat
         export_bundle(learnt[2], tmp_path / "mil.onnx", "onnx")
 
 
-def test_checking_says_what_it_would_cost(learnt: Learnt, bag_recipe: MakeRecipe) -> None:
+def test_checking_estimates_the_cost(learnt: Learnt, bag_recipe: MakeRecipe) -> None:
     few, many = (estimate_run(bag_recipe(learnt[0], epochs=epochs), run=RunContext()) for epochs in (1, 10_000))
     assert 0 < few.seconds < many.seconds
     assert few.steps * 10_000 == many.steps
@@ -302,16 +304,16 @@ def test_checking_says_what_it_would_cost(learnt: Learnt, bag_recipe: MakeRecipe
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"task": "segmentation"}, "the architecture 'deeplabv3plus' is for segmentation, the task is bags"),
+        ({"task": "segmentation"}, "the architecture 'deeplabv3plus' is for segmentation, but the task is bags"),
         ({"model": {"start": "imagenet"}}, "model.start = 'imagenet'"),
-        ({"model": {"architecture": "image_tabular"}}, "'image_tabular' is for classification, the task is bags"),
-        ({"classification": {"mixup": 0.5}}, "classification.mixup: not for slides"),
-        ({"bags": None}, "'attention_mil' is for bags, the task is classification"),
+        ({"model": {"architecture": "image_tabular"}}, "'image_tabular' is for classification, but the task is bags"),
+        ({"classification": {"mixup": 0.5}}, "classification.mixup: not available for slides"),
+        ({"bags": None}, "'attention_mil' is for bags, but the task is classification"),
         ({"bags": {"tiles": 0}}, "'bags.tiles' is 0: expected at least 1"),
     ],
     ids=["task", "start", "network", "mixup", "none", "tiles"],
 )
-def test_what_does_not_fit_is_said(change: dict[str, Any], message: str) -> None:
+def test_what_does_not_fit_is_reported(change: dict[str, Any], message: str) -> None:
     values: dict[str, Any] = {"task": "classification", "bags": {}, "data": {"datasets": ["here"]}}
     if change.get("bags", ...) is None:
         change = {"model": {"architecture": "attention_mil", "start": "none"}}

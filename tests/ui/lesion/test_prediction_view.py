@@ -97,7 +97,7 @@ def test_sentences():
     assert prediction_view.format_verdict(ANSWER).startswith("Inconclusive (")
     assert prediction_view.format_verdict(ANSWER).endswith("): melanoma 0.31 (95 % interval 0.20–0.44).")
     assert prediction_view.format_operating_point(ANSWER).startswith(
-        "At or above the cut 0.20, which finds 91 % (86 to 95) of melanoma"
+        "At or above the decision threshold (0.20) for melanoma: sensitivity 91 % (86–95)"
     )
     assert prediction_view.format_operating_point(replace(ANSWER, operating_point=None)) == ""
     assert (

@@ -792,7 +792,7 @@ def test_a_model_that_cannot_be_taken_over_is_said(opens_dock, launched):
     trainer = opens_dock()
     trainer.dock.page.gate.take_over.emit(run.path)
     trainer.waits()
-    assert "is no model bundle" in trainer.dock.status.text
+    assert "is not a model bundle" in trainer.dock.status.text
 
 
 def test_escape_leads_back(at_work):

@@ -1,1 +1,1 @@
-"""Parts that several networks of the zoo share; they import torch, so import them inside functions."""
+"""Modules shared by several architectures; they import torch, so import them inside functions only."""

@@ -1,6 +1,6 @@
-"""Networks that make one answer of many tiles: attention, gated or plain, or the mean; imports torch.
+"""Networks that classify bags of tile embeddings by attention or mean pooling; imports torch.
 
-A bag goes through in pieces of any size, and the answer is the same: the sums under a softmax are kept relative to the
+A bag can be processed in chunks of any size with the same result: the sums of the softmax are kept relative to the
 greatest score so far.
 """
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class PooledBag(NamedTuple):
-    """What a network makes of a bag.
+    """The output of a network for a bag.
 
-    ``logits`` is float32 (class,), ``embedding`` float32 (head * hidden,) the bag itself, ``weights`` float32 (tile,)
-    the mean over the heads of what each tile had in it, adding up to 1, without a gradient.
+    ``logits`` is float32 (class,), ``embedding`` float32 (head * hidden,), the embedding of the bag, ``weights``
+    float32 (tile,), the mean attention weight of each tile over the heads, summing to 1, without gradient.
     """
 
     logits: Tensor
@@ -38,16 +38,16 @@ class GatedAttention(nn.Module):
         super().__init__()
         self.content = nn.Linear(features, hidden)
         self.gate = nn.Linear(features, hidden) if gated else None
-        self.score = nn.Linear(hidden, heads, bias=False)  # a softmax does not know what all scores share
+        self.score = nn.Linear(hidden, heads, bias=False)  # a constant would cancel in the softmax
 
     def forward(self, tiles: Tensor) -> Tensor:
-        """Give scores, (tile, head), of tiles (tile, feature)."""
-        said = torch.tanh(self.content(tiles))
-        return self.score(said if self.gate is None else said * torch.sigmoid(self.gate(tiles)))
+        """Return scores, (tile, head), of tiles (tile, feature)."""
+        content = torch.tanh(self.content(tiles))
+        return self.score(content if self.gate is None else content * torch.sigmoid(self.gate(tiles)))
 
 
 class BagNetwork(nn.Module):
-    """Tiles to a common space, a weighted mean of them for each head, a linear layer."""
+    """Projection of tiles, weighted mean per head, and a linear classifier."""
 
     def __init__(self, config: AttentionMilConfig) -> None:
         super().__init__()
@@ -65,35 +65,35 @@ class BagNetwork(nn.Module):
         self.head = nn.Linear(self.heads * config.hidden, config.classes)
 
     def forward(self, tiles: Tensor) -> Tensor:
-        """Give logits, float (class,), of a bag, float (tile, feature)."""
+        """Return logits, float (class,), of a bag, float (tile, feature)."""
         return self.pool_chunks([tiles]).logits
 
     def pool_chunks(self, chunks: Iterable[Tensor]) -> PooledBag:
-        """Go through a bag piece by piece.
+        """Process a bag in chunks.
 
-        ``pieces``: float (tile, feature), of one tile at least; where they lie does not matter.
+        ``chunks``: float (tile, feature), with at least one tile, on any device.
         """
         scores: list[Tensor] = []
         device = self.head.weight.device
         greatest = torch.full((self.heads,), -torch.inf, device=device)
         total, pooled = torch.zeros(self.heads, device=device), torch.zeros((), device=device)
-        for piece in chunks:
-            tiles = self.project(piece.to(device)).float()
+        for chunk in chunks:
+            tiles = self.project(chunk.to(device)).float()
             score = self._scores(tiles)
             scores.append(score.detach())
-            risen = torch.maximum(greatest, score.detach().amax(dim=0))
-            kept, shares = (greatest - risen).exp(), (score - risen).exp()
+            new_greatest = torch.maximum(greatest, score.detach().amax(dim=0))
+            kept, shares = (greatest - new_greatest).exp(), (score - new_greatest).exp()
             total = total * kept + shares.sum(dim=0)
             pooled = pooled * kept[:, None] + shares.T @ tiles
-            greatest = risen
+            greatest = new_greatest
         if not scores:
-            raise ValueError("a bag has at least one tile; found none.")
+            raise ValueError("expected a bag with at least one tile, found none.")
         embedding = (pooled / total[:, None]).flatten()
         weights = torch.cat(scores).softmax(dim=0).mean(dim=1)
         return PooledBag(self.head(embedding).float(), embedding, weights)
 
     def _scores(self, tiles: Tensor) -> Tensor:
-        """Scores, float32 (tile, head); all alike where the mean is taken."""
+        """Scores, float32 (tile, head); zeros for mean pooling."""
         if self.attention is None:
             return tiles.new_zeros((len(tiles), 1))
         return self.attention(tiles).float()

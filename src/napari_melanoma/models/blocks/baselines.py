@@ -1,4 +1,4 @@
-"""P2's baselines: a simple CNN with fully connected layers, a coin for each pixel, and skin everywhere."""
+"""P2's baselines: a simple CNN with fully connected layers, random pixels, and a constant negative prediction."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 SKIN_LOGIT = -10.0  # a probability of 0.00005
 MAX_HASH = 2**31 - 1  # a prime; products of two numbers below it fit into 64 bits
-HASH_FACTORS = (48271, 69621, 39373)  # primitive roots of it
+HASH_FACTORS = (48271, 69621, 39373)  # primitive roots modulo MAX_HASH
 
 
 class SimpleCNN(nn.Module):
-    """Three convolutions, each with max-pooling, then two fully connected layers that draw a coarse mask."""
+    """Three convolutions with max-pooling, then two fully connected layers that predict a coarse mask."""
 
     def __init__(self, config: SimpleCNNConfig) -> None:
         super().__init__()
@@ -41,16 +41,16 @@ class SimpleCNN(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give logits (batch, class, row, column) of images (batch, 3, row, column), sides at least 8."""
-        seen = interpolate(self.features(images), (self.grid, self.grid), mode="bilinear")
-        drawn = self.connected(seen).unflatten(1, self.shape)
-        return interpolate(drawn, images.shape[-2:], mode="bilinear")
+        """Return logits (batch, class, row, column) of images (batch, 3, row, column), sides at least 8."""
+        features = interpolate(self.features(images), (self.grid, self.grid), mode="bilinear")
+        coarse = self.connected(features).unflatten(1, self.shape)
+        return interpolate(coarse, images.shape[-2:], mode="bilinear")
 
 
 class RandomBaseline(nn.Module):
-    """Draws each pixel's probability from its place and colour: uniform, and the same each time it is asked.
+    """Predicts a uniformly distributed probability for each pixel, determined by its position and color.
 
-    A hash of whole numbers, for a generator would answer otherwise on each device and in each exported form.
+    Computed with an integer hash, as random generators differ between devices and export formats.
     """
 
     def __init__(self, seed: int, classes: int) -> None:
@@ -58,25 +58,25 @@ class RandomBaseline(nn.Module):
         self.seed, self.classes = seed, classes
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give logits (batch, class, row, column) of images (batch, 3, row, column)."""
+        """Return logits (batch, class, row, column) of images (batch, 3, row, column)."""
         rows, columns = images.shape[-2:]
         row = torch.arange(rows, device=images.device)[:, None]
         column = torch.arange(columns, device=images.device)
-        colour = (images.float() * 1000).round().long().sum(1, keepdim=True).remainder(MAX_HASH)
+        color = (images.float() * 1000).round().long().sum(1, keepdim=True).remainder(MAX_HASH)
         number = torch.arange(self.classes, device=images.device)[:, None, None] + self.seed + 1
-        for factor, part in zip(HASH_FACTORS, (row, column, colour), strict=True):
+        for factor, part in zip(HASH_FACTORS, (row, column, color), strict=True):
             number = ((number + part) * factor).remainder(MAX_HASH)
             number = (number * number + factor).remainder(MAX_HASH)
         return torch.logit((number.float() + 0.5) / MAX_HASH, eps=1e-6)
 
 
 class ConstantNegative(nn.Module):
-    """Finds no lesion."""
+    """Predicts no lesion."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.classes = classes
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give logits (batch, class, row, column) of images (batch, 3, row, column)."""
+        """Return logits (batch, class, row, column) of images (batch, 3, row, column)."""
         return torch.full_like(images[:, :1].float(), SKIN_LOGIT).expand(-1, self.classes, -1, -1)

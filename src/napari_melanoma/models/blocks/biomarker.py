@@ -1,4 +1,4 @@
-"""P3's network: image biomarkers with spatial attention, a depth module and the patient's row; imports torch."""
+"""P3's network: image features with spatial attention, a depth module and clinical metadata; imports torch."""
 
 from __future__ import annotations
 
@@ -23,72 +23,73 @@ if TYPE_CHECKING:
 
 
 class BiomarkerNetwork(ClassifierNetwork):
-    """Image, depth and patient to the class; the depth is told too.
+    """Image, depth and clinical metadata to the class, with the predicted depth as a second output.
 
-    The deepest maps are those of the encoder, weighed by attention, and behind them those of the depth: one whose mean
-    is the standardised depth and, where the spread is told, one for the logarithm of its variance. So whoever keeps
-    the deepest maps keeps all that the head and the depth come from.
+    The deepest maps are those of the encoder, weighted by attention, followed by those of the depth: one map whose
+    mean is the standardized depth and, for heteroscedastic networks, one for the logarithm of its variance. The
+    deepest maps thus contain everything that head and depth are computed from.
     """
 
     def __init__(self, config: BiomarkerConfig) -> None:
-        seen = (config.encoder, config.output_stride, config.levels_left_off)
-        encoder = TimmEncoder(*seen) if config.needs_encoder else MeanColor()
+        encoder_options = (config.encoder, config.output_stride, config.levels_left_off)
+        encoder = TimmEncoder(*encoder_options) if config.needs_encoder else MeanColor()
         narrowed = config.image_maps if config.use_image else 0
-        shown = (narrowed or encoder.features) if config.use_image or not config.predicts_depth else 0
-        fusion = BranchFusion(shown, config)
+        image_features = (narrowed or encoder.features) if config.use_image or not config.predicts_depth else 0
+        fusion = BranchFusion(image_features, config)
         head = LayeredHead(fusion.width, config.hidden, config.classes, config.head_dropout)
-        asks = config.use_table or config.measured is not None
-        super().__init__(encoder, fusion, head, config.tabular if asks else TabularShape())
-        self.image_features = shown
+        uses_inputs = config.use_table or config.measured is not None
+        super().__init__(encoder, fusion, head, config.tabular if uses_inputs else TabularShape())
+        self.image_features = image_features
         self.narrow = ChannelReduction(encoder.features, narrowed) if narrowed else None
-        weighs = (config.attention_kernel, config.attention_shares, config.attention_start)
-        self.attention = SpatialAttention(*weighs) if config.uses_attention else None
+        attention_options = (config.attention_kernel, config.attention_shares, config.attention_start)
+        self.attention = SpatialAttention(*attention_options) if config.uses_attention else None
         self.depth = _make_depth_module(encoder.features, config) if config.predicts_depth else None
         self.scale = config.depth_scale
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Give maps of features; the deepest, last, are weighed by attention, and those of the depth stand behind.
+        """Return feature maps; the deepest, last, are weighted by attention and followed by those of the depth.
 
-        ``images``: normalised float (batch, 3, row, column), of one scale where a depth is told. Each float (batch,
-        channel, row, column).
+        ``images``: normalized float (batch, 3, row, column), of constant scale if depth is predicted. Each float
+        (batch, channel, row, column).
         """
         *before, deepest = cast("list[Tensor]", self.encoder(images))
-        shown = deepest if self.narrow is None else self.narrow(deepest)
-        shown = shown if self.attention is None else self.attention(shown)
+        weighted = deepest if self.narrow is None else self.narrow(deepest)
+        weighted = weighted if self.attention is None else self.attention(weighted)
         if self.depth is None:
-            return [*before, shown]
-        told = self.depth(images, deepest)
+            return [*before, weighted]
+        depth = self.depth(images, deepest)
         if not self.image_features:
-            return [*before, told]
-        return [*before, torch.cat([shown, resize_map(told, shown)], dim=1)]
+            return [*before, depth]
+        return [*before, torch.cat([weighted, resize_map(depth, weighted)], dim=1)]
 
     @property
     def predicts_depth(self) -> bool:
-        """Whether it tells a depth."""
+        """Whether the network predicts a depth."""
         return self.depth is not None
 
     @property
     def image_maps(self) -> int:
-        """How many of the deepest maps, the first, show the image; those of the depth stand behind them."""
+        """Number of the deepest maps that describe the image; the maps of the depth follow."""
         return self.image_features
 
     @property
     def has_spatial_attention(self) -> bool:
-        """Whether it has spatial attention."""
+        """Whether the network has spatial attention."""
         return self.attention is not None
 
     def predict_depth(self, maps: Sequence[Tensor]) -> Tensor:
-        """Give the depth as a network says it.
+        """Predict the depth from feature maps.
 
-        Returns float (batch, 1 or 2): standardised depth and, where it is told, the logarithm of its variance.
+        Returns float (batch, 1 or 2): standardized depth and, for heteroscedastic networks, the logarithm of its
+        variance.
         """
         return pool_maps(maps[-1][:, self.image_features :])
 
     def compute_attention(self, images: Tensor) -> Tensor | None:
-        """Give the weights of the places.
+        """Return the spatial attention weights.
 
-        ``images``: normalised float (batch, 3, row, column). Returns float (batch, 1, row, column) in [0, 1]; None
-        where the network has no attention.
+        ``images``: normalized float (batch, 3, row, column). Returns float (batch, 1, row, column) in [0, 1]; None
+        without attention.
         """
         if self.attention is None:
             return None
@@ -96,19 +97,16 @@ class BiomarkerNetwork(ClassifierNetwork):
         return self.attention.weights(deepest if self.narrow is None else self.narrow(deepest))
 
     def to_mm(self, depth: Tensor) -> Tensor:
-        """Turn depths as ``told_depth`` gives them into millimetres.
-
-        Of that shape, 0 or more.
-        """
+        """Convert depths of ``predict_depth`` to mm, of the same shape, 0 or more."""
         return depth_to_mm(depth, self.scale)
 
     def standardize(self, mm: Tensor) -> Tensor:
-        """Turn millimetres into depths as the network learns them."""
+        """Convert mm to depths on the network's scale."""
         return standardize_depth(mm, self.scale)
 
 
 def _make_depth_module(features: int, config: BiomarkerConfig) -> nn.Module:
-    """The part that tells the depth."""
+    """Create the depth module."""
     outputs = 2 if config.heteroscedastic else 1
     if config.depth_module == "attention":
         return DepthAttention(features, outputs)
@@ -116,7 +114,7 @@ def _make_depth_module(features: int, config: BiomarkerConfig) -> nn.Module:
 
 
 class DepthInput(nn.Module):
-    """The depth as numbers for a classifier: as it is, one-hot between edges, or both; measured where that is known."""
+    """The depth as classifier inputs: numeric, one-hot between bin edges, or both; measured values take precedence."""
 
     def __init__(self, config: BiomarkerConfig) -> None:
         super().__init__()
@@ -129,10 +127,10 @@ class DepthInput(nn.Module):
     edges: Tensor
 
     def forward(self, predicted: Tensor, continuous: Tensor | None) -> Tensor:
-        """Give float (batch, width).
+        """Return float (batch, width).
 
-        ``said``: standardised depth as the picture tells it, float (batch, 1). ``continuous``: float (batch, input),
-        the measured depth perhaps among them.
+        ``predicted``: standardized depth predicted from the image, float (batch, 1). ``continuous``: float (batch,
+        input), possibly including the measured depth.
         """
         depth = (
             predicted
@@ -147,21 +145,21 @@ class DepthInput(nn.Module):
         return torch.cat(parts, dim=1)
 
     def _insert_measured(self, predicted: Tensor, continuous: Tensor, at: DepthInputConfig) -> Tensor:
-        """The measured depth on the network's scale, and what the picture says where there is none."""
+        """The measured depth on the network's scale, or the predicted one if it is unknown."""
         number, unknown = continuous[:, at.place : at.place + 1], continuous[:, at.place + 1 : at.place + 2]
         measured = standardize_depth(number * at.std + at.mean, self._scale)
         return torch.where(unknown < 0.5, measured.to(predicted.dtype), predicted)
 
 
 class BranchFusion(FusionBlock):
-    """Deepest maps and row to one vector: what each branch that is switched on says, side by side."""
+    """Concatenates the enabled branches: image features, depth and clinical metadata."""
 
     def __init__(self, features: int, config: BiomarkerConfig) -> None:
         shape = _shape_without_depth(config) if config.use_table else TabularShape()
         super().__init__(features, FusionConfig(tabular=shape))
         self._image = features if config.use_image else 0
         self._at = features
-        self._place = config.measured.place if config.depth_source == "measured" and config.measured else None
+        self._depth_index = config.measured.place if config.depth_source == "measured" and config.measured else None
         self.depth = DepthInput(config) if config.predicts_depth and config.depth_source != "none" else None
         self.image_dropout = nn.Dropout(config.image_dropout)
         self.image_norm = nn.BatchNorm1d(features) if config.image_normalised and self._image else nn.Identity()
@@ -169,7 +167,7 @@ class BranchFusion(FusionBlock):
         self.width = self._image + shape.width + (self.depth.width if self.depth else 0)
 
     def forward(self, maps: Tensor, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
-        """Give vectors, float (batch, width), of the deepest maps and both kinds of inputs from the table."""
+        """Return vectors, float (batch, width), of the deepest maps and both types of tabular inputs."""
         means = pool_maps(maps)
         parts = [self._gain * self.image_dropout(self.image_norm(means[:, : self._image]))] if self._image else []
         if self.depth is not None:
@@ -179,52 +177,49 @@ class BranchFusion(FusionBlock):
         return torch.cat(parts, dim=1)
 
     def _without_measured_depth(self, continuous: Tensor | None) -> Tensor | None:
-        """The inputs that are numbers, without the two that say the measured depth."""
-        if continuous is None or self._place is None:
+        """The numeric inputs without the two of the measured depth."""
+        if continuous is None or self._depth_index is None:
             return continuous
-        return torch.cat([continuous[:, : self._place], continuous[:, self._place + 2 :]], dim=1)
+        return torch.cat([continuous[:, : self._depth_index], continuous[:, self._depth_index + 2 :]], dim=1)
 
 
 def depth_to_mm(depth: Tensor, scale: DepthScale) -> Tensor:
-    """Give millimetres.
-
-    Of that shape, 0 or more.
-    """
+    """Convert standardized depths to mm, of the same shape, 0 or more."""
     plain = depth * scale.std + scale.mean
     return (torch.expm1(plain) if scale.log else plain).clamp(min=0)
 
 
 def standardize_depth(mm: Tensor, scale: DepthScale) -> Tensor:
-    """Bring millimetres to the scale of a network."""
+    """Convert mm to the scale of a network."""
     plain = mm.clamp(min=0)
     return ((torch.log1p(plain) if scale.log else plain) - scale.mean) / scale.std
 
 
 def _shape_without_depth(config: BiomarkerConfig) -> TabularShape:
-    """Inputs from the table without those two that say the measured depth."""
+    """Shape of the tabular inputs without the two of the measured depth."""
     shape = config.tabular
     if config.depth_source != "measured" or config.measured is None:
         return shape
     return shape.model_copy(update={"continuous": shape.continuous - 2})
 
 
-FILTER_SIZE = 3  # side of a convolution; P3 does not say it
+FILTER_SIZE = 3  # side of a convolution; not stated in P3
 POOL_SIZE = 2  # side and stride of a max-pool
-ATTENTION_FEATURES = 128  # features of a place that attention looks at
+ATTENTION_FEATURES = 128  # features per position
 
 
 def conv_output_size(size: int, filter_size: int, stride: int = 1, padding: int = 0) -> int:
-    """Say how long a side is behind a convolution or a pooling layer (P3, equation 3).
+    """Return the output size of a convolution or pooling layer (P3, equation 3).
 
-    ``size``: of the side before it, in pixels or places.
+    ``size``: of the input side, in pixels or positions.
     """
     return (size + 2 * padding - filter_size) // stride + 1
 
 
 def remaining_positions(size: int, layers: int) -> int:
-    """Say how many places a side of a picture has behind the layers of the depth module.
+    """Return the positions per side after the layers of the depth module.
 
-    ``size``: of the side, in pixels. Of 512 pixels and three layers 64.
+    ``size``: of the side, in pixels. 64 for 512 pixels and three layers.
     """
     for _ in range(layers):
         size = conv_output_size(
@@ -234,9 +229,9 @@ def remaining_positions(size: int, layers: int) -> int:
 
 
 class DepthConvolutions(nn.Module):
-    """P3's percolation depth module: convolutions, each with max-pool and ReLU, then a regression over all places.
+    """P3's percolation depth module: convolutions with max-pooling and ReLU, then a regression over all positions.
 
-    A linear layer wants a fixed number of values: the last maps are brought to a grid.
+    As a linear layer needs a fixed number of values, the last maps are resized to a grid.
     """
 
     def __init__(self, channels: Sequence[int], grid: int, outputs: int, normalization: bool) -> None:
@@ -252,54 +247,54 @@ class DepthConvolutions(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
 
     def forward(self, images: Tensor, maps: Tensor) -> Tensor:
-        """Give what each place of the grid adds.
+        """Return the contribution of each grid position.
 
-        ``images``: normalised float (batch, 3, row, column). Returns float (batch, output, row, column); the mean over
-        the places is the answer.
+        ``images``: normalized float (batch, 3, row, column). Returns float (batch, output, row, column); the mean
+        over the positions is the depth.
         """
-        seen = adaptive_avg_pool2d(self.layers(images), self.grid)
-        return (seen[:, None] * self.weight).sum(dim=2) * self.grid**2 + self.bias  # their mean is the linear layer
+        pooled = adaptive_avg_pool2d(self.layers(images), self.grid)
+        return (pooled[:, None] * self.weight).sum(dim=2) * self.grid**2 + self.bias  # the mean equals a linear layer
 
 
 class DepthAttention(nn.Module):
-    """Attention pooling over the places of the encoder's deepest map: the depth is a weighted mean over them.
+    """Attention pooling over the encoder's deepest maps: the depth is a weighted mean over the positions.
 
-    Gated attention as of Ilse et al. 2018, arXiv:1802.04712, equation 9, with places for instances.
+    Gated attention of Ilse et al. 2018, arXiv:1802.04712, equation 9, with positions as instances.
     """
 
     def __init__(self, features: int, outputs: int) -> None:
         super().__init__()
         self.project = nn.Sequential(nn.Linear(features, ATTENTION_FEATURES), nn.ReLU())
         self.attention = GatedAttention(ATTENTION_FEATURES, ATTENTION_FEATURES, 1, True)
-        self.tell = nn.Linear(ATTENTION_FEATURES, outputs)
+        self.tell = nn.Linear(ATTENTION_FEATURES, outputs)  # the name is a key of stored weights
 
     def forward(self, images: Tensor, maps: Tensor) -> Tensor:
-        """Give what each place of the map adds.
+        """Return the contribution of each map position.
 
         ``maps``: the encoder's deepest, float (batch, channel, row, column). Returns float (batch, output, row,
-        column); the mean over the places is the answer.
+        column); the mean over the positions is the depth.
         """
-        places = self.project(maps.flatten(2).transpose(1, 2))
-        weights = self.attention(places).softmax(dim=1)
-        told = self.tell(places) * weights * places.shape[1]
-        return told.transpose(1, 2).unflatten(2, maps.shape[-2:])
+        positions = self.project(maps.flatten(2).transpose(1, 2))
+        weights = self.attention(positions).softmax(dim=1)
+        depth = self.tell(positions) * weights * positions.shape[1]
+        return depth.transpose(1, 2).unflatten(2, maps.shape[-2:])
 
 
 def resize_map(depth_map: Tensor, like: Tensor) -> Tensor:
-    """Bring a map to the size of another; its mean stays what it is.
+    """Resize a map to the size of another and keep its mean.
 
-    ``told``: float (batch, output, row, column). ``like``: float (batch, channel, row, column), whose rows and columns
-    are taken. Returns float (batch, output, row, column).
+    ``depth_map``: float (batch, output, row, column). ``like``: float (batch, channel, row, column), of the target
+    size. Returns float (batch, output, row, column).
     """
     resized = interpolate(depth_map, like.shape[-2:], mode="bilinear", align_corners=False)
     return resized + (depth_map.mean(dim=(2, 3), keepdim=True) - resized.mean(dim=(2, 3), keepdim=True))
 
 
 class SpatialAttention(nn.Module):
-    """Weighs the places of maps: ``A(x) = sigmoid(W . concat(avgpool(x), maxpool(x)))``, ``x' = A(x) x``.
+    """Weights the positions of maps: ``A(x) = sigmoid(W . concat(avgpool(x), maxpool(x)))``, ``x' = A(x) x``.
 
-    P3, equations 1 and 2; pooled over channels and with a convolution for W, as Woo et al. 2018 (arXiv:1807.06521) have
-    it, because P3 does not say how far W reaches.
+    P3, equations 1 and 2; pooled over channels and with a convolution for W, as in Woo et al. 2018 (arXiv:1807.06521),
+    because P3 does not state the extent of W.
     """
 
     def __init__(self, kernel: int, shares: bool = False, start: float = 0.0) -> None:
@@ -310,25 +305,25 @@ class SpatialAttention(nn.Module):
         nn.init.constant_(self.weigh.weight[..., kernel // 2, kernel // 2], start)
 
     def weights(self, maps: Tensor) -> Tensor:
-        """Give A(x).
+        """Return A(x).
 
         ``maps``: float (batch, channel, row, column). Returns float (batch, 1, row, column), each between 0 and 1.
         """
-        said = torch.cat([maps.mean(dim=1, keepdim=True), maps.amax(dim=1, keepdim=True)], dim=1)
-        found: Tensor = self.weigh(said)
+        pooled = torch.cat([maps.mean(dim=1, keepdim=True), maps.amax(dim=1, keepdim=True)], dim=1)
+        found: Tensor = self.weigh(pooled)
         return found.sigmoid()
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Give ``A(x) x``, of the shape of the maps (batch, channel, row, column)."""
+        """Return ``A(x) x``, of the shape of the maps (batch, channel, row, column)."""
         weights = self.weights(maps)
         return maps * (weights / weights.mean(dim=(2, 3), keepdim=True) if self._shares else weights)
 
 
 class ChannelReduction(nn.Sequential):
-    """Brings the maps of an encoder to fewer, which are 0 or more: a convolution of one place, normalisation, ReLU.
+    """Reduces the maps of an encoder to fewer non-negative ones: a 1 x 1 convolution, normalization, ReLU.
 
-    The maps of some encoders have no ReLU at their end, and mean and maximum of numbers of either sign say little of
-    how much there is at a place.
+    The maps of some encoders have no final ReLU, and mean and maximum of values of either sign are a poor measure of
+    the strength of a feature at a position.
     """
 
     def __init__(self, features: int, width: int) -> None:

@@ -1,4 +1,4 @@
-"""The frame of every classifier: encoder, fusion with a table, and head; imports torch."""
+"""The structure of all classifiers: encoder, fusion with tabular inputs, and head; imports torch."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 
 class ClassifierNetwork(nn.Module):
-    """A network that tells the class of a lesion from its image and a row of a table.
+    """A network that classifies a lesion from its image and tabular inputs.
 
-    ``decide(encode(images), continuous, categories)`` is ``forward``; whoever asks again with another row keeps what
-    ``encode`` gave.
+    ``classify(encode(images), continuous, categories)`` equals ``forward``; the result of ``encode`` can be reused for
+    other tabular inputs.
 
-    ``encoder``: float (batch, 3, row, column) to maps, the deepest last. ``head``: the vector to logits.
+    ``encoder``: maps float (batch, 3, row, column) to feature maps, the deepest last. ``head``: maps a vector to
+    logits.
     """
 
     def __init__(self, encoder: nn.Module, fusion: FusionBlock, head: nn.Module, tabular: TabularShape) -> None:
@@ -37,39 +38,39 @@ class ClassifierNetwork(nn.Module):
 
     @property
     def predicts_depth(self) -> bool:
-        """Whether it tells a depth beside the class; ``BiomarkerNetwork`` does."""
+        """Whether the network predicts a depth besides the class, as ``BiomarkerNetwork`` does."""
         return False
 
     @property
     def image_maps(self) -> int:
-        """How many of the deepest maps, the first, show the image; 0: all do."""
+        """Number of the deepest maps that describe the image; 0: all."""
         return 0
 
     @property
     def has_spatial_attention(self) -> bool:
-        """Whether it has spatial attention."""
+        """Whether the network has spatial attention."""
         return False
 
     def compute_attention(self, images: Tensor) -> Tensor | None:
-        """Give the weights of places, where it has spatial attention.
+        """Return the spatial attention weights.
 
-        ``images``: normalised float (batch, 3, row, column). Returns float (batch, 1, row, column) in [0, 1]; None
-        where it has none.
+        ``images``: normalized float (batch, 3, row, column). Returns float (batch, 1, row, column) in [0, 1]; None
+        without attention.
         """
         return None
 
     def forward(self, images: Tensor, continuous: Tensor | None = None, categories: Tensor | None = None) -> Tensor:
-        """Give logits, float (batch, class).
+        """Return logits, float (batch, class).
 
-        ``images``: normalised float (batch, 3, row, column), sides of 64 or more. ``continuous``: float (batch, input);
-        None where the table gives none. ``categories``: int64 (batch, embedding); None where the table gives none.
+        ``images``: normalized float (batch, 3, row, column), sides of 64 or more. ``continuous``: float (batch,
+        input); None without such inputs. ``categories``: int64 (batch, embedding); None without such inputs.
         """
         return self.classify(self.encode(images), continuous, categories)
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Give maps of features.
+        """Return feature maps.
 
-        ``images``: normalised float (batch, 3, row, column). Returns the deepest last, each float (batch, channel, row,
+        ``images``: normalized float (batch, 3, row, column). Returns the deepest last, each float (batch, channel, row,
         column).
         """
         maps: list[Tensor] = self.encoder(images)
@@ -78,16 +79,16 @@ class ClassifierNetwork(nn.Module):
     def classify(
         self, maps: Sequence[Tensor], continuous: Tensor | None = None, categories: Tensor | None = None
     ) -> Tensor:
-        """Answer for maps that are there already, with whatever rows of the table.
+        """Classify encoded images with tabular inputs.
 
-        ``continuous``: float (batch, input); None where the table gives none. ``categories``: int64 (batch, embedding);
-        None where the table gives none. Logits, float (batch, class).
+        ``continuous``: float (batch, input); None without such inputs. ``categories``: int64 (batch, embedding); None
+        without such inputs. Returns logits, float (batch, class).
         """
         logits: Tensor = self.head(self.fusion(maps[-1], continuous, categories))
         return logits
 
     def embed(self, maps: Sequence[Tensor]) -> Tensor:
-        """Give the image as one vector, before the table has a say.
+        """Return the image as one vector, independent of tabular inputs.
 
         Returns the means of the deepest maps, float (batch, feature).
         """
@@ -95,9 +96,9 @@ class ClassifierNetwork(nn.Module):
 
 
 class LinearHead(nn.Sequential):
-    """One linear layer, as P1 has it.
+    """One linear layer, as in P1.
 
-    ``classes``: logits that come out.
+    ``classes``: number of logits.
     """
 
     def __init__(self, width: int, classes: int, dropout: float) -> None:
@@ -105,11 +106,11 @@ class LinearHead(nn.Sequential):
 
 
 class TwoLayerHead(nn.Module):
-    """P2's head: two linear layers with ReLU, batch normalisation and dropout between them, and a sigmoid.
+    """P2's head: two linear layers with ReLU, batch normalization and dropout between them, and a sigmoid.
 
-    The sigmoid of two classes has one logit; beside it stands 0 for the other class, so that softmax says the same.
+    For two classes it has one logit; 0 is added for the other class, so that softmax equals the sigmoid.
 
-    ``classes``: logits that come out.
+    ``classes``: number of logits.
     """
 
     def __init__(self, width: int, hidden: int, classes: int, dropout: float) -> None:
@@ -124,7 +125,7 @@ class TwoLayerHead(nn.Module):
         )
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Give logits, float (batch, class), of vectors (batch, width)."""
+        """Return logits, float (batch, class), of vectors (batch, width)."""
         found: Tensor = self.layers(vectors)
         return pad(found, (1, 0)) if self.one else found
 
@@ -132,7 +133,7 @@ class TwoLayerHead(nn.Module):
 class LayeredHead(nn.Sequential):
     """P3's head: fully connected layers with ReLU, 128 and 64 wide in the paper, and one for the classes.
 
-    ``classes``: logits that come out.
+    ``classes``: number of logits.
     """
 
     def __init__(self, width: int, hidden: Sequence[int], classes: int, dropout: float) -> None:
@@ -146,7 +147,7 @@ class LayeredHead(nn.Sequential):
 
 
 class FusionBlock(nn.Module):
-    """Base of the ways to join; ``width`` is that of the vector that comes out."""
+    """Base of the fusion methods; ``width`` is the length of the output vector."""
 
     uses_table = True
 
@@ -156,11 +157,11 @@ class FusionBlock(nn.Module):
         self.width = self._make_layers(features, config)
 
     def _make_layers(self, features: int, config: FusionConfig) -> int:
-        """Make the layers of this way to join, and say how wide its vectors are; as wide as the image's by default."""
+        """Create the layers and return the length of the output vector; by default that of the image features."""
         return features
 
     def forward(self, maps: Tensor, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
-        """Give vectors, float (batch, width).
+        """Return vectors, float (batch, width).
 
         ``maps``: the deepest maps, float (batch, channel, row, column). ``continuous``: float (batch, input).
         ``categories``: int64 (batch, embedding).
@@ -168,35 +169,35 @@ class FusionBlock(nn.Module):
         return pool_maps(maps) if self.table is None else self.join(maps, self.table(continuous, categories))
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
-        """Join image and table; each way to join says how.
+        """Join image and table; subclasses define how.
 
-        ``maps``: the deepest maps, float (batch, channel, row, column). ``row``: what the inputs from the table are as
-        one vector, float (batch, input). Returns float (batch, width).
+        ``maps``: the deepest maps, float (batch, channel, row, column). ``row``: the tabular inputs as one vector,
+        float (batch, input). Returns float (batch, width).
         """
         raise NotImplementedError
 
 
 class ImageOnlyFusion(FusionBlock):
-    """The image alone, whatever the table says."""
+    """The image alone, without tabular inputs."""
 
     uses_table = False
 
 
 class TableOnlyFusion(FusionBlock):
-    """The table alone, whatever the image shows."""
+    """The tabular inputs alone, without the image."""
 
     def _make_layers(self, features: int, config: FusionConfig) -> int:
         self.network = _make_tabular_net(config)
         return config.out_features
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
-        """Leave the maps aside."""
+        """Ignore the maps."""
         found: Tensor = self.network(row)
         return found
 
 
 class ConcatenationFusion(FusionBlock):
-    """P1: a vector of the same length from image and table, side by side."""
+    """P1: vectors of the same length from image and table, concatenated."""
 
     def _make_layers(self, features: int, config: FusionConfig) -> int:
         self.image = nn.Linear(features, config.out_features)
@@ -204,19 +205,19 @@ class ConcatenationFusion(FusionBlock):
         return 2 * config.out_features
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
-        """Put both side by side."""
+        """Concatenate both."""
         return torch.cat([self.image(pool_maps(maps)), self.network(row)], dim=1)
 
 
 class AnnexBFusion(FusionBlock):
-    """P2, Annex B: features of the image beside what fully connected layers make of the table."""
+    """P2, Annex B: image features concatenated with the output of fully connected layers for the table."""
 
     def _make_layers(self, features: int, config: FusionConfig) -> int:
         self.network = MetadataNet(config.tabular.width, config.tabular_layers, config.tabular_dropout)
         return features + self.network.width
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
-        """Put both side by side."""
+        """Concatenate both."""
         return torch.cat([pool_maps(maps), self.network(row)], dim=1)
 
 
@@ -233,15 +234,15 @@ class MetaBlockFusion(FusionBlock):
         return features
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
-        """Weigh the maps, then take their means."""
+        """Weight the maps, then average them."""
         scale, shift = self.scale(row)[..., None, None], self.shift(row)[..., None, None]
         return pool_maps(((maps * scale).tanh() + shift).sigmoid())
 
 
 class FilmFusion(FusionBlock):
-    """The table scales and shifts each map; at the start it leaves all as they are.
+    """The table scales and shifts each map; initially the identity.
 
-    The mean of a map that is scaled and shifted is its mean, scaled and shifted, so means are what is computed with.
+    The mean of a scaled and shifted map is its scaled and shifted mean, so that only means are computed.
     Perez et al. 2018, doi:10.1609/aaai.v32i1.11671.
     """
 
@@ -254,7 +255,7 @@ class FilmFusion(FusionBlock):
         return features
 
     def join(self, maps: Tensor, row: Tensor) -> Tensor:
-        """Weigh the means of the maps."""
+        """Weight the means of the maps."""
         scale, shift = self.network(row).chunk(2, dim=1)
         return pool_maps(maps) * (1 + scale) + shift
 
@@ -270,17 +271,14 @@ FUSIONS: dict[Fusion, Callable[[int, FusionConfig], FusionBlock]] = {
 
 
 def build_fusion(features: int, config: FusionConfig) -> FusionBlock:
-    """Build the way to join that options name; without inputs from the table it is the image alone.
-
-    Deepest maps, numbers and indices to one vector.
-    """
+    """Create the fusion method of the options; without tabular inputs it is the image alone."""
     if config.fusion == "tabular" and not config.tabular.width:
-        raise ConfigError('fusion = "tabular" needs columns of the table, found none. Choose some, or another fusion.')
+        raise ConfigError('fusion = "tabular" needs tabular inputs, found none. Select columns, or another fusion.')
     return FUSIONS[config.fusion if config.tabular.width else "none"](features, config)
 
 
 def pool_maps(maps: Tensor) -> Tensor:
-    """Take the mean of each map.
+    """Average each map.
 
     ``maps``: float (batch, channel, row, column). Returns float (batch, channel).
     """
@@ -288,25 +286,25 @@ def pool_maps(maps: Tensor) -> Tensor:
 
 
 def _make_tabular_net(config: FusionConfig) -> TabularNet:
-    """P1's branch of the table."""
+    """Create P1's layers for the tabular inputs."""
     return TabularNet(config.tabular.width, config.tabular_layers, config.out_features, config.tabular_dropout)
 
 
-EMBEDDING_STD = 0.01  # standard deviation of embeddings at the start, as in fastai
+EMBEDDING_STD = 0.01  # initial standard deviation of embeddings, as in fastai
 
 
 class RowNorm(nn.BatchNorm1d):
-    """Batch normalisation of rows; a batch of one row, which has no spread, gets the statistics of those before."""
+    """Batch normalization of rows; a single row, which has no spread, is normalized with the running statistics."""
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Normalise rows, float (batch, feature)."""
+        """Normalize rows, float (batch, feature)."""
         if self.training and len(rows) < 2:
             return batch_norm(rows, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(rows)
 
 
 class TableInputs(nn.Module):
-    """A row of a table as one vector: an embedding for each index, and the numbers, normalised over the batch."""
+    """Tabular inputs as one vector: an embedding for each index, and the numbers after batch normalization."""
 
     def __init__(self, shape: TabularShape) -> None:
         super().__init__()
@@ -317,10 +315,10 @@ class TableInputs(nn.Module):
         self.width = shape.width
 
     def forward(self, continuous: Tensor | None, categories: Tensor | None) -> Tensor:
-        """Give vectors, float (batch, width).
+        """Return vectors, float (batch, width).
 
-        ``continuous``: float (batch, input); None where the shape has none. ``categories``: int64 (batch, embedding);
-        None where the shape has none.
+        ``continuous``: float (batch, input); None without such inputs. ``categories``: int64 (batch, embedding); None
+        without such inputs.
         """
         parts = [] if categories is None else [table(categories[:, at]) for at, table in enumerate(self.embeddings)]
         if self.norm is not None and continuous is not None:
@@ -329,16 +327,16 @@ class TableInputs(nn.Module):
 
 
 def _make_embedding(count: int, width: int, zeros: bool) -> nn.Embedding:
-    """Make an embedding; where index 0 says nothing, it stays zeros."""
+    """Create an embedding; if index 0 means unknown, its embedding stays zero."""
     table = nn.Embedding(count, width, padding_idx=0 if zeros else None)
     nn.init.trunc_normal_(table.weight[1:] if zeros else table.weight, std=EMBEDDING_STD)
     return table
 
 
 class TabularNet(nn.Sequential):
-    """Layers behind the inputs of a table, as fastai's ``TabularModel`` has them (Howard and Gugger 2020).
+    """Layers for tabular inputs, as in fastai's ``TabularModel`` (Howard and Gugger 2020).
 
-    Each is linear, ReLU, batch normalisation and dropout; the last is linear alone.
+    Each is linear, ReLU, batch normalization and dropout; the last is linear only.
     """
 
     def __init__(self, width: int, layers: Sequence[int], out_features: int, dropout: float) -> None:
@@ -352,7 +350,7 @@ class TabularNet(nn.Sequential):
 
 
 class MetadataNet(nn.Sequential):
-    """Layers behind the inputs of a table as in P2, Annex B: linear, ReLU and batch normalisation each."""
+    """Layers for tabular inputs as in P2, Annex B: linear, ReLU and batch normalization."""
 
     def __init__(self, width: int, layers: Sequence[int], dropout: float) -> None:
         widths = (width, *layers)

@@ -1,4 +1,4 @@
-"""Convolution blocks, U shapes and nested decoders of segmentation networks; imports torch."""
+"""Convolution blocks, U-shaped networks and nested decoders; imports torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MakeBlock = Callable[[int, int], nn.Module]
 
 
 def make_convolution(inside: int, out: int, *, side: int = 3, normalization: bool = True) -> nn.Sequential:
-    """Make a convolution that keeps the size, with batch normalisation where asked for, and ReLU.
+    """Create a convolution that keeps the size, with optional batch normalization, and ReLU.
 
     ``side``: of the kernel, in pixels; odd. Returns float (batch, inside, row, column) to (batch, out, row, column).
     """
@@ -31,7 +31,7 @@ def make_convolution(inside: int, out: int, *, side: int = 3, normalization: boo
 def make_double_convolution(
     inside: int, out: int, *, dropout: float = 0.0, normalization: bool = True
 ) -> nn.Sequential:
-    """Make the block of the U-Net: two convolutions of 3 x 3, with dropout between them.
+    """Create the block of the U-Net: two convolutions of 3 x 3, with dropout between them.
 
     Returns float (batch, inside, row, column) to (batch, out, row, column).
     """
@@ -43,29 +43,29 @@ def make_double_convolution(
 
 
 class RecurrentConvolution(nn.Module):
-    """A convolution that is given what came in together with its own last answer, several times.
+    """A convolution applied several times to the sum of its input and its previous output.
 
     Recurrent convolutional layer of Liang and Hu 2015 (doi:10.1109/CVPR.2015.7298958), unfolded over ``steps``: one
-    pass forward and one for each step.
+    forward pass and one for each step.
     """
 
     def __init__(self, channels: int, *, steps: int, shared: bool, normalization: bool = True) -> None:
         super().__init__()
         count = 1 if shared else steps + 1
-        made = [make_convolution(channels, channels, normalization=normalization) for _ in range(count)]
+        convolutions = [make_convolution(channels, channels, normalization=normalization) for _ in range(count)]
         self.steps = steps
-        self.convolutions = nn.ModuleList(made)
+        self.convolutions = nn.ModuleList(convolutions)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give features (batch, channel, row, column) of features of the same shape."""
-        answer = self.convolutions[0](images)
+        """Return features (batch, channel, row, column) of features of the same shape."""
+        output = self.convolutions[0](images)
         for step in range(1, self.steps + 1):
-            answer = self.convolutions[step % len(self.convolutions)](images + answer)
-        return answer
+            output = self.convolutions[step % len(self.convolutions)](images + output)
+        return output
 
 
 class RecurrentResidual(nn.Module):
-    """The block of R2U-Net: a 1 x 1 convolution to the channels of the level, past which two recurrent ones lead.
+    """The block of R2U-Net: a 1 x 1 convolution, and a residual branch of two recurrent convolutions.
 
     Alom et al. 2018 (arXiv:1802.06955), figure 4d.
     """
@@ -82,18 +82,18 @@ class RecurrentResidual(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give features (batch, out, row, column) of features (batch, inside, row, column)."""
+        """Return features (batch, out, row, column) of features (batch, inside, row, column)."""
         widened = self.widen(images)
         return widened + self.recurrent(widened)
 
 
 def choose_plain_block(config: UShapeConfig) -> MakeBlock:
-    """Choose the block of the U-Net, as a configuration asks for it."""
+    """Return the block of the U-Net with the options of a configuration."""
     return partial(make_double_convolution, dropout=config.dropout, normalization=config.normalisation)
 
 
 def choose_recurrent_block(config: RecurrentConfig) -> MakeBlock:
-    """Choose the block of R2U-Net, as a configuration asks for it."""
+    """Return the block of R2U-Net with the options of a configuration."""
     return partial(
         RecurrentResidual,
         steps=config.steps,
@@ -104,10 +104,10 @@ def choose_recurrent_block(config: RecurrentConfig) -> MakeBlock:
 
 
 class AttentionGate(nn.Module):
-    """Weighs each place of a skip connection by what the level below has found there.
+    """Weights each position of a skip connection by the features of the level below.
 
-    Additive gate of Oktay et al. 2018 (arXiv:1804.03999), equation 1; here the signal has been brought to the size of
-    the features, so that no map of weights has to be enlarged.
+    Additive gate of Oktay et al. 2018 (arXiv:1804.03999), equation 1; here the signal is resized to the features
+    first, so that no map of weights has to be enlarged.
     """
 
     def __init__(self, features: int, signal: int) -> None:
@@ -118,12 +118,12 @@ class AttentionGate(nn.Module):
         self.weight = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(inner, 1, 1), nn.Sigmoid())
 
     def forward(self, features: Tensor, signal: Tensor) -> Tensor:
-        """Weigh features (batch, channel, row, column) by a signal of the same rows and columns."""
+        """Weight features (batch, channel, row, column) by a signal of the same rows and columns."""
         return features * self.weight(self.features(features) + self.signal(signal))
 
 
 class UpBlock(nn.Module):
-    """A step up: what comes from below is doubled in size, joined with the (gated) skip connection, and worked on."""
+    """A decoder step: upsample, concatenate with the (gated) skip connection, and apply a block."""
 
     def __init__(self, below: int, out: int, block: MakeBlock, upsampling: Upsampling, *, gated: bool) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class UpBlock(nn.Module):
 
 
 class UShapeNetwork(nn.Module):
-    """A U-shaped network from one kind of block."""
+    """A U-shaped network of one type of block."""
 
     def __init__(self, config: UShapeConfig, block: MakeBlock, *, gated: bool = False) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class UShapeNetwork(nn.Module):
         self.head = nn.Conv2d(config.channels, config.classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give logits (batch, class, row, column) of images (batch, 3, row, column), sides divisible by 2^depth."""
+        """Return logits (batch, class, row, column) of images (batch, 3, row, column), sides divisible by 2^depth."""
         features, skips = images, []
         for level, block in enumerate(self.down):
             features = block(self.pool(features) if level else features)
@@ -172,10 +172,10 @@ LEVELS = 4  # 256 pixels become 16
 
 
 class NestedUShapeNetwork(nn.Module):
-    """A U-Net whose decoding blocks are joined with their own and with the next shallower encoder block.
+    """A U-Net whose decoder blocks also receive the next shallower encoder block.
 
-    The shallower block comes through the max-pooling that leads to the own one. P2 (its section 2.2): four encoder
-    levels and a bottleneck, 2 x 2 transposed convolutions, a 1 x 1 convolution at the end.
+    The shallower block comes through the max-pooling of the encoder. P2 (section 2.2): four encoder levels and a
+    bottleneck, 2 x 2 transposed convolutions, a final 1 x 1 convolution.
     """
 
     def __init__(self, channels: int, dropout: float, classes: int) -> None:
@@ -197,7 +197,7 @@ class NestedUShapeNetwork(nn.Module):
         self.head = nn.Conv2d(channels, classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give logits (batch, class, row, column) of images (batch, 3, row, column), sides divisible by 16."""
+        """Return logits (batch, class, row, column) of images (batch, 3, row, column), sides divisible by 16."""
         features = self.down[0](images)
         skips = [[features]]
         for block in self.down[1:]:

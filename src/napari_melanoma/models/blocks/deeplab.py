@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-LOW_CHANNELS = 48  # that the decoder keeps of the features at a quarter of the size (Chen et al. 2018, table 1)
+LOW_CHANNELS = 48  # low-level channels of the decoder (Chen et al. 2018, table 1)
 DROPOUT = 0.1
 
 
 class PyramidPooling(nn.Module):
-    """What is seen of the whole image, of each place, and around it at several distances (ASPP)."""
+    """Atrous spatial pyramid pooling (ASPP): the whole image, each position, and its surroundings at several rates."""
 
     def __init__(self, inside: int, out: int, rates: Sequence[int]) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class PyramidPooling(nn.Module):
         self.dropout = nn.Dropout(DROPOUT)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Give (batch, out, row, column) of features (batch, inside, row, column)."""
+        """Return (batch, out, row, column) of features (batch, inside, row, column)."""
         point = self.point(features)
         whole = self.image(features.mean((2, 3), keepdim=True)).expand_as(point)
         around = [atrous(features) for atrous in self.atrous]
@@ -39,7 +39,7 @@ class PyramidPooling(nn.Module):
 
 
 class DeepLabDecoder(nn.Module):
-    """Joins what is known with where it is seen, at a quarter of the image's size."""
+    """Fuses deep features with low-level features at a quarter of the image size."""
 
     def __init__(self, low: int, channels: int) -> None:
         super().__init__()
@@ -50,12 +50,12 @@ class DeepLabDecoder(nn.Module):
         )
 
     def forward(self, pooled: Tensor, low: Tensor) -> Tensor:
-        """Give (batch, channel, row, column) at the size of ``low``."""
+        """Return (batch, channel, row, column) at the size of ``low``."""
         return self.fuse(torch.cat([_upsample_like(pooled, low), self.low_level(low)], dim=1))
 
 
 class DeepLab(nn.Module):
-    """DeepLabv3+ over the aligned Xception."""
+    """DeepLabv3+ with the aligned Xception."""
 
     def __init__(self, encoder: AlignedXception, rates: Sequence[int], channels: int, classes: int) -> None:
         super().__init__()
@@ -65,13 +65,13 @@ class DeepLab(nn.Module):
         self.logits = nn.Conv2d(channels, classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give logits (batch, class, row, column) of images (batch, 3, row, column)."""
+        """Return logits (batch, class, row, column) of images (batch, 3, row, column)."""
         low, deep = self.encoder(images)
         return _upsample_like(self.logits(self.decoder(self.aspp(deep), low)), images)
 
 
 class ReducedDeepLab(nn.Module):
-    """DeepLab with the head of the official MobileNetV2 models: no dilated branches, no decoder."""
+    """DeepLab with the head of the official MobileNetV2 models: no atrous branches, no decoder."""
 
     def __init__(self, encoder: MobileNetV2, channels: int, classes: int) -> None:
         super().__init__()
@@ -80,21 +80,21 @@ class ReducedDeepLab(nn.Module):
         self.logits = nn.Conv2d(channels, classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give logits (batch, class, row, column) of images (batch, 3, row, column)."""
+        """Return logits (batch, class, row, column) of images (batch, 3, row, column)."""
         return _upsample_like(self.logits(self.aspp(self.encoder(images))), images)
 
 
 def _upsample_like(features: Tensor, like: Tensor) -> Tensor:
-    """Bring features to the rows and columns of another map, corner upon corner as the official networks do."""
+    """Resize features to the rows and columns of another map, with aligned corners as in the official networks."""
     return interpolate(features, like.shape[-2:], mode="bilinear", align_corners=True)
 
 
-TRUNK_EPSILON = 1e-3  # of batch normalisation in the official encoders; the heads have PyTorch's usual 1e-5
+TRUNK_EPSILON = 1e-3  # batch normalization in the official encoders; the heads have PyTorch's default of 1e-5
 
 
 @dataclass(frozen=True)
 class ConvolutionKernel:
-    """How a convolution looks at its input: side in pixels (odd), stride, dilation, each channel by itself or not."""
+    """The shape of a convolution: side in pixels (odd), stride, dilation, and whether it is depthwise."""
 
     side: int = 1
     stride: int = 1
@@ -106,9 +106,9 @@ POINT = ConvolutionKernel()
 
 
 class ConvNorm(nn.Sequential):
-    """A convolution without bias that keeps the size (but for the stride), batch normalisation, and an activation.
+    """A convolution without bias that keeps the size (except for the stride), batch normalization, and an activation.
 
-    The padding is the same on both sides, as the official networks pad images of odd sides.
+    The padding is the same on both sides, as in the official networks for images of odd sides.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class ConvNorm(nn.Sequential):
 
 
 class SeparableConvolution(nn.Sequential):
-    """A 3 x 3 convolution in two steps: each channel by itself, then all channels of each pixel."""
+    """A depthwise 3 x 3 convolution followed by a pointwise convolution."""
 
     def __init__(
         self, inside: int, out: int, *, stride: int = 1, dilation: int = 1, activated: bool, epsilon: float = 1e-5
@@ -153,10 +153,10 @@ class SeparableConvolution(nn.Sequential):
 
 
 def scale_channels(channels: int, width: float, divisor: int = 8) -> int:
-    """Multiply a number of channels, to a multiple of ``divisor`` that is not below nine tenths of it."""
-    wanted = channels * width
-    rounded = max(divisor, int(wanted + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * wanted else rounded
+    """Multiply a number of channels and round to a multiple of ``divisor`` of at least nine tenths of the product."""
+    product = channels * width
+    rounded = max(divisor, int(product + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * product else rounded
 
 
 # Expansion, channels, blocks, stride of the first block (Sandler et al. 2018, table 2).
@@ -164,7 +164,7 @@ STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3,
 
 
 class InvertedResidual(nn.Sequential):
-    """Widen each pixel, look at its neighbours channel by channel, narrow again; past it leads the input."""
+    """Expand, filter depthwise and project, with a residual connection if the shapes match."""
 
     def __init__(self, inside: int, out: int, *, expansion: int, stride: int, dilation: int) -> None:
         hidden = inside * expansion
@@ -180,7 +180,7 @@ class InvertedResidual(nn.Sequential):
         self.residual = stride == 1 and inside == out
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give features (batch, out, row, column) of features (batch, inside, row, column)."""
+        """Return features (batch, out, row, column) of features (batch, inside, row, column)."""
         features = images
         for layer in self:
             features = layer(features)
@@ -199,15 +199,15 @@ class MobileNetV2(nn.Module):
         for expansion, channels, count, stride in STAGES:
             out = scale_channels(channels, width, divisor)
             for number in range(count):
-                asked = stride if number == 0 else 1
-                taken = asked if shrunk * asked <= output_stride else 1
-                blocks.append(InvertedResidual(inside, out, expansion=expansion, stride=taken, dilation=dilation))
-                shrunk, dilation, inside = shrunk * taken, dilation * asked // taken, out
+                nominal = stride if number == 0 else 1
+                used = nominal if shrunk * nominal <= output_stride else 1
+                blocks.append(InvertedResidual(inside, out, expansion=expansion, stride=used, dilation=dilation))
+                shrunk, dilation, inside = shrunk * used, dilation * nominal // used, out
         self.blocks = nn.Sequential(*blocks)
         self.deep_channels = inside
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the deepest features of images (batch, 3, row, column)."""
+        """Return the deepest features of images (batch, 3, row, column)."""
         return self.blocks(self.stem(images))
 
 
@@ -218,7 +218,7 @@ EXIT = ((728, 1024, 1024), (1536, 1536, 2048))
 
 
 class XceptionUnit(nn.Module):
-    """Three separable convolutions, the last with the stride, and a way past them."""
+    """Three separable convolutions, the last with the stride, and an optional shortcut."""
 
     def __init__(self, inside: int, widths: tuple[int, ...], *, stride: int, dilation: int, skip: Skip) -> None:
         super().__init__()
@@ -228,18 +228,18 @@ class XceptionUnit(nn.Module):
             self.shortcut = ConvNorm(inside, widths[-1], ConvolutionKernel(stride=stride), epsilon=TRUNK_EPSILON)
         self.separable = nn.ModuleList(
             SeparableConvolution(
-                given,
+                inside_width,
                 out,
                 stride=stride if number == 2 else 1,
                 dilation=dilation,
                 activated=skip == "none",
                 epsilon=TRUNK_EPSILON,
             )
-            for number, (given, out) in enumerate(zip((inside, *widths), widths, strict=False))
+            for number, (inside_width, out) in enumerate(zip((inside, *widths), widths, strict=False))
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Give what comes out of features (batch, channel, row, column), and what comes out of the second of three."""
+        """Return the output for features (batch, channel, row, column), and the output of the second of three."""
         features = second = images
         for number, separable in enumerate(self.separable):
             features = separable(features if self.skip == "none" else relu(features))
@@ -253,7 +253,7 @@ class XceptionUnit(nn.Module):
 
 
 class AlignedXception(nn.Module):
-    """Xception without max-pooling, aligned and deepened (Chen et al. 2018, figure 4)."""
+    """Aligned Xception, without max-pooling and with more layers (Chen et al. 2018, figure 4)."""
 
     def __init__(self, output_stride: int, width: float = 1.0, middle: int = 16) -> None:
         super().__init__()
@@ -267,7 +267,7 @@ class AlignedXception(nn.Module):
             ConvNorm(3, first, ConvolutionKernel(3, stride=2), nn.ReLU(inplace=True), TRUNK_EPSILON),
             ConvNorm(first, second, ConvolutionKernel(3), nn.ReLU(inplace=True), TRUNK_EPSILON),
         )
-        # A stride that would go below the output stride is taken out; what follows it is dilated instead.
+        # A stride beyond the output stride is replaced by dilation of the following layers.
         thrice = 2 if output_stride == 16 else 1
         rate = 16 // output_stride
         self.entry = nn.ModuleList(
@@ -285,7 +285,7 @@ class AlignedXception(nn.Module):
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Give features at a quarter of the size, and the deepest, of images (batch, 3, row, column)."""
+        """Return features at a quarter of the size, and the deepest, of images (batch, 3, row, column)."""
         features = self.stem(images)
         low = features
         for number, unit in enumerate(self.entry):

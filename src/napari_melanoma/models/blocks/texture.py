@@ -1,7 +1,7 @@
-"""How the surface of a picture looks to an encoder: the means of its fine maps; imports torch late.
+"""Texture of an image as the means of fine encoder maps; imports torch inside functions.
 
-The deepest maps say what a picture shows, and have learnt to overlook how: a tile of a real slide lies among tiles of
-synthetic ones there. At an eighth of the side an encoder still sees fibres and nuclei, and tells both apart.
+The deepest maps of an encoder describe content and ignore texture: in them, tiles of real slides are close to tiles of
+synthetic ones. At an eighth of the side an encoder still responds to fibers and nuclei, which separates both.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from torch import Tensor
 
-DOWNSAMPLING = (
-    8  # of the side: tried on real and phantom slides, finer maps and deeper ones tell less (docs/training.md)
-)
-COLOR_CHANNELS = 3  # some encoders give the picture itself first
+# Factor of the side; on real and phantom slides, finer and deeper maps separate less (docs/training.md).
+DOWNSAMPLING = 8
+COLOR_CHANNELS = 3  # some encoders return the image itself first
 
 
 def texture_features(maps: Tensor | Sequence[Tensor], side: int) -> Tensor:
-    """Give pictures as one vector each.
+    """Return images as one texture vector each.
 
-    ``maps``: of an encoder, the finest first: each (batch, channel, row, column). ``side``: of the pictures that it
-    looked at, in pixels. Returns float32 (batch, channel): means of the deepest of the maps that have an eighth of the
-    side or more, of the deepest of all where none has.
+    ``maps``: of an encoder, the finest first, each (batch, channel, row, column). ``side``: of its input images, in
+    pixels. Returns float32 (batch, channel): means of the deepest maps with at least an eighth of the side, or of the
+    deepest of all if there are none.
     """
     every: list[Tensor] = list(maps) if isinstance(maps, list | tuple) else [cast("Tensor", maps)]
     fine = [each for each in every if each.shape[1] > COLOR_CHANNELS and each.shape[-1] * DOWNSAMPLING >= side]

@@ -1,4 +1,4 @@
-"""Any timm encoder as a part of our networks, convolutional or transformer; imports torch."""
+"""Encoders of timm for our networks, convolutional or transformer; imports torch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from napari_melanoma.core.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-CHANNELS_LAST = "NHWC"  # as transformers with windows give their maps
-STRIDE = 32  # how much smaller the deepest maps of nearly all encoders are than the image
+CHANNELS_LAST = "NHWC"  # format of the maps of window transformers
+STRIDE = 32  # downsampling factor of the deepest maps of nearly all encoders
+HEADS = 8
 
 
 class TimmEncoder(nn.Module):
     """A network of timm without its head, with random weights.
 
-    Where its positions are tied to one size of image (EfficientFormerV2, vision transformers), images are brought to
-    that size first, so that published weights keep their meaning.
+    If its positions depend on one image size (EfficientFormerV2, vision transformers), images are resized to that size,
+    so that published weights remain valid.
     """
 
     def __init__(self, name: str, output_stride: int = STRIDE, left_off: int = 0) -> None:
@@ -38,7 +39,7 @@ class TimmEncoder(nn.Module):
         self._last = str(getattr(self.model, "output_fmt", "")).endswith(CHANNELS_LAST)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Give maps of features, the deepest last, each (batch, channel, row, column), of images (batch, 3, ...)."""
+        """Return feature maps, the deepest last, each (batch, channel, row, column), of images (batch, 3, ...)."""
         if self.side is not None and not (not torch.jit.is_tracing() and images.shape[-2:] == (self.side, self.side)):
             images = interpolate(images, (self.side, self.side), mode="bilinear", antialias=True)
         maps = self.model(images)
@@ -46,20 +47,20 @@ class TimmEncoder(nn.Module):
 
 
 class MeanColor(nn.Module):
-    """What stands where an encoder does in a network that looks at the table alone: the mean of the image, no weights.
+    """A substitute for an encoder in networks of tabular inputs only: the mean color of the image, without weights.
 
-    So that every classifier can be asked for maps and embeddings, however little they say.
+    It provides maps and embeddings for code that expects them of every classifier.
     """
 
     features = 3
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Give one map, (batch, 3, 1, 1), of images (batch, 3, row, column)."""
+        """Return one map, (batch, 3, 1, 1), of images (batch, 3, row, column)."""
         return [images.mean(dim=(2, 3), keepdim=True)]
 
 
 def _create_model(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """Build with timm, and put its refusals into words."""
+    """Build with timm, and explain its errors."""
     import timm
 
     if not timm.is_model(name):
@@ -79,39 +80,36 @@ def _create_model(name: str, arguments: dict[str, Any]) -> nn.Module:
     ) as error:
         given = f" with {arguments}" if arguments else ""
         raise ConfigError(
-            f"timm cannot build '{name}'{given} as an encoder that gives maps: {error}. "
-            "Choose another encoder, or leave output_stride at 32."
+            f"timm cannot build '{name}'{given} as an encoder with feature maps: {error}. "
+            "Choose another encoder, or set output_stride = 32."
         ) from error
 
 
 def _create_shortened(name: str, arguments: dict[str, Any], whole: nn.Module, left_off: int) -> nn.Module:
-    """Build the same without its last levels."""
+    """Build the network without its last levels."""
     about: Any = whole.feature_info
     levels = len(about.channels())
     if left_off >= levels:
-        raise ConfigError(f"'{name}' has {levels} levels, of which {left_off} are to be left off. Leave one at least.")
+        raise ConfigError(f"'{name}' has {levels} levels, of which {left_off} are to be omitted. Keep at least one.")
     model = _create_model(name, {**arguments, "out_indices": tuple(range(levels - left_off))})
     used, blocks = getattr(model, "_stage_out_idx", None), getattr(model, "blocks", None)
-    if used and isinstance(blocks, nn.Sequential):  # EfficientNets keep what nobody asks for
+    if used and isinstance(blocks, nn.Sequential):  # EfficientNets keep unused blocks
         model.blocks = blocks[: max(used)]
     return model
 
 
 def _find_fixed_side(name: str) -> int | None:
-    """Side of the only images that a network takes; None where it takes any."""
+    """Side of the only supported image size; None if any size is supported."""
     import timm
 
     known = timm.get_pretrained_cfg(name)
     return known.input_size[-1] if known and known.fixed_input_size else None
 
 
-HEADS = 8
-
-
 class ClassAndPatchTokens(nn.Module):
-    """The class token beside the mean of the patches' tokens, as Virchow's page says (arXiv:2309.07778).
+    """The class token concatenated with the mean of the patch tokens, as on Virchow's page (arXiv:2309.07778).
 
-    ``trunk``: images to tokens (batch, token, width).
+    ``trunk``: maps images to tokens (batch, token, width).
     """
 
     def __init__(self, trunk: nn.Module, prefix: int) -> None:
@@ -120,13 +118,13 @@ class ClassAndPatchTokens(nn.Module):
         self._prefix = prefix
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give embeddings, (batch, 2 x width), of normalised images (batch, 3, row, column)."""
+        """Return embeddings, (batch, 2 x width), of normalized images (batch, 3, row, column)."""
         tokens = self.trunk(images)
         return torch.cat([tokens[:, 0], tokens[:, self._prefix :].mean(1)], dim=-1)
 
 
 class AttentionPooler(nn.Module):
-    """One learnt question asked of all tokens (CoCa, arXiv:2205.01917)."""
+    """Attention pooling of tokens with one trained query (CoCa, arXiv:2205.01917)."""
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
@@ -136,15 +134,15 @@ class AttentionPooler(nn.Module):
         self.ln_k = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Give the answer, (batch, feature), for tokens (batch, token, width)."""
-        known = self.ln_k(tokens)
-        question = self.ln_q(self.query).expand(len(tokens), -1, -1)
-        answer: Tensor = self.attn(question, known, known, need_weights=False)[0]
-        return answer[:, 0]
+        """Return pooled features, (batch, feature), of tokens (batch, token, width)."""
+        keys = self.ln_k(tokens)
+        query = self.ln_q(self.query).expand(len(tokens), -1, -1)
+        pooled: Tensor = self.attn(query, keys, keys, need_weights=False)[0]
+        return pooled[:, 0]
 
 
 class ContrastiveEncoder(nn.Module):
-    """What the pooler that learnt beside texts makes of the tokens, before it is projected to them (CONCH)."""
+    """The pooled tokens of an encoder trained with texts, before the projection to their space (CONCH)."""
 
     def __init__(self, trunk: nn.Module, features: int) -> None:
         super().__init__()
@@ -153,6 +151,6 @@ class ContrastiveEncoder(nn.Module):
         self.ln_contrast = nn.LayerNorm(features)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give embeddings, (batch, feature), of normalised images (batch, 3, row, column)."""
+        """Return embeddings, (batch, feature), of normalized images (batch, 3, row, column)."""
         pooled: Tensor = self.ln_contrast(self.attn_pool_contrast(self.trunk.forward_features(images)))  # type: ignore[operator]
         return pooled

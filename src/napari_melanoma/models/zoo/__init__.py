@@ -1,4 +1,4 @@
-"""The architectures: one file each, found by listing this folder; a file exports ``SPEC`` and ``build(config)``."""
+"""The architectures: one file each with ``SPEC`` and ``build(config)``, found by listing this folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ArchitectureTask = Literal["segmentation", "classification", "bags"]
 
 @dataclass(frozen=True)
 class ArchitectureSpec:
-    """What an architecture says of itself."""
+    """Metadata of an architecture."""
 
     name: str
     title: str
@@ -30,7 +30,7 @@ class ArchitectureSpec:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A member of the zoo: what it says of itself and how it is built."""
+    """An architecture of the zoo: its metadata and its build function."""
 
     spec: ArchitectureSpec
     build: Callable[[Any], nn.Module]
@@ -38,20 +38,14 @@ class Architecture:
 
 @cache
 def list_architectures() -> dict[str, Architecture]:
-    """List the zoo; torch stays unimported until a network is built.
-
-    By name, in alphabetical order.
-    """
+    """Return the architectures by name, in alphabetical order; torch is imported only when a network is built."""
     modules = import_submodules(__name__, __path__, "SPEC", "build")
     found = {module.SPEC.name: Architecture(module.SPEC, module.build) for module in modules}
     return dict(sorted(found.items()))
 
 
 def find_encoder(network: nn.Module) -> nn.Module | None:
-    """Find the part of a network that ImageNet weights are for.
-
-    Returns the encoder, or None where the network has no part of that kind.
-    """
+    """Return the encoder of a network, which can have published weights, or None."""
     from napari_melanoma.models.blocks.padding import PaddedNetwork
 
     inner = network.network if isinstance(network, PaddedNetwork) else network
@@ -59,10 +53,7 @@ def find_encoder(network: nn.Module) -> nn.Module | None:
 
 
 def count_parameters(name: str, options: dict[str, Any]) -> int:
-    """Count the weights of a network without making room for them.
-
-    What learns, without the statistics of normalisation.
-    """
+    """Count the trainable weights of a network without allocating them."""
     import torch
 
     with torch.device("meta"):
@@ -73,14 +64,14 @@ def count_parameters(name: str, options: dict[str, Any]) -> int:
 def build_network(name: str, options: dict[str, Any]) -> nn.Module:
     """Build a network with random weights.
 
-    One of segmentation takes float (batch, 3, row, column) of any size and returns logits (batch, class, row, column)
-    of that size. One of classification is a ``Classifier``: images with sides of 64 or more, float (batch, input) and
-    int64 (batch, embedding) to logits (batch, class). One of bags takes the embeddings of a slide's tiles, float (tile,
-    feature), and returns logits (class,).
+    A segmentation network maps float (batch, 3, row, column) of any size to logits (batch, class, row, column) of that
+    size. A classification network is a ``ClassifierNetwork``: images with sides of 64 or more, float (batch, input) and
+    int64 (batch, embedding) to logits (batch, class). A bag network maps the embeddings of a slide's tiles, float
+    (tile, feature), to logits (class,).
     """
     known = list_architectures()
     if name not in known:
-        raise BundleError(f"there is no architecture named '{name}' (known: {', '.join(known)}).")
+        raise BundleError(f"no architecture is named '{name}' (available: {', '.join(known)}).")
     from napari_melanoma.models.blocks.padding import PaddedNetwork
 
     architecture = known[name]

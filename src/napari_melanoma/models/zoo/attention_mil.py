@@ -1,4 +1,4 @@
-"""One answer of a slide from the embeddings of its tiles: attention multiple-instance learning."""
+"""Classification of slides from the embeddings of their tiles: attention multiple-instance learning."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SPEC = ArchitectureSpec(
 def build(config: AttentionMilConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Embeddings of a slide's tiles, float (tile, feature), to logits (class,); ``over`` takes them in pieces and gives
-    the weights of the tiles too.
+    Maps embeddings of a slide's tiles, float (tile, feature), to logits (class,); ``pool_chunks`` processes them in
+    chunks and returns the weights of the tiles too.
     """
     from napari_melanoma.models.blocks.bags import BagNetwork
 

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 class AttentionR2UNetConfig(RecurrentConfig):
     """Options of Attention R2U-Net; 96 million weights with 64 channels, as in P4.
 
-    As for R2U-Net, that size needs weights of their own for each step; shared, there are 34 million.
+    As in R2U-Net, this size requires separate weights for each step; with shared weights there are 34 million.
     """
 
-    channels: int = Field(64, ge=4, description="of the first level; each level below has twice as many (P4: 16 to 64)")
+    channels: int = Field(
+        64, ge=4, description="channels of the first level, doubled at each level below (P4: 16 to 64)"
+    )
 
 
 SPEC = ArchitectureSpec(

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 class AttentionUNetConfig(UShapeConfig):
     """Options of the Attention U-Net; 31.9 million weights with 64 channels (P4: 32 million).
 
-    P4 builds it on its U-Net, so dropout is 0.2 here too.
+    P4 builds it from its U-Net, so dropout is 0.2 here too.
     """
 
-    channels: int = Field(64, ge=4, description="of the first level; each level below has twice as many (P4: 16 to 64)")
+    channels: int = Field(
+        64, ge=4, description="channels of the first level, doubled at each level below (P4: 16 to 64)"
+    )
 
 
 SPEC = ArchitectureSpec(

@@ -1,4 +1,4 @@
-"""P3's network for the risk of metastasis: biomarkers of the image, depth of invasion, and the patient's data."""
+"""P3's network for the risk of metastasis: image biomarkers, depth of invasion, and clinical metadata."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SPEC = ArchitectureSpec(
 def build(config: BiomarkerConfig) -> nn.Module:
     """Build the network with random weights.
 
-    Returns float (batch, 3, row, column), float (batch, input) and int64 (batch, embedding) to logits (batch, class); a
-    ``Classifier`` that tells a depth beside.
+    Maps float (batch, 3, row, column), float (batch, input) and int64 (batch, embedding) to logits (batch, class); the
+    network also predicts a depth.
     """
     from napari_melanoma.models.blocks.biomarker import BiomarkerNetwork
 
-    told = config.use_image or (config.use_depth and config.depth_source != "none")
-    if not told and not config.tabular.width:
-        raise ConfigError("the patient's data alone need columns of the table, found none. Choose some.")
+    uses_image = config.use_image or (config.use_depth and config.depth_source != "none")
+    if not uses_image and not config.tabular.width:
+        raise ConfigError("a network of clinical metadata alone needs tabular inputs, found none. Select columns.")
     return BiomarkerNetwork(config)

@@ -1,4 +1,4 @@
-"""P2's trivial baseline that finds no lesion anywhere."""
+"""P2's trivial baseline: predicts no lesion."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class ConstantNegativeConfig(Config):
-    """Options of the constant answer; it has no weights and learns nothing."""
+    """Options of the constant prediction; it has no weights and is not trained."""
 
-    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="number of output maps")
 
 
 SPEC = ArchitectureSpec(
@@ -31,7 +31,7 @@ SPEC = ArchitectureSpec(
 def build(config: ConstantNegativeConfig) -> nn.Module:
     """Build the baseline.
 
-    Returns float (batch, 3, row, column) to logits (batch, class, row, column) of skin everywhere.
+    Maps float (batch, 3, row, column) to logits (batch, class, row, column) of skin everywhere.
     """
     from napari_melanoma.models.blocks.baselines import ConstantNegative
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class DeepLabV3PlusConfig(Config):
-    """Options of DeepLabv3+; the default encoder is EfficientNet-Lite0 (Tan and Le 2019, without squeeze and swish)."""
+    """Options of DeepLabv3+; the default encoder is EfficientNet-Lite0 (Tan and Le 2019, no SE, no swish)."""
 
     encoder: str = Field("tf_efficientnet_lite0", description="name of a timm encoder")
-    output_stride: Literal[8, 16] = Field(16, description="how much smaller the deepest features are than the image")
+    output_stride: Literal[8, 16] = Field(16, description="downsampling factor of the deepest features")
     decoder_channels: int = Field(256, ge=16, description="channels of the decoder")
-    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="number of output maps")
 
 
 SPEC = ArchitectureSpec(

@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 class DeepLabMobileNetConfig(Config):
     """Options of DeepLabv3+ over MobileNetV2; 2.1 million weights with width 1, 0.4 million with 0.35 (as P4's).
 
-    Those sizes are met by the head of the official models with this encoder: pooling over the image and a 1 x 1
-    convolution, no dilated branches, no features from a quarter of the size. With P4's full decoder they would be 4.4
-    and 0.9 million.
+    These sizes are reached with the head of the official models of this encoder: pooling over the image and a 1 x 1
+    convolution, without atrous branches and low-level features. With P4's full decoder they would be 4.4 and 0.9
+    million.
     """
 
-    width: float = Field(1.0, gt=0, le=4, description="multiplies the encoder's numbers of channels (alpha in P4)")
+    width: float = Field(1.0, gt=0, le=4, description="multiplier of the encoder's channels (alpha in P4)")
     divisor: Literal[1, 8] = Field(
-        1, description="numbers of channels are multiples of it: 1 as in DeepLab's own files, 8 as in MobileNet's"
+        1, description="channels are multiples of this number: 1 as in DeepLab's files, 8 as in MobileNet's"
     )
-    output_stride: Literal[8, 16, 32] = Field(16, description="how much smaller the features are than the image")
+    output_stride: Literal[8, 16, 32] = Field(16, description="downsampling factor of the features")
     head_channels: int = Field(256, ge=8, description="channels of the head")
-    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="number of output maps")
 
     @property
     def imagenet(self) -> str | None:
-        """Name of the encoder in timm, where there are published ImageNet weights of it."""
+        """Name of the encoder in timm if ImageNet weights are published for it."""
         published = {0.5: "mobilenetv2_050", 1.0: "mobilenetv2_100", 1.4: "mobilenetv2_140"}
         return published.get(self.width) if self.divisor == 8 or self.width == 1 else None
 

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 class DeepLabXceptionConfig(Config):
-    """Options of DeepLabv3+ over Xception; 41 million weights as they are (P4: 41 million)."""
+    """Options of DeepLabv3+ over Xception; 41 million weights with the defaults (P4: 41 million)."""
 
-    output_stride: Literal[8, 16] = Field(16, description="how much smaller the deepest features are than the image")
-    width: float = Field(1.0, gt=0, le=2, description="multiplies the encoder's numbers of channels")
+    output_stride: Literal[8, 16] = Field(16, description="downsampling factor of the deepest features")
+    width: float = Field(1.0, gt=0, le=2, description="multiplier of the encoder's channels")
     middle: int = Field(16, ge=1, le=32, description="units of the middle flow: 16 makes 65 layers, 8 makes 41")
     decoder_channels: int = Field(256, ge=8, description="channels of pyramid pooling and decoder")
-    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="number of output maps")
 
     @property
     def imagenet(self) -> str | None:
-        """Name of the encoder in timm, where there are published ImageNet weights of it."""
+        """Name of the encoder in timm if ImageNet weights are published for it."""
         published = {16: "xception65.tf_in1k", 8: "xception41.tf_in1k"}
         return published.get(self.middle) if self.width == 1 else None
 

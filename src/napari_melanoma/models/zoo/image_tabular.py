@@ -1,4 +1,4 @@
-"""A classifier of an image and a row of a table: P1's ``ImageTabularModel``, P2's and others."""
+"""Classifiers of an image and tabular inputs: P1's ``ImageTabularModel``, P2's and others."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 
 class ImageTabularConfig(FusionConfig):
-    """Encoder, way to join, and head; the defaults are P1's over a small encoder."""
+    """Encoder, fusion method and head; the defaults are P1's with a small encoder."""
 
     encoder: str = Field("tf_efficientnet_lite0", min_length=1, description="name of a timm encoder")
     output_stride: Literal[8, 16, 32] = Field(
-        32, description="how much smaller the deepest maps are than the image; that of a segmentation model is 16"
+        32, description="downsampling factor of the deepest maps; 16 in segmentation models"
     )
     head: Literal["linear", "p2"] = Field(
-        "linear", description="linear: one layer (P1); p2: two, with ReLU, normalisation and dropout, and a sigmoid"
+        "linear", description="linear: one layer (P1); p2: two, with ReLU, normalization and dropout, and a sigmoid"
     )
-    hidden: int = Field(256, ge=1, description="of the head p2: width between its two layers")
-    head_dropout: float = Field(0.0, ge=0, lt=1, description="share of the values dropped in the head")
-    classes: Annotated[int, Computed()] = Field(2, ge=2, description="classes that are told apart")
+    hidden: int = Field(256, ge=1, description="for the head p2: width between its two layers")
+    head_dropout: float = Field(0.0, ge=0, lt=1, description="dropout in the head")
+    classes: Annotated[int, Computed()] = Field(2, ge=2, description="number of classes")
 
     @property
     def imagenet(self) -> str | None:
-        """The encoder that published weights are for; the table alone has none."""
+        """The encoder with published weights; None for tabular inputs alone."""
         return None if self.fusion == "tabular" else self.encoder
 
 

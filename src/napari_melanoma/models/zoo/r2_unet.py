@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 class R2UNetConfig(RecurrentConfig):
     """Options of R2U-Net; 6.0 million weights with 16 channels (P4: 6 million).
 
-    The original shares the weights of a recurrent convolution between its steps, which would make 2 million: P4's size
-    is met with weights of their own for each of t = 2 steps, and upsampling without transposed convolution.
+    The original shares the weights of a recurrent convolution between its steps, with 2 million weights in total: P4's
+    size is reached with separate weights for each of t = 2 steps, and upsampling without transposed convolution.
     """
 
-    channels: int = Field(16, ge=4, description="of the first level; each level below has twice as many (P4: 16 to 64)")
+    channels: int = Field(
+        16, ge=4, description="channels of the first level, doubled at each level below (P4: 16 to 64)"
+    )
 
 
 SPEC = ArchitectureSpec(

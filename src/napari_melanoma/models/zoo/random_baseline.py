@@ -1,4 +1,4 @@
-"""P2's trivial baseline that tosses a coin for each pixel."""
+"""P2's trivial baseline: a random prediction for each pixel."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class RandomBaselineConfig(Config):
-    """Options of the coin; it has no weights and learns nothing."""
+    """Options of the random prediction; it has no weights and is not trained."""
 
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="of the coin; the same image gets the same answer")
-    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="random seed; the same image gets the same prediction")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="number of output maps")
 
 
 SPEC = ArchitectureSpec(

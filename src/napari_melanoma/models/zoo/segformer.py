@@ -18,7 +18,7 @@ class SegFormerConfig(Config):
 
     encoder: str = Field("mit_b0", description="mit_b0 to mit_b5, or another of segmentation-models-pytorch or timm")
     decoder_channels: int = Field(256, ge=8, description="channels of the decoder")
-    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="number of output maps")
 
 
 SPEC = ArchitectureSpec(

@@ -1,4 +1,4 @@
-"""P2's simple CNN: three convolutions and two fully connected layers that draw a coarse mask."""
+"""P2's simple CNN: three convolutions and two fully connected layers that predict a coarse mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that segmentation-models-pytorch offers, by its own names of networks, encoders and arguments."""
+"""All networks of segmentation-models-pytorch, by its own names of networks, encoders and arguments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RESERVED_ARGUMENTS = ("encoder_name", "encoder_weights", "in_channels", "classes
 
 
 def _check_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Refuse arguments that this package decides: what goes in and out, and where weights come from."""
+    """Refuse arguments that other options set: inputs, outputs and initial weights."""
     if taken := sorted(set(arguments) & set(RESERVED_ARGUMENTS)):
         raise ValueError(f"{', '.join(taken)} cannot be set here: use encoder, classes and model.start")
     return arguments
@@ -39,20 +39,20 @@ def _check_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
 class SmpConfig(Config):
     """Options of a network of segmentation-models-pytorch.
 
-    DPT goes with vision transformers of timm (``vit_base_patch16_224`` ...), PAN with images of 128 pixels and more
+    DPT requires vision transformers of timm (``vit_base_patch16_224`` ...), PAN requires images of at least 128 pixels
     (256 with ``encoder_output_stride = 32``).
     """
 
-    network: SmpArchitecture = Field("FPN", description="its class in segmentation-models-pytorch")
+    network: SmpArchitecture = Field("FPN", description="class of the network in segmentation-models-pytorch")
     encoder: str = Field("tf_efficientnet_lite0", description="an encoder of segmentation-models-pytorch or timm")
     arguments: Annotated[dict[str, Any], AfterValidator(_check_arguments)] = Field(
-        default_factory=dict, description="further arguments of that class by its own names"
+        default_factory=dict, description="further arguments of that class"
     )
-    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="number of output maps")
 
     @property
     def least_size(self) -> int:
-        """Side in pixels of the smallest images that it takes; PAN halves the deepest features thrice."""
+        """Smallest supported image side in pixels; PAN halves the deepest features three times."""
         stride = self.arguments.get("encoder_output_stride", 16)
         return 8 * stride if self.network == "PAN" and isinstance(stride, int) else 32
 

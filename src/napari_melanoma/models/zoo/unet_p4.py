@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 class PlainUNetConfig(UShapeConfig):
     """Options of the classical U-Net with zero-padding; 7.8 million weights with 32 channels (P4: 8 million).
 
-    P4 adds dropout of 0.2 and says nothing of batch normalisation, without which a network of this depth learns slowly
+    P4 uses dropout of 0.2 and does not mention batch normalization, without which a network of this depth trains slowly
     from random weights; it is an option.
     """
 
     upsampling: Upsampling = Field(
-        "transposed", description="transposed: learnt 2 x 2 convolutions; otherwise an interpolation without weights"
+        "transposed", description="transposed: trained 2 x 2 convolutions; otherwise an interpolation without weights"
     )
 
 

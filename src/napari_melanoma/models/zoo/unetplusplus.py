@@ -20,7 +20,7 @@ class UNetPlusPlusConfig(Config):
     decoder_channels: tuple[int, ...] = Field(
         (256, 128, 64, 32, 16), min_length=3, max_length=5, description="channels of each decoder level, deepest first"
     )
-    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="number of output maps")
 
 
 SPEC = ArchitectureSpec(

@@ -1,4 +1,4 @@
-"""P2's network after U-Net++: each decoding block also sees the encoder block before its own."""
+"""P2's network derived from U-Net++: each decoder block also receives the next shallower encoder block."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class NestedUNetConfig(Config):
-    """Options of P2's variant; the paper gives neither channels nor a count of weights.
+    """Options of P2's variant; the paper states neither channels nor the number of weights.
 
-    Not the dense grid of the original U-Net++: that one is ``unetplusplus``.
+    The dense grid of the original U-Net++ is ``unetplusplus``.
     """
 
-    channels: int = Field(32, ge=4, description="of the first level; each level below has twice as many")
-    dropout: float = Field(0.0, ge=0, lt=1, description="share dropped between two convolutions (P2 searches for it)")
-    classes: Annotated[int, Computed()] = Field(1, ge=1, description="maps that come out")
+    channels: int = Field(32, ge=4, description="channels of the first level, doubled at each level below")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout between two convolutions (a searched parameter in P2)")
+    classes: Annotated[int, Computed()] = Field(1, ge=1, description="number of output maps")
 
 
 SPEC = ArchitectureSpec(

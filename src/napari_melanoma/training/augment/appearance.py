@@ -1,4 +1,4 @@
-"""Changes of appearance: color, sharpness and JPEG compression; imports torch."""
+"""Augmentation of color, sharpness, noise and JPEG compression; imports torch."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class RandomAugmentation(v2.Transform):
-    """What befalls some images of a batch; the others cost nothing."""
+    """An augmentation that is applied to randomly selected images of a batch; the others cost nothing."""
 
-    name: str  # of the number that decides, and of the field ``<name>_probability``
+    name: str  # name of the random number, and of the field ``<name>_probability``
 
     def __init__(self, config: AugmentationConfig) -> None:
         super().__init__()
@@ -31,43 +31,42 @@ class RandomAugmentation(v2.Transform):
 
     @property
     def is_enabled(self) -> bool:
-        """Whether it can befall any image."""
+        """Whether the probability is greater than 0."""
         return self._probability > 0
 
     def forward(
         self, image: tv_tensors.Image, mask: tv_tensors.Mask, chance: BatchRandomNumbers
     ) -> tuple[tv_tensors.Image, tv_tensors.Mask, BatchRandomNumbers]:
-        """Change the chosen images of a batch in place, float32 in [0, 255], and their masks of 0 and 255."""
+        """Augment the selected images in place, float32 in [0, 255], and their masks of 0 and 255."""
         chosen = chance.select(self.name, self._probability)
         if len(chosen):
             images, masks = image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
-            places = torch.from_numpy(chosen).to(images.device, non_blocking=True)
-            self._augment(images, masks, places, chance.subset(chosen))
+            indices = torch.from_numpy(chosen).to(images.device, non_blocking=True)
+            self._augment(images, masks, indices, chance.subset(chosen))
         return image, mask, chance
 
     @abstractmethod
-    def _augment(self, images: Tensor, masks: Tensor, places: Tensor, chance: BatchRandomNumbers) -> None:
-        """Change the images and masks at some places of a batch; ``chance`` is that of these alone."""
+    def _augment(self, images: Tensor, masks: Tensor, indices: Tensor, chance: BatchRandomNumbers) -> None:
+        """Augment the images and masks at some indices of a batch; ``chance`` holds the numbers of these images."""
 
 
 class AppearanceAugmentation(RandomAugmentation):
-    """A change of look: masks stay as they are."""
+    """A change of appearance, which leaves masks unchanged."""
 
-    def _augment(self, images: Tensor, masks: Tensor, places: Tensor, chance: BatchRandomNumbers) -> None:
-        """Change the images."""
-        images[places] = self._augment_images(images[places], chance).clamp_(0, 255)
+    def _augment(self, images: Tensor, masks: Tensor, indices: Tensor, chance: BatchRandomNumbers) -> None:
+        images[indices] = self._augment_images(images[indices], chance).clamp_(0, 255)
 
     @abstractmethod
     def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-        """Change images.
+        """Augment images.
 
-        ``images``: float32 (chosen, 3, row, column) in [0, 255], a copy. Returns alike; values outside the range are
-        clipped by the caller.
+        ``images``: float32 (chosen, 3, row, column) in [0, 255], a copy. Returns the same type; values outside the
+        range are clipped by the caller.
         """
 
 
 def to_device(device: torch.device, values: NDArray[np.float64]) -> Tensor:
-    """Bring one number for each image to where the images are.
+    """Move one number per image to the device of the images.
 
     ``values``: float64 (image, ...). Returns float32 of the same shape.
     """
@@ -75,9 +74,9 @@ def to_device(device: torch.device, values: NDArray[np.float64]) -> Tensor:
 
 
 def pixel_centers(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Give where the pixels of images are, in shares of their sides.
+    """Return the pixel centers, as a share of the sides.
 
-    ``images``: float (batch, 3, row, column). Of the images' type, (1, row, 1) and (1, 1, column), in [0, 1].
+    ``images``: float (batch, 3, row, column). Returns (1, row, 1) and (1, 1, column) of the same dtype, in [0, 1].
     """
     rows, columns = (
         (torch.arange(count, device=images.device, dtype=images.dtype) + 0.5) / count for count in images.shape[-2:]
@@ -85,15 +84,15 @@ def pixel_centers(images: Tensor) -> tuple[Tensor, Tensor]:
     return rows[None, :, None], columns[None, None, :]
 
 
-# Luma and the two axes of colour of NTSC (ITU-R BT.470): grey lies on the first, hue is an angle in the others.
+# Luma and the two color axes of NTSC (ITU-R BT.470): gray lies on the first, hue is an angle in the others.
 YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
 
 class ColorJitter(v2.Transform):
     """Changes brightness, contrast, saturation and hue of each image, in this order.
 
-    Each of the four is linear in the colours (contrast pulls towards the mean grey, hue is a turn about the grey axis),
-    so that together they are one 3 x 3 matrix and one offset for an image, and one multiplication for the batch.
+    Each of the four is linear in the colors (contrast moves towards the mean gray, hue is a rotation about the gray
+    axis), so that together they are one 3 x 3 matrix and one offset per image, and one multiplication for the batch.
     """
 
     def __init__(self, config: AugmentationConfig) -> None:
@@ -103,14 +102,14 @@ class ColorJitter(v2.Transform):
     def forward(
         self, image: tv_tensors.Image, mask: tv_tensors.Mask, chance: BatchRandomNumbers
     ) -> tuple[tv_tensors.Image, tv_tensors.Mask, BatchRandomNumbers]:
-        """Change the colours of float32 images in [0, 255]; masks stay."""
+        """Change the colors of float32 images in [0, 255]; masks are unchanged."""
         config = self._config
         if not any((config.brightness, config.contrast, config.saturation, config.hue)):
             return image, mask, chance
         images = image.as_subclass(torch.Tensor)
-        matrix, towards_grey = color_maps(config, chance)
-        grey = images.mean((2, 3)) @ to_device(images.device, YIQ[0])
-        offset = to_device(images.device, towards_grey) * grey
+        matrix, gray_shares = color_maps(config, chance)
+        gray = images.mean((2, 3)) @ to_device(images.device, YIQ[0])
+        offset = to_device(images.device, gray_shares) * gray
         changed = offset.view(-1, 1, 1, 1).expand_as(images).contiguous()
         for channel, weights in enumerate(to_device(images.device, matrix).unbind(2)):
             changed.addcmul_(images[:, channel, None], weights[:, :, None, None])
@@ -120,29 +119,29 @@ class ColorJitter(v2.Transform):
 def color_maps(
     config: AugmentationConfig, chance: BatchRandomNumbers
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Turn chance into the maps of colours.
+    """Compute the color maps of a batch.
 
-    Returns float64 (batch, 3, 3), from colour to colour. Returns float64 (batch,): what share of its mean grey is added
-    to an image.
+    Returns float64 (batch, 3, 3), from color to color, and float64 (batch,), the share of an image's mean gray that is
+    added to it.
     """
     brightness = _draw_factor(chance, "brightness", config.brightness)
     contrast = _draw_factor(chance, "contrast", config.contrast)
     saturation = _draw_factor(chance, "saturation", config.saturation)
     angle = 2 * np.pi * chance.uniform("hue", -config.hue, config.hue)
-    turn = np.zeros((len(chance), 3, 3))
-    turn[:, 0, 0] = 1
-    turn[:, 1, 1] = turn[:, 2, 2] = saturation * np.cos(angle)
-    turn[:, 1, 2], turn[:, 2, 1] = -saturation * np.sin(angle), saturation * np.sin(angle)
-    matrix = np.linalg.inv(YIQ) @ turn @ YIQ * (brightness * contrast)[:, None, None]
+    rotation = np.zeros((len(chance), 3, 3))
+    rotation[:, 0, 0] = 1
+    rotation[:, 1, 1] = rotation[:, 2, 2] = saturation * np.cos(angle)
+    rotation[:, 1, 2], rotation[:, 2, 1] = -saturation * np.sin(angle), saturation * np.sin(angle)
+    matrix = np.linalg.inv(YIQ) @ rotation @ YIQ * (brightness * contrast)[:, None, None]
     return matrix, brightness * (1 - contrast)
 
 
 def _draw_factor(chance: BatchRandomNumbers, name: str, amount: float) -> NDArray[np.float64]:
-    """Give each image's factor, drawn around one."""
+    """Random factor of each image, around one."""
     return chance.uniform(name, max(0.0, 1 - amount), 1 + amount)
 
 
-BLUR_RADIUS = 4  # of the blur in pixels: twice the largest sigma
+BLUR_RADIUS = 4  # pixels: twice the largest sigma
 SIGMA = (0.3, 2.0)
 SHARPENING = 4.0
 MIN_SCALE = 1 / 3
@@ -151,12 +150,12 @@ MAX_NOISE = 255 * 0.04
 
 
 class Coarsen(AppearanceAugmentation):
-    """Shrinks an image and enlarges it again, as a small or distant photograph looks."""
+    """Downsamples an image and upsamples it again, as in a small or distant photograph."""
 
     name = "coarse"
 
     def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-        """Coarsen each image to a size of its own."""
+        """Use a random size for each image."""
         side = images.shape[-1]
         for image, share in zip(images, chance.uniform("coarseness", MIN_SCALE, MAX_SCALE), strict=True):
             small = functional.resize(image, [int(side * share)] * 2, antialias=True)
@@ -165,7 +164,7 @@ class Coarsen(AppearanceAugmentation):
 
 
 class Blur(AppearanceAugmentation):
-    """Blurs with a Gaussian of a width of its own for each image."""
+    """Blurs each image with a Gaussian of random width."""
 
     name = "blur"
 
@@ -179,12 +178,12 @@ class Blur(AppearanceAugmentation):
 
 
 class Sharpen(AppearanceAugmentation):
-    """Sharpens, as telephones do."""
+    """Sharpens, as smartphone cameras do."""
 
     name = "sharpen"
 
     def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-        """Move each pixel inside away from the mean of its neighbourhood, in which it counts for five of thirteen."""
+        """Move each inner pixel away from the mean of its neighborhood; its own weight is five in thirteen."""
         ones = images.new_ones(len(images), 3)
         inside = images[..., 1:-1, 1:-1]
         mean = _filter(_filter(images, ones, axis=2), ones, axis=3).add_(inside, alpha=4).div_(13)
@@ -193,12 +192,12 @@ class Sharpen(AppearanceAugmentation):
 
 
 class Noise(AppearanceAugmentation):
-    """Adds Gaussian noise of a strength of its own to each image."""
+    """Adds Gaussian noise of random strength to each image."""
 
     name = "noise"
 
     def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-        """Add noise that follows from the seed of each image."""
+        """Add noise that depends on the seed of each image."""
         source = torch.Generator(images.device)
         for image, seed, deviation in zip(images, chance.seeds, chance.uniform("deviation", 0, MAX_NOISE), strict=True):
             noise = torch.randn(image.shape, generator=source.manual_seed(seed), device=images.device)
@@ -207,17 +206,17 @@ class Noise(AppearanceAugmentation):
 
 
 def _filter(images: Tensor, weights: Tensor, axis: int) -> Tensor:
-    """Sum shifted images, each image with weights of its own: a sixth of what a grouped convolution takes."""
+    """Sum shifted images with weights per image, in a sixth of the time of a grouped convolution."""
     length = images.shape[axis] - weights.shape[1] + 1
     total = torch.zeros_like(images.narrow(axis, 0, length))
-    for place, weight in enumerate(weights.unbind(1)):
-        total.addcmul_(images.narrow(axis, place, length), weight[:, None, None, None])
+    for shift, weight in enumerate(weights.unbind(1)):
+        total.addcmul_(images.narrow(axis, shift, length), weight[:, None, None, None])
     return total
 
 
 BLOCK = 8
 QUALITY = (30, 95)
-# T.81, Annex K: the tables for luma and for colour, whose steps are those of quality 50.
+# T.81, Annex K: the quantization tables for luma and color at quality 50.
 LUMA_QUANTIZATION = (
     *(16, 11, 10, 16, 24, 40, 51, 61),
     *(12, 12, 14, 19, 26, 58, 60, 55),
@@ -235,26 +234,25 @@ CHROMA_QUANTIZATION = (
     *(47, 66, 99, 99, 99, 99, 99, 99),
     *[99] * 32,
 )
-# JFIF: luma and the differences of blue and red from it.
+# JFIF: luma, and the differences of blue and red from it.
 YCBCR = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
 RGB = np.linalg.inv(YCBCR)
 
 
 class Recompress(AppearanceAugmentation):
-    """Sends images through JPEG, each of a quality of its own; their sides are multiples of 16."""
+    """Compresses each image as JPEG of random quality; image sides are multiples of 16."""
 
     name = "jpeg"
 
     def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-        """Lose what JPEG loses."""
         return recompress(images, np.floor(chance.uniform("quality", QUALITY[0], QUALITY[1] + 1)))
 
 
 def recompress(images: Tensor, quality: NDArray[np.float64]) -> Tensor:
-    """Lose what JPEG with colour of half the resolution loses, as most cameras and programs write it.
+    """Apply the loss of JPEG with color at half resolution, as most cameras and programs write it.
 
     ``images``: float32 (batch, 3, row, column) in [0, 255]; rows and columns are multiples of 16. ``quality``: float64
-    (batch,), 1 to 99, as libjpeg counts it. Returns float32, alike; not clipped.
+    (batch,), 1 to 99, as in libjpeg. Returns float32 of the same shape, not clipped.
     """
     device = images.device
     planes = torch.einsum("pc,bcyx->bpyx", to_device(device, YCBCR), images)
@@ -265,17 +263,16 @@ def recompress(images: Tensor, quality: NDArray[np.float64]) -> Tensor:
 
 
 def quantization_steps(table: tuple[int, ...], quality: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale a table to qualities, as libjpeg does.
+    """Scale a quantization table to qualities, as libjpeg does.
 
-    ``quality``: float64 (batch,), 1 to 99. Returns float64 (batch, 64): multiples to which the coefficients are
-    rounded.
+    ``quality``: float64 (batch,), 1 to 99. Returns float64 (batch, 64): multiples to which coefficients are rounded.
     """
     percent = np.where(quality < 50, np.floor(5000 / quality), 200 - 2 * quality)
     return np.clip(np.floor((np.array(table) * percent[:, None] + 50) / 100), 1, 255)
 
 
 def _quantize(planes: Tensor, step: NDArray[np.float64]) -> Tensor:
-    """Round the cosine coefficients of the blocks of planes (batch, plane, row, column)."""
+    """Round the DCT coefficients of the blocks of planes (batch, plane, row, column)."""
     batch, count, rows, columns = planes.shape
     cosines = to_device(planes.device, _dct_matrix())
     blocks = planes.unflatten(3, (-1, BLOCK)).unflatten(2, (-1, BLOCK)).transpose(3, 4).reshape(batch, -1, BLOCK**2)
@@ -286,8 +283,8 @@ def _quantize(planes: Tensor, step: NDArray[np.float64]) -> Tensor:
 
 
 def _dct_matrix() -> NDArray[np.float64]:
-    """Matrix (64, 64) from the pixels of a block to its coefficients; orthonormal, so its transpose leads back."""
-    place = np.arange(BLOCK)
-    line = np.cos(np.pi * (2 * place[None] + 1) * place[:, None] / (2 * BLOCK)) * np.sqrt(2 / BLOCK)
+    """Matrix (64, 64) from the pixels of a block to its coefficients; orthonormal, so its transpose is the inverse."""
+    index = np.arange(BLOCK)
+    line = np.cos(np.pi * (2 * index[None] + 1) * index[:, None] / (2 * BLOCK)) * np.sqrt(2 / BLOCK)
     line[0] /= np.sqrt(2)
     return np.kron(line, line)

@@ -1,4 +1,4 @@
-"""What hides a part of a picture: hairs, bubbles, dark corners and cut-out squares; imports torch."""
+"""Augmentation by artifacts: hairs, bubbles, dark corners and cut-out squares; imports torch."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 
     from napari_melanoma.training.augment.random_numbers import BatchRandomNumbers
 
-OFF_CENTER = 0.06  # of the side, at most
-FADE_RADIUS = (0.4, 0.6)  # radius at which the light begins to fade, of the side; the corners are at 0.71
-SOFTNESS = (0.01, 0.3)  # of the side: from the rim of a dermatoscope to the fading of a lens
-DARKNESS = (0.4, 1.4)  # of the light; above 1 is black
-MIN_LIGHT = 1 / 16  # of the light: with less of it nobody can draw a border
-CUTOUT_SIDE = (0.1, 0.3)  # sides of what is cut out
+OFF_CENTER = 0.06  # greatest share of the side
+FADE_RADIUS = (0.4, 0.6)  # radius at which the light starts to fade, as a share of the side; corners are at 0.71
+SOFTNESS = (0.01, 0.3)  # share of the side: from the sharp rim of a dermatoscope to the fading of a lens
+DARKNESS = (0.4, 1.4)  # lost share of the light; above 1 is black
+MIN_LIGHT = 1 / 16  # share of the light: below it a border cannot be drawn
+CUTOUT_SIDE = (0.1, 0.3)  # share of the side
+HAIR_PURPOSE, BUBBLE_PURPOSE = 1, 2  # separate the random numbers of an image's seed
 
 
 class Vignette(RandomAugmentation):
-    """Darkens the corners; where hardly any light is left there is no lesion to be found, and the mask says so."""
+    """Darkens the corners; the mask is cleared where hardly any light is left."""
 
     name = "vignette"
 
-    def _augment(self, images: Tensor, masks: Tensor, places: Tensor, chance: BatchRandomNumbers) -> None:
-        """Darken images, and clear their masks where it is dark."""
+    def _augment(self, images: Tensor, masks: Tensor, indices: Tensor, chance: BatchRandomNumbers) -> None:
+        """Darken images, and clear their masks in the dark."""
         light = vignette_light(images, chance)
-        images[places] *= light
-        masks[places] *= light >= MIN_LIGHT
+        images[indices] *= light
+        masks[indices] *= light >= MIN_LIGHT
 
 
 def vignette_light(images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-    """Say how much of the light each pixel keeps.
+    """Share of the light that each pixel keeps.
 
-    ``images``: float32 (any, 3, row, column), for its size and place. Returns float32 (image, 1, row, column) in [0,
-    1].
+    ``images``: float32 (any, 3, row, column), for size and device. Returns float32 (image, 1, row, column) in [0, 1].
     """
     rows, columns = pixel_centers(images)
     row, column, stop, softness, darkness = (
@@ -63,15 +63,14 @@ def vignette_light(images: Tensor, chance: BatchRandomNumbers) -> Tensor:
 
 
 class Cutout(AppearanceAugmentation):
-    """Covers a square with the mean colour of the image (DeVries and Taylor 2017, arXiv:1708.04552).
+    """Covers a square with the mean color of the image (DeVries and Taylor 2017, arXiv:1708.04552).
 
-    The mask stays: what is hidden is to be inferred from what lies around it.
+    The mask is unchanged: the hidden part is to be inferred from its surroundings.
     """
 
     name = "cutout"
 
     def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-        """Cover a square of each image."""
         rows, columns = pixel_centers(images)
         side, row, column = (
             to_device(images.device, chance.uniform(name, *ends))[:, None, None]
@@ -81,10 +80,9 @@ class Cutout(AppearanceAugmentation):
         return torch.where(hidden[:, None], images.mean((2, 3), keepdim=True), images)
 
 
-HAIR_PURPOSE = 1  # apart from what else is drawn from an image's seed
 FEWEST_HAIRS, MOST_HAIRS = 4, 24
-LENGTH, BEND = (0.25, 1.1), 0.12  # of the side; the bend of a hair's length
-HALF_WIDTH = (0.0022, 0.0065)  # of the side
+LENGTH, BEND = (0.25, 1.1), 0.12  # share of the side; bend as a share of the length
+HALF_WIDTH = (0.0022, 0.0065)  # share of the side
 DARK, FAIR = np.array([26.0, 19, 16]), np.array([150.0, 112, 74])  # sRGB
 FAIR_SHARE = 0.2
 OPACITY = (0.75, 1.0)
@@ -92,15 +90,15 @@ SHADOW, SHADOW_PX = 0.18, 5
 
 
 class Hair(AppearanceAugmentation):
-    """Lays 4 to 24 hairs over an image: mostly along one direction, tapered, with a soft shadow beside them.
+    """Draws 4 to 24 hairs over an image: mostly along one direction, tapered, with a soft shadow beside them.
 
-    P2 draws hairs on what it learns from; here each is a parabola, whose distance to a pixel has a closed form.
+    P2 draws hairs on its training images; here each is a parabola, whose distance to a pixel has a closed form.
     """
 
     name = "hair"
 
     def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-        """Cover each image with hairs of one colour."""
+        """Cover each image with hairs of one color."""
         drawn = [_HairStrokes(seed) for seed in chance.seeds]
         strokes = np.stack([each.strokes for each in drawn])
         rows, columns = pixel_centers(images)
@@ -130,7 +128,7 @@ class _HairStrokes:
 
 
 def _render_stroke(rows: Tensor, columns: Tensor, stroke: Tensor) -> Tensor:
-    """Say how much of each pixel a hair covers: (image, row, column) from (image, 7)."""
+    """Share of each pixel that a hair covers: (image, row, column) from (image, 7)."""
     angle, row, column, length, bend, half_width, opacity = stroke[:, :, None, None].unbind(1)
     down, across = rows - row, columns - column
     along = (down * angle.sin() + across * angle.cos()) / length + 0.5  # 0 at the root, 1 at the tip
@@ -141,26 +139,24 @@ def _render_stroke(rows: Tensor, columns: Tensor, stroke: Tensor) -> Tensor:
     thickness = half_width * (1.02 - along).clamp_(0, 1).sqrt_()
     pixel = 1 / rows.shape[-2]
     inside = ((along >= 0) & (along <= 1)).to(distance.dtype)
-    # What is thinner than a pixel covers its share of it.
+    # A hair thinner than a pixel covers its share of it.
     return ((thickness - distance) / pixel + 0.5).clamp_(0, 1) * (2 * thickness / pixel).clamp_(0, 1) * inside * opacity
 
 
-BUBBLE_PURPOSE = 2  # apart from what else is drawn from an image's seed
 FEWEST_BUBBLES, MOST_BUBBLES = 2, 12
-RADIUS = (0.008, 0.07)  # of the side
-SPREAD = 0.22  # of the bubbles of an image about one place
-DEEPEST = 0.25  # the dark ring inside takes so much of the light
-RIM, GLINT = 0.6, 0.85  # how bright they are at most
+RADIUS = (0.008, 0.07)  # share of the side
+SPREAD = 0.22  # spread of the bubbles of an image around one position
+DEEPEST = 0.25  # share of the light that the dark inner ring absorbs
+RIM, GLINT = 0.6, 0.85  # greatest brightness
 WHITE = 250.0
 
 
 class Bubbles(AppearanceAugmentation):
-    """Puts 2 to 12 bubbles near each other: a bright rim, a darker ring within it, and a glint of the lamp."""
+    """Draws 2 to 12 bubbles near each other: a bright rim, a darker ring within it, and a reflection of the lamp."""
 
     name = "bubbles"
 
     def _augment_images(self, images: Tensor, chance: BatchRandomNumbers) -> Tensor:
-        """Darken and lighten each image by its bubbles."""
         drawn = np.stack([_draw_bubbles(seed) for seed in chance.seeds])
         rows, columns = pixel_centers(images)
         shade, light = torch.zeros_like(images[:, 0]), torch.zeros_like(images[:, 0])
@@ -175,16 +171,16 @@ def _draw_bubbles(seed: int) -> NDArray[np.float64]:
     """Row, column, radius, direction of the lamp and presence of each bubble of an image: (bubble, 5)."""
     rng = np.random.default_rng((seed, BUBBLE_PURPOSE))
     count = rng.integers(FEWEST_BUBBLES, MOST_BUBBLES + 1)
-    centres = rng.random(2) + rng.normal(0, SPREAD, (MOST_BUBBLES, 2))
+    centers = rng.random(2) + rng.normal(0, SPREAD, (MOST_BUBBLES, 2))
     least, most = np.log(RADIUS)
     radius = np.exp(rng.uniform(least, most, MOST_BUBBLES))
     lamp = np.full(MOST_BUBBLES, rng.uniform(0, 2 * np.pi))
-    return np.column_stack([centres, radius, lamp, np.arange(MOST_BUBBLES) < count])
+    return np.column_stack([centers, radius, lamp, np.arange(MOST_BUBBLES) < count])
 
 
 def _render_bubble(rows: Tensor, columns: Tensor, bubble: Tensor) -> tuple[Tensor, Tensor]:
-    """Say how much darker and how bright a bubble makes each pixel, both (image, row, column)."""
-    row, column, radius, lamp, there = bubble[:, :, None, None].unbind(1)
+    """Darkening and brightening of each pixel by a bubble, both (image, row, column)."""
+    row, column, radius, lamp, present = bubble[:, :, None, None].unbind(1)
     down, across = (rows - row) / radius, (columns - column) / radius
     reach = (down**2 + across**2).sqrt_()
     soft = 0.8 / (rows.shape[-2] * radius)  # of a pixel, in radii
@@ -193,4 +189,4 @@ def _render_bubble(rows: Tensor, columns: Tensor, bubble: Tensor) -> tuple[Tenso
     ring = ((reach - 0.5) / 0.35).clamp_(0, 1) * ((0.98 - reach) / (0.06 + soft)).clamp_(0, 1)
     off = ((down - 0.5 * lamp.sin()) ** 2 + (across - 0.5 * lamp.cos()) ** 2).sqrt_()
     glint = (1 - (off - 0.08) / (0.1 + soft)).clamp_(0, 1)
-    return DEEPEST * ring * there, torch.maximum(RIM * rim * towards, GLINT * glint) * there
+    return DEEPEST * ring * present, torch.maximum(RIM * rim * towards, GLINT * glint) * present

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class BatchAugmentation:
-    """Varies batches of images and masks; what becomes of an image follows from the seed and its key alone.
+    """Augments batches of images and masks; the result for an image depends on the seed and its key only.
 
-    ``side``: side in pixels of what comes out, a multiple of 16.
+    ``side``: output side in pixels, a multiple of 16.
     """
 
     def __init__(self, config: AugmentationConfig, side: int, seed: int, classes: int = 1) -> None:
@@ -35,25 +35,26 @@ class BatchAugmentation:
         self._classes = classes
         self._still = classes == 1 and config.is_off
         self._side = side
-        # In the order in which it befalls a photograph: what lies on the skin, light, lens, sensor, file.
-        on_skin = [look(config) for look in (Hair, Bubbles)]
-        in_camera = [look(config) for look in (Vignette, Cutout, Coarsen, Blur, Sharpen, Noise, Recompress)]
+        # In the order in which they affect a photograph: objects on the skin, light, lens, sensor, file.
+        on_skin = [augmentation(config) for augmentation in (Hair, Bubbles)]
+        in_camera = [
+            augmentation(config) for augmentation in (Vignette, Cutout, Coarsen, Blur, Sharpen, Noise, Recompress)
+        ]
         self._transforms = v2.Compose(
             [
                 GeometricWarp(config, side, multi_class=classes > 1),
-                *(look for look in on_skin if look.is_enabled),
+                *(each for each in on_skin if each.is_enabled),
                 ColorJitter(config),
-                *(look for look in in_camera if look.is_enabled),
+                *(each for each in in_camera if each.is_enabled),
             ]
         )
 
     def __call__(self, images: Tensor, masks: Tensor, keys: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Vary a batch.
+        """Augment a batch.
 
-        ``images``, ``masks``: uint8 (batch, 3, row, column) and (batch, 1, row, column), on any device; where images
-        are mixed, the partners that ``Partners.of`` names follow. ``keys``: int64 (batch, 2): epoch and image of each.
-        Returns float32 in [0, 255] (batch, 3, side, side). Returns uint8 0 or 255 (batch, 1, side, side), or the
-        numbers of classes.
+        ``images``, ``masks``: uint8 (batch, 3, row, column) and (batch, 1, row, column), on any device, followed by
+        mixing partners. ``keys``: int64 (batch, 2): epoch and image of each. Returns images float32 in [0, 255]
+        (batch, 3, side, side), and masks uint8 0 or 255, or class indices (batch, 1, side, side).
         """
         if self._still and images.shape[-2:] == (self._side, self._side):
             return self._flip(images, masks, keys)
@@ -67,7 +68,7 @@ class BatchAugmentation:
         return image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
 
     def _flip(self, images: Tensor, masks: Tensor, keys: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Mirror some and leave the others as they are, to the last bit: what an encoder saw of them is known again."""
+        """Flip some images and keep the others bit by bit, so that an encoder cache recognizes them."""
         chosen = torch.from_numpy(draw_flips(self._config, draw_random_numbers(self._seed, keys))).to(images.device)
         chosen = chosen[:, None, None, None]
         images, masks = (torch.where(chosen, each.flip(-1), each) for each in (images, masks))
@@ -75,18 +76,18 @@ class BatchAugmentation:
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Give each class a map of its own.
+    """Encode labels as one map per class.
 
-    ``labels``: uint8 (batch, 1, row, column), numbers of classes. Returns uint8 0 or 1 (batch, class, row, column).
+    ``labels``: uint8 (batch, 1, row, column), class indices. Returns uint8 0 or 1 (batch, class, row, column).
     """
     numbers = torch.arange(classes, dtype=labels.dtype, device=labels.device)
     return (labels == numbers[:, None, None]).to(torch.uint8)
 
 
 class GeometricWarp(v2.Transform):
-    """Moves each image and its mask by a map of its own; beyond the border both are mirrored.
+    """Warps each image and its mask by a random affine map; both are reflected beyond the border.
 
-    ``side``: of what comes out, in pixels.
+    ``side``: of the output, in pixels.
     """
 
     def __init__(self, config: AugmentationConfig, side: int, *, multi_class: bool = False) -> None:
@@ -98,7 +99,7 @@ class GeometricWarp(v2.Transform):
     def forward(
         self, image: tv_tensors.Image, mask: tv_tensors.Mask, chance: BatchRandomNumbers
     ) -> tuple[tv_tensors.Image, tv_tensors.Mask, BatchRandomNumbers]:
-        """Move uint8 images and masks: float32 images, masks of 0 and 255, or of the numbers of classes."""
+        """Warp uint8 images and masks to float32 images, and masks of 0 and 255 or class indices."""
         matrix = torch.from_numpy(affine_matrices(self._config, chance)).to(image.device, non_blocking=True)
         both = torch.cat([image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)], dim=1).float()
         grid = sampling_grid(matrix, self._side)
@@ -111,22 +112,22 @@ class GeometricWarp(v2.Transform):
 
 
 def sampling_grid(matrix: Tensor, side: int) -> Tensor:
-    """Give the points that affine maps send the pixels of a square to.
+    """Return the sampling points of affine maps for the pixels of a square.
 
-    The same numbers as ``torch.nn.functional.affine_grid`` gives without aligned corners, from two sums of a row and a
-    column instead of a product with every pixel's coordinates, which takes a third of the time of the sampling itself.
+    The result equals ``torch.nn.functional.affine_grid`` without aligned corners, computed from sums of rows and
+    columns instead of a product for each pixel, which takes a third of the time of the sampling itself.
 
     ``matrix``: float32 (batch, 2, 3). ``side``: of the square, in pixels. Returns float32 (batch, row, column, 2) in
     [-1, 1], (x, y) order.
     """
-    centres = (2 * torch.arange(side, device=matrix.device) + 1) / side - 1
-    along_rows = matrix[:, :, 1, None] * centres + matrix[:, :, 2, None]
-    along_columns = matrix[:, :, 0, None] * centres
+    centers = (2 * torch.arange(side, device=matrix.device) + 1) / side - 1
+    along_rows = matrix[:, :, 1, None] * centers + matrix[:, :, 2, None]
+    along_columns = matrix[:, :, 0, None] * centers
     return (along_rows[:, :, :, None] + along_columns[:, :, None, :]).permute(0, 2, 3, 1)
 
 
 def affine_matrices(config: AugmentationConfig, chance: BatchRandomNumbers) -> NDArray[np.float32]:
-    """Turn chance into the maps from output to input coordinates, both in [-1, 1] with (x, y) order.
+    """Compute the random maps from output to input coordinates, both in [-1, 1] with (x, y) order.
 
     Returns float32 (batch, 2, 3).
     """
@@ -146,8 +147,5 @@ def affine_matrices(config: AugmentationConfig, chance: BatchRandomNumbers) -> N
 
 
 def draw_flips(config: AugmentationConfig, chance: BatchRandomNumbers) -> NDArray[np.bool_]:
-    """Say which images of a batch are mirrored, left and right.
-
-    Returns bool (batch,).
-    """
+    """Return which images of a batch are flipped horizontally, bool (batch,)."""
     return np.asarray(config.flip & (chance.uniform("flip", 0, 1) < 0.5))

@@ -1,4 +1,4 @@
-"""Images made of several: mosaics of four and patches of another, their masks with them; imports torch."""
+"""Mosaics of four images and CutMix patches, with their masks; imports torch."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ if TYPE_CHECKING:
     from napari_melanoma.training.augment.random_numbers import BatchRandomNumbers
     from napari_melanoma.training.recipe import AugmentationConfig
 
-SPLIT = (0.35, 0.65)  # where the four of a mosaic meet, in shares of the side
-PATCH = (0.25, 0.6)  # sides of a patch
+SPLIT = (0.35, 0.65)  # position at which the four images of a mosaic meet, as a share of the side
+PATCH = (0.25, 0.6)  # sides of a patch, as a share of the side
 TILES = 1 + len(NEIGHBORS)
 
 
 def mix(images: Tensor, masks: Tensor, chance: BatchRandomNumbers, config: AugmentationConfig) -> tuple[Tensor, Tensor]:
-    """Put parts of the partners into the images of a batch that take some.
+    """Combine the selected images of a batch with their partners.
 
     A mosaic shows four images at about half their size, one in each corner (Bochkovskiy et al. 2020, arXiv:2004.10934);
-    a patch is a rectangle of another image in its own place (CutMix, Yun et al. 2019, doi:10.1109/ICCV.2019.00612). A
-    mask here takes the same path as a fourth channel would.
+    a patch is a rectangle of another image at the same position (CutMix, Yun et al. 2019,
+    doi:10.1109/ICCV.2019.00612). Masks are processed like a fourth channel.
 
     ``images``, ``masks``: uint8 (batch + partners, 3, row, column) and (batch + partners, 1, row, column); the partners
-    in the order of ``Partners.of``. Returns uint8 (batch, 3, row, column) and (batch, 1, row, column); masks of mosaics
-    have values in between.
+    in the order of ``PartnerSampler.sample``. Returns uint8 (batch, 3, row, column) and (batch, 1, row, column); masks
+    of mosaics have intermediate values.
     """
     takers, count = MixingTargets(config, chance), len(chance)
     if len(images) != count + takers.partner_count:
-        raise ValueError(f"expected {takers.partner_count} partners behind {count} images, found {len(images) - count}")
+        raise ValueError(f"expected {takers.partner_count} partners after {count} images, found {len(images) - count}")
     if not takers.partner_count:
         return images, masks
     both = torch.cat([images, masks], dim=1)
     whole, partners = both[:count], both[count:]
-    neighbours, donors = partners.split([len(NEIGHBORS) * len(takers.mosaic), len(takers.cutmix)])
+    neighbors, donors = partners.split([len(NEIGHBORS) * len(takers.mosaic), len(takers.cutmix)])
     if len(takers.mosaic):
-        places = torch.from_numpy(takers.mosaic).to(both.device, non_blocking=True)
-        tiles = torch.cat([whole[places, None], neighbours.unflatten(0, (-1, len(NEIGHBORS)))], dim=1)
-        whole[places] = make_mosaics(tiles, chance.subset(takers.mosaic))
+        indices = torch.from_numpy(takers.mosaic).to(both.device, non_blocking=True)
+        tiles = torch.cat([whole[indices, None], neighbors.unflatten(0, (-1, len(NEIGHBORS)))], dim=1)
+        whole[indices] = make_mosaics(tiles, chance.subset(takers.mosaic))
     if len(takers.cutmix):
-        places = torch.from_numpy(takers.cutmix).to(both.device, non_blocking=True)
+        indices = torch.from_numpy(takers.cutmix).to(both.device, non_blocking=True)
         patch = cutmix_boxes(both.shape[-1], chance.subset(takers.cutmix), both.device)
-        whole[places] = torch.where(patch, donors, whole[places])
+        whole[indices] = torch.where(patch, donors, whole[indices])
     return whole[:, :3], whole[:, 3:]
 
 
 def make_mosaics(tiles: Tensor, chance: BatchRandomNumbers) -> Tensor:
-    """Show four images in the corners of one, at about half their size, as much of each as its corner holds.
+    """Show four images in the corners of one, at about half their size, each cropped to its corner.
 
     ``tiles``: uint8 (mosaic, 4, channel, side, side). Returns uint8 (mosaic, channel, side, side).
     """
@@ -72,25 +72,25 @@ def cutmix_boxes(side: int, chance: BatchRandomNumbers, device: torch.device) ->
 
     ``side``: of the images, in pixels. Returns bool (image, 1, side, side).
     """
-    centres = (torch.arange(side, device=device) + 0.5) / side
+    centers = (torch.arange(side, device=device) + 0.5) / side
     inside = []
-    for size, place in (("patch_height", "patch_y"), ("patch_width", "patch_x")):
+    for size, position in (("patch_height", "patch_y"), ("patch_width", "patch_x")):
         length = chance.uniform(size, *PATCH)
-        start = to_device(device, chance.uniform(place, 0, 1) * (1 - length))[:, None]
-        inside.append((centres >= start) & (centres < start + to_device(device, length)[:, None]))
+        start = to_device(device, chance.uniform(position, 0, 1) * (1 - length))[:, None]
+        inside.append((centers >= start) & (centers < start + to_device(device, length)[:, None]))
     return (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
 
 
 def _draw_corners(side: int, tile_px: int, chance: BatchRandomNumbers, device: torch.device) -> Tensor:
-    """Say where on the sheet of four halved images each pixel of a mosaic is taken from: (mosaic, row, column, 2)."""
-    centres = (torch.arange(side, device=device) + 0.5) / side
+    """Sampling positions of mosaic pixels on the sheet of four halved images: (mosaic, row, column, 2)."""
+    centers = (torch.arange(side, device=device) + 0.5) / side
     far, middle, length = [], [], []
     for name in ("split_y", "split_x"):
         split = to_device(device, chance.uniform(name, *SPLIT))[:, None]
-        beyond = centres >= split
+        beyond = centers >= split
         far.append(beyond)
         length.append(torch.where(beyond, 1 - split, split))
-        middle.append(centres - torch.where(beyond, (1 + split) / 2, split / 2))
+        middle.append(centers - torch.where(beyond, (1 + split) / 2, split / 2))
     longer = torch.maximum(length[0][:, :, None], length[1][:, None, :])
     rows = (0.5 + middle[0][:, :, None] / longer).clamp_(0.5 / tile_px, 1 - 0.5 / tile_px)
     columns = (0.5 + middle[1][:, None, :] / longer).clamp_(0.5 / tile_px, 1 - 0.5 / tile_px)

@@ -1,4 +1,4 @@
-"""The random numbers and partners of each image of a batch."""
+"""The random numbers and mixing partners of each image of a batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.training.recipe import AugmentationConfig
 
-# A new name goes to the end: the earlier ones then keep their numbers.
+# Append new names at the end, so that the others keep their numbers.
 NAMES = (
     *("angle", "flip", "zoom", "stretch", "shift_x", "shift_y", "elsewhere"),
     *("brightness", "contrast", "saturation", "hue"),
@@ -31,7 +31,7 @@ NAMES = (
 
 @dataclass(frozen=True)
 class BatchRandomNumbers:
-    """What chance has in store for the images of a batch, kept where the processor can read it without waiting.
+    """The random numbers of a batch, in main memory so that reading them does not synchronize with a GPU.
 
     ``numbers``: float64 (image, name) in [0, 1), a column for each of ``NAMES``.
     """
@@ -40,36 +40,26 @@ class BatchRandomNumbers:
     numbers: NDArray[np.float64]
 
     def __len__(self) -> int:
-        """Count the images."""
         return len(self.seeds)
 
     def uniform(self, name: str, low: float, high: float) -> NDArray[np.float64]:
-        """Give each image's number, stretched to a range.
-
-        Returns float64 (image,).
-        """
+        """Return each image's number scaled to a range, float64 (image,)."""
         return low + (high - low) * self.numbers[:, NAMES.index(name)]
 
     def select(self, name: str, probability: float) -> NDArray[np.int64]:
-        """Say which images something happens to.
-
-        Returns int64, their places in the batch, ascending.
-        """
+        """Return the indices of the images whose number is below a probability, int64, ascending."""
         return np.flatnonzero(self.uniform(name, 0, 1) < probability)
 
     def subset(self, places: NDArray[np.int64]) -> BatchRandomNumbers:
-        """Keep some images of the batch.
+        """Return the numbers of some images.
 
-        ``places``: int64, their places. In the order of the places.
+        ``places``: int64, their indices in the batch; defines the order.
         """
-        return BatchRandomNumbers(tuple(self.seeds[place] for place in places), self.numbers[places])
+        return BatchRandomNumbers(tuple(self.seeds[index] for index in places), self.numbers[places])
 
 
 def draw_random_numbers(seed: int, keys: Iterable[tuple[int, int]]) -> BatchRandomNumbers:
-    """Draw the numbers of a batch.
-
-    In the order of the keys.
-    """
+    """Draw the numbers of a batch, in the order of the keys."""
     seeds = tuple(derive_seed(seed, int(epoch), int(image)) for epoch, image in keys)
     numbers = np.array([np.random.default_rng(each).random(len(NAMES)) for each in seeds])
     return BatchRandomNumbers(seeds, numbers.reshape(len(seeds), len(NAMES)))
@@ -80,7 +70,7 @@ DONORS = ("donor",)
 
 
 class MixingTargets:
-    """Which images of a batch take something from partners; mosaics have three each, and come first."""
+    """The images of a batch that receive parts of partners; mosaics need three partners each, and come first."""
 
     def __init__(self, config: AugmentationConfig, chance: BatchRandomNumbers) -> None:
         self.mosaic = chance.select("mosaic", config.mosaic_probability)
@@ -88,16 +78,15 @@ class MixingTargets:
 
     @property
     def partner_count(self) -> int:
-        """How many partners they need together."""
+        """Number of partners."""
         return len(NEIGHBORS) * len(self.mosaic) + len(self.cutmix)
 
 
 class PartnerSampler:
-    """Chooses the images that lend a part to those of a batch.
+    """Chooses the partners of the images of a batch.
 
-    An image that is learnt from takes from those that are learnt from, one of the base data from the base data, so that
-    the shares of a step stay what they are; never from itself where there is another, and a mosaic shows four images
-    where there are four.
+    Training images have training images as partners, base images have base images, so that the shares of a step do not
+    change; an image is its own partner only if there is no other, and a mosaic shows four different images if possible.
     """
 
     def __init__(self, config: AugmentationConfig, seed: int, learn: int, base: int = 0) -> None:
@@ -113,30 +102,29 @@ class PartnerSampler:
     def sample(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
         """Choose the partners of a batch.
 
-        ``keys``: int64 (batch, 2): epoch and key of each image. Returns int64 (partner,), places of images: three for
-        each mosaic, then one for each patch.
+        ``keys``: int64 (batch, 2): epoch and key of each image. Returns int64 (partner,), image indices: three for each
+        mosaic, then one for each patch.
         """
         chance = draw_random_numbers(self._seed, keys)
         takers = MixingTargets(self._config, chance)
-        places = keys[:, 1] % (self._learn + self._base)
-        neighbours = self._draw_others(places[takers.mosaic], chance.subset(takers.mosaic), NEIGHBORS)
-        donors = self._draw_others(places[takers.cutmix], chance.subset(takers.cutmix), DONORS)
-        return np.concatenate([neighbours, donors])
+        indices = keys[:, 1] % (self._learn + self._base)
+        neighbors = self._draw_others(indices[takers.mosaic], chance.subset(takers.mosaic), NEIGHBORS)
+        donors = self._draw_others(indices[takers.cutmix], chance.subset(takers.cutmix), DONORS)
+        return np.concatenate([neighbors, donors])
 
     def _draw_others(
-        self, places: NDArray[np.int64], chance: BatchRandomNumbers, names: tuple[str, ...]
+        self, indices: NDArray[np.int64], chance: BatchRandomNumbers, names: tuple[str, ...]
     ) -> NDArray[np.int64]:
-        """Draw as many other images of the same part for each place as there are names, one of each share of them."""
-        is_base = places >= self._learn
+        """Draw one other image of the same part per name for each index, from equal shares of them."""
+        is_base = indices >= self._learn
         first, count = np.where(is_base, self._learn, 0), np.where(is_base, self._base, self._learn)
-        shares = np.stack([(turn + chance.uniform(name, 0, 1)) / len(names) for turn, name in enumerate(names)], axis=1)
+        shares = np.stack(
+            [(number + chance.uniform(name, 0, 1)) / len(names) for number, name in enumerate(names)], axis=1
+        )
         further = 1 + np.floor(shares * np.maximum(count - 1, 1)[:, None]).astype(np.int64)
-        return (first[:, None] + ((places - first)[:, None] + further) % count[:, None]).ravel()
+        return (first[:, None] + ((indices - first)[:, None] + further) % count[:, None]).ravel()
 
 
 def is_mixing(config: AugmentationConfig) -> bool:
-    """Say whether images are mixed at all.
-
-    False where the loader need not read partners.
-    """
+    """Whether any images are mixed, so that the loader has to read partners."""
     return config.mosaic_probability > 0 or config.cutmix_probability > 0

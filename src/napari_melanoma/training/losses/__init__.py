@@ -1,4 +1,4 @@
-"""The losses: one file each, found by listing this folder; exports ``SPEC`` and ``loss``."""
+"""The losses: one file each with ``SPEC`` and ``loss``, found by listing this folder."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LossFunction = Callable[["Tensor", "Tensor"], "Tensor"]
 
 @dataclass(frozen=True)
 class LossSpec:
-    """What a loss says of itself: its name in recipes, a title, its source, and whether lesion pixels can be weighted.
+    """Metadata of a loss: its name in recipes, title, source and arguments.
 
-    A weighted one takes ``lesion_weight`` as its third argument. Those of classification take logits (batch, class)
-    and shares of the classes (batch, class); a focused one takes ``gamma`` as its third. One of ``several`` takes
-    logits and target of several classes too, each (batch, class, row, column), by a softmax; its weight is then one
-    for each class.
+    A weighted loss takes ``lesion_weight`` as its third argument. Losses of classification take logits (batch, class)
+    and shares of the classes (batch, class); a focused one takes ``gamma`` as its third argument. A multi-class loss
+    also takes logits and target of several classes, (batch, class, row, column), with a softmax and one weight per
+    class.
     """
 
     name: str
@@ -36,7 +36,7 @@ class LossSpec:
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss of this folder: what it says of itself, and its function of logits and target."""
+    """A loss of this folder: its metadata, and its function of logits and target."""
 
     spec: LossSpec
     function: Callable[..., Tensor]
@@ -44,22 +44,18 @@ class Loss:
 
 @cache
 def losses() -> dict[str, Loss]:
-    """List the losses; torch stays unimported until one is computed.
-
-    By name, in alphabetical order.
-    """
+    """Return the losses by name, in alphabetical order; torch is imported only when one is computed."""
     modules = import_submodules(__name__, __path__, "SPEC", "loss")
     found = {module.SPEC.name: Loss(module.SPEC, module.loss) for module in modules}
     return dict(sorted(found.items()))
 
 
 def make_loss(name: str, lesion_weight: float | Tensor = 1.0) -> LossFunction:
-    """Give a loss by its name, with its weight.
+    """Return a loss by name, with its weight.
 
-    ``lesion_weight``: how many times a pixel of lesion counts in cross-entropy; of several classes float (class,).
-    Losses of overlap have no use for it: they weigh a lesion by its share of the image already. Logits and target, both
-    float (batch, 1, row, column), the target in [0, 1], to a scalar; those of several classes have as many maps, and
-    the target adds up to one over them.
+    ``lesion_weight``: weight of lesion pixels in cross-entropy; for several classes float (class,). Overlap losses
+    ignore it, as they already weight a lesion by its share of the image. The loss maps logits and target, both float
+    (batch, class, row, column), to a scalar; the target is in [0, 1], and sums to one over several classes.
     """
     known = losses()[name]
     return partial(known.function, lesion_weight=lesion_weight) if known.spec.weighted else known.function
@@ -68,11 +64,11 @@ def make_loss(name: str, lesion_weight: float | Tensor = 1.0) -> LossFunction:
 def make_class_loss(
     name: str, weights: Tensor | None = None, gamma: float = 2.0, label_smoothing: float = 0.0
 ) -> LossFunction:
-    """Give a loss of classification by its name.
+    """Return a loss of classification by name.
 
-    ``weights``: float (class,): how many times each class counts. Their sum over the lesions learnt from should be the
-    number of lesions, so that the loss stays of the size that learning rates are meant for. Logits and shares of the
-    classes, both float (batch, class), each row of shares summing to 1, to a scalar.
+    ``weights``: float (class,), the class weights. Their sum over the training images should be the number of images,
+    which keeps the scale of the loss. The loss maps logits and class shares, both float (batch, class), each row of
+    shares summing to 1, to a scalar.
     """
     known = losses()[name]
     function = partial(known.function, gamma=gamma) if known.spec.focused else known.function

@@ -1,4 +1,4 @@
-"""Binary cross-entropy, the loss of a single map of probabilities."""
+"""Binary cross-entropy for a single probability map."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SPEC = LossSpec(
 def loss(logits: Tensor, target: Tensor, lesion_weight: float = 1.0) -> Tensor:
     """Binary cross-entropy, averaged over pixels and images.
 
-    ``logits``, ``target``: float (batch, 1, row, column); the target in [0, 1]. ``lesion_weight``: how many times a
-    pixel of lesion counts in the cross-entropy, against one of skin.
+    ``logits``, ``target``: float (batch, 1, row, column); the target in [0, 1]. ``lesion_weight``: weight of lesion
+    pixels relative to skin.
     """
     from torch.nn.functional import binary_cross_entropy_with_logits
 

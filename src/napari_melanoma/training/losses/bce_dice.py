@@ -1,4 +1,4 @@
-"""Binary cross-entropy and soft Dice together, as P2 trains its segmentation."""
+"""Sum of binary cross-entropy and soft Dice, as in the segmentation of P2."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPEC = LossSpec(
 def loss(logits: Tensor, target: Tensor, lesion_weight: float = 1.0) -> Tensor:
     """Sum of binary cross-entropy and soft Dice.
 
-    ``logits``, ``target``: float (batch, 1, row, column); the target in [0, 1]. ``lesion_weight``: how many times a
-    pixel of lesion counts in the cross-entropy, against one of skin.
+    ``logits``, ``target``: float (batch, 1, row, column); the target in [0, 1]. ``lesion_weight``: weight of lesion
+    pixels relative to skin in the cross-entropy.
     """
     return bce.loss(logits, target, lesion_weight) + (1 - dice_index(logits, target)).mean()

@@ -1,4 +1,4 @@
-"""Binary cross-entropy of one class against the other, as P2 trains its classifier."""
+"""Binary cross-entropy of two classes, as in the classifier of P2."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ SPEC = LossSpec(
 
 
 def loss(logits: Tensor, shares: Tensor) -> Tensor:
-    """Binary cross-entropy of the sigmoid of one logit less the other, averaged over lesions.
+    """Binary cross-entropy of the sigmoid of the difference of two logits, averaged over lesions.
 
-    With the head of P2, whose first logit is 0, that is the sigmoid of its one output. Softmax of two logits is the
-    sigmoid of their difference, so that this is the same number as ``cross_entropy``; it is listed apart so that a
-    recipe can name a loss as its paper does, and refuses more classes, of which P2's network has no use.
+    With the head of P2, whose first logit is 0, this is the sigmoid of its single output. Softmax of two logits is the
+    sigmoid of their difference, so that the value equals ``cross_entropy``; it is listed separately so that a recipe
+    can name the loss of its paper, and it refuses more than two classes, which P2's network does not have.
 
-    ``logits``, ``shares``: float (batch, 2); the shares say how much of the answer each class is, weights of classes
-    among them.
+    ``logits``, ``shares``: float (batch, 2); ``shares``: the share of each class in the label, times its weight.
     """
     from torch.nn.functional import softplus
 
     if logits.shape[1] != 2:
-        raise ConfigError(f"the loss 'bce_one' tells two classes apart, found {logits.shape[1]}. Use cross_entropy.")
+        raise ConfigError(f"the loss 'bce_one' requires two classes, found {logits.shape[1]}. Use cross_entropy.")
     one = logits[:, 1] - logits[:, 0]
     return (shares[:, 1] * softplus(-one) + shares[:, 0] * softplus(one)).mean()

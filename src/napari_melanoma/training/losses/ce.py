@@ -1,4 +1,4 @@
-"""Cross-entropy over skin and lesion, as P4 uses it by itself and in its sums, or over several classes."""
+"""Cross-entropy over skin and lesion, as in P4, or over several classes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ SPEC = LossSpec(
 
 
 def loss(logits: Tensor, target: Tensor, lesion_weight: float | Tensor = 1.0) -> Tensor:
-    """Minus the log probability of the right class, averaged over pixels and images.
+    """Negative log-likelihood of the true class, averaged over pixels and images.
 
-    With one map and a sigmoid, as in P4, the probability of lesion is p and that of skin 1 - p: the same number as
-    ``bce``. It is listed apart so that a recipe can name a loss as its paper does.
+    With one map and a sigmoid, as in P4, the probability of lesion is p and that of skin 1 - p: the value equals
+    ``bce``. It is listed separately so that a recipe can name the loss of its paper.
 
-    ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1], of several classes adding up to
-    one. ``lesion_weight``: how many times a pixel of lesion counts in the cross-entropy, against one of skin; of
-    several classes float (class,), or 1.
+    ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1], summing to one over several
+    classes. ``lesion_weight``: weight of lesion pixels relative to skin; for several classes float (class,), or 1.
     """
     if logits.shape[1] == 1:
         return bce.loss(logits, target, float(lesion_weight))

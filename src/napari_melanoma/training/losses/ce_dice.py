@@ -1,4 +1,4 @@
-"""Cross-entropy and soft Dice together, the usual choice for several classes."""
+"""Sum of cross-entropy and soft Dice, the default for several classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 SPEC = LossSpec(
     name="ce_dice",
-    title="CE + 1 - DI",
+    title="CE + soft Dice (CE + 1 - DI)",
     reference="Isensee et al. 2021, doi:10.1038/s41592-020-01008-z",
     weighted=True,
     multi_class=True,
@@ -20,9 +20,9 @@ SPEC = LossSpec(
 
 
 def loss(logits: Tensor, target: Tensor, lesion_weight: float | Tensor = 1.0) -> Tensor:
-    """Sum of cross-entropy and soft Dice; of one map the same number as ``bce_dice``.
+    """Sum of cross-entropy and soft Dice; with one map the value equals ``bce_dice``.
 
-    ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1], of several classes adding up to
-    one.
+    ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1], summing to one over several
+    classes.
     """
     return ce.loss(logits, target, lesion_weight) + (1 - dice_index(logits, target)).mean()

@@ -1,4 +1,4 @@
-"""Cross-entropy minus the logarithm of the soft Dice index, CE - log DI in P4."""
+"""Cross-entropy minus the logarithm of the soft Dice index (CE - log DI in P4)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 SPEC = LossSpec(
     name="ce_log_dice",
-    title="CE - log DI",
+    title="CE - log Dice (CE - log DI)",
     reference="Iglovikov et al. 2017, arXiv:1706.06169",
     weighted=True,
     multi_class=True,
@@ -20,11 +20,11 @@ SPEC = LossSpec(
 
 
 def loss(logits: Tensor, target: Tensor, lesion_weight: float | Tensor = 1.0) -> Tensor:
-    """Cross-entropy, minus the mean over images, or over several classes, of the logarithm of the soft Dice index.
+    """Cross-entropy minus the mean logarithm of the soft Dice index over images, or over several classes.
 
-    Where the overlap is small its logarithm falls steeply, so that it pulls hardest at the start of a training.
+    The logarithm is steep at small overlap, so that its gradient is largest at the start of a training.
 
-    ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1], of several classes adding up to
-    one.
+    ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1], summing to one over several
+    classes.
     """
     return ce.loss(logits, target, lesion_weight) - dice_index(logits, target).log().mean()

@@ -1,4 +1,4 @@
-"""Cross-entropy over the classes of a lesion."""
+"""Cross-entropy over the classes of lesions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ SPEC = LossSpec(
 
 
 def loss(logits: Tensor, shares: Tensor) -> Tensor:
-    """Minus the log probability of the right class, averaged over lesions.
+    """Negative log-likelihood of the true class, averaged over lesions.
 
-    ``logits``, ``shares``: float (batch, class); the shares say how much of the answer each class is, weights of
-    classes among them.
+    ``logits``, ``shares``: float (batch, class); ``shares``: the share of each class in the label, times its weight.
     """
     from torch.nn.functional import log_softmax
 

@@ -1,4 +1,4 @@
-"""Focal loss: cross-entropy in which what is told rightly already counts less."""
+"""Focal loss: cross-entropy with less weight on images that are classified well already."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ SPEC = LossSpec(
 
 
 def loss(logits: Tensor, shares: Tensor, gamma: float = GAMMA) -> Tensor:
-    """Cross-entropy, each class's part times ``(1 - probability) ** gamma``, averaged over lesions.
+    """Cross-entropy with a factor ``(1 - probability) ** gamma`` for each class, averaged over lesions.
 
-    ``logits``, ``shares``: float (batch, class); the shares say how much of the answer each class is, weights of
-    classes among them.
+    ``logits``, ``shares``: float (batch, class); ``shares``: the share of each class in the label, times its weight.
     """
     from torch.nn.functional import log_softmax
 
-    logged = log_softmax(logits, dim=1)
-    doubt = (-logged.expm1()).clamp(min=1e-6) ** gamma  # below it the slope of a power under 1 has no bound
-    return -(shares * doubt * logged).sum(dim=1).mean()
+    log_probability = log_softmax(logits, dim=1)
+    focus = (-log_probability.expm1()).clamp(min=1e-6) ** gamma  # the slope of a power below 1 is unbounded at 0
+    return -(shares * focus * log_probability).sum(dim=1).mean()

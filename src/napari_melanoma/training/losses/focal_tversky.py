@@ -1,4 +1,4 @@
-"""Focal Tversky loss: overlap in which missed lesion weighs more than skin taken for lesion, hard images most."""
+"""Focal Tversky loss: overlap with more weight on missed lesion than on false lesion, and on difficult images."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MISSED, TOO_MUCH = 0.7, 0.3  # weights of false negatives and false positives; the paper's choice
-FOCUS = 0.75  # its 1 / gamma, with gamma = 4/3
-LEAST = 1e-6  # below it the slope of the power would have no bound
+FOCUS = 0.75  # 1 / gamma of the paper, with gamma = 4/3
+LEAST = 1e-6  # the slope of the power is unbounded at 0
 SPEC = LossSpec(
     name="focal_tversky",
     title="Focal Tversky",
@@ -21,9 +21,9 @@ SPEC = LossSpec(
 
 
 def loss(logits: Tensor, target: Tensor) -> Tensor:
-    """One minus the Tversky index of the probabilities, to the power of 3/4, by image.
+    """(1 - Tversky index of the probabilities) ** 3/4, averaged over images.
 
-    ``logits``, ``target``: float (batch, 1, row, column); the target in [0, 1]. A scalar in (0, 1).
+    ``logits``, ``target``: float (batch, 1, row, column); the target in [0, 1]. Returns a scalar in (0, 1).
     """
     probability, axes = logits.sigmoid(), (1, 2, 3)
     common = (probability * target).sum(axes)

@@ -1,4 +1,4 @@
-"""Soft Dice, 1 - DI in P4."""
+"""Soft Dice loss (1 - DI in P4)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SPEC = LossSpec(
 
 
 def loss(logits: Tensor, target: Tensor) -> Tensor:
-    """One minus the Dice index of the probabilities, by image or by class.
+    """One minus the Dice index of the probabilities, per image or per class.
 
-    ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1], of several classes adding up to
-    one. A scalar in [0, 1).
+    ``logits``, ``target``: float (batch, class, row, column); the target in [0, 1], summing to one over several
+    classes. Returns a scalar in [0, 1).
     """
     return (1 - dice_index(logits, target)).mean()

@@ -1,4 +1,4 @@
-"""The schedules of the learning rate: one file each, found by listing this folder; exports ``SPEC`` and ``build``."""
+"""The learning-rate schedules: one file each with ``SPEC`` and ``build``, found by listing this folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScheduleSpec:
-    """What a schedule says of itself: its name in recipes, a title and its source."""
+    """Metadata of a schedule: its name in recipes, title and source."""
 
     name: str
     title: str
@@ -25,7 +25,7 @@ class ScheduleSpec:
 
 @dataclass(frozen=True)
 class ScheduleSteps:
-    """How long a run is: its steps, those of the first cycle, and by what each further cycle is longer."""
+    """The number of steps of a run and of its first cycle, and the growth factor of further cycles."""
 
     steps: int
     cycle_steps: int = 1
@@ -34,9 +34,9 @@ class ScheduleSteps:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A schedule of this folder: what it says of itself, and how it is built.
+    """A schedule of this folder: its metadata and its function.
 
-    ``build`` takes an optimiser, whose groups hold the highest rates, and a ``Course``; what it gives is to be advanced
+    ``build`` takes an optimizer, whose groups hold the highest rates, and ``ScheduleSteps``; its result is advanced
     after each step.
     """
 
@@ -46,10 +46,7 @@ class Schedule:
 
 @cache
 def schedules() -> dict[str, Schedule]:
-    """List the schedules; torch stays unimported until one is built.
-
-    By name, in alphabetical order.
-    """
+    """Return the schedules by name, in alphabetical order; torch is imported only when one is built."""
     modules = import_submodules(__name__, __path__, "SPEC", "build")
     found = {module.SPEC.name: Schedule(module.SPEC, module.build) for module in modules}
     return dict(sorted(found.items()))

@@ -1,4 +1,4 @@
-"""The same learning rate from the first step to the last."""
+"""A constant learning rate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPEC = ScheduleSpec(
 
 
 def build(optimizer: Optimizer, course: ScheduleSteps) -> LRScheduler:
-    """Stay at the given rates."""
+    """Keep the given rates."""
     from torch.optim.lr_scheduler import LambdaLR
 
     return LambdaLR(optimizer, lambda step: 1.0)

@@ -1,4 +1,4 @@
-"""Cosine: a short rise, then a fall along half a cosine over the whole run."""
+"""Cosine annealing: a short linear warm-up, then a decrease along half a cosine over the whole run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPEC = ScheduleSpec(
 
 
 def build(optimizer: Optimizer, course: ScheduleSteps) -> LRScheduler:
-    """Rise linearly over a twentieth of the run, then fall to nothing along a cosine."""
+    """Increase linearly over a twentieth of the run, then decrease to zero along a cosine."""
     from torch.optim.lr_scheduler import LambdaLR
 
     rise = max(1, round(WARM_UP * course.steps))

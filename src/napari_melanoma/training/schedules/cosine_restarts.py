@@ -1,4 +1,4 @@
-"""Cyclic cosine with warm restarts, as P4 trains: falls along half a cosine, springs back, falls again."""
+"""Cosine annealing with warm restarts, as in P4."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPEC = ScheduleSpec(
 
 
 def build(optimizer: Optimizer, course: ScheduleSteps) -> LRScheduler:
-    """Fall to nothing along a cosine in each cycle, and begin the next one at the highest rate again."""
+    """Decrease to zero along a cosine in each cycle, and start the next one at the highest rate."""
     from torch.optim.lr_scheduler import LambdaLR
 
     def factor(step: int) -> float:
@@ -30,9 +30,9 @@ def build(optimizer: Optimizer, course: ScheduleSteps) -> LRScheduler:
 
 
 def position_in_cycle(step: int, course: ScheduleSteps) -> tuple[int, int]:
-    """Find where in its cycle a step is; a function of the step alone, so that a resumed run goes on with the same.
+    """Return the steps of the current cycle before this step, and the length of the cycle.
 
-    Steps of the cycle that lie before this one, and steps of the cycle.
+    The result depends on the step only, so that a resumed run continues with the same rates.
     """
     start, length, exact = 0, course.cycle_steps, float(course.cycle_steps)
     while step >= start + length:

@@ -1,4 +1,4 @@
-"""One cycle: a rise over a fifth of the run, then a long fall."""
+"""One cycle: an increase over a fifth of the run, then a long decrease."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-RISE = 0.2  # of the run
+RISE = 0.2  # share of the run
 SPEC = ScheduleSpec(
     name="one_cycle",
     title="One cycle",
@@ -19,9 +19,9 @@ SPEC = ScheduleSpec(
 
 
 def build(optimizer: Optimizer, course: ScheduleSteps) -> LRScheduler:
-    """Rise over a fifth of the run, then fall to nothing; momentum goes the other way."""
+    """Increase over a fifth of the run, then decrease to zero; momentum changes in the opposite direction."""
     from torch.optim.lr_scheduler import OneCycleLR
 
     rates, steps = [group["lr"] for group in optimizer.param_groups], max(course.steps, 2)
-    rise = max(RISE, 2 / steps) if steps > 2 else RISE  # torch divides by the steps of the rise but one: 0 of 5
+    rise = max(RISE, 2 / steps) if steps > 2 else RISE  # torch divides by the steps of the rise minus one, 0 of 5 steps
     return OneCycleLR(optimizer, rates, total_steps=steps, pct_start=rise)

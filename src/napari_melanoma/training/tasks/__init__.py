@@ -1,1 +1,1 @@
-"""What a network learns and how: segmentation, classification and whole slides."""
+"""Lightning modules for the tasks: segmentation, classification and whole slides."""

@@ -1,8 +1,8 @@
-"""The task of whole slides as Lightning runs it; imports torch, so it is itself imported inside functions only."""
+"""Classification of whole slides as a Lightning module; imports torch, so import it inside functions only."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 class BagTask(Task):
-    """A network that learns which class a slide is of, from the embeddings of its tiles.
+    """A network trained to classify slides from the embeddings of their tiles.
 
-    After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_auc`` and ``tuning_accuracy``, the tuning
-    slides with all of their tiles.
+    After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_auc`` and ``tuning_accuracy``; validation
+    uses all tiles of a slide.
 
-    ``network``: a bag to logits (class,).
+    ``network``: maps a bag to logits (class,).
     """
 
     network: BagNetwork
@@ -47,35 +47,31 @@ class BagTask(Task):
         self._tuning = DistributedRows(2 * self._classes)
 
     def pool(self, bag: Bag) -> PooledBag:
-        """Look at all tiles of a slide.
-
-        Logits, the slide's own embedding, the weights of its tiles.
-        """
+        """Return the logits, the embedding of the slide, and the weights of all its tiles."""
         return self.network.pool_chunks(_tensors(bag))
 
     def loss(self, logits: Tensor, shares: Tensor) -> Tensor:
-        """Apply the loss of the recipe."""
-        asked = self._config
-        return make_class_loss(self.recipe.loss, self._weights, asked.focal_gamma, asked.label_smoothing)(
+        config = self._config
+        return make_class_loss(self.recipe.loss, self._weights, config.focal_gamma, config.label_smoothing)(
             logits, shares
         )
 
     def batch_loss(self, batch: BagBatch) -> Tensor:
-        """Compare what the network says of some tiles of each slide with the answers."""
+        """Compute the loss of some tiles of each slide."""
         return self.loss(torch.stack([self.network(tiles) for tiles in batch.bags]), batch.shares)
 
     def validation_step(self, batch: BagBatch, batch_idx: int) -> None:
-        """Keep what is said of each slide; processes with fewer slides get empty batches at the end."""
+        """Store the predictions; processes with fewer slides get empty batches at the end."""
         if len(batch.bags):
             logits = torch.stack([self.pool(bag).logits for bag in batch.bags])
             self._tuning.add(batch.keys[:, 1], torch.cat([logits, batch.shares.to(logits.device)], dim=1))
 
     def on_validation_epoch_start(self) -> None:
-        """Forget what was said in a validation that was broken off."""
+        """Discard the predictions of an interrupted validation."""
         self._tuning = DistributedRows(2 * self._classes)
 
     def on_validation_epoch_end(self) -> None:
-        """Measure on all tuning slides at once."""
+        """Evaluate all validation slides at once."""
         logits, shares = self._tuning.gather(self.device).split(self._classes, dim=1)
         loss = float(self.loss(logits.to(self.device), shares.to(self.device)))
         labels, probabilities = shares.argmax(1).numpy(), logits.double().softmax(1).numpy()
@@ -84,7 +80,7 @@ class BagTask(Task):
         self.metrics = {"tuning_loss": loss, **dict(zip(names, measured, strict=True))}
 
 
-def _tensors(bag: Any) -> Iterator[Tensor]:  # noqa: ANN401 - a Bag, or whatever else gives its tiles in pieces
-    """Tiles of a slide, piece by piece."""
-    for piece in bag.pieces():
-        yield torch.from_numpy(piece)
+def _tensors(bag: Bag) -> Iterator[Tensor]:
+    """Tiles of a slide in chunks."""
+    for embeddings in bag.iter_embeddings():
+        yield torch.from_numpy(embeddings)

@@ -1,4 +1,4 @@
-"""Classification with tables, depth and domain losses; imports torch."""
+"""Classification with tabular inputs, depth targets and domain adaptation losses; imports torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.functional import smooth_l1_loss
 
 from napari_melanoma.metrics.ranking import area_under_roc
 from napari_melanoma.models.zoo import find_encoder
-from napari_melanoma.training.adaptation.alignment import (
+from napari_melanoma.training.adaptation import (
     DomainAdversary,
     coral_loss,
     pseudo_label_loss,
@@ -38,18 +38,24 @@ if TYPE_CHECKING:
     from napari_melanoma.models.bundle import BundleConfig
     from napari_melanoma.training.recipe import AdaptationConfig, ClassBatch, DepthTargetConfig, TrainRecipe
 
-CHANCE_AUC = 0.5  # AUC where there is nothing to tell apart
+CHANCE_AUC = 0.5  # AUC of data with a single class
+FOURIER_SEED = 14  # separates these random numbers from other uses of the seed
+# These augmentations could remove the lesion from the view.
+DISABLED_AUGMENTATIONS = {"elsewhere_probability": 0.0, "mosaic_probability": 0.0, "cutmix_probability": 0.0}
+BLANK_PX = 64  # side of a blank image for measuring the width of the features
+SECOND_STAGE_PARTS = ("fusion", "head")  # modules that are trained in both stages
+MIN_LOG_VARIANCE = -6.0  # corresponds to a standard deviation of a twentieth of the spread of all depths
 
 
 class ClassificationTask(Task):
-    """A network that learns which class a lesion is of, from its picture and its patient's data.
+    """A network trained to classify lesions from an image and clinical metadata.
 
-    After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_auc`` and ``tuning_balanced_accuracy``: over
-    the images of all processes at once, as a ranking has no mean over batches. Of a network that learns a depth also
+    After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_auc`` and ``tuning_accuracy``, computed over
+    the images of all processes at once, as a ranking cannot be averaged over batches. With a depth target also
     ``tuning_depth_mae_mm`` and ``tuning_depth_r``.
 
-    ``network``: images, continuous values and categories to logits (batch, class); ``encode``, ``decide`` and ``embed``
-    are its parts.
+    ``network``: maps images, continuous values and categories to logits (batch, class); ``encode``, ``classify`` and
+    ``embed`` are its parts.
     """
 
     network: ClassifierNetwork
@@ -84,11 +90,11 @@ class ClassificationTask(Task):
                 cache_encoder(encoder)
 
     def forward(self, images: Tensor, continuous: Tensor, categories: Tensor) -> Tensor:
-        """Give logits, float32 (batch, class), of images in [0, 255], (batch, 3, row, column), and encoded rows."""
+        """Return logits, float32 (batch, class), of images in [0, 255], (batch, 3, row, column), and encoded rows."""
         return self.network(self.normalize(images), continuous, categories).float()
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to learning; a frozen encoder stays in use, its statistics and dropout too."""
+        """Switch to training; a frozen encoder stays in evaluation mode, with its statistics and dropout."""
         super().train(mode)
         encoder = find_encoder(self.network)
         if mode and encoder is not None and self._config.freeze_encoder:
@@ -100,59 +106,59 @@ class ClassificationTask(Task):
 
         ``logits``, ``shares``: float (batch, class); the shares of the classes sum to one.
         """
-        asked = self._config
-        criterion = make_class_loss(self.recipe.loss, self._weights, asked.focal_gamma, asked.label_smoothing)
+        config = self._config
+        criterion = make_class_loss(self.recipe.loss, self._weights, config.focal_gamma, config.label_smoothing)
         return criterion(logits, shares)
 
     def on_after_batch_transfer(self, batch: ClassBatch, dataloader_idx: int) -> ClassBatch:
-        """Vary images on the device where the network is, while learning, and answers where images are mixed."""
+        """Augment images, and mix labels, on the device of the network during training."""
         return self._augment(batch) if self.trainer.training else batch
 
     def batch_loss(self, batch: ClassBatch) -> Tensor:
-        """Compare what the network says with the answers; images without any have a loss of their own."""
+        """Compute the loss, including the terms for unlabeled images."""
         maps = self._encode(batch.images)
-        labelled, asked = len(batch.shares), self._config.adaptation
-        answered = len(batch.images) if asked.method == "pseudo_labels" else labelled
-        rows = batch.continuous[:answered], batch.categories[:answered]
-        apart = [each.detach() for each in maps] if self._first is not None else maps
-        logits = self.network.classify([each[:answered] for each in apart], *rows).float()
-        loss = self.loss(logits[:labelled], batch.shares)
+        labeled, config = len(batch.shares), self._config.adaptation
+        used = len(batch.images) if config.method == "pseudo_labels" else labeled
+        rows = batch.continuous[:used], batch.categories[:used]
+        detached = [each.detach() for each in maps] if self._first is not None else maps
+        logits = self.network.classify([each[:used] for each in detached], *rows).float()
+        loss = self.loss(logits[:labeled], batch.shares)
         done = self.trainer.global_step / max(1, int(self.trainer.estimated_stepping_batches))
-        if answered > labelled:
-            loss = loss + asked.strength * ramp_up(done) * pseudo_label_loss(logits[labelled:], asked.sure)
+        if used > labeled:
+            loss = loss + config.strength * ramp_up(done) * pseudo_label_loss(logits[labeled:], config.sure)
         if self._second is not None:
             loss = loss + self._second(self.network.embed(maps).float(), batch.domains, done)
         return loss if self._in_second_stage else loss + self._image_loss(maps, batch)
 
     @property
     def _in_second_stage(self) -> bool:
-        """Whether all but the head is held."""
+        """Whether only the head is trained now."""
         return self._first is not None and self._first.is_over(self.current_epoch)
 
     def _encode(self, images: Tensor) -> list[Tensor]:
-        """Maps of a batch; nothing goes back to them where they are held."""
+        """Feature maps of a batch, without gradients in the second stage."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._in_second_stage):
             return self.network.encode(self.normalize(images))
 
     def _image_loss(self, maps: Sequence[Tensor], batch: ClassBatch) -> Tensor:
-        """What image and depth learn by beside the network's own answer: nothing, in most recipes."""
-        answered = [each[: len(batch.shares)] for each in maps]
+        """Loss of the image and depth modules besides the network's own predictions; 0 in most recipes."""
+        labeled = [each[: len(batch.shares)] for each in maps]
         loss = maps[-1].new_zeros(())
         if self._first is not None:
-            loss = loss + self.loss(self._first(self.network.embed(answered)).float(), batch.shares)
+            loss = loss + self.loss(self._first(self.network.embed(labeled)).float(), batch.shares)
         if self._depth is not None:
             network = cast("BiomarkerNetwork", self.network)
-            loss = loss + self._depth(network, network.predict_depth(answered).float(), batch.depth_mm)
+            loss = loss + self._depth(network, network.predict_depth(labeled).float(), batch.depth_mm)
         return loss
 
     def on_train_epoch_start(self) -> None:
-        """Forget the numbers of an epoch that was broken off; hold what a second stage builds on."""
+        """Reset an interrupted epoch, and freeze the modules of the first stage in the second one."""
         super().on_train_epoch_start()
         if self._in_second_stage:
             freeze_first_stage(self.network)
 
     def validation_step(self, batch: ClassBatch, batch_idx: int) -> None:
-        """Keep what is said of each image; processes with fewer images get empty batches at the end."""
+        """Store the predictions; processes with fewer images get empty batches at the end."""
         if not len(batch.images):
             return
         maps = self.network.encode(self.normalize(batch.images))
@@ -161,66 +167,58 @@ class ClassificationTask(Task):
         self._tuning.add(batch.keys[:, 1], torch.cat([logits, batch.shares, depths], dim=1))
 
     def _predicted_depth_mm(self, maps: Sequence[Tensor]) -> Tensor:
-        """The depth that the network tells, float32 (batch,) in mm; NaN of one that tells none."""
+        """The predicted depth, float32 (batch,) in mm; NaN without a depth target."""
         if self._depth is None:
             return torch.full((len(maps[-1]),), torch.nan, device=maps[-1].device)
         network = cast("BiomarkerNetwork", self.network)
         return network.to_mm(network.predict_depth(maps)[:, 0].float())
 
     def on_validation_epoch_start(self) -> None:
-        """Forget what was said in a validation that was broken off."""
+        """Discard the predictions of an interrupted validation."""
         self._tuning = DistributedRows(2 * self._classes + 2)
 
     def on_validation_epoch_end(self) -> None:
-        """Measure on all tuning images at once."""
+        """Evaluate all validation images at once."""
         logits, shares, depths = self._tuning.gather(self.device).split([self._classes, self._classes, 2], dim=1)
         loss = float(self.loss(logits.to(self.device), shares.to(self.device)))
         labels, probabilities = shares.argmax(1).numpy(), logits.double().softmax(1).numpy()
         measured = (macro_auc(probabilities, labels, self._positive), balanced_accuracy(probabilities, labels))
         names = [name for name, _ in MONITORS["classification"].measures]
-        told = depth_metrics(*depths.double().numpy().T)
-        self.metrics = {"tuning_loss": loss, **dict(zip(names, measured, strict=True)), **told}
+        depth = depth_metrics(*depths.double().numpy().T)
+        self.metrics = {"tuning_loss": loss, **dict(zip(names, measured, strict=True)), **depth}
 
 
 def class_weights(counts: Sequence[int]) -> Tensor:
-    """Weigh classes so that each counts as much as any other, over all images.
+    """Return class weights inversely proportional to the class frequencies.
 
-    Returns float32 (class,), which sum to the number of images over these: their loss stays of the same size.
+    Returns float32 (class,). Their sum over the images equals the number of images, which keeps the scale of the loss.
     """
     found = torch.tensor(counts, dtype=torch.float32).clamp(min=1)
     return found.sum() / (len(found) * found)
 
 
 def macro_auc(probabilities: NDArray[np.float64], labels: NDArray[np.int64], positive: int) -> float:
-    """Say how well probabilities rank: the positive class of two, or the mean over classes, each against the rest.
+    """AUC of the positive class of two, or the mean of the one-against-rest AUC over the classes.
 
-    ``probabilities``: float (image, class). ``labels``: int64 (image,). One half where there is nothing to tell apart;
-    classes that no image or every image is of are left out.
+    ``probabilities``: float (image, class). ``labels``: int64 (image,). 0.5 if there is a single class; classes without
+    images, or with all images, are skipped.
     """
-    asked = [positive] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
-    told = [each for each in asked if 0 < (labels == each).sum() < len(labels)]
-    return float(np.mean([area_under_roc(probabilities[:, each], labels == each) for each in told] or [CHANCE_AUC]))
+    candidates = [positive] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
+    classes = [each for each in candidates if 0 < (labels == each).sum() < len(labels)]
+    return float(np.mean([area_under_roc(probabilities[:, each], labels == each) for each in classes] or [CHANCE_AUC]))
 
 
 def balanced_accuracy(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Average over the classes which share of their images is most probably of them.
+    """Mean recall over the classes that occur.
 
-    ``probabilities``: float (image, class). ``labels``: int64 (image,). In [0, 1]; over the classes that there are.
+    ``probabilities``: float (image, class). ``labels``: int64 (image,). In [0, 1].
     """
-    said = probabilities.argmax(1)
-    return float(np.mean([(said[labels == each] == each).mean() for each in np.unique(labels)]))
-
-
-FOURIER_SEED = 14  # what a seed is for, beside those of sampling
-DISABLED_AUGMENTATIONS = {
-    "elsewhere_probability": 0.0,
-    "mosaic_probability": 0.0,
-    "cutmix_probability": 0.0,
-}  # they would lose the lesion
+    predicted = probabilities.argmax(1)
+    return float(np.mean([(predicted[labels == each] == each).mean() for each in np.unique(labels)]))
 
 
 class ClassAugmentation:
-    """Varies batches; what becomes of an image follows from the seed and its key."""
+    """Augments batches; the result for an image depends on the seed and its key only."""
 
     def __init__(self, recipe: TrainRecipe) -> None:
         assert recipe.classification is not None
@@ -231,30 +229,30 @@ class ClassAugmentation:
         self._adaptation = recipe.classification.adaptation
 
     def __call__(self, batch: ClassBatch) -> ClassBatch:
-        """Vary a batch.
+        """Augment a batch.
 
-        Returns images float32 in [0, 255] of the network's size; shares of what was mixed.
+        Returns images float32 in [0, 255] of the network's size, and the label shares of mixed images.
         """
         keys, count, seen = batch.keys, len(batch.keys), len(batch.domains)
         chosen = self._mixing.select(keys)
-        behind = [keys]  # each of another domain, and each partner, is varied by a key that no other image has
+        all_keys = [keys]  # images of the other domain and partners get keys that no other image has
         if seen > count:
-            behind.append(keys + np.array([0, OTHER_DOMAIN_KEY]))
-        behind.append(keys[chosen] + np.array([0, PARTNER_KEY]))
-        varied, _ = self._augment(batch.images, batch.masks, np.concatenate(behind))
+            all_keys.append(keys + np.array([0, OTHER_DOMAIN_KEY]))
+        all_keys.append(keys[chosen] + np.array([0, PARTNER_KEY]))
+        varied, _ = self._augment(batch.images, batch.masks, np.concatenate(all_keys))
         images, partners, shares = varied[:seen], varied[seen:], batch.shares
         if self._adaptation.method == "fourier" and seen > count:
             images = self._swap_spectra(images[:count], images[count:], batch)
         depth = batch.depth_mm
         if len(chosen):
             images, shares = self._mix(batch, images, partners, chosen)
-            places = torch.from_numpy(chosen).to(depth.device)
-            depth = depth.index_fill(0, places, torch.nan)  # two pictures in one have none
+            indices = torch.from_numpy(chosen).to(depth.device)
+            depth = depth.index_fill(0, indices, torch.nan)  # a mixture of two images has no depth
         masks = batch.masks[:seen, :, :0, :0]
         return batch._replace(images=images, masks=masks, shares=shares, partner_shares=shares[:0], depth_mm=depth)
 
     def _swap_spectra(self, images: Tensor, others: Tensor, batch: ClassBatch) -> Tensor:
-        """Give some of the images the low frequencies of the other domain, whose images are of no further use."""
+        """Replace the low frequencies of some images by those of the other domain."""
         draws = np.array(
             [np.random.default_rng(derive_seed(self._seed, FOURIER_SEED, *key)).random() for key in batch.keys]
         )
@@ -264,25 +262,22 @@ class ClassAugmentation:
     def _mix(
         self, batch: ClassBatch, images: Tensor, partners: Tensor, chosen: NDArray[np.intp]
     ) -> tuple[Tensor, Tensor]:
-        """Mix the chosen images with their partners, and their answers in the same shares.
+        """Mix the chosen images with their partners, and their labels in the same shares.
 
-        The rows of the table stay those of the image itself, whose share is one half or more.
+        The tabular inputs stay those of the image itself, whose share is one half or more.
         """
-        places = torch.from_numpy(chosen).to(images.device)
+        indices = torch.from_numpy(chosen).to(images.device)
         cover = torch.from_numpy(self._mixing.blend_masks(batch.keys[chosen], images.shape[-1])).to(images.device)[
             :, None
         ]
-        lent = cover.mean(dim=(2, 3))
-        mixed = torch.lerp(images[places], partners, cover)
-        shares = batch.shares[places] * (1 - lent) + batch.partner_shares * lent
-        return images.index_copy(0, places, mixed), batch.shares.index_copy(0, places, shares)
-
-
-BLANK_PX = 64  # of a blank image that shows how wide features are
+        partner_share = cover.mean(dim=(2, 3))
+        mixed = torch.lerp(images[indices], partners, cover)
+        shares = batch.shares[indices] * (1 - partner_share) + batch.partner_shares * partner_share
+        return images.index_copy(0, indices, mixed), batch.shares.index_copy(0, indices, shares)
 
 
 class DomainLoss(nn.Module):
-    """Adds to the loss of a batch what its features say of the domains; learns, where an adversary has to."""
+    """Adaptation term of the loss: CORAL, or an adversary with trainable weights."""
 
     def __init__(self, config: AdaptationConfig, features: int, domains: int) -> None:
         super().__init__()
@@ -290,30 +285,27 @@ class DomainLoss(nn.Module):
         self.adversary = DomainAdversary(features, domains) if config.method == "adversarial" else None
 
     def forward(self, features: Tensor, domains: Tensor, progress: float) -> Tensor:
-        """Give what is added to the loss, a scalar.
+        """Return the term, a scalar.
 
         ``features``: float (batch, feature). ``domains``: int64 (batch,), counted from 0.
         """
         if self.adversary is None:
             return self._strength * coral_loss(features, domains)
-        # The adversary itself learns at full speed; only what goes back to the encoder is weighed.
+        # The adversary itself trains at full strength; only the gradient to the encoder is weighted.
         self.adversary.strength = self._strength * ramp_up(progress)
         loss: Tensor = self.adversary(features, domains)
         return loss
 
 
 def make_domain_loss(config: AdaptationConfig, network: ClassifierNetwork, domains: int) -> DomainLoss | None:
-    """Make the second loss of a recipe.
-
-    None where the method has none.
-    """
+    """Return the adaptation loss of a recipe; None if the method has none."""
     if config.method not in ("adversarial", "coral"):
         return None
     return DomainLoss(config, embedding_width(network), domains)
 
 
 def embedding_width(network: ClassifierNetwork) -> int:
-    """Say how many features a network compares pictures by, which a blank one shows."""
+    """Return the number of features of an embedding, measured with a blank image."""
     training = network.training
     with torch.no_grad():
         features = network.eval().embed(network.encode(torch.zeros(1, 3, BLANK_PX, BLANK_PX)))
@@ -321,15 +313,12 @@ def embedding_width(network: ClassifierNetwork) -> int:
     return features.shape[1]
 
 
-SECOND_STAGE_PARTS = ("fusion", "head")  # parts of a network that learn in both stages
-
-
 class FirstStage(nn.Module):
-    """A head of its own, by which the image learns the class in the first stage; no part of the model.
+    """An auxiliary head that trains the image module in the first stage; not a part of the model.
 
-    The network's head learns beside it from the start, without a say in what the image learns, so that each epoch has
-    answers that can be measured. In the second stage it learns alone. Of a network that tells a depth, this head gets
-    the features of the image and not the depth: what that explains of the class, the image would not learn to see.
+    The network's own head is trained from the start without affecting the image module, so that every epoch can be
+    evaluated; in the second stage only this head is trained. The auxiliary head sees image features without the depth:
+    otherwise the image module would not learn what the depth explains.
     """
 
     def __init__(self, network: ClassifierNetwork, classes: int, epochs: int, dropout: float = 0.0) -> None:
@@ -339,37 +328,33 @@ class FirstStage(nn.Module):
         self._epochs = epochs
 
     def is_over(self, epoch: int) -> bool:
-        """Say whether an epoch is of the second stage."""
         return epoch >= self._epochs
 
     def forward(self, features: Tensor) -> Tensor:
-        """Give logits, float (batch, class), of the image alone, float (batch, feature); the depth stands last."""
+        """Return logits, float (batch, class), of the image features, float (batch, feature), without the depth."""
         found: Tensor = self.head(features[:, : self._features])
         return found
 
 
 def freeze_first_stage(network: ClassifierNetwork) -> None:
-    """Put all but the head out of learning's mode: statistics and dropout stay as in use."""
+    """Set all modules but the head to evaluation mode, which fixes statistics and dropout."""
     for name, part in network.named_children():
         if name not in SECOND_STAGE_PARTS:
             part.eval()
 
 
-MIN_LOG_VARIANCE = -6.0  # logarithm of the least variance: a twentieth of the spread of all depths
-
-
 class DepthLoss(nn.Module):
-    """Compares the depth that a network tells with what was measured, on the network's own scale."""
+    """Loss of predicted depths, on the network's own scale."""
 
     def __init__(self, config: DepthTargetConfig) -> None:
         super().__init__()
         self._config = config
 
     def forward(self, network: BiomarkerNetwork, predicted: Tensor, mm: Tensor) -> Tensor:
-        """Give what is added to the loss of the class, a scalar.
+        """Return the depth term of the loss, a scalar.
 
-        ``told``: float (batch, 1 or 2), as ``told_depth`` gives it. ``mm``: float (batch,), NaN where nobody measured:
-        those count nothing.
+        ``predicted``: float (batch, 1 or 2), as ``predict_depth`` returns it. ``mm``: float (batch,), NaN if unknown;
+        such cases do not contribute.
         """
         known = ~mm.isnan()
         true = network.standardize(mm.nan_to_num())
@@ -378,5 +363,5 @@ class DepthLoss(nn.Module):
             each = 0.5 * (logarithm + (predicted[:, 0] - true).square() * (-logarithm).exp())
         else:
             each = smooth_l1_loss(predicted[:, 0], true, reduction="none")
-        # Multiplied and not left out: every weight has a gradient, whichever cases a batch holds.
+        # Multiplied, not filtered: every weight then has a gradient, whichever cases a batch contains.
         return self._config.weight * (each * known).sum() / known.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Segmentation of a lesion or of several classes; imports torch."""
+"""Segmentation of a lesion or of several classes as Lightning modules; imports torch."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ if TYPE_CHECKING:
     from napari_melanoma.training.recipe import TrainRecipe
 
 MEASURES = ("tuning_loss", "tuning_jaccard", "tuning_dice")
+MAX_WEIGHT = 20.0  # relative to the most frequent class; a class of a few pixels would dominate the others
 
 
 class SegmentationTask(Task):
-    """A network that learns where lesions are.
+    """A network trained to segment lesions.
 
     After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_jaccard`` and ``tuning_dice``: means over the
     images of all processes.
 
-    ``network``: normalised float (batch, 3, row, column) to logits (batch, 1, row, column). ``lesion_weight``: of
-    lesion pixels against skin in cross-entropy.
+    ``network``: maps normalized float (batch, 3, row, column) to logits (batch, 1, row, column). ``lesion_weight``:
+    weight of lesion pixels against skin in cross-entropy.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class SegmentationTask(Task):
         self._tuning = RunningMeans(*MEASURES)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give logits, float32 (batch, 1, row, column), of images in [0, 255], (batch, 3, row, column)."""
+        """Return logits, float32 (batch, 1, row, column), of images in [0, 255], (batch, 3, row, column)."""
         return self.network(self.normalize(images)).float()
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -55,14 +56,14 @@ class SegmentationTask(Task):
         return self._criterion(logits, target)
 
     def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int) -> ImageBatch:
-        """Vary images and masks on the device where the network is, while learning."""
+        """Augment images and masks on the device of the network during training."""
         images, masks, keys = batch
         if self.trainer.training:
             images, masks = self._augment(images, masks, keys)
         return images, masks, keys
 
     def batch_loss(self, batch: ImageBatch) -> Tensor:
-        """Compare what the network finds with the masks.
+        """Compute the loss of a batch.
 
         ``batch``: images in [0, 255], masks 0 to 255, and keys.
         """
@@ -70,7 +71,7 @@ class SegmentationTask(Task):
         return self.loss(self(images), masks.float() / 255)
 
     def validation_step(self, batch: ImageBatch, batch_idx: int) -> None:
-        """Add loss, and Jaccard and Dice at one half; processes with fewer images get empty batches at the end."""
+        """Add the loss, and Jaccard and Dice at a threshold of 0.5; processes with fewer images get empty batches."""
         images, masks, _ = batch
         if not len(images):
             return
@@ -82,25 +83,22 @@ class SegmentationTask(Task):
         self._tuning.add(len(images), self.loss(logits, truth.float()), jaccard.mean(), dice.mean())
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the numbers of a validation that was broken off."""
+        """Reset after an interrupted validation."""
         self._tuning = RunningMeans(*MEASURES)
 
     def on_validation_epoch_end(self) -> None:
-        """Take the means over the tuning images."""
+        """Average over the validation images."""
         self.metrics = self._tuning.reduce(self.device)
 
 
-MAX_WEIGHT = 20.0  # against the most frequent class; a class of a few pixels would drown the others
-
-
 class MultiClassSegmentationTask(Task):
-    """A network that learns of which class each pixel is.
+    """A network trained to segment several classes.
 
     After each epoch ``metrics`` holds ``loss``, ``tuning_loss``, ``tuning_jaccard`` and ``tuning_dice``: the last two
-    are means over the classes, of the pixels of all images of all processes together.
+    are means over the classes, computed from the pixels of all images of all processes.
 
-    ``network``: normalised float (batch, 3, row, column) to logits (batch, class, row, column). ``shares``: of each
-    class in the pixels to learn from.
+    ``network``: maps normalized float (batch, 3, row, column) to logits (batch, class, row, column). ``shares``: of
+    each class in the training pixels.
     """
 
     _weights: Tensor | None
@@ -114,32 +112,30 @@ class MultiClassSegmentationTask(Task):
         self._reset_counts()
 
     def _reset_counts(self) -> None:
-        """Begin a validation."""
         self._tuning, self._confusion = RunningMeans("tuning_loss"), ConfusionCounts(self._classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give logits, float32 (batch, class, row, column), of images in [0, 255], (batch, 3, row, column)."""
+        """Return logits, float32 (batch, class, row, column), of images in [0, 255], (batch, 3, row, column)."""
         return self.network(self.normalize(images)).float()
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Apply the loss of the recipe.
 
-        ``logits``, ``target``: float (batch, class, row, column); the target is 1 in the map of the right class and 0
-        elsewhere.
+        ``logits``, ``target``: float (batch, class, row, column); the target is one-hot.
         """
         return make_loss(self.recipe.loss, 1.0 if self._weights is None else self._weights)(logits, target)
 
     def on_after_batch_transfer(self, batch: ImageBatch, dataloader_idx: int) -> ImageBatch:
-        """Vary images and label images on the device where the network is, while learning."""
+        """Augment images and label images on the device of the network during training."""
         images, labels, keys = batch
         if self.trainer.training:
             images, labels = self._augment(images, labels, keys)
         return images, labels, keys
 
     def batch_loss(self, batch: ImageBatch) -> Tensor:
-        """Compare what the network finds with the label images.
+        """Compute the loss of a batch.
 
-        ``batch``: images in [0, 255], numbers of classes (batch, 1, row, column), and keys.
+        ``batch``: images in [0, 255], class indices (batch, 1, row, column), and keys.
         """
         images, labels, _ = batch
         return self.loss(self(images), one_hot(labels, self._classes).float())
@@ -154,21 +150,21 @@ class MultiClassSegmentationTask(Task):
         self._confusion.add(logits.argmax(1), labels[:, 0])
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the numbers of a validation that was broken off."""
+        """Reset after an interrupted validation."""
         self._reset_counts()
 
     def on_validation_epoch_end(self) -> None:
-        """Measure on all tuning images at once."""
+        """Evaluate all validation images at once."""
         counts = self._confusion.reduce(self.device)
         jaccard, dice = (float(mean_over_classes(index(counts))) for index in (jaccard_per_class, dice_per_class))
         self.metrics = {**self._tuning.reduce(self.device), "tuning_jaccard": jaccard, "tuning_dice": dice}
 
 
 def label_weights(shares: Sequence[float]) -> Tensor:
-    """Weigh classes so that each counts as much as any other, over all pixels to learn from.
+    """Return class weights inversely proportional to the class frequencies in the training pixels.
 
-    ``shares``: of each class in these pixels. Returns float32 (class,); none is more than 20 times the least, and their
-    mean over the pixels is 1, so that the loss stays of the size that learning rates are meant for.
+    ``shares``: of each class in these pixels. Returns float32 (class,); the greatest is at most 20 times the least,
+    and their mean over the pixels is 1, which keeps the scale of the loss.
     """
     share = torch.tensor(shares, dtype=torch.float32)
     weights = 1 / share.clamp(min=float(share.max()) / MAX_WEIGHT)
@@ -176,24 +172,24 @@ def label_weights(shares: Sequence[float]) -> Tensor:
 
 
 class ConfusionCounts:
-    """Counts of pixels; each image counts once, in whichever process it was."""
+    """A confusion matrix of pixels over all processes."""
 
     def __init__(self, classes: int) -> None:
         self._counts = torch.zeros(classes, classes, dtype=torch.int64)
 
     def add(self, found: Tensor, truth: Tensor) -> None:
-        """Take a batch.
+        """Add a batch.
 
-        ``found``, ``truth``: integers (batch, row, column), numbers of classes, on one device.
+        ``found``, ``truth``: integers (batch, row, column), class indices, on one device.
         """
         classes = len(self._counts)
         pairs = truth.long().flatten() * classes + found.long().flatten()
         self._counts += torch.bincount(pairs, minlength=classes**2).view(classes, classes).cpu()
 
     def reduce(self, device: torch.device) -> NDArray[np.int64]:
-        """Give the counts over all processes, and begin anew; every process must call it.
+        """Return the counts over all processes and reset; every process must call it.
 
-        Returns int64 (true class, found class).
+        Returns int64 (true class, predicted class).
         """
         counts = self._counts.to(device)
         self._counts = torch.zeros_like(self._counts)

@@ -1,4 +1,4 @@
-"""What every task shares as Lightning runs it: batches, optimizer, means; imports torch."""
+"""The Lightning module that all tasks share: batches, optimizer, means, and a cache for frozen encoders."""
 
 from __future__ import annotations
 
@@ -30,13 +30,17 @@ if TYPE_CHECKING:
     from napari_melanoma.training.loader import Loaders
 
 NORMALIZATION_LAYERS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+MOMENTUM = 0.9
+MAX_CACHE_BYTES = 1 << 30  # of the cached maps of one encoder
+MAX_CACHES = 2  # encoders
+Groups = list[dict[str, Any]]
 
 
 class Task(LightningModule):
-    """A network that learns; the tasks say from what, and how well it does.
+    """A network in training; subclasses define loss and evaluation.
 
-    After each epoch ``metrics`` holds ``loss``, ``tuning_loss`` and what the task measures, the value of its monitor
-    among them: all over the images of all processes.
+    After each epoch ``metrics`` holds ``loss``, ``tuning_loss`` and the measures of the task, including its monitor,
+    over the images of all processes.
     """
 
     _mean: Tensor
@@ -49,7 +53,7 @@ class Task(LightningModule):
         self.recipe = recipe
         self.metrics: dict[str, float] = {}
         self.register_parameter("_idle", make_idle_weight(network))
-        # Buffers, so that they lie where the network does; not in checkpoints, for the bundle says them.
+        # Buffers follow the network to its device; they are not in checkpoints, as the bundle stores these values.
         self.register_buffer("_mean", 255 * torch.tensor(bundle.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", 255 * torch.tensor(bundle.std).view(1, 3, 1, 1), persistent=False)
         self._training_means = RunningMeans("loss")
@@ -57,26 +61,23 @@ class Task(LightningModule):
         self._bad_batch: Tensor | None = None
 
     @abstractmethod
-    def batch_loss(self, batch: Any) -> Tensor:  # noqa: ANN401 - each task has batches of its own
-        """Give the loss of a batch that was varied.
-
-        A scalar, the mean over the images.
-        """
+    def batch_loss(self, batch: Any) -> Tensor:  # noqa: ANN401 - each task has its own batches
+        """Return the loss of an augmented batch, a scalar mean over the images."""
 
     @property
     def has_weights(self) -> bool:
-        """Whether the network has weights; a baseline without any is looked at for one epoch."""
+        """Whether the network has weights; a baseline without weights runs for one epoch."""
         return self._idle is None
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Bring images to what the network was made for.
+        """Normalize images for the network.
 
         ``images``: in [0, 255], (batch, 3, row, column). Returns float32 of the same shape, channels last in memory.
         """
         return ((images.float() - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to learning; statistics of normalisation stay as they are where the recipe says so."""
+        """Switch to training; normalization statistics stay fixed if the recipe says so."""
         super().train(mode)
         if mode and self.recipe.model.freeze_normalisation:
             for module in self.modules():
@@ -85,23 +86,23 @@ class Task(LightningModule):
         return self
 
     def set_loaders(self, loaders: Loaders, pieces: int) -> None:
-        """Say where batches come from; which share this process gets is known when its trainer runs."""
+        """Set the function that creates loaders; the share of this process is known when its trainer runs."""
         self._loaders, self._pieces = loaders, pieces
 
     def train_dataloader(self) -> DataLoader:
-        """Give this process's share of what is learnt from."""
+        """Return this process's share of the training data."""
         return self._loaders(Rank(self.trainer.global_rank, self.trainer.world_size, self._pieces))[0]
 
     def val_dataloader(self) -> DataLoader:
-        """Give this process's share of what picks the epoch."""
+        """Return this process's share of the validation data."""
         return self._loaders(Rank(self.trainer.global_rank, self.trainer.world_size, self._pieces))[1]
 
     def on_train_epoch_start(self) -> None:
-        """Forget the numbers of an epoch that was broken off."""
+        """Reset an interrupted epoch."""
         self._training_means, self._bad_batch = RunningMeans("loss"), None
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
-        """Seed what the network itself draws (dropout), so that a resumed epoch repeats exactly."""
+        """Seed the network's own random numbers (dropout), so that a resumed epoch repeats exactly."""
         torch.manual_seed(derive_seed(self.recipe.seed, self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ANN401
@@ -113,65 +114,56 @@ class Task(LightningModule):
         return loss if self._idle is None else loss + 0 * self._idle
 
     def on_train_epoch_end(self) -> None:
-        """Take the mean over the epoch."""
+        """Average the loss over the epoch."""
         self.metrics = {**self._training_means.reduce(self.device), **self.metrics}
 
     def last_loss(self) -> float:
-        """Read the loss of the last batch; waits for the device.
-
-        Not a number before the first batch.
-        """
+        """Return the loss of the last batch, NaN before the first one; synchronizes with the device."""
         return float(self._loss)
 
     def first_bad_batch(self) -> int | None:
-        """Say in which batch of this epoch the loss became no number; waits for the device.
-
-        Counted from 0; None where it is a number still.
-        """
+        """Return the first batch of this epoch with a non-finite loss, or None; synchronizes with the device."""
         batch = -1 if self._bad_batch is None else int(self._bad_batch)
         return batch if batch >= 0 else None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Make optimiser and schedule as the recipe says; an encoder that has learnt already moves more slowly."""
+        """Create optimizer and schedule; a pretrained encoder has a lower learning rate."""
         recipe = self.recipe
         pretrained = find_encoder(self.network)
         encoder = list(pretrained.parameters()) if pretrained else []
         known = {id(parameter) for parameter in encoder}
         rest = [parameter for parameter in self.parameters() if id(parameter) not in known]
-        slower = 1.0 if recipe.model.start == "none" else recipe.encoder_rate
-        rates = [recipe.learning_rate * slower, recipe.learning_rate]
+        multiplier = 1.0 if recipe.model.start == "none" else recipe.encoder_rate
+        rates = [recipe.learning_rate * multiplier, recipe.learning_rate]
         groups: list[dict[str, Any]] = [
             {"params": part, "lr": rate} for part, rate in zip((encoder, rest), rates, strict=True) if part
         ]
-        optimiser = OPTIMIZERS[recipe.optimiser](groups, recipe.weight_decay)
+        optimizer = OPTIMIZERS[recipe.optimiser](groups, recipe.weight_decay)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = make_schedule(recipe, optimiser, steps)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        schedule = make_schedule(recipe, optimizer, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _record_bad_batch(self, batch_idx: int) -> None:
-        """Keep on the device in which batch the loss first was no number; nobody waits for it here."""
+        """Record the first batch with a non-finite loss on the device, without synchronizing."""
         bad = torch.where(torch.isfinite(self._loss), -1, batch_idx)
         self._bad_batch = bad if self._bad_batch is None else torch.where(self._bad_batch >= 0, self._bad_batch, bad)
 
 
 class RunningMeans:
-    """Means of several quantities over the same images; an image counts once, in whichever process it was."""
+    """Means of several quantities over the images of all processes."""
 
     def __init__(self, *names: str) -> None:
         self._names = names
         self._sums: Tensor | None = None
 
     def add(self, count: int, *values: Tensor) -> None:
-        """Take the means of a batch."""
+        """Add the means of a batch."""
         kind = torch.float32 if values[0].device.type == "mps" else torch.float64  # Apple's GPUs have no float64
         new = torch.stack([torch.ones_like(values[0]), *values]).detach().to(kind) * count
         self._sums = new if self._sums is None else self._sums + new
 
     def reduce(self, device: torch.device) -> dict[str, float]:
-        """Give the means over all processes, and begin anew; every process must call it.
-
-        Name to mean; not a number where there was no image.
-        """
+        """Return the means over all processes by name and reset; every process must call it. NaN without images."""
         sums = self._sums
         if sums is None:
             sums = torch.zeros(len(self._names) + 1, dtype=torch.float32 if device.type == "mps" else torch.float64)
@@ -181,10 +173,6 @@ class RunningMeans:
             torch.distributed.all_reduce(sums)
         count, *totals = sums.tolist()
         return {name: total / count if count else float("nan") for name, total in zip(self._names, totals, strict=True)}
-
-
-MOMENTUM = 0.9
-Groups = list[dict[str, Any]]
 
 
 def adamw(groups: Groups, weight_decay: float) -> Optimizer:
@@ -206,118 +194,115 @@ OPTIMIZERS: dict[str, Callable[[Groups, float], Optimizer]] = {make.__name__: ma
 
 
 def make_idle_weight(network: nn.Module) -> nn.Parameter | None:
-    """Give a network that has no weights one that changes nothing: a baseline goes through a run like the others.
+    """Return a dummy weight for a network without weights, so that a baseline can run like other networks.
 
-    To be added, times zero, to the loss; None where the network has weights.
+    It is added, times zero, to the loss; None if the network has weights.
     """
     return None if any(True for _ in network.parameters()) else torch.nn.Parameter(torch.zeros(()))
 
 
 def make_schedule(recipe: TrainRecipe, optimizer: Optimizer, steps: int) -> LRScheduler:
-    """Build the schedule of a recipe."""
     cycle = max(1, round(recipe.cycle_epochs * steps / recipe.epochs))
     return schedules()[recipe.schedule].build(optimizer, ScheduleSteps(steps, cycle, recipe.cycle_growth))
 
 
-MAX_CACHE_BYTES = 1 << 30  # of the maps that one kind of encoder remembers
-MAX_CACHES = 2  # kinds of encoders
-
-
 def has_constant_inputs(recipe: TrainRecipe) -> bool:
-    """Say whether a frozen encoder sees the same of an image in every epoch.
-
-    False where it learns, or images are varied or mixed.
-    """
-    asked = recipe.classification
-    if asked is None or not asked.freeze_encoder or asked.mixup or asked.cutmix or asked.adaptation.method != "none":
+    """Whether a frozen encoder gets the same inputs in every epoch: no augmentation, mixing or adaptation."""
+    config = recipe.classification
+    if (
+        config is None
+        or not config.freeze_encoder
+        or config.mixup
+        or config.cutmix
+        or config.adaptation.method != "none"
+    ):
         return False
     return recipe.augmentation.is_off
 
 
 def cache_encoder(encoder: nn.Module, most_bytes: int = MAX_CACHE_BYTES) -> None:
-    """Let an encoder that does not learn look at each image once; other images are looked at as before.
+    """Compute the features of a frozen encoder once per image and cache them; new images are computed as before.
 
-    Only the deepest map is given then, which is what classifiers decide from. Encoders of the same weights, such as
-    those of the folds of a cross-validation, share what they saw, as long as no third kind comes. On a graphics card
-    nothing is remembered, as looking is quicker there than remembering.
+    Only the deepest map is cached, which is what classifiers use. Encoders with the same weights, such as those of the
+    folds of a cross-validation, share a cache; at most two caches are kept. On a GPU nothing is cached, as computing is
+    faster there than the lookup.
 
-    ``encoder``: float (batch, 3, row, column) to a list of maps, the deepest last; in evaluation mode, without
-    gradients. Its weights must not change once it has looked.
+    ``encoder``: maps float (batch, 3, row, column) to a list of maps, the deepest last; in evaluation mode, without
+    gradients. Its weights must not change after the first call.
     """
-    look, found_once = encoder.forward, list[_EncoderCache]()
+    forward, opened = encoder.forward, list[_EncoderCache]()
 
-    def seen(images: Tensor) -> list[Tensor]:
-        if not found_once:  # a run that is gone on with gets its weights after it is built
-            found_once.append(_find_cache(encoder, most_bytes))
-        memory = found_once[0]
+    def cached_forward(images: Tensor) -> list[Tensor]:
+        if not opened:  # a resumed run loads its weights after the network is built
+            opened.append(_find_cache(encoder, most_bytes))
+        cache = opened[0]
         if images.device.type != "cpu" or (torch.is_grad_enabled() and images.requires_grad):
-            return cast("list[Tensor]", look(images))
+            return cast("list[Tensor]", forward(images))
         keys = [_digest_of(image.numpy()) for image in images.contiguous()]
-        new = [place for place, key in enumerate(keys) if key not in memory.known]
+        new = [index for index, key in enumerate(keys) if key not in cache.known]
         if not new:
-            return [torch.stack([memory.known[key] for key in keys])]
-        with torch.inference_mode(False), torch.no_grad():  # of what is kept somebody may learn later
-            found = cast("list[Tensor]", look(images[new]))[-1]
-        fresh = dict(zip((keys[place] for place in new), found, strict=True))
+            return [torch.stack([cache.known[key] for key in keys])]
+        with torch.inference_mode(False), torch.no_grad():  # cached maps may be used in training later
+            found = cast("list[Tensor]", forward(images[new]))[-1]
+        fresh = dict(zip((keys[index] for index in new), found, strict=True))
         for key, one in fresh.items():
-            memory.add(key, one)
-        return [torch.stack([fresh[key] if key in fresh else memory.known[key] for key in keys])]
+            cache.add(key, one)
+        return [torch.stack([fresh[key] if key in fresh else cache.known[key] for key in keys])]
 
-    encoder.forward = seen  # no weight gets another name by it
+    encoder.forward = cached_forward  # keeps the names of the weights
 
 
 def reuse_encoder_cache(encoder: nn.Module) -> None:
-    """Let an encoder use what others of the same weights remember, where there are such; else it looks as before."""
+    """Use the feature cache of another encoder with the same weights, if there is one."""
     if _digest(encoder) in _ENCODER_CACHES:
         cache_encoder(encoder)
 
 
 def clear_encoder_caches() -> None:
-    """Let go of all that encoders remember; those that still look begin anew."""
-    for memory in _ENCODER_CACHES.values():
-        memory.clear()
+    """Discard all cached features; encoders in use start again with an empty cache."""
+    for cache in _ENCODER_CACHES.values():
+        cache.clear()
     _ENCODER_CACHES.clear()
 
 
 class _EncoderCache:
-    """What an encoder saw: digest of an image to its deepest map."""
+    """The deepest feature map of each image, by the digest of the image."""
 
     def __init__(self, most_bytes: int) -> None:
         self.known: dict[bytes, Tensor] = {}
         self._most, self._bytes = most_bytes, 0
 
     def add(self, key: bytes, one: Tensor) -> None:
-        """Keep a map, where there is room."""
+        """Store a map if there is room."""
         if self._bytes + one.nbytes <= self._most:
             self.known[key] = one.clone()
             self._bytes += one.nbytes
 
     def clear(self) -> None:
-        """Let go of all, and have room again."""
         self.known.clear()
         self._bytes = 0
 
 
-_ENCODER_CACHES: dict[bytes, _EncoderCache] = {}  # by what the encoder is; the one asked for last stands last
+_ENCODER_CACHES: dict[bytes, _EncoderCache] = {}  # by the digest of the encoder; the most recently used last
 
 
 def _find_cache(encoder: nn.Module, most_bytes: int) -> _EncoderCache:
-    """Find what encoders like this one saw, or begin anew; the oldest is forgotten."""
+    """Find or create the cache of an encoder; the least recently used one is discarded."""
     digest = _digest(encoder)
-    memory = _ENCODER_CACHES.pop(digest, None) or _EncoderCache(most_bytes)
-    _ENCODER_CACHES[digest] = memory
+    cache = _ENCODER_CACHES.pop(digest, None) or _EncoderCache(most_bytes)
+    _ENCODER_CACHES[digest] = cache
     while len(_ENCODER_CACHES) > MAX_CACHES:
         del _ENCODER_CACHES[next(iter(_ENCODER_CACHES))]
-    return memory
+    return cache
 
 
 def _digest_of(image: NDArray[np.float32]) -> bytes:
-    """Name an image by its numbers; SHA-1, as processors have it built in."""
+    """Digest of an image; SHA-1 is supported by the processor."""
     return hashlib.sha1(image.data, usedforsecurity=False).digest()
 
 
 def _digest(encoder: nn.Module) -> bytes:
-    """Tell encoders apart: by what they are made of, and by their weights."""
+    """Digest of the structure and weights of an encoder."""
     digest = hashlib.blake2b(repr(encoder).encode(), digest_size=16)
     for name, value in encoder.state_dict().items():
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 STOPPING = "stopping ..."
 LOADING, WAITING = "loading the network", "waiting for the first step"
-BEFORE_LOADING = ("Decoding images", "Looking at the files")
+BEFORE_LOADING = ("Decoding images", "Reading the files")
 
 
 @dataclass(frozen=True)

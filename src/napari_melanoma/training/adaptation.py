@@ -1,8 +1,10 @@
-"""Domain adaptation: adversarial, CORAL, Fourier mixing and pseudo-labels; imports torch."""
+"""Domain adaptation: adversarial, CORAL, Fourier mixing, pseudo-labels and AdaBN; imports torch."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +12,19 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from napari_melanoma.core.errors import ConfigError, DataSetError
 from napari_melanoma.models.blocks.classifier import RowNorm
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-RAMP_STEEPNESS = 10.0  # the paper's gamma: how fast the reversal comes in
+RAMP_STEEPNESS = 10.0  # gamma of the paper
+MAX_INTENSITY = 255.0
+BATCH_NORM_LAYERS = (nn.BatchNorm2d, nn.BatchNorm3d)  # BatchNorm1d normalizes tabular inputs, which these batches lack
 
 
 class _GradientReversal(torch.autograd.Function):
-    """Gives what it gets, and turns the gradient round on its way back."""
+    """Identity in the forward pass; the backward pass negates and scales the gradient."""
 
     @staticmethod
     def forward(context: Any, features: Tensor, strength: float) -> Tensor:  # noqa: ANN401 - torch's own context
@@ -32,15 +37,15 @@ class _GradientReversal(torch.autograd.Function):
 
 
 def reverse_gradient(features: Tensor, strength: float = 1.0) -> Tensor:
-    """Give what comes in; on the way back its gradient is turned round and multiplied."""
+    """Return the features unchanged; the backward pass multiplies their gradient by minus ``strength``."""
     reversed_: Tensor = _GradientReversal.apply(features, strength)
     return reversed_
 
 
 def ramp_up(progress: float) -> float:
-    """Say how strong the reversal is after a share of the training: 0 at the start, near 1 from the middle on.
+    """Strength of gradient reversal after a share of the training: 0 at the start, near 1 from the middle on.
 
-    Features that nothing has been learnt from yet would only be disturbed by it.
+    An early reversal would disturb features that are not trained yet.
 
     ``progress``: share of the training that is done, 0 to 1. 2 / (1 + exp(-10 progress)) - 1, as in the paper.
     """
@@ -48,10 +53,10 @@ def ramp_up(progress: float) -> float:
 
 
 class DomainAdversary(nn.Module):
-    """A head that tells domains by features which learn not to let it.
+    """A domain classifier behind a gradient reversal (Ganin et al. 2016).
 
-    Its loss is as small as its layers can make it and, through the reversed gradient, as large as whatever gave the
-    features can; ``strength`` says how much of the gradient goes back, and is set as the training goes on (``ramp``).
+    Training minimizes its loss with respect to its own layers and maximizes it with respect to the features.
+    ``strength`` scales the reversed gradient and follows ``ramp_up`` during training.
     """
 
     def __init__(self, features: int, domains: int = 2, hidden: int = 64) -> None:
@@ -60,7 +65,7 @@ class DomainAdversary(nn.Module):
         self.layers = nn.Sequential(nn.Linear(features, hidden), RowNorm(hidden), nn.ReLU(), nn.Linear(hidden, domains))
 
     def forward(self, features: Tensor, domains: Tensor) -> Tensor:
-        """Give the cross-entropy of what it says, a scalar.
+        """Return the cross-entropy of the predicted domains, a scalar.
 
         ``features``: float (batch, feature). ``domains``: int64 (batch,), counted from 0.
         """
@@ -71,8 +76,8 @@ def coral_loss(features: Tensor, domains: Tensor) -> Tensor:
     """Distance between the covariances of domains, the mean over all pairs of them.
 
     ``features``: float (batch, feature). ``domains``: int64 (batch,), counted from 0; a domain of fewer than two in the
-    batch has no covariance and is left out. A scalar: the squared Frobenius norm of the difference, over four times the
-    square of the number of features; 0 where fewer than two domains are there.
+    batch has no covariance and is skipped. Returns a scalar: the squared Frobenius norm of the difference, over four
+    times the square of the number of features; 0 for fewer than two domains.
     """
     known, counts = torch.unique(domains, return_counts=True)
     found = [_covariance(features[domains == domain]) for domain in known[counts > 1]]
@@ -83,20 +88,17 @@ def coral_loss(features: Tensor, domains: Tensor) -> Tensor:
 
 
 def _covariance(features: Tensor) -> Tensor:
-    """Covariance of features, float32 (feature, feature), however imprecise they come."""
+    """Covariance of features in float32 (feature, feature), whatever their precision."""
     with torch.autocast(features.device.type, enabled=False):
         apart = features.float() - features.float().mean(dim=0)
         return apart.T @ apart / (len(features) - 1)
 
 
-MAX_INTENSITY = 255.0
-
-
 def swap_amplitudes(images: Tensor, partners: Tensor, reach: float) -> Tensor:
-    """Give images the amplitudes of their partners where frequencies are low; phases stay.
+    """Replace the low-frequency amplitudes of images by those of their partners and keep the phases.
 
-    ``images``, ``partners``: (batch, channel, row, column), both uint8, or both float in [0, 255]. Of the same dtype
-    and shape, in [0, 255].
+    ``images``, ``partners``: (batch, channel, row, column), both uint8 or both float in [0, 255]. The result has the
+    same dtype, shape and range.
     """
     with torch.autocast(images.device.type, enabled=False):
         own, other = torch.fft.fft2(images.float()), torch.fft.fft2(partners.float())
@@ -114,12 +116,51 @@ def _low_frequency_mask(sides: torch.Size, reach: float, like: Tensor) -> Tensor
 
 
 def pseudo_label_loss(logits: Tensor, min_probability: float) -> Tensor:
-    """Compare what a network says with its likeliest class, of those images of which it is sure.
+    """Cross-entropy of predictions with their own most probable class, for images above a probability.
 
-    ``logits``: float (image, class), of images without answers. A scalar: the sum of the cross-entropies over the
-    number of all images, sure or not, so that few sure ones say little; 0 where there is none.
+    ``logits``: float (image, class) of unlabeled images. The sum is divided by the number of all images, so that a few
+    confident predictions weigh little; 0 if there is none.
     """
     with torch.no_grad():
         probability, label = logits.softmax(1).max(1)
     losses = cross_entropy(logits, label, reduction="none")
     return losses[probability >= min_probability].sum() / max(1, len(logits))
+
+
+def update_batch_norm_statistics(network: nn.Module, batches: Iterable[Sequence[Tensor]]) -> int:
+    """Replace the statistics of batch normalization by those of other images (AdaBN); weights do not change.
+
+    Li et al. 2018, doi:10.1016/j.patcog.2018.03.005.
+    """
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, BATCH_NORM_LAYERS) and module.running_mean is not None
+    ]
+    if not norms:
+        raise ConfigError(
+            "adabn needs an encoder with batch normalization, but this one has none. Choose another method."
+        )
+    before = [{name: value.clone() for name, value in norm.state_dict().items()} for norm in norms]
+    count = 0
+    with ExitStack() as stack, torch.no_grad():
+        stack.callback(network.train, network.training)
+        network.eval()
+        for norm in norms:
+            _reset_statistics(norm, stack)
+        for batch in batches:
+            network(*batch)
+            count += 1
+    if not count:
+        for norm, state in zip(norms, before, strict=True):
+            norm.load_state_dict(state)
+        raise DataSetError("adabn needs images of the target domain, found none. Set a data set in `to`.")
+    return count
+
+
+def _reset_statistics(norm: nn.Module, stack: ExitStack) -> None:
+    """Reset the statistics of a normalization layer and average them over all following batches."""
+    stack.callback(setattr, norm, "momentum", norm.momentum)
+    norm.reset_running_stats()  # type: ignore[operator] # torch types the methods of modules as tensors
+    norm.momentum = None  # type: ignore[assignment] # None: cumulative average
+    norm.train()

@@ -1,1 +1,0 @@
-"""Adaptation to another domain."""
