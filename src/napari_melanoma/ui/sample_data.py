@@ -13,7 +13,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 def dermoscopic_sample() -> list[LayerData]:
     """A pigmented lesion under a dermoscope, with hairs, a ruler and gel bubbles.
 
-    One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometers.
     """
     return _layers("dermoscopic phantom", {"seed": 1, "skin_type": 2, "artefacts": {"hairs": 8, "ruler": True}})
 
@@ -21,7 +21,7 @@ def dermoscopic_sample() -> list[LayerData]:
 def macroscopic_sample() -> list[LayerData]:
     """A pigmented lesion in a smartphone photograph, beside a paper ruler.
 
-    One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometers.
     """
     return _layers("macroscopic phantom", {"seed": 13, "modality": "macroscopic", "skin_type": 2})
 
@@ -29,7 +29,7 @@ def macroscopic_sample() -> list[LayerData]:
 def dark_skin_sample() -> list[LayerData]:
     """A pigmented lesion on skin of Fitzpatrick type VI under a dermoscope.
 
-    One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometers.
     """
     return _layers("dermoscopic phantom on dark skin", {"seed": 35, "skin_type": 6})
 
@@ -37,7 +37,7 @@ def dark_skin_sample() -> list[LayerData]:
 def several_lesions_sample() -> list[LayerData]:
     """Four lesions in one smartphone photograph, to try selecting one with a click.
 
-    One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometers.
     """
     return _layers("macroscopic phantom, four lesions", {"seed": 4, "modality": "macroscopic", "lesions": 4})
 

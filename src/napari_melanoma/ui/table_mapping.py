@@ -40,6 +40,13 @@ if TYPE_CHECKING:
 KEEP_COLUMN, DROP_COLUMN = "*", ""  # data of the choices that are not columns of the schema
 KEPT_PREFIX = "own_"  # for a column that is kept although its name is also a column of the schema
 GUESSED = "guess"
+WIDTH_PX, HEIGHT_PX = 680, 620
+READING = "Reading the table ..."
+ALL_MAPPED = "All values are mapped."
+MAX_VALUES = 3
+MAX_ROWS = 150  # rows that are shown; the most frequent values come first
+SITE_COLUMNS = ("site", "sub_site")
+WordRows = dict[str, dict[str, str]]
 
 
 class ColumnsTable(QWidget):
@@ -133,12 +140,6 @@ def _make_column_model(parent: QWidget) -> QStandardItemModel:
     return model
 
 
-WIDTH_PX, HEIGHT_PX = 680, 620
-READING = "Reading the table ..."
-ALL_MAPPED = "All values are mapped."
-MAX_VALUES = 3
-
-
 class MappingDialog(QDialog):
     """Maps the columns and values of a clinical table to the schema."""
 
@@ -188,9 +189,7 @@ class MappingDialog(QDialog):
 
     def _build(self) -> None:
         named(self._use_button, "mapping_use", "Use this mapping")
-        named(
-            self._save_button, "mapping_save", "Save the mapping", "Save as a TOML file to reuse it for other tables"
-        )
+        named(self._save_button, "mapping_save", "Save the mapping", "Save as a TOML file to reuse it for other tables")
         cancel = named(QPushButton("Cancel"), "mapping_cancel", "Cancel", "Close without importing the table")
         for button, role in (
             (self._use_button, QDialogButtonBox.ButtonRole.AcceptRole),
@@ -324,11 +323,6 @@ def _survey(path: Path, mapping: TableMapping, run: RunContext) -> HarmonizeRepo
     from napari_melanoma.data.check import survey_table
 
     return survey_table(path, mapping, run=run)
-
-
-MAX_ROWS = 150  # rows that are shown; the most frequent values come first
-SITE_COLUMNS = ("site", "sub_site")
-WordRows = dict[str, dict[str, str]]
 
 
 class WordsTable(QWidget):

@@ -44,6 +44,11 @@ if TYPE_CHECKING:
 MakeResult = Callable[["LesionResult", "NDArray[np.uint8]"], "LesionResult"]
 """Makes a result from the current result and the current mask, uint8 (row, column)."""
 MASK_EDITED_MESSAGE = "The mask was edited in the meantime and was not replaced."
+BAND_ROWS = 128
+AUTOSAVE_DELAY_MS = 600
+ReplaceMask = Callable[[str, "MakeResult", "Point | None"], None]
+EDIT_IDLE_MS = 100
+HIDDEN_CHECK_MS = 1000
 
 
 @dataclass(frozen=True)
@@ -281,9 +286,6 @@ def _with_current_options(
     return found if new_options == found.options else rederive(found, new_options, None)
 
 
-BAND_ROWS = 128
-
-
 def result_for_mask(result: LesionResult, mask: NDArray[np.bool_]) -> LesionResult:
     """Return the result for an edited mask, bool (row, column); marked as corrected if the mask differs."""
     corrected = result.corrected or bool((mask != result.mask).any())
@@ -500,9 +502,6 @@ class LesionLayers(QObject):
         return True
 
 
-AUTOSAVE_DELAY_MS = 600
-
-
 class LesionAutosave(QObject):
     """Writes, finds and removes recovery folders in a thread, one at a time."""
 
@@ -605,9 +604,6 @@ def _find_recovered(
     return None if found is None else (identity, found)
 
 
-ReplaceMask = Callable[[str, "MakeResult", "Point | None"], None]
-
-
 class LesionRecovery(QObject):
     """Restores recovered corrections in the layers of a photograph."""
 
@@ -640,10 +636,6 @@ class LesionRecovery(QObject):
         photograph = replace(found.result.photograph, pixel_size=get_pixel_size(image))
         base = replace(found.result, photograph=photograph)
         self._replace_mask(identity, lambda known, mask: result_for_mask(base, found.mask), found.chosen)
-
-
-EDIT_IDLE_MS = 100
-HIDDEN_CHECK_MS = 1000
 
 
 class LayerWatcher(QObject):

@@ -26,6 +26,20 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 TRAINING_REVIEWS = ("accepted", "corrected")
+DIAGNOSES = (
+    "melanoma",
+    "nevus",
+    "atypical nevus",
+    "seborrheic keratosis",
+    "basal cell carcinoma",
+    "squamous cell carcinoma",
+    "actinic keratosis",
+    "solar lentigo",
+    "lichenoid keratosis",
+    "dermatofibroma",
+    "vascular lesion",
+)
+MAX_RECENT_DIAGNOSES = 20
 
 
 @dataclass(frozen=True)
@@ -251,22 +265,6 @@ def _undo(folder: Path, run: RunContext) -> Any:  # noqa: ANN401 - as above
         store.undone.emit(image_id)
 
     return show
-
-
-DIAGNOSES = (
-    "melanoma",
-    "nevus",
-    "atypical nevus",
-    "seborrheic keratosis",
-    "basal cell carcinoma",
-    "squamous cell carcinoma",
-    "actinic keratosis",
-    "solar lentigo",
-    "lichenoid keratosis",
-    "dermatofibroma",
-    "vascular lesion",
-)
-MAX_RECENT_DIAGNOSES = 20
 
 
 class ReviewSettings(DockSettings):

@@ -48,6 +48,7 @@ STAGE_TEXTS: dict[StoreStage, dict[str, str]] = {
     "storing": dict.fromkeys(STATE_TOOLTIPS, "storing ..."),
     "stored": {state: state for state in STATE_TOOLTIPS},
 }  # short, to fit next to the diagnosis
+SAVE_KEY = format_key("lesion.save")
 
 
 class CorrectionsBar(QWidget):
@@ -67,9 +68,7 @@ class CorrectionsBar(QWidget):
         self._state_label = named(QLabel(), "review_state", "Review state")
         self.add_button = named(QPushButton("Add to corrections"), "add_correction", "Add to corrections")
         self.reject_button = tool_button("reject", "Reject", "", "reject")
-        self.undo_button = tool_button(
-            "undo_correction", "Undo the last addition", "Undo the last addition", "undo"
-        )
+        self.undo_button = tool_button("undo_correction", "Undo the last addition", "Undo the last addition", "undo")
         self._stored_label = WrappedLabel()
         self._stored_label.setProperty("quiet", True)
         self._stored_label.setObjectName("standing")
@@ -137,9 +136,7 @@ class CorrectionsBar(QWidget):
         self.undo_button.setEnabled(folder.is_dir())
 
     def _make_diagnosis_combo(self) -> QComboBox:
-        box = named(
-            QComboBox(), "diagnosis", "Diagnosis", "Select or enter a diagnosis. Leave empty if unknown."
-        )
+        box = named(QComboBox(), "diagnosis", "Diagnosis", "Select or enter a diagnosis. Leave empty if unknown.")
         box.setEditable(True)
         box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -214,9 +211,6 @@ def describe_correction(correction_row: Mapping[str, str], now: float) -> str:
     return f"in corrections: {correction_row.get('review') or 'unreviewed'}{reviewer}, {time_ago}"
 
 
-SAVE_KEY = format_key("lesion.save")
-
-
 class SaveBar(QWidget):
     """The Save button, and the button to select the results folder."""
 
@@ -229,9 +223,7 @@ class SaveBar(QWidget):
         self._pending_target: SaveTarget | None = None
         self._saved_folders: dict[Path, tuple[str, str]] = {}
         self.button = named(QPushButton("Save"), "save", "Save", "")
-        self._folder_button = tool_button(
-            "save_folder", "Results folder", "Select the results folder", "folder ..."
-        )
+        self._folder_button = tool_button("save_folder", "Results folder", "Select the results folder", "folder ...")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(row(self.button, self._folder_button, stretch=0))

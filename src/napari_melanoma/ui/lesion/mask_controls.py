@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from napari_melanoma.imaging.masks import Roi
 
 SLIDER_STEPS = 100
+THUMBNAIL_PX = 96
+FIELD_PX = 76  # Qt's default is wider and would push the thumbnail out of view
+INSIDE, OUTSIDE = 1, 2
+TOOL_KEYS = {name: format_key(f"lesion.{name}") for name in ("inside", "outside", "apply", "paint", "erase", "choose")}
 
 
 class MaskControls(QWidget):
@@ -186,10 +190,6 @@ class MaskControls(QWidget):
         self.changed.emit()
 
 
-THUMBNAIL_PX = 96
-FIELD_PX = 76  # Qt's default is wider and would push the thumbnail out of view
-
-
 class RoiControls(QWidget):
     """Controls of margin, background and side length of the ROI, with a thumbnail."""
 
@@ -272,10 +272,6 @@ class RoiControls(QWidget):
             }
         )
         self.debounce.start()
-
-
-INSIDE, OUTSIDE = 1, 2
-TOOL_KEYS = {name: format_key(f"lesion.{name}") for name in ("inside", "outside", "apply", "paint", "erase", "choose")}
 
 
 class CorrectionTools(QWidget):

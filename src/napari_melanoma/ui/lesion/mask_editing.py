@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 CHOOSE_MESSAGE = "Click the lesion to select."
+DOCK_OPTIONS = ("model", "flips")  # settings of the dock that apply to all analyses
 
 
 class MaskEditingController(QObject):
@@ -238,9 +239,6 @@ def describe_roi_options(options: LesionOptions) -> str:
     roi = options.roi
     background = "black background" if roi.background == "zero" else "skin kept"
     return f"margin {100 * roi.margin:.3g} %, {background}, {roi.side_px} px"
-
-
-DOCK_OPTIONS = ("model", "flips")  # settings of the dock that apply to all analyses
 
 
 @dataclass

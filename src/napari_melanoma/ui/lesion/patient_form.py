@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 WIDE_FIELDS = ("site", "sub_site")  # their words need the width of the dock
 NO_FIELDS = "This model uses the image only."
 EDITED_NOTE = "Edited here only; the case is not changed."
+Row = dict[str, str]
 
 
 class PatientField(CaseField):
@@ -134,9 +135,6 @@ def _column_for(column: FittedNumbers | FittedWords) -> Column:
         return known
     title = column.name.replace("_", " ").capitalize() if known is None else known.title
     return Column(column.name, "text" if is_word else "number", title, f"Column '{column.name}' of the model.")
-
-
-Row = dict[str, str]
 
 
 class PatientRows:

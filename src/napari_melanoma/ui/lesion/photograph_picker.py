@@ -40,9 +40,7 @@ class PhotographPicker(QWidget):
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.ruler_button = tool_button("ruler", "Ruler", "Ruler: draw a known length to set the scale", checkable=True)
         icons.add(self.ruler_button, "line")
-        self.fit_button = tool_button(
-            "fit_photograph", "Fit", f"Fit the photograph to the view ({format_key('fit')})"
-        )
+        self.fit_button = tool_button("fit_photograph", "Fit", f"Fit the photograph to the view ({format_key('fit')})")
         self.fit_button.clicked.connect(lambda: fit_view(viewer))
         icons.add(self.fit_button, "home")
         self._description = quiet_label()

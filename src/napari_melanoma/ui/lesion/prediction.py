@@ -32,6 +32,15 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.worker_client import WorkerClient
 
 POLL_MS = 40
+STROKE_DELAY_MS = 20  # napari emits several events for one stroke
+NOT_ANALYZED = "Analyze the photograph first. The prediction uses the segmented lesion."
+NO_MODEL_SELECTED = "Select a <i>classifier</i> to predict the diagnosis."
+OUTDATED = "Outdated: the inputs have changed since this prediction. A new one is being computed."
+STOPPED = "Canceled. There is no prediction for this lesion."
+TASK: Task = "answering"
+STATUS_DELAY_MS = 200
+DURATION_PREFIX = "Predicted in"  # followed by the seconds
+FAST_METHODS = ("grad_cam", "cam")
 
 
 class LesionPredictionController(QObject):
@@ -183,9 +192,7 @@ class LesionPredictionController(QObject):
         previous = None
         if saved is not None:
             mask_digest = None if request is None else request.classifier_input.mask_digest
-            note = saved.describe_status(
-                self._controls.classifier.model, mask_digest, self.patient_data.row(identity)
-            )
+            note = saved.describe_status(self._controls.classifier.model, mask_digest, self.patient_data.row(identity))
             previous = saved.prediction, note
         show_prediction(
             self._controls,
@@ -260,9 +267,6 @@ class LesionPredictionController(QObject):
             self._callbacks.pop(identity)()
         if self._callbacks:
             self._poll_timer.start()
-
-
-STROKE_DELAY_MS = 20  # napari emits several events for one stroke
 
 
 @dataclass(frozen=True)
@@ -344,12 +348,6 @@ def _fingerprint_mask(identity: str, mask: NDArray[np.bool_], run: RunContext) -
     return EditedMask(identity, array_fingerprint(mask), mask)
 
 
-NOT_ANALYZED = "Analyze the photograph first. The prediction uses the segmented lesion."
-NO_MODEL_SELECTED = "Select a <i>classifier</i> to predict the diagnosis."
-OUTDATED = "Outdated: the inputs have changed since this prediction. A new one is being computed."
-STOPPED = "Canceled. There is no prediction for this lesion."
-
-
 @dataclass(frozen=True)
 class LesionPredictionOutcome:
     """The outcome of a request: a prediction or an error message."""
@@ -407,19 +405,11 @@ def _explain_missing(controls: LesionControls, fault: str, known: LesionPredicti
 
 def _no_model_text(controls: LesionControls) -> str:
     train = controls.icons.link("train", "Train one")
-    return (
-        f"No classification model is installed. {train}, or add one with "
-        "<i>napari-melanoma models import</i>."
-    )
+    return f"No classification model is installed. {train}, or add one with <i>napari-melanoma models import</i>."
 
 
 def _first_capital(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
-
-
-TASK: Task = "answering"
-STATUS_DELAY_MS = 200
-DURATION_PREFIX = "Predicted in"  # followed by the seconds
 
 
 class PredictionStatusUpdater(QObject):
@@ -465,9 +455,6 @@ class PredictionStatusUpdater(QObject):
                 "" if self._previous_text.endswith("...") else self._previous_text.partition(DURATION_PREFIX)[0].strip()
             )
             self._status.end(TASK, f"{before} {DURATION_PREFIX} {time.monotonic() - self._start_time:.1f} s.".strip())
-
-
-FAST_METHODS = ("grad_cam", "cam")
 
 
 class LesionHeatmapController(QObject):

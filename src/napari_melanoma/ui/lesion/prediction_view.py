@@ -34,6 +34,16 @@ if TYPE_CHECKING:
 
 MIN_ROW_PX = 18
 OUTDATED_DELAY_MS = 200  # faster updates are not announced, so that the layout does not jump
+HEATMAP_METHODS = {
+    "grad_cam": ("Grad-CAM", "Regions of the last feature map that increase the predicted probability. Fast."),
+    "cam": ("CAM", "Output of the network's head for each region. Fast."),
+    "occlusion": ("Occlusion", "Decrease of the prediction when a patch is covered. Takes a few seconds."),
+    "integrated_gradients": ("Integrated gradients", "Contribution of each pixel. Takes a few seconds."),
+}
+OPACITY_STEPS, DEFAULT_OPACITY = 100, 60
+MAX_CLASSES = 7  # rows; further classes share one row
+MIN_CHANGE_SCALE = 0.02  # smallest scale of changes, so that a change of 0.01 does not look large
+MIN_SHOWN_CHANGE = 0.005  # half of the last digit shown
 
 
 class NoticeLabel(QFrame):
@@ -203,15 +213,6 @@ def _set_label_text(label: WrappedLabel, text: str) -> None:
     label.setVisible(bool(text))
 
 
-HEATMAP_METHODS = {
-    "grad_cam": ("Grad-CAM", "Regions of the last feature map that increase the predicted probability. Fast."),
-    "cam": ("CAM", "Output of the network's head for each region. Fast."),
-    "occlusion": ("Occlusion", "Decrease of the prediction when a patch is covered. Takes a few seconds."),
-    "integrated_gradients": ("Integrated gradients", "Contribution of each pixel. Takes a few seconds."),
-}
-OPACITY_STEPS, DEFAULT_OPACITY = 100, 60
-
-
 class HeatmapControls(QWidget):
     """Check box, method, class and opacity of the heatmap, stored in the settings."""
 
@@ -293,11 +294,6 @@ class HeatmapControls(QWidget):
         self.combo.setEnabled(on)
         self.classes.setEnabled(on)
         self.slider.setEnabled(on)
-
-
-MAX_CLASSES = 7  # rows; further classes share one row
-MIN_CHANGE_SCALE = 0.02  # smallest scale of changes, so that a change of 0.01 does not look large
-MIN_SHOWN_CHANGE = 0.005  # half of the last digit shown
 
 
 def class_title(word: str) -> str:

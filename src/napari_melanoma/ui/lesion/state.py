@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionResult, ModelStamp
 
 MASK_OPTIONS, ROI_OPTIONS = ("threshold", "refinement"), ("roi",)
+Point = tuple[int, int]
+MAX_ORIGINS = 100  # as many steps as napari can undo
+MAX_PROBABILITIES = 3  # each is as large as the photograph
+RECOVERY_DAYS = 30
+RECOVERY_FORMAT = 1
 
 
 class LesionStore:
@@ -131,9 +136,6 @@ class LesionStore:
         return None if layer is None or not layer.data.any() else layer.data.copy()
 
 
-Point = tuple[int, int]
-
-
 def effective_threshold(model: ModelStamp, options: LesionOptions) -> float:
     """Return the threshold of the options, or the model's default, in [0, 1]."""
     return model.threshold if options.threshold is None else options.threshold
@@ -181,10 +183,6 @@ class MaskOrigin:
             return restored
         band = find_uncertain_band(restored.prediction, mask, restored.threshold, options.refinement)
         return replace(restored, band=band)
-
-
-MAX_ORIGINS = 100  # as many steps as napari can undo
-MAX_PROBABILITIES = 3  # each is as large as the photograph
 
 
 @dataclass(frozen=True)
@@ -275,10 +273,6 @@ class AnalyzedLesion:
         kept = list(probabilities)[:MAX_PROBABILITIES]
         recent = [item for item in self.origins.items() if id(item[1].probability) in kept]
         self.origins = dict(recent[-MAX_ORIGINS:])
-
-
-RECOVERY_DAYS = 30
-RECOVERY_FORMAT = 1
 
 
 @dataclass(frozen=True)

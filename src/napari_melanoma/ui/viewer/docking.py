@@ -27,6 +27,8 @@ TWO_COLUMNS_PX = 1500  # a window this wide has room for a photograph and two do
 MIN_CANVAS_PX = 400  # width that a second column of docks leaves for the canvas
 # The Lesion dock is used together with the Review dock or the Case dock.
 SIDE_BY_SIDE_DOCKS = (frozenset({"lesion_dock", "review_dock"}), frozenset({"lesion_dock", "case_dock"}))
+DEFER_DELAY_MS = 60  # after this time an opened dock has been drawn
+PLUGIN, LESION_DOCK, SLIDE_DOCK = "napari-melanoma", "Lesion", "Slide"
 
 
 class DockPlacement(QObject):
@@ -210,9 +212,6 @@ def _shares_area(window: QMainWindow, other: QDockWidget, frame: QDockWidget) ->
     return in_area and not other.isFloating() and not other.isHidden()
 
 
-DEFER_DELAY_MS = 60  # after this time an opened dock has been drawn
-
-
 class DeferredWidgets(QObject):
     """Inserts parts of a dock one by one after it was drawn, or at once if they are needed earlier."""
 
@@ -269,9 +268,6 @@ class DeferredWidgets(QObject):
     def _next(self) -> None:
         if self._pending:
             self._pending.popleft()()
-
-
-PLUGIN, LESION_DOCK, SLIDE_DOCK = "napari-melanoma", "Lesion", "Slide"
 
 
 def show_dock(viewer: Viewer, name: str) -> QWidget | None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 COLORMAP_SIZE, OPAQUE_FROM = 128, 0.35
 YELLOW, WHITE, BLUE, ORANGE, SKY, PURPLE = "#ffe100", "#ffffff", "#0072b2", "#e69f00", "#56b4e9", "#cc79a7"
+USER_KEYS = frozenset({"photograph", "ruler"})  # metadata that images of the user or of other plugins may have, too
 
 
 def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> Labels:
@@ -37,8 +38,8 @@ def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> Labels:
     from napari.layers import Labels
     from napari.utils.colormaps import DirectLabelColormap
 
-    colours = DirectLabelColormap(color_dict={None: WHITE, 0: "transparent", 1: WHITE})
-    labels = Labels(mask, opacity=0.08, colormap=colours)  # a colored overlay would change the appearance of the lesion
+    colors = DirectLabelColormap(color_dict={None: WHITE, 0: "transparent", 1: WHITE})
+    labels = Labels(mask, opacity=0.08, colormap=colors)  # a colored overlay would change the appearance of the lesion
     labels.selected_label = 1
     labels.brush_size = max(3, round(min(mask.shape) / 40))
     insert_layer(viewer, image, "mask", labels)
@@ -85,9 +86,9 @@ def show_heatmap(viewer: Viewer, image: Image, heat: NDArray[np.float32], opacit
 
     def make() -> ImageLayer:
         steps = np.linspace(0, 1, COLORMAP_SIZE, dtype=np.float32)
-        colours = ensure_colormap("magma").map(steps).copy()
-        colours[:, 3] = np.minimum(1, steps / OPAQUE_FROM)
-        shown = Colormap(colours, name="magma, transparent at zero")
+        colors = ensure_colormap("magma").map(steps).copy()
+        colors[:, 3] = np.minimum(1, steps / OPAQUE_FROM)
+        shown = Colormap(colors, name="magma, transparent at zero")
         return ImageLayer(heat, contrast_limits=(0.0, 1.0), colormap=shown, opacity=opacity)
 
     layer: Image = _get_or_add_layer(viewer, image, "heatmap", make)
@@ -112,8 +113,8 @@ def show_band(viewer: Viewer, image: Image, band: NDArray[np.bool_] | None) -> N
         return
 
     def make() -> ImageLayer:
-        colours = Colormap([[0.0, 0.0, 0.0, 0.0], SKY], name="uncertain band", interpolation="zero")
-        return ImageLayer(band.astype("uint8"), contrast_limits=(0, 1), colormap=colours, opacity=0.6)
+        colors = Colormap([[0.0, 0.0, 0.0, 0.0], SKY], name="uncertain band", interpolation="zero")
+        return ImageLayer(band.astype("uint8"), contrast_limits=(0, 1), colormap=colors, opacity=0.6)
 
     layer = _get_or_add_layer(viewer, image, "band", make)
     if (layer.data != band).any():
@@ -163,8 +164,8 @@ def _show_shapes(viewer: Viewer, image: Image, role: Role, kind: str, outlines: 
     width = line_width(image) * (0.6 if role == "other lesions" else 1)
     layer.data = []
     if outlines:
-        colour = {"contour": YELLOW, "other lesions": PURPLE}.get(role, WHITE)
-        layer.add(list(outlines), shape_type=kind, edge_width=width, edge_color=colour, face_color="transparent")
+        color = {"contour": YELLOW, "other lesions": PURPLE}.get(role, WHITE)
+        layer.add(list(outlines), shape_type=kind, edge_width=width, edge_color=color, face_color="transparent")
     layer.editable = False
 
 
@@ -208,8 +209,8 @@ def get_scribbles_layer(viewer: Viewer, image: Image) -> Labels:
 
     def make() -> Labels:
         shape = (image.data[0] if image.multiscale else image.data).shape[:2]
-        colours = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: BLUE, 2: ORANGE})
-        layer = Labels(np.zeros(shape, np.uint8), opacity=0.85, colormap=colours)
+        colors = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: BLUE, 2: ORANGE})
+        layer = Labels(np.zeros(shape, np.uint8), opacity=0.85, colormap=colors)
         layer.brush_size = max(3, round(min(shape) / 100))
         return layer
 
@@ -243,9 +244,6 @@ def clear_strokes(strokes: Labels) -> None:
     where = strokes.data.nonzero()
     if where[0].size:
         strokes.data_setitem(where, 0)
-
-
-USER_KEYS = frozenset({"photograph", "ruler"})  # metadata that images of the user or of other plugins may have, too
 
 
 class LayerUnits(QObject):

@@ -37,6 +37,8 @@ CONTEXT_TEXTS = {
     "widget": "in the list, table or layer concerned",
 }
 PHOTOGRAPH_DOCKS = ("lesion_dock", "review_dock")
+DIALOG_NAME = "melanoma_shortcuts"
+WIDTH_PX, HEIGHT_PX = 560, 600
 
 
 @dataclass(frozen=True)
@@ -145,10 +147,6 @@ def _match_score(dock: QWidget) -> tuple[bool, bool, bool]:
     about_photographs = dock.objectName() in PHOTOGRAPH_DOCKS
     is_relevant = picture is not None and about_photographs == is_photograph(picture[0])
     return focus is not None and dock.isAncestorOf(focus), is_relevant, not dock.visibleRegion().isEmpty()
-
-
-DIALOG_NAME = "melanoma_shortcuts"
-WIDTH_PX, HEIGHT_PX = 560, 600
 
 
 class ShortcutHelp(QDialog):

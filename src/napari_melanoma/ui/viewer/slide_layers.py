@@ -78,7 +78,7 @@ class ViewerSlide:
 
     @property
     def pixel_um(self) -> tuple[float, float]:
-        """Height and width of a pixel in the viewer's unit: micrometres, or 1 without a scale."""
+        """Height and width of a pixel in the viewer's unit: micrometers, or 1 without a scale."""
         size = self.info.pixel_size
         return (1.0, 1.0) if size is None else (size.y_um, size.x_um)
 

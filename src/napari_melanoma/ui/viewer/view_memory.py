@@ -35,6 +35,7 @@ VIEW_KEY = "napari_melanoma_view"  # in the metadata of the image's first layer,
 FIT_SHARE = 0.95  # of the canvas, as in napari's own fit
 FIT_KEY = "Ctrl+0"  # napari's key for fitting all layers
 Picture = tuple["Layer", ...]
+LayerData = tuple[Any, dict[str, Any], str]
 
 
 @dataclass(frozen=True)
@@ -202,9 +203,6 @@ def show_photograph(viewer: Viewer, image: Image) -> None:
         mask = photograph_layers.find_layer(viewer, image, "mask")
         viewer.layers.selection.active = image if mask is None else mask
     restore_view(viewer, (image,))
-
-
-LayerData = tuple[Any, dict[str, Any], str]
 
 
 class PhotographOpener(QObject):

@@ -22,6 +22,9 @@ INDENT_PX = 4  # indent of labels in both themes
 NAME_SHARE, MIN_BAR_PX = 0.42, 60
 # Orange and blue of Okabe and Ito (2008), distinguishable with color blindness; darker on light gray.
 STRONG_COLORS, DEFAULT_COLORS = {True: "#e69f00", False: "#c46a00"}, {True: "#56b4e9", False: "#0072b2"}
+FOREST_ROW_PX, MARGIN_PX = 36, 4  # the margin that napari's labels have
+MIN_SPAN = 0.02  # a narrower axis would exaggerate small differences
+BETTER, WORSE = ("#56b4e9", "#0066a8"), ("#e69f00", "#b35c00")  # on dark, on light; of Okabe and Ito
 
 
 @dataclass(frozen=True)
@@ -103,10 +106,10 @@ class BarChart(QWidget):
             self._paint_row(painter, bar, row)
 
     def _paint_row(self, painter: QPainter, bar: QRectF, row: Bar) -> None:
-        colours = self._icons.palette
+        colors = self._icons.palette
         whole = QRect(INDENT_PX, round(bar.top()), self.width() - INDENT_PX, ROW_PX)
         middle, left, right = Qt.AlignmentFlag.AlignVCenter, Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
-        painter.setPen(QColor(colours.faint if row.faint else colours.text))
+        painter.setPen(QColor(colors.faint if row.faint else colors.text))
         usual = painter.font()
         painter.setFont(_bold(usual) if row.strong else usual)
         room = round(bar.left()) - GAP_PX - INDENT_PX
@@ -115,9 +118,9 @@ class BarChart(QWidget):
         painter.setFont(usual)
         painter.drawText(whole, int(right | middle), row.text)
         if row.value is not None:
-            self._paint_bar(painter, bar, row, colours)
+            self._paint_bar(painter, bar, row, colors)
 
-    def _paint_bar(self, painter: QPainter, bar: QRectF, row: Bar, colours: Palette) -> None:
+    def _paint_bar(self, painter: QPainter, bar: QRectF, row: Bar, colors: Palette) -> None:
         """Paint the track, the bar, the interval and the mark."""
 
         def x(value: float) -> float:
@@ -127,22 +130,22 @@ class BarChart(QWidget):
         assert row.value is not None
         track = QRectF(bar.left(), bar.top() + (ROW_PX - BAR_PX) / 2, bar.width(), BAR_PX)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(colours.raised))
+        painter.setBrush(QColor(colors.raised))
         painter.drawRoundedRect(track, 2, 2)
-        fill = QColor((STRONG_COLORS if row.strong else DEFAULT_COLORS)[colours.dark])
+        fill = QColor((STRONG_COLORS if row.strong else DEFAULT_COLORS)[colors.dark])
         fill.setAlphaF(0.45 if row.faint else 1.0)
         painter.setBrush(fill)
         painter.drawRoundedRect(QRectF(QPointF(x(0), track.top()), QPointF(x(row.value), track.bottom())), 2, 2)
-        painter.setPen(QPen(QColor(colours.text), 1.4))
+        painter.setPen(QPen(QColor(colors.text), 1.4))
         if self._low < 0:
             painter.drawLine(QPointF(x(0), bar.top() + 3), QPointF(x(0), bar.bottom() - 3))
         if row.interval is not None:
-            centre, (start, end) = bar.center().y(), (x(row.interval[0]), x(row.interval[1]))
-            painter.drawLine(QPointF(start, centre), QPointF(end, centre))
+            center, (start, end) = bar.center().y(), (x(row.interval[0]), x(row.interval[1]))
+            painter.drawLine(QPointF(start, center), QPointF(end, center))
             for edge in (start, end):
-                painter.drawLine(QPointF(edge, centre - 4), QPointF(edge, centre + 4))
+                painter.drawLine(QPointF(edge, center - 4), QPointF(edge, center + 4))
         if row.mark is not None:
-            painter.setPen(QPen(QColor(colours.text), 1.4, Qt.PenStyle.DotLine))
+            painter.setPen(QPen(QColor(colors.text), 1.4, Qt.PenStyle.DotLine))
             painter.drawLine(QPointF(x(row.mark), bar.top() + 1), QPointF(x(row.mark), bar.bottom() - 1))
 
 
@@ -150,11 +153,6 @@ def _bold(font: QFont) -> QFont:
     bold = QFont(font)
     bold.setBold(True)
     return bold
-
-
-FOREST_ROW_PX, MARGIN_PX = 36, 4  # the margin that napari's labels have
-MIN_SPAN = 0.02  # a narrower axis would exaggerate small differences
-BETTER, WORSE = ("#56b4e9", "#0066a8"), ("#e69f00", "#b35c00")  # on dark, on light; of Okabe and Ito
 
 
 @dataclass(frozen=True)
@@ -242,24 +240,24 @@ class ForestPlot(QWidget):
 
     def _draw_interval(self, painter: QPainter, axis: QRectF, change: Estimate, ends: tuple[float, float]) -> None:
         """Paint the axis with its zero, the interval and the point; gray if the interval contains zero."""
-        colours = self._icons.palette
+        colors = self._icons.palette
 
         def at(value: float) -> QPointF:
             share = (value - ends[0]) / (ends[1] - ends[0])
             return QPointF(axis.left() + share * axis.width(), axis.center().y())
 
         zero = at(0.0).x()
-        painter.setPen(QPen(QColor(colours.highlight), 1))
+        painter.setPen(QPen(QColor(colors.highlight), 1))
         painter.drawLine(QPointF(axis.left(), axis.center().y()), QPointF(axis.right(), axis.center().y()))
-        painter.setPen(QPen(QColor(colours.text), 1, Qt.PenStyle.DotLine))
+        painter.setPen(QPen(QColor(colors.text), 1, Qt.PenStyle.DotLine))
         painter.drawLine(QPointF(zero, axis.top() + 1), QPointF(zero, axis.bottom() - 1))
         if not math.isfinite(change.mean):
             return
-        colour = QColor(interval_color(change, colours.dark) or colours.faint)
-        painter.setPen(QPen(colour, 3))
+        color = QColor(interval_color(change, colors.dark) or colors.faint)
+        painter.setPen(QPen(color, 3))
         if math.isfinite(change.low) and math.isfinite(change.high):
             painter.drawLine(at(change.low), at(change.high))
-        painter.setBrush(colour)
+        painter.setBrush(color)
         painter.drawEllipse(at(change.mean), 3, 3)
 
 

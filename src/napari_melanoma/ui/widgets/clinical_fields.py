@@ -30,6 +30,26 @@ ORIGINS: dict[Origin, str] = {
 MIN_LETTERS = 4  # minimum width of a control, in characters
 EMPTY = "unknown"
 Check = Callable[[Column, str], str]
+NOTE_COLUMN = Column("note", "text", "Note", "Free text. It is stored in the case and never exported.")
+LABEL_COLUMN = Column("label", "text", "Name", "The name of the lesion, entered by you or taken from the files.")
+DAY_COLUMN = Column("taken_on", "text", "Taken on", "The date, such as 2026-05-31.")
+CASE_COLUMNS = {column.name: column for column in (NOTE_COLUMN, LABEL_COLUMN, DAY_COLUMN)}
+FieldRows = Sequence[tuple[str, ...]]
+PATIENT_FIELDS: FieldRows = (
+    ("patient_id",),
+    ("age", "sex"),
+    ("fitzpatrick", "ethnicity"),
+    ("personal_history", "family_history"),
+    ("note",),
+)
+LESION_FIELDS: FieldRows = (("diagnosis",), ("diagnosis_detail",), ("diagnosis_by", "label"), ("note",))
+FINDINGS_FIELDS: FieldRows = (
+    ("diameter_1_mm", "diameter_2_mm"),
+    ("depth_mm", "clark"),
+    ("mitoses_per_mm2", "ulceration"),
+    ("metastasis",),
+)
+IMAGE_FIELDS: FieldRows = (("modality", "taken_on"),)
 
 
 def describe_guess(origin: Origin) -> str:
@@ -166,28 +186,6 @@ class CaseField(QWidget):
         fault = self.fault
         self._fault.setText(fault)
         self._fault.setVisible(bool(fault))
-
-
-NOTE_COLUMN = Column("note", "text", "Note", "Free text. It is stored in the case and never exported.")
-LABEL_COLUMN = Column("label", "text", "Name", "The name of the lesion, entered by you or taken from the files.")
-DAY_COLUMN = Column("taken_on", "text", "Taken on", "The date, such as 2026-05-31.")
-CASE_COLUMNS = {column.name: column for column in (NOTE_COLUMN, LABEL_COLUMN, DAY_COLUMN)}
-FieldRows = Sequence[tuple[str, ...]]
-PATIENT_FIELDS: FieldRows = (
-    ("patient_id",),
-    ("age", "sex"),
-    ("fitzpatrick", "ethnicity"),
-    ("personal_history", "family_history"),
-    ("note",),
-)
-LESION_FIELDS: FieldRows = (("diagnosis",), ("diagnosis_detail",), ("diagnosis_by", "label"), ("note",))
-FINDINGS_FIELDS: FieldRows = (
-    ("diameter_1_mm", "diameter_2_mm"),
-    ("depth_mm", "clark"),
-    ("mitoses_per_mm2", "ulceration"),
-    ("metastasis",),
-)
-IMAGE_FIELDS: FieldRows = (("modality", "taken_on"),)
 
 
 class CaseForm(QWidget):

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from napari_melanoma.core.config import Config
     from napari_melanoma.ui.widgets.settings import DockSettings
 
+RESET_PX = 20
+ACRONYMS = {"ema": "EMA", "jpeg": "JPEG"}
+
 
 class ConfigForm(QWidget):
     """The fields of a configuration; nested configurations are collapsible sections."""
@@ -278,10 +281,6 @@ class OptionsEditor(Editor):
         self._row.replaceWidget(before, shown)
         before.setParent(None)  # so that findChild does not find it
         before.deleteLater()
-
-
-RESET_PX = 20
-ACRONYMS = {"ema": "EMA", "jpeg": "JPEG"}
 
 
 class FormField(QWidget):

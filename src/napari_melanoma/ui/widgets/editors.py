@@ -17,6 +17,10 @@ from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_numb
 from napari_melanoma.ui.widgets.style import tool_button
 
 MIN_LETTERS, MAX_LETTERS = 6, 20  # width of a combo box in characters; a wider one would not fit in a narrow dock
+LINES = 4  # height of a table of options
+TABLE_PX = 220
+MIN_WIDTH_PX = 90
+WORD_PATTERN = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(,|$)')
 
 
 class Editor(QWidget):
@@ -93,9 +97,7 @@ class ValueOrWordEditor(Editor):
         self._editor = editor
         self._word = word
         title = "none" if word is None else word
-        self._button = tool_button(
-            f"{title}_word", title, f"Use '{title}' instead of a value", title, checkable=True
-        )
+        self._button = tool_button(f"{title}_word", title, f"Use '{title}' instead of a value", title, checkable=True)
         self._button.toggled.connect(self._on_toggled)
         editor.changed.connect(self.changed)
         self._row.addWidget(editor, 1)
@@ -238,10 +240,6 @@ class TupleEditor(Editor):
         return [control for editor in self._editors for control in editor.controls]
 
 
-LINES = 4  # height of a table of options
-TABLE_PX = 220
-
-
 class TextEditor(Editor):
     """Edits a line of text."""
 
@@ -362,9 +360,6 @@ class TomlTableEditor(Editor):
             return {}, f'{error.reason}. Expected lines such as: decoder_channels = 64, encoder = "name"'
 
 
-MIN_WIDTH_PX = 90
-
-
 class PathEditor(Editor):
     """Edits the path of a file; empty for none."""
 
@@ -416,9 +411,6 @@ class PathEditor(Editor):
         dialog.fileSelected.connect(self._line.setText)
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
-
-
-WORD_PATTERN = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(,|$)')
 
 
 def split_words(text: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionOptions
 
 Value = TypeVar("Value")
+DEBOUNCE_MS = 250
 
 
 class DockSettings:
@@ -101,9 +102,6 @@ class DockSettings:
     def set_section_open(self, section: str, is_open: bool) -> None:
         """Store whether a section is open."""
         self._store.setValue(f"sections/{section}", "true" if is_open else "false")
-
-
-DEBOUNCE_MS = 250
 
 
 class DebounceTimer(QTimer):

@@ -15,6 +15,7 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, q
 SHOW_DELAY_MS = 200
 NOT_CANCELLABLE = ("saving", "storing", "starting")  # short and atomic
 Task = Literal["analysing", "answering", "opening", "saving", "storing", "rating", "importing", "starting", "finding"]
+OPTION_PATTERN = re.compile(r" \(command line: [^()]*\)")
 
 
 class StatusLine(QWidget):
@@ -110,9 +111,6 @@ class StatusLine(QWidget):
     def _on_cancel(self) -> None:
         if self._tasks:
             self.cancelled.emit(list(self._tasks)[-1])
-
-
-OPTION_PATTERN = re.compile(r" \(command line: [^()]*\)")
 
 
 def remove_option_hints(text: str) -> str:

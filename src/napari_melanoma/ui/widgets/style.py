@@ -46,6 +46,7 @@ QFrame#welcome[over="true"] {{ border-color: {primary}; }}
 # The same blue in both themes: napari's own is too pale for white text in the light theme.
 PRIMARY, PRIMARY_HOVER = "#2f6fb3", "#3d82cb"
 ICON_PX = 72  # shown at a quarter of this size, so that it is sharp on every screen
+HEIGHT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ContentsRectChange)
 
 
 def named(widget: AnyWidget, name: str, accessible_name: str, tip: str = "") -> AnyWidget:
@@ -164,13 +165,13 @@ class ThemedIcons(QObject):
         from napari.utils.theme import get_theme
 
         theme = get_theme(str(self._viewer.theme))
-        colour = self._color = theme.icon.as_hex()
+        color = self._color = theme.icon.as_hex()
         self._buttons = [pair for pair in self._buttons if isalive(pair[0])]  # rows of a list may be deleted
         for button, icon in self._buttons:
-            button.setIcon(theme_icon(icon, colour))
+            button.setIcon(theme_icon(icon, color))
         for fold in self._sections:
-            _set_arrows(fold, colour)
-        colours = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
+            _set_arrows(fold, color)
+        colors = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
         dark = theme.type == "dark"
         faint = "#9aa0a8" if dark else "#63666b"
         fault = theme.warning if dark else "#7a5200"  # the theme's yellow is not readable on its light gray
@@ -181,7 +182,7 @@ class ThemedIcons(QObject):
         }
         self.palette = Palette(dark, faint=faint, raised=QColor(theme.foreground.as_hex()).name(), **painted)
         texts = {"faint": faint, "fault": fault, "button": theme.primary, "disabled": theme.foreground}
-        self._dock.setStyleSheet(STYLE.format(**colours, **texts))
+        self._dock.setStyleSheet(STYLE.format(**colors, **texts))
         self.changed.emit()
 
     def link(self, target: str, text: str) -> str:
@@ -192,13 +193,13 @@ class ThemedIcons(QObject):
         self.apply()
 
 
-def _set_arrows(section: QCollapsible, colour: str) -> None:
-    section.setExpandedIcon(theme_icon("chevron_down", colour))
-    section.setCollapsedIcon(theme_icon("right_arrow", colour))
+def _set_arrows(section: QCollapsible, color: str) -> None:
+    section.setExpandedIcon(theme_icon("chevron_down", color))
+    section.setCollapsedIcon(theme_icon("right_arrow", color))
 
 
 def theme_icon(name: str, color: str) -> QIcon:
-    """Draw one of napari's icons in a colour."""
+    """Draw one of napari's icons in a color."""
     from napari.resources import get_colorized_svg, get_icon_path
 
     picture = QPixmap(ICON_PX, ICON_PX)
@@ -220,9 +221,6 @@ def tool_button(
     if text:
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
     return button
-
-
-HEIGHT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ContentsRectChange)
 
 
 class WrappedLabel(QLabel):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.style import ThemedIcons
 
 MARGIN_PX = 4
+CACHE_SIZE = 600
+MAX_QUEUED = 60  # more rows than are visible at once; rows that were scrolled past are not read
+BATCH_SIZE = 6
 
 
 class RowStyle(NamedTuple):
@@ -45,13 +48,13 @@ class ThumbnailDelegate(QStyledItemDelegate):
         """Paint a row."""
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        colours = self._icons.palette
+        colors = self._icons.palette
         selected = bool(option.state & QStyle.StateFlag.State_Selected)
         if selected:
             painter.fillRect(option.rect, QColor(PRIMARY))
         elif option.state & QStyle.StateFlag.State_MouseOver:
-            painter.fillRect(option.rect, QColor(colours.raised))
-        text = QColor("white") if selected else QColor(colours.text)
+            painter.fillRect(option.rect, QColor(colors.raised))
+        text = QColor("white") if selected else QColor(colors.text)
         faint = QColor(text)
         faint.setAlphaF(0.75)  # napari's list is darker than its docks: a fixed gray would lack contrast
         self.paint_row(painter, option.rect, index, RowStyle(text, faint, selected))
@@ -72,11 +75,6 @@ def paint_thumbnail(painter: QPainter, square: QRect, picture: QPixmap | None, f
     part = QRect((picture.width() - side) // 2, (picture.height() - side) // 2, side, side)
     painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
     painter.drawPixmap(square, picture, part)
-
-
-CACHE_SIZE = 600
-MAX_QUEUED = 60  # more rows than are visible at once; rows that were scrolled past are not read
-BATCH_SIZE = 6
 
 
 class ThumbnailLoader(QObject):

@@ -28,9 +28,7 @@ class ValidityNotice(QWidget):
         self.icon.setAccessibleName("Warning")
         self.headline_label = named(WrappedLabel(), f"{name}_validity", "Whether the prediction is valid")
         self.headline_label.setProperty("loud", True)
-        self.reasons_label = named(
-            WrappedLabel(), f"{name}_validity_reasons", "Other reasons against the prediction"
-        )
+        self.reasons_label = named(WrappedLabel(), f"{name}_validity_reasons", "Other reasons against the prediction")
         for line in (self.headline_label, self.reasons_label):
             line.setToolTip("")
             line.setTextFormat(Qt.TextFormat.PlainText)
