@@ -18,7 +18,13 @@ from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.refinement import smooth_probability
-from napari_melanoma.lesion.analysis import LesionOptions, find_uncertain_band, remeasure
+from napari_melanoma.lesion.analysis import (
+    LesionOptions,
+    ModelStamp,
+    derive_result,
+    find_uncertain_band,
+    remeasure,
+)
 from napari_melanoma.ui.viewer import photograph_layers
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.prediction_config import RoiConfig
     from napari_melanoma.io.photographs import Photograph
-    from napari_melanoma.lesion.analysis import LesionResult, ModelStamp
+    from napari_melanoma.lesion.analysis import LesionResult
 
 MASK_OPTIONS, ROI_OPTIONS = ("threshold", "refinement"), ("roi",)
 Point = tuple[int, int]
@@ -368,8 +374,6 @@ def _find_recovery(digest: str, folder: Path, photograph: Photograph) -> Recover
 def _read_recovery(digest: str, folder: Path, about: dict[str, Any], photograph: Photograph) -> RecoveredLesion | None:
     """Read a recovery folder; None if the image has another size."""
     import numpy as np
-
-    from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, derive_result
 
     shape = tuple(about["shape"])
     if shape != photograph.rgb.shape[:2]:

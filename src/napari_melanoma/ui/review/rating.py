@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.errors import WorkerTerminated
+from napari_melanoma.core.errors import BundleError, WorkerTerminated
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.ui.widgets.job import BackgroundJob
 
@@ -104,8 +104,6 @@ class RatingQueue(QObject):
         self._next()
 
     def _on_failed(self, error: Exception) -> None:
-        from napari_melanoma.core.errors import BundleError
-
         self._deaths = self._deaths + 1 if isinstance(error, WorkerTerminated) else 0
         if isinstance(error, BundleError) or self._deaths == MAX_WORKER_DEATHS:
             self._pending.clear()
