@@ -1,4 +1,4 @@
-"""Correcting by hand: brush, scribbles, threshold, choice of the lesion, undo, region and ruler."""
+"""Manual corrections: brush, scribbles, threshold, selecting a lesion, undo, ROI and ruler."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PATIENCE_MS = 20_000
 
 @pytest.fixture
 def analysed(person):
-    """Somebody with an analysed photograph: a dark disk of radius 25 around (60, 80)."""
+    """A user with an analyzed photograph: a dark disk of radius 25 around (60, 80)."""
     person.opens()
     person.analyses()
     return person
@@ -51,7 +51,7 @@ def test_undo_of_the_brush_brings_everything_back(analysed):
     assert analysed.lesion.corrected
 
 
-def test_controls_that_would_replace_a_drawing_are_off_and_the_model_s_mask_comes_back(analysed):
+def test_controls_are_disabled_for_a_corrected_mask_until_it_is_reset(analysed):
     model = analysed.mask.copy()
     slider = analysed.finds(QSlider, "threshold_slider")
     analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
@@ -69,7 +69,7 @@ def test_controls_that_would_replace_a_drawing_are_off_and_the_model_s_mask_come
 
 
 @pytest.mark.one_qt
-def test_the_contour_follows_the_threshold_and_the_mask_when_it_rests(person, qtbot):
+def test_the_contour_follows_the_threshold_at_once_and_the_mask_after_a_pause(person, qtbot):
     rows, columns = np.mgrid[:120, :160]
     distance = np.hypot(rows - 60, columns - 80)
     person.opens(rgb=np.repeat(np.clip(2.5 * distance, 0, 255).astype(np.uint8)[..., None], 3, axis=2))
@@ -92,7 +92,7 @@ def test_the_contour_follows_the_threshold_and_the_mask_when_it_rests(person, qt
 
 
 @pytest.mark.one_qt
-def test_the_threshold_goes_back_to_the_model_s_own(analysed, qtbot):
+def test_the_threshold_is_reset_to_the_model_default(analysed, qtbot):
     analysed.finds(QDoubleSpinBox, "threshold").setValue(0.7)
     qtbot.waitUntil(lambda: analysed.lesion.result.threshold == 0.7, timeout=PATIENCE_MS)
     analysed.clicks("threshold_reset")
@@ -117,7 +117,7 @@ def two_lesions():
     return rgb
 
 
-def test_a_click_chooses_the_lesion_that_is_meant(person):
+def test_a_click_selects_a_lesion(person):
     person.opens(rgb=two_lesions(), scale=(10.0, 10.0), units=("um", "um"))
     person.analyses()
     assert person.mask[60, 50]
@@ -136,7 +136,7 @@ def test_a_click_chooses_the_lesion_that_is_meant(person):
 
 
 @pytest.mark.one_qt
-def test_all_lesions_where_the_largest_is_not_wanted_alone(person):
+def test_all_lesions_are_kept_without_largest_only(person):
     person.opens(rgb=two_lesions())
     person.analyses()
     person.finds(QCheckBox, "largest_only").click()
@@ -145,7 +145,7 @@ def test_all_lesions_where_the_largest_is_not_wanted_alone(person):
     assert person.mask[60, 120]
 
 
-def test_scribbles_redraw_the_border_and_undo_takes_it_back(analysed):
+def test_scribbles_update_the_mask_and_undo_reverts_it(analysed):
     before = analysed.mask.copy()
     analysed.clicks("outside")
     strokes = analysed.layer("scribbles")
@@ -170,12 +170,12 @@ def test_scribbles_redraw_the_border_and_undo_takes_it_back(analysed):
 
 
 @pytest.mark.one_qt
-def test_apply_without_strokes_says_what_to_do(analysed):
+def test_apply_without_strokes_shows_a_hint(analysed):
     analysed.clicks("apply")
-    assert "Draw a stroke" in analysed.dock.status.text
+    assert "Draw strokes" in analysed.dock.status.text
 
 
-def test_paint_and_erase_put_the_brush_into_the_hand(analysed):
+def test_paint_and_erase_activate_the_brush(analysed):
     labels = analysed.layer("mask")
     analysed.clicks("paint")
     assert (labels.mode, labels.selected_label) == ("paint", 1)
@@ -184,7 +184,7 @@ def test_paint_and_erase_put_the_brush_into_the_hand(analysed):
 
 
 @pytest.mark.one_qt
-def test_the_region_follows_its_options(analysed, qtbot):
+def test_the_roi_follows_its_options(analysed, qtbot):
     box = analysed.lesion.result.roi.box
     analysed.finds(QDoubleSpinBox, "margin").setValue(50)
     analysed.finds(QSpinBox, "side").setValue(64)
@@ -195,7 +195,7 @@ def test_the_region_follows_its_options(analysed, qtbot):
     assert not analysed.lesion.corrected
 
 
-def test_the_ruler_gives_every_layer_its_scale_and_clearing_takes_it_back(analysed):
+def test_the_ruler_sets_the_scale_of_all_layers_and_clearing_restores_it(analysed):
     analysed.clicks("ruler")
     line = analysed.layer("ruler")
     assert line.mode == "add_line"
@@ -220,7 +220,7 @@ def test_the_ruler_gives_every_layer_its_scale_and_clearing_takes_it_back(analys
 
 
 @pytest.mark.one_qt
-def test_a_ruler_without_a_line_says_what_to_do(person):
+def test_a_ruler_without_a_line_shows_an_error(person):
     person.opens()
     person.clicks("ruler")
     person.finds(QAbstractButton, "ruler_set").click()
@@ -228,7 +228,7 @@ def test_a_ruler_without_a_line_says_what_to_do(person):
 
 
 @pytest.mark.one_qt
-def test_a_stroke_during_an_analysis_stays(person, qtbot):
+def test_a_stroke_during_an_analysis_is_kept(person, qtbot):
     person.opens()
     person.analyses()
     person.dock.model.model = "slow-1"

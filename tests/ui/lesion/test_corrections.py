@@ -1,4 +1,4 @@
-"""Add to corrections: what is stored, what is said of it, and that no wish is stored twice or lost."""
+"""Add to corrections: the stored rows, the messages, and that nothing is stored twice or lost."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def corrections(tmp_path, home):
 
 @pytest.fixture
 def analysed(corrections, person):
-    """Somebody with an analysed photograph: a dark disk of radius 25 around (60, 80)."""
+    """A user with an analyzed photograph: a dark disk of radius 25 around (60, 80)."""
     person.opens()
     person.analyses()
     return person
@@ -55,13 +55,13 @@ def test_an_untouched_mask_is_stored_as_accepted(analysed, corrections):
     assert (row["model"], row["model_fingerprint"]) == (analysed.dock.model.model, "0" * 64)
     assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analysed.mask)
     assert "mole stored as accepted" in analysed.dock.status.text
-    assert "1 image with masks in all" in analysed.dock.status.text
+    assert "1 image with masks in total" in analysed.dock.status.text
     assert "'train'" in analysed.dock.status.text
     assert analysed.finds(QLabel, "standing").text().startswith("in corrections: accepted by ")
 
 
 @pytest.mark.one_qt
-def test_a_drawn_mask_is_stored_as_corrected_with_the_model_s_own_beside_it(analysed, corrections):
+def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analysed, corrections):
     own = analysed.mask.copy()
     analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
     analysed.finds(QComboBox, "diagnosis").setEditText(" blue nevus ")
@@ -81,31 +81,31 @@ def test_a_drawn_mask_is_stored_as_corrected_with_the_model_s_own_beside_it(anal
 
 
 @pytest.mark.one_qt
-def test_what_is_in_the_corrections_counts_as_saved(analysed):
+def test_stored_corrections_count_as_saved(analysed):
     analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
     analysed.waits()
-    assert analysed.dock.work.book.unsaved_names() == ["mole"]
+    assert analysed.dock.controller.store.unsaved_names() == ["mole"]
     adds(analysed)
-    assert analysed.dock.work.book.unsaved_names() == []
+    assert analysed.dock.controller.store.unsaved_names() == []
     assert not list(recovery.recovery_root().glob("*/drawn.npz"))
     analysed.clicks("undo_correction")
     analysed.waits()
-    assert analysed.dock.work.book.unsaved_names() == ["mole"]
+    assert analysed.dock.controller.store.unsaved_names() == ["mole"]
     assert list(recovery.recovery_root().glob("*/drawn.npz"))
 
 
 @pytest.mark.one_qt
-def test_a_moved_threshold_is_a_correction_too(analysed, corrections):
+def test_a_changed_threshold_counts_as_a_correction(analysed, corrections):
     analysed.finds(QToolButton, "threshold_reset")
     analysed.dock.mask_controls._box.setValue(0.8)
-    analysed.dock.correcting.settle()
+    analysed.dock.mask_controller.flush()
     analysed.waits()
     adds(analysed)
     assert corrections.rows()[0]["review"] == "corrected"
 
 
 @pytest.mark.one_qt
-def test_clicking_twice_stores_once_and_undo_takes_it_back(analysed, corrections):
+def test_clicking_twice_stores_once_and_can_be_undone(analysed, corrections):
     analysed.clicks("add_correction")
     analysed.clicks("add_correction")
     analysed.waits()
@@ -114,7 +114,7 @@ def test_clicking_twice_stores_once_and_undo_takes_it_back(analysed, corrections
     analysed.clicks("undo_correction")
     analysed.waits()
     assert corrections.rows() == []
-    assert "Took back" in analysed.dock.status.text
+    assert "Undid the last change" in analysed.dock.status.text
     assert not analysed.finds(QLabel, "standing").isVisibleTo(analysed.dock)
     adds(analysed)
     assert len(corrections.rows()) == 1
@@ -134,7 +134,7 @@ def test_adding_after_more_correction_updates_the_row(analysed, corrections):
     assert row["review"] == "accepted"
 
 
-def test_a_photograph_of_no_use_is_rejected_without_an_analysis(corrections, person):
+def test_a_photograph_can_be_rejected_without_an_analysis(corrections, person):
     image = person.opens("blurred")
     assert not person.finds(QToolButton, "reject").parent().isHidden()
     person.clicks("reject")
@@ -142,11 +142,11 @@ def test_a_photograph_of_no_use_is_rejected_without_an_analysis(corrections, per
     (row,) = corrections.rows()
     assert (row["image_id"], row["review"]) == ("blurred", "rejected")
     assert row["image_sha256"] == array_fingerprint(np.ascontiguousarray(image.data))
-    assert "0 images with masks in all" in person.dock.status.text
+    assert "0 images with masks in total" in person.dock.status.text
 
 
 @pytest.mark.one_qt
-def test_a_photograph_opened_again_shows_what_stands_there(analysed, corrections):
+def test_a_photograph_opened_again_shows_its_stored_review(analysed, corrections):
     analysed.finds(QComboBox, "diagnosis").setEditText("melanoma")
     adds(analysed)
     for layer in list(analysed.viewer.layers):
@@ -171,7 +171,7 @@ def test_a_diagnosis_stays_with_its_photograph_and_is_offered_for_others(analyse
     assert box.currentText() == "Spitz nevus"
 
 
-def test_the_name_is_given_once(analysed, corrections, qtbot):
+def test_the_reviewer_is_entered_once(analysed, corrections, qtbot):
     menu = analysed.finds(QToolButton, "corrections_menu").menu()
     assert isinstance(menu, QMenu)
     next(action for action in menu.actions() if action.objectName() == "reviewer").trigger()
@@ -183,7 +183,7 @@ def test_the_name_is_given_once(analysed, corrections, qtbot):
     assert ReviewSettings().reviewer == "Ana"
 
 
-def test_the_key_stores(analysed, corrections):
+def test_the_shortcut_stores(analysed, corrections):
     keys = {shortcut.key().toString(): shortcut for shortcut in analysed.dock.findChildren(QShortcut)}
     keys["Ctrl+Alt+A"].activated.emit()
     analysed.waits()
@@ -191,13 +191,13 @@ def test_the_key_stores(analysed, corrections):
 
 
 @pytest.mark.one_qt
-def test_a_folder_that_cannot_be_written_is_said_and_the_next_click_tries_again(analysed, tmp_path):
+def test_an_unwritable_folder_is_reported_and_the_next_click_retries(analysed, tmp_path):
     (tmp_path / "a file").write_text("in the way")
-    analysed.dock.collecting.desk.folder = tmp_path / "a file"
+    analysed.dock.corrections_controller.corrections_store.folder = tmp_path / "a file"
     analysed.waits()
     adds(analysed)
     assert "a file" in analysed.dock.status.text
-    analysed.dock.collecting.desk.folder = tmp_path / "room"
+    analysed.dock.corrections_controller.corrections_store.folder = tmp_path / "room"
     adds(analysed)
     assert len(Corrections(tmp_path / "room").rows()) == 1
 
@@ -210,21 +210,21 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("review", "reviewer", "when", "words"), WORDS)
-def test_what_stands_there_in_words(review, reviewer, when, words):
+def test_the_stored_review_as_text(review, reviewer, when, words):
     row = {"review": review, "reviewer": reviewer, "reviewed_at": when}
     assert describe_correction(row, 1_767_225_720.0) == f"in corrections: {words}"
 
 
 @pytest.mark.one_qt
-def test_pressed_twice_it_is_said_to_be_there_and_the_way_to_training_stays(analysed):
+def test_storing_again_reports_the_stored_row_with_a_link_to_training(analysed):
     adds(analysed)
     adds(analysed)
-    assert "mole stored already as accepted" in analysed.dock.status.text
+    assert "mole is already stored as accepted" in analysed.dock.status.text
     assert "'train'" in analysed.dock.status.text
 
 
 @pytest.mark.one_qt
-def test_a_diagnosis_that_is_chosen_to_be_unknown_is_emptied_once(analysed, corrections):
+def test_an_empty_diagnosis_clears_the_stored_one_once(analysed, corrections):
     box = analysed.finds(QComboBox, "diagnosis")
     box.setEditText("melanoma")
     adds(analysed)
@@ -234,7 +234,7 @@ def test_a_diagnosis_that_is_chosen_to_be_unknown_is_emptied_once(analysed, corr
 
 
 @pytest.mark.one_qt
-def test_a_diagnosis_that_the_dock_does_not_know_stays(analysed, corrections):
+def test_a_diagnosis_stored_elsewhere_is_kept(analysed, corrections):
     box = analysed.finds(QComboBox, "diagnosis")
     box.setEditText("melanoma")
     adds(analysed)
@@ -250,7 +250,7 @@ def test_a_diagnosis_that_the_dock_does_not_know_stays(analysed, corrections):
 
 @pytest.mark.one_qt
 @pytest.mark.parametrize("analyse", [False, True])
-def test_a_rejected_photograph_keeps_the_mask_that_was_corrected(analysed, corrections, analyse):
+def test_a_rejected_photograph_keeps_its_corrected_mask(analysed, corrections, analyse):
     analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
     adds(analysed)
     (before,) = corrections.rows()

@@ -1,4 +1,4 @@
-"""An error in a dock is a line that a person can act on; what nobody foresaw has its details behind a button."""
+"""Errors in a dock are shown in one actionable line; unexpected ones have details behind a button."""
 
 from __future__ import annotations
 

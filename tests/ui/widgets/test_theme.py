@@ -1,4 +1,4 @@
-"""What the docks say can be read in both themes."""
+"""The texts of the docks are readable in both themes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def luminance(colour: QColor) -> float:
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-def test_faults_and_quiet_words_are_readable(theme, qtbot):
+def test_error_and_secondary_texts_are_readable(theme, qtbot):
     stage = Stage(qtbot)
     stage.viewer.theme = theme
     fault = QLabel("a mask is missing")
