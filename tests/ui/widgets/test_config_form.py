@@ -96,7 +96,7 @@ def test_a_formatted_number_is_parsed_without_loss(value):
     ],
 )
 def test_limits_as_text(bounds, words):
-    assert bounds.words == words
+    assert bounds.description == words
 
 
 WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")))
@@ -128,7 +128,7 @@ def form_of(stage, model: type[BaseModel]) -> ConfigForm:
 @pytest.mark.parametrize("recipe", OF_PICTURES, ids=lambda recipe: recipe.name)
 def test_a_shipped_recipe_round_trips(stage, recipe):
     form = form_of(stage, TrainRecipe)
-    shown = recipe.recipe(["masks", "more, masks"], recipe.start or "lesion-small")
+    shown = recipe.complete(["masks", "more, masks"], recipe.start or "lesion-small")
     form.set_values(shown)
     elsewhere = shown.model_dump(include={"classification", "tile"})  # parts that may be absent have no rows
     assert TrainRecipe.parse({**elsewhere, **form.values()}, "the form") == whole(shown)
@@ -335,7 +335,7 @@ def test_options_are_reset_to_defaults(form, qtbot):
     chooses(form, "model.architecture", "simple_cnn")
     qtbot.mouseClick(form.findChild(QAbstractButton, "model.architecture.reset"), Qt.MouseButton.LeftButton)
     assert form.values()["model"]["options"] == given
-    assert form.changes == 0
+    assert form.change_count == 0
 
 
 def test_new_defaults_keep_a_network_selected_by_the_user(form):
@@ -400,7 +400,7 @@ def test_new_defaults_keep_changed_fields(form, qtbot):
 def test_descriptions_and_limits_are_tooltips(form):
     tip = form.findChild(NumberBox, "ema_decay").toolTip()
     assert "moving average" in tip
-    assert "Allowed: 0 to 1, not 1 itself." in tip
+    assert "Allowed: 0 to 1, excluding 1." in tip
     assert form.findChild(QComboBox, "optimiser").accessibleName() == "optimiser"
 
 
@@ -439,7 +439,7 @@ class Odd(Config):
 
 
 def test_a_field_without_a_control_is_an_error():
-    with pytest.raises(TypeError, match="one kind of value and one word"):
+    with pytest.raises(TypeError, match="one type of value and one word"):
         make_editor(Odd.model_fields["either"].annotation)
 
 

@@ -38,7 +38,7 @@ class Disk:
 
 @pytest.fixture
 def writer_setup(qtbot, tmp_path):
-    """Latest, disk, writes, what was results, what went wrong, a folder."""
+    """A queue, a disk, a writer, results, errors and a folder."""
     parent, disk = QObject(), Disk()
     latest, results, wrong = LatestJobQueue(parent), [], []
     latest.succeeded.connect(results.append)
@@ -51,11 +51,11 @@ def writer_setup(qtbot, tmp_path):
 
 def test_the_latest_pending_value_is_written_with_the_stamp_of_the_previous_file(writer_setup, qtbot):
     latest, disk, writes, results, _, folder = writer_setup
-    writes.know(folder, (7, 7))
+    writes.set_stamp(folder, (7, 7))
     for value in range(3):
-        writes.keep(folder, value)
+        writes.save(folder, value)
     qtbot.waitUntil(lambda: not latest.busy)
-    writes.keep(folder, 3)
+    writes.save(folder, 3)
     qtbot.waitUntil(lambda: not latest.busy)
     assert disk.calls == [(2, (7, 7)), (3, (1, 0))]
     assert [one.stamp for one in results] == [(1, 0), (2, 0)]
@@ -64,9 +64,9 @@ def test_the_latest_pending_value_is_written_with_the_stamp_of_the_previous_file
 def test_a_value_changed_during_a_write_is_kept_when_the_window_closes(writer_setup, qtbot):
     latest, disk, writes, _, _, folder = writer_setup
     disk.goes_on.clear()
-    writes.keep(folder, "early")
+    writes.save(folder, "early")
     qtbot.waitUntil(disk.begun.is_set)
-    writes.keep(folder, "last")
+    writes.save(folder, "last")
     Thread(target=lambda: (Event().wait(0.05), disk.goes_on.set())).start()
     writes.flush()  # no turn of Qt comes any more
     assert disk.files[folder] == "last"
@@ -78,7 +78,7 @@ def test_a_value_changed_during_a_write_is_kept_when_the_window_closes(writer_se
 
 def test_a_flushed_value_is_not_written_again(writer_setup, qtbot):
     latest, disk, writes, results, _, folder = writer_setup
-    writes.keep(folder, "one")
+    writes.save(folder, "one")
     writes.flush()
     assert disk.calls == [("one", None)]
     qtbot.waitUntil(lambda: not latest.busy)
@@ -89,7 +89,7 @@ def test_a_flushed_value_is_not_written_again(writer_setup, qtbot):
 def test_a_failed_write_is_retried(writer_setup, qtbot):
     latest, disk, writes, _, wrong, folder = writer_setup
     disk.full = True
-    writes.keep(folder, "one")
+    writes.save(folder, "one")
     qtbot.waitUntil(lambda: not latest.busy)
     writes.flush()
     assert [str(error) for error in wrong] == ["the disk is full"] * 2

@@ -80,7 +80,7 @@ def get_pixel_size(layer: Layer) -> PixelSize | None:
         return None
     size = PixelSize(y * float(layer.scale[-2]), x * float(layer.scale[-1]))
     known = (_plugin_metadata(layer).get("ruler"), _plugin_metadata(layer).get("pixel_size"))
-    return next((stated for stated in known if stated is not None and stated.agrees(size)), size)
+    return next((stated for stated in known if stated is not None and stated.is_close(size)), size)
 
 
 def get_own_units(layer: Layer) -> tuple[Any, Any]:
