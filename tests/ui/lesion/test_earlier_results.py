@@ -24,10 +24,10 @@ SOURCE = SimpleNamespace(read=lambda: SimpleNamespace(rgb=RGB))
         ("small", "abc", {"age": "54"}, True, ""),
         ("small", None, {"age": "54"}, True, ""),
         ("", None, {"age": "54"}, False, ""),
-        ("small", "other", {"age": "54"}, True, " An answer of before: the mask changed since."),
-        ("large", "abc", {"age": "54"}, True, " An answer of before: the model changed since."),
-        ("small", "abc", {"age": "54"}, False, " An answer of before: the model changed since."),
-        ("large", "other", {}, True, " An answer of before: the mask, the model, the patient's data changed since."),
+        ("small", "other", {"age": "54"}, True, " Outdated. Changed since then: the mask."),
+        ("large", "abc", {"age": "54"}, True, " Outdated. Changed since then: the model."),
+        ("small", "abc", {"age": "54"}, False, " Outdated. Changed since then: the model."),
+        ("large", "other", {}, True, " Outdated. Changed since then: the mask, the model, the patient data."),
     ],
 )
 def test_a_note_lists_what_has_changed(model, digest, row, same, expected):

@@ -101,7 +101,7 @@ def measures(someone, path):
 
 def analyses(someone):
     if someone.lesion_dock.picker.image is not None:
-        someone.lesion_dock.analyse.click()
+        someone.lesion_dock.analyze_button.click()
         someone.until(lambda: not someone.lesion_dock.busy)
 
 
@@ -166,7 +166,7 @@ def test_images_without_a_scale_are_in_pixels(docks, tmp_path):
 def test_a_substitute_unit_is_not_a_scale_and_causes_no_new_measurement(docks, tmp_path):
     opens_photograph(docks, photograph_file(tmp_path / "mole.png"))
     image, heard = docks.viewer.layers["mole"], []
-    docks.lesion_dock.picker.scaled.connect(heard.append)
+    docks.lesion_dock.picker.scale_changed.connect(heard.append)
     docks.opens_slides(slide_file(tmp_path / "scaled.tif", 0.5))
     assert str(image.units[0]) == "micrometer"
     assert get_pixel_size(image) is None

@@ -70,7 +70,7 @@ class LesionControls(QWidget):
         self.patient = PatientForm()
         self.heatmap = HeatmapControls(self.settings)
         self.prediction_section = PredictionSection(self.icons, self.heatmap)
-        self.flips = named(QCheckBox("test-time augmentation (flips)"), "flips", "Test-time augmentation", FLIPS_TIP)
+        self.flips = named(QCheckBox("test-time augmentation"), "flips", "Test-time augmentation", FLIPS_TIP)
         self.analyze_button = named(QPushButton("Analyze"), "primary", "Analyze")
         self.analyze_all_button = named(QPushButton("all"), "analyse_all", "Analyze all photographs")
         self.modality_notice = ModalityNotice()
