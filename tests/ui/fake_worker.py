@@ -27,10 +27,10 @@ def segment(arguments, run):
     if model == "nonsense":
         raise BundleError("there is no model named 'nonsense' (known: lesion-small), and no folder of that path.")
     sys.stdout.write("a library that prints\n")
-    grey = np.load(arguments["image"]).astype(np.float32).mean(axis=2) / 255
-    np.save(arguments["out"], (1 / (1 + np.exp(20 * (grey - 0.5)))).astype(np.float32))
+    gray = np.load(arguments["image"]).astype(np.float32).mean(axis=2) / 255
+    np.save(arguments["out"], (1 / (1 + np.exp(20 * (gray - 0.5)))).astype(np.float32))
     if "spread" in arguments:  # at a threshold of 0.5 the predictions differ on the skin, at 0.9 in the lesion
-        np.save(arguments["spread"], np.stack([20 * (0.5 - grey) - 5, 20 * (0.5 - grey) + 5]).astype(np.float32))
+        np.save(arguments["spread"], np.stack([20 * (0.5 - gray) - 5, 20 * (0.5 - gray) + 5]).astype(np.float32))
     stamp = {"name": model, "fingerprint": "0" * 64, "device": "cpu", "threshold": 0.5}
     return {"model": stamp, **({"spread": arguments["spread"]} if "spread" in arguments else {})}
 

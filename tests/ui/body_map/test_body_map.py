@@ -265,15 +265,15 @@ def test_the_site_under_the_mouse_is_shown(body, qtbot):
 
 @pytest.mark.parametrize("ink", [DARK_COLORS, LIGHT_COLORS], ids=["dark", "light"])
 def test_selected_highlighted_and_marked_sites_are_distinguishable(ink):
-    skin, chosen, hover, mark = (lab(colour) for colour in (ink.skin, ink.chosen, ink.hover, ink.mark))
+    skin, chosen, hover, mark = (lab(color) for color in (ink.skin, ink.chosen, ink.hover, ink.mark))
     assert np.linalg.norm(skin - chosen) > 30
     assert np.linalg.norm(skin - hover) > 10
-    assert abs(mark[2] - chosen[2]) > 60  # orange from blue: no kind of colour blindness confuses them
+    assert abs(mark[2] - chosen[2]) > 60  # orange from blue: no kind of color blindness confuses them
     assert abs(lab(ink.mark)[0] - lab(ink.mark_edge)[0]) > 50  # its number can be read
 
 
-def lab(colour):
-    rgb = np.array([[[int(colour[k : k + 2], 16) for k in (1, 3, 5)]]], np.uint8)
+def lab(color):
+    rgb = np.array([[[int(color[k : k + 2], 16) for k in (1, 3, 5)]]], np.uint8)
     return to_lab(rgb)[0, 0].astype(float)
 
 

@@ -28,7 +28,7 @@ def corrections(tmp_path, home):
 
 
 @pytest.fixture
-def analysed(corrections, person):
+def analyzed(corrections, person):
     """A user with an analyzed photograph: a dark disk of radius 25 around (60, 80)."""
     person.opens()
     person.analyses()
@@ -40,96 +40,96 @@ def adds(person):
     person.waits()
 
 
-def test_an_untouched_mask_is_stored_as_accepted(analysed, corrections):
-    state = analysed.finds(QLabel, "review_state")
+def test_an_untouched_mask_is_stored_as_accepted(analyzed, corrections):
+    state = analyzed.finds(QLabel, "review_state")
     assert state.text() == "not stored"
-    analysed.clicks("add_correction")
-    said = []
-    while analysed.dock.busy:
-        said.append(state.text())
+    analyzed.clicks("add_correction")
+    texts = []
+    while analyzed.dock.busy:
+        texts.append(state.text())
         QApplication.processEvents()
-    assert "storing ..." in said
+    assert "storing ..." in texts
     assert state.text() == "accepted"
     (row,) = corrections.rows()
     assert (row["image_id"], row["review"], row["reviewer"]) == ("mole", "accepted", getpass.getuser())
-    assert (row["model"], row["model_fingerprint"]) == (analysed.dock.model.model, "0" * 64)
-    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analysed.mask)
-    assert "mole stored as accepted" in analysed.dock.status.text
-    assert "1 image with masks in total" in analysed.dock.status.text
-    assert "'train'" in analysed.dock.status.text
-    assert analysed.finds(QLabel, "standing").text().startswith("in corrections: accepted by ")
+    assert (row["model"], row["model_fingerprint"]) == (analyzed.dock.model.model, "0" * 64)
+    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analyzed.mask)
+    assert "mole stored as accepted" in analyzed.dock.status.text
+    assert "1 image with masks in total" in analyzed.dock.status.text
+    assert "'train'" in analyzed.dock.status.text
+    assert analyzed.finds(QLabel, "standing").text().startswith("in corrections: accepted by ")
 
 
 @pytest.mark.one_qt
-def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analysed, corrections):
-    own = analysed.mask.copy()
-    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
-    analysed.finds(QComboBox, "diagnosis").setEditText(" blue nevus ")
-    adds(analysed)  # at once: the stroke has not settled yet
+def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed, corrections):
+    own = analyzed.mask.copy()
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    analyzed.finds(QComboBox, "diagnosis").setEditText(" blue nevus ")
+    adds(analyzed)  # at once: the stroke has not settled yet
     (row,) = corrections.rows()
     assert (row["review"], row["diagnosis"]) == ("corrected", "blue nevus")
     stored = read_mask(corrections.folder / row["mask_path"])
-    assert np.array_equal(stored, analysed.mask)
+    assert np.array_equal(stored, analyzed.mask)
     assert not np.array_equal(stored, own)
     assert np.array_equal(read_mask(corrections.folder / row["prediction_path"]), own)
-    assert analysed.finds(QLabel, "review_state").text() == "corrected"
-    analysed.draws(analysed.layer("mask"), [(100, 100), (100, 140)])
-    analysed.waits()
-    assert analysed.finds(QLabel, "review_state").text() == "not stored"
+    assert analyzed.finds(QLabel, "review_state").text() == "corrected"
+    analyzed.draws(analyzed.layer("mask"), [(100, 100), (100, 140)])
+    analyzed.waits()
+    assert analyzed.finds(QLabel, "review_state").text() == "not stored"
     (sample,) = read_dataset(corrections.folder)
     assert sample.review == "corrected"
 
 
 @pytest.mark.one_qt
-def test_stored_corrections_count_as_saved(analysed):
-    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
-    analysed.waits()
-    assert analysed.dock.controller.store.unsaved_names() == ["mole"]
-    adds(analysed)
-    assert analysed.dock.controller.store.unsaved_names() == []
+def test_stored_corrections_count_as_saved(analyzed):
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    analyzed.waits()
+    assert analyzed.dock.controller.store.unsaved_names() == ["mole"]
+    adds(analyzed)
+    assert analyzed.dock.controller.store.unsaved_names() == []
     assert not list(recovery.recovery_root().glob("*/drawn.npz"))
-    analysed.clicks("undo_correction")
-    analysed.waits()
-    assert analysed.dock.controller.store.unsaved_names() == ["mole"]
+    analyzed.clicks("undo_correction")
+    analyzed.waits()
+    assert analyzed.dock.controller.store.unsaved_names() == ["mole"]
     assert list(recovery.recovery_root().glob("*/drawn.npz"))
 
 
 @pytest.mark.one_qt
-def test_a_changed_threshold_counts_as_a_correction(analysed, corrections):
-    analysed.finds(QToolButton, "threshold_reset")
-    analysed.dock.mask_controls._box.setValue(0.8)
-    analysed.dock.mask_controller.flush()
-    analysed.waits()
-    adds(analysed)
+def test_a_changed_threshold_counts_as_a_correction(analyzed, corrections):
+    analyzed.finds(QToolButton, "threshold_reset")
+    analyzed.dock.mask_controls._box.setValue(0.8)
+    analyzed.dock.mask_controller.flush()
+    analyzed.waits()
+    adds(analyzed)
     assert corrections.rows()[0]["review"] == "corrected"
 
 
 @pytest.mark.one_qt
-def test_clicking_twice_stores_once_and_can_be_undone(analysed, corrections):
-    analysed.clicks("add_correction")
-    analysed.clicks("add_correction")
-    analysed.waits()
-    adds(analysed)
+def test_clicking_twice_stores_once_and_can_be_undone(analyzed, corrections):
+    analyzed.clicks("add_correction")
+    analyzed.clicks("add_correction")
+    analyzed.waits()
+    adds(analyzed)
     assert len(corrections.rows()) == 1
-    analysed.clicks("undo_correction")
-    analysed.waits()
+    analyzed.clicks("undo_correction")
+    analyzed.waits()
     assert corrections.rows() == []
-    assert "Undid the last change" in analysed.dock.status.text
-    assert not analysed.finds(QLabel, "standing").isVisibleTo(analysed.dock)
-    adds(analysed)
+    assert "Undid the last change" in analyzed.dock.status.text
+    assert not analyzed.finds(QLabel, "standing").isVisibleTo(analyzed.dock)
+    adds(analyzed)
     assert len(corrections.rows()) == 1
 
 
 @pytest.mark.one_qt
-def test_adding_after_more_correction_updates_the_row(analysed, corrections):
-    adds(analysed)
-    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
-    adds(analysed)
+def test_adding_after_more_correction_updates_the_row(analyzed, corrections):
+    adds(analyzed)
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    adds(analyzed)
     (row,) = corrections.rows()
     assert row["review"] == "corrected"
-    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analysed.mask)
-    analysed.clicks("undo_correction")
-    analysed.waits()
+    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analyzed.mask)
+    analyzed.clicks("undo_correction")
+    analyzed.waits()
     (row,) = corrections.rows()
     assert row["review"] == "accepted"
 
@@ -146,59 +146,59 @@ def test_a_photograph_can_be_rejected_without_an_analysis(corrections, person):
 
 
 @pytest.mark.one_qt
-def test_a_photograph_opened_again_shows_its_stored_review(analysed, corrections):
-    analysed.finds(QComboBox, "diagnosis").setEditText("melanoma")
-    adds(analysed)
-    for layer in list(analysed.viewer.layers):
-        analysed.viewer.layers.remove(layer)
-    analysed.waits()
-    analysed.opens("under another name")
-    assert analysed.finds(QComboBox, "diagnosis").currentText() == ""
-    analysed.analyses()
-    assert analysed.finds(QComboBox, "diagnosis").currentText() == "melanoma"
-    assert "in corrections: accepted" in analysed.finds(QLabel, "standing").text()
+def test_a_photograph_opened_again_shows_its_stored_review(analyzed, corrections):
+    analyzed.finds(QComboBox, "diagnosis").setEditText("melanoma")
+    adds(analyzed)
+    for layer in list(analyzed.viewer.layers):
+        analyzed.viewer.layers.remove(layer)
+    analyzed.waits()
+    analyzed.opens("under another name")
+    assert analyzed.finds(QComboBox, "diagnosis").currentText() == ""
+    analyzed.analyses()
+    assert analyzed.finds(QComboBox, "diagnosis").currentText() == "melanoma"
+    assert "in corrections: accepted" in analyzed.finds(QLabel, "standing").text()
 
 
 @pytest.mark.one_qt
-def test_a_diagnosis_stays_with_its_photograph_and_is_offered_for_others(analysed):
-    box = analysed.finds(QComboBox, "diagnosis")
+def test_a_diagnosis_stays_with_its_photograph_and_is_offered_for_others(analyzed):
+    box = analyzed.finds(QComboBox, "diagnosis")
     box.setEditText("Spitz nevus")
-    adds(analysed)
-    analysed.opens("another")
+    adds(analyzed)
+    analyzed.opens("another")
     assert box.currentText() == ""
     assert box.findText("Spitz nevus") == 1
-    analysed.dock.picker.step(-1)
+    analyzed.dock.picker.step(-1)
     assert box.currentText() == "Spitz nevus"
 
 
-def test_the_reviewer_is_entered_once(analysed, corrections, qtbot):
-    menu = analysed.finds(QToolButton, "corrections_menu").menu()
+def test_the_reviewer_is_entered_once(analyzed, corrections, qtbot):
+    menu = analyzed.finds(QToolButton, "corrections_menu").menu()
     assert isinstance(menu, QMenu)
     next(action for action in menu.actions() if action.objectName() == "reviewer").trigger()
-    dialog = analysed.dock.window().findChild(QInputDialog, "reviewer_dialog")
+    dialog = analyzed.dock.window().findChild(QInputDialog, "reviewer_dialog")
     dialog.setTextValue("Ana")
     dialog.accept()
-    adds(analysed)
+    adds(analyzed)
     assert corrections.rows()[0]["reviewer"] == "Ana"
     assert ReviewSettings().reviewer == "Ana"
 
 
-def test_the_shortcut_stores(analysed, corrections):
-    keys = {shortcut.key().toString(): shortcut for shortcut in analysed.dock.findChildren(QShortcut)}
+def test_the_shortcut_stores(analyzed, corrections):
+    keys = {shortcut.key().toString(): shortcut for shortcut in analyzed.dock.findChildren(QShortcut)}
     keys["Ctrl+Alt+A"].activated.emit()
-    analysed.waits()
+    analyzed.waits()
     assert len(corrections.rows()) == 1
 
 
 @pytest.mark.one_qt
-def test_an_unwritable_folder_is_reported_and_the_next_click_retries(analysed, tmp_path):
+def test_an_unwritable_folder_is_reported_and_the_next_click_retries(analyzed, tmp_path):
     (tmp_path / "a file").write_text("in the way")
-    analysed.dock.corrections_controller.corrections_store.folder = tmp_path / "a file"
-    analysed.waits()
-    adds(analysed)
-    assert "a file" in analysed.dock.status.text
-    analysed.dock.corrections_controller.corrections_store.folder = tmp_path / "room"
-    adds(analysed)
+    analyzed.dock.corrections_controller.corrections_store.folder = tmp_path / "a file"
+    analyzed.waits()
+    adds(analyzed)
+    assert "a file" in analyzed.dock.status.text
+    analyzed.dock.corrections_controller.corrections_store.folder = tmp_path / "room"
+    adds(analyzed)
     assert len(Corrections(tmp_path / "room").rows()) == 1
 
 
@@ -216,56 +216,56 @@ def test_the_stored_review_as_text(review, reviewer, when, words):
 
 
 @pytest.mark.one_qt
-def test_storing_again_reports_the_stored_row_with_a_link_to_training(analysed):
-    adds(analysed)
-    adds(analysed)
-    assert "mole is already stored as accepted" in analysed.dock.status.text
-    assert "'train'" in analysed.dock.status.text
+def test_storing_again_reports_the_stored_row_with_a_link_to_training(analyzed):
+    adds(analyzed)
+    adds(analyzed)
+    assert "mole is already stored as accepted" in analyzed.dock.status.text
+    assert "'train'" in analyzed.dock.status.text
 
 
 @pytest.mark.one_qt
-def test_an_empty_diagnosis_clears_the_stored_one_once(analysed, corrections):
-    box = analysed.finds(QComboBox, "diagnosis")
+def test_an_empty_diagnosis_clears_the_stored_one_once(analyzed, corrections):
+    box = analyzed.finds(QComboBox, "diagnosis")
     box.setEditText("melanoma")
-    adds(analysed)
+    adds(analyzed)
     box.setCurrentIndex(0)
-    adds(analysed)
+    adds(analyzed)
     assert corrections.rows()[0]["diagnosis"] == ""
 
 
 @pytest.mark.one_qt
-def test_a_diagnosis_stored_elsewhere_is_kept(analysed, corrections):
-    box = analysed.finds(QComboBox, "diagnosis")
+def test_a_diagnosis_stored_elsewhere_is_kept(analyzed, corrections):
+    box = analyzed.finds(QComboBox, "diagnosis")
     box.setEditText("melanoma")
-    adds(analysed)
-    analysed.viewer.layers.clear()
-    analysed.waits()
-    analysed.opens("blurred")
+    adds(analyzed)
+    analyzed.viewer.layers.clear()
+    analyzed.waits()
+    analyzed.opens("blurred")
     assert box.currentText() == ""
-    analysed.clicks("reject")
-    analysed.waits()
+    analyzed.clicks("reject")
+    analyzed.waits()
     (row,) = corrections.rows()
     assert (row["review"], row["diagnosis"]) == ("rejected", "melanoma")
 
 
 @pytest.mark.one_qt
 @pytest.mark.parametrize("analyse", [False, True])
-def test_a_rejected_photograph_keeps_its_corrected_mask(analysed, corrections, analyse):
-    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
-    adds(analysed)
+def test_a_rejected_photograph_keeps_its_corrected_mask(analyzed, corrections, analyse):
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    adds(analyzed)
     (before,) = corrections.rows()
-    analysed.viewer.layers.clear()
-    analysed.waits()
-    analysed.opens("again")
+    analyzed.viewer.layers.clear()
+    analyzed.waits()
+    analyzed.opens("again")
     if analyse:
-        analysed.analyses()
-    analysed.clicks("reject")
-    analysed.waits()
+        analyzed.analyses()
+    analyzed.clicks("reject")
+    analyzed.waits()
     (row,) = corrections.rows()
     assert row["review"] == "rejected"
     kept = ("mask_path", "prediction_path", "model", "model_fingerprint")
     assert [row[name] for name in kept] == [before[name] for name in kept]
     assert read_mask(corrections.folder / row["mask_path"])[10, 120]
-    analysed.clicks("undo_correction")
-    analysed.waits()
+    analyzed.clicks("undo_correction")
+    analyzed.waits()
     assert corrections.rows() == [before]

@@ -118,7 +118,7 @@ def test_analyze_all_keeps_corrected_masks(person):
     person.waits()
     assert {"two mask", "three mask"} <= {layer.name for layer in person.viewer.layers}
     assert np.array_equal(person.layer("mask", "one").data, drawn)
-    assert "2 photographs analysed" in person.dock.status.text
+    assert "2 photographs analyzed" in person.dock.status.text
 
 
 @pytest.mark.one_qt

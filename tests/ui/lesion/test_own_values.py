@@ -158,7 +158,7 @@ def types(person, text, *, first=True):
 
 @pytest.fixture
 def during(window, qtbot):
-    """A window in which ``first`` is analysed for the first time, with ``second`` beside it."""
+    """A window in which ``first`` is analyzed for the first time, with ``second`` beside it."""
     window.opens("second", gradient(90))
     window.opens("first", gradient())
     window.viewer.window._qt_window.activateWindow()
@@ -197,7 +197,7 @@ def test_a_threshold_typed_during_the_first_analysis_is_kept(during):
 def test_a_threshold_typed_before_the_layers_are_added_is_kept(during):
     types(during, "0.6")
 
-    def go_on(analysed):
+    def go_on(analyzed):
         types(during, "6", first=False)
         during.dock.picker.step(1)
 

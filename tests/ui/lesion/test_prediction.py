@@ -65,14 +65,14 @@ def chooses(person, word, name="patient_sex"):
     person.waits()
 
 
-def analysed(person, name="mole", **options):
+def analyzed(person, name="mole", **options):
     image = person.opens(name, **options)
     person.analyses()
     return image
 
 
 def test_an_analyzed_photograph_gets_a_prediction(person):
-    analysed(person)
+    analyzed(person)
     found = prediction_of(person)
     assert found.provenance["verb"] == "classify"
     low, high = found.interval
@@ -87,7 +87,7 @@ def test_an_analyzed_photograph_gets_a_prediction(person):
 
 
 def test_patient_data_change_the_prediction_without_a_new_forward_pass(person):
-    analysed(person)
+    analyzed(person)
     before = prediction_of(person)
     types(person, "80")
     after = prediction_of(person)
@@ -105,7 +105,7 @@ def test_patient_data_change_the_prediction_without_a_new_forward_pass(person):
 
 @pytest.mark.one_qt
 def test_an_impossible_age_is_reported_and_counts_as_unknown(person):
-    analysed(person)
+    analyzed(person)
     before = prediction_of(person)
     types(person, "800")
     assert "expected a number from 0 to 120" in text_of(person, "patient_age_fault")
@@ -114,7 +114,7 @@ def test_an_impossible_age_is_reported_and_counts_as_unknown(person):
 
 @pytest.mark.one_qt
 def test_the_prediction_follows_the_mask_and_its_undo(person):
-    analysed(person)
+    analyzed(person)
     before = prediction_of(person)
     person.draws(person.layer("mask"), [(10, 10), (10, 100)], brush=20)
     person.waits()
@@ -128,7 +128,7 @@ def test_the_prediction_follows_the_mask_and_its_undo(person):
 
 @pytest.mark.one_qt
 def test_the_prediction_does_not_wait_for_measurements(person, monkeypatch, qtbot):
-    analysed(person)
+    analyzed(person)
     before, verdict, area = prediction_of(person), text_of(person), person.lesion.result.measurements["area_px"]
     go_on = threading.Event()
     derive = lesion_steps.update_from_mask
@@ -152,7 +152,7 @@ def test_the_prediction_does_not_wait_for_measurements(person, monkeypatch, qtbo
 
 
 def test_the_heatmap_is_a_layer_that_follows_the_prediction(person):
-    image = analysed(person, scale=(20.0, 20.0), units=("um", "um"), translate=(100.0, 50.0))
+    image = analyzed(person, scale=(20.0, 20.0), units=("um", "um"), translate=(100.0, 50.0))
     person.finds(QCheckBox, "heatmap").click()
     person.waits()
     layer = person.layer("heatmap")
@@ -181,7 +181,7 @@ def test_the_heatmap_is_a_layer_that_follows_the_prediction(person):
 
 @pytest.mark.one_qt
 def test_selecting_the_same_model_again_reuses_the_heatmap(person, monkeypatch):
-    analysed(person)
+    analyzed(person)
     person.finds(QCheckBox, "heatmap").click()
     person.waits()
     layer, queue, requested = person.layer("heatmap"), person.dock.prediction_controller.queue, []
@@ -201,7 +201,7 @@ def test_selecting_the_same_model_again_reuses_the_heatmap(person, monkeypatch):
 @pytest.mark.one_qt
 def test_the_heatmap_class_can_be_selected_with_more_than_two_classes(person, models):
     add_classifier(models, "three-model", classes=["nevus", "other", "melanoma"])
-    analysed(person)
+    analyzed(person)
     person.finds(QCheckBox, "heatmap").click()
     person.waits()
     combo = person.finds(QComboBox, "heatmap_class")
@@ -222,7 +222,7 @@ def test_the_heatmap_class_can_be_selected_with_more_than_two_classes(person, mo
 
 @pytest.mark.one_qt
 def test_an_unsupported_heatmap_method_is_reported_once(person):
-    analysed(person)
+    analyzed(person)
     person.finds(QCheckBox, "heatmap").click()
     chooses(person, "cam", "heatmap_method")
     assert "no map for CAM" in notification_manager.records[-1].message
@@ -233,7 +233,7 @@ def test_an_unsupported_heatmap_method_is_reported_once(person):
 
 
 def test_a_worker_that_stopped_is_restarted(person, client, qtbot):
-    analysed(person)
+    analyzed(person)
     first = prediction_of(person)
     os.kill(client.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
     qtbot.waitUntil(lambda: client.pid is None, timeout=PATIENCE_MS)
@@ -244,7 +244,7 @@ def test_a_worker_that_stopped_is_restarted(person, client, qtbot):
 
 @pytest.mark.one_qt
 def test_a_mask_without_lesion_is_reported_in_the_section(person):
-    analysed(person, rgb=np.full((60, 80, 3), 230, np.uint8))
+    analyzed(person, rgb=np.full((60, 80, 3), 230, np.uint8))
     assert "There is no lesion to look at" in text_of(person, "answer_hint")
     person.draws(person.layer("mask"), [(30, 30), (30, 40)])
     person.waits()
@@ -254,7 +254,7 @@ def test_a_mask_without_lesion_is_reported_in_the_section(person):
 
 @pytest.mark.one_qt
 def test_patient_data_belong_to_one_photograph(person, viewer, shared_client):
-    analysed(person, "one")
+    analyzed(person, "one")
     types(person, "80")
     old = prediction_of(person)
     two = person.opens("two", photograph(((60, 80, 12),)))
@@ -276,7 +276,7 @@ def test_patient_data_belong_to_one_photograph(person, viewer, shared_client):
 
 def test_a_slow_prediction_can_be_canceled(person, models, qtbot):
     add_classifier(models, "slow-model")
-    analysed(person)
+    analyzed(person)
     person.dock.classifier.refresh()
     chooses_model(person, "slow-model", wait=False)
     qtbot.waitUntil(lambda: "Loading the model" in person.dock.status.text, timeout=PATIENCE_MS)
@@ -312,7 +312,7 @@ def test_each_model_list_contains_the_models_for_its_task(person, models):
 
 @pytest.mark.one_qt
 def test_no_classifier_can_be_selected_and_is_stored(person, viewer, shared_client):
-    analysed(person)
+    analyzed(person)
     chooses_model(person, "")
     assert prediction_of(person) is None
     assert "Select a <i>classifier</i>" in text_of(person, "answer_hint")
@@ -326,7 +326,7 @@ def test_no_classifier_can_be_selected_and_is_stored(person, viewer, shared_clie
 @pytest.mark.one_qt
 @pytest.mark.parametrize("again", ["link", "list"])
 def test_results_of_a_hidden_photograph_are_hidden(person, again):
-    analysed(person)
+    analyzed(person)
     image, dock = person.viewer.layers["mole"], person.dock
     parts = (dock.prediction_section.classes, dock.table, dock.mask_controls)
     assert all(part.isVisibleTo(dock) for part in parts)
@@ -351,7 +351,7 @@ def test_a_hint_is_shown_if_no_classifier_is_installed(home, monkeypatch, person
     monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: home / "nothing")
     monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", home / "nothing")
     person.dock.classifier.refresh()
-    analysed(person)
+    analyzed(person)
     assert combo.currentText() == "none installed"
     assert "is installed" in text_of(person, "answer_hint")
     assert "models import" in text_of(person, "answer_hint")
@@ -361,7 +361,7 @@ def test_a_hint_is_shown_if_no_classifier_is_installed(home, monkeypatch, person
 def test_an_out_of_distribution_image_gives_a_warning(person, models):
     add_classifier(models, "unlike-model")
     person.dock.classifier.refresh()
-    analysed(person)
+    analyzed(person)
     chooses_model(person, "unlike-model")
     section = person.dock.prediction_section
     assert text_of(person, "answer_validity").startswith("Not valid: the image is out of distribution.")
@@ -379,7 +379,7 @@ def test_an_out_of_distribution_image_gives_a_warning(person, models):
 
 
 def test_a_prediction_is_outdated_as_soon_as_the_threshold_changes(person):
-    analysed(person)
+    analyzed(person)
     before, section = prediction_of(person), person.dock.prediction_section
     worker = psutil.Process(before.provenance["pid"])
     worker.suspend()
@@ -403,7 +403,7 @@ def test_a_prediction_is_outdated_as_soon_as_the_threshold_changes(person):
 @pytest.mark.one_qt
 def test_a_photograph_removed_during_its_prediction(person, models):
     add_classifier(models, "slow-model")
-    image = analysed(person)
+    image = analyzed(person)
     person.dock.classifier.refresh()
     chooses_model(person, "slow-model", wait=False)
     person.viewer.layers.remove(image)
@@ -414,7 +414,7 @@ def test_a_photograph_removed_during_its_prediction(person, models):
 
 def test_the_dock_closed_during_a_prediction(person, models, qtbot):
     add_classifier(models, "slow-model")
-    analysed(person)
+    analyzed(person)
     person.dock.classifier.refresh()
     chooses_model(person, "slow-model", wait=False)
     qtbot.waitUntil(lambda: person.dock.prediction_controller.queue.busy, timeout=PATIENCE_MS)
@@ -423,7 +423,7 @@ def test_the_dock_closed_during_a_prediction(person, models, qtbot):
 
 @pytest.mark.one_qt
 def test_a_case_fills_the_form_and_values_can_be_edited(person):
-    analysed(person)
+    analyzed(person)
     identity = person.dock.picker.identity
     filling = person.dock.prediction_controller.patient_data
     filling.set_case(identity, "P-0042", {"age": "30", "sex": "female"})
@@ -445,7 +445,7 @@ def test_a_case_fills_the_form_and_values_can_be_edited(person):
 @pytest.mark.one_qt
 def test_the_prediction_is_saved_as_on_the_command_line(person, tmp_path):
     person.dock.settings.folder = tmp_path
-    analysed(person)
+    analyzed(person)
     types(person, "80")
     person.finds(QCheckBox, "heatmap").click()
     person.clicks("save")
@@ -476,7 +476,7 @@ def test_the_prediction_is_saved_as_on_the_command_line(person, tmp_path):
 @pytest.mark.one_qt
 def test_a_saved_prediction_is_restored_with_its_patient_data(person, models, tmp_path):
     person.dock.settings.folder = tmp_path
-    image = analysed(person)
+    image = analyzed(person)
     types(person, "80")
     person.clicks("save")
     person.waits()
@@ -504,7 +504,7 @@ def test_a_saved_prediction_is_restored_with_its_patient_data(person, models, tm
 @pytest.mark.one_qt
 def test_a_saved_prediction_of_another_image_is_ignored(person, tmp_path):
     person.dock.settings.folder = tmp_path
-    image = analysed(person)
+    image = analyzed(person)
     types(person, "80")
     person.clicks("save")
     person.waits()

@@ -44,7 +44,7 @@ ANSWER = ClassPrediction(
         Contribution("age", "54", 0.04),
     ),
     from_image=0.29,
-    neighbours=(),
+    neighbors=(),
     missing=("fitzpatrick",),
     unused=("ethnicity",),
     warnings=(),
@@ -127,9 +127,9 @@ def test_bars_are_painted_to_scale(stage, theme):
     QApplication.processEvents()
     picture = bars.grab().toImage()
 
-    def length(row, colour):
+    def length(row, color):
         height = (2 * row + 1) * bars.height() // 4
-        return sum(picture.pixelColor(column, height) == QColor(colour) for column in range(picture.width()))
+        return sum(picture.pixelColor(column, height) == QColor(color) for column in range(picture.width()))
 
     dark = theme == "dark"
     whole, half = length(1, DEFAULT_COLORS[dark]), length(0, STRONG_COLORS[dark])

@@ -211,12 +211,12 @@ def test_a_full_disk_keeps_the_window_open(window, monkeypatch):
 def blurred():
     """A lesion whose border depends on the threshold: uint8 (row, column, channel)."""
     rows, columns = np.mgrid[:120, :160]
-    grey = np.clip(2.5 * np.hypot(rows - 60, columns - 80), 0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+    gray = np.clip(2.5 * np.hypot(rows - 60, columns - 80), 0, 255).astype(np.uint8)
+    return np.repeat(gray[..., None], 3, axis=2)
 
 
-def said(folder):
-    """What was saved: model, model in the options, threshold, and whether it was corrected."""
+def saved_values(folder):
+    """The saved model, model in the options, threshold, and whether the mask was corrected."""
     about = json.loads((folder / "result.json").read_text())
     return about["model"]["name"], about["options"]["model"], about["threshold"], about["corrected_by_hand"]
 
@@ -237,13 +237,13 @@ def test_undo_across_models_restores_the_model_of_the_mask(person, tmp_path):
     person.dock.mask_controls.set_values(0.9, person.dock.mask_controls.refinement)
     person.analyses()
     saves(person)
-    assert said(tmp_path / "mole") == ("second", "second", 0.9, False)
+    assert saved_values(tmp_path / "mole") == ("second", "second", 0.9, False)
     for mask, corrected in ((masks[0], False), (masks[1], True), (masks[0], False)):
         person.layer("mask").undo()
         person.waits()
         assert np.array_equal(person.mask, mask)
         saves(person)
-        assert said(tmp_path / "mole") == ("first", "first", 0.5, corrected)
+        assert saved_values(tmp_path / "mole") == ("first", "first", 0.5, corrected)
     assert person.finds(QDoubleSpinBox, "threshold").value() == 0.5
 
 
@@ -254,7 +254,7 @@ def test_a_stroke_keeps_the_model_and_options_of_the_mask(corrected, tmp_path):
     corrected.dock.model.model = "another"
     strikes(corrected, "mole", [(100, 20), (100, 60)])
     saves(corrected)
-    assert said(tmp_path / "mole") == (model, model, 0.5, True)
+    assert saved_values(tmp_path / "mole") == (model, model, 0.5, True)
 
 
 @pytest.mark.one_qt

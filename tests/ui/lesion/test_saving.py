@@ -20,7 +20,7 @@ PATIENCE_MS = 20_000
 
 
 @pytest.fixture
-def analysed(person):
+def analyzed(person):
     """A user with an analyzed photograph."""
     person.opens()
     person.analyses()
@@ -28,11 +28,11 @@ def analysed(person):
 
 
 @pytest.fixture
-def corrected(analysed):
+def corrected(analyzed):
     """A user who has edited the mask of an analyzed photograph."""
-    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
-    analysed.waits()
-    return analysed
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    analyzed.waits()
+    return analyzed
 
 
 def test_the_folder_is_chosen_once_and_everything_is_written(corrected, tmp_path, qtbot):
@@ -61,36 +61,36 @@ def test_the_folder_is_chosen_once_and_everything_is_written(corrected, tmp_path
 
 
 @pytest.mark.one_qt
-def test_the_latest_stroke_is_saved(analysed, tmp_path):
-    analysed.dock.settings.folder = tmp_path
-    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
-    analysed.dock.save_bar.save()
-    analysed.waits()
-    assert np.array_equal(read_mask(tmp_path / "mole" / "mask.png"), analysed.mask)
+def test_the_latest_stroke_is_saved(analyzed, tmp_path):
+    analyzed.dock.settings.folder = tmp_path
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    analyzed.dock.save_bar.save()
+    analyzed.waits()
+    assert np.array_equal(read_mask(tmp_path / "mole" / "mask.png"), analyzed.mask)
 
 
-def test_an_existing_result_is_replaced_only_after_confirmation(analysed, tmp_path):
-    analysed.dock.settings.folder = tmp_path
+def test_an_existing_result_is_replaced_only_after_confirmation(analyzed, tmp_path):
+    analyzed.dock.settings.folder = tmp_path
     (tmp_path / "mole").mkdir()
     (tmp_path / "mole" / "note.txt").write_text("of another day")
-    analysed.clicks("save")
-    analysed.answers("replace_result", "Cancel")
+    analyzed.clicks("save")
+    analyzed.answers("replace_result", "Cancel")
     assert (tmp_path / "mole" / "note.txt").is_file()
 
 
 @pytest.mark.one_qt
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_an_unwritable_folder_is_reported(analysed, tmp_path):
-    analysed.dock.settings.folder = tmp_path
+def test_an_unwritable_folder_is_reported(analyzed, tmp_path):
+    analyzed.dock.settings.folder = tmp_path
     tmp_path.chmod(0o500)
-    analysed.clicks("save")
-    analysed.waits()
+    analyzed.clicks("save")
+    analyzed.waits()
     tmp_path.chmod(0o700)
     assert "no permission" in notification_manager.records[-1].message
 
 
 @pytest.mark.one_qt
-def test_a_full_disk_is_reported_and_leaves_no_partial_files(analysed, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_no_partial_files(analyzed, tmp_path, monkeypatch):
     import errno
 
     import napari_melanoma.lesion.analysis as workflow
@@ -99,11 +99,11 @@ def test_a_full_disk_is_reported_and_leaves_no_partial_files(analysed, tmp_path,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(workflow, "write_rgb", full)
-    analysed.dock.settings.folder = tmp_path
-    analysed.clicks("save")
-    analysed.waits()
+    analyzed.dock.settings.folder = tmp_path
+    analyzed.clicks("save")
+    analyzed.waits()
     assert "the disk is full" in notification_manager.records[-1].message
-    assert "the disk is full" in analysed.dock.status.text
+    assert "the disk is full" in analyzed.dock.status.text
     assert not list(tmp_path.glob("**/mole*"))
 
 

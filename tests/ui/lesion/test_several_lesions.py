@@ -78,7 +78,7 @@ def test_the_status_line_is_cleared_for_another_photograph(two):
     two.opens("other", photograph(((60, 100, 20),)))
     two.dock.picker.step(1)
     two.analyses()
-    assert "mole: analysed" in two.dock.status.text
+    assert "mole: analyzed" in two.dock.status.text
     two.dock.picker.step(1)
     assert two.dock.status.text == ""
 

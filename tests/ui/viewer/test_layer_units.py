@@ -22,7 +22,7 @@ from napari_melanoma.ui.viewer.camera import get_scale_bar
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.photographs import get_pixel_size
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, slide_stage.FIXTURES)
+user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_stage.FIXTURES)
 WORDS = "units"  # of napari's "Inconsistent units across layers; units will not be used for rendering."
 
 

@@ -102,8 +102,8 @@ def test_tooltips_name_keys_that_are_declared(window):
         keys = {format_key(one) for one, shortcut in SHORTCUTS.items() if shortcut.dock in (name, "All docks")}
         keys |= {"Ctrl+Shift+Z"}  # napari's redo on a layer
         for widget in dock.findChildren(QWidget):
-            said = set(pattern.findall(widget.toolTip()))
-            assert said <= keys, (name, widget.objectName(), said - keys)
+            mentioned = set(pattern.findall(widget.toolTip()))
+            assert mentioned <= keys, (name, widget.objectName(), mentioned - keys)
 
 
 @pytest.mark.parametrize("how", ["F1 on the canvas", "F1 in the dock", "? in the dock", "menu"])

@@ -26,7 +26,7 @@ from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, slide_stage.FIXTURES)
+user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_stage.FIXTURES)
 
 
 def plain_slide(path, side, um):

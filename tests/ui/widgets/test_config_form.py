@@ -1,4 +1,4 @@
-"""Forms made from configurations: what goes in comes out, to the last digit, and what is typed wrongly is said."""
+"""Forms generated from configurations: values round-trip without loss, and invalid input is reported."""
 
 from __future__ import annotations
 
@@ -321,7 +321,7 @@ def test_listed_names_are_choices_with_titles(form, key, listed):
     assert shown == {name: found.spec.title for name, found in listed().items()}
     for name in listed():
         if getattr(listed()[name].spec, "task", "segmentation") != "segmentation":
-            continue  # this recipe is one of segmentation, and says so
+            continue  # this recipe sets its task to segmentation
         chooses(form, key, name)
         assert getattr(TrainRecipe.parse(form.values(), "the form"), key) == name
 

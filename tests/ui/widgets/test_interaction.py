@@ -87,7 +87,7 @@ def test_save_uses_a_pending_threshold(person, tmp_path):
 
 
 def coloured(rgb, kind):
-    """The same colours as another program may hand them over, and as the file reader would give them."""
+    """The same colors as another program may hand them over, and as the file reader would give them."""
     if kind == "float 0 to 255":
         return rgb.astype(np.float32)
     if kind == "transparent":

@@ -38,13 +38,13 @@ def delete(thing):
         sip.delete(thing)
 
 
-def events(job):
-    """What a job says, with the thread in which it is events."""
-    said = []
+def record_signals(job):
+    """Record the signals of a job, with the thread in which they are delivered."""
+    emitted = []
     for name in ("progressed", "succeeded", "failed"):
-        getattr(job, name).connect(lambda value, name=name: said.append((name, value, threading.current_thread())))
-    job.finished.connect(lambda: said.append(("finished", None, threading.current_thread())))
-    return said
+        getattr(job, name).connect(lambda value, name=name: emitted.append((name, value, threading.current_thread())))
+    job.finished.connect(lambda: emitted.append(("finished", None, threading.current_thread())))
+    return emitted
 
 
 def test_a_job_runs_in_a_thread_and_emits_on_the_gui_thread(qtbot, parent):
@@ -53,10 +53,10 @@ def test_a_job_runs_in_a_thread_and_emits_on_the_gui_thread(qtbot, parent):
         return threading.current_thread()
 
     job = BackgroundJob(work)
-    said = events(job)
+    emitted = record_signals(job)
     with qtbot.waitSignal(job.finished):
         job.start()
-    kinds, values, threads = zip(*said, strict=True)
+    kinds, values, threads = zip(*emitted, strict=True)
     assert kinds == ("progressed", "succeeded", "finished")
     assert values[0] == Progress(1, 2, "half")
     assert values[1] is not threading.main_thread()
@@ -69,11 +69,11 @@ def test_an_error_is_emitted(qtbot, parent):
         raise RuntimeError("CUDA out of memory")
 
     job = BackgroundJob(work)
-    said = events(job)
+    emitted = record_signals(job)
     with qtbot.waitSignal(job.finished):
         job.start()
-    assert [kind for kind, *_ in said] == ["failed", "finished"]
-    assert str(said[0][1]) == "CUDA out of memory"
+    assert [kind for kind, *_ in emitted] == ["failed", "finished"]
+    assert str(emitted[0][1]) == "CUDA out of memory"
 
 
 @pytest.mark.parametrize("asks", [True, False], ids=["asks whether to go on", "never asks"])
@@ -87,23 +87,23 @@ def test_after_cancel_only_finished_is_emitted(qtbot, parent, asks):
         return "late"
 
     job = BackgroundJob(work)
-    said = events(job)
+    emitted = record_signals(job)
     with qtbot.waitSignal(job.finished):
         job.start()
         job.cancel()
         go.set()
-    assert [kind for kind, *_ in said] == ["finished"]
+    assert [kind for kind, *_ in emitted] == ["finished"]
 
 
 class Listener(QObject):
     def on_event(self, value):
-        raise AssertionError(f"events {value} after its end")
+        raise AssertionError(f"record_signals {value} after its end")
 
 
 def test_a_job_outlives_its_receivers(qtbot, parent):
     done = threading.Event()
     listener = Listener()
-    job = BackgroundJob(lambda run: "events" if done.wait(10) else "")
+    job = BackgroundJob(lambda run: "record_signals" if done.wait(10) else "")
     job.succeeded.connect(listener.on_event)
     job.start()
     del job

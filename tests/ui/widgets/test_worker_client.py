@@ -19,26 +19,26 @@ PATIENCE_MS = 20_000
 
 
 def ask(client, model="fine"):
-    """Ask for an answer; gives the request and what is heard of it."""
+    """Send a request; return it with its recorded signals."""
     image, out = client.folder / "image.npy", client.folder / f"{model}.npy"
     np.save(image, np.zeros((4, 4, 3), np.uint8))
     request = client.request("segment", model=model, image=str(image), out=str(out))
-    heard = []
-    request.succeeded.connect(lambda answer: heard.append(answer["model"]["name"]))
-    request.failed.connect(heard.append)
-    request.finished.connect(lambda: heard.append("finished"))
-    return request, heard
+    recorded = []
+    request.succeeded.connect(lambda answer: recorded.append(answer["model"]["name"]))
+    request.failed.connect(recorded.append)
+    request.finished.connect(lambda: recorded.append("finished"))
+    return request, recorded
 
 
-def wait(qtbot, heard):
-    qtbot.waitUntil(lambda: "finished" in heard, timeout=PATIENCE_MS)
-    return heard[0]
+def wait(qtbot, recorded):
+    qtbot.waitUntil(lambda: "finished" in recorded, timeout=PATIENCE_MS)
+    return recorded[0]
 
 
 def test_one_child_handles_one_request_after_the_other(client, qtbot):
-    heard = [ask(client, model)[1] for model in ("one", "two", "three")]
-    qtbot.waitUntil(lambda: all("finished" in said for said in heard), timeout=PATIENCE_MS)
-    assert heard == [["one", "finished"], ["two", "finished"], ["three", "finished"]]
+    recorded = [ask(client, model)[1] for model in ("one", "two", "three")]
+    qtbot.waitUntil(lambda: all("finished" in signals for signals in recorded), timeout=PATIENCE_MS)
+    assert recorded == [["one", "finished"], ["two", "finished"], ["three", "finished"]]
     pid = client.pid
     assert wait(qtbot, ask(client)[1]) == "fine"
     assert client.pid == pid
@@ -80,11 +80,11 @@ def test_a_pending_request_can_be_cancelled_without_killing(client, qtbot):
 
 @pytest.mark.parametrize("how", ["killed", "dies"])
 def test_a_child_that_dies_is_reported_and_replaced(client, qtbot, how):
-    _, heard = ask(client, "slow-60" if how == "killed" else "dies")
+    _, recorded = ask(client, "slow-60" if how == "killed" else "dies")
     if how == "killed":
         qtbot.waitUntil(lambda: client.busy and client.pid is not None, timeout=PATIENCE_MS)
         os.kill(client.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
-    error = wait(qtbot, heard)
+    error = wait(qtbot, recorded)
     assert isinstance(error, WorkerTerminated)
     assert wait(qtbot, ask(client)[1]) == "fine"
 
