@@ -299,18 +299,18 @@ class EditedMasks(QObject):
 
     def mask_digest(self, identity: str) -> str | None:
         """Return the digest of the current mask; None if the photograph was not analyzed."""
-        lesion, drawn = self._store.lesions.get(identity), self._masks.get(identity)
-        return None if lesion is None else lesion.mask_digest if drawn is None else drawn.digest
+        lesion, edited = self._store.lesions.get(identity), self._masks.get(identity)
+        return None if lesion is None else lesion.mask_digest if edited is None else edited.digest
 
     def find_result(self, identity: str, digest: str) -> LesionResult | None:
         """Return the result with the mask of a digest; None if the mask has changed since.
 
         Other values of the result may be derived from the previous mask.
         """
-        lesion, drawn = self._store.lesions.get(identity), self._masks.get(identity)
+        lesion, edited = self._store.lesions.get(identity), self._masks.get(identity)
         if lesion is None or self.mask_digest(identity) != digest:
             return None
-        return lesion.result if drawn is None else replace(lesion.result, mask=drawn.mask)
+        return lesion.result if edited is None else replace(lesion.result, mask=edited.mask)
 
     def remove(self, identity: str) -> None:
         """Remove a photograph."""
@@ -327,20 +327,20 @@ class EditedMasks(QObject):
 
         self._latest.submit(identity, prepare)
 
-    def _on_fingerprinted(self, drawn: EditedMask) -> None:
-        lesion = self._store.lesions.get(drawn.identity)
-        before = self.mask_digest(drawn.identity)
-        if lesion is None or lesion.mask_digest == drawn.digest:
-            self._masks.pop(drawn.identity, None)
+    def _on_fingerprinted(self, edited: EditedMask) -> None:
+        lesion = self._store.lesions.get(edited.identity)
+        before = self.mask_digest(edited.identity)
+        if lesion is None or lesion.mask_digest == edited.digest:
+            self._masks.pop(edited.identity, None)
         else:
-            self._masks[drawn.identity] = drawn
-        if self.mask_digest(drawn.identity) != before:
-            self.changed.emit(drawn.identity)
+            self._masks[edited.identity] = edited
+        if self.mask_digest(edited.identity) != before:
+            self.changed.emit(edited.identity)
 
     def _on_lesion_changed(self, identity: str) -> None:
         """Remove an edited mask when the result is up to date with it."""
-        lesion, drawn = self._store.lesions.get(identity), self._masks.get(identity)
-        if drawn is not None and (lesion is None or lesion.mask_digest == drawn.digest):
+        lesion, edited = self._store.lesions.get(identity), self._masks.get(identity)
+        if edited is not None and (lesion is None or lesion.mask_digest == edited.digest):
             del self._masks[identity]
 
 
