@@ -1,4 +1,4 @@
-"""Bundles of classifiers without a network, which the worker without a network answers for."""
+"""Model bundles without a network, for which the fake worker predicts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 
 def add_classifier(folder, name="melanoma-test", fields=("age", "sex"), weights=b"none", **more):
-    """Put a bundle into a folder of models; its file of weights is valid and has no tensors."""
+    """Create a bundle in a folder of models; its weights file is valid but has no tensors."""
     words = {"sex": ("female", "male"), "site": ("back", "head/neck"), "smoker": ("daily", "never")}
     numbers = [{"name": field} for field in fields if field not in words]
     found = [{"name": field, "words": words[field]} for field in fields if field in words]
@@ -30,7 +30,7 @@ def add_classifier(folder, name="melanoma-test", fields=("age", "sex"), weights=
 
 
 def add_risk(folder, name="risk-test", *, phantom=True):
-    """Put a bundle that tells metastasis into a folder of models; where asked, one that drawn patients taught."""
+    """Create a bundle that predicts metastasis; with ``phantom``, one trained on synthetic patients."""
     words = [{"name": "sex", "words": ["female", "male"]}, {"name": "site", "words": ["back", "head/neck"]}]
     tabular = {"numbers": [{"name": "age"}, {"name": "depth_mm"}], "words": words}
     about = {"classifier": {"positive": "metastasis"}, "classes": ["other", "metastasis"], "modalities": ["slide"]}
@@ -40,7 +40,7 @@ def add_risk(folder, name="risk-test", *, phantom=True):
 
 
 def risk_answer(probability, row, options, depth_mm=0.91, fingerprint=None):
-    """What ``risk.json`` says, as the command line writes it."""
+    """The content of ``risk.json`` as written by the command line."""
     from napari_melanoma.models.registry import find_bundle
 
     known = {name: row[name] for name in ("age", "sex", "site") if name in row}

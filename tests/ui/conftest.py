@@ -1,4 +1,4 @@
-"""A viewer with the Lesion dock, a worker without a network, and a check that nothing is left behind."""
+"""A viewer with the Lesion dock, a fake worker without a network, and a check for leaks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from questions import answer
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 SHAPE = (120, 160)
 PATIENCE_MS = 20_000
-COSTS = {"make_napari_viewer": 12, "opens_dock": 6}  # how many times as long a test takes that uses one of these
+COSTS = {"make_napari_viewer": 12, "opens_dock": 6}  # relative duration of tests that use these fixtures
 UNUSUAL = 100_000  # objects; each viewer leaves some thousands, importing napari twice as many as this
 
 
@@ -43,32 +43,32 @@ def pytest_configure(config):
 
 @pytest.hookimpl(trylast=True)  # of what -m leaves
 def pytest_collection_modifyitems(config, items):
-    """Keep one part of the files where ``NAPARI_MELANOMA_TEST_PART`` asks for it, as 1/2 does."""
-    wanted = os.environ.get("NAPARI_MELANOMA_TEST_PART")
-    if not wanted:
+    """Keep one part of the test files if ``NAPARI_MELANOMA_TEST_PART`` is set, such as 1/2."""
+    part_setting = os.environ.get("NAPARI_MELANOMA_TEST_PART")
+    if not part_setting:
         return
-    part, parts = (int(number) for number in wanted.split("/"))
+    part, parts = (int(number) for number in part_setting.split("/"))
     cost = Counter()
     for item in items:
         cost[item.path] += max(COSTS.get(name, 1) for name in ("", *item.fixturenames))
-    load, place = [0] * parts, {}
+    load, index = [0] * parts, {}
     for path in sorted(cost, key=lambda path: (-cost[path], path)):
-        place[path] = load.index(min(load))
-        load[place[path]] += cost[path]
-    config.hook.pytest_deselected(items=[item for item in items if place[item.path] != part - 1])
-    items[:] = [item for item in items if place[item.path] == part - 1]
+        index[path] = load.index(min(load))
+        load[index[path]] += cost[path]
+    config.hook.pytest_deselected(items=[item for item in items if index[item.path] != part - 1])
+    items[:] = [item for item in items if index[item.path] == part - 1]
 
 
 @pytest.fixture(autouse=True)
 def quick_collection(qapp):
-    """Leave out of garbage collection what imports have made: napari collects everything whenever a layer goes."""
+    """Exclude imported objects from garbage collection, since napari collects whenever a layer is removed."""
     leave_out_what_is_there(qapp)
     yield
     leave_out_what_is_there(qapp)
 
 
 def leave_out_what_is_there(qapp):
-    """Freeze, where there is more than tests leave."""
+    """Freeze existing objects if there are more than tests create."""
     if len(gc.get_objects()) > UNUSUAL:
         qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete)
         gc.collect()
@@ -77,9 +77,9 @@ def leave_out_what_is_there(qapp):
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_read_or_written_for_each_viewer():
-    """Read plugin manifests once, and write no settings of napari: both take longer than what most tests are about.
+    """Read plugin manifests once, and do not write napari's settings: both take longer than most tests.
 
-    Nor is everything collected whenever a layer goes, which napari does for the sake of drivers on Windows.
+    Garbage collection when a layer is removed is also limited; napari does it for drivers on Windows.
     """
     from napari._vispy import canvas
     from napari.settings import NapariSettings
@@ -96,7 +96,7 @@ def nothing_read_or_written_for_each_viewer():
 
 @pytest.fixture
 def home(tmp_path, monkeypatch, qapp):
-    """Settings and recovery files of this test alone; napari's own folders stay, for Qt has found its icons there."""
+    """Separate settings and recovery files for each test; napari's own folders stay, since Qt has icons there."""
     from qtpy.QtCore import QSettings
 
     for variable in ("XDG_STATE_HOME", "WIN_PD_OVERRIDE_LOCAL_APPDATA"):
@@ -109,7 +109,7 @@ def home(tmp_path, monkeypatch, qapp):
 
 @pytest.fixture
 def client(home, nothing_left):
-    """A worker client whose child has no network."""
+    """A worker client with the fake worker."""
     from napari_melanoma.ui.widgets.worker_client import WorkerClient
 
     made = WorkerClient([sys.executable, str(FAKE_WORKER)])
@@ -121,7 +121,7 @@ def client(home, nothing_left):
 
 @pytest.fixture
 def nothing_left(qtbot, qapp):
-    """Afterwards there are no more widgets, threads, processes and temporary folders than before."""
+    """Check that a test leaves no widgets, threads, processes and temporary folders."""
     before = {id(widget) for widget in qapp.allWidgets()}
     yield
     from napari_melanoma.ui.widgets.job import count_running_jobs
@@ -133,14 +133,14 @@ def nothing_left(qtbot, qapp):
         return [widget for widget in new if type(widget).__module__.startswith("napari_melanoma")]
 
     def gone():
-        if left():  # mostly none is, and to collect everything takes as long as a short test
+        if left():  # rarely; a full collection takes as long as a short test
             gc.collect()
         ours = left()
         assert not ours, ours
 
     qtbot.waitUntil(gone, timeout=PATIENCE_MS)
 
-    def ended():  # a thread says that its job is done a moment before it ends
+    def ended():  # a thread emits finished shortly before it ends
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("melanoma")]
 
     qtbot.waitUntil(ended, timeout=PATIENCE_MS)
@@ -148,7 +148,7 @@ def nothing_left(qtbot, qapp):
 
 
 def command_of(process):
-    """The command line of a process, empty of one that has ended."""
+    """The command line of a process; empty if it has ended."""
     try:
         return " ".join(process.cmdline())
     except psutil.Error:
@@ -157,7 +157,7 @@ def command_of(process):
 
 @pytest.fixture
 def shared_client(client, monkeypatch):
-    """Let docks that ask for the shared worker get the one without a network."""
+    """Use the fake worker as the shared worker of docks."""
     from napari_melanoma.ui.widgets import worker_client
 
     monkeypatch.setattr(worker_client._SharedWorker, "client", client)
@@ -173,15 +173,15 @@ def viewer(client, make_napari_viewer):
 
 @pytest.fixture
 def dock(viewer, shared_client, qtbot):
-    """The Lesion dock as napari's menu opens it, which hands it a proxy of the viewer."""
+    """The Lesion dock as opened from napari's menu, with a proxy of the viewer."""
     _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Lesion")
     yield made
-    with contextlib.suppress(RuntimeError):  # where the test has closed the window, the dock is gone
+    with contextlib.suppress(RuntimeError):  # the dock is deleted if the test has closed the window
         qtbot.waitUntil(lambda: not isalive(made) or not made.busy, timeout=PATIENCE_MS)
 
 
 class Person:
-    """Does with the dock what a person would do, and waits as a person would."""
+    """Simulates a user of the dock."""
 
     def __init__(self, viewer, dock, qtbot):
         self.viewer, self.dock, self.qtbot = viewer, dock, qtbot
@@ -199,7 +199,7 @@ class Person:
 
         button = self.finds(QAbstractButton, name)
         assert button.isEnabled(), f"{name} is disabled: {button.toolTip()}"
-        self.qtbot.waitUntil(lambda: button.height() > 0, timeout=PATIENCE_MS)  # just shown, not laid out yet
+        self.qtbot.waitUntil(lambda: button.height() > 0, timeout=PATIENCE_MS)  # shown but not laid out yet
         self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
     def waits(self):
@@ -218,7 +218,7 @@ class Person:
 
     @property
     def lesion(self):
-        return self.dock.work.book.lesions[self.dock.picker.identity]
+        return self.dock.controller.store.lesions[self.dock.picker.identity]
 
     def answers(self, question, button):
         answer(self.qtbot, question, button)
@@ -243,13 +243,13 @@ class Person:
 
 @pytest.fixture
 def person(viewer, dock, qtbot):
-    """Somebody in front of the dock."""
+    """A user of the dock."""
     return Person(viewer, dock, qtbot)
 
 
 @pytest.fixture
 def window(client, make_napari_viewer, qtbot):
-    """Somebody in front of a window that is really shown."""
+    """A user of the dock in a visible window."""
     from napari_melanoma.ui.lesion.dock import LesionDock
 
     viewer = make_napari_viewer(show=True)

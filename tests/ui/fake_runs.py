@@ -1,4 +1,4 @@
-"""Run folders of every state, written by the contract alone, so that the widgets are tried without a training."""
+"""Run folders in every state, to test the widgets without training."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class FakeRun:
         return self
 
     def alive(self, pid=None):
-        """Say that a process is at work in it: that of the test, which certainly is."""
+        """Record a running process: that of the test."""
         pid = os.getpid() if pid is None else pid
         created = psutil.Process(pid).create_time()
         stamp = {"pid": pid, "created": created, "host": platform.node(), "started": BEGAN}
@@ -71,7 +71,7 @@ class FakeRun:
         return self
 
     def dead(self):
-        """Let its process be gone."""
+        """Record a process that no longer exists."""
         stamp = {"pid": 2**22 - 1, "created": 1.0, "host": platform.node(), "started": BEGAN}
         (self.path / "process.json").write_text(json.dumps(stamp))
         return self
@@ -118,7 +118,7 @@ class FakeRun:
         return self.tell("epoch", **row, best=True)
 
     def learn(self, epochs, part=0):
-        """Run whole epochs, then a part of the batches of the next."""
+        """Record whole epochs, then a part of the batches of the next."""
         for epoch in range(epochs):
             for batch in range(1, self.batches + 1):
                 self.step(epoch, batch)
@@ -128,7 +128,7 @@ class FakeRun:
         return self
 
     def samples(self, epochs, names=("mole-1", "mole-2"), *, photographs=True):
-        """Draw predictions of the start and of some epochs; they close in on the border."""
+        """Write sample predictions at the start and after some epochs, which approach the border."""
         for number, name in enumerate(names):
             write_png(self.path / "samples" / "start" / f"{name}.png", lesion(yellow=14.0 + 4 * number))
             for epoch in range(epochs):
@@ -152,7 +152,7 @@ class FakeRun:
         return self
 
     def compare(self, *, images=37, gain=0.021, half=0.013, advice="take over", reason=None, shown=5, base=True):
-        """Leave a comparison: ``gain`` in Jaccard with an interval of ``half`` to each side."""
+        """Write a comparison: ``gain`` in Jaccard with an interval of ``half`` to each side."""
         from napari_melanoma.evaluation.comparison import ComparedModel, Comparison, DomainChange, ImageChange
         from napari_melanoma.metrics.statistics import Estimate
 
@@ -177,7 +177,7 @@ class FakeRun:
         domains = [DomainChange("mine", False, 22, old, new, difference)]
         if base:
             domains.append(DomainChange("isic2017", True, 150, old, {**new, "JA": near(0.84)}, less))
-        said = reason or "It gains JA +0.021 on images that neither has seen. It loses no more than 0.01 on isic2017."
+        text = reason or "It gains JA +0.021 on images that neither has seen. It loses no more than 0.01 on isic2017."
         Comparison(
             old=ComparedModel("lesion-small", "a" * 64, 0.5, old),
             new=ComparedModel("mine", "b" * 64, 0.52, new),
@@ -186,14 +186,14 @@ class FakeRun:
             better=tuple(change(number, "better") for number in range(shown)),
             worse=tuple(change(number, "worse") for number in range(max(0, shown - 3))),
             advice=advice,
-            reason=said,
+            reason=text,
             images=images,
             patients=22,
         ).write(folder)
         return self
 
     def compare_classes(self):
-        """Leave a comparison of classifiers in the place of any other: 0.05 are gained in AUC."""
+        """Write a comparison of classifiers with a gain of 0.05 in AUC."""
         from napari_melanoma.evaluation.comparison import ComparedModel, Comparison
         from napari_melanoma.metrics.statistics import Estimate
 
@@ -227,7 +227,7 @@ class FakeRun:
 
 
 def fake_run(parent: Path, state: str, name: str | None = None, **options) -> FakeRun:
-    """A run in a state, as it looks in the middle of its way."""
+    """A run in a state, in the middle of its training."""
     run = FakeRun(parent, name or f"run-{state}", **options)
     if state in ("queued", "starting"):
         run.alive().tell("launched")

@@ -1,6 +1,6 @@
-"""A worker without a network: dark is lesion, large and old is melanoma. A model's name says how it misbehaves.
+"""A fake worker without a network: dark is lesion, large and old is melanoma; the model's name selects faults.
 
-Each test with a window starts one, and most ask it little or nothing, so every verb imports what it needs itself.
+Each test with a window starts one and most use few verbs, so every verb has its own imports.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ def segment(arguments, run):
     if model == "nonsense":
         raise BundleError("there is no model named 'nonsense' (known: lesion-small), and no folder of that path.")
     sys.stdout.write("a library that prints\n")
-    grey = np.load(arguments["image"]).astype(np.float32).mean(axis=2) / 255
-    np.save(arguments["out"], (1 / (1 + np.exp(20 * (grey - 0.5)))).astype(np.float32))
-    if "spread" in arguments:  # at a threshold of 0.5 the answers differ on the skin, at 0.9 in the lesion
-        np.save(arguments["spread"], np.stack([20 * (0.5 - grey) - 5, 20 * (0.5 - grey) + 5]).astype(np.float32))
+    gray = np.load(arguments["image"]).astype(np.float32).mean(axis=2) / 255
+    np.save(arguments["out"], (1 / (1 + np.exp(20 * (gray - 0.5)))).astype(np.float32))
+    if "spread" in arguments:  # at a threshold of 0.5 the predictions differ on the skin, at 0.9 in the lesion
+        np.save(arguments["spread"], np.stack([20 * (0.5 - gray) - 5, 20 * (0.5 - gray) + 5]).astype(np.float32))
     stamp = {"name": model, "fingerprint": "0" * 64, "device": "cpu", "threshold": 0.5}
     return {"model": stamp, **({"spread": arguments["spread"]} if "spread" in arguments else {})}
 
 
 def rate(arguments, run):
-    """The number at the end of the file's name is the score in percent; the words before say how it misbehaves."""
+    """The number at the end of the file name is the score in percent; the words before select faults."""
     from napari_melanoma.core.provenance import array_fingerprint
     from napari_melanoma.io.photographs import read_photograph
 
@@ -51,7 +51,7 @@ def rate(arguments, run):
 
 
 def estimate(arguments, run):
-    """The batch size says how it misbehaves; an epoch takes a minute."""
+    """The batch size selects faults; an epoch takes a minute."""
     recipe = arguments["recipe"]
     memory = 1e9 if recipe["batch_size"] == 4096 else 1130
     if recipe["batch_size"] == 4095:
@@ -59,7 +59,7 @@ def estimate(arguments, run):
     return {"seconds": 60.0 * recipe["epochs"], "memory_mb": memory, "device": "cpu", "rests_on": "one step"}
 
 
-looked: dict[str, float] = {}
+lesion_shares: dict[str, float] = {}
 CUT = {"asked": 0.9, "cut": 0.2, "sensitivity": 0.91, "sensitivity_interval": [0.86, 0.95], "specificity": 0.55}
 FORM = ("age", "sex")
 
@@ -83,32 +83,40 @@ def classify(arguments, run):
     if "slow" in model:
         run.report(Progress(0, None, "Loading the model"))
         time.sleep(60)
-    looked.clear()
-    looked[model] = float(mask.mean())
+    lesion_shares.clear()
+    lesion_shares[model] = float(mask.mean())
     return answer_of(arguments, "classify")
 
 
 def reclassify(arguments, run):
-    if arguments["model"] not in looked:
-        raise InputError("this picture was not looked at.")
+    if arguments["model"] not in lesion_shares:
+        raise InputError("this picture was not lesion_shares at.")
     return answer_of(arguments, "reclassify")
 
 
 def answer_of(arguments, verb):
     model, row = arguments["model"], {name: value for name, value in arguments["row"].items() if name in FORM}
-    share = looked[model]
-    said = likely(share, row)
+    share = lesion_shares[model]
+    probability = likely(share, row)
     changes = [
-        {"field": name, "value": value, "change": said - likely(share, {k: v for k, v in row.items() if k != name})}
+        {
+            "field": name,
+            "value": value,
+            "change": probability - likely(share, {k: v for k, v in row.items() if k != name}),
+        }
         for name, value in row.items()
     ]
-    alike = [{"image_id": f"ISIC_{place:07}", "diagnosis": "nevus", "distance": 0.1 * place} for place in range(3)]
+    alike = [{"image_id": f"ISIC_{index:07}", "diagnosis": "nevus", "distance": 0.1 * index} for index in range(3)]
     answer = {
         "classes": ["other", "melanoma"],
         "positive": "melanoma",
-        "probabilities": [1 - said, said],
-        "interval": [max(0.0, said - 0.1), min(1.0, said + 0.1)],
-        "possible": ["other", "melanoma"] if 0.1 < said < 0.9 else ["melanoma"] if said > 0.5 else ["other"],
+        "probabilities": [1 - probability, probability],
+        "interval": [max(0.0, probability - 0.1), min(1.0, probability + 0.1)],
+        "possible": ["other", "melanoma"]
+        if 0.1 < probability < 0.9
+        else ["melanoma"]
+        if probability > 0.5
+        else ["other"],
         "coverage": 0.9,
         "operating_point": {**CUT, "specificity_interval": [0.5, 0.6]},
         "likeness": {"distance": 30.0 if "unlike" in model else 10.0, "limit": 20.0},
@@ -123,12 +131,12 @@ def answer_of(arguments, verb):
         "provenance": {"verb": verb, "pid": os.getpid()},
     }
     if "three" in model:
-        answer["classes"], answer["probabilities"] = ["nevus", "other", "melanoma"], [0.0, 1 - said, said]
+        answer["classes"], answer["probabilities"] = ["nevus", "other", "melanoma"], [0.0, 1 - probability, probability]
     return {"answer": answer}
 
 
 def answer_case(arguments, run):
-    """Each lesion is larger than the one before; the last is unlike the others."""
+    """Each lesion is larger than the previous one; the last is an outlier."""
     from napari_melanoma.case.predictions import collect_metadata, compute_input_digest
     from napari_melanoma.case.store import CaseStore
 
@@ -136,10 +144,10 @@ def answer_case(arguments, run):
     if "slow" in arguments["model"]:
         time.sleep(60)
     lesions = []
-    for place, lesion in enumerate(found for found in case.lesions if found.images):
-        looked[arguments["model"]] = 0.05 * (place + 1)
+    for index, lesion in enumerate(found for found in case.lesions if found.images):
+        lesion_shares[arguments["model"]] = 0.05 * (index + 1)
         row = collect_metadata(case, lesion, lesion.images[0])
-        odd = {"lesions": 3, "rank": 3 - place, "distance": 0.1, "z": 5.0 * place}
+        odd = {"lesions": 3, "rank": 3 - index, "distance": 0.1, "z": 5.0 * index}
         lesions.append(
             {
                 "lesion_id": lesion.id,
@@ -155,7 +163,7 @@ def answer_case(arguments, run):
 
 
 def explain(arguments, run):
-    """Hot where the mask is, as the method and the class say how hot."""
+    """High where the mask is, depending on the method and the class."""
     import numpy as np
 
     if arguments["method"] == "cam":
@@ -167,7 +175,7 @@ def explain(arguments, run):
 
 
 def slide_risk(arguments, run):
-    """The patient's age in percent; 13 means bad luck, and 14 that it takes a while."""
+    """The patient's age in percent; ages 13 to 16 select faults and delays."""
     from answers import risk_answer
 
     from napari_melanoma.core.files import write_json
@@ -189,7 +197,7 @@ def slide_risk(arguments, run):
 
 
 def slide_risk_map(arguments, run):
-    """Hot everywhere in the patches."""
+    """High in all patches."""
     import numpy as np
 
     from napari_melanoma.risk.slide_files import RiskMap, patch_boxes, read_risk, write_risk_map
@@ -198,14 +206,14 @@ def slide_risk_map(arguments, run):
     folder = Path(arguments["folder"])
     answer, method = read_risk(folder).prediction, arguments["method"]
     boxes = patch_boxes(answer)
-    values, place = compose_patch_maps(
+    values, placement = compose_patch_maps(
         [np.full((4, 4), 0.5 + 0.5 * (method == "attention"), np.float32)] * 2, boxes, (512, 512)
     )
-    return {"file": str(write_risk_map(folder, answer, RiskMap(method, values, place)))}
+    return {"file": str(write_risk_map(folder, answer, RiskMap(method, values, placement)))}
 
 
 def slide_biomarkers(arguments, run):
-    """Seven features, each strongest at its own place."""
+    """Seven features, each strongest at its own position."""
     from napari_melanoma.risk.slide_files import read_risk, write_gallery
 
     folder = Path(arguments["folder"])

@@ -1,4 +1,4 @@
-"""How a test answers a question that a dock asks."""
+"""Answer question boxes of a dock in tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ PATIENCE_MS = 20_000
 
 
 def answer(qtbot, name, button):
-    """Press a button of a question, and wait until the question is gone."""
+    """Press a button of a question box, and wait until it is closed."""
     from qtpy.QtWidgets import QApplication
 
     def boxes():

@@ -1,4 +1,4 @@
-"""A page of a dock for one widget: icons and colours of a theme, without a window of napari."""
+"""A page of a dock for one widget with the icons and colors of a theme, without napari's window."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 340, 700
 
 
 class Stage:
-    """Shows a widget in a scroll area of the size that docks promise to work at."""
+    """Shows a widget in a scroll area of the smallest size of docks."""
 
     def __init__(self, qtbot):
         self.qtbot = qtbot

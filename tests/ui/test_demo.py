@@ -1,4 +1,4 @@
-"""The demonstration and ``open``, and that a whole session leaves torch out of the viewer."""
+"""The demonstration and ``open``, and that torch is never imported in the viewer's process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from napari_melanoma.ui.launch import open_viewer
 
 @pytest.fixture
 def shown(shared_client, make_napari_viewer, monkeypatch):
-    """Let ``napari.Viewer()`` be one that the test cleans up."""
+    """Replace ``napari.Viewer()`` by a viewer that the test closes."""
     import napari
 
     made = []
@@ -31,7 +31,7 @@ def shown(shared_client, make_napari_viewer, monkeypatch):
     return made
 
 
-def test_the_demo_leaves_a_screenshot_a_report_and_results(shown, tmp_path):
+def test_the_demo_writes_a_screenshot_a_report_and_results(shown, tmp_path):
     assert run_demo(None, tmp_path, headless=True) == 0
     assert not shown[0].layers or not shown[0].window._qt_viewer
     assert QImage(str(tmp_path / "screenshot.png")).width() >= 1000
@@ -42,7 +42,7 @@ def test_the_demo_leaves_a_screenshot_a_report_and_results(shown, tmp_path):
 
 
 @pytest.mark.one_qt
-def test_a_second_photograph_is_analysed_beside_the_first(dock, tmp_path, monkeypatch):
+def test_a_second_photograph_is_analyzed(dock, tmp_path, monkeypatch):
     from PIL import Image
 
     monkeypatch.setattr(demo, "TIMEOUT_S", 20.0)
@@ -50,7 +50,7 @@ def test_a_second_photograph_is_analysed_beside_the_first(dock, tmp_path, monkey
         Image.fromarray(photograph()).save(tmp_path / f"{name}.png")
         open_and_analyze(dock, tmp_path / f"{name}.png")
         assert dock.picker.combo.currentText() == name
-    assert len(dock.work.book.lesions) == 2
+    assert len(dock.controller.store.lesions) == 2
 
 
 @pytest.mark.one_qt
@@ -80,7 +80,7 @@ def test_open_shows_the_dock_and_the_photographs(shown, tmp_path, monkeypatch, q
 SESSION = """
 import sys, napari
 from napari_melanoma.ui.widgets import worker_client
-worker_client._Shared.client = worker_client.WorkerClient([sys.executable, sys.argv[1]])
+worker_client._SharedWorker.client = worker_client.WorkerClient([sys.executable, sys.argv[1]])
 from napari_melanoma.ui.demo import run_demo
 from pathlib import Path
 code = run_demo(None, Path(sys.argv[2]), headless=True)
@@ -90,7 +90,7 @@ raise SystemExit(heavy or code)
 
 
 @pytest.mark.one_qt
-def test_torch_stays_out_of_a_whole_session(home, tmp_path):
+def test_a_session_does_not_import_torch(home, tmp_path):
     worker = Path(__file__).with_name("fake_worker.py")
     command = [sys.executable, "-c", SESSION, str(worker), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

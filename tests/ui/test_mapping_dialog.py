@@ -1,4 +1,4 @@
-"""The mapping dialog: guesses from a table as people send it, choices of a person, and a file that means the same."""
+"""The mapping dialog: guesses for a typical table, choices of the user, and the saved mapping."""
 
 from __future__ import annotations
 
@@ -61,25 +61,25 @@ def chooses(dialog, name, value):
 
 
 def chooses_column(dialog, qtbot, name, value):
-    with qtbot.waitSignal(dialog.read, timeout=PATIENCE_MS):
+    with qtbot.waitSignal(dialog.table_read, timeout=PATIENCE_MS):
         chooses(dialog, f"column_{name}", value)
 
 
-def said(dialog):
+def status_text(dialog):
     return dialog.findChild(QWidget, "mapping_said").text()
 
 
-def test_columns_are_guessed_and_words_counted(opened, table):
+def test_columns_are_guessed_and_unknown_values_counted(opened, table):
     dialog = opened(table)
     assert box(dialog, "column_Geschlecht").currentData() == "sex"
     assert box(dialog, "column_Lokalisation").currentData() == "site"
-    assert box(dialog, "column_Bemerkung").currentText() == "keep it as it is"
-    assert "5 rows read. 2 cells not understood" in said(dialog)
-    assert "Impossible in age: '430' (1)" in said(dialog)
+    assert box(dialog, "column_Bemerkung").currentText() == "keep unchanged"
+    assert "5 rows read. 2 cells with unknown values" in status_text(dialog)
+    assert "Values outside the allowed range in age: '430' (1)" in status_text(dialog)
     assert box(dialog, "word_site_Stelle X").currentData() == ""
 
 
-def test_what_is_chosen_is_what_harmonising_does(opened, table, tmp_path, qtbot):
+def test_the_selected_mapping_is_applied_by_harmonizing(opened, table, tmp_path, qtbot):
     dialog = opened(table)
     chooses_column(dialog, qtbot, "Bildname", "image_id")
     chooses_column(dialog, qtbot, "Pat-Nr", "patient_id")
@@ -87,9 +87,9 @@ def test_what_is_chosen_is_what_harmonising_does(opened, table, tmp_path, qtbot)
     chooses_column(dialog, qtbot, "Bemerkung", "")
     chooses(dialog, "word_site_Stelle X", "cheek")
     chooses(dialog, "word_diagnosis_Spindelzelliges", "unknown")
-    assert "All words are understood" in said(dialog)
+    assert "All values are mapped" in status_text(dialog)
     dialog.save(tmp_path / "ours.toml")
-    assert "Saved as ours.toml" in said(dialog)
+    assert "Saved as ours.toml" in status_text(dialog)
     mapping = read_mapping(tmp_path / "ours.toml")
     assert mapping == dialog.mapping
     rows, report = (done := harmonize_rows([mapping.apply(row) for row in iterate_rows(table)])).rows, done.report
@@ -99,36 +99,36 @@ def test_what_is_chosen_is_what_harmonising_does(opened, table, tmp_path, qtbot)
     assert not any("Bemerkung" in row for row in rows)
 
 
-def test_a_chosen_word_stays_when_columns_change(opened, table, qtbot):
+def test_a_mapped_value_is_kept_when_columns_change(opened, table, qtbot):
     dialog = opened(table)
     chooses(dialog, "word_site_Stelle X", "cheek")
     chooses_column(dialog, qtbot, "Lokalisation", "*")
-    assert dialog.words.left == 0
-    assert "All words are understood" in said(dialog)
+    assert dialog.words.unmapped_count == 0
+    assert "All values are mapped" in status_text(dialog)
     chooses_column(dialog, qtbot, "Lokalisation", "site")
     assert dialog.mapping.words == {"site": {"Stelle X": "cheek"}}
     assert box(dialog, "word_site_Stelle X").currentText() == "Cheek"
 
 
-def test_a_column_that_is_to_stay_is_not_taken_for_ours_by_its_name(opened, table, qtbot):
+def test_a_kept_column_is_not_mapped_by_its_name(opened, table, qtbot):
     dialog = opened(table)
     chooses_column(dialog, qtbot, "dx", "*")
     row = dialog.mapping.apply({"dx": "nv"})
     assert harmonize_rows([row]).rows == [{"own_dx": "nv"}]
 
 
-def test_a_mapping_that_is_known_is_shown(opened, table):
+def test_an_existing_mapping_is_shown(opened, table):
     mapping = TableMapping(
         columns={"Geschlecht": "", "Befund": "diagnosis"}, words={"diagnosis": {"Spindelzelliges": "nevus"}}
     )
     dialog = opened(table, mapping)
     assert dialog.mapping.columns["Geschlecht"] == ""
     assert dialog.mapping.words == mapping.words
-    assert box(dialog, "column_Geschlecht").currentText() == "leave it out"
+    assert box(dialog, "column_Geschlecht").currentText() == "leave out"
     assert box(dialog, "word_diagnosis_Spindelzelliges").currentData() == "nevus"
 
 
-def test_use_hands_over_the_mapping(opened, table, qtbot):
+def test_use_emits_the_mapping(opened, table, qtbot):
     dialog = opened(table)
     expected, chosen = dialog.mapping, []
     dialog.mapping_chosen.connect(chosen.append)
@@ -138,16 +138,16 @@ def test_use_hands_over_the_mapping(opened, table, qtbot):
 
 
 @pytest.mark.parametrize(
-    ("content", "said_of_it"),
+    ("content", "message"),
     [(b"image_id;age\n", "has no rows"), (b"PK\x03\x04" + bytes(20), "save its sheet as CSV")],
     ids=["no rows", "a workbook"],
 )
-def test_what_is_no_table_is_said_and_cannot_be_used(owner, tmp_path, qtbot, content, said_of_it):
+def test_an_invalid_table_is_reported_and_cannot_be_used(owner, tmp_path, qtbot, content, message):
     path = tmp_path / "table.csv"
     path.write_bytes(content)
     dialog = MappingDialog(path, owner)
     dialog.show()
-    qtbot.waitUntil(lambda: said_of_it in said(dialog), timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: message in status_text(dialog), timeout=PATIENCE_MS)
     assert not dialog.findChild(QPushButton, "mapping_use").isEnabled()
 
 

@@ -1,4 +1,4 @@
-"""Sample data arrive as napari layers with scale, units and what the reader would know about a photograph."""
+"""Sample data are napari layers with scale, units and the metadata of the reader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SAMPLES = [
 
 
 @pytest.mark.parametrize(("sample", "modality"), SAMPLES, ids=lambda case: getattr(case, "__name__", case))
-def test_a_sample_is_one_rgb_image_in_micrometres(sample, modality: str) -> None:
+def test_a_sample_is_one_rgb_image_in_micrometers(sample, modality: str) -> None:
     ((rgb, attributes, kind),) = sample()
     assert kind == "image"
     assert rgb.dtype == np.uint8
@@ -39,7 +39,7 @@ def test_listing_the_samples_imports_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_sample_slide_is_drawn_once_and_opens_in_micrometres(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sample_slide_is_generated_once_and_opens_in_micrometers(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *names, **options: tmp_path)
     monkeypatch.setattr(
         sample_data, "SAMPLE_SLIDE_CONFIG", {"size": (768, 768), "mpp": 1.0, "lesions": {"breslow_mm": 0.2}}

@@ -1,1 +1,1 @@
-"""The docks and what they share; the only package that imports Qt."""
+"""The docks and their shared widgets; the only package that imports Qt."""

@@ -1,4 +1,4 @@
-"""The functions that the manifest names: napari reads photographs and slides, and writes masks; imports stay light."""
+"""Functions named in the manifest that read photographs and slides and write masks; heavy imports stay local."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
-    """Offer to read photographs and slides.
+    """Return the reader of photographs and slides.
 
-    Returns ``read_layers``, or None where a path is a stack or a folder that is no slide, which other readers open. A
-    file that is damaged or no image is taken, so that napari shows what is wrong with it.
+    Returns ``read_layers``, or None if a path is a stack, or a folder that is not a slide: other readers open those.
+    Damaged files and files that are not images are accepted, so that napari shows the error message of this package.
     """
     return None if any(_needs_other_reader(Path(single)) for single in _as_list(path)) else read_layers
 
@@ -31,15 +31,15 @@ def read_layers(path: str | list[str], accept_damaged: bool | None = None) -> li
     """Read photographs and slides as layers of napari.
 
     A tuple (data, keywords, ``"image"``) for each photograph: data uint8 (row, column, channel=3); the keywords hold
-    the name, the metadata and, where the pixel size is known, scale and units in micrometres. Without it the layer
-    stays in pixels, which is what is known. A slide gives what ``slides.layers.slide_layers`` says, and a warning for
-    each thing that a user should know of its scale.
+    the name, the metadata and, if the pixel size is known, scale and units in micrometers; otherwise the layer stays
+    in pixels. For a slide, the layers of ``slides.reading.layers.make_slide_layers``, and a warning for each problem
+    with its scale.
     """
     return [layer for single in _as_list(path) for layer in _read(Path(single), accept_damaged)]
 
 
 def write_mask_layer(path: str, data: NDArray, meta: dict[str, Any]) -> list[str]:
-    """Write a Labels layer with one label as mask: 8-bit PNG, 255 wherever the label is.
+    """Write a Labels layer with one label as a mask: 8-bit PNG, 255 where the label is set.
 
     ``data``: integers (row, column).
     """
@@ -57,7 +57,7 @@ def write_mask_layer(path: str, data: NDArray, meta: dict[str, Any]) -> list[str
 
 
 def _explain_no_mask(labels: NDArray, meta: dict[str, Any]) -> str:
-    """Say why a layer is no mask, and what to do; empty where it is one."""
+    """Explain why a layer is not a mask, and what to do; empty if it is one."""
     import numpy as np
 
     if labels.ndim != 2:
@@ -65,27 +65,26 @@ def _explain_no_mask(labels: NDArray, meta: dict[str, Any]) -> str:
             f"a mask has 2 dimensions (row, column), but the layer has {labels.ndim}. Select the mask of a photograph."
         )
     if meta.get("metadata", {}).get("napari_melanoma", {}).get("role") == "scribbles":
-        return "the layer holds scribbles, which are no mask. Select the mask of the photograph."
+        return "the layer holds scribbles, which are not a mask. Select the mask of the photograph."
     found = labels[labels != 0]
     if found.size and found.min() != found.max():
         values = np.unique(found)
         shown = ", ".join(str(value) for value in values[:5]) + (", ..." if len(values) > 5 else "")
         return (
-            f"a mask has one label, but the layer has {len(values)} ({shown}), which 0 and 255 cannot tell apart. "
-            "Save it as .tif, which keeps labels, or merge them first."
+            f"a mask has one label, but the layer has {len(values)} ({shown}), and a mask of 0 and 255 cannot "
+            "distinguish them. Save the layer as .tif, which keeps labels, or merge the labels first."
         )
     return ""
 
 
 def _read(path: Path, accept_damaged: bool | None) -> list[LayerData]:
-    """Layer data of one photograph or slide."""
     if _is_slide(path):
         from napari_melanoma.slides.reading.layers import make_slide_layers
         from napari_melanoma.slides.reading.opening import open_slide
 
         slide = open_slide(path)
-        for said in slide.info.warnings:
-            warnings.warn(f"{path.name}: {said}", stacklevel=2)
+        for message in slide.info.warnings:
+            warnings.warn(f"{path.name}: {message}", stacklevel=2)
         return [*make_slide_layers(slide)]
     from napari_melanoma.io.photographs import read_photograph
 
@@ -93,14 +92,13 @@ def _read(path: Path, accept_damaged: bool | None) -> list[LayerData]:
 
 
 def _is_slide(path: Path) -> bool:
-    """Whether a path is a slide; asked in a function, as what answers brings the libraries of the formats."""
+    """Whether a path is a slide; the import is local because it loads the libraries of the slide formats."""
     from napari_melanoma.slides.reading.opening import is_slide
 
     return is_slide(path)
 
 
 def _to_layer_data(photograph: Photograph, path: str) -> LayerData:
-    """Layer data of one photograph."""
     size = photograph.pixel_size
     about = {"path": str(Path(path).absolute()), "modality": photograph.modality, "pixel_size": size}
     about |= {"damage": photograph.damage} if photograph.damage else {}
@@ -111,7 +109,7 @@ def _to_layer_data(photograph: Photograph, path: str) -> LayerData:
 
 
 def _needs_other_reader(path: Path) -> bool:
-    """Whether a path is a folder or a stack, and no slide; what cannot be opened is not."""
+    """Whether a path is a folder or a stack but not a slide; False for files that cannot be opened."""
     if _is_slide(path):
         return False
     if path.is_dir():
@@ -134,5 +132,4 @@ def _needs_other_reader(path: Path) -> bool:
 
 
 def _as_list(path: str | list[str]) -> list[str]:
-    """One path or several, as several."""
     return [path] if isinstance(path, str) else list(path)

@@ -1,4 +1,4 @@
-"""The demonstration: napari opens, a lesion is analysed as a user would do it, and the results are written."""
+"""The demonstration: open napari, analyze a lesion with the Lesion dock, and write the results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIMEOUT_S = 300.0
 
 
 def run_demo(image: Path | None, out: Path, headless: bool) -> int:
-    """Show an analysed lesion in napari, and write a screenshot, the results and a report."""
+    """Show an analyzed lesion in napari, and write a screenshot, the results and a report."""
     import napari
 
     viewer, dock = create_viewer_with_dock()
@@ -39,12 +39,12 @@ def run_demo(image: Path | None, out: Path, headless: bool) -> int:
 
 
 def open_and_analyze(dock: LesionDock, image: Path | None) -> None:
-    """Open a photograph, beside those that are open, press Analyse, and wait until everything is shown."""
+    """Open another photograph, press Analyze, and wait until the results are shown."""
     errors: list[Exception] = []
     sources = (dock.opener, dock.analysis_controller, dock.controller)
     for source in sources:
         source.failed.connect(errors.append)
-    before = dock.picker.identity  # Analyse would be about this one, for as long as the other is being read
+    before = dock.picker.identity  # Analyze would use this photograph until the new one is open
     try:
         if image is None:
             dock.opener.open_sample()
@@ -59,7 +59,7 @@ def open_and_analyze(dock: LesionDock, image: Path | None) -> None:
 
 
 def _write(dock: LesionDock, out: Path) -> None:
-    """Write what a user would save, the report, and a picture of the window."""
+    """Write the saved results, the report, and a screenshot of the window."""
     from napari_melanoma.imaging.masks import draw_overlay
     from napari_melanoma.lesion.analysis import describe_result
     from napari_melanoma.lesion.report import write_lesion_report
@@ -69,26 +69,26 @@ def _write(dock: LesionDock, out: Path) -> None:
     save_result(result, result.photograph.name, result_folder(out, result.photograph.name))
     overlay = draw_overlay(result.photograph.rgb, result.mask)
     write_lesion_report(out / "report.html", result.photograph, describe_result(result), overlay, result.roi)
-    process_events(0.5)  # the last layers are still to be drawn
+    process_events(0.5)  # lets the last layers be drawn
     picture = dock.window().grab()
     with atomic_file(out / "screenshot.png") as temporary:
         if not picture.save(str(temporary)):
-            raise SaveError(f"cannot write {out / 'screenshot.png'}. Choose another folder.")
+            raise SaveError(f"cannot write {out / 'screenshot.png'}. Select another folder.")
 
 
 def _wait(condition: Callable[[], bool], errors: list[Exception], what: str) -> None:
-    """Let Qt work until something is there, or has failed."""
+    """Process events until a condition holds or an error occurs."""
     deadline = time.monotonic() + TIMEOUT_S
     while not condition():
         if errors:
             raise errors[0]
         if time.monotonic() > deadline:
-            raise MelanomaError(f"waited {TIMEOUT_S:.0f} s for {what}: try again when the machine is less busy.")
+            raise MelanomaError(f"waited {TIMEOUT_S:.0f} s for {what}. Try again when the computer is less busy.")
         process_events(0.02)
 
 
 def process_events(seconds: float) -> None:
-    """Handle events for a while."""
+    """Process events for some seconds."""
     from qtpy.QtCore import QEventLoop, QTimer
 
     loop = QEventLoop()

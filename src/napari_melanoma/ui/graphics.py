@@ -1,4 +1,4 @@
-"""Which Qt and which OpenGL a window gets here, as JSON; a program of its own, for Qt may abort it."""
+"""Print the Qt and OpenGL versions that a window gets, as JSON; run as a separate process, since Qt may abort it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 
 
 def describe_graphics() -> dict[str, str]:
-    """Make an OpenGL context as a viewer does, and ask it what it is.
+    """Create an OpenGL context as a viewer does, and describe it.
 
-    Returns ``binding`` and ``qt`` (versions), ``platform`` (Qt's name), ``renderer`` (empty where there is no OpenGL).
+    Returns ``binding`` and ``qt`` (versions), ``platform`` (Qt's name), ``renderer`` (empty without OpenGL).
     """
     import qtpy
     from qtpy.QtGui import QGuiApplication, QOffscreenSurface, QOpenGLContext

@@ -1,4 +1,4 @@
-"""napari with a dock of ours, and photographs and slides in it: what ``napari-melanoma open`` shows."""
+"""Open photographs and slides in napari with a dock, for ``napari-melanoma open``."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def open_viewer(paths: Sequence[Path], slides: Sequence[Path] = (), pixel_size: PixelSize | None = None) -> int:
-    """Open napari with the Lesion dock, or the Slide dock for slides, and stay until its window is closed.
+    """Open napari with the Lesion dock, or the Slide dock for slides, and return when its window is closed.
 
-    ``pixel_size``: the user's own pixel size of the slides.
+    ``pixel_size``: overrides the pixel size stored in the slides.
     """
     import napari
 
@@ -37,9 +37,9 @@ def open_viewer(paths: Sequence[Path], slides: Sequence[Path] = (), pixel_size: 
 
 
 def show_slide(viewer: Viewer, path: Path, pixel_size: PixelSize | None = None) -> list[Layer]:
-    """Add the layers of a slide to a viewer; what is doubtful of it, or why it cannot be opened, is a notification.
+    """Add the layers of a slide to a viewer; warnings and errors are shown as notifications.
 
-    One, or one for each channel of fluorescence; none where the slide cannot be opened.
+    Returns one layer, or one for each fluorescence channel; none if the slide cannot be opened.
     """
     from napari.layers import Layer
     from napari.utils.notifications import show_error, show_warning
@@ -58,13 +58,13 @@ def show_slide(viewer: Viewer, path: Path, pixel_size: PixelSize | None = None) 
     refresh_when_loaded(slide, layers)
     for layer in layers:
         viewer.add_layer(layer)
-    for said in slide.info.warnings:
-        show_warning(f"{path.name}: {said}")
+    for message in slide.info.warnings:
+        show_warning(f"{path.name}: {message}")
     return layers
 
 
 def create_viewer_with_dock() -> tuple[Viewer, LesionDock]:
-    """Open napari with the Lesion dock, as its menu would."""
+    """Open napari with the Lesion dock, as napari's menu does."""
     import napari
 
     viewer = napari.Viewer()

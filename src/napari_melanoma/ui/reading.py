@@ -1,6 +1,6 @@
-"""What the manifest names for reading: photographs, slides and samples, with consistent units also without a dock.
+"""Reader and sample functions of the manifest; they keep layer units consistent even when no dock is open.
 
-napari lists these functions before a window is shown, so Qt is imported only when one of them is called in a window.
+napari imports this module before a window is shown, so Qt is imported only when a function is called in a window.
 """
 
 from __future__ import annotations
@@ -19,24 +19,21 @@ UNITS_OBJECT_NAME = "melanoma_layer_units"
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[LayerData]] | None:
-    """Offer to read photographs and slides.
-
-    Returns None where another reader is to open a path.
-    """
+    """Return the reader of photographs and slides; None if another reader opens the path."""
     return None if contributions.get_reader(path) is None else read_layers
 
 
 def read_layers(path: str | list[str]) -> list[LayerData]:
-    """Read photographs and slides as layers of napari, and keep the units of its layers consistent."""
+    """Read photographs and slides as napari layers, and keep the units of the viewer's layers consistent."""
     layers = contributions.read_layers(path)
     keep_units_consistent()
     return layers
 
 
 def keep_units_consistent() -> None:
-    """Keep the units of the layers in the current window consistent; docks do so as well, where one is open."""
+    """Keep the units of the layers in the current window consistent, also when no dock is open."""
     if "napari" not in sys.modules or "qtpy" not in sys.modules:
-        return  # read by a script, without a window
+        return  # called from a script, without a window
     import napari
     from qtpy.QtCore import QObject
 
@@ -55,12 +52,12 @@ def keep_units_consistent() -> None:
 
 def _with_consistent_units(sample: Callable[[], list[LayerData]]) -> Callable[[], list[LayerData]]:
     @wraps(sample)
-    def made() -> list[LayerData]:
+    def wrapper() -> list[LayerData]:
         layers = sample()
         keep_units_consistent()
         return layers
 
-    return made
+    return wrapper
 
 
 dermoscopic_sample = _with_consistent_units(sample_data.dermoscopic_sample)

@@ -1,11 +1,11 @@
-"""Sample data that napari lists under File > Open Sample: phantom lesions, so that nobody's skin is shipped."""
+"""Sample data for File > Open Sample: phantoms only, so that no patient images are distributed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-# A section of 2 x 1.5 mm, which is drawn in seconds.
+# A section of 2 x 1.5 mm, which is generated in seconds.
 SAMPLE_SLIDE_CONFIG = {"size": (4096, 4096), "lesions": {"breslow_mm": 0.7}}
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -13,15 +13,15 @@ LayerData = tuple[Any, dict[str, Any], str]
 def dermoscopic_sample() -> list[LayerData]:
     """A pigmented lesion under a dermoscope, with hairs, a ruler and gel bubbles.
 
-    One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometers.
     """
     return _layers("dermoscopic phantom", {"seed": 1, "skin_type": 2, "artefacts": {"hairs": 8, "ruler": True}})
 
 
 def macroscopic_sample() -> list[LayerData]:
-    """A pigmented lesion as a smartphone sees it, beside a paper ruler.
+    """A pigmented lesion in a smartphone photograph, beside a paper ruler.
 
-    One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometers.
     """
     return _layers("macroscopic phantom", {"seed": 13, "modality": "macroscopic", "skin_type": 2})
 
@@ -29,23 +29,23 @@ def macroscopic_sample() -> list[LayerData]:
 def dark_skin_sample() -> list[LayerData]:
     """A pigmented lesion on skin of Fitzpatrick type VI under a dermoscope.
 
-    One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometers.
     """
     return _layers("dermoscopic phantom on dark skin", {"seed": 35, "skin_type": 6})
 
 
 def several_lesions_sample() -> list[LayerData]:
-    """Four lesions in one smartphone photograph, to try the choice of one by a click.
+    """Four lesions in one smartphone photograph, to try selecting one with a click.
 
-    One RGB image layer, uint8 (row, column, channel), scaled in micrometres.
+    One RGB image layer, uint8 (row, column, channel), scaled in micrometers.
     """
     return _layers("macroscopic phantom, four lesions", {"seed": 4, "modality": "macroscopic", "lesions": 4})
 
 
 def slide_sample() -> list[LayerData]:
-    """A phantom slide with a melanoma and a naevus; drawn when first asked for, then kept in the user's cache folder.
+    """A phantom slide with a melanoma and a nevus; generated at the first use, then kept in the user's cache folder.
 
-    One multiscale RGB image layer in micrometres.
+    One multiscale RGB image layer in micrometers.
     """
     from napari_melanoma.slides.reading.layers import make_slide_layers
     from napari_melanoma.slides.reading.opening import open_slide
@@ -54,10 +54,7 @@ def slide_sample() -> list[LayerData]:
 
 
 def get_sample_slide() -> Path:
-    """Give the slide of the sample data, drawing it where it is missing.
-
-    A pyramidal TIFF, with its truth and outlines beside it.
-    """
+    """Return the path of the sample slide, a pyramidal TIFF beside its ground truth; generated if missing."""
     from platformdirs import user_cache_path
 
     from napari_melanoma.phantoms.slide.config import SlidePhantomConfig
@@ -72,7 +69,7 @@ def get_sample_slide() -> Path:
 
 
 def _layers(name: str, values: dict[str, Any]) -> list[LayerData]:
-    """Draw a phantom of 900 x 1200 pixels and describe it as a layer."""
+    """Generate a phantom of 900 x 1200 pixels as layer data."""
     from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
     from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 

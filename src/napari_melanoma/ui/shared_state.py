@@ -1,4 +1,4 @@
-"""Signals that all docks share: corrections, models and the open case changed."""
+"""State and signals shared by all docks: the open cases, changes of corrections and of models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Row = dict[str, str]
 
 
 class CaseRows(QObject):
-    """Rows of the harmonised table by the file of an image."""
+    """Rows of the harmonized tables of the open cases, by image file."""
 
     changed = Signal()
 
@@ -21,19 +21,16 @@ class CaseRows(QObject):
         self._rows: dict[int, tuple[str, dict[Path, Row]]] = {}
 
     def set_rows(self, owner: int, case: str, rows: Mapping[Path, Row]) -> None:
-        """Take what a Case dock says; it takes the place of what the same one said before."""
-        told = (case, {path.absolute(): dict(row) for path, row in rows.items()})
-        if rows and self._rows.get(owner) != told:
-            self._rows[owner] = told
+        """Set the rows of the case in a Case dock; they replace the previous rows of the same dock."""
+        entry = (case, {path.absolute(): dict(row) for path, row in rows.items()})
+        if rows and self._rows.get(owner) != entry:
+            self._rows[owner] = entry
             self.changed.emit()
         elif not rows and self._rows.pop(owner, None) is not None:
             self.changed.emit()
 
     def find(self, path: Path) -> tuple[str, Row]:
-        """Give what is known of an image.
-
-        What the case is called, empty where none has the image; and columns to text.
-        """
+        """Return the name of the case that contains an image and the image's row; both empty if no case does."""
         for case, rows in self._rows.values():
             if path.absolute() in rows:
                 return case, rows[path.absolute()]
@@ -42,29 +39,29 @@ class CaseRows(QObject):
 
 @cache
 def case_rows() -> CaseRows:
-    """Give the object that tells."""
+    """Return the rows shared by all docks."""
     return CaseRows()
 
 
 class CorrectionsChanged(QObject):
-    """Tells every dock of a correction that was added, updated or taken back."""
+    """Emits a correction that was added, updated or removed."""
 
     changed = Signal(object)
 
 
 @cache
 def corrections_changed() -> CorrectionsChanged:
-    """Give the object that tells."""
+    """Return the signals shared by all docks."""
     return CorrectionsChanged()
 
 
 class ModelsChanged(QObject):
-    """Tells every dock of a model that came or went."""
+    """Emits the name of a model that was installed, activated or removed."""
 
     changed = Signal(str)
 
 
 @cache
 def models_changed() -> ModelsChanged:
-    """Give the object that tells."""
+    """Return the signals shared by all docks."""
     return ModelsChanged()

@@ -1,4 +1,4 @@
-"""The dialog that maps columns and words of a table."""
+"""The dialog that maps the columns and values of a clinical table."""
 
 from __future__ import annotations
 
@@ -37,13 +37,20 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import Progress, RunContext
     from napari_melanoma.data.check import TablePreview
 
-KEEP_COLUMN, DROP_COLUMN = "*", ""  # what a choice holds that is none of our columns
-KEPT_PREFIX = "own_"  # of a column that is to stay although its name says that it is one of ours
+KEEP_COLUMN, DROP_COLUMN = "*", ""  # data of the choices that are not columns of the schema
+KEPT_PREFIX = "own_"  # for a column that is kept although its name is also a column of the schema
 GUESSED = "guess"
+WIDTH_PX, HEIGHT_PX = 680, 620
+READING = "Reading the table ..."
+ALL_MAPPED = "All values are mapped."
+MAX_VALUES = 3
+MAX_ROWS = 150  # rows that are shown; the most frequent values come first
+SITE_COLUMNS = ("site", "sub_site")
+WordRows = dict[str, dict[str, str]]
 
 
 class ColumnsTable(QWidget):
-    """A row a column."""
+    """One row for each column of the table, with the column of the schema that it is mapped to."""
 
     changed = Signal()
 
@@ -57,15 +64,15 @@ class ColumnsTable(QWidget):
         self._grid.setContentsMargins(2, 2, 2, 2)
         self._grid.setVerticalSpacing(4)
         self._grid.setColumnStretch(1, 1)
-        for place, title in enumerate(("their column", "what stands there", "is our", "")):
-            self._grid.addWidget(quiet_label(title), 0, place)
+        for index, title in enumerate(("column in the table", "values", "maps to", "")):
+            self._grid.addWidget(quiet_label(title), 0, index)
         for number, (name, values) in enumerate(samples.items(), start=1):
             self._add(number, name, values, guess)
         self._grid.setRowStretch(len(samples) + 1, 1)
 
     @property
     def columns(self) -> dict[str, str]:
-        """What a mapping says of the columns: those that just stay are not named."""
+        """The mapping of the columns; columns that are kept unchanged are left out."""
         found = {name: box.currentData() for name, box in self._choices.items()}
         own = {
             name: KEPT_PREFIX + name
@@ -75,26 +82,26 @@ class ColumnsTable(QWidget):
         return {name: ours for name, ours in found.items() if ours != KEEP_COLUMN} | own
 
     def set_columns(self, columns: Mapped[str, str]) -> None:
-        """Show what a mapping says; ``changed`` is not emitted."""
+        """Show the columns of a mapping; ``changed`` is not emitted."""
         for name, box in self._choices.items():
             ours = columns.get(name, KEEP_COLUMN)
             box.setCurrentIndex(max(0, box.findData(KEEP_COLUMN if ours == KEPT_PREFIX + name else ours)))
             self._guessed[name].clear()
 
     def _add(self, number: int, name: str, values: tuple[str, ...], guess: TableMapping) -> None:
-        said = QLabel(name)
-        said.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        shown = _ElidedLabel(", ".join(values) if values else "(nothing)")
+        name_label = QLabel(name)
+        name_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        shown = _ElidedLabel(", ".join(values) if values else "(no values)")
         shown.setToolTip("\n".join(values))
-        box = named(NoWheelComboBox(), f"column_{name}", f"What {name} is")
+        box = named(NoWheelComboBox(), f"column_{name}", f"Meaning of column {name}")
         box.setModel(self._model)
         box.setMinimumContentsLength(22)
         box.setCurrentIndex(max(0, box.findData(guess.columns.get(name, KEEP_COLUMN))))
         mark = quiet_label(GUESSED if name in guess.columns else "")
-        mark.setToolTip("Guessed from the name of the column, or from what stands in it")
+        mark.setToolTip("Guessed from the column's name or values")
         box.activated.connect(lambda _, name=name: self._on_chosen(name))
-        for place, widget in enumerate((said, shown, box, mark)):
-            self._grid.addWidget(widget, number, place)
+        for index, widget in enumerate((name_label, shown, box, mark)):
+            self._grid.addWidget(widget, number, index)
         self._choices[name], self._guessed[name] = box, mark
 
     def _on_chosen(self, name: str) -> None:
@@ -103,7 +110,7 @@ class ColumnsTable(QWidget):
 
 
 class _ElidedLabel(QLabel):
-    """A line that takes the room it gets and shows by dots that there is more."""
+    """A label that elides text wider than itself."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -111,45 +118,38 @@ class _ElidedLabel(QLabel):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Draw as much as fits."""
         fitting = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.contentsRect().width())
-        where = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+        alignment = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
         painter = QPainter(self)
         painter.setPen(self.palette().color(self.foregroundRole()))
-        painter.drawText(self.contentsRect(), where, fitting)
+        painter.drawText(self.contentsRect(), alignment, fitting)
 
 
 def _make_column_model(parent: QWidget) -> QStandardItemModel:
-    """Our columns to choose from; one model for all the boxes."""
+    """The columns of the schema as choices; one model for all boxes."""
     model = QStandardItemModel(parent)
-    for said, value, tip in (
-        ("keep it as it is", KEEP_COLUMN, "The column stays in the table under its own name"),
-        ("leave it out", DROP_COLUMN, "The column is not taken"),
+    for title, value, tip in (
+        ("keep unchanged", KEEP_COLUMN, "Keep the column under its own name"),
+        ("leave out", DROP_COLUMN, "Do not import the column"),
         *((f"{column.title} ({column.name})", column.name, column.description) for column in COLUMNS),
     ):
-        item = QStandardItem(said)
+        item = QStandardItem(title)
         item.setData(value, Qt.ItemDataRole.UserRole)
         item.setToolTip(tip)
         model.appendRow(item)
     return model
 
 
-WIDTH_PX, HEIGHT_PX = 680, 620
-READING = "Reading the table ..."
-ALL_UNDERSTOOD = "All words are understood."
-MAX_VALUES = 3
-
-
 class MappingDialog(QDialog):
-    """Asks what a table means."""
+    """Maps the columns and values of a clinical table to the schema."""
 
     mapping_chosen = Signal(object)
     table_read = Signal()
 
     def __init__(self, path: Path, parent: QWidget, mapping: TableMapping | None = None) -> None:
         super().__init__(parent)
-        named(self, "mapping_dialog", f"What the columns of {path.name} mean").setToolTip("")
-        self.setWindowTitle(f"What the columns of {path.name} mean")
+        named(self, "mapping_dialog", f"Map the columns of {path.name}").setToolTip("")
+        self.setWindowTitle(f"Map the columns of {path.name}")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.path = path
         self._initial_mapping = mapping
@@ -158,12 +158,12 @@ class MappingDialog(QDialog):
         self._report: HarmonizeReport | None = None
         self._job: BackgroundJob | None = None
         self._status_label = WrappedLabel(READING)
-        named(self._status_label, "mapping_said", "What was found").setToolTip("")
-        self._title = QLabel("<b>Words that were not understood</b>: say what they mean, or keep them as they are.")
+        named(self._status_label, "mapping_said", "Result of reading the table").setToolTip("")
+        self._title = QLabel("<b>Unknown values</b>: select what they mean, or keep them unchanged.")
         self._title.setWordWrap(True)
         self._buttons = QDialogButtonBox()
         self._use_button = QPushButton("Use this mapping")
-        self._save_button = QPushButton("Save it ...")
+        self._save_button = QPushButton("Save mapping ...")
         self._build()
         self.finished.connect(self._stop)
         self._start(partial(_preview, path))
@@ -175,11 +175,11 @@ class MappingDialog(QDialog):
 
     @property
     def mapping(self) -> TableMapping:
-        """What is chosen."""
+        """The mapping as selected."""
         return TableMapping(columns=self.columns.columns if self.columns else {}, words=self.words.words)
 
     def save(self, path: Path) -> None:
-        """Keep the mapping in a file, which ``data harmonise --map`` and ``data import --map`` read."""
+        """Write the mapping to a file, which ``data harmonise --map`` and ``data import --map`` read."""
         try:
             write_mapping(path, self.mapping)
         except MelanomaError as error:
@@ -189,10 +189,8 @@ class MappingDialog(QDialog):
 
     def _build(self) -> None:
         named(self._use_button, "mapping_use", "Use this mapping")
-        named(
-            self._save_button, "mapping_save", "Save the mapping", "Keep the mapping as a TOML file for the next table"
-        )
-        cancel = named(QPushButton("Cancel"), "mapping_cancel", "Cancel", "Take nothing of the table")
+        named(self._save_button, "mapping_save", "Save the mapping", "Save as a TOML file to reuse it for other tables")
+        cancel = named(QPushButton("Cancel"), "mapping_cancel", "Cancel", "Close without importing the table")
         for button, role in (
             (self._use_button, QDialogButtonBox.ButtonRole.AcceptRole),
             (self._save_button, QDialogButtonBox.ButtonRole.ActionRole),
@@ -207,7 +205,7 @@ class MappingDialog(QDialog):
         self.words.changed.connect(self._update_text)
         self._columns_area, self._words_area = _scroll(QWidget()), _scroll(self.words)
         column = QVBoxLayout(self)
-        column.addWidget(quiet_label("Guesses stand beside what was guessed: correct what is wrong."))
+        column.addWidget(quiet_label("Columns marked 'guess' were mapped automatically. Correct them if needed."))
         column.addWidget(self._columns_area, 3)
         column.addWidget(self._title)
         column.addWidget(self._words_area, 2)
@@ -250,11 +248,11 @@ class MappingDialog(QDialog):
         self._survey()
 
     def _survey(self) -> None:
-        """Read the whole table with the columns as they are; words that are chosen are listed nevertheless."""
+        """Read the whole table with the selected columns; values that are already mapped stay listed."""
         self._start(partial(_survey, self.path, self.mapping.model_copy(update={"words": {}})))
 
     def _start(self, work: JobFunction) -> None:
-        """Read in a thread; what is being read for earlier choices is of no use any more."""
+        """Read in a thread; cancels reading for earlier choices."""
         self._stop()
         self._status_label.setText(READING)
         job = self._job = BackgroundJob(work)
@@ -275,20 +273,19 @@ class MappingDialog(QDialog):
         self._status_label.setText(self._summary())
 
     def _summary(self) -> str:
-        """Say what becomes of the table."""
         report = self._report
         if report is None:
             return READING
-        said = [f"{report.rows:,} row{'' if report.rows == 1 else 's'} read."]
+        lines = [f"{report.rows:,} row{'' if report.rows == 1 else 's'} read."]
         left = self.words.unmapped_count
-        said.append(
-            f"{left:,} cell{'' if left == 1 else 's'} not understood: kept as given." if left else ALL_UNDERSTOOD
+        lines.append(
+            f"{left:,} cell{'' if left == 1 else 's'} with unknown values, kept unchanged." if left else ALL_MAPPED
         )
-        said += [
-            f"Impossible in {column}: {list_counts(values, MAX_VALUES)}."
+        lines += [
+            f"Values outside the allowed range in {column}: {list_counts(values, MAX_VALUES)}."
             for column, values in report.impossible.items()
         ]
-        return " ".join(said)
+        return " ".join(lines)
 
     def _on_failed(self, error: Exception) -> None:
         self._job = None
@@ -328,19 +325,14 @@ def _survey(path: Path, mapping: TableMapping, run: RunContext) -> HarmonizeRepo
     return survey_table(path, mapping, run=run)
 
 
-MAX_ROWS = 150  # rows that are shown; the most frequent words come first
-SITE_COLUMNS = ("site", "sub_site")
-WordRows = dict[str, dict[str, str]]
-
-
 class WordsTable(QWidget):
-    """A row a word that was not understood; what was chosen stays when other words come."""
+    """One row for each unknown value; choices are kept when other values are shown."""
 
     changed = Signal()
 
     def __init__(self) -> None:
         super().__init__()
-        named(self, "mapping_words", "Words that were not understood").setToolTip("")
+        named(self, "mapping_words", "Unknown values").setToolTip("")
         self._models: dict[str, QStandardItemModel] = {}
         self._counts: dict[tuple[str, str], int] = {}
         self._chosen: dict[tuple[str, str], str] = {}
@@ -351,7 +343,7 @@ class WordsTable(QWidget):
 
     @property
     def words(self) -> WordRows:
-        """What a mapping says of words: for each of our columns their word to ours."""
+        """The mapping of values: for each column of the schema, the value in the table to the word of the schema."""
         found: WordRows = {}
         for (column, word), ours in self._chosen.items():
             if ours:
@@ -360,20 +352,20 @@ class WordsTable(QWidget):
 
     @property
     def has_words(self) -> bool:
-        """Whether there is a word to choose for."""
+        """Whether there are unknown values."""
         return bool(self._counts)
 
     @property
     def unmapped_count(self) -> int:
-        """How many cells hold a word for which nothing is chosen."""
+        """Number of cells whose value is not mapped."""
         return sum(count for key, count in self._counts.items() if not self._chosen.get(key))
 
     def set_words(self, words: Mapped[str, Mapped[str, str]]) -> None:
-        """Take over what a mapping says."""
+        """Set the choices of a mapping."""
         self._chosen = {(column, word): ours for column, found in words.items() for word, ours in found.items()}
 
     def show_unmapped(self, unmapped: Mapped[str, Mapped[str, int]]) -> None:
-        """Show other words."""
+        """Show unknown values, the most frequent first."""
         found = {
             (column, word): count
             for column, words in unmapped.items()
@@ -385,7 +377,7 @@ class WordsTable(QWidget):
         for number, (column, word) in enumerate(list(self._counts)[:MAX_ROWS]):
             self._add(number, column, word)
         if len(self._counts) > MAX_ROWS:
-            more = quiet_label(f"and {len(self._counts) - MAX_ROWS:,} words more, none of them in more rows")
+            more = quiet_label(f"and {len(self._counts) - MAX_ROWS:,} more, less or equally frequent")
             self._grid.addWidget(more, MAX_ROWS, 0, 1, 4)
         self._grid.setRowStretch(MAX_ROWS + 1, 1)
 
@@ -398,23 +390,23 @@ class WordsTable(QWidget):
     def _add(self, number: int, column: str, word: str) -> None:
         known, count = find_column(column), self._counts[column, word]
         title = known.title if known else column
-        said = QLabel(word)
-        said.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        box = named(NoWheelComboBox(), f"word_{column}_{word}", f"What {word} means", f"{title}: what '{word}' means")
+        word_label = QLabel(word)
+        word_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        box = named(NoWheelComboBox(), f"word_{column}_{word}", f"Meaning of {word}", f"{title}: meaning of '{word}'")
         box.setModel(self._model(column))
         box.setMinimumContentsLength(22)
         box.setCurrentIndex(max(0, box.findData(self._chosen.get((column, word), ""))))
         box.activated.connect(lambda _, key=(column, word), box=box: self._on_chosen(key, box.currentData()))
         rows = quiet_label(f"{count:,} row{'' if count == 1 else 's'}")
-        for place, widget in enumerate((quiet_label(title), said, rows, box)):
-            self._grid.addWidget(widget, number, place)
+        for index, widget in enumerate((quiet_label(title), word_label, rows, box)):
+            self._grid.addWidget(widget, number, index)
 
     def _model(self, column: str) -> QStandardItemModel:
-        """Our words for a column; one model for all the boxes."""
+        """The words of the schema for a column; one model for all boxes."""
         if column not in self._models:
             model = self._models[column] = QStandardItemModel(self)
-            for said, word in (("keep it as it is", ""), ("Unknown", UNKNOWN), *_list_words(column)):
-                item = QStandardItem(said)
+            for title, word in (("keep unchanged", ""), ("Unknown", UNKNOWN), *_list_words(column)):
+                item = QStandardItem(title)
                 item.setData(word, Qt.ItemDataRole.UserRole)
                 model.appendRow(item)
         return self._models[column]
@@ -425,7 +417,7 @@ class WordsTable(QWidget):
 
 
 def _list_words(column: str) -> list[tuple[str, str]]:
-    """What may stand in a column: titles and words."""
+    """Titles and words that a column of the schema allows."""
     if column in SITE_COLUMNS:
         return [(body_words.site_title(word), word) for word in body_words.list_site_words()]
     known = find_column(column)

@@ -1,4 +1,4 @@
-"""The body map: every site can be pointed at, reached by keys and found in a list; left is where the patient's is."""
+"""The body map: each site can be clicked, reached by keys and found in the list; left is the patient's left."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def body(stage):
 @pytest.fixture
 def chosen(body):
     found = []
-    body.site_chosen.connect(lambda *place: found.append(place))
+    body.site_chosen.connect(lambda *body_site: found.append(body_site))
     return found
 
 
@@ -51,35 +51,35 @@ def spot(drawing, site, laterality):
     return get_chart().spots[drawing, site, laterality]
 
 
-def test_every_place_of_the_taxonomy_is_drawn():
+def test_every_site_of_the_taxonomy_is_drawn():
     for word in SUB_SITES:
         sides = {spot.region.laterality for spot in get_chart().spots.values() if spot.region.site == word}
         assert sides in ({"left", "right"}, {"midline"}, {"left", "right", "midline"}), word
 
 
-def test_what_is_drawn_are_words_of_the_taxonomies(body):
+def test_sites_on_the_chart_and_in_the_list_are_in_the_taxonomies(body):
     drawn = {spot.region.site for spot in get_chart().spots.values()}
     assert drawn == set(SUB_SITES)
     listed = {body.findChild(QComboBox, "body_site").itemData(n) for n in range(len(body_words.list_site_words()) + 1)}
     assert listed == {"", *SUB_SITES, *load_taxonomy("site").words} - {UNKNOWN}
 
 
-def test_the_point_that_stands_for_a_site_lies_in_it():
+def test_the_anchor_of_a_site_lies_in_it():
     found = {key: get_chart().find_spot(spot.anchor) for key, spot in get_chart().spots.items()}
     assert {key: (other.drawing, *other.body_site) for key, other in found.items()} == {key: key for key in found}
 
 
-def test_a_click_on_a_site_chooses_it(body, chosen, qtbot):
-    for place in (("front", "forearm", "left"), ("back", "upper back", "right"), ("face", "eyelid", "left")):
-        clicks(body, qtbot, body.canvas.place_of(spot(*place)))
-        assert chosen[-1] == body.place == place[1:]
+def test_a_click_selects_a_site(body, chosen, qtbot):
+    for body_site in (("front", "forearm", "left"), ("back", "upper back", "right"), ("face", "eyelid", "left")):
+        clicks(body, qtbot, body.canvas.spot_position(spot(*body_site)))
+        assert chosen[-1] == body.body_site == body_site[1:]
     assert body.findChild(QLabel, "body_said").text() == "Left eyelid"
     clicks(body, qtbot, QPointF(2, 2))
     assert len(chosen) == 3
 
 
-def test_left_is_the_patients(body):
-    """Somebody who faces us has the left arm on our right; somebody who turns the back has it on our left."""
+def test_left_is_the_patients_left(body):
+    """From the front, the patient's left arm is on the viewer's right; from behind, it is on the left."""
     for drawing, faces_us in (("front", True), ("back", False), ("face", True), ("soles", True)):
         middle = next(each for each in get_chart().drawings if each.name == drawing).frame.center().x()
         for each in get_chart().spots.values():
@@ -97,17 +97,17 @@ def test_the_body_is_symmetrical(x, y):
             assert other.laterality == SWAPPED[one.laterality]
 
 
-def test_a_click_beside_the_middle_of_a_broad_site_says_on_which_side(body, chosen, qtbot):
-    """The scalp is one site; nobody who clicks on its left means the midline."""
+def test_a_click_on_a_broad_site_sets_the_side(body, chosen, qtbot):
+    """The scalp is one site, but a click on its left side means the left."""
     for drawing, reach in (("face", 20), ("back", 8)):
-        middle = body.canvas.place_of(spot(drawing, "scalp", "midline"))
+        middle = body.canvas.spot_position(spot(drawing, "scalp", "midline"))
         for aside in (-reach, 0, reach):
             clicks(body, qtbot, middle + QPointF(aside, 0))
-    assert [place for place, _ in chosen] == ["scalp"] * 6
+    assert [body_site for body_site, _ in chosen] == ["scalp"] * 6
     assert [side for _, side in chosen] == ["right", "midline", "left", "left", "midline", "right"]
 
 
-def test_a_mark_on_one_side_of_a_broad_site_stands_there():
+def test_a_mark_on_one_side_of_a_broad_site_is_drawn_there():
     for word in body_words.BROAD_SITES:
         left, middle, right = (get_chart().find_site(word, side) for side in ("left", "midline", "right"))
         assert (left.body_site, right.body_site) == ((word, "left"), (word, "right"))
@@ -119,7 +119,7 @@ def test_a_mark_on_one_side_of_a_broad_site_stands_there():
         assert (left.anchor.x() > right.anchor.x()) == faces_us
 
 
-def test_nails_of_toes_can_be_pointed_at():
+def test_toenails_are_on_the_chart():
     assert spot("toes", "nail", "left").body_site == spot("hands", "nail", "left").body_site
 
 
@@ -135,7 +135,7 @@ def test_arrow_keys_reach_every_site():
     assert reached == set(sheet.spots)
 
 
-def test_a_site_is_chosen_by_keyboard_alone(body, chosen, stage, qtbot):
+def test_a_site_is_selected_with_the_keyboard(body, chosen, stage, qtbot):
     body.set_site("chest", "left")
     body.canvas.setFocus(Qt.FocusReason.TabFocusReason)
     qtbot.keyClick(body.canvas, Qt.Key.Key_Right)
@@ -148,7 +148,7 @@ def test_a_site_is_chosen_by_keyboard_alone(body, chosen, stage, qtbot):
     assert chosen[-1][1] == "left"
 
 
-def test_the_lists_say_and_take_the_same(body, chosen, qtbot):
+def test_the_lists_show_and_set_the_site(body, chosen, qtbot):
     words, sides = (body.findChild(QComboBox, name) for name in ("body_site", "body_side"))
     body.set_site("thigh", "right")
     assert (words.currentText(), sides.currentText()) == ("Thigh", "right")
@@ -162,14 +162,14 @@ def test_the_lists_say_and_take_the_same(body, chosen, qtbot):
     assert chosen[-1] == (UNKNOWN, "")
 
 
-def test_unknown_can_be_chosen(body, chosen, stage):
+def test_unknown_can_be_selected(body, chosen, stage):
     body.set_site("thigh", "right")
     stage.clicks(body.findChild(QToolButton, "body_unknown"))
     assert chosen == [(UNKNOWN, "")]
     assert body.findChild(QComboBox, "body_site").currentText() == "Site unknown"
 
 
-def test_to_show_a_site_is_not_to_choose_it(body, chosen):
+def test_showing_a_site_emits_no_signal(body, chosen):
     body.set_site("forearm", "left")
     body.set_site(UNKNOWN)
     body.set_site("", "")
@@ -177,7 +177,7 @@ def test_to_show_a_site_is_not_to_choose_it(body, chosen):
 
 
 @pytest.mark.parametrize(
-    ("place", "whole", "expected"),
+    ("body_site", "whole", "expected"),
     [
         (("forearm", "left"), ("forearm", "left"), True),
         (("forearm", "left"), ("forearm", ""), True),
@@ -190,99 +190,99 @@ def test_to_show_a_site_is_not_to_choose_it(body, chosen):
         (("forearm", "left"), ("", ""), False),
     ],
 )
-def test_a_whole_region_is_shown_with_all_its_places(place, whole, expected):
-    assert body_words.is_site_within(place, whole) is expected
+def test_a_region_includes_its_sub_sites(body_site, whole, expected):
+    assert body_words.is_site_within(body_site, whole) is expected
 
 
-def test_a_place_is_the_same_in_the_table():
+def test_a_site_round_trips_through_the_table():
     for word in (*SUB_SITES, *load_taxonomy("site").words[:-1]):
         site, sub_site = body_words.site_columns(word)
         assert body_words.site_word(site, sub_site) == word
         assert site in load_taxonomy("site").words
 
 
-def test_lesions_stand_at_their_sites_and_none_hides_another(body):
-    places = [("upper back", "left")] * 5 + [("cheek", "right"), ("sole", "left"), ("upper extremity", "right")]
-    body.set_lesions([BodyMark(f"L{n}", str(n), *place) for n, place in enumerate(places)])
-    found = body.canvas.mark_places()
-    assert list(found) == [f"L{n}" for n in range(len(places))]
+def test_marks_are_at_their_sites_without_overlap(body):
+    body_sites = [("upper back", "left")] * 5 + [("cheek", "right"), ("sole", "left"), ("upper extremity", "right")]
+    body.set_lesions([BodyMark(f"L{n}", str(n), *body_site) for n, body_site in enumerate(body_sites)])
+    found = body.canvas.mark_positions()
+    assert list(found) == [f"L{n}" for n in range(len(body_sites))]
     points = [(point.x(), point.y()) for point in found.values()]
     assert min(math.dist(a, b) for n, a in enumerate(points) for b in points[:n]) > MARK_PX - 0.5
-    anchor = body.canvas.place_of(spot("back", "upper back", "left"))
+    anchor = body.canvas.spot_position(spot("back", "upper back", "left"))
     assert all(math.dist(point, (anchor.x(), anchor.y())) < 2.5 * MARK_PX for point in points[:5])
 
 
-def test_what_cannot_be_placed_is_told(body):
-    places = [("thigh", ""), ("", ""), ("nose", ""), ("nose", UNKNOWN), ("Stelle X", "left"), ("thigh", UNKNOWN)]
-    body.set_lesions([BodyMark(str(n), str(n), *place) for n, place in enumerate(places, start=1)])
-    said = next(label.text() for label in body.findChildren(QLabel) if label.text().startswith("Not on"))
-    assert said == "Not on the chart: 1 (Thigh), 2 (Site unknown), 5 (Left stelle X), 6 (Thigh)"
-    assert list(body.canvas.mark_places()) == ["3", "4"]
+def test_lesions_without_a_site_on_the_chart_are_listed(body):
+    body_sites = [("thigh", ""), ("", ""), ("nose", ""), ("nose", UNKNOWN), ("Stelle X", "left"), ("thigh", UNKNOWN)]
+    body.set_lesions([BodyMark(str(n), str(n), *body_site) for n, body_site in enumerate(body_sites, start=1)])
+    text = next(label.text() for label in body.findChildren(QLabel) if label.text().startswith("Not on"))
+    assert text == "Not on the chart: 1 (Thigh), 2 (Site unknown), 5 (Left stelle X), 6 (Thigh)"
+    assert list(body.canvas.mark_positions()) == ["3", "4"]
     body.set_site("Stelle X", UNKNOWN)
     assert body.findChild(QLabel, "body_said").text() == "Stelle X"
 
 
-def test_a_click_on_a_mark_chooses_the_lesion(body, chosen, qtbot):
+def test_a_click_on_a_mark_selects_the_lesion(body, chosen, qtbot):
     lesions = []
     body.lesion_chosen.connect(lesions.append)
     marks = [BodyMark("L7", "7", "thigh", "left")]
     body.set_lesions(marks)
-    clicks(body, qtbot, body.canvas.mark_places()["L7"])
+    clicks(body, qtbot, body.canvas.mark_positions()["L7"])
     assert (lesions, chosen) == (["L7"], [])
     body.set_lesions(marks, current="L7")  # its site can be set again, though its dot lies over it
-    clicks(body, qtbot, body.canvas.mark_places()["L7"])
+    clicks(body, qtbot, body.canvas.mark_positions()["L7"])
     assert (lesions, chosen) == (["L7"], [("thigh", "left")])
 
 
 @given(st.lists(st.sampled_from([(0.0, 0.0), (3.0, 1.0), (40.0, 0.0), (41.0, 8.0)]), max_size=12))
-def test_marks_are_spread(places):
-    points = spread_points(places, 10.0)
-    assert points == spread_points(places, 10.0)
+def test_marks_are_spread(body_sites):
+    points = spread_points(body_sites, 10.0)
+    assert points == spread_points(body_sites, 10.0)
     gaps = [math.dist(a, b) for n, a in enumerate(points) for b in points[:n]]
     assert min(gaps, default=10.0) > 9.0
-    if all(math.dist(a, b) >= 10 for n, a in enumerate(places) for b in places[:n]):
-        assert points == places
+    if all(math.dist(a, b) >= 10 for n, a in enumerate(body_sites) for b in body_sites[:n]):
+        assert points == body_sites
 
 
-def test_of_hundreds_of_lesions_only_neighbours_are_compared(monkeypatch):
-    places = [(float(n % 7) * 30, float(n % 5) * 40) for n in range(300)]
+def test_only_neighbors_of_hundreds_of_lesions_are_compared(monkeypatch):
+    body_sites = [(float(n % 7) * 30, float(n % 5) * 40) for n in range(300)]
     compared, near = [], body_marks._are_too_close
     monkeypatch.setattr(body_marks, "_are_too_close", lambda *about: compared.append(about[1:3]) or near(*about))
-    points = spread_points(places, 15.0)
-    pairs = len(places) * (len(places) - 1) // 2
+    points = spread_points(body_sites, 15.0)
+    pairs = len(body_sites) * (len(body_sites) - 1) // 2
     assert 0 < len(compared) < 0.15 * body_marks.MAX_ROUNDS * pairs
     gaps = sorted(math.dist(a, b) for n, a in enumerate(points) for b in points[:n])
     assert gaps[0] > 7  # so crowded that they touch, but every number can be seen
     assert gaps[30] > 12
 
 
-def test_the_name_of_what_is_under_the_mouse_is_shown(body, qtbot):
-    where = body.canvas.place_of(spot("front", "knee", "right")).toPoint()
+def test_the_site_under_the_mouse_is_shown(body, qtbot):
+    where = body.canvas.spot_position(spot("front", "knee", "right")).toPoint()
     qtbot.mouseMove(body.canvas, where + QPoint(2, 0))
     qtbot.mouseMove(body.canvas, where)
     qtbot.waitUntil(lambda: body.findChild(QLabel, "body_said").text() == "Right knee", timeout=20_000)
 
 
 @pytest.mark.parametrize("ink", [DARK_COLORS, LIGHT_COLORS], ids=["dark", "light"])
-def test_what_is_chosen_pointed_at_and_marked_stands_out(ink):
-    skin, chosen, hover, mark = (lab(colour) for colour in (ink.skin, ink.chosen, ink.hover, ink.mark))
+def test_selected_highlighted_and_marked_sites_are_distinguishable(ink):
+    skin, chosen, hover, mark = (lab(color) for color in (ink.skin, ink.chosen, ink.hover, ink.mark))
     assert np.linalg.norm(skin - chosen) > 30
     assert np.linalg.norm(skin - hover) > 10
-    assert abs(mark[2] - chosen[2]) > 60  # orange from blue: no kind of colour blindness confuses them
+    assert abs(mark[2] - chosen[2]) > 60  # orange from blue: no kind of color blindness confuses them
     assert abs(lab(ink.mark)[0] - lab(ink.mark_edge)[0]) > 50  # its number can be read
 
 
-def lab(colour):
-    rgb = np.array([[[int(colour[k : k + 2], 16) for k in (1, 3, 5)]]], np.uint8)
+def lab(color):
+    rgb = np.array([[[int(color[k : k + 2], 16) for k in (1, 3, 5)]]], np.uint8)
     return to_lab(rgb)[0, 0].astype(float)
 
 
-def test_the_chart_is_whole_in_a_narrow_dock_and_follows_the_theme(stage, body, qtbot):
+def test_the_chart_fits_a_narrow_dock_and_follows_the_theme(stage, body, qtbot):
     stage.viewer.theme = "light"
     light = body.canvas.grab().toImage()
     stage.viewer.theme = "dark"
     dark = body.canvas.grab().toImage()
-    where = body.canvas.place_of(spot("front", "thigh", "left")).toPoint()
+    where = body.canvas.spot_position(spot("front", "thigh", "left")).toPoint()
     assert light.pixelColor(where).lightness() > dark.pixelColor(where).lightness() + 60
     assert body.width() <= stage.scroll.viewport().width()
     assert body.canvas.heightForWidth(300) == round(300 * get_chart().size.height() / get_chart().size.width())

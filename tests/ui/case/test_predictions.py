@@ -122,7 +122,7 @@ def test_the_case_fills_the_form_and_is_not_changed_by_it(someone):
     lesion = someone.dock.opening.lesion
     assert lesion.patient.row["age"] == "54"
     assert lesion.patient.row["sex"] == "female"
-    assert "From the case P-" in lesion.findChild(QLabel, "form_origin").text()
+    assert "From case P-" in lesion.findChild(QLabel, "form_origin").text()
     first = lesion.answering.answer(lesion.picker.identity)
     assert [one.field for one in first.contributions] == ["age", "sex"]
     line = lesion.findChild(QLineEdit, "patient_age")

@@ -1,4 +1,4 @@
-"""Correcting by hand: brush, scribbles, threshold, choice of the lesion, undo, region and ruler."""
+"""Manual corrections: brush, scribbles, threshold, selecting a lesion, undo, ROI and ruler."""
 
 from __future__ import annotations
 
@@ -11,65 +11,65 @@ PATIENCE_MS = 20_000
 
 
 @pytest.fixture
-def analysed(person):
-    """Somebody with an analysed photograph: a dark disk of radius 25 around (60, 80)."""
+def analyzed(person):
+    """A user with an analyzed photograph: a dark disk of radius 25 around (60, 80)."""
     person.opens()
     person.analyses()
     return person
 
 
-def test_everything_follows_the_brush(analysed):
-    before = analysed.lesion.result
-    table = analysed.finds(QTableView, "measurements").model()
+def test_everything_follows_the_brush(analyzed):
+    before = analyzed.lesion.result
+    table = analyzed.finds(QTableView, "measurements").model()
     area_before = table.data(table.index(0, 1))
-    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
-    analysed.waits()
-    after = analysed.lesion.result
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    analyzed.waits()
+    after = analyzed.lesion.result
     assert after.corrected
-    assert after.measurements["area_px"] == analysed.mask.sum() > before.measurements["area_px"]
+    assert after.measurements["area_px"] == analyzed.mask.sum() > before.measurements["area_px"]
     assert len(after.contours) == 2
     assert after.roi.box != before.roi.box
-    assert len(analysed.layer("contour").data) == 2
-    corners = np.asarray(analysed.layer("ROI").data[0])
+    assert len(analyzed.layer("contour").data) == 2
+    corners = np.asarray(analyzed.layer("ROI").data[0])
     assert corners.min(axis=0).tolist() == [after.roi.box.top - 0.5, after.roi.box.left - 0.5]
     assert table.data(table.index(0, 1)) != area_before
-    assert analysed.layer("mask").features["area_px"][0] == analysed.mask.sum()
+    assert analyzed.layer("mask").features["area_px"][0] == analyzed.mask.sum()
 
 
-def test_undo_of_the_brush_brings_everything_back(analysed):
-    mask, contours = analysed.mask.copy(), analysed.lesion.result.contours
-    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
-    analysed.waits()
-    analysed.layer("mask").undo()
-    analysed.waits()
-    assert np.array_equal(analysed.mask, mask)
-    assert not analysed.lesion.corrected
-    assert not analysed.lesion.unsaved
-    assert np.array_equal(analysed.lesion.result.contours[0], contours[0])
-    analysed.layer("mask").redo()
-    analysed.waits()
-    assert analysed.lesion.corrected
+def test_undo_of_the_brush_brings_everything_back(analyzed):
+    mask, contours = analyzed.mask.copy(), analyzed.lesion.result.contours
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    analyzed.waits()
+    analyzed.layer("mask").undo()
+    analyzed.waits()
+    assert np.array_equal(analyzed.mask, mask)
+    assert not analyzed.lesion.corrected
+    assert not analyzed.lesion.unsaved
+    assert np.array_equal(analyzed.lesion.result.contours[0], contours[0])
+    analyzed.layer("mask").redo()
+    analyzed.waits()
+    assert analyzed.lesion.corrected
 
 
-def test_controls_that_would_replace_a_drawing_are_off_and_the_model_s_mask_comes_back(analysed):
-    model = analysed.mask.copy()
-    slider = analysed.finds(QSlider, "threshold_slider")
-    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
-    analysed.waits()
-    drawn = analysed.mask.copy()
+def test_controls_are_disabled_for_a_corrected_mask_until_it_is_reset(analyzed):
+    model = analyzed.mask.copy()
+    slider = analyzed.finds(QSlider, "threshold_slider")
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    analyzed.waits()
+    drawn = analyzed.mask.copy()
     assert not slider.isEnabled()
-    analysed.finds(QAbstractButton, "revert").click()
-    analysed.waits()
-    assert np.array_equal(analysed.mask, model)
+    analyzed.finds(QAbstractButton, "revert").click()
+    analyzed.waits()
+    assert np.array_equal(analyzed.mask, model)
     assert slider.isEnabled()
-    analysed.layer("mask").undo()
-    analysed.waits()
-    assert np.array_equal(analysed.mask, drawn)
+    analyzed.layer("mask").undo()
+    analyzed.waits()
+    assert np.array_equal(analyzed.mask, drawn)
     assert not slider.isEnabled()
 
 
 @pytest.mark.one_qt
-def test_the_contour_follows_the_threshold_and_the_mask_when_it_rests(person, qtbot):
+def test_the_contour_follows_the_threshold_at_once_and_the_mask_after_a_pause(person, qtbot):
     rows, columns = np.mgrid[:120, :160]
     distance = np.hypot(rows - 60, columns - 80)
     person.opens(rgb=np.repeat(np.clip(2.5 * distance, 0, 255).astype(np.uint8)[..., None], 3, axis=2))
@@ -92,12 +92,12 @@ def test_the_contour_follows_the_threshold_and_the_mask_when_it_rests(person, qt
 
 
 @pytest.mark.one_qt
-def test_the_threshold_goes_back_to_the_model_s_own(analysed, qtbot):
-    analysed.finds(QDoubleSpinBox, "threshold").setValue(0.7)
-    qtbot.waitUntil(lambda: analysed.lesion.result.threshold == 0.7, timeout=PATIENCE_MS)
-    analysed.clicks("threshold_reset")
-    qtbot.waitUntil(lambda: analysed.lesion.result.threshold == 0.5, timeout=PATIENCE_MS)
-    assert analysed.dock.options().threshold is None
+def test_the_threshold_is_reset_to_the_model_default(analyzed, qtbot):
+    analyzed.finds(QDoubleSpinBox, "threshold").setValue(0.7)
+    qtbot.waitUntil(lambda: analyzed.lesion.result.threshold == 0.7, timeout=PATIENCE_MS)
+    analyzed.clicks("threshold_reset")
+    qtbot.waitUntil(lambda: analyzed.lesion.result.threshold == 0.5, timeout=PATIENCE_MS)
+    assert analyzed.dock.options().threshold is None
 
 
 def clicks_on(person, point):
@@ -117,7 +117,7 @@ def two_lesions():
     return rgb
 
 
-def test_a_click_chooses_the_lesion_that_is_meant(person):
+def test_a_click_selects_a_lesion(person):
     person.opens(rgb=two_lesions(), scale=(10.0, 10.0), units=("um", "um"))
     person.analyses()
     assert person.mask[60, 50]
@@ -136,7 +136,7 @@ def test_a_click_chooses_the_lesion_that_is_meant(person):
 
 
 @pytest.mark.one_qt
-def test_all_lesions_where_the_largest_is_not_wanted_alone(person):
+def test_all_lesions_are_kept_without_largest_only(person):
     person.opens(rgb=two_lesions())
     person.analyses()
     person.finds(QCheckBox, "largest_only").click()
@@ -145,82 +145,82 @@ def test_all_lesions_where_the_largest_is_not_wanted_alone(person):
     assert person.mask[60, 120]
 
 
-def test_scribbles_redraw_the_border_and_undo_takes_it_back(analysed):
-    before = analysed.mask.copy()
-    analysed.clicks("outside")
-    strokes = analysed.layer("scribbles")
-    assert analysed.viewer.layers.selection.active == strokes
+def test_scribbles_update_the_mask_and_undo_reverts_it(analyzed):
+    before = analyzed.mask.copy()
+    analyzed.clicks("outside")
+    strokes = analyzed.layer("scribbles")
+    assert analyzed.viewer.layers.selection.active == strokes
     assert (strokes.mode, strokes.selected_label) == ("paint", 2)
-    analysed.draws(strokes, [(60, 60), (60, 75)], label=2, brush=5)
-    analysed.clicks("inside")
-    analysed.draws(strokes, [(60, 110), (60, 120)], label=1, brush=5)
-    analysed.clicks("apply")
-    analysed.waits()
-    assert not analysed.mask[60, 65]
-    assert analysed.mask[60, 115]
-    assert analysed.lesion.corrected
-    assert analysed.viewer.layers.selection.active == analysed.layer("mask")
-    analysed.layer("mask").undo()
-    analysed.waits()
-    assert np.array_equal(analysed.mask, before)
-    analysed.clicks("clear")
+    analyzed.draws(strokes, [(60, 60), (60, 75)], label=2, brush=5)
+    analyzed.clicks("inside")
+    analyzed.draws(strokes, [(60, 110), (60, 120)], label=1, brush=5)
+    analyzed.clicks("apply")
+    analyzed.waits()
+    assert not analyzed.mask[60, 65]
+    assert analyzed.mask[60, 115]
+    assert analyzed.lesion.corrected
+    assert analyzed.viewer.layers.selection.active == analyzed.layer("mask")
+    analyzed.layer("mask").undo()
+    analyzed.waits()
+    assert np.array_equal(analyzed.mask, before)
+    analyzed.clicks("clear")
     assert not strokes.data.any()
     strokes.undo()
     assert strokes.data.any()
 
 
 @pytest.mark.one_qt
-def test_apply_without_strokes_says_what_to_do(analysed):
-    analysed.clicks("apply")
-    assert "Draw a stroke" in analysed.dock.status.text
+def test_apply_without_strokes_shows_a_hint(analyzed):
+    analyzed.clicks("apply")
+    assert "Draw strokes" in analyzed.dock.status.text
 
 
-def test_paint_and_erase_put_the_brush_into_the_hand(analysed):
-    labels = analysed.layer("mask")
-    analysed.clicks("paint")
+def test_paint_and_erase_activate_the_brush(analyzed):
+    labels = analyzed.layer("mask")
+    analyzed.clicks("paint")
     assert (labels.mode, labels.selected_label) == ("paint", 1)
-    analysed.clicks("erase")
+    analyzed.clicks("erase")
     assert labels.mode == "erase"
 
 
 @pytest.mark.one_qt
-def test_the_region_follows_its_options(analysed, qtbot):
-    box = analysed.lesion.result.roi.box
-    analysed.finds(QDoubleSpinBox, "margin").setValue(50)
-    analysed.finds(QSpinBox, "side").setValue(64)
-    analysed.finds(QComboBox, "background").setCurrentIndex(1)
-    qtbot.waitUntil(lambda: analysed.lesion.result.roi.image.shape == (64, 64, 3), timeout=PATIENCE_MS)
-    assert analysed.lesion.result.roi.box.height > box.height
-    assert analysed.lesion.result.options.roi.background == "keep"
-    assert not analysed.lesion.corrected
+def test_the_roi_follows_its_options(analyzed, qtbot):
+    box = analyzed.lesion.result.roi.box
+    analyzed.finds(QDoubleSpinBox, "margin").setValue(50)
+    analyzed.finds(QSpinBox, "side").setValue(64)
+    analyzed.finds(QComboBox, "background").setCurrentIndex(1)
+    qtbot.waitUntil(lambda: analyzed.lesion.result.roi.image.shape == (64, 64, 3), timeout=PATIENCE_MS)
+    assert analyzed.lesion.result.roi.box.height > box.height
+    assert analyzed.lesion.result.options.roi.background == "keep"
+    assert not analyzed.lesion.corrected
 
 
-def test_the_ruler_gives_every_layer_its_scale_and_clearing_takes_it_back(analysed):
-    analysed.clicks("ruler")
-    line = analysed.layer("ruler")
+def test_the_ruler_sets_the_scale_of_all_layers_and_clearing_restores_it(analyzed):
+    analyzed.clicks("ruler")
+    line = analyzed.layer("ruler")
     assert line.mode == "add_line"
     line.add_lines(np.array([[10.0, 10.0], [10.0, 110.0]]))
-    analysed.finds(QDoubleSpinBox, "ruler_length").setValue(5)
-    analysed.finds(QAbstractButton, "ruler_set").click()
-    analysed.waits()
-    for layer in analysed.viewer.layers:
+    analyzed.finds(QDoubleSpinBox, "ruler_length").setValue(5)
+    analyzed.finds(QAbstractButton, "ruler_set").click()
+    analyzed.waits()
+    for layer in analyzed.viewer.layers:
         assert np.allclose(layer.scale, (50, 50)), layer.name
         assert str(layer.units[0]) == "micrometer"
-    assert analysed.lesion.result.photograph.pixel_size.source == "ruler"
-    assert analysed.lesion.result.measurements["area_mm2"] == pytest.approx(analysed.mask.sum() * 0.05**2)
-    assert "50 µm per pixel" in analysed.dock.status.text
-    analysed.finds(QDoubleSpinBox, "ruler_length").setValue(10)  # once more, with a scale already there
-    analysed.finds(QAbstractButton, "ruler_set").click()
-    analysed.waits()
-    assert np.allclose(analysed.layer("mask").scale, (100, 100))
-    analysed.finds(QAbstractButton, "ruler_clear").click()
-    analysed.waits()
-    assert np.allclose(analysed.layer("mask").scale, (1, 1))
-    assert "area_mm2" not in analysed.lesion.result.measurements
+    assert analyzed.lesion.result.photograph.pixel_size.source == "ruler"
+    assert analyzed.lesion.result.measurements["area_mm2"] == pytest.approx(analyzed.mask.sum() * 0.05**2)
+    assert "50 µm per pixel" in analyzed.dock.status.text
+    analyzed.finds(QDoubleSpinBox, "ruler_length").setValue(10)  # once more, with a scale already there
+    analyzed.finds(QAbstractButton, "ruler_set").click()
+    analyzed.waits()
+    assert np.allclose(analyzed.layer("mask").scale, (100, 100))
+    analyzed.finds(QAbstractButton, "ruler_clear").click()
+    analyzed.waits()
+    assert np.allclose(analyzed.layer("mask").scale, (1, 1))
+    assert "area_mm2" not in analyzed.lesion.result.measurements
 
 
 @pytest.mark.one_qt
-def test_a_ruler_without_a_line_says_what_to_do(person):
+def test_a_ruler_without_a_line_shows_an_error(person):
     person.opens()
     person.clicks("ruler")
     person.finds(QAbstractButton, "ruler_set").click()
@@ -228,7 +228,7 @@ def test_a_ruler_without_a_line_says_what_to_do(person):
 
 
 @pytest.mark.one_qt
-def test_a_stroke_during_an_analysis_stays(person, qtbot):
+def test_a_stroke_during_an_analysis_is_kept(person, qtbot):
     person.opens()
     person.analyses()
     person.dock.model.model = "slow-1"

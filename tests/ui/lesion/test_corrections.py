@@ -1,4 +1,4 @@
-"""Add to corrections: what is stored, what is said of it, and that no wish is stored twice or lost."""
+"""Add to corrections: the stored rows, the messages, and that nothing is stored twice or lost."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def corrections(tmp_path, home):
 
 
 @pytest.fixture
-def analysed(corrections, person):
-    """Somebody with an analysed photograph: a dark disk of radius 25 around (60, 80)."""
+def analyzed(corrections, person):
+    """A user with an analyzed photograph: a dark disk of radius 25 around (60, 80)."""
     person.opens()
     person.analyses()
     return person
@@ -40,101 +40,101 @@ def adds(person):
     person.waits()
 
 
-def test_an_untouched_mask_is_stored_as_accepted(analysed, corrections):
-    state = analysed.finds(QLabel, "review_state")
+def test_an_untouched_mask_is_stored_as_accepted(analyzed, corrections):
+    state = analyzed.finds(QLabel, "review_state")
     assert state.text() == "not stored"
-    analysed.clicks("add_correction")
-    said = []
-    while analysed.dock.busy:
-        said.append(state.text())
+    analyzed.clicks("add_correction")
+    texts = []
+    while analyzed.dock.busy:
+        texts.append(state.text())
         QApplication.processEvents()
-    assert "storing ..." in said
+    assert "storing ..." in texts
     assert state.text() == "accepted"
     (row,) = corrections.rows()
     assert (row["image_id"], row["review"], row["reviewer"]) == ("mole", "accepted", getpass.getuser())
-    assert (row["model"], row["model_fingerprint"]) == (analysed.dock.model.model, "0" * 64)
-    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analysed.mask)
-    assert "mole stored as accepted" in analysed.dock.status.text
-    assert "1 image with masks in all" in analysed.dock.status.text
-    assert "'train'" in analysed.dock.status.text
-    assert analysed.finds(QLabel, "standing").text().startswith("in corrections: accepted by ")
+    assert (row["model"], row["model_fingerprint"]) == (analyzed.dock.model.model, "0" * 64)
+    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analyzed.mask)
+    assert "mole stored as accepted" in analyzed.dock.status.text
+    assert "1 image with masks in total" in analyzed.dock.status.text
+    assert "'train'" in analyzed.dock.status.text
+    assert analyzed.finds(QLabel, "standing").text().startswith("in corrections: accepted by ")
 
 
 @pytest.mark.one_qt
-def test_a_drawn_mask_is_stored_as_corrected_with_the_model_s_own_beside_it(analysed, corrections):
-    own = analysed.mask.copy()
-    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
-    analysed.finds(QComboBox, "diagnosis").setEditText(" blue nevus ")
-    adds(analysed)  # at once: the stroke has not settled yet
+def test_an_edited_mask_is_stored_as_corrected_with_the_predicted_mask(analyzed, corrections):
+    own = analyzed.mask.copy()
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    analyzed.finds(QComboBox, "diagnosis").setEditText(" blue nevus ")
+    adds(analyzed)  # at once: the stroke has not settled yet
     (row,) = corrections.rows()
     assert (row["review"], row["diagnosis"]) == ("corrected", "blue nevus")
     stored = read_mask(corrections.folder / row["mask_path"])
-    assert np.array_equal(stored, analysed.mask)
+    assert np.array_equal(stored, analyzed.mask)
     assert not np.array_equal(stored, own)
     assert np.array_equal(read_mask(corrections.folder / row["prediction_path"]), own)
-    assert analysed.finds(QLabel, "review_state").text() == "corrected"
-    analysed.draws(analysed.layer("mask"), [(100, 100), (100, 140)])
-    analysed.waits()
-    assert analysed.finds(QLabel, "review_state").text() == "not stored"
+    assert analyzed.finds(QLabel, "review_state").text() == "corrected"
+    analyzed.draws(analyzed.layer("mask"), [(100, 100), (100, 140)])
+    analyzed.waits()
+    assert analyzed.finds(QLabel, "review_state").text() == "not stored"
     (sample,) = read_dataset(corrections.folder)
     assert sample.review == "corrected"
 
 
 @pytest.mark.one_qt
-def test_what_is_in_the_corrections_counts_as_saved(analysed):
-    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
-    analysed.waits()
-    assert analysed.dock.work.book.unsaved_names() == ["mole"]
-    adds(analysed)
-    assert analysed.dock.work.book.unsaved_names() == []
+def test_stored_corrections_count_as_saved(analyzed):
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    analyzed.waits()
+    assert analyzed.dock.controller.store.unsaved_names() == ["mole"]
+    adds(analyzed)
+    assert analyzed.dock.controller.store.unsaved_names() == []
     assert not list(recovery.recovery_root().glob("*/drawn.npz"))
-    analysed.clicks("undo_correction")
-    analysed.waits()
-    assert analysed.dock.work.book.unsaved_names() == ["mole"]
+    analyzed.clicks("undo_correction")
+    analyzed.waits()
+    assert analyzed.dock.controller.store.unsaved_names() == ["mole"]
     assert list(recovery.recovery_root().glob("*/drawn.npz"))
 
 
 @pytest.mark.one_qt
-def test_a_moved_threshold_is_a_correction_too(analysed, corrections):
-    analysed.finds(QToolButton, "threshold_reset")
-    analysed.dock.mask_controls._box.setValue(0.8)
-    analysed.dock.correcting.settle()
-    analysed.waits()
-    adds(analysed)
+def test_a_changed_threshold_counts_as_a_correction(analyzed, corrections):
+    analyzed.finds(QToolButton, "threshold_reset")
+    analyzed.dock.mask_controls._box.setValue(0.8)
+    analyzed.dock.mask_controller.flush()
+    analyzed.waits()
+    adds(analyzed)
     assert corrections.rows()[0]["review"] == "corrected"
 
 
 @pytest.mark.one_qt
-def test_clicking_twice_stores_once_and_undo_takes_it_back(analysed, corrections):
-    analysed.clicks("add_correction")
-    analysed.clicks("add_correction")
-    analysed.waits()
-    adds(analysed)
+def test_clicking_twice_stores_once_and_can_be_undone(analyzed, corrections):
+    analyzed.clicks("add_correction")
+    analyzed.clicks("add_correction")
+    analyzed.waits()
+    adds(analyzed)
     assert len(corrections.rows()) == 1
-    analysed.clicks("undo_correction")
-    analysed.waits()
+    analyzed.clicks("undo_correction")
+    analyzed.waits()
     assert corrections.rows() == []
-    assert "Took back" in analysed.dock.status.text
-    assert not analysed.finds(QLabel, "standing").isVisibleTo(analysed.dock)
-    adds(analysed)
+    assert "Undid the last change" in analyzed.dock.status.text
+    assert not analyzed.finds(QLabel, "standing").isVisibleTo(analyzed.dock)
+    adds(analyzed)
     assert len(corrections.rows()) == 1
 
 
 @pytest.mark.one_qt
-def test_adding_after_more_correction_updates_the_row(analysed, corrections):
-    adds(analysed)
-    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
-    adds(analysed)
+def test_adding_after_more_correction_updates_the_row(analyzed, corrections):
+    adds(analyzed)
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    adds(analyzed)
     (row,) = corrections.rows()
     assert row["review"] == "corrected"
-    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analysed.mask)
-    analysed.clicks("undo_correction")
-    analysed.waits()
+    assert np.array_equal(read_mask(corrections.folder / row["mask_path"]), analyzed.mask)
+    analyzed.clicks("undo_correction")
+    analyzed.waits()
     (row,) = corrections.rows()
     assert row["review"] == "accepted"
 
 
-def test_a_photograph_of_no_use_is_rejected_without_an_analysis(corrections, person):
+def test_a_photograph_can_be_rejected_without_an_analysis(corrections, person):
     image = person.opens("blurred")
     assert not person.finds(QToolButton, "reject").parent().isHidden()
     person.clicks("reject")
@@ -142,63 +142,63 @@ def test_a_photograph_of_no_use_is_rejected_without_an_analysis(corrections, per
     (row,) = corrections.rows()
     assert (row["image_id"], row["review"]) == ("blurred", "rejected")
     assert row["image_sha256"] == array_fingerprint(np.ascontiguousarray(image.data))
-    assert "0 images with masks in all" in person.dock.status.text
+    assert "0 images with masks in total" in person.dock.status.text
 
 
 @pytest.mark.one_qt
-def test_a_photograph_opened_again_shows_what_stands_there(analysed, corrections):
-    analysed.finds(QComboBox, "diagnosis").setEditText("melanoma")
-    adds(analysed)
-    for layer in list(analysed.viewer.layers):
-        analysed.viewer.layers.remove(layer)
-    analysed.waits()
-    analysed.opens("under another name")
-    assert analysed.finds(QComboBox, "diagnosis").currentText() == ""
-    analysed.analyses()
-    assert analysed.finds(QComboBox, "diagnosis").currentText() == "melanoma"
-    assert "in corrections: accepted" in analysed.finds(QLabel, "standing").text()
+def test_a_photograph_opened_again_shows_its_stored_review(analyzed, corrections):
+    analyzed.finds(QComboBox, "diagnosis").setEditText("melanoma")
+    adds(analyzed)
+    for layer in list(analyzed.viewer.layers):
+        analyzed.viewer.layers.remove(layer)
+    analyzed.waits()
+    analyzed.opens("under another name")
+    assert analyzed.finds(QComboBox, "diagnosis").currentText() == ""
+    analyzed.analyses()
+    assert analyzed.finds(QComboBox, "diagnosis").currentText() == "melanoma"
+    assert "in corrections: accepted" in analyzed.finds(QLabel, "standing").text()
 
 
 @pytest.mark.one_qt
-def test_a_diagnosis_stays_with_its_photograph_and_is_offered_for_others(analysed):
-    box = analysed.finds(QComboBox, "diagnosis")
+def test_a_diagnosis_stays_with_its_photograph_and_is_offered_for_others(analyzed):
+    box = analyzed.finds(QComboBox, "diagnosis")
     box.setEditText("Spitz nevus")
-    adds(analysed)
-    analysed.opens("another")
+    adds(analyzed)
+    analyzed.opens("another")
     assert box.currentText() == ""
     assert box.findText("Spitz nevus") == 1
-    analysed.dock.picker.step(-1)
+    analyzed.dock.picker.step(-1)
     assert box.currentText() == "Spitz nevus"
 
 
-def test_the_name_is_given_once(analysed, corrections, qtbot):
-    menu = analysed.finds(QToolButton, "corrections_menu").menu()
+def test_the_reviewer_is_entered_once(analyzed, corrections, qtbot):
+    menu = analyzed.finds(QToolButton, "corrections_menu").menu()
     assert isinstance(menu, QMenu)
     next(action for action in menu.actions() if action.objectName() == "reviewer").trigger()
-    dialog = analysed.dock.window().findChild(QInputDialog, "reviewer_dialog")
+    dialog = analyzed.dock.window().findChild(QInputDialog, "reviewer_dialog")
     dialog.setTextValue("Ana")
     dialog.accept()
-    adds(analysed)
+    adds(analyzed)
     assert corrections.rows()[0]["reviewer"] == "Ana"
     assert ReviewSettings().reviewer == "Ana"
 
 
-def test_the_key_stores(analysed, corrections):
-    keys = {shortcut.key().toString(): shortcut for shortcut in analysed.dock.findChildren(QShortcut)}
+def test_the_shortcut_stores(analyzed, corrections):
+    keys = {shortcut.key().toString(): shortcut for shortcut in analyzed.dock.findChildren(QShortcut)}
     keys["Ctrl+Alt+A"].activated.emit()
-    analysed.waits()
+    analyzed.waits()
     assert len(corrections.rows()) == 1
 
 
 @pytest.mark.one_qt
-def test_a_folder_that_cannot_be_written_is_said_and_the_next_click_tries_again(analysed, tmp_path):
+def test_an_unwritable_folder_is_reported_and_the_next_click_retries(analyzed, tmp_path):
     (tmp_path / "a file").write_text("in the way")
-    analysed.dock.collecting.desk.folder = tmp_path / "a file"
-    analysed.waits()
-    adds(analysed)
-    assert "a file" in analysed.dock.status.text
-    analysed.dock.collecting.desk.folder = tmp_path / "room"
-    adds(analysed)
+    analyzed.dock.corrections_controller.corrections_store.folder = tmp_path / "a file"
+    analyzed.waits()
+    adds(analyzed)
+    assert "a file" in analyzed.dock.status.text
+    analyzed.dock.corrections_controller.corrections_store.folder = tmp_path / "room"
+    adds(analyzed)
     assert len(Corrections(tmp_path / "room").rows()) == 1
 
 
@@ -210,62 +210,62 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("review", "reviewer", "when", "words"), WORDS)
-def test_what_stands_there_in_words(review, reviewer, when, words):
+def test_the_stored_review_as_text(review, reviewer, when, words):
     row = {"review": review, "reviewer": reviewer, "reviewed_at": when}
     assert describe_correction(row, 1_767_225_720.0) == f"in corrections: {words}"
 
 
 @pytest.mark.one_qt
-def test_pressed_twice_it_is_said_to_be_there_and_the_way_to_training_stays(analysed):
-    adds(analysed)
-    adds(analysed)
-    assert "mole stored already as accepted" in analysed.dock.status.text
-    assert "'train'" in analysed.dock.status.text
+def test_storing_again_reports_the_stored_row_with_a_link_to_training(analyzed):
+    adds(analyzed)
+    adds(analyzed)
+    assert "mole is already stored as accepted" in analyzed.dock.status.text
+    assert "'train'" in analyzed.dock.status.text
 
 
 @pytest.mark.one_qt
-def test_a_diagnosis_that_is_chosen_to_be_unknown_is_emptied_once(analysed, corrections):
-    box = analysed.finds(QComboBox, "diagnosis")
+def test_an_empty_diagnosis_clears_the_stored_one_once(analyzed, corrections):
+    box = analyzed.finds(QComboBox, "diagnosis")
     box.setEditText("melanoma")
-    adds(analysed)
+    adds(analyzed)
     box.setCurrentIndex(0)
-    adds(analysed)
+    adds(analyzed)
     assert corrections.rows()[0]["diagnosis"] == ""
 
 
 @pytest.mark.one_qt
-def test_a_diagnosis_that_the_dock_does_not_know_stays(analysed, corrections):
-    box = analysed.finds(QComboBox, "diagnosis")
+def test_a_diagnosis_stored_elsewhere_is_kept(analyzed, corrections):
+    box = analyzed.finds(QComboBox, "diagnosis")
     box.setEditText("melanoma")
-    adds(analysed)
-    analysed.viewer.layers.clear()
-    analysed.waits()
-    analysed.opens("blurred")
+    adds(analyzed)
+    analyzed.viewer.layers.clear()
+    analyzed.waits()
+    analyzed.opens("blurred")
     assert box.currentText() == ""
-    analysed.clicks("reject")
-    analysed.waits()
+    analyzed.clicks("reject")
+    analyzed.waits()
     (row,) = corrections.rows()
     assert (row["review"], row["diagnosis"]) == ("rejected", "melanoma")
 
 
 @pytest.mark.one_qt
 @pytest.mark.parametrize("analyse", [False, True])
-def test_a_rejected_photograph_keeps_the_mask_that_was_corrected(analysed, corrections, analyse):
-    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
-    adds(analysed)
+def test_a_rejected_photograph_keeps_its_corrected_mask(analyzed, corrections, analyse):
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    adds(analyzed)
     (before,) = corrections.rows()
-    analysed.viewer.layers.clear()
-    analysed.waits()
-    analysed.opens("again")
+    analyzed.viewer.layers.clear()
+    analyzed.waits()
+    analyzed.opens("again")
     if analyse:
-        analysed.analyses()
-    analysed.clicks("reject")
-    analysed.waits()
+        analyzed.analyses()
+    analyzed.clicks("reject")
+    analyzed.waits()
     (row,) = corrections.rows()
     assert row["review"] == "rejected"
     kept = ("mask_path", "prediction_path", "model", "model_fingerprint")
     assert [row[name] for name in kept] == [before[name] for name in kept]
     assert read_mask(corrections.folder / row["mask_path"])[10, 120]
-    analysed.clicks("undo_correction")
-    analysed.waits()
+    analyzed.clicks("undo_correction")
+    analyzed.waits()
     assert corrections.rows() == [before]

@@ -1,4 +1,4 @@
-"""What is said and what is pressed in a dock that is narrow and short: seen as a whole, or scrolled to."""
+"""In a narrow and short dock, texts and buttons are completely visible or can be scrolled to."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from napari_melanoma.ui.lesion.corrections_store import ReviewSettings
 
 @pytest.fixture
 def short(window, tmp_path):
-    """Somebody with two photographs, one of them stored, in a dock of 340 x 380 pixels."""
+    """A user with two photographs, one of them stored, in a dock of 340 x 380 pixels."""
     ReviewSettings().corrections = tmp_path / "corrections"
-    window.dock.collecting.desk.refresh()
+    window.dock.corrections_controller.corrections_store.refresh()
     window.opens("a photograph with a name that is too long for one line of the dock")
     window.opens("another photograph with a name that is too long for one line")
     window.clicks("analyse_all")
@@ -30,7 +30,7 @@ def short(window, tmp_path):
     window.qtbot.wait(50)
 
 
-def test_in_a_short_dock_no_line_is_cut_and_every_button_is_seen_beside_the_scroll_bar(short):
+def test_in_a_short_dock_no_line_or_button_is_cut_off(short):
     for name in ("standing", "status", "notice_of_use"):
         label = short.finds(QLabel, name)
         assert label.isVisible(), name

@@ -1,4 +1,4 @@
-"""A damaged photograph is opened only where the user accepts that, and says so for as long as it is open."""
+"""A damaged photograph is opened only if the user accepts, and is marked as damaged."""
 
 from __future__ import annotations
 

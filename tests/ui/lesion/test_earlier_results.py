@@ -1,4 +1,4 @@
-"""What an answer that was saved before says of itself by now."""
+"""The notes of saved predictions."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SOURCE = SimpleNamespace(read=lambda: SimpleNamespace(rgb=RGB))
         ("small", "abc", {"age": "54"}, True, ""),
         ("small", None, {"age": "54"}, True, ""),
         ("", None, {"age": "54"}, False, ""),
-        ("small", "other", {"age": "54"}, True, " An answer of before: the mask changed since."),
-        ("large", "abc", {"age": "54"}, True, " An answer of before: the model changed since."),
-        ("small", "abc", {"age": "54"}, False, " An answer of before: the model changed since."),
-        ("large", "other", {}, True, " An answer of before: the mask, the model, the patient's data changed since."),
+        ("small", "other", {"age": "54"}, True, " Outdated. Changed since then: the mask."),
+        ("large", "abc", {"age": "54"}, True, " Outdated. Changed since then: the model."),
+        ("small", "abc", {"age": "54"}, False, " Outdated. Changed since then: the model."),
+        ("large", "other", {}, True, " Outdated. Changed since then: the mask, the model, the patient data."),
     ],
 )
-def test_a_note_says_what_is_another_by_now(model, digest, row, same, expected):
+def test_a_note_lists_what_has_changed(model, digest, row, same, expected):
     earlier = SavedPrediction("one", ANSWER, {"age": "54"}, "abc", same)
     assert earlier.describe_status(model, digest, row) == f"Saved on 2026-11-20 14:05 UTC.{expected}"
 
@@ -45,7 +45,7 @@ def test_a_note_says_what_is_another_by_now(model, digest, row, same, expected):
         json.dumps({"image_sha256": "of another", "answer": {}, "form": {}}),
     ],
 )
-def test_a_folder_without_an_answer_says_nothing(tmp_path, about):
+def test_a_folder_without_a_prediction_is_ignored(tmp_path, about):
     write_mask(tmp_path / "mask.png", np.ones((6, 8), bool))
     if about is not None:
         (tmp_path / "result.json").write_text(about)

@@ -1,4 +1,4 @@
-"""What a photograph leaves behind that was opened, analysed and removed: no layer, no array."""
+"""A photograph that was opened, analyzed and removed leaves no layer and no array in memory."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def test_a_photograph_that_is_removed_leaves_no_layer_and_no_array(person, qtbot
         del layer
         person.waits()
     person.opens("the last")
-    person.analyses()  # what is kept of the one before, such as a picture of its region, is replaced
+    person.analyses()  # replaces data of the previous photograph, such as the ROI thumbnail
 
     def left():
         gc.collect()
         return [ref() for ref in (*known, *layers) if ref() is not None]
 
     qtbot.waitUntil(lambda: not left(), timeout=PATIENCE_MS)
-    assert not person.dock.own._own
-    assert len(person.dock.work.book.lesions) == 1
+    assert not person.dock.photograph_options._options
+    assert len(person.dock.controller.store.lesions) == 1

@@ -1,4 +1,4 @@
-"""Analysing in the Lesion dock, as a person would."""
+"""Analysis in the Lesion dock through its controls."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ def last_error() -> str:
     return notification_manager.records[-1].message
 
 
-def test_an_empty_dock_invites(person):
+def test_an_empty_dock_shows_the_start_page(person):
     words = person.finds(QLabel, "welcome_words").text()
     assert "Drop a photograph here" in words
     assert person.dock.welcome.isVisibleTo(person.dock)
-    assert not person.dock.analyse.isEnabled()
-    assert "Open a photograph first" in person.dock.analyse.toolTip()
+    assert not person.dock.analyze_button.isEnabled()
+    assert "Open a photograph first" in person.dock.analyze_button.toolTip()
 
 
 def test_the_sample_opens_with_a_link(person, qtbot):
-    person.dock.welcome.followed.emit("sample")
+    person.dock.welcome.link_activated.emit("sample")
     qtbot.waitUntil(lambda: len(person.viewer.layers) == 1, timeout=30_000)
     assert person.viewer.layers[0].rgb
     assert not person.dock.welcome.isVisibleTo(person.dock)
     assert "dermoscopic" in person.dock.picker.findChildren(QLabel)[0].text()
 
 
-def test_analyse_finds_the_lesion_and_shows_it_as_layers(person):
+def test_analyze_segments_the_lesion_and_adds_layers(person):
     image = person.opens(scale=(20.0, 20.0), units=("um", "um"), translate=(100.0, 50.0))
     person.analyses()
     names = [layer.name for layer in person.viewer.layers]
@@ -64,10 +64,10 @@ def test_analyse_finds_the_lesion_and_shows_it_as_layers(person):
     assert features["area_px"][0] == person.mask.sum()
     assert features["area_mm2"][0] == pytest.approx(person.mask.sum() * 0.02**2)
     assert person.finds(QTableView, "measurements").model().rowCount() > 10
-    assert "mole: analysed in" in person.dock.status.text
+    assert "mole: analyzed in" in person.dock.status.text
 
 
-def test_the_mirror_images_give_a_band_that_follows_the_threshold_and_goes_with_them(person, qtbot):
+def test_test_time_augmentation_gives_a_band_that_follows_the_threshold(person, qtbot):
     person.opens()
     person.finds(QCheckBox, "flips").click()
     person.analyses()
@@ -76,7 +76,7 @@ def test_the_mirror_images_give_a_band_that_follows_the_threshold_and_goes_with_
     assert band.visible
     assert (band.data == person.lesion.result.band).all()
     assert (band.data[60, 80], band.data[5, 5]) == (0, 1)
-    assert "Its mirror images disagree on" in person.dock.status.text
+    assert "Predictions for the flipped images disagree on" in person.dock.status.text
     person.finds(QAbstractSlider, "threshold_slider").setValue(90)
     qtbot.waitUntil(lambda: not person.dock.busy and person.lesion.result.threshold == 0.9, timeout=20_000)
     assert person.layer("band") == band
@@ -87,7 +87,7 @@ def test_the_mirror_images_give_a_band_that_follows_the_threshold_and_goes_with_
 
 
 @pytest.mark.one_qt
-def test_analyse_again_reuses_the_layers(person):
+def test_a_second_analysis_reuses_the_layers(person):
     person.opens()
     person.analyses()
     person.analyses()
@@ -95,18 +95,18 @@ def test_analyse_again_reuses_the_layers(person):
 
 
 @pytest.mark.one_qt
-def test_analyse_twice_quickly_runs_once(person, qtbot):
+def test_a_double_click_on_analyze_runs_once(person, qtbot):
     person.opens()
     taken = []
-    person.dock.analysing.queue.analysed.connect(taken.append)
+    person.dock.analysis_controller.queue.analyzed.connect(taken.append)
     person.clicks("primary")
-    person.dock.analyse.click()
+    person.dock.analyze_button.click()
     person.waits()
     assert len(taken) == 1
 
 
 @pytest.mark.one_qt
-def test_analyse_all_leaves_corrected_masks(person):
+def test_analyze_all_keeps_corrected_masks(person):
     for name in ("one", "two", "three"):
         person.opens(name)
         if name == "one":
@@ -118,11 +118,11 @@ def test_analyse_all_leaves_corrected_masks(person):
     person.waits()
     assert {"two mask", "three mask"} <= {layer.name for layer in person.viewer.layers}
     assert np.array_equal(person.layer("mask", "one").data, drawn)
-    assert "2 photographs analysed" in person.dock.status.text
+    assert "2 photographs analyzed" in person.dock.status.text
 
 
 @pytest.mark.one_qt
-def test_an_image_without_lesion_is_said_and_can_be_painted(person):
+def test_an_image_without_lesion_is_reported_and_can_be_painted(person):
     person.opens(rgb=np.full((60, 80, 3), 230, np.uint8))
     person.analyses()
     assert not person.mask.any()
@@ -145,15 +145,15 @@ def test_other_number_types_and_alpha_give_the_same_mask(person):
 
 
 @pytest.mark.one_qt
-def test_a_grey_image_is_no_photograph_and_the_dock_says_so(person):
+def test_a_gray_image_is_not_a_photograph_and_a_hint_is_shown(person):
     person.viewer.add_image(np.zeros((20, 20)), name="cells")
     assert person.dock.picker.image is None
     hints = [label.text() for label in person.dock.welcome.findChildren(QLabel)]
-    assert any("'cells' is no colour photograph" in hint for hint in hints)
+    assert any("'cells' is not a color photograph" in hint for hint in hints)
 
 
 @pytest.mark.one_qt
-def test_a_model_that_does_not_exist_is_said_and_changes_nothing(person):
+def test_an_unknown_model_is_reported_and_changes_nothing(person):
     person.opens()
     person.dock.model.model = "nonsense"
     person.analyses()
@@ -168,17 +168,17 @@ def begins_a_long_analysis(person, qtbot):
     qtbot.waitUntil(lambda: "Finding the lesion" in person.dock.status.text, timeout=20_000)
 
 
-def test_a_photograph_without_a_lesion_is_said_to_have_none_also_where_that_is_not_valid(person):
+def test_no_lesion_found_is_reported_also_for_invalid_images(person):
     image = person.opens(rgb=photograph(lesions=()))
     person.analyses()
     assert "no lesion found by" in person.dock.status.text.lower()
-    assert person.dock.status.text.endswith("Lower the threshold, or paint one.")
+    assert person.dock.status.text.endswith("Lower the threshold or paint the lesion.")
     about = image.metadata["napari_melanoma"]
     image.metadata = {**image.metadata, "napari_melanoma": {**about, "damage": "the last rows are missing"}}
     person.analyses()
     assert person.dock.status.text.startswith("mole: Not valid: ")
     assert ". No lesion found by" in person.dock.status.text
-    assert person.dock.status.text.endswith("Lower the threshold, or paint one.")
+    assert person.dock.status.text.endswith("Lower the threshold or paint the lesion.")
 
 
 @pytest.mark.one_qt
@@ -187,14 +187,14 @@ def test_cancel_stops_at_once_and_changes_nothing(person, qtbot):
     begins_a_long_analysis(person, qtbot)
     person.clicks("cancel")
     person.waits()
-    assert "Stopped" in person.dock.status.text
+    assert "Canceled" in person.dock.status.text
     assert len(person.viewer.layers) == 1
     person.dock.model.model = "fine"
     person.analyses()
     assert person.mask.any()
 
 
-def test_a_killed_worker_is_said_and_started_again(person, client, qtbot):
+def test_a_killed_worker_is_reported_and_restarted(person, client, qtbot):
     person.opens()
     begins_a_long_analysis(person, qtbot)
     os.kill(client.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
@@ -207,7 +207,7 @@ def test_a_killed_worker_is_said_and_started_again(person, client, qtbot):
 
 
 @pytest.mark.one_qt
-def test_an_image_removed_while_it_is_analysed(person):
+def test_an_image_removed_during_its_analysis(person):
     image = person.opens()
     person.dock.model.model = "slow-0.5"
     person.clicks("primary")
@@ -249,7 +249,7 @@ def test_the_dock_follows_the_layer_that_is_selected(person):
     assert not first.visible
 
 
-def test_options_shown_are_options_given(dock):
+def test_options_round_trip_through_the_controls(dock):
     odd = LesionOptions.parse(
         {
             "model": "some model",
@@ -265,7 +265,7 @@ def test_options_shown_are_options_given(dock):
         assert dock.options() == options
 
 
-def test_settings_are_remembered(person, viewer, client):
+def test_settings_are_stored(person, viewer, client):
     person.opens()
     person.finds(QCheckBox, "flips").click()
     person.finds(QCheckBox, "smooth").click()
@@ -307,7 +307,7 @@ def test_measurements_follow_the_scale_of_the_image(person):
 
 
 @pytest.mark.parametrize(("pressed", "kept"), [("Cancel", True), ("Replace", False)])
-def test_a_corrected_mask_is_replaced_only_if_the_user_says_so(person, pressed, kept):
+def test_a_corrected_mask_is_replaced_only_after_confirmation(person, pressed, kept):
     person.opens()
     person.analyses()
     model = person.mask.copy()
@@ -326,7 +326,7 @@ def test_a_corrected_mask_is_replaced_only_if_the_user_says_so(person, pressed, 
 
 
 @pytest.mark.one_qt
-def test_a_dock_that_opens_is_small_and_complete_a_moment_later(dock, person):
+def test_an_opened_dock_is_small_at_first_and_completed_after_a_delay(dock, person):
     assert dock.findChild(QAbstractButton, "primary") is None
     button = person.finds(QAbstractButton, "primary")
     assert not button.isVisibleTo(dock)  # nothing to work on yet
@@ -336,7 +336,7 @@ def test_a_dock_that_opens_is_small_and_complete_a_moment_later(dock, person):
 
 
 @pytest.mark.one_qt
-def test_a_dock_that_opens_over_a_photograph_is_complete_in_the_next_moment(viewer, shared_client, qtbot):
+def test_a_dock_opened_with_a_photograph_is_completed_at_once(viewer, shared_client, qtbot):
     viewer.add_image(np.full((60, 80, 3), 170, np.uint8), name="mole", rgb=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-melanoma", "Lesion")
     qtbot.waitUntil(lambda: dock.findChild(QAbstractButton, "primary") is not None, timeout=PATIENCE_MS)

@@ -1,4 +1,4 @@
-"""The Lesion dock says it when a picture is no photograph of skin, for as long as the picture is shown."""
+"""The Lesion dock shows a warning while an image is shown that does not look like a photograph of skin."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 
-def test_the_warning_is_in_sight_with_its_picture_alone(person):
-    notice = person.dock.modality
+def test_the_warning_is_visible_only_with_its_photograph(person):
+    notice = person.dock.modality_notice
     person.opens("lesion", lesion_phantom(LesionPhantomConfig(seed=3, size=(120, 160))).rgb)
     person.analyses()
     assert not notice.isVisibleTo(person.dock)

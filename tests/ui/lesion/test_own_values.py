@@ -1,4 +1,4 @@
-"""Values set by hand belong to one photograph; *Use for all* is the one way to the others."""
+"""Options belong to one photograph unless they are shared with *Use for all*."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE_MS = 20_000
 
 
 def gradient(column=80):
-    """Dark around a column and ever lighter outwards, so that each threshold gives another mask."""
+    """Dark around a column and lighter outwards, so that each threshold gives another mask."""
     rows, columns = np.mgrid[:120, :160]
     distance = np.hypot(rows - 60, columns - column)
     return np.repeat(np.clip(2.5 * distance, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
@@ -30,7 +30,7 @@ def corrections(tmp_path, home):
 
 @pytest.fixture
 def moved(corrections, person, qtbot):
-    """Somebody who has set the threshold of ``first`` to 0.9, and opened ``second``."""
+    """A user who has set the threshold of ``first`` to 0.9 and opened ``second``."""
     person.opens("first", gradient())
     person.analyses()
     person.finds(QSlider, "threshold_slider").setValue(90)
@@ -44,11 +44,11 @@ def state(person, name="mask_for_all_state"):
     return person.finds(QLabel, name).text()
 
 
-def test_a_threshold_set_by_hand_stays_with_its_photograph(moved, corrections):
+def test_a_threshold_applies_to_its_photograph_only(moved, corrections):
     assert moved.finds(QDoubleSpinBox, "threshold").value() == 0.5
     moved.analyses()
     assert moved.lesion.result.threshold == 0.5
-    assert not moved.lesion.touched
+    assert not moved.lesion.is_user_edited
     moved.clicks("add_correction")
     moved.waits()
     assert [row["review"] for row in corrections.rows()] == ["accepted"]
@@ -61,12 +61,15 @@ def test_a_threshold_set_by_hand_stays_with_its_photograph(moved, corrections):
 def test_analyze_all_takes_each_photograph_with_its_own_values(moved):
     moved.clicks("analyse_all")
     moved.waits()
-    found = {lesion.result.photograph.name: lesion.result.threshold for lesion in moved.dock.work.book.lesions.values()}
+    found = {
+        lesion.result.photograph.name: lesion.result.threshold
+        for lesion in moved.dock.controller.store.lesions.values()
+    }
     assert found == {"first": 0.9, "second": 0.5}
 
 
 @pytest.mark.one_qt
-def test_values_set_before_the_analysis_wait_for_their_photograph(person, qtbot):
+def test_options_set_before_the_analysis_are_used_for_their_photograph(person, qtbot):
     person.opens("first", gradient())
     person.finds(QSlider, "threshold_slider").setValue(80)
     person.finds(QCheckBox, "smooth").click()
@@ -76,13 +79,15 @@ def test_values_set_before_the_analysis_wait_for_their_photograph(person, qtbot)
     assert person.dock.options() == LesionOptions(model=person.dock.model.model)
     person.clicks("analyse_all")
     person.waits()
-    known = {lesion.result.photograph.name: lesion.result.options for lesion in person.dock.work.book.lesions.values()}
+    known = {
+        lesion.result.photograph.name: lesion.result.options for lesion in person.dock.controller.store.lesions.values()
+    }
     assert (known["first"].threshold, known["first"].refinement.smoothing, known["first"].roi.margin) == (0.8, 0, 0.5)
     assert (known["second"].threshold, known["second"].roi.margin) == (None, 0.1)
 
 
 @pytest.mark.one_qt
-def test_use_for_all_is_deliberate_visible_and_taken_back(moved, corrections, qtbot):
+def test_use_for_all_is_shown_and_can_be_reset(moved, corrections, qtbot):
     moved.analyses()
     moved.dock.picker.step(-1)
     moved.clicks("mask_for_all_use")
@@ -91,7 +96,7 @@ def test_use_for_all_is_deliberate_visible_and_taken_back(moved, corrections, qt
     moved.dock.picker.step(1)
     assert moved.lesion.result.threshold == 0.9
     assert state(moved) == "Threshold 0.90: for all photographs."
-    assert not moved.lesion.touched
+    assert not moved.lesion.is_user_edited
     moved.clicks("add_correction")
     moved.waits()
     assert [row["review"] for row in corrections.rows()] == ["accepted"]
@@ -101,12 +106,12 @@ def test_use_for_all_is_deliberate_visible_and_taken_back(moved, corrections, qt
     assert moved.lesion.result.threshold == 0.9
     moved.clicks("mask_for_all_reset")
     moved.waits()
-    assert {lesion.result.threshold for lesion in moved.dock.work.book.lesions.values()} == {0.5}
+    assert {lesion.result.threshold for lesion in moved.dock.controller.store.lesions.values()} == {0.5}
     assert not moved.finds(QPushButton, "mask_for_all_reset").isVisible()
 
 
 @pytest.mark.one_qt
-def test_use_for_all_leaves_drawings_and_own_values(moved, qtbot):
+def test_use_for_all_keeps_corrections_and_own_options(moved, qtbot):
     moved.analyses()
     moved.draws(moved.layer("mask", "second"), [(5, 5), (5, 60)])
     moved.waits()
@@ -118,7 +123,7 @@ def test_use_for_all_leaves_drawings_and_own_values(moved, qtbot):
 
 
 @pytest.mark.one_qt
-def test_a_mask_that_was_changed_and_changed_back_is_accepted(corrections, person, qtbot):
+def test_a_mask_changed_and_changed_back_is_stored_as_accepted(corrections, person, qtbot):
     person.opens("first", gradient())
     person.analyses()
     mask = person.layer("mask", "first")
@@ -133,7 +138,7 @@ def test_a_mask_that_was_changed_and_changed_back_is_accepted(corrections, perso
 
 
 @pytest.mark.one_qt
-def test_a_threshold_that_an_older_version_kept_is_for_no_photograph(home):
+def test_a_threshold_stored_by_an_older_version_is_ignored(home):
     kept = LesionOptions(model="mine", threshold=0.9, flips=True)
     DockSettings()._store.setValue("lesion/options", kept.model_dump_json())
     assert DockSettings().options == LesionOptions(model="mine", flips=True)
@@ -153,7 +158,7 @@ def types(person, text, *, first=True):
 
 @pytest.fixture
 def during(window, qtbot):
-    """A window in which ``first`` is analysed for the first time, with ``second`` beside it."""
+    """A window in which ``first`` is analyzed for the first time, with ``second`` beside it."""
     window.opens("second", gradient(90))
     window.opens("first", gradient())
     window.viewer.window._qt_window.activateWindow()
@@ -170,7 +175,7 @@ def both(person):
     person.waits()
     found = {}
     for _ in range(2):
-        lesion = person.dock.work.book.lesions.get(person.dock.picker.identity)
+        lesion = person.dock.controller.store.lesions.get(person.dock.picker.identity)
         known = None if lesion is None else lesion.result.threshold
         found[person.dock.picker.image.name] = (person.finds(QDoubleSpinBox, "threshold").value(), known)
         person.dock.picker.step(1)
@@ -189,23 +194,23 @@ def test_a_threshold_typed_during_the_first_analysis_is_kept(during):
 
 
 @pytest.mark.one_qt
-def test_what_is_typed_between_the_result_and_its_layers_is_kept(during):
+def test_a_threshold_typed_before_the_layers_are_added_is_kept(during):
     types(during, "0.6")
 
-    def go_on(analysed):
+    def go_on(analyzed):
         types(during, "6", first=False)
         during.dock.picker.step(1)
 
-    during.dock.analysing.queue.analysed.connect(go_on)
+    during.dock.analysis_controller.queue.analyzed.connect(go_on)
     assert both(during) == TYPED
 
 
 @pytest.mark.one_qt
 @pytest.mark.parametrize("moment", ["result", "layers"])
-def test_a_return_while_the_result_is_being_shown_shows_what_was_typed(during, qtbot, moment):
+def test_returning_while_layers_are_added_shows_the_typed_threshold(during, qtbot, moment):
     types(during, "0.66")
     during.dock.picker.step(1)
-    signal = during.dock.analysing.queue.analysed if moment == "result" else during.dock.work.changed
+    signal = during.dock.analysis_controller.queue.analyzed if moment == "result" else during.dock.controller.changed
 
     def come_back(value):
         signal.disconnect(come_back)
@@ -218,7 +223,7 @@ def test_a_return_while_the_result_is_being_shown_shows_what_was_typed(during, q
 
 
 @pytest.mark.one_qt
-def test_what_is_typed_while_the_layers_are_added_is_kept(during):
+def test_a_threshold_typed_while_layers_are_added_is_kept(during):
     def go_on(event):
         if photograph_layers.get_role(event.value) == "mask":
             types(during, "0.66")

@@ -1,4 +1,4 @@
-"""The form of the patient: fields of a bundle, what is known and what was filled in."""
+"""The patient form: fields of a model, known and entered values."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def form(qtbot):
     stage.close()
 
 
-def test_every_column_of_the_bundle_is_a_field_in_its_own_words(form):
-    form.ask_for(ENCODING)
+def test_each_column_of_the_model_has_a_field_with_its_words(form):
+    form.set_encoding(ENCODING)
     assert list(form.fields) == ["age", "packs_a_day", "sex", "site", "soap_brand"]
     assert form.findChild(QLineEdit, "patient_age").placeholderText() == "unknown"
     brands = form.findChild(QComboBox, "patient_soap_brand")
@@ -39,27 +39,27 @@ def test_every_column_of_the_bundle_is_a_field_in_its_own_words(form):
     assert all(control.objectName() and control.accessibleName() for control in controls)
 
 
-def test_the_row_is_what_is_shown_and_what_was_known_beside(form):
-    form.ask_for(ENCODING)
+def test_the_row_includes_values_without_a_field(form):
+    form.set_encoding(ENCODING)
     form.show_row({"age": "54", "soap_brand": "blue", "ethnicity": "as stated"})
     assert form.row == {"age": "54", "soap_brand": "blue", "ethnicity": "as stated"}
     form.show_row({"sex": "male"})
     assert form.row == {"sex": "male"}
 
 
-def test_another_bundle_keeps_what_was_filled_in(form):
-    form.ask_for(ENCODING)
+def test_entered_values_are_kept_for_another_model(form):
+    form.set_encoding(ENCODING)
     form.show_row({"age": "54", "sex": "male"})
-    form.ask_for(TabularEncoding(words=(FittedWords(name="sex", words=("female", "male")),)))
+    form.set_encoding(TabularEncoding(words=(FittedWords(name="sex", words=("female", "male")),)))
     assert list(form.fields) == ["sex"]
     assert form.row == {"age": "54", "sex": "male"}
 
 
-def test_a_bundle_without_columns_says_so(form):
-    form.ask_for(ENCODING)
-    form.ask_for(None)
+def test_a_model_without_columns_shows_a_note(form):
+    form.set_encoding(ENCODING)
+    form.set_encoding(None)
     assert not form.fields
-    assert form._nothing.isVisibleTo(form)
+    assert form._no_fields_label.isVisibleTo(form)
 
 
 @pytest.fixture
@@ -67,11 +67,11 @@ def image():
     return Image(np.zeros((4, 4, 3), np.uint8), rgb=True)
 
 
-def test_what_is_tried_out_stands_beside_what_the_case_says(image):
+def test_edits_are_kept_beside_the_values_of_the_case(image):
     rows = PatientRows()
     assert rows.set_case("a", "P-1", {"age": "54", "sex": "female"})
     assert not rows.set_case("a", "P-1", {"age": "54", "sex": "female"})
-    rows.set_row("a", image, {"sex": "male"})  # the age was emptied
+    rows.set_row("a", image, {"sex": "male"})  # the age was cleared
     assert rows.row("a", image) == {"sex": "male"}
     assert rows.has_edits(image)
     rows.set_case("a", "P-1", {"age": "55", "sex": "female", "site": "back"})
@@ -81,7 +81,7 @@ def test_what_is_tried_out_stands_beside_what_the_case_says(image):
     assert not rows.has_edits(image)
 
 
-def test_without_a_case_the_layer_keeps_what_was_filled_in(image):
+def test_without_a_case_the_layer_keeps_entered_values(image):
     PatientRows().set_row("a", image, {"age": "54"})
     assert PatientRows().row("a", image) == {"age": "54"}
     assert PatientRows().case("a") == ""

@@ -1,4 +1,4 @@
-"""The answer in the Lesion dock, as a person would ask for it."""
+"""Predictions in the Lesion dock through its controls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from napari_melanoma.ui.shared_state import models_changed
 
 @pytest.fixture
 def models(home, monkeypatch):
-    """A folder of models, in which one is that says what a lesion may be; it is the usual one."""
+    """A folder of models with one classifier, which is the default."""
     folder = home / "models"
     monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: folder)
     monkeypatch.setattr("napari_melanoma.models.registry.DEFAULT_CLASSIFIER", "melanoma-test")
@@ -39,11 +39,11 @@ def models(home, monkeypatch):
 pytestmark = pytest.mark.usefixtures("models")
 
 
-def answer(person):
-    return person.dock.answering.answer(person.dock.picker.identity)
+def prediction_of(person):
+    return person.dock.prediction_controller.current_prediction(person.dock.picker.identity)
 
 
-def said(person, name="answer_verdict"):
+def text_of(person, name="answer_verdict"):
     label = person.finds(QLabel, name)
     return label.text() if label.isVisibleTo(person.dock) else ""
 
@@ -65,71 +65,71 @@ def chooses(person, word, name="patient_sex"):
     person.waits()
 
 
-def analysed(person, name="mole", **options):
+def analyzed(person, name="mole", **options):
     image = person.opens(name, **options)
     person.analyses()
     return image
 
 
-def test_an_analysed_photograph_is_answered(person):
-    analysed(person)
-    found = answer(person)
+def test_an_analyzed_photograph_gets_a_prediction(person):
+    analyzed(person)
+    found = prediction_of(person)
     assert found.provenance["verb"] == "classify"
     low, high = found.interval
-    assert said(person) == f"Inconclusive: melanoma {found.probability:.2f} (95 % interval {low:.2f}–{high:.2f})."
-    assert "finds 91 % (86 to 95) of melanoma" in said(person, "answer_side")
-    rows = {row.name: row for row in person.dock.answer.classes.rows}
+    assert text_of(person) == f"Inconclusive: melanoma {found.probability:.2f} (95 % interval {low:.2f}–{high:.2f})."
+    assert "finds 91 % (86 to 95) of melanoma" in text_of(person, "answer_side")
+    rows = {row.name: row for row in person.dock.prediction_section.classes.rows}
     assert rows["Melanoma"].value == pytest.approx(found.probability)
     assert (rows["Melanoma"].interval, rows["Melanoma"].mark) == (found.interval, 0.2)
-    assert person.dock.answer.nearest.topLevelItemCount() == 3
-    assert said(person, "answer_validity") == ""
-    assert person.dock.answer.verdict.isVisibleTo(person.dock)
+    assert person.dock.prediction_section.nearest.topLevelItemCount() == 3
+    assert text_of(person, "answer_validity") == ""
+    assert person.dock.prediction_section.verdict.isVisibleTo(person.dock)
 
 
-def test_the_form_changes_the_answer_and_asks_the_head_alone(person):
-    analysed(person)
-    before = answer(person)
+def test_patient_data_change_the_prediction_without_a_new_forward_pass(person):
+    analyzed(person)
+    before = prediction_of(person)
     types(person, "80")
-    after = answer(person)
+    after = prediction_of(person)
     assert after.probability > before.probability + 0.1
     assert after.provenance["verb"] == "reclassify"
-    (age, sex) = person.dock.answer.changes.rows
+    (age, sex) = person.dock.prediction_section.contributions.rows
     assert (age.name, age.text) == ("Age 80", f"{after.probability - before.probability:+.2f}")
-    assert (sex.name, sex.text, sex.value) == ("Sex", "not known", None)
+    assert (sex.name, sex.text, sex.value) == ("Sex", "unknown", None)
     chooses(person, "male")
-    assert answer(person).probability > after.probability
+    assert prediction_of(person).probability > after.probability
     types(person, "")
     chooses(person, "")
-    assert answer(person).probability == pytest.approx(before.probability)
+    assert prediction_of(person).probability == pytest.approx(before.probability)
 
 
 @pytest.mark.one_qt
-def test_an_age_that_cannot_be_is_said_and_counts_as_unknown(person):
-    analysed(person)
-    before = answer(person)
+def test_an_impossible_age_is_reported_and_counts_as_unknown(person):
+    analyzed(person)
+    before = prediction_of(person)
     types(person, "800")
-    assert "expected a number from 0 to 120" in said(person, "patient_age_fault")
-    assert answer(person).probability == pytest.approx(before.probability)
+    assert "expected a number from 0 to 120" in text_of(person, "patient_age_fault")
+    assert prediction_of(person).probability == pytest.approx(before.probability)
 
 
 @pytest.mark.one_qt
-def test_the_answer_follows_the_mask_and_its_undo(person):
-    analysed(person)
-    before = answer(person)
+def test_the_prediction_follows_the_mask_and_its_undo(person):
+    analyzed(person)
+    before = prediction_of(person)
     person.draws(person.layer("mask"), [(10, 10), (10, 100)], brush=20)
     person.waits()
-    after = answer(person)
+    after = prediction_of(person)
     assert after.probability > before.probability
     assert after.provenance["verb"] == "classify"
     person.layer("mask").undo()
     person.waits()
-    assert answer(person).probability == pytest.approx(before.probability)
+    assert prediction_of(person).probability == pytest.approx(before.probability)
 
 
 @pytest.mark.one_qt
-def test_the_answer_does_not_wait_for_what_is_derived_from_the_mask(person, monkeypatch, qtbot):
-    analysed(person)
-    before, verdict, area = answer(person), said(person), person.lesion.result.measurements["area_px"]
+def test_the_prediction_does_not_wait_for_measurements(person, monkeypatch, qtbot):
+    analyzed(person)
+    before, verdict, area = prediction_of(person), text_of(person), person.lesion.result.measurements["area_px"]
     go_on = threading.Event()
     derive = lesion_steps.update_from_mask
 
@@ -140,19 +140,19 @@ def test_the_answer_does_not_wait_for_what_is_derived_from_the_mask(person, monk
     monkeypatch.setattr(lesion_steps, "update_from_mask", follow)
     person.draws(person.layer("mask"), [(10, 10), (10, 100)], brush=20)
     try:
-        qtbot.waitUntil(lambda: said(person) != verdict and answer(person) is not None, timeout=PATIENCE_MS)
-        early = answer(person)
+        qtbot.waitUntil(lambda: text_of(person) != verdict and prediction_of(person) is not None, timeout=PATIENCE_MS)
+        early = prediction_of(person)
         assert person.lesion.result.measurements["area_px"] == area
     finally:
         go_on.set()
     person.waits()
     assert early.probability > before.probability
-    assert answer(person) is early  # and was not asked for again
+    assert prediction_of(person) is early  # not requested again
     assert person.lesion.result.measurements["area_px"] == person.mask.sum() > area
 
 
-def test_the_heatmap_is_a_layer_that_follows_the_answer(person):
-    image = analysed(person, scale=(20.0, 20.0), units=("um", "um"), translate=(100.0, 50.0))
+def test_the_heatmap_is_a_layer_that_follows_the_prediction(person):
+    image = analyzed(person, scale=(20.0, 20.0), units=("um", "um"), translate=(100.0, 50.0))
     person.finds(QCheckBox, "heatmap").click()
     person.waits()
     layer = person.layer("heatmap")
@@ -180,28 +180,28 @@ def test_the_heatmap_is_a_layer_that_follows_the_answer(person):
 
 
 @pytest.mark.one_qt
-def test_the_same_model_again_shows_the_heatmap_that_is_there(person, monkeypatch):
-    analysed(person)
+def test_selecting_the_same_model_again_reuses_the_heatmap(person, monkeypatch):
+    analyzed(person)
     person.finds(QCheckBox, "heatmap").click()
     person.waits()
-    layer, queue, asked = person.layer("heatmap"), person.dock.answering.queue, []
-    ask = queue.ask
-    monkeypatch.setattr(queue, "ask", lambda question: (asked.append(question.method), ask(question)))
+    layer, queue, requested = person.layer("heatmap"), person.dock.prediction_controller.queue, []
+    submit = queue.submit
+    monkeypatch.setattr(queue, "submit", lambda request: (requested.append(request.method), submit(request)))
     chooses_model(person, "")
     assert not layer.visible
     chooses_model(person, "melanoma-test")
-    assert answer(person) is not None
+    assert prediction_of(person) is not None
     assert layer.visible
-    assert asked == [""]  # the answer, and no heatmap
-    models_changed().changed.emit("melanoma-test")  # it may be another one under its name
+    assert requested == [""]  # the prediction, and no heatmap
+    models_changed().changed.emit("melanoma-test")  # the model may have been replaced
     person.waits()
-    assert asked == ["", "", "grad_cam"]
+    assert requested == ["", "", "grad_cam"]
 
 
 @pytest.mark.one_qt
-def test_of_more_than_two_classes_one_is_chosen_for_the_heatmap(person, models):
+def test_the_heatmap_class_can_be_selected_with_more_than_two_classes(person, models):
     add_classifier(models, "three-model", classes=["nevus", "other", "melanoma"])
-    analysed(person)
+    analyzed(person)
     person.finds(QCheckBox, "heatmap").click()
     person.waits()
     combo = person.finds(QComboBox, "heatmap_class")
@@ -221,52 +221,52 @@ def test_of_more_than_two_classes_one_is_chosen_for_the_heatmap(person, models):
 
 
 @pytest.mark.one_qt
-def test_a_method_that_the_network_cannot_do_is_said_once(person):
-    analysed(person)
+def test_an_unsupported_heatmap_method_is_reported_once(person):
+    analyzed(person)
     person.finds(QCheckBox, "heatmap").click()
     chooses(person, "cam", "heatmap_method")
     assert "no map for CAM" in notification_manager.records[-1].message
     count = len(notification_manager.records)
     types(person, "60")
     assert len(notification_manager.records) == count
-    assert answer(person) is not None
+    assert prediction_of(person) is not None
 
 
-def test_a_worker_that_ended_meanwhile_is_started_again(person, client, qtbot):
-    analysed(person)
-    first = answer(person)
+def test_a_worker_that_stopped_is_restarted(person, client, qtbot):
+    analyzed(person)
+    first = prediction_of(person)
     os.kill(client.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
     qtbot.waitUntil(lambda: client.pid is None, timeout=PATIENCE_MS)
     types(person, "80")
-    assert answer(person).provenance["pid"] != first.provenance["pid"]
-    assert answer(person).probability > first.probability
+    assert prediction_of(person).provenance["pid"] != first.provenance["pid"]
+    assert prediction_of(person).probability > first.probability
 
 
 @pytest.mark.one_qt
-def test_a_mask_without_lesion_is_told_in_the_section(person):
-    analysed(person, rgb=np.full((60, 80, 3), 230, np.uint8))
-    assert "There is no lesion to look at" in said(person, "answer_hint")
+def test_a_mask_without_lesion_is_reported_in_the_section(person):
+    analyzed(person, rgb=np.full((60, 80, 3), 230, np.uint8))
+    assert "There is no lesion to look at" in text_of(person, "answer_hint")
     person.draws(person.layer("mask"), [(30, 30), (30, 40)])
     person.waits()
-    assert answer(person) is not None
-    assert said(person, "answer_hint") == ""
+    assert prediction_of(person) is not None
+    assert text_of(person, "answer_hint") == ""
 
 
 @pytest.mark.one_qt
-def test_what_was_typed_belongs_to_one_photograph(person, viewer, shared_client):
-    analysed(person, "one")
+def test_patient_data_belong_to_one_photograph(person, viewer, shared_client):
+    analyzed(person, "one")
     types(person, "80")
-    old = answer(person)
+    old = prediction_of(person)
     two = person.opens("two", photograph(((60, 80, 12),)))
     person.viewer.layers.selection.active = two
     assert person.finds(QLineEdit, "patient_age").text() == ""
-    assert "Analyse the photograph" in said(person, "answer_hint")
+    assert "Analyze the photograph" in text_of(person, "answer_hint")
     person.clicks("primary")
     person.waits()
-    assert answer(person).probability < old.probability
+    assert prediction_of(person).probability < old.probability
     person.dock.picker.step(-1)
     assert person.finds(QLineEdit, "patient_age").text() == "80"
-    assert answer(person) == old
+    assert prediction_of(person) == old
     second = LesionDock(viewer, shared_client)
     second.picker.step(-1)
     assert second.patient.row == {"age": "80"}
@@ -274,17 +274,17 @@ def test_what_was_typed_belongs_to_one_photograph(person, viewer, shared_client)
     second.deleteLater()
 
 
-def test_cancel_stops_a_model_that_takes_long(person, models, qtbot):
+def test_a_slow_prediction_can_be_canceled(person, models, qtbot):
     add_classifier(models, "slow-model")
-    analysed(person)
+    analyzed(person)
     person.dock.classifier.refresh()
     chooses_model(person, "slow-model", wait=False)
     qtbot.waitUntil(lambda: "Loading the model" in person.dock.status.text, timeout=PATIENCE_MS)
     person.clicks("cancel")
     person.waits()
-    assert "Stopped: nothing was said" in said(person, "answer_hint")
+    assert "There is no prediction for this lesion" in text_of(person, "answer_hint")
     chooses_model(person, "melanoma-test")
-    assert answer(person) is not None
+    assert prediction_of(person) is not None
 
 
 def chooses_model(person, name, wait=True):
@@ -298,7 +298,7 @@ def chooses_model(person, name, wait=True):
 
 
 @pytest.mark.one_qt
-def test_each_list_has_the_models_that_do_what_it_is_for(person, models):
+def test_each_model_list_contains_the_models_for_its_task(person, models):
     lists = {name: person.finds(QComboBox, name) for name in ("model", "classifier")}
     names = {name: [combo.itemData(place) for place in range(combo.count())] for name, combo in lists.items()}
     assert "melanoma-test" in names["classifier"]
@@ -311,11 +311,11 @@ def test_each_list_has_the_models_that_do_what_it_is_for(person, models):
 
 
 @pytest.mark.one_qt
-def test_one_may_go_without_an_answer_and_that_is_remembered(person, viewer, shared_client):
-    analysed(person)
+def test_no_classifier_can_be_selected_and_is_stored(person, viewer, shared_client):
+    analyzed(person)
     chooses_model(person, "")
-    assert answer(person) is None
-    assert "Pick a model" in said(person, "answer_hint")
+    assert prediction_of(person) is None
+    assert "Select a <i>classifier</i>" in text_of(person, "answer_hint")
     assert not person.dock.patient.isVisibleTo(person.dock)
     second = LesionDock(viewer, shared_client)
     assert second.classifier.model == ""
@@ -325,25 +325,25 @@ def test_one_may_go_without_an_answer_and_that_is_remembered(person, viewer, sha
 
 @pytest.mark.one_qt
 @pytest.mark.parametrize("again", ["link", "list"])
-def test_nothing_is_said_of_a_photograph_that_a_slide_hides(person, again):
-    analysed(person)
+def test_results_of_a_hidden_photograph_are_hidden(person, again):
+    analyzed(person)
     image, dock = person.viewer.layers["mole"], person.dock
-    parts = (dock.answer.classes, dock.table, dock.mask_controls)
+    parts = (dock.prediction_section.classes, dock.table, dock.mask_controls)
     assert all(part.isVisibleTo(dock) for part in parts)
     image.visible = False  # as a slide does that is opened
     assert not [part for part in parts if part.isVisibleTo(dock)]
-    assert said(person, "photograph_hidden").startswith("'mole' is not in view, so its results are hidden.")
+    assert text_of(person, "photograph_hidden").startswith("'mole' is hidden, and so are its results.")
     if again == "link":
-        dock.hidden.linkActivated.emit("show")
+        dock.hidden_notice.linkActivated.emit("show")
     else:
         dock.picker.combo.activated.emit(0)
     assert image.visible
     assert all(part.isVisibleTo(dock) for part in parts)
-    assert not dock.hidden.isVisibleTo(dock)
+    assert not dock.hidden_notice.isVisibleTo(dock)
 
 
 @pytest.mark.one_qt
-def test_where_no_model_is_installed_the_dock_says_so(home, monkeypatch, person):
+def test_a_hint_is_shown_if_no_classifier_is_installed(home, monkeypatch, person):
     combo = person.finds(QComboBox, "classifier")
     person.dock.classifier.model = ""
     for place in range(combo.count() - 1, 0, -1):
@@ -351,89 +351,89 @@ def test_where_no_model_is_installed_the_dock_says_so(home, monkeypatch, person)
     monkeypatch.setattr("napari_melanoma.models.registry.user_models_folder", lambda: home / "nothing")
     monkeypatch.setattr("napari_melanoma.models.registry.SHIPPED_FOLDER", home / "nothing")
     person.dock.classifier.refresh()
-    analysed(person)
+    analyzed(person)
     assert combo.currentText() == "none installed"
-    assert "is installed" in said(person, "answer_hint")
-    assert "models import" in said(person, "answer_hint")
+    assert "is installed" in text_of(person, "answer_hint")
+    assert "models import" in text_of(person, "answer_hint")
 
 
 @pytest.mark.one_qt
-def test_a_picture_unlike_those_of_the_training_is_warned_of(person, models):
+def test_an_out_of_distribution_image_gives_a_warning(person, models):
     add_classifier(models, "unlike-model")
     person.dock.classifier.refresh()
-    analysed(person)
+    analyzed(person)
     chooses_model(person, "unlike-model")
-    section = person.dock.answer
-    assert said(person, "answer_validity").startswith("Not valid: the image is out of distribution.")
+    section = person.dock.prediction_section
+    assert text_of(person, "answer_validity").startswith("Not valid: the image is out of distribution.")
     assert not section.verdict.isVisibleTo(section)
     seen = " ".join(one.text() for one in section.findChildren(QLabel) if one.isVisibleTo(section)).lower()
     assert seen.strip().startswith("not valid")
     assert not [word for word in ("nevus", "at 90 % coverage", "below", "mask") if word in seen]
-    section.validity.anyway.click()
-    assert said(person).startswith("melanoma 0.")
+    section.validity.show_anyway_button.click()
+    assert text_of(person).startswith("melanoma 0.")
     assert section.verdict.isVisibleTo(section)
     chooses_model(person, "melanoma-test")
-    assert said(person, "answer_validity") == ""
+    assert text_of(person, "answer_validity") == ""
     chooses_model(person, "unlike-model")
-    assert not section.verdict.isVisibleTo(section)  # folded away again
+    assert not section.verdict.isVisibleTo(section)  # hidden again
 
 
-def test_a_prediction_is_marked_as_outdated_from_the_first_move_of_the_threshold_on(person):
-    analysed(person)
-    before, section = answer(person), person.dock.answer
+def test_a_prediction_is_outdated_as_soon_as_the_threshold_changes(person):
+    analyzed(person)
+    before, section = prediction_of(person), person.dock.prediction_section
     worker = psutil.Process(before.provenance["pid"])
     worker.suspend()
     try:
         person.finds(QSlider, "threshold_slider").setValue(95)
-        assert not section.about.isEnabled()
-        digest = person.lesion.digest
-        person.qtbot.waitUntil(lambda: person.lesion.digest != digest, timeout=PATIENCE_MS)
-        person.qtbot.waitUntil(lambda: "A new one is being computed" in said(person, "answer_earlier"))
-        assert said(person, "answer_earlier").startswith("Outdated:")
-        assert not section.about.isEnabled()
+        assert not section.details.isEnabled()
+        digest = person.lesion.mask_digest
+        person.qtbot.waitUntil(lambda: person.lesion.mask_digest != digest, timeout=PATIENCE_MS)
+        person.qtbot.waitUntil(lambda: "A new one is being computed" in text_of(person, "answer_earlier"))
+        assert text_of(person, "answer_earlier").startswith("Outdated:")
+        assert not section.details.isEnabled()
         assert section.verdict.palette().color(QPalette.ColorRole.WindowText).name() == person.dock.icons.palette.faint
     finally:
         worker.resume()
     person.waits()
-    assert answer(person) is not None
-    person.qtbot.waitUntil(section.about.isEnabled, timeout=PATIENCE_MS)
-    assert said(person, "answer_earlier") == ""
+    assert prediction_of(person) is not None
+    person.qtbot.waitUntil(section.details.isEnabled, timeout=PATIENCE_MS)
+    assert text_of(person, "answer_earlier") == ""
 
 
 @pytest.mark.one_qt
-def test_a_photograph_removed_while_it_is_asked_about(person, models):
+def test_a_photograph_removed_during_its_prediction(person, models):
     add_classifier(models, "slow-model")
-    image = analysed(person)
+    image = analyzed(person)
     person.dock.classifier.refresh()
     chooses_model(person, "slow-model", wait=False)
     person.viewer.layers.remove(image)
-    person.dock.answering.queue.cancel()
+    person.dock.prediction_controller.queue.cancel()
     person.waits()
     assert person.dock.welcome.isVisibleTo(person.dock)
 
 
-def test_the_dock_closed_while_an_answer_is_awaited(person, models, qtbot):
+def test_the_dock_closed_during_a_prediction(person, models, qtbot):
     add_classifier(models, "slow-model")
-    analysed(person)
+    analyzed(person)
     person.dock.classifier.refresh()
     chooses_model(person, "slow-model", wait=False)
-    qtbot.waitUntil(lambda: person.dock.answering.queue.busy, timeout=PATIENCE_MS)
+    qtbot.waitUntil(lambda: person.dock.prediction_controller.queue.busy, timeout=PATIENCE_MS)
     person.viewer.window.remove_dock_widget(person.dock)
 
 
 @pytest.mark.one_qt
-def test_what_a_case_says_fills_the_form_and_can_be_tried_out(person):
-    analysed(person)
+def test_a_case_fills_the_form_and_values_can_be_edited(person):
+    analyzed(person)
     identity = person.dock.picker.identity
-    filling = person.dock.answering.filling
+    filling = person.dock.prediction_controller.patient_data
     filling.set_case(identity, "P-0042", {"age": "30", "sex": "female"})
     person.waits()
     assert person.finds(QLineEdit, "patient_age").text() == "30"
-    assert "From the case P-0042." in said(person, "form_origin")
-    young = answer(person)
+    assert "From case P-0042." in text_of(person, "form_origin")
+    young = prediction_of(person)
     types(person, "90")
-    assert "the case stays as it is" in said(person, "form_origin")
-    assert answer(person).probability > young.probability
+    assert "the case is not changed" in text_of(person, "form_origin")
+    assert prediction_of(person).probability > young.probability
     filling.set_case(identity, "P-0042", {"age": "31", "sex": "male"})  # edited in the case
     person.waits()
     assert person.dock.patient.row == {"age": "90", "sex": "male"}
@@ -443,14 +443,14 @@ def test_what_a_case_says_fills_the_form_and_can_be_tried_out(person):
 
 
 @pytest.mark.one_qt
-def test_what_was_said_is_saved_as_the_command_line_saves_it(person, tmp_path):
+def test_the_prediction_is_saved_as_on_the_command_line(person, tmp_path):
     person.dock.settings.folder = tmp_path
-    analysed(person)
+    analyzed(person)
     types(person, "80")
     person.finds(QCheckBox, "heatmap").click()
     person.clicks("save")
     person.waits()
-    found, about = answer(person), json.loads((tmp_path / "mole" / "result.json").read_text())
+    found, about = prediction_of(person), json.loads((tmp_path / "mole" / "result.json").read_text())
     assert ClassPrediction.from_json(about["answer"]) == found
     assert about["form"] == {"age": "80"}
     (row,) = read_table(tmp_path / "results.csv")
@@ -461,10 +461,10 @@ def test_what_was_said_is_saved_as_the_command_line_saves_it(person, tmp_path):
         assert drawn.size == person.mask.shape[::-1]
     person.finds(QCheckBox, "heatmap").click()
     person.draws(person.layer("mask"), [(10, 10), (10, 100)])
-    person.clicks("save")  # at once: it waits for the answer about what was drawn
+    person.clicks("save")  # waits for the prediction for the edited mask
     person.waits()
     about = json.loads((tmp_path / "mole" / "result.json").read_text())
-    assert ClassPrediction.from_json(about["answer"]) == answer(person) != found
+    assert ClassPrediction.from_json(about["answer"]) == prediction_of(person) != found
     assert not (tmp_path / "mole" / "heatmap.png").exists()
     chooses_model(person, "")
     person.clicks("save")
@@ -474,13 +474,13 @@ def test_what_was_said_is_saved_as_the_command_line_saves_it(person, tmp_path):
 
 
 @pytest.mark.one_qt
-def test_a_saved_answer_and_its_form_are_there_when_the_photograph_is_opened_again(person, models, tmp_path):
+def test_a_saved_prediction_is_restored_with_its_patient_data(person, models, tmp_path):
     person.dock.settings.folder = tmp_path
-    image = analysed(person)
+    image = analyzed(person)
     types(person, "80")
     person.clicks("save")
     person.waits()
-    verdict, path = said(person), tmp_path / "mole" / "result.json"
+    verdict, path = text_of(person), tmp_path / "mole" / "result.json"
     about = json.loads(path.read_text())
     about["answer"]["model"]["fingerprint"] = find_bundle("melanoma-test").fingerprint
     path.write_text(json.dumps(about))
@@ -489,22 +489,22 @@ def test_a_saved_answer_and_its_form_are_there_when_the_photograph_is_opened_aga
     person.opens()
     person.waits()
     assert person.finds(QLineEdit, "patient_age").text() == "80"
-    assert (said(person), said(person, "answer_earlier")) == (verdict, "Saved before.")
-    assert "Analyse the photograph" in said(person, "answer_hint")
+    assert (text_of(person), text_of(person, "answer_earlier")) == (verdict, "Saved earlier.")
+    assert "Analyze the photograph" in text_of(person, "answer_hint")
     types(person, "30")
-    assert said(person, "answer_earlier") == "Saved before. An answer of before: the patient's data changed since."
+    assert text_of(person, "answer_earlier") == "Saved earlier. Outdated. Changed since then: the patient data."
     person.analyses()
-    assert (said(person, "answer_earlier"), said(person, "answer_hint")) == ("", "")
-    assert said(person) != verdict
+    assert (text_of(person, "answer_earlier"), text_of(person, "answer_hint")) == ("", "")
+    assert text_of(person) != verdict
     chooses_model(person, "")
-    assert said(person) == verdict
-    assert "Pick a model" in said(person, "answer_hint")
+    assert text_of(person) == verdict
+    assert "Select a <i>classifier</i>" in text_of(person, "answer_hint")
 
 
 @pytest.mark.one_qt
-def test_what_was_saved_of_another_picture_of_that_name_is_not_shown(person, tmp_path):
+def test_a_saved_prediction_of_another_image_is_ignored(person, tmp_path):
     person.dock.settings.folder = tmp_path
-    image = analysed(person)
+    image = analyzed(person)
     types(person, "80")
     person.clicks("save")
     person.waits()
@@ -513,4 +513,4 @@ def test_what_was_saved_of_another_picture_of_that_name_is_not_shown(person, tmp
     person.opens(rgb=photograph(((60, 80, 12),)))
     person.waits()
     assert person.finds(QLineEdit, "patient_age").text() == ""
-    assert said(person) == ""
+    assert text_of(person) == ""

@@ -1,4 +1,4 @@
-"""What is shown of an answer: rows of bars and sentences."""
+"""The charts and texts of a prediction."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ANSWER = ClassPrediction(
         Contribution("age", "54", 0.04),
     ),
     from_image=0.29,
-    neighbours=(),
+    neighbors=(),
     missing=("fitzpatrick",),
     unused=("ethnicity",),
     warnings=(),
@@ -53,7 +53,7 @@ ANSWER = ClassPrediction(
 )
 
 
-def test_the_likeliest_class_comes_first_and_one_ruled_out_is_faint():
+def test_the_most_probable_class_comes_first_and_excluded_ones_are_faint():
     rows = prediction_view.class_bars(ANSWER)
     assert [(row.name, row.text, row.faint) for row in rows] == [
         ("Nevus", "0.58", False),
@@ -63,10 +63,10 @@ def test_the_likeliest_class_comes_first_and_one_ruled_out_is_faint():
     assert [row.strong for row in rows] == [False, True, False]
     assert [row.interval for row in rows] == [None, (0.2, 0.44), None]
     assert [row.mark for row in rows] == [None, 0.2, None]
-    assert "cannot be ruled out at 90 % coverage" in rows[1].tip
+    assert "In the prediction set with 90 % coverage" in rows[1].tip
 
 
-def test_of_many_classes_the_last_are_one_row_and_the_class_asked_about_is_never_among_them():
+def test_many_classes_share_the_last_row_but_never_the_positive_one():
     names = (*(f"class {place}" for place in range(10)), "melanoma")
     many = replace(ANSWER, classes=names, probabilities=(*[0.099] * 10, 0.01), possible=names, interval=None)
     rows = prediction_view.class_bars(many)
@@ -76,15 +76,15 @@ def test_of_many_classes_the_last_are_one_row_and_the_class_asked_about_is_never
     assert sum(row.value for row in rows) == pytest.approx(1)
 
 
-def test_what_each_field_adds_the_largest_first():
+def test_effects_of_fields_are_sorted_by_size():
     rows, end = prediction_view.contribution_bars(ANSWER)
     assert [(row.name, row.text) for row in rows] == [
         ("Age 54", "+0.04"),
         ("Body site back", "\N{MINUS SIGN}0.02"),
         ("Sex female", "0"),
-        ("Skin type", "not known"),
+        ("Skin type", "unknown"),
     ]
-    assert rows[0].tip == "If age were unknown, melanoma would be 0.27 instead of 0.31."
+    assert rows[0].tip == "Without age, the probability of melanoma is 0.27 instead of 0.31."
     assert end > 0.04
 
 
@@ -102,7 +102,7 @@ def test_sentences():
     assert prediction_view.format_operating_point(replace(ANSWER, operating_point=None)) == ""
     assert (
         prediction_view.describe_form_use(ANSWER)
-        == "From the picture alone melanoma would be 0.29. Not used by this model: ethnicity."
+        == "From the image only: melanoma 0.29. Not used by this model: ethnicity."
     )
     assert prediction_view.describe_form_use(replace(ANSWER, contributions=(), unused=())) == ""
     assert prediction_view.format_short_verdict(ANSWER) == "melanoma 0.31 (95 % interval 0.20–0.44)"
@@ -127,9 +127,9 @@ def test_bars_are_painted_to_scale(stage, theme):
     QApplication.processEvents()
     picture = bars.grab().toImage()
 
-    def length(row, colour):
+    def length(row, color):
         height = (2 * row + 1) * bars.height() // 4
-        return sum(picture.pixelColor(column, height) == QColor(colour) for column in range(picture.width()))
+        return sum(picture.pixelColor(column, height) == QColor(color) for column in range(picture.width()))
 
     dark = theme == "dark"
     whole, half = length(1, DEFAULT_COLORS[dark]), length(0, STRONG_COLORS[dark])
@@ -137,10 +137,10 @@ def test_bars_are_painted_to_scale(stage, theme):
     assert half == pytest.approx(whole / 2, abs=4)
 
 
-def test_bars_are_spoken_and_explain_themselves(stage):
+def test_bars_have_accessible_texts_and_tooltips(stage):
     bars = stage.show(BarChart(stage.icons, "bars", "Bars"))
-    bars.show_rows([Bar("melanoma", "0.50", 0.5, tip="half"), Bar("nevus", "not known")])
-    assert bars.accessibleDescription() == "melanoma 0.50; nevus not known"
+    bars.show_rows([Bar("melanoma", "0.50", 0.5, tip="half"), Bar("nevus", "unknown")])
+    assert bars.accessibleDescription() == "melanoma 0.50; nevus unknown"
     spot = QPoint(20, 5)
     QApplication.sendEvent(bars, QHelpEvent(QEvent.Type.ToolTip, spot, bars.mapToGlobal(spot)))
     assert QToolTip.text() == "half"
@@ -149,7 +149,7 @@ def test_bars_are_spoken_and_explain_themselves(stage):
     assert not bars.isVisibleTo(stage.page)
 
 
-def test_every_method_of_a_heatmap_can_be_chosen():
+def test_every_heatmap_method_can_be_selected():
     from napari_melanoma.classification.explanation import METHODS as KNOWN
     from napari_melanoma.ui.lesion.prediction_view import HEATMAP_METHODS as SHOWN
 

@@ -1,4 +1,4 @@
-"""Nothing that the user drew is lost, and every result says what made it."""
+"""No edits are lost, and each result records its model and options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PATIENCE_MS = 20_000
 
 @pytest.fixture
 def corrected(person):
-    """Somebody who has drawn on the mask of an analysed photograph."""
+    """A user who has edited the mask of an analyzed photograph."""
     person.opens()
     person.analyses()
     strikes(person, "mole")
@@ -29,7 +29,7 @@ def corrected(person):
 
 
 def strikes(person, name, points=((10, 100), (10, 140)), **brush):
-    """Draw a stroke on the mask of a photograph, and wait until everything follows."""
+    """Draw a stroke on the mask of a photograph, and wait until all results are updated."""
     person.draws(person.layer("mask", name), list(points), **brush)
     person.waits()
 
@@ -46,7 +46,7 @@ def disk(row, column, radius):
     return np.where(dark[..., None], np.uint8((70, 45, 40)), np.uint8((215, 170, 150)))
 
 
-def test_another_photograph_of_the_same_name_is_asked_about(corrected, tmp_path):
+def test_saving_over_another_photograph_of_the_same_name_needs_confirmation(corrected, tmp_path):
     corrected.dock.settings.folder = tmp_path
     saves(corrected)
     drawn = corrected.mask.copy()
@@ -65,7 +65,7 @@ def test_another_photograph_of_the_same_name_is_asked_about(corrected, tmp_path)
 
 
 @pytest.mark.one_qt
-def test_a_renamed_photograph_is_saved_under_the_name_it_has_now(corrected, tmp_path):
+def test_a_renamed_photograph_is_saved_under_its_current_name(corrected, tmp_path):
     corrected.dock.settings.folder = tmp_path
     (tmp_path / "mole").mkdir()
     (tmp_path / "mole" / "note.txt").write_text("of another day")
@@ -84,13 +84,13 @@ def kept():
 
 @pytest.fixture
 def crashed(corrected):
-    """Somebody whose napari crashed after a correction, with the mask as it was drawn."""
+    """A user whose napari crashed after a correction, with the edited mask."""
     corrected.drawn = corrected.mask.copy()
     (about,) = kept()
     values = json.loads(about.read_text()) | {"owner": {"pid": 2**22 - 7, "created": 1.0}}
     corrected.viewer.layers.clear()
     corrected.waits()
-    corrected.dock.work.book.lesions.clear()
+    corrected.dock.controller.store.lesions.clear()
     about.write_text(json.dumps(values))
     return corrected
 
@@ -107,7 +107,7 @@ def masks(person):
 
 
 @pytest.mark.one_qt
-def test_an_offer_survives_what_is_done_before_it_is_answered(crashed, qtbot, tmp_path):
+def test_a_recovery_offer_survives_other_actions(crashed, qtbot, tmp_path):
     crashed.opens()
     button = offered(crashed, qtbot)
     crashed.analyses()
@@ -128,13 +128,13 @@ def test_an_offer_survives_what_is_done_before_it_is_answered(crashed, qtbot, tm
 
 
 @pytest.mark.one_qt
-def test_a_truncated_recovery_file_bothers_nobody(crashed):
+def test_a_truncated_recovery_file_is_ignored(crashed):
     (drawn,) = state.recovery_root().glob("*/drawn.npz")
     drawn.write_bytes(drawn.read_bytes()[: drawn.stat().st_size // 2])
     notification_manager.records.clear()
     crashed.opens()
     crashed.waits()
-    assert not crashed.dock.recovery.isVisibleTo(crashed.dock)
+    assert not crashed.dock.recovery_notice.isVisibleTo(crashed.dock)
     assert list(notification_manager.records) == []
 
 
@@ -147,7 +147,7 @@ def reopens(person):
     return type(person)(person.viewer, dock, person.qtbot)
 
 
-def test_a_dock_that_is_opened_again_takes_the_corrected_mask_over(corrected):
+def test_a_reopened_dock_keeps_the_corrected_mask(corrected):
     drawn = corrected.mask.copy()
     again = reopens(corrected)
     again.clicks("primary")
@@ -166,7 +166,7 @@ def test_a_dock_that_is_opened_again_takes_the_corrected_mask_over(corrected):
 
 
 @pytest.mark.one_qt
-def test_a_dock_that_is_opened_again_replaces_the_model_s_mask_unasked(person):
+def test_a_reopened_dock_replaces_a_predicted_mask_without_confirmation(person):
     person.opens()
     person.analyses()
     again = reopens(person)
@@ -177,11 +177,11 @@ def test_a_dock_that_is_opened_again_replaces_the_model_s_mask_unasked(person):
 
 
 @pytest.mark.one_qt
-def test_the_same_photograph_twice_keeps_the_corrections_of_one(corrected):
+def test_corrections_of_a_photograph_opened_twice_are_kept(corrected):
     corrected.opens("again")
     corrected.analyses()
-    assert not corrected.dock.recovery.isVisibleTo(corrected.dock)  # what the other layer keeps is its own
-    corrected.dock.work.book.keep_unsaved()
+    assert not corrected.dock.recovery_notice.isVisibleTo(corrected.dock)  # what the other layer keeps is its own
+    corrected.dock.controller.store.save_unsaved()
     reopens(corrected).waits()
     assert len(kept()) == 1
 
@@ -203,26 +203,26 @@ def test_a_full_disk_keeps_the_window_open(window, monkeypatch):
     strikes(window, "mole")
     monkeypatch.setattr(state, "save_recovery", full)
     QTimer.singleShot(20, press)
-    assert window.dock.guard.eventFilter(window.dock.guard.window, QEvent(QEvent.Type.Close))
+    assert window.dock.close_guard.eventFilter(window.dock.close_guard.window, QEvent(QEvent.Type.Close))
     assert "the disk is full" in window.dock.status.text
-    window.dock.work.book.discard_unsaved()
+    window.dock.controller.store.discard_unsaved()
 
 
 def blurred():
     """A lesion whose border depends on the threshold: uint8 (row, column, channel)."""
     rows, columns = np.mgrid[:120, :160]
-    grey = np.clip(2.5 * np.hypot(rows - 60, columns - 80), 0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+    gray = np.clip(2.5 * np.hypot(rows - 60, columns - 80), 0, 255).astype(np.uint8)
+    return np.repeat(gray[..., None], 3, axis=2)
 
 
-def said(folder):
-    """What was saved: model, model in the options, threshold, and whether it was corrected."""
+def saved_values(folder):
+    """The saved model, model in the options, threshold, and whether the mask was corrected."""
     about = json.loads((folder / "result.json").read_text())
     return about["model"]["name"], about["options"]["model"], about["threshold"], about["corrected_by_hand"]
 
 
 @pytest.mark.one_qt
-def test_undo_across_models_is_saved_with_the_model_that_made_the_mask(person, tmp_path):
+def test_undo_across_models_restores_the_model_of_the_mask(person, tmp_path):
     person.dock.settings.folder = tmp_path
     person.opens(rgb=blurred())
     person.dock.model.model = "first"
@@ -237,28 +237,28 @@ def test_undo_across_models_is_saved_with_the_model_that_made_the_mask(person, t
     person.dock.mask_controls.set_values(0.9, person.dock.mask_controls.refinement)
     person.analyses()
     saves(person)
-    assert said(tmp_path / "mole") == ("second", "second", 0.9, False)
+    assert saved_values(tmp_path / "mole") == ("second", "second", 0.9, False)
     for mask, corrected in ((masks[0], False), (masks[1], True), (masks[0], False)):
         person.layer("mask").undo()
         person.waits()
         assert np.array_equal(person.mask, mask)
         saves(person)
-        assert said(tmp_path / "mole") == ("first", "first", 0.5, corrected)
+        assert saved_values(tmp_path / "mole") == ("first", "first", 0.5, corrected)
     assert person.finds(QDoubleSpinBox, "threshold").value() == 0.5
 
 
 @pytest.mark.one_qt
-def test_a_stroke_keeps_what_made_the_mask_whatever_the_controls_show(corrected, tmp_path):
+def test_a_stroke_keeps_the_model_and_options_of_the_mask(corrected, tmp_path):
     corrected.dock.settings.folder = tmp_path
     model = corrected.lesion.result.options.model
     corrected.dock.model.model = "another"
     strikes(corrected, "mole", [(100, 20), (100, 60)])
     saves(corrected)
-    assert said(tmp_path / "mole") == (model, model, 0.5, True)
+    assert saved_values(tmp_path / "mole") == (model, model, 0.5, True)
 
 
 @pytest.mark.one_qt
-def test_few_answers_are_kept_for_undo(person):
+def test_few_probabilities_are_kept_for_undo(person):
     person.opens(rgb=blurred())
     for threshold in (0.3, 0.4, 0.5, 0.6, 0.7):
         person.dock.mask_controls.set_values(threshold, person.dock.mask_controls.refinement)
@@ -267,13 +267,13 @@ def test_few_answers_are_kept_for_undo(person):
     assert [origin.options.threshold for origin in origins.values()] == [0.5, 0.6, 0.7]
 
 
-def test_a_photograph_that_is_removed_is_freed_and_its_last_stroke_kept(corrected, qtbot):
+def test_a_removed_photograph_is_freed_and_its_last_stroke_kept(corrected, qtbot):
     corrected.draws(corrected.layer("mask"), [(100, 20), (100, 60)])
     drawn = corrected.mask.copy()
     probability = weakref.ref(corrected.lesion.result.probability)
     corrected.viewer.layers.clear()  # before anything could follow the stroke
     corrected.waits()
-    assert corrected.dock.work.book.lesions == {}
+    assert corrected.dock.controller.store.lesions == {}
     gc.collect()
     assert probability() is None
     corrected.opens()
@@ -283,10 +283,10 @@ def test_a_photograph_that_is_removed_is_freed_and_its_last_stroke_kept(correcte
 
 
 @pytest.mark.one_qt
-def test_of_a_photograph_that_is_removed_nothing_is_kept_where_nothing_was_corrected(person):
+def test_a_removed_photograph_without_corrections_leaves_nothing(person):
     person.opens()
     person.analyses()
     person.viewer.layers.remove(person.viewer.layers["mole"])
     person.waits()
-    assert person.dock.work.book.lesions == {}
+    assert person.dock.controller.store.lesions == {}
     assert kept() == []

@@ -20,19 +20,19 @@ PATIENCE_MS = 20_000
 
 
 @pytest.fixture
-def analysed(person):
-    """Somebody with an analysed photograph."""
+def analyzed(person):
+    """A user with an analyzed photograph."""
     person.opens()
     person.analyses()
     return person
 
 
 @pytest.fixture
-def corrected(analysed):
-    """Somebody who has drawn on the mask of an analysed photograph."""
-    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
-    analysed.waits()
-    return analysed
+def corrected(analyzed):
+    """A user who has edited the mask of an analyzed photograph."""
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    analyzed.waits()
+    return analyzed
 
 
 def test_the_folder_is_chosen_once_and_everything_is_written(corrected, tmp_path, qtbot):
@@ -53,7 +53,7 @@ def test_the_folder_is_chosen_once_and_everything_is_written(corrected, tmp_path
     (row,) = read_table(out / "results.csv")
     assert row["image"] == "mole"
     assert float(row["area_px"]) == corrected.mask.sum()
-    assert "Saved in" in corrected.dock.status.text
+    assert "Saved to" in corrected.dock.status.text
     assert not corrected.lesion.unsaved
     corrected.clicks("save")
     corrected.waits()
@@ -61,36 +61,36 @@ def test_the_folder_is_chosen_once_and_everything_is_written(corrected, tmp_path
 
 
 @pytest.mark.one_qt
-def test_what_was_just_painted_is_saved(analysed, tmp_path):
-    analysed.dock.settings.folder = tmp_path
-    analysed.draws(analysed.layer("mask"), [(10, 100), (10, 140)])
-    analysed.dock.save_bar.save()
-    analysed.waits()
-    assert np.array_equal(read_mask(tmp_path / "mole" / "mask.png"), analysed.mask)
+def test_the_latest_stroke_is_saved(analyzed, tmp_path):
+    analyzed.dock.settings.folder = tmp_path
+    analyzed.draws(analyzed.layer("mask"), [(10, 100), (10, 140)])
+    analyzed.dock.save_bar.save()
+    analyzed.waits()
+    assert np.array_equal(read_mask(tmp_path / "mole" / "mask.png"), analyzed.mask)
 
 
-def test_a_result_of_another_day_is_replaced_only_if_the_user_says_so(analysed, tmp_path):
-    analysed.dock.settings.folder = tmp_path
+def test_an_existing_result_is_replaced_only_after_confirmation(analyzed, tmp_path):
+    analyzed.dock.settings.folder = tmp_path
     (tmp_path / "mole").mkdir()
     (tmp_path / "mole" / "note.txt").write_text("of another day")
-    analysed.clicks("save")
-    analysed.answers("replace_result", "Cancel")
+    analyzed.clicks("save")
+    analyzed.answers("replace_result", "Cancel")
     assert (tmp_path / "mole" / "note.txt").is_file()
 
 
 @pytest.mark.one_qt
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_said(analysed, tmp_path):
-    analysed.dock.settings.folder = tmp_path
+def test_an_unwritable_folder_is_reported(analyzed, tmp_path):
+    analyzed.dock.settings.folder = tmp_path
     tmp_path.chmod(0o500)
-    analysed.clicks("save")
-    analysed.waits()
+    analyzed.clicks("save")
+    analyzed.waits()
     tmp_path.chmod(0o700)
     assert "no permission" in notification_manager.records[-1].message
 
 
 @pytest.mark.one_qt
-def test_a_full_disk_is_said_and_nothing_half_written_stays(analysed, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_leaves_no_partial_files(analyzed, tmp_path, monkeypatch):
     import errno
 
     import napari_melanoma.lesion.analysis as workflow
@@ -99,11 +99,11 @@ def test_a_full_disk_is_said_and_nothing_half_written_stays(analysed, tmp_path, 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(workflow, "write_rgb", full)
-    analysed.dock.settings.folder = tmp_path
-    analysed.clicks("save")
-    analysed.waits()
+    analyzed.dock.settings.folder = tmp_path
+    analyzed.clicks("save")
+    analyzed.waits()
     assert "the disk is full" in notification_manager.records[-1].message
-    assert "the disk is full" in analysed.dock.status.text
+    assert "the disk is full" in analyzed.dock.status.text
     assert not list(tmp_path.glob("**/mole*"))
 
 
@@ -117,7 +117,7 @@ def test_a_full_disk_is_said_and_nothing_half_written_stays(analysed, tmp_path, 
         ("x" * 200, "x" * 120),
     ],
 )
-def test_place_is_a_folder_that_every_system_can_have(tmp_path, name, expected):
+def test_the_result_folder_is_valid_on_every_system(tmp_path, name, expected):
     assert result_folder(tmp_path, name) == tmp_path / expected
 
 
@@ -125,7 +125,7 @@ def kept():
     return sorted(path.name for path in state.recovery_root().glob("*/*"))
 
 
-def test_corrections_are_kept_while_drawn_and_forgotten_when_saved(corrected, tmp_path):
+def test_unsaved_corrections_are_kept_until_they_are_saved(corrected, tmp_path):
     assert "recovery.json" in kept()
     corrected.dock.settings.folder = tmp_path
     corrected.clicks("save")
@@ -146,14 +146,14 @@ def crash(person):
     values = json.loads(about.read_text())
     values["owner"] = {"pid": 2**22 - 7, "created": 1.0}
     person.viewer.layers.clear()
-    person.dock.work.book.lesions.clear()
-    person.dock._looked.clear()
+    person.dock.controller.store.lesions.clear()
+    person.dock._searched.clear()
     about.write_text(json.dumps(values))
 
 
 @pytest.fixture
 def crashed(corrected):
-    """Somebody whose napari crashed after a correction, with the mask as it was drawn."""
+    """A user whose napari crashed after a correction, with the edited mask."""
     corrected.clicks("inside")
     corrected.draws(corrected.layer("scribbles"), [(20, 20), (20, 30)], label=1)
     corrected.waits()
@@ -162,7 +162,7 @@ def crashed(corrected):
     return corrected
 
 
-def test_corrections_are_offered_after_a_crash_and_brought_back(crashed, qtbot):
+def test_corrections_are_offered_after_a_crash_and_restored(crashed, qtbot):
     crashed.opens("the same pixels")
     button = crashed.finds(QAbstractButton, "recover")
     qtbot.waitUntil(lambda: button.isVisibleTo(crashed.dock), timeout=PATIENCE_MS)
@@ -194,11 +194,11 @@ def test_an_offer_can_be_discarded(crashed, qtbot):
 def test_nothing_is_offered_for_other_pixels_or_damaged_files(crashed):
     crashed.opens(rgb=np.full((120, 160, 3), 99, np.uint8))
     crashed.waits()
-    assert not crashed.dock.recovery.isVisibleTo(crashed.dock)
+    assert not crashed.dock.recovery_notice.isVisibleTo(crashed.dock)
     next(state.recovery_root().glob("*/drawn.npz")).write_bytes(b"half")
     crashed.opens("mole again")
     crashed.waits()
-    assert not crashed.dock.recovery.isVisibleTo(crashed.dock)
+    assert not crashed.dock.recovery_notice.isVisibleTo(crashed.dock)
 
 
 @pytest.mark.one_qt
@@ -228,12 +228,12 @@ def test_closing_asks_about_corrections(window, button, closed, files):
     window.analyses()
     window.draws(window.layer("mask"), [(10, 100), (10, 140)])
     window.waits()
-    main = window.dock.guard.window
+    main = window.dock.close_guard.window
     press(button)
     event = QEvent(QEvent.Type.Close)
-    assert window.dock.guard.eventFilter(main, event) is not closed
+    assert window.dock.close_guard.eventFilter(main, event) is not closed
     assert bool(kept()) is files
-    window.dock.work.book.discard_unsaved()
+    window.dock.controller.store.discard_unsaved()
 
 
 def test_closing_while_an_analysis_runs_leaves_nothing(window, client, qtbot):

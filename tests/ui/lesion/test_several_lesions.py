@@ -1,4 +1,4 @@
-"""A photograph with several lesions: counted, outlined, and never stored as skin without a question."""
+"""A photograph with several lesions: counted, outlined, and never stored as background without confirmation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def corrections(tmp_path, home):
 
 @pytest.fixture
 def two(corrections, person):
-    """Somebody with an analysed photograph of two lesions."""
+    """A user with an analyzed photograph of two lesions."""
     person.opens("mole", photograph((LARGE, SMALL)))
     person.analyses()
     return person
@@ -34,7 +34,7 @@ def stored(corrections):
     return row["review"], read_mask(corrections.folder / row["mask_path"])
 
 
-def test_the_second_lesion_is_said_and_outlined(two):
+def test_the_second_lesion_is_reported_and_outlined(two):
     assert "2 lesions found; showing the largest." in two.dock.status.text
     assert two.finds(QLabel, "several_lesions").text().startswith("2 lesions found; showing the largest.")
     assert not two.mask[60, 120]
@@ -47,23 +47,23 @@ def test_the_second_lesion_is_said_and_outlined(two):
 def test_the_status_line_follows_the_number_of_lesions(two):
     two.finds(QCheckBox, "largest_only").click()
     two.waits()
-    assert "analysed in" in two.dock.status.text
+    assert "analyzed in" in two.dock.status.text
     assert "lesions found" not in two.dock.status.text
     two.finds(QCheckBox, "largest_only").click()
     two.waits()
     assert "2 lesions found; showing the largest." in two.dock.status.text
-    two.dock.status.say("Something else.")
+    two.dock.status.show_message("Something else.")
     two.finds(QCheckBox, "largest_only").click()
     two.waits()
     assert two.dock.status.text == "Something else."
 
 
 @pytest.mark.one_qt
-def test_the_choice_of_a_lesion_ends_when_another_photograph_is_shown(two):
+def test_selecting_a_lesion_ends_when_another_photograph_is_shown(two):
     two.opens("other", photograph(((60, 100, 20),)))
     two.dock.picker.step(1)
     two.clicks("choose")
-    assert two.dock.status.text == "Click on the lesion that is meant."
+    assert two.dock.status.text == "Click the lesion to select."
     two.dock.picker.step(1)
     assert two.dock.status.text == ""
     assert not two.finds(QAbstractButton, "choose").isChecked()
@@ -78,13 +78,13 @@ def test_the_status_line_is_cleared_for_another_photograph(two):
     two.opens("other", photograph(((60, 100, 20),)))
     two.dock.picker.step(1)
     two.analyses()
-    assert "mole: analysed" in two.dock.status.text
+    assert "mole: analyzed" in two.dock.status.text
     two.dock.picker.step(1)
     assert two.dock.status.text == ""
 
 
 @pytest.mark.one_qt
-def test_one_lesion_has_no_such_layer(person):
+def test_a_single_lesion_has_no_layer_of_other_lesions(person):
     person.opens("mole", photograph((LARGE, (10, 150, 2))))
     person.analyses()
     assert "mole other lesions" not in person.viewer.layers
@@ -93,11 +93,11 @@ def test_one_lesion_has_no_such_layer(person):
 
 @pytest.mark.one_qt
 def test_the_outlines_follow_threshold_choice_and_largest_only(two, qtbot):
-    two.dock.correcting._on_chosen((60, 120))
+    two.dock.mask_controller._on_chosen((60, 120))
     two.waits()
     assert two.mask[60, 120]
     assert abs(two.layer("other lesions").data[0][:, 1].mean() - 50) < 2
-    assert "showing the chosen one" in two.finds(QLabel, "several_lesions").text()
+    assert "showing the selected one" in two.finds(QLabel, "several_lesions").text()
     two.finds(QCheckBox, "largest_only").click()
     two.waits()
     assert two.mask[60, 120]
@@ -109,7 +109,7 @@ def test_the_outlines_follow_threshold_choice_and_largest_only(two, qtbot):
 
 @pytest.mark.one_qt
 @pytest.mark.parametrize(("button", "holds_both"), [("Include all", True), ("They are not", False)])
-def test_other_lesions_are_stored_as_the_user_says(two, corrections, button, holds_both):
+def test_other_lesions_are_stored_as_the_user_decides(two, corrections, button, holds_both):
     two.clicks("add_correction")
     two.answers("other_lesions", button)
     two.waits()
@@ -117,13 +117,13 @@ def test_other_lesions_are_stored_as_the_user_says(two, corrections, button, hol
     assert mask[60, 50]
     assert mask[60, 120] == holds_both
     assert review == "accepted"
-    two.clicks("add_correction")  # the same wish again: nothing is asked
+    two.clicks("add_correction")  # repeated without a question
     two.waits()
     assert len(corrections.rows()) == 1
 
 
 @pytest.mark.one_qt
-def test_a_drawing_over_the_second_lesion_answers_the_question(two, corrections):
+def test_painting_the_second_lesion_needs_no_confirmation(two, corrections):
     two.draws(two.layer("mask"), [(60, 120), (60, 121)], brush=30)
     two.waits()
     assert not two.layer("other lesions").data

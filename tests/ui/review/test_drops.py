@@ -14,7 +14,7 @@ PATIENCE_MS = 20_000
 
 
 def drops(widget, *paths):
-    """Drop files in the middle of a widget; Qt finds whose they are. Says whether anybody took them."""
+    """Drop files on the center of a widget; return whether they were accepted."""
     window = widget.window()
     place = widget.mapTo(window, widget.rect().center())
     mime = QMimeData()
@@ -44,7 +44,7 @@ def pictures(place, *names):
     return [place / name for name in names]
 
 
-def test_the_lesion_dock_takes_photographs_everywhere_and_no_text_field_a_path(window, tmp_path):
+def test_photographs_can_be_dropped_anywhere_on_the_lesion_dock(window, tmp_path):
     mole = window.opens("mole")
     window.analyses()
     fields = window.dock.findChildren(QLineEdit)
@@ -85,19 +85,19 @@ def test_a_text_file_is_refused_and_nothing_is_rated(review, tmp_path, qtbot):
     assert drops(review.welcome, tmp_path / "notes.txt")
     qtbot.wait(200)
     assert not review.busy
-    assert review.list.rowCount() == 0
-    assert review.status.text == "notes.txt is no photograph. Drop a folder of photographs, or some of them."
+    assert review.list_model.rowCount() == 0
+    assert review.status.text == "notes.txt is not a photograph. Drop a folder of photographs, or photographs."
 
 
-def test_photographs_that_are_dropped_are_rated_alone(review, tmp_path, qtbot):
+def test_only_dropped_photographs_are_rated(review, tmp_path, qtbot):
     words = review.welcome.findChild(QLabel, "welcome_words").text()
-    assert "searched with its subfolders" in words
-    assert "those alone" in words
+    assert "Subfolders are included" in words
+    assert "only these are reviewed" in words
     paths = pictures(tmp_path / "clinic", "a-1.png", "b-2.png", "c-3.png")
     pictures(tmp_path / "clinic" / "more", "d-4.png")
     assert drops(review.welcome, *paths[:2])
-    qtbot.waitUntil(lambda: review.list.rowCount() == 2 and not review.busy, timeout=PATIENCE_MS)
-    assert review.folder.text() == "2 photographs of clinic"
-    assert drops(review.view, tmp_path / "clinic")
-    qtbot.waitUntil(lambda: review.list.rowCount() == 4 and not review.busy, timeout=PATIENCE_MS)
-    assert review.folder.text() == "clinic"
+    qtbot.waitUntil(lambda: review.list_model.rowCount() == 2 and not review.busy, timeout=PATIENCE_MS)
+    assert review.folder_label.text() == "2 photographs in clinic"
+    assert drops(review.list_view, tmp_path / "clinic")
+    qtbot.waitUntil(lambda: review.list_model.rowCount() == 4 and not review.busy, timeout=PATIENCE_MS)
+    assert review.folder_label.text() == "clinic"

@@ -1,4 +1,4 @@
-"""The Review dock as a person uses it: a folder rated, looked through, accepted, rejected, and nothing lost."""
+"""The Review dock through its controls: rate, review, accept and reject photographs without losing edits."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def corrections(tmp_path, home, monkeypatch):
 
 
 class Reviewer:
-    """Does with the Review dock what a person would do, and waits as a person would."""
+    """Simulates a user of the Review dock."""
 
     def __init__(self, viewer, dock, qtbot):
         self.viewer, self.dock, self.qtbot = viewer, dock, qtbot
@@ -59,7 +59,7 @@ class Reviewer:
         self.waits()
 
     def shown(self, role=Qt.ItemDataRole.DisplayRole):
-        rows = self.dock.list
+        rows = self.dock.list_model
         return [rows.index(row).data(role) for row in range(rows.rowCount())]
 
     def presses(self, key):
@@ -68,15 +68,15 @@ class Reviewer:
         self.waits()
 
     def clicks_on(self, name):
-        index = self.dock.list.index(self.shown().index(name))
-        self.dock.view.scrollTo(index)
-        place = self.dock.view.visualRect(index).center()
-        self.qtbot.mouseClick(self.dock.view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        index = self.dock.list_model.index(self.shown().index(name))
+        self.dock.list_view.scrollTo(index)
+        place = self.dock.list_view.visualRect(index).center()
+        self.qtbot.mouseClick(self.dock.list_view.viewport(), Qt.MouseButton.LeftButton, pos=place)
         self.waits()
 
     @property
     def lesion(self):
-        return self.dock.opening.lesion
+        return self.dock.opener.connected_dock
 
     @property
     def layers(self):
@@ -88,31 +88,31 @@ class Reviewer:
 
 @pytest.fixture
 def reviewer(viewer, shared_client, corrections, qtbot):
-    """Somebody in front of the Review dock as napari's menu opens it."""
+    """A user of the Review dock as opened from napari's menu."""
     _, made = viewer.window.add_plugin_dock_widget("napari-melanoma", "Review")
-    somebody = Reviewer(viewer, made, qtbot)
-    yield somebody
-    somebody.waits()
+    user = Reviewer(viewer, made, qtbot)
+    yield user
+    user.waits()
 
 
 @pytest.fixture
 def three(reviewer, tmp_path):
-    """Somebody with three photographs that are rated: b is the least sure, then c, then a."""
+    """A user with three rated photographs: b is the most uncertain, then c, then a."""
     reviewer.reviews(folder_of(tmp_path / "photos", "a-10", "b-90", "c-50"))
     return reviewer
 
 
-def test_the_least_sure_come_first_with_words_and_numbers(three):
+def test_the_most_uncertain_come_first_with_text_and_numbers(three):
     assert three.shown() == ["b-90.png", "c-50.png", "a-10.png"]
-    assert three.shown(WORDS_ROLE) == ["very unsure 0.90", "very unsure 0.50", "sure 0.10"]
+    assert three.shown(WORDS_ROLE) == ["very uncertain 0.90", "very uncertain 0.50", "certain 0.10"]
     assert three.dock.findChild(QLabel, "counts").text() == "3 to do"
     assert "3 photographs rated" in three.dock.status.text
 
 
-def test_choosing_opens_and_analyses_and_closes_the_one_before(three):
+def test_selecting_opens_and_analyzes_and_closes_the_previous_one(three):
     three.clicks_on("b-90.png")
     assert three.sees() == "b-90"
-    assert three.lesion.picker.identity in three.lesion.work.book.lesions
+    assert three.lesion.picker.identity in three.lesion.controller.store.lesions
     three.clicks_on("c-50.png")
     assert three.sees() == "c-50"
     assert not [name for name in three.layers if name.startswith("b-90")]
@@ -127,7 +127,7 @@ def test_keys_go_to_the_next_and_the_previous(three):
     assert three.sees() == "b-90"
 
 
-def test_accept_stores_and_brings_the_next_most_unsure(three, corrections):
+def test_accept_stores_and_opens_the_next(three, corrections):
     three.presses("Alt+PgDown")
     three.presses("Alt+A")
     (row,) = corrections.rows()
@@ -138,21 +138,21 @@ def test_accept_stores_and_brings_the_next_most_unsure(three, corrections):
     three.presses("Alt+A")
     assert [row["review"] for row in corrections.rows()] == ["accepted", "rejected", "accepted"]
     assert three.shown() == []
-    assert "Every photograph here is reviewed" in three.dock.status.text
+    assert "All photographs are reviewed" in three.dock.status.text
     assert three.dock.findChild(QLabel, "counts").text() == "0 to do; 2 accepted, 1 rejected"
 
 
 @pytest.mark.one_qt
 def test_adding_from_the_lesion_dock_goes_on_as_well(three, corrections):
     three.presses("Alt+PgDown")
-    three.lesion.collecting.add()
+    three.lesion.corrections_controller.add()
     three.waits()
     assert corrections.rows()[0]["image_id"] == "b-90"
     assert three.sees() == "c-50"
 
 
 @pytest.mark.one_qt
-def test_all_shows_what_was_said(three):
+def test_all_shows_the_review_states(three):
     three.presses("Alt+PgDown")
     three.presses("Alt+A")
     combo = three.dock.findChild(QComboBox, "filter")
@@ -163,7 +163,7 @@ def test_all_shows_what_was_said(three):
 
 
 @pytest.mark.one_qt
-def test_a_drawing_that_is_stored_nowhere_stays_open(three, person_draws):
+def test_a_photograph_with_unsaved_edits_stays_open(three, person_draws):
     three.presses("Alt+PgDown")
     person_draws(three.viewer.layers["b-90 mask"])
     three.presses("Alt+PgDown")  # at once: the stroke has not settled
@@ -203,14 +203,14 @@ def person_draws(qtbot):
 def test_ratings_and_states_are_known_in_the_next_session(three, viewer, qtbot, tmp_path, monkeypatch):
     three.presses("Alt+PgDown")
     three.presses("Alt+A")
-    asked = []
-    monkeypatch.setattr(three.dock._client, "request", lambda verb, **arguments: asked.append(verb))
+    requests = []
+    monkeypatch.setattr(three.dock._client, "request", lambda verb, **arguments: requests.append(verb))
     again = ReviewDock(viewer, three.dock._client)
     viewer.window.add_dock_widget(again, name="again")
-    somebody = Reviewer(viewer, again, qtbot)
-    somebody.reviews(tmp_path / "photos")
-    assert somebody.shown() == ["c-50.png", "a-10.png"]
-    assert asked == []
+    user = Reviewer(viewer, again, qtbot)
+    user.reviews(tmp_path / "photos")
+    assert user.shown() == ["c-50.png", "a-10.png"]
+    assert requests == []
 
 
 def test_rating_can_be_stopped_and_goes_on(reviewer, tmp_path, qtbot):
@@ -219,24 +219,24 @@ def test_rating_can_be_stopped_and_goes_on(reviewer, tmp_path, qtbot):
     qtbot.waitUntil(lambda: "Rating 2 of 20" in reviewer.dock.status.text, timeout=PATIENCE_MS)
     reviewer.dock.status._cancel.click()
     reviewer.waits()
-    assert "still to be rated" in reviewer.dock.status.text
-    assert reviewer.dock.rate.isEnabled()
-    assert "Rate " in reviewer.dock.rate.text()
+    assert "not rated yet" in reviewer.dock.status.text
+    assert reviewer.dock.rate_button.isEnabled()
+    assert "Rate " in reviewer.dock.rate_button.text()
 
 
 @pytest.mark.one_qt
-def test_what_cannot_be_rated_is_said_and_the_others_are_rated(reviewer, tmp_path):
+def test_unreadable_photographs_are_reported_and_the_others_rated(reviewer, tmp_path):
     folder = folder_of(tmp_path / "photos", "a-10", "dies-20", "empty-100", "b-30")
     (folder / "broken-99.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photograph")
     reviewer.reviews(folder)
     assert reviewer.shown()[:3] == ["empty-100.png", "b-30.png", "a-10.png"]
     assert reviewer.shown(WORDS_ROLE)[0] == "no lesion found"
-    counts = reviewer.dock.list.items.counts()
+    counts = reviewer.dock.list_model.items.counts()
     assert (counts["to do"], counts["unreadable"]) == (3, 2)
 
 
 @pytest.mark.one_qt
-def test_a_folder_without_photographs_is_said(reviewer, tmp_path):
+def test_a_folder_without_photographs_is_reported(reviewer, tmp_path):
     (tmp_path / "empty").mkdir()
     reviewer.reviews(tmp_path / "empty")
     assert "no photograph" in notification_manager.records[-1].message
@@ -252,20 +252,20 @@ def test_the_keys_of_both_docks_differ(three):
 
 @pytest.mark.one_qt
 def test_every_control_has_its_names(three):
-    controls = [*three.dock.findChildren(QAbstractButton), *three.dock.findChildren(QComboBox), three.dock.view]
+    controls = [*three.dock.findChildren(QAbstractButton), *three.dock.findChildren(QComboBox), three.dock.list_view]
     assert len(controls) > 10
     for control in controls:
         assert control.objectName(), control
         assert control.accessibleName(), control.objectName()
 
 
-def test_masks_made_elsewhere_are_imported_with_a_report(three, corrections, tmp_path, qtbot):
+def test_masks_from_other_software_are_imported_with_a_report(three, corrections, tmp_path, qtbot):
     masks = tmp_path / "masks"
     masks.mkdir()
     disk = (mole(0)[..., 1] < 100).astype(np.uint8) * 255
     PillowImage.fromarray(disk).save(masks / "b-90.png")
     PillowImage.fromarray(disk).save(masks / "of another study.png")
-    menu = three.dock.masks.menu()
+    menu = three.dock.import_button.menu()
     next(action for action in menu.actions() if action.objectName() == "import_folder").trigger()
     dialog = three.dock.window().findChild(QFileDialog, "masks_dialog")
     dialog.fileSelected.emit(str(masks))
@@ -276,14 +276,14 @@ def test_masks_made_elsewhere_are_imported_with_a_report(three, corrections, tmp
     three.waits()
     (row,) = corrections.rows()
     assert (row["image_id"], row["review"]) == ("b-90", "accepted")
-    assert "1 mask imported, 1 did not fit, 2 photographs without a mask" in three.dock.status.text
+    assert "1 mask imported, 1 could not be imported, 2 photographs without a mask" in three.dock.status.text
     assert three.shown() == ["c-50.png", "a-10.png"]
     box = three.dock.window().findChild(QMessageBox, "import_report")
     assert "of another study" in box.detailedText()
     box.done(0)
 
 
-def test_a_damaged_photograph_is_offered_and_else_counts_as_unreadable(reviewer, tmp_path, qtbot):
+def test_a_damaged_photograph_is_offered_else_it_counts_as_unreadable(reviewer, tmp_path, qtbot):
     folder = folder_of(tmp_path / "photos", "a-10")
     path = folder / "half-20.jpg"
     PillowImage.fromarray(np.repeat(np.repeat(mole(9), 4, axis=0), 4, axis=1)).save(path, quality=95)

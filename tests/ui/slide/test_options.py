@@ -121,8 +121,8 @@ def test_what_is_wrong_is_said_and_nothing_starts(person, launched, slide_path, 
     line = person.finds(QLineEdit, "slide.stain_reference")
     line.setText(str(tmp_path / "gone.png"))
     assert not dock.analyse.isEnabled()
-    assert "stain reference: there is no such file" in dock.analyse.toolTip()
-    assert person.finds(QLabel, "slide.stain_reference.fault").text() == "there is no such file"
+    assert "stain reference: file not found" in dock.analyse.toolTip()
+    assert person.finds(QLabel, "slide.stain_reference.fault").text() == "file not found"
     line.clear()
     assert dock.analyse.isEnabled()
 

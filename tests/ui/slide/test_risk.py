@@ -255,7 +255,7 @@ def test_the_gallery_flies_to_its_places(waiting):
 @pytest.mark.one_qt
 def test_what_the_worker_refuses_is_said_and_the_next_question_answered(waiting):
     person = waiting
-    for age, said in (("15", "there is no tumour"), ("13", "ended in the middle of its work")):
+    for age, said in (("15", "there is no tumour"), ("13", "stopped unexpectedly")):
         estimates(person, age=age)
         assert said in person.dock.status.text
         assert seen(person, "risk_verdict") == ""
@@ -304,7 +304,7 @@ def test_the_form_is_filled_from_the_case_that_is_open(waiting, slide_path):
     case_rows().set_rows(7, "P-0042", {slide_path: {"age": "71", "sex": "female"}})
     try:
         assert view.patient.row == {"age": "71", "sex": "female"}
-        assert seen(person, "form_origin") == "From the case P-0042."
+        assert seen(person, "form_origin") == "From case P-0042."
         fills_in(person, "30")
         assert "Tried out here" in seen(person, "form_origin")
         presses(person, "form_back")

@@ -1,4 +1,4 @@
-"""How the docks of this package open together: to be read, each needs the height of the window, and its least width."""
+"""The layout of several docks, each of which needs the height of the window and its minimum width."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def stage(shared_client, make_napari_viewer, qtbot, monkeypatch, tmp_path):
 
 
 class Docks:
-    """Opens docks, and looks at how they lie."""
+    """Opens docks, and inspects their layout."""
 
     def __init__(self, viewer, qtbot):
         self.viewer, self.qtbot = viewer, qtbot
@@ -65,7 +65,7 @@ def test_docks_open_as_tabs_with_the_new_one_in_front(stage):
     assert all(frame.widget().width() >= 340 for frame in (lesion, train, review))
 
 
-def test_a_dock_that_is_asked_for_again_comes_to_the_front(stage):
+def test_a_dock_opened_again_comes_to_the_front(stage):
     from napari_melanoma.ui.viewer.docking import show_dock
 
     lesion, train = stage.opens("Lesion"), stage.opens("Train")
@@ -77,7 +77,7 @@ def test_a_dock_that_is_asked_for_again_comes_to_the_front(stage):
     stage.qtbot.waitUntil(lambda: stage.in_front(train) and not stage.in_front(lesion))
 
 
-def test_closed_and_opened_again_it_is_a_tab_again(stage):
+def test_a_dock_closed_and_opened_again_is_a_tab(stage):
     lesion, train = stage.opens("Lesion"), stage.opens("Train")
     train.destroyOnClose()
     stage.qtbot.wait(50)
@@ -87,7 +87,7 @@ def test_closed_and_opened_again_it_is_a_tab_again(stage):
     assert stage.in_front(again)
 
 
-def test_what_the_user_arranged_stays(stage):
+def test_the_layout_of_the_user_is_kept(stage):
     lesion, train = stage.opens("Lesion"), stage.opens("Train")
     stage.window.addDockWidget(LEFT, train)
     train.hide()
@@ -118,20 +118,20 @@ def test_lesion_and_review_lie_side_by_side_in_a_wide_window(stage, order):
     assert stage.are_tabs(right, train) or stage.are_tabs(left, train)
 
 
-def test_docks_of_others_are_left_where_they_are(stage):
+def test_docks_of_other_plugins_are_not_moved(stage):
     other = stage.viewer.window.add_dock_widget(QWidget(), name="other", area="right")
     lesion = stage.opens("Lesion")
     assert stage.window.tabifiedDockWidgets(other) == []
     assert stage.are_tabs(lesion, stage.opens("Train"))
 
 
-def test_nothing_asks_for_more_than_the_least_width(stage):
+def test_no_dock_needs_more_than_the_minimum_width(stage):
     for name in ("Lesion", "Train", "Review", "Case"):
         dock = stage.opens(name).widget()
         assert dock.minimumSizeHint().width() <= 340, name
 
 
-def test_a_dock_that_goes_before_it_has_come_to_the_front_is_no_fault(qtbot):
+def test_a_dock_removed_before_it_is_raised_causes_no_error(qtbot):
     window = QMainWindow()
     qtbot.addWidget(window)
     window.show()

@@ -62,7 +62,7 @@ def slide_path(tmp_path):
 
 
 class Window:
-    """Opens docks, and looks at what a user can see and reach."""
+    """Opens docks, and inspects what a user can see and reach."""
 
     def __init__(self, window, size, qtbot, viewer=None):
         self._plain, self.size, self.qtbot, self.viewer = window, size, qtbot, viewer
@@ -84,7 +84,7 @@ class Window:
             self.qtbot.wait(50)
 
     def opens_stand_in(self, name):
-        """Open what takes as much room as the dock of that name and is as quick to make, as napari does it."""
+        """Open a placeholder of the same size as a dock, as napari does."""
         area, frame = Qt.DockWidgetArea.RightDockWidgetArea, QDockWidget(f"{name} (napari-melanoma)")
         content = QWidget()
         content.setObjectName(f"{name.lower()}_dock")
@@ -117,7 +117,7 @@ class Window:
         return not frame.visibleRegion().isEmpty()
 
     def faults(self, names):
-        """What keeps a user from seeing and reaching these docks; clicks on each tab."""
+        """Reasons why a user cannot see or reach these docks; clicks each tab."""
         window, (width, height) = self.window.rect(), self.size
         found = []
         if self.window.width() > width or self.window.height() > height:

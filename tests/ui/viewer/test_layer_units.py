@@ -22,7 +22,7 @@ from napari_melanoma.ui.viewer.camera import get_scale_bar
 from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.photographs import get_pixel_size
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, slide_stage.FIXTURES)
+user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_stage.FIXTURES)
 WORDS = "units"  # of napari's "Inconsistent units across layers; units will not be used for rendering."
 
 
@@ -57,7 +57,7 @@ def dicom_file(path):
 
 @pytest.fixture
 def docks(user, nothing_left, shared_client, make_napari_viewer, qtbot):
-    """Somebody with a window in which all five docks are open."""
+    """A user with a window in which all five docks are open."""
     viewer = make_napari_viewer(show=True)
     made = {name: show_dock(viewer, name) for name in ("Review", "Train", "Case", "Lesion", "Slide")}
     someone = Pathologist(viewer, made["Slide"], qtbot)
@@ -78,7 +78,7 @@ def opens_photograph(someone, path):
 
 
 def steps(someone, folder):
-    """What a session may bring, each step by its name."""
+    """Steps of a session by name."""
     viewer = someone.viewer
     return {
         "slide with a scale": lambda: someone.opens_slides(slide_file(folder / "scaled.tif", 0.5)),
@@ -101,7 +101,7 @@ def measures(someone, path):
 
 def analyses(someone):
     if someone.lesion_dock.picker.image is not None:
-        someone.lesion_dock.analyse.click()
+        someone.lesion_dock.analyze_button.click()
         someone.until(lambda: not someone.lesion_dock.busy)
 
 
@@ -110,7 +110,7 @@ def kinds(viewer):
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["forward", "backward"])
-def test_a_mixed_session_brings_no_warning_and_no_false_bar(docks, tmp_path, order):
+def test_a_mixed_session_gives_no_warning_and_no_wrong_scale_bar(docks, tmp_path, order):
     viewer = docks.viewer
     for name, step in list(steps(docks, tmp_path).items())[::order]:
         step()
@@ -119,7 +119,7 @@ def test_a_mixed_session_brings_no_warning_and_no_false_bar(docks, tmp_path, ord
         assert warnings() == [], name
         assert len(kinds(viewer)) == 1, name
     for name in ("points", "labels", "stack"):
-        assert {str(unit) for unit in viewer.layers[name].units} == {"pixel"}  # they are not ours to change
+        assert {str(unit) for unit in viewer.layers[name].units} == {"pixel"}  # layers of other plugins are not changed
         viewer.layers.remove(name)
     for picker in (docks.lesion_dock.picker, docks.dock.picker):
         for _ in range(picker.combo.count()):
@@ -134,7 +134,7 @@ def test_a_mixed_session_brings_no_warning_and_no_false_bar(docks, tmp_path, ord
     assert (sizes["measured"].x_um, sizes["clinic"].x_um) == (20.0, 50.0)
 
 
-def test_the_bar_is_seen_only_where_it_is_true(docks, tmp_path):
+def test_the_scale_bar_is_visible_only_if_it_is_valid(docks, tmp_path):
     viewer = docks.viewer
     docks.opens_slides(slide_file(tmp_path / "scaled.tif", 0.5), slide_file(tmp_path / "unscaled.tif", None))
     assert docks.dock.slide.info.name == "unscaled"
@@ -157,21 +157,21 @@ def test_the_bar_is_seen_only_where_it_is_true(docks, tmp_path):
     assert warnings() == []
 
 
-def test_pictures_without_a_scale_alone_are_in_pixels(docks, tmp_path):
+def test_images_without_a_scale_are_in_pixels(docks, tmp_path):
     docks.opens_slides(slide_file(tmp_path / "unscaled.tif", None))
     opens_photograph(docks, photograph_file(tmp_path / "mole.png"))
     assert kinds(docks.viewer) == {"pixel"}
 
 
-def test_a_stand_in_unit_is_no_scale_and_causes_no_new_measurement(docks, tmp_path):
+def test_a_substitute_unit_is_not_a_scale_and_causes_no_new_measurement(docks, tmp_path):
     opens_photograph(docks, photograph_file(tmp_path / "mole.png"))
     image, heard = docks.viewer.layers["mole"], []
-    docks.lesion_dock.picker.scaled.connect(heard.append)
+    docks.lesion_dock.picker.scale_changed.connect(heard.append)
     docks.opens_slides(slide_file(tmp_path / "scaled.tif", 0.5))
     assert str(image.units[0]) == "micrometer"
     assert get_pixel_size(image) is None
     assert heard == []
-    image.units = ("mm", "mm")  # the user says what it is
+    image.units = ("mm", "mm")  # set by the user
     assert get_pixel_size(image) == PixelSize(1000.0, 1000.0)
     assert len(heard) == 1
     photograph_layers.set_pixel_size(docks.viewer, image, PixelSize(10.0, 10.0))
@@ -184,7 +184,7 @@ def test_a_stand_in_unit_is_no_scale_and_causes_no_new_measurement(docks, tmp_pa
 
 @pytest.mark.filterwarnings("ignore:.*the file states no pixel size")
 @pytest.mark.parametrize("order", [1, -1], ids=["forward", "backward"])
-def test_pictures_opened_without_a_dock_bring_no_warning(user, make_napari_viewer, tmp_path, order):
+def test_images_opened_without_a_dock_give_no_warning(user, make_napari_viewer, tmp_path, order):
     viewer = make_napari_viewer(show=True)
     notification_manager.records.clear()
     files = (

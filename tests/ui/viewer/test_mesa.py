@@ -1,4 +1,4 @@
-"""The way round Mesa's crash: only where it is needed, from every dock, and without programs that pile up."""
+"""The workaround for Mesa's crash: only on Linux, active with every dock, without accumulating programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATCHED = [(GlirShader, "set_data"), (GlirProgram, "create"), (GlirProgram, "lin
 
 @pytest.fixture
 def before(monkeypatch):
-    """Programs as vispy makes and deletes them; that is put back afterwards."""
+    """Restore vispy's own handling of programs afterwards."""
     ways = (mesa._compile, mesa._new, mesa._link_new, lambda program: None)
     for (owner, name), way in zip(PATCHED, ways, strict=True):
         monkeypatch.setattr(owner, name, way)
@@ -25,7 +25,7 @@ def before(monkeypatch):
 
 @pytest.fixture
 def linked(monkeypatch, before):
-    """Programs that are linked anew."""
+    """Programs that are linked again."""
     found = []
     link = mesa._link_new
 
@@ -56,7 +56,7 @@ def test_elsewhere_programs_are_deleted_as_before(before, monkeypatch, platform)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux draws with Mesa")
-def test_the_same_layers_again_take_the_programs_of_those_that_were_closed(linked, make_napari_viewer, qtbot):
+def test_new_layers_reuse_the_programs_of_closed_ones(linked, make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
     mesa.reuse_shader_programs()
     counts = []
@@ -73,7 +73,7 @@ def test_the_same_layers_again_take_the_programs_of_those_that_were_closed(linke
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux draws with Mesa")
-def test_a_program_that_is_reused_draws_the_picture_of_its_own_layer(before, make_napari_viewer, qtbot):
+def test_a_reused_program_draws_its_own_layer(before, make_napari_viewer, qtbot):
     viewer = make_napari_viewer(show=True)
     mesa.reuse_shader_programs()
     for gray in (40, 200, 90):
@@ -89,7 +89,7 @@ def test_every_dock_calls_it_once(name, shared_client, make_napari_viewer, monke
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     calls = []
     monkeypatch.setattr(
-        import_module(f"napari_melanoma.ui.{name.lower()}.dock"), "keep_shaders", lambda: calls.append(name)
+        import_module(f"napari_melanoma.ui.{name.lower()}.dock"), "reuse_shader_programs", lambda: calls.append(name)
     )
     _, dock = make_napari_viewer().window.add_plugin_dock_widget("napari-melanoma", name)
     qtbot.waitUntil(lambda: not dock.busy, timeout=20_000)

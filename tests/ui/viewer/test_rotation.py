@@ -1,4 +1,4 @@
-"""Turning to another photograph: keys, brush and camera go along, and nothing is changed unseen."""
+"""Switching between photographs: keys, brush and camera follow, and hidden layers are not edited."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QComboBox
 
 @pytest.fixture
 def two(person):
-    """Somebody with two analysed photographs of several sizes; the small one is in view, and is being drawn on."""
+    """A user with two analyzed photographs of different sizes; the small one is in view and being painted on."""
     for name, side in (("small", 120), ("large", 200)):
         rgb = np.full((side, side, 3), (215, 170, 150), np.uint8)
         rgb[40:80, 40:80] = (70, 45, side)
@@ -26,7 +26,7 @@ def two(person):
 
 
 def presses_undo(person):
-    """Press Ctrl+Z where napari hears it."""
+    """Press Ctrl+Z in napari's canvas."""
     native = person.viewer.window._qt_viewer.canvas.native
     person.qtbot.keyClick(native, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
 
@@ -67,7 +67,7 @@ def test_a_layer_of_the_user_s_own_stays_selected(two):
 
 
 @pytest.mark.one_qt
-def test_undo_of_a_mask_that_is_hidden_is_followed(two, qtbot):
+def test_undo_of_a_hidden_mask_updates_the_result(two, qtbot):
     mask = two.layer("mask", "small")
     mask.visible = False
     presses_undo(two)
@@ -77,7 +77,7 @@ def test_undo_of_a_mask_that_is_hidden_is_followed(two, qtbot):
 
 
 def covers(viewer, image):
-    """Share of the canvas's smaller side that a photograph fills when all of it is in view; 0 where it is not."""
+    """Share of the canvas's smaller side that a photograph fills; 0 if it is not completely in view."""
     camera, size = viewer.scene.camera, np.array(viewer.canvas.size)
     half = size / camera.zoom / 2
     low, high = np.asarray(image.extent.world)
@@ -86,14 +86,14 @@ def covers(viewer, image):
 
 
 @pytest.mark.one_qt
-def test_a_photograph_that_is_not_in_view_is_brought_there(two):
+def test_a_photograph_out_of_view_is_brought_into_view(two):
     two.viewer.reset_view(layers=[two.layer("mask", "small")])
     by_key(two)
     assert covers(two.viewer, two.dock.picker.image) > 0.9
 
 
 @pytest.mark.one_qt
-def test_the_view_stays_where_the_same_photograph_is_picked_and_comes_back_with_it(two):
+def test_the_view_of_each_photograph_is_kept_and_restored(two):
     camera = two.viewer.scene.camera
     camera.center, camera.zoom = (0, 20, 30), 30.0
     combo = two.finds(QComboBox, "photograph")
@@ -107,7 +107,7 @@ def test_the_view_stays_where_the_same_photograph_is_picked_and_comes_back_with_
 
 
 @pytest.mark.one_qt
-def test_a_photograph_that_is_opened_beside_others_comes_into_view(person, tmp_path):
+def test_a_newly_opened_photograph_comes_into_view(person, tmp_path):
     """napari fits the view to the first layer alone: the second would be seen in part, and so would its mask."""
     person.opens("small", np.full((120, 160, 3), 180, np.uint8))
     Image.fromarray(np.full((1200, 1600, 3), 180, np.uint8)).save(tmp_path / "large.png")
@@ -132,7 +132,7 @@ def by_napari(person, paths):
 
 
 @pytest.mark.parametrize("opens", [by_dock, by_dock_at_once, by_napari])
-def test_of_photographs_that_are_opened_one_after_another_the_last_is_seen_alone(person, tmp_path, opens):
+def test_only_the_last_of_several_opened_photographs_is_visible(person, tmp_path, opens):
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     for path, shape in zip(paths, [(200, 400, 3), (400, 200, 3)], strict=True):
         Image.fromarray(np.full(shape, 180, np.uint8)).save(path)

@@ -1,4 +1,4 @@
-"""Keys of all docks: declared once, listed, not those of napari or the platform, and act in the dock that is meant."""
+"""Shortcuts of all docks: declared once, listed, without conflicts, and activated in the right dock."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def actions_of(menu):
             yield from actions_of(action.menu())
 
 
-def test_no_key_is_one_of_napari(window):
+def test_no_key_conflicts_with_napari(window):
     viewer, _ = window
     bar = viewer.window._qt_window.menuBar().actions()
     taken = {QKeySequence(str(key)).toString(): name for name, keys in default_shortcuts.items() for key in keys}
@@ -60,7 +60,7 @@ def test_no_key_is_one_of_napari(window):
     assert not {name: taken[key] for name, key in keys.items() if key in taken}
 
 
-def test_no_key_is_one_of_the_platform():
+def test_no_key_conflicts_with_the_platform():
     standard = {
         binding.toString(): kind.name
         for kind in QKeySequence.StandardKey
@@ -82,7 +82,7 @@ def test_a_key_means_one_thing_in_a_dock_and_the_same_in_others():
         assert len(acts) == 1, (key, acts)
 
 
-def test_every_shortcut_of_the_docks_is_declared_and_the_other_way_round(window):
+def test_declared_and_connected_shortcuts_agree(window):
     _, docks = window
     found = {}
     for name, dock in docks.items():
@@ -102,8 +102,8 @@ def test_tooltips_name_keys_that_are_declared(window):
         keys = {format_key(one) for one, shortcut in SHORTCUTS.items() if shortcut.dock in (name, "All docks")}
         keys |= {"Ctrl+Shift+Z"}  # napari's redo on a layer
         for widget in dock.findChildren(QWidget):
-            said = set(pattern.findall(widget.toolTip()))
-            assert said <= keys, (name, widget.objectName(), said - keys)
+            mentioned = set(pattern.findall(widget.toolTip()))
+            assert mentioned <= keys, (name, widget.objectName(), mentioned - keys)
 
 
 @pytest.mark.parametrize("how", ["F1 on the canvas", "F1 in the dock", "? in the dock", "menu"])
@@ -138,7 +138,7 @@ def test_the_list_opens_from_everywhere_and_can_be_searched(window, qtbot, how):
     assert all("alt+" in row[1].lower() for row in shown_rows(tree))
     search.setText("no such thing")
     assert shown_rows(tree) == []
-    assert dialogs[0].nothing.isVisible()
+    assert dialogs[0].no_match_label.isVisible()
     dialogs[0].close()
 
 
@@ -148,7 +148,7 @@ def shown_rows(tree):
     return [(group.text(0), item.text(0), item.text(1)) for group, item in items if not item.isHidden()]
 
 
-def test_a_key_of_two_docks_acts_in_the_one_that_is_meant(window, qtbot):
+def test_a_key_of_two_docks_acts_in_the_right_one(window, qtbot):
     viewer, docks = window
     canvas = viewer.window._qt_viewer.canvas.native
     pressed = []
@@ -167,7 +167,7 @@ def test_a_key_of_two_docks_acts_in_the_one_that_is_meant(window, qtbot):
     qtbot.waitUntil(lambda: pressed == ["Lesion", "Slide"])
 
 
-def test_on_macos_control_goes_with_option(monkeypatch):
+def test_on_macos_control_replaces_alt(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     keys = {shortcuts.get_key(name) for name in OURS}
     assert not [key for key in keys if re.fullmatch(r"Alt\+.*", key)]

@@ -1,4 +1,4 @@
-"""The view of each picture: fitted at first, as it was left afterwards; Ctrl+0 fits the picture in view."""
+"""The view of each image is fitted at first and restored later; Ctrl+0 fits the visible image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from napari_melanoma.ui.viewer.docking import show_dock
 from napari_melanoma.ui.viewer.slide_layers import list_slides
 from napari_melanoma.ui.viewer.view_memory import get_current_picture
 
-user, launched, slide_path, person, analysed = map(pytest.fixture, slide_stage.FIXTURES)
+user, launched, slide_path, person, analyzed = map(pytest.fixture, slide_stage.FIXTURES)
 
 
 def plain_slide(path, side, um):
@@ -50,7 +50,7 @@ def is_fitted(viewer):
 
 @pytest.fixture
 def several(person, tmp_path):
-    """Somebody who has opened slides of many sizes, one after the other: 4 mm, 0.1 mm, and one without a scale."""
+    """A user who has opened slides of different sizes: 4 mm, 0.1 mm, and one without a scale."""
     sizes = {"large": (1024, 4.0), "small": (256, 0.4), "unscaled": (512, None)}
     person.paths = {name: plain_slide(tmp_path / f"{name}.tif", *size) for name, size in sizes.items()}
     for name, path in person.paths.items():
@@ -60,7 +60,7 @@ def several(person, tmp_path):
     return person
 
 
-def test_a_slide_is_fitted_at_first_and_comes_back_as_it_was_left(several):
+def test_a_slide_is_fitted_at_first_and_its_view_restored(several):
     dock, viewer = several.dock, several.viewer
     left = {}
     for number in range(3):
@@ -74,7 +74,7 @@ def test_a_slide_is_fitted_at_first_and_comes_back_as_it_was_left(several):
         assert now == pytest.approx(left[dock.slide.identity])
 
 
-def test_the_view_follows_eyes_in_the_layer_list_and_slides_that_are_removed(several):
+def test_the_view_follows_visibility_and_removal_of_slides(several):
     viewer, dock = several.viewer, several.dock
     large, small, unscaled = (viewer.layers[name] for name in several.paths)
     unscaled.visible = False
@@ -86,21 +86,21 @@ def test_the_view_follows_eyes_in_the_layer_list_and_slides_that_are_removed(sev
     assert get_camera(viewer).zoom == before
     large.visible = small.visible = False
     unscaled.visible = True
-    dock.picker.pick(list_slides(viewer)[-1].identity)
+    dock.picker.select_slide(list_slides(viewer)[-1].identity)
     viewer.layers.remove(unscaled)
     assert dock.slide is not None
     assert dock.slide.layers[0].visible
     assert is_fitted(viewer)
 
 
-def test_a_slide_without_a_scale_offers_neither_a_scale_bar_nor_places_in_mm(several):
+def test_a_slide_without_a_scale_has_no_scale_bar_and_no_positions_in_mm(several):
     check, field = several.finds(QCheckBox, "scale_bar"), several.finds(QLineEdit, "go_to")
     assert several.dock.slide.info.name == "unscaled"
     assert (check.isEnabled(), check.isChecked()) == (False, False)
     assert "the slide has no scale" in check.toolTip()
     assert field.placeholderText() == "go to x, y px"
     several.types("go_to", "over there")
-    assert "write x, y in pixels, as 1200, 3400." in several.dock.status.text
+    assert "Enter x, y in pixels: 1200, 3400." in several.dock.status.text
     several.dock.picker.step(1)
     assert (check.isEnabled(), check.isChecked()) == (True, True)
     several.until(lambda: get_scale_bar(several.viewer).visible)
@@ -130,7 +130,7 @@ def test_a_slide_that_is_dropped_twice_is_shown_and_not_added_again(several):
     assert len(viewer.layers) == 3
 
 
-def test_a_turned_slide_is_fitted_as_it_lies(person, tmp_path):
+def test_a_rotated_slide_is_fitted(person, tmp_path):
     person.opens_slides(plain_slide(tmp_path / "a.tif", 512, 0.5))
     pixels = np.full((256, 1536, 3), (215, 150, 190), np.uint8)
     about = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER", "metadata": None}
@@ -147,7 +147,7 @@ def test_a_turned_slide_is_fitted_as_it_lies(person, tmp_path):
 
 @pytest.fixture
 def case(user, nothing_left, shared_client, make_napari_viewer, qtbot, tmp_path):
-    """Somebody with a case of a photograph and two slides, one of which the case calls a photograph; no other dock."""
+    """A user with a case of a photograph and two slides, one of which is labeled as a photograph."""
     from napari_melanoma.ui.case.controls import CaseControls
 
     viewer = make_napari_viewer(show=True)
@@ -157,20 +157,24 @@ def case(user, nothing_left, shared_client, make_napari_viewer, qtbot, tmp_path)
     Image.fromarray(np.full((300, 400, 3), 180, np.uint8)).save(tmp_path / "mole.png")
     paths = {"mole": tmp_path / "mole.png", "section": draw_slide(tmp_path / "section.tif")}
     paths["mislabeled"] = plain_slide(tmp_path / "mislabeled.tif", 1024, 4.0)
-    dock.desk.create(tmp_path / "case", Case())
-    someone.until(lambda: dock.desk.case is not None)
+    dock.controller.create(tmp_path / "case", Case())
+    someone.until(lambda: dock.controller.case is not None)
     modalities = {"mole": "dermoscopic", "section": "wsi", "mislabeled": "dermoscopic"}
     images = [CaseImage(id="", path=path, modality=modalities[name]) for name, path in paths.items()]
-    dock.desk.edit(add_images(add_lesion(dock.desk.case), images, "L1"), "images")
-    found = {image.path: image.id for _, image in dock.desk.case.each_image()}
+    dock.controller.edit(add_images(add_lesion(dock.controller.case), images, "L1"), "images")
+    found = {image.path: image.id for _, image in dock.controller.case.iterate_images()}
     someone.ids = {name: found[path] for name, path in paths.items()}
     yield someone
     docks = [frame.widget() for frame in viewer.window._qt_window.findChildren(QDockWidget)]
-    for end in (lambda: None, viewer.layers.clear):  # a window that is closed while something is kept waits for it
+    for end in (lambda: None, viewer.layers.clear):  # a window that is closed while saving waits for it
         end()
-        someone.until(lambda: not dock.desk.saving.dirty and not any(getattr(one, "busy", False) for one in docks))
+        someone.until(
+            lambda: (
+                not dock.controller.saver.has_unsaved_changes and not any(getattr(one, "busy", False) for one in docks)
+            )
+        )
         qtbot.wait(500)
-    someone.until(lambda: not dock.keeping.busy and not dock.busy)
+    someone.until(lambda: not dock.correction_saver.busy and not dock.busy)
 
 
 @pytest.mark.parametrize("name", ["section", "mislabeled"])

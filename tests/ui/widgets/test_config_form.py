@@ -1,4 +1,4 @@
-"""Forms made from configurations: what goes in comes out, to the last digit, and what is typed wrongly is said."""
+"""Forms generated from configurations: values round-trip without loss, and invalid input is reported."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_step_changes_the_leading_digit(value, up, down):
 
 
 @pytest.mark.parametrize(("value", "up", "down"), CLOSE_TO_ONE)
-def test_close_below_a_limit_a_step_changes_what_is_missing(value, up, down):
+def test_close_to_a_limit_a_step_changes_the_distance_to_it(value, up, down):
     bounds = Bounds(low=0, below=1)
     assert step_value(value, 1, bounds) == pytest.approx(up, rel=1e-12)
     assert step_value(value, -1, bounds) == pytest.approx(down, rel=1e-12)
@@ -80,7 +80,7 @@ def test_a_step_of_the_greatest_and_smallest_numbers_is_a_number(value, way):
 
 
 @given(st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False)))
-def test_a_number_is_read_as_it_was_written(value):
+def test_a_formatted_number_is_parsed_without_loss(value):
     assert type(value)(float(format_number(value)) if isinstance(value, float) else int(format_number(value))) == value
 
 
@@ -88,29 +88,29 @@ def test_a_number_is_read_as_it_was_written(value):
     ("bounds", "words"),
     [
         (Bounds(low=0, high=1), "0 to 1"),
-        (Bounds(above=0, high=10), "0 to 10, not 0 itself"),
+        (Bounds(above=0, high=10), "0 to 10, excluding 0"),
         (Bounds(low=1), "1 or more"),
         (Bounds(above=0), "more than 0"),
         (Bounds(low=32, high=2048, multiple=32), "32 to 2048, a multiple of 32"),
         (Bounds(), ""),
     ],
 )
-def test_limits_are_said_in_words(bounds, words):
-    assert bounds.words == words
+def test_limits_as_text(bounds, words):
+    assert bounds.description == words
 
 
 WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")))
 
 
 @given(st.lists(WORDS))
-def test_words_are_read_as_they_were_written(words):
+def test_joined_words_are_split_again(words):
     assert split_words(join_words(words)) == tuple(words)
 
 
 @pytest.mark.parametrize(
     ("text", "words"), [("a, b", ("a", "b")), (" ", ()), ("a,", ("a",)), ('"a, b" , c', ("a, b", "c"))]
 )
-def test_words_as_a_person_types_them(text, words):
+def test_typed_words_are_split(text, words):
     assert split_words(text) == words
 
 
@@ -126,9 +126,9 @@ def form_of(stage, model: type[BaseModel]) -> ConfigForm:
 
 
 @pytest.mark.parametrize("recipe", OF_PICTURES, ids=lambda recipe: recipe.name)
-def test_a_shipped_recipe_comes_out_as_it_went_in(stage, recipe):
+def test_a_shipped_recipe_round_trips(stage, recipe):
     form = form_of(stage, TrainRecipe)
-    shown = recipe.recipe(["masks", "more, masks"], recipe.start or "lesion-small")
+    shown = recipe.complete(["masks", "more, masks"], recipe.start or "lesion-small")
     form.set_values(shown)
     elsewhere = shown.model_dump(include={"classification", "tile"})  # parts that may be absent have no rows
     assert TrainRecipe.parse({**elsewhere, **form.values()}, "the form") == whole(shown)
@@ -138,7 +138,7 @@ def test_a_shipped_recipe_comes_out_as_it_went_in(stage, recipe):
 MODELS = [TrainRecipe, LesionOptions, *(entry.spec.config for entry in list_architectures().values())]
 
 
-def test_what_the_program_fills_in_itself_is_not_asked(stage):
+def test_computed_fields_are_not_shown(stage):
     form = form_of(stage, list_architectures()["image_tabular"].spec.config)
     asked = set(form.values())
     assert {"encoder", "fusion", "tabular_layers"} <= asked
@@ -156,7 +156,7 @@ def test_every_configuration_has_a_form(stage, model):
 
 
 def whole(config: BaseModel) -> BaseModel:
-    """A configuration with every option of its network named, but for those that the program fills in itself."""
+    """A configuration with all options of its network, without computed ones."""
     if not isinstance(config, TrainRecipe):
         return config
     options = list_architectures()[config.model.architecture].spec.config.model_validate(config.model.options)
@@ -167,7 +167,7 @@ def whole(config: BaseModel) -> BaseModel:
 
 
 def values_of(annotation: Any, metadata: tuple[object, ...] = ()) -> st.SearchStrategy:
-    """Strategy for what a field allows, from the same facts as the form is made of."""
+    """Strategy for the allowed values of a field, from the same metadata as the form."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         inner = tuple(item for part in parts[1:] for item in getattr(part, "metadata", [part]))
@@ -199,7 +199,7 @@ def values_of(annotation: Any, metadata: tuple[object, ...] = ()) -> st.SearchSt
 
 
 def of_segmentation(values: dict[str, Any]) -> dict[str, Any]:
-    """Make what was drawn for either task fit one; of the other the part 'classification' has a form of its own."""
+    """Make a generated recipe valid for segmentation; the part 'classification' has a separate form."""
     fits = {"task": "segmentation", "classification": None, "classes": (), "tile": None, "bags": None}
     if losses()[values["loss"]].spec.task != "segmentation":
         fits["loss"] = "ce"
@@ -223,7 +223,7 @@ def numbers(whole: bool, metadata: tuple[object, ...]) -> st.SearchStrategy:
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.data())
-def test_any_recipe_comes_out_as_it_went_in(stage, data):
+def test_any_recipe_round_trips(stage, data):
     form = stage.page.findChild(ConfigForm, "whole") or form_of(stage, TrainRecipe)
     form.setObjectName("whole")
     shown = TrainRecipe.parse(of_segmentation(data.draw(values_of(TrainRecipe))), "hypothesis")
@@ -248,27 +248,27 @@ def types(qtbot, widget, text):
     qtbot.keyClicks(line, text)
 
 
-def test_a_small_number_is_typed_shown_and_kept(form, qtbot):
+def test_a_small_number_round_trips_through_its_editor(form, qtbot):
     box = form.findChild(NumberBox, "learning_rate")
     types(qtbot, box, "0.00001")
     assert form.values()["learning_rate"] == 1e-5
     box.stepBy(1)
     assert box.text() == "2e-5"
-    form.give(TrainRecipe.parse({"data": {"datasets": ["masks"]}, "learning_rate": 1e-5}, "the test"))
+    form.set_defaults(TrainRecipe.parse({"data": {"datasets": ["masks"]}, "learning_rate": 1e-5}, "the test"))
     assert box.text() == "1e-5"
 
 
 FAULTS = [
     ("epochs", "0", "'0' is not allowed: expected a whole number (1 or more)"),
     ("epochs", "many", "'many' is not allowed: expected a whole number (1 or more)"),
-    ("learning_rate", "0", "'0' is not allowed: expected a number (0 to 10, not 0 itself)"),
+    ("learning_rate", "0", "'0' is not allowed: expected a number (0 to 10, excluding 0)"),
     ("model.input_size", "100", "'100' is not allowed: expected a whole number (32 to 2048, a multiple of 32)"),
-    ("name", "", "is empty: type a few letters"),
+    ("name", "", "is empty: enter some text"),
 ]
 
 
 @pytest.mark.parametrize(("key", "typed", "fault"), FAULTS)
-def test_what_is_not_allowed_is_said_below_it(form, qtbot, key, typed, fault):
+def test_invalid_input_is_reported_below_the_field(form, qtbot, key, typed, fault):
     widget = form.findChild(NumberBox, key) or form.findChild(QLineEdit, key)
     types(qtbot, widget, typed)
     if not typed:
@@ -282,7 +282,7 @@ def test_what_is_not_allowed_is_said_below_it(form, qtbot, key, typed, fault):
 
 
 class Extra(Config):
-    """A table whose names nobody knows here."""
+    """A table of arbitrary options."""
 
     options: dict[str, Any] = Field(default_factory=dict)
 
@@ -302,7 +302,7 @@ def chooses(form, key, name):
     combo.setCurrentIndex(combo.findData(name))
 
 
-def test_a_network_brings_its_own_options(form, qtbot):
+def test_a_network_shows_its_options(form, qtbot):
     assert form.findChild(QComboBox, "model.options.output_stride") is not None
     with qtbot.waitSignal(form.changed):
         chooses(form, "model.architecture", "attention_unet")
@@ -315,18 +315,18 @@ def test_a_network_brings_its_own_options(form, qtbot):
 
 
 @pytest.mark.parametrize(("key", "listed"), [("loss", losses), ("schedule", schedules)])
-def test_what_is_found_by_listing_is_a_choice_by_its_title(form, key, listed):
+def test_listed_names_are_choices_with_titles(form, key, listed):
     combo = form.findChild(QComboBox, key)
     shown = {combo.itemData(place): combo.itemText(place) for place in range(combo.count())}
     assert shown == {name: found.spec.title for name, found in listed().items()}
     for name in listed():
         if getattr(listed()[name].spec, "task", "segmentation") != "segmentation":
-            continue  # this recipe is one of segmentation, and says so
+            continue  # this recipe sets its task to segmentation
         chooses(form, key, name)
         assert getattr(TrainRecipe.parse(form.values(), "the form"), key) == name
 
 
-def test_options_go_back_to_what_was_given(form, qtbot):
+def test_options_are_reset_to_defaults(form, qtbot):
     given = form.values()["model"]["options"]
     chooses(form, "model.options.output_stride", 8)
     assert form.values()["model"]["options"] == given | {"output_stride": 8}
@@ -335,12 +335,12 @@ def test_options_go_back_to_what_was_given(form, qtbot):
     chooses(form, "model.architecture", "simple_cnn")
     qtbot.mouseClick(form.findChild(QAbstractButton, "model.architecture.reset"), Qt.MouseButton.LeftButton)
     assert form.values()["model"]["options"] == given
-    assert form.changes == 0
+    assert form.change_count == 0
 
 
-def test_another_variant_leaves_a_network_chosen_by_hand(form):
+def test_new_defaults_keep_a_network_selected_by_the_user(form):
     chooses(form, "model.architecture", "simple_cnn")
-    form.renew(TrainRecipe.parse({"data": {"datasets": ["masks"]}, "epochs": 40}, "the test"))
+    form.update_defaults(TrainRecipe.parse({"data": {"datasets": ["masks"]}, "epochs": 40}, "the test"))
     model = form.values()["model"]
     assert model["architecture"] == "simple_cnn"
     assert TrainRecipe.parse(form.values(), "the form").model.options == model["options"]
@@ -352,7 +352,7 @@ class Channels(Config):
     channels: tuple[int, ...] = Field((8, 16), min_length=1)
 
 
-def test_numbers_of_any_count_stand_in_one_line(stage, qtbot):
+def test_number_lists_are_edited_in_one_line(stage, qtbot):
     form = form_of(stage, Channels)
     form.set_defaults(Channels())
     line = form.findChild(QLineEdit, "channels")
@@ -360,10 +360,10 @@ def test_numbers_of_any_count_stand_in_one_line(stage, qtbot):
     types(qtbot, line, "4,8,12")
     assert form.values() == {"channels": (4, 8, 12)}
     types(qtbot, line, "4, many")
-    assert form.faults == ["channels: 'many' is no whole number"]
+    assert form.faults == ["channels: 'many' is not a whole number"]
 
 
-def test_a_word_stands_for_a_number(form, qtbot):
+def test_a_word_replaces_a_number(form, qtbot):
     box = form.findChild(NumberBox, "batch_size")
     button = next(found for found in box.parent().parent().findChildren(QAbstractButton) if found.text() == "auto")
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
@@ -373,13 +373,13 @@ def test_a_word_stands_for_a_number(form, qtbot):
     assert form.values()["batch_size"] == 16
 
 
-def test_what_was_changed_is_seen_and_leads_back(form, qtbot):
+def test_changed_fields_are_marked_and_can_be_reset(form, qtbot):
     check = form.findChild(QCheckBox, "model.freeze_normalisation")
     back = form.findChild(QAbstractButton, "model.freeze_normalisation.reset")
     assert not back.isVisibleTo(form)
     check.setChecked(True)
     assert back.isVisibleTo(form)
-    assert back.toolTip() == "Back to no"
+    assert back.toolTip() == "Reset to no"
     assert form._sections["model"].text() == "Model  (1 changed)"
     with qtbot.waitSignal(form.changed):
         qtbot.mouseClick(back, Qt.MouseButton.LeftButton)
@@ -388,19 +388,19 @@ def test_what_was_changed_is_seen_and_leads_back(form, qtbot):
     assert form._sections["model"].text() == "Model"
 
 
-def test_another_variant_keeps_what_was_changed_by_hand(form, qtbot):
+def test_new_defaults_keep_changed_fields(form, qtbot):
     types(qtbot, form.findChild(NumberBox, "epochs"), "5")
     other = TrainRecipe.parse({"data": {"datasets": ["masks"]}, "epochs": 40, "seed": 7}, "the test")
-    form.renew(other)
+    form.update_defaults(other)
     assert form.values()["epochs"] == 5
     assert form.values()["seed"] == 7
-    assert form.findChild(QAbstractButton, "epochs.reset").toolTip() == "Back to 40"
+    assert form.findChild(QAbstractButton, "epochs.reset").toolTip() == "Reset to 40"
 
 
 def test_descriptions_and_limits_are_tooltips(form):
     tip = form.findChild(NumberBox, "ema_decay").toolTip()
     assert "moving average" in tip
-    assert "Allowed: 0 to 1, not 1 itself." in tip
+    assert "Allowed: 0 to 1, excluding 1." in tip
     assert form.findChild(QComboBox, "optimiser").accessibleName() == "optimiser"
 
 
@@ -433,18 +433,18 @@ def visible_controls(form) -> Iterator[Any]:
 
 
 class Odd(Config):
-    """A configuration with a field that nobody made a control for."""
+    """A configuration with a field type without an editor."""
 
     either: int | str = Field(1)
 
 
 def test_a_field_without_a_control_is_an_error():
-    with pytest.raises(TypeError, match="one kind of value and one word"):
+    with pytest.raises(TypeError, match="one type of value and one word"):
         make_editor(Odd.model_fields["either"].annotation)
 
 
-def test_each_network_is_read_whole_in_a_narrow_dock(stage, qtbot):
-    """Three are called DeepLabv3+ first, and only then with what."""
+def test_network_names_are_not_cut_off_in_a_narrow_dock(stage, qtbot):
+    """The names of three networks begin with DeepLabv3+."""
     combo = form_of(stage, TrainRecipe).findChild(QComboBox, "model.architecture")
     fold = combo.parentWidget()
     while fold is not None:

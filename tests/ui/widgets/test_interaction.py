@@ -26,7 +26,7 @@ PATIENCE_MS = 20_000
 
 
 def gradient(column=80):
-    """Dark around a column and ever lighter outwards, so that each threshold gives another mask."""
+    """Dark around a column and lighter outwards, so that each threshold gives another mask."""
     rows, columns = np.mgrid[:120, :160]
     distance = np.hypot(rows - 60, columns - column)
     return np.repeat(np.clip(2.5 * distance, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
@@ -34,7 +34,7 @@ def gradient(column=80):
 
 @pytest.fixture
 def two(person):
-    """Somebody with two analysed photographs, of which the second was drawn on; the first is in view."""
+    """A user with two analyzed photographs; the mask of the second was edited, the first is in view."""
     person.opens("first", gradient())
     person.opens("second", gradient(90))
     person.clicks("analyse_all")
@@ -46,7 +46,7 @@ def two(person):
     return person
 
 
-def test_a_threshold_that_still_moves_stays_with_its_photograph(two, qtbot):
+def test_a_pending_threshold_applies_to_its_photograph(two, qtbot):
     area = (two.layer("mask", "first").data != 0).sum()
     drawn = two.layer("mask", "second").data.copy()
     two.finds(QSlider, "threshold_slider").setValue(90)
@@ -61,23 +61,23 @@ def test_a_threshold_that_still_moves_stays_with_its_photograph(two, qtbot):
 
 
 @pytest.mark.one_qt
-def test_a_region_that_still_changes_stays_with_its_photograph(two, qtbot):
+def test_a_pending_roi_option_applies_to_its_photograph(two, qtbot):
     first = two.dock.picker.identity
     two.finds(QDoubleSpinBox, "margin").setValue(50)
     two.dock.picker.step(1)
     qtbot.wait(400)
     two.waits()
-    assert two.dock.work.book.lesions[first].result.options.roi.margin == 0.5
+    assert two.dock.controller.store.lesions[first].result.options.roi.margin == 0.5
     assert two.lesion.result.options.roi.margin == 0.1
 
 
 @pytest.mark.one_qt
-def test_save_takes_the_threshold_that_was_just_set(person, tmp_path):
+def test_save_uses_a_pending_threshold(person, tmp_path):
     DockSettings().folder = tmp_path
     person.opens("mole", gradient())
     person.analyses()
     saved = []
-    person.dock.work.saved.connect(lambda identity, folder: saved.append(folder))
+    person.dock.controller.saved.connect(lambda identity, folder: saved.append(folder))
     person.finds(QSlider, "threshold_slider").setValue(90)
     person.clicks("save")
     person.waits()
@@ -87,7 +87,7 @@ def test_save_takes_the_threshold_that_was_just_set(person, tmp_path):
 
 
 def coloured(rgb, kind):
-    """The same colours as another program may hand them over, and as the file reader would give them."""
+    """The same colors as another program may hand them over, and as the file reader would give them."""
     if kind == "float 0 to 255":
         return rgb.astype(np.float32)
     if kind == "transparent":
@@ -109,7 +109,7 @@ def test_pixels_of_a_layer_are_read_as_those_of_a_file(kind):
 
 
 @pytest.mark.one_qt
-def test_numbers_that_are_no_colours_are_said(person):
+def test_pixels_that_are_not_colors_are_reported(person):
     person.opens("counts", gradient().astype(np.int32))
     person.clicks("primary")
     person.waits()
@@ -120,7 +120,7 @@ def test_numbers_that_are_no_colours_are_said(person):
 
 @pytest.mark.one_qt
 @pytest.mark.parametrize("end", [(10.0, 110.0), (110.0, 10.0), (70.0, 90.0)])
-def test_a_ruler_keeps_pixels_that_are_not_square(person, end):
+def test_a_ruler_keeps_the_pixel_aspect(person, end):
     image = person.opens(scale=(100.0, 50.0), units=("um", "um"), translate=(1000.0, 500.0))
     person.analyses()
     area = person.lesion.result.measurements["area_mm2"]
@@ -147,7 +147,7 @@ def test_a_scale_moves_each_axis_by_its_own_factor(person):
         assert np.allclose(layer.translate, (1000, 1000)), layer.name
 
 
-def test_a_finished_analysis_leaves_the_brush_in_the_hand(person):
+def test_a_finished_analysis_keeps_the_active_brush(person):
     for name in ("first", "second"):
         person.opens(name)
     person.analyses()
@@ -166,7 +166,7 @@ def test_a_finished_analysis_leaves_the_brush_in_the_hand(person):
 
 
 @pytest.mark.one_qt
-def test_analyse_all_moves_the_selection_to_the_mask_in_view_alone(person):
+def test_analyze_all_selects_only_the_mask_in_view(person):
     for name in ("first", "second", "third"):
         person.opens(name)
     moves = []
@@ -187,7 +187,7 @@ def files(folder, *names):
     return [folder / f"{name}.png" for name in names]
 
 
-def test_cancel_stays_while_other_things_come_and_go(person, qtbot, tmp_path):
+def test_cancel_remains_available_during_other_tasks(person, qtbot, tmp_path):
     person.opens()
     person.dock.model.model = "slow-60"
     person.clicks("primary")
@@ -199,7 +199,7 @@ def test_cancel_stays_while_other_things_come_and_go(person, qtbot, tmp_path):
     assert "Finding the lesion" in person.dock.status.text
     cancel.click()
     person.waits()
-    assert "Stopped" in person.dock.status.text
+    assert "Canceled" in person.dock.status.text
     assert not cancel.isVisibleTo(person.dock)
 
 
@@ -237,12 +237,12 @@ def test_cancel_works_where_a_file_cannot_be_removed_yet(person, qtbot, monkeypa
     monkeypatch.setattr(Path, "unlink", unlink)
     person.clicks("cancel")
     person.waits()
-    assert "Stopped" in person.dock.status.text
-    assert person.dock.analyse.isEnabled()
+    assert "Canceled" in person.dock.status.text
+    assert person.dock.analyze_button.isEnabled()
 
 
 @pytest.mark.one_qt
-def test_the_worker_runs_nothing_that_lies_in_the_current_folder(home, nothing_left, qtbot, monkeypatch):
+def test_the_worker_ignores_modules_in_the_current_folder(home, nothing_left, qtbot, monkeypatch):
     (home / "json.py").write_text("raise SystemExit('this is not the json of Python')")
     monkeypatch.chdir(home)
     client = WorkerClient()
@@ -272,7 +272,7 @@ viewer.close()
 
 
 @pytest.mark.one_qt
-def test_opening_the_dock_imports_nothing_that_takes_long(home):
+def test_opening_the_dock_imports_no_slow_modules(home):
     """Counts imports and not seconds, which belong to the machine."""
     worker = Path(__file__).parents[1] / "fake_worker.py"
     command = [sys.executable, "-c", OPENING, str(worker)]
@@ -304,7 +304,7 @@ def test_icons_follow_the_theme(person):
 
 @pytest.mark.one_qt
 @pytest.mark.parametrize("when", ["a moment before", "meanwhile"])
-def test_a_threshold_set_around_an_analysis_is_kept_and_is_no_drawing(person, qtbot, when):
+def test_a_threshold_set_around_an_analysis_is_kept_and_is_not_a_correction(person, qtbot, when):
     person.opens("mole", gradient())
     person.analyses()
     person.dock.model.model = "slow-1"
@@ -316,7 +316,7 @@ def test_a_threshold_set_around_an_analysis_is_kept_and_is_no_drawing(person, qt
         wait_for(qtbot, lambda: "Finding the lesion" in person.dock.status.text)
         slider.setValue(90)
     person.waits()
-    assert "analysed in" in person.dock.status.text
+    assert "analyzed in" in person.dock.status.text
     assert person.lesion.result.model.name == "slow-1"
     assert person.lesion.result.threshold == 0.9
     assert np.array_equal(person.mask, person.lesion.result.mask)

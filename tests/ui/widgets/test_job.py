@@ -1,4 +1,4 @@
-"""Jobs: off the GUI thread and back, cancel, the latest wish, small turns."""
+"""Background jobs, cancellation, the queue of latest jobs, and the GUI task queue."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def parent(qapp, nothing_left):
 
 
 def delete(thing):
-    """Delete Qt's part of an object, as the end of the application does."""
+    """Delete the Qt object behind a Python object, as at the end of the application."""
     if PYSIDE6:
         import shiboken6
 
@@ -38,25 +38,25 @@ def delete(thing):
         sip.delete(thing)
 
 
-def heard(job):
-    """What a job says, with the thread in which it is heard."""
-    said = []
+def record_signals(job):
+    """Record the signals of a job, with the thread in which they are delivered."""
+    emitted = []
     for name in ("progressed", "succeeded", "failed"):
-        getattr(job, name).connect(lambda value, name=name: said.append((name, value, threading.current_thread())))
-    job.finished.connect(lambda: said.append(("finished", None, threading.current_thread())))
-    return said
+        getattr(job, name).connect(lambda value, name=name: emitted.append((name, value, threading.current_thread())))
+    job.finished.connect(lambda: emitted.append(("finished", None, threading.current_thread())))
+    return emitted
 
 
-def test_a_job_works_elsewhere_and_is_heard_here(qtbot, parent):
+def test_a_job_runs_in_a_thread_and_emits_on_the_gui_thread(qtbot, parent):
     def work(run):
         run.report(Progress(1, 2, "half"))
         return threading.current_thread()
 
     job = BackgroundJob(work)
-    said = heard(job)
+    emitted = record_signals(job)
     with qtbot.waitSignal(job.finished):
         job.start()
-    kinds, values, threads = zip(*said, strict=True)
+    kinds, values, threads = zip(*emitted, strict=True)
     assert kinds == ("progressed", "succeeded", "finished")
     assert values[0] == Progress(1, 2, "half")
     assert values[1] is not threading.main_thread()
@@ -64,20 +64,20 @@ def test_a_job_works_elsewhere_and_is_heard_here(qtbot, parent):
     qtbot.waitUntil(lambda: count_running_jobs() == 0)  # an earlier test's dock may still be importing ahead
 
 
-def test_an_error_is_handed_over(qtbot, parent):
+def test_an_error_is_emitted(qtbot, parent):
     def work(run):
         raise RuntimeError("CUDA out of memory")
 
     job = BackgroundJob(work)
-    said = heard(job)
+    emitted = record_signals(job)
     with qtbot.waitSignal(job.finished):
         job.start()
-    assert [kind for kind, *_ in said] == ["failed", "finished"]
-    assert str(said[0][1]) == "CUDA out of memory"
+    assert [kind for kind, *_ in emitted] == ["failed", "finished"]
+    assert str(emitted[0][1]) == "CUDA out of memory"
 
 
 @pytest.mark.parametrize("asks", [True, False], ids=["asks whether to go on", "never asks"])
-def test_after_cancel_only_finished_is_heard(qtbot, parent, asks):
+def test_after_cancel_only_finished_is_emitted(qtbot, parent, asks):
     go = threading.Event()
 
     def work(run):
@@ -87,24 +87,24 @@ def test_after_cancel_only_finished_is_heard(qtbot, parent, asks):
         return "late"
 
     job = BackgroundJob(work)
-    said = heard(job)
+    emitted = record_signals(job)
     with qtbot.waitSignal(job.finished):
         job.start()
         job.cancel()
         go.set()
-    assert [kind for kind, *_ in said] == ["finished"]
+    assert [kind for kind, *_ in emitted] == ["finished"]
 
 
 class Listener(QObject):
-    def hear(self, value):
-        raise AssertionError(f"heard {value} after its end")
+    def on_event(self, value):
+        raise AssertionError(f"record_signals {value} after its end")
 
 
-def test_a_job_outlives_everybody_who_listened(qtbot, parent):
+def test_a_job_outlives_its_receivers(qtbot, parent):
     done = threading.Event()
     listener = Listener()
-    job = BackgroundJob(lambda run: "heard" if done.wait(10) else "")
-    job.succeeded.connect(listener.hear)
+    job = BackgroundJob(lambda run: "record_signals" if done.wait(10) else "")
+    job.succeeded.connect(listener.on_event)
     job.start()
     del job
     listener.deleteLater()
@@ -113,7 +113,7 @@ def test_a_job_outlives_everybody_who_listened(qtbot, parent):
     assert done.is_set()
 
 
-def test_a_job_whose_qt_object_went_with_the_application_ends_quietly(qtbot, parent, capfd):
+def test_a_job_whose_qt_object_was_deleted_ends_quietly(qtbot, parent, capfd):
     go, faults = threading.Event(), []
     job = BackgroundJob(lambda run: go.wait(10) and run.report(Progress(1, 2, "half")))
     with pytest.MonkeyPatch.context() as patch:
@@ -126,22 +126,22 @@ def test_a_job_whose_qt_object_went_with_the_application_ends_quietly(qtbot, par
     assert (faults, capfd.readouterr().err) == ([], "")
 
 
-def test_of_several_wishes_the_latest_is_run(qtbot, parent):
+def test_only_the_latest_of_several_functions_runs(qtbot, parent):
     latest, ran = LatestJobQueue(parent), []
 
-    def wish(name):
+    def function(name):
         return lambda: lambda run: time.sleep(0.05) or name
 
     latest.succeeded.connect(ran.append)
     for number in range(5):
-        latest.submit("preview", wish(f"preview {number}"))
-    latest.submit("save", wish("save"))
+        latest.submit("preview", function(f"preview {number}"))
+    latest.submit("save", function("save"))
     latest.submit("nothing", lambda: None)
     qtbot.waitUntil(lambda: not latest.busy)
     assert ran == ["preview 4", "save"]
 
 
-def test_wishes_run_one_at_a_time_and_go_on_after_an_error(qtbot, parent):
+def test_functions_run_one_at_a_time_and_continue_after_an_error(qtbot, parent):
     latest, running, failed = LatestJobQueue(parent), [0, 0], []
 
     def work(run):
@@ -159,7 +159,7 @@ def test_wishes_run_one_at_a_time_and_go_on_after_an_error(qtbot, parent):
     assert running[1] == 1
 
 
-def test_turns_run_in_order_one_a_turn(qtbot, parent):
+def test_gui_tasks_run_in_order_one_per_turn(qtbot, parent):
     turns, done = GuiTaskQueue(parent), []
     turns.add(lambda: done.append(1), lambda: done.append(2))
     assert turns.busy

@@ -1,4 +1,4 @@
-"""Values written into folders of slides: the last one stays, also where the window closes during an earlier write."""
+"""Values written to result folders of slides: the latest one is kept, also if the window closes during a write."""
 
 from __future__ import annotations
 
@@ -37,36 +37,36 @@ class Disk:
 
 
 @pytest.fixture
-def desk(qtbot, tmp_path):
-    """Latest, disk, writes, what was told, what went wrong, a folder."""
+def writer_setup(qtbot, tmp_path):
+    """A queue, a disk, a writer, results, errors and a folder."""
     parent, disk = QObject(), Disk()
-    latest, told, wrong = LatestJobQueue(parent), [], []
-    latest.succeeded.connect(told.append)
+    latest, results, wrong = LatestJobQueue(parent), [], []
+    latest.succeeded.connect(results.append)
     latest.failed.connect(wrong.append)
-    yield latest, disk, LatestValueWriter(latest, disk.write), told, wrong, tmp_path
+    yield latest, disk, LatestValueWriter(latest, disk.write), results, wrong, tmp_path
     disk.goes_on.set()
     qtbot.waitUntil(lambda: count_running_jobs() == 0)
     parent.deleteLater()
 
 
-def test_of_values_that_wait_the_last_is_written_with_the_stamp_of_the_file_before(desk, qtbot):
-    latest, disk, writes, told, _, folder = desk
-    writes.know(folder, (7, 7))
+def test_the_latest_pending_value_is_written_with_the_stamp_of_the_previous_file(writer_setup, qtbot):
+    latest, disk, writes, results, _, folder = writer_setup
+    writes.set_stamp(folder, (7, 7))
     for value in range(3):
-        writes.keep(folder, value)
+        writes.save(folder, value)
     qtbot.waitUntil(lambda: not latest.busy)
-    writes.keep(folder, 3)
+    writes.save(folder, 3)
     qtbot.waitUntil(lambda: not latest.busy)
     assert disk.calls == [(2, (7, 7)), (3, (1, 0))]
-    assert [one.stamp for one in told] == [(1, 0), (2, 0)]
+    assert [one.stamp for one in results] == [(1, 0), (2, 0)]
 
 
-def test_what_is_changed_during_an_earlier_write_is_what_stays_where_the_window_closes_then(desk, qtbot):
-    latest, disk, writes, _, _, folder = desk
+def test_a_value_changed_during_a_write_is_kept_when_the_window_closes(writer_setup, qtbot):
+    latest, disk, writes, _, _, folder = writer_setup
     disk.goes_on.clear()
-    writes.keep(folder, "early")
+    writes.save(folder, "early")
     qtbot.waitUntil(disk.begun.is_set)
-    writes.keep(folder, "last")
+    writes.save(folder, "last")
     Thread(target=lambda: (Event().wait(0.05), disk.goes_on.set())).start()
     writes.flush()  # no turn of Qt comes any more
     assert disk.files[folder] == "last"
@@ -76,20 +76,20 @@ def test_what_is_changed_during_an_earlier_write_is_what_stays_where_the_window_
     assert len(disk.calls) == 2
 
 
-def test_what_was_written_at_the_end_is_not_written_again_in_its_turn(desk, qtbot):
-    latest, disk, writes, told, _, folder = desk
-    writes.keep(folder, "one")
+def test_a_flushed_value_is_not_written_again(writer_setup, qtbot):
+    latest, disk, writes, results, _, folder = writer_setup
+    writes.save(folder, "one")
     writes.flush()
     assert disk.calls == [("one", None)]
     qtbot.waitUntil(lambda: not latest.busy)
     assert disk.calls == [("one", None)]
-    assert [one and one.stamp for one in told] == [(1, 0), None]
+    assert [one and one.stamp for one in results] == [(1, 0), None]
 
 
-def test_what_could_not_be_written_is_tried_again(desk, qtbot):
-    latest, disk, writes, _, wrong, folder = desk
+def test_a_failed_write_is_retried(writer_setup, qtbot):
+    latest, disk, writes, _, wrong, folder = writer_setup
     disk.full = True
-    writes.keep(folder, "one")
+    writes.save(folder, "one")
     qtbot.waitUntil(lambda: not latest.busy)
     writes.flush()
     assert [str(error) for error in wrong] == ["the disk is full"] * 2

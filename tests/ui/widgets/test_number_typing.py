@@ -1,4 +1,4 @@
-"""Typing into number boxes that are also updated while one types."""
+"""Typing into number boxes that are updated at the same time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def controls(home, viewer, nothing_left):
 
 
 @pytest.mark.parametrize("delay", [-1, 200])
-def test_a_threshold_that_is_typed_keeps_its_digits(controls, qtbot, delay):
+def test_a_typed_threshold_keeps_its_digits(controls, qtbot, delay):
     box = focused(qtbot, controls, controls.findChild(QDoubleSpinBox, "threshold"))
     qtbot.keyClicks(box, "0.73", delay=delay)
     assert controls.threshold == 0.73
@@ -38,11 +38,11 @@ def test_a_threshold_that_is_typed_keeps_its_digits(controls, qtbot, delay):
 
 
 @pytest.mark.one_qt
-def test_an_update_between_two_keys_takes_no_digit(controls, qtbot):
+def test_an_update_between_two_keys_removes_no_digit(controls, qtbot):
     box = focused(qtbot, controls, controls.findChild(QDoubleSpinBox, "threshold"))
     for key in "0.73":
         qtbot.keyClicks(box, key)
-        controls.set_own(0.5)
+        controls.set_default_threshold(0.5)
         controls.set_corrected(False)
     assert controls.threshold == 0.73
     qtbot.keyClick(box, Qt.Key.Key_Return)

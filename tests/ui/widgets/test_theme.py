@@ -1,4 +1,4 @@
-"""What the docks say can be read in both themes."""
+"""The texts of the docks are readable in both themes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from napari_melanoma.ui.widgets.style import quiet_label
 READABLE = 4.5  # contrast of small letters, WCAG 2.1, success criterion 1.4.3
 
 
-def luminance(colour: QColor) -> float:
-    """Relative luminance of a colour, as WCAG 2.1 defines it."""
-    shares = (colour.redF(), colour.greenF(), colour.blueF())
+def luminance(color: QColor) -> float:
+    """Relative luminance of a color, as WCAG 2.1 defines it."""
+    shares = (color.redF(), color.greenF(), color.blueF())
     linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-def test_faults_and_quiet_words_are_readable(theme, qtbot):
+def test_error_and_secondary_texts_are_readable(theme, qtbot):
     stage = Stage(qtbot)
     stage.viewer.theme = theme
     fault = QLabel("a mask is missing")
@@ -28,7 +28,7 @@ def test_faults_and_quiet_words_are_readable(theme, qtbot):
     for label in (fault, quiet_label("no run yet")):
         stage.show(label)
         label.ensurePolished()
-        said = luminance(label.palette().color(label.foregroundRole()))
+        text_luminance = luminance(label.palette().color(label.foregroundRole()))
         ground = luminance(QColor(stage.icons.palette.background))
-        assert (max(said, ground) + 0.05) / (min(said, ground) + 0.05) >= READABLE, label.text()
+        assert (max(text_luminance, ground) + 0.05) / (min(text_luminance, ground) + 0.05) >= READABLE, label.text()
     stage.close()

@@ -1,4 +1,4 @@
-"""The viewer's end of the worker: answers, cancelling, a child that dies, and what is left afterwards."""
+"""The worker client: responses, cancellation, a child that dies, and cleaning up."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ PATIENCE_MS = 20_000
 
 
 def ask(client, model="fine"):
-    """Ask for an answer; gives the request and what is heard of it."""
+    """Send a request; return it with its recorded signals."""
     image, out = client.folder / "image.npy", client.folder / f"{model}.npy"
     np.save(image, np.zeros((4, 4, 3), np.uint8))
     request = client.request("segment", model=model, image=str(image), out=str(out))
-    heard = []
-    request.succeeded.connect(lambda answer: heard.append(answer["model"]["name"]))
-    request.failed.connect(heard.append)
-    request.finished.connect(lambda: heard.append("finished"))
-    return request, heard
+    recorded = []
+    request.succeeded.connect(lambda answer: recorded.append(answer["model"]["name"]))
+    request.failed.connect(recorded.append)
+    request.finished.connect(lambda: recorded.append("finished"))
+    return request, recorded
 
 
-def wait(qtbot, heard):
-    qtbot.waitUntil(lambda: "finished" in heard, timeout=PATIENCE_MS)
-    return heard[0]
+def wait(qtbot, recorded):
+    qtbot.waitUntil(lambda: "finished" in recorded, timeout=PATIENCE_MS)
+    return recorded[0]
 
 
-def test_one_child_answers_one_question_after_the_other(client, qtbot):
-    heard = [ask(client, model)[1] for model in ("one", "two", "three")]
-    qtbot.waitUntil(lambda: all("finished" in said for said in heard), timeout=PATIENCE_MS)
-    assert heard == [["one", "finished"], ["two", "finished"], ["three", "finished"]]
+def test_one_child_handles_one_request_after_the_other(client, qtbot):
+    recorded = [ask(client, model)[1] for model in ("one", "two", "three")]
+    qtbot.waitUntil(lambda: all("finished" in signals for signals in recorded), timeout=PATIENCE_MS)
+    assert recorded == [["one", "finished"], ["two", "finished"], ["three", "finished"]]
     pid = client.pid
     assert wait(qtbot, ask(client)[1]) == "fine"
     assert client.pid == pid
 
 
-def test_an_error_of_the_worker_is_the_same_error_here(client, qtbot):
+def test_an_error_of_the_worker_is_recreated(client, qtbot):
     error = wait(qtbot, ask(client, "nonsense")[1])
     assert isinstance(error, BundleError)
     assert "known: lesion-small" in str(error)
 
 
-def test_every_error_of_ours_can_be_made_of_its_message():
+def test_every_error_can_be_recreated_from_its_message():
     ours = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.MelanomaError)]
     assert len(ours) > 5
     for kind in ours:
@@ -58,7 +58,7 @@ def test_every_error_of_ours_can_be_made_of_its_message():
         assert (type(made), str(made)) == (kind, "half.jpg is damaged")
 
 
-def test_a_late_answer_to_a_cancelled_question_is_never_taken(client, qtbot):
+def test_a_late_response_to_a_cancelled_request_is_ignored(client, qtbot):
     request, cancelled = ask(client, "slow-0.3")
     qtbot.waitUntil(lambda: client.busy, timeout=PATIENCE_MS)
     request.cancel()
@@ -67,7 +67,7 @@ def test_a_late_answer_to_a_cancelled_question_is_never_taken(client, qtbot):
     assert cancelled == ["finished"]
 
 
-def test_a_question_that_waits_can_be_taken_back_without_killing(client, qtbot):
+def test_a_pending_request_can_be_cancelled_without_killing(client, qtbot):
     wait(qtbot, ask(client)[1])
     pid = client.pid
     _, first = ask(client, "slow-0.2")
@@ -79,24 +79,24 @@ def test_a_question_that_waits_can_be_taken_back_without_killing(client, qtbot):
 
 
 @pytest.mark.parametrize("how", ["killed", "dies"])
-def test_a_child_that_dies_is_said_and_replaced(client, qtbot, how):
-    _, heard = ask(client, "slow-60" if how == "killed" else "dies")
+def test_a_child_that_dies_is_reported_and_replaced(client, qtbot, how):
+    _, recorded = ask(client, "slow-60" if how == "killed" else "dies")
     if how == "killed":
         qtbot.waitUntil(lambda: client.busy and client.pid is not None, timeout=PATIENCE_MS)
         os.kill(client.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
-    error = wait(qtbot, heard)
+    error = wait(qtbot, recorded)
     assert isinstance(error, WorkerTerminated)
     assert wait(qtbot, ask(client)[1]) == "fine"
 
 
-def test_a_child_that_ended_while_idle_is_started_again_without_a_word(client, qtbot):
+def test_a_child_that_stopped_while_idle_is_restarted_silently(client, qtbot):
     wait(qtbot, ask(client)[1])
     os.kill(client.pid, signal.SIGTERM)
     qtbot.waitUntil(lambda: client.pid is None, timeout=PATIENCE_MS)
     assert wait(qtbot, ask(client)[1]) == "fine"
 
 
-def test_a_program_that_is_not_there_is_said(home, nothing_left, qtbot):
+def test_a_missing_program_is_reported(home, nothing_left, qtbot):
     client = WorkerClient(["/no/such/program"])
     error = wait(qtbot, ask(client)[1])
     assert isinstance(error, WorkerTerminated)
@@ -126,7 +126,7 @@ def test_docks_share_one_worker_until_the_last_one_goes(home, nothing_left):
 
 
 @pytest.mark.parametrize("name", ["napari", "pythonw.exe", "Napari"])
-def test_the_interpreter_is_found_where_the_program_is_none(tmp_path, monkeypatch, name):
+def test_the_interpreter_is_found_if_the_program_is_not_python(tmp_path, monkeypatch, name):
     (tmp_path / "bin").mkdir()
     interpreter = tmp_path / ("python.exe" if name == "pythonw.exe" else "bin/python3")
     interpreter.touch()

@@ -1,1 +1,1 @@
-"""The body map: a chart on which a site is set by a click."""
+"""The body map: a chart of the body on which the site of a lesion is selected."""

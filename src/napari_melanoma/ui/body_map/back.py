@@ -1,4 +1,4 @@
-"""The body from behind: where it is divided into sites, and the fine lines that make it a back."""
+"""The drawing of the body from behind: its sites and details."""
 
 from __future__ import annotations
 
@@ -30,10 +30,7 @@ _FOOT = "26.8,388 28.8,391.4 31.8,394.4 32.4,396.8 29.4,398.2 25.8,399 21,400.2 
 
 
 def draw_back() -> BodyDrawing:
-    """Draw the back.
-
-    400 high; the patient's right is where x is positive.
-    """
+    """Draw the back, 400 units high; the patient's right is at positive x."""
     outline = trunk_outline(_FOOT)
     whole = unite_paths(outline, *finger_outlines(), *(mirror_path(finger) for finger in finger_outlines()))
     sites = [*_midline(), *paired_regions([*_torso(), *_arm(), *_leg()], RIGHT)]
@@ -49,7 +46,7 @@ def draw_back() -> BodyDrawing:
 
 
 def _creases() -> QPainterPath:
-    """Shoulder blade, dimples, fold between the buttocks, hollow of the knee, calf, tendon of the heel, knuckles."""
+    """Scapula, dimples, gluteal cleft, popliteal fossa, calf, Achilles tendon, knuckles."""
     return draw_lines(
         "0,193 0.1,203 0,213.4",
         "0.3,196 0.3,212",
@@ -71,7 +68,7 @@ def _creases() -> QPainterPath:
 
 
 def _midline() -> list[BodyRegion]:
-    """What lies on the midline."""
+    """Sites on the midline."""
     nape = curve("-30,40 30,40", "30,62 18,65.6 8,67.8 0,70.4 -8,67.8 -18,65.6 -30,62")
     upper = curve("-4.2,60 4.2,60", "4.2,60 3.8,100 3.8,131", "3.8,131 -3.8,131", "-3.8,131 -3.8,100 -4.2,60")
     lower = curve("-3.8,120 3.8,120", "3.8,120 4,160 5.6,186", "0,190 -5.6,186", "-5.6,186 -4,160 -3.8,120")
@@ -81,7 +78,7 @@ def _midline() -> list[BodyRegion]:
 
 
 def _torso() -> list[SiteShape]:
-    """Shoulder, back and buttock where x is positive."""
+    """Shoulder, back and buttock at positive x."""
     shoulder = curve(
         "8,67.8 18,69.6 28,73.2 36,79.6 38.6,90 37,100 34,108",
         "36,106 45,112.4 60,111",
@@ -101,7 +98,7 @@ def _torso() -> list[SiteShape]:
 
 
 def _arm() -> list[SiteShape]:
-    """From the shoulder to the fingers."""
+    """Sites from the shoulder to the fingers."""
     knuckles = curve("60,224.6 68,226 74,228.4 80,228.6 85,226.6 83.4,218 81.6,209 90,200", "40,190 40,224.6")
     return [
         ("elbow", limb_segment((53.4, 145), (57.4, 161.4), 14, 1.6)),
@@ -114,7 +111,7 @@ def _arm() -> list[SiteShape]:
 
 
 def _leg() -> list[SiteShape]:
-    """From the buttock to the heel."""
+    """Sites from the buttock to the heel."""
     return [
         ("knee", limb_segment((20, 277.4), (20.6, 305.4), 19.8, 3)),
         ("ankle", limb_segment((21.2, 367), (21.4, 385), 18, 2)),

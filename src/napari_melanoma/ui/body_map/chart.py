@@ -1,4 +1,4 @@
-"""The chart of the body: its sites, their marks and their names."""
+"""The body chart: its sites, the positions of their marks, and their names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from napari_melanoma.ui.body_map.limbs import draw_hands, draw_soles, draw_toes
 from napari_melanoma.ui.body_map.outlines import LEFT, MIDLINE, RIGHT, BodyDrawing, BodyRegion, Point, SiteKey
 
 WIDTH, HEIGHT = 340.0, 516.0
-# Of the width of a drawing, for a whole body and for a detail: how far the middle reaches, and where a side is meant.
+# Shares of a drawing's width, for a whole body and for a detail: half width of the midline, and offset of a side.
 MIDLINE_SHARES, SIDE_SHARES = (0.02, 0.08), (0.045, 0.18)
 DRAWING_PREFERENCE = (
     "face",
@@ -30,12 +30,27 @@ DRAWING_PREFERENCE = (
     "back",
     "soles",
     "toes",
-)  # where a mark goes whose site is in several drawings
+)  # the drawing for the mark of a site that is in several drawings
+INSIDE_SHARE = 0.75  # of the largest distance to the border in a region; points beyond it count as well inside
+NEIGHBOR_OFFSETS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+NO_SITE: SiteKey = ("", "")
+# Unpaired sites; for broad ones, a click also sets the side.
+MIDLINE_SITES = ("scalp", "forehead", "face", "nose", "lip", "chin", "nape", "mouth", "genital", "perianal")
+BROAD_SITES = ("scalp", "forehead", "face", "lip", "chin", "nape")
+# The site where a whole region is marked; other regions are spread over too many sites.
+REGION_SITES = {
+    "head/neck": "face",
+    "upper extremity": "upper arm",
+    "lower extremity": "thigh",
+    "anterior torso": "chest",
+    "posterior torso": "upper back",
+    "lateral torso": "flank",
+}
 
 
 @dataclass(frozen=True)
 class ChartSpot:
-    """A region in one of the drawings of the sheet."""
+    """A region in one of the drawings of the chart."""
 
     drawing: str
     region: BodyRegion
@@ -47,52 +62,43 @@ class ChartSpot:
         return self.region.body_site
 
     def with_laterality(self, laterality: str) -> ChartSpot:
-        """Give the same spot, said to be on a side."""
+        """Return the same spot with another laterality."""
         return replace(self, region=replace(self.region, laterality=laterality))
 
 
 @dataclass(frozen=True)
 class ChartTransform:
-    """How the sheet lies in a widget: in its middle, as large as it can be."""
+    """The transform between chart and widget; the chart is centered and as large as possible."""
 
     scale: float
     corner: QPointF
 
     def to_sheet(self, point: QPointF) -> QPointF:
-        """Say where on the sheet a point of the widget is.
-
-        ``point``: in pixels.
-        """
+        """Convert a point in the widget, in pixels, to the chart."""
         return (point - self.corner) * (1 / self.scale)
 
     def to_widget(self, point: QPointF) -> QPointF:
-        """Say where in the widget a point of the sheet is.
-
-        In pixels.
-        """
+        """Convert a point on the chart to the widget, in pixels."""
         return point * self.scale + self.corner
 
 
 @dataclass(frozen=True)
 class BodyChart:
-    """Drawings on a sheet, in its own units: at full size one is a pixel."""
+    """The drawings of the chart; at full size, one unit is one pixel."""
 
     drawings: tuple[BodyDrawing, ...]
     size: QSizeF
 
     def fit(self, width: float, height: float) -> ChartTransform:
-        """Fit the sheet into a widget.
-
-        ``width``, ``height``: in pixels.
-        """
+        """Fit the chart into a widget of a size in pixels."""
         scale = max(min(width / self.size.width(), height / self.size.height()), 1e-3)
         size = self.size * scale
         return ChartTransform(scale, QPointF((width - size.width()) / 2, (height - size.height()) / 2))
 
     def find_spot(self, point: QPointF) -> ChartSpot | None:
-        """Say what is at a point.
+        """Return the site at a point; None outside of the body.
 
-        None where there is no body. A broad site that a body has once is left or right where the point is.
+        An unpaired broad site gets the laterality of the point.
         """
         for drawing in self.drawings:
             region = drawing.find_region(point) if drawing.frame.contains(point) else None
@@ -102,10 +108,7 @@ class BodyChart:
         return None
 
     def find_site(self, site: str, laterality: str) -> ChartSpot | None:
-        """Say where a mark for a place stands.
-
-        None where the place is not known well enough, such as an arm of which nobody says which.
-        """
+        """Return the spot for a mark of a site; None if the position is ambiguous, such as an arm of unknown side."""
         word = REGION_SITES.get(site, site)
         side = MIDLINE if laterality in ("", UNKNOWN) else laterality
         found = [self.spots.get((name, word, side)) for name in DRAWING_PREFERENCE]
@@ -114,7 +117,7 @@ class BodyChart:
         return next((spot for spot in found if spot is not None), None)
 
     def _spot_on_side(self, key: tuple[str, str, str], laterality: str) -> ChartSpot | None:
-        """A site of the midline, with its anchor on one side where it reaches so far."""
+        """An unpaired site with its anchor on one side, if it extends that far."""
         spot = self.spots.get(key)
         if spot is None:
             return None
@@ -124,34 +127,31 @@ class BodyChart:
         )
         points = (QPointF(spot.anchor.x() + share * step, spot.anchor.y()) for share in (1.0, 0.5))
         reached = (
-            point for point in points if (there := drawing.find_region(point)) and there.body_site == spot.body_site
+            point for point in points if (region := drawing.find_region(point)) and region.body_site == spot.body_site
         )
         return replace(spot, anchor=next(reached, spot.anchor)).with_laterality(laterality)
 
     def find_neighbor(self, spot: ChartSpot, direction: Point) -> ChartSpot:
-        """Go from one region to the next.
+        """Return the nearest spot in a direction, counting lateral distance twice; the same one if there is none."""
 
-        Returns the nearest that lies that way, counting twice what it lies aside; the same one where there is none.
-        """
-
-        def far(other: ChartSpot) -> float:
+        def distance(other: ChartSpot) -> float:
             away = other.anchor - spot.anchor
             ahead = away.x() * direction[0] + away.y() * direction[1]
             aside = abs(away.x() * direction[1]) + abs(away.y() * direction[0])
             return ahead + 2 * aside if ahead > 0.5 and aside < 3 * ahead else inf
 
-        nearest = min(self.spots.values(), key=far)
-        return nearest if far(nearest) < inf else spot
+        nearest = min(self.spots.values(), key=distance)
+        return nearest if distance(nearest) < inf else spot
 
     @cached_property
     def spots(self) -> dict[tuple[str, str, str], ChartSpot]:
-        """Each region: by drawing, site and laterality."""
+        """All regions by drawing, site and laterality."""
         return {(spot.drawing, *spot.body_site): spot for drawing in self.drawings for spot in _spots(drawing)}
 
 
 @lru_cache(maxsize=1)
 def get_chart() -> BodyChart:
-    """Lay the sheet out."""
+    """Return the chart, with its drawings arranged."""
     rooms = (
         (draw_front(), QRectF(4, 20, 160, 350)),
         (draw_back(), QRectF(176, 20, 160, 350)),
@@ -165,7 +165,7 @@ def get_chart() -> BodyChart:
 
 
 def _side(drawing: BodyDrawing, point: QPointF) -> str:
-    """On which side of the patient a point is."""
+    """The side of the patient at a point."""
     away = (point.x() - drawing.frame.center().x()) / drawing.frame.width()
     if abs(away) < MIDLINE_SHARES[drawing.is_detail] or not drawing.sides:
         return MIDLINE
@@ -173,7 +173,7 @@ def _side(drawing: BodyDrawing, point: QPointF) -> str:
 
 
 def _fit_drawing(drawing: BodyDrawing, room: QRectF) -> BodyDrawing:
-    """Scale a drawing into a rectangle, at the top and in the middle of it."""
+    """Scale a drawing into a rectangle, aligned at the top center."""
     frame = drawing.frame
     scale = min(room.width() / frame.width(), room.height() / frame.height())
     by = QTransform.fromTranslate(room.center().x(), room.y()).scale(scale, scale)
@@ -182,36 +182,28 @@ def _fit_drawing(drawing: BodyDrawing, room: QRectF) -> BodyDrawing:
 
 
 def _spots(drawing: BodyDrawing) -> Iterator[ChartSpot]:
-    """Give the regions of a drawing, each once."""
+    """Yield the sites of a drawing, each once."""
     first = {region.body_site: region for region in reversed(list(drawing.regions))}
-    for place, anchor in find_anchors(drawing).items():
-        yield ChartSpot(drawing.name, first[place], anchor)
-
-
-INSIDE_SHARE = 0.75  # of the most that a point of a region is away from its border: well inside
-NEIGHBOR_OFFSETS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+    for site_key, anchor in find_anchors(drawing).items():
+        yield ChartSpot(drawing.name, first[site_key], anchor)
 
 
 def find_anchors(drawing: BodyDrawing) -> dict[SiteKey, QPointF]:
-    """Find a point in each site of a drawing.
-
-    Site and laterality to a point in the coordinates of the drawing, in the middle of what is well inside; in the order
-    in which the sites are drawn.
-    """
-    scale = 2.0 if drawing.is_detail else 1.0  # pixels for a unit of the sheet: details have small sites
+    """Find a point well inside each site of a drawing, in coordinates of the drawing and in drawing order."""
+    scale = 2.0 if drawing.is_detail else 1.0  # pixels per unit; details have small sites
     frame = drawing.frame
-    places = list(dict.fromkeys(region.body_site for region in drawing.regions))
-    found = _find_inner_pixels(_paint_labels(drawing, places, scale))
+    site_keys = list(dict.fromkeys(region.body_site for region in drawing.regions))
+    found = _find_inner_pixels(_paint_labels(drawing, site_keys, scale))
     return {
-        place: QPointF((column + 0.5) / scale + frame.x() - 1, (row + 0.5) / scale + frame.y() - 1)
-        for number, place in enumerate(places, start=1)
+        site_key: QPointF((column + 0.5) / scale + frame.x() - 1, (row + 0.5) / scale + frame.y() - 1)
+        for number, site_key in enumerate(site_keys, start=1)
         if number in found
         for row, column in [found[number]]
     }
 
 
-def _paint_labels(drawing: BodyDrawing, places: list[SiteKey], scale: float) -> NDArray[np.int32]:
-    """Paint the number of its place, counted from 1, into each pixel; a margin of one unit is 0: (row, column)."""
+def _paint_labels(drawing: BodyDrawing, site_keys: list[SiteKey], scale: float) -> NDArray[np.int32]:
+    """Paint the number of its site, from 1, into each pixel; a margin of one unit is 0: (row, column)."""
     frame = drawing.frame
     picture = QImage(int(frame.width() * scale) + 4, int(frame.height() * scale) + 4, QImage.Format.Format_RGB32)
     picture.fill(0)
@@ -221,13 +213,13 @@ def _paint_labels(drawing: BodyDrawing, places: list[SiteKey], scale: float) -> 
     for part in drawing.parts:
         painter.setClipPath(part.path)
         for region in reversed(part.regions):
-            painter.fillPath(region.shape, QColor(places.index(region.body_site) + 1))
+            painter.fillPath(region.shape, QColor(site_keys.index(region.body_site) + 1))
     painter.end()
     return _pixels(picture)
 
 
 def _pixels(picture: QImage) -> NDArray[np.int32]:
-    """The numbers that were painted: (row, column)."""
+    """The painted numbers: (row, column)."""
     bits = picture.constBits()
     if hasattr(bits, "setsize"):
         bits.setsize(picture.sizeInBytes())
@@ -236,7 +228,7 @@ def _pixels(picture: QImage) -> NDArray[np.int32]:
 
 
 def _find_inner_pixels(labels: NDArray[np.int32]) -> dict[int, tuple[int, int]]:
-    """Give for each label a pixel well inside, near the middle of such: (row, column)."""
+    """Find a central pixel well inside each label: (row, column)."""
     depth, kept = np.zeros(labels.shape, np.int32), labels > 0
     same = [labels[1:-1, 1:-1] == labels[1 + a : a - 1 or None, 1 + b : b - 1 or None] for a, b in NEIGHBOR_OFFSETS]
     while kept.any():
@@ -259,37 +251,19 @@ def _find_inner_pixels(labels: NDArray[np.int32]) -> dict[int, tuple[int, int]]:
     return found
 
 
-NO_SITE: SiteKey = ("", "")
-# Sites of which a body has one; where they are broad, a click says on which side it was.
-MIDLINE_SITES = ("scalp", "forehead", "face", "nose", "lip", "chin", "nape", "mouth", "genital", "perianal")
-BROAD_SITES = ("scalp", "forehead", "face", "lip", "chin", "nape")
-# What a mark for a whole region is put beside; the others are in too many places for that.
-REGION_SITES = {
-    "head/neck": "face",
-    "upper extremity": "upper arm",
-    "lower extremity": "thigh",
-    "anterior torso": "chest",
-    "posterior torso": "upper back",
-    "lateral torso": "flank",
-}
-
-
 def list_site_words() -> tuple[str, ...]:
-    """Give every word for a place: each body site with the places within it after it."""
+    """Return all words for sites, each site followed by its sub-sites."""
     sites, within = load_taxonomy("site"), load_taxonomy("sub_site")
     return tuple(
         word
         for site in sites.words
         if site != UNKNOWN
-        for word in (site, *(place for place in within.words if within.parent(place) == site))
+        for word in (site, *(site_key for site_key in within.words if within.parent(site_key) == site))
     )
 
 
 def site_columns(word: str) -> tuple[str, str]:
-    """Say what stands in the table for a place.
-
-    Cells of ``site`` and ``sub_site``; "" where nothing is known.
-    """
+    """Return the table columns ``site`` and ``sub_site`` of a word; "" if unknown."""
     within = load_taxonomy("sub_site")
     if word in within.words and word != UNKNOWN:
         return within.parent(word), word
@@ -297,35 +271,26 @@ def site_columns(word: str) -> tuple[str, str]:
 
 
 def site_word(site: str, sub_site: str) -> str:
-    """Say which place the cells of a table mean.
-
-    Returns the narrower of the two; "" where neither is known.
-    """
+    """Return the word for the table columns ``site`` and ``sub_site``, the narrower one; "" if both are unknown."""
     return next((word for word in (sub_site, site) if word not in ("", UNKNOWN)), "")
 
 
 def site_title(word: str, laterality: str = "") -> str:
-    """Say a place as people do.
-
-    Such as ``Left forearm`` or ``Chest, midline``.
-    """
+    """Format a site, such as ``Left forearm`` or ``Chest, midline``."""
     if word in ("", UNKNOWN):
         return "Site unknown"
     words = next((known for name in ("sub_site", "site") if word in (known := load_taxonomy(name)).words), None)
-    said = words.title(word) if words else word
+    title = words.title(word) if words else word
     if laterality in (LEFT, RIGHT):
-        return f"{laterality.capitalize()} {said[0].lower()}{said[1:]}"
-    return f"{said}, midline" if laterality == MIDLINE and word not in MIDLINE_SITES else said
+        return f"{laterality.capitalize()} {title[0].lower()}{title[1:]}"
+    return f"{title}, midline" if laterality == MIDLINE and word not in MIDLINE_SITES else title
 
 
 def is_site_within(body_site: SiteKey, whole: SiteKey) -> bool:
-    """Tell whether a place of the chart is one that was chosen, or belongs to it.
-
-    False for what is not known.
-    """
-    (word, laterality), (wanted, side) = body_site, whole
+    """Return whether a site on the chart is or belongs to another site; False for unknown sites."""
+    (word, laterality), (whole_word, side) = body_site, whole
     one_sided = side not in ("", UNKNOWN) and word not in MIDLINE_SITES
-    if wanted in ("", UNKNOWN) or (one_sided and side != laterality):
+    if whole_word in ("", UNKNOWN) or (one_sided and side != laterality):
         return False
     site = load_taxonomy("sub_site").parent(word)
-    return wanted == word or load_taxonomy("site").is_within(site, wanted)
+    return whole_word == word or load_taxonomy("site").is_within(site, whole_word)

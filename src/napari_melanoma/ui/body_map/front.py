@@ -1,4 +1,4 @@
-"""The body from the front: where it is divided into sites, and the fine lines that make it a body."""
+"""The drawing of the body from the front: its sites and details."""
 
 from __future__ import annotations
 
@@ -38,10 +38,7 @@ _TOES = (
 
 
 def draw_front() -> BodyDrawing:
-    """Draw the front.
-
-    400 high; the patient's left is where x is positive.
-    """
+    """Draw the front, 400 units high; the patient's left is at positive x."""
     outline = trunk_outline(_FOOT)
     tips = [*finger_outlines(), *(capsule(*toe) for toe in _TOES)]
     whole = unite_paths(outline, *tips, *(mirror_path(tip) for tip in tips))
@@ -64,7 +61,7 @@ def draw_front() -> BodyDrawing:
 
 
 def _lines() -> QPainterPath:
-    """What one sees from afar: the face, the nipples, the navel."""
+    """Strong lines: face, nipples, navel."""
     face = draw_lines(
         *("4.2,22.2 8,20.6 13,21.8", "4.6,26.6 8.4,25 12.4,26.6", "4.6,26.6 8.6,28 12.4,26.6"),
         *("2.2,27 2.6,33 3.8,36.6 1.4,38", "0,43.7 3,43.3 6,43.4", "0,46.9 1.8,46.8 3.4,46.2"),
@@ -75,7 +72,7 @@ def _lines() -> QPainterPath:
 
 
 def _creases() -> QPainterPath:
-    """What one sees from near: collar bone, ribs, groin, kneecap, shin, ankle, palm, nails of the toes."""
+    """Faint lines: collarbone, ribs, groin, kneecap, shin, ankle, palm, toenails."""
     return draw_lines(
         "3.4,69.8 9,71.8 20,71.6 29,75 34.6,79.6",
         "9.6,57.4 8,62.6 4.2,68.6",
@@ -96,7 +93,7 @@ def _creases() -> QPainterPath:
 
 
 def _head() -> list[BodyRegion]:
-    """The head as a whole; it has a drawing of its own."""
+    """The sites of the head; the face has a separate drawing."""
     hairline = "-30,18 -17.6,16.6 -11,10.4 0,8.6 11,10.4 17.6,16.6 30,18"
     brows = "-30,22.6 -12,21.2 0,22.8 12,21.2 30,22.6"
     scalp, forehead = (curve(edge, "30,-9 -30,-9") for edge in (hairline, brows))
@@ -104,7 +101,7 @@ def _head() -> list[BodyRegion]:
 
 
 def _midline() -> list[BodyRegion]:
-    """What lies on the midline of the trunk."""
+    """Sites on the midline of the trunk."""
     sternum = curve("-4.6,67 4.6,67", "4.6,67 4.2,100 3.8,124", "0,127 -3.8,124")
     belly = curve("-3.8,123.6 3.8,123.6", "3.8,123.6 4.3,150 4.2,199", "-4.2,199 -4.3,150 -3.8,123.6")
     shield = curve("0,196.2 5.6,197.8 7.4,202.6 4.8,211 0,220 -4.8,211 -7.4,202.6 -5.6,197.8")
@@ -112,7 +109,7 @@ def _midline() -> list[BodyRegion]:
 
 
 def _torso() -> list[SiteShape]:
-    """Neck, shoulder and trunk where x is positive."""
+    """Neck, shoulder and trunk at positive x."""
     neck = curve("0,40 30,40", "30,62 13,61.4 7,66 0,68.6")
     armpit = curve("35.6,93 39.4,100 41.2,108 39.6,115 35.4,118 32.2,113 31.8,105 33,98")
     shoulder = curve(
@@ -132,7 +129,7 @@ def _torso() -> list[SiteShape]:
 
 
 def _arm() -> list[SiteShape]:
-    """From the shoulder to the fingers."""
+    """Sites from the shoulder to the fingers."""
     knuckles = curve("60,226 69,227.4 76,229 83,227 84.6,218 82,209 90,200", "40,190 40,226")
     return [
         ("elbow", limb_segment((53.4, 145), (57.4, 161.4), 14, 1.6)),
@@ -145,7 +142,7 @@ def _arm() -> list[SiteShape]:
 
 
 def _leg() -> list[SiteShape]:
-    """From the groin to the toes."""
+    """Sites from the groin to the toes."""
     toes = curve("10,395.4 20,395 28,395 33,392.6 40,388", "40,410 10,410")
     return [
         ("knee", limb_segment((20, 277.4), (20.6, 305.4), 19.8, 3)),

@@ -1,4 +1,4 @@
-"""The face and the open mouth, larger than on the whole body: lids, lips and the like cannot be met there."""
+"""Enlarged drawings of the face and the open mouth, for sites such as eyelids and lips."""
 
 from __future__ import annotations
 
@@ -26,10 +26,7 @@ _NECK = "27,96 25.6,116 26,128 31,141"
 
 
 def draw_face() -> BodyDrawing:
-    """Draw the face.
-
-    142 high; the patient's left is where x is positive.
-    """
+    """Draw the face, 142 units high; the patient's left is at positive x."""
     head, ears, neck = close_half_outline(_HEAD), add_mirror_image(curve(_EAR)), _neck()
     throat = curve("0,90 50,90", "50,150 0,150")
     parts = (
@@ -59,7 +56,7 @@ def _sides_of_neck() -> QPainterPath:
 
 
 def _sites() -> list[BodyRegion]:
-    """Where the face is divided: lids, nose and lips first, the cheeks are what is left."""
+    """The sites of the face: eyelids, nose and lips first, the cheeks are the rest."""
     scalp = curve(_HAIRLINE, "60,-9 -60,-9")
     brow = curve("-40,51 -30,50.4 -19,46.8 -8,50.6 0,55 8,50.6 19,46.8 30,50.4 40,51", "40,0 -40,0")
     nose = close_half_outline("0,53.6 4.8,56 5.6,66 9.6,76 12,82.6 10.6,88.6 5,91.6 0,92.4")
@@ -94,7 +91,7 @@ def _lines() -> QPainterPath:
 
 
 def _creases() -> QPainterPath:
-    """Fold of the lid, bridge of the nose, folds beside nose and chin, inside of the ear, muscles of the neck."""
+    """Eyelid crease, bridge of the nose, folds beside nose and chin, inner ear, neck muscles."""
     return draw_lines(
         "10.6,56.2 18.8,52.6 29,56.4",
         "6.4,55 5.2,64 6.6,73.6",

@@ -1,4 +1,4 @@
-"""Backs of the hands and soles of the feet, larger than on the whole body: nails and soles cannot be met there."""
+"""Enlarged drawings of the backs of the hands, the soles and the toes, for sites such as nails and soles."""
 
 from __future__ import annotations
 
@@ -46,10 +46,7 @@ _TOES: tuple[Digit, ...] = (
 
 
 def draw_hands() -> BodyDrawing:
-    """Draw the backs of both hands, fingers up.
-
-    104 high; the patient's left is where x is positive.
-    """
+    """Draw the backs of both hands with the fingers up, 104 units high; the patient's left is at positive x."""
     knuckles = curve("0,52 14,50 24,46.6 34,45.6 43,49.6 50,58 51,70 46,77 52,88 80,88", "80,-9 0,-9")
     wrist = curve("0,93 31,95.4 60,93", "60,120 0,120")
     rest = curve("0,0 80,0", "80,120 0,120")
@@ -62,15 +59,12 @@ def draw_hands() -> BodyDrawing:
         BodyPart(nails, tuple(paired_regions([("nail", knuckles)], LEFT)), draw_lines()),
     )
     tendons = draw_lines("24,52 26.6,66 29,78", "32.4,52 32.2,64 32,78", "40,54 37.4,66 35,78", "18.4,58 22.4,70 26,80")
-    creases = unite_paths(*(_joint(finger, place) for finger in _FINGERS for place in _JOINTS), tendons)
+    creases = unite_paths(*(_joint(finger, share) for finger in _FINGERS for share in _JOINTS), tendons)
     return BodyDrawing("hands", "Hands", parts, draw_lines(), add_mirror_image(creases))
 
 
 def draw_soles() -> BodyDrawing:
-    """Draw both soles, toes up.
-
-    100 high; the patient's left is where x is positive.
-    """
+    """Draw both soles with the toes up, 100 units high; the patient's left is at positive x."""
     roots = curve("0,20.6 12,18.6 20,16.4 28,17.4 35,20.6 41,27 60,34", "60,-9 0,-9")
     rest = curve("0,0 60,0", "60,120 0,120")
     skin = _both([curve(_SOLE), *(capsule(*toe) for toe in _TOES)])
@@ -87,10 +81,7 @@ def draw_soles() -> BodyDrawing:
 
 
 def draw_toes() -> BodyDrawing:
-    """Draw the toes as seen from the front, for their nails.
-
-    64 high; the patient's left is where x is positive.
-    """
+    """Draw the toes from the front, for their nails, 64 units high; the patient's left is at positive x."""
     digits = [capsule(*toe) for toe in _TOES]
     foot = curve("17.4,66 14,56 11,44 9.2,32 12,22 20,19 31,20.6 39.8,25 42.8,34 40.4,46 36,58 33.4,66 25.4,68.6")
     roots = curve("0,25 12,24 20,22 28,23 35,26 41,31 60,36", "60,-9 0,-9")
@@ -110,18 +101,18 @@ def draw_toes() -> BodyDrawing:
 
 
 def _both(shapes: list[QPainterPath]) -> QPainterPath:
-    """Put shapes and their mirror images into one."""
+    """Unite shapes and their mirror images."""
     return unite_paths(*shapes, *(mirror_path(shape) for shape in shapes))
 
 
 def _nail(digit: Digit, width: float, back: float) -> QPainterPath:
-    """Draw the nail at the tip of a finger, so wide as a share of the finger."""
+    """Draw the nail at the tip of a finger; ``width``: share of the finger's width."""
     root, tip, (_, across) = digit
     return capsule(_between(root, tip, 1 - back), _between(root, tip, 1.03), (across * width, across * width))
 
 
 def _rim(digit: Digit) -> QPainterPath:
-    """Draw the edge of a finger where it is free."""
+    """Draw the free edge of a finger."""
     root, tip, (first, last) = digit
     x, y = _along(digit)
     start, end = _between(root, tip, 0.3), _between(root, tip, 1 + 0.5 * last / math.dist(root, tip))
@@ -131,18 +122,18 @@ def _rim(digit: Digit) -> QPainterPath:
 
 
 def _along(digit: Digit) -> Point:
-    """Give the direction of a finger, of length 1."""
+    """The direction of a finger as a unit vector."""
     root, tip, _ = digit
     length = math.dist(root, tip)
     return (tip[0] - root[0]) / length, (tip[1] - root[1]) / length
 
 
-def _joint(digit: Digit, place: float) -> QPainterPath:
+def _joint(digit: Digit, share: float) -> QPainterPath:
     """Draw the crease across a finger at a share of its length."""
     root, tip, (first, last) = digit
     along = _along(digit)
-    half = 0.3 * (first + place * (last - first))
-    x, y = _between(root, tip, place)
+    half = 0.3 * (first + share * (last - first))
+    x, y = _between(root, tip, share)
     ends = [(x - half * along[1], y + half * along[0]), (x + half * along[1], y - half * along[0])]
     return curve([ends[0], (x + 1.1 * along[0], y + 1.1 * along[1]), ends[1]], closed=False)
 

@@ -1,4 +1,4 @@
-"""Outlines and parts from which the body map is drawn."""
+"""Curves, outlines and data classes of the body map's drawings."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from qtpy.QtCore import QPointF, QRectF, Qt
 from qtpy.QtGui import QPainterPath, QTransform
 
 Point = tuple[float, float]
-Run = str | Sequence[Point]  # points as SVG writes them: "0,0 10,2.5 20,0"
-ROUNDNESS = 0.35  # a third would be the least bent curve
+Run = str | Sequence[Point]  # points as in SVG: "0,0 10,2.5 20,0"
+ROUNDNESS = 0.35  # 1/3 gives the least curvature
 MIRROR = QTransform.fromScale(-1, 1)
+LEFT, RIGHT, MIDLINE = "left", "right", "midline"
+SiteKey = tuple[str, str]  # a site and a laterality
+SiteShape = tuple[str, QPainterPath]  # a site and its shape before clipping
 
 
 def curve(*runs: Run, closed: bool = True) -> QPainterPath:
-    """Draw a curve through points: smooth within a run, with a corner where one run ends and the next begins.
+    """Draw a curve through points, smooth within a run and with corners between runs.
 
-    Cubic curves that run at each point as the line between its neighbours does, after Catmull and Rom (1974); how far
-    depends on the distance to the next point alone, so that nothing overshoots where points lie close.
+    Cubic curves with tangents parallel to the line between the neighboring points, after Catmull and Rom (1974). The
+    handle length depends only on the distance to the next point, which avoids overshooting between close points.
     """
     pieces = [points_of(run) for run in runs]
     first = pieces[0]
@@ -39,17 +42,14 @@ def curve(*runs: Run, closed: bool = True) -> QPainterPath:
 
 
 def points_of(run: Run) -> list[Point]:
-    """Give the points of a run.
-
-    In their order.
-    """
+    """Return the points of a run."""
     if isinstance(run, str):
         return [(float(x), float(y)) for x, y in (point.split(",") for point in run.split())]
     return list(run)
 
 
 def _follow(path: QPainterPath, points: Sequence[Point]) -> None:
-    """Go on from the second of some points to the last but one."""
+    """Append curves from the second point to the last but one."""
     for before, start, end, after in zip(points, points[1:], points[2:], points[3:], strict=False):
         length = math.dist(start, end)
         leaving = _tangent(before, start, end, length)
@@ -62,7 +62,7 @@ def _follow(path: QPainterPath, points: Sequence[Point]) -> None:
 
 
 def _tangent(before: Point, at: Point, after: Point, length: float) -> Point:
-    """Give the handle of a curve at a point, for a segment of some length; at an end it points along the segment."""
+    """The handle of a curve at a point, for a segment of some length; at an end, it points along the segment."""
     across = math.dist(before, after)
     share = ROUNDNESS * length / across if across else 0.0
     return share * (after[0] - before[0]), share * (after[1] - before[1])
@@ -96,29 +96,23 @@ def ellipse(center: Point, width: float, height: float) -> QPainterPath:
 
 
 def mirror_path(path: QPainterPath) -> QPainterPath:
-    """Give the mirror image on the other side of the midline.
-
-    With each x negated; runs the other way round, so that what was drawn clockwise is so again.
-    """
+    """Mirror a path at the midline (x negated), and reverse it, so that its orientation does not change."""
     return MIRROR.map(path).toReversed()
 
 
 def close_half_outline(half: Run) -> QPainterPath:
-    """Close half an outline that begins and ends on the midline."""
+    """Complete half an outline, which begins and ends on the midline, with its mirror image."""
     points = points_of(half)
     return curve(points[:-1] + [(-x, y) for x, y in reversed(points)][:-1])
 
 
 def add_mirror_image(path: QPainterPath) -> QPainterPath:
-    """Put a shape and its mirror image together."""
+    """Unite a shape and its mirror image."""
     return unite_paths(path, mirror_path(path))
 
 
 def unite_paths(*paths: QPainterPath) -> QPainterPath:
-    """Put closed shapes into one that covers what any of them covers.
-
-    Holds the outlines as they are, all drawn in one direction.
-    """
+    """Unite closed shapes; their outlines are kept, all with the same orientation."""
     whole = QPainterPath()
     whole.setFillRule(Qt.FillRule.WindingFill)
     for path in paths:
@@ -136,12 +130,12 @@ def draw_lines(*runs: Run) -> QPainterPath:
 
 def _is_clockwise(path: QPainterPath) -> bool:
     elements = (path.elementAt(number) for number in range(path.elementCount()))
-    points = [(element.x, element.y) for element in elements]  # of the curves too: near enough to tell
+    points = [(element.x, element.y) for element in elements]  # including control points of curves
     return sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairwise(points)) > 0
 
 
 def limb_segment(start: Point, end: Point, half: float, bow: float = 0.0) -> QPainterPath:
-    """Draw a piece of a limb: what lies between two cuts across its axis."""
+    """Draw a segment of a limb between two cuts across its axis."""
     length = math.dist(start, end)
     along = ((end[0] - start[0]) / length, (end[1] - start[1]) / length)
 
@@ -183,36 +177,27 @@ _THUMB = ((79.4, 211), (92.4, 228.8), (6.2, 4))
 
 
 def head_outline() -> QPainterPath:
-    """Draw the head without ears, as seen from the front."""
+    """Draw the head without ears from the front."""
     return close_half_outline(_HEAD)
 
 
 def occiput_outline() -> QPainterPath:
-    """Draw the head as seen from behind, where the neck hides the chin."""
+    """Draw the head from behind, where the neck hides the chin."""
     return close_half_outline(_OCCIPUT)
 
 
 def ear_outline() -> QPainterPath:
-    """Draw an ear.
-
-    Where x is positive; a part of it lies under the head.
-    """
+    """Draw an ear at positive x; the head covers a part of it."""
     return curve(_EAR)
 
 
 def finger_outlines() -> list[QPainterPath]:
-    """Draw thumb and fingers.
-
-    Where x is positive; their roots lie in the palm.
-    """
+    """Draw thumb and fingers at positive x; their roots lie in the palm."""
     return [capsule(*finger) for finger in (*_FINGERS, _THUMB)]
 
 
 def trunk_outline(foot: str) -> QPainterPath:
-    """Draw the body without head, fingers and toes.
-
-    Symmetrical, one outline.
-    """
+    """Draw the symmetric outline of the body without head, fingers and toes."""
     leg = f"{_SIDE} {foot} {_LEG_INSIDE}"
     right = [points_of(run) for run in (_NECK, _ARM_OUTSIDE, _PALM, _PALM_INSIDE, _ARM_INSIDE, leg)]
     left = [[(-x, y) for x, y in reversed(run)] for run in reversed(right)]
@@ -220,21 +205,16 @@ def trunk_outline(foot: str) -> QPainterPath:
 
 
 def body_edge(foot: str) -> QPainterPath:
-    """Draw what of the trunk's outline is an edge of the body: not where fingers begin, nor the neck under the head."""
+    """Draw the visible edge of the body: without the roots of the fingers and the neck under the head."""
     beside_thumb = _PALM.rpartition(" ")[0]
     return add_mirror_image(
         draw_lines(_ARM_OUTSIDE, beside_thumb, f"{_PALM_INSIDE} {_ARM_INSIDE}", f"{_SIDE} {foot} {_LEG_INSIDE}")
     )
 
 
-LEFT, RIGHT, MIDLINE = "left", "right", "midline"
-SiteKey = tuple[str, str]  # a site and a laterality
-SiteShape = tuple[str, QPainterPath]  # a site and what it is cut out with
-
-
 @dataclass(frozen=True)
 class BodyRegion:
-    """A site of one side: what of its shape lies within the part and under no region before it."""
+    """A site on one side: the part of its shape within the body part and not covered by previous regions."""
 
     site: str
     laterality: str
@@ -248,32 +228,29 @@ class BodyRegion:
 
 @dataclass(frozen=True)
 class BodyPart:
-    """A piece of a drawing; the first region that holds a point counts, ``shade`` is the edge that is shaded."""
+    """A part of a drawing; the first region that contains a point counts, ``shade`` is the shaded edge."""
 
     path: QPainterPath
     regions: tuple[BodyRegion, ...]
     shade: QPainterPath
 
     def find_region(self, point: QPointF) -> BodyRegion | None:
-        """Say which region is at a point.
-
-        None where the point is outside.
-        """
+        """Return the region at a point; None if the point is outside."""
         if not self.path.contains(point):
             return None
         return next((region for region in self.regions if region.shape.contains(point)), None)
 
     def transformed(self, by: QTransform) -> BodyPart:
-        """Give the same part elsewhere."""
+        """Return the transformed part."""
         regions = tuple(replace(region, shape=by.map(region.shape)) for region in self.regions)
         return BodyPart(by.map(self.path), regions, by.map(self.shade))
 
 
 @dataclass(frozen=True)
 class BodyDrawing:
-    """One view: parts from the back to the front, strong lines such as lids, and faint ones such as creases.
+    """One view: parts from back to front, strong lines such as eyelids, and faint ones such as creases.
 
-    ``sides`` says which side of the patient is on the left and on the right of the drawing.
+    ``sides``: the sides of the patient on the left and on the right of the drawing.
     """
 
     name: str
@@ -285,13 +262,13 @@ class BodyDrawing:
     is_detail: bool = True
 
     def transformed(self, by: QTransform) -> BodyDrawing:
-        """Give the same drawing elsewhere."""
+        """Return the transformed drawing."""
         parts = tuple(part.transformed(by) for part in self.parts)
         return replace(self, parts=parts, lines=by.map(self.lines), creases=by.map(self.creases))
 
     @cached_property
     def frame(self) -> QRectF:
-        """The rectangle round it."""
+        """The bounding rectangle."""
         frame = QRectF()
         for part in self.parts:
             frame = frame.united(part.path.boundingRect())
@@ -299,31 +276,22 @@ class BodyDrawing:
 
     @property
     def regions(self) -> Iterator[BodyRegion]:
-        """Every region of every part."""
+        """The regions of all parts."""
         return (region for part in self.parts for region in part.regions)
 
     def find_region(self, point: QPointF) -> BodyRegion | None:
-        """Say which region is at a point.
-
-        None where the point is outside.
-        """
+        """Return the region at a point; None if the point is outside."""
         found = (part.find_region(point) for part in reversed(self.parts))
         return next((region for region in found if region is not None), None)
 
 
 def midline_regions(*shapes: SiteShape) -> list[BodyRegion]:
-    """Give regions of the midline.
-
-    In their order.
-    """
+    """Make regions on the midline."""
     return [BodyRegion(site, MIDLINE, shape) for site, shape in shapes]
 
 
 def paired_regions(shapes: Sequence[SiteShape], positive: str) -> list[BodyRegion]:
-    """Give regions of one half, and their mirror images.
-
-    First those of the half that was given.
-    """
+    """Make regions of one side, followed by their mirror images."""
     negative = RIGHT if positive == LEFT else LEFT
     return [BodyRegion(site, positive, shape) for site, shape in shapes] + [
         BodyRegion(site, negative, mirror_path(shape)) for site, shape in shapes

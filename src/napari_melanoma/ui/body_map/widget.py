@@ -1,4 +1,4 @@
-"""The body map as a widget."""
+"""The body map widget: select the site of a lesion, and show marks of lesions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from napari_melanoma.ui.body_map.outlines import BodyDrawing, BodyPart, Point, S
 from napari_melanoma.ui.widgets.editors import NoWheelComboBox
 from napari_melanoma.ui.widgets.style import PRIMARY, Palette, ThemedIcons, named, quiet_label, row, tool_button
 
-MARK_PX, MAX_MARK_PX = 15.0, 24.0  # across; grows less than the chart, for its number must be read on a small one
+MARK_PX, MAX_MARK_PX = 15.0, 24.0  # diameters; marks grow less than the chart, to be readable on a small one
 ARROWS: dict[Qt.Key, tuple[float, float]] = {
     Qt.Key.Key_Left: (-1, 0),
     Qt.Key.Key_Right: (1, 0),
@@ -44,10 +44,16 @@ ARROWS: dict[Qt.Key, tuple[float, float]] = {
     Qt.Key.Key_Down: (0, 1),
 }
 SELECT_KEYS = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space)
+SHADES = ((15, 12), (10.5, 14), (7, 16), (4, 18), (1.8, 22))  # width and opacity of the strokes along the edge
+MAX_ROUNDS = 60
+GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
+PULL_SHARE = 0.06  # pull towards the original position in each round, to limit the displacement
+SIDE_PX = 92  # leaves room for the site in a narrow dock
+SITE_HINT = "Click the site of the lesion."
 
 
 class BodyCanvas(QWidget):
-    """Front, back and details of the body."""
+    """The canvas with front, back and details of the body."""
 
     site_chosen = Signal(str, str)
     site_hovered = Signal(str, str)
@@ -55,13 +61,13 @@ class BodyCanvas(QWidget):
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
-        named(self, "body_canvas", "Chart of the body: arrow keys move, Enter chooses").setToolTip("")
+        named(self, "body_canvas", "Body chart: use the arrow keys to move and Enter to select").setToolTip("")
         self._icons = icons
         self._site: SiteKey = NO_SITE
         self._hovered: ChartSpot | None = None
         self._marks: dict[str, BodyMark] = {}
         self._current = ""
-        self._mark_positions: dict[str, QPointF] | None = None  # None: to be found anew
+        self._mark_positions: dict[str, QPointF] | None = None  # None: to be recomputed
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
@@ -71,31 +77,28 @@ class BodyCanvas(QWidget):
 
     @property
     def chart(self) -> BodyChart:
-        """What is drawn."""
+        """The chart that is shown."""
         return get_chart()
 
     @property
     def mark_px(self) -> float:
-        """How large a mark is drawn, in pixels across."""
+        """Diameter of a mark, in pixels."""
         return min(MAX_MARK_PX, max(MARK_PX, MARK_PX * self._fit.scale**0.5))
 
     def set_site(self, body_site: SiteKey) -> None:
-        """Show which site is chosen; nothing is signalled."""
+        """Show a site as selected without emitting signals."""
         self._site = body_site
         self.update()
 
     def set_marks(self, marks: Sequence[BodyMark], current: str) -> None:
-        """Show marks."""
+        """Set the marks and the current one."""
         self._marks = {mark.identity: mark for mark in marks}
         self._current = current
         self._mark_positions = None
         self.update()
 
     def mark_positions(self) -> dict[str, QPointF]:
-        """Say where the marks stand.
-
-        Identity to point in pixels of the widget; without those whose site is not on the chart.
-        """
+        """Return the positions of the marks by identity, in pixels; marks without a site on the chart are left out."""
         if self._mark_positions is None:
             self._mark_positions = self._place_marks()
         return self._mark_positions
@@ -107,14 +110,11 @@ class BodyCanvas(QWidget):
         return {identity: QPointF(*point) for identity, point in zip(found, points, strict=True)}
 
     def spot_position(self, spot: ChartSpot) -> QPointF:
-        """Say where a site is.
-
-        A point well inside it, in pixels of the widget.
-        """
+        """Return a point well inside a site, in pixels of the widget."""
         return self._fit.to_widget(spot.anchor)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
-        """Place the marks anew."""
+        """Reset the positions of the marks."""
         super().resizeEvent(event)
         self._mark_positions = None
 
@@ -127,16 +127,16 @@ class BodyCanvas(QWidget):
         return round(width * self.chart.size.height() / self.chart.size.width())
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Want the width of a dock."""
+        """Size of the chart at the width of a dock."""
         return self.chart.size.toSize()
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Be readable."""
+        """Smallest readable size."""
         return QSize(240, self.heightForWidth(240))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Draw the chart and the marks."""
-        colours = get_chart_colors(self._icons.palette)
+        """Paint the chart and the marks."""
+        colors = get_chart_colors(self._icons.palette)
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.save()
@@ -145,38 +145,38 @@ class BodyCanvas(QWidget):
         chosen = self._sites_within(self._site)
         pointed = self._sites_within(self._hovered.body_site if self._hovered else NO_SITE)
         for drawing in self.chart.drawings:
-            paint_drawing(painter, drawing, colours, chosen, pointed)
-            paint_title(painter, drawing, colours)
+            paint_drawing(painter, drawing, colors, chosen, pointed)
+            paint_title(painter, drawing, colors)
         painter.restore()
         for identity, point in self.mark_positions().items():
-            paint_mark(painter, point, self.mark_px, self._marks[identity].label, colours, identity == self._current)
+            paint_mark(painter, point, self.mark_px, self._marks[identity].label, colors, identity == self._current)
         if self.hasFocus() and self._hovered is not None:
-            paint_cursor(painter, self.spot_position(self._hovered), colours)
+            paint_cursor(painter, self.spot_position(self._hovered), colors)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Show what is under the mouse."""
+        """Highlight the site under the mouse."""
         self._set_hovered(self.chart.find_spot(self._fit.to_sheet(event.position())))
         clickable = self._hovered is not None or self._mark_at(event.position()) is not None
         self.setCursor(Qt.CursorShape.PointingHandCursor if clickable else Qt.CursorShape.ArrowCursor)
 
     def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
-        """Point at nothing."""
+        """Remove the highlighting."""
         super().leaveEvent(event)
         self._set_hovered(None)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt's name
-        """Choose another lesion's mark, else the site that was clicked."""
+        """Select the lesion whose mark was clicked, else the site."""
         if event.button() != Qt.MouseButton.LeftButton:
             return
         mark = self._mark_at(event.position())
         spot = self.chart.find_spot(self._fit.to_sheet(event.position()))
-        if mark is not None and mark.identity != self._current:  # the one at hand hides no site
+        if mark is not None and mark.identity != self._current:  # the current mark does not cover its site
             self.lesion_chosen.emit(mark.identity)
         elif spot is not None:
             self._choose(spot)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Move to the next site in a direction, or choose the one that is reached."""
+        """Move to the next site in a direction, or select the current one."""
         key = Qt.Key(event.key())
         if key in ARROWS:
             self._set_hovered(self.chart.find_neighbor(self._start_spot(), ARROWS[key]))
@@ -186,38 +186,38 @@ class BodyCanvas(QWidget):
             super().keyPressEvent(event)
 
     def focusInEvent(self, event: QFocusEvent) -> None:  # noqa: N802 - Qt's name
-        """Begin at the chosen site."""
+        """Start at the selected site."""
         super().focusInEvent(event)
         if self._hovered is None and event.reason() != Qt.FocusReason.MouseFocusReason:
             self._set_hovered(self._start_spot())
 
     def focusOutEvent(self, event: QFocusEvent) -> None:  # noqa: N802 - Qt's name
-        """Point at nothing."""
+        """Remove the highlighting."""
         super().focusOutEvent(event)
         self._set_hovered(None)
 
     def event(self, event: QEvent) -> bool:
-        """Say what is under the mouse in a tooltip."""
+        """Show the tooltip of the site or mark under the mouse."""
         if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
             self._show_tip(event)
             return True
         return super().event(event)
 
     def _sites_within(self, whole: SiteKey) -> set[SiteKey]:
-        """What is drawn of a place."""
+        """The sites on the chart that belong to a site."""
         return {spot.body_site for spot in self.chart.spots.values() if is_site_within(spot.body_site, whole)}
 
     def _show_tip(self, event: QHelpEvent) -> None:
         mark = self._mark_at(QPointF(event.pos()))
         spot = self.chart.find_spot(self._fit.to_sheet(QPointF(event.pos())))
-        said = (
+        text = (
             (mark.title or site_title(mark.site, mark.laterality))
             if mark
             else site_title(*spot.body_site)
             if spot
             else ""
         )
-        QToolTip.showText(event.globalPos(), said, self)
+        QToolTip.showText(event.globalPos(), text, self)
 
     def _choose(self, spot: ChartSpot) -> None:
         self._site = spot.body_site
@@ -225,7 +225,7 @@ class BodyCanvas(QWidget):
         self.site_chosen.emit(*spot.body_site)
 
     def _start_spot(self) -> ChartSpot:
-        """Where the keyboard stands: the site pointed at, else the chosen one, else the first."""
+        """The start of keyboard navigation: the highlighted site, else the selected one, else the first."""
         chosen = self.chart.find_site(*self._site)
         return self._hovered or chosen or next(iter(self.chart.spots.values()))
 
@@ -233,15 +233,15 @@ class BodyCanvas(QWidget):
         if spot == self._hovered:
             return
         self._hovered = spot
-        place = spot.body_site if spot else NO_SITE
-        self.setAccessibleDescription(site_title(*place) if spot else "")
-        self.site_hovered.emit(*place)
+        body_site = spot.body_site if spot else NO_SITE
+        self.setAccessibleDescription(site_title(*body_site) if spot else "")
+        self.site_hovered.emit(*body_site)
         self.update()
 
     def _mark_at(self, point: QPointF) -> BodyMark | None:
-        """Find the mark under a point; the last drawn first."""
-        for identity, place in reversed(self.mark_positions().items()):
-            away = place - point
+        """Find the topmost mark at a point."""
+        for identity, position in reversed(self.mark_positions().items()):
+            away = position - point
             if away.x() ** 2 + away.y() ** 2 <= (self.mark_px / 2) ** 2:
                 return self._marks[identity]
         return None
@@ -251,12 +251,9 @@ class BodyCanvas(QWidget):
         return self.chart.fit(self.width(), self.height())
 
 
-SHADES = ((15, 12), (10.5, 14), (7, 16), (4, 18), (1.8, 22))  # width and opacity of what is laid along the edge
-
-
 @dataclass(frozen=True)
 class ChartColors:
-    """Colours of the drawing on one ground."""
+    """Colors of the drawing for one theme."""
 
     skin: str
     edge: str
@@ -267,7 +264,7 @@ class ChartColors:
     hover: str
     text: str
     chosen: str
-    mark: str = "#e69f00"  # of Okabe and Ito: stands apart from the blue for every kind of eye
+    mark: str = "#e69f00"  # of Okabe and Ito, distinguishable from the blue with color blindness
     current: str = "#f0e442"
     mark_edge: str = "#1c1300"
 
@@ -281,110 +278,96 @@ LIGHT_COLORS = ChartColors(
 
 
 def get_chart_colors(palette: Palette) -> ChartColors:
-    """Give the colours for a theme.
-
-    For a dark or a light ground.
-    """
+    """Return the colors for a dark or light theme."""
     return DARK_COLORS if palette.dark else LIGHT_COLORS
 
 
 def paint_drawing(
     painter: QPainter,
     drawing: BodyDrawing,
-    colours: ChartColors,
+    colors: ChartColors,
     chosen: Collection[SiteKey],
     pointed: Collection[SiteKey],
 ) -> None:
     """Paint one drawing."""
     for part in drawing.parts:
-        painter.strokePath(part.path, QPen(QColor(colours.edge), 1.7))
+        painter.strokePath(part.path, QPen(QColor(colors.edge), 1.7))
         painter.save()
         painter.setClipPath(part.path)
-        _paint_sites(painter, part, colours, chosen, pointed)
+        _paint_sites(painter, part, colors, chosen, pointed)
         for width, opacity in SHADES:
-            colour = QColor(colours.shade)
-            colour.setAlpha(opacity)
-            painter.strokePath(part.shade, _round_pen(colour, width))
+            color = QColor(colors.shade)
+            color.setAlpha(opacity)
+            painter.strokePath(part.shade, _round_pen(color, width))
         painter.restore()
-    painter.strokePath(drawing.creases, _round_pen(QColor(colours.crease), 0.9))
-    painter.strokePath(drawing.lines, _round_pen(QColor(colours.line), 0.8 if drawing.is_detail else 0.65))
+    painter.strokePath(drawing.creases, _round_pen(QColor(colors.crease), 0.9))
+    painter.strokePath(drawing.lines, _round_pen(QColor(colors.line), 0.8 if drawing.is_detail else 0.65))
 
 
-def paint_title(painter: QPainter, drawing: BodyDrawing, colours: ChartColors) -> None:
-    """Write what a drawing shows above it, and which side of the patient is which beside that."""
+def paint_title(painter: QPainter, drawing: BodyDrawing, colors: ChartColors) -> None:
+    """Write the title above a drawing, with the sides of the patient."""
     frame = drawing.frame
     font = QFont(painter.font())
     font.setPixelSize(9 if drawing.is_detail else 11)
     font.setBold(False)
     painter.save()
     painter.setFont(font)
-    painter.setPen(QColor(colours.text))
+    painter.setPen(QColor(colors.text))
     line = QRectF(frame.x() - 30, frame.y() - 16, frame.width() + 60, 12)
     painter.drawText(line, Qt.AlignmentFlag.AlignCenter, drawing.title)
     line = QRectF(frame.x() + 2, frame.y() - (16 if drawing.is_detail else 0), frame.width() - 4, 12)
     for side, end in zip(drawing.sides, (Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight), strict=False):
-        said = side[0].upper() if drawing.is_detail else side
-        painter.drawText(line, end | Qt.AlignmentFlag.AlignVCenter, said)
+        text = side[0].upper() if drawing.is_detail else side
+        painter.drawText(line, end | Qt.AlignmentFlag.AlignVCenter, text)
     painter.restore()
 
 
-def _round_pen(colour: QColor, width: float) -> QPen:
-    return QPen(colour, width, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap, Qt.PenJoinStyle.RoundJoin)
+def _round_pen(color: QColor, width: float) -> QPen:
+    return QPen(color, width, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap, Qt.PenJoinStyle.RoundJoin)
 
 
 def _paint_sites(
-    painter: QPainter, part: BodyPart, colours: ChartColors, chosen: Collection[SiteKey], pointed: Collection[SiteKey]
+    painter: QPainter, part: BodyPart, colors: ChartColors, chosen: Collection[SiteKey], pointed: Collection[SiteKey]
 ) -> None:
-    """Fill the sites, the first last, so that each lies over what it is cut out of."""
-    painter.fillPath(part.path, QColor(colours.skin))
-    border = QPen(QColor(colours.border), 0.55)
+    """Fill the sites in reverse order, so that earlier ones cover later ones."""
+    painter.fillPath(part.path, QColor(colors.skin))
+    border = QPen(QColor(colors.border), 0.55)
     for region in reversed(part.regions):
         fill = (
-            colours.chosen
+            colors.chosen
             if region.body_site in chosen
-            else colours.hover
+            else colors.hover
             if region.body_site in pointed
-            else colours.skin
+            else colors.skin
         )
         painter.fillPath(region.shape, QColor(fill))
         painter.strokePath(region.shape, border)
 
 
-def paint_mark(painter: QPainter, at: QPointF, across: float, label: str, colours: ChartColors, current: bool) -> None:
-    """Paint the numbered dot of a lesion.
-
-    ``painter``: in pixels.
-    """
+def paint_mark(painter: QPainter, at: QPointF, across: float, label: str, colors: ChartColors, current: bool) -> None:
+    """Paint the numbered mark of a lesion, in pixels."""
     half = across / 2 - 1
-    painter.setPen(QPen(QColor(colours.mark_edge), 2.4 if current else 1.2))
-    painter.setBrush(QColor(colours.current if current else colours.mark))
+    painter.setPen(QPen(QColor(colors.mark_edge), 2.4 if current else 1.2))
+    painter.setBrush(QColor(colors.current if current else colors.mark))
     painter.drawEllipse(at, half, half)
     font = QFont(painter.font())
     font.setPixelSize(round(across * (0.62 if len(label) < 2 else 0.54 if len(label) == 2 else 0.42)))
     font.setBold(True)
     painter.setFont(font)
-    painter.setPen(QColor(colours.mark_edge))
+    painter.setPen(QColor(colors.mark_edge))
     painter.drawText(QRectF(at.x() - across, at.y() - half, 2 * across, 2 * half), Qt.AlignmentFlag.AlignCenter, label)
 
 
-def paint_cursor(painter: QPainter, at: QPointF, colours: ChartColors) -> None:
-    """Paint where the keyboard stands.
-
-    ``painter``: in pixels.
-    """
+def paint_cursor(painter: QPainter, at: QPointF, colors: ChartColors) -> None:
+    """Paint the keyboard cursor, in pixels."""
     painter.setBrush(Qt.BrushStyle.NoBrush)
-    painter.setPen(QPen(QColor(colours.line), 1.6))
+    painter.setPen(QPen(QColor(colors.line), 1.6))
     painter.drawEllipse(at, 3.2, 3.2)
-
-
-MAX_ROUNDS = 60
-GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
-PULL_SHARE = 0.06  # back to its place, so that a mark goes no farther than it must
 
 
 @dataclass(frozen=True)
 class BodyMark:
-    """A lesion on the chart: what names it to a program, what is written into its dot, where it is, and its tooltip."""
+    """A lesion on the chart: identity, label of its mark, site, laterality and tooltip."""
 
     identity: str
     label: str
@@ -393,15 +376,15 @@ class BodyMark:
     title: str = ""
 
 
-def spread_points(places: Sequence[Point], distance: float) -> list[Point]:
-    """Move points apart until all are some distance from one another, each about where it was.
-
-    In the same order; always the same for the same places.
-    """
-    points = [_start_on_spiral(place, places[:number].count(place), distance) for number, place in enumerate(places)]
+def spread_points(positions: Sequence[Point], distance: float) -> list[Point]:
+    """Move points apart until all have a minimum distance; deterministic, and in the same order."""
+    points = [
+        _start_on_spiral(position, positions[:number].count(position), distance)
+        for number, position in enumerate(positions)
+    ]
     for turn in range(MAX_ROUNDS):
         if turn < MAX_ROUNDS // 2:
-            points = [_pull_toward(point, place) for point, place in zip(points, places, strict=True)]
+            points = [_pull_toward(point, position) for point, position in zip(points, positions, strict=True)]
         close = [
             (one, other)
             for one, other in _close_pairs(points, distance)
@@ -415,13 +398,14 @@ def spread_points(places: Sequence[Point], distance: float) -> list[Point]:
 
 
 def _close_pairs(points: Sequence[Point], distance: float) -> Iterator[tuple[int, int]]:
-    """Give the pairs that may be too close: those in one square of a grid, or in squares side by side."""
+    """Yield pairs that may be too close: those in the same or adjacent cells of a grid."""
     squares: dict[tuple[int, int], list[int]] = {}
     for number, (x, y) in enumerate(points):
         column, row = int(x // distance), int(y // distance)
-        for aside in (-1, 0, 1):
-            for below in (-1, 0, 1):
-                yield from ((number, other) for other in squares.get((column + aside, row + below), ()))
+        for column_offset in (-1, 0, 1):
+            for row_offset in (-1, 0, 1):
+                neighbors = squares.get((column + column_offset, row + row_offset), ())
+                yield from ((number, other) for other in neighbors)
         squares.setdefault((column, row), []).append(number)
 
 
@@ -429,18 +413,18 @@ def _are_too_close(points: Sequence[Point], one: int, other: int, distance: floa
     return math.dist(points[one], points[other]) < distance - 1e-6
 
 
-def _start_on_spiral(place: Point, number: int, distance: float) -> Point:
-    """Start the second, third ... mark of one place on a spiral of seeds round it."""
+def _start_on_spiral(position: Point, number: int, distance: float) -> Point:
+    """Start the second, third ... mark at a position on a spiral around it."""
     reach = 0.5 * distance * math.sqrt(number)
-    return place[0] + reach * math.cos(number * GOLDEN_ANGLE), place[1] + reach * math.sin(number * GOLDEN_ANGLE)
+    return position[0] + reach * math.cos(number * GOLDEN_ANGLE), position[1] + reach * math.sin(number * GOLDEN_ANGLE)
 
 
-def _pull_toward(point: Point, place: Point) -> Point:
-    return point[0] + PULL_SHARE * (place[0] - point[0]), point[1] + PULL_SHARE * (place[1] - point[1])
+def _pull_toward(point: Point, position: Point) -> Point:
+    return point[0] + PULL_SHARE * (position[0] - point[0]), point[1] + PULL_SHARE * (position[1] - point[1])
 
 
 def _push_apart(one: Point, other: Point, distance: float) -> tuple[Point, Point]:
-    """Push two points away from each other, if they are still too close."""
+    """Move two points apart if they are too close."""
     gap = math.dist(one, other)
     push = max(0.0, distance - gap) / 2
     across = ((one[0] - other[0]) / gap, (one[1] - other[1]) / gap) if gap else (1.0, 0.0)
@@ -450,12 +434,8 @@ def _push_apart(one: Point, other: Point, distance: float) -> tuple[Point, Point
     )
 
 
-SIDE_PX = 92  # so that a narrow dock has room for the site
-SITE_HINT = "Click where the lesion is."
-
-
 class BodyMap(QWidget):
-    """Shows where lesions are, and lets a person say where one is."""
+    """Shows the sites of lesions, and lets the user select the site of one."""
 
     site_chosen = Signal(str, str)
     lesion_chosen = Signal(str)
@@ -468,10 +448,10 @@ class BodyMap(QWidget):
         self.canvas = BodyCanvas(icons)
         self._site_label = QLabel()
         self._site_label.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        named(self._site_label, "body_said", "The site that is pointed at, or chosen").setToolTip("")
-        self._site_combo = named(NoWheelComboBox(), "body_site", "Body site", "The site as a word of a list")
+        named(self._site_label, "body_said", "Highlighted or selected site").setToolTip("")
+        self._site_combo = named(NoWheelComboBox(), "body_site", "Body site", "Select the site from a list")
         self._side_combo = named(NoWheelComboBox(), "body_side", "Side", "Side of the patient's body")
-        self._unknown_button = tool_button("body_unknown", "Site unknown", "Nobody knows where it is", "Unknown")
+        self._unknown_button = tool_button("body_unknown", "Site unknown", "Set the site to unknown", "Unknown")
         self._missing_label = quiet_label()
         self._build()
         self.canvas.site_chosen.connect(self._on_clicked)
@@ -484,16 +464,16 @@ class BodyMap(QWidget):
 
     @property
     def body_site(self) -> SiteKey:
-        """Site and laterality that are shown as chosen."""
+        """The selected site and laterality."""
         return self._site
 
     def set_site(self, site: str, laterality: str = "") -> None:
-        """Show a site as chosen; nothing is signalled."""
+        """Show a site as selected without emitting signals."""
         self._site = (site, laterality)
         self._show()
 
     def set_lesions(self, marks: Sequence[BodyMark], current: str = "") -> None:
-        """Show lesions as numbered dots."""
+        """Show lesions as numbered marks."""
         self._marks = tuple(marks)
         self.canvas.set_marks(self._marks, current)
         self._show_missing_marks()
@@ -505,8 +485,8 @@ class BodyMap(QWidget):
             self._site_combo.addItem(site_title(word), word)
             if word in load_taxonomy("site").words:
                 self._site_combo.setItemData(self._site_combo.count() - 1, bold, Qt.ItemDataRole.FontRole)
-        for side, said in (("", "side unknown"), *((each, each) for each in load_taxonomy("laterality").words[:-1])):
-            self._side_combo.addItem(said, side)
+        for side, text in (("", "side unknown"), *((each, each) for each in load_taxonomy("laterality").words[:-1])):
+            self._side_combo.addItem(text, side)
         self._site_combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._side_combo.setMaximumWidth(SIDE_PX)
         column = QVBoxLayout(self)
@@ -518,23 +498,23 @@ class BodyMap(QWidget):
         column.addWidget(self._missing_label)
 
     def _show(self) -> None:
-        """Show the place on the chart, in the lists and in words."""
+        """Show the site on the chart, in the combo boxes and as text."""
         self.canvas.set_site(self._site)
         for box, value in ((self._site_combo, self._site[0]), (self._side_combo, self._site[1])):
             box.setCurrentIndex(max(0, box.findData("" if value == UNKNOWN else value)))
         self._on_hovered(*NO_SITE)
 
     def _show_missing_marks(self) -> None:
-        """Say which lesions are not on the chart."""
+        """List the lesions that are not on the chart."""
         drawn = self.canvas.mark_positions()
         apart = [f"{m.label} ({site_title(m.site, m.laterality)})" for m in self._marks if m.identity not in drawn]
         self._missing_label.setText(f"Not on the chart: {', '.join(apart)}" if apart else "")
         self._missing_label.setVisible(bool(apart))
 
-    def _choose(self, place: SiteKey) -> None:
-        self._site = place
+    def _choose(self, body_site: SiteKey) -> None:
+        self._site = body_site
         self._show()
-        self.site_chosen.emit(*place)
+        self.site_chosen.emit(*body_site)
 
     def _on_hovered(self, site: str, laterality: str) -> None:
         chosen = site_title(*self._site) if self._site[0] else SITE_HINT

@@ -1,4 +1,4 @@
-"""Analyze photographs from the Lesion dock, and the notices that follow."""
+"""Analyze photographs from the Lesion dock, and summarize the results in the status line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TASK: Task = "analysing"
 
 
 class LesionAnalysisController(QObject):
-    """Starts analyses, and keeps masks that were corrected unless the user says otherwise."""
+    """Starts analyses; corrected masks are replaced only if the user confirms."""
 
     changed = Signal()
     failed = Signal(object)
@@ -36,7 +36,7 @@ class LesionAnalysisController(QObject):
         self._last: FinishedAnalysis | None = None
         self._error: Exception | None = None
         self._previous_digests: dict[str, str | None] = {}
-        # Photograph, seconds and sentence of the status line; not the result, which would outlive its photograph.
+        # Photograph, seconds and status message; not the result, which would keep the pixels in memory.
         self._summary: tuple[str, float, str] | None = None
         self.queue = LesionAnalysisQueue(client, work.store.source, self)
         self.queue.progressed.connect(partial(controls.status.progress, TASK))
@@ -68,14 +68,14 @@ class LesionAnalysisController(QObject):
         if free:
             self._start(free)
         else:
-            self._controls.status.show_message("Every photograph here was corrected by hand, and stays so.")
+            self._controls.status.show_message("All masks were corrected manually. No photograph was analyzed.")
 
     def _is_corrected(self, identity: str) -> bool:
         self._controller.watcher.flush()
         return self._controller.store.is_corrected(identity)
 
     def _confirm_replace(self) -> None:
-        details = "The mask was corrected by hand. Ctrl+Z on the mask brings your drawing back."
+        details = "The mask was corrected manually. Ctrl+Z on the mask layer restores it."
         box = create_question(self._controls, "replace_corrections", "Replace your corrections?", details)
         box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
@@ -91,14 +91,14 @@ class LesionAnalysisController(QObject):
     def _start(self, identities: list[str]) -> None:
         self._last = self._error = None
         self._previous_digests = {identity: self._controller.store.mask_digest(identity) for identity in identities}
-        self._controls.status.begin(TASK, "Analysing ...")
+        self._controls.status.begin(TASK, "Analyzing ...")
         self.queue.start({identity: self._controller.options_of(identity) for identity in identities})
         self.changed.emit()
 
-    def _on_analyzed(self, analysed: FinishedAnalysis) -> None:
-        self._last = analysed
-        options = self._controller.options_of(analysed.identity)
-        self._controller.add_result(analysed, self._previous_digests.get(analysed.identity), options)
+    def _on_analyzed(self, analysis: FinishedAnalysis) -> None:
+        self._last = analysis
+        options = self._controller.options_of(analysis.identity)
+        self._controller.add_result(analysis, self._previous_digests.get(analysis.identity), options)
 
     def _on_failed(self, error: Exception) -> None:
         self._error = error
@@ -109,49 +109,46 @@ class LesionAnalysisController(QObject):
             self.queue.cancel()
 
     def _on_finished(self, done: int, seconds: float) -> None:
-        sentence: str | None = None  # what failed was said
+        message: str | None = None  # errors were already shown
         if self._last is not None:
-            sentence = summarize_analysis(self._last.result, done, seconds)
-            self._summary = (self._last.identity, seconds, sentence) if done == 1 else None
+            message = summarize_analysis(self._last.result, done, seconds)
+            self._summary = (self._last.identity, seconds, message) if done == 1 else None
         elif self._error is None:
-            sentence = "Stopped. Nothing was changed."
-        self._controls.status.end(TASK, sentence)
+            message = "Canceled. No changes were made."
+        self._controls.status.end(TASK, message)
         self._last = None
         self.changed.emit()
 
     def _on_result(self, identity: str) -> None:
-        """Let the sentence about an analysis follow its result, such as the number of lesions at another threshold."""
+        """Update the message about an analysis when its result changes, such as the number of lesions."""
         if self._summary is None or self._summary[0] != identity:
             return
         _, seconds, before = self._summary
         lesion, self._summary = self._controller.store.lesions.get(identity), None
         if lesion is not None and self._controls.status.text == before:
-            sentence = summarize_analysis(lesion.result, 1, seconds)
-            self._controls.status.show_message(sentence)
-            self._summary = identity, seconds, sentence
+            message = summarize_analysis(lesion.result, 1, seconds)
+            self._controls.status.show_message(message)
+            self._summary = identity, seconds, message
 
 
 def summarize_analysis(result: LesionResult, done: int, seconds: float) -> str:
-    """Say in one sentence what was done.
-
-    Names the photograph where there was one.
-    """
-    model = f"by {result.model.name} on {result.model.device}"
+    """Summarize an analysis in one message, with the name of a single photograph."""
+    model = f"with {result.model.name} on {result.model.device}"
     if done > 1:
-        return f"{done} photographs analysed in {seconds:.1f} s {model}."
+        return f"{done} photographs analyzed in {seconds:.1f} s {model}."
     name = result.photograph.name
     if not result.measurements:
-        validity, advice = result.validity, "Lower the threshold, or paint one."
+        validity, advice = result.validity, "Lower the threshold or paint the lesion."
         if validity.valid:
             return f"{name}: {validity.headline(f'no lesion found {model}')}. {advice}"
-        return f"{name}: {validity.headline('')}. No lesion found {model}. {advice}"  # the reason comes first
+        return f"{name}: {validity.headline('')}. No lesion found {model}. {advice}"  # reason first
     several = describe_other_lesions(result)
-    return f"{name}: analysed in {seconds:.1f} s {model}.{several and ' '}{several}{_describe_band(result)}"
+    return f"{name}: analyzed in {seconds:.1f} s {model}.{several and ' '}{several}{_describe_band(result)}"
 
 
 def _describe_band(result: LesionResult) -> str:
-    """Say how much the answers about the mirror images disagree, where there were several."""
+    """Describe how much the predictions of the test-time augmentation disagree; empty without augmentation."""
     if result.band is None:
         return ""
     share = result.band.sum() / max(1, (result.mask | result.band).sum())
-    return f" Its mirror images disagree on {share:.0%} of what any of them calls lesion (blue band)."
+    return f" Predictions for the flipped images disagree on {share:.0%} of the segmented area (blue band)."

@@ -1,4 +1,4 @@
-"""Photographs analyzed one after the other by the worker."""
+"""Queue of photographs that the worker analyzes one after the other."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 class LesionAnalysisTask(QObject):
-    """Reads the pixels in a thread, asks the worker, and derives the result in a thread.
+    """Reads the pixels in a thread, requests the prediction from the worker, and derives the result in a thread.
 
-    ``progressed``, ``succeeded``, ``failed``: a ``Progress``; a tuple of ``LesionResult``, fingerprint of the mask and
-    fingerprint of the pixels; an exception. None comes after ``cancel``.
+    ``progressed``, ``succeeded``, ``failed``: a ``Progress``; a tuple of ``LesionResult``, digest of the mask and
+    digest of the pixels; an exception. None of them is emitted after ``cancel``.
     """
 
     progressed = Signal(object)
@@ -57,16 +57,16 @@ class LesionAnalysisTask(QObject):
         self._start_stage(BackgroundJob(partial(_read, self._source, self._image_path)), self._on_read)
 
     def cancel(self) -> None:
-        """Stop at once; only ``finished`` is emitted."""
+        """Cancel at once; only ``finished`` is emitted."""
         stage, self._stage = self._stage, None
         if stage is not None:
             stage.cancel()
             self._end()
 
-    def _start_stage(self, stage: BackgroundJob | WorkerRequest, then: Any) -> None:  # noqa: ANN401 - a slot
+    def _start_stage(self, stage: BackgroundJob | WorkerRequest, on_success: Any) -> None:  # noqa: ANN401 - a slot
         self._stage = stage
         stage.progressed.connect(self.progressed)
-        stage.succeeded.connect(then)
+        stage.succeeded.connect(on_success)
         stage.failed.connect(self._on_failed)
         if isinstance(stage, BackgroundJob):
             stage.start()
@@ -78,15 +78,15 @@ class LesionAnalysisTask(QObject):
             paths["spread"] = str(self._spread_path)
         self._start_stage(self._client.request("segment", model=self._options.model, **paths), self._on_segmented)
 
-    def _on_segmented(self, answer: dict[str, Any]) -> None:
+    def _on_segmented(self, response: dict[str, Any]) -> None:
         assert self._photograph is not None
         self.progressed.emit(Progress(2, 2, "Measuring"))
-        work = partial(_derive_result, self._photograph, self._probability_path, answer, self._options)
+        work = partial(_derive_result, self._photograph, self._probability_path, response, self._options)
         self._start_stage(BackgroundJob(work), self._on_result)
 
-    def _on_result(self, concluded: tuple[LesionResult, str]) -> None:
+    def _on_result(self, derived: tuple[LesionResult, str]) -> None:
         self._stage = None
-        self.succeeded.emit((*concluded, self._digest))
+        self.succeeded.emit((*derived, self._digest))
         self._end()
 
     def _on_failed(self, error: Exception) -> None:
@@ -101,8 +101,8 @@ class LesionAnalysisTask(QObject):
 
 
 def _remove(array: Path) -> None:
-    """Remove an array, or leave it to the end of the client, whose folder goes as a whole."""
-    with suppress(OSError):  # Windows, where a worker that was killed a moment ago still holds it
+    """Remove an array if possible; the client removes its whole folder at the end."""
+    with suppress(OSError):  # on Windows, a worker that was just killed may still hold the file
         array.unlink(missing_ok=True)
 
 
@@ -115,15 +115,15 @@ def _read(source: LayerPhotographSource, array: Path, run: RunContext) -> tuple[
 
 
 def _derive_result(
-    photograph: Photograph, array: Path, answer: dict[str, Any], options: LesionOptions, run: RunContext
+    photograph: Photograph, array: Path, response: dict[str, Any], options: LesionOptions, run: RunContext
 ) -> tuple[LesionResult, str]:
     run.check()
-    return derive_served_result(photograph, array, answer, options)
+    return derive_served_result(photograph, array, response, options)
 
 
 @dataclass(frozen=True)
 class FinishedAnalysis:
-    """What came back for the photograph of an identity, with the fingerprints of the mask and of the pixels."""
+    """The result for a photograph, with the digests of the mask and of the pixels."""
 
     identity: str
     result: LesionResult
@@ -132,9 +132,9 @@ class FinishedAnalysis:
 
 
 class LesionAnalysisQueue(QObject):
-    """Analyses photographs one after the other.
+    """Analyzes photographs one after the other.
 
-    ``finished``: how many were analysed, and in how many seconds; also after ``cancel``.
+    ``finished``: number of analyzed photographs, and the seconds taken; also after ``cancel``.
     """
 
     progressed = Signal(object)
@@ -158,11 +158,11 @@ class LesionAnalysisQueue(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether a photograph is on its way."""
+        """Whether an analysis is running."""
         return self._analysis is not None
 
     def start(self, options: Mapping[str, LesionOptions]) -> None:
-        """Begin with photographs; what was on its way is dropped."""
+        """Start analyzing photographs; a running analysis is canceled."""
         self._cancel_current()
         self._pending = deque(options)
         self._options = options
@@ -170,7 +170,7 @@ class LesionAnalysisQueue(QObject):
         self._next()
 
     def cancel(self) -> None:
-        """Stop at once; what is finished stays."""
+        """Cancel at once; finished results are kept."""
         if self.busy:
             self._cancel_current()
             self.finished.emit(self._done, time.monotonic() - self._start_time)
@@ -216,10 +216,7 @@ class LesionAnalysisQueue(QObject):
 
 
 def read_pixels(source: LayerPhotographSource, array: Path) -> tuple[Photograph, str]:
-    """Read a photograph and put its pixels where the worker finds them.
-
-    Returns the photograph and the fingerprint of its pixels.
-    """
+    """Read a photograph and save its pixels for the worker; return the photograph and the digest of its pixels."""
     import numpy as np
 
     photograph = source.read()
@@ -230,20 +227,20 @@ def read_pixels(source: LayerPhotographSource, array: Path) -> tuple[Photograph,
 def derive_served_result(
     photograph: Photograph, array: Path, response: dict[str, Any], options: LesionOptions
 ) -> tuple[LesionResult, str]:
-    """Do what follows from the worker's answer.
+    """Derive the result and the digest of its mask from the worker's response.
 
     ``array``: the probability, a ``.npy`` of float32 (row, column).
     """
     import numpy as np
 
     spread = response.get("spread")
-    said = LesionPrediction(np.load(array), None if spread is None else np.load(spread))
-    result = derive_result(photograph, said, options, ModelStamp(**response["model"]))
+    prediction = LesionPrediction(np.load(array), None if spread is None else np.load(spread))
+    result = derive_result(photograph, prediction, options, ModelStamp(**response["model"]))
     return result, array_fingerprint(result.mask)
 
 
 def preload_libraries(run: RunContext) -> None:
-    """Import, by using it once on a few pixels, what the first analysis would otherwise wait for."""
+    """Import the libraries that the first analysis needs, by analyzing a few pixels."""
     import numpy as np
 
     from napari_melanoma.imaging.scribbles import redraw_border
@@ -254,7 +251,7 @@ def preload_libraries(run: RunContext) -> None:
     strokes = np.zeros((32, 32), np.uint8)
     strokes[12, 12], strokes[2, 2] = 1, 2
     run.check()
-    import_module("pandas")  # napari does so with the first Labels layer, which would stop the window for as long
+    import_module("pandas")  # napari imports it with the first Labels layer, which would block the window
     stamp = ModelStamp("none", "", "cpu", 0.5)
     probability = (1 - rgb[..., 0] / np.float32(255)).astype(np.float32)
     result = derive_result(Photograph(rgb, "none"), probability, LesionOptions(), stamp)

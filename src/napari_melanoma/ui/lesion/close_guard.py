@@ -1,4 +1,4 @@
-"""Asks before a window closes over corrections that were not saved."""
+"""Confirmation before a window with unsaved corrections closes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,14 @@ if TYPE_CHECKING:
 
 
 class LesionCloseGuard(WindowGuard):
-    """Watches the main window of a dock."""
+    """Asks for confirmation before the main window of a dock closes with unsaved corrections."""
 
     def __init__(self, dock: QWidget, store: LesionStore) -> None:
         super().__init__(dock)
         self._store = store
 
     def may_close(self) -> bool:
-        """Ask where corrections are not saved.
-
-        False where the window shall stay.
-        """
+        """Ask the user if there are unsaved corrections; return False to keep the window open."""
         names = self._store.unsaved_names()
         return not names or self._confirm_close(names)
 
@@ -33,9 +30,9 @@ class LesionCloseGuard(WindowGuard):
             self._dock,
             "unsaved_corrections",
             f"The corrections of {', '.join(names)} are not saved.",
-            "They are offered again when the photograph is opened within 30 days, unless you discard them.",
+            "If you keep them, you can restore them when you open the photograph again within 30 days.",
         )
-        keep = box.addButton("Close, keep them", QMessageBox.ButtonRole.AcceptRole)
+        keep = box.addButton("Close and keep", QMessageBox.ButtonRole.AcceptRole)
         discard = box.addButton("Discard", QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
         pressed = exec_question(box)

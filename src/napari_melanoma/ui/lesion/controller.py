@@ -1,4 +1,4 @@
-"""Layers, results and corrections of the Lesion dock kept in step."""
+"""Keep the layers, results and corrections of the Lesion dock consistent."""
 
 from __future__ import annotations
 
@@ -42,13 +42,18 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 MakeResult = Callable[["LesionResult", "NDArray[np.uint8]"], "LesionResult"]
-"""Makes a result from the one that is known and the mask as it is, uint8 (row, column)."""
-MASK_EDITED_MESSAGE = "You drew on the mask in the meantime, so it stays as you drew it."
+"""Makes a result from the current result and the current mask, uint8 (row, column)."""
+MASK_EDITED_MESSAGE = "The mask was edited in the meantime and was not replaced."
+BAND_ROWS = 128
+AUTOSAVE_DELAY_MS = 600
+ReplaceMask = Callable[[str, "MakeResult", "Point | None"], None]
+EDIT_IDLE_MS = 100
+HIDDEN_CHECK_MS = 1000
 
 
 @dataclass(frozen=True)
 class LesionSaveResult:
-    """What was made of a lesion outside, such as a file, and who wants to hear of it on the GUI thread."""
+    """What was saved from a lesion, such as a file, and the callback for it on the GUI thread."""
 
     identity: str
     value: Any
@@ -56,7 +61,7 @@ class LesionSaveResult:
 
 
 class LesionController(QObject):
-    """Takes wishes of the dock, and lets everything derived follow the masks."""
+    """Handles requests of the dock, and updates everything that is derived from the masks."""
 
     changed = Signal(str)
     restored = Signal(str)
@@ -80,7 +85,7 @@ class LesionController(QObject):
         self.watcher.scribbles_edited.connect(partial(self.autosave.save, store=self.store))
         self.watcher.removed.connect(self._on_removed)
         self.options_of = options_of
-        self.pending_options: dict[str, LesionOptions] = {}  # by identity: options that no result has yet
+        self.pending_options: dict[str, LesionOptions] = {}  # by identity: options that are not applied yet
         self._get_shared_options = get_shared_options
         self._layers = LesionLayers(self.store, self)
         self._layers.shown.connect(self.changed)
@@ -92,11 +97,11 @@ class LesionController(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether something is still to be computed, shown or kept."""
+        """Whether computations, layers or recovery files are pending."""
         return self.watcher.busy or self._latest.busy or self._layers.busy or self.autosave.busy
 
     def add_result(self, analysis: FinishedAnalysis, previous_digest: str | None, options: LesionOptions) -> None:
-        """Show what the worker found; a mask that is shown already changes in one step that can be undone."""
+        """Show the result of an analysis; an existing mask changes in one step that can be undone."""
         identity, result = analysis.identity, analysis.result
         if self.store.mask(identity) is not None:
             self.pending_options[identity] = options
@@ -110,36 +115,36 @@ class LesionController(QObject):
             self.pending_options[identity] = options
             self._layers.add_layers(identity, partial(self._write_first_mask, analysis, expected))
 
-    def _write_first_mask(self, analysed: FinishedAnalysis, before: str | None) -> None:
-        """Write a first result into the mask that a previous dock left, and follow it if it was drawn on.
+    def _write_first_mask(self, analysis: FinishedAnalysis, before: str | None) -> None:
+        """Write a first result into the mask layer left by a previous dock, unless that mask was edited.
 
-        Options may have changed while the layers were added: those that hold now count.
+        Uses the current options, which may have changed while the layers were added.
         """
-        identity, result = analysed.identity, analysed.result
+        identity, result = analysis.identity, analysis.result
         labels, options = self.store.mask(identity), self.options_of(identity)
         if labels is not None:
             photograph_layers.set_model_digest(labels, self.store.lesions[identity].mask_digest)
         if before is None and not _was_made_with(options, result):
-            before = analysed.mask_digest
+            before = analysis.mask_digest
         if before is None:
             self.pending_options.pop(identity, None)
             return
         self._replace(identity, partial(_with_current_options, result, options), expected=before, key="take")
         self.watcher.mark_edited(identity)
 
-    def _on_removed(self, identity: str, gone: dict[str, Layer]) -> None:
-        """Let go of a photograph; corrections that were not saved are kept for the day it is opened again."""
+    def _on_removed(self, identity: str, removed_layers: dict[str, Layer]) -> None:
+        """Remove a photograph; its unsaved corrections are kept for recovery."""
         lesion = self.store.lesions.pop(identity, None)
         self.pending_options.pop(identity, None)
         if lesion is not None:
             mask, strokes = (
-                gone.get(role) or self.store.orphaned_layer(identity, role) for role in ("mask", "scribbles")
+                removed_layers.get(role) or self.store.orphaned_layer(identity, role) for role in ("mask", "scribbles")
             )
-            drawn = (
+            edited = (
                 lesion.result.mask if mask is None or mask.data.shape != lesion.result.mask.shape else mask.data != 0
             )
             self.autosave.save_removed(
-                identity, lesion, drawn, strokes.data if strokes and strokes.data.any() else None
+                identity, lesion, edited, strokes.data if strokes and strokes.data.any() else None
             )
         self.photograph_removed.emit(identity)
 
@@ -154,26 +159,26 @@ class LesionController(QObject):
         return lambda run: update_from_mask(lesion, identity, mask, lesion.result.options)
 
     def preview(self, identity: str) -> None:
-        """Draw the contour for the options as they are now; the mask waits for ``rederive``."""
+        """Show the contour for the current options; the mask changes only with ``rederive``."""
         lesion, options = self.store.lesions[identity], self.options_of(identity)
         work = partial(preview_contours, identity, lesion.result, options, lesion.chosen)
         self._latest.submit(f"preview {identity}", lambda: lambda run: work())
 
     def rederive(self, identity: str, chosen: Point | None = None, options: LesionOptions | None = None) -> None:
-        """Make the mask anew from the probability.
+        """Recompute the mask from the probability.
 
-        ``chosen``: a point (row, column) of the lesion that is meant; the one chosen before by default.
+        ``chosen``: a point (row, column) in the selected lesion; by default the previous selection.
         """
-        lesion, wanted = self.store.lesions[identity], options or self.options_of(identity)
+        lesion, new_options = self.store.lesions[identity], options or self.options_of(identity)
         point = chosen or lesion.chosen
-        self.pending_options[identity] = wanted
-        self._replace(identity, lambda known, mask: rederive(known, wanted, point), point, lesion.mask_digest)
+        self.pending_options[identity] = new_options
+        self._replace(identity, lambda known, mask: rederive(known, new_options, point), point, lesion.mask_digest)
 
     def redraw(self, identity: str) -> None:
-        """Redraw the border from the strokes of the scribbles layer."""
+        """Recompute the mask from the strokes in the scribbles layer."""
         lesion, strokes = self.store.lesions[identity], self.store.strokes(identity)
         if strokes is None:
-            self.message.emit("Draw a stroke inside the lesion or on the skin first.")
+            self.message.emit("Draw strokes inside or outside the lesion first.")
         else:
             self._replace(identity, lambda known, mask: redraw_from_strokes(known, mask, strokes), lesion.chosen)
 
@@ -185,9 +190,9 @@ class LesionController(QObject):
         expected: str | None = None,
         key: str = "replace",
     ) -> None:
-        """Put a result in the place of the mask as it is when the turn has come.
+        """Replace the mask, as it is when the job starts, by a new result.
 
-        Where a mask is ``expected``, it and those that a model gave are replaced, and one that was drawn since is not.
+        If a mask is ``expected``, only this mask and predicted masks are replaced, not one that was edited since.
         """
 
         def prepare() -> JobFunction | None:
@@ -201,16 +206,16 @@ class LesionController(QObject):
         self._latest.submit(f"{key} {identity}", prepare)
 
     def remeasure(self, identity: str, options: LesionOptions | None = None) -> None:
-        """Crop and measure anew, after the scale or the options of the region changed."""
-        wanted = options or self.options_of(identity)
-        self.pending_options[identity] = wanted
+        """Crop and measure again, after the scale or the ROI options changed."""
+        new_options = options or self.options_of(identity)
+        self.pending_options[identity] = new_options
 
         def prepare() -> JobFunction | None:
             image, lesion = self.store.image(identity), self.store.lesions.get(identity)
             if image is None or lesion is None:
                 return None
             size = get_pixel_size(image)
-            return lambda run: remeasure_lesion(identity, lesion, wanted, size)
+            return lambda run: remeasure_lesion(identity, lesion, new_options, size)
 
         self._latest.submit(f"measure {identity}", prepare)
 
@@ -221,7 +226,7 @@ class LesionController(QObject):
         make_work: Callable[[AnalyzedLesion], JobFunction | None],
         callback: Callable[[Any], None],
     ) -> None:
-        """Let a lesion be kept somewhere as it is drawn now, after which it counts as saved."""
+        """Store a lesion with its current mask; afterwards it counts as saved."""
         self.watcher.mark_edited(identity)
         self.watcher.flush()
 
@@ -268,7 +273,7 @@ class LesionController(QObject):
 
 
 def _was_made_with(options: LesionOptions, result: LesionResult) -> bool:
-    """Whether a result was made with options; those of the mask do not count where it was drawn by hand."""
+    """Whether a result was made with options; mask options are ignored if the mask was corrected."""
     names = ROI_OPTIONS if result.corrected else MASK_OPTIONS + ROI_OPTIONS
     return have_equal_fields(options, result.options, names)
 
@@ -276,19 +281,13 @@ def _was_made_with(options: LesionOptions, result: LesionResult) -> bool:
 def _with_current_options(
     found: LesionResult, options: LesionOptions, known: LesionResult, mask: NDArray[np.uint8]
 ) -> LesionResult:
-    """Take what an analysis found, with the options as they are wanted by now."""
-    wanted = options.model_copy(update={"model": found.options.model, "flips": found.options.flips})
-    return found if wanted == found.options else rederive(found, wanted, None)
-
-
-BAND_ROWS = 128
+    """The result of an analysis with the current options."""
+    new_options = options.model_copy(update={"model": found.options.model, "flips": found.options.flips})
+    return found if new_options == found.options else rederive(found, new_options, None)
 
 
 def result_for_mask(result: LesionResult, mask: NDArray[np.bool_]) -> LesionResult:
-    """Give the result for a mask that was drawn by hand.
-
-    ``mask``: bool (row, column). Marked as corrected where the mask is another one.
-    """
+    """Return the result for an edited mask, bool (row, column); marked as corrected if the mask differs."""
     corrected = result.corrected or bool((mask != result.mask).any())
     return replace(remeasure(result, mask, result.options), corrected=corrected)
 
@@ -300,10 +299,10 @@ def prepare_replacement(
     chosen: Point | None,
     allowed: Collection[str] | None,
 ) -> LesionUpdate:
-    """Prepare that a result takes the place of a mask.
+    """Prepare the replacement of a mask by a result.
 
-    ``before``: uint8 (row, column), a copy of the mask as it is. With the pixels that differ; outdated where the mask
-    may not be replaced.
+    ``previous_mask``: uint8 (row, column), a copy of the current mask. Returns an update with the pixels that differ,
+    or one marked as outdated if the mask may not be replaced.
     """
     mask = previous_mask != 0
     if allowed is not None and array_fingerprint(mask) not in allowed:
@@ -320,7 +319,7 @@ def prepare_replacement(
 
 
 def _find_changed_pixels(different: NDArray[np.bool_]) -> tuple[NDArray[np.intp], ...]:
-    """Do what ``numpy.nonzero`` does, in bands: as a whole it would hold Python, and the window, for 60 ms."""
+    """Like ``numpy.nonzero``, in bands: a single call would hold the GIL, and block the window, for 60 ms."""
     import numpy as np
 
     bands = [np.nonzero(different[top : top + BAND_ROWS]) for top in range(0, different.shape[0], BAND_ROWS)]
@@ -331,7 +330,7 @@ def _find_changed_pixels(different: NDArray[np.bool_]) -> tuple[NDArray[np.intp]
 def remeasure_lesion(
     identity: str, lesion: AnalyzedLesion, options: LesionOptions, pixel_size: PixelSize | None
 ) -> LesionUpdate:
-    """Crop and measure the same mask anew, after the scale or the options of the region changed."""
+    """Crop and measure the same mask again, after the scale or the ROI options changed."""
     result = lesion.result
     scaled = replace(result, photograph=replace(result.photograph, pixel_size=pixel_size))
     measured = replace(remeasure(scaled, result.mask, options), corrected=result.corrected)
@@ -341,9 +340,9 @@ def remeasure_lesion(
 def redraw_from_strokes(
     result: LesionResult, previous_mask: NDArray[np.uint8], strokes: NDArray[np.uint8]
 ) -> LesionResult:
-    """Redraw the border from strokes inside (1) and outside (2).
+    """Recompute the mask from strokes inside (1) and outside (2).
 
-    ``before``: uint8 (row, column), a copy of the mask as it is. ``strokes``: uint8 (row, column).
+    ``previous_mask``: uint8 (row, column), a copy of the current mask. ``strokes``: uint8 (row, column).
     """
     from napari_melanoma.imaging.scribbles import redraw_border
 
@@ -355,9 +354,9 @@ def redraw_from_strokes(
 def update_from_mask(
     lesion: AnalyzedLesion, identity: str, mask: NDArray[np.bool_], options: LesionOptions
 ) -> LesionUpdate | None:
-    """Let everything follow a mask that may have been drawn on, or brought back by undo.
+    """Update the result for a mask that may have been edited, or restored by undo.
 
-    ``mask``: bool (row, column), a copy of the mask as it is. None where the mask is the one that is known.
+    ``mask``: bool (row, column), a copy of the current mask. Returns None if the mask has not changed.
     """
     digest = array_fingerprint(mask)
     if digest == lesion.mask_digest:
@@ -370,37 +369,34 @@ def update_from_mask(
 
 
 def rederive(result: LesionResult, options: LesionOptions, chosen: Point | None) -> LesionResult:
-    """Threshold and refine anew; the probability is smoothed again only where the smoothing changed.
+    """Threshold and refine again; the probability is smoothed again only if the smoothing changed.
 
-    ``chosen``: a point (row, column) of the lesion that is meant.
+    ``chosen``: a point (row, column) in the selected lesion.
     """
-    # Another model, and flips or not, may be picked for next time.
+    # Model and flips in the options may already be set for the next analysis.
     options = options.model_copy(update={"model": result.options.model, "flips": result.options.flips})
     if options.refinement.smoothing != result.options.refinement.smoothing:
         return derive_result(result.photograph, result.prediction, options, result.model, chosen)
     threshold = effective_threshold(result.model, options)
-    followed = remeasure(result, _threshold_mask(result, options, chosen), options, threshold)
-    band = find_uncertain_band(result.prediction, followed.mask, threshold, options.refinement)
-    return replace(followed, options=options, corrected=False, threshold=threshold, band=band)
+    measured = remeasure(result, _threshold_mask(result, options, chosen), options, threshold)
+    band = find_uncertain_band(result.prediction, measured.mask, threshold, options.refinement)
+    return replace(measured, options=options, corrected=False, threshold=threshold, band=band)
 
 
 def predict_default_mask(result: LesionResult) -> NDArray[np.bool_]:
-    """Give the mask that the model gives by itself: default threshold and refinement, no click, nothing drawn.
-
-    Returns bool (row, column).
-    """
+    """Return the predicted mask with default threshold and refinement, bool (row, column)."""
     from napari_melanoma.imaging.refinement import RefinementConfig, refine_mask, smooth_probability
 
-    usual, smoothed = RefinementConfig(), result.smoothed
-    if usual.smoothing != result.options.refinement.smoothing:
-        smoothed = smooth_probability(result.probability, usual)
-    return refine_mask(smoothed >= result.model.threshold, usual)
+    default, smoothed = RefinementConfig(), result.smoothed
+    if default.smoothing != result.options.refinement.smoothing:
+        smoothed = smooth_probability(result.probability, default)
+    return refine_mask(smoothed >= result.model.threshold, default)
 
 
 def preview_contours(identity: str, result: LesionResult, options: LesionOptions, chosen: Point | None) -> LesionUpdate:
-    """Find the contour that a threshold would give, without a new forward pass.
+    """Compute the contours for other options, without a new forward pass.
 
-    ``chosen``: a point (row, column) of the lesion that is meant.
+    ``chosen``: a point (row, column) in the selected lesion.
     """
     from napari_melanoma.imaging.masks import trace_contours
     from napari_melanoma.imaging.refinement import find_other_lesions
@@ -417,25 +413,25 @@ def _threshold_mask(result: LesionResult, options: LesionOptions, chosen: Point 
 
 
 class LesionLayers(QObject):
-    """Shows what the book says."""
+    """Adds and updates the layers of analyzed photographs."""
 
     editable_layer_added = Signal(object)
     shown = Signal(str)
 
-    def __init__(self, book: LesionStore, parent: QObject) -> None:
+    def __init__(self, store: LesionStore, parent: QObject) -> None:
         super().__init__(parent)
-        self._store = book
+        self._store = store
         self._queue = GuiTaskQueue(self)
 
     @property
     def busy(self) -> bool:
-        """Whether layers are still to be added."""
+        """Whether layers are pending."""
         return self._queue.busy
 
     def add_layers(self, identity: str, callback: Callable[[], None] | None = None) -> None:
-        """Add the layers of a result, one a turn, so that the viewer lives in between."""
-        pieces = (self._show_mask, self._show_probability, self._show_contours, self._show_roi, self._show_remaining)
-        self._queue.add(*(partial(piece, identity) for piece in pieces))
+        """Add the layers of a result, one in each turn of the event loop, so that the viewer stays responsive."""
+        tasks = (self._show_mask, self._show_probability, self._show_contours, self._show_roi, self._show_remaining)
+        self._queue.add(*(partial(task, identity) for task in tasks))
         if callback is not None:
             self._queue.add(callback)
 
@@ -444,7 +440,7 @@ class LesionLayers(QObject):
         if image is not None:
             mask = self._store.lesions[identity].result.mask
             labels = self._store.mask(identity)
-            if labels is None:  # else one that a dock of before left: nothing is stacked on it
+            if labels is None:  # otherwise the mask left by a previous dock is reused
                 labels = layers.show_mask(self._store.viewer, image, mask.astype("uint8"))
             self.editable_layer_added.emit(labels)
 
@@ -475,16 +471,16 @@ class LesionLayers(QObject):
             self.shown.emit(identity)
 
     def _can_select_mask(self, identity: str) -> bool:
-        """Whether the user looks at a photograph, with no tool in the hand: another layer may be selected."""
+        """Whether a layer of the photograph is selected and no tool is active, so that the selection may change."""
         active = self._store.viewer.layers.selection.active
         return (
             active is not None and photograph_layers.get_identity(active) == identity and str(active.mode) == "pan_zoom"
         )
 
     def show_update(self, update: LesionUpdate) -> bool:
-        """Show what a computation found out about a photograph whose layers are there.
+        """Show an update in the layers of a photograph.
 
-        False where the user drew in the meantime, so that nothing was done.
+        Returns False if the mask was edited in the meantime, so that nothing was changed.
         """
         viewer, lesion = self._store.viewer, self._store.lesions[update.identity]
         image, labels = self._store.image(update.identity), self._store.mask(update.identity)
@@ -506,11 +502,8 @@ class LesionLayers(QObject):
         return True
 
 
-AUTOSAVE_DELAY_MS = 600
-
-
 class LesionAutosave(QObject):
-    """Writes, finds and removes recovery folders in a thread, one thing at a time."""
+    """Writes, finds and removes recovery folders in a thread, one at a time."""
 
     found = Signal(str, object)
     failed = Signal(object)
@@ -523,11 +516,11 @@ class LesionAutosave(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether something is still to be written."""
+        """Whether a job is running or pending."""
         return self._latest.busy
 
     def save(self, identity: str, store: LesionStore) -> None:
-        """Write corrections soon; of several wishes in a row the last is written."""
+        """Write corrections after a delay; only the latest of several requests is written."""
 
         def prepare() -> JobFunction | None:
             lesion, labels = store.lesions.get(identity), store.mask(identity)
@@ -543,29 +536,29 @@ class LesionAutosave(QObject):
     def save_removed(
         self, identity: str, lesion: AnalyzedLesion, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None
     ) -> None:
-        """Write what is not saved of a photograph that was removed.
+        """Write the unsaved corrections of a photograph that was removed.
 
-        ``mask``: bool (row, column), the mask as it was. ``strokes``: uint8 (row, column); None where there were none.
+        ``mask``: bool (row, column), the last mask. ``strokes``: uint8 (row, column); None if there were none.
         """
-        place = state.recovery_folder(lesion.image_digest, identity)
-        self._latest.submit(f"keep {identity}", lambda: partial(_save_removed, lesion, place, mask, strokes))
+        folder = state.recovery_folder(lesion.image_digest, identity)
+        self._latest.submit(f"keep {identity}", lambda: partial(_save_removed, lesion, folder, mask, strokes))
 
     def remove(self, identity: str, store: LesionStore) -> None:
-        """Remove what was kept of a photograph, because it is saved or undone."""
-        place = state.recovery_folder(store.lesions[identity].image_digest, identity)
-        self._latest.submit(f"keep {identity}", lambda: partial(_remove, place))
+        """Remove the recovery folder of a photograph whose corrections are saved or undone."""
+        folder = state.recovery_folder(store.lesions[identity].image_digest, identity)
+        self._latest.submit(f"keep {identity}", lambda: partial(_remove, folder))
 
     def discard(self, found: state.RecoveredLesion) -> None:
-        """Remove what a crash left, because nobody wants it."""
+        """Remove recovered corrections that the user discards."""
         self._latest.submit(f"discard {found.folder}", lambda: partial(_remove, found.folder))
 
     def adopt(self, identity: str, found: state.RecoveredLesion) -> None:
-        """Let what a crash left become what is kept of a photograph."""
-        place = state.recovery_folder(found.image_digest, identity)
-        self._latest.submit(f"adopt {identity}", lambda: partial(_adopt, found, place))
+        """Make recovered corrections those of an open photograph."""
+        folder = state.recovery_folder(found.image_digest, identity)
+        self._latest.submit(f"adopt {identity}", lambda: partial(_adopt, found, folder))
 
     def find_recovered(self, identity: str, source: LayerPhotographSource, others: Collection[str]) -> None:
-        """Look whether a crash left corrections of a photograph; costs nothing where nothing was ever left."""
+        """Search for recovered corrections of a photograph; without recovery folders, the pixels are not read."""
         self._latest.submit(f"look {identity}", lambda: partial(_find_recovered, identity, source, others))
 
     def _on_done(self, found: tuple[str, state.RecoveredLesion] | None) -> None:
@@ -574,29 +567,29 @@ class LesionAutosave(QObject):
 
 
 def _save(
-    lesion: AnalyzedLesion, place: Path, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None, run: RunContext
+    lesion: AnalyzedLesion, folder: Path, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None, run: RunContext
 ) -> None:
     run.check()
-    state.save_recovery(place, lesion.result, mask, lesion.chosen, strokes)
+    state.save_recovery(folder, lesion.result, mask, lesion.chosen, strokes)
 
 
 def _save_removed(
-    lesion: AnalyzedLesion, place: Path, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None, run: RunContext
+    lesion: AnalyzedLesion, folder: Path, mask: NDArray[np.bool_], strokes: NDArray[np.uint8] | None, run: RunContext
 ) -> None:
     if lesion.unsaved or strokes is not None or array_fingerprint(mask) != lesion.mask_digest:
-        _save(lesion, place, mask, strokes, run)
+        _save(lesion, folder, mask, strokes, run)
     else:
-        _remove(place, run)
+        _remove(folder, run)
 
 
-def _remove(place: Path, run: RunContext) -> None:
+def _remove(folder: Path, run: RunContext) -> None:
     run.check()
-    state.remove_recovery(place)
+    state.remove_recovery(folder)
 
 
-def _adopt(found: state.RecoveredLesion, place: Path, run: RunContext) -> None:
+def _adopt(found: state.RecoveredLesion, folder: Path, run: RunContext) -> None:
     run.check()
-    state.adopt_recovery(found, place)
+    state.adopt_recovery(found, folder)
 
 
 def _find_recovered(
@@ -611,11 +604,8 @@ def _find_recovered(
     return None if found is None else (identity, found)
 
 
-ReplaceMask = Callable[[str, "MakeResult", "Point | None"], None]
-
-
 class LesionRecovery(QObject):
-    """Puts what was found where it belongs, beside or over what is there by now."""
+    """Restores recovered corrections in the layers of a photograph."""
 
     def __init__(
         self, store: LesionStore, lesion_layers: LesionLayers, replace_mask: ReplaceMask, parent: QObject
@@ -626,7 +616,7 @@ class LesionRecovery(QObject):
         self._replace_mask = replace_mask
 
     def restore(self, identity: str, found: RecoveredLesion) -> None:
-        """Show corrections that a crash left; Ctrl+Z takes them back to the mask that is there, or the model's."""
+        """Restore recovered corrections; Ctrl+Z goes back to the current or the predicted mask."""
         if self._store.mask(identity) is not None:
             self._restore_mask(identity, found)
         elif self._store.image(identity) is not None:
@@ -648,12 +638,8 @@ class LesionRecovery(QObject):
         self._replace_mask(identity, lambda known, mask: result_for_mask(base, found.mask), found.chosen)
 
 
-EDIT_IDLE_MS = 100
-HIDDEN_CHECK_MS = 1000
-
-
 class LayerWatcher(QObject):
-    """Tells when a hand rests after drawing, and what went along when a photograph was removed."""
+    """Watches mask and scribble layers: emits pauses in drawing, and the layers removed with a photograph."""
 
     mask_edited = Signal(str)
     edits_finished = Signal(str)
@@ -667,9 +653,8 @@ class LayerWatcher(QObject):
         self._edited: set[str] = set()
         self._removed_layers: dict[str, dict[str, Layer]] = {}
         self._idle_timer = self._make_timer(EDIT_IDLE_MS, self.flush)
-        self._removal_timer = self._make_timer(
-            0, self._on_removal_finished
-        )  # a photograph and its layers go one after the other
+        # A photograph and its layers are removed one after the other.
+        self._removal_timer = self._make_timer(0, self._on_removal_finished)
         self.connections.connect(store.viewer.layers.events.removed, self._on_removed)
         self._active: Layer | None = store.viewer.layers.selection.active
         self.connections.connect(store.viewer.layers.selection.events.active, self._on_active)
@@ -686,24 +671,24 @@ class LayerWatcher(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether something was done that nobody was told of yet."""
+        """Whether edits or removals are pending."""
         return bool(self._edited or self._removed_layers)
 
     def watch(self, labels: Labels) -> None:
-        """Hear what is drawn on a layer, and undone."""
+        """Watch a layer for edits and undo."""
         self.connections.connect(labels.events.paint, self._on_painted)
         self.connections.connect(labels.events.set_data, self._on_painted)  # undo and redo emit only this
 
     def mark_edited(self, identity: str) -> None:
-        """Take a mask for one that was drawn on."""
+        """Mark a mask as edited."""
         self._edited.add(identity)
         self._idle_timer.start()
         self.mask_edited.emit(identity)
 
     def flush(self) -> None:
-        """Tell of what was drawn up to now, without waiting for the hand to rest."""
-        drawn, self._edited = self._edited, set()
-        for identity in drawn:
+        """Emit pending edits at once."""
+        edited, self._edited = self._edited, set()
+        for identity in edited:
             self.edits_finished.emit(identity)
 
     def _on_painted(self, event: Event) -> None:
@@ -720,7 +705,7 @@ class LayerWatcher(QObject):
         self._active = event.value
 
     def _check_hidden_mask(self) -> None:
-        """Take the mask that keys act on for drawn on while it is hidden: napari tells nobody of its undo then."""
+        """Treat the selected mask as edited while it is hidden, since napari emits no event for its undo then."""
         layer = self._active
         identity = None if layer is None or layer.visible else photograph_layers.get_identity(layer)
         if identity in self._store.lesions and layer == self._store.mask(str(identity)):
@@ -735,8 +720,8 @@ class LayerWatcher(QObject):
             self._removal_timer.start()
 
     def _on_removal_finished(self) -> None:
-        gone, self._removed_layers = self._removed_layers, {}
-        for identity, gone_layers in gone.items():
+        removed_layers, self._removed_layers = self._removed_layers, {}
+        for identity, layers_of_photograph in removed_layers.items():
             if self._store.image(identity) is None:
                 self._edited.discard(identity)
-                self.removed.emit(identity, gone_layers)
+                self.removed.emit(identity, layers_of_photograph)

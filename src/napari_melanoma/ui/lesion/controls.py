@@ -1,4 +1,4 @@
-"""The controls of the Lesion dock in their places: options in and out, results shown, nothing started."""
+"""The controls and layout of the Lesion dock."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ ANALYZE_KEY, ANALYZE_ALL_KEY = format_key("lesion.analyse"), format_key("lesion.
 NO_PHOTOGRAPH = "Open a photograph first."
 ANALYSIS_RUNNING = "An analysis is running."
 FLIPS_TIP = (
-    "Ask the model four times: about the photograph and its mirror images. The mean is steadier, and a blue band shows "
-    "where the answers disagree. Takes about four times as long; from the next analysis on."
+    "Average the predictions for the photograph and its three flipped copies. A blue band shows where they disagree. "
+    "Takes about four times as long. Applies from the next analysis on."
 )
 
 
 class LesionControls(QWidget):
-    """What a user sees of the Lesion dock."""
+    """The widgets of the Lesion dock, without the logic behind them."""
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
@@ -70,11 +70,11 @@ class LesionControls(QWidget):
         self.patient = PatientForm()
         self.heatmap = HeatmapControls(self.settings)
         self.prediction_section = PredictionSection(self.icons, self.heatmap)
-        self.flips = named(QCheckBox("with its mirror images"), "flips", "Ask about the mirror images too", FLIPS_TIP)
-        self.analyze_button = named(QPushButton("Analyse"), "primary", "Analyse")
-        self.analyze_all_button = named(QPushButton("all"), "analyse_all", "Analyse all photographs")
+        self.flips = named(QCheckBox("test-time augmentation"), "flips", "Test-time augmentation", FLIPS_TIP)
+        self.analyze_button = named(QPushButton("Analyze"), "primary", "Analyze")
+        self.analyze_all_button = named(QPushButton("all"), "analyse_all", "Analyze all photographs")
         self.modality_notice = ModalityNotice()
-        self.hidden_notice = named(WrappedLabel(), "photograph_hidden", "Why no results are shown")
+        self.hidden_notice = named(WrappedLabel(), "photograph_hidden", "Hidden photograph")
         self.mask_controls = MaskControls(self.icons)
         self.correction_tools = CorrectionTools(viewer, self.icons)
         self.roi = RoiControls()
@@ -89,7 +89,7 @@ class LesionControls(QWidget):
         self.show_result(None)
 
     def options(self) -> LesionOptions:
-        """Give the options as the controls show them."""
+        """Return the options in the controls."""
         return LesionOptions(
             model=self.model.model,
             threshold=self.mask_controls.threshold,
@@ -99,14 +99,14 @@ class LesionControls(QWidget):
         )
 
     def set_options(self, options: LesionOptions) -> None:
-        """Show options; nothing is started."""
+        """Show options without starting an analysis."""
         self.model.model = options.model
         self.mask_controls.set_values(options.threshold, options.refinement)
         self.roi.config = options.roi
         self.flips.setChecked(options.flips)
 
     def show_result(self, result: LesionResult | None) -> None:
-        """Show what is known of the photograph."""
+        """Show the result of the photograph."""
         self.table.show_values({} if result is None else result.measurements)
         self.roi.show_roi(None if result is None else result.roi)
         self.modality_notice.show_result(result)
@@ -118,53 +118,53 @@ class LesionControls(QWidget):
             self.mask_controls.set_default_threshold(result.model.threshold)
 
     def show_patient_section(self, is_needed: bool) -> None:
-        """Show the form of the patient, where a model asks for it."""
+        """Show the patient section if the classifier needs it."""
         self._patient_section.setVisible(is_needed)
 
     def show_state(self, image: Image | None, count: int, running: bool) -> None:
-        """Show what can be done now, and why not where it cannot."""
+        """Enable the controls that can be used, and explain the others in their tooltips."""
         self.welcome.setVisible(image is None)
         self.corrections_bar.setVisible(image is not None)
         if not self.deferred.is_opening:
             self._show_work_area()
-        why = ANALYSIS_RUNNING if running else NO_PHOTOGRAPH
+        reason = ANALYSIS_RUNNING if running else NO_PHOTOGRAPH
         ready = image is not None and not running
-        for button, does, key in (
-            (self.analyze_button, "Find the lesion, its border and its measurements", ANALYZE_KEY),
+        for button, tip, key in (
+            (self.analyze_button, "Segment and measure the lesion", ANALYZE_KEY),
             (
                 self.analyze_all_button,
-                f"Analyse all {count} photographs that are open; corrected masks stay",
+                f"Analyze all {count} open photographs; corrected masks are kept",
                 ANALYZE_ALL_KEY,
             ),
         ):
             button.setEnabled(ready)
-            button.setToolTip(f"{does} ({key})" if ready else why)
+            button.setToolTip(f"{tip} ({key})" if ready else reason)
         self.analyze_all_button.setVisible(count > 1)
         self._show_results(image)
 
     def _show_results(self, image: Image | None) -> None:
-        """Show results of what is in view only: beside a slide they would pass for those of the slide."""
+        """Show results only if the photograph is visible: next to a slide, they could be mistaken for the slide's."""
         in_view = image is None or bool(image.visible)
         if not in_view:
             name, show = html.escape(image.name), self.icons.link("show", "Show the photograph")
-            self.hidden_notice.setText(f"'{name}' is not in view, so its results are hidden. {show}.")
+            self.hidden_notice.setText(f"'{name}' is hidden, and so are its results. {show}.")
         self.hidden_notice.setVisible(not in_view)
         self._results.setVisible(in_view)
 
     def _show_work_area(self) -> None:
-        """Show it where there is a photograph; complete, for nothing shall jump."""
-        is_wanted = self.picker.image is not None
-        if is_wanted:
+        """Show the work area if there is a photograph, with all parts, so that the layout does not jump."""
+        is_shown = self.picker.image is not None
+        if is_shown:
             self.deferred.insert_all()
-        self._work_area.setVisible(is_wanted)
+        self._work_area.setVisible(is_shown)
 
     def _add_section(self, fold: QWidget) -> None:
-        place = self._sections_layout.count()
+        index = self._sections_layout.count()
         self._sections_layout.addWidget(fold)
-        self._sections_layout.setStretch(place, fold is self._sections[-1])
+        self._sections_layout.setStretch(index, fold is self._sections[-1])
 
     def _lay_out(self) -> None:
-        """Put everything in its place: what is long scrolls, Save and the status line stay in sight."""
+        """Arrange the widgets; only the upper part scrolls, Save and the status line are always visible."""
         self._work_area = self._make_work_area()
         self._work_area.hide()
         self.deferred.add_widget(self._work_area, lambda work: self._page.insertWidget(1, work, 1))
@@ -195,9 +195,9 @@ class LesionControls(QWidget):
         head = QWidget()
         rows = form_layout(head)
         rows.addRow(_label("photograph"), self.picker)
-        rows.addRow(_label("model"), self.model)
+        rows.addRow(_label("segmentation"), self.model)
         rows.addRow("", self.flips)
-        rows.addRow(_label("answer"), self.classifier)
+        rows.addRow(_label("classifier"), self.classifier)
         mask = QWidget()
         both = QVBoxLayout(mask)
         both.setContentsMargins(0, 0, 0, 0)
@@ -206,7 +206,7 @@ class LesionControls(QWidget):
         self._patient_section = section("Patient", "patient_section", self.patient, self.settings, True)
         self._sections = sections = (
             self._patient_section,
-            section("Answer", "answer_section", self.prediction_section, self.settings, True),
+            section("Prediction", "answer_section", self.prediction_section, self.settings, True),
             section("Mask", "mask_section", mask, self.settings, True),
             section("Region of interest", "roi_section", self.roi, self.settings, True),
             section("Measurements", "measurements_section", self.table, self.settings, True),

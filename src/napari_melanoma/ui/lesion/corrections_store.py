@@ -1,4 +1,4 @@
-"""The corrections data set as the docks use it, and what they remember of the reviewer."""
+"""Access of the docks to the corrections data set, and the settings of the reviewer."""
 
 from __future__ import annotations
 
@@ -26,33 +26,47 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
 TRAINING_REVIEWS = ("accepted", "corrected")
+DIAGNOSES = (
+    "melanoma",
+    "nevus",
+    "atypical nevus",
+    "seborrheic keratosis",
+    "basal cell carcinoma",
+    "squamous cell carcinoma",
+    "actinic keratosis",
+    "solar lentigo",
+    "lichenoid keratosis",
+    "dermatofibroma",
+    "vascular lesion",
+)
+MAX_RECENT_DIAGNOSES = 20
 
 
 @dataclass(frozen=True)
 class CorrectionsIndex:
-    """What a corrections folder says: its rows by the fingerprint of the photograph's pixels."""
+    """The rows of a corrections folder, by the digest of the photograph's pixels."""
 
     folder: Path
     rows: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
-        """How many rows a training can learn from."""
+        """Number of rows that can be used for training."""
         return sum(row.get("review") in TRAINING_REVIEWS for row in self.rows.values())
 
     @property
     def diagnoses(self) -> list[str]:
-        """The diagnoses that are given in it, each once."""
-        return list(dict.fromkeys(said for row in self.rows.values() if (said := row.get("diagnosis", ""))))
+        """The distinct diagnoses in the folder."""
+        return list(dict.fromkeys(name for row in self.rows.values() if (name := row.get("diagnosis", ""))))
 
 
 @dataclass(frozen=True)
 class ReviewDecision:
-    """What a person says of a photograph, beside its mask.
+    """The review of a photograph, without its mask.
 
-    A diagnosis of None leaves what stands there, "" empties it. ``keeps_mask`` is for a photograph on which nobody drew
-    now: a mask that stands in the corrections already stays there. ``with_others`` stores the other lesions that were
-    found as well, because the user confirmed them.
+    A diagnosis of None keeps the stored one, "" clears it. With ``keep_mask``, a mask that is already stored in the
+    corrections is kept, for photographs without new edits. ``with_others`` also stores the other detected lesions,
+    which the user has confirmed.
     """
 
     review: Review
@@ -65,7 +79,7 @@ class ReviewDecision:
 
 @dataclass(frozen=True)
 class StoredCorrection:
-    """What was added or taken back: the row's ``image_id``, what was said, and what stands in the folder now."""
+    """A correction that was stored: its ``image_id``, its review, and the folder's index afterwards."""
 
     image_id: str
     image_digest: str
@@ -74,7 +88,7 @@ class StoredCorrection:
 
 
 class CorrectionsStore(QObject):
-    """What a dock knows of the corrections, and does to them."""
+    """The corrections folder of a dock; reads and writes it in a thread."""
 
     changed = Signal()
     undone = Signal(object)
@@ -96,7 +110,6 @@ class CorrectionsStore(QObject):
 
     @property
     def folder(self) -> Path:
-        """Where the corrections are."""
         return self.index.folder
 
     @folder.setter
@@ -107,24 +120,24 @@ class CorrectionsStore(QObject):
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what stands in the folder now."""
+        """Read the folder again."""
         folder = self._settings.corrections
         self._latest.submit("read", lambda: partial(_load_index, folder))
 
     def reject(
         self, source: LayerPhotographSource, decision: ReviewDecision, callback: Callable[[StoredCorrection], None]
     ) -> None:
-        """Say of a photograph that was not analysed that it is of no use."""
+        """Store a photograph that was not analyzed as rejected."""
         folder = self.folder
         self._latest.submit(f"reject {source.name}", lambda: partial(_reject, folder, source, decision, callback))
 
     def undo(self) -> None:
-        """Take the last change back."""
+        """Undo the last change of the folder."""
         folder = self.folder
         self._latest.submit("undo", lambda: partial(_undo, folder))
 
     def set_stored(self, stored: StoredCorrection) -> None:
-        """Know of what was stored, and tell all docks."""
+        """Update the index after storing, and notify all docks."""
         self.index = stored.index
         corrections_changed().changed.emit(stored.index.folder)
         self.changed.emit()
@@ -137,7 +150,7 @@ class CorrectionsStore(QObject):
 
 
 def store_result(folder: Path, result: LesionResult, name: str, decision: ReviewDecision) -> StoredCorrection:
-    """Add an analysed photograph to the corrections; meant for a thread."""
+    """Add an analyzed photograph to the corrections; call this in a thread."""
     from napari_melanoma.data.corrections import Correction
     from napari_melanoma.ui.lesion.controller import predict_default_mask
 
@@ -145,7 +158,7 @@ def store_result(folder: Path, result: LesionResult, name: str, decision: Review
     if decision.with_others and result.others is not None:
         predicted, mask = predicted | result.others, mask | result.others
     if decision.review == "corrected" and not (predicted != mask).any():
-        decision = replace(decision, review="accepted")  # what was changed was changed back
+        decision = replace(decision, review="accepted")  # the changes were reverted
     correction = Correction(
         name=name,
         rgb=result.photograph.rgb,
@@ -160,19 +173,19 @@ def store_result(folder: Path, result: LesionResult, name: str, decision: Review
     return _add(folder, correction, decision)
 
 
-def _add(folder: Path, correction: Correction, verdict: ReviewDecision) -> StoredCorrection:
+def _add(folder: Path, correction: Correction, decision: ReviewDecision) -> StoredCorrection:
     from napari_melanoma.core.provenance import array_fingerprint
     from napari_melanoma.data.corrections import Corrections
 
-    said = replace(correction, reviewer=verdict.reviewer, diagnosis=verdict.diagnosis, source=verdict.source)
-    if verdict.keep_mask:
-        said = _with_stored_masks(folder, said)
-    image_id = Corrections(folder).add(said)
-    return StoredCorrection(image_id, array_fingerprint(correction.rgb), verdict.review, read_index(folder))
+    reviewed = replace(correction, reviewer=decision.reviewer, diagnosis=decision.diagnosis, source=decision.source)
+    if decision.keep_mask:
+        reviewed = _with_stored_masks(folder, reviewed)
+    image_id = Corrections(folder).add(reviewed)
+    return StoredCorrection(image_id, array_fingerprint(correction.rgb), decision.review, read_index(folder))
 
 
 def _with_stored_masks(folder: Path, correction: Correction) -> Correction:
-    """Give a correction with the masks, and the model that made them, that its row has already."""
+    """Return a correction with the stored masks and their model."""
     from napari_melanoma.core.errors import UnreadableImage
     from napari_melanoma.core.provenance import array_fingerprint
     from napari_melanoma.data.corrections import Corrections
@@ -181,7 +194,7 @@ def _with_stored_masks(folder: Path, correction: Correction) -> Correction:
     row = Corrections(folder).find_row(array_fingerprint(correction.rgb)) or {}
     masks = {}
     for name in ("mask", "prediction"):
-        with suppress(UnreadableImage):  # what is lost cannot be kept
+        with suppress(UnreadableImage):  # a missing mask cannot be kept
             if path := row.get(f"{name}_path"):
                 masks[name] = read_mask(folder / path)
     if "mask" not in masks:
@@ -196,20 +209,20 @@ def _with_stored_masks(folder: Path, correction: Correction) -> Correction:
 
 
 def read_index(folder: Path) -> CorrectionsIndex:
-    """Read the table of a corrections folder; meant for a thread."""
+    """Read the table of a corrections folder; call this in a thread."""
     from napari_melanoma.data.corrections import Corrections
 
     rows = Corrections(folder).rows()
     return CorrectionsIndex(folder, {row["image_sha256"]: row for row in rows if row.get("image_sha256")})
 
 
-def _load_index(folder: Path, run: RunContext) -> Any:  # noqa: ANN401 - what is done with it on the GUI thread
-    standing = read_index(folder)
+def _load_index(folder: Path, run: RunContext) -> Any:  # noqa: ANN401 - a callback for the GUI thread
+    index = read_index(folder)
 
-    def show(desk: CorrectionsStore) -> None:
-        if standing.folder == desk.folder:
-            desk.index = standing
-            desk.changed.emit()
+    def show(store: CorrectionsStore) -> None:
+        if index.folder == store.folder:
+            store.index = index
+            store.changed.emit()
 
     return show
 
@@ -217,8 +230,8 @@ def _load_index(folder: Path, run: RunContext) -> Any:  # noqa: ANN401 - what is
 def _reject(
     folder: Path,
     source: LayerPhotographSource,
-    verdict: ReviewDecision,
-    then: Callable[[StoredCorrection], None],
+    decision: ReviewDecision,
+    callback: Callable[[StoredCorrection], None],
     run: RunContext,
 ) -> Any:  # noqa: ANN401 - as above
     import numpy as np
@@ -226,59 +239,43 @@ def _reject(
     from napari_melanoma.data.corrections import Correction
 
     photograph = source.read()
-    nothing = np.zeros(photograph.rgb.shape[:2], bool)
+    empty_mask = np.zeros(photograph.rgb.shape[:2], bool)
     correction = Correction(
         photograph.name,
         photograph.rgb,
-        nothing,
-        verdict.review,
+        empty_mask,
+        decision.review,
         modality=photograph.modality,
         damage=photograph.damage,
     )
-    stored = _add(folder, correction, verdict)
-    return lambda desk: then(stored)
+    stored = _add(folder, correction, decision)
+    return lambda store: callback(stored)
 
 
 def _undo(folder: Path, run: RunContext) -> Any:  # noqa: ANN401 - as above
     from napari_melanoma.data.corrections import Corrections
 
     image_id = Corrections(folder).undo()
-    standing = read_index(folder)
+    index = read_index(folder)
 
-    def show(desk: CorrectionsStore) -> None:
-        desk.index = standing
+    def show(store: CorrectionsStore) -> None:
+        store.index = index
         corrections_changed().changed.emit(folder)
-        desk.changed.emit()
-        desk.undone.emit(image_id)
+        store.changed.emit()
+        store.undone.emit(image_id)
 
     return show
 
 
-DIAGNOSES = (
-    "melanoma",
-    "nevus",
-    "atypical nevus",
-    "seborrheic keratosis",
-    "basal cell carcinoma",
-    "squamous cell carcinoma",
-    "actinic keratosis",
-    "solar lentigo",
-    "lichenoid keratosis",
-    "dermatofibroma",
-    "vascular lesion",
-)
-MAX_RECENT_DIAGNOSES = 20
-
-
 class ReviewSettings(DockSettings):
-    """The values of ``Settings``, and those of the corrections and of the Review dock."""
+    """The settings of the docks, with those of the corrections and of the Review dock."""
 
     @property
     def reviewer(self) -> str:
-        """Who reviews; the name of the account until the user gives another."""
+        """The reviewer; by default the name of the user account."""
         kept = str(self._store.value("corrections/reviewer", "") or "")
         if not kept:
-            with suppress(OSError, KeyError, ImportError):  # an account without a name, as in some containers
+            with suppress(OSError, KeyError, ImportError):  # accounts without a name, as in some containers
                 kept = getpass.getuser()
         return kept
 
@@ -288,7 +285,7 @@ class ReviewSettings(DockSettings):
 
     @property
     def corrections(self) -> Path:
-        """The folder of the corrections; the user's own until another one is chosen."""
+        """The corrections folder; by default the one in the user's data folder."""
         from napari_melanoma.data.corrections import corrections_folder
 
         kept = str(self._store.value("corrections/folder", "") or "")
@@ -300,18 +297,18 @@ class ReviewSettings(DockSettings):
 
     @property
     def diagnoses(self) -> list[str]:
-        """Diagnoses that were given before, the last one first, and then those of the public data sets."""
+        """Recently used diagnoses, the latest first, followed by those of public data sets."""
         return list(dict.fromkeys([*self._recent_diagnoses(), *DIAGNOSES]))
 
     def add_recent_diagnosis(self, diagnosis: str) -> None:
-        """Offer a diagnosis first from now on."""
+        """Move a diagnosis to the front of the list."""
         if diagnosis:
             used = list(dict.fromkeys([diagnosis, *self._recent_diagnoses()]))[:MAX_RECENT_DIAGNOSES]
             self._store.setValue("corrections/diagnoses", json.dumps(used))
 
     @property
     def rating_method(self) -> str:
-        """How photographs are rated; ``entropy`` by default."""
+        """The rating method; ``entropy`` by default."""
         return str(self._store.value("review/how", "entropy"))
 
     @rating_method.setter
@@ -320,7 +317,7 @@ class ReviewSettings(DockSettings):
 
     @property
     def review_folder(self) -> Path | None:
-        """The folder that was reviewed last; None where it is gone."""
+        """The folder that was reviewed last; None if it no longer exists."""
         kept = str(self._store.value("review/folder", "") or "")
         return Path(kept) if kept and Path(kept).is_dir() else None
 

@@ -1,4 +1,4 @@
-"""The Lesion dock: pick a photograph, analyse it, correct the mask, measure, save."""
+"""The Lesion dock: segment, measure and classify a lesion in a photograph, correct the mask, and save the results."""
 
 from __future__ import annotations
 
@@ -43,11 +43,14 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.lesion.state import RecoveredLesion
     from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
-PRELOAD_DELAY_MS = 300  # when the dock is complete
+PRELOAD_DELAY_MS = 300  # by then the dock is complete
 
 
 class LesionDock(LesionControls):
-    """Analyse the photograph in view: mask, region of interest and measurements, each of which can be corrected."""
+    """Analyze photographs: mask, region of interest, measurements and prediction.
+
+    The widgets and their signals are connected here.
+    """
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
@@ -74,19 +77,18 @@ class LesionDock(LesionControls):
         self._on_photograph()
         self._preload = BackgroundJob(preload_libraries)
         self.deferred.opened.connect(self._show_work_area)
-        self.deferred.drawn.connect(
-            self._client.ensure_started
-        )  # of a dock that is closed before nobody would end the worker
+        # Not earlier: nothing would stop the worker of a dock that is closed before it is drawn.
+        self.deferred.drawn.connect(self._client.ensure_started)
         self.deferred.start()
         QTimer.singleShot(PRELOAD_DELAY_MS, self._preload.start)
         QTimer.singleShot(PRELOAD_DELAY_MS, self.corrections_controller.corrections_store.refresh)
-        # Plain functions, not methods of the dock: when they are called there is no dock any more.
-        for last in (
+        # Not methods of the dock, which is already deleted when they are called.
+        for callback in (
             self.connections.close,
             self.controller.watcher.connections.close,
             self.controller.store.remove_saved_recoveries,
         ):
-            self.destroyed.connect(last)
+            self.destroyed.connect(callback)
         if client is None:
             self.destroyed.connect(release_worker)
 
@@ -149,13 +151,13 @@ class LesionDock(LesionControls):
             add_shortcut(self, f"lesion.{name}", slot)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt's name
-        """Watch the window that the dock is in now."""
+        """Watch the window that contains the dock."""
         super().showEvent(event)
         self.close_guard.watch()
 
     @property
     def busy(self) -> bool:
-        """Whether anything is on its way: an analysis, a computation, a file."""
+        """Whether an analysis, a computation or a file operation is running."""
         parts = (
             self.analysis_controller.queue,
             self.controller,
@@ -171,10 +173,10 @@ class LesionDock(LesionControls):
         self._update_target()
 
     def _on_photograph(self) -> None:
-        """Show what is known of the photograph that the dock is about now."""
+        """Show the results and options of the selected photograph."""
         identity = self.picker.identity
         if self.mask_controller.shown_identity is not None and not self.opener.busy:
-            self.status.clear()  # it was about the previous photograph
+            self.status.clear()  # of messages about the previous photograph
         self.mask_controller.set_photograph(identity)
         self._show_options(identity)
         self.recovery_notice.set_photograph(identity)
@@ -193,7 +195,7 @@ class LesionDock(LesionControls):
                 self._load_saved(identity, source)
 
     def _load_saved(self, identity: str, source: LayerPhotographSource) -> None:
-        """Bring back what was said and filled in when a result of the photograph was saved."""
+        """Load the prediction and the patient data of a saved result of the photograph."""
         folder, image = self.settings.folder, self.controller.store.image(identity)
         if folder is not None and image is not None and identity not in self.controller.store.lesions:
             self.prediction_controller.saved_predictions.load(
@@ -201,21 +203,21 @@ class LesionDock(LesionControls):
             )
 
     def options_of(self, identity: str) -> LesionOptions:
-        """Give the options of a photograph: as the controls show them, as it was analyzed, or as it will be."""
+        """Return the options of a photograph: those in the controls if it is shown, else its stored ones."""
         shown = self.options()
         if identity == self.mask_controller.shown_identity:
             return shown
         return copy_fields(self._stored_options(identity), shown, DOCK_OPTIONS)
 
     def _stored_options(self, identity: str | None) -> LesionOptions:
-        """Return the options of a photograph that is not in view: wanted, of its result, or for its first analysis."""
+        """Return the options of a photograph that is not shown: pending, of its result, or for its first analysis."""
         lesion = self.controller.store.lesions.get(str(identity))
         if lesion is None:
             return self.photograph_options.get(identity)
         return self.controller.pending_options.get(str(identity), lesion.result.options)
 
     def _show_options(self, identity: str | None) -> None:
-        """Show the options of the photograph that the dock is about now."""
+        """Show the options of the selected photograph."""
         self.set_options(copy_fields(self._stored_options(identity), self.options(), DOCK_OPTIONS))
         self.options_controller.update_view()
 
@@ -236,11 +238,11 @@ class LesionDock(LesionControls):
             self.corrections_controller.update_view()
 
     def _update_target(self) -> None:
-        """Say whose result Save would write, under the name that the photograph has now."""
+        """Set the result that Save writes, with the current name of the photograph."""
         image, identity = self.picker.image, str(self.picker.identity)
         lesion = None if image is None else self.controller.store.lesions.get(identity)
-        known = image is not None and lesion is not None
-        self.save_bar.set_target(SaveTarget(identity, lesion.image_digest, image.name) if known else None)
+        can_save = image is not None and lesion is not None
+        self.save_bar.set_target(SaveTarget(identity, lesion.image_digest, image.name) if can_save else None)
 
     def _on_classifier(self) -> None:
         self.settings.classifier = self.classifier.model
@@ -283,23 +285,23 @@ class LesionDock(LesionControls):
             self.status.begin("saving", "Saving ...")
             self.prediction_controller.run_when_predicted(target.identity, partial(self._save, target, folder))
 
-    def _save(self, target: SaveTarget, place: Path) -> None:
-        told = partial(self.controller.saved.emit, target)
+    def _save(self, target: SaveTarget, folder: Path) -> None:
+        callback = partial(self.controller.saved.emit, target)
         self.controller.submit_save(
             "save",
             target.identity,
-            partial(prepare_save, target, place, self.prediction_controller.result_with_prediction),
-            told,
+            partial(prepare_save, target, folder, self.prediction_controller.result_with_prediction),
+            callback,
         )
 
     def _on_saved(self, target: SaveTarget, folder: Path) -> None:
         self.save_bar.set_saved(target, folder)
-        self.status.end("saving", f"Saved in {self.icons.link(folder.as_uri(), str(folder))}.")
+        self.status.end("saving", f"Saved to {self.icons.link(folder.as_uri(), str(folder))}.")
 
     def _on_save_failed(self, error: Exception) -> None:
         self.corrections_controller.reset()
         self.status.end("storing")
-        self.status.end("saving")  # where it was another computation, the bar ends a moment early
+        self.status.end("saving")  # if another computation failed, the progress bar ends slightly early
 
     def _on_photograph_removed(self, identity: str) -> None:
         self._searched.discard(identity)

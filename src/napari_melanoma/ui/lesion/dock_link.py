@@ -1,4 +1,4 @@
-"""The Lesion dock beside another one that goes through photographs: found or opened, and asked to analyse."""
+"""Link from another dock, such as Review or Case, to the Lesion dock of the same window."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class LesionDockLink(QObject):
-    """What a dock does to photographs through the Lesion dock of its window."""
+    """Finds or opens the Lesion dock for another dock, and finds open photographs."""
 
     changed = Signal()
 
@@ -33,10 +33,7 @@ class LesionDockLink(QObject):
         self._dock = dock
 
     def open_lesion_dock(self) -> LesionDock:
-        """Find the Lesion dock of this window, or open one.
-
-        Returns the same as long as it lives; ``join`` was called with it.
-        """
+        """Return the Lesion dock of this window, opened if needed, after ``connect_lesion_dock`` was called with it."""
         window = self._dock
         while (parent := window.parentWidget()) is not None:
             window = parent
@@ -54,23 +51,17 @@ class LesionDockLink(QObject):
         return found
 
     def connect_lesion_dock(self, dock: LesionDock) -> None:
-        """Listen to a Lesion dock; called once for each."""
+        """Connect the signals of a Lesion dock; called once for each dock."""
         raise NotImplementedError
 
     def find_image(self, path: Path) -> Image | None:
-        """Find the layer of a photograph.
-
-        None where it is not open.
-        """
-        about = str(path.absolute())
+        """Find the layer of a photograph; None if it is not open."""
+        file = str(path.absolute())
         images = photograph_layers.identify_photographs(self.viewer)
-        return next((image for image in images if image.metadata.get(METADATA_KEY, {}).get("path") == about), None)
+        return next((image for image in images if image.metadata.get(METADATA_KEY, {}).get("path") == file), None)
 
     def find_path(self, identity: str) -> Path | None:
-        """Find the file of a photograph that is open.
-
-        None where it was removed, or came from no file.
-        """
+        """Find the file of an open photograph; None if it was removed or was not read from a file."""
         for image in photograph_layers.identify_photographs(self.viewer):
             if photograph_layers.get_identity(image) == identity:
                 path = image.metadata.get(METADATA_KEY, {}).get("path")
@@ -84,10 +75,7 @@ class LesionDockLink(QObject):
 def read_photograph_layers(
     path: Path, run: RunContext, *, accept_damaged: bool | None = None
 ) -> tuple[Path, list[LayerData]]:
-    """Read a photograph as layers; meant for a thread.
-
-    Returns the path, and the layers.
-    """
+    """Read a photograph as layers, and return its path and the layers; call this in a thread."""
     from napari_melanoma.ui.contributions import read_layers
 
     layers = read_layers(str(path), accept_damaged)

@@ -1,4 +1,4 @@
-"""The foot of the Lesion dock: corrections, saving and recovered corrections."""
+"""The footer of the Lesion dock: the corrections bar, the save bar, and the notice about recovered corrections."""
 
 from __future__ import annotations
 
@@ -37,21 +37,22 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 ADD_KEY = format_key("lesion.correct")
-REFRESH_MS = 30_000  # how long "2 minutes ago" stays true enough
+REFRESH_MS = 30_000  # update interval of texts such as "2 minutes ago"
 STATE_TOOLTIPS = {
-    "accepted": "The mask is the model's own: it is stored as accepted.",
-    "corrected": "You changed the mask: it is stored as corrected, with the model's own beside it.",
+    "accepted": "The predicted mask is unchanged. It will be stored as accepted.",
+    "corrected": "The mask was changed. It will be stored as corrected, together with the predicted mask.",
 }
 StoreStage = Literal["open", "storing", "stored"]
 STAGE_TEXTS: dict[StoreStage, dict[str, str]] = {
     "open": dict.fromkeys(STATE_TOOLTIPS, "not stored"),
     "storing": dict.fromkeys(STATE_TOOLTIPS, "storing ..."),
     "stored": {state: state for state in STATE_TOOLTIPS},
-}  # as short as they are: more does not fit beside the diagnosis
+}  # short, to fit next to the diagnosis
+SAVE_KEY = format_key("lesion.save")
 
 
 class CorrectionsBar(QWidget):
-    """Diagnosis, the review state, and the buttons that store, reject and take back."""
+    """The diagnosis, the review state, and buttons to store, reject and undo."""
 
     add_requested = Signal()
     reject_requested = Signal()
@@ -67,9 +68,7 @@ class CorrectionsBar(QWidget):
         self._state_label = named(QLabel(), "review_state", "Review state")
         self.add_button = named(QPushButton("Add to corrections"), "add_correction", "Add to corrections")
         self.reject_button = tool_button("reject", "Reject", "", "reject")
-        self.undo_button = tool_button(
-            "undo_correction", "Undo the last addition", "Take the last addition back", "undo"
-        )
+        self.undo_button = tool_button("undo_correction", "Undo the last addition", "Undo the last addition", "undo")
         self._stored_label = WrappedLabel()
         self._stored_label.setProperty("quiet", True)
         self._stored_label.setObjectName("standing")
@@ -94,69 +93,67 @@ class CorrectionsBar(QWidget):
 
     @property
     def diagnosis(self) -> str:
-        """The diagnosis as it stands in the box."""
+        """The diagnosis in the combo box."""
         return str(self._diagnosis_combo.currentText()).strip()
 
     def set_diagnosis(self, diagnosis: str) -> None:
-        """Show a diagnosis without telling anybody."""
+        """Show a diagnosis."""
         if diagnosis != self.diagnosis:
             self._diagnosis_combo.setEditText(diagnosis)
 
     def set_diagnoses(self, diagnoses: Sequence[str]) -> None:
-        """List diagnoses to choose from: those that were given before, of the data, and the usual ones."""
+        """List diagnoses: recently used ones, common ones, and those in the corrections."""
         words = list(dict.fromkeys(["", *self._settings.diagnoses, *diagnoses]))
         if words != [self._diagnosis_combo.itemText(index) for index in range(self._diagnosis_combo.count())]:
-            said = self.diagnosis
+            current = self.diagnosis
             self._diagnosis_combo.blockSignals(True)
             self._diagnosis_combo.clear()
             self._diagnosis_combo.addItems(words)
-            self._diagnosis_combo.setEditText(said)
+            self._diagnosis_combo.setEditText(current)
             self._diagnosis_combo.blockSignals(False)
 
     def set_photograph(self, state: str | None, has_photograph: bool, stage: StoreStage = "open") -> None:
-        """Show what can be stored, and whether it is."""
+        """Show the review state, and whether the photograph is stored."""
         self._state_label.setText(STAGE_TEXTS[stage].get(state or "", ""))
         self._state_label.setVisible(state is not None)
         self._state_label.setToolTip(STATE_TOOLTIPS.get(state or "", ""))
         self.add_button.setEnabled(state is not None)
-        tip = f"Store photograph, mask and diagnosis, to train on ({ADD_KEY}). {STATE_TOOLTIPS.get(state or '', '')}"
-        self.add_button.setToolTip(tip if state else "Analyse a photograph first")
+        tip = f"Store photograph, mask and diagnosis for training ({ADD_KEY}). {STATE_TOOLTIPS.get(state or '', '')}"
+        self.add_button.setToolTip(tip if state else "Analyze a photograph first")
         self.reject_button.setEnabled(has_photograph)
-        self.reject_button.setToolTip("Store that this photograph is of no use: nothing is learnt from it")
+        self.reject_button.setToolTip("Store the photograph as rejected. It is not used for training.")
         self._diagnosis_combo.setEnabled(has_photograph)
 
     def set_stored_row(self, stored_row: Mapping[str, str] | None) -> None:
-        """Say what the corrections have of the photograph already."""
+        """Show how the photograph is stored in the corrections."""
         self._row = stored_row
         self._update_text()
 
     def set_folder(self, folder: Path, total: int) -> None:
-        """Say where corrections go."""
-        self._folder_action.setText(f"Folder of the corrections ({total}) ...")
+        """Show the corrections folder and its number of images."""
+        self._folder_action.setText(f"Corrections folder ({total}) ...")
         self._folder_action.setToolTip(str(folder))
         self.undo_button.setEnabled(folder.is_dir())
 
     def _make_diagnosis_combo(self) -> QComboBox:
-        box = named(
-            QComboBox(), "diagnosis", "Diagnosis", "The diagnosis, if you know it: choose one or type; empty for none"
-        )
+        box = named(QComboBox(), "diagnosis", "Diagnosis", "Select or enter a diagnosis. Leave empty if unknown.")
         box.setEditable(True)
         box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         box.setMinimumContentsLength(8)
-        box.lineEdit().setPlaceholderText("not known")
+        box.lineEdit().setPlaceholderText("unknown")
         box.editTextChanged.connect(self.diagnosis_changed)
-        box.textActivated.connect(self.diagnosis_changed)  # "not known", chosen where it stood already
+        box.textActivated.connect(self.diagnosis_changed)  # if the empty diagnosis is selected again
         return box
 
     def _make_menu_button(self, icons: ThemedIcons) -> QToolButton:
-        button = tool_button("corrections_menu", "More on corrections", "Who corrects, and where corrections go")
+        button = tool_button("corrections_menu", "Corrections settings", "Reviewer and corrections folder")
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(button)
         menu.setToolTipsVisible(True)
         self._reviewer_action = menu.addAction("")
         self._reviewer_action.setObjectName("reviewer")
-        self._folder_action = menu.addAction("Folder of the corrections ...")
+        self._folder_action = menu.addAction("Corrections folder ...")
         self._folder_action.setObjectName("corrections_folder")
         self._reviewer_action.triggered.connect(self._edit_reviewer)
         self._folder_action.triggered.connect(self._choose_folder)
@@ -167,12 +164,12 @@ class CorrectionsBar(QWidget):
         return button
 
     def _update_reviewer(self) -> None:
-        self._reviewer_action.setText(f"You are: {self._settings.reviewer or 'not named'} ...")
+        self._reviewer_action.setText(f"Reviewer: {self._settings.reviewer or 'not set'} ...")
 
     def _edit_reviewer(self) -> None:
-        dialog = named(QInputDialog(self.window()), "reviewer_dialog", "Your name")
+        dialog = named(QInputDialog(self.window()), "reviewer_dialog", "Reviewer")
         dialog.setWindowTitle("Corrections")
-        dialog.setLabelText("Name or initials that go with your corrections:")
+        dialog.setLabelText("Name or initials stored with your corrections:")
         dialog.setTextValue(self._settings.reviewer)
         dialog.textValueSelected.connect(self._on_reviewer)
         dialog.finished.connect(dialog.deleteLater)
@@ -183,7 +180,7 @@ class CorrectionsBar(QWidget):
         self._update_reviewer()
 
     def _choose_folder(self) -> None:
-        dialog = QFileDialog(self.window(), "Folder of the corrections", str(self._settings.corrections))
+        dialog = QFileDialog(self.window(), "Corrections folder", str(self._settings.corrections))
         dialog.setObjectName("corrections_dialog")
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.setOption(QFileDialog.Option.ShowDirsOnly)
@@ -201,25 +198,21 @@ class CorrectionsBar(QWidget):
 
 
 def describe_correction(correction_row: Mapping[str, str], now: float) -> str:
-    """Say what the corrections have of a photograph.
+    """Describe how a photograph is stored, such as ``in corrections: corrected by Ana, 2 minutes ago``.
 
-    ``now``: unix seconds. Such as ``in corrections: corrected by Ana, 2 minutes ago``.
+    ``now``: Unix time in seconds.
     """
-    who = f" by {correction_row['reviewer']}" if correction_row.get("reviewer") else ""
+    reviewer = f" by {correction_row['reviewer']}" if correction_row.get("reviewer") else ""
     try:
         then = datetime.fromisoformat(correction_row.get("reviewed_at", "")).timestamp()
-    except ValueError:  # no time, or one that somebody wrote by hand
-        return f"in corrections: {correction_row.get('review') or 'unreviewed'}{who}"
-    return (
-        f"in corrections: {correction_row.get('review') or 'unreviewed'}{who}, {format_time_ago(max(0.0, now - then))}"
-    )
-
-
-SAVE_KEY = format_key("lesion.save")
+    except ValueError:  # missing or edited manually
+        return f"in corrections: {correction_row.get('review') or 'unreviewed'}{reviewer}"
+    time_ago = format_time_ago(max(0.0, now - then))
+    return f"in corrections: {correction_row.get('review') or 'unreviewed'}{reviewer}, {time_ago}"
 
 
 class SaveBar(QWidget):
-    """The button and the choice of the folder."""
+    """The Save button, and the button to select the results folder."""
 
     save_requested = Signal(object, object)
 
@@ -230,9 +223,7 @@ class SaveBar(QWidget):
         self._pending_target: SaveTarget | None = None
         self._saved_folders: dict[Path, tuple[str, str]] = {}
         self.button = named(QPushButton("Save"), "save", "Save", "")
-        self._folder_button = tool_button(
-            "save_folder", "Choose the folder", "Choose the folder for results", "folder ..."
-        )
+        self._folder_button = tool_button("save_folder", "Results folder", "Select the results folder", "folder ...")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(row(self.button, self._folder_button, stretch=0))
@@ -241,22 +232,22 @@ class SaveBar(QWidget):
         self.set_target(None)
 
     def set_target(self, target: SaveTarget | None) -> None:
-        """Say whose result would be saved."""
+        """Set the photograph whose result is saved."""
         self._target = target
         self.button.setEnabled(target is not None)
         folder = self._settings.folder
         if target is None:
-            self.button.setToolTip("Analyse a photograph first")
+            self.button.setToolTip("Analyze a photograph first")
             return
-        where = saving.result_folder(folder, target.name) if folder else "a folder that you choose once"
-        self.button.setToolTip(f"Save mask, region, overlay and measurements into {where} ({SAVE_KEY})")
+        destination = saving.result_folder(folder, target.name) if folder else "a folder that you select"
+        self.button.setToolTip(f"Save mask, ROI, overlay and measurements to {destination} ({SAVE_KEY})")
 
     def set_saved(self, target: SaveTarget, folder: Path) -> None:
-        """Remember whose result a folder of today holds: saving the same one again replaces it unasked."""
+        """Record which result a folder contains: saving it again replaces it without confirmation."""
         self._saved_folders[_folder_key(folder)] = (target.identity, target.image_digest)
 
     def save(self) -> None:
-        """Ask what must be asked, then want it saved."""
+        """Request saving, after asking for the folder or for confirmation if needed."""
         if self._target is None:
             return
         if self._settings.folder is None:
@@ -265,18 +256,18 @@ class SaveBar(QWidget):
         else:
             self._request_save(self._target, saving.result_folder(self._settings.folder, self._target.name))
 
-    def _request_save(self, target: SaveTarget, place: Path) -> None:
-        if place.exists() and self._saved_folders.get(_folder_key(place)) != (target.identity, target.image_digest):
-            self._confirm_replace(target, place)
+    def _request_save(self, target: SaveTarget, folder: Path) -> None:
+        if folder.exists() and self._saved_folders.get(_folder_key(folder)) != (target.identity, target.image_digest):
+            self._confirm_replace(target, folder)
         else:
-            self.save_requested.emit(target, place)
+            self.save_requested.emit(target, folder)
 
     def _on_choose_folder(self) -> None:
         self._pending_target = None
         self._choose_folder()
 
     def _choose_folder(self) -> None:
-        dialog = QFileDialog(self.window(), "Folder for results", str(self._settings.folder or Path.home()))
+        dialog = QFileDialog(self.window(), "Results folder", str(self._settings.folder or Path.home()))
         dialog.setObjectName("folder_dialog")
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.setOption(QFileDialog.Option.ShowDirsOnly)
@@ -290,27 +281,27 @@ class SaveBar(QWidget):
         if self._pending_target is not None:
             self._request_save(self._pending_target, saving.result_folder(Path(name), self._pending_target.name))
 
-    def _confirm_replace(self, target: SaveTarget, place: Path) -> None:
-        details = f"{place} exists already, and may be of another photograph of this name."
+    def _confirm_replace(self, target: SaveTarget, folder: Path) -> None:
+        details = f"{folder} already exists and may belong to another photograph with the same name."
         box = create_question(self, "replace_result", f"Replace the result of '{target.name}'?", details)
         box.addButton("Replace", QMessageBox.ButtonRole.DestructiveRole).setObjectName("replace")
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
-        box.buttonClicked.connect(partial(self._on_replace, target, place))
+        box.buttonClicked.connect(partial(self._on_replace, target, folder))
         box.finished.connect(box.deleteLater)
         box.open()
 
-    def _on_replace(self, target: SaveTarget, place: Path, button: QAbstractButton) -> None:
+    def _on_replace(self, target: SaveTarget, folder: Path, button: QAbstractButton) -> None:
         if button.objectName() == "replace":
-            self.save_requested.emit(target, place)
+            self.save_requested.emit(target, folder)
 
 
-def _folder_key(place: Path) -> Path:
-    """One key for all names that a file system may take for the same folder."""
-    return Path(str(place).casefold())
+def _folder_key(folder: Path) -> Path:
+    """The same key for all spellings of a folder on a case-insensitive file system."""
+    return Path(str(folder).casefold())
 
 
 class RecoveryNotice(QFrame):
-    """One sentence and two buttons, shown where there is something to bring back."""
+    """Offers to restore or discard recovered corrections of the photograph."""
 
     accepted = Signal(str, object)
     discarded = Signal(str, object)
@@ -321,33 +312,33 @@ class RecoveryNotice(QFrame):
         self._offers: dict[str, RecoveredLesion] = {}
         self._identity: str | None = None
         self._label = quiet_label()
-        bring = named(QPushButton("Bring back"), "recover", "Bring back", "Show the mask as you drew it")
-        discard = named(QPushButton("Discard"), "recover_discard", "Discard", "Remove what was kept")
+        restore = named(QPushButton("Restore"), "recover", "Restore", "Restore the unsaved corrections")
+        discard = named(QPushButton("Discard"), "recover_discard", "Discard", "Delete the unsaved corrections")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 4, 4)
         layout.addWidget(self._label)
-        layout.addWidget(row(bring, discard))
-        bring.clicked.connect(self._on_restore)
+        layout.addWidget(row(restore, discard))
+        restore.clicked.connect(self._on_restore)
         discard.clicked.connect(self._on_discard)
         self.hide()
 
     def add_offer(self, identity: str, found: RecoveredLesion) -> None:
-        """Keep an offer until the dock is about its photograph."""
+        """Add recovered corrections, offered when their photograph is selected."""
         self._offers[identity] = found
         self.set_photograph(self._identity)
 
     def remove_offer(self, identity: str) -> None:
-        """Let go of an offer without an answer; it is made again when the photograph is opened again."""
+        """Remove an offer; it is made again when the photograph is opened again."""
         self._offers.pop(identity, None)
         self.set_photograph(self._identity)
 
     def set_photograph(self, identity: str | None) -> None:
-        """Show the offer of a photograph, if there is one."""
+        """Show the offer for a photograph, if there is one."""
         self._identity = identity
         found = None if identity is None else self._offers.get(identity)
         if found is not None:
-            when = format_time_ago(time.time() - found.saved_at)
-            self._label.setText(f"You corrected this photograph {when} and did not save it.")
+            time_ago = format_time_ago(time.time() - found.saved_at)
+            self._label.setText(f"This photograph has unsaved corrections from {time_ago}.")
         self.setVisible(found is not None)
 
     def _on_restore(self) -> None:
@@ -365,7 +356,7 @@ class RecoveryNotice(QFrame):
 
 
 def format_time_ago(seconds: float) -> str:
-    """Say a time span as people do."""
+    """Format a time span, such as ``2 minutes ago``."""
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         count = int(seconds // length)
         if count:

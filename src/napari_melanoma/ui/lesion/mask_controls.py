@@ -1,4 +1,4 @@
-"""Controls of mask and region: threshold, refinement, scribbles, ROI."""
+"""Controls of the mask and the region of interest: threshold, refinement, brushes, strokes and ROI options."""
 
 from __future__ import annotations
 
@@ -35,10 +35,14 @@ if TYPE_CHECKING:
     from napari_melanoma.imaging.masks import Roi
 
 SLIDER_STEPS = 100
+THUMBNAIL_PX = 96
+FIELD_PX = 76  # Qt's default is wider and would push the thumbnail out of view
+INSIDE, OUTSIDE = 1, 2
+TOOL_KEYS = {name: format_key(f"lesion.{name}") for name in ("inside", "outside", "apply", "paint", "erase", "choose")}
 
 
 class MaskControls(QWidget):
-    """Threshold and refinement."""
+    """Controls of threshold and refinement."""
 
     changing = Signal()
     changed = Signal()
@@ -49,7 +53,7 @@ class MaskControls(QWidget):
         self._refinement = RefinementConfig()
         self._threshold: float | None = None
         self._default_threshold = 0.5
-        tip = "Where the probability is at or above it is lesion. The contour follows while you move it."
+        tip = "Pixels with at least this probability are lesion. The contour is updated while you move the slider."
         self._slider = named(QSlider(Qt.Orientation.Horizontal), "threshold_slider", "Threshold", tip)
         self._slider.setRange(1, SLIDER_STEPS - 1)
         self._box = named(QDoubleSpinBox(), "threshold", "Threshold value", tip)
@@ -59,10 +63,10 @@ class MaskControls(QWidget):
         self._box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         self._box.setFixedWidth(52)
         self._reset = tool_button(
-            "threshold_reset", "The model's own threshold", "Back to the model's own threshold", "reset"
+            "threshold_reset", "Default threshold", "Reset to the model's default threshold", "reset"
         )
         self._largest = named(QCheckBox("largest only"), "largest_only", "Keep the largest lesion only")
-        self._largest.setToolTip("Keep one lesion: the largest, or the one you chose. Off: all that were found.")
+        self._largest.setToolTip("Keep one lesion: the largest, or the selected one. If off, keep all detected ones.")
         self._fill = named(QCheckBox("fill"), "fill_holes", "Fill holes", "Fill holes inside the border")
         self._smooth = named(QCheckBox("smooth"), "smooth", "Smooth border", "Smooth the probability first")
         self._notice = self._make_corrected_notice()
@@ -87,12 +91,12 @@ class MaskControls(QWidget):
 
     @property
     def threshold(self) -> float | None:
-        """The threshold, or None for the model's own."""
+        """The threshold; None for the model's default."""
         return self._threshold
 
     @property
     def refinement(self) -> RefinementConfig:
-        """The refinement as it is shown."""
+        """The refinement options in the controls."""
         smoothing = self._refinement.smoothing or RefinementConfig().smoothing
         return self._refinement.model_copy(
             update={
@@ -103,7 +107,7 @@ class MaskControls(QWidget):
         )
 
     def set_values(self, threshold: float | None, refinement: RefinementConfig) -> None:
-        """Show options without telling anybody; what was to be told of others is forgotten."""
+        """Show options without emitting signals; pending signals are dropped."""
         self.debounce.stop()
         self._threshold = threshold
         self._refinement = refinement
@@ -119,17 +123,17 @@ class MaskControls(QWidget):
         self._show_threshold()
 
     def set_default_threshold(self, threshold: float) -> None:
-        """Say what the model's own threshold is."""
+        """Set the default threshold of the model."""
         self._default_threshold = threshold
         self._show_threshold()
 
     def set_lesion_count_text(self, text: str) -> None:
-        """Say how many lesions were found, where there are several."""
+        """Show the text about the number of lesions; empty hides it."""
         self._lesion_count_label.setText(text)
         self._lesion_count_label.setVisible(bool(text))
 
     def set_corrected(self, corrected: bool) -> None:
-        """Switch the controls off while the mask is one that was drawn by hand: they would replace it."""
+        """Disable the controls while the mask is corrected, since they would replace it."""
         if corrected:
             self.debounce.stop()
         self._notice.setVisible(corrected)
@@ -140,18 +144,18 @@ class MaskControls(QWidget):
     def _make_corrected_notice(self) -> QWidget:
         notice = QFrame()
         notice.setObjectName("notice")
-        words = quiet_label("Corrected by hand. Threshold and refinement would replace your drawing.")
-        back = named(
-            QPushButton("Back to the model's mask"),
+        text = quiet_label("Corrected manually. Threshold and refinement are disabled to protect your corrections.")
+        reset = named(
+            QPushButton("Reset to predicted mask"),
             "revert",
-            "Back to the model's mask",
-            "Make the mask from the model's answer again. Ctrl+Z brings your drawing back.",
+            "Reset to predicted mask",
+            "Replace your corrections by the predicted mask. Ctrl+Z restores them.",
         )
-        back.clicked.connect(self.revert_requested)
+        reset.clicked.connect(self.revert_requested)
         layout = QVBoxLayout(notice)
         layout.setContentsMargins(8, 4, 4, 4)
-        layout.addWidget(words)
-        layout.addWidget(back)
+        layout.addWidget(text)
+        layout.addWidget(reset)
         notice.hide()
         return notice
 
@@ -186,12 +190,8 @@ class MaskControls(QWidget):
         self.changed.emit()
 
 
-THUMBNAIL_PX = 96
-FIELD_PX = 76  # Qt claims more, and would push what lies beside out of sight
-
-
 class RoiControls(QWidget):
-    """Margin, background and side, with the region beside them."""
+    """Controls of margin, background and side length of the ROI, with a thumbnail."""
 
     changed = Signal()
 
@@ -204,13 +204,13 @@ class RoiControls(QWidget):
         self._margin.setRange(0, 200)
         self._margin.setDecimals(1)
         self._margin.setSuffix(" %")
-        self._background = named(QComboBox(), "background", "Background", "The skin around the lesion in the image")
+        self._background = named(QComboBox(), "background", "Background", "Skin around the lesion in the ROI image")
         self._background.addItem("black", "zero")
         self._background.addItem("keep skin", "keep")
-        self._side = named(QSpinBox(), "side", "Side", "Side of the region's image after resizing")
+        self._side = named(QSpinBox(), "side", "Side", "Side length of the ROI image after resizing")
         self._side.setRange(8, 4096)
         self._side.setSuffix(" px")
-        self._picture = named(QLabel(), "roi_picture", "Region of interest", "The region of interest as it is saved")
+        self._picture = named(QLabel(), "roi_picture", "Region of interest", "The ROI image as it is saved")
         self._picture.setFixedSize(THUMBNAIL_PX, THUMBNAIL_PX)
         self._picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
         fields = QWidget()
@@ -237,7 +237,7 @@ class RoiControls(QWidget):
 
     @property
     def config(self) -> RoiConfig:
-        """The options as they are shown; setting them tells nobody, also not of what was to be told of others."""
+        """The options in the controls; setting them emits no signals and drops pending ones."""
         return self._config
 
     @config.setter
@@ -253,7 +253,7 @@ class RoiControls(QWidget):
         self._config = config
 
     def show_roi(self, roi: Roi | None) -> None:
-        """Show the region's image."""
+        """Show the thumbnail of the ROI."""
         if roi is None:
             self._picture.clear()
             return
@@ -274,12 +274,8 @@ class RoiControls(QWidget):
         self.debounce.start()
 
 
-INSIDE, OUTSIDE = 1, 2
-TOOL_KEYS = {name: format_key(f"lesion.{name}") for name in ("inside", "outside", "apply", "paint", "erase", "choose")}
-
-
 class CorrectionTools(QWidget):
-    """Buttons that put the right brush into the user's hand."""
+    """Buttons for brushes, strokes and selecting a lesion."""
 
     scribbles_added = Signal(object)
     apply_requested = Signal()
@@ -290,23 +286,23 @@ class CorrectionTools(QWidget):
         self._viewer = viewer
         self._image: Image | None = None
         self.buttons = {
-            "paint": tool_button("paint", "Paint", f"Paint lesion; [ and ] change the brush ({TOOL_KEYS['paint']})"),
-            "erase": tool_button("erase", "Erase", f"Erase; [ and ] change the brush ({TOOL_KEYS['erase']})"),
+            "paint": tool_button("paint", "Paint", f"Paint; [ and ] change the brush size ({TOOL_KEYS['paint']})"),
+            "erase": tool_button("erase", "Erase", f"Erase; [ and ] change the brush size ({TOOL_KEYS['erase']})"),
             "choose": tool_button(
                 "choose",
-                "Choose lesion",
-                f"Then click on the lesion that is meant, where there are several ({TOOL_KEYS['choose']})",
-                "Choose lesion",
+                "Select lesion",
+                f"Select one of several lesions with a click ({TOOL_KEYS['choose']})",
+                "Select lesion",
                 checkable=True,
             ),
             "inside": tool_button(
-                "inside", "Stroke inside", f"Draw a stroke inside the lesion ({TOOL_KEYS['inside']})", "inside"
+                "inside", "Stroke inside", f"Draw strokes inside the lesion ({TOOL_KEYS['inside']})", "inside"
             ),
             "outside": tool_button(
-                "outside", "Stroke outside", f"Draw a stroke on skin ({TOOL_KEYS['outside']})", "outside"
+                "outside", "Stroke outside", f"Draw strokes outside the lesion ({TOOL_KEYS['outside']})", "outside"
             ),
             "apply": tool_button(
-                "apply", "Redraw the border", f"Redraw the border by the strokes ({TOOL_KEYS['apply']})", "apply"
+                "apply", "Apply strokes", f"Update the mask from the strokes ({TOOL_KEYS['apply']})", "apply"
             ),
             "clear": tool_button("clear", "Clear strokes", "Remove all strokes"),
         }
@@ -328,12 +324,12 @@ class CorrectionTools(QWidget):
         self.buttons["clear"].clicked.connect(self._on_clear)
 
     def set_image(self, image: Image | None) -> None:
-        """Say which photograph is corrected."""
+        """Set the photograph that is corrected."""
         self._image = image
         self.setEnabled(image is not None)
 
     def _activate_tool(self, labels: Labels | None, label: int, mode: str) -> None:
-        """Select a layer with a label and a tool."""
+        """Select a layer, and set its label and tool."""
         if labels is None:
             return
         self.buttons["choose"].setChecked(False)
@@ -369,7 +365,7 @@ class CorrectionTools(QWidget):
         mask = self._mask()
         if mask is not None:
             mask.mode = "pan_zoom"
-            self._viewer.layers.selection.active = mask  # so that Ctrl+Z takes the redrawing back
+            self._viewer.layers.selection.active = mask  # so that Ctrl+Z undoes the update
 
     def _on_clear(self) -> None:
         strokes = None if self._image is None else photograph_layers.find_layer(self._viewer, self._image, "scribbles")
@@ -378,7 +374,7 @@ class CorrectionTools(QWidget):
 
 
 class ShareOptionsBar(QWidget):
-    """One line on how far values reach, with *Use for all* and the way back; hidden while everything is as usual."""
+    """Shows whether options apply to one or all photographs, with buttons to share or reset; hidden for defaults."""
 
     share_requested = Signal()
     reset_requested = Signal()
@@ -392,14 +388,14 @@ class ShareOptionsBar(QWidget):
             QPushButton("Use for all"),
             f"{name}_use",
             f"Use this {what} for all photographs",
-            f"Use this {what} for all photographs that are open or opened later. Photographs with values of their own "
-            "and masks that were corrected by hand stay as they are.",
+            f"Use this {what} for all open photographs and those opened later. Photographs with their own values "
+            "and manually corrected masks are not changed.",
         )
         self._reset_button = named(
             QPushButton("Defaults for all"),
             f"{name}_reset",
-            f"Go back to the default {what}",
-            f"Go back to the default {what} for all photographs.",
+            f"Reset to the default {what}",
+            f"Reset to the default {what} for all photographs.",
         )
         self._share_button.clicked.connect(self.share_requested)
         self._reset_button.clicked.connect(self.reset_requested)
@@ -411,7 +407,7 @@ class ShareOptionsBar(QWidget):
         self.show_state("", is_own=False, is_shared=False)
 
     def show_state(self, text: str, *, is_own: bool, is_shared: bool) -> None:
-        """Show how far the values reach."""
+        """Show a text about the options, and the buttons that apply."""
         self._text.setText(text)
         self._share_button.setVisible(is_own)
         self._reset_button.setVisible(is_shared)

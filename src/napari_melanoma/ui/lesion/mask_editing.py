@@ -1,4 +1,4 @@
-"""Edits of the mask: refinement, chosen lesion, and options of one photograph or all."""
+"""Apply the mask controls: threshold, refinement, selected lesion, and options of one or all photographs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.lesion.controls import LesionControls
     from napari_melanoma.ui.widgets.settings import DockSettings
 
-CHOOSE_MESSAGE = "Click on the lesion that is meant."
+CHOOSE_MESSAGE = "Click the lesion to select."
+DOCK_OPTIONS = ("model", "flips")  # settings of the dock that apply to all analyses
 
 
 class MaskEditingController(QObject):
-    """Takes what the user does with threshold, refinement, strokes and region to the photograph in view."""
+    """Applies threshold, refinement, strokes and ROI options to the photograph in view."""
 
     def __init__(self, controls: LesionControls, work: LesionController, viewer: Viewer) -> None:
         super().__init__(controls)
@@ -42,32 +43,32 @@ class MaskEditingController(QObject):
 
     @property
     def shown_identity(self) -> str | None:
-        """Identity of the photograph whose values the controls show."""
+        """Identity of the photograph whose options are shown."""
         return self._shown_identity
 
     def set_photograph(self, identity: str | None) -> None:
-        """Be about another photograph; what was set for the one before is done to that one."""
+        """Set the photograph; pending changes are first applied to the previous one."""
         self.stop_choosing()
         self.flush()
         self._shown_identity = identity
 
     def flush(self) -> None:
-        """Do at once what waits until the controls rest."""
+        """Apply pending changes at once."""
         self._controls.mask_controls.debounce.flush()
         self._controls.roi.debounce.flush()
 
     def stop_choosing(self) -> None:
-        """Wait for no click any more."""
+        """Deactivate the selection of a lesion."""
         self._controls.correction_tools.buttons["choose"].setChecked(False)
         self._click_tool.stop()
 
     def _analyzed_identity(self) -> str | None:
-        """Identity of the photograph that the controls show, where it was analysed and still has its mask."""
+        """Identity of the shown photograph if it was analyzed and still has its mask."""
         identity = self._shown_identity
         return identity if identity is not None and self._controller.store.mask(identity) is not None else None
 
     def _uncorrected_identity(self) -> str | None:
-        """The same, where the mask is the model's: none of the controls may replace one that was drawn."""
+        """The same if the mask is not corrected, since the controls must not replace a corrected mask."""
         identity = self._analyzed_identity()
         return None if identity is None or self._controller.store.lesions[identity].corrected else identity
 
@@ -113,7 +114,7 @@ class MaskEditingController(QObject):
             return
         if self._controller.store.lesions[identity].corrected:
             self._controls.status.show_message(
-                "The mask is corrected by hand: go back to the model's mask first, then choose."
+                "The mask was corrected manually. Reset to the predicted mask first, then select a lesion."
             )
         else:
             self._controls.status.show_message("")
@@ -121,10 +122,7 @@ class MaskEditingController(QObject):
 
 
 class LesionClickTool:
-    """Waits for a click on a photograph.
-
-    ``chosen``: takes row and column of the pixel.
-    """
+    """Calls ``callback`` with row and column of a click on a photograph."""
 
     def __init__(self, viewer: Viewer, callback: Callable[[tuple[int, int]], None]) -> None:
         self._viewer = viewer
@@ -132,16 +130,16 @@ class LesionClickTool:
         self._image: Image | None = None
 
     def start(self, image: Image) -> None:
-        """Wait for a click."""
+        """Start waiting for a click."""
         self.stop()
         self._image = image
         active = self._viewer.layers.selection.active
         if active is not None and hasattr(active, "mode"):
-            active.mode = "pan_zoom"  # the click shall not paint
+            active.mode = "pan_zoom"  # so that the click does not paint
         self._viewer.mouse_drag_callbacks.append(self._on_click)
 
     def stop(self) -> None:
-        """Wait no longer."""
+        """Stop waiting for a click."""
         callbacks = self._viewer.mouse_drag_callbacks
         if self._on_click in callbacks:
             callbacks.remove(self._on_click)
@@ -158,7 +156,7 @@ class LesionClickTool:
 
 
 class SharedOptionsController(QObject):
-    """Keeps what is set by hand with its photograph, and applies values to all others where the user says so."""
+    """Stores options per photograph, and applies them to all photographs on request."""
 
     def __init__(
         self,
@@ -181,17 +179,18 @@ class SharedOptionsController(QObject):
             changed.connect(self._on_changed)
 
     def update_view(self) -> None:
-        """Show how far the values of the photograph in view reach."""
-        shown, shared, usual = self._controls.options(), self._photograph_options.shared, LesionOptions()
-        for part, names, words in (
+        """Show whether the options of the photograph in view apply to it only or to all."""
+        shown, shared, default = self._controls.options(), self._photograph_options.shared, LesionOptions()
+        for part, names, describe in (
             (self._controls.mask_controls.share_bar, MASK_OPTIONS, describe_mask_options),
             (self._controls.roi.share_bar, ROI_OPTIONS, describe_roi_options),
         ):
-            is_own, is_shared = not have_equal_fields(shown, shared, names), not have_equal_fields(shared, usual, names)
-            own = words(shown)
+            is_own = not have_equal_fields(shown, shared, names)
+            is_shared = not have_equal_fields(shared, default, names)
+            own = describe(shown)
             text = f"{own[:1].upper()}{own[1:]}: for {'this photograph only' if is_own else 'all photographs'}."
             if is_own and is_shared:
-                text += f" All others: {words(shared)}."
+                text += f" All others: {describe(shared)}."
             part.show_state(text, is_own=is_own, is_shared=is_shared)
 
     def _on_changed(self) -> None:
@@ -226,60 +225,48 @@ class SharedOptionsController(QObject):
 
 
 def describe_mask_options(options: LesionOptions) -> str:
-    """Name threshold and refinement.
-
-    Such as ``threshold 0.90, all lesions``.
-    """
+    """Describe threshold and refinement, such as ``threshold 0.90, all lesions``."""
     refinement = options.refinement
-    said = ["the model's own threshold" if options.threshold is None else f"threshold {options.threshold:.2f}"]
-    said += [] if refinement.largest_only else ["all lesions"]
-    said += [] if refinement.fill_holes else ["holes not filled"]
-    said += [] if refinement.smoothing else ["not smoothed"]
-    return ", ".join(said)
+    parts = ["default threshold" if options.threshold is None else f"threshold {options.threshold:.2f}"]
+    parts += [] if refinement.largest_only else ["all lesions"]
+    parts += [] if refinement.fill_holes else ["holes not filled"]
+    parts += [] if refinement.smoothing else ["not smoothed"]
+    return ", ".join(parts)
 
 
 def describe_roi_options(options: LesionOptions) -> str:
-    """Name the options of the region of interest.
-
-    Such as ``margin 10 %, black background, 299 px``.
-    """
+    """Describe the options of the ROI, such as ``margin 10 %, black background, 299 px``."""
     roi = options.roi
     background = "black background" if roi.background == "zero" else "skin kept"
     return f"margin {100 * roi.margin:.3g} %, {background}, {roi.side_px} px"
 
 
-DOCK_OPTIONS = ("model", "flips")  # settings of the dock: they hold for every analysis that is started
-
-
 @dataclass
 class PhotographOptions:
-    """Options by the identity of a photograph; those of a photograph without its own are the ones for all."""
+    """Options by the identity of a photograph, and shared options for photographs without their own."""
 
     settings: DockSettings
     _options: dict[str, LesionOptions] = field(default_factory=dict)
 
     @property
     def shared(self) -> LesionOptions:
-        """The options of photographs for which nothing else was set by hand."""
+        """The options of photographs without their own."""
         return self.settings.options
 
     def get(self, identity: str | None) -> LesionOptions:
-        """Give the options of a photograph.
-
-        Its own where a value was set by hand, else those for all.
-        """
+        """Return the options of a photograph, or the shared ones."""
         return self._options.get(str(identity), self.shared)
 
     def set(self, identity: str, options: LesionOptions) -> None:
-        """Keep what was set by hand for a photograph."""
+        """Set the options of a photograph."""
         self._options[identity] = options
 
     def remove(self, identity: str) -> None:
-        """Forget a photograph that was removed."""
+        """Remove a photograph."""
         self._options.pop(identity, None)
 
     def set_shared(self, options: LesionOptions, names: tuple[str, ...]) -> None:
-        """Let values hold for all photographs without their own, now and later."""
+        """Set shared options, and update photographs that had the previous shared values."""
         before = self.shared
         self.settings.options = after = copy_fields(before, options, names)
         self._options = {
@@ -289,5 +276,5 @@ class PhotographOptions:
 
 
 def copy_fields(options: LesionOptions, source: LesionOptions, names: tuple[str, ...]) -> LesionOptions:
-    """Give options with some fields of others."""
+    """Return options with some fields copied from others."""
     return options.model_copy(update={name: getattr(source, name) for name in names})

@@ -1,4 +1,4 @@
-"""The table of measurements, and the ruler."""
+"""The table of measurements, and the ruler panel that sets the scale."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Row = tuple[Measurement, str, str]
 
 
 def table_rows(values: Mapping[str, float]) -> list[Row]:
-    """Arrange measurements: one row a quantity, its value in mm beside that in pixels.
+    """Arrange measurements with one row for each quantity.
 
-    What is measured, the text in pixels (or without unit), the text in mm (empty where the scale is unknown).
+    Each row: the measurement, the value in pixels (or without unit), the value in mm (empty if the scale is unknown).
     """
     physical = {item.label: item for item in MEASUREMENTS if item.unit.startswith("mm")}
     rows = []
@@ -45,7 +45,7 @@ def table_rows(values: Mapping[str, float]) -> list[Row]:
 
 
 def _format_value(value: float, unit: str) -> str:
-    """Three or four significant digits with the unit, large numbers grouped."""
+    """Format a value with three or four significant digits and the unit."""
     if not math.isfinite(value):
         return "–"
     number = f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
@@ -53,28 +53,28 @@ def _format_value(value: float, unit: str) -> str:
 
 
 class MeasurementModel(QAbstractTableModel):
-    """The rows of ``table_rows`` for Qt."""
+    """Qt model of the rows of ``table_rows``."""
 
     def __init__(self, parent: QTableView) -> None:
         super().__init__(parent)
         self._rows: list[Row] = []
 
     def set_values(self, values: Mapping[str, float]) -> None:
-        """Show other measurements."""
+        """Set the measurements."""
         self.beginResetModel()
         self._rows = table_rows(values)
         self.endResetModel()
 
     def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
-        """Say how many rows there are, as Qt asks."""
+        """Return the number of rows."""
         return 0 if parent.isValid() else len(self._rows)
 
     def columnCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: N802, B008 - Qt's name and way
-        """Say how many columns there are, as Qt asks."""
+        """Return the number of columns."""
         return 0 if parent.isValid() else len(HEADERS)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        """Give text, explanation or alignment of a cell, as Qt asks."""
+        """Return text, tooltip or alignment of a cell."""
         item, *texts = self._rows[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
             return (item.label, *texts)[index.column()]
@@ -87,16 +87,13 @@ class MeasurementModel(QAbstractTableModel):
     def headerData(  # noqa: N802 - Qt's name
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> object:
-        """Give the title of a column, as Qt asks."""
+        """Return the title of a column."""
         if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
             return HEADERS[section]
         return None
 
     def to_text(self) -> str:
-        """Give everything as tab-separated text.
-
-        A line a row, the header first.
-        """
+        """Return the table as tab-separated text with a header."""
         text = io.StringIO(newline="")
         CsvWriter(text, "\t").write_rows([HEADERS, *((item.label, *texts) for item, *texts in self._rows)])
         return text.getvalue().removesuffix("\n")
@@ -123,12 +120,12 @@ class MeasurementTable(QTableView):
         self.setMinimumHeight(190)
 
     def show_values(self, values: Mapping[str, float]) -> None:
-        """Show measurements; the column of mm is hidden where the scale is unknown."""
+        """Show measurements; the mm column is hidden if the scale is unknown."""
         self._model.set_values(values)
         self.setColumnHidden(2, not any(item.unit.startswith("mm") and item.name in values for item in MEASUREMENTS))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802 - Qt's name
-        """Copy the table with the platform's key."""
+        """Copy the table with the platform's copy shortcut."""
         if event.matches(QKeySequence.StandardKey.Copy):
             QGuiApplication.clipboard().setText(self._model.to_text())
         else:
@@ -136,7 +133,7 @@ class MeasurementTable(QTableView):
 
 
 class RulerPanel(QFrame):
-    """Asks for a line and its length, and sets or clears the scale."""
+    """Sets the scale from a line over a known length, or clears it."""
 
     message = Signal(str)
     failed = Signal(object)
@@ -153,9 +150,9 @@ class RulerPanel(QFrame):
         self._length.setSuffix(" mm")
         self._length.setValue(settings.ruler_mm)
         self._set_button = named(
-            QPushButton("Set scale"), "ruler_set", "Set scale", "Take the last line that was drawn"
+            QPushButton("Set scale"), "ruler_set", "Set scale", "Set the scale from the last line drawn"
         )
-        self._clear_button = named(QPushButton("Clear"), "ruler_clear", "Clear scale", "Back to the scale of the file")
+        self._clear_button = named(QPushButton("Clear"), "ruler_clear", "Clear scale", "Restore the scale of the file")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 4, 4, 4)
         layout.addWidget(quiet_label("Draw a line over a known length, such as 10 mm of the ruler in the photograph."))
@@ -165,7 +162,7 @@ class RulerPanel(QFrame):
         self.hide()
 
     def start(self, image: Image) -> None:
-        """Put the line tool into the user's hand."""
+        """Activate the line tool."""
         self._image = image
         line = layers.get_ruler_layer(self._viewer, image)
         line.visible = True
@@ -174,7 +171,7 @@ class RulerPanel(QFrame):
         self.show()
 
     def stop(self) -> None:
-        """Put the tool away; the line stays as it is."""
+        """Deactivate the line tool; the line is kept."""
         line = None if self._image is None else photograph_layers.find_layer(self._viewer, self._image, "ruler")
         if line is not None:
             line.mode = "pan_zoom"
@@ -186,7 +183,7 @@ class RulerPanel(QFrame):
         line = None if image is None else photograph_layers.find_layer(self._viewer, image, "ruler")
         try:
             if image is None or line is None or not line.data:
-                raise ScaleMissing("there is no line yet: draw one over a known length, then set the scale.")
+                raise ScaleMissing("there is no line yet. Draw a line over a known length, then set the scale.")
             start, *_, end = line.data[-1]
             length_mm = self._length.value()
             size = PixelSize.from_ruler(tuple(start[-2:]), tuple(end[-2:]), length_mm, get_pixel_aspect(image))
@@ -204,4 +201,4 @@ class RulerPanel(QFrame):
             line = photograph_layers.find_layer(self._viewer, image, "ruler")
             if line is not None:
                 line.data = []
-            self.message.emit(f"{image.name}: the scale that was drawn is cleared.")
+            self.message.emit(f"{image.name}: the scale from the ruler was cleared.")

@@ -1,4 +1,4 @@
-"""Notices of the Lesion dock: modality and several lesions."""
+"""Notices of the Lesion dock: modality mismatch and multiple lesions."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ INCLUDE_OTHERS, NO_LESIONS = "include_others", "no_lesions"
 
 
 def describe_other_lesions(result: LesionResult, *, with_advice: bool = False) -> str:
-    """Say how many lesions were found, where some of them are not in the mask.
+    """Describe detected lesions that are not in the mask, such as ``2 lesions found; showing the largest.``.
 
-    Such as ``2 lesions found; showing the largest.``; empty where all are in the mask.
+    Empty if all are in the mask.
     """
     others = len(result.other_masks)
     if not others:
         return ""
     if result.corrected or len(result.mask_parts) != 1:
-        said = f"{others} other lesion{'s' if others > 1 else ''} found beside the mask (thin outlines)."
+        text = f"{others} other lesion{'s' if others > 1 else ''} found outside the mask (thin outlines)."
     else:
         area = int(result.mask.sum())
-        which = "the largest" if all(area >= int(one.sum()) for one in result.other_masks) else "the chosen one"
-        said = f"{result.lesions_found} lesions found; showing {which}."
+        shown = "the largest" if all(area >= int(one.sum()) for one in result.other_masks) else "the selected one"
+        text = f"{result.lesions_found} lesions found; showing {shown}."
     if with_advice:
-        said += " Measurements and prediction are of the mask alone. Choose lesion takes another one; "
-        said += "without largest only, all are taken together."
-    return said
+        text += " Measurements and prediction refer to the mask only. Use Select lesion for another lesion, "
+        text += "or clear 'largest only' to include all."
+    return text
 
 
 def confirm_other_lesions(parent: QWidget, result: LesionResult, callback: Callable[[bool], None]) -> None:
-    """Ask what other lesions are before the photograph is stored: as skin, a model would learn to overlook them."""
+    """Ask whether to include other lesions before storing a photograph; as background, they would harm training."""
     others = len(result.other_masks)
     them, lesions = ("it", "lesion") if others == 1 else ("them", "lesions")
     details = (
-        f"{others} other {lesions} found (thin outlines) would be stored as skin, and a model would learn to overlook "
-        f"{them}. Include {them} if you confirm the outlines, or correct the mask first."
+        f"{others} other {lesions} found (thin outlines) would be stored as background, so that models trained on "
+        f"this photograph tend to miss {them}. Include {them} if the outlines are correct, or correct the mask first."
     )
-    box = create_question(parent, "other_lesions", "The mask does not hold every lesion", details)
+    box = create_question(parent, "other_lesions", "The mask does not contain all lesions", details)
     box.addButton("Include all", QMessageBox.ButtonRole.AcceptRole).setObjectName(INCLUDE_OTHERS)
-    box.addButton("They are not lesions", QMessageBox.ButtonRole.DestructiveRole).setObjectName(NO_LESIONS)
-    box.setDefaultButton(box.addButton("Leave out", QMessageBox.ButtonRole.RejectRole))
+    box.addButton("Not lesions", QMessageBox.ButtonRole.DestructiveRole).setObjectName(NO_LESIONS)
+    box.setDefaultButton(box.addButton("Do not store", QMessageBox.ButtonRole.RejectRole))
 
     def on_clicked(button: QAbstractButton) -> None:
         if button.objectName() in (INCLUDE_OTHERS, NO_LESIONS):
@@ -59,7 +59,7 @@ def confirm_other_lesions(parent: QWidget, result: LesionResult, callback: Calla
 
 
 class ModalityNotice(QFrame):
-    """One sentence, in sight for as long as the photograph that it is about."""
+    """Shows the warning of a result, such as a mismatch of modality and model."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The form of the patient in the Lesion dock: filled from the case, kept for each photograph, told when it rests."""
+"""Connect the patient form of the Lesion dock with the case and the photographs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.lesion.controls import LesionControls
     from napari_melanoma.ui.lesion.state import LesionStore
 
-TYPING_DELAY_MS = 120  # a hand that types rests for so long
+TYPING_DELAY_MS = 120  # pause after which typing is considered finished
 
 
 class PatientDataController(QObject):
-    """Brings what is known of patients into the form, and what is typed out of it."""
+    """Shows the patient data of the photograph in view, and emits edits after a pause."""
 
     changed = Signal(str)
 
@@ -29,7 +29,7 @@ class PatientDataController(QObject):
         self._controls = controls
         self._store = store
         self._rows = PatientRows()
-        self._edited_identity = ""  # identity of the photograph that the hand types about
+        self._edited_identity = ""  # identity of the photograph whose data are being edited
         self._typing_timer = DebounceTimer(self)
         self._typing_timer.setInterval(TYPING_DELAY_MS)
         self._typing_timer.timeout.connect(self._on_typing_finished)
@@ -38,24 +38,21 @@ class PatientDataController(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether something was typed that nobody was told of yet."""
+        """Whether edits are pending."""
         return self._typing_timer.isActive()
 
     def row(self, identity: str) -> Row:
-        """Give what is known of a photograph's patient.
-
-        Column to text; what is not known is left out.
-        """
+        """Return the patient data of a photograph, column to text; unknown values are left out."""
         return self._rows.row(identity, self._store.image(identity))
 
     def set_case(self, identity: str, case: str, row: Mapping[str, str]) -> None:
-        """Take what a case says of a photograph's patient and lesion."""
+        """Set the data of a case for a photograph."""
         if self._rows.set_case(identity, case, row):
             self.update_view()
             self.changed.emit(identity)
 
     def restore(self, identity: str, row: Mapping[str, str]) -> None:
-        """Take what was known when a result was saved, unless more is known by now."""
+        """Restore the data of a saved result, unless there is a case or newer edits."""
         image = self._store.image(identity)
         if image is not None and not self._rows.case(identity) and not self._rows.has_edits(image):
             self._rows.set_row(identity, image, dict(row))
@@ -63,16 +60,16 @@ class PatientDataController(QObject):
             self.changed.emit(identity)
 
     def flush(self) -> None:
-        """Tell at once of what was typed."""
+        """Emit pending edits at once."""
         self._typing_timer.flush()
 
     def set_model(self, model: str) -> None:
-        """Show the fields that a model asks for."""
+        """Show the fields that a model uses."""
         self._controls.patient.set_encoding(_find_encoding(model))
         self.update_view()
 
     def update_view(self) -> None:
-        """Show what is known of the patient of the photograph in view."""
+        """Show the patient data of the photograph in view."""
         controls, identity, image = self._controls, self._controls.picker.identity, self._controls.picker.image
         controls.show_patient_section(bool(controls.classifier.model) and image is not None)
         if identity is not None:
@@ -80,7 +77,7 @@ class PatientDataController(QObject):
             controls.patient.show_origin(self._rows.case(identity), changed=self._rows.has_edits(image))
 
     def remove(self, identity: str) -> None:
-        """Forget a photograph that was removed."""
+        """Remove a photograph."""
         self._rows.remove(identity)
 
     def _on_edited(self) -> None:
@@ -103,10 +100,10 @@ class PatientDataController(QObject):
 
 
 def _find_encoding(model: str) -> TabularEncoding | None:
-    """What a model takes of a patient's data."""
+    """The encoding of the patient data that a model uses."""
     from napari_melanoma.models.registry import find_bundle
 
     try:
         return find_bundle(model).config.tabular if model else None
     except MelanomaError:
-        return None  # asked, the worker says why
+        return None  # the worker reports the error with the prediction

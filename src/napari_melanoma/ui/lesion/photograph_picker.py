@@ -1,4 +1,4 @@
-"""Which photograph the dock is about: a list that follows the viewer's layers, and a line that says what it is."""
+"""The list of photographs in the viewer, with a description of the selected one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class PhotographPicker(QWidget):
-    """A combo box of the viewer's photographs, with the ruler beside it."""
+    """A combo box of the viewer's photographs, with buttons to fit the view and to set the scale."""
 
     changed = Signal()
     list_changed = Signal()
@@ -35,14 +35,12 @@ class PhotographPicker(QWidget):
         self._scales: dict[str, tuple[object, ...]] = {}  # scale of each photograph, by its identity
         self._last_identity: str | None = None
         keys = f"{format_key('lesion.next')}, {format_key('lesion.previous')}"
-        tip = f"Which photograph; picking one shows it and hides the others ({keys})"
+        tip = f"Select a photograph to show it and hide the others ({keys})"
         self.combo = named(QComboBox(), "photograph", "Photograph", tip)
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.ruler_button = tool_button("ruler", "Ruler", "Ruler: draw a known length to set the scale", checkable=True)
         icons.add(self.ruler_button, "line")
-        self.fit_button = tool_button(
-            "fit_photograph", "Fit", f"Fit: bring the whole photograph into view ({format_key('fit')})"
-        )
+        self.fit_button = tool_button("fit_photograph", "Fit", f"Fit the photograph to the view ({format_key('fit')})")
         self.fit_button.clicked.connect(lambda: fit_view(viewer))
         icons.add(self.fit_button, "home")
         self._description = quiet_label()
@@ -60,12 +58,12 @@ class PhotographPicker(QWidget):
 
     @property
     def identity(self) -> str | None:
-        """Identity of the photograph, or None where there is none."""
+        """Identity of the selected photograph; None if there is none."""
         return self.combo.currentData()
 
     @property
     def image(self) -> Image | None:
-        """The photograph, or None where there is none."""
+        """The selected photograph; None if there is none."""
         return next(
             (
                 image
@@ -76,13 +74,13 @@ class PhotographPicker(QWidget):
         )
 
     def step(self, by: int) -> None:
-        """Go to the next or previous photograph."""
+        """Select the next or previous photograph."""
         if self.combo.count():
             self.combo.setCurrentIndex((self.combo.currentIndex() + by) % self.combo.count())
             self._on_selected()
 
     def refresh(self) -> None:
-        """List the photographs as they are now; the one that is picked stays so."""
+        """List the photographs of the viewer; the selection does not change if possible."""
         images = photograph_layers.identify_photographs(self._viewer)
         identities = [photograph_layers.get_identity(image) for image in images]
         before = self.identity
@@ -94,12 +92,12 @@ class PhotographPicker(QWidget):
         self.combo.setCurrentIndex(self.combo.findData(kept))
         image = self.image
         if image is not None and before not in (None, kept) and not image.visible:
-            show_photograph(self._viewer, image)  # the one that was in view is gone
+            show_photograph(self._viewer, image)  # the visible one was removed
         self._update_state()
         self.list_changed.emit()
 
     def _watch_photograph(self, image: Image, identity: str) -> None:
-        """Hear of a photograph's new name and scale, once."""
+        """Connect the events of a photograph, once."""
         if identity not in self._scales:
             self._scales[identity] = _scale_of(image)
             self._connections.connect(image.events.name, self._on_name)
@@ -127,25 +125,25 @@ class PhotographPicker(QWidget):
     def _on_scale(self, event: Event) -> None:
         identity = str(photograph_layers.get_identity(event.source))
         scale = _scale_of(event.source)
-        if self._scales[identity] != scale:  # not where the unit is a stand-in
+        if self._scales[identity] != scale:  # not if only the substitute unit changed
             self._scales[identity] = scale
             self._update_state()
             self.scale_changed.emit(identity)
 
     def _on_visible(self, event: Event) -> None:
-        """Tell when the photograph comes into view or goes, such as when a slide is opened."""
+        """Emit that the photograph was shown or hidden, such as when a slide is opened."""
         if photograph_layers.get_identity(event.source) == self.identity:
             self.visibility_changed.emit()
 
     def _on_active(self, event: Event) -> None:
-        """Go along when the user selects a layer of another photograph."""
+        """Select the photograph of the layer that the user selected."""
         index = -1 if event.value is None else self.combo.findData(photograph_layers.get_identity(event.value))
         if index >= 0 and photograph_layers.get_identity(event.value) is not None:
             self.combo.setCurrentIndex(index)
             self._update_state()
 
     def show_current(self) -> None:
-        """Bring the photograph that is picked into view."""
+        """Show the selected photograph."""
         self._on_selected()
 
     def _on_selected(self, index: int = 0) -> None:
@@ -156,5 +154,5 @@ class PhotographPicker(QWidget):
 
 
 def _scale_of(image: Image) -> tuple[object, ...]:
-    """What the measurements of a photograph depend on."""
+    """The scale and units, on which the measurements depend."""
     return (*image.scale[-2:], *get_own_units(image))

@@ -1,4 +1,4 @@
-"""The prediction in the Lesion dock: requested, shown, explained by a heatmap."""
+"""Request predictions for the Lesion dock, and show them with their heatmaps."""
 
 from __future__ import annotations
 
@@ -32,10 +32,19 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.worker_client import WorkerClient
 
 POLL_MS = 40
+STROKE_DELAY_MS = 20  # napari emits several events for one stroke
+NOT_ANALYZED = "Analyze the photograph first. The prediction uses the segmented lesion."
+NO_MODEL_SELECTED = "Select a <i>classifier</i> to predict the diagnosis."
+OUTDATED = "Outdated: the inputs have changed since this prediction. A new one is being computed."
+STOPPED = "Canceled. There is no prediction for this lesion."
+TASK: Task = "answering"
+STATUS_DELAY_MS = 200
+DURATION_PREFIX = "Predicted in"  # followed by the seconds
+FAST_METHODS = ("grad_cam", "cam")
 
 
 class LesionPredictionController(QObject):
-    """Asks the classifier about every analysed photograph, and shows what it says of the one in view."""
+    """Requests predictions for all analyzed photographs, and shows that of the photograph in view."""
 
     predicted = Signal(str)
     failed = Signal(object)
@@ -81,42 +90,39 @@ class LesionPredictionController(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether an answer, or where it comes from, is awaited."""
+        """Whether predictions or heatmaps are pending."""
         parts = (self.queue, self.patient_data, self.edited_masks, self.saved_predictions)
         return any(part.busy for part in parts) or self._controls_timer.isActive() or bool(self._callbacks)
 
     def current_prediction(self, identity: str) -> ClassPrediction | None:
-        """Give the answer about a photograph as it is drawn and filled in now.
-
-        None where there is none, or it was about another mask, patient or model.
-        """
-        said = self._outcomes.get(identity)
-        return None if said is None or said.request != self._current_request(identity) else said.prediction
+        """Return the prediction for the current mask, patient data and model; None if there is none."""
+        outcome = self._outcomes.get(identity)
+        return None if outcome is None or outcome.request != self._current_request(identity) else outcome.prediction
 
     def result_with_prediction(self, identity: str) -> LesionResult:
-        """Give what is known of a photograph together with what is said of it now, as it is saved.
+        """Return the result of a photograph as it is saved: with prediction, patient data and visible heatmap.
 
-        With the answer, the form and the heatmap in sight; without them where there is no answer to it.
+        Without these if there is no current prediction.
         """
-        lesion, answer, asked = (
+        lesion, prediction, request = (
             self._controller.store.lesions[identity],
             self.current_prediction(identity),
             self._shown_request(identity),
         )
         result = lesion.result
-        if answer is None or asked is None or asked.classifier_input.mask_digest != lesion.mask_digest:
+        if prediction is None or request is None or request.classifier_input.mask_digest != lesion.mask_digest:
             return result
-        heat = self.heatmap.visible_heatmap(identity, asked)
-        return replace(result, class_prediction=answer, patient_data=self.patient_data.row(identity), heatmap=heat)
+        heat = self.heatmap.visible_heatmap(identity, request)
+        return replace(result, class_prediction=prediction, patient_data=self.patient_data.row(identity), heatmap=heat)
 
     def run_when_predicted(self, identity: str, callback: Callable[[], None]) -> None:
-        """Wait until everything has followed what was drawn and filled in, or cannot."""
+        """Call back when the prediction is up to date with mask and patient data, or has failed."""
         self.patient_data.flush()
         self._callbacks[identity] = callback
         self._run_pending()
 
     def update_view(self) -> None:
-        """Show what is known of the photograph in view."""
+        """Show the prediction for the photograph in view."""
         self.patient_data.flush()
         self.patient_data.update_view()
         identity = self._controls.picker.identity
@@ -126,53 +132,54 @@ class LesionPredictionController(QObject):
         self.heatmap.update_heatmap(identity, self._shown_request(identity))
 
     def refresh(self, identity: str) -> None:
-        """Ask about a photograph, unless what is known of it still holds."""
-        question, said = self._current_request(identity), self._outcomes.get(identity)
-        if question is None:
+        """Request the prediction for a photograph, unless the current one is up to date."""
+        request, outcome = self._current_request(identity), self._outcomes.get(identity)
+        if request is None:
             if self._outcomes.pop(identity, None) is not None:
                 self.predicted.emit(identity)
-        elif said is None or said.request != question:
-            self.queue.submit(question)
+        elif outcome is None or outcome.request != request:
+            self.queue.submit(request)
         if identity == self._controls.picker.identity:
             self._update_section()
 
     def _current_request(self, identity: str) -> LesionPredictionRequest | None:
-        """What would be asked now; None where there is nothing to ask, or nobody."""
+        """The request for the current mask, patient data and model; None without analysis or model."""
         lesion, model = self._controller.store.lesions.get(identity), self._controls.classifier.model
         if lesion is None or not model:
             return None
-        picture = ClassifierInput(
+        classifier_input = ClassifierInput(
             model, lesion.image_digest, self.edited_masks.mask_digest(identity) or lesion.mask_digest
         )
-        return LesionPredictionRequest(identity, picture, tuple(sorted(self.patient_data.row(identity).items())))
+        row = tuple(sorted(self.patient_data.row(identity).items()))
+        return LesionPredictionRequest(identity, classifier_input, row)
 
     def _shown_request(self, identity: str | None) -> LesionPredictionRequest | None:
-        """The question that the answer in sight is of."""
-        said = None if identity is None else self._outcomes.get(identity)
-        return None if said is None or said.prediction is None else said.request
+        """The request of the prediction that is shown."""
+        outcome = None if identity is None else self._outcomes.get(identity)
+        return None if outcome is None or outcome.prediction is None else outcome.request
 
-    def _find_result(self, question: LesionPredictionRequest) -> LesionResult | None:
-        return self.edited_masks.find_result(question.identity, question.classifier_input.mask_digest)
+    def _find_result(self, request: LesionPredictionRequest) -> LesionResult | None:
+        return self.edited_masks.find_result(request.identity, request.classifier_input.mask_digest)
 
-    def _on_predicted(self, question: LesionPredictionRequest, told: object) -> None:
-        from napari_melanoma.classification.prediction import ClassPrediction as Made
+    def _on_predicted(self, request: LesionPredictionRequest, response: object) -> None:
+        from napari_melanoma.classification.prediction import ClassPrediction
 
-        if question.method:
-            self.heatmap.set_heatmap(question, told)
+        if request.method:
+            self.heatmap.set_heatmap(request, response)
             return
-        assert isinstance(told, Mapping)
-        self._set_outcome(LesionPredictionOutcome(question, Made.from_json(told["answer"])))
+        assert isinstance(response, Mapping)
+        self._set_outcome(LesionPredictionOutcome(request, ClassPrediction.from_json(response["answer"])))
 
-    def _on_failed(self, question: LesionPredictionRequest, error: Exception) -> None:
-        if question.method:
-            self.heatmap.set_failed(question, error)
+    def _on_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
+        if request.method:
+            self.heatmap.set_failed(request, error)
         else:
-            self._set_outcome(LesionPredictionOutcome(question, error=str(error)))
+            self._set_outcome(LesionPredictionOutcome(request, error=str(error)))
 
-    def _set_outcome(self, said: LesionPredictionOutcome) -> None:
-        identity = said.request.identity
-        if said.request == self._current_request(identity):
-            self._outcomes[identity] = said
+    def _set_outcome(self, outcome: LesionPredictionOutcome) -> None:
+        identity = outcome.request.identity
+        if outcome.request == self._current_request(identity):
+            self._outcomes[identity] = outcome
             self.predicted.emit(identity)
             if identity == self._controls.picker.identity:
                 self._update_section()
@@ -180,26 +187,29 @@ class LesionPredictionController(QObject):
 
     def _update_section(self) -> None:
         identity = str(self._controls.picker.identity)
-        waits = self.queue.is_predicting(identity)
-        known, earlier = self._current_request(identity), self.saved_predictions.get(identity)
-        before = None
-        if earlier is not None:
-            mask_digest = None if known is None else known.classifier_input.mask_digest
-            note = earlier.describe_status(
-                self._controls.classifier.model, mask_digest, self.patient_data.row(identity)
-            )
-            before = earlier.prediction, note
+        is_pending = self.queue.is_predicting(identity)
+        request, saved = self._current_request(identity), self.saved_predictions.get(identity)
+        previous = None
+        if saved is not None:
+            mask_digest = None if request is None else request.classifier_input.mask_digest
+            note = saved.describe_status(self._controls.classifier.model, mask_digest, self.patient_data.row(identity))
+            previous = saved.prediction, note
         show_prediction(
-            self._controls, self._outcomes.get(identity), known, waits, before, changing=self._controls_timer.isActive()
+            self._controls,
+            self._outcomes.get(identity),
+            request,
+            is_pending,
+            previous,
+            changing=self._controls_timer.isActive(),
         )
 
     def _on_mask_controls(self) -> None:
-        """Show the prediction as outdated from the first move of a control on, until the mask has followed."""
+        """Show the prediction as outdated from the first change of a control until the mask is updated."""
         lesion = self._controller.store.lesions.get(str(self._controls.picker.identity))
         if lesion is not None and not lesion.corrected:
             is_marked = self._controls_timer.isActive()
             self._controls_timer.start()
-            if not is_marked:  # a slider moves many times a second
+            if not is_marked:  # a slider emits many times per second
                 self._update_section()
 
     def _on_controls_timer(self) -> None:
@@ -208,17 +218,17 @@ class LesionPredictionController(QObject):
             self._update_section()
 
     def _on_model(self) -> None:
-        """Ask the model that is picked now, about every photograph that was analysed."""
+        """Request predictions of the selected model for all analyzed photographs, the one in view first."""
         self._controls.classifier.update_state()
         self.patient_data.set_model(self._controls.classifier.model)
-        seen = self._controls.picker.identity
-        for identity in sorted(self._controller.store.lesions, key=lambda identity: identity != seen):
+        current = self._controls.picker.identity
+        for identity in sorted(self._controller.store.lesions, key=lambda identity: identity != current):
             self.refresh(identity)
         self._update_section()
-        self.heatmap.update_heatmap(seen, self._shown_request(seen))
+        self.heatmap.update_heatmap(current, self._shown_request(current))
 
     def _on_models(self, name: str) -> None:
-        """Ask anew: a model may be another one under the same name."""
+        """Request all predictions again, since a model may have been replaced under the same name."""
         self._outcomes.clear()
         self.heatmap.clear()
         self._on_model()
@@ -232,7 +242,7 @@ class LesionPredictionController(QObject):
             self._controls.status.link_activated.emit(link)
 
     def _on_saved_prediction(self, found: SavedPrediction) -> None:
-        """Show what was saved of a photograph that was opened again, until it is asked about anew."""
+        """Show the saved prediction of a photograph that was opened again, until there is a new one."""
         self.patient_data.restore(found.identity, found.form)
         if found.identity == self._controls.picker.identity:
             self._update_section()
@@ -251,20 +261,17 @@ class LesionPredictionController(QObject):
         self._outcomes.pop(identity, None)
 
     def _run_pending(self) -> None:
-        """Fulfil what waited for an answer."""
-        waits = self._controller.busy or self.edited_masks.busy
-        for identity in [one for one in self._callbacks if not waits and not self.queue.has_requests(one)]:
+        """Run the callbacks whose predictions are up to date."""
+        is_busy = self._controller.busy or self.edited_masks.busy
+        for identity in [one for one in self._callbacks if not is_busy and not self.queue.has_requests(one)]:
             self._callbacks.pop(identity)()
         if self._callbacks:
             self._poll_timer.start()
 
 
-STROKE_DELAY_MS = 20  # napari tells of one stroke several times
-
-
 @dataclass(frozen=True)
 class EditedMask:
-    """A mask, bool (row, column), with its fingerprint and the identity of its photograph."""
+    """An edited mask, bool (row, column), with its digest and the identity of its photograph."""
 
     identity: str
     digest: str
@@ -272,7 +279,7 @@ class EditedMask:
 
 
 class EditedMasks(QObject):
-    """Knows masks that were drawn on before contour, region and measurements have followed."""
+    """Masks that were edited and whose contour, ROI and measurements are not updated yet."""
 
     changed = Signal(str)
 
@@ -287,29 +294,26 @@ class EditedMasks(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether a mask was drawn on that is not looked at yet."""
+        """Whether edited masks are pending."""
         return self._latest.busy
 
     def mask_digest(self, identity: str) -> str | None:
-        """Give the fingerprint of a mask as it is drawn now.
-
-        None where the photograph was not analysed.
-        """
-        lesion, drawn = self._store.lesions.get(identity), self._masks.get(identity)
-        return None if lesion is None else lesion.mask_digest if drawn is None else drawn.digest
+        """Return the digest of the current mask; None if the photograph was not analyzed."""
+        lesion, edited = self._store.lesions.get(identity), self._masks.get(identity)
+        return None if lesion is None else lesion.mask_digest if edited is None else edited.digest
 
     def find_result(self, identity: str, digest: str) -> LesionResult | None:
-        """Give a photograph with a mask; what is derived from the mask may be of the one before.
+        """Return the result with the mask of a digest; None if the mask has changed since.
 
-        None where the mask is another one by now.
+        Other values of the result may be derived from the previous mask.
         """
-        lesion, drawn = self._store.lesions.get(identity), self._masks.get(identity)
+        lesion, edited = self._store.lesions.get(identity), self._masks.get(identity)
         if lesion is None or self.mask_digest(identity) != digest:
             return None
-        return lesion.result if drawn is None else replace(lesion.result, mask=drawn.mask)
+        return lesion.result if edited is None else replace(lesion.result, mask=edited.mask)
 
     def remove(self, identity: str) -> None:
-        """Forget a photograph that was removed."""
+        """Remove a photograph."""
         self._latest.drop(identity)
         self._masks.pop(identity, None)
 
@@ -323,37 +327,30 @@ class EditedMasks(QObject):
 
         self._latest.submit(identity, prepare)
 
-    def _on_fingerprinted(self, drawn: EditedMask) -> None:
-        lesion = self._store.lesions.get(drawn.identity)
-        before = self.mask_digest(drawn.identity)
-        if lesion is None or lesion.mask_digest == drawn.digest:
-            self._masks.pop(drawn.identity, None)
+    def _on_fingerprinted(self, edited: EditedMask) -> None:
+        lesion = self._store.lesions.get(edited.identity)
+        before = self.mask_digest(edited.identity)
+        if lesion is None or lesion.mask_digest == edited.digest:
+            self._masks.pop(edited.identity, None)
         else:
-            self._masks[drawn.identity] = drawn
-        if self.mask_digest(drawn.identity) != before:
-            self.changed.emit(drawn.identity)
+            self._masks[edited.identity] = edited
+        if self.mask_digest(edited.identity) != before:
+            self.changed.emit(edited.identity)
 
     def _on_lesion_changed(self, identity: str) -> None:
-        """Go by what was derived, as soon as that is of the mask that was drawn."""
-        lesion, drawn = self._store.lesions.get(identity), self._masks.get(identity)
-        if drawn is not None and (lesion is None or lesion.mask_digest == drawn.digest):
+        """Remove an edited mask when the result is up to date with it."""
+        lesion, edited = self._store.lesions.get(identity), self._masks.get(identity)
+        if edited is not None and (lesion is None or lesion.mask_digest == edited.digest):
             del self._masks[identity]
 
 
 def _fingerprint_mask(identity: str, mask: NDArray[np.bool_], run: RunContext) -> EditedMask:
-    """Take the fingerprint of a mask (in a thread)."""
     return EditedMask(identity, array_fingerprint(mask), mask)
-
-
-NOT_ANALYZED = "Analyse the photograph: the answer is about the lesion inside the border."
-NO_MODEL_SELECTED = "Pick a model beside <i>answer</i> to be told what the lesion may be."
-OUTDATED = "Outdated: the inputs have changed since this prediction. A new one is being computed."
-STOPPED = "Stopped: nothing was said of this lesion."
 
 
 @dataclass(frozen=True)
 class LesionPredictionOutcome:
-    """What came of a question: an answer, or why there is none."""
+    """The outcome of a request: a prediction or an error message."""
 
     request: LesionPredictionRequest
     prediction: ClassPrediction | None = None
@@ -369,70 +366,62 @@ def show_prediction(
     *,
     changing: bool = False,
 ) -> None:
-    """Show what is known of the photograph in view."""
+    """Show the prediction of the photograph in view, or why there is none."""
     section, is_pending = controls.prediction_section, is_pending or changing
-    is_now = current_request is not None and outcome is not None and outcome.request == current_request and not changing
+    is_current = outcome is not None and outcome.request == current_request and not changing
     if (
         outcome is not None
         and outcome.prediction is not None
-        and (is_now or _is_same_model(outcome, current_request, is_pending))
+        and (is_current or _is_same_model(outcome, current_request, is_pending))
     ):
         controls.heatmap.show_classes(outcome.prediction.classes, outcome.prediction.positive)
-        section.show_prediction(outcome.prediction, is_pending=not is_now, outdated="" if is_now else OUTDATED)
+        section.show_prediction(outcome.prediction, is_pending=not is_current, outdated="" if is_current else OUTDATED)
         return
-    why = _explain_missing(
-        controls, outcome.error if outcome is not None and is_now else "", current_request, is_pending
+    reason = _explain_missing(
+        controls, outcome.error if outcome is not None and is_current else "", current_request, is_pending
     )
     if saved is None:
-        section.show_message(why)
+        section.show_message(reason)
     else:
-        section.show_saved_prediction(*saved, why)
+        section.show_saved_prediction(*saved, reason)
 
 
-def _is_same_model(said: LesionPredictionOutcome, known: LesionPredictionRequest | None, waits: bool) -> bool:
-    """Whether an answer of before may stay in sight until the one of the same model that is awaited is there."""
-    return waits and known is not None and said.request.classifier_input.model == known.classifier_input.model
+def _is_same_model(outcome: LesionPredictionOutcome, known: LesionPredictionRequest | None, waits: bool) -> bool:
+    """Whether a previous prediction of the same model stays visible until the pending one is available."""
+    return waits and known is not None and outcome.request.classifier_input.model == known.classifier_input.model
 
 
 def _explain_missing(controls: LesionControls, fault: str, known: LesionPredictionRequest | None, waits: bool) -> str:
-    """Say why there is no answer, as rich text."""
-    again = controls.icons.link("again", "Ask again")
+    """Explain why there is no prediction, as rich text."""
+    again = controls.icons.link("again", "Predict again")
     if not controls.classifier.model:
         return NO_MODEL_SELECTED if controls.classifier.has_models else _no_model_text(controls)
     if known is None:
         return NOT_ANALYZED
     if fault:
         return f"{_first_capital(html.escape(fault))} {again}"
-    return "Asking ..." if waits else f"{STOPPED} {again}"
+    return "Predicting ..." if waits else f"{STOPPED} {again}"
 
 
 def _no_model_text(controls: LesionControls) -> str:
     train = controls.icons.link("train", "Train one")
-    return (
-        f"No model that says what a lesion may be is installed. {train}, or add one with "
-        "<i>napari-melanoma models import</i>."
-    )
+    return f"No classification model is installed. {train}, or add one with <i>napari-melanoma models import</i>."
 
 
 def _first_capital(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-TASK: Task = "answering"
-STATUS_DELAY_MS = 200
-DURATION_PREFIX = "Answer in"  # so many seconds
-
-
 class PredictionStatusUpdater(QObject):
-    """Follows the questions of a queue."""
+    """Shows the progress and duration of predictions in the status line."""
 
     def __init__(self, status: StatusLine, queue: PredictionQueue, parent: QObject) -> None:
         super().__init__(parent)
         self._status = status
         self._start_time = 0.0
-        self._previous_text = ""  # what the status line said before
+        self._previous_text = ""  # status message before the prediction
         self._progress: Progress | None = None
-        self._is_shown = False  # whether the status line shows that an answer is awaited
+        self._is_shown = False  # whether the status line shows the prediction
         self._delay_timer = QTimer(self)
         self._delay_timer.setSingleShot(True)
         self._delay_timer.setInterval(STATUS_DELAY_MS)
@@ -441,15 +430,15 @@ class PredictionStatusUpdater(QObject):
         queue.progressed.connect(self._on_progress)
         queue.idle.connect(self._on_idle)
 
-    def _on_started(self, question: LesionPredictionRequest) -> None:
+    def _on_started(self, request: LesionPredictionRequest) -> None:
         if not self._delay_timer.isActive() and not self._is_shown:
             self._start_time, self._progress = time.monotonic(), None
             self._delay_timer.start()
 
     def _on_delay(self) -> None:
-        """Say what takes longer than a moment."""
+        """Show predictions that take longer than a moment."""
         self._is_shown, self._previous_text = True, self._status.text
-        self._status.begin(TASK, "Asking what the lesion may be ...")
+        self._status.begin(TASK, "Predicting the diagnosis ...")
         if self._progress is not None:
             self._status.progress(TASK, self._progress)
 
@@ -468,11 +457,8 @@ class PredictionStatusUpdater(QObject):
             self._status.end(TASK, f"{before} {DURATION_PREFIX} {time.monotonic() - self._start_time:.1f} s.".strip())
 
 
-FAST_METHODS = ("grad_cam", "cam")
-
-
 class LesionHeatmapController(QObject):
-    """Keeps one layer a photograph in step with the answer about it."""
+    """Shows the heatmap of the current prediction in one layer for each photograph."""
 
     failed = Signal(object)
 
@@ -491,30 +477,28 @@ class LesionHeatmapController(QObject):
         self._store = store
         self._queue = queue
         self._shown_requests: dict[str, LesionPredictionRequest] = {}
-        self._failed_methods: set[tuple[str, str]] = (
-            set()
-        )  # models and methods that failed are not asked again by themselves
+        self._failed_methods: set[tuple[str, str]] = set()  # models and methods that are not retried automatically
         self._request: LesionPredictionRequest | None = None
         self._controls.options_changed.connect(self._on_options_changed)
         self._controls.opacity_changed.connect(self._on_opacity_changed)
 
     def update_heatmap(self, identity: str | None, request: LesionPredictionRequest | None) -> None:
-        """Show the heatmap of an answer, if one is wanted; one of another answer goes out of sight."""
+        """Show or request the heatmap of a prediction if enabled; hide an outdated one."""
         self._request = None
         if identity is None:
             return
         method = self._controls.method
-        wanted = None if request is None or not method else self._heatmap_request(request)
+        new_request = None if request is None or not method else self._heatmap_request(request)
         self._request = request
-        if wanted is None or wanted != self._shown_requests.get(identity):
+        if new_request is None or new_request != self._shown_requests.get(identity):
             self._hide(identity, gone=request is None)
-            if wanted is not None and (wanted.classifier_input.model, method) not in self._failed_methods:
-                self._queue.submit(wanted)
+            if new_request is not None and (new_request.classifier_input.model, method) not in self._failed_methods:
+                self._queue.submit(new_request)
         else:
             self._show(identity)
 
     def set_heatmap(self, request: LesionPredictionRequest, heat: object) -> None:
-        """Show what the worker found, unless something else is wanted by now.
+        """Show a heatmap from the worker, unless mask or options have changed since.
 
         ``heat``: float32 (row, column) in [0, 1].
         """
@@ -528,10 +512,7 @@ class LesionHeatmapController(QObject):
         self._shown_requests[request.identity] = request
 
     def visible_heatmap(self, identity: str, request: LesionPredictionRequest | None) -> NDArray[np.float32] | None:
-        """Give the heatmap of an answer that is in sight.
-
-        Returns float32 (row, column) in [0, 1]; None where none is wanted, or another one is shown.
-        """
+        """Return the visible heatmap of a prediction, float32 (row, column) in [0, 1]; None if there is none."""
         method, image = self._controls.method, self._store.image(identity)
         if (
             request is None
@@ -544,37 +525,37 @@ class LesionHeatmapController(QObject):
         return None if layer is None else layer.data
 
     def set_failed(self, request: LesionPredictionRequest, error: Exception) -> None:
-        """Say that there is no heatmap."""
+        """Report that a heatmap failed."""
         self._failed_methods.add((request.classifier_input.model, request.method))
         self.failed.emit(error)
 
-    def _heatmap_request(self, asked: LesionPredictionRequest) -> LesionPredictionRequest:
-        """What is to be asked of an answer's question, as the controls are now."""
-        return replace(asked, method=self._controls.method, target=self._controls.target)
+    def _heatmap_request(self, request: LesionPredictionRequest) -> LesionPredictionRequest:
+        """The heatmap request for a prediction, with the current options."""
+        return replace(request, method=self._controls.method, target=self._controls.target)
 
     def clear(self) -> None:
-        """Take every heatmap for that of another model, as one may have changed under its name."""
+        """Mark all heatmaps as outdated, since a model may have been replaced under the same name."""
         self._shown_requests.clear()
 
     def remove(self, identity: str) -> None:
-        """Forget a photograph that was removed."""
+        """Remove a photograph."""
         self._shown_requests.pop(identity, None)
 
     def _hide(self, identity: str, *, gone: bool) -> None:
-        """Take a heatmap out of sight where none is wanted, or another one is not found in a moment."""
+        """Hide the heatmap if it is not new_request, or if the new one takes long to compute."""
         if gone or self._controls.method not in FAST_METHODS:
             image = self._store.image(identity)
             layer = None if image is None else photograph_layers.find_layer(self._store.viewer, image, "heatmap")
             if layer is not None:
-                layer.visible = False  # kept: whoever comes back to the same answer sees it at once
+                layer.visible = False  # kept, to be shown again for the same prediction
 
     def _show(self, identity: str) -> None:
         image = self._store.image(identity)
         layer = None if image is None else photograph_layers.find_layer(self._store.viewer, image, "heatmap")
         if layer is None:
-            wanted = self._shown_requests.pop(identity, None)  # somebody removed the layer
-            if wanted is not None:
-                self._queue.submit(wanted)
+            new_request = self._shown_requests.pop(identity, None)  # the layer was removed by the user
+            if new_request is not None:
+                self._queue.submit(new_request)
         else:
             layer.visible = bool(image is not None and image.visible)
 

@@ -1,4 +1,4 @@
-"""Questions to the classifier in the worker, one after the other; of one photograph only the newest is asked."""
+"""Queue of predictions and heatmaps requested from the worker; a newer request replaces a pending one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PatientItems = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class ClassifierInput:
-    """Which classifier sees what: its name, and the fingerprints of the photograph and of the mask."""
+    """The input of a classifier: the name of the model, and the digests of photograph and mask."""
 
     model: str
     image_digest: str
@@ -33,9 +33,9 @@ class ClassifierInput:
 
 @dataclass(frozen=True)
 class LesionPredictionRequest:
-    """A lesion and what is known of the patient; with a ``method``, what is asked is where the answer comes from.
+    """A request for the prediction of a lesion with patient data, or with a ``method``, for its heatmap.
 
-    That is asked of the class ``target``; of the positive one where it is empty.
+    The heatmap explains the class ``target``; if empty, the positive class.
     """
 
     identity: str
@@ -46,7 +46,7 @@ class LesionPredictionRequest:
 
     @property
     def key(self) -> str:
-        """Of several questions with the same one, the newest is asked."""
+        """A request replaces pending ones with the same key."""
         return f"{'explain' if self.method else 'classify'} {self.identity}"
 
 
@@ -54,9 +54,9 @@ FindResult = Callable[[LesionPredictionRequest], "LesionResult | None"]
 
 
 class PredictionQueue(QObject):
-    """Asks the worker, and keeps the arrays that it reads in files for as long as they may be asked about again.
+    """Sends requests to the worker, and keeps the arrays that it reads in files for further requests.
 
-    ``answered``: the ``Question``; what the worker said, a dict, or for an explanation the heat, float32 (row, column).
+    ``predicted``: the request; the worker's response, a dict, or for a heatmap an array, float32 (row, column).
     """
 
     started = Signal(object)
@@ -72,35 +72,29 @@ class PredictionQueue(QObject):
         self._pending: dict[str, LesionPredictionRequest] = {}
         self._stage: BackgroundJob | WorkerRequest | None = None
         self._active: LesionPredictionRequest | None = None
-        self._files: dict[str, tuple[str, Path]] = {}  # kind to fingerprint and array
+        self._files: dict[str, tuple[str, Path]] = {}  # by type: digest and array file
         self._heatmap_path: Path | None = None
-        self._photograph_info: dict[str, str | None] = {}  # what the photograph's file says of it
-        self._worker_input: ClassifierInput | None = None  # that the worker has looked at last
-        self._is_patient_only = False  # whether it is asked only about the patient
+        self._photograph_info: dict[str, str | None] = {}  # metadata of the photograph's file
+        self._worker_input: ClassifierInput | None = None  # last input of the worker
+        self._is_patient_only = False  # whether only the patient data changed
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is awaited."""
+        """Whether requests are running or pending."""
         return self._active is not None or bool(self._pending)
 
     def is_predicting(self, identity: str) -> bool:
-        """Say whether an answer about a photograph is awaited.
-
-        False also where it is only asked where an answer comes from.
-        """
+        """Return whether a prediction for a photograph is pending, not counting heatmaps."""
         every = (*self._pending.values(), *([self._active] if self._active else []))
-        return any(question.identity == identity and not question.method for question in every)
+        return any(request.identity == identity and not request.method for request in every)
 
     def has_requests(self, identity: str) -> bool:
-        """Say whether anything about a photograph is awaited, also where an answer comes from.
-
-        True until all of it was told.
-        """
+        """Return whether a prediction or heatmap of a photograph is pending."""
         every = (*self._pending.values(), *([self._active] if self._active else []))
-        return any(question.identity == identity for question in every)
+        return any(request.identity == identity for request in every)
 
     def submit(self, request: LesionPredictionRequest) -> None:
-        """Ask soon; a question about the same that waits is forgotten."""
+        """Add a request; it replaces a pending one with the same key."""
         if request != self._active:
             self._pending.pop(request.key, None)
             self._pending[request.key] = request
@@ -109,12 +103,12 @@ class PredictionQueue(QObject):
             self._pending.pop(request.key, None)
 
     def drop(self, identity: str) -> None:
-        """Forget what waits about a photograph."""
-        for key in [key for key, question in self._pending.items() if question.identity == identity]:
+        """Remove the pending requests of a photograph."""
+        for key in [key for key, request in self._pending.items() if request.identity == identity]:
             del self._pending[key]
 
     def cancel(self) -> None:
-        """Stop at once."""
+        """Cancel all requests."""
         self._pending.clear()
         stage, self._stage, self._active = self._stage, None, None
         if stage is not None:
@@ -124,23 +118,23 @@ class PredictionQueue(QObject):
 
     def _next(self) -> None:
         while self._active is None and self._pending:
-            # What the lesion may be comes before where that comes from.
+            # Predictions before heatmaps.
             key = min(self._pending, key=lambda key: bool(self._pending[key].method))
-            question = self._pending.pop(key)
-            result = self._find_result(question)
+            request = self._pending.pop(key)
+            result = self._find_result(request)
             if result is not None:
-                self._active = question
-                self.started.emit(question)
-                self._begin(question, result)
+                self._active = request
+                self.started.emit(request)
+                self._begin(request, result)
 
-    def _begin(self, question: LesionPredictionRequest, result: LesionResult, *, force: bool = False) -> None:
-        """Ask; only about the patient where the worker has looked at this picture last."""
-        self._is_patient_only = question.classifier_input == self._worker_input and not question.method and not force
+    def _begin(self, request: LesionPredictionRequest, result: LesionResult, *, force: bool = False) -> None:
+        """Send a request; only the patient data if the worker still has the same input."""
+        self._is_patient_only = request.classifier_input == self._worker_input and not request.method and not force
         if self._is_patient_only:
             self._send_request("reclassify", {})
             return
         self._photograph_info = {"modality": result.photograph.modality, "damage": result.photograph.damage}
-        digests = {"image": question.classifier_input.image_digest, "mask": question.classifier_input.mask_digest}
+        digests = {"image": request.classifier_input.image_digest, "mask": request.classifier_input.mask_digest}
         missing = {}
         for kind, array in (("image", result.photograph.rgb), ("mask", result.mask)):
             known, path = self._files.get(kind, ("", None))
@@ -156,36 +150,36 @@ class PredictionQueue(QObject):
             self._on_written()
 
     def _on_written(self, written: None = None) -> None:
-        question = self._active
-        assert question is not None
+        request = self._active
+        assert request is not None
         paths: dict[str, str | None] = {kind: str(path) for kind, (_, path) in self._files.items()}
-        if question.method:
+        if request.method:
             self._heatmap_path = self._client.folder / f"{uuid.uuid4().hex}-heat.npy"
-            asked = {"method": question.method, "class": question.target, "out": str(self._heatmap_path)}
-            self._send_request("explain", {**paths, **asked})
+            options = {"method": request.method, "class": request.target, "out": str(self._heatmap_path)}
+            self._send_request("explain", {**paths, **options})
         else:
             self._send_request("classify", {**paths, **self._photograph_info})
 
     def _send_request(self, verb: str, more: dict[str, str | None]) -> None:
-        question = self._active
-        assert question is not None
-        asked = self._client.request(verb, model=question.classifier_input.model, row=dict(question.row), **more)
-        self._start_stage(asked, self._on_explained if verb == "explain" else self._on_prediction)
+        request = self._active
+        assert request is not None
+        worker_request = self._client.request(verb, model=request.classifier_input.model, row=dict(request.row), **more)
+        self._start_stage(worker_request, self._on_explained if verb == "explain" else self._on_prediction)
 
-    def _start_stage(self, stage: BackgroundJob | WorkerRequest, then: Callable[[Any], None]) -> None:
+    def _start_stage(self, stage: BackgroundJob | WorkerRequest, on_success: Callable[[Any], None]) -> None:
         self._stage = stage
         stage.progressed.connect(self.progressed)
-        stage.succeeded.connect(then)
+        stage.succeeded.connect(on_success)
         stage.failed.connect(self._on_failed)
         if isinstance(stage, BackgroundJob):
             stage.start()
 
-    def _on_prediction(self, told: dict[str, Any]) -> None:
+    def _on_prediction(self, response: dict[str, Any]) -> None:
         assert self._active is not None
         self._worker_input = self._active.classifier_input
-        self._finish(self.predicted, told)
+        self._finish(self.predicted, response)
 
-    def _on_explained(self, told: dict[str, Any]) -> None:
+    def _on_explained(self, response: dict[str, Any]) -> None:
         assert self._heatmap_path is not None
         self._start_stage(BackgroundJob(partial(_read, self._heatmap_path)), self._on_heat)
 
@@ -193,19 +187,19 @@ class PredictionQueue(QObject):
         self._finish(self.predicted, heat)
 
     def _on_failed(self, error: Exception) -> None:
-        question, self._worker_input = self._active, None
-        result = None if question is None or not self._is_patient_only else self._find_result(question)
-        if question is not None and result is not None:  # the worker has ended since, and another looks at it anew
-            self._begin(question, result, force=True)
+        request, self._worker_input = self._active, None
+        result = None if request is None or not self._is_patient_only else self._find_result(request)
+        if request is not None and result is not None:  # the worker has restarted and needs the whole input
+            self._begin(request, result, force=True)
         else:
             self._finish(self.failed, error)
 
-    def _finish(self, signal: Any, value: object) -> None:  # noqa: ANN401 - a bound signal has no type of its own
-        """End a question, and go on with the next."""
-        question, self._stage = self._active, None
-        if question is not None:
-            signal.emit(question, value)
-            if self._active is question:
+    def _finish(self, signal: Any, value: object) -> None:  # noqa: ANN401 - bound signals have no public type
+        """Finish a request and start the next."""
+        request, self._stage = self._active, None
+        if request is not None:
+            signal.emit(request, value)
+            if self._active is request:
                 self._active = None
                 self._next()
                 if self._active is None:
@@ -213,7 +207,7 @@ class PredictionQueue(QObject):
 
 
 def _write(arrays: dict[Path, Any], run: RunContext) -> None:
-    """Put arrays where the worker finds them."""
+    """Write arrays for the worker."""
     import numpy as np
 
     for path, array in arrays.items():
@@ -221,7 +215,7 @@ def _write(arrays: dict[Path, Any], run: RunContext) -> None:
 
 
 def _read(path: Path, run: RunContext) -> object:
-    """Read an array that the worker wrote, once."""
+    """Read an array written by the worker, and remove the file."""
     import numpy as np
 
     array = np.load(path)
@@ -230,5 +224,5 @@ def _read(path: Path, run: RunContext) -> object:
 
 
 def _remove(path: Path) -> None:
-    with suppress(OSError):  # Windows, where the worker may still hold it; the folder goes with the client
+    with suppress(OSError):  # on Windows, the worker may still hold the file; the client removes its folder later
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The Prediction section of the Lesion dock, its words and heatmap controls."""
+"""The Prediction section of the Lesion dock: texts, charts and heatmap controls."""
 
 from __future__ import annotations
 
@@ -33,11 +33,21 @@ if TYPE_CHECKING:
     from napari_melanoma.classification.prediction import ClassPrediction, Contribution, NearestCase
 
 MIN_ROW_PX = 18
-OUTDATED_DELAY_MS = 200  # what is computed sooner is not announced, so that nothing jumps
+OUTDATED_DELAY_MS = 200  # faster updates are not announced, so that the layout does not jump
+HEATMAP_METHODS = {
+    "grad_cam": ("Grad-CAM", "Regions of the last feature map that increase the predicted probability. Fast."),
+    "cam": ("CAM", "Output of the network's head for each region. Fast."),
+    "occlusion": ("Occlusion", "Decrease of the prediction when a patch is covered. Takes a few seconds."),
+    "integrated_gradients": ("Integrated gradients", "Contribution of each pixel. Takes a few seconds."),
+}
+OPACITY_STEPS, DEFAULT_OPACITY = 100, 60
+MAX_CLASSES = 7  # rows; further classes share one row
+MIN_CHANGE_SCALE = 0.02  # smallest scale of changes, so that a change of 0.01 does not look large
+MIN_SHOWN_CHANGE = 0.005  # half of the last digit shown
 
 
 class NoticeLabel(QFrame):
-    """A sentence with the colour of a warning at its side; hidden while there is none."""
+    """A text styled as a warning; hidden if empty."""
 
     def __init__(self, name: str, accessible_name: str) -> None:
         super().__init__()
@@ -51,18 +61,18 @@ class NoticeLabel(QFrame):
         self.hide()
 
     def set_text(self, text: str) -> None:
-        """Show a sentence."""
+        """Show a text; empty hides the notice."""
         self.label.setText(text)
         self.setVisible(bool(text))
 
 
 class NearestCasesTable(QTreeWidget):
-    """Training cases that look alike: what each was, its name, and how far away it is."""
+    """The most similar training cases: diagnosis, image and distance."""
 
     def __init__(self) -> None:
         super().__init__()
-        named(self, "nearest", "Training cases that look alike").setToolTip("")
-        self.setHeaderLabels(["What it was", "Image", "Distance"])
+        named(self, "nearest", "Most similar training cases").setToolTip("")
+        self.setHeaderLabels(["Diagnosis", "Image", "Distance"])
         self.setRootIsDecorated(False)
         self.setUniformRowHeights(True)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -77,7 +87,6 @@ class NearestCasesTable(QTreeWidget):
         header.setSectionResizeMode(2, QHeaderView.ResizeMode.ResizeToContents)
 
     def show_cases(self, cases: Sequence[NearestCase]) -> None:
-        """Show cases."""
         self.clear()
         for case in cases:
             item = QTreeWidgetItem([class_title(case.diagnosis), case.image_id, f"{case.distance:.3g}"])
@@ -92,29 +101,29 @@ class NearestCasesTable(QTreeWidget):
 
 
 class PredictionSection(QWidget):
-    """Shows an answer, or why there is none."""
+    """Shows a prediction, or why there is none."""
 
     def __init__(self, icons: ThemedIcons, heatmap: QWidget | None = None) -> None:
         super().__init__()
-        named(self, "answer_section_content", "Answer").setToolTip("")
-        self.hint = named(WrappedLabel(), "answer_hint", "Why there is no answer")
+        named(self, "answer_section_content", "Prediction").setToolTip("")
+        self.hint = named(WrappedLabel(), "answer_hint", "Why there is no prediction")
         self.hint.setProperty("quiet", True)
         self.hint.setToolTip("")
         self.hint.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
-        self.saved_notice = NoticeLabel("answer_earlier", "Saved before")
-        self.warning = NoticeLabel("answer_warning", "What to be careful about")
-        self.verdict = named(WrappedLabel(), "answer_verdict", "Answer in words")
+        self.saved_notice = NoticeLabel("answer_earlier", "Saved prediction")
+        self.warning = NoticeLabel("answer_warning", "Warnings")
+        self.verdict = named(WrappedLabel(), "answer_verdict", "Prediction as text")
         self.verdict.setProperty("loud", True)
         self.verdict.setToolTip("")
         self.verdict.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.classes = BarChart(icons, "answer_bars", "Probabilities of the classes")
-        self.operating_point_text = _make_quiet_label("answer_side", "On which side of the operating point")
-        self.contributions_title = _make_quiet_label("answer_why_title", "What the patient's data change")
-        self.contributions_title.setText("What the patient's data change")
-        self.contributions = BarChart(icons, "answer_changes", "What each field of the form adds")
-        self.form_text = _make_quiet_label("answer_form_words", "What the picture alone says")
-        self.nearest_title = _make_quiet_label("nearest_title", "Training cases that look alike")
-        self.nearest_title.setText("Training cases that look most like it")
+        self.classes = BarChart(icons, "answer_bars", "Class probabilities")
+        self.operating_point_text = _make_quiet_label("answer_side", "Decision threshold")
+        self.contributions_title = _make_quiet_label("answer_why_title", "Effect of the patient data")
+        self.contributions_title.setText("Effect of the patient data")
+        self.contributions = BarChart(icons, "answer_changes", "Effect of each field")
+        self.form_text = _make_quiet_label("answer_form_words", "Prediction without patient data")
+        self.nearest_title = _make_quiet_label("nearest_title", "Most similar training cases")
+        self.nearest_title.setText("Most similar training cases")
         self.nearest = NearestCasesTable()
         self.details = QWidget()
         inner = QVBoxLayout(self.details)
@@ -122,11 +131,11 @@ class PredictionSection(QWidget):
         for layout in (inner, column):
             layout.setContentsMargins(0, 0, 0, 0)
             layout.setSpacing(4)
-        said: tuple[QWidget, ...] = (self.verdict, self.classes, self.operating_point_text, self.warning)
-        explained = () if heatmap is None else (heatmap,)
+        texts: tuple[QWidget, ...] = (self.verdict, self.classes, self.operating_point_text, self.warning)
+        heatmap_controls = () if heatmap is None else (heatmap,)
         parts = (
-            *said,
-            *explained,
+            *texts,
+            *heatmap_controls,
             self.contributions_title,
             self.contributions,
             self.form_text,
@@ -146,21 +155,21 @@ class PredictionSection(QWidget):
         self.show_message("")
 
     def show_message(self, message: str) -> None:
-        """Show why there is no answer."""
+        """Show why there is no prediction."""
         self._mark_outdated("")
         self.hint.setText(message)
         self.hint.setVisible(bool(message))
         self.details.hide()
 
     def show_saved_prediction(self, prediction: ClassPrediction, note: str, message: str) -> None:
-        """Show an answer that was saved before, as one of before."""
+        """Show a saved prediction, marked as such."""
         self.show_prediction(prediction, is_pending=True)
         self.hint.setText(message)
         self.hint.show()
         self.saved_notice.set_text(note)
 
     def show_prediction(self, prediction: ClassPrediction, *, is_pending: bool, outdated: str = "") -> None:
-        """Show an answer."""
+        """Show a prediction."""
         self.hint.hide()
         self._mark_outdated(outdated)
         self.details.setEnabled(not is_pending)
@@ -181,7 +190,7 @@ class PredictionSection(QWidget):
         self.details.show()
 
     def _mark_outdated(self, outdated: str) -> None:
-        """Mark what is shown as outdated, after a moment."""
+        """Mark the prediction as outdated, after a moment."""
         if outdated and outdated == self._outdated:
             return
         self._outdated = outdated
@@ -192,9 +201,8 @@ class PredictionSection(QWidget):
             self._delay_timer.stop()
 
 
-def _make_quiet_label(name: str, spoken: str) -> WrappedLabel:
-    """A line that is good to know, and is not cut."""
-    label = named(WrappedLabel(), name, spoken)
+def _make_quiet_label(name: str, accessible_name: str) -> WrappedLabel:
+    label = named(WrappedLabel(), name, accessible_name)
     label.setProperty("quiet", True)
     label.setToolTip("")
     return label
@@ -205,17 +213,8 @@ def _set_label_text(label: WrappedLabel, text: str) -> None:
     label.setVisible(bool(text))
 
 
-HEATMAP_METHODS = {
-    "grad_cam": ("Grad-CAM", "Which places of the network's last map raise the answer. Quick."),
-    "cam": ("CAM", "What the network's head says of each place by itself. Quick."),
-    "occlusion": ("Occlusion", "How much is lost where a patch is covered. Takes a few seconds."),
-    "integrated_gradients": ("Integrated gradients", "Which pixels the answer rests on. Takes a few seconds."),
-}
-OPACITY_STEPS, DEFAULT_OPACITY = 100, 60
-
-
 class HeatmapControls(QWidget):
-    """A tick, a list of methods and a slider, remembered for the next day."""
+    """Check box, method, class and opacity of the heatmap, stored in the settings."""
 
     options_changed = Signal()
     opacity_changed = Signal(float)
@@ -224,18 +223,17 @@ class HeatmapControls(QWidget):
         super().__init__()
         named(self, "heatmap_controls", "Heatmap").setToolTip("")
         self._settings = settings
-        tip = "Show as a layer which places of the picture the answer comes from"
+        tip = "Show the image regions that contribute to the prediction as a layer"
         self.check = named(QCheckBox("heatmap"), "heatmap", "Heatmap", tip)
-        self.combo = named(NoWheelComboBox(), "heatmap_method", "Method of the heatmap", "How it is found")
+        self.combo = named(NoWheelComboBox(), "heatmap_method", "Heatmap method", "Heatmap method")
         self.combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        for place, (name, (title, about)) in enumerate(HEATMAP_METHODS.items()):
+        for index, (name, (title, about)) in enumerate(HEATMAP_METHODS.items()):
             self.combo.addItem(title, name)
-            self.combo.setItemData(place, about, Qt.ItemDataRole.ToolTipRole)
-        tip = "Of which class it is shown what speaks for it"
-        self.classes = named(NoWheelComboBox(), "heatmap_class", "Class that the heatmap explains", tip)
+            self.combo.setItemData(index, about, Qt.ItemDataRole.ToolTipRole)
+        self.classes = named(NoWheelComboBox(), "heatmap_class", "Class that the heatmap explains")
         self.classes.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._class_names: tuple[str, ...] = ()
-        self.slider = named(QSlider(Qt.Orientation.Horizontal), "heatmap_opacity", "Opacity of the heatmap")
+        self.slider = named(QSlider(Qt.Orientation.Horizontal), "heatmap_opacity", "Heatmap opacity")
         self.slider.setRange(0, OPACITY_STEPS)
         self.slider.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.check.setChecked(settings.get("lesion/heatmap", False))
@@ -257,16 +255,16 @@ class HeatmapControls(QWidget):
 
     @property
     def method(self) -> str:
-        """How the heatmap is found; empty where none is wanted."""
+        """The heatmap method; empty if the heatmap is off."""
         return str(self.combo.currentData()) if self.check.isChecked() else ""
 
     @property
     def target(self) -> str:
-        """The class that the heatmap explains; empty for the positive one where there are only two."""
+        """The class that the heatmap explains; empty for the positive one of two classes."""
         return str(self.classes.currentData() or "")
 
     def show_classes(self, classes: tuple[str, ...], positive: str) -> None:
-        """Offer a choice of more than two classes; of two, what speaks for one speaks against the other."""
+        """Show the class selection for more than two classes; with two, one heatmap explains both."""
         several = classes if len(classes) > 2 else ()
         if several != self._class_names:
             self._class_names = several
@@ -278,7 +276,7 @@ class HeatmapControls(QWidget):
 
     @property
     def opacity(self) -> float:
-        """Of the hottest place, in [0, 1]."""
+        """The maximum opacity, in [0, 1]."""
         return float(self.slider.value() / OPACITY_STEPS)
 
     def _on_changed(self, _: object = None) -> None:
@@ -298,30 +296,22 @@ class HeatmapControls(QWidget):
         self.slider.setEnabled(on)
 
 
-MAX_CLASSES = 7  # rows; what is left is one row more
-MIN_CHANGE_SCALE = 0.02  # the scale of changes is never finer: a hundredth must not look like much
-MIN_SHOWN_CHANGE = 0.005  # half of the last digit that is said
-
-
 def class_title(word: str) -> str:
-    """Say how people read a class.
-
-    Returns as the taxonomy of diagnoses has it; else the word with spaces, its first letter a capital.
-    """
+    """Return the title of a class from the taxonomy of diagnoses, else the capitalized name."""
     known = load_taxonomy("diagnosis")
     return known.title(word) if word in known.entries else _capitalize(word.replace("_", " "))
 
 
 def field_title(name: str) -> str:
-    """Say how people read a column."""
+    """Return the title of a column."""
     column = find_column(name)
     return name.replace("_", " ").capitalize() if column is None else column.title
 
 
 def class_bars(prediction: ClassPrediction) -> list[Bar]:
-    """Give a row for each class, the likeliest first; of many, the last rows are one.
+    """Return one row for each class, the most probable first; if there are many, the last classes share a row.
 
-    On a scale from 0 to 1; faint where the class can be ruled out.
+    The scale is 0 to 1; classes outside the prediction set are faint.
     """
     order = sorted(zip(prediction.classes, prediction.probabilities, strict=True), key=lambda pair: -pair[1])
     if len(order) > MAX_CLASSES + 1:
@@ -341,55 +331,50 @@ def class_bars(prediction: ClassPrediction) -> list[Bar]:
     return rows
 
 
-def _class_bar(answer: ClassPrediction, name: str, probability: float) -> Bar:
-    """The row of one class."""
-    asked, possible = name == answer.positive, name in answer.possible
-    point = answer.operating_point if asked else None
-    interval = answer.interval if asked else None
-    told = [f"{class_title(name)}: probability {probability:.3f}"]
+def _class_bar(prediction: ClassPrediction, name: str, probability: float) -> Bar:
+    is_positive, possible = name == prediction.positive, name in prediction.possible
+    point = prediction.operating_point if is_positive else None
+    interval = prediction.interval if is_positive else None
+    lines = [f"{class_title(name)}: probability {probability:.3f}"]
     if interval is not None:
-        told[0] += f" ({interval[0]:.3f} to {interval[1]:.3f})"
-    if answer.calibrated:
-        said = "cannot be ruled out" if possible else "is ruled out"
-        told.append(f"It {said} at {_format_percent(answer.coverage)} coverage.")
+        lines[0] += f" ({interval[0]:.3f} to {interval[1]:.3f})"
+    if prediction.calibrated:
+        relation = "In" if possible else "Not in"
+        lines.append(f"{relation} the prediction set with {_format_percent(prediction.coverage)} coverage.")
     if point is not None:
-        told.append(f"Dotted line: the cut at {point.cut:.2f}.")
+        lines.append(f"Dotted line: decision threshold {point.cut:.2f}.")
     mark = None if point is None else point.cut
-    faint = answer.calibrated and not possible
-    return Bar(class_title(name), f"{probability:.2f}", probability, interval, mark, asked, faint, "\n".join(told))
+    faint = prediction.calibrated and not possible
+    tip = "\n".join(lines)
+    return Bar(class_title(name), f"{probability:.2f}", probability, interval, mark, is_positive, faint, tip)
 
 
 def contribution_bars(prediction: ClassPrediction) -> tuple[list[Bar], float]:
-    """Give a row for each column of the form: how much it adds to the probability of the class that is asked about.
+    """Return one row for each field of the patient data, with its effect on the probability of the positive class.
 
-    Returns list of Bar, the largest change first and columns that nobody filled in last; and the end of the scale,
-    which goes as far to both sides.
+    The largest effect comes first, unknown fields last. Also returns the end of the symmetric scale.
     """
     changes = sorted(prediction.contributions, key=lambda change: -abs(change.change))
     rows = [_contribution_bar(prediction, change) for change in changes]
     rows += [
-        Bar(field_title(name), "not known", faint=True, tip=f"{field_title(name)}: fill it in to see what it changes.")
+        Bar(field_title(name), "unknown", faint=True, tip=f"{field_title(name)}: enter a value to see its effect.")
         for name in prediction.missing
     ]
     return rows, max((abs(change.change) for change in changes), default=0.0) * 1.1 + MIN_CHANGE_SCALE
 
 
-def _contribution_bar(answer: ClassPrediction, change: Contribution) -> Bar:
-    """The row of one column."""
-    title, without = field_title(change.field), answer.probability - change.change
-    said = "0" if abs(change.change) < MIN_SHOWN_CHANGE else f"{change.change:+.2f}".replace("-", "\N{MINUS SIGN}")
+def _contribution_bar(prediction: ClassPrediction, change: Contribution) -> Bar:
+    title, without = field_title(change.field), prediction.probability - change.change
+    text = "0" if abs(change.change) < MIN_SHOWN_CHANGE else f"{change.change:+.2f}".replace("-", "\N{MINUS SIGN}")
     tip = (
-        f"If {title.lower()} were unknown, {class_title(answer.positive).lower()} would be {without:.2f} instead of "
-        f"{answer.probability:.2f}."
+        f"Without {title.lower()}, the probability of {class_title(prediction.positive).lower()} is {without:.2f} "
+        f"instead of {prediction.probability:.2f}."
     )
-    return Bar(f"{title} {format_field_value(change.field, change.value)}", said, change.change, tip=tip)
+    return Bar(f"{title} {format_field_value(change.field, change.value)}", text, change.change, tip=tip)
 
 
 def format_field_value(name: str, value: str) -> str:
-    """Say what stands in a column.
-
-    In lower case, as within a sentence.
-    """
+    """Format the value of a column in lower case, for use within a sentence."""
     column = find_column(name)
     if column is None or column.kind not in ("word", "yes_no"):
         return value
@@ -398,50 +383,35 @@ def format_field_value(name: str, value: str) -> str:
 
 
 def format_verdict(prediction: ClassPrediction) -> str:
-    """Say the answer in a sentence, its first letter a capital.
-
-    Such as ``Inconclusive: melanoma 0.31 (95 % interval 0.20–0.44).``, or why it is not valid.
-    """
+    """Format the prediction as a sentence, such as ``Inconclusive: melanoma 0.31 (95 % interval 0.20–0.44).``."""
     return _to_sentence(prediction.verdict)
 
 
 def format_operating_point(prediction: ClassPrediction) -> str:
-    """Say on which side of the operating point the answer lies.
-
-    A sentence; empty where the model has no operating point.
-    """
+    """Compare the prediction with the decision threshold in a sentence; empty if the model has none."""
     return _to_sentence(prediction.threshold_text)
 
 
 def format_warnings(prediction: ClassPrediction) -> str:
-    """Say what to be careful about.
-
-    A sentence a line; empty where there is nothing to warn of.
-    """
-    return "\n".join(_to_sentence(said) for said in prediction.warnings)
+    """Return the warnings, one sentence in each line."""
+    return "\n".join(_to_sentence(warning) for warning in prediction.warnings)
 
 
 def describe_form_use(prediction: ClassPrediction) -> str:
-    """Say what the picture alone would say, and what of the form went unused.
-
-    Empty where the model looks at the picture alone and nothing was filled in.
-    """
-    said = []
+    """Describe the prediction without patient data, and fields that the model does not use; may be empty."""
+    sentences = []
     if prediction.contributions:
-        said.append(
-            f"From the picture alone {class_title(prediction.positive).lower()} would be {prediction.from_image:.2f}."
+        sentences.append(
+            f"From the image only: {class_title(prediction.positive).lower()} {prediction.from_image:.2f}."
         )
     if prediction.unused:
         names = ", ".join(field_title(name).lower() for name in prediction.unused)
-        said.append(f"Not used by this model: {names}.")
-    return " ".join(said)
+        sentences.append(f"Not used by this model: {names}.")
+    return " ".join(sentences)
 
 
 def format_short_verdict(prediction: ClassPrediction) -> str:
-    """Say the answer in a few words for a row of a list.
-
-    Such as ``melanoma 0.31 (95 % interval 0.20–0.44)``, or ``Not valid``.
-    """
+    """Format the prediction for a list: ``melanoma 0.31 (95 % interval 0.20–0.44)``, or ``Not valid``."""
     return prediction.probability_text if prediction.validity.valid else NOT_VALID
 
 

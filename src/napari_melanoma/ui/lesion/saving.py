@@ -1,4 +1,4 @@
-"""Save results from the Lesion dock, and read earlier ones."""
+"""Save results from the Lesion dock, and read saved predictions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RESULTS_TABLE = "results.csv"
 
 @dataclass(frozen=True)
 class SaveTarget:
-    """Whose result is saved: the identity of its layer, the fingerprint of its pixels, and the name it has now."""
+    """The photograph whose result is saved: identity of the layer, digest of the pixels, and current name."""
 
     identity: str
     image_digest: str
@@ -35,37 +35,33 @@ class SaveTarget:
 
 
 def result_folder(folder: Path, name: str) -> Path:
-    """Say where the result of a photograph goes.
-
-    A folder in it; characters that no file name can have become ``_``.
-    """
+    """Return the subfolder for a photograph; characters not allowed in file names become ``_``."""
     return folder / (re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(" .")[:120] or "photograph")
 
 
 def prepare_save(
     target: SaveTarget, folder: Path, get_result: Callable[[str], LesionResult], lesion: AnalyzedLesion
 ) -> JobFunction:
-    """Prepare to save a lesion as it is now.
-
-    For a thread; does what ``save`` does.
-    """
+    """Return a function that saves the current result of a lesion in a thread."""
     result = get_result(target.identity)
     return lambda run: save_result(result, target.name, folder)
 
 
 def save_result(result: LesionResult, name: str, folder: Path) -> Path:
-    """Save a result, and put its measurements and its answer into the table beside it; meant for a thread."""
+    """Save a result, and add its measurements and prediction to the results table; call this in a thread."""
     from napari_melanoma.classification.prediction import renamed_columns
     from napari_melanoma.imaging.measurements import MEASUREMENT_COLUMNS
     from napari_melanoma.lesion.analysis import prediction_cells, save_lesion
     from napari_melanoma.lesion.batch import COLUMNS, result_row
     from napari_melanoma.lesion.results import ResultTable, read_result
 
-    told = result.class_prediction
-    asked, old = (
-        ({}, {}) if told is None else (prediction_cells(told.to_json()), renamed_columns(told.classes, told.positive))
-    )
-    table = ResultTable(folder.parent / RESULTS_TABLE, (*COLUMNS, *asked, *MEASUREMENT_COLUMNS), old)
+    prediction = result.class_prediction
+    cells: dict[str, object] = {}
+    old_columns: dict[str, str] = {}
+    if prediction is not None:
+        cells = prediction_cells(prediction.to_json())
+        old_columns = renamed_columns(prediction.classes, prediction.positive)
+    table = ResultTable(folder.parent / RESULTS_TABLE, (*COLUMNS, *cells, *MEASUREMENT_COLUMNS), old_columns)
     save_lesion(replace(result, photograph=replace(result.photograph, name=name)), folder)
     table.set_row(result_row(folder.name, name, read_result(folder), "corrected by hand" * result.corrected))
     table.write()
@@ -74,7 +70,7 @@ def save_result(result: LesionResult, name: str, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class SavedPrediction:
-    """A saved answer: what it was told of the patient, about which mask, and whether its model is still there."""
+    """A saved prediction with its patient data and mask digest, and whether its model is still installed."""
 
     identity: str
     prediction: ClassPrediction
@@ -83,26 +79,26 @@ class SavedPrediction:
     is_same_model: bool
 
     def describe_status(self, model: str, mask_digest: str | None, row: Mapping[str, str]) -> str:
-        """Say when it was saved, and what is another by now.
+        """Describe when it was saved and what has changed since.
 
-        Such as "Saved on 2026-11-20 14:05 UTC. An answer of before: the mask changed since.".
+        For example ``Saved on 2026-11-20 14:05 UTC. Outdated. Changed since then: the mask.``
         """
-        other = [
+        changed = [
             name
-            for name, is_other in (
+            for name, has_changed in (
                 ("the mask", mask_digest not in (None, self.mask_digest)),
                 ("the model", bool(model) and (model != self.prediction.model.name or not self.is_same_model)),
-                ("the patient's data", dict(row) != self.form),
+                ("the patient data", dict(row) != self.form),
             )
-            if is_other
+            if has_changed
         ]
         created = str(self.prediction.provenance.get("created", ""))[:16].replace("T", " ")
-        saved = f"Saved on {created} UTC." if created else "Saved before."
-        return f"{saved} An answer of before: {', '.join(other)} changed since." if other else saved
+        saved = f"Saved on {created} UTC." if created else "Saved earlier."
+        return f"{saved} Outdated. Changed since then: {', '.join(changed)}." if changed else saved
 
 
 class SavedPredictions(QObject):
-    """Looks in a thread whether a result of a photograph was saved, and keeps what it says."""
+    """Reads the saved predictions of photographs in a thread."""
 
     found = Signal(object)
 
@@ -114,25 +110,19 @@ class SavedPredictions(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether it still looks."""
+        """Whether results are being read."""
         return self._latest.busy
 
     def load(self, identity: str, source: LayerPhotographSource, folder: Path) -> None:
-        """Look for the result of a photograph.
-
-        ``source``: its pixels: a result of another picture is none of it.
-        """
+        """Read the saved result of a photograph; results of other pixels than ``source`` are ignored."""
         self._latest.submit(identity, lambda: partial(read_saved_prediction, identity, source, folder))
 
     def get(self, identity: str) -> SavedPrediction | None:
-        """Give what was found of a photograph.
-
-        None where nothing was saved.
-        """
+        """Return the saved prediction of a photograph; None if there is none."""
         return self._predictions.get(identity)
 
     def remove(self, identity: str) -> None:
-        """Forget a photograph that was removed."""
+        """Remove a photograph."""
         self._latest.drop(identity)
         self._predictions.pop(identity, None)
 
@@ -145,9 +135,9 @@ class SavedPredictions(QObject):
 def read_saved_prediction(
     identity: str, source: LayerPhotographSource, folder: Path, run: RunContext
 ) -> SavedPrediction | None:
-    """Read the answer of a saved result; meant for a thread.
+    """Read the prediction of a saved result; call this in a thread.
 
-    None where there is no result, it has no answer, or it is damaged or of another picture.
+    None if there is no result or prediction, or if it is damaged or of another image.
     """
     from napari_melanoma.classification.prediction import ClassPrediction
     from napari_melanoma.core.provenance import array_fingerprint
@@ -167,11 +157,11 @@ def read_saved_prediction(
             identity, answer, form, array_fingerprint(read_mask(folder / "mask.png")), _is_model_installed(answer)
         )
     except (MelanomaError, KeyError, TypeError, ValueError, AttributeError):
-        return None  # a convenience: without it the photograph is analysed and asked about as any other
+        return None  # optional: without it, the photograph is analyzed like any other
 
 
 def _is_model_installed(answer: ClassPrediction) -> bool:
-    """Whether the model of an answer is installed, and still the same one."""
+    """Whether the same model is still installed."""
     from napari_melanoma.models.registry import find_bundle
 
     try:

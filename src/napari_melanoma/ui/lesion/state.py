@@ -1,4 +1,4 @@
-"""What the Lesion dock knows of each photograph, and corrections that survive a crash."""
+"""The state of each analyzed photograph in the Lesion dock, and recovery of unsaved corrections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from napari_melanoma.core.files import atomic_file, write_json
 from napari_melanoma.core.parsing import read_json
 from napari_melanoma.core.provenance import array_fingerprint
 from napari_melanoma.imaging.refinement import smooth_probability
-from napari_melanoma.lesion.analysis import LesionOptions, find_uncertain_band, remeasure
+from napari_melanoma.lesion.analysis import (
+    LesionOptions,
+    ModelStamp,
+    derive_result,
+    find_uncertain_band,
+    remeasure,
+)
 from napari_melanoma.ui.viewer import photograph_layers
 from napari_melanoma.ui.viewer.photographs import LayerPhotographSource
 
@@ -30,23 +36,25 @@ if TYPE_CHECKING:
 
     from napari_melanoma.core.prediction_config import RoiConfig
     from napari_melanoma.io.photographs import Photograph
-    from napari_melanoma.lesion.analysis import LesionResult, ModelStamp
+    from napari_melanoma.lesion.analysis import LesionResult
 
 MASK_OPTIONS, ROI_OPTIONS = ("threshold", "refinement"), ("roi",)
+Point = tuple[int, int]
+MAX_ORIGINS = 100  # as many steps as napari can undo
+MAX_PROBABILITIES = 3  # each is as large as the photograph
+RECOVERY_DAYS = 30
+RECOVERY_FORMAT = 1
 
 
 class LesionStore:
-    """A ``Lesion`` for each analysed photograph, by the identity of its layer."""
+    """The ``AnalyzedLesion`` of each analyzed photograph, by the identity of its layer."""
 
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
         self.lesions: dict[str, AnalyzedLesion] = {}
 
     def image(self, identity: str) -> Image | None:
-        """Find a photograph.
-
-        None where it was removed.
-        """
+        """Find a photograph; None if it was removed."""
         return next(
             (
                 image
@@ -57,18 +65,12 @@ class LesionStore:
         )
 
     def source(self, identity: str) -> LayerPhotographSource | None:
-        """Take a photograph from its layer.
-
-        None where it was removed.
-        """
+        """Return the pixel source of a photograph; None if it was removed."""
         image = self.image(identity)
         return None if image is None else LayerPhotographSource.from_layer(image)
 
     def mask(self, identity: str) -> Labels | None:
-        """Find the mask layer of an analysed photograph.
-
-        None where there is none, or one that does not fit the photograph.
-        """
+        """Find the mask layer of an analyzed photograph; None if it is missing or of another size."""
         image, lesion = self.image(identity), self.lesions.get(identity)
         labels = None if image is None or lesion is None else photograph_layers.find_layer(self.viewer, image, "mask")
         if labels is None or lesion is None or labels.data.shape != lesion.result.mask.shape:
@@ -76,20 +78,14 @@ class LesionStore:
         return labels
 
     def mask_digest(self, identity: str) -> str | None:
-        """Give the fingerprint of the mask that is shown, also where a dock of before made it.
-
-        None where there is no mask.
-        """
+        """Return the digest of the mask, including one left by a previous dock; None if there is no mask."""
         if identity in self.lesions:
             return None if self.mask(identity) is None else self.lesions[identity].mask_digest
         left = self._existing_mask(identity)
         return None if left is None else array_fingerprint(left.data != 0)
 
     def is_corrected(self, identity: str) -> bool:
-        """Say whether the mask that is shown is one that was drawn, also where a dock of before made it.
-
-        False where there is no mask, or one that the model gave.
-        """
+        """Return whether the mask was corrected, including one left by a previous dock."""
         if identity in self.lesions:
             return self.lesions[identity].corrected and self.mask(identity) is not None
         left = self._existing_mask(identity)
@@ -100,7 +96,7 @@ class LesionStore:
         )
 
     def _existing_mask(self, identity: str) -> Labels | None:
-        """Find the mask of a photograph that this dock has not analysed."""
+        """Find the mask of a photograph that this dock has not analyzed."""
         image = self.image(identity)
         if image is None:
             return None
@@ -109,66 +105,51 @@ class LesionStore:
         return left if left is not None and left.data.shape == shape else None
 
     def orphaned_layer(self, identity: str, role: str) -> Labels | None:
-        """Find a layer that was made from a photograph which was removed.
-
-        None where it is gone as well.
-        """
+        """Find a layer derived from a photograph that was removed; None if it was removed as well."""
         layers = (layer for layer in self.viewer.layers if photograph_layers.get_identity(layer) == identity)
         return next((layer for layer in layers if photograph_layers.get_role(layer) == role), None)
 
     def unsaved_names(self) -> list[str]:
-        """List the photographs whose corrections were not saved.
-
-        Names of their layers; photographs that were removed are not counted.
-        """
+        """Return the layer names of open photographs with unsaved corrections."""
         images = (self.image(identity) for identity, lesion in self.lesions.items() if lesion.unsaved)
         return [image.name for image in images if image is not None]
 
     def discard_unsaved(self) -> None:
-        """Remove what was kept of corrections that nobody wants."""
+        """Discard unsaved corrections and their recovery folders."""
         for identity, lesion in self.lesions.items():
             if lesion.unsaved:
                 lesion.unsaved = False
                 remove_recovery(recovery_folder(lesion.image_digest, identity))
 
     def save_unsaved(self) -> None:
-        """Write corrections as they are at this moment, to be offered another day."""
+        """Write unsaved corrections to recovery folders."""
         for identity, lesion in self.lesions.items():
             labels = self.mask(identity)
             if lesion.unsaved and labels is not None:
-                place = recovery_folder(lesion.image_digest, identity)
-                save_recovery(place, lesion.result, labels.data != 0, lesion.chosen, self.strokes(identity))
+                folder = recovery_folder(lesion.image_digest, identity)
+                save_recovery(folder, lesion.result, labels.data != 0, lesion.chosen, self.strokes(identity))
 
     def remove_saved_recoveries(self) -> None:
-        """Remove what was kept of photographs with nothing unsaved; called when the dock ends."""
+        """Remove the recovery folders of photographs without unsaved corrections; called when the dock closes."""
         for identity, lesion in self.lesions.items():
             if not lesion.unsaved:
                 remove_recovery(recovery_folder(lesion.image_digest, identity))
 
     def strokes(self, identity: str) -> NDArray[np.uint8] | None:
-        """Copy the strokes that are drawn and not cleared.
-
-        Returns uint8 (row, column); None where there are none.
-        """
+        """Copy the strokes of a photograph, uint8 (row, column); None if there are none."""
         image = self.image(identity)
         layer = None if image is None else photograph_layers.find_layer(self.viewer, image, "scribbles")
         return None if layer is None or not layer.data.any() else layer.data.copy()
 
 
-Point = tuple[int, int]
-
-
 def effective_threshold(model: ModelStamp, options: LesionOptions) -> float:
-    """Say at which probability the lesion begins.
-
-    In [0, 1].
-    """
+    """Return the threshold of the options, or the model's default, in [0, 1]."""
     return model.threshold if options.threshold is None else options.threshold
 
 
 @dataclass(frozen=True)
 class MaskOrigin:
-    """How a mask came about: what a result says of it beside what is measured on it."""
+    """The origin of a mask: prediction, model, options and provenance."""
 
     probability: NDArray[np.float32]
     model: ModelStamp
@@ -180,15 +161,14 @@ class MaskOrigin:
 
     @classmethod
     def from_result(cls, result: LesionResult, chosen: Point | None) -> MaskOrigin:
-        """Keep of a result what is needed to have it again."""
-        known = (result.probability, result.model, result.options, chosen, result.corrected, result.provenance)
-        return cls(*known, result.spread)
+        """Extract from a result what is needed to restore it."""
+        fields = (result.probability, result.model, result.options, chosen, result.corrected, result.provenance)
+        return cls(*fields, result.spread)
 
     def restore(self, result: LesionResult, mask: NDArray[np.bool_], roi: RoiConfig) -> LesionResult:
-        """Make the result of the mask again.
+        """Restore the result of a mask, with its model, options and provenance.
 
-        ``mask``: bool (row, column), the mask that came about so. With the model, options and provenance that belong to
-        the mask.
+        ``mask``: bool (row, column), the mask of this origin.
         """
         smoothing, smoothed = self.options.refinement.smoothing, result.smoothed
         if self.probability is not result.probability or smoothing != result.options.refinement.smoothing:
@@ -211,18 +191,14 @@ class MaskOrigin:
         return replace(restored, band=band)
 
 
-MAX_ORIGINS = 100  # as many as napari takes back
-MAX_PROBABILITIES = 3  # each is as large as the photograph
-
-
 @dataclass(frozen=True)
 class LesionUpdate:
-    """What one computation found out about a photograph, to be taken over if the mask is still the same.
+    """The outcome of a computation for a photograph, applied if the mask has not changed in the meantime.
 
-    ``before`` is the mask it started from, uint8 (row, column), ``where`` the pixels in which the new one differs;
-    both are None where the mask does not change. ``digest`` is the new mask's fingerprint. A preview has contours
-    (``others`` of lesions beside the mask) and no result; ``outdated`` says that the user drew in the meantime,
-    ``restored`` that undo brought the mask back.
+    ``previous_mask`` is the mask before, uint8 (row, column), ``changed_pixels`` the pixels in which the new one
+    differs; both are None if the mask does not change. ``mask_digest`` is the digest of the new mask. A preview has
+    contours (``other_contours`` of lesions outside the mask) and no result; ``outdated`` means that the mask was edited
+    in the meantime, ``restored`` that undo restored the mask.
     """
 
     identity: str
@@ -239,11 +215,10 @@ class LesionUpdate:
 
 @dataclass
 class AnalyzedLesion:
-    """What the dock knows of one analysed photograph.
+    """The state of an analyzed photograph.
 
-    ``origins`` says for each mask (by fingerprint) how it came about, so that undo brings back the model, the options
-    and the controls along with the mask. ``standard`` are the options that held for all photographs when
-    it was analyzed.
+    ``origins`` are the origins of its masks by digest, so that undo restores the model, the options and the controls
+    with the mask. ``default_options`` are the options shared by all photographs when it was analyzed.
     """
 
     result: LesionResult
@@ -258,22 +233,22 @@ class AnalyzedLesion:
     def from_model(
         cls, result: LesionResult, image_digest: str, mask_digest: str, chosen: Point | None
     ) -> AnalyzedLesion:
-        """Begin with a mask that the model gave.
+        """Create the state for a predicted mask, with nothing to save.
 
-        ``image_digest``, ``digest``: fingerprints of the photograph's pixels and of the mask. With nothing to save.
+        ``image_digest``, ``mask_digest``: digests of the photograph's pixels and of the mask.
         """
         return cls(result, image_digest, mask_digest, chosen, {mask_digest: MaskOrigin.from_result(result, chosen)})
 
     @property
     def corrected(self) -> bool:
-        """Whether the mask is one that was drawn, not one that the model gave."""
+        """Whether the mask was edited manually."""
         return self.result.corrected
 
     @property
     def is_user_edited(self) -> bool:
-        """Whether a person changed the mask of this photograph: by drawing, options of its own, or a choice.
+        """Whether the user changed this mask: by drawing, own options, or selecting a lesion.
 
-        Options that were set for all photographs change no mask by hand.
+        Options shared by all photographs do not count.
         """
         model, options = self.result.model, self.result.options
         is_own = effective_threshold(model, options) != effective_threshold(model, self.default_options)
@@ -282,40 +257,36 @@ class AnalyzedLesion:
 
     @property
     def model_digests(self) -> frozenset[str]:
-        """Fingerprints of the masks that a model gave: nobody drew them, so nothing is lost with one."""
+        """Digests of predicted masks, which may be replaced without losing corrections."""
         return frozenset(digest for digest, origin in self.origins.items() if not origin.corrected)
 
     def apply(self, update: LesionUpdate) -> None:
-        """Take a change over."""
+        """Apply an update with a result."""
         assert update.result is not None
-        drawn = update.mask_digest != self.mask_digest
+        has_changed = update.mask_digest != self.mask_digest
         self.result, self.mask_digest, self.chosen = update.result, update.mask_digest, update.chosen
         if update.result.corrected:
-            self.unsaved = self.unsaved or drawn
+            self.unsaved = self.unsaved or has_changed
         else:
             self.unsaved = False
         self._add_origin(update.mask_digest, MaskOrigin.from_result(update.result, update.chosen))
 
     def _add_origin(self, digest: str, origin: MaskOrigin) -> None:
-        """Know the origin of a mask; of long ago, and of more than a few models, it is forgotten."""
+        """Store the origin of a mask; drop old ones, and those of all but the latest predictions."""
         before = self.origins.pop(digest, origin)
         self.origins[digest] = origin if before.corrected or not origin.corrected else before
-        answers: dict[int, None] = {id(known.probability): None for known in reversed(self.origins.values())}
-        kept = list(answers)[:MAX_PROBABILITIES]
+        probabilities: dict[int, None] = {id(item.probability): None for item in reversed(self.origins.values())}
+        kept = list(probabilities)[:MAX_PROBABILITIES]
         recent = [item for item in self.origins.items() if id(item[1].probability) in kept]
         self.origins = dict(recent[-MAX_ORIGINS:])
 
 
-RECOVERY_DAYS = 30
-RECOVERY_FORMAT = 1
-
-
 @dataclass(frozen=True)
 class RecoveredLesion:
-    """What was found: the analysis as the model gave it, the corrected mask and the strokes, and when it was drawn.
+    """Recovered corrections: the predicted result, the corrected mask, the strokes, and the time.
 
-    ``mask`` is bool, ``scribbles`` uint8 (0, 1, 2), both (row, column). ``digest`` and ``image_digest`` are the
-    fingerprints of the model's mask and of the photograph's pixels, ``place`` is the folder.
+    ``mask`` is bool, ``scribbles`` uint8 (0, 1, 2), both (row, column). ``mask_digest`` and ``image_digest`` are the
+    digests of the predicted mask and of the photograph's pixels.
     """
 
     result: LesionResult
@@ -329,17 +300,14 @@ class RecoveredLesion:
 
 
 def recovery_root() -> Path:
-    """Folder of all recovery folders."""
+    """Return the folder that contains all recovery folders."""
     from platformdirs import user_state_path
 
     return user_state_path("napari-melanoma", appauthor=False) / "recovery"
 
 
 def recovery_folder(digest: str, identity: str) -> Path:
-    """Say where the corrections of an open photograph are kept.
-
-    ``digest``: fingerprint of the photograph's pixels.
-    """
+    """Return the recovery folder of an open photograph; ``digest``: of its pixels."""
     return recovery_root() / f"{digest[:32]}-{identity[:16]}"
 
 
@@ -350,9 +318,9 @@ def save_recovery(
     chosen: tuple[int, int] | None,
     scribbles: NDArray[np.uint8] | None,
 ) -> None:
-    """Write what is needed to go on after a crash; meant for a thread.
+    """Write a recovery folder; call this in a thread.
 
-    ``mask``: bool (row, column), the mask as it is now. ``scribbles``: uint8 (row, column), strokes that are not
+    ``mask``: bool (row, column), the current mask. ``scribbles``: uint8 (row, column), strokes that are not
     applied yet.
     """
     import numpy as np
@@ -378,55 +346,53 @@ def save_recovery(
 
 
 def find_recovery(digest: str, photograph: Photograph, others: Collection[str] = ()) -> RecoveredLesion | None:
-    """Look for corrections of a photograph that were never saved; meant for a thread.
+    """Search for unsaved corrections of a photograph; call this in a thread.
 
-    ``digest``: fingerprint of the photograph's pixels. Returns the newest; None where there is nothing, or it belongs
-    to a napari that still runs, or it cannot be read.
+    ``digest``: of the photograph's pixels. Returns the newest; None if there are none that can be read, or if they
+    belong to a running napari.
     """
-    taken = {recovery_folder(digest, other) for other in others}
+    open_folders = {recovery_folder(digest, other) for other in others}
     found = (
         _find_recovery(digest, path, photograph)
         for path in recovery_root().glob(f"{digest[:32]}-*")
-        if path not in taken
+        if path not in open_folders
     )
     return max(filter(None, found), key=lambda one: one.saved_at, default=None)
 
 
-def _find_recovery(digest: str, place: Path, photograph: Photograph) -> RecoveredLesion | None:
-    """Read a folder that may be damaged, of another version, or another napari's."""
+def _find_recovery(digest: str, folder: Path, photograph: Photograph) -> RecoveredLesion | None:
+    """Read a folder; None if it is damaged, of another version, or of a running napari."""
     try:
-        about = read_json(place / "recovery.json")
+        about = read_json(folder / "recovery.json")
         if about["format_version"] != RECOVERY_FORMAT or _is_running(about["owner"]):
             return None
-        return _read_recovery(digest, place, about, photograph)
+        return _read_recovery(digest, folder, about, photograph)
     except (OSError, EOFError, ValueError, KeyError, TypeError, ConfigError, zipfile.BadZipFile, zlib.error):
-        return None  # a half-written or older file is no reason to bother anybody
+        return None  # incomplete or older files are ignored silently
 
 
-def _read_recovery(digest: str, place: Path, about: dict[str, Any], photograph: Photograph) -> RecoveredLesion | None:
-    """Read a recovery folder, or None where it is of an image of another size."""
+def _read_recovery(digest: str, folder: Path, about: dict[str, Any], photograph: Photograph) -> RecoveredLesion | None:
+    """Read a recovery folder; None if the image has another size."""
     import numpy as np
-
-    from napari_melanoma.lesion.analysis import LesionOptions, ModelStamp, derive_result
 
     shape = tuple(about["shape"])
     if shape != photograph.rgb.shape[:2]:
         return None
-    with (place / "drawn.npz").open("rb") as file, np.load(file) as drawn:  # numpy leaves a damaged one open
+    with (folder / "drawn.npz").open("rb") as file, np.load(file) as drawn:  # numpy does not close a damaged file
         mask = np.unpackbits(drawn["mask"], count=shape[0] * shape[1]).reshape(shape).astype(bool)
         scribbles = drawn["scribbles"]
-    probability = np.load(place / about["probability"]).astype(np.float32)
-    options = LesionOptions.parse(about["options"], str(place))
+    probability = np.load(folder / about["probability"]).astype(np.float32)
+    options = LesionOptions.parse(about["options"], str(folder))
     chosen = tuple(about["chosen"]) if about["chosen"] else None
     result = derive_result(photograph, probability, options, ModelStamp(**about["model"]), chosen)
     strokes = scribbles if scribbles.shape == shape else None
     return RecoveredLesion(
-        result, array_fingerprint(result.mask), digest, chosen, mask, strokes, about["saved_at"], place
+        result, array_fingerprint(result.mask), digest, chosen, mask, strokes, about["saved_at"], folder
     )
 
 
 def adopt_recovery(found: RecoveredLesion, folder: Path) -> None:
-    """Make what was found the corrections of a photograph that is open now; where that fails, it is offered again."""
+    """Move recovered corrections to the folder of an open photograph; if that fails, they are offered again."""
     if found.folder != folder and found.folder.is_dir():
         remove_recovery(folder)
         with suppress(OSError):
@@ -434,26 +400,26 @@ def adopt_recovery(found: RecoveredLesion, folder: Path) -> None:
 
 
 def remove_recovery(folder: Path) -> None:
-    """Remove what was kept of a photograph."""
+    """Remove a recovery folder."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def prune_recoveries(days: float = RECOVERY_DAYS) -> None:
-    """Remove what nobody asked for in a long time; meant for a thread."""
+    """Remove recovery folders older than some days; call this in a thread."""
     for about in recovery_root().glob("*/recovery.json"):
         if time.time() - about.stat().st_mtime > 86400 * days:
             shutil.rmtree(about.parent, ignore_errors=True)
 
 
 def _current_process() -> dict[str, float]:
-    """Name this process, told apart from a later one that gets the same number."""
+    """Identify this process by PID and start time, since PIDs are reused."""
     import psutil
 
     return {"pid": os.getpid(), "created": psutil.Process().create_time()}
 
 
 def _is_running(owner: dict[str, float]) -> bool:
-    """Whether another napari that still runs keeps these corrections."""
+    """Whether the owner is another process that is still running."""
     import psutil
 
     if owner["pid"] == os.getpid():

@@ -1,4 +1,4 @@
-"""The controls of the Review dock in their places; nothing is started here."""
+"""The controls and layout of the Review dock."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ NEXT_KEY, PREVIOUS_KEY, ACCEPT_KEY, REJECT_KEY = (
     format_key(f"review.{name}") for name in ("next", "previous", "accept", "reject")
 )
 RATING_METHODS = {
-    "entropy": ("one look", "How unsure the model is of the pixels; quick"),
-    "disagreement": ("eight flips", "How much its masks differ when the photograph is flipped and turned; slower"),
+    "entropy": ("pixel entropy", "Uncertainty of the predicted pixels. Fast."),
+    "disagreement": ("flip disagreement", "Disagreement of the masks of eight flipped and rotated copies. Slower."),
 }
 
 
 class FolderWelcome(Welcome):
-    """An area for a folder, where the dock is empty."""
+    """The start page of the Review dock: a drop area for a folder."""
 
     def _update_text(self) -> None:
-        choose = self._icons.link("choose", "choose one")
-        masks = self._icons.link("import", "bring in masks made elsewhere")
+        choose = self._icons.link("choose", "select one")
+        masks = self._icons.link("import", "import existing masks")
         self._label.setText(
             "<p style='font-size: 14pt'>Drop a folder of photographs here,</p>"
             f"<p style='font-size: 11pt'>or {choose}.</p>"
-            "<p>It is searched with its subfolders; of photographs that you drop, those alone are taken. "
-            "The ones that the model is least sure of come first: "
-            f"correcting those helps it most.</p><p>You can also {masks}.</p>"
+            "<p>Subfolders are included. If you drop photographs, only these are reviewed. "
+            "Photographs with the most uncertain predictions are listed first: "
+            f"correcting these improves the model most.</p><p>You can also {masks}.</p>"
         )
 
 
 class ReviewControls(QWidget):
-    """What a user sees of the Review dock."""
+    """The widgets of the Review dock, without the logic behind them."""
 
     photographs_chosen = Signal(object)
 
@@ -67,23 +67,23 @@ class ReviewControls(QWidget):
         self.folder_label = quiet_label()
         self.folder_label.setObjectName("review_folder")
         self.folder_button = tool_button(
-            "choose_folder", "Choose a folder", "Choose another folder of photographs", "folder ..."
+            "choose_folder", "Select a folder", "Select another folder of photographs", "folder ..."
         )
         self.import_button = tool_button(
-            "import_masks", "Import masks", "Bring masks made elsewhere into the corrections", "import masks ..."
+            "import_masks", "Import masks", "Import masks from other software into the corrections", "import masks ..."
         )
-        self.method_combo = named(QComboBox(), "how", "How to rate", "How the model is asked how unsure it is")
-        for how, (words, tip) in RATING_METHODS.items():
-            self.method_combo.addItem(words, how)
+        self.method_combo = named(QComboBox(), "how", "Uncertainty measure", "Uncertainty measure")
+        for method, (title, tip) in RATING_METHODS.items():
+            self.method_combo.addItem(title, method)
             self.method_combo.setItemData(self.method_combo.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
         self.rate_button = named(QPushButton("Rate"), "primary", "Rate")
-        self.filter_combo = named(QComboBox(), "filter", "Which to show", "Show what is to do, or all")
+        self.filter_combo = named(QComboBox(), "filter", "Filter", "Show unreviewed or all photographs")
         self.filter_combo.addItems(["to do", "all"])
         self.count_label = quiet_label()
         self.count_label.setObjectName("counts")
         self.list_view = ReviewListView(self.list_model, self.icons)
         self.previous_button = tool_button("previous", "Previous", f"Previous photograph ({PREVIOUS_KEY})")
-        self.next_button = tool_button("next", "Next", f"Next photograph: the next most unsure ({NEXT_KEY})")
+        self.next_button = tool_button("next", "Next", f"Next photograph ({NEXT_KEY})")
         self.accept_button = named(QPushButton("Accept"), "accept", "Accept")
         self.reject_button = named(QPushButton("Reject"), "reject_photograph", "Reject")
         self.status = StatusLine(self.icons)
@@ -97,7 +97,7 @@ class ReviewControls(QWidget):
         self.icons.apply()
 
     def choose_folder(self) -> None:
-        """Let the user choose a folder."""
+        """Show the folder dialog."""
         dialog = QFileDialog(self.window(), "Folder of photographs", str(self.settings.review_folder or Path.home()))
         dialog.setObjectName("review_dialog")
         dialog.setFileMode(QFileDialog.FileMode.Directory)
@@ -110,41 +110,42 @@ class ReviewControls(QWidget):
         self.photographs_chosen.emit([Path(name)])
 
     def _on_dropped(self, paths: list[Path]) -> None:
-        """Take folders with their subfolders, and photographs alone: never more than what was dropped."""
+        """Review the dropped folders, with subfolders, and photographs."""
         usable = [path for path in paths if path.is_dir() or path.suffix.lower() in SUFFIXES]
         if usable:
             self.photographs_chosen.emit(usable)
         else:
             self.status.show_message(
-                f"{paths[0].name} is no photograph. Drop a folder of photographs, or some of them."
+                f"{paths[0].name} is not a photograph. Drop a folder of photographs, or photographs."
             )
 
     def show_state(self, folder: str, running: bool, unrated: int) -> None:
-        """Show what can be done now, and why not where it cannot."""
+        """Enable the controls that can be used, and explain the others in their tooltips."""
         self.welcome.setVisible(not folder)
         self._work_area.setVisible(bool(folder))
         self.folder_label.setText(folder)
         self.rate_button.setEnabled(bool(folder) and not running and unrated > 0)
         self.rate_button.setText(f"Rate {unrated:,} photographs" if unrated != 1 else "Rate 1 photograph")
-        why = "Photographs are being rated." if running else "Every photograph is rated."
-        self.rate_button.setToolTip("Ask the model how unsure it is of each" if self.rate_button.isEnabled() else why)
+        reason = "Photographs are being rated." if running else "All photographs are rated."
+        tip = "Compute the uncertainty of the prediction for each photograph"
+        self.rate_button.setToolTip(tip if self.rate_button.isEnabled() else reason)
         self.rate_button.setVisible(unrated > 0)
 
     def show_counts(self) -> None:
-        """Say how many there are and what was said of them."""
+        """Show the number of photographs in each review state."""
         counts = self.list_model.items.counts()
         done = {state: count for state, count in counts.items() if count and state != "to do"}
-        said = ", ".join(f"{count:,} {state}" for state, count in done.items())
-        self.count_label.setText(f"{counts['to do']:,} to do" + (f"; {said}" if said else ""))
+        reviewed = ", ".join(f"{count:,} {state}" for state, count in done.items())
+        self.count_label.setText(f"{counts['to do']:,} to do" + (f"; {reviewed}" if reviewed else ""))
 
     def show_actions(self, has_photograph: bool, can_accept: bool) -> None:
-        """Show what can be said of the photograph in view."""
+        """Enable the review buttons for the photograph in view."""
         self.accept_button.setEnabled(can_accept)
-        tip = f"Store the photograph with its mask as it is now, and go on ({ACCEPT_KEY})"
-        self.accept_button.setToolTip(tip if can_accept else "The photograph in view has no mask yet")
+        tip = f"Store the photograph with its current mask, and go to the next ({ACCEPT_KEY})"
+        self.accept_button.setToolTip(tip if can_accept else "The photograph has no mask yet")
         self.reject_button.setEnabled(has_photograph)
-        tip = f"Store that this photograph is of no use, and go on ({REJECT_KEY})"
-        self.reject_button.setToolTip(tip if has_photograph else "Choose a photograph from the list")
+        tip = f"Store the photograph as rejected, and go to the next ({REJECT_KEY})"
+        self.reject_button.setToolTip(tip if has_photograph else "Select a photograph in the list")
         for button in (self.previous_button, self.next_button):
             button.setEnabled(self.list_model.rowCount() > 0)
 
@@ -157,7 +158,7 @@ class ReviewControls(QWidget):
         rows = form_layout(head)
         rows.addRow(row(self.folder_label, self.folder_button, stretch=0))
         rows.addRow("model", self.model)
-        rows.addRow("by", row(self.method_combo, self.import_button, stretch=0))
+        rows.addRow("measure", row(self.method_combo, self.import_button, stretch=0))
         column.addWidget(head)
         column.addWidget(self.rate_button)
         column.addWidget(row(QLabel("show"), self.filter_combo, self.count_label, stretch=2))

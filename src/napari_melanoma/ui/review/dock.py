@@ -1,4 +1,4 @@
-"""The Review dock: the photographs of a folder, the ones first that the model is least sure of."""
+"""The Review dock: review the photographs of a folder, the most uncertain predictions first."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class ReviewDock(ReviewControls):
-    """Go through a folder where it helps most: rate, look, correct, accept or reject, and on to the next."""
+    """Rate the photographs of a folder by uncertainty, and correct, accept or reject their masks."""
 
     def __init__(self, napari_viewer: Viewer, client: WorkerClient | None = None) -> None:
         super().__init__(napari_viewer)
@@ -109,20 +109,20 @@ class ReviewDock(ReviewControls):
 
     @property
     def busy(self) -> bool:
-        """Whether anything is on its way."""
-        mine = self._latest.busy or self.rating.busy or self.corrections_store.busy or self.thumbnails.busy
-        return mine or self.opener.busy or self.list_view.busy or self.mask_import.busy
+        """Whether a job is running or pending."""
+        is_busy = self._latest.busy or self.rating.busy or self.corrections_store.busy or self.thumbnails.busy
+        return is_busy or self.opener.busy or self.list_view.busy or self.mask_import.busy
 
     def open(self, paths: Sequence[Path]) -> None:
-        """Review photographs."""
+        """List and rate photographs and the photographs in folders."""
         self.rating.cancel()
-        self.status.begin("opening", "Looking for photographs ...")
-        model, how = self.model.model, str(self.method_combo.currentData())
-        self._latest.submit("list", lambda: partial(list_photographs, paths, model, how))
+        self.status.begin("opening", "Searching for photographs ...")
+        model, method = self.model.model, str(self.method_combo.currentData())
+        self._latest.submit("list", lambda: partial(list_photographs, paths, model, method))
 
     def _refresh(self) -> None:
-        only = self._chosen_paths[0] if len(self._chosen_paths) == 1 and self._chosen_paths[0].is_dir() else None
-        self.mask_import.photographs, self.mask_import.corrections_folder = only, self.corrections_store.folder
+        folder = self._chosen_paths[0] if len(self._chosen_paths) == 1 and self._chosen_paths[0].is_dir() else None
+        self.mask_import.photographs, self.mask_import.corrections_folder = folder, self.corrections_store.folder
         self.mask_import.reviewer = self.settings.reviewer
         self.show_state(describe_selection(self._chosen_paths), self.rating.busy, len(self.list_model.items.unrated()))
         self.folder_label.setToolTip("\n".join(str(path) for path in self._chosen_paths[:MAX_TOOLTIP_PATHS]))
@@ -144,8 +144,8 @@ class ReviewDock(ReviewControls):
 
     def _on_listed(self, listed: PhotographList) -> None:
         count = len(listed.paths)
-        said = f"{count:,} photographs{', all rated before' if count == len(listed.ratings) else ''}."
-        self.status.end("opening", said if count else None)
+        message = f"{count:,} photographs{', all rated already' if count == len(listed.ratings) else ''}."
+        self.status.end("opening", message if count else None)
         self._fingerprint = listed.fingerprint
         if listed.chosen:
             self._chosen_paths = listed.chosen
@@ -156,8 +156,8 @@ class ReviewDock(ReviewControls):
             self._positions = {path: number for number, path in enumerate(listed.paths)}
         else:
             items = self.list_model.items
-        for number, known in listed.ratings.items():
-            items.set_rating(number, known)
+        for number, rating in listed.ratings.items():
+            items.set_rating(number, rating)
         items.set_reviews(self._reviews())
         self.list_model.set_items(items)
         self._refresh()
@@ -180,25 +180,25 @@ class ReviewDock(ReviewControls):
         if self._chosen_paths:
             self.list_model.items.clear_ratings()
             self.list_view.update_order()
-            paths, model, how = self.list_model.items.paths, self.model.model, self.list_model.rating_method
-            self._latest.submit("list", lambda: partial(find_ratings, paths, model, how))
+            paths, model, method = self.list_model.items.paths, self.model.model, self.list_model.rating_method
+            self._latest.submit("list", lambda: partial(find_ratings, paths, model, method))
 
     def _on_filter(self, index: int) -> None:
         self.list_model.only_unreviewed = index == 0
         self.list_view.update_order()
 
-    def _on_rated(self, item: int, known: CachedRating) -> None:
-        self.list_model.items.set_rating(item, known)
+    def _on_rated(self, item: int, rating: CachedRating) -> None:
+        self.list_model.items.set_rating(item, rating)
         self.list_view.update_item(item)
 
-    def _on_unreadable(self, item: int, why: str) -> None:
-        self.list_model.items.set_unreadable(item, remove_option_hints(why))
+    def _on_unreadable(self, item: int, reason: str) -> None:
+        self.list_model.items.set_unreadable(item, remove_option_hints(reason))
         self.list_view.update_item(item)
 
     def _on_finished(self, done: int, seconds: float) -> None:
         left = len(self.list_model.items.unrated())
-        said = f"{done:,} photographs rated in {seconds:.0f} s." if done != 1 else f"Rated in {seconds:.1f} s."
-        self.status.end("rating", f"{said} {left:,} are still to be rated." if left else said)
+        message = f"{done:,} photographs rated in {seconds:.0f} s." if done != 1 else f"Rated in {seconds:.1f} s."
+        self.status.end("rating", f"{message} {left:,} are not rated yet." if left else message)
         self._refresh()
 
     def _open_item(self, item: int) -> None:
@@ -230,18 +230,18 @@ class ReviewDock(ReviewControls):
         total = stored.index.total
         train = f" {self.icons.link('train', 'Train on them')}." if total else ""
         self.status.show_message(
-            f"{path.name}: {stored.review}. {format_count(total, 'image')} with masks in all.{train}"
+            f"{path.name}: {stored.review}. {format_count(total, 'image')} with masks in total.{train}"
         )
         if item == self.list_view.item:
             self._open_next(row)
 
     def _open_next(self, row: int) -> None:
-        """Go to the next one that is to do: the one that is less unsure than this one, or the first of all."""
+        """Open the next unreviewed photograph in the list, or the first one."""
         item = self.list_model.next_unreviewed(row if self.list_model.only_unreviewed else row + 1)
         if item is not None:
             self._open_item(item)
         else:
-            self.status.show_message("Every photograph here is reviewed.")
+            self.status.show_message("All photographs are reviewed.")
             self._show_actions()
 
     def _on_corrections(self) -> None:
@@ -250,13 +250,13 @@ class ReviewDock(ReviewControls):
 
     def _on_imported(self, report: MaskImportReport) -> None:
         corrections_changed().changed.emit(self.corrections_store.folder)
-        sentence = describe_import(report)[0]
+        message = describe_import(report)[0]
         train = f" {self.icons.link('train', 'Train on them')}." if report.added else ""
-        self.status.end("importing", sentence + train)
+        self.status.end("importing", message + train)
         show_report(self, report)
 
     def _on_kept_open(self, name: str) -> None:
-        self.status.show_message(f"{name} stays open: what you drew on it is stored nowhere yet.")
+        self.status.show_message(f"{name} stays open because its corrections are not stored yet.")
 
     def _on_open_failed(self, path: Path, error: Exception) -> None:
         item = self._positions.get(path)

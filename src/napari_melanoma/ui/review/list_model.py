@@ -1,4 +1,4 @@
-"""The list of photographs under review."""
+"""The list of photographs to review, with its model and view."""
 
 from __future__ import annotations
 
@@ -24,56 +24,63 @@ PICTURE_PX, WIDTH_PX = 48, 160
 GAP_PX = 8
 BAR_PX = 5
 STATE_MARKS = {"accepted": "✓", "corrected": "✎", "rejected": "✕", "unreadable": "!"}
-
-
-class ReviewDelegate(ThumbnailDelegate):
-    """Paints rows in the colours of the theme."""
-
-    def __init__(self, icons: ThemedIcons, parent: QWidget) -> None:
-        super().__init__(icons, PICTURE_PX, WIDTH_PX, parent)
-
-    def paint_row(self, painter: QPainter, place: QRect, index: QModelIndex, style: RowStyle) -> None:
-        """Paint a photograph with what is known of it."""
-        picture = index.data(Qt.ItemDataRole.DecorationRole)
-        square = QRect(place.left() + GAP_PX, place.top() + MARGIN_PX, PICTURE_PX, PICTURE_PX)
-        paint_thumbnail(painter, square, picture if isinstance(picture, QPixmap) else None, style.faint)
-        words = place.adjusted(PICTURE_PX + 2 * GAP_PX, 6, -GAP_PX, -6)
-        self._paint_words(painter, words, index, (style.text, style.faint))
-        self._paint_score(painter, words, index, style.faint)
-
-    def _paint_words(self, painter: QPainter, place: QRect, index: QModelIndex, colours: tuple[QColor, QColor]) -> None:
-        text, faint = colours
-        metrics = painter.fontMetrics()
-        state = index.data(STATE_ROLE)
-        said = f"{STATE_MARKS[state]} {state}" if state in STATE_MARKS else ""
-        room = place.width() - (metrics.horizontalAdvance(said) + GAP_PX if said else 0)
-        name = metrics.elidedText(index.data(), Qt.TextElideMode.ElideMiddle, room)
-        top = Qt.AlignmentFlag.AlignTop
-        painter.setPen(text)
-        painter.drawText(place, int(Qt.AlignmentFlag.AlignLeft | top), name)
-        painter.setPen(faint)
-        painter.drawText(place, int(Qt.AlignmentFlag.AlignRight | top), said)
-        below = place.adjusted(0, metrics.height() + 1, 0, 0)
-        words = metrics.elidedText(index.data(WORDS_ROLE), Qt.TextElideMode.ElideRight, place.width())
-        painter.drawText(below, int(Qt.AlignmentFlag.AlignLeft | top), words)
-
-    def _paint_score(self, painter: QPainter, place: QRect, index: QModelIndex, track: QColor) -> None:
-        score = index.data(SCORE_ROLE)
-        if score is None or math.isnan(score):
-            return
-        whole = QRect(place.left(), place.bottom() - BAR_PX + 1, place.width(), BAR_PX)
-        painter.setPen(Qt.PenStyle.NoPen)
-        track.setAlphaF(0.3)
-        painter.setBrush(track)
-        painter.drawRoundedRect(whole, 2, 2)
-        painter.setBrush(QColor("#e69f00"))  # seen by colour-blind eyes on both themes
-        painter.drawRoundedRect(QRect(whole.left(), whole.top(), round(score * whole.width()), BAR_PX), 2, 2)
-
-
 WORDS_ROLE = int(Qt.ItemDataRole.UserRole) + 1
 STATE_ROLE = int(Qt.ItemDataRole.UserRole) + 2
 SCORE_ROLE = int(Qt.ItemDataRole.UserRole) + 3
 NO_INDEX = QModelIndex()
+UPDATE_ORDER_MS = 1000  # interval of sorting during rating
+State = Literal["to do", "accepted", "corrected", "rejected", "unreadable"]
+STATES: tuple[State, ...] = ("to do", "accepted", "corrected", "rejected", "unreadable")
+TO_DO, UNREADABLE = 0, 4
+LAST_POSITION = np.iinfo(np.uint16).max  # sort key of unrated photographs
+CERTAINTY_WORDS: dict[str, tuple[tuple[float, str], ...]] = {
+    "entropy": ((0.15, "certain"), (0.25, "fairly certain"), (0.4, "uncertain"), (2.0, "very uncertain")),
+    "disagreement": ((0.05, "certain"), (0.12, "fairly certain"), (0.25, "uncertain"), (2.0, "very uncertain")),
+}
+
+
+class ReviewDelegate(ThumbnailDelegate):
+    """Paints rows with thumbnail, name, review state and uncertainty."""
+
+    def __init__(self, icons: ThemedIcons, parent: QWidget) -> None:
+        super().__init__(icons, PICTURE_PX, WIDTH_PX, parent)
+
+    def paint_row(self, painter: QPainter, rect: QRect, index: QModelIndex, style: RowStyle) -> None:
+        """Paint a photograph with its review state and uncertainty."""
+        picture = index.data(Qt.ItemDataRole.DecorationRole)
+        square = QRect(rect.left() + GAP_PX, rect.top() + MARGIN_PX, PICTURE_PX, PICTURE_PX)
+        paint_thumbnail(painter, square, picture if isinstance(picture, QPixmap) else None, style.faint)
+        words = rect.adjusted(PICTURE_PX + 2 * GAP_PX, 6, -GAP_PX, -6)
+        self._paint_text(painter, words, index, (style.text, style.faint))
+        self._paint_score(painter, words, index, style.faint)
+
+    def _paint_text(self, painter: QPainter, rect: QRect, index: QModelIndex, colors: tuple[QColor, QColor]) -> None:
+        text, faint = colors
+        metrics = painter.fontMetrics()
+        state = index.data(STATE_ROLE)
+        mark = f"{STATE_MARKS[state]} {state}" if state in STATE_MARKS else ""
+        room = rect.width() - (metrics.horizontalAdvance(mark) + GAP_PX if mark else 0)
+        name = metrics.elidedText(index.data(), Qt.TextElideMode.ElideMiddle, room)
+        top = Qt.AlignmentFlag.AlignTop
+        painter.setPen(text)
+        painter.drawText(rect, int(Qt.AlignmentFlag.AlignLeft | top), name)
+        painter.setPen(faint)
+        painter.drawText(rect, int(Qt.AlignmentFlag.AlignRight | top), mark)
+        below = rect.adjusted(0, metrics.height() + 1, 0, 0)
+        words = metrics.elidedText(index.data(WORDS_ROLE), Qt.TextElideMode.ElideRight, rect.width())
+        painter.drawText(below, int(Qt.AlignmentFlag.AlignLeft | top), words)
+
+    def _paint_score(self, painter: QPainter, rect: QRect, index: QModelIndex, track: QColor) -> None:
+        score = index.data(SCORE_ROLE)
+        if score is None or math.isnan(score):
+            return
+        whole = QRect(rect.left(), rect.bottom() - BAR_PX + 1, rect.width(), BAR_PX)
+        painter.setPen(Qt.PenStyle.NoPen)
+        track.setAlphaF(0.3)
+        painter.setBrush(track)
+        painter.drawRoundedRect(whole, 2, 2)
+        painter.setBrush(QColor("#e69f00"))  # visible with color blindness in both themes
+        painter.drawRoundedRect(QRect(whole.left(), whole.top(), round(score * whole.width()), BAR_PX), 2, 2)
 
 
 class ReviewListModel(QAbstractListModel):
@@ -91,11 +98,11 @@ class ReviewListModel(QAbstractListModel):
         self._rows = np.zeros(0, np.intp)
 
     def rowCount(self, parent: QModelIndex = NO_INDEX) -> int:  # noqa: N802 - Qt's name
-        """Count the rows that are shown."""
+        """Return the number of rows."""
         return 0 if parent.isValid() else len(self._order)
 
     def data(self, index: QModelIndex, role: int = int(Qt.ItemDataRole.DisplayRole)) -> Any:  # noqa: ANN401 - by role
-        """Give what a row shows."""
+        """Return the data of a row."""
         item = self.item(index.row()) if index.isValid() else None
         if item is None:
             return None
@@ -115,33 +122,24 @@ class ReviewListModel(QAbstractListModel):
         return {WORDS_ROLE: words, STATE_ROLE: state, SCORE_ROLE: float(self.items.scores[item])}.get(role)
 
     def item(self, row: int) -> int | None:
-        """Give the item of a row.
-
-        None where there is no such row.
-        """
+        """Return the item in a row; None if there is no such row."""
         return int(self._order[row]) if 0 <= row < len(self._order) else None
 
     def row(self, item: int | None) -> int:
-        """Give the row of an item.
-
-        -1 where it is not shown.
-        """
+        """Return the row of an item; -1 if it is not shown."""
         return -1 if item is None or item >= len(self._rows) else int(self._rows[item])
 
     def next_unreviewed(self, row: int) -> int | None:
-        """Find what to look at next.
-
-        Returns the first item from there on that nobody has reviewed; None where all are.
-        """
+        """Return the first unreviewed item from a row on, else from the top; None if all are reviewed."""
         rows = np.flatnonzero(self.items.states[self._order] == TO_DO)
         return self.item(int(rows[np.searchsorted(rows, row) % len(rows)])) if len(rows) else None
 
     def state(self, item: int) -> str:
-        """Say what was said of an item."""
+        """Return the review state of an item."""
         return STATES[self.items.states[item]]
 
     def set_items(self, items: ReviewItems) -> None:
-        """Show other photographs."""
+        """Set the photographs."""
         self.beginResetModel()
         self.items = items
         self._set_order(items.order(self.only_unreviewed))
@@ -149,7 +147,7 @@ class ReviewListModel(QAbstractListModel):
         self.counts_changed.emit()
 
     def update_order(self, pinned: tuple[int, int] | None = None) -> None:
-        """Order the rows anew after scores, states or the filter changed."""
+        """Sort the rows again after scores, states or the filter changed."""
         order = self.items.order(self.only_unreviewed, pinned)
         if len(order) == len(self._order):
             self._reorder(order)
@@ -160,13 +158,13 @@ class ReviewListModel(QAbstractListModel):
         self.counts_changed.emit()
 
     def update_item(self, item: int) -> None:
-        """Paint the row of an item anew."""
+        """Repaint the row of an item."""
         index = self.index(self.row(item))
         if index.isValid():
             self.dataChanged.emit(index, index)
 
-    def _reorder(self, order: Any) -> None:  # noqa: ANN401 - an array, or what Qt makes of it
-        """Put as many rows in another order; what is selected stays selected."""
+    def _reorder(self, order: Any) -> None:  # noqa: ANN401 - an array
+        """Reorder the same number of rows; the selection does not change."""
         self.layoutAboutToBeChanged.emit()
         before = self.persistentIndexList()
         items = [self.item(index.row()) for index in before]
@@ -180,17 +178,14 @@ class ReviewListModel(QAbstractListModel):
         self._rows[order] = np.arange(len(order))
 
 
-UPDATE_ORDER_MS = 1000  # while ratings come in, the order is made anew so often
-
-
 class ReviewListView(QListView):
-    """Rows of which one is under review."""
+    """The list of photographs, one of which is under review."""
 
     item_selected = Signal(int)
 
     def __init__(self, rows: ReviewListModel, icons: ThemedIcons) -> None:
         super().__init__()
-        named(self, "review_list", "Photographs, the least sure first").setToolTip("")
+        named(self, "review_list", "Photographs, most uncertain first").setToolTip("")
         self.item: int | None = None
         self._list = rows
         self._order_timer = QTimer(self)
@@ -209,23 +204,23 @@ class ReviewListView(QListView):
 
     @property
     def busy(self) -> bool:
-        """Whether the order is still to be made anew."""
+        """Whether sorting is pending."""
         return self._order_timer.isActive()
 
     def set_item(self, item: int | None) -> None:
-        """Put an item under review without telling anybody, and bring it into sight."""
+        """Set the item under review without emitting signals, and scroll to it."""
         self.item = item
         self._select()
         self.scrollTo(self._list.index(self._list.row(item)))
 
     def update_item(self, item: int) -> None:
-        """Paint an item anew, and soon make the order anew as well."""
+        """Repaint an item, and sort after a delay."""
         self._list.update_item(item)
         if not self._order_timer.isActive():
             self._order_timer.start()
 
     def update_order(self) -> None:
-        """Order the rows anew; the one under the hand stays, and the one under review stays where it is seen."""
+        """Sort the rows; the row under the mouse stays in place, and the item under review stays in view."""
         self._order_timer.stop()
         hovered = self._hovered()
         before = self._current_row_top()
@@ -237,12 +232,12 @@ class ReviewListView(QListView):
             bar.setValue(bar.value() + after - before)
 
     def leaveEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
-        """Put the row that stayed for the hand where it belongs."""
+        """Sort again, since the row under the mouse was kept in place."""
         super().leaveEvent(event)
         self._order_timer.start()
 
     def _hovered(self) -> tuple[int, int] | None:
-        """Item and row that the mouse is over."""
+        """Item and row under the mouse."""
         viewport = self.viewport()
         if not viewport.underMouse():
             return None
@@ -251,13 +246,13 @@ class ReviewListView(QListView):
         return None if item is None else (item, row)
 
     def _current_row_top(self) -> int | None:
-        """Where the row under review is, or None where it is out of sight."""
+        """Position of the row under review; None if it is not visible."""
         index = self._list.index(self._list.row(self.item))
-        place = self.visualRect(index)
-        return place.top() if index.isValid() and self.viewport().rect().intersects(place) else None
+        rect = self.visualRect(index)
+        return rect.top() if index.isValid() and self.viewport().rect().intersects(rect) else None
 
     def _select(self) -> None:
-        """Mark the row under review."""
+        """Select the row under review."""
         index = self._list.index(self._list.row(self.item))
         selection = self.selectionModel()
         if selection is not None and selection.currentIndex() != index:
@@ -273,24 +268,14 @@ class ReviewListView(QListView):
             self.item_selected.emit(item)
 
 
-State = Literal["to do", "accepted", "corrected", "rejected", "unreadable"]
-STATES: tuple[State, ...] = ("to do", "accepted", "corrected", "rejected", "unreadable")
-TO_DO, UNREADABLE = 0, 4
-LAST_POSITION = np.iinfo(np.uint16).max  # where what was not rated yet stands in the order
-CERTAINTY_WORDS: dict[str, tuple[tuple[float, str], ...]] = {
-    "entropy": ((0.15, "sure"), (0.25, "fairly sure"), (0.4, "unsure"), (2.0, "very unsure")),
-    "disagreement": ((0.05, "sure"), (0.12, "fairly sure"), (0.25, "unsure"), (2.0, "very unsure")),
-}
-
-
 class ReviewItems:
-    """A column for each thing that is known; an item is known by its number, which never changes."""
+    """Scores and review states of photographs in columns; items are identified by their fixed number."""
 
     def __init__(self, paths: Sequence[Path] = ()) -> None:
         self.paths = list(paths)
         self.scores = np.full(len(self.paths), np.nan, np.float32)
         self.states = np.zeros(len(self.paths), np.uint8)
-        self.without_lesion: set[int] = set()  # the model found no lesion
+        self.without_lesion: set[int] = set()  # items without a detected lesion
         self.errors: dict[int, str] = {}
         self._digests: dict[int, str] = {}
         self._by_digest: dict[str, list[int]] = {}
@@ -300,56 +285,47 @@ class ReviewItems:
         return len(self.paths)
 
     def set_rating(self, item: int, rating: CachedRating) -> None:
-        """Take what the model says of a photograph."""
+        """Set the rating of a photograph."""
         self.scores[item] = rating.score
         if not rating.lesion_found:
             self.without_lesion.add(item)
         self.set_digest(item, rating.image_sha256)
 
     def set_digest(self, item: int, image_digest: str) -> None:
-        """Take the fingerprint of a photograph's pixels, by which the corrections know it."""
+        """Set the digest of a photograph's pixels, which identifies it in the corrections."""
         if self._digests.get(item) != image_digest:
             self._digests[item] = image_digest
             self._by_digest.setdefault(image_digest, []).append(item)
         self.states[item] = self._state(self._reviews.get(image_digest))
 
     def set_unreadable(self, item: int, reason: str) -> None:
-        """Take that a file cannot be read."""
+        """Mark a file as unreadable."""
         self.errors[item] = reason
         self.states[item] = UNREADABLE
 
     def set_reviews(self, reviews: Mapping[str, str]) -> None:
-        """Take what the corrections say of photographs.
-
-        ``reviews``: review state by the fingerprint of the pixels.
-        """
+        """Set the review states in the corrections, by the digest of the pixels."""
         for digest in {*self._reviews, *reviews}:
             for item in self._by_digest.get(digest, ()):
                 self.states[item] = self._state(reviews.get(digest))
         self._reviews = dict(reviews)
 
     def clear_ratings(self) -> None:
-        """Forget all scores, because another model or another way rates."""
+        """Clear all ratings, after a change of model or uncertainty measure."""
         self.scores[:] = np.nan
         self.without_lesion.clear()
 
     def unrated(self) -> list[int]:
-        """List what is still to be rated.
-
-        In the order of the folder; what cannot be read is left out.
-        """
+        """Return the unrated items in folder order, without unreadable files."""
         return np.flatnonzero(np.isnan(self.scores) & (self.states != UNREADABLE)).tolist()
 
     def order(self, only_unreviewed: bool, pinned: tuple[int, int] | None = None) -> NDArray[np.intp]:
-        """Give the items with the most unsure first; then what was not rated, then what cannot be read.
-
-        Item numbers, by row.
-        """
-        places = np.where(
+        """Return item numbers by row: most uncertain first, then unrated, then unreadable ones."""
+        keys = np.where(
             np.isnan(self.scores), LAST_POSITION, (LAST_POSITION - 2) * (1 - np.nan_to_num(self.scores)).clip(0, 1)
         )
-        places[self.states == UNREADABLE] = LAST_POSITION
-        found = np.argsort(places.astype(np.uint16), kind="stable")  # of this kind of number it is done in a moment
+        keys[self.states == UNREADABLE] = LAST_POSITION
+        found = np.argsort(keys.astype(np.uint16), kind="stable")  # radix sort, which is fast for uint16
         if only_unreviewed:
             found = found[self.states[found] == TO_DO]
         if pinned is None or not (there := np.flatnonzero(found == pinned[0])).size:
@@ -357,10 +333,10 @@ class ReviewItems:
         return np.insert(np.delete(found, there), min(pinned[1], len(found) - 1), pinned[0])
 
     def describe_rating(self, item: int, method: str) -> str:
-        """Say how unsure the model is of a photograph."""
+        """Describe the uncertainty of a photograph."""
         score = float(self.scores[item])
         if item in self.errors:
-            return "cannot be read"
+            return "unreadable"
         if np.isnan(score):
             return "not rated yet"
         if item in self.without_lesion:
@@ -368,10 +344,7 @@ class ReviewItems:
         return f"{next(word for below, word in CERTAINTY_WORDS[method] if score < below)} {score:.2f}"
 
     def counts(self) -> dict[State, int]:
-        """Count the items of each state.
-
-        Every state, 0 where there is none.
-        """
+        """Return the number of items in each state, including zeros."""
         counted = np.bincount(self.states, minlength=len(STATES))
         return {state: int(count) for state, count in zip(STATES, counted, strict=True)}
 

@@ -1,4 +1,4 @@
-"""Masks made elsewhere into the corrections: asks where they are, imports in a thread, and reports what matched."""
+"""Import masks made with other software into the corrections: dialogs, import in a thread, and report."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from napari_melanoma.core.context import RunContext
     from napari_melanoma.data.mask_import import MaskImportReport
 
-MAX_DETAILS = 200  # faults that the details name one by one
+MAX_DETAILS = 200  # faults that are listed individually
 
 
 class MaskImport(QObject):
-    """What the button for masks made elsewhere does."""
+    """Handles the button that imports masks."""
 
     started = Signal()
     progressed = Signal(object)
@@ -35,9 +35,9 @@ class MaskImport(QObject):
         self.corrections_folder: Path | None = None
         self.reviewer = ""
         menu = QMenu(button)
-        folder = menu.addAction("A folder of masks: PNG, or JSON files ...")
+        folder = menu.addAction("Folder of masks (PNG or JSON files) ...")
         folder.setObjectName("import_folder")
-        file = menu.addAction("A file: COCO, labelme or GeoJSON ...")
+        file = menu.addAction("File (COCO, labelme or GeoJSON) ...")
         file.setObjectName("import_file")
         folder.triggered.connect(partial(self.choose_masks, "folder"))
         file.triggered.connect(partial(self.choose_masks, "file"))
@@ -50,12 +50,12 @@ class MaskImport(QObject):
         return self._job is not None
 
     def choose_masks(self, kind: str = "folder", checked: bool = False) -> None:
-        """Let the user say where the masks are."""
+        """Show the dialog to select the masks."""
         filters = ("Masks (*.json *.geojson)", "All files (*)") if kind == "file" else ()
-        self._open_file_dialog("masks_dialog", f"Masks: choose the {kind}", filters, self._on_masks)
+        self._open_file_dialog("masks_dialog", f"Select the {kind} of masks", filters, self._on_masks)
 
     def start(self, masks: Path, photographs: Path, patients: Path | None = None) -> None:
-        """Import masks; does nothing while others are being imported."""
+        """Import masks; does nothing while another import is running."""
         if self._job is not None or self.corrections_folder is None:
             return
         self._job = BackgroundJob(
@@ -69,7 +69,7 @@ class MaskImport(QObject):
         self._job.start()
 
     def cancel(self) -> None:
-        """Import nothing more; what is imported stays."""
+        """Cancel the import; imported masks are kept."""
         if self._job is not None:
             self._job.cancel()
 
@@ -90,32 +90,32 @@ class MaskImport(QObject):
             self._choose_patients(Path(name), self.photographs)
         else:
             self._open_file_dialog(
-                "photographs_dialog", "Photographs: choose the folder", (), partial(self._on_photographs, name)
+                "photographs_dialog", "Select the folder of photographs", (), partial(self._on_photographs, name)
             )
 
     def _on_photographs(self, masks: str, name: str) -> None:
         self._choose_patients(Path(masks), Path(name))
 
     def _choose_patients(self, masks: Path, photographs: Path) -> None:
-        """Ask for the table that says which patient a photograph is of: a split must not separate them."""
+        """Ask for the table of patients, so that a split keeps the images of a patient together."""
         box = QMessageBox(self._dock.window())
         box.setObjectName("patients_question")
         box.setIcon(QMessageBox.Icon.Question)
         box.setWindowTitle("Import masks")
-        box.setText("Is there a table that names the patient of each photograph?")
+        box.setText("Do you have a table with the patient of each photograph?")
         box.setInformativeText(
-            "Images of one patient resemble each other. Without a table, some may be used for training and others for "
-            "testing, and the measured accuracy is then too high."
+            "Images of the same patient are similar. Without a table, they may be split between training and test "
+            "set, so that the measured accuracy is too high."
         )
-        table = box.addButton("Choose the table ...", QMessageBox.ButtonRole.AcceptRole)
+        table = box.addButton("Select table ...", QMessageBox.ButtonRole.AcceptRole)
         without = box.addButton("Import without patients", QMessageBox.ButtonRole.DestructiveRole)
         box.addButton(QMessageBox.StandardButton.Cancel)
         for button, name in ((table, "patients_table"), (without, "no_patients")):
             button.setObjectName(name)
         box.setDefaultButton(table)
-        ask = partial(self._open_file_dialog, "patients_dialog", "Patients: choose the table")
-        chosen = partial(self._on_patients, masks, photographs)
-        table.clicked.connect(lambda: ask(("Tables (*.csv *.tsv *.txt)", "All files (*)"), chosen))
+        select = partial(self._open_file_dialog, "patients_dialog", "Select the table of patients")
+        callback = partial(self._on_patients, masks, photographs)
+        table.clicked.connect(lambda: select(("Tables (*.csv *.tsv *.txt)", "All files (*)"), callback))
         without.clicked.connect(lambda: self.start(masks, photographs))
         box.finished.connect(box.deleteLater)
         box.open()
@@ -138,37 +138,34 @@ def _import(
 
 
 def describe_import(report: MaskImportReport) -> tuple[str, str]:
-    """Say what an import did.
-
-    One sentence, and the details, line by line; no details where everything matched.
-    """
-    said = [f"{len(report.added):,} mask{'' if len(report.added) == 1 else 's'} imported"]
+    """Summarize an import in one summary, and return details in lines; no details if everything matched."""
+    parts = [f"{len(report.added):,} mask{'' if len(report.added) == 1 else 's'} imported"]
     if report.faults:
-        said.append(f"{len(report.faults):,} did not fit")
+        parts.append(f"{len(report.faults):,} could not be imported")
     if report.kept:
-        said.append(f"{len(report.kept):,} kept as reviewed before")
+        parts.append(f"{len(report.kept):,} kept because already reviewed")
     if report.without_mask:
-        said.append(f"{len(report.without_mask):,} photographs without a mask")
-    details = [f"{name}: {why}" for name, why in report.faults[:MAX_DETAILS]]
+        parts.append(f"{len(report.without_mask):,} photographs without a mask")
+    details = [f"{name}: {reason}" for name, reason in report.faults[:MAX_DETAILS]]
     if len(report.faults) > MAX_DETAILS:
         details.append(f"... and {len(report.faults) - MAX_DETAILS:,} more")
-    details += [f"{about}: {what}" for about, what in report.notes if about != "patient_id" or report.faults]
+    details += [f"{subject}: {note}" for subject, note in report.notes if subject != "patient_id" or report.faults]
     details += [f"{count:,} {what} left out" for what, count in report.left_out.items()]
-    details += [f"{name}: its mask in the corrections was reviewed, and stays" for name in report.kept[:MAX_DETAILS]]
-    return ", ".join(said) + ".", "\n".join(details)
+    details += [f"{name}: already reviewed, the stored mask was kept" for name in report.kept[:MAX_DETAILS]]
+    return ", ".join(parts) + ".", "\n".join(details)
 
 
 def show_report(parent: QWidget, report: MaskImportReport) -> None:
-    """Show what did not fit, where something did not."""
-    sentence, details = describe_import(report)
+    """Show the details of an import, if there are any."""
+    summary, details = describe_import(report)
     if not details:
         return
     box = QMessageBox(parent.window())
     box.setObjectName("import_report")
     box.setIcon(QMessageBox.Icon.Information)
     box.setWindowTitle("Import masks")
-    box.setText(sentence)
-    box.setInformativeText(details if details.count("\n") < 6 else "What did not fit, and why, is in the details.")
+    box.setText(summary)
+    box.setInformativeText(details if details.count("\n") < 6 else "See the details.")
     box.setDetailedText(details)
     box.addButton(QMessageBox.StandardButton.Close)
     box.finished.connect(box.deleteLater)

@@ -1,4 +1,4 @@
-"""Open the photograph under review."""
+"""Open the photograph under review in the viewer, and find photographs and their ratings."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.contributions import LayerData
     from napari_melanoma.ui.lesion.dock import LesionDock
 
+MAX_TOOLTIP_PATHS = 10  # paths listed in a tooltip
+
 
 class ReviewOpener(LesionDockLink):
-    """One photograph at a time in the viewer, with the Lesion dock beside it.
+    """Shows one photograph at a time in the viewer and the Lesion dock.
 
-    ``found``: the photograph of this path has pixels of this fingerprint.
+    ``identified``: the path of a photograph, and the digest of its pixels.
     """
 
     shown = Signal(object)
@@ -46,27 +48,27 @@ class ReviewOpener(LesionDockLink):
         super().__init__(viewer, dock)
         self._requested_path: Path | None = None
         self._loading_path = Path()
-        self._accepted: set[Path] = set()  # damaged photographs that the user opens nevertheless
+        self._accepted: set[Path] = set()  # damaged photographs that the user chose to open
         self._opened: dict[str, Path] = {}
-        self._analyzed: set[str] = set()  # what fails once is analysed again when the user says so
+        self._analyzed: set[str] = set()  # started automatically once; further analyses by the user
         self._latest = LatestJobQueue(self)
         self._latest.succeeded.connect(self._on_read)
         self._latest.failed.connect(self._on_failed)
 
     @property
     def busy(self) -> bool:
-        """Whether a photograph is being opened or analysed."""
+        """Whether a photograph is being opened or analyzed."""
         return self._latest.busy or (self.connected_dock is not None and self.connected_dock.busy)
 
     @property
     def ready(self) -> bool:
-        """Whether the photograph under review is in view with a mask that can be accepted."""
+        """Whether the photograph under review is shown with a mask that can be accepted."""
         dock = self.connected_dock
         return dock is not None and self.is_shown and dock.corrections_bar.add_button.isEnabled()
 
     @property
     def is_shown(self) -> bool:
-        """Whether the photograph under review is the one that the Lesion dock is about."""
+        """Whether the photograph under review is selected in the Lesion dock."""
         dock = self.connected_dock
         identity = None if dock is None else dock.picker.identity
         return (
@@ -76,13 +78,13 @@ class ReviewOpener(LesionDockLink):
         )
 
     def open(self, path: Path) -> None:
-        """Show a photograph; of several wishes in a row the last is fulfilled."""
+        """Show a photograph; only the latest of several requests is opened."""
         self._requested_path = path
         self.open_lesion_dock()
-        there = self.find_image(path)
-        if there is not None:
+        image = self.find_image(path)
+        if image is not None:
             self._latest.submit("open", lambda: None)
-            self._show(there, path)
+            self._show(image, path)
         else:
             self._latest.submit("open", partial(self._prepare_read, path))
 
@@ -92,12 +94,12 @@ class ReviewOpener(LesionDockLink):
             self.connected_dock.corrections_controller.add()
 
     def reject(self) -> None:
-        """Store that the photograph in view is of no use."""
+        """Store the photograph in view as rejected."""
         if self.connected_dock is not None and self.is_shown:
             self.connected_dock.corrections_controller.reject()
 
     def connect_lesion_dock(self, dock: LesionDock) -> None:
-        """Listen to a Lesion dock; called once for each."""
+        """Connect the signals of a Lesion dock."""
         dock.corrections_controller.stored.connect(self._on_stored)
         dock.controller.changed.connect(self._on_analyzed)
         dock.analysis_controller.changed.connect(self._analyze)
@@ -118,7 +120,7 @@ class ReviewOpener(LesionDockLink):
             self._show(image, path)
 
     def _prepare_read(self, path: Path) -> Callable[[RunContext], tuple[Path, list[LayerData]]]:
-        """Read a photograph, now that its turn has come."""
+        """Return the function that reads a photograph."""
         self._loading_path = path
         return partial(read_photograph_layers, path, accept_damaged=True if path in self._accepted else None)
 
@@ -133,7 +135,7 @@ class ReviewOpener(LesionDockLink):
             self.open_failed.emit(path, error)
 
     def _open_damaged(self, path: Path) -> None:
-        """Show a photograph although a part of it is missing."""
+        """Open a damaged photograph."""
         self._accepted.add(path)
         self.open(path)
 
@@ -142,7 +144,7 @@ class ReviewOpener(LesionDockLink):
         show_photograph(self.viewer, image)
         active = self.viewer.layers.selection.active
         if active is None or photograph_layers.get_identity(active) != identity:
-            self.viewer.layers.selection.active = image  # the Lesion dock goes by what is selected
+            self.viewer.layers.selection.active = image  # the Lesion dock follows the selected layer
         for other in [known for known in self._opened if known != identity]:
             self._close(other)
         self.shown.emit(path)
@@ -150,7 +152,7 @@ class ReviewOpener(LesionDockLink):
         self.changed.emit()
 
     def _close(self, identity: str) -> None:
-        """Close a photograph, unless something is on it that is stored nowhere."""
+        """Close a photograph, unless it has unsaved corrections."""
         image = next(
             (
                 i
@@ -168,27 +170,27 @@ class ReviewOpener(LesionDockLink):
                 self.viewer.layers.remove(layer)
 
     def _has_unsaved_work(self, identity: str) -> bool:
-        """Whether a person drew on a photograph and nobody has kept it, also a moment ago."""
+        """Whether a photograph has unsaved corrections or strokes."""
         if self.connected_dock is None:
             return True
-        book = self.connected_dock.controller.store
-        known, labels = book.lesions.get(identity), book.mask(identity)
-        if known is None or labels is None:
-            return book.is_corrected(identity)
+        store = self.connected_dock.controller.store
+        lesion, labels = store.lesions.get(identity), store.mask(identity)
+        if lesion is None or labels is None:
+            return store.is_corrected(identity)
         return (
-            known.unsaved
-            or book.strokes(identity) is not None
-            or array_fingerprint(labels.data != 0) != known.mask_digest
+            lesion.unsaved
+            or store.strokes(identity) is not None
+            or array_fingerprint(labels.data != 0) != lesion.mask_digest
         )
 
     def _analyze(self) -> None:
-        """Analyse the photograph in view, when the Lesion dock has nothing else to do."""
+        """Analyze the photograph in view once, when the Lesion dock is idle."""
         dock = self.connected_dock
         if dock is None or not self.is_shown or dock.analysis_controller.queue.busy:
             return
         identity = str(dock.picker.identity)
-        known = dock.controller.store.lesions.get(identity)
-        if known is None and identity not in self._analyzed:
+        lesion = dock.controller.store.lesions.get(identity)
+        if lesion is None and identity not in self._analyzed:
             self._analyzed.add(identity)
             dock.analyze_button.click()
 
@@ -204,12 +206,9 @@ class ReviewOpener(LesionDockLink):
             self.stored.emit(path, stored)
 
 
-MAX_TOOLTIP_PATHS = 10  # folders and photographs that a tooltip names
-
-
 @dataclass(frozen=True)
 class PhotographList:
-    """Photographs with the ratings that were kept, by their number; not chosen anew where only the model is another."""
+    """Photographs with cached ratings by their number; ``chosen`` is empty if only the ratings were read again."""
 
     fingerprint: str
     chosen: Sequence[Path] = ()
@@ -218,10 +217,7 @@ class PhotographList:
 
 
 def list_photographs(chosen: Sequence[Path], model: str, method: str, run: RunContext) -> PhotographList:
-    """Find the photographs of folders, and the ratings that were kept of them.
-
-    In natural order of the paths.
-    """
+    """Find the photographs in folders, in natural order of the paths, with their cached ratings."""
     from napari_melanoma.io.discovery import find_photographs
 
     paths = [path.absolute() for path in find_photographs(chosen)]
@@ -230,7 +226,7 @@ def list_photographs(chosen: Sequence[Path], model: str, method: str, run: RunCo
 
 
 def find_ratings(paths: Sequence[Path], model: str, method: str, run: RunContext) -> PhotographList:
-    """Find the ratings that were kept of photographs."""
+    """Find the cached ratings of photographs."""
     from napari_melanoma.lesion.review import RatingCache
     from napari_melanoma.models.registry import find_bundle
 
@@ -239,12 +235,9 @@ def find_ratings(paths: Sequence[Path], model: str, method: str, run: RunContext
 
 
 def describe_selection(chosen: Sequence[Path]) -> str:
-    """Say what is reviewed.
-
-    Such as ``clinic``, or ``3 photographs of clinic``; empty for nothing.
-    """
+    """Describe the selection, such as ``clinic`` or ``3 photographs in clinic``; may be empty."""
     if len(chosen) <= 1:
         return chosen[0].name if chosen else ""
     what = "folders" if all(path.is_dir() for path in chosen) else "photographs"
     parents = {path.parent for path in chosen}
-    return f"{len(chosen):,} {what}" + (f" of {chosen[0].parent.name}" if len(parents) == 1 else "")
+    return f"{len(chosen):,} {what}" + (f" in {chosen[0].parent.name}" if len(parents) == 1 else "")

@@ -1,4 +1,4 @@
-"""Photographs waiting to be rated: kept ratings at once, the others by the worker, one after the other."""
+"""Queue of photographs to rate: cached ratings are used at once, the others are requested from the worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_melanoma.core.context import Progress, RunContext
-from napari_melanoma.core.errors import WorkerTerminated
+from napari_melanoma.core.errors import BundleError, WorkerTerminated
 from napari_melanoma.core.formatting import format_duration
 from napari_melanoma.ui.widgets.job import BackgroundJob
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.review import CachedRating
     from napari_melanoma.ui.widgets.worker_client import WorkerClient, WorkerRequest
 
-MAX_WORKER_DEATHS = 3  # of the worker in a row: it is not the photograph then
+MAX_WORKER_DEATHS = 3  # after so many in a row, the photographs are not the cause
 
 
 class RatingQueue(QObject):
-    """Rates photographs; an analysis that the user asks for waits for one of them at most.
+    """Rates photographs; an analysis started by the user waits for at most one of them.
 
-    ``finished``: how many were rated, and in how many seconds; also after ``cancel``.
+    ``finished``: number of rated photographs, and the seconds taken; also after ``cancel``.
     """
 
     rated = Signal(int, object)
@@ -50,14 +50,14 @@ class RatingQueue(QObject):
         return self._stage is not None
 
     def start(self, items: list[tuple[int, Path]], model: str, fingerprint: str, method: str) -> None:
-        """Begin; call where it is not busy."""
+        """Start rating; call only if not busy."""
         self._pending = deque(items)
         self._model, self._fingerprint, self._method = model, fingerprint, method
         self._total, self._done, self._deaths, self._start_time = len(items), 0, 0, time.monotonic()
         self._next()
 
     def cancel(self) -> None:
-        """Rate nothing more; what is rated stays. The one that is on its way ends unheard."""
+        """Cancel rating; existing ratings are kept, the result of the current one is ignored."""
         self._pending.clear()
         stage, self._stage = self._stage, None
         if stage is not None:
@@ -65,9 +65,9 @@ class RatingQueue(QObject):
                 signal.disconnect()
             self.finished.emit(self._done, time.monotonic() - self._start_time)
 
-    def _start_stage(self, stage: BackgroundJob | WorkerRequest, then: Any) -> None:  # noqa: ANN401 - a slot
+    def _start_stage(self, stage: BackgroundJob | WorkerRequest, on_success: Any) -> None:  # noqa: ANN401 - a slot
         self._stage = stage
-        stage.succeeded.connect(then)
+        stage.succeeded.connect(on_success)
         stage.failed.connect(self._on_failed)
         if isinstance(stage, BackgroundJob):
             stage.start()
@@ -86,26 +86,24 @@ class RatingQueue(QObject):
             BackgroundJob(partial(_find_rating, self._current[1], self._fingerprint, self._method)), self._on_found
         )
 
-    def _on_found(self, known: CachedRating | None) -> None:
-        if known is not None:
-            self._set_rating(known)
+    def _on_found(self, rating: CachedRating | None) -> None:
+        if rating is not None:
+            self._set_rating(rating)
             return
         arguments = {"model": self._model, "image": str(self._current[1]), "how": self._method}
         self._start_stage(self._client.request("rate", **arguments), self._on_response)
 
-    def _on_response(self, answer: dict[str, Any]) -> None:
-        keep = partial(_store_rating, self._current[1], self._fingerprint, self._method, answer)
-        self._start_stage(BackgroundJob(keep), self._set_rating)
+    def _on_response(self, response: dict[str, Any]) -> None:
+        work = partial(_store_rating, self._current[1], self._fingerprint, self._method, response)
+        self._start_stage(BackgroundJob(work), self._set_rating)
 
-    def _set_rating(self, known: CachedRating) -> None:
+    def _set_rating(self, rating: CachedRating) -> None:
         self._deaths = 0
         self._done += 1
-        self.rated.emit(self._current[0], known)
+        self.rated.emit(self._current[0], rating)
         self._next()
 
     def _on_failed(self, error: Exception) -> None:
-        from napari_melanoma.core.errors import BundleError
-
         self._deaths = self._deaths + 1 if isinstance(error, WorkerTerminated) else 0
         if isinstance(error, BundleError) or self._deaths == MAX_WORKER_DEATHS:
             self._pending.clear()
@@ -115,16 +113,16 @@ class RatingQueue(QObject):
         self._next()
 
 
-def _find_rating(path: Path, fingerprint: str, how: str, run: RunContext) -> CachedRating | None:
+def _find_rating(path: Path, fingerprint: str, method: str, run: RunContext) -> CachedRating | None:
     from napari_melanoma.lesion.review import RatingCache
 
     run.check()
-    return RatingCache().find(path, fingerprint, how)
+    return RatingCache().find(path, fingerprint, method)
 
 
-def _store_rating(path: Path, fingerprint: str, how: str, answer: dict[str, Any], run: RunContext) -> CachedRating:
+def _store_rating(path: Path, fingerprint: str, method: str, response: dict[str, Any], run: RunContext) -> CachedRating:
     from napari_melanoma.lesion.review import CachedRating, RatingCache
 
-    known = CachedRating(float(answer["score"]), bool(answer["lesion_found"]), str(answer["image_sha256"]))
-    RatingCache().save(path, fingerprint, how, known)
-    return known
+    rating = CachedRating(float(response["score"]), bool(response["lesion_found"]), str(response["image_sha256"]))
+    RatingCache().save(path, fingerprint, method, rating)
+    return rating

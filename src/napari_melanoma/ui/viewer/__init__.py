@@ -1,1 +1,1 @@
-"""Layers, views, shortcuts and the window of napari."""
+"""napari's layers, camera, keyboard shortcuts and window layout."""

@@ -1,4 +1,4 @@
-"""Where the viewer looks on a slide, and how it gets elsewhere: pure arithmetic around napari's camera."""
+"""Conversions between napari's camera and positions on a slide."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 NUMBER = r"[-+]?\d+(?:\.\d*)?|[-+]?\.\d+"
 POSITION_PATTERN = re.compile(rf"^\s*({NUMBER})\s*(?:,|;|\s|x)\s*({NUMBER})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE)
-DECIMAL_COMMA_NUMBER = r"[-+]?\d+(?:[.,]\d+)?"  # as in 3,2 1,08: then no lone comma lies between the two
+DECIMAL_COMMA_NUMBER = r"[-+]?\d+(?:[.,]\d+)?"  # as in 3,2 1,08: a comma alone then separates no numbers
 DECIMAL_COMMA_PATTERN = re.compile(
     rf"^\s*({DECIMAL_COMMA_NUMBER})(?:\s*;\s*|,\s+|\s+)({DECIMAL_COMMA_NUMBER})\s*(mm|um|µm|px|)\s*$", re.IGNORECASE
 )
-WHOLE_BORDER = 0.03  # of the longer side that may be cut off of a slide that is wholly in view
-MAX_BOX_SHARE = 0.6  # of the view that a box may fill when one flies to it
+WHOLE_BORDER = 0.03  # share of the longer side that may lie outside the view of a whole slide
+MAX_BOX_SHARE = 0.6  # largest share of the view that a box fills after zooming to it
 
 
 @dataclass(frozen=True)
 class ViewRectangle:
-    """What is in view: corner, (row, column), and sides of a rectangle, in pixels of the slide's finest level."""
+    """The visible region: corner (row, column) and sides of a rectangle, in pixels of the slide's finest level."""
 
     top: float
     left: float
@@ -35,26 +35,25 @@ class ViewRectangle:
 
     @property
     def center(self) -> tuple[float, float]:
-        """Its middle, (row, column)."""
+        """The center, (row, column)."""
         return self.top + self.height / 2, self.left + self.width / 2
 
 
 def get_camera(viewer: Viewer) -> Any:  # noqa: ANN401 - napari moved it
-    """Give the camera of a viewer."""
+    """Return the camera of a viewer, in any supported version of napari."""
     return getattr(viewer, "scene", viewer).camera
 
 
 def get_scale_bar(viewer: Any) -> Any:  # noqa: ANN401 - napari moved it
-    """Give the scale bar of a viewer."""
+    """Return the scale bar of a viewer, in any supported version of napari."""
     overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
     return viewer.scale_bar if overlays is None else overlays.scale_bar
 
 
 def shows_whole_slide(view: ViewRectangle, size: tuple[int, int]) -> bool:
-    """Say whether a whole slide is in view.
+    """Return whether a whole slide is in view, except for a narrow border.
 
-    ``size``: height and width of the slide, in pixels of the finest level. Returns also where a narrow border is cut
-    off.
+    ``size``: height and width of the slide, in pixels of the finest level.
     """
     border = WHOLE_BORDER * max(size)
     ends = (view.top + view.height, size[0]), (view.left + view.width, size[1])
@@ -62,9 +61,9 @@ def shows_whole_slide(view: ViewRectangle, size: tuple[int, int]) -> bool:
 
 
 def get_visible_region(viewer: Viewer, slide: ViewerSlide) -> ViewRectangle:
-    """Say what of a slide is in view.
+    """Return the visible region of a slide.
 
-    It may reach beyond the slide; of a slide that is turned, the box around what is in view.
+    It may extend beyond the slide; if the slide is rotated, it is the bounding box of the visible region.
     """
     now = get_camera(viewer)
     size, zoom = viewer.canvas.size, max(float(now.zoom), 1e-12)
@@ -79,10 +78,10 @@ def get_visible_region(viewer: Viewer, slide: ViewerSlide) -> ViewRectangle:
 
 
 def center_view(viewer: Viewer, slide: ViewerSlide, point: tuple[float, float], width_px: float | None = None) -> None:
-    """Bring a point to the middle of the view.
+    """Center the view on a point.
 
-    ``point``: (row, column) in pixels of the finest level. ``width_px``: how many of these pixels the view is to be
-    wide; as it is by default.
+    ``point``: (row, column) in pixels of the finest level. ``width_px``: width of the view in these pixels; unchanged
+    by default.
     """
     now = get_camera(viewer)
     y, x = slide.to_world(point)
@@ -92,7 +91,7 @@ def center_view(viewer: Viewer, slide: ViewerSlide, point: tuple[float, float], 
 
 
 def zoom_to_box(viewer: Viewer, slide: ViewerSlide, box: ViewRectangle) -> None:
-    """Bring a box into view, with its surroundings; one that is small is not blown up beyond a pixel a pixel.
+    """Bring a box into view with its surroundings; a small box is magnified to at most one screen pixel per pixel.
 
     ``box``: in pixels of the finest level.
     """
@@ -102,9 +101,9 @@ def zoom_to_box(viewer: Viewer, slide: ViewerSlide, box: ViewRectangle) -> None:
 
 
 def format_position(slide: ViewerSlide, point: tuple[float, float]) -> str:
-    """Say where a point lies, x first as people write it.
+    """Format the position of a point as x, y.
 
-    ``point``: (row, column) in pixels of the finest level. Such as ``3.214, 1.080 mm``; in pixels without a scale.
+    ``point``: (row, column) in pixels of the finest level. Returns ``3.214, 1.080 mm``; in pixels without a scale.
     """
     if slide.info.pixel_size is None:
         return f"{point[1]:.0f}, {point[0]:.0f} px"
@@ -112,24 +111,24 @@ def format_position(slide: ViewerSlide, point: tuple[float, float]) -> str:
 
 
 def parse_position(slide: ViewerSlide, text: str) -> tuple[float, float]:
-    """Read coordinates that somebody typed.
+    """Parse coordinates typed by the user.
 
     ``text``: ``x, y`` with ``mm`` (by default, where the slide has a scale), ``um`` or ``px``; with decimal commas ``x;
     y``. Returns (row, column) in pixels of the finest level.
     """
     found = POSITION_PATTERN.match(text) or DECIMAL_COMMA_PATTERN.match(text)
     if found is None:
-        how = "mm, or in pixels as 1200, 3400 px" if slide.info.pixel_size is not None else "pixels, as 1200, 3400"
-        raise InputError(f"'{text.strip()}' is no place on the slide: write x, y in {how}.")
+        how = "mm, or in pixels: 1200, 3400 px" if slide.info.pixel_size is not None else "pixels: 1200, 3400"
+        raise InputError(f"'{text.strip()}' is not a position on the slide. Enter x, y in {how}.")
     x, y, unit = float(found[1].replace(",", ".")), float(found[2].replace(",", ".")), found[3].lower()
     scaled = slide.info.pixel_size is not None
     unit = unit or ("mm" if scaled else "px")
     if unit != "px":
         if not scaled:
-            raise InputError(f"this slide has no scale: write pixels, as {x:g}, {y:g} px, or set the scale.")
+            raise InputError(f"this slide has no scale. Enter pixels, such as {x:g}, {y:g} px, or set the scale.")
         factor = 1000.0 if unit == "mm" else 1.0
         y, x = y * factor / slide.pixel_um[0], x * factor / slide.pixel_um[1]
     if not (0 <= y <= slide.size[0] and 0 <= x <= slide.size[1]):
         end = format_position(slide, (float(slide.size[0]), float(slide.size[1])))
-        raise InputError(f"{text.strip()} lies beside the slide, which ends at {end}.")
+        raise InputError(f"{text.strip()} lies outside the slide, which ends at {end}.")
     return y, x

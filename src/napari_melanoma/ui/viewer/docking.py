@@ -1,4 +1,4 @@
-"""The layout of our docks in napari's window."""
+"""The layout of this package's docks in napari's window."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.widgets.style import Connections
 
-MIN_WIDTH_PX = 340  # what every dock promises to work at; it is never narrower
-MIN_HEIGHT_PX = 140  # less than is needed: docks that lie below one another for a moment would make the window higher
-TWO_COLUMNS_PX = 1500  # a window at least so wide has room for a photograph and two docks side by side
-MIN_CANVAS_PX = 400  # what a second column of docks leaves of the canvas at least
-# A review is gone through in both at once, and so are the images of a case.
+MIN_WIDTH_PX = 340  # every dock works at this width and is never narrower
+MIN_HEIGHT_PX = 140  # less than a dock needs: docks stacked for a moment would otherwise enlarge the window
+TWO_COLUMNS_PX = 1500  # a window this wide has room for a photograph and two docks side by side
+MIN_CANVAS_PX = 400  # width that a second column of docks leaves for the canvas
+# The Lesion dock is used together with the Review dock or the Case dock.
 SIDE_BY_SIDE_DOCKS = (frozenset({"lesion_dock", "review_dock"}), frozenset({"lesion_dock", "case_dock"}))
+DEFER_DELAY_MS = 60  # after this time an opened dock has been drawn
+PLUGIN, LESION_DOCK, SLIDE_DOCK = "napari-melanoma", "Lesion", "Slide"
 
 
 class DockPlacement(QObject):
-    """Gives a dock its place when it is opened, once: how the user arranges the window later is the user's.
+    """Positions a dock once, when it is opened; later changes of the layout by the user are kept.
 
-    In the area of the window where it opens, it becomes a tab of another dock of this package, and is the one in front.
-    The Lesion dock gets a column of its own beside the Review or the Case dock where the window is wide enough.
+    The dock becomes the front tab of another dock of this package in the same area of the window. The Lesion dock
+    gets a column of its own beside the Review or the Case dock if the window is wide enough.
     """
 
     def __init__(self, dock: QWidget, viewer: Viewer | None = None, connections: Connections | None = None) -> None:
@@ -45,7 +47,7 @@ class DockPlacement(QObject):
         self.is_placed = False
         dock.setMinimumWidth(MIN_WIDTH_PX)
         dock.setMinimumHeight(MIN_HEIGHT_PX)
-        # Else napari puts a stretch below what is in it, a greater one for each dock that was opened before.
+        # Otherwise napari adds a stretch below the dock's content, a larger one for each dock opened before.
         dock.setSizePolicy(dock.sizePolicy().horizontalPolicy(), QSizePolicy.Policy.Expanding)
         dock.installEventFilter(self)
         if viewer is not None and connections is not None:
@@ -54,12 +56,12 @@ class DockPlacement(QObject):
             add_help_shortcuts(dock)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Hear that the dock was put into a frame, and that the frame is closed, hidden or shown again."""
+        """Handle the dock's new frame, and the frame being closed, hidden or shown again."""
         kind = None if event is None else event.type()
         if watched is self._dock and kind == QEvent.Type.ParentChange:
             frame = self._dock.parentWidget()
             self._frame = frame if isinstance(frame, QDockWidget) else None
-            # Later, for the frame is not in the window yet, or another may take the dock over.
+            # Deferred: the frame is not in the window yet, or another frame may get the dock.
             self.is_placed = False
             QTimer.singleShot(0, self._dispose if frame is None else self.place_dock)
         elif self._frame is None or watched is not self._frame:
@@ -69,18 +71,18 @@ class DockPlacement(QObject):
         elif kind == QEvent.Type.Close:
             self._closing = True
         elif kind == QEvent.Type.HideToParent:
-            # napari's menu hides a dock that is open, also where it is a tab behind others: the user wants to see it.
+            # napari's menu hides an open dock even if it is a tab behind others, when the user wants to see it.
             if not self._in_front and not self._closing:
                 QTimer.singleShot(0, self._reopen)
             self._closing = False
         return False
 
     def _live_frame(self) -> QDockWidget | None:
-        """The frame, unless it is none or has gone by the time that an event of before is answered."""
+        """The frame; None if there is none, or if it was deleted before a deferred event is handled."""
         return self._frame if isalive(self) and self._frame is not None and isalive(self._frame) else None
 
     def place_dock(self) -> None:
-        """Take a place among the docks of this package that are there, unless it has one."""
+        """Position the dock among the open docks of this package, unless this was done already."""
         frame = self._live_frame()
         window = None if frame is None else frame.parentWidget()
         if self.is_placed or frame is None or not isinstance(window, QMainWindow) or frame.isFloating():
@@ -96,18 +98,18 @@ class DockPlacement(QObject):
         frame.raise_()
 
     def _extend_fit(self, window: QMainWindow) -> None:
-        """Let napari's own command and key fit the picture in view: by itself it fits all layers, hidden ones too."""
+        """Make napari's own fit command fit the visible image: by default it fits all layers, hidden ones included."""
         menus = [menu for entry in window.menuBar().actions() if isinstance(menu := entry.menu(), QMenu)]
         for action in (action for menu in menus for action in menu.actions()):
             if action.shortcut() == QKeySequence(FIT_KEY):
                 action.triggered.connect(self._on_fit)
 
     def _on_fit(self, checked: bool = False) -> None:
-        if self._viewer is not None and self._dock.window().isActiveWindow():  # one action is that of all windows
+        if self._viewer is not None and self._dock.window().isActiveWindow():  # all windows share one action
             fit_view(self._viewer)
 
     def _on_visibility(self, visible: bool) -> None:
-        """Remember whether the dock is in front; when it is hidden, only after the event that tells of it."""
+        """Record whether the dock is in front; when it is hidden, only after the current event."""
         if visible:
             self._in_front = True
         else:
@@ -118,12 +120,12 @@ class DockPlacement(QObject):
         self._in_front = frame is not None and not frame.visibleRegion().isEmpty()
 
     def _dispose(self) -> None:
-        """End a dock that was closed for good: napari takes it out of its frame and leaves it to nobody."""
+        """Delete a dock that was closed: napari removes it from its frame and leaves it without a parent."""
         if isalive(self) and isalive(self._dock) and self._dock.parentWidget() is None:
             self._dock.deleteLater()
 
     def _reopen(self) -> None:
-        """Show a dock that was hidden while it was a tab behind others, unless it was removed or shown meanwhile."""
+        """Show a dock that was hidden while it was a tab behind others, unless it was removed or shown since."""
         frame = self._live_frame()
         window = None if frame is None else frame.parentWidget()
         if frame is None or not isinstance(window, QMainWindow) or not frame.isHidden():
@@ -138,7 +140,7 @@ class DockPlacement(QObject):
 
 
 def place_next_to_canvas(window: QMainWindow, frame: QDockWidget) -> None:
-    """Put a dock between the canvas and the docks of this package, which keep columns, tabs and the front ones."""
+    """Put a dock between the canvas and the docks of this package, which keep their columns, tabs and front tabs."""
     columns = _columns(window, frame)
     front = [one for column in columns for one in column if not one.visibleRegion().isEmpty()]
     _add_column(window, [frame])
@@ -149,7 +151,7 @@ def place_next_to_canvas(window: QMainWindow, frame: QDockWidget) -> None:
 
 
 def _place(window: QMainWindow, frame: QDockWidget) -> None:
-    """Make a new dock a tab of one of the columns, or a column of its own."""
+    """Make a new dock a tab in one of the columns, or give it a column of its own."""
     columns = [column for column in _columns(window, frame) if frame not in column]
     partners = [
         column
@@ -160,18 +162,18 @@ def _place(window: QMainWindow, frame: QDockWidget) -> None:
     if partners and not others and _has_room(window):
         _add_column(window, [frame])
     elif columns:
-        # Not on top of a partner where there is another column: both are used at once.
+        # Not over a partner dock if there is another column: both are used together.
         window.tabifyDockWidget((others or columns)[-1][-1], frame)
 
 
 def _has_room(window: QMainWindow) -> bool:
-    """Whether a second column of docks leaves enough of the canvas."""
+    """Whether a second column of docks leaves enough room for the canvas."""
     canvas = window.centralWidget()
     return window.width() >= TWO_COLUMNS_PX and canvas is not None and canvas.width() - MIN_WIDTH_PX >= MIN_CANVAS_PX
 
 
 def _add_column(window: QMainWindow, frames: list[QDockWidget]) -> None:
-    """Move docks into a column of their own, the outermost of their area, one a tab of the other."""
+    """Move docks as tabs into a column of their own, the outermost of their area."""
     area = window.dockWidgetArea(frames[0])
     for frame in frames:
         window.removeDockWidget(frame)
@@ -183,7 +185,7 @@ def _add_column(window: QMainWindow, frames: list[QDockWidget]) -> None:
 
 
 def _columns(window: QMainWindow, frame: QDockWidget) -> list[list[QDockWidget]]:
-    """The columns of this package's docks in the area of a frame, from left to right, each with its tabs."""
+    """The columns of this package's docks in a frame's area, from left to right, each with its tabs."""
     columns: list[list[QDockWidget]] = []
     for one in window.findChildren(QDockWidget):
         if _dock_name(one) is None or not _shares_area(window, one, frame):
@@ -194,27 +196,24 @@ def _columns(window: QMainWindow, frame: QDockWidget) -> list[list[QDockWidget]]
             columns.append([one])
         else:
             column.append(one)
-    return sorted(columns, key=lambda column: max(one.x() for one in column))  # those behind others lie outside
+    return sorted(columns, key=lambda column: max(one.x() for one in column))  # background tabs lie outside
 
 
 def _dock_name(frame: QDockWidget) -> str | None:
-    """Object name of the dock of this package that a frame holds; None where it holds another, or has no place yet."""
+    """Object name of the dock in a frame; None if it is not of this package or not positioned yet."""
     dock = frame.widget()
     ours = dock is not None and any(isinstance(child, DockPlacement) and child.is_placed for child in dock.children())
     return dock.objectName() if dock is not None and ours else None
 
 
 def _shares_area(window: QMainWindow, other: QDockWidget, frame: QDockWidget) -> bool:
-    """Whether a dock is seen in the same area of the window."""
+    """Whether a dock is shown in the same area of the window."""
     in_area = window.dockWidgetArea(other) == window.dockWidgetArea(frame)
     return in_area and not other.isFloating() and not other.isHidden()
 
 
-DEFER_DELAY_MS = 60  # when a dock that was opened is drawn
-
-
 class DeferredWidgets(QObject):
-    """Keeps parts of a dock aside, and puts them in bit by bit once it is drawn, or at once where they are needed."""
+    """Inserts parts of a dock one by one after it was drawn, or at once if they are needed earlier."""
 
     opened = Signal()
     drawn = Signal()
@@ -225,7 +224,7 @@ class DeferredWidgets(QObject):
         self.is_opening = True
         self._pending: deque[Callable[[], object]] = deque()
         self._queue = GuiTaskQueue(self)
-        # A timer of the dock's own: a dock that is closed before takes it along.
+        # Owned by the dock, so that it is deleted with a dock that is closed early.
         self._draw_timer = QTimer(self)
         self._draw_timer.setSingleShot(True)
         self._draw_timer.timeout.connect(self._start_inserting)
@@ -233,29 +232,28 @@ class DeferredWidgets(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether something still waits."""
+        """Whether parts or tasks are pending."""
         return bool(self._pending) or self._queue.busy
 
     def add_widget(self, part: QWidget, insert: Callable[[QWidget], None]) -> None:
-        """Take a part aside."""
         part.setParent(self.holder)
         self._pending.append(lambda: insert(part))
 
     def add_task(self, task: Callable[[], object]) -> None:
-        """Let something be done after the parts are in that nobody needs before."""
+        """Add a task to run after the parts added so far."""
         self._pending.append(task)
 
     def start(self) -> None:
-        """The dock is complete but for these, and about to be shown."""
+        """Start inserting once the dock is shown."""
         QTimer.singleShot(0, self._open)
         self._draw_timer.start(DEFER_DELAY_MS)
 
     def run_after(self, *tasks: Callable[[], None]) -> None:
-        """Do pieces of work as soon as all that waits is in its place, each in a turn of its own."""
+        """Run tasks after all pending parts, each in its own turn of the event loop."""
         self._queue.add(*[self._next] * len(self._pending), *tasks)
 
     def insert_all(self) -> None:
-        """Put in what still waits, for it is needed now."""
+        """Insert all pending parts now."""
         while self._pending:
             self._next()
 
@@ -272,13 +270,10 @@ class DeferredWidgets(QObject):
             self._pending.popleft()()
 
 
-PLUGIN, LESION_DOCK, SLIDE_DOCK = "napari-melanoma", "Lesion", "Slide"
-
-
 def show_dock(viewer: Viewer, name: str) -> QWidget | None:
-    """Open one of our docks in a viewer, or bring the one that is there to the front.
+    """Open a dock of this package in a viewer, or bring it to the front if it is open.
 
-    Returns the dock's widget; None where this installation has no such dock.
+    Returns the dock's widget; None if this installation has no such dock.
     """
     import npe2
 
@@ -291,7 +286,7 @@ def show_dock(viewer: Viewer, name: str) -> QWidget | None:
     dock: QWidget | None = next((one for one in docked.values() if isinstance(one, make)), None)
     if dock is None:
         dock = make(napari_viewer=viewer)
-        # Under the name by which napari's menu looks for it: else the menu would open a second one.
+        # The name that napari's menu uses: otherwise the menu would open a second dock.
         viewer.window.add_dock_widget(dock, name=f"{name} ({manifest.display_name})")
         for docking in dock.findChildren(DockPlacement):
             docking.place_dock()

@@ -1,4 +1,4 @@
-"""Results as napari layers, with consistent units."""
+"""Show results as napari layers, and keep the units of layers consistent."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ if TYPE_CHECKING:
 
 COLORMAP_SIZE, OPAQUE_FROM = 128, 0.35
 YELLOW, WHITE, BLUE, ORANGE, SKY, PURPLE = "#ffe100", "#ffffff", "#0072b2", "#e69f00", "#56b4e9", "#cc79a7"
+USER_KEYS = frozenset({"photograph", "ruler"})  # metadata that images of the user or of other plugins may have, too
 
 
 def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> Labels:
-    """Show a mask for the first time; a mask that is shown already is changed with ``write_mask``.
+    """Add the mask layer of a photograph; change an existing one with ``write_mask``.
 
-    ``mask``: uint8 (row, column), 0 or 1; from now on the layer's own. Editable, in one colour, the brush set to
-    lesion.
+    ``mask``: uint8 (row, column), 0 or 1; the layer takes ownership. The layer is editable, in one color, with the
+    brush set to the lesion label.
     """
     from napari.layers import Labels
     from napari.utils.colormaps import DirectLabelColormap
 
-    colours = DirectLabelColormap(color_dict={None: WHITE, 0: "transparent", 1: WHITE})
-    labels = Labels(mask, opacity=0.08, colormap=colours)  # a coloured veil would change how the lesion looks
+    colors = DirectLabelColormap(color_dict={None: WHITE, 0: "transparent", 1: WHITE})
+    labels = Labels(mask, opacity=0.08, colormap=colors)  # a colored overlay would change the appearance of the lesion
     labels.selected_label = 1
     labels.brush_size = max(3, round(min(mask.shape) / 40))
     insert_layer(viewer, image, "mask", labels)
@@ -46,18 +47,18 @@ def show_mask(viewer: Viewer, image: Image, mask: NDArray[np.uint8]) -> Labels:
 
 
 def write_mask(labels: Labels, where: tuple[NDArray[np.intp], ...], mask: NDArray[np.bool_]) -> None:
-    """Change a mask as one step that Ctrl+Z takes back.
+    """Change a mask in one step that Ctrl+Z undoes.
 
-    ``where``: rows and columns of the pixels that differ, as ``numpy.nonzero`` gives them. ``mask``: bool (row,
+    ``where``: rows and columns of the pixels that differ, as returned by ``numpy.nonzero``. ``mask``: bool (row,
     column), the new mask.
     """
     if not labels.visible:
-        labels.set_view_slice()  # napari slices no layer that was never in sight, and cannot write into no slice
+        labels.set_view_slice()  # napari cannot write into a layer that was never visible and so never sliced
     labels.data_setitem(where, mask[where].astype(labels.data.dtype))
 
 
 def show_probability(viewer: Viewer, image: Image, probability: NDArray[np.float32]) -> None:
-    """Show the smoothed probability; hidden until the user wants to see it.
+    """Add the smoothed probability as a hidden layer, or update it.
 
     ``probability``: float32 (row, column) in [0, 1].
     """
@@ -73,10 +74,10 @@ def show_probability(viewer: Viewer, image: Image, probability: NDArray[np.float
 
 
 def show_heatmap(viewer: Viewer, image: Image, heat: NDArray[np.float32], opacity: float) -> Image:
-    """Show where an answer comes from: magma, the hotter the less is seen through it, nothing where it is cold.
+    """Show a class-activation heatmap in magma: more opaque for higher values, transparent near zero.
 
-    ``heat``: float32 (row, column) in [0, 1], of the photograph's size. Returns the layer, in sight where the
-    photograph is.
+    ``heat``: float32 (row, column) in [0, 1], of the photograph's size. Returns the layer, visible if the photograph
+    is.
     """
     import numpy as np
     from napari.layers import Image as ImageLayer
@@ -85,9 +86,9 @@ def show_heatmap(viewer: Viewer, image: Image, heat: NDArray[np.float32], opacit
 
     def make() -> ImageLayer:
         steps = np.linspace(0, 1, COLORMAP_SIZE, dtype=np.float32)
-        colours = ensure_colormap("magma").map(steps).copy()
-        colours[:, 3] = np.minimum(1, steps / OPAQUE_FROM)
-        shown = Colormap(colours, name="magma, clear where it is cold")
+        colors = ensure_colormap("magma").map(steps).copy()
+        colors[:, 3] = np.minimum(1, steps / OPAQUE_FROM)
+        shown = Colormap(colors, name="magma, transparent at zero")
         return ImageLayer(heat, contrast_limits=(0.0, 1.0), colormap=shown, opacity=opacity)
 
     layer: Image = _get_or_add_layer(viewer, image, "heatmap", make)
@@ -98,9 +99,9 @@ def show_heatmap(viewer: Viewer, image: Image, heat: NDArray[np.float32], opacit
 
 
 def show_band(viewer: Viewer, image: Image, band: NDArray[np.bool_] | None) -> None:
-    """Show in blue where the answers about the mirror images disagree; the layer's eye switches it off.
+    """Show in blue where the predictions of the test-time augmentation disagree.
 
-    ``band``: bool (row, column); None where the model was asked once, which takes away what an earlier analysis showed.
+    ``band``: bool (row, column); None without test-time augmentation, which removes an existing layer.
     """
     from napari.layers import Image as ImageLayer
     from napari.utils import Colormap
@@ -112,8 +113,8 @@ def show_band(viewer: Viewer, image: Image, band: NDArray[np.bool_] | None) -> N
         return
 
     def make() -> ImageLayer:
-        colours = Colormap([[0.0, 0.0, 0.0, 0.0], SKY], name="uncertain band", interpolation="zero")
-        return ImageLayer(band.astype("uint8"), contrast_limits=(0, 1), colormap=colours, opacity=0.6)
+        colors = Colormap([[0.0, 0.0, 0.0, 0.0], SKY], name="uncertain band", interpolation="zero")
+        return ImageLayer(band.astype("uint8"), contrast_limits=(0, 1), colormap=colors, opacity=0.6)
 
     layer = _get_or_add_layer(viewer, image, "band", make)
     if (layer.data != band).any():
@@ -129,14 +130,14 @@ def show_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.fl
 
 
 def show_other_lesions(viewer: Viewer, image: Image, result: LesionResult) -> None:
-    """Outline the lesions that were found and are not in the mask."""
+    """Outline the detected lesions that are not in the mask."""
     from napari_melanoma.imaging.masks import trace_contours
 
     show_other_contours(viewer, image, [] if result.others is None else trace_contours(result.others))
 
 
 def show_other_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray[np.float32]]) -> None:
-    """Draw thin outlines of other lesions, in a layer that is made with the first of them.
+    """Draw thin outlines of other lesions; the layer is added with the first outline.
 
     ``outlines``: each float32 (point, 2), (row, column), closed.
     """
@@ -145,7 +146,7 @@ def show_other_contours(viewer: Viewer, image: Image, outlines: Sequence[NDArray
 
 
 def show_roi(viewer: Viewer, image: Image, roi: Roi | None) -> None:
-    """Draw the square region of interest in white, or nothing where there is no lesion."""
+    """Draw the square region of interest in white; None clears it."""
     import numpy as np
 
     corners = []
@@ -157,20 +158,19 @@ def show_roi(viewer: Viewer, image: Image, roi: Roi | None) -> None:
 
 
 def _show_shapes(viewer: Viewer, image: Image, role: Role, kind: str, outlines: Sequence[NDArray[np.float32]]) -> None:
-    """Draw outlines into the photograph's layer of a role."""
     from napari.layers import Shapes
 
     layer = _get_or_add_layer(viewer, image, role, lambda: Shapes(ndim=2, opacity=0.6 if role == "ROI" else 0.9))
     width = line_width(image) * (0.6 if role == "other lesions" else 1)
     layer.data = []
     if outlines:
-        colour = {"contour": YELLOW, "other lesions": PURPLE}.get(role, WHITE)
-        layer.add(list(outlines), shape_type=kind, edge_width=width, edge_color=colour, face_color="transparent")
+        color = {"contour": YELLOW, "other lesions": PURPLE}.get(role, WHITE)
+        layer.add(list(outlines), shape_type=kind, edge_width=width, edge_color=color, face_color="transparent")
     layer.editable = False
 
 
 def _get_or_add_layer(viewer: Viewer, image: Image, role: Role, make: Callable[[], Layer]) -> Any:  # noqa: ANN401 - by the role
-    """Give a photograph's layer of a role, made where it is missing."""
+    """Return a photograph's layer of a role, added if missing."""
     layer = find_layer(viewer, image, role)
     if layer is None:
         layer = make()
@@ -179,16 +179,13 @@ def _get_or_add_layer(viewer: Viewer, image: Image, role: Role, make: Callable[[
 
 
 def line_width(image: Image) -> float:
-    """Width of a line that is seen on the whole photograph and does not cover its detail.
-
-    In pixels of the photograph.
-    """
+    """Return a line width, in pixels, that is visible on the whole photograph without covering detail."""
     rows, columns = (image.data[0] if image.multiscale else image.data).shape[:2]
     return max(1.0, min(rows, columns) / 250)
 
 
 def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
-    """Show what follows from a mask: contour, ROI, uncertain band and the measurements as features of the mask."""
+    """Show what is derived from a mask: contour, ROI, uncertain band, and the measurements as features of the mask."""
     show_band(viewer, image, result.band)
     show_contours(viewer, image, result.contours)
     show_other_lesions(viewer, image, result)
@@ -197,7 +194,7 @@ def show_result(viewer: Viewer, image: Image, result: LesionResult) -> None:
 
 
 def show_measurements(viewer: Viewer, image: Image, result: LesionResult) -> None:
-    """Give the mask its measurements as features."""
+    """Set the measurements as features of the mask layer."""
     labels = find_layer(viewer, image, "mask")
     if labels is not None:
         rows = {name: [value] for name, value in result.measurements.items()}
@@ -205,18 +202,15 @@ def show_measurements(viewer: Viewer, image: Image, result: LesionResult) -> Non
 
 
 def get_scribbles_layer(viewer: Viewer, image: Image) -> Labels:
-    """Give the layer that takes the strokes inside (1) and outside (2) of the lesion, made where it is missing.
-
-    Returns uint8 (row, column).
-    """
+    """Return the layer of strokes inside (1) and outside (2) the lesion, uint8 (row, column); added if missing."""
     import numpy as np
     from napari.layers import Labels
     from napari.utils.colormaps import DirectLabelColormap
 
     def make() -> Labels:
         shape = (image.data[0] if image.multiscale else image.data).shape[:2]
-        colours = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: BLUE, 2: ORANGE})
-        layer = Labels(np.zeros(shape, np.uint8), opacity=0.85, colormap=colours)
+        colors = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: BLUE, 2: ORANGE})
+        layer = Labels(np.zeros(shape, np.uint8), opacity=0.85, colormap=colors)
         layer.brush_size = max(3, round(min(shape) / 100))
         return layer
 
@@ -224,10 +218,7 @@ def get_scribbles_layer(viewer: Viewer, image: Image) -> Labels:
 
 
 def get_ruler_layer(viewer: Viewer, image: Image) -> Shapes:
-    """Give the layer in which the user draws a line over a known length, made where it is missing.
-
-    In the photograph's pixels.
-    """
+    """Return the layer for a line over a known length, in the photograph's pixels; added if missing."""
     from napari.layers import Shapes
 
     def make() -> Shapes:
@@ -239,7 +230,7 @@ def get_ruler_layer(viewer: Viewer, image: Image) -> Shapes:
 
 
 def add_strokes(strokes: Labels, more: NDArray[np.uint8]) -> None:
-    """Add strokes where there are none yet, as one step that Ctrl+Z takes back.
+    """Add strokes where there are none yet, in one step that Ctrl+Z undoes.
 
     ``more``: uint8 (row, column).
     """
@@ -249,19 +240,16 @@ def add_strokes(strokes: Labels, more: NDArray[np.uint8]) -> None:
 
 
 def clear_strokes(strokes: Labels) -> None:
-    """Remove all strokes as one step that Ctrl+Z takes back."""
+    """Remove all strokes in one step that Ctrl+Z undoes."""
     where = strokes.data.nonzero()
     if where[0].size:
         strokes.data_setitem(where, 0)
 
 
-USER_KEYS = frozenset({"photograph", "ruler"})  # what is known of an image that somebody else added to the viewer
-
-
 class LayerUnits(QObject):
-    """Keeps the units of layers consistent, and hides the scale bar where it would say something false.
+    """Keeps the units of layers consistent, and hides the scale bar where it would be wrong.
 
-    Layers of the user and of other plugins are not touched. Each dock has one; the second finds nothing left to do.
+    Layers of the user and of other plugins are not changed. Each dock has an instance; further ones have no effect.
     """
 
     def __init__(self, viewer: Viewer, connections: Connections, parent: QObject) -> None:
@@ -270,7 +258,7 @@ class LayerUnits(QObject):
         self._hid_bar = False
         connections.connect_first(viewer.layers.events.inserted, self._on_inserted)  # napari warns as it draws
         connections.connect(viewer.layers.events.removed, self._on_changed)
-        get_scale_bar(viewer).events.visible.connect(self._on_visible)  # psygnal's, which lets go by itself
+        get_scale_bar(viewer).events.visible.connect(self._on_visible)  # a psygnal signal, which disconnects by itself
         for layer in viewer.layers:
             self._watch_layer(layer)
         self._on_changed()
@@ -285,7 +273,7 @@ class LayerUnits(QObject):
         self._on_changed()
 
     def _on_units(self, event: Event) -> None:
-        """Forget the stand-in of a layer whose unit was set by somebody else."""
+        """Remove a layer's substitute unit after its unit was set elsewhere."""
         layer = event.source
         if STAND_IN_KEY in layer.metadata and str(layer.units[-1]) != layer.metadata[STAND_IN_KEY]["shown"]:
             remove_stand_in(layer)
@@ -296,18 +284,18 @@ class LayerUnits(QObject):
         self._on_visible()
 
     def _on_visible(self, event: Event | None = None) -> None:
-        """Hide a bar that is not true, and show it again, unless the user does not want it any more."""
-        bar, is_true = get_scale_bar(self._viewer), is_scale_bar_valid(self._viewer)
-        if bar.visible and not is_true:
+        """Hide an invalid scale bar, and show it again when it is valid, unless the user has switched it off."""
+        bar, is_valid = get_scale_bar(self._viewer), is_scale_bar_valid(self._viewer)
+        if bar.visible and not is_valid:
             self._hid_bar = True
             bar.visible = False
-        elif self._hid_bar and is_true:
+        elif self._hid_bar and is_valid:
             self._hid_bar = False
             bar.visible = DockSettings().get("slide/scale_bar", True)
 
 
 def make_units_consistent(viewer: Viewer) -> None:
-    """Give the layers of this package units of one kind: that of others, else lengths where there are any."""
+    """Give the layers of this package units of one type: that of other layers, else lengths if any layer has them."""
     ours = [layer for layer in viewer.layers if _is_ours(layer)]
     others = [layer for layer in viewer.layers if not _is_ours(layer)]
     decisive = others or [layer for layer in ours if not _is_derived(layer)]
@@ -320,22 +308,19 @@ def make_units_consistent(viewer: Viewer) -> None:
 
 
 def is_scale_bar_valid(viewer: Viewer) -> bool:
-    """Say whether the scale bar is true for what is in view.
-
-    False where a picture is visible that is measured by another unit than the bar.
-    """
+    """Return whether the scale bar has the units of all visible images."""
     shown = [layer for picture in list_pictures(viewer) for layer in picture if layer.visible]
     return all(_is_length(get_own_units(layer)[-1]) == _is_length(layer.units[-1]) for layer in shown)
 
 
 def remove_stand_in(layer: Layer) -> None:
-    """Let the unit that a layer has be its own again, before it is set."""
+    """Remove a layer's substitute unit, before its own unit is set."""
     if STAND_IN_KEY in layer.metadata:
         layer.metadata = {key: value for key, value in layer.metadata.items() if key != STAND_IN_KEY}
 
 
 def _show_unit(layer: Layer, length: bool) -> None:
-    """Give a layer its own unit where that is of the kind, else one that stands for it."""
+    """Show a layer in its own unit if it is of the type, else in a substitute unit."""
     own = get_own_units(layer)
     if all(_is_length(unit) == length for unit in own):
         if STAND_IN_KEY in layer.metadata:
@@ -355,7 +340,7 @@ def _is_ours(layer: Layer) -> bool:
 
 
 def _is_derived(layer: Layer) -> bool:
-    """Whether a layer was made of a picture, whose unit it goes by."""
+    """Whether a layer was derived from an image and has the unit of that image."""
     return layer.metadata.get(METADATA_KEY, {}).get("role", "slide") != "slide"
 
 

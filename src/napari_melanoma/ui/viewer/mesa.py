@@ -15,10 +15,10 @@ Key = tuple[tuple[str, str], ...]
 def reuse_shader_programs() -> None:
     """Reuse the shader programs of closed layers instead of deleting them, on Linux.
 
-    With vispy 0.17 and Mesa's software renderers (llvmpipe and softpipe, both Qts), napari ends with a segmentation
-    fault at the second picture after a layer that was seen is removed, and does not where ``glDeleteProgram`` is never
-    called. A program that is merely kept costs 1 to 2 MB, 10 MB for each photograph; reused by the next layer with the
-    same shaders it costs nothing, and saves the compilation. Textures and buffers are freed as before.
+    With vispy 0.17 and Mesa's software renderers (llvmpipe and softpipe, with both Qt bindings), napari crashes with a
+    segmentation fault at the second frame after a visible layer is removed, unless ``glDeleteProgram`` is never called.
+    Keeping a program costs 1 to 2 MB, 10 MB for each photograph; reusing it for the next layer with the same shaders
+    costs nothing, and saves the compilation. Textures and buffers are freed as usual.
     """
     if sys.platform == "linux":
         GlirShader.set_data = _set_code
@@ -31,7 +31,7 @@ _compile, _new, _link_new = GlirShader.set_data, GlirProgram.create, GlirProgram
 
 
 class _ShaderPool:
-    """Programs of one OpenGL context that no layer uses: those without shaders, and the others by their shaders."""
+    """Unused programs of one OpenGL context: those without shaders, and the others by their shaders."""
 
     def __init__(self) -> None:
         self.empty: list[int] = []
@@ -39,14 +39,14 @@ class _ShaderPool:
 
     @classmethod
     def for_program(cls, program: Any) -> _ShaderPool:  # noqa: ANN401 - vispy has no types
-        """Give the pool of a program's context, which ends with it."""
+        """Return the pool of a program's context; it is deleted with the context."""
         if not hasattr(program._parser, "melanoma_programs"):
             program._parser.melanoma_programs = cls()
         pool: _ShaderPool = program._parser.melanoma_programs
         return pool
 
     def add(self, handle: int, key: Key | None) -> None:
-        """Take back a program, with the shaders that it is linked from."""
+        """Add a program that is no longer used; ``key``: the shaders that it was linked from."""
         (self.empty if key is None else self.linked[key]).append(handle)
 
 
@@ -59,13 +59,13 @@ def _create(program: Any) -> None:  # noqa: ANN401
     _new(program)
     empty = _ShaderPool.for_program(program).empty
     if empty:
-        gl.glDeleteProgram(program._handle)  # one that was never linked, which no driver minds
+        gl.glDeleteProgram(program._handle)  # deleting a program that was never linked is safe
         program._handle = empty.pop()
     program.melanoma_key = None
 
 
 def _link(program: Any) -> None:  # noqa: ANN401
-    """Link a program, or take one that is linked from the same shaders."""
+    """Link a program, or reuse one that was linked from the same shaders."""
     pool, shaders = _ShaderPool.for_program(program), program._attached_shaders
     key = tuple((type(shader).__name__, getattr(shader, "melanoma_code", "")) for shader in shaders)
     free = pool.linked[key]
@@ -81,7 +81,7 @@ def _link(program: Any) -> None:  # noqa: ANN401
 
 
 def _reset_variables(program: Any) -> None:  # noqa: ANN401
-    """Do what ``GlirProgram.link_program`` does once it has linked: every variable is to be set again."""
+    """Reset the state as ``GlirProgram.link_program`` does after linking: all variables must be set again."""
     program._attached_shaders = []
     program._unset_variables = program._get_active_attributes_and_uniforms()
     program._handles, program._known_invalid = {}, set()
@@ -91,5 +91,5 @@ def _reset_variables(program: Any) -> None:  # noqa: ANN401
 
 def _release(program: Any) -> None:  # noqa: ANN401
     key = getattr(program, "melanoma_key", None)
-    if key is not None or not program._linked:  # one that was linked before the first dock opened is merely kept
+    if key is not None or not program._linked:  # a program linked before the first dock opened is kept, not reused
         _ShaderPool.for_program(program).add(program._handle, key)

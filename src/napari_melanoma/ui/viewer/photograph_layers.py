@@ -1,4 +1,4 @@
-"""Which layers belong to a photograph, and how they keep its name, place and scale."""
+"""The layers that belong to a photograph; they keep its name, position and scale."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ ORDER: tuple[Role, ...] = (
 
 
 def identify_photographs(viewer: Viewer) -> list[Image]:
-    """List the photographs of a viewer, each with an identity of its own in its metadata.
+    """List the photographs of a viewer in layer order, and give each a unique identity in its metadata.
 
-    In the order of the layer list; a duplicated layer gets a new identity.
+    A duplicated layer gets a new identity.
     """
     seen: set[str] = set()
     found = filter_photographs(viewer.layers)
@@ -46,36 +46,24 @@ def identify_photographs(viewer: Viewer) -> list[Image]:
 
 
 def get_identity(layer: Layer) -> str | None:
-    """Give the identity of the photograph that a layer is or was made from.
-
-    None where the layer has nothing to do with a photograph.
-    """
+    """Return the identity of the photograph that a layer is or was derived from; None for other layers."""
     return layer.metadata.get(METADATA_KEY, {}).get("photograph")
 
 
 def get_role(layer: Layer) -> str | None:
-    """Say what a layer is to its photograph.
-
-    None for the photograph itself, and for layers that have nothing to do with one.
-    """
+    """Return the role of a layer derived from a photograph; None for the photograph itself and for other layers."""
     return layer.metadata.get(METADATA_KEY, {}).get("role")
 
 
 def find_layer(viewer: Viewer, image: Image, role: Role) -> Any:  # noqa: ANN401 - the kind of layer goes with the role
-    """Find the layer of one role that was made from a photograph.
-
-    None where it was not made yet, or was removed.
-    """
+    """Find the layer of a role that was derived from a photograph; None if there is none."""
     return next(
         (layer for layer in find_layers(viewer, image) if layer.metadata[METADATA_KEY].get("role") == role), None
     )
 
 
 def find_layers(viewer: Viewer, image: Image) -> list[Layer]:
-    """List a photograph and the layers made from it.
-
-    In the order of the layer list.
-    """
+    """List a photograph and the layers derived from it, in layer order."""
     return [
         layer
         for layer in viewer.layers
@@ -84,20 +72,20 @@ def find_layers(viewer: Viewer, image: Image) -> list[Layer]:
 
 
 def get_model_digest(layer: Layer) -> str | None:
-    """Say which mask the model gave, so that one that was drawn is known as such by a later dock.
+    """Return the digest of the predicted mask, by which a dock recognizes a mask that was edited later.
 
-    Its fingerprint, as ``set_made`` left it.
+    As stored by ``set_model_digest``.
     """
     return layer.metadata.get(METADATA_KEY, {}).get("made")
 
 
 def set_model_digest(layer: Layer, digest: str) -> None:
-    """Remember with a mask layer which mask the model gave."""
+    """Store the digest of the predicted mask in the mask layer's metadata."""
     layer.metadata = {**layer.metadata, METADATA_KEY: {**layer.metadata.get(METADATA_KEY, {}), "made": digest}}
 
 
 def insert_layer(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None:
-    """Put a layer above its photograph, with its name, place and scale; what is selected stays selected."""
+    """Insert a layer above its photograph, with its name, position and scale; the selection does not change."""
     layer.name = f"{image.name} {role}"
     layer.metadata = {METADATA_KEY: {"photograph": get_identity(image), "role": role}}
     layer.scale, layer.translate, layer.units = image.scale, image.translate, image.units
@@ -111,7 +99,7 @@ def insert_layer(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None
     )
     selection = viewer.layers.selection
     selected = set(selection)
-    # napari selects what it inserts: that would take the brush out of the hand, and draw all its controls three times.
+    # napari selects the inserted layer: that would deactivate the brush, and draw the layer controls three times.
     with selection.events.active.blocker(), selection.events.changed.blocker():
         viewer.layers.insert(top + 1, layer)
         selection.update(selected)
@@ -119,7 +107,7 @@ def insert_layer(viewer: Viewer, image: Image, role: Role, layer: Layer) -> None
 
 
 def rename_layers(viewer: Viewer, image: Image) -> None:
-    """Let the layers of a photograph follow its name."""
+    """Rename the layers derived from a photograph after it."""
     for layer in find_layers(viewer, image):
         role = layer.metadata[METADATA_KEY].get("role")
         if role is not None:
@@ -127,16 +115,16 @@ def rename_layers(viewer: Viewer, image: Image) -> None:
 
 
 def update_scale(viewer: Viewer, image: Image) -> None:
-    """Let the layers of a photograph follow its scale, however that was changed."""
+    """Give the layers derived from a photograph its scale."""
     for layer in find_layers(viewer, image):
         if layer != image and (tuple(layer.scale) != tuple(image.scale) or layer.units != image.units):
             layer.translate, layer.scale, layer.units = image.translate, image.scale, image.units
 
 
 def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None:
-    """Give a photograph and all layers made from it a scale, and keep what is in view in view.
+    """Set the scale of a photograph and of all layers derived from it; the visible region stays the same.
 
-    ``size``: none goes back to what its file said, or to pixels.
+    ``size``: None restores the scale stored in the file, or pixels.
     """
     about = {key: value for key, value in image.metadata.get(METADATA_KEY, {}).items() if key != "ruler"}
     image.metadata = {**image.metadata, METADATA_KEY: about if size is None else {**about, "ruler": size}}
@@ -155,7 +143,7 @@ def set_pixel_size(viewer: Viewer, image: Image, size: PixelSize | None) -> None
 
 
 def show_only(viewer: Viewer, image: Image) -> None:
-    """Show one photograph with its layers and hide the others, which lie in the same place."""
+    """Show one photograph with its layers, and hide the others, which lie at the same position."""
     image.visible = True
     for other in identify_photographs(viewer):
         if other != image:
@@ -167,13 +155,10 @@ def show_only(viewer: Viewer, image: Image) -> None:
 
 
 def explain_no_photograph(viewer: Viewer) -> str:
-    """Say why the images that are open are no photographs.
-
-    Empty where there is nothing to explain.
-    """
+    """Explain why the open images are not photographs; empty if there is nothing to explain."""
     others = [
         one for one in viewer.layers if hasattr(one, "rgb") and get_identity(one) is None and get_role(one) is None
     ]
     if filter_photographs(viewer.layers) or not others:
         return ""
-    return f"'{others[-1].name}' is no colour photograph: it has one channel or more than two dimensions."
+    return f"'{others[-1].name}' is not a color photograph: it has one channel or more than two dimensions."

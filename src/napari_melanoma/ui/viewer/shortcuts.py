@@ -1,4 +1,4 @@
-"""The keyboard shortcuts of all docks, and the window that lists them."""
+"""The keyboard shortcuts of all docks, and the dialog that lists them."""
 
 from __future__ import annotations
 
@@ -34,16 +34,18 @@ ShortcutContext = Literal["window", "dock", "widget"]
 CONTEXT_TEXTS = {
     "window": "in the whole window",
     "dock": "while the dock has the keyboard focus",
-    "widget": "in the list, table or layer that it is about",
+    "widget": "in the list, table or layer concerned",
 }
 PHOTOGRAPH_DOCKS = ("lesion_dock", "review_dock")
+DIALOG_NAME = "melanoma_shortcuts"
+WIDTH_PX, HEIGHT_PX = 560, 600
 
 
 @dataclass(frozen=True)
 class Shortcut:
-    """A key, what it does, in which group the help lists it, and where it works.
+    """A key, its action, its group in the help dialog, and where it works.
 
-    ``widget``: handled by the widget itself, or by napari.
+    Context ``widget``: handled by the widget itself, or by napari.
     """
 
     key: str
@@ -55,43 +57,43 @@ class Shortcut:
 SHORTCUTS = {
     "help": Shortcut("F1", "Show this list", "All docks"),
     "help.dock": Shortcut("?", "Show this list", "All docks", "dock"),
-    "fit": Shortcut("Ctrl+0", "Fit the photograph or slide in view", "All docks", "widget"),
+    "fit": Shortcut("Ctrl+0", "Fit the photograph or slide to the view", "All docks", "widget"),
     "undo.layer": Shortcut("Ctrl+Z", "Undo on the selected layer", "All docks", "widget"),
-    "lesion.analyse": Shortcut("Ctrl+Return", "Analyse the photograph in view", "Lesion"),
-    "lesion.analyse_all": Shortcut("Ctrl+Shift+Return", "Analyse all photographs that are open", "Lesion"),
+    "lesion.analyse": Shortcut("Ctrl+Return", "Analyze the photograph in view", "Lesion"),
+    "lesion.analyse_all": Shortcut("Ctrl+Shift+Return", "Analyze all open photographs", "Lesion"),
     "lesion.next": Shortcut("Alt+Right", "Next photograph", "Lesion"),
     "lesion.previous": Shortcut("Alt+Left", "Previous photograph", "Lesion"),
     "lesion.paint": Shortcut("Alt+B", "Paint on the mask (brush)", "Lesion"),
     "lesion.erase": Shortcut("Alt+E", "Erase on the mask", "Lesion"),
-    "lesion.brush": Shortcut("[, ]", "Change the size of the brush", "Lesion", "widget"),
-    "lesion.inside": Shortcut("Alt+I", "Draw a stroke inside the lesion", "Lesion"),
-    "lesion.outside": Shortcut("Alt+O", "Draw a stroke on skin", "Lesion"),
-    "lesion.apply": Shortcut("Alt+R", "Redraw the border by the strokes", "Lesion"),
-    "lesion.choose": Shortcut("Alt+U", "Choose one of several lesions with a click", "Lesion"),
+    "lesion.brush": Shortcut("[, ]", "Change the brush size", "Lesion", "widget"),
+    "lesion.inside": Shortcut("Alt+I", "Draw strokes inside the lesion", "Lesion"),
+    "lesion.outside": Shortcut("Alt+O", "Draw strokes outside the lesion", "Lesion"),
+    "lesion.apply": Shortcut("Alt+R", "Update the mask from the strokes", "Lesion"),
+    "lesion.choose": Shortcut("Alt+U", "Select one of several lesions with a click", "Lesion"),
     "lesion.save": Shortcut("Ctrl+Alt+W", "Save", "Lesion"),
     "lesion.correct": Shortcut("Ctrl+Alt+A", "Add to corrections", "Lesion"),
-    "lesion.copy": Shortcut("Ctrl+C", "Copy the table of measurements", "Lesion", "widget"),
-    "slide.analyse": Shortcut("Ctrl+Return", "Analyse the slide", "Slide"),
-    "slide.analyse_view": Shortcut("Ctrl+Shift+Return", "Analyse what is in view", "Slide"),
+    "lesion.copy": Shortcut("Ctrl+C", "Copy the measurements table", "Lesion", "widget"),
+    "slide.analyse": Shortcut("Ctrl+Return", "Analyze the slide", "Slide"),
+    "slide.analyse_view": Shortcut("Ctrl+Shift+Return", "Analyze the visible region", "Slide"),
     "slide.next": Shortcut("Alt+Right", "Next slide", "Slide"),
     "slide.previous": Shortcut("Alt+Left", "Previous slide", "Slide"),
-    "slide.list_next": Shortcut("Alt+PgDown", "Next slide of the folder", "Slide"),
-    "slide.list_previous": Shortcut("Alt+PgUp", "Previous slide of the folder", "Slide"),
-    "slide.bookmark": Shortcut("Alt+K", "Bookmark what is in view", "Slide"),
+    "slide.list_next": Shortcut("Alt+PgDown", "Next slide in the folder", "Slide"),
+    "slide.list_previous": Shortcut("Alt+PgUp", "Previous slide in the folder", "Slide"),
+    "slide.bookmark": Shortcut("Alt+K", "Bookmark the current view", "Slide"),
     "slide.line": Shortcut("Alt+Q", "Measure a length", "Slide"),
     "slide.area": Shortcut("Alt+Shift+Q", "Measure an area", "Slide"),
-    "slide.draw": Shortcut("Alt+D", "Draw a lesion; press again to end", "Slide"),
-    "slide.depth": Shortcut("Alt+T", "Measure the Breslow thickness by hand", "Slide"),
-    "slide.classes": Shortcut("1 to 9", "Choose the class of a region", "Slide", "widget"),
+    "slide.draw": Shortcut("Alt+D", "Draw a lesion; press again to finish", "Slide"),
+    "slide.depth": Shortcut("Alt+T", "Measure the Breslow thickness manually", "Slide"),
+    "slide.classes": Shortcut("1 to 9", "Set the class of a region", "Slide", "widget"),
     "slide.rename": Shortcut("F2", "Rename the selected bookmark", "Slide", "widget"),
     "slide.remove": Shortcut("Delete", "Remove the selected bookmark, measurement or lesion", "Slide", "widget"),
     "slide.save": Shortcut("Ctrl+Alt+W", "Save the lesions", "Slide"),
     "review.next": Shortcut("Alt+PgDown", "Next photograph", "Review"),
     "review.previous": Shortcut("Alt+PgUp", "Previous photograph", "Review"),
-    "review.accept": Shortcut("Alt+A", "Accept: store the mask as it is, and go on", "Review"),
-    "review.reject": Shortcut("Alt+X", "Reject: store as of no use, and go on", "Review"),
+    "review.accept": Shortcut("Alt+A", "Accept the mask and go to the next photograph", "Review"),
+    "review.reject": Shortcut("Alt+X", "Reject the photograph and go to the next", "Review"),
     "train.start": Shortcut("Ctrl+Alt+Return", "Start the training", "Train"),
-    "train.back": Shortcut("Escape", "Leave the page of a run", "Train", "dock"),
+    "train.back": Shortcut("Escape", "Close the page of a run", "Train", "dock"),
     "case.undo": Shortcut("Ctrl+Z", "Undo the last step", "Case", "dock"),
     "case.redo": Shortcut("Ctrl+Shift+Z", "Redo the last step", "Case", "dock"),
     "case.open": Shortcut("Alt+G", "Open the selected images", "Case", "dock"),
@@ -103,38 +105,35 @@ SHORTCUTS = {
 
 
 def get_key(name: str) -> str:
-    """Give the key of a shortcut on this platform.
+    """Return the key of a shortcut on this platform, in Qt's notation.
 
-    Returns as Qt reads it. On macOS, where Option types characters and moves by words, Control goes with it.
+    On macOS, Control replaces Alt, since Option types characters and moves by words.
     """
     declared = SHORTCUTS[name].key
     return f"Meta+{declared}" if sys.platform == "darwin" and declared.startswith("Alt+") else declared
 
 
 def format_key(name: str) -> str:
-    """Give the key of a shortcut as this platform writes it, for tooltips and the help window.
-
-    Such as ``Alt+Q``, or with the symbols of macOS.
-    """
-    if SHORTCUTS[name].context == "widget":  # "1 to 9" is no key sequence
+    """Format the key of a shortcut for tooltips and the help dialog, with the symbols of the platform."""
+    if SHORTCUTS[name].context == "widget":  # "1 to 9" is not a key sequence
         return get_key(name)
     return QKeySequence(get_key(name)).toString(QKeySequence.SequenceFormat.NativeText)
 
 
 def add_shortcut(dock: QWidget, name: str, callback: Callable[[], object]) -> QShortcut:
-    """Let a key act in a dock."""
+    """Connect a shortcut in a dock to a callback."""
     shortcut = QShortcut(QKeySequence(get_key(name)), dock)
     shortcut.setObjectName(name)
     if SHORTCUTS[name].context == "dock":
         shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
     shortcut.activated.connect(callback)
-    # Two docks that are open may have the same key: Qt calls neither of them, but says so to one.
+    # Two open docks may use the same key: Qt then activates neither, and reports the ambiguity to one of them.
     shortcut.activatedAmbiguously.connect(partial(_activate_best_match, shortcut))
     return shortcut
 
 
 def _activate_best_match(shortcut: QShortcut) -> None:
-    """Act in the dock that a key is meant for, of several that have it."""
+    """Activate the best-matching shortcut among the docks that use the same key."""
     dock = shortcut.parent()
     same = (one for one in dock.window().findChildren(QShortcut) if one.key() == shortcut.key() and one.isEnabled())
     candidates = [one for one in same if one.objectName() in SHORTCUTS and one.parent().isVisible()]
@@ -142,27 +141,23 @@ def _activate_best_match(shortcut: QShortcut) -> None:
 
 
 def _match_score(dock: QWidget) -> tuple[bool, bool, bool]:
-    """How much a key is meant for a dock: it has the focus, is about the picture in view, is in front."""
+    """Rank a dock for a key: it has the focus, concerns the visible image, is in front."""
     focus, memory = QApplication.focusWidget(), dock.findChild(ViewMemory)
     picture = None if memory is None else get_current_picture(memory.viewer)
     about_photographs = dock.objectName() in PHOTOGRAPH_DOCKS
-    about_it = picture is not None and about_photographs == is_photograph(picture[0])
-    return focus is not None and dock.isAncestorOf(focus), about_it, not dock.visibleRegion().isEmpty()
-
-
-DIALOG_NAME = "melanoma_shortcuts"
-WIDTH_PX, HEIGHT_PX = 560, 600
+    is_relevant = picture is not None and about_photographs == is_photograph(picture[0])
+    return focus is not None and dock.isAncestorOf(focus), is_relevant, not dock.visibleRegion().isEmpty()
 
 
 class ShortcutHelp(QDialog):
-    """Lists the shortcuts; what is typed in the field leaves those that contain it."""
+    """Lists the shortcuts, filtered by the text in the search field."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setObjectName(DIALOG_NAME)
         self.setWindowTitle("Keyboard shortcuts (Melanoma)")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.search = named(QLineEdit(), "shortcut_search", "Search", "Search by key, dock or what it does")
+        self.search = named(QLineEdit(), "shortcut_search", "Search", "Search by key, dock or action")
         self.search.setPlaceholderText("Search")
         self.search.setClearButtonEnabled(True)
         self.list = named(QTreeWidget(), "shortcut_list", "Keyboard shortcuts")
@@ -192,7 +187,7 @@ class ShortcutHelp(QDialog):
         self.resize(min(max(WIDTH_PX, needed), room.width()), min(HEIGHT_PX, room.height() - 60))
 
     def _get_group(self, dock: str) -> QTreeWidgetItem:
-        """The heading of a dock, made where it is missing."""
+        """The heading of a dock, added if missing."""
         found = self.list.findItems(dock, Qt.MatchFlag.MatchExactly)
         if found:
             return found[0]
@@ -219,10 +214,7 @@ class ShortcutHelp(QDialog):
 
 
 def show_shortcut_help(window: QWidget) -> ShortcutHelp:
-    """Show the list over a window, or bring the one that is there to the front.
-
-    Not modal: it can stay open while one works.
-    """
+    """Show the shortcut list over a window, or bring it to the front; it is not modal."""
     dialog = window.findChild(ShortcutHelp, DIALOG_NAME) or ShortcutHelp(window)
     dialog.show()
     dialog.raise_()
@@ -232,7 +224,7 @@ def show_shortcut_help(window: QWidget) -> ShortcutHelp:
 
 
 def show_shortcuts(napari_viewer: Viewer | None = None) -> None:
-    """Show the list, as napari's menu asks for it."""
+    """Show the shortcut list over the active window; called from napari's menu."""
     windows = [window for window in QApplication.topLevelWidgets() if isinstance(window, QMainWindow)]
     active = [window for window in windows if window.isActiveWindow()] or [one for one in windows if one.isVisible()]
     if active:
@@ -240,6 +232,6 @@ def show_shortcuts(napari_viewer: Viewer | None = None) -> None:
 
 
 def add_help_shortcuts(dock: QWidget) -> None:
-    """Let F1 and ``?`` show the list in a dock."""
+    """Make F1 and ``?`` show the shortcut list in a dock."""
     for name in ("help", "help.dock"):
         add_shortcut(dock, name, lambda: show_shortcut_help(dock.window()))

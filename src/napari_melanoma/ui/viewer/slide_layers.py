@@ -1,4 +1,4 @@
-"""Which layers are slides, and the layers made of a slide: named after it, above it, in its place and scale."""
+"""The slides among the layers, and the layers derived from a slide; they keep its name, position and scale."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ Role = Literal[
     "painting",
 ]
 ORDER: tuple[Role, ...] = get_args(Role)  # from below to above
-SLIDE_IDENTITY_KEY = "slide_identity"  # in the metadata of what was made of a slide
+SLIDE_IDENTITY_KEY = "slide_identity"  # in the metadata of layers derived from a slide
 
 
 @dataclass(frozen=True)
 class ViewerSlide:
-    """A slide in the viewer: its layers, one for each channel where it shows fluorescence."""
+    """The layers of a slide in the viewer: one, or one for each fluorescence channel."""
 
     layers: tuple[Image, ...]
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the reader left in the metadata of its layers."""
+        """The metadata that the reader stored in the layers."""
         found: dict[str, Any] = self.layers[0].metadata[METADATA_KEY]
         return found
 
@@ -61,13 +61,13 @@ class ViewerSlide:
 
     @property
     def info(self) -> SlideInfo:
-        """What is known of it, with the scale that the user gave."""
+        """The properties of the slide, with the pixel size set by the user."""
         found: SlideInfo = self.metadata["info"]
         return found
 
     @property
     def identity(self) -> str:
-        """Tells it from other slides in the viewer."""
+        """Identifies the slide in the viewer."""
         return str(self.info.path.absolute())
 
     @property
@@ -78,20 +78,20 @@ class ViewerSlide:
 
     @property
     def pixel_um(self) -> tuple[float, float]:
-        """Height and width of a pixel in the viewer's unit: micrometres, or 1 without a scale."""
+        """Height and width of a pixel in the viewer's unit: micrometers, or 1 without a scale."""
         size = self.info.pixel_size
         return (1.0, 1.0) if size is None else (size.y_um, size.x_um)
 
     def to_world(self, point: tuple[float, float]) -> tuple[float, float]:
-        """Where a point lies in the viewer.
+        """Convert a point on the slide to the viewer's world coordinates.
 
-        ``point``: (row, column) in pixels of the finest level, counted from the outer corner of the first. Returns (y,
-        x); napari counts from the centre of the first pixel.
+        ``point``: (row, column) in pixels of the finest level, from the outer corner of the first pixel. Returns (y,
+        x); napari's origin is the center of the first pixel.
         """
         return self._rotate(((point[0] - 0.5) * self.pixel_um[0], (point[1] - 0.5) * self.pixel_um[1]), self.angle)
 
     def to_slide(self, world: tuple[float, float]) -> tuple[float, float]:
-        """The inverse of ``to_world``.
+        """Convert world coordinates to a point on the slide, the inverse of ``to_world``.
 
         ``world``: (y, x) in the viewer. Returns (row, column) in pixels of the finest level.
         """
@@ -100,18 +100,18 @@ class ViewerSlide:
 
     @property
     def angle(self) -> float:
-        """By how many degrees it is turned in the view, clockwise; the same for all that was made of it."""
+        """The rotation in the view, in degrees clockwise; the same for all derived layers."""
         return float(self.metadata.get("angle", 0.0))
 
     @property
     def affine(self) -> list[list[float]]:
-        """What turns a layer of it about the slide's middle, 3 x 3 for (y, x, 1)."""
+        """The rotation of a layer about the slide's center, 3 x 3 for (y, x, 1)."""
         cosine, sine = _cosine_sine(self.angle)
         y, x = self._rotate((0.0, 0.0), self.angle)
         return [[cosine, sine, y], [-sine, cosine, x], [0.0, 0.0, 1.0]]
 
     def _rotate(self, at: tuple[float, float], angle: float) -> tuple[float, float]:
-        """A place in the viewer, turned about the middle of the slide."""
+        """Rotate a position in the viewer about the center of the slide."""
         if not angle:
             return at
         cosine, sine = _cosine_sine(angle)
@@ -121,10 +121,7 @@ class ViewerSlide:
 
 
 def list_slides(viewer: Viewer) -> list[ViewerSlide]:
-    """List the slides of a viewer.
-
-    In the order of the layer list.
-    """
+    """List the slides of a viewer, in layer order."""
     found: dict[str, list[Image]] = {}
     for layer in viewer.layers:
         about = layer.metadata.get(METADATA_KEY, {})
@@ -134,10 +131,7 @@ def list_slides(viewer: Viewer) -> list[ViewerSlide]:
 
 
 def find_slide_identity(viewer: Viewer, layer: Layer | None) -> str | None:
-    """Say which slide a layer is, or was made of.
-
-    Its identity; None where it has nothing to do with a slide.
-    """
+    """Return the identity of the slide that a layer belongs to or was derived from; None for other layers."""
     if layer is None:
         return None
     for slide in list_slides(viewer):
@@ -148,10 +142,7 @@ def find_slide_identity(viewer: Viewer, layer: Layer | None) -> str | None:
 
 
 def find_layer(viewer: Viewer, slide: ViewerSlide, role: Role) -> Any:  # noqa: ANN401 - the kind of layer goes with the role
-    """Find the layer of one role that was made of a slide.
-
-    None where there is none.
-    """
+    """Find the layer of a role that was derived from a slide; None if there is none."""
     return next(
         (layer for layer in find_layers(viewer, slide.identity) if layer.metadata[METADATA_KEY].get("role") == role),
         None,
@@ -159,10 +150,7 @@ def find_layer(viewer: Viewer, slide: ViewerSlide, role: Role) -> Any:  # noqa: 
 
 
 def find_layers(viewer: Viewer, identity: str) -> list[Layer]:
-    """List the layers that were made of a slide.
-
-    In the order of the layer list.
-    """
+    """List the layers derived from a slide, in layer order."""
     return [
         layer for layer in viewer.layers if layer.metadata.get(METADATA_KEY, {}).get(SLIDE_IDENTITY_KEY) == identity
     ]
@@ -171,9 +159,9 @@ def find_layers(viewer: Viewer, identity: str) -> list[Layer]:
 def get_or_add_layer(
     viewer: Viewer, slide: ViewerSlide, role: Role, make: Callable[[], Layer], placement: MapPlacement | None = None
 ) -> Any:  # noqa: ANN401
-    """Give the layer of one role, made where there is none: above the slide, in its place; what is selected stays so.
+    """Return the layer of a role; if missing, it is inserted above the slide, and the selection does not change.
 
-    ``place``: where its cells lie; by default its coordinates are pixels of the slide's finest level.
+    ``placement``: position of the map's cells; by default, coordinates are pixels of the slide's finest level.
     """
     layer = find_layer(viewer, slide, role)
     if layer is None:
@@ -188,9 +176,9 @@ def get_or_add_layer(
 
 
 def set_placement(slide: ViewerSlide, layer: Layer, placement: MapPlacement | None) -> None:
-    """Put a layer where its cells lie on the slide.
+    """Position a layer on the slide.
 
-    ``place``: none where its coordinates are pixels of the finest level.
+    ``placement``: None if the layer's coordinates are pixels of the finest level.
     """
     layer.metadata = {**layer.metadata, METADATA_KEY: {**layer.metadata[METADATA_KEY], "place": placement}}
     at = None if placement is None else replace(placement, pixel_size=slide.info.pixel_size)
@@ -205,17 +193,17 @@ def set_placement(slide: ViewerSlide, layer: Layer, placement: MapPlacement | No
 
 
 def set_pixel_size(viewer: Viewer, slide: ViewerSlide, size: PixelSize | None) -> None:
-    """Give a slide, and all that was made of it, another scale.
+    """Set the scale of a slide and of all layers derived from it.
 
-    ``size``: micrometres per pixel of the finest level, with who says so; None for what its file says.
+    ``size``: micrometers per pixel of the finest level, with its source; None restores the scale in the file.
     """
-    told = slide.slide.info.pixel_size if size is None else size
+    new_size = slide.slide.info.pixel_size if size is None else size
     before = slide.pixel_um
-    info = replace(slide.info, pixel_size=told)
-    unit = "pixel" if told is None else "um"
+    info = replace(slide.info, pixel_size=new_size)
+    unit = "pixel" if new_size is None else "um"
     for layer in slide.layers:
         at = [float(step) / one for step, one in zip(layer.translate, before, strict=True)]
-        about = {**layer.metadata[METADATA_KEY], "info": info, "pixel_size": told}
+        about = {**layer.metadata[METADATA_KEY], "info": info, "pixel_size": new_size}
         kept = {key: value for key, value in layer.metadata.items() if key != STAND_IN_KEY}
         layer.metadata = {**kept, METADATA_KEY: about}
         layer.scale = slide.pixel_um
@@ -227,9 +215,9 @@ def set_pixel_size(viewer: Viewer, slide: ViewerSlide, size: PixelSize | None) -
 
 
 def set_angle(viewer: Viewer, slide: ViewerSlide, angle: float) -> None:
-    """Turn a slide, and all that was made of it.
+    """Rotate a slide and all layers derived from it.
 
-    ``angle``: in degrees clockwise from how it was scanned.
+    ``angle``: in degrees clockwise from the scanned orientation.
     """
     for layer in slide.layers:
         layer.metadata = {**layer.metadata, METADATA_KEY: {**layer.metadata[METADATA_KEY], "angle": angle}}
@@ -238,22 +226,22 @@ def set_angle(viewer: Viewer, slide: ViewerSlide, angle: float) -> None:
 
 
 def _apply_rotation(slide: ViewerSlide, layer: Layer) -> None:
-    """Turn a layer as its slide is."""
+    """Rotate a layer like its slide."""
     import numpy as np
 
-    wanted = np.array(slide.affine)
-    if not np.array_equal(layer.affine.affine_matrix[-3:, -3:], wanted):
-        layer.affine = wanted
+    affine = np.array(slide.affine)
+    if not np.array_equal(layer.affine.affine_matrix[-3:, -3:], affine):
+        layer.affine = affine
 
 
 def _cosine_sine(angle: float) -> tuple[float, float]:
-    """Cosine and sine of a clockwise turn where rows count downwards; exact for quarters."""
+    """Cosine and sine of a clockwise rotation in image coordinates; exact for multiples of 90 degrees."""
     quarters = {0.0: (1.0, 0.0), 90.0: (0.0, 1.0), 180.0: (-1.0, 0.0), 270.0: (0.0, -1.0)}
     return quarters.get(angle % 360) or (math.cos(math.radians(angle)), math.sin(math.radians(angle)))
 
 
 def show_only(viewer: Viewer, slide: ViewerSlide) -> None:
-    """Show one slide and hide the others, with all that was made of them; the view goes to it."""
+    """Show one slide and hide the others, with all derived layers; select the slide."""
     for other in list_slides(viewer):
         if (other.identity == slide.identity) != other.layers[0].visible:
             for layer in (*other.layers, *find_layers(viewer, other.identity)):
@@ -262,7 +250,7 @@ def show_only(viewer: Viewer, slide: ViewerSlide) -> None:
 
 
 def read_slide_layers(path: Path) -> list[tuple[Any, dict[str, Any], str]]:
-    """Open a slide as layer data; not in the thread of the window."""
+    """Open a slide as layer data; not on the GUI thread."""
     from napari_melanoma.slides.reading.layers import make_slide_layers
     from napari_melanoma.slides.reading.opening import open_slide
 
@@ -270,7 +258,7 @@ def read_slide_layers(path: Path) -> list[tuple[Any, dict[str, Any], str]]:
 
 
 def _insert(viewer: Viewer, slide: ViewerSlide, layer: Layer, role: Role) -> None:
-    """Put a layer above its slide and what lies below it; the selection stays."""
+    """Insert a layer above its slide and the layers of lower roles; the selection does not change."""
     below = ORDER[: ORDER.index(role)]
     layer.visible = layer.visible and slide.layers[0].visible
     top = max(

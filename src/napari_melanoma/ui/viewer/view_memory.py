@@ -1,4 +1,4 @@
-"""The view of each picture: fitted first, then as it was left; photographs opened and brought into view."""
+"""Save and restore the view of each photograph and slide, and open photographs."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ if TYPE_CHECKING:
 
     from napari_melanoma.ui.widgets.style import Connections
 
-VIEW_KEY = "napari_melanoma_view"  # in the metadata of a picture's first layer, so that it ends with the picture
-FIT_SHARE = 0.95  # of the canvas, along the side that decides, as napari fits
-FIT_KEY = "Ctrl+0"  # napari's own for fitting all layers
+VIEW_KEY = "napari_melanoma_view"  # in the metadata of the image's first layer, so that it is removed with the image
+FIT_SHARE = 0.95  # of the canvas, as in napari's own fit
+FIT_KEY = "Ctrl+0"  # napari's key for fitting all layers
 Picture = tuple["Layer", ...]
+LayerData = tuple[Any, dict[str, Any], str]
 
 
 @dataclass(frozen=True)
 class SavedView:
-    """The view of a picture: what is in the middle (y, x) at which zoom, and the scale of the picture by then."""
+    """The view of an image: center (y, x), zoom, and the scale of the image at that time."""
 
     center: tuple[float, float]
     zoom: float
@@ -57,26 +58,22 @@ def list_pictures(viewer: Viewer) -> list[Picture]:
 
 
 def get_current_picture(viewer: Viewer) -> Picture | None:
-    """Find the picture that the view belongs to.
-
-    Returns the one that was turned to last, as long as it is visible; else the topmost that is visible.
-    """
+    """Return the image that the view belongs to: the one shown last if it is visible, else the topmost visible one."""
     shown = [picture for picture in list_pictures(viewer) if any(layer.visible for layer in picture)]
     current = next((picture for picture in shown if _state(picture).get("current")), None)
     return current or (shown[-1] if shown else None)
 
 
 def restore_view(viewer: Viewer, picture: Picture) -> None:
-    """Move the camera to a picture: to its view of before, or to all of it; not where the view is its already."""
+    """Move the camera to an image: to its saved view, or to all of it; nothing happens if it is the current image."""
     if _state(picture).get("current"):
         return
     now = get_camera(viewer)
     for other in list_pictures(viewer):
         if _state(other).get("current"):
             view = SavedView((now.center[-2], now.center[-1]), float(now.zoom), _scale(other))
-            fitted = _state(other).get("fitted") == _current_view(
-                viewer
-            )  # it is fitted again, for the canvas may change
+            # A fitted view is not saved but fitted again, since the canvas may be resized.
+            fitted = _state(other).get("fitted") == _current_view(viewer)
             _set_state(other, {"view": None if fitted else view, "current": False})
     kept: SavedView | None = _state(picture).get("view")
     _set_state(picture, {**_state(picture), "current": True})
@@ -89,14 +86,14 @@ def restore_view(viewer: Viewer, picture: Picture) -> None:
 
 
 def fit_view(viewer: Viewer, picture: Picture | None = None) -> None:
-    """Bring all of a picture into view, whatever else is open."""
+    """Fit one image to the view, whatever other layers there are."""
     picture = picture or get_current_picture(viewer)
     if picture is None:
         return
     if viewer.dims.ndisplay == 2 and hasattr(viewer, "canvas"):
-        # reset_view(layers=...) fails where another layer has more dimensions (napari 0.9).
+        # reset_view(layers=...) fails if another layer has more dimensions (napari 0.9).
         corners = np.concatenate([np.asarray(layer.extent.world)[:, -2:] for layer in picture])
-        half = np.array(_scale(picture)) / 2  # extents end in the middle of a pixel
+        half = np.array(_scale(picture)) / 2  # extents end at pixel centers
         low, high = corners.min(axis=0) - half, corners.max(axis=0) + half
         now = get_camera(viewer)
         now.center = (*tuple(now.center)[:-2], *(float(middle) for middle in (low + high) / 2))
@@ -107,13 +104,13 @@ def fit_view(viewer: Viewer, picture: Picture | None = None) -> None:
 
 
 def show_only(viewer: Viewer, image: Image) -> None:
-    """Show one photograph, and hide the others and the slides, which lie in the same place."""
+    """Show one photograph, and hide the others and the slides, which lie at the same position."""
     photograph_layers.show_only(viewer, image)
     hide_other_pictures(viewer, (image,))
 
 
 def hide_other_pictures(viewer: Viewer, picture: Picture) -> None:
-    """Hide the photographs that lie in the place of a slide, or the slides in that of a photograph."""
+    """Hide all slides for a photograph, or all photographs for a slide."""
     if is_photograph(picture[0]):
         for slide in list_slides(viewer):
             for layer in (*slide.layers, *slide_parts(viewer, slide.identity)):
@@ -125,9 +122,9 @@ def hide_other_pictures(viewer: Viewer, picture: Picture) -> None:
 
 
 class ViewMemory(QObject):
-    """Changes the view when another picture is shown, by whatever means: a dock, the layer list, a file that is opened.
+    """Changes the view when another image is shown from a dock, the layer list or a newly opened file.
 
-    Each dock has one; the second finds nothing left to do.
+    Each dock has an instance; further ones have no effect.
     """
 
     def __init__(self, viewer: Viewer, connections: Connections, parent: QObject) -> None:
@@ -139,7 +136,7 @@ class ViewMemory(QObject):
             self._watch_layer(layer)
         shown = get_current_picture(viewer)
         if shown is not None:
-            _set_state(shown, {**_state(shown), "current": True})  # the view is as the user left it
+            _set_state(shown, {**_state(shown), "current": True})  # keeps the user's view
         if hasattr(viewer, "canvas"):  # since napari 0.9
             connections.connect(viewer.canvas.events.size, self._on_size)
 
@@ -147,13 +144,13 @@ class ViewMemory(QObject):
         self._connections.connect(layer.events.visible, self._on_visible)
 
     def _on_inserted(self, event: Event) -> None:
-        """Go to a picture that was read from a file; not for another channel of a slide that is there.
+        """Show an image that was read from a file; not for a further channel of an open slide.
 
-        A photograph is shown alone, by whatever means it was opened: an earlier one would look out from behind it.
+        Other photographs are hidden: a larger one would be visible behind the new one.
         """
         self._watch_layer(event.value)
         if OURS not in event.value.metadata:
-            return  # the user's own, which may lie over a picture on purpose
+            return  # a layer of the user may be an overlay
         for picture in list_pictures(self.viewer):
             new = any(layer == event.value for layer in picture)
             if new and event.value.visible and "view" not in _state(picture):
@@ -162,20 +159,19 @@ class ViewMemory(QObject):
                     show_only(self.viewer, event.value)
 
     def _on_size(self, size: object = None) -> None:
-        """Fit once more what was fitted, and not moved since, as when the docks have taken their room."""
+        """Fit the image again after a change of the canvas size, unless the view was moved since it was fitted."""
         shown = get_current_picture(self.viewer)
         if shown is not None and _state(shown).get("fitted") == _current_view(self.viewer):
             fit_view(self.viewer, shown)
 
     def _on_visible(self, event: Event | None = None) -> None:
-        """Go to a picture that is shown instead of the one that the view belongs to."""
+        """Restore the view of another image that became visible."""
         shown = get_current_picture(self.viewer)
         if shown is not None:
             restore_view(self.viewer, shown)
 
 
 def _current_view(viewer: Viewer) -> tuple[tuple[float, ...], float]:
-    """The view as it is."""
     return tuple(get_camera(viewer).center), float(get_camera(viewer).zoom)
 
 
@@ -193,27 +189,24 @@ def _scale(picture: Picture) -> tuple[float, float]:
 
 
 def show_photograph(viewer: Viewer, image: Image) -> None:
-    """Show one photograph and hide the others; select its mask, and go to its view.
+    """Show one photograph and hide the others; select its mask, and restore its view.
 
-    A layer that is selected already and is of this photograph, or of none, stays selected. Where it is of this
-    photograph, the view stays as well, for the user may have zoomed in.
+    A selected layer of this photograph, or of no photograph, stays selected. If it is of this photograph, the view
+    does not change either, since the user may have zoomed in.
     """
     show_only(viewer, image)
     active = viewer.layers.selection.active
-    elsewhere = None if active is None else photograph_layers.get_identity(active)
-    if elsewhere == photograph_layers.get_identity(image):
+    active_identity = None if active is None else photograph_layers.get_identity(active)
+    if active_identity == photograph_layers.get_identity(image):
         return
-    if active is None or elsewhere is not None:
+    if active is None or active_identity is not None:
         mask = photograph_layers.find_layer(viewer, image, "mask")
         viewer.layers.selection.active = image if mask is None else mask
     restore_view(viewer, (image,))
 
 
-LayerData = tuple[Any, dict[str, Any], str]
-
-
 class PhotographOpener(QObject):
-    """Opens files and the sample, one wish after the other."""
+    """Opens photographs and the sample, one request after the other."""
 
     started = Signal()
     progressed = Signal(object)
@@ -229,11 +222,11 @@ class PhotographOpener(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether something is being opened."""
+        """Whether photographs are being opened."""
         return self._job is not None
 
     def open(self, paths: Sequence[Path]) -> None:
-        """Open photographs."""
+        """Open photographs in a thread."""
         self._start(partial(_read, list(paths)))
 
     def open_damaged(self, path: Path) -> None:
@@ -245,7 +238,7 @@ class PhotographOpener(QObject):
         self._start(_sample)
 
     def choose_files(self) -> None:
-        """Let the user choose files."""
+        """Show the file dialog."""
         dialog = QFileDialog(self.parent().window(), "Open photographs")
         dialog.setObjectName("open_dialog")
         dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
@@ -259,7 +252,7 @@ class PhotographOpener(QObject):
         self.open([Path(name) for name in names])
 
     def cancel(self) -> None:
-        """Open nothing more; what is open stays."""
+        """Cancel pending requests; open layers stay."""
         self._pending.clear()
         if self._job is not None:
             self._job.cancel()
@@ -294,7 +287,7 @@ class PhotographOpener(QObject):
                 self.failed.emit(error)
 
     def _confirm_damaged(self, found: _DamagedPhotograph) -> None:
-        """Ask whether a damaged photograph is to be opened; the window lives meanwhile."""
+        """Ask whether to open a damaged photograph; the window stays responsive."""
         dock = self.parent()
         assert isinstance(dock, QWidget)
         confirm_open_damaged(dock, found.path, found.damage, partial(self.open_damaged, found.path))
@@ -310,12 +303,12 @@ class PhotographOpener(QObject):
 def confirm_open_damaged(
     dock: QWidget, path: Path, damage: str, accept: Callable[[], None], decline: Callable[[], None] = lambda: None
 ) -> None:
-    """Ask whether a damaged photograph is to be opened; the window lives meanwhile."""
+    """Ask whether to open a damaged photograph; the window stays responsive."""
     box = create_question(
         dock,
         "damaged_photograph",
         f"{path.name} is damaged: {damage}.",
-        "Open it anyway? Results may be wrong, and each of them is marked as damaged.",
+        "Results may be wrong and will be marked as damaged. Open the photograph anyway?",
         "Damaged photograph",
     )
     box.setIcon(QMessageBox.Icon.Warning)
@@ -327,8 +320,8 @@ def confirm_open_damaged(
     box.open()
 
 
-class _DamagedPhotograph(Exception):  # noqa: N818 - carried beside errors, never raised
-    """A photograph that is opened where the user accepts that a part of it is missing."""
+class _DamagedPhotograph(Exception):  # noqa: N818 - passed along with errors, never raised
+    """A damaged photograph that is opened if the user accepts the missing part."""
 
     def __init__(self, path: Path, damage: str) -> None:
         super().__init__(damage)
@@ -338,7 +331,7 @@ class _DamagedPhotograph(Exception):  # noqa: N818 - carried beside errors, neve
 def _read(
     paths: list[Path], run: RunContext, *, accept_damaged: bool = False
 ) -> tuple[list[LayerData], list[Exception]]:
-    """Read what can be read; what cannot is said, and the others are opened."""
+    """Read photographs; returns the layers, and the errors of unreadable files."""
     from napari_melanoma.core.errors import DamagedImage, MelanomaError
     from napari_melanoma.ui.contributions import read_layers
 
@@ -357,5 +350,5 @@ def _read(
 def _sample(run: RunContext) -> tuple[list[LayerData], list[Exception]]:
     from napari_melanoma.ui.sample_data import dermoscopic_sample
 
-    run.report(Progress(0, None, "Drawing the sample"))
+    run.report(Progress(0, None, "Generating the sample"))
     return dermoscopic_sample(), []

@@ -1,1 +1,1 @@
-"""Widgets that several docks share."""
+"""Widgets shared by several docks."""

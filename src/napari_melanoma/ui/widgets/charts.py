@@ -1,4 +1,4 @@
-"""Bars and forest plots, painted in the colors of the theme."""
+"""Bar charts and forest plots in the colors of the theme."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.style import Palette
 
 ROW_PX, BAR_PX, GAP_PX = 22, 10, 8
-INDENT_PX = 4  # as labels have it in both themes
+INDENT_PX = 4  # indent of labels in both themes
 NAME_SHARE, MIN_BAR_PX = 0.42, 60
-# Orange and blue of Okabe and Ito (2008), which colour-blind eyes tell apart; darker on light grey.
+# Orange and blue of Okabe and Ito (2008), distinguishable with color blindness; darker on light gray.
 STRONG_COLORS, DEFAULT_COLORS = {True: "#e69f00", False: "#c46a00"}, {True: "#56b4e9", False: "#0072b2"}
+FOREST_ROW_PX, MARGIN_PX = 36, 4  # the margin that napari's labels have
+MIN_SPAN = 0.02  # a narrower axis would exaggerate small differences
+BETTER, WORSE = ("#56b4e9", "#0066a8"), ("#e69f00", "#b35c00")  # on dark, on light; of Okabe and Ito
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One row: a name, a bar from zero to ``value``, and a number in words.
+    """One row: a name, a bar from zero to ``value``, and the value as text.
 
-    ``interval`` is drawn as a whisker, ``mark`` as a line across the row. ``strong`` is the row that the others are
-    seen beside; a ``faint`` one counts less. A row without a value has no bar.
+    ``interval`` is drawn as a whisker, ``mark`` as a line across the row. A ``strong`` row is emphasized, a ``faint``
+    one is less important. A row without a value has no bar.
     """
 
     name: str
@@ -43,12 +46,12 @@ class Bar:
 
     @property
     def accessible_text(self) -> str:
-        """The row for a screen reader."""
+        """The row as text for screen readers."""
         return f"{self.name} {self.text}".strip()
 
 
 class BarChart(QWidget):
-    """Paints rows on one scale."""
+    """A horizontal bar chart with one scale."""
 
     def __init__(self, icons: ThemedIcons, name: str, accessible_name: str) -> None:
         super().__init__()
@@ -60,7 +63,7 @@ class BarChart(QWidget):
         icons.changed.connect(self.update)
 
     def show_rows(self, rows: Sequence[Bar], low: float = 0.0, high: float = 1.0) -> None:
-        """Show other rows."""
+        """Set the rows and the range of the scale."""
         self.rows, self._low, self._high = tuple(rows), low, high
         self.setAccessibleDescription("; ".join(row.accessible_text for row in rows))
         self.setVisible(bool(rows))
@@ -68,15 +71,15 @@ class BarChart(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Be as high as the rows."""
+        """Height of the rows."""
         return QSize(200, ROW_PX * len(self.rows))
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Be as high as the rows, and narrow where there is no room."""
+        """Height of the rows, at a small width."""
         return QSize(120, ROW_PX * len(self.rows))
 
     def event(self, event: QEvent) -> bool:
-        """Explain the row under the mouse."""
+        """Show the tooltip of the row under the mouse."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             row = event.pos().y() // ROW_PX
             QToolTip.showText(event.globalPos(), self.rows[row].tip if 0 <= row < len(self.rows) else "", self)
@@ -84,29 +87,29 @@ class BarChart(QWidget):
         return super().event(event)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Paint the rows; names and numbers get what they need, bars what is left."""
+        """Paint the rows; bars get the width that names and numbers leave."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setOpacity(1.0 if self.isEnabled() else 0.55)
         metrics = painter.fontMetrics()
         numbers = max((metrics.horizontalAdvance(row.text) for row in self.rows), default=0)
         usual = painter.font()
-        painter.setFont(_bold(usual))  # as which any name may be painted
-        names = 1 + max((painter.fontMetrics().horizontalAdvance(row.name) for row in self.rows), default=0)  # rounded
+        painter.setFont(_bold(usual))  # measured in bold, since any name may be painted so
+        names = 1 + max((painter.fontMetrics().horizontalAdvance(row.name) for row in self.rows), default=0)  # rounding
         painter.setFont(usual)
         width = self.width() - INDENT_PX
         names = max(0, min(names, round(NAME_SHARE * width), width - numbers - MIN_BAR_PX - 2 * GAP_PX))
         left = INDENT_PX + names + GAP_PX
         bar = QRectF(left, 0, self.width() - numbers - GAP_PX - left, ROW_PX)
-        for place, row in enumerate(self.rows):
-            bar.moveTop(place * ROW_PX)
+        for index, row in enumerate(self.rows):
+            bar.moveTop(index * ROW_PX)
             self._paint_row(painter, bar, row)
 
     def _paint_row(self, painter: QPainter, bar: QRectF, row: Bar) -> None:
-        colours = self._icons.palette
+        colors = self._icons.palette
         whole = QRect(INDENT_PX, round(bar.top()), self.width() - INDENT_PX, ROW_PX)
         middle, left, right = Qt.AlignmentFlag.AlignVCenter, Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
-        painter.setPen(QColor(colours.faint if row.faint else colours.text))
+        painter.setPen(QColor(colors.faint if row.faint else colors.text))
         usual = painter.font()
         painter.setFont(_bold(usual) if row.strong else usual)
         room = round(bar.left()) - GAP_PX - INDENT_PX
@@ -115,10 +118,10 @@ class BarChart(QWidget):
         painter.setFont(usual)
         painter.drawText(whole, int(right | middle), row.text)
         if row.value is not None:
-            self._paint_bar(painter, bar, row, colours)
+            self._paint_bar(painter, bar, row, colors)
 
-    def _paint_bar(self, painter: QPainter, bar: QRectF, row: Bar, colours: Palette) -> None:
-        """Paint the track, the bar, where the interval ends, and the mark."""
+    def _paint_bar(self, painter: QPainter, bar: QRectF, row: Bar, colors: Palette) -> None:
+        """Paint the track, the bar, the interval and the mark."""
 
         def x(value: float) -> float:
             within = min(max(value, self._low), self._high)
@@ -127,22 +130,22 @@ class BarChart(QWidget):
         assert row.value is not None
         track = QRectF(bar.left(), bar.top() + (ROW_PX - BAR_PX) / 2, bar.width(), BAR_PX)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(colours.raised))
+        painter.setBrush(QColor(colors.raised))
         painter.drawRoundedRect(track, 2, 2)
-        fill = QColor((STRONG_COLORS if row.strong else DEFAULT_COLORS)[colours.dark])
+        fill = QColor((STRONG_COLORS if row.strong else DEFAULT_COLORS)[colors.dark])
         fill.setAlphaF(0.45 if row.faint else 1.0)
         painter.setBrush(fill)
         painter.drawRoundedRect(QRectF(QPointF(x(0), track.top()), QPointF(x(row.value), track.bottom())), 2, 2)
-        painter.setPen(QPen(QColor(colours.text), 1.4))
+        painter.setPen(QPen(QColor(colors.text), 1.4))
         if self._low < 0:
             painter.drawLine(QPointF(x(0), bar.top() + 3), QPointF(x(0), bar.bottom() - 3))
         if row.interval is not None:
-            centre, (start, end) = bar.center().y(), (x(row.interval[0]), x(row.interval[1]))
-            painter.drawLine(QPointF(start, centre), QPointF(end, centre))
+            center, (start, end) = bar.center().y(), (x(row.interval[0]), x(row.interval[1]))
+            painter.drawLine(QPointF(start, center), QPointF(end, center))
             for edge in (start, end):
-                painter.drawLine(QPointF(edge, centre - 4), QPointF(edge, centre + 4))
+                painter.drawLine(QPointF(edge, center - 4), QPointF(edge, center + 4))
         if row.mark is not None:
-            painter.setPen(QPen(QColor(colours.text), 1.4, Qt.PenStyle.DotLine))
+            painter.setPen(QPen(QColor(colors.text), 1.4, Qt.PenStyle.DotLine))
             painter.drawLine(QPointF(x(row.mark), bar.top() + 1), QPointF(x(row.mark), bar.bottom() - 1))
 
 
@@ -152,14 +155,9 @@ def _bold(font: QFont) -> QFont:
     return bold
 
 
-FOREST_ROW_PX, MARGIN_PX = 36, 4  # the margin that napari's labels have
-MIN_SPAN = 0.02  # an axis that shows less would make much of nothing
-BETTER, WORSE = ("#56b4e9", "#0066a8"), ("#e69f00", "#b35c00")  # on dark, on light; of Okabe and Ito
-
-
 @dataclass(frozen=True)
 class MetricChange:
-    """One row: what it is about, the two means, and the difference."""
+    """One row: a name, the two means, and the difference."""
 
     name: str
     old: float
@@ -168,20 +166,17 @@ class MetricChange:
 
     @property
     def values_text(self) -> str:
-        """Old and new, in words."""
+        """Old and new mean as text."""
         return f"{self.old:.3f} → {self.new:.3f}"
 
     @property
     def difference_text(self) -> str:
-        """The difference with its interval, in words."""
+        """The difference with its interval as text."""
         return format_difference(self.difference)
 
 
 def format_difference(difference: Estimate) -> str:
-    """Say a difference with its interval.
-
-    Such as ``+0.021 (+0.008 to +0.034)``; without the interval where there is none, as of one image.
-    """
+    """Format a difference with its interval, ``+0.021 (+0.008 to +0.034)``; without interval for a single image."""
     if not math.isfinite(difference.mean):
         return "–"
     if difference.count == 1 or not (math.isfinite(difference.low) and math.isfinite(difference.high)):
@@ -190,7 +185,7 @@ def format_difference(difference: Estimate) -> str:
 
 
 class ForestPlot(QWidget):
-    """A row a data set: its name and means above, its interval and the difference in words below."""
+    """One row for each data set: its name and means above, the interval and the difference below."""
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
@@ -200,7 +195,7 @@ class ForestPlot(QWidget):
         icons.changed.connect(self.update)
 
     def show_changes(self, changes: Sequence[MetricChange]) -> None:
-        """Show differences."""
+        """Set the rows."""
         self.changes = tuple(changes)
         self.setFixedHeight(FOREST_ROW_PX * len(self.changes))
         self.setAccessibleDescription(
@@ -209,11 +204,11 @@ class ForestPlot(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Want the width of a dock."""
+        """Width of a dock, height of the rows."""
         return QSize(300, FOREST_ROW_PX * len(self.changes))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt's name
-        """Draw the rows."""
+        """Paint the rows."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         low, high = _axis_range(self.changes)
@@ -224,52 +219,50 @@ class ForestPlot(QWidget):
         for row, change in enumerate(self.changes):
             font.setBold(row == 0)
             painter.setFont(font)
-            place = QRectF(MARGIN_PX, row * FOREST_ROW_PX, self.width() - 2 * MARGIN_PX, FOREST_ROW_PX)
-            self._draw_words(painter, place, change)
-            axis = QRectF(MARGIN_PX, place.center().y(), max(40.0, place.width() - widest - 12), FOREST_ROW_PX / 2)
+            row_rect = QRectF(MARGIN_PX, row * FOREST_ROW_PX, self.width() - 2 * MARGIN_PX, FOREST_ROW_PX)
+            self._draw_words(painter, row_rect, change)
+            width = max(40.0, row_rect.width() - widest - 12)
+            axis = QRectF(MARGIN_PX, row_rect.center().y(), width, FOREST_ROW_PX / 2)
             self._draw_interval(painter, axis, change.difference, (low, high))
 
-    def _draw_words(self, painter: QPainter, place: QRectF, change: MetricChange) -> None:
+    def _draw_words(self, painter: QPainter, row_rect: QRectF, change: MetricChange) -> None:
         right, left = Qt.AlignmentFlag.AlignRight, Qt.AlignmentFlag.AlignLeft
         middle = Qt.AlignmentFlag.AlignVCenter
-        upper, lower = QRectF(place), QRectF(place)
+        upper, lower = QRectF(row_rect), QRectF(row_rect)
         upper.setHeight(FOREST_ROW_PX / 2)
-        lower.setTop(place.center().y())
+        lower.setTop(row_rect.center().y())
         painter.setPen(QColor(self._icons.palette.text))
         painter.drawText(upper, right | middle, change.values_text)
-        room = int(place.width() - painter.fontMetrics().horizontalAdvance(change.values_text) - 10)
+        room = int(row_rect.width() - painter.fontMetrics().horizontalAdvance(change.values_text) - 10)
         name = painter.fontMetrics().elidedText(change.name, Qt.TextElideMode.ElideRight, room)
         painter.drawText(upper, left | middle, name)
         painter.drawText(lower, right | middle, change.difference_text)
 
     def _draw_interval(self, painter: QPainter, axis: QRectF, change: Estimate, ends: tuple[float, float]) -> None:
-        """Draw the axis with its zero, the interval, and the point; grey where zero lies within."""
-        colours = self._icons.palette
+        """Paint the axis with its zero, the interval and the point; gray if the interval contains zero."""
+        colors = self._icons.palette
 
         def at(value: float) -> QPointF:
             share = (value - ends[0]) / (ends[1] - ends[0])
             return QPointF(axis.left() + share * axis.width(), axis.center().y())
 
         zero = at(0.0).x()
-        painter.setPen(QPen(QColor(colours.highlight), 1))
+        painter.setPen(QPen(QColor(colors.highlight), 1))
         painter.drawLine(QPointF(axis.left(), axis.center().y()), QPointF(axis.right(), axis.center().y()))
-        painter.setPen(QPen(QColor(colours.text), 1, Qt.PenStyle.DotLine))
+        painter.setPen(QPen(QColor(colors.text), 1, Qt.PenStyle.DotLine))
         painter.drawLine(QPointF(zero, axis.top() + 1), QPointF(zero, axis.bottom() - 1))
         if not math.isfinite(change.mean):
             return
-        colour = QColor(interval_color(change, colours.dark) or colours.faint)
-        painter.setPen(QPen(colour, 3))
+        color = QColor(interval_color(change, colors.dark) or colors.faint)
+        painter.setPen(QPen(color, 3))
         if math.isfinite(change.low) and math.isfinite(change.high):
             painter.drawLine(at(change.low), at(change.high))
-        painter.setBrush(colour)
+        painter.setBrush(color)
         painter.drawEllipse(at(change.mean), 3, 3)
 
 
 def interval_color(change: Estimate, dark: bool) -> str:
-    """Give the colour of a difference that is not nothing.
-
-    Returns as ``#rrggbb``; empty where the interval holds zero, or there is none because it is of one image.
-    """
+    """Return the color of a difference as ``#rrggbb``; empty if its interval contains zero or for a single image."""
     if change.count == 1:
         return ""
     if change.low > 0:
@@ -280,7 +273,7 @@ def interval_color(change: Estimate, dark: bool) -> str:
 
 
 def _axis_range(changes: Sequence[MetricChange]) -> tuple[float, float]:
-    """Give the ends of an axis that holds all intervals and zero, with a margin."""
+    """Range of an axis that contains all intervals and zero, with a margin."""
     values = [0.0] + [v for c in changes for v in (c.difference.low, c.difference.high, c.difference.mean)]
     known = [value for value in values if math.isfinite(value)]
     low, high = min(known), max(known)

@@ -1,4 +1,4 @@
-"""Fields of clinical metadata that may be unknown."""
+"""Form fields for clinical metadata, each of which may be unknown."""
 
 from __future__ import annotations
 
@@ -22,23 +22,43 @@ if TYPE_CHECKING:
 
 PartKind = Literal["patient", "lesion", "image"]
 ORIGINS: dict[Origin, str] = {
-    "name": "the file's name",
+    "name": "the file name",
     "dicom": "the DICOM header",
-    "exif": "the camera's notes (EXIF)",
+    "exif": "the EXIF metadata",
     "table": "the table",
 }
-MIN_LETTERS = 4  # that a control keeps room for
+MIN_LETTERS = 4  # minimum width of a control, in characters
 EMPTY = "unknown"
 Check = Callable[[Column, str], str]
+NOTE_COLUMN = Column("note", "text", "Note", "Free text. It is stored in the case and never exported.")
+LABEL_COLUMN = Column("label", "text", "Name", "The name of the lesion, entered by you or taken from the files.")
+DAY_COLUMN = Column("taken_on", "text", "Taken on", "The date, such as 2026-05-31.")
+CASE_COLUMNS = {column.name: column for column in (NOTE_COLUMN, LABEL_COLUMN, DAY_COLUMN)}
+FieldRows = Sequence[tuple[str, ...]]
+PATIENT_FIELDS: FieldRows = (
+    ("patient_id",),
+    ("age", "sex"),
+    ("fitzpatrick", "ethnicity"),
+    ("personal_history", "family_history"),
+    ("note",),
+)
+LESION_FIELDS: FieldRows = (("diagnosis",), ("diagnosis_detail",), ("diagnosis_by", "label"), ("note",))
+FINDINGS_FIELDS: FieldRows = (
+    ("diameter_1_mm", "diameter_2_mm"),
+    ("depth_mm", "clark"),
+    ("mitoses_per_mm2", "ulceration"),
+    ("metastasis",),
+)
+IMAGE_FIELDS: FieldRows = (("modality", "taken_on"),)
 
 
 def describe_guess(origin: Origin) -> str:
-    """Say where a guess comes from."""
-    return f"Guessed from {ORIGINS[origin]}: nobody has confirmed it."
+    """Describe the source of a guessed value."""
+    return f"Guessed from {ORIGINS[origin]}, not confirmed."
 
 
 class CaseField(QWidget):
-    """A column of the table as a control."""
+    """The control for a column of the table, with its label, error message and button to confirm a guess."""
 
     edited = Signal(str, str)
     rejected = Signal(str)
@@ -50,16 +70,16 @@ class CaseField(QWidget):
         self.column = column
         self._check = check
         self._is_edited = False
-        self._previous_text = ""  # what the case said when the typing began
+        self._previous_text = ""  # value in the case before the user began to type
         unit = f" ({column.unit})" if column.unit else ""
         self.label = quiet_label(f"{column.title}{unit}")
         self.label.setWordWrap(False)
         self.control = self._make_control()
-        named(self.control, f"{part}_{column.name}", column.title, f"{column.description}\nEmpty: nobody knows.")
+        named(self.control, f"{part}_{column.name}", column.title, f"{column.description}\nLeave empty if unknown.")
         self.label.setBuddy(self.control)
         self._confirm_button = tool_button(f"{part}_{column.name}_confirm", f"Confirm {column.title}", "", "?")
         self._confirm_button.setFixedWidth(24)
-        self._fault = named(WrappedLabel(), f"{part}_{column.name}_fault", f"What is wrong with {column.title}")
+        self._fault = named(WrappedLabel(), f"{part}_{column.name}_fault", f"Error in {column.title}")
         self._fault.setProperty("fault", True)
         self._fault.hide()
         self._confirm_button.hide()
@@ -81,7 +101,7 @@ class CaseField(QWidget):
         line = QLineEdit()
         line.setPlaceholderText(EMPTY if self.column.kind == "number" else "")
         line.setMinimumWidth(40)
-        line.setAcceptDrops(False)  # else a file that is dropped writes its path there
+        line.setAcceptDrops(False)  # otherwise the path of a dropped file would be inserted
         line.textEdited.connect(self._on_edited)
         line.editingFinished.connect(self._on_editing_finished)
         line.installEventFilter(self)
@@ -100,20 +120,20 @@ class CaseField(QWidget):
 
     @property
     def text(self) -> str:
-        """What stands in it, as the table would hold it; empty for unknown."""
+        """The value as it is written to the table; empty if unknown."""
         if isinstance(self.control, NoWheelComboBox):
             return str(self.control.currentData() or "")
-        said = self.control.text().strip()
-        is_empty = self.column.kind == "number" and said.lower() in ("", "?", "-", UNKNOWN)
-        return "" if is_empty else (said.replace(",", ".") if self.column.kind == "number" else said)
+        text = self.control.text().strip()
+        is_empty = self.column.kind == "number" and text.lower() in ("", "?", "-", UNKNOWN)
+        return "" if is_empty else (text.replace(",", ".") if self.column.kind == "number" else text)
 
     @property
     def fault(self) -> str:
-        """What is wrong with it; empty where nothing is."""
+        """The error message; empty if the value is valid."""
         return self._check(self.column, self.text)
 
     def show_value(self, text: str, origin: Origin | None, editable: bool) -> None:
-        """Show what the case says; nobody is told. What is not allowed stays to be corrected."""
+        """Show the value in the case without emitting signals; invalid input stays for correction."""
         if isinstance(self.control, NoWheelComboBox):
             self.control.setCurrentIndex(max(0, self.control.findData(text)))
             self.control.setEnabled(editable)
@@ -131,13 +151,13 @@ class CaseField(QWidget):
         self._show_fault()
 
     def clear_edits(self) -> None:
-        """Forget what was typed: what is shown next is of another patient, lesion or image."""
+        """Discard invalid input, before another patient, lesion or image is shown."""
         if isinstance(self.control, QLineEdit) and self.fault:
             self.control.clear()
         self._is_edited = False
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Leave undo and redo to the case: a line that took them back by itself would know of one field alone."""
+        """Leave undo and redo to the case: the line's own undo would cover one field only."""
         if event is not None and event.type() == QEvent.Type.ShortcutOverride:
             for key in (QKeySequence.StandardKey.Undo, QKeySequence.StandardKey.Redo):
                 if event.matches(key):  # type: ignore[attr-defined]
@@ -159,7 +179,7 @@ class CaseField(QWidget):
         self.editing_finished.emit()
 
     def _on_confirm(self) -> None:
-        self.control.setFocus(Qt.FocusReason.OtherFocusReason)  # before the button goes, and the focus with it
+        self.control.setFocus(Qt.FocusReason.OtherFocusReason)  # before the button is hidden and loses the focus
         self.confirmed.emit(self.column.name)
 
     def _show_fault(self) -> None:
@@ -168,30 +188,8 @@ class CaseField(QWidget):
         self._fault.setVisible(bool(fault))
 
 
-NOTE_COLUMN = Column("note", "text", "Note", "Words of your own: they stay in the case and are never exported.")
-LABEL_COLUMN = Column("label", "text", "Name", "What you, or the files, call the lesion.")
-DAY_COLUMN = Column("taken_on", "text", "Taken on", "The day, as 2026-05-31.")
-CASE_COLUMNS = {column.name: column for column in (NOTE_COLUMN, LABEL_COLUMN, DAY_COLUMN)}
-FieldRows = Sequence[tuple[str, ...]]
-PATIENT_FIELDS: FieldRows = (
-    ("patient_id",),
-    ("age", "sex"),
-    ("fitzpatrick", "ethnicity"),
-    ("personal_history", "family_history"),
-    ("note",),
-)
-LESION_FIELDS: FieldRows = (("diagnosis",), ("diagnosis_detail",), ("diagnosis_by", "label"), ("note",))
-FINDINGS_FIELDS: FieldRows = (
-    ("diameter_1_mm", "diameter_2_mm"),
-    ("depth_mm", "clark"),
-    ("mitoses_per_mm2", "ulceration"),
-    ("metastasis",),
-)
-IMAGE_FIELDS: FieldRows = (("modality", "taken_on"),)
-
-
 class CaseForm(QWidget):
-    """Fields of a patient, a lesion or an image."""
+    """A form of the fields of a patient, a lesion or an image."""
 
     edited = Signal(str, str)
     rejected = Signal(str)
@@ -200,7 +198,7 @@ class CaseForm(QWidget):
 
     def __init__(self, part: PartKind, rows: FieldRows, name: str) -> None:
         super().__init__()
-        named(self, name, f"Form of the {part}").setToolTip("")
+        named(self, name, f"{part.capitalize()} data").setToolTip("")
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(8)
@@ -209,24 +207,24 @@ class CaseForm(QWidget):
         grid.setColumnStretch(1, 1)
         self._shown_id = ""
         self.fields: dict[str, CaseField] = {}
-        for place, names in enumerate(rows):
+        for index, names in enumerate(rows):
             for column, field in enumerate(names):
-                made = self.fields[field] = CaseField(
+                widget = self.fields[field] = CaseField(
                     part, CASE_COLUMNS.get(field) or _get_column(field), CHECKS.get(field, check_value)
                 )
-                grid.addWidget(made, place, column, 1, 2 if len(names) == 1 else 1, Qt.AlignmentFlag.AlignTop)
-                made.edited.connect(self.edited)
-                made.rejected.connect(self.rejected)
-                made.editing_finished.connect(self.editing_finished)
-                made.confirmed.connect(self.confirmed)
+                grid.addWidget(widget, index, column, 1, 2 if len(names) == 1 else 1, Qt.AlignmentFlag.AlignTop)
+                widget.edited.connect(self.edited)
+                widget.rejected.connect(self.rejected)
+                widget.editing_finished.connect(self.editing_finished)
+                widget.confirmed.connect(self.confirmed)
 
     @property
     def faults(self) -> list[str]:
-        """What is wrong with what stands in the fields."""
+        """The error messages of the fields."""
         return [field.fault for field in self.fields.values() if field.fault]
 
     def show_part(self, part: CasePart, editable: bool) -> None:
-        """Show what the case says."""
+        """Show the values of a patient, a lesion or an image in the case."""
         shown = getattr(part, "id", "")
         if shown != self._shown_id:
             self.clear_edits()
@@ -235,30 +233,29 @@ class CaseForm(QWidget):
             field.show_value(part.cell(name), part.guesses.get(name), editable)
 
     def clear_edits(self) -> None:
-        """Forget what was typed: what is shown next is of another patient, lesion or image."""
+        """Discard invalid input, before another patient, lesion or image is shown."""
         for field in self.fields.values():
             field.clear_edits()
 
 
 def _check_day(column: Column, text: str) -> str:
-    """What is wrong with a day."""
+    """The error message of a date."""
     try:
         is_day = not text or (len(text) == len("2026-05-31") and bool(date.fromisoformat(text)))
     except ValueError:
         is_day = False
-    return "" if is_day else f"{column.title}: expected a day such as 2026-05-31; found '{text}'."
+    return "" if is_day else f"{column.title}: expected a date such as 2026-05-31, found '{text}'."
 
 
 def _check_patient(column: Column, text: str) -> str:
-    """What is wrong with a pseudonym."""
-    return "" if text else f"{column.title}: expected a pseudonym, by which the patient is told from others."
+    """The error message of a pseudonym."""
+    return "" if text else f"{column.title}: expected a pseudonym that identifies the patient."
 
 
 CHECKS = {"taken_on": _check_day, "patient_id": _check_patient}
 
 
 def _get_column(name: str) -> Column:
-    """The column of the table of that name."""
     column = find_column(name)
     assert column is not None, name
     return column

@@ -1,4 +1,4 @@
-"""A form made from a configuration model."""
+"""A form generated from a configuration model."""
 
 from __future__ import annotations
 
@@ -36,9 +36,12 @@ if TYPE_CHECKING:
     from napari_melanoma.core.config import Config
     from napari_melanoma.ui.widgets.settings import DockSettings
 
+RESET_PX = 20
+ACRONYMS = {"ema": "EMA", "jpeg": "JPEG"}
+
 
 class ConfigForm(QWidget):
-    """The fields of a configuration; those that are configurations themselves are sections that fold."""
+    """The fields of a configuration; nested configurations are collapsible sections."""
 
     changed = Signal()
 
@@ -59,11 +62,11 @@ class ConfigForm(QWidget):
         column.setSpacing(5)
         rows = QWidget()
         layout = form_layout(rows)
-        layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)  # in a narrow dock the control goes below
+        layout.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)  # for narrow docks
         column.addWidget(rows)
-        unasked = computed_fields(model)
+        computed = computed_fields(model)
         for name, info in model.model_fields.items():
-            if name in unasked:
+            if name in computed:
                 continue
             key = f"{prefix}{name}"
             if part := _as_config(info.annotation):
@@ -77,7 +80,7 @@ class ConfigForm(QWidget):
                 field = FormField(key, info, editor, icons)
                 field.changed.connect(self._on_changed)
                 self._fields[name] = field
-                if isinstance(editor, OptionsEditor):  # rows of its own, which need the whole width
+                if isinstance(editor, OptionsEditor):  # its rows need the whole width
                     layout.addRow(field.label)
                     layout.addRow(field)
                 else:
@@ -89,45 +92,42 @@ class ConfigForm(QWidget):
 
     @property
     def fields(self) -> Iterator[FormField]:
-        """Every field, those of sections too."""
+        """All fields, including those of sections."""
         yield from self._fields.values()
         for part in self._parts.values():
             yield from part.fields
 
     @property
     def faults(self) -> list[str]:
-        """What is wrong with what was typed, a sentence each."""
+        """The error messages of the fields."""
         return [f"{field.title}: {field.fault}" for field in self.fields if field.fault]
 
     @property
     def change_count(self) -> int:
-        """How many fields show another value than was given."""
+        """Number of fields that differ from their default."""
         return sum(field.is_changed for field in self.fields)
 
     def values(self) -> dict[str, Any]:
-        """Give the values as the controls show them.
-
-        By name, nested as the configuration is; fields that are not shown are left out.
-        """
+        """Return the values by name, nested like the configuration; fields that are not shown are left out."""
         found: dict[str, Any] = {name: field.value for name, field in self._fields.items()}
         return found | {name: part.values() for name, part in self._parts.items()}
 
     def set_values(self, config: BaseModel) -> None:
-        """Show the values of a configuration; nobody is told."""
+        """Show the values of a configuration without emitting ``changed``."""
         self._apply_to_fields(config, FormField.set_value)
 
     def set_defaults(self, config: BaseModel) -> None:
-        """Show the values of a configuration, and take them for the ones to come back to; nobody is told."""
+        """Show the values of a configuration and set them as defaults, without emitting ``changed``."""
         self._apply_to_fields(config, FormField.set_default)
 
     def update_defaults(self, config: BaseModel) -> None:
-        """Take a configuration for the one to come back to, and show it where the user has changed nothing."""
+        """Set the defaults, and show them in fields that the user has not changed."""
         self._apply_to_fields(config, FormField.update_default)
 
     def _make_options_editor(
         self, key: str, options: OptionsOf, settings: DockSettings, icons: ThemedIcons
     ) -> OptionsEditor:
-        """Make the control of options that go with the name in another field, and change it with that name."""
+        """Make the editor of options that depend on the name selected in another field."""
         name = self._fields[options.field]
         editor = OptionsEditor(
             lambda: options.config_of(name.value),
@@ -158,7 +158,7 @@ class ConfigForm(QWidget):
         self.changed.emit()
 
     def _update_titles(self) -> None:
-        """Say in the title of a section how much in it was changed, so that nothing hides in a fold."""
+        """Show in the title of each section how many of its fields were changed."""
         for name, part in self._parts.items():
             changes = f"  ({part.change_count} changed)" if part.change_count else ""
             self._sections[name].setText(format_name(name).capitalize() + changes)
@@ -169,12 +169,12 @@ def _as_config(annotation: object) -> type[BaseModel] | None:
 
 
 def _is_optional_config(annotation: object) -> bool:
-    """Whether a field is a configuration or None: it has a form of its own, where it is there."""
+    """Whether a field is a configuration or None; these have separate forms."""
     return get_origin(annotation) in (Union, types.UnionType) and any(map(_as_config, get_args(annotation)))
 
 
 def make_editor(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # noqa: ANN401 - a type's description
-    """Make the control for a kind of value: the one mapping of fields to controls."""
+    """Make the editor for a type of value; the only mapping from fields to editors."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         inner = [item for part in parts[1:] for item in getattr(part, "metadata", [part])]
@@ -203,16 +203,16 @@ def make_editor(annotation: Any, metadata: Sequence[object] = ()) -> Editor:  # 
         return TextEditor(_min_length(metadata))
     if origin is dict:
         return TomlTableEditor()
-    raise TypeError(f"no control for {annotation}: teach editor_for to make one")
+    raise TypeError(f"no editor for {annotation}: add one to make_editor")
 
 
 def _make_union_editor(parts: Sequence[Any], metadata: Sequence[object]) -> Editor:
-    """Make the control of a value that may be a word instead."""
+    """Make the editor of a value that may be a word instead."""
     words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
     words += [None] if type(None) in parts else []
     values = [part for part in parts if get_origin(part) is not Literal and part is not type(None)]
     if len(words) != 1 or len(values) != 1:
-        raise TypeError(f"no control for one of {parts}: expected one kind of value and one word")
+        raise TypeError(f"no editor for one of {parts}: expected one type of value and one word")
     return ValueOrWordEditor(make_editor(values[0], metadata), words[0])
 
 
@@ -221,7 +221,7 @@ def _min_length(metadata: Sequence[object]) -> int:
 
 
 class OptionsEditor(Editor):
-    """The fields of the configuration that belongs to a name."""
+    """The fields of the configuration that belongs to the name in another field."""
 
     def __init__(
         self, get_config: Callable[[], type[Config]], make_form: Callable[[type[BaseModel]], ConfigForm]
@@ -235,7 +235,7 @@ class OptionsEditor(Editor):
 
     @property
     def value(self) -> Any:  # noqa: ANN401
-        """Every option with its value, by name."""
+        """The values of all options, by name."""
         return {} if self._form is None else self._form.values()
 
     @value.setter
@@ -246,24 +246,24 @@ class OptionsEditor(Editor):
             self._form.set_defaults(config.model_validate(self.normalize(value)))
 
     def normalize(self, value: Any) -> Any:  # noqa: ANN401
-        """Name every option of the configuration as it is now; options of another name's give way to its defaults.
+        """Return all options of the current configuration by name, without computed ones.
 
-        Every option by name, but for those that the program fills in itself.
+        Options of another configuration are replaced by the defaults.
         """
         config = self._get_config()
         try:
-            named = config.parse(dict(value), "the table of options")
+            options = config.parse(dict(value), "the table of options")
         except ConfigError:
-            named = config()
-        return named.model_dump(exclude=computed_fields(config))
+            options = config()
+        return options.model_dump(exclude=computed_fields(config))
 
     @property
     def fault(self) -> str:
-        """What is wrong with what was typed."""
+        """The error messages of the options."""
         return "; ".join(self._form.faults) if self._form is not None else ""
 
     def update_options(self) -> None:
-        """Show the options of the name as it is now, where it is another one, with their defaults."""
+        """Show the options of the current name with their defaults, if the name has changed."""
         if self._get_config() is not self._config:
             self.value = {}
             self.changed.emit()
@@ -279,16 +279,12 @@ class OptionsEditor(Editor):
         if self._form is not None:
             self._form.changed.connect(self.changed)
         self._row.replaceWidget(before, shown)
-        before.setParent(None)  # so that nobody finds it any more
+        before.setParent(None)  # so that findChild does not find it
         before.deleteLater()
 
 
-RESET_PX = 20
-ACRONYMS = {"ema": "EMA", "jpeg": "JPEG"}
-
-
 class FormField(QWidget):
-    """A field's control, with a button that brings back the value that was given."""
+    """The editor of a field, with a button that resets it to the default."""
 
     changed = Signal()
 
@@ -310,7 +306,7 @@ class FormField(QWidget):
         policy = self._reset_button.sizePolicy()
         policy.setRetainSizeWhenHidden(True)
         self._reset_button.setSizePolicy(policy)
-        self._fault = named(QLabel(), f"{key}.fault", f"What is wrong with {words}")
+        self._fault = named(QLabel(), f"{key}.fault", f"Error in {words}")
         self._fault.setProperty("fault", True)
         self._fault.setWordWrap(True)
         grid = QGridLayout(self)
@@ -328,34 +324,34 @@ class FormField(QWidget):
 
     @property
     def value(self) -> Any:  # noqa: ANN401 - whatever the field holds
-        """What the control shows; meaningless while there is a fault."""
+        """The value in the editor; undefined if there is an error."""
         return self._editor.value
 
     @property
     def fault(self) -> str:
-        """What is wrong with what was typed; empty where nothing is."""
+        """The error message; empty if the value is valid."""
         return self._editor.fault
 
     @property
     def is_changed(self) -> bool:
-        """Whether the value is another one than was given."""
+        """Whether the value differs from the default."""
         return bool(self.fault) or self.value != self._default
 
     def set_value(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
-        """Show a value; nobody is told."""
+        """Show a value without emitting ``changed``."""
         self._editor.value = value
         self._show_state()
 
     def set_default(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
-        """Show a value, and take it for the one to come back to; nobody is told."""
+        """Show a value and set it as the default, without emitting ``changed``."""
         self._default = self._editor.normalize(value)
         self.set_value(value)
 
     def update_default(self, value: Any) -> None:  # noqa: ANN401 - whatever the field holds
-        """Take another value for the one to come back to, and show it unless the user has chosen one."""
-        chosen = self.is_changed
+        """Set the default, and show it unless the user has changed the value."""
+        was_changed = self.is_changed
         self._default = self._editor.normalize(value)
-        if chosen:
+        if was_changed:
             self._show_state()
         else:
             self.set_value(value)
@@ -365,7 +361,7 @@ class FormField(QWidget):
         self.changed.emit()
 
     def _on_reset(self) -> None:
-        self._editor.control.setFocus()  # before the button goes, and the focus with it to nobody
+        self._editor.control.setFocus()  # before the button is hidden and the focus is lost
         self.set_value(self._default)
         self.changed.emit()
 
@@ -374,26 +370,26 @@ class FormField(QWidget):
         self._fault.setText(fault)
         self._fault.setVisible(bool(fault))
         self._reset_button.setVisible(self.is_changed)
-        self._reset_button.setToolTip(f"Back to {format_value(self._default)}")
+        self._reset_button.setToolTip(f"Reset to {format_value(self._default)}")
         font = self.label.font()
         font.setBold(self.is_changed)
         self.label.setFont(font)
 
 
 def format_name(name: str) -> str:
-    """Write a name of the configuration as words."""
+    """Format the name of a field as words."""
     return " ".join(ACRONYMS.get(word, word) for word in name.split("_"))
 
 
 def make_tooltip(words: str, info: FieldInfo) -> str:
-    """Say what a field is for and which values it takes."""
+    """Describe a field and its allowed values."""
     limits = Bounds.from_metadata(info.metadata).description
     parts = [part for part in (info.description, limits and f"Allowed: {limits}.") if part]
     return "\n".join(parts) or words.capitalize()
 
 
 def format_value(value: Any) -> str:  # noqa: ANN401 - whatever a field holds
-    """Write a value for a sentence."""
+    """Format a value for use in a sentence."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):

@@ -1,4 +1,4 @@
-"""Questions asked before a window closes or work is replaced."""
+"""Dialogs shown before a window closes or work is replaced."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QAbstractButton, QMainWindow, QMessageBox, QWidget
 
 
 def create_question(parent: QWidget, name: str, question: str, details: str, title: str = "Lesion") -> QMessageBox:
-    """Make a question box."""
+    """Create a question box."""
     box = QMessageBox(parent.window())
     box.setObjectName(name)
     box.setIcon(QMessageBox.Icon.Question)
@@ -20,11 +20,11 @@ def create_question(parent: QWidget, name: str, question: str, details: str, tit
 
 
 def exec_question(box: QMessageBox) -> QAbstractButton | None:
-    """Ask a question, and let go of its box.
+    """Show a question box and delete it afterwards.
 
-    What was pressed; None where the box was closed, or taken away with its window, unanswered.
+    Returns the button that was pressed; None if the box was closed or deleted with its window.
     """
-    pressed: list[QAbstractButton] = []  # not asked of the box, which may be gone by then
+    pressed: list[QAbstractButton] = []  # box.clickedButton() fails if the box is deleted by then
     box.buttonClicked.connect(pressed.append)
     box.finished.connect(box.deleteLater)
     box.exec()
@@ -32,19 +32,19 @@ def exec_question(box: QMessageBox) -> QAbstractButton | None:
 
 
 class WindowGuard(QObject):
-    """Watches the main window of a dock."""
+    """Filters the close event of a dock's main window."""
 
     failed = Signal(object)
 
     def __init__(self, dock: QWidget) -> None:
         super().__init__(dock)
         self._dock = dock
-        self._watched: weakref.ref[QWidget] | None = None  # a strong one would keep a closed window alive
+        self._watched: weakref.ref[QWidget] | None = None  # a strong reference would keep a closed window alive
 
     def watch(self) -> None:
-        """Watch the outermost window that holds the dock now."""
+        """Watch the outermost window that contains the dock."""
         window = self._dock
-        while (parent := window.parentWidget()) is not None:  # of a floating dock, window() is only its own frame
+        while (parent := window.parentWidget()) is not None:  # window() of a floating dock is only its own frame
             window = parent
         before = self.window
         if window is not before and window is not self._dock:
@@ -59,14 +59,11 @@ class WindowGuard(QObject):
         return None if self._watched is None else self._watched()
 
     def may_close(self) -> bool:
-        """Ask the user, where there is something to ask.
-
-        False where the window shall stay.
-        """
+        """Ask the user if there is unsaved work; return False to keep the window open."""
         raise NotImplementedError
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        """Hold a close event back where the user says so; windows that nobody sees close unasked."""
+        """Ignore a close event if the user decides so; hidden windows close without a question."""
         held_back = (
             event.type() == QEvent.Type.Close
             and watched is self.window
@@ -80,7 +77,7 @@ class WindowGuard(QObject):
 
 
 def _is_torn_down(window: QObject) -> bool:
-    """Whether the canvas has gone already: ``viewer.close()`` of napari removes it, and only then closes the window."""
+    """Whether the canvas was removed: napari's ``viewer.close()`` removes it before it closes the window."""
     center = window.centralWidget() if isinstance(window, QMainWindow) else None
     parts = [] if center is None else center.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly)
     return bool(parts) and not any(part.isVisible() for part in parts)

@@ -16,11 +16,15 @@ from napari_melanoma.core.parsing import parse_toml
 from napari_melanoma.ui.widgets.number_box import Bounds, NumberBox, format_number
 from napari_melanoma.ui.widgets.style import tool_button
 
-MIN_LETTERS, MAX_LETTERS = 6, 20  # that a list of words keeps room for; wider, it would not fit in a narrow dock
+MIN_LETTERS, MAX_LETTERS = 6, 20  # width of a combo box in characters; a wider one would not fit in a narrow dock
+LINES = 4  # height of a table of options
+TABLE_PX = 220
+MIN_WIDTH_PX = 90
+WORD_PATTERN = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(,|$)')
 
 
 class Editor(QWidget):
-    """A control for one value."""
+    """A widget that edits one value."""
 
     changed = Signal()
 
@@ -32,7 +36,7 @@ class Editor(QWidget):
 
     @property
     def value(self) -> Any:  # noqa: ANN401 - whatever the field holds
-        """What the control shows; meaningless while there is a fault."""
+        """The value in the control; undefined if there is an error."""
         raise NotImplementedError
 
     @value.setter
@@ -40,29 +44,29 @@ class Editor(QWidget):
         raise NotImplementedError
 
     def normalize(self, value: Any) -> Any:  # noqa: ANN401 - whatever the field holds
-        """Write a value as ``value`` gives it back."""
+        """Convert a value to the form that ``value`` returns."""
         return value
 
     @property
     def fault(self) -> str:
-        """What is wrong with what was typed; empty where nothing is."""
+        """The error message; empty if the value is valid."""
         return ""
 
     @property
     def control(self) -> QWidget:
-        """The widget that takes the focus, and with it the names of the field."""
+        """The widget that gets the focus and the names of the field."""
         first = self._row.itemAt(0).widget()
         assert isinstance(first, QWidget)
         return first
 
     @property
     def controls(self) -> list[QWidget]:
-        """Every widget that takes the focus."""
+        """All widgets that get the focus."""
         return [self.control]
 
 
 class NumberEditor(Editor):
-    """A number."""
+    """Edits a number."""
 
     def __init__(self, is_integer: bool, bounds: Bounds) -> None:
         super().__init__()
@@ -81,21 +85,19 @@ class NumberEditor(Editor):
 
     @property
     def fault(self) -> str:
-        """What is wrong with the text."""
+        """The error message; empty if the text is valid."""
         return self._box.fault
 
 
 class ValueOrWordEditor(Editor):
-    """A value, or a word in its place, such as ``auto``: a button that stays pressed for the word."""
+    """Edits a value, or a word instead, such as ``auto``, set with a checkable button."""
 
     def __init__(self, editor: Editor, word: str | None) -> None:
         super().__init__()
         self._editor = editor
         self._word = word
-        said = "none" if word is None else word
-        self._button = tool_button(
-            f"{said}_word", said, f"Press for '{said}' in place of a value", said, checkable=True
-        )
+        title = "none" if word is None else word
+        self._button = tool_button(f"{title}_word", title, f"Use '{title}' instead of a value", title, checkable=True)
         self._button.toggled.connect(self._on_toggled)
         editor.changed.connect(self.changed)
         self._row.addWidget(editor, 1)
@@ -118,7 +120,7 @@ class ValueOrWordEditor(Editor):
 
     @property
     def fault(self) -> str:
-        """What is wrong with the value, where it counts."""
+        """The error message of the value; empty if the word is used."""
         return "" if self._button.isChecked() else self._editor.fault
 
     @property
@@ -132,7 +134,7 @@ class ValueOrWordEditor(Editor):
 
 
 class NoWheelComboBox(QComboBox):
-    """A combo box that leaves the wheel to the page unless it is in use."""
+    """A combo box that ignores the mouse wheel unless it has the focus."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,7 +143,7 @@ class NoWheelComboBox(QComboBox):
         self.setMinimumContentsLength(MIN_LETTERS)
 
     def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802 - Qt's name
-        """Scrolling past must not choose something else."""
+        """Ignore scrolling past the box, which would change the selection."""
         if self.hasFocus():
             super().wheelEvent(event)
         else:
@@ -149,7 +151,7 @@ class NoWheelComboBox(QComboBox):
 
 
 class ChoiceEditor(Editor):
-    """One of a few words."""
+    """Selects one of several words."""
 
     def __init__(self, choices: Sequence[Any], title: Callable[[Any], str] = str) -> None:
         super().__init__()
@@ -157,15 +159,15 @@ class ChoiceEditor(Editor):
         for choice in choices:
             shown = str(choice).replace("_", " ") if title is str else title(choice)
             self._combo.addItem(shown, choice)
-        # With room for its words: three networks are called DeepLabv3+ first, and then with what.
-        longest = max((len(self._combo.itemText(place)) for place in range(self._combo.count())), default=0)
+        # Wide enough for the whole text: three networks have names that begin with DeepLabv3+.
+        longest = max((len(self._combo.itemText(index)) for index in range(self._combo.count())), default=0)
         self._combo.setMinimumContentsLength(min(max(longest, MIN_LETTERS), MAX_LETTERS))
         self._combo.currentIndexChanged.connect(self._on_index)
         self._row.addWidget(self._combo, 1)
 
     @property
     def value(self) -> Any:  # noqa: ANN401
-        """The word that is chosen."""
+        """The selected word."""
         return self._combo.currentData()
 
     @value.setter
@@ -179,7 +181,7 @@ class ChoiceEditor(Editor):
 
 
 class CheckEditor(Editor):
-    """Yes or no."""
+    """A check box."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -203,7 +205,7 @@ class CheckEditor(Editor):
 
 
 class TupleEditor(Editor):
-    """A fixed number of values side by side."""
+    """Edits a fixed number of values side by side."""
 
     def __init__(self, editors: Sequence[Editor]) -> None:
         super().__init__()
@@ -224,7 +226,7 @@ class TupleEditor(Editor):
 
     @property
     def fault(self) -> str:
-        """The first fault."""
+        """The first error message."""
         return next((editor.fault for editor in self._editors if editor.fault), "")
 
     @property
@@ -238,12 +240,8 @@ class TupleEditor(Editor):
         return [control for editor in self._editors for control in editor.controls]
 
 
-LINES = 4  # of a table of options
-TABLE_PX = 220
-
-
 class TextEditor(Editor):
-    """A line of text."""
+    """Edits a line of text."""
 
     def __init__(self, min_length: int = 0) -> None:
         super().__init__()
@@ -264,15 +262,15 @@ class TextEditor(Editor):
 
     @property
     def fault(self) -> str:
-        """Say that it is too short."""
-        return "" if len(self.value) >= self._min_length else "is empty: type a few letters"
+        """The error message if the text is too short."""
+        return "" if len(self.value) >= self._min_length else "is empty: enter some text"
 
     def _on_edited(self, text: str) -> None:
         self.changed.emit()
 
 
 class TextListEditor(TextEditor):
-    """Several texts in one line, with commas between them; one that has a comma itself stands in quotes."""
+    """Edits several texts in one line, separated by commas; a text that contains a comma is quoted."""
 
     @property
     def value(self) -> Any:  # noqa: ANN401
@@ -286,12 +284,12 @@ class TextListEditor(TextEditor):
 
     @property
     def fault(self) -> str:
-        """Say that there are too few."""
-        return "" if len(self.value) >= self._min_length else "is empty: name at least one"
+        """The error message if there are too few texts."""
+        return "" if len(self.value) >= self._min_length else "is empty: enter at least one"
 
 
 class NumberListEditor(TextEditor):
-    """Any count of numbers in one line, with commas between them."""
+    """Edits numbers in one line, separated by commas."""
 
     def __init__(self, is_integer: bool, min_length: int = 0) -> None:
         super().__init__(min_length)
@@ -299,7 +297,7 @@ class NumberListEditor(TextEditor):
 
     @property
     def value(self) -> Any:  # noqa: ANN401
-        """The numbers, as far as they can be read."""
+        """The valid numbers."""
         return tuple(self._kind(word) for word in split_words(str(self._line.text())) if self._is_number(word))
 
     @value.setter
@@ -308,11 +306,11 @@ class NumberListEditor(TextEditor):
 
     @property
     def fault(self) -> str:
-        """Say which is no number, or that there are too few."""
+        """The error message if a text is not a number or there are too few numbers."""
         wrong = [word for word in split_words(str(self._line.text())) if not self._is_number(word)]
         if wrong:
-            return f"'{wrong[0]}' is no {'whole number' if self._kind is int else 'number'}"
-        return "" if len(self.value) >= self._min_length else "is empty: name at least one"
+            return f"'{wrong[0]}' is not a {'whole number' if self._kind is int else 'number'}"
+        return "" if len(self.value) >= self._min_length else "is empty: enter at least one"
 
     def _is_number(self, word: str) -> bool:
         try:
@@ -323,12 +321,12 @@ class NumberListEditor(TextEditor):
 
 
 class TomlTableEditor(Editor):
-    """Options whose names are not known here: a line of TOML each, ``decoder_channels = 64``."""
+    """Edits arbitrary options, one line of TOML each: ``decoder_channels = 64``."""
 
     def __init__(self) -> None:
         super().__init__()
         self._text = QPlainTextEdit()
-        self._text.setPlaceholderText("name = value, one a line")
+        self._text.setPlaceholderText("name = value, one per line")
         self._text.setTabChangesFocus(True)
         self._text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self._text.setFixedHeight(self._text.fontMetrics().lineSpacing() * LINES + 12)
@@ -338,7 +336,7 @@ class TomlTableEditor(Editor):
 
     @property
     def value(self) -> Any:  # noqa: ANN401
-        """A dict; empty where the text cannot be read."""
+        """The options; empty if the text is not valid TOML."""
         return self._parse()[0]
 
     @value.setter
@@ -351,22 +349,19 @@ class TomlTableEditor(Editor):
 
     @property
     def fault(self) -> str:
-        """What a reader of TOML says of the text."""
+        """The error message of the TOML parser."""
         return self._parse()[1]
 
     def _parse(self) -> tuple[dict[str, Any], str]:
         try:
-            text = self._text.document().toRawText()  # toPlainText makes plain blanks of hard ones
+            text = self._text.document().toRawText()  # toPlainText replaces non-breaking spaces
             return parse_toml(text.replace("\u2029", "\n"), "the options"), ""
         except MalformedFile as error:
             return {}, f'{error.reason}. Expected lines such as: decoder_channels = 64, encoder = "name"'
 
 
-MIN_WIDTH_PX = 90
-
-
 class PathEditor(Editor):
-    """A path or nothing."""
+    """Edits the path of a file; empty for none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -382,7 +377,7 @@ class PathEditor(Editor):
 
     @property
     def value(self) -> Any:  # noqa: ANN401
-        """The path; None where the line is empty."""
+        """The path; None if the line is empty."""
         text = self._line.text().strip()
         return Path(text) if text else None
 
@@ -396,9 +391,9 @@ class PathEditor(Editor):
 
     @property
     def fault(self) -> str:
-        """Say that there is no such file."""
+        """The error message if the file does not exist."""
         path = self.value
-        return "" if path is None or path.expanduser().is_file() else "there is no such file"
+        return "" if path is None or path.expanduser().is_file() else "file not found"
 
     @property
     def controls(self) -> list[QWidget]:
@@ -418,18 +413,12 @@ class PathEditor(Editor):
         dialog.open()
 
 
-WORD_PATTERN = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*|([^,]*))(,|$)')
-
-
 def split_words(text: str) -> tuple[str, ...]:
-    """Read texts that stand in one line.
-
-    Empty for an empty line.
-    """
+    """Split a line into texts separated by commas; empty for an empty line."""
     words, at = [], 0
     while at < len(text):
         match = WORD_PATTERN.match(text, at)
-        assert match is not None  # the second way matches anything
+        assert match is not None  # the second alternative matches anything
         quoted, plain, _ = match.groups()
         if quoted is not None:
             words.append(quoted.replace('""', '"'))
@@ -440,7 +429,7 @@ def split_words(text: str) -> tuple[str, ...]:
 
 
 def join_words(words: Sequence[str]) -> str:
-    """Write texts into one line."""
+    """Join texts into one line, the inverse of ``split_words``."""
     return ", ".join(_quote(word) for word in words)
 
 

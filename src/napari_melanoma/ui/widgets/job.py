@@ -1,4 +1,4 @@
-"""The one place where threads meet Qt: a function off the GUI thread, and a queue in which the latest wish wins."""
+"""Run functions off the GUI thread, and queues for jobs and for tasks on the GUI thread."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from napari_melanoma.core.context import Cancelled, Progress, RunContext
 
 JobFunction = Callable[[RunContext], Any]
-PAUSE_MS = 2  # between two pieces: a key, a click and the picture have their turn
+PAUSE_MS = 2  # between two tasks, for input events and painting
 _running_jobs: set[BackgroundJob] = set()
 
 
 class BackgroundJob(QObject):
-    """One function running off the GUI thread; its signals arrive on the GUI thread.
+    """Runs one function off the GUI thread; its signals are delivered on the GUI thread.
 
-    A job has no parent, so a dock that closes does not take it along, and it is kept alive until it has finished.
+    A job has no parent, so it is not deleted with a dock, and it is kept alive until it has finished.
     """
 
     progressed = Signal(object)
@@ -33,7 +33,7 @@ class BackgroundJob(QObject):
         super().__init__()
         self._function = function
         self._context = RunContext(self._report)
-        # Queued by name: what the thread emits is delivered where this object lives, with both Qt bindings.
+        # Queued explicitly, so that both Qt bindings deliver the signal in the thread of this object.
         self._event.connect(self._on_event, Qt.ConnectionType.QueuedConnection)
 
     def start(self) -> BackgroundJob:
@@ -43,14 +43,14 @@ class BackgroundJob(QObject):
         return self
 
     def cancel(self) -> None:
-        """Ask the function to stop; from now on only ``finished`` is emitted."""
+        """Request the function to stop; from now on only ``finished`` is emitted."""
         self._context.cancel()
 
     def _report(self, progress: Progress) -> None:
         self._send("progressed", progress)
 
     def _send(self, kind: str, value: object) -> None:
-        with suppress(RuntimeError):  # the application has ended, and Qt's part of this object with it
+        with suppress(RuntimeError):  # the application has ended and the Qt object is deleted
             self._event.emit(kind, value)
 
     def _run_function(self) -> None:
@@ -58,7 +58,7 @@ class BackgroundJob(QObject):
             self._send("succeeded", self._function(self._context))
         except Cancelled:
             pass
-        except Exception as error:  # noqa: BLE001 - the one place that may catch all: it hands the error to a person
+        except Exception as error:  # noqa: BLE001 - the error is shown to the user
             self._send("failed", error)
         finally:
             self._send("finished", None)
@@ -72,15 +72,12 @@ class BackgroundJob(QObject):
 
 
 def count_running_jobs() -> int:
-    """Count the jobs that have not finished.
-
-    Zero where nothing runs in a thread.
-    """
+    """Return the number of jobs that have not finished."""
     return len(_running_jobs)
 
 
 class LatestJobQueue(QObject):
-    """Runs one function at a time; of several waiting under one key only the latest is run."""
+    """Runs one function at a time; a newer function replaces a pending one with the same key."""
 
     succeeded = Signal(object)
     failed = Signal(object)
@@ -96,17 +93,17 @@ class LatestJobQueue(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether something runs or waits."""
+        """Whether a function is running or pending."""
         return self._job is not None or bool(self._pending)
 
     def submit(self, key: str, prepare: Callable[[], JobFunction | None]) -> None:
-        """Wish for a function; it replaces one of the same key that has not started."""
+        """Submit a function; it replaces a pending one with the same key."""
         self._pending.pop(key, None)
         self._pending[key] = prepare
         self._timer.start()
 
     def drop(self, key: str) -> None:
-        """Forget a wish that has not started."""
+        """Remove a pending function."""
         self._pending.pop(key, None)
 
     def _next(self) -> None:
@@ -125,7 +122,7 @@ class LatestJobQueue(QObject):
 
 
 class GuiTaskQueue(QObject):
-    """Does work that must be done on the GUI thread in small pieces, and lets Qt live between two of them."""
+    """Runs small tasks on the GUI thread and processes events between them."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -136,11 +133,11 @@ class GuiTaskQueue(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether pieces wait."""
+        """Whether tasks are pending."""
         return bool(self._tasks)
 
     def add(self, *tasks: Callable[[], None]) -> None:
-        """Append pieces; each is run in a turn of its own, in order."""
+        """Append tasks; each runs in its own turn of the event loop, in order."""
         self._tasks.extend(tasks)
         self._timer.start()
 

@@ -1,4 +1,4 @@
-"""Which model: a list of the bundles that do what is wanted, and the card that each of them carries."""
+"""Combo boxes of the installed models for a task, with a button that shows the model card."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ModelPicker(QWidget):
-    """A combo box of models that find lesions, and a button that shows the card."""
+    """A combo box of segmentation models, and a button that shows the model card."""
 
     changed = Signal()
     failed = Signal(object)
@@ -25,13 +25,13 @@ class ModelPicker(QWidget):
     task: ArchitectureTask = "segmentation"
     object_names = ("model", "card")  # object names of the list and of the button
     accessible_names = ("Model", "Model card")
-    tip = "The model that finds the lesion"
+    tip = "Segmentation model"
 
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         self.combo = named(QComboBox(), self.object_names[0], self.accessible_names[0], self.tip)
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        about = "What the model was trained on, how good it is, what it is not for"
+        about = "Show the model card: training data, performance and limitations"
         self._card_button = tool_button(self.object_names[1], self.accessible_names[1], about)
         icons.add(self._card_button, "info")
         layout = QVBoxLayout(self)
@@ -44,20 +44,20 @@ class ModelPicker(QWidget):
 
     @property
     def model(self) -> str:
-        """Name or path of the model that is picked."""
+        """Name or path of the selected model."""
         return str(self.combo.currentData() or "")
 
     @model.setter
     def model(self, name: str) -> None:
         index = self.combo.findData(name)
         if index < 0:
-            trouble = _explain_unusable(name, self.task)
-            self.combo.addItem(f"{name} ({trouble})" if trouble else name, name)
+            reason = _explain_unusable(name, self.task)
+            self.combo.addItem(f"{name} ({reason})" if reason else name, name)
             index = self.combo.count() - 1
         self.combo.setCurrentIndex(index)
 
     def refresh(self) -> None:
-        """List the models that are there now."""
+        """Add newly installed models to the list."""
         from napari_melanoma.models.registry import list_photograph_models
 
         for bundle in list_photograph_models(self.task):
@@ -67,7 +67,7 @@ class ModelPicker(QWidget):
         add_unusable_models(self.combo)
 
     def _on_models(self, name: str) -> None:
-        """List what there is now, and pick the model that was taken over."""
+        """Refresh the list, and select the model that was activated."""
         self.refresh()
         if name and not _explain_unusable(name, self.task):
             self.model = name
@@ -84,37 +84,37 @@ class ModelPicker(QWidget):
         except MelanomaError as error:
             self.failed.emit(error)
             return
-        show_model_card(self.window(), bundle.config.title, bundle.card or "This model came without a card.")
+        show_model_card(self.window(), bundle.config.title, bundle.card or "This model has no model card.")
 
 
 class ClassifierPicker(ModelPicker):
-    """The same for models that say what a lesion is; one may go without."""
+    """A combo box of classification models, which may be left empty."""
 
     task: ArchitectureTask = "classification"
     object_names = ("classifier", "classifier_card")
-    accessible_names = ("Model for the answer", "Card of the model for the answer")
-    tip = "The model that says what the lesion may be"
+    accessible_names = ("Classification model", "Card of the classification model")
+    tip = "Classification model"
 
     def refresh(self) -> None:
-        """List the models that are there now, and first that none may be asked."""
+        """Add newly installed models to the list, after the choice of no model."""
         if self.combo.findData("") < 0:
             self.combo.insertItem(0, "", "")
         super().refresh()
-        self.combo.setItemText(0, "no answer" if self.has_models else "none installed")
+        self.combo.setItemText(0, "no prediction" if self.has_models else "none installed")
         self.update_state()
 
     @property
     def has_models(self) -> bool:
-        """Whether there is a model to choose."""
+        """Whether a model is installed."""
         return self.combo.count() > 1
 
     def update_state(self) -> None:
-        """Offer the card of a model, where one is picked."""
+        """Enable the card button if a model is selected."""
         self._card_button.setEnabled(bool(self.model))
 
 
 def add_unusable_models(combo: QComboBox) -> None:
-    """Add the models of the user's folder that cannot be used, with the reason; they cannot be picked."""
+    """Add the unusable models of the user's folder, disabled and with the reason as tooltip."""
     from napari_melanoma.models.registry import list_unusable_bundles
 
     items = combo.model()
@@ -126,7 +126,7 @@ def add_unusable_models(combo: QComboBox) -> None:
 
 
 def _explain_unusable(name: str, task: ArchitectureTask) -> str:
-    """Why a model cannot do a task with photographs, in a few words; empty where it can."""
+    """Briefly explain why a model cannot be used for a task on photographs; empty if it can."""
     from napari_melanoma.models.registry import explain_not_for_photographs, find_bundle
 
     try:
@@ -137,8 +137,8 @@ def _explain_unusable(name: str, task: ArchitectureTask) -> str:
 
 
 def show_model_card(parent: QWidget, title: str, card: str) -> QDialog:
-    """Show a model card beside the work, which goes on."""
-    dialog = named(QDialog(parent), "card_dialog", f"Card of {title}")
+    """Show a model card in a dialog that is not modal."""
+    dialog = named(QDialog(parent), "card_dialog", f"Model card of {title}")
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     dialog.setWindowTitle(title)
     text = named(QTextBrowser(), "card_text", "Model card")
@@ -155,6 +155,6 @@ def show_model_card(parent: QWidget, title: str, card: str) -> QDialog:
 
 
 def _without_header(card: str) -> str:
-    """Leave out the YAML header that cards on a model hub begin with."""
+    """Remove the YAML header of model cards from a model hub."""
     parts = card.split("---\n", 2)
     return parts[2] if card.startswith("---\n") and len(parts) == 3 else card

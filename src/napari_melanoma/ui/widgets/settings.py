@@ -1,4 +1,4 @@
-"""What the docks remember of a user, and a timer for controls that move."""
+"""The settings of the docks, and a timer that delays reactions to moving controls."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from napari_melanoma.lesion.analysis import LesionOptions
 
 Value = TypeVar("Value")
+DEBOUNCE_MS = 250
 
 
 class DockSettings:
-    """Values kept in a file of the user, on every platform alike, each read with a default that always works."""
+    """User settings in an INI file on every platform; reading falls back to defaults."""
 
     def __init__(self) -> None:
         self._store = QSettings(
@@ -27,7 +28,7 @@ class DockSettings:
 
     @property
     def options(self) -> LesionOptions:
-        """How photographs without options of their own are analyzed; the defaults where nothing valid was kept."""
+        """The analysis options of photographs without options of their own; the defaults if none are stored."""
         from napari_melanoma.lesion.analysis import LesionOptions
 
         for key in ("lesion/defaults", "lesion/options"):
@@ -35,9 +36,9 @@ class DockSettings:
             if kept is not None:
                 try:
                     found = LesionOptions.parse(parse_json(str(kept), "the settings"), "the settings")
-                except (ValueError, ConfigError):  # kept by another version
+                except (ValueError, ConfigError):  # written by another version
                     continue
-                # Older versions kept the threshold of whichever photograph was last, for all that came after it.
+                # Older versions stored the threshold of the last photograph and applied it to all later ones.
                 return found if key == "lesion/defaults" else LesionOptions(model=found.model, flips=found.flips)
         return LesionOptions()
 
@@ -47,14 +48,14 @@ class DockSettings:
 
     @property
     def classifier(self) -> str:
-        """Which model says what a lesion may be; empty for none, the usual one until the user has chosen."""
+        """The classification model; empty for none, the default model until the user has selected one."""
         from napari_melanoma.models.registry import find_default_classifier
 
         kept = self.get("lesion/classifier", [""])
         if kept != [""]:
             return str(next(iter(kept), ""))
-        usual = find_default_classifier()
-        return "" if usual is None else usual.name
+        default = find_default_classifier()
+        return "" if default is None else default.name
 
     @classifier.setter
     def classifier(self, model: str) -> None:
@@ -62,7 +63,7 @@ class DockSettings:
 
     @property
     def folder(self) -> Path | None:
-        """Where results go; None until the user has chosen, or where that folder is gone."""
+        """The folder for results; None until the user has selected one, or if it no longer exists."""
         kept = str(self._store.value("folder", "") or "")
         return Path(kept) if kept and Path(kept).is_dir() else None
 
@@ -72,7 +73,7 @@ class DockSettings:
 
     @property
     def ruler_mm(self) -> float:
-        """The length that was last given to the ruler."""
+        """The last length entered for the ruler."""
         try:
             return float(str(self._store.value("lesion/ruler_mm", 10.0)))
         except ValueError:
@@ -91,26 +92,20 @@ class DockSettings:
         return value if isinstance(value, type(default)) else default
 
     def set(self, key: str, value: object) -> None:
-        """Keep a value of a dock."""
+        """Store a value of a dock."""
         self._store.setValue(key, json.dumps(value))
 
     def is_section_open(self, section: str, default: bool) -> bool:
-        """Say whether a section was left open.
-
-        True where it shall be open.
-        """
+        """Return whether a section is open."""
         return str(self._store.value(f"sections/{section}", default)).lower() == "true"
 
     def set_section_open(self, section: str, is_open: bool) -> None:
-        """Remember whether a section is open."""
+        """Store whether a section is open."""
         self._store.setValue(f"sections/{section}", "true" if is_open else "false")
 
 
-DEBOUNCE_MS = 250
-
-
 class DebounceTimer(QTimer):
-    """Fires once, when nothing has started it again for a while."""
+    """A single-shot timer that is restarted by each change."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -118,7 +113,7 @@ class DebounceTimer(QTimer):
         self.setInterval(DEBOUNCE_MS)
 
     def flush(self) -> None:
-        """Fire at once if it was to fire; a value that moved must not be forgotten, nor reach what comes after."""
+        """Fire at once if active, so that a pending change is neither lost nor applied to the next image."""
         if self.isActive():
             self.stop()
             self.timeout.emit()

@@ -1,4 +1,4 @@
-"""The status line of a dock, its progress bar, and how errors are shown."""
+"""The status line of a dock with its progress bar, and the display of errors."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from napari_melanoma.core.errors import MelanomaError, describe_error
 from napari_melanoma.ui.widgets.style import ThemedIcons, WrappedLabel, named, quiet_label, row, tool_button
 
 SHOW_DELAY_MS = 200
-NOT_CANCELLABLE = ("saving", "storing", "starting")  # are done in a moment, and as a whole
+NOT_CANCELLABLE = ("saving", "storing", "starting")  # short and atomic
 Task = Literal["analysing", "answering", "opening", "saving", "storing", "rating", "importing", "starting", "finding"]
+OPTION_PATTERN = re.compile(r" \(command line: [^()]*\)")
 
 
 class StatusLine(QWidget):
-    """Says what is done and what was done, also where several things are; keeps its height, so that nothing jumps."""
+    """Shows running tasks and the last message; its height is constant, so that the layout does not jump."""
 
     cancelled = Signal(str)
     link_activated = Signal(str)
@@ -26,14 +27,14 @@ class StatusLine(QWidget):
     def __init__(self, icons: ThemedIcons) -> None:
         super().__init__()
         self._tasks: dict[Task, Progress] = {}
-        self._message_task: Task | None = None  # whose sentence is shown; None where it is no task's
+        self._message_task: Task | None = None  # the task whose message is shown; None for other messages
         self._label = named(WrappedLabel(), "status", "Status")
         self._label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
         self._label.linkActivated.connect(self.link_activated)
         self._bar = named(QProgressBar(), "progress", "Progress")
         self._bar.setTextVisible(False)
         self._bar.setFixedHeight(8)
-        self._cancel = tool_button("cancel", "Cancel", "Cancel (what is finished stays)")
+        self._cancel = tool_button("cancel", "Cancel", "Cancel (completed results are kept)")
         self._cancel.clicked.connect(self._on_cancel)
         icons.add(self._cancel, "playback-stop")
         self._running = row(self._bar, self._cancel, stretch=0)
@@ -56,43 +57,43 @@ class StatusLine(QWidget):
 
     @property
     def text(self) -> str:
-        """The sentence as it is."""
+        """The message that is shown."""
         return str(self._label.text())
 
-    def show_message(self, sentence: str) -> None:
-        """Show a sentence."""
+    def show_message(self, message: str) -> None:
+        """Show a message."""
         self._message_task = None
-        self._label.setText(sentence)
+        self._label.setText(message)
 
     def clear(self) -> None:
-        """Remove a sentence about what is no longer in view; that of a task that runs stays."""
+        """Clear the message, unless a task is running."""
         if not self._tasks:
             self.show_message("")
 
-    def begin(self, task: Task, sentence: str) -> None:
-        """Show that something runs; the bar comes if it takes a moment."""
+    def begin(self, task: Task, message: str) -> None:
+        """Show that a task is running; the progress bar appears after a delay."""
         self._tasks.pop(task, None)
-        self._tasks[task] = Progress(0, None, sentence.removesuffix(" ..."))
+        self._tasks[task] = Progress(0, None, message.removesuffix(" ..."))
         self._show()
 
     def progress(self, task: Task, progress: Progress) -> None:
-        """Show how far it is."""
+        """Show the progress of a task."""
         if task in self._tasks:
             self._tasks[task] = progress
             self._show()
 
-    def end(self, task: Task, sentence: str | None = None) -> None:
-        """End a task; the bar goes on with another one that runs, or is hidden."""
+    def end(self, task: Task, message: str | None = None) -> None:
+        """End a task; the progress bar shows another running task, or is hidden."""
         self._tasks.pop(task, None)
-        told = self._message_task
+        message_task = self._message_task
         self._show()
-        if sentence is not None:
-            self.show_message(sentence)
-        elif not self._tasks and told == task:
+        if message is not None:
+            self.show_message(message)
+        elif not self._tasks and message_task == task:
             self.show_message("")
 
     def _show(self) -> None:
-        """Show the task that began last."""
+        """Show the task that was started last."""
         if not self._tasks:
             self._timer.stop()
             self._running.hide()
@@ -112,16 +113,13 @@ class StatusLine(QWidget):
             self.cancelled.emit(list(self._tasks)[-1])
 
 
-OPTION_PATTERN = re.compile(r" \(command line: [^()]*\)")
-
-
 def remove_option_hints(text: str) -> str:
-    """Leave out what a text says of the command line."""
+    """Remove hints about command-line options from a message."""
     return OPTION_PATTERN.sub("", text)
 
 
 def show_failure(status: StatusLine, error: Exception) -> None:
-    """Show an error of a dock."""
+    """Show an error in the status line and as a napari notification."""
     from napari.utils import notifications
 
     status.show_message(remove_option_hints(describe_error(error)))

@@ -1,4 +1,4 @@
-"""Names, sections, icons, colors and labels of all docks, and connections to napari's events."""
+"""Shared style of all docks: names, sections, icons, colors and labels; and connections to napari's events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.settings import DockSettings
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
-# Blue of the theme on a section's title would say "pressed"; the primary button is the one thing that stands out.
+# In the theme's blue, a section title would look like a pressed button; only the primary button stands out.
 STYLE = """
 QPushButton#primary {{
     background-color: {primary}; color: white; font-weight: bold; padding: 7px; border-radius: 3px; }}
@@ -43,13 +43,14 @@ QFrame#notice {{ background-color: {disabled}; border-left: 3px solid {warning};
 QFrame#welcome {{ border: 2px dashed {highlight}; border-radius: 6px; }}
 QFrame#welcome[over="true"] {{ border-color: {primary}; }}
 """
-# The same blue in both themes: napari's own is too pale for white letters in the light one.
+# The same blue in both themes: napari's own is too pale for white text in the light theme.
 PRIMARY, PRIMARY_HOVER = "#2f6fb3", "#3d82cb"
-ICON_PX = 72  # shown at a quarter of it, so that it is sharp on every screen
+ICON_PX = 72  # shown at a quarter of this size, so that it is sharp on every screen
+HEIGHT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ContentsRectChange)
 
 
 def named(widget: AnyWidget, name: str, accessible_name: str, tip: str = "") -> AnyWidget:
-    """Give a control the names by which tests, scripts and screen readers find it."""
+    """Set a control's object name, accessible name and tooltip."""
     widget.setObjectName(name)
     widget.setAccessibleName(accessible_name)
     widget.setToolTip(tip or accessible_name)
@@ -72,7 +73,7 @@ def row(*widgets: QWidget, stretch: int = -1) -> QWidget:
 
 
 def quiet_label(text: str = "") -> QLabel:
-    """Make a label for what is good to know and not to be stared at."""
+    """Make a label for secondary text."""
     label = QLabel(text)
     label.setProperty("quiet", True)
     label.setWordWrap(True)
@@ -80,10 +81,7 @@ def quiet_label(text: str = "") -> QLabel:
 
 
 def form_layout(parent: QWidget) -> QFormLayout:
-    """Make a layout of labelled rows that needs little width.
-
-    Empty.
-    """
+    """Make an empty form layout that needs little width."""
     layout = QFormLayout(parent)
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setVerticalSpacing(5)
@@ -93,10 +91,7 @@ def form_layout(parent: QWidget) -> QFormLayout:
 
 
 def scroll_area(page: QWidget, name: str) -> QScrollArea:
-    """Let a page of a dock scroll where it is longer than the dock.
-
-    Without a frame, never scrolling sidewards.
-    """
+    """Put a page of a dock into a frameless scroll area that scrolls vertically only."""
     page.setObjectName(f"{name}_page")
     scroll = QScrollArea()
     scroll.setObjectName(name)
@@ -108,7 +103,7 @@ def scroll_area(page: QWidget, name: str) -> QScrollArea:
 
 
 def section(title: str, name: str, content: QWidget, settings: DockSettings, is_open: bool) -> QCollapsible:
-    """Make a section that folds and remembers it."""
+    """Make a collapsible section that stores its state in the settings."""
     fold = named(QCollapsible(title), name, f"{title} section", f"Show or hide: {title}")
     fold.setDuration(120)
     fold.layout().setContentsMargins(0, 0, 0, 0)
@@ -125,7 +120,7 @@ def section(title: str, name: str, content: QWidget, settings: DockSettings, is_
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of the theme for what is painted rather than styled, each as ``#rrggbb``."""
+    """Colors of the theme for custom painting, as ``#rrggbb``."""
 
     dark: bool = True
     text: str = "#f0f1f2"
@@ -137,7 +132,7 @@ class Palette:
 
 
 class ThemedIcons(QObject):
-    """Gives buttons napari's icons and a dock its colours, and changes both with the theme."""
+    """Sets napari's icons on buttons and the colors of a dock, and updates both with the theme."""
 
     changed = Signal()
 
@@ -149,62 +144,62 @@ class ThemedIcons(QObject):
         self._buttons: list[tuple[QAbstractButton, str]] = []
         self._sections: list[QCollapsible] = []
         self._link_color = ""
-        self._color = ""  # until the theme was applied
+        self._color = ""  # until the theme is applied
         connections.connect(viewer.events.theme, self._on_theme)
 
     def add(self, button: QAbstractButton, icon: str) -> None:
-        """Give a button an icon."""
+        """Set the icon of a button."""
         button.setIconSize(QSize(18, 18))
         self._buttons.append((button, icon))
         if self._color:
             button.setIcon(theme_icon(icon, self._color))
 
     def add_sections(self, *sections: QCollapsible) -> None:
-        """Give sections the theme's arrows."""
+        """Set the theme's arrows on sections."""
         self._sections.extend(sections)
         for fold in sections if self._color else ():
             _set_arrows(fold, self._color)
 
     def apply(self) -> None:
-        """Set icons and colours as the theme is now."""
+        """Set icons and colors of the current theme."""
         from napari.utils.theme import get_theme
 
         theme = get_theme(str(self._viewer.theme))
-        colour = self._color = theme.icon.as_hex()
-        self._buttons = [pair for pair in self._buttons if isalive(pair[0])]  # rows of a list come and go
+        color = self._color = theme.icon.as_hex()
+        self._buttons = [pair for pair in self._buttons if isalive(pair[0])]  # rows of a list may be deleted
         for button, icon in self._buttons:
-            button.setIcon(theme_icon(icon, colour))
+            button.setIcon(theme_icon(icon, color))
         for fold in self._sections:
-            _set_arrows(fold, colour)
-        colours = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
+            _set_arrows(fold, color)
+        colors = {"primary": PRIMARY, "hover": PRIMARY_HOVER, "warning": theme.warning, "highlight": theme.highlight}
         dark = theme.type == "dark"
         faint = "#9aa0a8" if dark else "#63666b"
-        fault = theme.warning if dark else "#7a5200"  # the theme's yellow is not readable on its light grey
+        fault = theme.warning if dark else "#7a5200"  # the theme's yellow is not readable on its light gray
         self._link_color = "#6cb0f2" if dark else "#1f5fa8"
         painted = {
             name: QColor(getattr(theme, name).as_hex()).name()
             for name in ("text", "background", "highlight", "warning")
         }
         self.palette = Palette(dark, faint=faint, raised=QColor(theme.foreground.as_hex()).name(), **painted)
-        told = {"faint": faint, "fault": fault, "button": theme.primary, "disabled": theme.foreground}
-        self._dock.setStyleSheet(STYLE.format(**colours, **told))
+        texts = {"faint": faint, "fault": fault, "button": theme.primary, "disabled": theme.foreground}
+        self._dock.setStyleSheet(STYLE.format(**colors, **texts))
         self.changed.emit()
 
     def link(self, target: str, text: str) -> str:
-        """Make a link for a rich text; Qt's own colour of links is not readable on a dark theme."""
+        """Make a link for rich text; Qt's default link color is not readable on a dark theme."""
         return f"<a href='{html.escape(target)}' style='color: {self._link_color}'>{html.escape(text)}</a>"
 
     def _on_theme(self, event: object = None) -> None:
         self.apply()
 
 
-def _set_arrows(section: QCollapsible, colour: str) -> None:
-    section.setExpandedIcon(theme_icon("chevron_down", colour))
-    section.setCollapsedIcon(theme_icon("right_arrow", colour))
+def _set_arrows(section: QCollapsible, color: str) -> None:
+    section.setExpandedIcon(theme_icon("chevron_down", color))
+    section.setCollapsedIcon(theme_icon("right_arrow", color))
 
 
 def theme_icon(name: str, color: str) -> QIcon:
-    """Draw one of napari's icons in a colour."""
+    """Draw one of napari's icons in a color."""
     from napari.resources import get_colorized_svg, get_icon_path
 
     picture = QPixmap(ICON_PX, ICON_PX)
@@ -228,13 +223,10 @@ def tool_button(
     return button
 
 
-HEIGHT_EVENTS = (QEvent.Type.FontChange, QEvent.Type.StyleChange, QEvent.Type.ContentsRectChange)
-
-
 class WrappedLabel(QLabel):
-    """A label that wraps its lines and claims the height that they need at its width.
+    """A label that wraps its text and requires the height that it needs at its width.
 
-    Qt's own tells a layout how high it would like to be, and is squeezed nevertheless where there is little room.
+    A plain QLabel only prefers that height, and is squeezed if there is little room.
     """
 
     def __init__(self, text: str = "") -> None:
@@ -242,25 +234,25 @@ class WrappedLabel(QLabel):
         self.setWordWrap(True)
 
     def setText(self, text: str) -> None:  # noqa: N802 - Qt's name
-        """Say something else."""
+        """Set the text and update the height."""
         super().setText(text)
         self._update_height()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt's name
-        """Claim the height for another width."""
+        """Update the height after a change of width."""
         super().resizeEvent(event)
         if event.size().width() != event.oldSize().width():
             self._update_height()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802 - Qt's name
-        """Claim the height for other letters."""
+        """Update the height after a change of font or style."""
         super().changeEvent(event)
         if event.type() in HEIGHT_EVENTS:
             self._update_height()
 
     def _update_height(self) -> None:
         claimed = self.minimumHeight()
-        self.setMinimumHeight(0)  # Qt counts it in
+        self.setMinimumHeight(0)  # heightForWidth includes the minimum height
         needed = max(0, self.heightForWidth(self.width())) if self.text() else 0
         self.setMinimumHeight(needed)
         if needed != claimed:
@@ -268,29 +260,30 @@ class WrappedLabel(QLabel):
 
 
 class Connections:
-    """Remembers what was connected, to disconnect all of it at the end."""
+    """Records connections, to disconnect all of them at the end."""
 
     def __init__(self) -> None:
         self._connected: list[tuple[weakref.ref[Any], Callable[..., None]]] = []
 
     def connect(self, emitter: Any, callback: Callable[..., None]) -> None:  # noqa: ANN401 - napari's, often proxied
         """Connect a callback to one of napari's events."""
-        emitter = getattr(emitter, "__wrapped__", emitter)  # docks are given proxies, which nobody else holds
+        emitter = getattr(emitter, "__wrapped__", emitter)  # docks get proxies that are not referenced elsewhere
         emitter.connect(callback)
         self._connected.append((weakref.ref(emitter), callback))
 
     def connect_first(self, emitter: Any, callback: Callable[..., None]) -> None:  # noqa: ANN401 - napari's
-        """Connect a callback that is called before napari's own, which draw; all others are called after them."""
+        """Connect a callback that is called before napari's own callbacks, which draw."""
         from napari.utils.events import EventEmitter
 
         emitter = getattr(emitter, "__wrapped__", emitter)
-        relay = EventEmitter(source=None, type_name="relay")  # one of napari's own may come before its callbacks
+        # An emitter, unlike a plain callback, can precede napari's own callbacks.
+        relay = EventEmitter(source=None, type_name="relay")
         relay.connect(callback)
         emitter.connect(relay, position="first")
         self._connected.append((weakref.ref(emitter), relay))
 
     def close(self) -> None:
-        """Disconnect everything; what is gone already is left alone."""
+        """Disconnect all callbacks whose emitters still exist."""
         for reference, callback in self._connected:
             emitter = reference()
             if emitter is not None:

@@ -1,4 +1,4 @@
-"""Thumbnails in lists, read in a thread."""
+"""Thumbnails for lists, read in a thread."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from napari_melanoma.ui.widgets.style import ThemedIcons
 
 MARGIN_PX = 4
+CACHE_SIZE = 600
+MAX_QUEUED = 60  # more rows than are visible at once; rows that were scrolled past are not read
+BATCH_SIZE = 6
 
 
 class RowStyle(NamedTuple):
-    """In which colours a row is painted, and whether it is selected."""
+    """The colors of a row, and whether it is selected."""
 
     text: QColor
     faint: QColor
@@ -30,7 +33,7 @@ class RowStyle(NamedTuple):
 
 
 class ThumbnailDelegate(QStyledItemDelegate):
-    """Paints rows in the colours of the theme; a list says in ``paint_row`` what is in them."""
+    """Paints rows in the colors of the theme; subclasses implement ``paint_row``."""
 
     def __init__(self, icons: ThemedIcons, picture_px: int, width_px: int, parent: QWidget) -> None:
         super().__init__(parent)
@@ -38,52 +41,44 @@ class ThumbnailDelegate(QStyledItemDelegate):
         self._size = QSize(width_px, picture_px + 2 * MARGIN_PX)
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:  # noqa: N802 - Qt's name
-        """Give every row the same height.
-
-        In pixels.
-        """
+        """Return the same size for every row."""
         return self._size
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
         """Paint a row."""
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        colours = self._icons.palette
+        colors = self._icons.palette
         selected = bool(option.state & QStyle.StateFlag.State_Selected)
         if selected:
             painter.fillRect(option.rect, QColor(PRIMARY))
         elif option.state & QStyle.StateFlag.State_MouseOver:
-            painter.fillRect(option.rect, QColor(colours.raised))
-        text = QColor("white") if selected else QColor(colours.text)
+            painter.fillRect(option.rect, QColor(colors.raised))
+        text = QColor("white") if selected else QColor(colors.text)
         faint = QColor(text)
-        faint.setAlphaF(0.75)  # napari's list is darker than its docks: a fixed grey would fade on it
+        faint.setAlphaF(0.75)  # napari's list is darker than its docks: a fixed gray would lack contrast
         self.paint_row(painter, option.rect, index, RowStyle(text, faint, selected))
         painter.restore()
 
-    def paint_row(self, painter: QPainter, place: QRect, index: QModelIndex, style: RowStyle) -> None:
-        """Paint what is in a row."""
+    def paint_row(self, painter: QPainter, row_rect: QRect, index: QModelIndex, style: RowStyle) -> None:
+        """Paint the content of a row."""
         raise NotImplementedError
 
 
 def paint_thumbnail(painter: QPainter, square: QRect, picture: QPixmap | None, frame: QColor) -> None:
-    """Paint the middle of a picture, or a frame in its place."""
+    """Paint the center of a thumbnail, or an empty frame."""
     if picture is None:
         painter.setPen(frame)
         painter.drawRoundedRect(square.adjusted(0, 0, -1, -1), 3, 3)
         return
-    side = min(picture.width(), picture.height())  # the middle: lesions are seldom at the border
+    side = min(picture.width(), picture.height())  # the center, since lesions are seldom at the border
     part = QRect((picture.width() - side) // 2, (picture.height() - side) // 2, side, side)
     painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
     painter.drawPixmap(square, picture, part)
 
 
-CACHE_SIZE = 600
-MAX_QUEUED = 60  # more rows than are seen at once: what was scrolled past is not read
-BATCH_SIZE = 6
-
-
 class ThumbnailLoader(QObject):
-    """Gives pictures at once where they are known, and else reads them, what was asked for last first."""
+    """Returns cached thumbnails, and reads missing ones in a thread, the latest request first."""
 
     thumbnail_read = Signal(object)
 
@@ -96,14 +91,11 @@ class ThumbnailLoader(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether pictures are being read."""
+        """Whether thumbnails are being read."""
         return self._job is not None
 
     def get(self, path: Path) -> QPixmap | None:
-        """Give a picture, or let it be read.
-
-        None where it is not there yet, or cannot be read.
-        """
+        """Return a thumbnail; None if it is not read yet (it is queued) or cannot be read."""
         if path in self._cache:
             self._cache.move_to_end(path)
             return self._cache[path]
@@ -145,7 +137,7 @@ def _read(paths: list[Path], side_px: int, run: RunContext) -> dict[Path, QImage
         run.check()
         try:
             rgb = read_thumbnail(path, side_px)
-        except MelanomaError:  # the rating says what is wrong with it
+        except MelanomaError:  # the image rating reports the error
             pictures[path] = None
             continue
         rows, columns = rgb.shape[:2]

@@ -1,4 +1,4 @@
-"""The headline of a prediction that is not valid, in the colors of a warning, with its numbers folded away below."""
+"""A warning for predictions that are not valid, which hides their numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ICON_PX = 18
 
 
 class ValidityNotice(QWidget):
-    """Shows whether a prediction is valid, and hides what it says where it is not."""
+    """Shows whether a prediction is valid, and hides its numbers if it is not."""
 
     numbers_shown = Signal(bool)
 
@@ -28,9 +28,7 @@ class ValidityNotice(QWidget):
         self.icon.setAccessibleName("Warning")
         self.headline_label = named(WrappedLabel(), f"{name}_validity", "Whether the prediction is valid")
         self.headline_label.setProperty("loud", True)
-        self.reasons_label = named(
-            WrappedLabel(), f"{name}_validity_reasons", "What else speaks against the prediction"
-        )
+        self.reasons_label = named(WrappedLabel(), f"{name}_validity_reasons", "Other reasons against the prediction")
         for line in (self.headline_label, self.reasons_label):
             line.setToolTip("")
             line.setTextFormat(Qt.TextFormat.PlainText)
@@ -48,7 +46,7 @@ class ValidityNotice(QWidget):
 
     @property
     def shows_numbers(self) -> bool:
-        """Whether the prediction is valid, or the user wants to see its numbers all the same."""
+        """Whether the prediction is valid, or the user chose to show its numbers anyway."""
         return self.show_anyway_button.isHidden() or self.show_anyway_button.isChecked()
 
     def show_validity(self, validity: Validity | None, key: object) -> None:
@@ -83,7 +81,7 @@ class ValidityNotice(QWidget):
         words.setSpacing(4)
         for line in (self.headline_label, self.reasons_label):
             words.addWidget(line)
-        words.addWidget(self.show_anyway_button, 0, Qt.AlignmentFlag.AlignLeft)  # else its width is that of all
+        words.addWidget(self.show_anyway_button, 0, Qt.AlignmentFlag.AlignLeft)  # otherwise it spans the whole width
         beside = QHBoxLayout(self.frame)
         beside.setContentsMargins(8, 4, 4, 4)
         beside.addWidget(self.icon, 0, Qt.AlignmentFlag.AlignTop)

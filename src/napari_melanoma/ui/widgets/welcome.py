@@ -1,4 +1,4 @@
-"""What an empty dock shows, and files dropped on a dock."""
+"""The start page of an empty dock, and files dropped on a dock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_melanoma.ui.widgets.style import ThemedIcons, named
 
 
 class Welcome(QFrame):
-    """An area for files, with links that do what they say."""
+    """A drop area for files, with links to open a photograph and the sample."""
 
     dropped = Signal(object)
     link_activated = Signal(str)
@@ -38,7 +38,7 @@ class Welcome(QFrame):
         icons.changed.connect(self._update_text)
 
     def _update_text(self) -> None:
-        """Write the invitation in the colours of the theme."""
+        """Set the text with links in the colors of the theme."""
         open_, sample = self._icons.link("open", "open one"), self._icons.link("sample", "try the sample")
         self._label.setText(
             "<p style='font-size: 14pt'>Drop a photograph here,</p>"
@@ -46,7 +46,7 @@ class Welcome(QFrame):
         )
 
     def set_hint(self, hint: str) -> None:
-        """Say why an image that is open is no photograph."""
+        """Show why an open image is not a photograph."""
         self._hint.setText(hint)
         self._hint.setVisible(bool(hint))
 
@@ -57,11 +57,11 @@ class Welcome(QFrame):
             event.acceptProposedAction()
 
     def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:  # noqa: N802 - Qt's name
-        """Forget files that went by."""
+        """Reset the highlighting."""
         self._set_drag_over(False)
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt's name
-        """Take files."""
+        """Emit the dropped files."""
         self._set_drag_over(False)
         paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
         event.acceptProposedAction()
@@ -75,7 +75,7 @@ class Welcome(QFrame):
 
 
 class FileDropHandler(QObject):
-    """Takes files that are dropped on a dock or on a part of it that does not take them itself."""
+    """Handles files dropped on a dock, or on a part of it that does not accept drops itself."""
 
     dropped = Signal(object)
 
@@ -88,7 +88,7 @@ class FileDropHandler(QObject):
                 field.setAcceptDrops(False)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        """Hear files that come over the dock, and those that are dropped."""
+        """Accept dragged files, and emit dropped ones."""
         if event is None or event.type() not in (QEvent.Type.DragEnter, QEvent.Type.Drop):
             return False
         assert isinstance(event, QDropEvent)

@@ -1,4 +1,4 @@
-"""The viewer's end of the worker process: one warm child, one request at a time, killed to cancel."""
+"""The client of the worker process, which handles one request at a time and is killed to cancel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class WorkerRequest(QObject):
-    """One question to the worker, with the four signals of a ``Job``."""
+    """A request to the worker, with the same signals as a ``BackgroundJob``."""
 
     progressed = Signal(object)
     succeeded = Signal(object)
@@ -37,12 +37,12 @@ class WorkerRequest(QObject):
         self._client = client
 
     def cancel(self) -> None:
-        """Take the question back; a worker that is busy with it is killed."""
+        """Cancel the request; a worker that is processing it is killed."""
         self._client.cancel_request(self)
 
 
 class WorkerClient(QObject):
-    """One warm child process; one request at a time; killed to cancel, and started again when next asked."""
+    """Keeps one child process, sends it one request at a time, kills it to cancel, and restarts it when needed."""
 
     restarting = Signal(str)
 
@@ -65,21 +65,21 @@ class WorkerClient(QObject):
 
     @property
     def pid(self) -> int | None:
-        """Process id of the child, or None while there is none."""
+        """Process ID of the child; None if there is none."""
         return int(self._process.processId()) or None
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is awaited."""
+        """Whether a request is being processed."""
         return self._active is not None
 
     def ensure_started(self) -> None:
-        """Start the child if it is not running, so that the first answer comes quickly."""
+        """Start the child if it is not running, so that the first request is fast."""
         if self._process.state() == QProcess.ProcessState.NotRunning:
             self._process.start(self._command[0], self._command[1:])
 
     def request(self, verb: str, **arguments: Any) -> WorkerRequest:  # noqa: ANN401 - whatever JSON can hold
-        """Ask for something; asked questions are answered one after the other."""
+        """Send a request; requests are processed one after the other."""
         self._count += 1
         message = {"id": self._count, "verb": verb, "arguments": arguments}
         request = WorkerRequest(self, json.dumps(message).encode() + b"\n", self._count)
@@ -88,7 +88,7 @@ class WorkerClient(QObject):
         return request
 
     def cancel_request(self, request: WorkerRequest) -> None:
-        """Forget a question; a child that is busy with it is killed."""
+        """Cancel a request; a child that is processing it is killed."""
         if request is self._active:
             self._active = None
             self._replace_process()
@@ -106,7 +106,7 @@ class WorkerClient(QObject):
         self._replace_process()
         for process in self.findChildren(QProcess):
             if process.state() != QProcess.ProcessState.NotRunning:
-                process.waitForFinished(1000)  # a killed child: a few ms, and Qt warns of one destroyed while it runs
+                process.waitForFinished(1000)  # takes a few ms after a kill; Qt warns if a running process is destroyed
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
@@ -120,7 +120,7 @@ class WorkerClient(QObject):
         return process
 
     def _replace_process(self) -> None:
-        """Kill the child without waiting for its end: its last words must not be taken for the next one's."""
+        """Kill the child without waiting; its remaining output must not be attributed to the next child."""
         old, self._process = self._process, self._new_process()
         for signal in (old.readyReadStandardOutput, old.readyReadStandardError, old.errorOccurred, old.finished):
             signal.disconnect()
@@ -170,19 +170,19 @@ class WorkerClient(QObject):
 
     def _on_exit(self, code: int) -> None:
         self._on_output()
-        last = f"; it said last: {self._error_lines[-1]}" if self._error_lines else ""
+        last = f"; last message: {self._error_lines[-1]}" if self._error_lines else ""
         self._on_death(f"exit code {code}{last}")
 
     def _on_death(self, reason: str) -> None:
         if self._active is None:
-            return  # idle for long, or never needed: nobody waits
-        message = f"The process that runs the model ended in the middle of its work ({reason}). Nothing was changed. "
+            return  # idle: no request is affected
+        message = f"The model process stopped unexpectedly ({reason}). No data were changed. "
         self.restarting.emit(reason)
-        self._end(self._active, "failed", errors.WorkerTerminated(message + "It is started again when you next ask."))
+        self._end(self._active, "failed", errors.WorkerTerminated(message + "It restarts with the next request."))
 
 
 def _make_error(kind: str, message: str) -> Exception:
-    """Make the worker's error the same one here, so that a dock need not know where it was raised."""
+    """Recreate the worker's error, so that docks handle it like a local one."""
     known = getattr(errors, kind, None)
     if isinstance(known, type) and issubclass(known, errors.MelanomaError):
         return known(message)
@@ -190,30 +190,30 @@ def _make_error(kind: str, message: str) -> Exception:
 
 
 class _SharedWorker:
-    """The one client of this program, which lives as long as a dock uses it."""
+    """The client shared by all docks; it is deleted with the last user."""
 
     client: WorkerClient | None = None
     users = 0
 
 
 def acquire_worker() -> WorkerClient:
-    """Take part in the one worker of this program; a model in memory is enough for all docks."""
+    """Return the shared worker client and register a user, so that a model is loaded only once for all docks."""
     if _SharedWorker.client is None:
         _SharedWorker.client = WorkerClient()
-        atexit.register(_end_worker)  # a script that ends with its window open deletes docks only after Qt's objects
+        atexit.register(_end_worker)  # if a script ends with its window open, docks are deleted only after Qt's objects
     _SharedWorker.users += 1
     return _SharedWorker.client
 
 
 def release_worker() -> None:
-    """Give the worker back; with the last user the process ends."""
+    """Unregister a user of the shared client; the process ends with the last user."""
     _SharedWorker.users = max(0, _SharedWorker.users - 1)
     if _SharedWorker.users == 0:
         _end_worker()
 
 
 def _end_worker() -> None:
-    """End the shared worker, if it has not ended."""
+    """Stop the shared worker if it is running."""
     client, _SharedWorker.client, _SharedWorker.users = _SharedWorker.client, None, 0
     atexit.unregister(_end_worker)
     if client is not None:
