@@ -94,8 +94,8 @@ class Bag:
     def sample_embeddings(self, count: int, seed: int) -> NDArray[np.float32]:
         """Read a random sample of the embeddings, without replacement.
 
-        Of a large store some chunks are drawn first, so that a sample does not read all of it; each tile is equally likely.
-        Returns float32 (tile, feature).
+        Of a large store some chunks are drawn first, so that a sample does not read all of it; each tile is equally
+        likely. Returns float32 (tile, feature).
         """
         known = np.flatnonzero(self._is_done)
         if len(known) <= count:
@@ -114,8 +114,8 @@ class Bag:
     def fingerprint(self) -> str:
         """Return a value that changes with the slide, the encoder, the settings and the tiles.
 
-        SHA-256, hexadecimal, of the store's settings, tile grid and first 256 embeddings: hashing all would take minutes
-        for many slides.
+        SHA-256, hexadecimal, of the store's settings, tile grid and first 256 embeddings: hashing all would take
+        minutes for many slides.
         """
         found = hashlib.sha256(json.dumps(self._result.spec.model_dump(mode="json"), sort_keys=True).encode())
         found.update(self.grid_positions.tobytes())

@@ -355,9 +355,9 @@ class Correction:
     """One photograph with the mask that a user accepted, corrected or rejected, and the model's mask.
 
     ``rgb`` is uint8 (row, column, channel), upright sRGB; ``mask`` and ``prediction`` are bool (row, column) of its
-    size. A diagnosis, patient, lesion or modality of None keeps the value of the data set; "" clears it. Of ``source``, the
-    file of the photograph, only the name is stored. ``clinical`` contains further columns of the harmonized table (those
-    in ``CLINICAL``), including values that were not understood, in ``<column>_as_given``.
+    size. A diagnosis, patient, lesion or modality of None keeps the value of the data set; "" clears it. Of ``source``,
+    the file of the photograph, only the name is stored. ``clinical`` contains further columns of the harmonized table
+    (those in ``CLINICAL``), including values that were not understood, in ``<column>_as_given``.
     """
 
     name: str
@@ -426,8 +426,8 @@ class PreparedCorrection:
     def prepare(cls, correction: Correction, folder: Path, *, is_known: Callable[[str], bool]) -> Self:
         """Write the files of a correction; needs no lock.
 
-        ``is_known``: whether the photograph with this digest is stored already, so that it is not written again. ``discard``
-        removes files that were not moved into the data set.
+        ``is_known``: whether the photograph with this digest is stored already, so that it is not written again.
+        ``discard`` removes files that were not moved into the data set.
         """
         digest = array_fingerprint(correction.rgb)
         prepared = cls(correction.name, {**make_table_cells(correction), "image_sha256": digest}, {})
@@ -539,7 +539,8 @@ class CorrectionChange:
     def is_applied_to(self, row: Row | None) -> bool:
         """Whether a row shows that the change was applied and not overwritten.
 
-        After a crash the history may contain a change that was not applied; a row deleted in a spreadsheet is not restored.
+        After a crash the history may contain a change that was not applied; a row deleted in a spreadsheet is not
+        restored.
         """
         if row is None or self.after is None:
             return row is None and self.after is None

@@ -210,7 +210,7 @@ def make_sample(entry: DatasetEntry, folder: Path) -> Sample | DataSetError:
 
 
 def get_group_id(row: Mapping[str, str]) -> str:
-    """Return the group of a row: the patient if named, else the lesion, else the image it duplicates, else the image."""
+    """Return the group of a row: the first known of patient, lesion, duplicated image and image."""
     keys = ("patient_id", "lesion_id", "near_duplicate_of")
     return next((row[key] for key in keys if row.get(key)), row["image_id"])
 

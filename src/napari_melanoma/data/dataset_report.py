@@ -37,8 +37,8 @@ NO_SPLIT, UNKNOWN_LABEL = "(none)", "(not known)"
 class ReportRow:
     """One harmonized row of a data set: origin, group and files.
 
-    ``source`` is that of the row, else the name of its folder; ``group`` names the patient, lesion or image that must not
-    be in two splits.
+    ``source`` is that of the row, else the name of its folder; ``group`` names the patient, lesion or image that must
+    not be in two splits.
     """
 
     values: dict[str, str]
@@ -53,11 +53,11 @@ class ReportRow:
 class DataSetReport:
     """Content of a data set.
 
-    ``rows`` counts all of its table, ``images`` those with a file; ``counts`` gives for each column how often each value
-    occurs, the most frequent first; ``missing`` how many rows have no value there; ``by_split`` the diagnoses of each
-    split; ``age`` and ``megapixels`` the smallest, median and largest, empty where none is known; ``largest_group`` the
-    number of images of the largest group; ``in_two_splits`` names groups in several splits; ``faults`` what could not be
-    read; ``origin`` source and licence from ``source.json``.
+    ``rows`` counts all of its table, ``images`` those with a file; ``counts`` gives for each column how often each
+    value occurs, the most frequent first; ``missing`` how many rows have no value there; ``by_split`` the diagnoses of
+    each split; ``age`` and ``megapixels`` the smallest, median and largest, empty where none is known;
+    ``largest_group`` the number of images of the largest group; ``in_two_splits`` names groups in several splits;
+    ``faults`` what could not be read; ``origin`` source and licence from ``source.json``.
     """
 
     name: str

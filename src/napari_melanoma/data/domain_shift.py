@@ -41,8 +41,8 @@ class AucInterval:
 class DomainShift:
     """How well two sources are separated: AUC for each family of features and for all, and for single features.
 
-    ``rests_on`` gives the AUC of each feature alone (at least 0.5, whichever its direction), the largest first. With many
-    correlated features, dropping a single one changes little, so this shows more than an ablation.
+    ``rests_on`` gives the AUC of each feature alone (at least 0.5, whichever its direction), the largest first. With
+    many correlated features, dropping a single one changes little, so this shows more than an ablation.
     """
 
     first: str
@@ -65,8 +65,9 @@ def measure_domain_shifts(
 ) -> tuple[list[DomainShift], list[str]]:
     """Measure how well sources are separated: in pairs, or each from all others where there are many.
 
-    ``families``: name of a family to its features, each float (image,) with NaN where unknown. Returns the shifts, those
-    with the first family first and the best separated first, and descriptions of the sources with too few patients.
+    ``families``: name of a family to its features, each float (image,) with NaN where unknown. Returns the shifts,
+    those with the first family first and the best separated first, and descriptions of the sources with too few
+    patients.
     """
     names, members = np.asarray(sources), np.asarray(groups)
     known = list(dict.fromkeys(sources))

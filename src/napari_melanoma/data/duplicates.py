@@ -138,8 +138,8 @@ def find_close_pairs(
     """Find pairs of hashes that differ in few bits.
 
     ``codes``: uint8 (image, band), from ``compute_hashes``. ``part``: int (image,): only hashes of different parts are
-    compared. Yields int32 (pair, 2): indices of images, the smaller first, each pair once. Finds all pairs that differ in
-    fewer bits than there are bands, and nearly all others within the radius.
+    compared. Yields int32 (pair, 2): indices of images, the smaller first, each pair once. Finds all pairs that differ
+    in fewer bits than there are bands, and nearly all others within the radius.
     """
     words = np.zeros((len(codes), 16), np.uint8)
     words[:, : codes.shape[1]] = codes
@@ -274,7 +274,7 @@ def _correlate_pairs(
 
 @dataclass(frozen=True)
 class HashThumbnails:
-    """Thumbnails of files: uint8 (file, row, column), in the order of the files; zeros where ``faults`` names the file."""
+    """Thumbnails of files: uint8 (file, row, column), in their order; zeros for files in ``faults``."""
 
     thumbnails: NDArray[np.uint8]
     faults: dict[Path, str] = field(default_factory=dict)

@@ -287,7 +287,7 @@ class HarmonizeReport:
             yield column, "no row has a value in this column"
 
     def list_cells(self, fault: str, column: str) -> str:
-        """List the cells of a column that were not understood, and their first rows: ``'430' (1), '-5' (1); rows a, b``."""
+        """List cells that were not understood, and their first rows: ``'430' (1), '-5' (1); rows a, b``."""
         words, rows = getattr(self, fault)[column], self.rows_of.get(fault, {}).get(column, ())
         if not rows:
             return list_counts(words)

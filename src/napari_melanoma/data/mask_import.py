@@ -68,9 +68,10 @@ class MaskImportOptions(Config):
 class MaskImportReport:
     """The outcome of an import: the ids ``added``, and everything that was not imported, each with its reason.
 
-    ``faults`` are masks that could not be imported, by image or mask; ``kept`` are images whose mask in the data set was
-    reviewed already; ``without_mask`` are photographs without a mask; ``left_out`` counts objects without area or of
-    other classes; ``points_cut_off`` counts points outside their image; ``notes`` describe problems of the metadata table.
+    ``faults`` are masks that could not be imported, by image or mask; ``kept`` are images whose mask in the data set
+    was reviewed already; ``without_mask`` are photographs without a mask; ``left_out`` counts objects without area or
+    of other classes; ``points_cut_off`` counts points outside their image; ``notes`` describe problems of the metadata
+    table.
     """
 
     added: list[str] = field(default_factory=list)

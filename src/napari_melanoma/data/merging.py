@@ -58,7 +58,7 @@ Row = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """A row with its image id and data set; of several rows about one image the one of highest ``rank`` is preferred."""
+    """A row with its image id and data set; of several rows about one image that of highest ``rank`` is preferred."""
 
     row: PackedRow
     data_set: str
@@ -180,8 +180,9 @@ class MergeReport:
     """The outcome of a merge.
 
     ``rows`` counts the rows taken from each data set, ``images`` those with an image; ``left_out`` are the pairs of
-    duplicates of which the second was left out; ``joined`` counts the rows that were joined to another row about the same
-    image, ``conflicts`` are the values in which they differ. ``notes`` list what was not understood, with its data set.
+    duplicates of which the second was left out; ``joined`` counts the rows that were joined to another row about the
+    same image, ``conflicts`` are the values in which they differ. ``notes`` list what was not understood, with its data
+    set.
     """
 
     rows: dict[str, int]
@@ -200,11 +201,10 @@ def merge_datasets(folders: Sequence[Path], out: Path, options: MergeOptions, *,
     differ are listed in ``conflicts.csv``.
 
     Of a picture in several data sets one copy is kept: that of the most protected split (``test`` before ``val`` before
-    ``train``), so that no test image is trained on; else the one with a mask; else that of the data set named first. Its
-    empty fields are filled in from the others, and contradictions are listed too. The pairs are listed in
-    ``left_out.csv``.
-    Images of one name in several data sets get the data set's name as a prefix. Patients and lesions keep their names:
-    where two data sets share one, their images stay in the same split.
+    ``train``), so that no test image is trained on; else the one with a mask; else that of the data set named first.
+    Its empty fields are filled in from the others, and contradictions are listed too. The pairs are listed in
+    ``left_out.csv``. Images of one name in several data sets get the data set's name as a prefix. Patients and lesions
+    keep their names: where two data sets share one, their images stay in the same split.
     """
     check_dataset_names(folders)
     if len({folder.resolve() for folder in folders}) < 2:

@@ -324,7 +324,10 @@ def _describe_comparability(report: DataSourcesReport) -> str:
 def _interpret_auc(auc: float) -> str:
     """Explain an area under the curve for training and evaluation."""
     if auc >= STRONG_SHIFT_AUC:
-        return "Where classes differ between sources, a model may learn the source instead of the disease: evaluate each source separately."
+        return (
+            "Where classes differ between sources, a model may learn the source instead of the disease: evaluate each "
+            "source separately."
+        )
     if auc >= MODERATE_SHIFT_AUC:
         return "The sources differ in part: evaluate each separately, and check the features that separate them."
     return "The sources are similar in the measured features."
@@ -433,8 +436,8 @@ def _shift_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPage
     if not report.shifts:
         return
     lines = [
-        "A linear classifier predicts the source of images of patients that it was not trained on. An area under the curve "
-        "(AUC) of 0.5 is chance, 1 is perfect separation. The 95 % interval is in brackets.",
+        "A linear classifier predicts the source of images of patients that it was not trained on. An area under the "
+        "curve (AUC) of 0.5 is chance, 1 is perfect separation. The 95 % interval is in brackets.",
     ]
     if report.too_small:
         lines.append(f"Too few patients: {', '.join(report.too_small)}.")
@@ -446,7 +449,10 @@ def _shift_section(report: DataSourcesReport, folder: Path) -> Iterator[DataPage
         for shift in report.shifts
     )
     columns = ("sources", "images", "against", *families)
-    note = "Logistic regression, 5 folds split by patient, intervals by bootstrap over patients. A dash: no data in a source."
+    note = (
+        "Logistic regression, 5 folds split by patient, intervals by bootstrap over patients. A dash means that one of "
+        "the sources has no data."
+    )
     yield DataPageSection(
         "Separation of sources", tuple(lines), None, (ReportTable("AUC", columns, rows, notes=(note,)),)
     )
@@ -518,9 +524,9 @@ class DataReportOptions(Config):
 class DataSourcesReport:
     """Content of data sets, and differences between their sources.
 
-    ``whole`` describes all rows, ``sources`` those of each; ``sampled_rows`` are the rows whose images were measured and
-    ``features`` the results, row by row; ``shifts`` how well sources are separated, ``too_small`` those with too few
-    patients; ``duplicates`` are pairs of duplicate pictures, ``None`` where they were not searched for.
+    ``whole`` describes all rows, ``sources`` those of each; ``sampled_rows`` are the rows whose images were measured
+    and ``features`` the results, row by row; ``shifts`` how well sources are separated, ``too_small`` those with too
+    few patients; ``duplicates`` are pairs of duplicate pictures, ``None`` where they were not searched for.
     """
 
     whole: DataSetReport

@@ -121,7 +121,8 @@ class SourceTree:
     def find_files(self, folders: str, names: str) -> dict[str, SourceFile]:
         """Find files by folder and name.
 
-        Maps the key in the name to the file, in order of the names; of several with one key the first, plain files first.
+        Maps the key in the name to the file, in order of the names; of several with one key the first, plain files
+        first.
         """
         folder, name = re.compile(folders, re.IGNORECASE), re.compile(names, re.IGNORECASE)
         found: dict[str, SourceFile] = {}

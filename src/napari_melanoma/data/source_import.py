@@ -73,8 +73,9 @@ class SourceImportReport:
 class SourceImportOptions:
     """How a set is read.
 
-    ``mapping`` maps the columns and words of its tables where they are not the published ones; ``no_patients``: the user
-    has confirmed that the patients of their own set are unknown; ``values``: values of a label image that mark the lesion.
+    ``mapping`` maps the columns and words of its tables where they are not the published ones; ``no_patients``: the
+    user has confirmed that the patients of their own set are unknown; ``values``: values of a label image that mark the
+    lesion.
     """
 
     mapping: TableMapping = NO_MAPPING
@@ -93,9 +94,9 @@ def import_source(
     """Import a public set, or a user's own images or table, into the new data set ``out``.
 
     Images are copied byte for byte, masks become PNG of 0 and 255. Where the folder has a table and no image, the data
-    set has rows without images (``path`` is empty). All is collected in a hidden folder next to ``out``, which is renamed
-    once it is complete; the same command continues after a stop or a crash. An image that cannot be read, or whose mask
-    cannot be read or has another size, is left out and reported.
+    set has rows without images (``path`` is empty). All is collected in a hidden folder next to ``out``, which is
+    renamed once it is complete; the same command continues after a stop or a crash. An image that cannot be read, or
+    whose mask cannot be read or has another size, is left out and reported.
     """
     found = source.read_folder(folder, options.mapping)
     records, renamed = _assign_file_names(found.importable)

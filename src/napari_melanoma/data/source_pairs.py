@@ -30,11 +30,11 @@ def pair_records(
 ) -> list[SourceRecord]:
     """Pair the images of a tree with masks.
 
-    A mask lies in a folder named for masks (the innermost folder named for images or masks counts), or its name is that of
-    an image with ``_mask``, ``_segmentation``, ``_gt`` or the like appended. Images of one name in several folders get the
-    folders' names as a prefix. In the layout of nnU-Net (``imagesTr/x_0000.png``, ``labelsTr/x.png``) an image is named
-    after its case, and those of ``imagesTs`` are in the split test; ``x_0000.png`` with a mask ``x.png`` is a case in other
-    folders too, and tables may name ``x_0000`` or ``x``.
+    A mask lies in a folder named for masks (the innermost folder named for images or masks counts), or its name is that
+    of an image with ``_mask``, ``_segmentation``, ``_gt`` or the like appended. Images of one name in several folders
+    get the folders' names as a prefix. In the layout of nnU-Net (``imagesTr/x_0000.png``, ``labelsTr/x.png``) an image
+    is named after its case, and those of ``imagesTs`` are in the split test; ``x_0000.png`` with a mask ``x.png`` is a
+    case in other folders too, and tables may name ``x_0000`` or ``x``.
 
     Returns records ordered by id, including images without a mask and rows without an image.
     """

@@ -86,10 +86,10 @@ def split_samples(
     """Split images into the parts of a run.
 
     A row with a split goes there: ``rules.split`` is trained on, ``rules.held_out_split`` is the test set, any other is
-    ignored. Rows without a split are held out by a hash of their group alone, independent of the seed and of other rows,
-    so that added, removed or newly reviewed rows move no other group. If this holds out none of three or more groups of a
-    data set, the group with the smallest hash is held out. A group with any image in the test set is not trained on. With
-    the split ``"all"`` every image is trained on.
+    ignored. Rows without a split are held out by a hash of their group alone, independent of the seed and of other
+    rows, so that added, removed or newly reviewed rows move no other group. If this holds out none of three or more
+    groups of a data set, the group with the smallest hash is held out. A group with any image in the test set is not
+    trained on. With the split ``"all"`` every image is trained on.
 
     Any part may be empty; the caller must check.
     """
@@ -154,9 +154,9 @@ def assign_folds(
 ) -> list[int]:
     """Assign images to cross-validation folds: each group to one, each class as evenly as the groups allow.
 
-    A group counts for its rarest class. Groups with the most images of a class come first, each goes to the fold with the
-    fewest images of that class, then with the fewest images. The result depends on names and the seed, not on the order
-    of the table.
+    A group counts for its rarest class. Groups with the most images of a class come first, each goes to the fold with
+    the fewest images of that class, then with the fewest images. The result depends on names and the seed, not on the
+    order of the table.
 
     Returns the fold of each image, 0 to ``count`` - 1.
     """
@@ -165,7 +165,8 @@ def assign_folds(
         class_counts[group][name] += 1
     if len(class_counts) < count:
         raise DataSetError(
-            f"{count} folds need as many patients, lesions or single images; found {len(class_counts)}. Choose fewer folds."
+            f"{count} folds need as many patients, lesions or single images; found {len(class_counts)}. "
+            "Choose fewer folds."
         )
     found, rarest, common = dict(kept or {}), find_rarest_classes(groups, classes), Counter(classes)
     assigned = [Counter[str]() for _ in range(count)]
@@ -294,8 +295,8 @@ def _describe_missing_patients(report: HarmonizeReport, option: str, unread: Seq
 class PatientLeakDetector:
     """Find patients who are probably in more than one split of a data set that does not name them.
 
-    Rows without a ``patient_id`` are checked for an unrecognized column whose name resembles that of a patient column, and
-    for image names with a common prefix and different last parts (``P012_a``, ``P012_b``).
+    Rows without a ``patient_id`` are checked for an unrecognized column whose name resembles that of a patient column,
+    and for image names with a common prefix and different last parts (``P012_a``, ``P012_b``).
     """
 
     def __init__(self) -> None:
@@ -332,7 +333,9 @@ class PatientLeakDetector:
         if not leaking:
             message = f"{what} suggest {len(owners)} patients, but patient_id is empty: {advice} before you split"
             return about, message, False
-        message = f"probable patient leak: {what} suggest {len(owners)} patients, of whom {len(leaking)} are in several splits"
+        message = (
+            f"probable patient leak: {what} suggest {len(owners)} patients, {len(leaking)} of them in several splits"
+        )
         return about, f"{message} ({format_names(leaking)}); {advice} and split again", True
 
 
@@ -411,9 +414,9 @@ def split_dataset(folder: Path, options: SplitOptions, *, run: RunContext) -> Sp
     """Write the column ``split`` of a data set, and ``fold`` if folds are requested.
 
     All images of a patient (else lesion) get the same split, and so do duplicates, whether detected or listed in
-    ``near_duplicate_of``. Splits are stratified by diagnosis, each patient counted by the rarest diagnosis of its images.
-    Rows without an image are split by their table values. Images with a split keep it, and the other images of their
-    patient get the same; likewise for folds, if the table has the requested number.
+    ``near_duplicate_of``. Splits are stratified by diagnosis, each patient counted by the rarest diagnosis of its
+    images. Rows without an image are split by their table values. Images with a split keep it, and the other images of
+    their patient get the same; likewise for folds, if the table has the requested number.
     """
     samples, with_image = _read_samples(folder)
     path = find_table(folder)

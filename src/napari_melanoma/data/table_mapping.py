@@ -45,8 +45,8 @@ class TableMapping(Config):
     def apply(self, row: Row) -> dict[str, str]:
         """Rename the cells of a row and translate the words of the mapping.
 
-        Where several columns become one, the first non-empty value counts; a different value of another stays under its own
-        name (``other_<column>`` if that is our name).
+        Where several columns become one, the first non-empty value counts; a different value of another stays under its
+        own name (``other_<column>`` if that is our name).
         """
         found: dict[str, str] = {}
         differing: dict[str, str] = {}

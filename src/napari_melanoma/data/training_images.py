@@ -138,7 +138,7 @@ def hash_pixels(rgb: NDArray[np.uint8]) -> str:
 
 
 def shorten_digest(digest: str) -> int:
-    """Return the 64 bits of a digest that are stored: of 400,000 images two agree by chance once in 200 million lists."""
+    """Return 64 bits of a digest: of 400,000 images two agree by chance once in 200 million lists."""
     return int(digest[:16], 16)
 
 

@@ -346,8 +346,8 @@ def list_eligible_columns(rows: Sequence[Row], target: str = "diagnosis") -> tup
     """List the columns of a table that can be inputs, in the order of the table.
 
     These have at least two different values, repeat their words (unlike free text), and do not contain the diagnosis.
-    ``source``, ``domain``, the size of the file and the like are left out: they identify where an image is from, which a
-    network can exploit instead of the image's content.
+    ``source``, ``domain``, the size of the file and the like are left out: they identify where an image is from, which
+    a network can exploit instead of the image's content.
     """
     names = dict.fromkeys(name for row in rows for name in row)
     allowed = [name for name in names if not (_shows_provenance(name) or explain_ineligible(name, target))]
@@ -419,8 +419,8 @@ def join_features(rows: Sequence[Row], path: Path) -> list[dict[str, object]]:
 ID_COLUMNS = ("image_id", "patient_id", "lesion_id", "near_duplicate_of", "path", "mask_path")
 BOOKKEEPING_COLUMNS = ("split", "fold", "review", "licence", "attribution", "copyright_license")
 DIAGNOSIS_COLUMNS = ("diagnosis", "diagnosis_detail", "diagnosis_by", "target", "melanoma")
-# Names in sources (PAD-UFES-20, PH2, ISIC 2017, 2020 and 2024, Fitzpatrick17k, lesion sizes) besides those that map to a
-# diagnosis: outputs of other models and of crowds, and what is filled in for one diagnosis only.
+# Names in sources (PAD-UFES-20, PH2, ISIC 2017, 2020 and 2024, Fitzpatrick17k, lesion sizes) besides those that map to
+# a diagnosis: outputs of other models and of crowds, and what is filled in for one diagnosis only.
 DIAGNOSIS_PATTERN = re.compile(
     r"diagnos|histo(log|path)|malignan|benign|biops|label|mpath|\bdx|iddx|seborrheic_keratosis|_score$|_confidence$"
     r"|^(mel|bcc|scc|nevus)_|^melanocytic$|^atypia$|^derm_fib$"

@@ -52,8 +52,8 @@ def measure_patient_relative(
 
     ``measurements``: columns to compare by. Lengths in pixels depend on the camera's distance: use those in mm, and
     ratios. ``embeddings``: float (row, feature); a row of NaN where there is none. Returns a dict for each row with the
-    names of ``list_patient_columns``; NaN where the patient is unknown, has fewer than three lesions with that value, or
-    the lesion has none.
+    names of ``list_patient_columns``; NaN where the patient is unknown, has fewer than three lesions with that value,
+    or the lesion has none.
     """
     values = np.array([[read_number(row.get(name)) for name in measurements] for row in rows])
     values = values.reshape(len(rows), len(measurements))

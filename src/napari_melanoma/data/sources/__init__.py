@@ -69,7 +69,7 @@ class DataSource:
     find_records: Callable[[SourceTree], list[SourceRecord]]
 
     def read_folder(self, folder: Path, mapping: TableMapping = NO_MAPPING) -> SourceContents:
-        """Find the images of the set and the rows of its tables, each id once; rows without an image have ``image`` None."""
+        """Find the images of the set and the rows of its tables, each id once; ``image`` may be None."""
         tree = SourceTree.scan(folder, mapping)
         try:
             found = self.find_records(tree)

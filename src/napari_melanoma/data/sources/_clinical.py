@@ -112,10 +112,10 @@ def extract_columns(rows: Rows) -> dict[str, str]:
 def classify_spread(rows: Rows) -> tuple[str, str]:
     """Classify whether a melanoma has metastasized (nodal, in transit or distant), at diagnosis or later.
 
-    Positive: pathologic N1 to N3, pathologic M1, stage III or IV, a submitted specimen or another tumor of the patient that
-    is a metastasis, a named site of distant metastasis, or a metastasis in the follow-up. Negative: N0 and M0, or stage 0
-    to II, and a follow-up without a new tumor or with new primaries only. Anything else is unknown, such as a recurrence
-    called locoregional.
+    Positive: pathologic N1 to N3, pathologic M1, stage III or IV, a submitted specimen or another tumor of the patient
+    that is a metastasis, a named site of distant metastasis, or a metastasis in the follow-up. Negative: N0 and M0, or
+    stage 0 to II, and a follow-up without a new tumor or with new primaries only. Anything else is unknown, such as a
+    recurrence called locoregional.
 
     Returns ``"1"``, ``"0"`` or ``""``, and the column that the result comes from.
     """

@@ -36,8 +36,8 @@ _MELANOMA = "cm"
 def find(tree: SourceTree) -> list[SourceRecord]:
     """Find the slides of melanomas and the facts of their patients, or the slides or patients that a table lists.
 
-    One row a slide, named after its file, with the path in ``slide``; slides are not copied. Slides of normal tissue, lymph
-    nodes or other tumors are left out. Empty without a table.
+    One row a slide, named after its file, with the path in ``slide``; slides are not copied. Slides of normal tissue,
+    lymph nodes or other tumors are left out. Empty without a table.
     """
     patients = read_patients(tree, PATIENT)
     files = {file.stem: file.name for file in tree.files if file.suffix == ".svs" and _SLIDE.fullmatch(file.stem)}
