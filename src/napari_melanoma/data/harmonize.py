@@ -519,7 +519,7 @@ def _make_step(group: list[tuple[str, ColumnMeaning]], source: str) -> _ParsingS
 
 
 class HarmonizeOptions(Config):
-    """What a table is, where the table itself does not tell."""
+    """What a table is, where it cannot be detected."""
 
     source: str = Field("", description="name of the public set that the table belongs to; some words differ by set")
     mapping: TableMapping = Field(

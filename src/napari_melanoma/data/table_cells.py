@@ -234,6 +234,7 @@ class Diagnosis(NamedTuple):
 @lru_cache(maxsize=16384)
 def translate_diagnosis(text: str, source: str = "") -> str | None:
     """Translate a diagnosis; ``unknown`` if it means unknown, None if it is not understood."""
+    words = load_taxonomy("diagnosis")
     found = (words.translate(part, source) for part in reversed(text.split("::")) if part.strip())
     return next((word for word in found if word is not None), None)
 
@@ -247,6 +248,7 @@ def is_exact_diagnosis(text: str, source: str = "") -> bool:
 @lru_cache(maxsize=4096)
 def expand_diagnosis(word: str) -> Diagnosis:
     """Derive class, subtype and malignancy from a word of the taxonomy."""
+    words = load_taxonomy("diagnosis")
     if word in ("", UNKNOWN):
         return Diagnosis()
     target = words.fact(word, "target")
@@ -303,6 +305,7 @@ class ColumnMeaning:
 @lru_cache(maxsize=4096)
 def find_column_meanings(name: str, source: str = "") -> tuple[ColumnMeaning, ...]:
     """Return the meanings of a column name; empty where it is unknown."""
+    stripped = name.strip()
     if stripped.endswith(AS_GIVEN_SUFFIX) and find_column(stripped.removesuffix(AS_GIVEN_SUFFIX)):
         return (ColumnMeaning(stripped.removesuffix(AS_GIVEN_SUFFIX), _AS_GIVEN_RANK),)
     if find_column(stripped) and stripped not in COLUMN_NAMES:
@@ -319,6 +322,7 @@ def suggest_column(name: str) -> str:
 
     Such as ``"patient_id"`` for ``"Patienten_Kennung"``; "" where no known name is similar.
     """
+    bare = _IN_BRACKETS.sub("", name.strip())
     known = {word: means[0].column_name for (source, word), means in _read_meanings().items() if not source}
     word = _normalize_name(bare)
     if word in _UNRELATED_NAMES:

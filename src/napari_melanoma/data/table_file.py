@@ -222,7 +222,7 @@ class SharedTable:
         try:
             table.write(self.path)
         except SaveError as error:
-            if isinstance(error.__cause__, PermissionError):  # so Windows says of a file that a spreadsheet has open
+            if isinstance(error.__cause__, PermissionError):  # Windows raises it for a file open in a spreadsheet
                 raise SaveError(
                     f"cannot write {self.path}: it is open in another program, such as a spreadsheet, or there is no "
                     "permission. Close it there and try again; nothing was changed."
