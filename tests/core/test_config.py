@@ -148,7 +148,7 @@ class Named(Config):
 
 
 def test_a_name_must_be_among_those_that_are_found_when_asked():
-    with pytest.raises(ConfigError, match=r"'part' is 'second': there is none of that name \(known: first\)"):
+    with pytest.raises(ConfigError, match=r"'part' is 'second': no such name \(known: first\)"):
         Named.parse({"part": "second"}, "here")
     NAMES.append("second")
     try:

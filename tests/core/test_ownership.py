@@ -27,7 +27,7 @@ def test_a_folder_has_one_owner_at_a_time(tmp_path: Path) -> None:
             pass
         assert is_locked(path)
         (path.parent / ".lock.owner.json").write_text("[]")
-        with pytest.raises(RunError, match=r"folder \(which one is not known\)"), hold_lock(path):
+        with pytest.raises(RunError, match=r"folder \(which one is unknown\)"), hold_lock(path):
             pass
     assert not is_locked(path)
     assert lock_holder(path) == {}

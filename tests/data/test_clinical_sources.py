@@ -204,7 +204,7 @@ def test_slides_of_metastases_and_frozen_sections_are_left_out_and_said(tmp_path
     assert [said.split(":")[0] for _, said in found.notes] == [
         "1 of metastases",
         "1 frozen or of other tissue",
-        "1 of patients whom no table names",
+        "1 of patients in no table",
     ]
 
 

@@ -480,7 +480,7 @@ def test_a_row_of_a_long_table_costs_no_reading_and_one_look_at_the_others(
 FAULTS = [
     ({"mask": np.zeros((3, 3), bool)}, "the mask of 'photo 0' is"),
     ({"prediction": np.zeros((3, 3), bool)}, "the prediction of 'photo 0' is"),
-    ({"review": "maybe"}, "'maybe' is no review state: expected unreviewed, accepted, corrected, rejected"),
+    ({"review": "maybe"}, "'maybe' is not a review state: expected unreviewed, accepted, corrected, rejected"),
 ]
 
 

@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_good_data_set(folder: Path) -> None:
     found = check(folder)
     assert (found.images, found.masks, found.usable, found.groups) == (4, 4, 3, 3)
-    assert found.reviews == {"corrected": 1, "accepted": 1, "rejected": 1, "not asked": 1}
+    assert found.reviews == {"corrected": 1, "accepted": 1, "rejected": 1, "not reviewed": 1}
     assert found.splits == {"train": 2, "val": 1, "(none)": 1}
     assert found.diagnoses == {"nevus": 2, "(none)": 2}
     assert (found.shorter_side_px, found.longer_side_px) == ((20, 20, 20), (30, 30, 30))
@@ -58,7 +58,7 @@ def changed(folder: Path, which: str, **values: str) -> None:
 
 
 FAULTS: list[tuple[str, Callable[[Path], object], str, str]] = [
-    ("missing image", lambda f: (f / "images/a.png").unlink(), "the table", "the image of 'a' is not there"),
+    ("missing image", lambda f: (f / "images/a.png").unlink(), "the table", "the image of 'a' is missing"),
     ("repeated id", lambda f: changed(f, "b", image_id="a"), "the table", "repeats image_id a"),
     ("no image", lambda f: (f / "images/a.png").write_bytes(b"text"), "a", "holds text"),
     ("no mask", lambda f: (f / "masks/a.png").write_bytes(b"text"), "a", "cannot be read as a mask"),
@@ -91,7 +91,7 @@ def test_notes_are_no_faults(folder: Path) -> None:
     assert found.notes == [
         ("a", "its mask is empty"),
         ("b", "its mask covers everything"),
-        ("masks", "1 file that no row names"),
+        ("masks", "1 file not named in the table"),
     ]
 
 
@@ -125,7 +125,7 @@ def test_what_the_table_says_by_itself(tmp_path: Path) -> None:
         ("path", "2 rows have no image: a, b"),
         ("site", "not understood in 1 row: 'Glabella' (1); row a"),
         ("sex", "not understood in 1 row: 'x' (1); row b"),
-        ("columns", "no row says anything in path, lesion_id"),
+        ("columns", "no row has a value in path, lesion_id"),
     ]
 
 
@@ -148,8 +148,8 @@ def test_a_row_without_split_beside_others_is_no_leak(tmp_path: Path) -> None:
     write_table(tmp_path / "rows.csv", rows)
     found = check(tmp_path / "rows.csv")
     assert found.faults == [("q", "is in more than one split: test, train")]
-    said = "said of some rows and not of others, of 5 patients, lesions or pictures such as p0, p1, p2"
-    assert found.notes == [("split", f"{said}: data split gives these the same one")]
+    said = "missing in some rows of 5 patients, lesions or pictures such as p0, p1, p2"
+    assert found.notes == [("split", f"{said}: data split assigns them the split of the others")]
 
 
 def test_what_the_table_calls_the_same_is_in_one_split(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_what_was_set_aside_is_no_fault(tmp_path: Path) -> None:
 
 def test_images_that_no_row_names(folder: Path) -> None:
     shutil.copy(folder / "images/a.png", folder / "images/stray.png")
-    assert check(folder).notes == [("images", "1 file that no row names")]
+    assert check(folder).notes == [("images", "1 file not named in the table")]
 
 
 def test_a_table_alone(tmp_path: Path) -> None:
@@ -198,11 +198,11 @@ def test_a_table_that_says_nothing(tmp_path: Path) -> None:
     write_table(table, [{"image_id": "a", "age": "", "sex": "unknown"}, {"image_id": "b", "age": "NA", "sex": ""}])
     found = check(table)
     assert (found.faults, found.diagnoses) == ([], {"(none)": 2})
-    assert found.notes == [("columns", "no row says anything in age, sex")]
+    assert found.notes == [("columns", "no row has a value in age, sex")]
 
 
 def test_no_data_set(tmp_path: Path) -> None:
-    with pytest.raises(DataSetError, match="is no data set"):
+    with pytest.raises(DataSetError, match="is not a data set"):
         check(tmp_path)
 
 

@@ -63,7 +63,7 @@ def test_a_set_becomes_a_data_set(downloaded: Path, tmp_path: Path) -> None:
 
 def test_what_is_there_is_not_replaced(downloaded: Path, tmp_path: Path) -> None:
     (tmp_path / "ph2").mkdir()
-    with pytest.raises(DataSetError, match="is there already"):
+    with pytest.raises(DataSetError, match="already exists"):
         imported(downloaded, tmp_path / "ph2")
 
 
@@ -163,7 +163,7 @@ def test_a_table_alone_becomes_rows_without_images(tmp_path: Path) -> None:
     origin = json.loads((tmp_path / "out/source.json").read_text())
     assert (origin["rows"], origin["images"], origin["not_understood"]) == (2, 0, {"site": {"Hallux x": 1}})
     assert {about for about, _ in report.notes} == {"age", "site"}
-    with pytest.raises(DataSetError, match="the image of 'ISIC_0000001' is not there"):
+    with pytest.raises(DataSetError, match="the image of 'ISIC_0000001' is missing"):
         read_dataset(tmp_path / "out")
 
 

@@ -56,7 +56,7 @@ def test_sources_are_described_and_told_apart(found: DataSourcesReport) -> None:
     assert len(found.sampled_rows) == 40
     (shift,) = found.shifts
     assert shift.images == (20, 20)
-    assert shift.auc["colours and structure"].low > 0.9
+    assert shift.auc["colors and structure"].low > 0.9
     assert shift.auc["table"].low < 0.6
     assert dict(shift.rests_on)["blue to yellow"] > 0.99
     assert dict(shift.rests_on)["age"] < 0.75
@@ -69,7 +69,7 @@ def test_patients_in_two_splits_are_warned_of(found: DataSourcesReport) -> None:
 
 def test_the_page_says_it_all_and_needs_no_other_file(found: DataSourcesReport, tmp_path: Path) -> None:
     page = write_report(found, tmp_path / "out").read_text(encoding="utf-8")
-    assert "red and blue are told apart with an AUC of 1.00" in page
+    assert "red and blue are separated with an AUC of 1.00" in page
     assert "12 of the patients, lesions or pictures are in several splits, such as blue/p0" in page
     assert page.count("data:image/png;base64,") == len(list((tmp_path / "out/figures").iterdir())) == 6
     assert "http" not in page.replace("http-equiv", "")
@@ -121,7 +121,7 @@ def test_a_damaged_image_and_a_missing_one_stop_nothing(tmp_path: Path) -> None:
 
 
 def test_what_is_no_data_set_and_a_wish_to_stop(tmp_path: Path) -> None:
-    with pytest.raises(DataSetError, match="is no data set"):
+    with pytest.raises(DataSetError, match="is not a data set"):
         make_data_report([tmp_path], DataReportOptions(), run=RunContext())
     run = RunContext()
     run.cancel()

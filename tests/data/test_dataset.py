@@ -59,8 +59,8 @@ FAULTS = [
     Fault("image_id\n", "at least one row"),
     Fault("name\na\n", "needs a column image_id .* found name"),
     Fault("image_id\na\na\n", "repeats image_id a"),
-    Fault("image_id\nc\n", "the image of 'c' is not there"),
-    Fault("image_id,mask_path\na,masks/z.png\n", "the mask of 'a' is not there"),
+    Fault("image_id\nc\n", "the image of 'c' is missing"),
+    Fault("image_id,mask_path\na,masks/z.png\n", "the mask of 'a' is missing"),
 ]
 
 
@@ -132,9 +132,9 @@ def test_rows_without_an_image_are_entries_and_no_samples(tmp_path: Path) -> Non
         ("alone", None),
     ]
     said = [str(error) for error in found if isinstance(error, DataSetError)]
-    assert "the image of 'lost' is not there" in said[0]
+    assert "the image of 'lost' is missing" in said[0]
     assert "repeats image_id a" in said[1]
-    with pytest.raises(DataSetError, match="the image of 'alone' is not there"):
+    with pytest.raises(DataSetError, match="the image of 'alone' is missing"):
         read_dataset(folder)
 
 

@@ -142,8 +142,8 @@ def test_files_are_compared_and_read_once(samples: list[Sample], user_folders: P
     assert (pair.first, pair.second, pair.leaks, pair.same_group) == (samples[0], samples[3], True, False)
     said = {report.message: (report.done, report.total) for report in reports}
     assert said == {
-        "Looking for the same pictures": (4, 4),
-        "Comparing the pictures": (duplicates.BANDS, duplicates.BANDS),
+        "Searching for duplicate images": (4, 4),
+        "Comparing images": (duplicates.BANDS, duplicates.BANDS),
     }
     for sample in samples:  # of the same size and time: what was read counts
         stat = sample.image.stat()

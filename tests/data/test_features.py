@@ -224,7 +224,7 @@ def test_a_column_of_which_nothing_is_known_says_nothing() -> None:
     ],
 )
 def test_what_gives_the_answer_away_is_refused(name: str) -> None:
-    with pytest.raises(DataSetError, match=f"the column '{name}' .* Take it off the list"):
+    with pytest.raises(DataSetError, match=f"the column '{name}' .* Remove it from the list"):
         fit_encoding([{name: "x"}], TabularConfig(numbers=(), words=(WordColumn(name=name),)))
 
 
@@ -305,7 +305,7 @@ def test_choices_follow_the_schema_and_the_style() -> None:
         assert {column.encoding for column in found.words} == {style}
     bins = choose_encodings(["age", "patient_rank"], rows, "one_hot").numbers
     assert [column.edges for column in bins] == [BIN_EDGES["age"], (2.75, 5.5, 8.25)]
-    with pytest.raises(DataSetError, match="no column was named"):
+    with pytest.raises(DataSetError, match="no input column was named"):
         choose_encodings([], rows)
 
 

@@ -127,7 +127,7 @@ CASES = [
         "two columns of one kind",
         {"age": "50", "age_approx": "45"},
         {"age": "50", "age_approx": "45"},
-        disagreements=("age_approx says otherwise than age",),
+        disagreements=("age_approx contradicts age",),
     ),
     Case("two columns that agree", {"age": "50", "age_approx": "50.0"}, {"age": "50"}),
     Case("the first says nothing", {"age": "", "age_approx": "45"}, {"age": "45"}),
@@ -155,7 +155,7 @@ CASES = [
         "no melanoma is benign",
         {"melanoma": "1", "benign_malignant": "benign"},
         {"melanoma": "1", "target": "0"},
-        disagreements=("target says otherwise than melanoma",),
+        disagreements=("target contradicts melanoma",),
     ),
     Case("a label that is a number", {"label": "1"}, {"label": "1"}),
     Case("a label that is a word", {"label": "psoriasis"}, {"diagnosis": "psoriasis", "target": "0", "melanoma": "0"}),
@@ -164,7 +164,7 @@ CASES = [
         "a class that contradicts the diagnosis",
         {"class": "malignant", "dx": "NV"},
         {"class": "malignant", **NEVUS},
-        disagreements=("class says otherwise than diagnosis",),
+        disagreements=("class contradicts diagnosis",),
     ),
     Case(
         "a class that the diagnosis implies", {"class": "benign", "diagnosis_1": "NV"}, {**NEVUS, "diagnosis_1": "NV"}
@@ -179,7 +179,7 @@ CASES = [
         "a row's own target counts",
         {"diagnosis": "actinic keratosis", "target": "1"},
         {"diagnosis": "actinic keratosis", "target": "1", "melanoma": "0"},
-        disagreements=("target says otherwise than the diagnosis",),
+        disagreements=("target contradicts the diagnosis",),
     ),
     Case(
         "a path of words whose last one is not known",
@@ -211,7 +211,7 @@ CASES = [
             "sub_site": "scalp",
             "region": "forehead",
         },
-        disagreements=("dx says otherwise than diagnosis", "region says otherwise than site"),
+        disagreements=("dx contradicts diagnosis", "region contradicts site"),
     ),
     Case("what was not understood once", {"sex_as_given": "weiblich"}, {"sex": "female"}),
     Case("a depth of each reader", {"depth_mm_reader_2": "1,2"}, {"depth_mm_reader_2": "1.2"}),
@@ -241,8 +241,8 @@ def test_the_report_says_what_to_look_at() -> None:
     assert report.known["site"] == 3
     assert list(report.describe_findings()) == [
         ("sex", "3 cells are not understood and kept in sex_as_given: 'x' (2), 'o' (1); rows a, a, b"),
-        ("image_id", "1 id stands in several rows: 'a' (2)"),
-        ("note", "no row says anything in this column"),
+        ("image_id", "1 id occurs in several rows: 'a' (2)"),
+        ("note", "no row has a value in this column"),
     ]
 
 

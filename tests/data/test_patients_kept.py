@@ -104,7 +104,7 @@ def test_unknown_columns_are_named_with_the_nearest_known_one(photographs: Path)
     odd = photographs.parent / "odd.csv"
     odd.write_text("image,patient,Gendr,shoe\n" + "\n".join(f"{name},P,f,42" for name in NAMES), encoding="utf-8")
     notes = dict(masks_in(photographs, metadata=odd).notes)
-    assert "The nearest known column is sex" in notes["Gendr"]
+    assert "The most similar known column is sex" in notes["Gendr"]
     assert notes["columns"] == "not recognized and left out: shoe"
 
 
@@ -132,7 +132,7 @@ def test_probable_leaks_are_found_by_the_check(tmp_path: Path, header: str, cell
     (tmp_path / "dataset.csv").write_text(f"image_id,{header},split\n" + "\n".join(rows), encoding="utf-8")
     faults = dict(check_data(tmp_path / "dataset.csv", run=RunContext()).faults)
     assert "probable patient leak" in faults[about]
-    assert "5 patients, of whom 5 are in several splits" in faults[about]
+    assert "5 patients, 5 of them in several splits" in faults[about]
 
 
 @pytest.mark.parametrize("names", [[f"ISIC_{n:07}" for n in range(40)], [f"IMD{n:03}" for n in range(40)]])

@@ -48,7 +48,7 @@ def test_an_outer_folder_does_not_make_everything_a_mask(names: tuple[str, str],
 
 def test_masks_alone_are_no_images(tmp_path: Path) -> None:
     folder = laid_out(dict.fromkeys(("masks/x.png", "masks/y.png"), PICTURE), tmp_path)
-    with pytest.raises(DataSetError, match="does not hold"):
+    with pytest.raises(DataSetError, match="does not contain"):
         find_source("folder").read_folder(folder)
 
 

@@ -107,7 +107,7 @@ def test_a_text_is_a_table_only_where_it_is_named(tmp_path: Path) -> None:
 
 def test_a_table_that_names_no_image_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("age\n50\n")
-    with pytest.raises(DataSetError, match="where it has another name, say so with --map"):
+    with pytest.raises(DataSetError, match="if it has another name, map it with --map"):
         find_source("table").read_folder(tmp_path)
 
 

@@ -501,7 +501,7 @@ def test_a_damaged_archive_and_an_unknown_name_are_said(tmp_path: Path) -> None:
         find_source("isic2018").read_folder(tmp_path)
     with pytest.raises(InputError, match=r"no source named 'isic' \(known: cptac-cm, dermofit, dicom"):
         find_source("isic")
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         find_source("ph2").read_folder(tmp_path / "nowhere")
 
 

@@ -102,8 +102,8 @@ def test_a_taxonomy_that_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("theirs,ours,source,language\nlinks,left,,\nlinks,right,,\n", "two things of 'links': left and right"),
-        ("theirs,ours,source,language\noben,up,,\n", "'up' for 'oben': side.csv has no such word"),
+        ("theirs,ours,source,language\nlinks,left,,\nlinks,right,,\n", "'links' twice: as left and right"),
+        ("theirs,ours,source,language\noben,up,,\n", "'oben' as 'up', which side.csv does not have"),
     ],
 )
 def test_tables_that_contradict_themselves(tmp_path, monkeypatch, words: str, said: str) -> None:

@@ -24,8 +24,8 @@ from napari_melanoma.phantoms.lesion.phantom import lesion_phantom
 from napari_melanoma.phantoms.lesion.traits import LesionPhantomConfig
 
 BOTH = ("dermoscopic", "macroscopic")
-NEITHER_SAID = "looks like no photograph of a skin lesion"
-MISMATCH_SAID = "looks like a macroscopic photograph, and the model was trained on dermoscopic ones alone"
+NEITHER_SAID = "does not look like a photograph of a skin lesion"
+MISMATCH_SAID = "looks like a macroscopic photograph, and the model was trained on dermoscopic photographs only"
 
 
 @dataclass(frozen=True)

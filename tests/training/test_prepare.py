@@ -191,7 +191,7 @@ def leave_no_mask(data: Path) -> None:
         (leave_one_patient, "all 20 images to learn from are of one patient"),
         (leave_one_image, "1 images to learn from and 0 to tune with"),
         (leave_no_mask, "0 images to learn from"),
-        (lambda data: (data / "images/b07.png").unlink(), "the image of 'b07' is not there"),
+        (lambda data: (data / "images/b07.png").unlink(), "the image of 'b07' is missing"),
     ],
 )
 @pytest.mark.parametrize("step", ["check", "prepare"])
@@ -210,7 +210,7 @@ def test_faulty_data_is_said_first(
 def test_base_data_that_is_not_there_is_said(
     of_data: TrainRecipe, tmp_path: Path, change: Callable[..., TrainRecipe], draw: Callable[..., Path]
 ) -> None:
-    with pytest.raises(DataSetError, match=r"data\.base: .* is no data set.*leave data\.base empty"):
+    with pytest.raises(DataSetError, match=r"data\.base: .* is not a data set.*leave data\.base empty"):
         check_data(change(of_data, data={"base": (str(tmp_path / "nowhere"),)}), RunContext())
     edit_table(base := draw(tmp_path / "base", count=8), lambda row: {**row, "split": "test"})
     with pytest.raises(DataSetError, match=r"data\.base: found no image with a mask in the split 'train'"):

@@ -181,7 +181,9 @@ def find_table(folder: Path) -> Path:
     """Find the table of a data set: the first of ``TABLE_NAMES`` that exists."""
     table = next((folder / name for name in TABLE_NAMES if (folder / name).is_file()), None)
     if table is None:
-        raise DataSetError(f"{folder} is no data set: expected a table {' or '.join(TABLE_NAMES)} in it, found none.")
+        raise DataSetError(
+            f"{folder} is not a data set: expected a table {' or '.join(TABLE_NAMES)} in it, found none."
+        )
     try:
         return PathResolver(folder).check(table)
     except UnsafePath as error:

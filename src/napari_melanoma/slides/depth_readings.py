@@ -152,7 +152,7 @@ def _own_folders(folders: Sequence[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise InputError(f"{folder} is no folder: expected folders of results of slides.")
+            raise InputError(f"{folder} is not a folder: expected folders of results of slides.")
         for pattern in (DEPTH_FILE, f"*/{DEPTH_FILE}", f"*/*/{DEPTH_FILE}"):
             found |= dict.fromkeys(path.parent for path in sorted(folder.glob(pattern)))
     return list(found)

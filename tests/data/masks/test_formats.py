@@ -203,7 +203,7 @@ def test_pictures(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("none", encoding="utf-8")
     assert detect_format(tmp_path) == "png"
     objects, left_out = read_masks(tmp_path)
-    assert left_out == ["files that are no pictures (broken.png)"]
+    assert left_out == ["files that are not images (broken.png)"]
     assert {one.image: one.size for one in objects} == {"b_segmentation.png": SHAPE, "a.png": SHAPE}
     assert all(np.array_equal(one.area.draw(SHAPE, SHAPE), DRAWN) for one in objects)
 
@@ -232,10 +232,10 @@ def test_what_encloses_nothing_is_left_out(content: Any, said: str, tmp_path: Pa
 
 WRONG = [
     ("{", "cannot be read as JSON"),
-    ({"a": 1}, "holds no masks that are known here"),
-    ([], "holds no masks that are known here"),
+    ({"a": 1}, "contains no masks in a supported format"),
+    ([], "contains no masks in a supported format"),
     ({"images": {}, "annotations": []}, "expected 'images' of type list, found dict"),
-    ({"images": [], "annotations": [{"image_id": 1}]}, "annotation 0 belongs to the image 1"),
+    ({"images": [], "annotations": [{"image_id": 1}]}, "annotation 0 refers to the image 1"),
     (coco([["x", 1, 2, 3, 4, 5]]), r"annotation 0: expected points as numbers \[x, y\]"),
     (coco([[1, 1, 2, 2, 3]]), "expected points as numbers"),
     (coco({"size": [20], "counts": [600]}), r"expected 'size' as \[rows, columns\]"),
@@ -245,7 +245,7 @@ WRONG = [
     (labelme("abc"), "shape 0: expected 'points' of type list, found str"),
     (labelme([[1, None], [2, 2], [3, 3]]), "expected points as numbers"),
     (labelme([[1, 1], [2, 2]], "mask"), "expected 'mask' of type str, found NoneType"),
-    (labelme([[1, 1], [2, 2]], "mask", mask="***"), "its mask is no base64 text"),
+    (labelme([[1, 1], [2, 2]], "mask", mask="***"), "its mask is not base64 text"),
     ({"shapes": [3]}, "expected 'points' of type list, found NoneType"),
     (geojson("Polygon", [[[1, 1], [2, float("inf")], [3, 3]]]), "Infinity is not a number"),
     (geojson("Polygon", [5]), "expected points as numbers"),
@@ -264,7 +264,7 @@ def test_a_wrong_file_is_one_error(content: Any, said: str, tmp_path: Path) -> N
 DRAWN_WRONG = [
     (coco({"size": [20, 30], "counts": [5, 5]}), "add up to 10 pixels, but 20 rows of 30"),
     (coco({"size": [20, 30], "counts": [-5, 605]}), "add up to 600 pixels"),
-    (labelme([[1, 1], [2, 2]], "mask", mask="AAAA"), "is no PNG"),
+    (labelme([[1, 1], [2, 2]], "mask", mask="AAAA"), "is not a PNG"),
 ]
 
 
@@ -278,10 +278,10 @@ def test_what_is_wrong_only_when_it_is_drawn(content: Any, said: str, tmp_path: 
 def test_paths_that_hold_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         read_masks(tmp_path / "none")
-    with pytest.raises(DataSetError, match="holds no masks that are known here"):
+    with pytest.raises(DataSetError, match="contains no masks in a supported format"):
         read_masks(tmp_path)
     written(tmp_path, labelme(SQUARE))
-    with pytest.raises(DataSetError, match="holds no mask in the format coco"):
+    with pytest.raises(DataSetError, match="contains no mask in the format coco"):
         read_masks(tmp_path, "coco")
 
 

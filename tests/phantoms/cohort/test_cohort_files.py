@@ -126,7 +126,7 @@ def test_another_cohort_is_not_mixed_into_one_that_was_begun(quick: list[str], t
     with pytest.raises(DataSetError, match="another cohort"):
         write_cohort(CONFIG.model_copy(update={"seed": 2}), tmp_path / "cohort")
     write_cohort(CONFIG, tmp_path / "cohort")
-    with pytest.raises(DataSetError, match="is there already"):
+    with pytest.raises(DataSetError, match="already exists"):
         write_cohort(CONFIG, tmp_path / "cohort")
 
 
