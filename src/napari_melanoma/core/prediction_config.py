@@ -125,7 +125,7 @@ class NumberColumn(TabularColumn):
 
     encoding: Literal["standardised", "one_hot", "integer"] = Field(
         "standardised",
-        description="standardised: mean 0, standard deviation 1; one_hot: one input for each bin between the edges; "
+        description="standardized: mean 0, standard deviation 1; one_hot: one input for each bin between the edges; "
         "integer: rank among the training values, from 1, divided by their number, and 0 for empty",
     )
     missing: Literal["median", "category_average", "unknown", "zero"] = Field(

@@ -139,7 +139,7 @@ def shades_of_gray(rgb: NDArray[np.uint8], power: float = 6.0) -> NDArray[np.uin
     """Scale the channels so that the scene is gray in the power mean of its values.
 
     Power 1 takes the mean color as that of the light (gray world), infinity the brightest (white patch): Finlayson and
-    Trezzi 2004, "Shades of gray and colour constancy". The default is that of Barata et al. 2015 for dermoscopy,
+    Trezzi 2004, "Shades of gray and color constancy". The default is that of Barata et al. 2015 for dermoscopy,
     doi:10.1109/JBHI.2014.2336473.
 
     ``rgb``: uint8 sRGB (row, column, channel). Returns uint8, same shape.
