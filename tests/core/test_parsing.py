@@ -1,4 +1,4 @@
-"""JSON and TOML from outside: whatever is wrong with a file is one error that names it, within a second."""
+"""JSON and TOML from files: every fault is a single error that names the file, within a second."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def refusal(path: Path, content: bytes, read) -> str:
     with pytest.raises(MalformedFile) as caught:
         read(path)
     assert time.perf_counter() - started < 1
-    said = str(caught.value)
-    assert len(said) < 500 + len(str(path))
-    assert str(path) in said
-    return said
+    message = str(caught.value)
+    assert len(message) < 500 + len(str(path))
+    assert str(path) in message
+    return message
 
 
 @pytest.mark.parametrize(("content", "words"), [case[1:] for case in BAD_JSON], ids=[case[0] for case in BAD_JSON])

@@ -1,4 +1,4 @@
-"""A data set looked over: each thing that is wrong is found, and what is well is not complained about."""
+"""Checks of a data set: every fault is found, and a valid data set has none."""
 
 from __future__ import annotations
 
@@ -69,12 +69,14 @@ FAULTS: list[tuple[str, Callable[[Path], object], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("harm", "about", "said"), [case[1:] for case in FAULTS], ids=[case[0] for case in FAULTS])
-def test_a_fault_is_found(folder: Path, harm: Callable[[Path], object], about: str, said: str) -> None:
-    harm(folder)
+@pytest.mark.parametrize(
+    ("corrupt", "about", "message"), [case[1:] for case in FAULTS], ids=[case[0] for case in FAULTS]
+)
+def test_a_fault_is_found(folder: Path, corrupt: Callable[[Path], object], about: str, message: str) -> None:
+    corrupt(folder)
     ((found_about, found_said),) = check(folder).faults
     assert found_about == about
-    assert said in found_said
+    assert message in found_said
 
 
 def test_copies_that_stay_together_are_no_fault(folder: Path) -> None:
@@ -101,7 +103,7 @@ def test_images_without_masks(folder: Path) -> None:
     assert (found.masks, found.usable, found.lesion_percent, found.faults) == (0, 0, (), [])
 
 
-def test_what_the_table_says_by_itself(tmp_path: Path) -> None:
+def test_faults_within_the_table(tmp_path: Path) -> None:
     rows = [
         {
             "image_id": "a",
@@ -132,12 +134,12 @@ def test_what_the_table_says_by_itself(tmp_path: Path) -> None:
 def test_rows_without_a_patient_beside_others_are_reported(tmp_path: Path) -> None:
     rows = [{"image_id": f"i{n}", "patient_id": "" if n < 5 else f"p{n}"} for n in range(40)]
     write_table(tmp_path / "rows.csv", rows)
-    ((_, said),) = [note for note in check(tmp_path / "rows.csv").notes if note[0] == "patient_id"]
-    assert said.startswith("5 of 40 rows name no patient (i0, i1, i2 and 2 more): images of one patient may")
+    ((_, message),) = [note for note in check(tmp_path / "rows.csv").notes if note[0] == "patient_id"]
+    assert message.startswith("5 of 40 rows name no patient (i0, i1, i2 and 2 more): images of one patient may")
     write_table(tmp_path / "rows.csv", rows[5:])
     assert [note for note in check(tmp_path / "rows.csv").notes if note[0] == "patient_id"] == []
     write_table(tmp_path / "rows.csv", [{**row, "patient_id": ""} for row in rows])
-    assert not any("rows name no patient" in said for _, said in check(tmp_path / "rows.csv").notes)
+    assert not any("rows name no patient" in message for _, message in check(tmp_path / "rows.csv").notes)
 
 
 def test_a_row_without_split_beside_others_is_no_leak(tmp_path: Path) -> None:
@@ -148,8 +150,8 @@ def test_a_row_without_split_beside_others_is_no_leak(tmp_path: Path) -> None:
     write_table(tmp_path / "rows.csv", rows)
     found = check(tmp_path / "rows.csv")
     assert found.faults == [("q", "is in more than one split: test, train")]
-    said = "missing in some rows of 5 patients, lesions or pictures such as p0, p1, p2"
-    assert found.notes == [("split", f"{said}: data split assigns them the split of the others")]
+    message = "missing in some rows of 5 patients, lesions or pictures such as p0, p1, p2"
+    assert found.notes == [("split", f"{message}: data split assigns them the split of the others")]
 
 
 def test_what_the_table_calls_the_same_is_in_one_split(tmp_path: Path) -> None:
@@ -193,7 +195,7 @@ def test_a_table_alone(tmp_path: Path) -> None:
     ]
 
 
-def test_a_table_that_says_nothing(tmp_path: Path) -> None:
+def test_empty_columns_are_noted(tmp_path: Path) -> None:
     table = tmp_path / "rows.csv"
     write_table(table, [{"image_id": "a", "age": "", "sex": "unknown"}, {"image_id": "b", "age": "NA", "sex": ""}])
     found = check(table)
@@ -212,7 +214,7 @@ def test_real_data(shared_data: Path) -> None:
 
 
 def test_label_images_are_no_strange_masks(tmp_path: Path) -> None:
-    """Of several classes one alone is no mistake; which values there are is told, as a recipe has to name them."""
+    """A label image with one class is valid; its values are listed, as a recipe has to name them."""
 
     from napari_melanoma.io.results import write_labels, write_rgb
 
@@ -227,4 +229,4 @@ def test_label_images_are_no_strange_masks(tmp_path: Path) -> None:
         "masks",
         "1 are label images (values 0, 1, 2, 3): name their classes in a recipe's 'classes'",
     ) in found.notes
-    assert not any("mask is empty" in said for _, said in found.notes)
+    assert not any("mask is empty" in message for _, message in found.notes)

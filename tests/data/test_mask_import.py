@@ -1,4 +1,4 @@
-"""Masks made elsewhere become a data set: what matches is taken, what does not is named."""
+"""Import of masks made elsewhere: matching masks are imported, others are reported."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_again_is_no_change_and_a_reviewed_mask_is_kept(bring: Import, tmp_path:
     assert Corrections(tmp_path / "out").undo() == "two"
 
 
-def test_what_nobody_reviewed_is_taken_anew(bring: Import, tmp_path: Path) -> None:
+def test_unreviewed_masks_are_replaced(bring: Import, tmp_path: Path) -> None:
     masks = masks_of(tmp_path / "masks", one=square(9))
     bring(masks, review="unreviewed")
     assert bring(masks).added == ["one"]
@@ -192,7 +192,7 @@ def test_polygons_are_scaled_before_they_are_drawn(bring: Import, tmp_path: Path
     masks = coco(tmp_path / "c.json", ("one.png", "lesion", [0, 0, 41, 0, 41, 21, 0, 21]), height=80, width=120)
     assert bring(masks, resize=True).resized == 1
     mask = read_mask(select_for_split(read_dataset(tmp_path / "out"))[0].mask)
-    assert mask.sum() == 20 * 10  # edges at 20.5 and 10.5: the next centres lie on them
+    assert mask.sum() == 20 * 10  # edges at 20.5 and 10.5: the next centers lie on them
     assert mask[:10, :20].all()
 
 

@@ -1,4 +1,4 @@
-"""Masks of other programs: what is lesion is found, or the right reason says why not."""
+"""Lesion values in masks of other programs, and the reasons for refusing a mask."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_probabilities_and_negative_values_are_no_mask(tmp_path: Path, values: n
 
 
 @pytest.mark.parametrize(("text", "expected"), [(None, None), ("all", "all"), ("keep", "keep"), ("1, 2", ("1", "2"))])
-def test_what_a_user_says_of_values(text: str | None, expected: object) -> None:
+def test_lesion_values_are_parsed(text: str | None, expected: object) -> None:
     assert parse_values(text) == expected
 
 
@@ -238,7 +238,7 @@ def test_masks_beside_a_photograph_are_no_photographs(tmp_path: Path, name: str)
     assert (found.added, found.faults, found.without_mask) == (["x"], [], [])
 
 
-def test_a_mask_that_claims_to_be_huge_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch) -> None:
+def test_a_mask_with_a_huge_declared_size_is_refused_before_decoding(tmp_path: Path, monkeypatch) -> None:
     photograph(tmp_path / "all/x.png")
     save(tmp_path / "all/masks/x.png", np.zeros((80, 120), np.uint8))
     monkeypatch.setattr("napari_melanoma.data.source_import.read_lesion_mask", lambda *_: pytest.fail("it was decoded"))

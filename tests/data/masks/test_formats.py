@@ -1,4 +1,4 @@
-"""Masks made elsewhere: what each format draws, what is left out, and one error for a file that is wrong."""
+"""Mask formats: what each draws, what is left out, and one error for a faulty file."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def exchanged(content: Any, place: tuple, value: Any) -> Any:
 
 @settings(max_examples=300)
 @given(st.data())
-def test_whatever_is_wrong_in_a_file_is_said_in_words(tmp_path_factory, data: st.DataObject) -> None:
+def test_every_fault_in_a_file_is_described(tmp_path_factory, data: st.DataObject) -> None:
     content = data.draw(st.sampled_from([case.content for case in CASES]), "content")
     place = data.draw(st.sampled_from(places(content)), "place")
     wrong = exchanged(content, place, data.draw(ANYTHING, "value"))
@@ -219,15 +219,15 @@ LEFT_OUT = [
 ]
 
 
-@pytest.mark.parametrize(("content", "said"), LEFT_OUT, ids=[said for _, said in LEFT_OUT])
-def test_what_encloses_nothing_is_left_out(content: Any, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "message"), LEFT_OUT, ids=[message for _, message in LEFT_OUT])
+def test_what_encloses_nothing_is_left_out(content: Any, message: str, tmp_path: Path) -> None:
     written(tmp_path, content, "a.json")
     kind = detect_format(tmp_path)
     whole = {"coco": coco([[4, 2, 14, 2, 14, 12]]), "labelme": labelme(SQUARE), "geojson": geojson("Polygon", [SQUARE])}
     written(tmp_path, whole[kind], "b.json")
     objects, left_out = read_masks(tmp_path, kind)
     assert len(objects) == 1
-    assert left_out == [said]
+    assert left_out == [message]
 
 
 WRONG = [
@@ -253,10 +253,10 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("content", "said"), WRONG, ids=[said[:40] for _, said in WRONG])
-def test_a_wrong_file_is_one_error(content: Any, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "message"), WRONG, ids=[message[:40] for _, message in WRONG])
+def test_a_wrong_file_is_one_error(content: Any, message: str, tmp_path: Path) -> None:
     path = written(tmp_path, content)
-    with pytest.raises(DataSetError, match=said) as error:
+    with pytest.raises(DataSetError, match=message) as error:
         read_masks(path)
     assert "photo.json" in str(error.value)
 
@@ -268,10 +268,10 @@ DRAWN_WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("content", "said"), DRAWN_WRONG, ids=[said for _, said in DRAWN_WRONG])
-def test_what_is_wrong_only_when_it_is_drawn(content: Any, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "message"), DRAWN_WRONG, ids=[message for _, message in DRAWN_WRONG])
+def test_what_is_wrong_only_when_it_is_drawn(content: Any, message: str, tmp_path: Path) -> None:
     ((one,), _) = read_masks(written(tmp_path, content))
-    with pytest.raises(DataSetError, match=said):
+    with pytest.raises(DataSetError, match=message):
         one.area.draw(SHAPE, SHAPE)
 
 
