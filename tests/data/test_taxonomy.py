@@ -186,7 +186,7 @@ TRANSLATED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "expected"), TRANSLATED, ids=[text for text, _ in TOLD])
+@pytest.mark.parametrize(("text", "expected"), TRANSLATED, ids=[text for text, _ in TRANSLATED])
 def test_what_follows_from_a_diagnosis(text: str, expected: Diagnosis) -> None:
     assert expand_diagnosis(translate_diagnosis(text) or "") == expected
 

@@ -281,7 +281,7 @@ def batches(rng: Generator, box: Sandbox) -> Case:
             states = {name: rows.get(name, {}).get("status") for name in (*good, "bad")}
             if states["bad"] == "failed" and "failed" not in (states["good0"], states["good1"]) and len(rows) == 3:
                 return _masks(box.outputs, good)
-            return f"the table says {states}"
+            return f"the table contains {states}"
         return "exit code 0 with a damaged photograph"
 
     return Case(act, "bad", lambda message: message, seconds=60, megabytes=2500)

@@ -89,11 +89,11 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
     if folder.is_file():
         return _check_table(folder, table, run)
     samples, faults, bare = _read_entries(folder, table, run)
-    looked = [_check_image(sample) for sample in run.track(samples, "Reading images and masks")]
-    faults += [(one.sample.image_id, one.fault) for one in looked if one.fault]
-    parted, beside = _find_similar_images(looked, run)
-    faults += [*_find_unknown_reviews(samples), *table.faults(), *_find_identical_images(looked), *parted]
-    sides = [one.shape for one in looked if one.shape]
+    checks = [_check_image(sample) for sample in run.track(samples, "Reading images and masks")]
+    faults += [(one.sample.image_id, one.fault) for one in checks if one.fault]
+    parted, beside = _find_similar_images(checks, run)
+    faults += [*_find_unknown_reviews(samples), *table.faults(), *_find_identical_images(checks), *parted]
+    sides = [one.shape for one in checks if one.shape]
     rows = table.report.rows
     return DataCheck(
         rows=rows,
@@ -107,12 +107,12 @@ def check_data(folder: Path, *, run: RunContext) -> DataCheck:
         shorter_side_px=tuple(int(side) for side in _min_median_max([min(shape) for shape in sides])),
         longer_side_px=tuple(int(side) for side in _min_median_max([max(shape) for shape in sides])),
         lesion_percent=_min_median_max(
-            [100 * one.lesion_fraction for one in looked if one.lesion_fraction is not None]
+            [100 * one.lesion_fraction for one in checks if one.lesion_fraction is not None]
         ),
         faults=faults,
         notes=[
-            *_note_label_images(looked),
-            *_find_unusual_masks(looked),
+            *_note_label_images(checks),
+            *_find_unusual_masks(checks),
             *beside,
             *_note_unlisted_files(folder, samples),
             *_note_missing_images(bare),
@@ -198,8 +198,8 @@ def _read_label_values(sample: Sample) -> tuple[int, ...]:
     return tuple(values.tolist()) if values[-1] not in (0, 1, MASK_VALUE) else ()
 
 
-def _note_label_images(looked: Sequence[ImageCheck]) -> list[tuple[str, str]]:
-    found = [one for one in looked if one.labels]
+def _note_label_images(checks: Sequence[ImageCheck]) -> list[tuple[str, str]]:
+    found = [one for one in checks if one.labels]
     if not found:
         return []
     values = ", ".join(map(str, sorted({value for one in found for value in one.labels})))
@@ -213,10 +213,10 @@ def _find_unknown_reviews(samples: Iterable[Sample]) -> Iterator[tuple[str, str]
             yield sample.image_id, f"its review is '{sample.review}': expected {', '.join(REVIEWS)}"
 
 
-def _find_identical_images(looked: Iterable[ImageCheck]) -> Iterator[tuple[str, str]]:
+def _find_identical_images(checks: Iterable[ImageCheck]) -> Iterator[tuple[str, str]]:
     """Find images with the same pixels that a split could separate."""
     first: dict[str, Sample] = {}
-    for one in looked:
+    for one in checks:
         other = first.setdefault(one.digest, one.sample) if one.digest else one.sample
         if other.group != one.sample.group:
             message = f"shows the same pixels as {other.image_id}: keep one, or name it in near_duplicate_of"
@@ -224,11 +224,11 @@ def _find_identical_images(looked: Iterable[ImageCheck]) -> Iterator[tuple[str, 
 
 
 def _find_similar_images(
-    looked: Sequence[ImageCheck], run: RunContext
+    checks: Sequence[ImageCheck], run: RunContext
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Find images that show the same picture with other pixels: those in different splits, and those in one or none."""
-    digests = {id(one.sample): one.digest for one in looked if one.digest}
-    duplicates = find_duplicates([one.sample for one in looked if one.digest], run)
+    digests = {id(one.sample): one.digest for one in checks if one.digest}
+    duplicates = find_duplicates([one.sample for one in checks if one.digest], run)
     leaking, similar = [], []
     for pair in duplicates:
         if pair.same_group or digests[id(pair.first)] == digests[id(pair.second)]:
@@ -242,11 +242,11 @@ def _find_similar_images(
     return leaking, similar
 
 
-def _find_unusual_masks(looked: Iterable[ImageCheck]) -> Iterator[tuple[str, str]]:
+def _find_unusual_masks(checks: Iterable[ImageCheck]) -> Iterator[tuple[str, str]]:
     """Find masks that are empty or cover the whole image, which may be a mistake."""
-    if any(one.labels for one in looked):  # of several classes: an image of background only is valid
+    if any(one.labels for one in checks):  # of several classes: an image of background only is valid
         return
-    for one in looked:
+    for one in checks:
         if one.lesion_fraction in (0.0, 1.0):
             yield one.sample.image_id, "its mask is empty" if one.lesion_fraction == 0 else "its mask covers everything"
 

@@ -130,12 +130,12 @@ def test_another_cohort_is_not_mixed_into_one_that_was_begun(quick: list[str], t
         write_cohort(CONFIG, tmp_path / "cohort")
 
 
-def test_whole_slides_of_those_kept_back_lie_beside_their_table(
+def test_whole_slides_of_test_patients_have_a_table(
     quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(patient: Patient, config: CohortConfig, place: Path) -> None:
-        (place / "slides").mkdir(exist_ok=True)
-        (place / "slides" / f"{patient.name}.tif").touch()
+    def write(patient: Patient, config: CohortConfig, folder: Path) -> None:
+        (folder / "slides").mkdir(exist_ok=True)
+        (folder / "slides" / f"{patient.name}.tif").touch()
 
     monkeypatch.setattr(cohort, "write_patient_slide", write)
     written = write_cohort(CONFIG.model_copy(update={"slides": 2}), tmp_path / "cohort")

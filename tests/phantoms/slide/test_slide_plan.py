@@ -133,7 +133,7 @@ def test_looks_for_tests_share_neither_stain_nor_nuclei_nor_texture_with_those_f
         for other in test:
             assert one.nuclei != other.nuclei
             assert one.texture != other.texture
-            for dye in ("haematoxylin", "eosin"):
+            for dye in ("hematoxylin", "eosin"):
                 apart = np.degrees(np.arccos(np.dot(getattr(one.stain, dye), getattr(other.stain, dye))))
                 assert apart > 3, (one.name, other.name, dye)
 

@@ -279,7 +279,7 @@ def test_a_folder_that_goes_while_it_is_shown_is_said_in_both_places(ready, blob
     ready.until(lambda: "is not there" in ready.says("about blobs"))
     ready.waits()
     assert not ready.dock.start.isEnabled()
-    assert "no data set" not in ready.says("warning")
+    assert "not a data set" not in ready.says("warning")
 
 
 def test_a_folder_that_is_no_data_set_is_said_and_not_listed(trainer, user):

@@ -18,7 +18,7 @@ Vector = tuple[float, float, float]
 class PhantomStain:
     """Optical densities (red, green, blue) of a unit of each dye, and the color of bare glass.
 
-    ``haematoxylin``, ``eosin``, ``melanin`` and ``blood`` are natural logarithms, of length about 1.
+    ``hematoxylin``, ``eosin``, ``melanin`` and ``blood`` are natural logarithms, of length about 1.
     """
 
     hematoxylin: Vector
