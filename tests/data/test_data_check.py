@@ -92,7 +92,7 @@ def test_notes_are_no_faults(folder: Path) -> None:
     assert found.faults == []
     assert found.notes == [
         ("a", "its mask is empty"),
-        ("b", "its mask covers everything"),
+        ("b", "its mask covers the whole image"),
         ("masks", "1 file not named in the table"),
     ]
 
@@ -191,7 +191,7 @@ def test_a_table_alone(tmp_path: Path) -> None:
     assert (found.rows, found.images, found.diagnoses) == (2, 0, {"nevus": 1, "(none)": 1})
     assert found.faults == [
         ("a", "is in more than one split: train, val"),
-        ("image_id", "each row needs an id of its own; found several times: 'a' (2)"),
+        ("image_id", "each row needs its own id; found several times: 'a' (2)"),
     ]
 
 

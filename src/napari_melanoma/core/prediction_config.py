@@ -17,9 +17,9 @@ T_EDGES = (0.75, 1.05, 2.05, 4.05)  # mm: where T1a, T1b, T2, T3 and T4 meet, to
 class DepthScale(Config):
     """Scale between millimeters and network outputs: 0 is the mean of training cases, 1 their standard deviation."""
 
-    log: bool = Field(False, description="of log(1 + mm), so that errors are relative to the depth")
-    mean: float = Field(0.0, description="of the training cases, on that scale")
-    std: float = Field(1.0, gt=0, description="of the training cases, on that scale")
+    log: bool = Field(False, description="use log(1 + mm), so that errors are relative to the depth")
+    mean: float = Field(0.0, description="mean of the training cases, on that scale")
+    std: float = Field(1.0, gt=0, description="standard deviation of the training cases, on that scale")
 
 
 class DepthInputConfig(Config):

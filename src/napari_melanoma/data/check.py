@@ -248,7 +248,10 @@ def _find_unusual_masks(checks: Iterable[ImageCheck]) -> Iterator[tuple[str, str
         return
     for one in checks:
         if one.lesion_fraction in (0.0, 1.0):
-            yield one.sample.image_id, "its mask is empty" if one.lesion_fraction == 0 else "its mask covers everything"
+            yield (
+                one.sample.image_id,
+                "its mask is empty" if one.lesion_fraction == 0 else "its mask covers the whole image",
+            )
 
 
 def _note_unlisted_files(folder: Path, samples: Iterable[Sample]) -> Iterator[tuple[str, str]]:
@@ -347,7 +350,7 @@ class TableChecker:
         yield from ((about, message) for about, message, leaks in self._leak_detector.describe_findings() if leaks)
         report = self.report
         if report.duplicates:
-            yield "image_id", f"each row needs an id of its own; found several times: {list_counts(report.duplicates)}"
+            yield "image_id", f"each row needs its own id; found several times: {list_counts(report.duplicates)}"
         for column, values in report.impossible.items():
             rows = _describe_row_count(sum(values.values()))
             yield column, f"impossible in {rows}: {report.list_cells('impossible', column)}"

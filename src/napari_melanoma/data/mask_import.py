@@ -54,10 +54,10 @@ class MaskImportOptions(Config):
     resize: bool = Field(False, description="scale masks of another size, where the aspect ratio is the same")
     replace: bool = Field(False, description="replace masks that were accepted or corrected in the data set")
     review: Review = Field("accepted", description="review state of the imported masks")
-    reviewer: str = Field("", description="who drew or checked them")
-    modality: Modality | None = Field(None, description="of all the photographs")
+    reviewer: str = Field("", description="name of the person who drew or checked the masks")
+    modality: Modality | None = Field(None, description="modality of all photographs")
     metadata: Path | None = Field(None, description="table with image_id, patient_id, diagnosis and any other columns")
-    mapping: TableMapping = Field(TableMapping(), description="what the columns and words of the table mean")
+    mapping: TableMapping = Field(TableMapping(), description="meaning of the columns and words of the table")
     no_patients: bool = Field(False, description="the user has confirmed that the patients are unknown")
     values: tuple[str, ...] | Literal["all"] | None = Field(
         None, description="values that mark the lesion in masks with several values; without it these masks are refused"

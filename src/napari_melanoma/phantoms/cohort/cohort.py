@@ -355,11 +355,11 @@ def _initialize_worker() -> None:
 
 
 _PATCH_TEXT = (
-    "the upper edge lies 0.2 mm above the surface end of the line of measure, the middle of that line in the middle "
+    "the upper edge is 0.2 mm above the surface end of the line of measurement, the middle of that line in the middle "
     "column; of a melanoma too thick for 3 mm the deepest point is out of view (depth_in_view 0)"
 )
 _LOOKS_TEXT = (
-    "split train: looks of the family 'train'; split test: looks of the family 'test', which training never sees"
+    "split train: looks of the family 'train'; split test: looks of the family 'test', which are never trained on"
 )
 
 
@@ -376,7 +376,7 @@ def describe_cohort(config: CohortConfig, patients: tuple[Patient, ...]) -> dict
         "formula": "log odds = intercept + log_depth ln(depth_mm / 1.1) + ulceration [ulcerated] "
         "+ decade (age - 60) / 10 + male [male] + site [site] + necrosis [necrosis in the tumour]",
         "noise": "the label is drawn with that probability: logistic noise of standard deviation 1.81 on the log odds",
-        "labels": "shuffled within each fold and split: nothing can be learnt"
+        "labels": "shuffled within each fold and split: no prediction is possible"
         if config.random_labels
         else "drawn from the law",
         "bayes_auc": {name: chance or value for name, value in expected_aucs().items()},
@@ -387,8 +387,8 @@ def describe_cohort(config: CohortConfig, patients: tuple[Patient, ...]) -> dict
         "files": {
             "masks": "necrosis, 0 and 255, of patients who have some in view",
             "tumour": "the tumour, 0 and 255",
-            "truth": "all that is true of each slide",
-            "truth.csv": "the law's probability and the necrosis of each patient; nothing may be learnt from it",
+            "truth": "ground truth of each slide",
+            "truth.csv": "the law's probability and the necrosis of each patient; not for training",
         },
     }
 

@@ -96,7 +96,7 @@ def find_section_site(config: SlidePhantomConfig, rng: np.random.Generator, cell
             break
     raise ConfigError(
         f"a section of {width / MM:.2f} x {depth / MM:.2f} mm does not fit into the {cell.width / MM:.2f} x "
-        f"{cell.height / MM:.2f} mm that the slide has for it: ask for a larger size, fewer sections, or another "
+        f"{cell.height / MM:.2f} mm that the slide has for it: choose a larger size, fewer sections, or another "
         "section.width_mm, depth_mm or rotation_deg."
     )
 
