@@ -104,7 +104,7 @@ def test_unusual_toml_is_read():
 
 
 def test_an_object_is_expected_where_keys_are_read(tmp_path):
-    assert "holds a list, expected an object" in refusal(tmp_path / "some.json", b"[]", read_object)
+    assert "contains a list, expected an object" in refusal(tmp_path / "some.json", b"[]", read_object)
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PHANTOM_DESCRIPTION = "napari-melanoma phantom slide"  # in the first page of a slide's TIFF
-TRUTH_SUFFIX, COHORT_FILE = ".truth.json", "cohort.json"  # beside a phantom; in the folder of a cohort
+TRUTH_SUFFIX, COHORT_FILE = ".truth.json", "cohort.json"  # next to a phantom; in the folder of a cohort
 
 
 def is_phantom(path: Path) -> bool:

@@ -44,7 +44,7 @@ class PlacedNuclei:
 
 
 def place_nuclei(window: SectionWindow) -> list[PlacedNuclei]:
-    """Give all nuclei whose middle lies in a window."""
+    """Place all nuclei whose center is in a window."""
     present = set(window.present_labels)
     found = [_aligned_nuclei(window)]
     for kinds, place in NUCLEI_PLACERS:
@@ -57,7 +57,7 @@ def place_nuclei(window: SectionWindow) -> list[PlacedNuclei]:
 
 
 def _grid_points(window: SectionWindow, grid: PointGrid, *kinds: int) -> tuple[GridPoints, WindowPixels]:
-    """Points of a grid that lie on tissue of some kinds, and the pixels below them."""
+    """Points of a grid on tissue of some kinds, and the pixels below them."""
     x, y, half = window.x_um, window.y_um, window.mpp / 2
     points = grid.points(y[0] - half, x[0] - half, y[-1] + half, x[-1] + half)
     row, column = window.find_pixels(points.x, points.y)
@@ -74,7 +74,7 @@ def _grid_points(window: SectionWindow, grid: PointGrid, *kinds: int) -> tuple[G
 def _select_nuclei(
     pixels: WindowPixels, keep: NDArray[np.bool_], species: NDArray[np.integer[Any]], angle: Floats, lot: Floats
 ) -> PlacedNuclei:
-    """Put together those that are kept."""
+    """Combine the selected nuclei."""
     stamps = choose_stamps(species[keep], angle[keep], lot[keep])
     return PlacedNuclei(pixels.row[keep], pixels.column[keep], stamps)
 

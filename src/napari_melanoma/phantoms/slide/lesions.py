@@ -203,7 +203,7 @@ def _fringe_nests(
 def _junctional_nests(
     rng: np.random.Generator, skin: SkinLayers, lower: Floats, request: PhantomLesionRequest
 ) -> list[Floats]:
-    """Nests in the epidermis: at the junction beside the body, single and higher up over it."""
+    """Nests in the epidermis: at the junction beside the body, single and higher up above it."""
     nests = []
     along = request.along - 1.4 * request.half_width_um
     while along < request.along + 1.4 * request.half_width_um:

@@ -132,7 +132,7 @@ def _center_site(site: SectionSite, cell: LayoutCell) -> SectionSite | None:
     return SectionSite(SurfaceFrame(float(x), float(y), frame.angle, frame.curvature), site.width_um, site.depth_um)
 
 
-# Nuclei that line an outline lie this far inside of it.
+# Distance of the nuclei that line an outline from it.
 _INSET_UM = 4.5
 
 
