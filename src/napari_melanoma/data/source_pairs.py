@@ -182,9 +182,9 @@ def find_challenge_records(
         masks = tree.find_files(_folder_pattern(part.masks), MASK_PATTERN)
         for image_id, image in tree.find_files(_folder_pattern(part.images), IMAGE_PATTERN).items():
             values = {**common, **known.get(image_id, {}), "split": part.split}
-            found.setdefault(image_id, SourceRecord(image_id, image, masks.get(image_id), row))
+            found.setdefault(image_id, SourceRecord(image_id, image, masks.get(image_id), values))
     for image_id, row in known.items():
-        found.setdefault(image_id, SourceRecord(image_id, None, None, {**common, **values}))
+        found.setdefault(image_id, SourceRecord(image_id, None, None, {**common, **row}))
     return [found[image_id] for image_id in sorted(found)]
 
 
