@@ -59,14 +59,14 @@ def test_of_a_large_store_few_chunks_are_read(
 def test_another_process_opens_it_again(write_bag: Write, tmp_path: Path) -> None:
     bag = Bag.open(write_bag(tmp_path / "slide", VALUES, failed=[7]))
     again = pickle.loads(pickle.dumps(bag))
-    np.testing.assert_array_equal(again.sample(30, 1), bag.sample_embeddings(30, 1))
+    np.testing.assert_array_equal(again.sample_embeddings(30, 1), bag.sample_embeddings(30, 1))
     assert again.fingerprint() == bag.fingerprint()
 
 
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"kind": "regression"}, "holds results of regression, expected embeddings"),
+        ({"kind": "regression"}, "contains regression results, expected embeddings"),
         ({"done": 40}, "is not finished: 60 of 100 tiles are not done"),
         ({"failed": range(TILES)}, "has no readable tile"),
     ],
